@@ -1,0 +1,50 @@
+# The online half only: what `vaegis serve` needs, without torch, compilers or pip's cache.
+FROM docker.io/library/python:3.13-slim-bookworm AS build
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /build
+RUN python -m venv --without-pip /opt/vaegis
+
+# The dependencies change less often than the code, so they have a layer of their own.
+COPY deploy/requirements-build.txt deploy/requirements-service.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --quiet --require-hashes --requirement requirements-build.txt \
+    && pip --python /opt/vaegis/bin/python install --quiet --no-compile --require-hashes --only-binary :all: --requirement requirements-service.txt
+
+COPY pyproject.toml README.md LICENSE ./
+COPY service service
+COPY training training
+# Training cannot run without torch, so neither its package nor its command belongs in the image. What is dropped of
+# onnxruntime and numpy are converters of models, the library for C programs, and test suites. Bytecode is compiled here
+# because the service's user cannot write it; unchecked, so that the times of files do not matter.
+RUN python -m hatchling build -t wheel -d /build/wheel \
+    && pip --python /opt/vaegis/bin/python install --quiet --no-compile --no-deps --no-index wheel/vaegis-*.whl \
+    && cd /opt/vaegis/lib/python3.13/site-packages \
+    && rm -r training ../../../bin/vaegis-train onnxruntime/tools onnxruntime/transformers onnxruntime/quantization \
+       onnxruntime/capi/libonnxruntime.so.* \
+    && find . -type d -name tests -prune -exec rm -r {} + \
+    && python -m compileall -q --invalidation-mode unchecked-hash .
+
+FROM docker.io/library/python:3.13-slim-bookworm
+
+LABEL org.opencontainers.image.title="vaegis" \
+      org.opencontainers.image.description="Scores records against an exported vaegis model over HTTP" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0"
+
+COPY --from=build /opt/vaegis /opt/vaegis
+ENV PATH=/opt/vaegis/bin:$PATH \
+    ORT_DISABLE_TELEMETRY=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+
+# A number, so that Kubernetes can check runAsNonRoot without looking into the image.
+USER 10001:10001
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
+ENTRYPOINT ["vaegis"]
+CMD ["serve", "/models/model.onnx", "--host", "0.0.0.0"]

@@ -1,0 +1,111 @@
+# Every check and every measurement of the project is a target here; CI calls nothing else.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What container-test needs from Debian, installed only where it is missing.
+CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus $(CONTAINER_EXTRA_PACKAGES)
+# uv reads its own name for the folder that pip takes extra wheels from.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
+PIP_INSTALL := $(BIN)/python -m pip install -qq --constraint constraints.txt
+# onnxruntime's wheels send usage data unless told otherwise.
+export ORT_DISABLE_TELEMETRY := 1
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("expected Python 3.11 or newer, got " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps keep a second run from asking pip again.
+$(VENV)/training.stamp: $(BIN)/python pyproject.toml constraints.txt
+	@echo 'installing into $(VENV) (about a minute)'
+	@$(PIP_INSTALL) --editable '.[training]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
+	@echo 'installing into $(VENV) (about a minute and a half)'
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/training.stamp
+
+.PHONY: venv
+venv: $(VENV)/dev.stamp ## set up .venv with everything the other targets use
+
+.PHONY: demo
+demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the live records
+	$(BIN)/python demo/run.py
+
+.PHONY: test
+test: lint types imports coverage service-alone ## everything that must hold before a commit
+
+.PHONY: lint
+lint: venv ## style, formatting, and the compose file against its specification
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+.PHONY: types
+types: venv ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: venv ## who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: coverage
+coverage: venv ## all tests; each package's lines covered to 90% at least
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/coverage report --include='service/*' --fail-under=90
+	$(BIN)/coverage report --include='training/*' --fail-under=90
+
+.PHONY: service-alone
+service-alone: venv ## the service's tests against the built wheel, without torch, on Python 3.11 and 3.13
+	rm -rf build/wheel
+	$(BIN)/python -m hatchling build -t wheel -d build/wheel
+	tests/run_service_alone.sh 3.11
+	tests/run_service_alone.sh 3.13
+
+.PHONY: container-tools
+container-tools:
+	@deploy/install_packages.sh $(CONTAINER_PACKAGES)
+
+.PHONY: image
+image: container-tools ## build the service's image with podman
+	deploy/build_image.sh
+
+.PHONY: container-test
+container-test: venv image ## run the image as deployed: score, scrape, health, stop
+	promtool check config deploy/prometheus/prometheus.yml
+	$(BIN)/python -m pytest tests/container
+
+.PHONY: lock
+lock: ## resolve again: constraints.txt, and the image's hashed lists
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	mkdir -p build
+# torch's CUDA packages differ by platform and by build, and a CPU build has none: pip resolves them where it needs them.
+	$(UV_COMPILE) --upgrade --extra dev pyproject.toml | grep -vE '^(torch|triton|nvidia-|cuda-)' > build/resolved.txt
+	echo 'torch==2.13.0' >> build/resolved.txt
+	LC_ALL=C sort build/resolved.txt > constraints.txt
+	$(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-service.txt pyproject.toml
+	echo hatchling | $(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-build.txt -
+
+.PHONY: bench-stream
+bench-stream: venv ## train on a set larger than memory; prints the peak memory
+	$(BIN)/python benchmarks/stream_training.py
+
+.PHONY: bench-serve-start
+bench-serve-start: venv ## seconds from start to ready, and resident memory
+	$(BIN)/python benchmarks/serve_start.py
+
+.PHONY: clean
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

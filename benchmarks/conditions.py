@@ -1,0 +1,53 @@
+"""Under which conditions a figure was measured, and where results are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+COMMANDS = Path(sys.executable).parent  # where the environment that runs this keeps its commands
+SAMPLE = ROOT / "demo" / "shuttle" / "train.parquet"
+
+
+def save(name: str, figures: dict[str, object]) -> None:
+    """Write figures with their conditions to ``results/<name>.json``, and print them."""
+    document = {
+        "command": " ".join([f"python benchmarks/{name}.py", *sys.argv[1:]]),
+        **figures,
+        "measured_on": _conditions(),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    print(path.read_text(), end="")
+
+
+def _conditions() -> dict[str, object]:
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "service", "training", "benchmarks")),
+        "cpu": _field(Path("/proc/cpuinfo"), "model name"),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": _field(Path("/proc/meminfo"), "MemTotal"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _field(path: Path, name: str) -> str:
+    """Return the first value that a file of /proc gives to ``name``."""
+    lines = (line.partition(":") for line in path.read_text().splitlines())
+    return next((value.strip() for key, _, value in lines if key.strip() == name), "unknown")

@@ -1,0 +1,198 @@
+"""Opening an exported model: every check that comes before a file may score a record."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from service import protobuf
+from service.contract import (
+    FORMAT_VERSION,
+    Calibration,
+    Contract,
+    Generator,
+    Golden,
+    MetadataKey,
+    Provenance,
+    Schema,
+)
+from service.errors import ArtifactError, RecordError
+from service.records.json import columns_from_records
+from service.runtime import VERSION, GraphError, Session, open_session
+from service.scorer import OUTPUTS, Scorer
+
+_Document = TypeVar("_Document", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How the golden records came out on this machine.
+
+    Attributes:
+        records: Number of golden records.
+        largest_difference: Largest difference of a score from the one in the file, nats.
+    """
+
+    records: int
+    largest_difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model file that passed every check but the golden records, which `verify` runs.
+
+    Attributes:
+        contract: The metadata.
+        calibration_scores: `contract.calibration.scores` as an ascending vector.
+        scorer: The scoring graph.
+        digest: SHA-256 of the file up to its digest entry, in hex.
+        size_bytes: Size of the file.
+    """
+
+    contract: Contract
+    calibration_scores: NDArray[np.float64]
+    scorer: Scorer
+    digest: str
+    size_bytes: int
+
+    def verify(self) -> Verification:
+        """Score the golden records and compare with the scores in the file.
+
+        Raises:
+            ArtifactError: this runtime on this machine gives other scores.
+        """
+        golden = self.contract.golden
+        try:
+            columns = columns_from_records(golden.records, self.contract.columns, unknown_columns="reject", max_faults=1)
+        except RecordError as error:
+            raise ArtifactError(f"golden records: expected records of the file's own schema, got {error}") from error
+        scores = self.scorer.score(columns)
+        given = np.stack([scores.score, scores.reconstruction_error, scores.kl], axis=1)
+        stored = np.array([[s.score, s.reconstruction_error, s.kl] for s in golden.scores])
+        difference = np.abs(given - stored)
+        allowed = golden.absolute_tolerance + golden.relative_tolerance * np.abs(stored)
+        wrong = np.flatnonzero(~(difference <= allowed).all(axis=1))
+        if wrong.size:
+            row = int(wrong[0])
+            raise ArtifactError(
+                f"golden records: expected a score of {stored[row, 0]:.6g} for record {row}, got {given[row, 0]:.6g}; "
+                f"{wrong.size} of {len(stored)} records are not reproduced by onnxruntime {VERSION}"
+            )
+        return Verification(records=len(stored), largest_difference=float(difference[:, 0].max()))
+
+
+def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
+    """Open a file that `vaegis-train` wrote.
+
+    Args:
+        path: The file.
+        threads: Threads that onnxruntime may use for one call.
+
+    Raises:
+        ArtifactError: the file cannot be read, is no ONNX file or none of ours, has an unknown format version, is
+            truncated or altered, refers to other files, or its metadata and its graph do not fit each other.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path}: expected a readable file, got: {error.strerror}") from error
+    try:
+        return _open(data, threads)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+
+
+def digest_entry(model: bytes) -> bytes:
+    """Return the metadata entry that closes a file: the SHA-256 of all bytes before it.
+
+    Two protobuf messages written one after the other are one merged message, so the result of ``model +
+    digest_entry(model)`` is an ordinary ONNX file with one more metadata entry, of fixed length, at its end.
+    """
+    key, value = MetadataKey.DIGEST.encode(), hashlib.sha256(model).hexdigest().encode()
+    entry = bytes([0x0A, len(key)]) + key + bytes([0x12, len(value)]) + value
+    return bytes([0x72, len(entry)]) + entry  # 0x72: field 14 (metadata_props), length-delimited
+
+
+def _open(data: bytes, threads: int) -> Artifact:
+    view = memoryview(data)
+    try:
+        entries = protobuf.metadata_props(view)
+        external = protobuf.refers_to_other_files(view)
+    except ValueError as error:
+        raise ArtifactError(f"expected a whole ONNX file, got {len(data)} bytes that are cut off or none") from error
+    metadata = dict(entries)
+    if MetadataKey.FORMAT not in metadata:
+        raise ArtifactError(
+            f"expected a file written by vaegis-train, got one without the metadata {MetadataKey.FORMAT.value!r}"
+        )
+    if metadata[MetadataKey.FORMAT] != str(FORMAT_VERSION):
+        raise ArtifactError(
+            f"expected format version {FORMAT_VERSION}, got {metadata[MetadataKey.FORMAT][:20]!r}; "
+            "a later version of vaegis may read it"
+        )
+    if len(metadata) != len(entries):
+        raise ArtifactError("expected each metadata key once, got one twice")
+    digest = _checked_digest(data)
+    if external:
+        raise ArtifactError("expected all tensors inside the file, got one that refers to another file")
+    contract = _contract(metadata)
+    try:
+        session = open_session(data, threads=threads)
+    except GraphError as error:
+        raise ArtifactError(f"expected a graph that onnxruntime {VERSION} runs, got: {error}") from error
+    _check_graph(session, contract.columns)
+    return Artifact(
+        contract=contract,
+        calibration_scores=np.array(contract.calibration.scores),
+        scorer=Scorer(session, contract.columns),
+        digest=digest,
+        size_bytes=len(data),
+    )
+
+
+def _checked_digest(data: bytes) -> str:
+    body = data[: -len(digest_entry(b""))]
+    if digest_entry(body) != data[len(body) :]:
+        raise ArtifactError("expected the digest at its end to fit its content; the file is cut off or was altered")
+    return hashlib.sha256(body).hexdigest()
+
+
+def _contract(metadata: dict[str, str]) -> Contract:
+    return Contract(
+        columns=_document(metadata, MetadataKey.SCHEMA, Schema),
+        calibration=_document(metadata, MetadataKey.CALIBRATION, Calibration),
+        provenance=_document(metadata, MetadataKey.PROVENANCE, Provenance),
+        generator=_document(metadata, MetadataKey.GENERATOR, Generator),
+        golden=_document(metadata, MetadataKey.GOLDEN, Golden),
+    )
+
+
+def _document(metadata: dict[str, str], key: MetadataKey, kind: type[_Document]) -> _Document:
+    if key not in metadata:
+        raise ArtifactError(f"metadata: expected the key {key.value!r}, got none")
+    try:
+        return kind.model_validate_json(metadata[key])
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"metadata {key.value}: {place or 'document'}: {first['msg']}") from error
+
+
+def _check_graph(session: Session, schema: Schema) -> None:
+    """Compare the graph's inputs and outputs with what the schema asks for."""
+    expected = {"numbers": ("tensor(double)", len(schema.number_positions))}
+    if schema.string_positions:
+        expected["strings"] = ("tensor(string)", len(schema.string_positions))
+        expected["strings_observed"] = ("tensor(bool)", len(schema.string_positions))
+    given = {node.name: (node.type, node.shape[-1]) for node in session.get_inputs()}
+    if given != expected:
+        raise ArtifactError(f"graph: expected the inputs {expected}, got {given}")
+    missing = set(OUTPUTS) - {node.name for node in session.get_outputs()}
+    if missing:
+        raise ArtifactError(f"graph: expected the output {min(missing)!r}, got none")

@@ -1,0 +1,93 @@
+"""The command `vaegis`: its parser, and how errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from service.commands import generate, inspect, score, serve, verify
+from service.errors import AlphaError, ArtifactError, ServiceError
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_ARTIFACT = 3
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+_EXIT_CODES = f"""exit codes:
+  0  done
+  {EXIT_FAILURE}  a file of records cannot be read or written, or holds what the model does not take
+  {EXIT_USAGE}  the command line or a setting is wrong
+  {EXIT_ARTIFACT}  the model file cannot be used
+  {EXIT_INTERRUPTED}  interrupted"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments, without the program's name; those of the process where None.
+
+    Returns:
+        The exit code.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.func(args)
+        sys.stdout.flush()
+    except ServiceError as error:
+        return _told(error, _exit_code(error))
+    except BrokenPipeError:
+        # Whoever read our output has what they wanted.
+        _discard_output()
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        _discard_output()
+        return _told(error, EXIT_FAILURE)
+    except KeyboardInterrupt:
+        return _told("interrupted", EXIT_INTERRUPTED)
+    return code
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="vaegis",
+        description="Score records with a model that vaegis-train wrote, and say which columns are anomalous.",
+        epilog=_EXIT_CODES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (serve, score, inspect, verify, generate):
+        command.add_parser(subparsers)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("vaegis")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _exit_code(error: ServiceError) -> int:
+    if isinstance(error, ArtifactError):
+        return EXIT_ARTIFACT
+    return EXIT_USAGE if isinstance(error, AlphaError) else EXIT_FAILURE
+
+
+def _told(reason: object, code: int) -> int:
+    print("vaegis: error:", " ".join(str(reason).split()), file=sys.stderr)
+    return code
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from flushing, when it ends, what can no longer be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""A batch of records in the layout of the graph's inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Records by column, in the order of `contract.Schema`.
+
+    Attributes:
+        numbers: Shape (n, number columns), float64: quantities, truth values as 0 and 1, instants in seconds
+            since 1970-01-01T00:00:00Z. NaN is a null; nothing else in it is non-finite.
+        strings: Shape (n, categorical columns), of `str`; `contract.NO_CATEGORY` where the value is null.
+        strings_observed: Shape (n, categorical columns); False where the value is null.
+    """
+
+    numbers: NDArray[np.float64]
+    strings: NDArray[np.object_]
+    strings_observed: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return self.numbers.shape[0]
+
+    def rows(self, index: slice | NDArray[Any]) -> Columns:
+        """Return the records at ``index``."""
+        return Columns(self.numbers[index], self.strings[index], self.strings_observed[index])

@@ -1,0 +1,100 @@
+"""`vaegis generate`: invented records, drawn from the model."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from service.commands.extras import needs_files_extra
+from service.offline.output import OutputFormat, opened, output_argument
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from service.contract import Schema
+    from service.generation import Drawn
+
+_CHUNK_RECORDS = 16 * 1024
+_SEEDS = 2**53  # a drawn seed survives readers that keep numbers as doubles
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "generate",
+        help="generate records like those of the training data",
+        description="Generate records like those of the training data, in its columns, units and categories. "
+        "Columns that training set aside are left out.",
+    )
+    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    parser.add_argument("--count", type=_natural, required=True, help="number of records")
+    parser.add_argument(
+        "--seed", type=_natural, help="the same seed gives the same records (default: drawn, and told at the end)"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=output_argument,
+        required=True,
+        help="where the records go: .csv .parquet .arrow .ndjson, or - for NDJSON to standard output",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: Namespace) -> int:
+    """Generate the records.
+
+    Returns:
+        0.
+
+    Raises:
+        ArtifactError: the model cannot be used.
+        FileError: the file cannot be written.
+        MissingExtraError: pyarrow is not installed, and the format needs it.
+    """
+    # onnxruntime loads only here, so that the other commands start without it.
+    from service.artifact import load_artifact
+    from service.generation import Generator
+    from service.offline.progress import progress_line
+
+    artifact = load_artifact(args.model)
+    artifact.verify()
+    generator = Generator(artifact.contract)
+    seed = secrets.randbelow(_SEEDS) if args.seed is None else args.seed
+    done = 0
+    with (
+        progress_line() as line,
+        opened(args.output) as stream,
+        _writer(stream, args.output.format, generator.schema) as write,
+    ):
+        for part in generator.chunks(args.count, seed, _CHUNK_RECORDS):
+            write(part)
+            done += len(part)
+            line.show(done)
+    print(f"{done:,} records of seed {seed}, written to {args.output}", file=sys.stderr)
+    return 0
+
+
+@contextmanager
+def _writer(stream: BinaryIO, output_format: OutputFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
+    if output_format is OutputFormat.NDJSON:
+        from service.generation import records_of
+        from service.offline.json_lines import write_lines
+
+        yield lambda drawn: write_lines(stream, records_of(schema, drawn))
+        return
+    with needs_files_extra():
+        from service.offline.generating import drawn_writer
+    with drawn_writer(stream, output_format, schema) as write:
+        yield write
+
+
+def _natural(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)

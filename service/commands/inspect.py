@@ -1,0 +1,143 @@
+"""`vaegis inspect`: what a model file holds, as tables or as JSON."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from service.artifact import Artifact
+    from service.contract import Column
+
+_GAP = "  "
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CATEGORIES_SHOWN = 3
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command and its flag."""
+    parser = subparsers.add_parser(
+        "inspect",
+        help="show a model's columns, calibration and provenance",
+        description="Show what a model file holds: its columns, calibration, provenance and generator.",
+    )
+    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    parser.add_argument("--json", action="store_true", help="print the document that GET /model answers")
+    parser.set_defaults(func=run)
+
+
+def run(args: Namespace) -> int:
+    """Print the metadata.
+
+    Returns:
+        0.
+
+    Raises:
+        ArtifactError: the file cannot be used.
+    """
+    # onnxruntime loads only here, so that the other commands start without it.
+    from service.artifact import load_artifact
+    from service.http.answers import model_answer
+    from service.pvalues import threshold
+
+    artifact = load_artifact(args.model)
+    alpha = artifact.contract.calibration.alpha
+    level = threshold(artifact.calibration_scores, alpha)
+    if args.json:
+        print(model_answer(artifact, alpha=alpha, threshold=level).model_dump_json(by_alias=True, indent=2))
+    else:
+        print("\n".join(_report(args.model, artifact, level)))
+    return 0
+
+
+def _report(path: Path, artifact: Artifact, level: float) -> Iterable[str]:
+    contract = artifact.contract
+    yield from _section("model", _aligned(_model_rows(path, artifact)))
+    yield ""
+    yield from _section("calibration", _aligned(_calibration_rows(artifact, level)))
+    yield ""
+    columns = [(c.name, c.kind, f"{c.missing_share:.2%}", _statistics(c)) for c in contract.columns.columns]
+    yield from _section("columns", _aligned([("name", "kind", "missing", "in training"), *columns]))
+    if contract.columns.ignored:
+        yield ""
+        ignored = [(c.name, c.reason) for c in contract.columns.ignored]
+        yield from _section("set aside", _aligned([("name", "reason"), *ignored]))
+
+
+def _model_rows(path: Path, artifact: Artifact) -> list[tuple[str, str]]:
+    contract = artifact.contract
+    provenance, golden, generator = contract.provenance, contract.golden, contract.generator
+    records = ", ".join(f"{count:,} {name}" for name, count in provenance.records.items())
+    fit = ", ".join(f"{name} {value}" for name, value in provenance.fit.items())
+    return [
+        ("name", provenance.model_name),
+        ("file", str(path)),
+        ("size", f"{artifact.size_bytes:,} bytes"),
+        ("digest", f"sha256:{artifact.digest}"),
+        ("created", provenance.created_at.isoformat()),
+        ("versions", f"vaegis {provenance.vaegis_version}, torch {provenance.torch_version}"),
+        ("sources", ", ".join(provenance.sources)),
+        ("records", records),
+        ("split", f"{provenance.split}, seed {provenance.seed}"),
+        ("fit", fit or "not told"),
+        ("generator", f"{generator.exemplars:,} exemplars, {generator.latent_dim} latents"),
+        (
+            "golden records",
+            f"{len(golden.records)}, to {golden.relative_tolerance:g} or {golden.absolute_tolerance:g} nats",
+        ),
+    ]
+
+
+def _calibration_rows(artifact: Artifact, level: float) -> list[tuple[str, str]]:
+    calibration, records = artifact.contract.calibration, artifact.calibration_scores.size
+    return [
+        ("method", calibration.method),
+        ("records", f"{records:,}"),
+        ("alpha", f"{calibration.alpha:g}, at least {1 / (records + 1):.3g} with this many records"),
+        ("threshold", f"{level:.6g} nats"),
+    ]
+
+
+def _statistics(column: Column) -> str:
+    """Return what training saw of a column, in a few words."""
+    if column.kind == "numeric":
+        median = column.quantiles[len(column.quantiles) // 2]
+        grid = f", step {column.step:g}" if column.step else ""
+        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {median:.6g}{grid}"
+    if column.kind == "boolean":
+        return f"{column.true_share:.2%} true"
+    if column.kind == "timestamp":
+        return f"{_instant(column.earliest)} to {_instant(column.latest)}"
+    commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
+    shown = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_SHOWN])
+    return f"{len(column.categories)} categories: {shown}{', ...' if len(commonest) > _CATEGORIES_SHOWN else ''}"
+
+
+def _instant(seconds: float) -> str:
+    try:
+        return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")
+    except OverflowError:
+        return f"{seconds:g} s"
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterable[str]:
+    yield title
+    yield from (f"{_GAP}{line}" for line in lines)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    """Return rows as lines whose columns begin at the same place."""
+    printable = [[_printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*printable, strict=True)]
+    for row in printable:
+        yield _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _printable(text: str) -> str:
+    """Return text with control characters escaped: names come from files, and a terminal would obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,103 @@
+"""`vaegis score`: files of records scored without a server."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.commands.extras import needs_files_extra
+from service.errors import FileError
+from service.offline.output import Output, output_argument
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from service.offline.scoring import Tally
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "score",
+        help="score a file or a folder of records",
+        description="Score a file or a folder of records, and write them with their verdicts beside them.",
+    )
+    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    parser.add_argument("data", type=Path, help="CSV, Parquet, Arrow or NDJSON: a file, or a folder of them")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=output_argument,
+        required=True,
+        help="where the scored records go: .csv .parquet .arrow .ndjson, or - for NDJSON to standard output",
+    )
+    parser.add_argument(
+        "--alpha", type=float, help="share of normal records that may be flagged, in (0, 1) (default: the model's own)"
+    )
+    parser.add_argument(
+        "--explain",
+        choices=("none", "anomalies", "all"),
+        default="anomalies",
+        help="which records come with contributions by column (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--unknown-columns",
+        choices=("reject", "ignore"),
+        default="reject",
+        help="refuse columns that the model does not know, or only copy them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prefix", default="", help="what the names of the added columns begin with (default: nothing)"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: Namespace) -> int:
+    """Score the records.
+
+    Returns:
+        0.
+
+    Raises:
+        ArtifactError: the model cannot be used.
+        AlphaError: the model has too few calibration records for ``alpha``.
+        FileError: a file cannot be read or written.
+        MissingExtraError: pyarrow is not installed.
+    """
+    # onnxruntime and pyarrow load only here, so that the other commands start without them.
+    with needs_files_extra():
+        from service.offline.scoring import Rules, score_files
+        from service.records.files import open_records
+    from service.artifact import load_artifact
+    from service.offline.progress import progress_line
+    from service.pvalues import threshold
+    from service.verdicts import Explain
+
+    artifact = load_artifact(args.model)
+    artifact.verify()
+    alpha = artifact.contract.calibration.alpha if args.alpha is None else args.alpha
+    threshold(artifact.calibration_scores, alpha)
+    files = open_records(args.data)
+    _refuse_input_as_output(args.output, files.paths)
+    rules = Rules(alpha, Explain(args.explain), args.unknown_columns, args.prefix)
+    with progress_line() as line:
+        tally = score_files(
+            artifact, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
+        )
+    print(_summary(tally, alpha, args.output), file=sys.stderr)
+    return 0
+
+
+def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
+    if output.path is not None and output.path.exists() and any(output.path.samefile(path) for path in paths):
+        raise FileError(output.path, "expected an output that is none of the files read, got one of them")
+
+
+def _summary(tally: Tally, alpha: float, output: Output) -> str:
+    share = f" ({tally.anomalies / tally.records:.3%})" if tally.records else ""
+    return (
+        f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}, written to {output}; "
+        f"alpha {alpha:.3%}: at most this share of normal records is flagged"
+    )

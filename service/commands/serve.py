@@ -1,0 +1,77 @@
+"""`vaegis serve`: the HTTP service over one model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from service.errors import AlphaError, ArtifactError
+from service.settings import SettingsError, described_settings, flag_of, load_settings
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+EXIT_NO_SOCKET: Final = 1
+EXIT_SETTINGS: Final = 2
+EXIT_ARTIFACT: Final = 3
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command and its flags, one for each setting."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="serve a model over HTTP",
+        description="Serve a model over HTTP. Each flag can also be set by an environment variable; docs/settings.md.",
+    )
+    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    for name, default, unit, allowed, meaning in described_settings():
+        values = allowed if not unit else f"{allowed} {unit}"
+        parser.add_argument(flag_of(name), metavar=name.upper(), help=f"{meaning} ({values}; default {default})")
+    parser.set_defaults(func=run)
+
+
+def run(args: Namespace) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a signal, 1 if the address cannot be listened on, 2 for a bad setting, 3 for a model
+        file that cannot be used.
+    """
+    # The web framework and onnxruntime load only here, so that every other command starts without them.
+    from prometheus_client import disable_created_metrics
+
+    from service.artifact import load_artifact
+    from service.http.app import create_app
+    from service.http.logs import configure_logs
+    from service.http.server import Server, listening_socket
+
+    try:
+        settings = load_settings(os.environ, {name: getattr(args, name) for name, *_ in described_settings()})
+        artifact = load_artifact(args.model, threads=settings.inference_threads)
+        verification = artifact.verify()
+        app = create_app(artifact, settings)
+    except (SettingsError, AlphaError) as error:
+        return _refuse(error, EXIT_SETTINGS)
+    except ArtifactError as error:
+        return _refuse(error, EXIT_ARTIFACT)
+    configure_logs(settings.log_level)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the scrape
+    app.state.readiness.admit(verification)
+    try:
+        listening = listening_socket(settings.host, settings.port)
+    except OSError as error:
+        address = f"{settings.host}:{settings.port}"
+        return _refuse(f"{address}: expected an address to listen on, got: {error}", EXIT_NO_SOCKET)
+    host, port = listening.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    started = f"vaegis is serving {artifact.contract.provenance.model_name} on {address}"
+    Server(app, app.state.readiness, settings, lambda: print(started, flush=True)).run(sockets=[listening])
+    return 0
+
+
+def _refuse(reason: object, code: int) -> int:
+    print(f"vaegis serve: {reason}", file=sys.stderr)
+    return code

@@ -1,0 +1,232 @@
+"""The plain data of an exported model: what a reader finds in the metadata of `model.onnx`.
+
+`training` writes these documents, `service` reads them, and `docs/artifact-format.md` specifies them for
+readers in other languages. Each is one JSON document under its own key in the file's `metadata_props`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION = 1
+"""Version of the file format that this code writes, and the only one so far that it reads."""
+
+HOURS_PER_DAY = 24
+DAYS_PER_WEEK = 7
+NO_CATEGORY = ""
+"""What the `strings` input holds where a value is missing; `strings_observed` tells it from an empty string."""
+
+# Each fraction has its use: the outermost bound rare values, the quartiles describe the column.
+QUANTILE_FRACTIONS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class MetadataKey(StrEnum):
+    """Keys of the metadata documents in `metadata_props`."""
+
+    FORMAT = "vaegis.format"
+    SCHEMA = "vaegis.schema"
+    CALIBRATION = "vaegis.calibration"
+    PROVENANCE = "vaegis.provenance"
+    GENERATOR = "vaegis.generator"
+    GOLDEN = "vaegis.golden"
+    DIGEST = "vaegis.digest"
+
+
+class _Document(BaseModel):
+    """A frozen document that refuses what it does not know, so that a typo cannot pass silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Column(_Document):
+    name: str
+    missing_share: Share
+    """Share of the training records in which the column is null."""
+
+
+class NumericColumn(_Column):
+    """A quantity: scored by a continuous likelihood, with a learned scale."""
+
+    kind: Literal["numeric"] = "numeric"
+    minimum: Finite
+    maximum: Finite
+    quantiles: tuple[Finite, ...] = Field(min_length=len(QUANTILE_FRACTIONS), max_length=len(QUANTILE_FRACTIONS))
+    """Training quantiles at `QUANTILE_FRACTIONS`, in the column's own unit."""
+    step: Annotated[float, Field(ge=0.0)]
+    """Grid on which every training value lies (1 for integers, 0.01 for cents); 0 where there is none."""
+    noise_scale: Annotated[float, Field(gt=0.0)]
+    """Learned scale of the likelihood, in the column's own unit."""
+    degrees_of_freedom: Annotated[float, Field(gt=0.0)]
+    """Of the Student-t likelihood."""
+
+
+class BooleanColumn(_Column):
+    """A truth value, also as 0 and 1: scored by a Bernoulli likelihood."""
+
+    kind: Literal["boolean"] = "boolean"
+    true_share: Share
+    """Share of true among the training records that hold a value."""
+    as_number: bool = False
+    """Whether training saw it as 0 and 1 rather than false and true; generated records keep that form."""
+
+
+class TimestampColumn(_Column):
+    """An instant: scored by its hour of the day and its day of the week, in UTC."""
+
+    kind: Literal["timestamp"] = "timestamp"
+    earliest: Finite
+    """Seconds since 1970-01-01T00:00:00Z."""
+    latest: Finite
+
+
+class CategoricalColumn(_Column):
+    """One of a list of values: scored by a softmax likelihood, with a share kept for what is not in the list."""
+
+    kind: Literal["categorical"] = "categorical"
+    categories: tuple[str, ...] = Field(min_length=1)
+    """The known values. The graph's code of a value is its position here; an unseen one has the code `len(categories)`."""
+    shares: tuple[Share, ...]
+    """Share of each category among the training records that hold a value."""
+
+    @model_validator(mode="after")
+    def _one_share_each(self) -> CategoricalColumn:
+        if len(self.shares) != len(self.categories):
+            raise ValueError(f"expected {len(self.categories)} shares, got {len(self.shares)}")
+        if len(set(self.categories)) != len(self.categories):
+            raise ValueError("expected categories that differ, got one twice")
+        return self
+
+
+Column = Annotated[
+    NumericColumn | BooleanColumn | TimestampColumn | CategoricalColumn,
+    Field(discriminator="kind"),
+]
+
+
+class IgnoredColumn(_Document):
+    """A column that training set aside: accepted in records, never scored."""
+
+    name: str
+    reason: str
+
+
+class Schema(_Document):
+    """The columns of a record.
+
+    `numbers` and `strings`, the graph's inputs, hold them in this order: categorical columns in `strings`, all
+    others in `numbers`.
+    """
+
+    columns: tuple[Column, ...] = Field(min_length=1)
+    ignored: tuple[IgnoredColumn, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Schema:
+        names = [column.name for column in self.columns] + [column.name for column in self.ignored]
+        twice = {name for name in names if names.count(name) > 1} if len(set(names)) != len(names) else set()
+        if twice:
+            raise ValueError(f"expected column names that differ, got {sorted(twice)[0]!r} twice")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the scored columns, in schema order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def number_positions(self) -> tuple[int, ...]:
+        """Schema position of each column of the `numbers` input."""
+        return tuple(i for i, column in enumerate(self.columns) if column.kind != "categorical")
+
+    @property
+    def string_positions(self) -> tuple[int, ...]:
+        """Schema position of each column of the `strings` input."""
+        return tuple(i for i, column in enumerate(self.columns) if column.kind == "categorical")
+
+
+class Calibration(_Document):
+    """Scores of normal records that training never saw, from which p-values are counted."""
+
+    method: Literal["split-conformal"] = "split-conformal"
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Default share of normal records that may be flagged."""
+    scores: tuple[Finite, ...] = Field(min_length=1)
+    """Ascending, in nats, each raised by `tie_tolerance` so that rounding cannot part equal records."""
+    tie_tolerance: Annotated[float, Field(ge=0.0)]
+    """What was added to each score, as a share of max(1, |score|)."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Calibration:
+        if any(low > high for low, high in zip(self.scores, self.scores[1:], strict=False)):
+            raise ValueError("expected scores in ascending order")
+        return self
+
+
+class Provenance(_Document):
+    """Where the model came from."""
+
+    model_name: str
+    created_at: AwareDatetime
+    vaegis_version: str
+    torch_version: str
+    seed: int
+    sources: tuple[str, ...]
+    """Names of the files read, without their folders."""
+    records: dict[str, int]
+    """Records read, sampled, and in each split: `read`, `sampled`, `fit`, `validation`, `calibration`."""
+    split: Literal["random", "by time"]
+    settings: dict[str, object]
+    """The training settings in force, as in `train.toml`."""
+    fit: dict[str, object]
+    """How fitting went: epochs, best epoch, losses in nats, records set aside, whether it was interrupted."""
+
+
+class Generator(_Document):
+    """A second ONNX graph, the decoder alone, which turns draws from the prior into column distributions."""
+
+    model: str
+    """The ONNX model, base64. Inputs `exemplar` and `latent_noise`; outputs `location`, `missing`, `categories`."""
+    exemplars: Annotated[int, Field(ge=1)]
+    """Number of components of the prior, all of equal weight."""
+    latent_dim: Annotated[int, Field(ge=1)]
+
+
+class GoldenScores(_Document):
+    """What the graph gave for one golden record when the file was written."""
+
+    score: Finite
+    reconstruction_error: Finite
+    kl: Finite
+
+
+class Golden(_Document):
+    """Records with the scores that every runtime must reproduce before the file is used."""
+
+    records: tuple[dict[str, bool | int | float | str | None], ...] = Field(min_length=1)
+    """Invented records, drawn from the model and then altered: none is a user's."""
+    scores: tuple[GoldenScores, ...]
+    relative_tolerance: Annotated[float, Field(gt=0.0)]
+    absolute_tolerance: Annotated[float, Field(gt=0.0)]
+    """In nats."""
+
+    @model_validator(mode="after")
+    def _one_score_each(self) -> Golden:
+        if len(self.scores) != len(self.records):
+            raise ValueError(f"expected {len(self.records)} scores, got {len(self.scores)}")
+        return self
+
+
+class Contract(_Document):
+    """All documents of one file."""
+
+    columns: Schema
+    calibration: Calibration
+    provenance: Provenance
+    generator: Generator
+    golden: Golden

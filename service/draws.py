@@ -1,0 +1,88 @@
+"""Random values of one column, from the distribution that the decoder gave it for each of n records."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.contract import DAYS_PER_WEEK, NumericColumn, TimestampColumn
+
+_REDRAWS = 8
+"""How often a value outside the training range is drawn anew before it is moved to the nearest bound."""
+
+_SECONDS_PER_HOUR, _SECONDS_PER_DAY = 3600, 86400
+_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday, and Monday is 0
+
+
+def numbers(column: NumericColumn, location: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Draw from the Student-t likelihood, kept inside the training range.
+
+    Values outside are drawn anew rather than moved to the bound, where they would pile up.
+    """
+
+    def draw(mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        noise = random.standard_t(column.degrees_of_freedom, mean.size)
+        return _on_grid(mean + column.noise_scale * noise, column.step)
+
+    drawn = draw(location)
+    for _ in range(_REDRAWS):
+        outside = (drawn < column.minimum) | (drawn > column.maximum)
+        drawn[outside] = draw(location[outside])
+    return np.clip(drawn, column.minimum, column.maximum)
+
+
+def _on_grid(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Return the multiples of ``step`` nearest to ``values``, as their decimal text is read; 0 means no grid."""
+    if step == 0:
+        return values
+    decimals = max(0, -int(Decimal(str(step)).normalize().as_tuple().exponent))
+    return np.round(np.rint(values / step) * step, decimals) + 0.0  # turns -0.0 into 0.0
+
+
+def possible(probability: NDArray[np.float64], training_share: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return a probability with what training never saw, or always saw, made impossible or certain."""
+    share = np.broadcast_to(training_share, probability.shape)
+    return np.where(share == 0, 0.0, np.where(share == 1, 1.0, probability))
+
+
+def codes(probabilities: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw one code a row, by the inverse of its cumulative distribution."""
+    cumulative = np.cumsum(probabilities, axis=1)
+    drawn = random.random(len(cumulative)) * cumulative[:, -1]
+    # A product that rounds up to the total would lie behind the last code.
+    code: NDArray[np.int64] = (cumulative <= drawn[:, None]).sum(axis=1, dtype=np.int64)
+    bounded: NDArray[np.int64] = np.minimum(code, probabilities.shape[1] - 1)
+    return bounded
+
+
+def instants(
+    column: TimestampColumn,
+    hours: NDArray[np.float64],
+    weekdays: NDArray[np.float64],
+    random: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Draw an hour and a weekday, then a day and a second that they leave open, uniformly inside the training range."""
+    low, high = np.ceil(column.earliest), np.floor(column.latest)
+    if low > high:
+        return np.full(len(hours), column.earliest)
+    hour, weekday = codes(hours, random), codes(weekdays, random)
+
+    def draw(hour: NDArray[np.int64], weekday: NDArray[np.int64]) -> NDArray[np.float64]:
+        first, last = low // _SECONDS_PER_DAY, high // _SECONDS_PER_DAY
+        start = first + (weekday - first - _EPOCH_WEEKDAY) % DAYS_PER_WEEK
+        weeks = (last - start) // DAYS_PER_WEEK + 1
+        within = np.floor(random.random(hour.size) * weeks) * DAYS_PER_WEEK + start
+        # A range of less than a week lacks some weekdays.
+        anywhere = np.floor(random.random(hour.size) * (last - first + 1)) + first
+        midnight = np.where(weeks > 0, within, anywhere) * _SECONDS_PER_DAY
+        second: NDArray[np.int64] = hour * _SECONDS_PER_HOUR + random.integers(_SECONDS_PER_HOUR, size=hour.size)
+        instant: NDArray[np.float64] = midnight + second
+        return instant
+
+    drawn = draw(hour, weekday)
+    for _ in range(_REDRAWS):
+        outside = (drawn < low) | (drawn > high)
+        drawn[outside] = draw(hour[outside], weekday[outside])
+    return np.clip(drawn, low, high)

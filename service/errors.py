@@ -1,0 +1,64 @@
+"""What can go wrong in the service: each class names the fault; `service.http.problems` maps it to a status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ServiceError(Exception):
+    """Base of every error that the service raises on purpose; its text is written for the user."""
+
+
+class ArtifactError(ServiceError):
+    """A model file that cannot be used: unreadable, corrupt, of another format, or not reproducing its scores."""
+
+
+class AlphaError(ServiceError):
+    """An alpha that the calibration split is too small to promise."""
+
+    def __init__(self, message: str, needed_records: int) -> None:
+        super().__init__(message)
+        self.needed_records = needed_records
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with one record.
+
+    Attributes:
+        row: Position of the record in the request, from 0.
+        column: Name of the column, or None where the record as a whole is at fault.
+        code: Stable name of the fault, listed in `docs/errors.md`.
+        message: What was expected, what came, and where.
+    """
+
+    row: int
+    column: str | None
+    code: str
+    message: str
+
+
+class RecordError(ServiceError):
+    """Records that do not fit the model's schema, with every fault up to a limit."""
+
+    def __init__(self, faults: tuple[Fault, ...], omitted: int = 0) -> None:
+        more = f" (and {omitted} more)" if omitted else ""
+        super().__init__("; ".join(fault.message for fault in faults) + more)
+        self.faults = faults
+        self.omitted = omitted
+
+
+class FileError(ServiceError):
+    """A file of records that cannot be read, with the place where reading stopped."""
+
+    def __init__(self, path: Path, detail: str, *, row: int | None = None, column: str | None = None) -> None:
+        place = str(path)
+        if row is not None:
+            place += f", row {row}"
+        if column is not None:
+            place += f", column {column}"
+        super().__init__(f"{place}: {detail}")
+        self.path = path
+        self.row = row
+        self.column = column

@@ -1,0 +1,228 @@
+"""Generation: draws from the prior, decoded into new plausible records.
+
+Scored columns only: those that training set aside are left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.contract import (
+    DAYS_PER_WEEK,
+    HOURS_PER_DAY,
+    BooleanColumn,
+    CategoricalColumn,
+    Contract,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
+from service.draws import codes, instants, numbers, possible
+from service.errors import ArtifactError
+from service.protobuf import refers_to_other_files
+from service.records.values import in_calendar
+from service.runtime import GraphError, Session, open_session
+
+BLOCK_RECORDS = 1024
+"""Records that share one random stream; always decoded together, so that any part of them comes out the same."""
+
+_OUTPUTS = ("location", "missing", "categories")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Value: TypeAlias = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Generated records by column.
+
+    Attributes:
+        values: One array of shape (n,) for each column, in schema order. Numeric: float64, whole where
+            `is_integral` says so. Boolean: bool. Categorical: str objects. Timestamp: float64, seconds since
+            1970-01-01T00:00:00Z. What stands where a value is null has no meaning.
+        missing: Shape (n, D); True where the value is null.
+    """
+
+    values: tuple[NDArray[Any], ...]
+    missing: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.missing)
+
+    def rows(self, index: slice) -> Drawn:
+        """Return the records at ``index``."""
+        return Drawn(tuple(values[index] for values in self.values), self.missing[index])
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """What the decoder says of the columns of n records.
+
+    Attributes:
+        location: Shape (n, D). Numeric: mean in the column's unit. Boolean: P(true). Others 0.
+        missing: P(null), shape (n, D).
+        categories: For each categorical column the probabilities of its categories, for each timestamp column
+            those of 24 hours and of 7 weekdays; shapes (n, size), by schema position.
+    """
+
+    location: NDArray[np.float64]
+    missing: NDArray[np.float64]
+    categories: dict[int, tuple[NDArray[np.float64], ...]]
+
+
+class Generator:
+    """The decoder of one artifact. It keeps nothing between calls and may be called from several threads."""
+
+    def __init__(self, contract: Contract) -> None:
+        """Load the decoder.
+
+        Raises:
+            ArtifactError: the decoder does not load, refers to other files, or does not fit the schema.
+        """
+        self.schema = contract.columns
+        _check_instants(self.schema)
+        self._generator = contract.generator
+        self._slots = _slots(self.schema)
+        self._outputs = _OUTPUTS if self._slots else _OUTPUTS[:2]
+        self._session = _opened(contract)
+        self._check()
+
+    def draw(self, count: int, seed: int) -> list[dict[str, Value]]:
+        """Return generated records in the form that `POST /score` takes.
+
+        Args:
+            count: Number of records.
+            seed: Not negative. The same seed gives the same records, and a larger count begins with those of a smaller.
+        """
+        return [record for part in self.chunks(count, seed) for record in records_of(self.schema, part)]
+
+    def draw_columns(self, count: int, seed: int) -> Drawn:
+        """Return the records of `draw` by column."""
+        return self._rows(seed, 0, count)
+
+    def chunks(self, count: int, seed: int, size: int = BLOCK_RECORDS) -> Iterator[Drawn]:
+        """Yield the records of `draw` in parts of ``size``, the last one shorter; memory grows with ``size`` alone.
+
+        Whole multiples of `BLOCK_RECORDS` are the fastest sizes.
+        """
+        for start in range(0, count, size):
+            yield self._rows(seed, start, min(start + size, count))
+
+    def _rows(self, seed: int, start: int, stop: int) -> Drawn:
+        """Return records ``start`` up to ``stop`` of a seed."""
+        first, last = start // BLOCK_RECORDS, max(start, stop - 1) // BLOCK_RECORDS
+        blocks = [self._block(seed, index) for index in range(first, last + 1)]
+        values = tuple(np.concatenate(parts) for parts in zip(*(block.values for block in blocks), strict=True))
+        whole = Drawn(values, np.concatenate([block.missing for block in blocks]))
+        return whole.rows(slice(start - first * BLOCK_RECORDS, stop - first * BLOCK_RECORDS))
+
+    def _block(self, seed: int, index: int) -> Drawn:
+        """Return block ``index`` of the records of a seed, always `BLOCK_RECORDS` of them."""
+        random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+        exemplar = random.integers(self._generator.exemplars, size=BLOCK_RECORDS)
+        noise = random.standard_normal((BLOCK_RECORDS, self._generator.latent_dim), dtype=np.float32)
+        decoded = self._decode(exemplar, noise)
+        values: list[NDArray[Any]] = []
+        for i, column in enumerate(self.schema.columns):
+            if isinstance(column, NumericColumn):
+                values.append(numbers(column, decoded.location[:, i], random))
+            elif isinstance(column, BooleanColumn):
+                values.append(random.random(BLOCK_RECORDS) < possible(decoded.location[:, i], column.true_share))
+            elif isinstance(column, CategoricalColumn):
+                code = codes(decoded.categories[i][0], random)
+                values.append(np.array(column.categories, dtype=object)[code])
+            else:
+                hours, weekdays = decoded.categories[i]
+                values.append(instants(column, hours, weekdays, random))
+        shares = [column.missing_share for column in self.schema.columns]
+        missing = random.random(decoded.missing.shape) < possible(decoded.missing, np.array(shares))
+        return Drawn(tuple(values), missing)
+
+    def _decode(self, exemplar: NDArray[np.int64], noise: NDArray[np.float32]) -> _Decoded:
+        outputs = self._session.run(list(self._outputs), {"exemplar": exemplar, "latent_noise": noise})
+        location, missing, *slots = (output.astype(np.float64) for output in outputs)
+        categories = {position: tuple(slots[0][:, part] for part in parts) for position, parts in self._slots.items()}
+        return _Decoded(location, missing, categories)
+
+    def _check(self) -> None:
+        """Decode one draw of the last exemplar, and compare the shapes with what the schema asks for."""
+        exemplar = np.array([self._generator.exemplars - 1])
+        noise = np.zeros((1, self._generator.latent_dim), dtype=np.float32)
+        try:
+            outputs = self._session.run(list(self._outputs), {"exemplar": exemplar, "latent_noise": noise})
+        except Exception as error:  # onnxruntime's exceptions share no base below Exception
+            raise ArtifactError(f"generator: expected a decoder of {noise.shape[1]} latents, got: {error}") from error
+        columns = len(self.schema.columns)
+        slots = [parts[-1].stop for parts in self._slots.values()]
+        expected = [(1, columns), (1, columns), *([(1, max(slots))] if slots else [])]
+        given = [output.shape for output in outputs]
+        if given != expected:
+            raise ArtifactError(f"generator: expected outputs of the shapes {expected}, got {given}")
+
+
+def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:
+    """Return generated records as JSON writes them: whole numbers as integers, instants in ISO 8601, in UTC."""
+    columns: list[list[Value]] = []
+    for i, (column, values) in enumerate(zip(schema.columns, drawn.values, strict=True)):
+        shown: list[Value] = values.tolist()
+        if isinstance(column, NumericColumn) and is_integral(column):
+            shown = list(map(int, values.tolist()))
+        elif isinstance(column, BooleanColumn) and column.as_number:
+            shown = values.astype(np.int64).tolist()
+        elif isinstance(column, TimestampColumn):
+            shown = [(_EPOCH + timedelta(seconds=value)).isoformat() for value in values.tolist()]
+        nulls = drawn.missing[:, i].tolist()
+        columns.append([None if null else value for value, null in zip(shown, nulls, strict=True)])
+    return [dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def is_integral(column: NumericColumn) -> bool:
+    """Return whether every value of a column is a whole number."""
+    return column.step >= 1 and column.step.is_integer()
+
+
+def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:
+    """Return where in the output `categories` each categorical and each timestamp column has its probabilities."""
+    slots: dict[int, tuple[slice, ...]] = {}
+    end = 0
+    for position, column in enumerate(schema.columns):
+        if isinstance(column, CategoricalColumn):
+            sizes: tuple[int, ...] = (len(column.categories),)
+        elif isinstance(column, TimestampColumn):
+            sizes = (HOURS_PER_DAY, DAYS_PER_WEEK)
+        else:
+            continue
+        ends = end + np.cumsum(sizes)
+        slots[position] = tuple(slice(int(e) - size, int(e)) for e, size in zip(ends, sizes, strict=True))
+        end = int(ends[-1])
+    return slots
+
+
+def _check_instants(schema: Schema) -> None:
+    """Refuse a timestamp column whose range no calendar writes."""
+    for column in schema.columns:
+        if isinstance(column, TimestampColumn) and not in_calendar(np.array([column.earliest, column.latest])).all():
+            raise ArtifactError(f"schema: column {column.name!r}: expected instants in the years 1 to 9999, got others")
+
+
+def _opened(contract: Contract) -> Session:
+    """Open the decoder that a contract holds."""
+    try:
+        model = base64.b64decode(contract.generator.model, validate=True)
+        external = refers_to_other_files(memoryview(model))
+    except (binascii.Error, ValueError) as error:
+        raise ArtifactError(f"generator: expected a whole ONNX model in base64, got: {error}") from error
+    if external:
+        raise ArtifactError("generator: expected all tensors inside the file, got one that refers to another file")
+    try:
+        return open_session(model)
+    except GraphError as error:
+        raise ArtifactError(f"generator: expected a graph that onnxruntime runs, got: {error}") from error

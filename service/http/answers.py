@@ -1,0 +1,220 @@
+"""The documents that the service answers with, and how verdicts become one of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.artifact import Artifact
+from service.contract import FORMAT_VERSION, Provenance, Schema
+from service.reasons import Reason
+from service.verdicts import Contribution, Verdict
+
+GUARANTEE = "conformal"
+"""What stands behind alpha: the rank of a score among the calibration scores, with no model of their tail."""
+
+Value = bool | int | float | str | None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ContributionItem(_Answer):
+    """What one column adds to a record's score."""
+
+    column: str
+    contribution: float = Field(description="Nats above what is typical of the column.")
+    observed: Value = Field(description="The record's value.")
+    expected: Value = Field(description="What the model expected, given the record as a whole.")
+    reason: Reason | None = Field(description="Why the value is unusual; null if it is not among the causes.")
+
+
+class ResultItem(_Answer):
+    """The verdict on one record."""
+
+    score: float = Field(description="Nats above what is typical; higher is more anomalous.")
+    p_value: float = Field(description="(1 + calibration scores at or above this score) / (calibration records + 1).")
+    is_anomaly: bool = Field(description="Whether the p-value is at most alpha.")
+    elbo: float = Field(description="Lower bound of the record's log-likelihood, nats: -(reconstruction_error + kl).")
+    reconstruction_error: float = Field(description="Expected negative log-likelihood of the observed columns, nats.")
+    kl: float = Field(description="Divergence of the latent code from the prior, nats.")
+    reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
+    contributions: list[ContributionItem] | None = Field(
+        description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
+    )
+    latent_contribution: float = Field(description="What the latent code adds to the score, nats.")
+
+
+class ScoreAnswer(_Answer):
+    """The answer of POST /score."""
+
+    model: str
+    model_digest: str
+    alpha: float = Field(description="Share of normal records that may be flagged.")
+    threshold: float = Field(description="A record is an anomaly when its score is strictly greater, nats.")
+    guarantee: str = Field(description="What stands behind alpha.")
+    calibration_records: int
+    results: list[ResultItem] = Field(description="One per record, in the order of the request.")
+
+
+class GenerateRequest(_Answer):
+    """The body of POST /generate."""
+
+    model_config = ConfigDict(strict=True)
+
+    count: int = Field(ge=0, description="Records to generate.")
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**63, description="The same seed gives the same records; drawn and echoed if left out."
+    )
+
+
+class GenerateAnswer(_Answer):
+    """The answer of POST /generate."""
+
+    model: str
+    model_digest: str
+    seed: int
+    records: list[dict[str, Value]] = Field(description="Invented records, in the form that POST /score takes.")
+
+
+class CalibrationSummary(_Answer):
+    """The scores behind the p-values, in short."""
+
+    method: str
+    records: int
+    alpha: float = Field(description="The model's own default.")
+    smallest_alpha: float = Field(description="1 / (records + 1); a smaller alpha is refused.")
+
+
+class GeneratorSummary(_Answer):
+    """The decoder behind POST /generate, in short."""
+
+    exemplars: int = Field(description="Components of the prior, of equal weight.")
+    latent_dim: int
+
+
+class ModelAnswer(_Answer):
+    """The answer of GET /model."""
+
+    model: str
+    model_digest: str
+    size_bytes: int
+    format_version: int
+    alpha: float = Field(description="In force where a request does not say.")
+    threshold: float = Field(description="At that alpha, nats.")
+    guarantee: str
+    calibration: CalibrationSummary
+    schema_: Schema = Field(alias="schema", description="The columns, with what training saw in them.")
+    provenance: Provenance
+    generator: GeneratorSummary
+    golden_records: int = Field(description="Records whose scores are reproduced before the service is ready.")
+
+
+class StateAnswer(_Answer):
+    """The answer of a probe."""
+
+    state: str
+
+
+class ErrorItem(_Answer):
+    """One fault, and its place."""
+
+    row: int | None = Field(description="Position of the record, from 0; null if the request as a whole is at fault.")
+    column: str | None
+    code: str
+    message: str
+
+
+class ProblemDocument(_Answer):
+    """Any error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[ErrorItem, ...]
+
+
+def score_fields(
+    artifact: Artifact, verdicts: Sequence[Verdict], *, alpha: float, threshold: float
+) -> dict[str, object]:
+    """Return the fields of a `ScoreAnswer`, without the cost of building one."""
+    return {
+        "model": artifact.contract.provenance.model_name,
+        "model_digest": shown_digest(artifact),
+        "alpha": alpha,
+        "threshold": threshold,
+        "guarantee": GUARANTEE,
+        "calibration_records": artifact.calibration_scores.size,
+        "results": [_result_fields(verdict) for verdict in verdicts],
+    }
+
+
+def shown_digest(artifact: Artifact) -> str:
+    """Return the digest of the model's file, with the name of its algorithm."""
+    return f"sha256:{artifact.digest}"
+
+
+def model_answer(artifact: Artifact, *, alpha: float, threshold: float) -> ModelAnswer:
+    """Return what GET /model tells: all metadata but the weights, the scores and the golden records themselves."""
+    contract, records = artifact.contract, artifact.calibration_scores.size
+    return ModelAnswer(
+        model=contract.provenance.model_name,
+        model_digest=shown_digest(artifact),
+        size_bytes=artifact.size_bytes,
+        format_version=FORMAT_VERSION,
+        alpha=alpha,
+        threshold=threshold,
+        guarantee=GUARANTEE,
+        calibration=CalibrationSummary(
+            method=contract.calibration.method,
+            records=records,
+            alpha=contract.calibration.alpha,
+            smallest_alpha=1.0 / (records + 1),
+        ),
+        schema=contract.columns,
+        provenance=contract.provenance,
+        generator=GeneratorSummary(exemplars=contract.generator.exemplars, latent_dim=contract.generator.latent_dim),
+        golden_records=len(contract.golden.records),
+    )
+
+
+def rendered(document: object) -> bytes:
+    """Return ``document`` as JSON.
+
+    Raises:
+        ValueError: it holds NaN or an infinity, which JSON cannot.
+    """
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _result_fields(verdict: Verdict) -> dict[str, object]:
+    return {
+        "score": verdict.score,
+        "p_value": verdict.p_value,
+        "is_anomaly": verdict.is_anomaly,
+        "elbo": verdict.elbo,
+        "reconstruction_error": verdict.reconstruction_error,
+        "kl": verdict.kl,
+        "reasons": verdict.reasons,
+        "contributions": _contribution_fields(verdict.contributions),
+        "latent_contribution": verdict.latent_contribution,
+    }
+
+
+def _contribution_fields(contributions: Sequence[Contribution] | None) -> list[dict[str, object]] | None:
+    if contributions is None:
+        return None
+    return [
+        {
+            "column": item.column,
+            "contribution": item.contribution,
+            "observed": item.observed,
+            "expected": item.expected,
+            "reason": item.reason,
+        }
+        for item in contributions
+    ]

@@ -1,0 +1,84 @@
+"""The app factory: the one place that reads settings and joins the service's parts."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service.artifact import Artifact
+from service.errors import ServiceError
+from service.http.admission import Admission
+from service.http.answers import model_answer, rendered
+from service.http.generating import Generating
+from service.http.instrumentation import Instrumentation
+from service.http.metrics import Metrics
+from service.http.openapi import openapi_document
+from service.http.problems import answer_http_exception, answer_query_error, answer_service_error
+from service.http.readiness import Readiness
+from service.http.record_schema import record_schema
+from service.http.routes import Intake, model_routes, operator_routes, work_routes
+from service.http.scoring import Limits, Scoring
+from service.pvalues import threshold
+from service.settings import Settings
+from service.verdicts import Explain
+
+
+def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
+    """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
+
+    Args:
+        artifact: The model.
+        settings: The settings in force.
+
+    Raises:
+        AlphaError: the model's calibration cannot promise the alpha of ``settings``.
+    """
+    alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
+    limit = threshold(artifact.calibration_scores, alpha)
+    metrics = Metrics(artifact, alpha=alpha, threshold=limit)
+    readiness = Readiness(on_ready=metrics.count_model_ready)
+    admission = Admission(settings.max_requests_in_flight, settings.scoring_threads)
+    metrics.requests_in_flight.set_function(lambda: admission.in_flight)
+    limits = Limits(
+        max_records=settings.max_records,
+        max_depth=settings.max_depth,
+        max_values=settings.max_values,
+        max_faults=settings.max_faults,
+        unknown_columns=settings.unknown_columns,
+    )
+    intake = Intake(readiness, admission, metrics, settings.max_body_bytes, settings.body_timeout_s)
+    scoring = Scoring(artifact, metrics, limits)
+    generating = Generating(
+        artifact,
+        metrics,
+        max_count=settings.max_generate_count,
+        max_depth=settings.max_depth,
+        max_values=settings.max_values,
+    )
+    record = record_schema(artifact.contract, settings.unknown_columns)
+
+    app = FastAPI(
+        title="vaegis",
+        description=f"Scores records with the model {artifact.contract.provenance.model_name}.",
+        version=artifact.contract.provenance.vaegis_version,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.readiness = readiness
+    app.state.metrics = metrics
+
+    @cache
+    def openapi() -> bytes:
+        return rendered(openapi_document(app, artifact, record, alpha=alpha, max_records=settings.max_records))
+
+    app.include_router(work_routes(intake, scoring, generating, alpha=alpha, explain=Explain(settings.explain)))
+    app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
+    app.include_router(operator_routes(readiness, metrics, openapi))
+    app.add_exception_handler(ServiceError, answer_service_error)
+    app.add_exception_handler(HTTPException, answer_http_exception)
+    app.add_exception_handler(RequestValidationError, answer_query_error)
+    app.add_middleware(Instrumentation, metrics=metrics)
+    return app

@@ -1,0 +1,73 @@
+"""The blocking work of POST /generate."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from service.artifact import Artifact
+from service.http.answers import GenerateRequest, rendered, shown_digest
+from service.http.body import parse_body
+from service.http.errors import ParameterError
+from service.http.metrics import Metrics
+from service.http.problems import parameter_messages
+
+if TYPE_CHECKING:
+    from service.generation import Generator
+
+_SEEDS = 2**53  # a drawn seed survives readers that keep numbers as doubles
+
+
+@dataclass(frozen=True)
+class Generating:
+    """Answers bodies of POST /generate with one model. It may be called from several threads."""
+
+    artifact: Artifact
+    metrics: Metrics
+    max_count: int
+    max_depth: int
+    max_values: int
+
+    def answer(self, body: bytes) -> bytes:
+        """Return the JSON answer to a JSON body.
+
+        Raises:
+            TooManyValuesError: the body holds more values than allowed.
+            BodyError: it is not well-formed JSON.
+            ParameterError: it is no `GenerateRequest`, or asks for too many records.
+        """
+        asked = self._request(body)
+        seed = secrets.randbelow(_SEEDS) if asked.seed is None else asked.seed
+        records = self._generator.draw(asked.count, seed)
+        answer = rendered(
+            {
+                "model": self.artifact.contract.provenance.model_name,
+                "model_digest": shown_digest(self.artifact),
+                "seed": seed,
+                "records": records,
+            }
+        )
+        self.metrics.records_generated.inc(len(records))
+        return answer
+
+    @cached_property
+    def _generator(self) -> Generator:
+        """The decoder, loaded at the first request so that a service that only scores never pays for it."""
+        from service.generation import Generator  # noqa: PLC0415 - see above
+
+        return Generator(self.artifact.contract)
+
+    def _request(self, body: bytes) -> GenerateRequest:
+        try:
+            asked = GenerateRequest.model_validate(
+                parse_body(body, max_depth=self.max_depth, max_values=self.max_values)
+            )
+        except ValidationError as error:
+            raise ParameterError(*parameter_messages(error.errors(include_url=False))) from error
+        if asked.count > self.max_count:
+            raise ParameterError(f"count: expected at most {self.max_count}, got {asked.count}")
+        return asked

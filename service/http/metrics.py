@@ -1,0 +1,180 @@
+"""Every metric of the service; `docs/metrics.md` says what each means and what to do when it moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+from service.artifact import Artifact
+from service.columns import Columns
+from service.contract import Column
+from service.errors import Fault
+from service.http.bulk_histogram import BulkHistogram
+from service.http.column_counts import ColumnCounter
+
+OTHER: Final = "_OTHER"
+"""Label value for what is outside a bounded set: unknown paths, unknown methods."""
+
+SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+P_VALUE_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
+BATCH_BUCKETS: Final = tuple(2**i for i in range(15))
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+_SCORE_FRACTIONS: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+_SCORE_TAIL_DOUBLINGS: Final = 8
+
+
+class Metrics:
+    """The metrics of one app, in a registry of its own."""
+
+    def __init__(self, artifact: Artifact, *, alpha: float, threshold: float) -> None:
+        """Register all metrics and set those that the model alone decides.
+
+        Args:
+            artifact: The model.
+            alpha: Share of normal records that may be flagged, where a request does not say.
+            threshold: At that alpha, nats.
+        """
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._counter = ColumnCounter(artifact.contract.columns)
+        self._names = artifact.contract.columns.names
+        self._register_traffic()
+        self._register_records(artifact)
+        self._register_model(artifact, alpha, threshold)
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request. ``route`` is a route's template or `OTHER`, never a path."""
+        labels = (method if method in _METHODS else OTHER, route, str(status))
+        self._requests.labels(*labels).inc()
+        self._request_seconds.labels(*labels).observe(seconds)
+
+    def count_scored(
+        self, columns: Columns, scores: NDArray[np.float64], p_values: NDArray[np.float64], flagged: int
+    ) -> None:
+        """Count a scored batch: scores and p-values of shape (n,), ``flagged`` of them anomalies."""
+        self._scored.inc(len(columns))
+        self._flagged.inc(flagged)
+        self._batch_records.observe(len(columns))
+        self._score.observe(scores)
+        self._p_value.observe(p_values)
+        counts = self._counter.count(columns)
+        for metric, by_column in (
+            (self._column_missing, counts.missing),
+            (self._column_unseen, counts.unseen),
+            (self._column_out_of_range, counts.out_of_range),
+        ):
+            for at in np.flatnonzero(by_column):
+                metric.labels(self._names[at]).inc(int(by_column[at]))
+
+    def count_refused(self, faults: Iterable[Fault]) -> None:
+        """Count each record among ``faults`` once, by the code of its first fault."""
+        first: dict[int, str] = {}
+        for fault in faults:
+            first.setdefault(fault.row, fault.code)
+        for code in first.values():
+            self._refused.labels(code).inc()
+
+    def count_model_ready(self) -> None:
+        """Count a model that was loaded and verified, and note the time."""
+        self._loads.labels("succeeded").inc()
+        self._loaded.set(time.time())
+
+    def _register_traffic(self) -> None:
+        request = ("method", "route", "status")
+        self._requests = Counter("vaegis_requests", "HTTP requests answered.", request, registry=self.registry)
+        self._request_seconds = Histogram(
+            "vaegis_request_duration_seconds",
+            "Time from a request's headers to the end of its answer.",
+            request,
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self.requests_in_flight = Gauge(
+            "vaegis_requests_in_flight", "Requests being read, queued or computed.", registry=self.registry
+        )
+        self.queue_seconds = Histogram(
+            "vaegis_queue_seconds",
+            "Time from the end of a request's body to the start of its computation.",
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self.inference_seconds = Histogram(
+            "vaegis_inference_seconds",
+            "Time that the model takes for a request's records.",
+            buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+
+    def _register_records(self, artifact: Artifact) -> None:
+        registry = self.registry
+        self._scored = Counter("vaegis_records_scored", "Records scored.", registry=registry)
+        self._flagged = Counter("vaegis_records_flagged", "Scored records that are anomalies.", registry=registry)
+        self._refused = Counter(
+            "vaegis_records_refused",
+            "Records at fault, by the code of their first fault.",
+            ("code",),
+            registry=registry,
+        )
+        self.records_generated = Counter("vaegis_records_generated", "Records generated.", registry=registry)
+        self._batch_records = Histogram(
+            "vaegis_batch_records", "Records in a scored request.", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self._score = BulkHistogram(
+            "vaegis_score", "Scores, in nats.", score_buckets(artifact.calibration_scores), registry
+        )
+        self._p_value = BulkHistogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS, registry)
+        columns = artifact.contract.columns.columns
+        self._column_missing = self._column_counter("missing", "Scored records in which the column is null.", columns)
+        self._column_unseen = self._column_counter(
+            "unseen",
+            "Scored records with a category unknown to training.",
+            [column for column in columns if column.kind == "categorical"],
+        )
+        self._column_out_of_range = self._column_counter(
+            "out_of_range",
+            "Scored records with a number outside the range seen in training.",
+            [column for column in columns if column.kind == "numeric"],
+        )
+
+    def _register_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:
+        registry, provenance = self.registry, artifact.contract.provenance
+        labels = ("model", "digest", "version")
+        info = Gauge("vaegis_model_info", "The model in use; always 1.", labels, registry=registry)
+        info.labels(provenance.model_name, f"sha256:{artifact.digest}", provenance.vaegis_version).set(1)
+        Gauge("vaegis_alpha_ratio", "Share of normal records that may be flagged.", registry=registry).set(alpha)
+        Gauge("vaegis_threshold_nats", "Score above which a record is flagged.", registry=registry).set(threshold)
+        Gauge("vaegis_calibration_records", "Scores behind the p-values.", registry=registry).set(
+            artifact.calibration_scores.size
+        )
+        self._loaded = Gauge(
+            "vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.", registry=registry
+        )
+        self._loads = Counter("vaegis_model_loads", "Attempts to load a model.", ("outcome",), registry=registry)
+        for outcome in ("succeeded", "failed"):
+            self._loads.labels(outcome)
+
+    def _column_counter(self, what: str, documentation: str, columns: Sequence[Column]) -> Counter:
+        counter = Counter(f"vaegis_column_{what}", documentation, ("column",), registry=self.registry)
+        for column in columns:
+            counter.labels(column.name)  # a series that starts at 0, so that its first increase is a rate
+        return counter
+
+
+def score_buckets(calibration: NDArray[np.float64]) -> Sequence[float]:
+    """Return bounds that resolve the scores of normal records, then double their distance from the greatest of them.
+
+    Args:
+        calibration: Calibration scores, ascending, nats, shape (n,).
+    """
+    body = np.quantile(calibration, _SCORE_FRACTIONS)
+    greatest = float(calibration[-1])
+    spread = max(greatest - float(np.median(calibration)), abs(greatest) / 10, 1.0)
+    tail = [greatest + spread * (2**i - 1) for i in range(_SCORE_TAIL_DOUBLINGS)]
+    return sorted({float(f"{bound:.3g}") for bound in (*body, *tail)})

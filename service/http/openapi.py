@@ -1,0 +1,122 @@
+"""The OpenAPI document: the loaded model's own columns, an example record of it, and what that record is answered."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from service.artifact import Artifact
+from service.http.answers import GenerateRequest, ProblemDocument, score_fields, shown_digest
+from service.http.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
+from service.http.record_schema import DIALECT
+from service.pvalues import threshold
+from service.records.json import columns_from_records
+from service.verdicts import Explain, judge
+
+_BODY_STATUSES: Final = (400, 408, 413, 415, 422, 429, 500, 503)
+_STATUSES: Final = {
+    "/score": _BODY_STATUSES,
+    "/generate": _BODY_STATUSES,
+    "/readyz": (503,),
+}
+_EXAMPLE_SEED: Final = 7
+_FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
+_REF: Final = "#/components/schemas/"
+
+
+def openapi_document(
+    app: FastAPI, artifact: Artifact, record: dict[str, Any], *, alpha: float, max_records: int
+) -> dict[str, Any]:
+    """Return the document.
+
+    Args:
+        app: The app, for its routes.
+        artifact: The model.
+        record: JSON Schema of one record.
+        alpha: Share of normal records that may be flagged, where a request does not say.
+        max_records: Most records in one request.
+    """
+    document = app.openapi()
+    document["jsonSchemaDialect"] = DIALECT
+    schemas = document["components"]["schemas"]
+    for name in _FRAMEWORK_SCHEMAS:
+        schemas.pop(name, None)
+    schemas["Record"] = {key: value for key, value in record.items() if key != "$schema"}
+    schemas |= _schemas_of(ProblemDocument)
+    example = artifact.contract.golden.records[0]
+    _describe_score(document["paths"]["/score"]["post"], example, _example_answer(artifact, alpha), max_records)
+    _describe_generate(document["paths"]["/generate"]["post"], schemas, artifact)
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            operation["responses"] |= {str(status): _problem(status) for status in _STATUSES.get(path, ())}
+    return document
+
+
+def _describe_score(operation: dict[str, Any], example: object, answer: object, max_records: int) -> None:
+    record = {"$ref": f"{_REF}Record"}
+    records = {"type": "array", "items": record, "minItems": 1, "maxItems": max_records}
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [record, records]},
+                "examples": {
+                    "one": {"summary": "One record", "value": example},
+                    "list": {"summary": "A list of records", "value": [example]},
+                },
+            }
+        },
+    }
+    operation["responses"]["200"]["content"]["application/json"]["example"] = answer
+
+
+def _describe_generate(operation: dict[str, Any], schemas: dict[str, Any], artifact: Artifact) -> None:
+    schemas |= _schemas_of(GenerateRequest)
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": f"{_REF}GenerateRequest"},
+                "example": {"count": 1, "seed": _EXAMPLE_SEED},
+            }
+        },
+    }
+    operation["responses"]["200"]["content"]["application/json"]["example"] = {
+        "model": artifact.contract.provenance.model_name,
+        "model_digest": shown_digest(artifact),
+        "seed": _EXAMPLE_SEED,
+        "records": [artifact.contract.golden.records[0]],
+    }
+
+
+def _example_answer(artifact: Artifact, alpha: float) -> dict[str, object]:
+    schema, calibration = artifact.contract.columns, artifact.calibration_scores
+    columns = columns_from_records(artifact.contract.golden.records[:1], schema)
+    scores = artifact.scorer.score(columns)
+    verdicts = judge(schema, calibration, columns, scores, alpha=alpha, explain=Explain.ALL)
+    return score_fields(artifact, verdicts, alpha=alpha, threshold=threshold(calibration, alpha))
+
+
+def _schemas_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a model's JSON Schema and those it refers to, by name."""
+    schema = model.model_json_schema(ref_template=_REF + "{model}")
+    inner: dict[str, Any] = schema.pop("$defs", {})
+    return inner | {model.__name__: schema}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    """Return the description of all problems of one status."""
+    kinds = [problem for problem in PROBLEMS.values() if problem.status == status]
+    name, title = (TYPE_PREFIX + kinds[0].name, kinds[0].title) if kinds else ("about:blank", HTTPStatus(status).phrase)
+    return {
+        "description": "; ".join(problem.title for problem in kinds) or title,
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": f"{_REF}ProblemDocument"},
+                "example": {"type": name, "title": title, "status": status, "detail": "...", "errors": []},
+            }
+        },
+    }

@@ -1,0 +1,197 @@
+"""Errors as RFC 9457 problem documents: the one table from exception to status, type and title."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.errors import AlphaError, RecordError, ServiceError
+from service.http.answers import ErrorItem, ProblemDocument
+from service.http.body import discard_body
+from service.http.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    IncompleteBodyError,
+    MediaTypeError,
+    NoRecordsError,
+    NotReadyError,
+    ParameterError,
+    QueueFullError,
+    TooManyRecordsError,
+    TooManyValuesError,
+)
+from service.records.json import BodyError
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:vaegis:problem:"
+
+# A client that sends all of a body before it looks for an answer would lose a 413 to a reset connection, so the
+# server reads on for a while; both bounds keep a stubborn client from holding it.
+_LINGER_BYTES: Final = 64 * 2**20
+_LINGER_S: Final = 2.0
+_LONGEST_TEXT: Final = 500  # characters; a message may quote a name of the client's, of any length
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """How a kind of error is answered.
+
+    Attributes:
+        status: HTTP status.
+        name: Last part of the type URI.
+        title: The same for every error of the kind.
+        retry_after_s: After how many seconds the same request may succeed; None where it never will.
+        closes: Whether the connection cannot be used further.
+    """
+
+    status: int
+    name: str
+    title: str
+    retry_after_s: int | None = None
+    closes: bool = False
+
+
+PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
+    BodyError: Problem(400, "malformed-body", "The body is not well-formed JSON"),
+    IncompleteBodyError: Problem(400, "incomplete-body", "The body ended early", closes=True),
+    BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
+    BodyTooLargeError: Problem(413, "body-too-large", "The body is too large", closes=True),
+    TooManyValuesError: Problem(413, "too-many-values", "The body holds too many values"),
+    TooManyRecordsError: Problem(413, "too-many-records", "The request holds too many records"),
+    MediaTypeError: Problem(415, "unsupported-media-type", "The body is in a format that is not read here"),
+    RecordError: Problem(422, "invalid-records", "Records do not fit the model's schema"),
+    NoRecordsError: Problem(422, "no-records", "The request holds no record"),
+    ParameterError: Problem(422, "invalid-parameter", "A parameter is unknown or has a bad value"),
+    AlphaError: Problem(422, "unsupported-alpha", "The model's calibration cannot promise this alpha"),
+    QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
+    NotReadyError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5),
+}
+
+
+async def answer_service_error(_: Request, error: Exception) -> Response:
+    """Return the problem for an error of the table; raise any other again, for it is a fault of ours."""
+    problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
+    if problem is None:
+        raise error
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
+    document = ProblemDocument(
+        type=TYPE_PREFIX + problem.name,
+        title=problem.title,
+        status=problem.status,
+        detail=_detail(error),
+        errors=_items(error),
+    )
+    if not problem.closes:
+        return problem_response(document, headers)
+    unread = isinstance(error, BodyTooLargeError) and error.unread
+    return _ClosingResponse(document, headers | {"Connection": "close"}, unread=unread)
+
+
+async def answer_http_exception(_: Request, error: Exception) -> Response:
+    """Return the problem for an error of the framework, such as an unknown path."""
+    if not isinstance(error, HTTPException):
+        raise error
+    details = {
+        HTTPStatus.NOT_FOUND: "expected a path that GET /openapi.json lists, got an unknown one",
+        HTTPStatus.METHOD_NOT_ALLOWED: "expected a method that the Allow header lists, got another",
+    }
+    document = plain_problem(error.status_code, details.get(HTTPStatus(error.status_code), error.detail))
+    return problem_response(document, error.headers)
+
+
+async def answer_query_error(request: Request, error: Exception) -> Response:
+    """Return the problem for query parameters that the framework refused."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return await answer_service_error(request, ParameterError(*parameter_messages(error.errors())))
+
+
+def parameter_messages(errors: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return pydantic's errors over parameters in our words."""
+    return [_parameter_message(item) for item in errors]
+
+
+def plain_problem(status: int, detail: str) -> ProblemDocument:
+    """Return a problem which its status says all about (RFC 9457, section 4.2.1)."""
+    return ProblemDocument(
+        type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=_shortened(detail), errors=()
+    )
+
+
+def problem_response(document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
+    """Return ``document`` as a response."""
+    return Response(_rendered(document), document.status, headers, MEDIA_TYPE)
+
+
+class _ClosingResponse(Response):
+    """A problem after which the connection closes, but not before the client had the time to read it."""
+
+    def __init__(self, document: ProblemDocument, headers: Mapping[str, str], *, unread: bool) -> None:
+        super().__init__(_rendered(document), document.status, headers, MEDIA_TYPE)
+        self._unread = unread
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        if self._unread:
+            await discard_body(Request(scope, receive), max_bytes=_LINGER_BYTES, timeout_s=_LINGER_S)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _detail(error: Exception) -> str:
+    if isinstance(error, RecordError):
+        count = len(error.faults) + error.omitted
+        listed = f", of which {len(error.faults)} are listed" if error.omitted else ""
+        if count > 1:
+            return f"{count} faults{listed}; no record of the request was scored"
+    return _shortened(str(error))
+
+
+def _items(error: Exception) -> tuple[ErrorItem, ...]:
+    if isinstance(error, RecordError):
+        return tuple(
+            ErrorItem(
+                row=fault.row,
+                column=None if fault.column is None else _shortened(fault.column),
+                code=fault.code,
+                message=_shortened(fault.message),
+            )
+            for fault in error.faults
+        )
+    if isinstance(error, BodyError):
+        return (_request_item(error.code, str(error)),)
+    if isinstance(error, ParameterError):
+        return tuple(_request_item("invalid_parameter", message) for message in error.messages)
+    return ()
+
+
+def _request_item(code: str, message: str) -> ErrorItem:
+    return ErrorItem(row=None, column=None, code=code, message=_shortened(message))
+
+
+def _parameter_message(item: Mapping[str, Any]) -> str:
+    name = _shortened(str(item["loc"][-1])) if item["loc"] else "body"
+    if item["type"] == "extra_forbidden":
+        return f"{name}: expected no parameter of this name"
+    if item["type"] == "missing":
+        return f"{name}: expected a value, got none"
+    return f"{name}: expected {item['msg'].removeprefix('Input should be ')}, got {_shortened(repr(item['input']))}"
+
+
+def _rendered(document: ProblemDocument) -> bytes:
+    return json.dumps(document.model_dump(), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _shortened(text: str) -> str:
+    """Return ``text`` as valid Unicode of bounded length; a client's name for a column may be neither."""
+    valid = text[: _LONGEST_TEXT + 1].encode("utf-8", "replace").decode()
+    return valid if len(valid) <= _LONGEST_TEXT else valid[:_LONGEST_TEXT] + "..."

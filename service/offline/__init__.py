@@ -1,0 +1,1 @@
+"""Scoring and generating files without a server: results written as a stream, whole or not at all."""

@@ -1,0 +1,223 @@
+"""Arrow arrays by column kind, and batches of them turned into the columns that a model scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from service.columns import Columns
+from service.contract import NO_CATEGORY, Schema
+from service.errors import FileError
+from service.records import values as rules
+from service.records.names import nearest, shown
+
+_UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_SECONDS_PER_DAY = 86_400.0
+
+
+class RefusedCellError(rules.RefusedValueError):
+    """A value in an array that its column's kind does not take, at ``index`` of the array."""
+
+    def __init__(self, index: int, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.index = index
+
+
+def columns_from_batch(
+    batch: pa.RecordBatch,
+    schema: Schema,
+    *,
+    path: Path,
+    first_row: int,
+    unknown_columns: Literal["reject", "ignore"] = "reject",
+) -> Columns:
+    """Return the records of a batch from a file, by column.
+
+    Text parses by the column's kind, as in CSV; NaN is a null, as most writers of files mean it. A column that the
+    batch lacks is null throughout.
+
+    Args:
+        batch: Flat records, n of them, as `files.RecordFiles.batches` gives them.
+        schema: The columns to fill.
+        path: The file, for messages.
+        first_row: Row of the first record in its file, from 1.
+        unknown_columns: Whether a column that is not in the schema is refused.
+
+    Raises:
+        FileError: Naming file, row and column of the first value refused, or the unknown column.
+    """
+    found = dict(zip(batch.schema.names, batch.columns, strict=True))
+    _check_names(found, schema, path, refuse_unknown=unknown_columns == "reject")
+    n = batch.num_rows
+    numbers = np.full((n, len(schema.number_positions)), np.nan)
+    strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
+    observed = np.zeros(strings.shape, dtype=np.bool_)
+    try:
+        for at, position in enumerate(schema.number_positions):
+            column = schema.columns[position]
+            if column.name in found:
+                numbers[:, at] = numbers_of(found[column.name], column.kind)
+        for at, position in enumerate(schema.string_positions):
+            column = schema.columns[position]
+            if column.name in found:
+                strings[:, at], observed[:, at] = categories_of(found[column.name])
+    except RefusedCellError as refusal:
+        row = first_row + refusal.index
+        raise FileError(path, str(refusal), row=row, column=shown(column.name)) from None
+    return Columns(numbers, strings, observed)
+
+
+def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "null"] = "refuse") -> NDArray[np.float64]:
+    """Return an array's values as the number, truth value or instant that ``kind`` makes of them.
+
+    Args:
+        array: n values of any type.
+        kind: ``numeric``, ``boolean`` or ``timestamp``.
+        infinities: Whether an infinite value is refused or becomes a null.
+
+    Returns:
+        Shape (n,); NaN where null.
+
+    Raises:
+        RefusedCellError: A value is not of the kind.
+    """
+    if pa.types.is_null(array.type):
+        return np.full(len(array), np.nan)
+    if _is_text(array.type):
+        converted = _numbers_of_text(array.cast(pa.string()), kind)
+    elif kind == "timestamp" and (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
+        converted = _instants_of_type(array)
+    elif _is_number(array.type) or (kind == "boolean" and pa.types.is_boolean(array.type)):
+        converted = _float64(array)
+        if kind == "timestamp":
+            converted = rules.instants_of_numbers(converted)
+    else:
+        raise _refused_type(array, {"numeric": rules.NUMBER, "boolean": rules.TRUTH}.get(kind, rules.INSTANT))
+    if infinities == "null":
+        converted[np.isinf(converted)] = np.nan
+    _check_range(converted, kind)
+    return converted
+
+
+def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Return an array's values as categories: text as it is, integers in decimal, booleans as true and false.
+
+    Args:
+        array: n values of any type.
+
+    Returns:
+        The categories, `contract.NO_CATEGORY` where null, and which are not null; both of shape (n,).
+
+    Raises:
+        RefusedCellError: The values are of another type.
+    """
+    text = text_of(array)
+    filled = text.fill_null(NO_CATEGORY).to_numpy(zero_copy_only=False)
+    return filled.astype(object, copy=False), array.is_valid().to_numpy(zero_copy_only=False)
+
+
+def text_of(array: pa.Array) -> pa.Array:
+    """Return an array's values as the text of their categories, by the rule of `categories_of`; nulls stay null."""
+    takes = _is_text(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)
+    if not takes and not pa.types.is_null(array.type):
+        raise _refused_type(array, rules.CATEGORY)
+    return array.cast(pa.string())
+
+
+def _check_names(found: Mapping[str, object], schema: Schema, path: Path, *, refuse_unknown: bool) -> None:
+    scored = schema.names
+    known = {*scored, *(column.name for column in schema.ignored)}
+    if found.keys().isdisjoint(scored):
+        raise FileError(path, "expected at least one column of the model, got none")
+    if not refuse_unknown:
+        return
+    for name in found.keys() - known:
+        if any(other.startswith(f"{name}.") for other in known):
+            continue  # An object that is null in all records of this batch.
+        meant = nearest(name, scored)
+        hint = f"; the nearest is {meant}" if meant else ""
+        raise FileError(path, f"expected a column of the model, got an unknown one{hint}", column=shown(name))
+
+
+def _numbers_of_text(array: pa.Array, kind: str) -> NDArray[np.float64]:
+    """Parse text at once where all of it follows one pattern, else value by value."""
+    trimmed = pc.utf8_trim_whitespace(array)
+    trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+    if kind == "boolean":
+        lowered = pc.utf8_lower(trimmed)
+        is_word = pc.is_in(lowered, pa.array(["true", "false"]))
+        trimmed = pc.if_else(is_word, pc.if_else(pc.equal(lowered, "true"), "1", "0"), trimmed)
+    try:
+        numbers = _float64(trimmed)
+    except pa.ArrowInvalid:
+        return _instants_of_text(trimmed) if kind == "timestamp" else _value_by_value(trimmed, kind)
+    return rules.instants_of_numbers(numbers) if kind == "timestamp" else numbers
+
+
+def _instants_of_text(array: pa.Array) -> NDArray[np.float64]:
+    for zone in ("UTC", None):  # Text with a zone in every value, then text with none.
+        try:
+            return _instants_of_type(array.cast(pa.timestamp("us", zone)))
+        except pa.ArrowInvalid:
+            continue
+    return _value_by_value(array, "timestamp")
+
+
+def _value_by_value(array: pa.Array, kind: str) -> NDArray[np.float64]:
+    rule = rules.TEXT_RULES[kind]
+    converted = np.full(len(array), np.nan)
+    for index, text in enumerate(array.to_pylist()):
+        if text is not None:
+            try:
+                converted[index] = rule(text)
+            except rules.RefusedValueError as refusal:
+                raise RefusedCellError(index, refusal.code, str(refusal)) from None
+    return converted
+
+
+def _instants_of_type(array: pa.Array) -> NDArray[np.float64]:
+    if pa.types.is_date32(array.type):
+        return _float64(array.cast(pa.int32())) * _SECONDS_PER_DAY
+    unit = "ms" if pa.types.is_date64(array.type) else array.type.unit
+    return _float64(array.cast(pa.int64())) / _UNITS_PER_SECOND[unit]
+
+
+def _float64(array: pa.Array) -> NDArray[np.float64]:
+    """Return a copy of an array's values as float64, rounded where float64 is coarser; NaN where null."""
+    cast = array.cast(pa.float64(), safe=False)
+    return np.array(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _check_range(converted: NDArray[np.float64], kind: str) -> None:
+    """Raise `RefusedCellError` at the first number that its kind does not hold."""
+    infinite = np.flatnonzero(np.isinf(converted))
+    if infinite.size:
+        raise RefusedCellError(int(infinite[0]), "too_large", "expected a number within float64, got an infinite one")
+    if kind == "boolean":
+        wrong = np.flatnonzero(~((converted == 0) | (converted == 1) | np.isnan(converted)))
+        if wrong.size:
+            raise RefusedCellError(int(wrong[0]), "wrong_type", f"expected {rules.TRUTH}, got another number")
+    if kind == "timestamp":
+        wrong = np.flatnonzero(~rules.in_calendar(converted))
+        if wrong.size:
+            detail = "expected an instant in the years 1 to 9999, got one outside"
+            raise RefusedCellError(int(wrong[0]), "invalid_timestamp", detail)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _refused_type(array: pa.Array, expected: str) -> RefusedCellError:
+    index = pc.index(array.is_valid(), value=True).as_py()
+    return RefusedCellError(max(index, 0), "wrong_type", f"expected {expected}, got the type {array.type}")

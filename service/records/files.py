@@ -1,0 +1,169 @@
+"""Files of records, one or a folder of them, as one stream of flat record batches at constant memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from service.errors import FileError
+from service.records.formats import FileFormat, column_names, format_of, read_file
+from service.records.names import shown
+
+MAX_DEPTH = 32
+"""Levels of objects within a record that are flattened where the caller sets no limit of its own."""
+
+_BAD_INDEX = re.compile(r"at string index (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class FileBatch:
+    """Some consecutive records of one file.
+
+    Attributes:
+        batch: The records; objects are flat, their columns' names joined by dots. Columns of CSV are text.
+        path: The file.
+        first_row: Row of the first record in its file, from 1; a header is not counted.
+    """
+
+    batch: pa.RecordBatch
+    path: Path
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFiles:
+    """Files that can be read as one stream, as often as wanted.
+
+    Attributes:
+        paths: The files, in the order in which they are read.
+        format: The format of all of them.
+        size_bytes: Their size on disk together.
+        max_depth: Levels of objects within a record that are flattened.
+    """
+
+    paths: tuple[Path, ...]
+    format: FileFormat
+    size_bytes: int
+    max_depth: int
+
+    def batches(self) -> Iterator[FileBatch]:
+        """Yield all records, file by file.
+
+        Raises:
+            FileError: A file cannot be read further; names the file, and row and column where they are known.
+        """
+        for path in self.paths:
+            for first_row, batch in read_file(path, self.max_depth):
+                try:
+                    flat = _flat(batch, path, first_row, self.max_depth)
+                except UnicodeDecodeError:  # Arrow decodes a name only when it is asked for.
+                    raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
+                yield FileBatch(flat, path, first_row)
+
+
+def open_records(path: Path, *, max_depth: int = MAX_DEPTH) -> RecordFiles:
+    """Find the files under ``path`` and check that they can be read as one stream.
+
+    A folder is searched to any depth, in order of name; files and folders whose names begin with a dot or an
+    underscore are passed over. All files must be of one format and, where it has headers, have the same columns.
+
+    Args:
+        path: A file or a folder.
+        max_depth: Levels of objects within a record that are flattened.
+
+    Raises:
+        FileError: There is no file, one has an unknown extension or cannot be opened, or two do not fit together.
+    """
+    paths = _found(path)
+    formats = [format_of(found) for found in paths]
+    for found, its_format in zip(paths, formats, strict=True):
+        if its_format is not formats[0]:
+            raise FileError(found, f"expected {formats[0]} as in {paths[0]}, got {its_format}")
+    _check_headers(paths)
+    return RecordFiles(paths, formats[0], sum(found.stat().st_size for found in paths), max_depth)
+
+
+def _found(path: Path) -> tuple[Path, ...]:
+    if not path.is_dir():
+        return (path,)
+    found = tuple(
+        sorted(
+            inner
+            for inner in path.rglob("*")
+            if inner.is_file() and not any(part.startswith((".", "_")) for part in inner.relative_to(path).parts)
+        )
+    )
+    if not found:
+        raise FileError(path, "expected a folder with files of records, got none in it")
+    return found
+
+
+def _check_headers(paths: tuple[Path, ...]) -> None:
+    """Refuse a column that comes twice in a file, or that only some of the files have."""
+    first: frozenset[str] | None = None
+    for path in paths:
+        names = column_names(path)
+        if names is None:
+            continue
+        _check_names(names, path)
+        here = frozenset(names)
+        first = here if first is None else first
+        if here != first:
+            name = min(here ^ first)
+            came = "one more" if name in here else "none of this name"
+            raise FileError(path, f"expected the columns of {paths[0]}, got {came}", column=shown(name))
+
+
+def _check_names(names: tuple[str, ...], path: Path) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise FileError(path, "expected names of columns that differ, got one twice", column=shown(name))
+        seen.add(name)
+
+
+def _flat(batch: pa.RecordBatch, path: Path, first_row: int, max_depth: int) -> pa.RecordBatch:
+    """Return a batch whose objects have become columns, with plain types and checked content."""
+    names: list[str] = []
+    arrays: list[pa.Array] = []
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        for full_name, leaf in _leaves(name, array, path, max_depth):
+            names.append(full_name)
+            arrays.append(_checked(leaf, path, first_row, full_name))
+    _check_names(tuple(names), path)
+    if not arrays:
+        # Records without any column keep their number, which a batch without columns cannot tell.
+        return batch.select([])
+    return pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _leaves(name: str, array: pa.Array, path: Path, levels: int) -> Iterator[tuple[str, pa.Array]]:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if not pa.types.is_struct(array.type):
+        yield name, array
+        return
+    if levels == 0:
+        raise FileError(path, "expected fewer levels of nesting, got more", column=shown(name))
+    # `flatten`, unlike `field`, carries the nulls of the object to its fields.
+    for field, inner in zip(array.type, array.flatten(), strict=True):
+        yield from _leaves(f"{name}.{field.name}", inner, path, levels - 1)
+
+
+def _checked(array: pa.Array, path: Path, first_row: int, column: str) -> pa.Array:
+    """Return an array in a plain type, after checking that its offsets lie inside and its text is UTF-8."""
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        place = _BAD_INDEX.search(str(error))
+        row = first_row + int(place[1]) if place else None
+        raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(column)) from None
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
+        return array.cast(pa.string())
+    return array

@@ -1,0 +1,182 @@
+"""JSON bodies and the records in them: strict parsing, and records by row turned into columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.columns import Columns
+from service.contract import NO_CATEGORY, Schema
+from service.errors import ServiceError
+from service.records import values as rules
+from service.records.faults import FaultList
+from service.records.flatten import RecordShape
+from service.records.names import shown
+from service.records.nesting import nests_deeper_than
+
+MAX_FAULTS = 100
+"""Faults told in full where the caller sets no limit of its own."""
+
+
+class BodyError(ServiceError):
+    """A body that is not strict JSON; ``code`` names the fault, and the text holds no part of the body but a key."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def parse_json(body: bytes, *, max_depth: int) -> object:
+    """Parse a body as strict JSON, in linear time and without unbounded recursion.
+
+    Beyond RFC 8259, keys of an object must differ. Numbers beyond float64 become infinite here and are refused by the
+    rules of the column that holds them.
+
+    Args:
+        body: The bytes, UTF-8 without a byte order mark.
+        max_depth: Levels of arrays and objects within each other, at least 1.
+
+    Raises:
+        BodyError: With code ``empty_body``, ``invalid_utf8``, ``invalid_json``, ``too_deep``, ``duplicate_key``,
+            ``not_finite`` or ``too_large``.
+    """
+    if not body.strip(b" \t\r\n"):
+        raise BodyError("empty_body", "body: expected JSON, got nothing")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise BodyError("invalid_utf8", f"body: expected UTF-8, got an invalid byte at {error.start}") from None
+    if nests_deeper_than(body, max_depth):
+        raise _too_deep(max_depth)
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        detail = error.msg.split(":")[0]
+        raise BodyError("invalid_json", f"body: expected valid JSON, got {detail!r} at character {error.pos}") from None
+    except RecursionError:  # Only where max_depth is beyond what the interpreter allows.
+        raise _too_deep(max_depth) from None
+    except ValueError:  # The one other: an integer with more digits than the interpreter converts.
+        raise BodyError("too_large", "body: expected integers of at most 4300 digits, got a longer one") from None
+
+
+def columns_from_records(
+    records: Sequence[object],
+    schema: Schema,
+    *,
+    unknown_columns: Literal["reject", "ignore"] = "reject",
+    max_faults: int = MAX_FAULTS,
+) -> Columns:
+    """Return records, each a parsed JSON object, by column.
+
+    Objects within a record flatten with dots. An absent key is a null. Columns that training set aside are accepted
+    and dropped.
+
+    Args:
+        records: The parsed records, n of them.
+        schema: The columns to fill.
+        unknown_columns: Whether a column that is not in the schema is a fault.
+        max_faults: Faults told in full; further ones are counted only.
+
+    Raises:
+        RecordError: With the faults in order of row, then of column.
+    """
+    faults = FaultList(max_faults)
+    shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
+    flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
+    n = len(flat)
+    numbers = np.empty((n, len(schema.number_positions)))
+    for at, position in enumerate(schema.number_positions):
+        column = schema.columns[position]
+        numbers[:, at] = _numbers(_taken(flat, column.name), column.kind, faults.of_column(column.name, position))
+    strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
+    observed = np.zeros(strings.shape, dtype=np.bool_)
+    for at, position in enumerate(schema.string_positions):
+        name = schema.columns[position].name
+        taken = _taken(flat, name)
+        strings[:, at] = _categories(taken, faults.of_column(name, position))
+        observed[:, at] = [value is not None for value in taken]
+    faults.raise_any()
+    return Columns(numbers, strings, observed)
+
+
+_Report = Callable[[int, str, str], None]
+"""Takes a row, a fault's code and its detail."""
+
+
+def _taken(flat: Sequence[Mapping[str, object]], name: str) -> list[object]:
+    return [record.get(name) for record in flat]
+
+
+def _numbers(values: list[object], kind: str, report: _Report) -> NDArray[np.float64]:
+    """Return a column's values as float64, NaN where null; the rules value by value only where a shortcut fails."""
+    types = set(map(type, values))
+    types.discard(type(None))
+    numeric = types <= {int, float} or (kind == "boolean" and types <= {bool, int, float})
+    fast = _fast_numbers(values, kind) if numeric else None
+    if fast is not None:
+        return fast
+    rule = rules.RULES[kind]
+    converted = np.full(len(values), np.nan)
+    for row, value in enumerate(values):
+        if value is not None:
+            try:
+                converted[row] = rule(value)
+            except rules.RefusedValueError as refusal:
+                report(row, refusal.code, str(refusal))
+    return converted
+
+
+def _fast_numbers(values: list[object], kind: str) -> NDArray[np.float64] | None:
+    """Return the values, all numbers or null, at once; None where one of them breaks a rule."""
+    try:
+        converted = np.array(values, dtype=np.float64)  # None becomes NaN.
+    except OverflowError:
+        return None
+    if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
+        return None
+    if kind == "boolean" and not ((converted == 0) | (converted == 1) | np.isnan(converted)).all():
+        return None
+    if kind == "timestamp":
+        converted = rules.instants_of_numbers(converted)
+        return converted if rules.in_calendar(converted).all() else None
+    return converted
+
+
+def _categories(values: list[object], report: _Report) -> list[str]:
+    types = set(map(type, values))
+    if types <= {str, type(None)}:
+        texts = [NO_CATEGORY if value is None else str(value) for value in values]
+        if rules.is_text("".join(texts)):
+            return texts
+    converted = [NO_CATEGORY] * len(values)
+    for row, value in enumerate(values):
+        if value is not None:
+            try:
+                converted[row] = rules.category(value)
+            except rules.RefusedValueError as refusal:
+                report(row, refusal.code, str(refusal))
+    return converted
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object's pairs as a dict, unless a key comes twice."""
+    built = dict(pairs)
+    if len(built) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise BodyError("duplicate_key", f"body: expected keys that differ, got {shown(key)!r} twice")
+            seen.add(key)
+    return built
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise BodyError("not_finite", f"body: expected finite numbers, got the literal {name}, which JSON does not have")
+
+
+def _too_deep(max_depth: int) -> BodyError:
+    return BodyError("too_deep", f"body: expected at most {max_depth} levels of nesting, got more")

@@ -1,0 +1,31 @@
+"""How a column's name is shown in a message, and which known name it was probably meant to be."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+MAX_SHOWN_CHARACTERS = 80
+"""A longer name is cut in messages, and no nearest name is looked for: it is a payload rather than a typing error."""
+
+
+def shown(name: str) -> str:
+    """Return ``name`` as a message may hold it: of bounded length, and encodable even with lone surrogates.
+
+    >>> shown("amount")
+    'amount'
+    """
+    cut = name if len(name) <= MAX_SHOWN_CHARACTERS else name[: MAX_SHOWN_CHARACTERS - 3] + "..."
+    return cut.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like ``name``, or None where nothing is like it.
+
+    >>> nearest("amuont", ["amount", "country"])
+    'amount'
+    """
+    if len(name) > MAX_SHOWN_CHARACTERS:
+        return None
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return found[0] if found else None

@@ -1,0 +1,130 @@
+"""NDJSON read in blocks of whole lines: types are told block by block, and text stays text."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.json as pa_json
+
+from service.errors import FileError
+from service.records.names import shown
+from service.records.nesting import nests_deeper_than
+
+BLOCK_BYTES = 4 << 20
+MAX_LINE_BYTES = 64 << 20
+"""A longer line is refused: it is one JSON document rather than a record per line."""
+
+_ROW = re.compile(r"\s*in row (\d+)$")
+_CHANGED = re.compile(r"Column\((?P<column>.*)\) changed from (?P<was>\w+) to (?P<now>\w+)$", re.DOTALL)
+_TWICE = re.compile(r"Column\((?P<column>.*)\) was specified twice$", re.DOTALL)
+
+_TextFields = dict[str, "_TextFields"]
+"""Fields that must be read as text, nested as in the records; a field without fields is the text itself."""
+
+
+def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the records of an NDJSON stream, with the row of each batch's first record, from 1.
+
+    Raises:
+        FileError: A line is not a JSON object, nests too deep, or holds another type than lines of its block.
+    """
+    row = 1
+    text_fields: _TextFields = {}
+    for block in _blocks(stream, path):
+        _check_depth(block, path, row, max_depth)
+        for batch in _parsed(block, path, row, text_fields).combine_chunks().to_batches():
+            yield row, batch
+            row += batch.num_rows
+
+
+def _blocks(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Yield blocks that end with a line."""
+    rest = b""
+    while data := stream.read(BLOCK_BYTES):
+        end = data.rfind(b"\n") + 1
+        if end == 0:
+            rest += data
+            if len(rest) > MAX_LINE_BYTES:
+                raise FileError(path, f"expected a record per line, got a line of more than {MAX_LINE_BYTES} bytes")
+            continue
+        yield rest + data[:end]
+        rest = data[end:]
+    yield rest
+
+
+def _check_depth(block: bytes, path: Path, row: int, max_depth: int) -> None:
+    """Refuse deep nesting before Arrow's parser sees it: it recurses without a limit and ends the process."""
+    if not nests_deeper_than(block, max_depth):
+        return
+    lines = [line for line in block.split(b"\n") if line.strip()]
+    wrong = next((at for at, line in enumerate(lines) if nests_deeper_than(line, max_depth)), 0)
+    raise FileError(path, f"expected at most {max_depth} levels of nesting, got more", row=row + wrong)
+
+
+def _parsed(block: bytes, path: Path, row: int, text_fields: _TextFields) -> pa.Table:
+    """Parse a block, adding to ``text_fields`` what Arrow would turn into instants, and with that lose its text."""
+    if not block.strip():
+        return pa.table({})
+    try:
+        table = _read(block, text_fields)
+        if _add_instants(table.schema, text_fields):
+            table = _read(block, text_fields)
+    except pa.ArrowInvalid as error:
+        raise _told(error, path, row) from None
+    return table
+
+
+def _read(block: bytes, text_fields: _TextFields) -> pa.Table:
+    # One thread and one block, so that the parser's row numbers count from the start of this block.
+    reading = pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    parsing = pa_json.ParseOptions(explicit_schema=pa.schema(_fields(text_fields)), unexpected_field_behavior="infer")
+    return pa_json.read_json(io.BytesIO(block), read_options=reading, parse_options=parsing)
+
+
+def _fields(text_fields: _TextFields) -> list[pa.Field]:
+    return [pa.field(name, pa.struct(_fields(inner)) if inner else pa.string()) for name, inner in text_fields.items()]
+
+
+def _add_instants(fields: pa.Schema | pa.StructType, text_fields: _TextFields) -> bool:
+    """Add every field of an instant's type to ``text_fields``; return whether there was one."""
+    added = False
+    for field in fields:
+        if pa.types.is_timestamp(field.type):
+            text_fields[field.name] = {}
+            added = True
+        elif pa.types.is_struct(field.type):
+            inner: _TextFields = dict(text_fields.get(field.name, {}))
+            if _add_instants(field.type, inner):
+                text_fields[field.name] = inner
+                added = True
+    return added
+
+
+def _told(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
+    """Return the parser's complaint with its place, in our words where they are clearer, and without any value."""
+    detail = str(error).removeprefix("JSON parse error: ")
+    place = _ROW.search(detail)
+    at = row + int(place[1]) if place else row
+    detail = detail[: place.start()] if place else detail
+    if changed := _CHANGED.fullmatch(detail):
+        was, now, column = changed["was"], changed["now"], _dotted(changed["column"])
+        if column is None:
+            return FileError(path, f"expected a JSON object per line, got {_article(now)}", row=at)
+        message = f"expected {_article(was)} as in the records before, got {_article(now)}"
+        return FileError(path, message, row=at, column=column)
+    if twice := _TWICE.fullmatch(detail):
+        return FileError(path, "expected keys that differ, got one twice", row=at, column=_dotted(twice["column"]))
+    return FileError(path, f"expected a JSON object per line, got broken JSON ({detail.rstrip('.')})", row=at)
+
+
+def _dotted(pointer: str) -> str | None:
+    return shown(pointer.removeprefix("/").replace("/", ".")) or None
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

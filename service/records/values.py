@@ -1,0 +1,209 @@
+"""The rules by which one raw value becomes a number, a truth value, an instant or a category.
+
+JSON records and files share them. A rule for a value takes what JSON can hold and never parses text, except for
+timestamps; a rule for text is for files such as CSV, in which every value arrives as text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import ServiceError
+
+NUMBER = "a number"
+TRUTH = "true, false, 0 or 1"
+CATEGORY = "a string, an integer or a boolean"
+INSTANT = "an ISO 8601 date and time, or a number since 1970"
+
+EARLIEST_S = -62_135_596_800.0
+"""The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
+LATEST_S = 253_402_300_800.0
+"""The first instant that is no longer taken, 10000-01-01."""
+# A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.
+_MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
+
+_NUMBER_TEXT = re.compile(
+    r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)", flags=re.ASCII | re.IGNORECASE
+)
+_INSTANT_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\S+)?|\d{8}[Tt]\S+", re.ASCII)
+
+
+class RefusedValueError(ServiceError):
+    """A value that a column's kind does not take; ``code`` is the fault's stable name."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def number(value: object) -> float:
+    """Return a quantity: an integer or a float, finite; not a boolean, not text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong_type(NUMBER, value)
+    return _finite(value)
+
+
+def truth(value: object) -> float:
+    """Return a truth value as 0.0 or 1.0: true, false, 0 or 1."""
+    if not isinstance(value, bool | int | float):
+        raise _wrong_type(TRUTH, value)
+    if value not in (0, 1):
+        raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
+    return float(value)
+
+
+def instant(value: object) -> float:
+    """Return an instant in seconds since 1970-01-01T00:00:00Z.
+
+    Text is ISO 8601, taken as UTC where it names no zone. A number is in seconds, milliseconds, microseconds or
+    nanoseconds, told by its size: `instants_of_numbers`.
+    """
+    if isinstance(value, str):
+        return _instant_of_iso(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong_type(INSTANT, value)
+    seconds = float(instants_of_numbers(np.array([_finite(value)]))[0])
+    if not EARLIEST_S <= seconds < LATEST_S:
+        raise _outside_calendar()
+    return seconds
+
+
+def category(value: object) -> str:
+    """Return a category: a string as it is, an integer in decimal, a boolean as ``true`` or ``false``."""
+    if isinstance(value, str):
+        if not is_text(value):
+            raise RefusedValueError("invalid_text", "expected valid Unicode text, got a lone surrogate")
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        try:
+            return str(value)
+        except ValueError:  # Python refuses to print more than 4,300 digits.
+            raise RefusedValueError("too_large", "expected at most 4300 digits, got an integer of more") from None
+    raise _wrong_type(CATEGORY, value)
+
+
+def number_of_text(text: str) -> float:
+    """Return a quantity written as text; blank and ``nan`` are NaN, and overflow is infinite."""
+    stripped = text.strip()
+    if not stripped:
+        return math.nan
+    if _NUMBER_TEXT.fullmatch(stripped) is None:
+        raise RefusedValueError("wrong_type", f"expected {NUMBER}, got text")
+    return float(stripped)
+
+
+def truth_of_text(text: str) -> float:
+    """Return a truth value written as text: true or false in any case, or a number that is 0 or 1; blank is NaN."""
+    word = text.strip().lower()
+    if word in ("true", "false"):
+        return float(word == "true")
+    try:
+        value = number_of_text(word)
+    except RefusedValueError:
+        raise RefusedValueError("wrong_type", f"expected {TRUTH}, got other text") from None
+    if not math.isnan(value) and value not in (0.0, 1.0):
+        raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
+    return value
+
+
+def instant_of_text(text: str) -> float:
+    """Return an instant written as text: ISO 8601, or a number since 1970; blank is NaN."""
+    stripped = text.strip()
+    try:
+        value = number_of_text(stripped)
+    except RefusedValueError:
+        return _instant_of_iso(stripped)
+    return value if math.isnan(value) else instant(value)
+
+
+RULES: dict[str, Callable[[object], float]] = {"numeric": number, "boolean": truth, "timestamp": instant}
+"""The rule for a JSON value, by kind of column; categories have `category`."""
+TEXT_RULES: dict[str, Callable[[str], float]] = {
+    "numeric": number_of_text,
+    "boolean": truth_of_text,
+    "timestamp": instant_of_text,
+}
+"""The rule for a value that a file holds as text, by kind of column."""
+
+
+def instants_of_numbers(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return instants in seconds since 1970 from numbers whose unit shows in their size.
+
+    Below 1e11 in magnitude they are seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
+
+    Args:
+        numbers: Shape (n,); NaN stays NaN.
+
+    Returns:
+        Seconds, shape (n,), not checked against the calendar.
+    """
+    size = np.abs(numbers)
+    limits = (_MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM)
+    unit = np.select([size < limit for limit in limits], [1.0, 1e3, 1e6], 1e9)
+    return np.asarray(numbers / unit, dtype=np.float64)
+
+
+def in_calendar(seconds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which instants lie within the years 1 to 9999; a null, NaN, counts as within."""
+    return np.asarray(np.isnan(seconds) | ((seconds >= EARLIEST_S) & (seconds < LATEST_S)), dtype=np.bool_)
+
+
+def is_text(value: str) -> bool:
+    """Tell whether ``value`` is Unicode text that UTF-8 can hold: it has no lone surrogate."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def described(value: object) -> str:
+    """Return what a JSON value is, for a message; never the value itself."""
+    if value is None:
+        return "null"
+    names = ((bool, "a boolean"), (int | float, "a number"), (str, "a string"), (dict, "an object"), (list, "a list"))
+    return next((name for kind, name in names if isinstance(value, kind)), f"a {type(value).__name__}")
+
+
+def _finite(value: float) -> float:
+    """Return an integer or float as a float64, which must hold it."""
+    try:
+        converted = float(value)
+    except OverflowError:
+        converted = math.inf
+    if math.isnan(converted):
+        raise RefusedValueError("not_finite", "expected a finite number, got NaN")
+    if math.isinf(converted):
+        raise RefusedValueError("too_large", "expected a number within float64, got one beyond its range")
+    return converted
+
+
+def _instant_of_iso(text: str) -> float:
+    if _INSTANT_TEXT.fullmatch(text) is None:
+        raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got other text")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise RefusedValueError("invalid_timestamp", "expected a date and time that exist, got another") from None
+    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not EARLIEST_S <= seconds < LATEST_S:
+        raise _outside_calendar()
+    return seconds
+
+
+def _wrong_type(expected: str, value: object) -> RefusedValueError:
+    return RefusedValueError("wrong_type", f"expected {expected}, got {described(value)}")
+
+
+def _outside_calendar() -> RefusedValueError:
+    return RefusedValueError("invalid_timestamp", "expected an instant in the years 1 to 9999, got one outside")

@@ -1,0 +1,35 @@
+"""onnxruntime, the only place where it is imported and configured."""
+
+import os
+
+# onnxruntime's wheels send telemetry unless this is set before the import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort  # noqa: E402 - see above
+
+VERSION: str = ort.__version__
+Session = ort.InferenceSession
+
+
+class GraphError(Exception):
+    """A graph that onnxruntime does not load."""
+
+
+def open_session(model: bytes, *, threads: int = 1) -> Session:
+    """Load an ONNX model from memory, for the CPU.
+
+    Args:
+        model: The file's bytes, checked to refer to no other file.
+        threads: Threads that one call may use.
+
+    Raises:
+        GraphError: onnxruntime refuses the graph.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # failures come back as exceptions, in our own words
+    try:
+        return ort.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base below Exception
+        raise GraphError(str(error)) from error

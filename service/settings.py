@@ -1,0 +1,183 @@
+"""The settings of the service: names, units, defaults, ranges and help, and where their values come from."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import ServiceError
+
+ENVIRONMENT_PREFIX: Final = "VAEGIS_"
+
+UnknownColumns: TypeAlias = Literal["reject", "ignore"]
+"""What to do with columns that the model does not know."""
+
+# Kubernetes gives each pod such variables for every Service of its namespace, and one may well be named vaegis.
+_SERVICE_LINK: Final = re.compile(r"VAEGIS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
+_SERVICE_LINK_PORT: Final = re.compile(r"VAEGIS_(.+_)?PORT")
+_SERVICE_LINK_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
+
+
+class SettingsError(ServiceError):
+    """A setting with an unknown name or a bad value."""
+
+
+def _setting(default: object, meaning: str, *, unit: str = "", ge: float | None = None, le: float | None = None) -> Any:  # noqa: ANN401 - so is Field
+    """Return a field whose bounds, unit and help also make its flag and its row in the documentation."""
+    return Field(default, ge=ge, le=le, description=meaning, json_schema_extra={"unit": unit}, validate_default=False)
+
+
+class Settings(BaseModel):
+    """What an operator can set, each by a flag of `vaegis serve` or by `VAEGIS_` and its name in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every IPv4 interface, :: for every IPv6 one.")
+    port: int = _setting(8080, "TCP port to listen on; 0 picks a free one.", ge=0, le=65535)
+    alpha: float | None = _setting(
+        None,
+        "Share of normal records that may be flagged, where a request does not say; unset means the model's own.",
+        unit="share",
+        ge=1e-9,
+        le=0.999,
+    )
+    explain: Literal["none", "anomalies", "all"] = _setting(
+        "anomalies", "Which records of an answer come with contributions, where a request does not say."
+    )
+    unknown_columns: UnknownColumns = _setting("reject", "What to do with columns that the model does not know.")
+    max_body_bytes: int = _setting(16 * 2**20, "Largest request body.", unit="bytes", ge=1024, le=2**30)
+    max_records: int = _setting(10_000, "Most records in one request.", unit="records", ge=1, le=1_000_000)
+    max_values: int = _setting(
+        1_000_000,
+        "Most values in a body, counted by its commas and opening brackets.",
+        unit="values",
+        ge=100,
+        le=100_000_000,
+    )
+    max_depth: int = _setting(
+        32,
+        "Deepest nesting of a JSON body; a list of records and a record are a level each.",
+        unit="levels",
+        ge=2,
+        le=200,
+    )
+    max_faults: int = _setting(
+        100, "Most faults listed in one answer; the others are only counted.", unit="faults", ge=1, le=10_000
+    )
+    max_generate_count: int = _setting(
+        10_000, "Most records that one request may have generated.", unit="records", ge=1, le=1_000_000
+    )
+    max_requests_in_flight: int = _setting(
+        16,
+        "Most requests read, queued or computed at a time; the next is answered 429.",
+        unit="requests",
+        ge=1,
+        le=1024,
+    )
+    scoring_threads: int = _setting(
+        2, "Requests scored side by side; the others wait their turn.", unit="threads", ge=1, le=64
+    )
+    inference_threads: int = _setting(1, "Threads that onnxruntime uses within a request.", unit="threads", ge=1, le=64)
+    body_timeout_s: float = _setting(30.0, "Longest time a client may take to send a body.", unit="s", ge=0.01, le=3600)
+    drain_delay_s: float = _setting(
+        0.0, "Time after SIGTERM in which requests are accepted while /readyz answers 503.", unit="s", ge=0, le=600
+    )
+    shutdown_grace_s: int = _setting(
+        30, "Longest wait for requests in flight once no more are accepted.", unit="s", ge=1, le=600
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "Least severe events to log; debug adds probes and scrapes."
+    )
+
+
+def load_settings(environment: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """Return the settings in force: flags before environment variables before defaults.
+
+    Args:
+        environment: Environment variables. Empty ones count as unset, and those that Kubernetes makes for a Service
+            named vaegis are passed over.
+        flags: Values by name of the setting; None where a flag was not given.
+
+    Raises:
+        SettingsError: a variable starts with `VAEGIS_` and names no setting, or a value is bad.
+    """
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for variable, value in sorted(environment.items()):
+        if variable.startswith(ENVIRONMENT_PREFIX) and value and not _is_service_link(variable, value):
+            name = _setting_named_by(variable)
+            values[name], origins[name] = value, variable
+    for name, given in flags.items():
+        if given is not None:
+            values[name], origins[name] = given, flag_of(name)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        expected = first["msg"].removeprefix("Input should be ")
+        raise SettingsError(f"{origins[str(first['loc'][0])]}: expected {expected}, got {first['input']!r}") from error
+
+
+def flag_of(name: str) -> str:
+    """Return a setting's flag of `vaegis serve`.
+
+    >>> flag_of("max_body_bytes")
+    '--max-body-bytes'
+    """
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(name: str) -> str:
+    """Return a setting's environment variable.
+
+    >>> variable_of("max_body_bytes")
+    'VAEGIS_MAX_BODY_BYTES'
+    """
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def described_settings() -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield the name, default, unit, range and help of each setting."""
+    for name, schema in Settings.model_json_schema()["properties"].items():
+        bounds = next((option for option in schema.get("anyOf", ()) if "minimum" in option), schema)
+        if "enum" in schema:
+            allowed = " ".join(schema["enum"])
+        elif "minimum" in bounds:
+            allowed = f"{bounds['minimum']:g} to {bounds['maximum']:.10g}"
+        else:
+            allowed = "any"
+        default = "unset" if schema["default"] is None else str(schema["default"])
+        yield name, default, schema["unit"], allowed, schema["description"]
+
+
+def settings_table() -> str:
+    """Return the table of `docs/settings.md`."""
+    rows = ["| variable | flag | default | unit | values | meaning |", "| --- | --- | --- | --- | --- | --- |"]
+    rows += [
+        f"| `{variable_of(name)}` | `{flag_of(name)}` | {default} | {unit} | {allowed} | {meaning} |"
+        for name, default, unit, allowed, meaning in described_settings()
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _setting_named_by(variable: str) -> str:
+    name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+    if variable == variable_of(name) and name in Settings.model_fields:
+        return name
+    known = [variable_of(field) for field in Settings.model_fields]
+    nearest = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.0)[0]
+    raise SettingsError(f"{variable}: expected a setting of docs/settings.md, got none; the nearest is {nearest}")
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    if _SERVICE_LINK.fullmatch(variable):
+        return True
+    return bool(_SERVICE_LINK_PORT.fullmatch(variable) and _SERVICE_LINK_ADDRESS.match(value))
+
+
+if __name__ == "__main__":
+    print(settings_table(), end="")

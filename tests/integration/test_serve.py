@@ -1,0 +1,271 @@
+"""`vaegis serve` as a process: listening, draining, exit codes, and what hostile clients do to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())", "serve")
+RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-25T09:00:00Z"}
+GIB = 2**30
+ATTEMPTS = 10_000
+
+
+@dataclass(frozen=True)
+class Served:
+    """A service that listens."""
+
+    process: subprocess.Popen[str]
+    banner: str
+    url: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.url.removeprefix("http://").split(":")
+        return host, int(port)
+
+    def peak_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def serve(golden_model: Path) -> Iterator[Callable[..., Served]]:
+    """Start a service on a free port, with the given flags."""
+    processes = []
+
+    def start(*flags: str) -> Served:
+        process = subprocess.Popen(
+            [*COMMAND, str(golden_model), "--port", "0", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        banner = process.stdout.readline()
+        assert banner, process.stderr.read()
+        return Served(process, banner, banner.rsplit(maxsplit=1)[1])
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def refused(*arguments: object, **variables: str) -> tuple[int, str]:
+    """Return the exit code and the message of a service that does not start."""
+    command = [*COMMAND, *map(str, arguments)]
+    environment = os.environ | variables
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert not done.stdout
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+@contextmanager
+def half_sent(served: Served, body: bytes) -> Iterator[socket.socket]:
+    """Send a request but for the last byte of its body, and make sure that the service reads it."""
+    head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(served.address, timeout=60) as connection:
+        connection.sendall(head.encode() + body[:-1])
+        for _ in range(ATTEMPTS):
+            if "\nvaegis_requests_in_flight 1.0" in httpx.get(f"{served.url}/metrics").text:
+                break
+        else:
+            raise AssertionError("expected a request in flight, got none")
+        yield connection
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Read until the other side closes."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_it_says_where_it_listens_once_it_does_and_exits_with_0_on_sigterm(serve):
+    served = serve()
+    assert re.fullmatch(r"vaegis is serving \S+ on http://127\.0\.0\.1:\d+\n", served.banner)
+    assert httpx.get(f"{served.url}/readyz").json() == {"state": "ready"}
+    answer = httpx.post(f"{served.url}/score", json=[RECORD, RECORD]).json()
+    assert len(answer["results"]) == 2
+    assert served.stop() == 0
+
+
+def test_it_exits_with_0_on_sigint(serve):
+    assert serve().stop(signal.SIGINT) == 0
+
+
+def test_the_log_is_one_json_object_a_line_without_values(serve):
+    served = serve()
+    httpx.post(f"{served.url}/score", json=RECORD | {"amount": "4711"})
+    served.stop()
+    lines = [json.loads(line) for line in served.process.stderr.read().splitlines()]
+    request = next(line for line in lines if line["event"] == "request")
+    assert (request["route"], request["status"]) == ("/score", 422)
+    assert "4711" not in json.dumps(lines)
+
+
+def test_a_request_in_flight_is_finished_after_sigterm(serve):
+    served = serve()
+    body = json.dumps(RECORD).encode()
+    with half_sent(served, body) as connection:
+        served.process.send_signal(signal.SIGTERM)
+        for _ in range(ATTEMPTS):
+            try:
+                socket.create_connection(served.address, timeout=60).close()
+            except OSError:
+                break
+        else:
+            raise AssertionError("expected no more connections to be accepted")
+        connection.sendall(body[-1:])
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"results":[' in answer
+    assert served.process.wait(timeout=60) == 0
+
+
+def test_while_draining_it_is_not_ready_and_still_answers_until_told_to_stop_at_once(serve):
+    served = serve("--drain-delay-s", "600")
+    served.process.send_signal(signal.SIGTERM)
+    for _ in range(ATTEMPTS):
+        ready = httpx.get(f"{served.url}/readyz")
+        if ready.status_code == 503:
+            break
+    assert "draining" in ready.json()["detail"]
+    assert httpx.post(f"{served.url}/score", json=RECORD).status_code == 200
+    assert httpx.get(f"{served.url}/livez").status_code == 200
+    assert served.stop(signal.SIGINT) == 0
+
+
+def test_a_body_of_1_gib_is_refused_early_and_the_service_keeps_serving_in_little_memory(serve):
+    served = serve()
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        part = b" " * 2**20
+        while sent < GIB:
+            sent += len(part)
+            yield part
+
+    response = httpx.post(f"{served.url}/score", content=endless(), headers={"content-type": "application/json"})
+    assert response.status_code == 413
+    assert response.headers["connection"] == "close"
+    assert response.json()["type"] == "urn:vaegis:problem:body-too-large"
+    assert sent < GIB / 4
+    assert httpx.post(f"{served.url}/score", json=RECORD).status_code == 200
+    assert served.peak_bytes() < 200 * 10**6
+
+
+def test_a_body_declared_as_1_gib_is_refused_before_any_of_it_came(serve):
+    served = serve()
+    with socket.create_connection(served.address, timeout=60) as connection:
+        connection.sendall(f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: {GIB}\r\n\r\n".encode())
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.lower()
+
+
+def test_what_is_not_http_is_refused_and_the_service_keeps_serving(serve):
+    served = serve()
+    with socket.create_connection(served.address, timeout=60) as connection:
+        connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert everything(connection).startswith(b"HTTP/1.1 400 ")
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
+
+
+def test_a_slow_body_is_given_up(serve):
+    served = serve("--body-timeout-s", "0.05")
+    with socket.create_connection(served.address, timeout=60) as connection:
+        connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_clients_at_the_same_time_each_get_the_results_of_their_own_records(serve):
+    served = serve("--scoring-threads", "4")
+    amounts = [float(amount) for amount in range(1, 41)]
+
+    def observed(amount: float) -> list[object]:
+        records = [RECORD | {"amount": amount + row / 100} for row in range(5)]
+        results = httpx.post(f"{served.url}/score?explain=all", json=records, timeout=60).json()["results"]
+        return [next(c["observed"] for c in r["contributions"] if c["column"] == "amount") for r in results]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(observed, amounts))
+    assert answers == [[pytest.approx(amount + row / 100) for row in range(5)] for amount in amounts]
+
+
+def damaged(model: bytes) -> dict[str, bytes]:
+    middle = len(model) // 2
+    return {
+        "nothing": b"",
+        "text": b"this is no model\n",
+        "cut off": model[:middle],
+        "altered": model[:middle] + bytes([model[middle] ^ 1]) + model[middle + 1 :],
+    }
+
+
+@pytest.mark.parametrize("kind", ["nothing", "text", "cut off", "altered"])
+def test_a_file_that_cannot_be_used_ends_with_3_and_its_name(golden_model, tmp_path, kind):
+    file = tmp_path / "model.onnx"
+    file.write_bytes(damaged(golden_model.read_bytes())[kind])
+    code, message = refused(file, "--port", "0")
+    assert code == 3
+    assert message.startswith(f"vaegis serve: {file}: expected ")
+
+
+def test_a_file_that_does_not_exist_ends_with_3(tmp_path):
+    code, message = refused(tmp_path / "none.onnx", "--port", "0")
+    assert code == 3
+    assert "none.onnx" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "message"),
+    [
+        (("--port", "x"), {}, "--port: expected a valid integer"),
+        ((), {"VAEGIS_MAX_RECORD": "1"}, "VAEGIS_MAX_RECORD: expected a setting of docs/settings.md, got none"),
+        (("--alpha", "1e-9"), {}, "alpha: expected at least 1 / ("),
+    ],
+)
+def test_bad_settings_end_with_2(golden_model, flags, variables, message):
+    code, told = refused(golden_model, "--port", "0", *flags, **variables)
+    assert code == 2
+    assert told.startswith(f"vaegis serve: {message}")
+
+
+def test_a_port_that_is_taken_ends_with_1(golden_model):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, message = refused(golden_model, "--port", port)
+    assert code == 1
+    assert message.startswith(f"vaegis serve: 127.0.0.1:{port}: expected an address to listen on")
+
+
+def test_it_listens_on_ipv6_too(serve):
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback address")
+    served = serve("--host", "::1")
+    assert re.fullmatch(r"http://\[::1\]:\d+", served.url)
+    assert httpx.get(f"{served.url}/livez").status_code == 200

@@ -1,0 +1,71 @@
+"""An app over the golden model, and requests to it without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.artifact import Artifact, load_artifact
+from service.http.app import create_app
+from service.settings import load_settings
+
+RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-25T09:00:00Z"}
+
+
+@pytest.fixture(scope="session")
+def artifact(golden_model: Path) -> Artifact:
+    return load_artifact(golden_model)
+
+
+@pytest.fixture
+def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
+    """Make an app that is ready, with the given settings."""
+
+    def make(**settings: object) -> FastAPI:
+        app = create_app(artifact, load_settings({}, settings))
+        app.state.readiness.admit(artifact.verify())
+        return app
+
+    return make
+
+
+@pytest.fixture
+def send() -> Callable[..., httpx.Response]:
+    """Send one request to an app and return what it answers."""
+
+    def request(app: FastAPI, method: str, path: str, **details: Any) -> httpx.Response:
+        async def exchange() -> httpx.Response:
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+                return await client.request(method, path, **details)
+
+        return asyncio.run(exchange())
+
+    return request
+
+
+@pytest.fixture
+def post(new_app: Callable[..., FastAPI], send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+    """Post to a fresh app's /score: a document as JSON, or bytes as they are."""
+
+    def score(
+        body: object, *, query: str = "", headers: dict[str, str] | None = None, **settings: object
+    ) -> httpx.Response:
+        app = new_app(**settings)
+        headers = {"content-type": "application/json"} if headers is None else headers
+        if isinstance(body, bytes):
+            return send(app, "POST", f"/score{query}", content=body, headers=headers)
+        return send(app, "POST", f"/score{query}", json=body)
+
+    return score
+
+
+@pytest.fixture
+def record() -> dict[str, object]:
+    return dict(RECORD)

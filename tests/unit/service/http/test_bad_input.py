@@ -1,0 +1,126 @@
+"""Hostile and broken bodies of POST /score: each gets a problem that says what is wrong, and where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = Path("docs/errors.md")
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+def one(**values: object) -> bytes:
+    return json.dumps({"amount": 1.0} | values).encode()
+
+
+BODIES = {
+    "nothing": (b"", 400, "empty_body"),
+    "blanks": (b" \r\n", 400, "empty_body"),
+    "not UTF-8": (b'{"country": "\xff"}', 400, "invalid_utf8"),
+    "UTF-16": ('{"amount": 1}'.encode("utf-16"), 400, "invalid_utf8"),
+    "cut off": (b'{"amount": 1', 400, "invalid_json"),
+    "two documents": (b'{"amount": 1} {"amount": 1}', 400, "invalid_json"),
+    "deep lists": (DEEP, 400, "too_deep"),
+    "deep objects": (b'{"amount":' * 50_000 + b"1" + b"}" * 50_000, 400, "too_deep"),
+    "duplicate key": (b'{"amount": 1, "amount": 2}', 400, "duplicate_key"),
+    "NaN": (b'{"amount": NaN}', 400, "not_finite"),
+    "Infinity": (b'{"amount": -Infinity}', 400, "not_finite"),
+    "long integer": (b'{"amount": ' + b"9" * 100_000 + b"}", 400, "too_large"),
+    "number": (b"5", 422, "not_an_object"),
+    "string": (b'"amount"', 422, "not_an_object"),
+    "null": (b"null", 422, "not_an_object"),
+    "list of lists": (b"[[]]", 422, "not_an_object"),
+    "empty object": (b"{}", 422, "no_known_column"),
+    "1e400": (b'{"amount": 1e400}', 422, "too_large"),
+    "integer beyond float64": (b'{"amount": 1' + b"0" * 400 + b"}", 422, "too_large"),
+    "text for a number": (one(amount="12.5"), 422, "wrong_type"),
+    "truth for a number": (one(amount=True), 422, "wrong_type"),
+    "list for a number": (one(amount=[1]), 422, "wrong_type"),
+    "number for a truth": (one(express=2), 422, "wrong_type"),
+    "fraction for a category": (one(country=1.5), 422, "wrong_type"),
+    "lone surrogate": (b'{"country": "\\ud800"}', 422, "invalid_text"),
+    "no instant": (one(placed_at="yesterday"), 422, "invalid_timestamp"),
+    "extra column": (one(colour="red"), 422, "unknown_column"),
+    "10,000 columns": (one(**{f"c{i}": i for i in range(10_000)}), 422, "unknown_column"),
+    "lone surrogate in a name": (b'{"amount": 1, "\\ud800": 1}', 422, "unknown_column"),
+    "long name": (one(**{"x" * 1_000_000: 1}), 422, "unknown_column"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "code"), BODIES.values(), ids=BODIES)
+def test_a_bad_body_is_refused_with_its_code(post, body, status, code):
+    response = post(body)
+    assert response.status_code == status
+    problem = response.json()
+    assert problem["errors"][0]["code"] == code
+    assert problem["errors"][0]["message"].partition(":")[0].startswith(("body", "records[0]"))
+    assert len(response.content) < 100_000
+
+
+def test_every_documented_code_is_provoked_here():
+    table = DOCUMENT.read_text(encoding="utf-8").partition("## Codes")[2]
+    documented = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    provoked = {code for _, _, code in BODIES.values()} | {"invalid_parameter"}  # which test_problems.py provokes
+    assert provoked == documented
+
+
+def test_faults_name_the_row_and_column_but_no_value(post, record):
+    problem = post([record, record | {"amount": "4711"}]).json()
+    assert problem["errors"] == [
+        {
+            "row": 1,
+            "column": "amount",
+            "code": "wrong_type",
+            "message": "records[1].amount: expected a number, got a string",
+        }
+    ]
+    assert "4711" not in json.dumps(problem)
+
+
+def test_a_misspelt_column_gets_the_nearest_name(post):
+    problem = post({"amuont": 5}).json()
+    assert problem["errors"][0]["column"] == "amuont"
+    assert "amount" in problem["errors"][0]["message"]
+
+
+def test_faults_beyond_the_limit_are_counted_only(post):
+    problem = post([{"amount": "x"}] * 7, max_faults=3).json()
+    assert len(problem["errors"]) == 3
+    assert problem["detail"] == "7 faults, of which 3 are listed; no record of the request was scored"
+
+
+def test_an_empty_list_is_refused(post):
+    response = post([])
+    assert response.status_code == 422
+    assert response.json()["type"] == "urn:vaegis:problem:no-records"
+
+
+def test_small_values_that_would_take_much_memory_are_refused_before_they_are_parsed(post):
+    response = post(b"[" + b"{}," * 5_000_000 + b"{}]")
+    assert response.status_code == 413
+    assert response.json()["detail"] == "body: expected at most 1000000 commas and opening brackets, got 10000002"
+
+
+def test_one_record_too_many_is_refused_and_the_last_allowed_is_not(post, record):
+    assert post([record] * 3, max_records=3).status_code == 200
+    response = post([record] * 4, max_records=3)
+    assert response.status_code == 413
+    assert response.json()["detail"] == "body: expected at most 3 records, got 4"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "text/csv"},
+        {"content-type": "json"},
+        {"content-type": ""},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+def test_another_format_is_refused(post, headers):
+    response = post(b"{}", headers=headers)
+    assert response.status_code == 415
+    assert response.json()["type"] == "urn:vaegis:problem:unsupported-media-type"

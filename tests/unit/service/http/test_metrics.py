@@ -1,0 +1,133 @@
+"""GET /metrics: every metric is documented, and counts what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+DOCUMENT = Path("docs/metrics.md")
+
+
+def samples(app, send) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    text = send(app, "GET", "/metrics").text
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in parse_text(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def by(found, name, **labels):
+    return found[name][tuple(sorted(labels.items()))]
+
+
+def test_every_metric_is_documented_with_its_type_and_labels(new_app, send):
+    app = new_app()
+    send(app, "POST", "/score", json=[5])  # labels show only in series, and this code has none at the start
+    registered = {}
+    for family in app.state.metrics.registry.collect():
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        name = family.name + ("_total" if family.type == "counter" else "")
+        registered[name] = (family.type, labels)
+    documented = {}
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `"):
+            name, kind, labels, meaning, advice = (cell.strip() for cell in line.strip("|").split("|"))
+            documented[name.strip("`")] = (kind, set(filter(None, labels.split(", "))))
+            assert meaning
+            assert advice
+    assert documented == registered
+
+
+def test_names_and_units_follow_the_conventions(new_app):
+    for family in new_app().state.metrics.registry.collect():
+        assert family.name.startswith(("vaegis_", "process_"))
+        assert not re.search(r"_(ms|milliseconds|kb|mb|percent)(_|$)", family.name)
+        assert family.documentation.endswith(".")
+
+
+def test_records_are_counted_scored_flagged_and_refused(new_app, send, record):
+    app = new_app()
+    send(app, "POST", "/score", json=[record, record | {"amount": 1e9}])
+    send(app, "POST", "/score", json=[record, record | {"amount": "x", "colour": 1}, 5])
+    found = samples(app, send)
+    assert by(found, "vaegis_records_scored_total") == 2
+    assert by(found, "vaegis_records_flagged_total") == 1
+    assert by(found, "vaegis_records_refused_total", code="unknown_column") == 1
+    assert by(found, "vaegis_records_refused_total", code="not_an_object") == 1
+    assert by(found, "vaegis_batch_records_sum") == 2
+    assert by(found, "vaegis_score_bucket", le="+Inf") == 2
+    assert by(found, "vaegis_p_value_count") == 2
+    assert by(found, "vaegis_inference_seconds_count") == 1
+    assert by(found, "vaegis_queue_seconds_count") == 2
+    assert by(found, "vaegis_requests_in_flight") == 0
+
+
+def test_columns_are_counted_missing_unseen_and_out_of_range(new_app, send, record):
+    app = new_app()
+    batch = [record | {"country": "Atlantis"}, record | {"country": None, "amount": 1e9}, record | {"amount": None}]
+    send(app, "POST", "/score", json=batch)
+    found = samples(app, send)
+    assert by(found, "vaegis_column_unseen_total", column="country") == 1
+    assert by(found, "vaegis_column_missing_total", column="country") == 1
+    assert by(found, "vaegis_column_missing_total", column="amount") == 1
+    assert by(found, "vaegis_column_missing_total", column="express") == 0
+    assert by(found, "vaegis_column_out_of_range_total", column="amount") == 1
+
+
+def test_the_model_shows_its_digest_alpha_threshold_and_calibration(new_app, send, artifact, record):
+    app = new_app(alpha=0.1)
+    found = samples(app, send)
+    (labels,) = found["vaegis_model_info"]
+    assert dict(labels)["digest"] == f"sha256:{artifact.digest}"
+    assert by(found, "vaegis_alpha_ratio") == 0.1
+    assert by(found, "vaegis_threshold_nats") == send(app, "POST", "/score", json=record).json()["threshold"]
+    assert by(found, "vaegis_calibration_records") == artifact.calibration_scores.size
+    assert by(found, "vaegis_model_loads_total", outcome="succeeded") == 1
+    assert by(found, "vaegis_model_loads_total", outcome="failed") == 0
+    assert by(found, "vaegis_model_loaded_timestamp_seconds") > 1e9
+
+
+def test_request_labels_are_bounded_whatever_clients_send(new_app, send):
+    app = new_app()
+    send(app, "GET", "/livez")
+    send(app, "GET", "/some/secret")
+    send(app, "BREW", "/score")
+    found = samples(app, send)["vaegis_requests_total"]
+    assert {tuple(value for _, value in labels) for labels in found} == {
+        ("GET", "/livez", "200"),
+        ("GET", "_OTHER", "404"),
+        ("_OTHER", "/score", "405"),
+    }
+
+
+def test_durations_resolve_half_a_millisecond(new_app, send):
+    app = new_app()
+    send(app, "GET", "/livez")
+    buckets = samples(app, send)["vaegis_request_duration_seconds_bucket"]
+    assert min(float(dict(labels)["le"]) for labels in buckets) == 0.0005
+
+
+def test_two_apps_share_no_count(new_app, send, record):
+    busy, idle = new_app(), new_app()
+    send(busy, "POST", "/score", json=record)
+    assert by(samples(idle, send), "vaegis_records_scored_total") == 0
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=1.0.0", "text/plain; version=1.0.0"),
+        ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+    ],
+)
+def test_the_format_follows_the_accept_header(new_app, send, accept, content_type):
+    response = send(new_app(), "GET", "/metrics", headers={"accept": accept})
+    assert response.headers["content-type"].startswith(content_type)
+    parse = parse_openmetrics if "openmetrics" in content_type else parse_text
+    assert "vaegis_alpha_ratio" in {family.name for family in parse(response.text)}

@@ -1,0 +1,107 @@
+"""GET /model, /model/schema and /openapi.json: what a client can learn about the model."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.http.answers import GenerateRequest, ModelAnswer, ScoreAnswer
+from service.http.record_schema import record_schema
+
+
+@pytest.fixture
+def document(new_app, send):
+    return send(new_app(), "GET", "/openapi.json").json()
+
+
+def test_the_model_is_described_without_its_weights_and_scores(new_app, send, artifact):
+    response = send(new_app(alpha=0.1), "GET", "/model")
+    answer = ModelAnswer.model_validate_json(response.content)
+    assert answer.model_digest == f"sha256:{artifact.digest}"
+    assert (answer.alpha, answer.calibration.alpha) == (0.1, artifact.contract.calibration.alpha)
+    assert answer.schema_ == artifact.contract.columns
+    assert answer.provenance == artifact.contract.provenance
+    assert artifact.contract.generator.model not in response.text
+    assert "scores" not in response.json()["calibration"]
+
+
+def test_the_record_schema_has_the_columns_of_the_model(new_app, send, artifact):
+    response = send(new_app(), "GET", "/model/schema")
+    assert response.headers["content-type"] == "application/schema+json"
+    schema = response.json()
+    columns = artifact.contract.columns
+    assert set(schema["properties"]) == {*columns.names, *(column.name for column in columns.ignored)}
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["amount"]["type"] == ["number", "null"]
+    assert schema["properties"]["country"]["examples"] == list(
+        columns.columns[columns.names.index("country")].categories
+    )
+
+
+def test_the_record_schema_allows_what_the_settings_allow(new_app, send):
+    schema = send(new_app(unknown_columns="ignore"), "GET", "/model/schema").json()
+    assert schema["additionalProperties"] is True
+
+
+def test_the_record_schema_takes_dotted_columns_nested_as_well(artifact):
+    columns = artifact.contract.columns
+    renamed = columns.columns[0].model_copy(update={"name": "order.amount"})
+    schema = columns.model_copy(update={"columns": (renamed, *columns.columns[1:])})
+    contract = artifact.contract.model_copy(update={"columns": schema})
+    properties = record_schema(contract, "reject")["properties"]
+    assert properties["order"]["type"] == ["object", "null"]
+    assert properties["order.amount"]["type"] == ["number", "null"]
+
+
+def test_openapi_shows_the_columns_of_the_model_in_the_request(document, artifact):
+    content = document["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
+    assert content["schema"]["anyOf"][0] == {"$ref": "#/components/schemas/Record"}
+    properties = document["components"]["schemas"]["Record"]["properties"]
+    assert set(artifact.contract.columns.names) <= set(properties)
+
+
+def test_the_example_request_gets_the_example_answer(document, new_app, send):
+    operation = document["paths"]["/score"]["post"]
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+    answer = operation["responses"]["200"]["content"]["application/json"]["example"]
+    for name in ("one", "list"):
+        assert send(new_app(), "POST", "/score?explain=all", json=examples[name]["value"]).json() == answer
+    ScoreAnswer.model_validate(answer)
+
+
+def test_the_example_of_generation_is_a_valid_request(document):
+    content = document["paths"]["/generate"]["post"]["requestBody"]["content"]["application/json"]
+    GenerateRequest.model_validate(content["example"])
+
+
+def test_openapi_lists_every_route_with_a_description(document):
+    assert set(document["paths"]) == {
+        "/score",
+        "/generate",
+        "/model",
+        "/model/schema",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert operation["description"]
+
+
+def test_openapi_lists_the_problems_of_each_route_and_resolves_its_references(document):
+    responses = document["paths"]["/score"]["post"]["responses"]
+    assert set(responses) == {"200", "400", "408", "413", "415", "422", "429", "500", "503"}
+    assert set(responses["422"]["content"]) == {"application/problem+json"}
+    schemas = document["components"]["schemas"]
+    assert "HTTPValidationError" not in schemas
+
+    def references(node):
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"]
+            node = list(node.values())
+        if isinstance(node, list):
+            for part in node:
+                yield from references(part)
+
+    assert set(references(document)) <= {f"#/components/schemas/{name}" for name in schemas}

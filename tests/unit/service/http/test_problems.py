@@ -1,0 +1,187 @@
+"""Errors as problem documents: each documented type is provoked, and nothing else can occur."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.errors import ServiceError
+from service.http.answers import ProblemDocument
+from service.http.app import create_app
+from service.http.problems import PROBLEMS, TYPE_PREFIX
+from service.settings import load_settings
+
+DOCUMENT = Path("docs/errors.md")
+
+
+def documented() -> set[tuple[int, str, str]]:
+    table = DOCUMENT.read_text(encoding="utf-8").partition("## Types")[2].partition("## Codes")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    return {(int(status), kind.strip("`"), title) for status, kind, title, _ in rows[2:]}
+
+
+def of(problem: dict[str, object]) -> tuple[object, object, object]:
+    return problem["status"], problem["type"], problem["title"]
+
+
+async def exchange(app, body, **details):
+    """Post a body that is an asynchronous generator."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        return await client.post("/score", content=body, **details)
+
+
+def incomplete(app):
+    """Let a client go away in the middle of its body."""
+    sent = []
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    async def keep(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    asyncio.run(app(scope, receive, keep))
+    return json.loads(sent[1]["body"])
+
+
+def slow(app):
+    async def never():
+        yield b"{"
+        await asyncio.Event().wait()
+
+    return asyncio.run(exchange(app, never())).json()
+
+
+def crowded(app):
+    """Hold the only slot with a body that waits, and send another request."""
+
+    async def scenario():
+        admitted, release = asyncio.Event(), asyncio.Event()
+
+        async def waiting():
+            admitted.set()
+            await release.wait()
+            yield b'{"amount": 1}'
+
+        first = asyncio.create_task(exchange(app, waiting()))
+        await admitted.wait()
+        refused = await exchange(app, b'{"amount": 1}')
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            alive = await client.get("/livez")
+        release.set()
+        return refused, alive, await first
+
+    return asyncio.run(scenario())
+
+
+def provoked(new_app, send, artifact):
+    """Yield one problem of each type."""
+    app = new_app(max_records=1, max_body_bytes=1024, max_values=100)
+    unverified = create_app(artifact, load_settings({}, {}))
+    broken = new_app()
+    broken.add_api_route("/broken", lambda: 1 / 0)
+    yield send(app, "GET", "/nowhere").json()
+    yield send(app, "GET", "/score").json()
+    yield send(broken, "GET", "/broken").json()
+    yield send(unverified, "GET", "/readyz").json()
+    yield send(app, "POST", "/score", content=b"{").json()
+    yield send(app, "POST", "/score", content=b"{}", headers={"content-type": "text/csv"}).json()
+    yield send(app, "POST", "/score", content=b" " * 1025).json()
+    yield send(app, "POST", "/score", json=[{}, {}]).json()
+    yield send(app, "POST", "/score", json=[{}] * 51).json()
+    yield send(app, "POST", "/score", json=[]).json()
+    yield send(app, "POST", "/score", json={"amount": "x"}).json()
+    yield send(app, "POST", "/score?alpha=1e-9", json={"amount": 1}).json()
+    yield send(app, "POST", "/score?explain=some", json={"amount": 1}).json()
+    yield incomplete(app)
+    yield slow(new_app(body_timeout_s=0.01))
+    yield crowded(new_app(max_requests_in_flight=1))[0].json()
+
+
+def test_each_documented_type_is_provoked_and_each_provoked_one_documented(new_app, send, artifact):
+    problems = list(provoked(new_app, send, artifact))
+    assert {of(problem) for problem in problems} == documented()
+    for problem in problems:
+        ProblemDocument.model_validate_json(json.dumps(problem))
+
+
+def test_the_table_of_problems_is_the_documented_one():
+    in_table = {(problem.status, TYPE_PREFIX + problem.name, problem.title) for problem in PROBLEMS.values()}
+    plain = {(404, "about:blank", "Not Found"), (405, "about:blank", "Method Not Allowed")}
+    assert in_table | plain | {(500, "about:blank", "Internal Server Error")} == documented()
+
+
+def test_a_refused_method_comes_with_the_allowed_ones(new_app, send):
+    response = send(new_app(), "DELETE", "/score")
+    assert response.headers["allow"] == "POST"
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_full_service_refuses_at_once_stays_alive_and_finishes_what_it_holds(new_app):
+    refused, alive, first = crowded(new_app(max_requests_in_flight=1))
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert alive.status_code == 200
+    assert first.status_code == 200
+
+
+def test_a_slot_is_free_again_after_an_error(new_app, send):
+    app = new_app(max_requests_in_flight=1)
+    assert [send(app, "POST", "/score", content=b"{").status_code for _ in range(3)] == [400, 400, 400]
+
+
+def test_a_body_over_the_limit_closes_the_connection(new_app, send):
+    app = new_app(max_body_bytes=1024)
+    by_length = send(app, "POST", "/score", content=b" " * 1025)
+    assert (by_length.status_code, by_length.headers["connection"]) == (413, "close")
+
+    async def endless():
+        while True:
+            yield b" " * 512
+
+    by_count = asyncio.run(exchange(app, endless()))
+    assert (by_count.status_code, by_count.headers["connection"]) == (413, "close")
+
+
+def test_a_body_of_exactly_the_limit_is_read(new_app, send):
+    body = b'{"amount": 1}'.ljust(1024)
+    assert send(new_app(max_body_bytes=1024), "POST", "/score", content=body).status_code == 200
+
+
+def test_an_unexpected_error_tells_the_client_its_kind_and_the_log_its_place_but_neither_its_text(
+    new_app, send, caplog
+):
+    def fail() -> None:
+        raise ValueError("4711")
+
+    app = new_app()
+    app.add_api_route("/broken", fail)
+    logger = logging.getLogger("vaegis.http")
+    logger.addHandler(caplog.handler)
+    response = send(app, "GET", "/broken")
+    logger.removeHandler(caplog.handler)
+    assert response.json()["detail"] == "expected no fault of the service, got ValueError; see its log"
+    assert "4711" not in response.text
+    assert any(entry.exc_info for entry in caplog.records)
+
+
+def test_an_error_of_the_service_without_a_row_in_the_table_is_a_fault_of_ours(new_app, send):
+    def fail() -> None:
+        raise ServiceError("nobody expects this")
+
+    app = new_app()
+    app.add_api_route("/broken", fail)
+    assert of(send(app, "GET", "/broken").json()) == (500, "about:blank", "Internal Server Error")
+
+
+@pytest.mark.parametrize("path", ["/score/", "/", "/docs", "/model/"])
+def test_a_path_that_is_not_listed_is_unknown(new_app, send, path):
+    assert send(new_app(), "GET", path).status_code == 404

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+
+from service.errors import FileError
+from service.records import csv, ndjson
+from service.records.files import open_records
+from service.records.formats import FileFormat, format_of
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [record for batch in open_records(path).batches() for record in batch.batch.to_pylist()]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to(name: str, content: bytes) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    return to
+
+
+def parquet(**columns: object) -> bytes:
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def ipc(table: pa.Table, *, stream: bool = False) -> bytes:
+    sink = io.BytesIO()
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_csv_values_stay_the_text_that_the_file_holds(write):
+    path = write("a.csv", b'code,amount\n01234,1.50\n"two\nlines",NA\n"",nan\n')
+    assert read(path) == [
+        {"code": "01234", "amount": "1.50"},
+        {"code": "two\nlines", "amount": None},
+        {"code": None, "amount": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"\xef\xbb\xbfa,b\r\n1,x\r\n"),
+        ("a.tsv", b"a\tb\n1\tx\n"),
+        ("a.csv.gz", gzip.compress(b"a,b\n1,x\n")),
+        ("A.CSV", b"a,b\n\n1,x"),
+    ],
+)
+def test_csv_comes_in_many_ways(write, name, content):
+    assert read(write(name, content)) == [{"a": "1", "b": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.ndjson", b'{"a": 1, "b": {"c": "2026-01-01"}}\n\n{"a": null, "b": null}'),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1, "b": {"c": "2026-01-01"}}\n{}\n')),
+        ("a.parquet", parquet(a=[1, None], b=[{"c": "2026-01-01"}, None])),
+        ("a.arrow", ipc(pa.table({"a": [1, None], "b": [{"c": "2026-01-01"}, None]}))),
+        ("a.arrows", ipc(pa.table({"a": [1, None], "b": [{"c": "2026-01-01"}, None]}), stream=True)),
+    ],
+)
+def test_typed_files_give_flat_records_and_leave_text_alone(write, name, content):
+    assert read(write(name, content)) == [{"a": 1, "b.c": "2026-01-01"}, {"a": None, "b.c": None}]
+
+
+def test_text_is_plain_however_a_file_encodes_it(write):
+    columns = {
+        "dictionary": pa.array(["x", None]).dictionary_encode(),
+        "large": pa.array(["x", None], pa.large_string()),
+        "view": pa.array(["x", None], pa.string_view()),
+    }
+    (batch,) = open_records(write("a.arrow", ipc(pa.table(columns)))).batches()
+    assert set(batch.batch.schema.types) == {pa.string()}
+
+
+def test_the_row_of_a_batch_counts_on_within_its_file(write, monkeypatch):
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 64)
+    path = write("a.csv", b"a\n" + b"".join(b"%d\n" % i for i in range(100)))
+    batches = list(open_records(path).batches())
+    assert len(batches) > 1
+    for batch in batches:
+        assert batch.batch["a"][0].as_py() == str(batch.first_row - 1)
+
+
+def test_lines_of_ndjson_are_kept_whole_across_blocks(write, monkeypatch):
+    monkeypatch.setattr(ndjson, "BLOCK_BYTES", 16)
+    path = write("a.ndjson", b"".join(b'{"a": "%d"}\n' % i for i in range(1000)))
+    rows = [
+        (batch.first_row, record["a"]) for batch in open_records(path).batches() for record in batch.batch.to_pylist()
+    ]
+    assert [value for _, value in rows] == [str(i) for i in range(1000)]
+    assert rows[-1][0] > 990
+
+
+def test_a_folder_is_read_in_order_without_hidden_files(write, tmp_path):
+    for name in ("b/2.csv", "b/1.csv.gz", "a.csv", ".hidden.csv", "_temporary/x.csv", ".git/x.csv", "_SUCCESS"):
+        content = b"a\n%s\n" % name.encode()
+        write(name, gzip.compress(content) if name.endswith(".gz") else content)
+    files = open_records(tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in files.paths] == ["a.csv", "b/1.csv.gz", "b/2.csv"]
+    assert files.format is FileFormat.CSV
+    assert files.size_bytes == sum(path.stat().st_size for path in files.paths)
+    assert [record["a"] for record in read(tmp_path)] == ["a.csv", "b/1.csv.gz", "b/2.csv"]
+    assert [batch.first_row for batch in files.batches()] == [1, 1, 1]
+
+
+def test_columns_of_a_folder_may_come_in_another_order(write, tmp_path):
+    write("1.csv", b"a,b\n1,2\n")
+    write("2.csv", b"b,a\n3,4\n")
+    assert read(tmp_path) == [{"a": "1", "b": "2"}, {"a": "4", "b": "3"}]
+
+
+def test_a_file_with_a_header_alone_has_no_records(write):
+    assert read(write("a.csv", b"a,b\n")) == []
+    assert read(write("a.ndjson", b"\n")) == []
+
+
+def test_records_without_any_key_are_still_records(write):
+    (batch,) = open_records(write("a.ndjson", b"{}\n{}\n")).batches()
+    assert batch.batch.num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "row", "column", "detail"),
+    [
+        ("empty.csv", b"", None, None, "got an empty file"),
+        ("ragged.csv", b"a,b\n1,2\n\n3\n", 2, None, "expected 2 values as in the header, got 1"),
+        ("ragged.csv", b"a,b\n1,2,3\n", 1, None, "expected 2 values as in the header, got 3"),
+        ("twice.csv", b"a,b,a\n1,2,3\n", None, "a", "names of columns that differ"),
+        ("text.csv", b"a,b\nx,1\ny,\xff\n", 2, "b", "expected UTF-8 text"),
+        ("header.csv", b"a\xff,b\n1,2\n", None, None, "expected UTF-8 in the header"),
+        ("semicolon.csv", b"a;b\n1;2\n", None, None, "separated by commas"),
+        ("quote.csv", b'a,b\n1,x\n2,"' + b"x\n" * 600_000, 2, "b", "a quote that is never closed"),
+        ("open.csv", b'a,b\n1,"' + b"x\n" * 6_000_000, 1, None, "a quote that is never closed"),
+        ("cut.csv.gz", gzip.compress(os.urandom(4096))[:-100], None, None, "expected a whole CSV file"),
+        ("broken.ndjson", b'{"a": 1}\n\n{"a": secret\n', 2, None, "got broken JSON"),
+        ("list.ndjson", b'{"a": 1}\n[1]\n', 2, None, "expected a JSON object per line, got an array"),
+        ("type.ndjson", b'{"a": {"b": 1}}\n{"a": {"b": "x"}}\n', 2, "a.b", "expected a number .* got a string"),
+        ("twice.ndjson", b'{"a": 1, "a": 2}\n', 1, "a", "keys that differ"),
+        ("both.ndjson", b'{"a.b": 1, "a": {"b": 2}}\n', None, "a.b", "names of columns that differ"),
+        ("deep.ndjson", b'{"a": 1}\n' + b'{"a":' * 99_999 + b"}" * 99_999, 2, None, "at most 32 levels"),
+        ("huge.ndjson", b'{"a": 1}\n{"a": 1e400}\n', 2, None, "Number too big"),
+        ("surrogate.ndjson", b'{"a": "\\ud800"}\n', 1, None, "broken JSON"),
+        ("text.ndjson", b'{"a": "x"}\n{"a": "\xff"}\n', 2, "a", "expected UTF-8 text"),
+        ("name.ndjson", b'{"\xff": 1}\n', None, None, "expected UTF-8 in the names"),
+        ("empty.parquet", b"", None, None, "expected a whole Parquet file"),
+        ("cut.parquet", parquet(a=[1, 2])[:-9], None, None, "expected a whole Parquet file"),
+        ("no.parquet", b"a,b\n1,2\n" * 9, None, None, "expected a whole Parquet file"),
+        ("zeros.parquet", parquet(a=["x"] * 99).replace(b"x", b"\0", 1)[:4] + bytes(400), None, None, "whole Parquet"),
+        ("cut.arrow", ipc(pa.table({"a": [1]}))[:-30], None, None, "expected a whole Arrow file"),
+        ("cut.arrows", ipc(pa.table({"a": [1]}), stream=True)[:-30], None, None, "expected a whole Arrow file"),
+        ("empty.arrow", b"", None, None, "expected a whole Arrow file"),
+        ("a.xlsx", b"", None, None, "expected one of the extensions"),
+        ("a.json", b"{}", None, None, "NDJSON, one object per line, is named .ndjson"),
+        ("a", b"", None, None, "got none"),
+        ("a.parquet.gz", b"", None, None, "expected one of the extensions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-",
+)
+def test_a_bad_file_is_told_with_its_place_and_without_its_content(write, name, content, row, column, detail):
+    path = write(name, content)
+    with pytest.raises(FileError, match=detail) as caught:
+        read(path)
+    assert caught.value.path == path
+    assert (caught.value.row, caught.value.column) == (row, column)
+    assert "secret" not in str(caught.value)
+
+
+def test_invalid_text_in_parquet_is_told_with_its_row(write):
+    text = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"x\xff")]
+    )
+    path = write("a.parquet", parquet(a=text))
+    with pytest.raises(FileError, match="expected UTF-8 text") as caught:
+        read(path)
+    assert (caught.value.row, caught.value.column) == (2, "a")
+
+
+def test_a_line_of_ndjson_is_bounded(write, monkeypatch):
+    monkeypatch.setattr(ndjson, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(ndjson, "MAX_LINE_BYTES", 1000)
+    with pytest.raises(FileError, match="a line of more than 1000 bytes"):
+        read(write("a.ndjson", b'{"a": "' + b"x" * 5000 + b'"}'))
+
+
+def test_nested_columns_are_bounded(write):
+    value: object = 1
+    for _ in range(5):
+        value = {"a": value}
+    path = write("a.parquet", parquet(a=[value]))
+    assert read(path) == [{"a.a.a.a.a.a": 1}]
+    with pytest.raises(FileError, match="expected fewer levels of nesting"):
+        list(open_records(path, max_depth=3).batches())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "came"),
+    [(b"a,b\n1,2\n", b"a\n1\n", "none of this name"), (b"a\n1\n", b"a,b\n1,2\n", "one more")],
+)
+def test_files_of_differing_columns_are_both_named(write, tmp_path, first, second, came):
+    write("1.csv", first)
+    write("2.csv", second)
+    with pytest.raises(FileError, match=rf"2\.csv, column b: expected the columns of .*1\.csv, got {came}"):
+        open_records(tmp_path)
+
+
+def test_files_of_differing_formats_are_both_named(write, tmp_path):
+    write("1.csv", b"a\n1\n")
+    write("2.parquet", parquet(a=[1]))
+    with pytest.raises(FileError, match=r"2\.parquet: expected CSV as in .*1\.csv, got Parquet"):
+        open_records(tmp_path)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    for name in ("none.csv", "none.parquet", "none.ndjson", "none.arrow"):
+        with pytest.raises(FileError, match="expected a file, got none of that name"):
+            open_records(tmp_path / name)
+
+
+def test_an_empty_folder_is_told(tmp_path):
+    with pytest.raises(FileError, match="got none in it"):
+        open_records(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_told(write):
+    path = write("a.csv", b"a\n1\n")
+    path.chmod(0)
+    with pytest.raises(FileError, match="got no permission"):
+        open_records(path)
+
+
+def test_the_extension_tells_the_format():
+    assert format_of(Path("orders.2026.csv.zst")) is FileFormat.CSV
+    assert format_of(Path("ORDERS.PQ")) is FileFormat.PARQUET

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.records.nesting import nests_deeper_than
+
+JSON = st.recursive(
+    st.none() | st.text(alphabet='ab"\\[]{}\u00e9', max_size=6) | st.integers(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet='a"\\{[', max_size=3), inner, max_size=3)
+    ),
+    max_leaves=20,
+)
+
+
+def depth_of(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(depth_of, value), default=0)
+    return 0
+
+
+@given(JSON, st.booleans())
+def test_depth_is_that_of_the_parsed_value(value, ascii_only):
+    text = json.dumps(value, ensure_ascii=ascii_only).encode()
+    depth = depth_of(value)
+    assert not nests_deeper_than(text, depth)
+    assert depth == 0 or nests_deeper_than(text, depth - 1)
+
+
+@pytest.mark.parametrize(
+    "text", [b'["' + b"[" * 50 + b'"]', b'["\\"' + b"[" * 50 + b'"]', b'["\\\\", "' + b"{" * 50 + b'"]']
+)
+def test_brackets_within_strings_do_not_count(text):
+    assert not nests_deeper_than(text, 1)
+
+
+def test_depth_is_kept_across_blocks():
+    text = b'{"a": "' + b"x" * (3 << 20) + b'", "b": [[[1]]]}'
+    assert nests_deeper_than(text, 3)
+    assert not nests_deeper_than(text, 4)

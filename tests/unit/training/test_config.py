@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from training.config import TrainConfig, load_config, setting_rows
+from training.errors import ConfigError
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture
+def load(tmp_path):
+    def from_text(text: str | bytes) -> TrainConfig:
+        path = tmp_path / "train.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_config(path)
+
+    return from_text
+
+
+def test_without_a_file_every_setting_has_its_default():
+    assert load_config(None) == TrainConfig()
+
+
+def test_an_empty_file_changes_nothing(load):
+    assert load("") == TrainConfig()
+
+
+def test_a_file_sets_what_it_names(load):
+    config = load('[fit]\nseed = 7\nbeta = 1\n[columns."shop.id"]\nkind = "ignore"\n[data]\ntime_column = "t"\n')
+    assert (config.fit.seed, config.fit.beta, config.data.time_column) == (7, 1.0, "t")
+    assert config.columns["shop.id"].kind == "ignore"
+    assert config.splits == TrainConfig().splits
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[fit]\nsed = 3", r"fit\.sed: expected a known setting, got an unknown one; the nearest is seed"),
+        ("[fitt]\nseed = 3", r"fitt: expected a known setting, got an unknown one; the nearest is fit"),
+        ('[columns.a]\nkind = "number"', r"columns\.a\.kind: expected 'numeric', 'boolean'.* got 'number'"),
+        ('[columns.a]\nkind = "numeric"\nknd = 1', r"columns\.a\.knd: .* the nearest is kind"),
+        ("[columns.a]", r"columns\.a\.kind: expected a value, got none"),
+        ('[fit]\nseed = "x"', r"fit\.seed: expected a valid integer, got 'x'"),
+        ("[fit]\nseed = true", r"fit\.seed: expected a valid integer, got True"),
+        ("[calibration]\nalpha = 1.5", r"calibration\.alpha: expected less than 1, got 1\.5"),
+        ("[calibration]\nalpha = nan", r"calibration\.alpha: expected"),
+        ("[splits]\ncalibration_share = 0.9", r"splits: expected validation_share \+ calibration_share below 1"),
+        ("fit = 3", r"fit: expected"),
+        ("[fit", r"expected TOML"),
+        (b"\xff", r"expected UTF-8"),
+    ],
+)
+def test_a_bad_file_stops_with_its_name_and_the_key(load, text, message):
+    with pytest.raises(ConfigError, match=rf"train\.toml: {message}"):
+        load(text)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml: expected a readable file"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="expected a readable file"):
+        load_config(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_told(tmp_path):
+    path = tmp_path / "train.toml"
+    path.touch(mode=0)
+    with pytest.raises(ConfigError, match="expected a readable file"):
+        load_config(path)
+
+
+def test_every_setting_has_a_row_with_default_range_and_help():
+    rows = {row.name: row for row in setting_rows()}
+    sections = {name.split(".")[0] for name in rows}
+    assert sections == set(TrainConfig.model_fields)
+    assert all(row.default and row.range and row.help.endswith(".") for row in rows.values())
+    assert rows["calibration.alpha"].default == "0.01"
+    assert rows["calibration.alpha"].range == "above 0.0, below 1.0"
+    assert rows["data.time_column"].default == "none"
+    assert rows['columns."name".kind'].range == "numeric, boolean, categorical, timestamp, ignore"
+
+
+def test_every_default_passes_its_own_check():
+    config = TrainConfig()
+    assert TrainConfig.model_validate(config.model_dump()) == config

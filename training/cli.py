@@ -1,0 +1,92 @@
+"""The command `vaegis-train`: train a model, or evaluate one on labelled records."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_EPILOG = """\
+`vaegis-train evaluate MODEL DATA --label-column Y` measures a model on labelled records.
+exit codes: 0 done, 1 an error in the data, the settings or the model, 2 wrong usage, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    evaluating = arguments[:1] == ["evaluate"]
+    parsed = _evaluate_parser().parse_args(arguments[1:]) if evaluating else _train_parser().parse_args(arguments)
+    # After the arguments, because torch takes seconds to load and `--help` should not.
+    from rich.console import Console
+
+    from service.errors import ServiceError
+    from training.errors import TrainingError
+
+    console = Console(stderr=False)
+    try:
+        return _evaluate(parsed, console) if evaluating else _train(parsed, console)
+    except (ServiceError, TrainingError) as error:
+        print(f"vaegis-train: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vaegis-train: interrupted", file=sys.stderr)
+        return 130
+
+
+def _train_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vaegis-train",
+        description="Learn what normal records look like and export one ONNX file that scores new ones.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", type=Path, help="CSV, Parquet, Arrow or NDJSON: one file or a folder of them")
+    parser.add_argument("-o", "--output", type=Path, default=Path("model.onnx"), help="the file to write (%(default)s)")
+    parser.add_argument("-c", "--config", type=Path, help="train.toml, with any setting; flags win over it")
+    parser.add_argument("--alpha", type=float, help="share of normal records that may be flagged (0.01)")
+    parser.add_argument("--seed", type=int, help="seed of all randomness (0)")
+    parser.add_argument("--time-column", help="split by this column's time instead of at random")
+    parser.add_argument("--name", help="name of the model in answers and metrics (the output's file name)")
+    return parser
+
+
+def _evaluate_parser() -> argparse.ArgumentParser:
+    from training.evaluation_command import add_arguments
+
+    parser = argparse.ArgumentParser(
+        prog="vaegis-train evaluate", description="Measure a model on labelled records, beside other detectors."
+    )
+    add_arguments(parser)
+    return parser
+
+
+def _train(parsed: argparse.Namespace, console: Console) -> int:
+    from training.config import load_config, with_overrides
+    from training.progress import Progress
+    from training.train import train
+
+    overrides = {
+        "calibration.alpha": parsed.alpha,
+        "fit.seed": parsed.seed,
+        "data.time_column": parsed.time_column,
+        "export.model_name": parsed.name,
+    }
+    config = with_overrides(load_config(parsed.config), overrides)
+    train(parsed.data, parsed.output, config, Progress(console))
+    return 0
+
+
+def _evaluate(parsed: argparse.Namespace, console: Console) -> int:
+    from training.evaluation_command import run
+
+    return run(parsed, console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

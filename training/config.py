@@ -1,0 +1,295 @@
+"""The settings of training: names, defaults, ranges and help, and how they are read from `train.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from service.records.names import nearest, shown
+from training.errors import ConfigError
+
+Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
+"""The kinds of column that are scored."""
+KindSetting: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp", "ignore"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataSettings(_Section):
+    """How records are read."""
+
+    time_column: str | None = Field(
+        None, description="Column by whose time the records are split, the newest to calibrate; none: at random."
+    )
+    max_records: int = Field(
+        500_000,
+        ge=100,
+        le=100_000_000,
+        description="Most records kept in memory, a uniform sample of all that are read.",
+    )
+    max_sample_bytes: int = Field(
+        256 * 2**20,
+        ge=2**20,
+        le=2**40,
+        description="Most memory of that sample, in bytes; wide records make a smaller one.",
+    )
+    max_depth: int = Field(32, ge=1, le=64, description="Most levels of objects within a record that are flattened.")
+
+
+class ColumnSettings(_Section):
+    """What is known of one column beforehand."""
+
+    kind: KindSetting = Field(description="Kind of this column in place of the inferred one; ignore sets it aside.")
+
+
+class KindSettings(_Section):
+    """How the kind of a column is inferred."""
+
+    max_categories: int = Field(
+        256, ge=2, le=10_000, description="Most categories kept per column; the rarer values count as unseen."
+    )
+    min_category_share: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="Share of records that the kept categories must cover, else the text is set aside.",
+    )
+    max_distinct_share: float = Field(
+        0.9, gt=0.0, le=1.0, description="Share of distinct values above which text is an identifier and set aside."
+    )
+    max_mean_characters: int = Field(
+        64, ge=1, le=100_000, description="Mean length in characters above which text is free text and set aside."
+    )
+    max_distinct: int = Field(
+        50_000, ge=100, le=10_000_000, description="Most distinct texts counted per column, which bounds memory."
+    )
+
+
+class SplitSettings(_Section):
+    """How the records are split; what neither share takes is fitted."""
+
+    validation_share: float = Field(
+        0.15, ge=0.001, lt=1.0, description="Share of the records on which fitting decides when to stop."
+    )
+    calibration_share: float = Field(
+        0.25,
+        gt=0.0,
+        lt=1.0,
+        description="Share of the records from which p-values are counted; fitting never sees them.",
+    )
+
+    @model_validator(mode="after")
+    def _leave_some_to_fit(self) -> SplitSettings:
+        if self.validation_share + self.calibration_share >= 1.0:
+            raise ValueError("expected validation_share + calibration_share below 1, so that records are left to fit")
+        return self
+
+
+class ModelSettings(_Section):
+    """The size of the model."""
+
+    latent_dim: int | None = Field(
+        None, ge=1, le=512, description="Width of the latent space; none: the number of columns, within 2 to 32."
+    )
+    hidden: int = Field(128, ge=4, le=4096, description="Width of the hidden layers of encoder and decoder.")
+
+
+class FitSettings(_Section):
+    """How the model is fitted."""
+
+    steps: int = Field(3000, ge=1, le=10_000_000, description="Most optimiser steps.")
+    batch_size: int = Field(128, ge=2, le=1_000_000, description="Records per step.")
+    learning_rate: float = Field(1e-3, gt=0.0, le=1.0, description="Highest learning rate of AdamW.")
+    weight_decay: float = Field(1e-4, ge=0.0, le=1.0, description="Weight decay of AdamW.")
+    patience_steps: int = Field(
+        1000, ge=1, le=10_000_000, description="Steps without a better validation loss before fitting stops."
+    )
+    beta: float = Field(0.1, ge=0.0, le=100.0, description="Weight of the KL divergence in the loss.")
+    draws: int = Field(
+        8, ge=2, le=1024, description="Fixed draws from q(z|x), half of each sign, that a score averages over."
+    )
+    exemplars: int = Field(
+        2048, ge=1, le=100_000, description="Training records around whose codes the prior is a mixture."
+    )
+    missing_rate: float = Field(
+        0.05,
+        ge=0.0,
+        le=0.9,
+        description="Share of values hidden from the encoder in fitting, to learn to do without them.",
+    )
+    trim_share: float = Field(
+        0.02, ge=0.0, le=0.5, description="Share of each batch, by highest loss, set aside: history may hold anomalies."
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of all randomness: sample, splits, weights and draws.")
+
+
+class CalibrationSettings(_Section):
+    """What is promised."""
+
+    alpha: float = Field(
+        0.01, gt=0.0, lt=1.0, description="Share of normal records that may be flagged, unless serving says else."
+    )
+
+
+class ExportSettings(_Section):
+    """What is written."""
+
+    model_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="Name of the model in answers and metrics; none: the name of the output file.",
+    )
+
+
+class TrainConfig(_Section):
+    """All settings of a training run."""
+
+    data: DataSettings = DataSettings()
+    columns: dict[str, ColumnSettings] = Field(default_factory=dict)
+    kinds: KindSettings = KindSettings()
+    splits: SplitSettings = SplitSettings()
+    model: ModelSettings = ModelSettings()
+    fit: FitSettings = FitSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    export: ExportSettings = ExportSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting as the documentation shows it.
+
+    Attributes:
+        name: Section and key, as in `fit.seed`.
+        default: As it stands in TOML; ``none`` where it is absent.
+        range: Values that are taken.
+        help: One line.
+    """
+
+    name: str
+    default: str
+    range: str
+    help: str
+
+
+def load_config(path: Path | None) -> TrainConfig:
+    """Read `train.toml`; without a path, every setting has its default.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML, a key is unknown, or a value is out of its range.
+    """
+    if path is None:
+        return TrainConfig()
+    try:
+        return TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a readable file, got: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected UTF-8, got an invalid byte at {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: expected TOML, got: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {'; '.join(_faults(error))}") from error
+
+
+def with_overrides(config: TrainConfig, overrides: Mapping[str, object]) -> TrainConfig:
+    """Return the settings with some replaced, as the command line does.
+
+    Args:
+        config: The settings.
+        overrides: Values by section and key, as in `fit.seed`; None leaves the setting as it is.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+    settings = config.model_dump()
+    for name, value in overrides.items():
+        section, key = name.split(".")
+        if value is not None:
+            settings[section][key] = value
+    try:
+        return TrainConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_faults(error))) from error
+
+
+def setting_rows() -> Iterator[SettingRow]:
+    """Yield every setting, in the order of the sections."""
+    for section, field in TrainConfig.model_fields.items():
+        model = field.annotation
+        name = section
+        if section == "columns":
+            model, name = ColumnSettings, 'columns."name"'
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise TypeError(f"{section}: expected a section of settings, got {model}")
+        for key, setting in model.model_fields.items():
+            yield SettingRow(f"{name}.{key}", _shown_default(setting), _range(setting), str(setting.description))
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False):
+        name = shown(".".join(str(part) for part in fault["loc"]))
+        if fault["type"] == "extra_forbidden":
+            meant = nearest(str(fault["loc"][-1]), _keys_beside(fault["loc"]))
+            hint = f"; the nearest is {meant}" if meant else ""
+            yield f"{name}: expected a known setting, got an unknown one{hint}"
+        elif fault["type"] == "value_error":
+            yield f"{name}: {fault['ctx']['error']}"
+        elif fault["type"] == "missing":
+            yield f"{name}: expected a value, got none"
+        else:
+            expected = fault["msg"].removeprefix("Input should be ")
+            yield f"{name}: expected {expected}, got {shown(repr(fault['input']))}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are valid in the section of ``location``."""
+    if len(location) == 1:
+        return list(TrainConfig.model_fields)
+    section = ColumnSettings if location[0] == "columns" else TrainConfig.model_fields[str(location[0])].annotation
+    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+
+
+def _shown_default(setting: FieldInfo) -> str:
+    if setting.is_required():
+        return "inferred"
+    return "none" if setting.default is None else str(setting.default)
+
+
+def _range(setting: FieldInfo) -> str:
+    options = list(_options(setting.annotation))
+    if options:
+        return ", ".join(options)
+    low, high = "", ""
+    for limit in setting.metadata:
+        match limit:
+            case annotated_types.Ge(ge=bound):
+                low = f"at least {bound}"
+            case annotated_types.Gt(gt=bound):
+                low = f"above {bound}"
+            case annotated_types.Le(le=bound):
+                high = f"at most {bound}"
+            case annotated_types.Lt(lt=bound):
+                high = f"below {bound}"
+            case annotated_types.MinLen(min_length=bound):
+                low = f"at least {bound} characters"
+            case annotated_types.MaxLen(max_length=bound):
+                high = f"at most {bound} characters"
+    return ", ".join(part for part in (low, high) if part) or "text"
+
+
+def _options(annotation: object) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from (str(option) for option in get_args(annotation))
+    else:
+        for part in get_args(annotation):
+            yield from _options(part)

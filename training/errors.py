@@ -1,0 +1,31 @@
+"""What can go wrong in training: each class names the fault, and its text is written for the user."""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """Base of every error that training raises on purpose."""
+
+
+class ConfigError(TrainingError):
+    """A `train.toml` with an unknown key, a bad value, or settings that do not fit the data."""
+
+
+class DataError(TrainingError):
+    """Records that nothing can be learned from: too few, of mixed types, or without any usable column."""
+
+
+class FitError(TrainingError):
+    """A fit that came to no model: its loss is not finite, or it was interrupted before its first epoch ended."""
+
+
+class CalibrationError(TrainingError):
+    """A calibration split that cannot hold the promise asked for."""
+
+
+class ExportError(TrainingError):
+    """A model file that could not be written, or that does not give the scores of the model it was made from."""
+
+
+class EvaluationError(TrainingError):
+    """Labelled records that a model cannot be measured on."""

@@ -1,0 +1,19 @@
+"""Tensor operations in the form that torch's ONNX exporter turns into the right nodes, and few of them."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def pick(x: Tensor, index: Int[Tensor, " i"]) -> Tensor:
+    """Return the entries of the last dimension at ``index``: one Gather, where ``x[..., index]`` takes three nodes."""
+    return torch.index_select(x, -1, index)
+
+
+def bounded(x: Float[Tensor, "*n"], limit: Float[Tensor, ""]) -> Float[Tensor, "*n"]:
+    """Return float64 values kept within [-limit, limit].
+
+    The exporter narrows Python constants to float32 even among float64 tensors, so the limit is a tensor; and it
+    loses one of the bounds when it fuses a minimum and a maximum into a Clip.
+    """
+    return torch.where(x > limit, limit, torch.where(x < -limit, -limit, x))

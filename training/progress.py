@@ -1,0 +1,102 @@
+"""What a training run shows: one line for each thing decided, bars for what takes long."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from service.contract import Calibration
+from service.pvalues import threshold
+from training.fit import Epoch, Fitted
+from training.kinds import ColumnPlan
+from training.profile import DataProfile
+from training.splits import Splits
+
+import numpy as np
+
+_MEBIBYTE = 2**20
+
+
+class Progress:
+    """Writes to one console; on something that is no terminal, bars shrink to their last line."""
+
+    def __init__(self, console: Console) -> None:
+        """Write to ``console``."""
+        self._console = console
+
+    @contextmanager
+    def reading(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
+        """Show how many records were read; gives the function to call with that number."""
+        with self._bars(TextColumn("{task.completed:,} records")) as bars:
+            task = bars.add_task(f"reading {size_bytes / _MEBIBYTE:,.1f} MiB", total=None)
+            yield lambda records: bars.update(task, completed=records)
+
+    def columns(self, profile: DataProfile, plans: tuple[ColumnPlan, ...]) -> None:
+        """Show what is done with each column, and how many values are null or not finite."""
+        table = Table("column", "kind", "why", "null", "not finite", box=None, pad_edge=False, header_style="bold")
+        for column, plan in zip(profile.columns, plans, strict=True):
+            kind = plan.kind or "[yellow]set aside[/yellow]"
+            non_finite = column.numbers.non_finite
+            table.add_row(
+                escape(plan.name),
+                kind,
+                escape(plan.reason),
+                f"{column.nulls / max(1, column.records):.1%}" if column.nulls else "",
+                f"[yellow]{non_finite:,}[/yellow]" if non_finite else "",
+            )
+        self._console.print(table)
+
+    def splits(self, records: int, splits: Splits) -> None:
+        """Show how many records were read, and how those kept are split."""
+        parts = {"fit": splits.fit, "validation": splits.validation, "calibration": splits.calibration}
+        sampled = sum(part.size for part in parts.values())
+        shown = ", ".join(f"{part.size:,} {name}" for name, part in parts.items())
+        read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
+        undated = f" ({splits.undated:,} without a time are fitted)" if splits.undated else ""
+        self._console.print(f"{read}: {shown}{undated}")
+
+    @contextmanager
+    def fitting(self) -> Iterator[Callable[[Epoch], None]]:
+        """Show the epochs and their losses; gives the function to call after each."""
+        with self._bars(BarColumn(), TextColumn("{task.fields[losses]}"), TimeRemainingColumn()) as bars:
+            task = bars.add_task("fitting", total=None, losses="")
+            best = float("inf")
+
+            def on_epoch(epoch: Epoch) -> None:
+                nonlocal best
+                best = min(best, epoch.validation_loss)
+                bars.update(
+                    task,
+                    total=epoch.total,
+                    completed=epoch.number,
+                    losses=f"epoch {epoch.number}/{epoch.total}  loss {epoch.fit_loss:.3f}  "
+                    f"validation {epoch.validation_loss:.3f} (best {best:.3f}) nats",
+                )
+
+            yield on_epoch
+
+    @contextmanager
+    def stage(self, what: str) -> Iterator[None]:
+        """Show that something without a known length is going on."""
+        with self._bars() as bars:
+            task = bars.add_task(what, total=1)
+            yield
+            bars.update(task, completed=1)
+
+    def done(self, output: Path, calibration: Calibration, fitted: Fitted) -> None:
+        """Show what was written and what it promises."""
+        if fitted.interrupted:
+            self._console.print(f"[yellow]interrupted: the model of epoch {fitted.best_epoch} is kept[/yellow]")
+        limit = threshold(np.array(calibration.scores), calibration.alpha)
+        self._console.print(
+            f"{escape(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB; flags at most {calibration.alpha:g} "
+            f"of normal records, those that score above {limit:.3f} nats ({len(calibration.scores):,} calibration records)"
+        )
+
+    def _bars(self, *columns: BarColumn | TextColumn | TimeRemainingColumn) -> Bars:
+        return Bars(TextColumn("{task.description}"), *columns, TimeElapsedColumn(), console=self._console)
