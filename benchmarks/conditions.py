@@ -32,7 +32,7 @@ def save(name: str, figures: dict[str, object]) -> None:
 def _conditions() -> dict[str, object]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": _git("rev-parse", "--verify", "--quiet", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--", "service", "training", "benchmarks")),
         "cpu": _field(Path("/proc/cpuinfo"), "model name"),
         "cores": len(os.sched_getaffinity(0)),

@@ -35,7 +35,7 @@ def main() -> int:
     batches = [json.dumps(records[at : at + BATCH_RECORDS]).encode() for at in range(0, RECORDS, BATCH_RECORDS)]
     measured = [measure(parsed.model, batches) for _ in range(parsed.repeats)]
     seconds, resident = (sorted(figures) for figures in zip(*measured, strict=True))
-    figures = {
+    figures: dict[str, object] = {
         "start_seconds": {**spread([round(value, 3) for value in seconds]), "limit": LIMIT_SECONDS},
         "resident_bytes": {**spread(resident), "limit": LIMIT_BYTES, "after_records": RECORDS},
         "model_bytes": parsed.model.stat().st_size,

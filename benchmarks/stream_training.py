@@ -37,7 +37,7 @@ def main() -> int:
         files = len(list(data.iterdir()))
         print(f"made {size / GIGABYTE:.2f} GB in {files} CSV files, {records:,} records", flush=True)
         seconds, peak = train(data, model)
-    figures = {
+    figures: dict[str, object] = {
         "set_bytes": size,
         "set_files": files,
         "set_records": records,

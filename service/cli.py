@@ -17,6 +17,7 @@ EXIT_ARTIFACT = 3
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
+_COMMANDS = (serve, score, inspect, verify, generate)
 _EXIT_CODES = f"""exit codes:
   0  done
   {EXIT_FAILURE}  a file of records cannot be read or written, or holds what the model does not take
@@ -61,7 +62,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (serve, score, inspect, verify, generate):
+    for command in _COMMANDS:
         command.add_parser(subparsers)
     return parser
 

@@ -195,6 +195,8 @@ class Generator(_Document):
     exemplars: Annotated[int, Field(ge=1)]
     """Number of components of the prior, all of equal weight."""
     latent_dim: Annotated[int, Field(ge=1)]
+    degrees_of_freedom: Annotated[float, Field(gt=0.0)]
+    """Of the Student-t kernels around the exemplars: `latent_noise` is drawn from one at width one."""
 
 
 class GoldenScores(_Document):

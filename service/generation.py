@@ -25,6 +25,7 @@ from service.contract import (
     Schema,
     TimestampColumn,
 )
+from service.contract import Generator as GeneratorDocument
 from service.draws import codes, instants, numbers, possible
 from service.errors import ArtifactError
 from service.protobuf import refers_to_other_files
@@ -128,7 +129,7 @@ class Generator:
         """Return block ``index`` of the records of a seed, always `BLOCK_RECORDS` of them."""
         random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
         exemplar = random.integers(self._generator.exemplars, size=BLOCK_RECORDS)
-        noise = random.standard_normal((BLOCK_RECORDS, self._generator.latent_dim), dtype=np.float32)
+        noise = _kernel_noise(self._generator, random)
         decoded = self._decode(exemplar, noise)
         values: list[NDArray[Any]] = []
         for i, column in enumerate(self.schema.columns):
@@ -166,6 +167,14 @@ class Generator:
         given = [output.shape for output in outputs]
         if given != expected:
             raise ArtifactError(f"generator: expected outputs of the shapes {expected}, got {given}")
+
+
+def _kernel_noise(generator: GeneratorDocument, random: np.random.Generator) -> NDArray[np.float32]:
+    """Draw from the prior's kernel at width one, a multivariate Student-t: one chi-square a record, shared."""
+    normal = random.standard_normal((BLOCK_RECORDS, generator.latent_dim))
+    chi_square = random.chisquare(generator.degrees_of_freedom, (BLOCK_RECORDS, 1))
+    noise: NDArray[np.float32] = (normal / np.sqrt(chi_square / generator.degrees_of_freedom)).astype(np.float32)
+    return noise
 
 
 def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:

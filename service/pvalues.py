@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +44,12 @@ def threshold(calibration: NDArray[np.float64], alpha: float) -> float:
     n = calibration.size
     if not 0.0 < alpha < 1.0:
         raise AlphaError(f"alpha: expected a fraction in (0, 1), got {alpha:g}", needed_records=0)
+    # The product rounds either way at times (0.29 * 100 == 28.999...), so the division that makes p-values decides.
     m = math.floor((n + 1) * alpha)
-    if (m + 1) / (n + 1) <= alpha:  # the product rounds down at times: 0.29 * 100 == 28.999...
+    if (m + 1) / (n + 1) <= alpha:
         m += 1
+    elif m / (n + 1) > alpha:
+        m -= 1
     if m == 0:
         needed = calibration_records_needed(alpha)
         raise AlphaError(
@@ -58,5 +62,5 @@ def threshold(calibration: NDArray[np.float64], alpha: float) -> float:
 
 def calibration_records_needed(alpha: float) -> int:
     """Return the fewest calibration records n with 1 / (n + 1) <= alpha."""
-    needed = max(1, math.ceil(1.0 / alpha) - 1)
-    return needed if 1.0 / (needed + 1) <= alpha else needed + 1
+    needed = max(1, math.ceil(1 / Fraction(alpha)) - 1)  # exact, also where 1 / alpha overflows
+    return needed - 1 if needed > 1 and 1 / needed <= alpha else needed

@@ -36,7 +36,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every IPv4 interface, :: for every IPv6 one.")
+    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface, :: for IPv6 as well.")
     port: int = _setting(8080, "TCP port to listen on; 0 picks a free one.", ge=0, le=65535)
     alpha: float | None = _setting(
         None,

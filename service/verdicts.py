@@ -25,7 +25,8 @@ from service.reasons import Reason, column_reason
 from service.scorer import Scores
 
 NOTABLE_SHARE = 0.1
-"""A term is given a reason when it makes up this share of the positive contributions; the largest always is."""
+"""A column is given a reason when it makes up this share of the positive contributions of all columns; the largest is
+in any case. The latent term is, when it makes up this share of all positive terms."""
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -106,19 +107,19 @@ def judge(
 def _verdict(
     schema: Schema, columns: Columns, scores: Scores, row: int, *, p_value: float, is_anomaly: bool, explain: Explain
 ) -> Verdict:
-    terms = scores.contributions[row]
-    notable = min(NOTABLE_SHARE * float(terms[terms > 0].sum()), float(terms.max())) if is_anomaly else np.inf
+    terms, latent = scores.contributions[row, :-1], float(scores.contributions[row, -1])
+    of_columns = float(terms[terms > 0].sum())
+    notable = min(NOTABLE_SHARE * of_columns, float(terms.max())) if is_anomaly else np.inf
     explained = explain is Explain.ALL or (explain is Explain.ANOMALIES and is_anomaly)
     contributions: tuple[Contribution, ...] = ()
     if explained or is_anomaly:
         values = _record(schema, columns, row)
         contributions = tuple(
             _contribution(schema.columns[i], values[i], float(terms[i]), float(scores.expected[row, i]), notable)
-            for i in np.argsort(-terms[:-1], kind="stable")
+            for i in np.argsort(-terms, kind="stable")
         )
     reasons = [c.reason for c in contributions if c.reason is not None]
-    latent = float(terms[-1])
-    if 0 < latent >= notable:
+    if is_anomaly and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
         reasons.insert(sum(c.contribution > latent for c in contributions if c.reason), Reason.FAR_FROM_KNOWN)
     reconstruction_error, kl = float(scores.reconstruction_error[row]), float(scores.kl[row])
     return Verdict(

@@ -34,7 +34,7 @@ wheel=$(echo build/wheel/vaegis-*.whl)
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -r tests pyproject.toml "$copy"
+cp -r tests docs pyproject.toml "$copy"
 cd "$copy"
 "$environment/bin/python" -I - "$root" <<'PYTHON'
 import importlib.util, sys

@@ -9,7 +9,6 @@ import numpy as np
 from rich.console import Console
 
 from service.artifact import Artifact, load_artifact
-from service.errors import AlphaError, ArtifactError
 from training.baselines import MAX_REFERENCE_RECORDS
 from training.errors import EvaluationError
 from training.evaluation import Evaluation, evaluate
@@ -49,14 +48,11 @@ def run(args: Namespace, console: Console) -> int:
     """Evaluate, print the report and return the exit code.
 
     Raises:
-        TrainingError: The model or the records cannot be used.
+        ServiceError, TrainingError: The model or the records cannot be used, or alpha cannot be promised.
     """
     if args.max_records < 2:  # noqa: PLR2004 - one record of each label
         raise EvaluationError(f"--max-records: expected at least 2, got {args.max_records}")
-    try:
-        evaluation, subject = _evaluated(args, load_artifact(args.model))
-    except (AlphaError, ArtifactError) as error:
-        raise EvaluationError(str(error)) from error
+    evaluation, subject = _evaluated(args, load_artifact(args.model))
     if args.json:
         console.out(as_json(evaluation, subject), highlight=False)
     else:

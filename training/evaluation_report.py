@@ -35,7 +35,7 @@ class Subject:
 
 
 def format_report(evaluation: Evaluation, subject: Subject) -> RenderableType:
-    """Return what a terminal shows."""
+    """Return what a terminal shows; AP is average precision."""
     counts = f"{evaluation.normal_records:,} normal records, {evaluation.anomalies:,} anomalies"
     used = evaluation.labelled_records
     sampled = f", {used:,} of {subject.records_read:,}, drawn at random" if used < subject.records_read else ""
@@ -47,6 +47,7 @@ def format_report(evaluation: Evaluation, subject: Subject) -> RenderableType:
     return Group(
         f"{subject.model} on {subject.records.name}{sampled}: {counts}",
         f"flagged at alpha = {evaluation.alpha:g}, above {evaluation.threshold:.4g} nats: {evaluation.flagged:,}",
+        "",
         _shares(evaluation),
         _promise(evaluation),
         "",
@@ -91,7 +92,7 @@ def warnings(evaluation: Evaluation) -> list[str]:
 
 
 def _shares(evaluation: Evaluation) -> Table:
-    table = Table("share", "measured", "95% interval")
+    table = _table("share", "", "95% interval")
     for name, estimate in (
         ("recall: anomalies that were flagged", evaluation.recall),
         ("precision: flagged records that are anomalies", evaluation.precision),
@@ -112,10 +113,17 @@ def _promise(evaluation: Evaluation) -> str:
 
 
 def _rankings(evaluation: Evaluation) -> Table:
-    table = Table("detector", "AUROC", "95% interval", "average precision", "95% interval")
+    table = _table("ranking", "AUROC", "95% interval", "AP", "95% interval")
     for name, ranking in evaluation.rankings.items():
         measures = (ranking.auroc, ranking.average_precision)
         table.add_row(name, *(cell for m in measures for cell in (_plain(m.value), _range(m, _plain))))
+    return table
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header, no_wrap=True)
     return table
 
 

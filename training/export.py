@@ -35,6 +35,7 @@ from service.scorer import Scorer
 from training.errors import ExportError
 from training.fit import Fitted
 from training.graphs import GeneratorGraph, GeneratorOutputs, ScoringGraph, ScoringOutputs
+from training.prior import DEGREES_OF_FREEDOM
 from training.onnx_graph import prepend_category_lookup, to_onnx
 from training.schema import category_codes
 
@@ -79,7 +80,9 @@ def generator_document(fitted: Fitted, schema: Schema) -> Generator:
     inputs = {"exemplar": torch.zeros(3, dtype=torch.int64), "latent_noise": torch.zeros((3, latent_dim))}
     model = to_onnx(module, inputs, GeneratorOutputs._fields)
     encoded = base64.b64encode(model.SerializeToString(deterministic=True)).decode()
-    return Generator(model=encoded, exemplars=exemplars, latent_dim=latent_dim)
+    return Generator(
+        model=encoded, exemplars=exemplars, latent_dim=latent_dim, degrees_of_freedom=DEGREES_OF_FREEDOM
+    )
 
 
 def export(

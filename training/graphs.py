@@ -109,10 +109,10 @@ class GeneratorGraph(nn.Module):
 
         Args:
             exemplar: Component of the prior, uniform in 0 .. M - 1.
-            latent_noise: Standard normal draws.
+            latent_noise: Draws from the kernel at width one: each record's normal draws over sqrt(chi2(nu) / nu).
         """
         vae = self.vae
-        z = self.exemplars[exemplar] + torch.exp(0.5 * vae.prior.logvar) * latent_noise
+        z = self.exemplars[exemplar] + vae.prior.width * latent_noise
         decoded = vae.decode(z)
         mean = vae.preprocessing.center + vae.preprocessing.unit * decoded.mean.double()
         nothing = torch.zeros_like(mean[:, :1]) if mean.shape[1] else decoded.missing[:, :1].double() * 0.0

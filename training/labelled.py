@@ -14,7 +14,7 @@ from service.errors import FileError
 from service.records.arrow import RefusedCellError, columns_from_batch, numbers_of
 from service.records.files import FileBatch, open_records
 from service.records.names import nearest, shown
-from training.errors import DataError, EvaluationError
+from training.errors import EvaluationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ def read_labelled(
         generator: Draws the sample.
 
     Raises:
-        DataError: A file cannot be read, or a value in it is refused; names the file, and row and column where they
-            are known.
+        FileError: A file cannot be read, holds no records, or a value in it is refused; names the file, and row and
+            column where they are known.
         EvaluationError: The model scores the label column.
     """
     if label_column in schema.names:
@@ -55,16 +55,12 @@ def read_labelled(
             "train again without it"
         )
     kept = _Kept(max_records, generator)
-    try:
-        for batch in open_records(path).batches():
-            labels = _labels(batch, label_column)
-            records = batch.batch if label_column is None else batch.batch.drop_columns([label_column])
-            columns = columns_from_batch(records, schema, path=batch.path, first_row=batch.first_row)
-            kept.add(columns, labels)
-    except FileError as error:
-        raise DataError(str(error)) from error
+    for batch in open_records(path).batches():
+        labels = _labels(batch, label_column)
+        records = batch.batch if label_column is None else batch.batch.drop_columns([label_column])
+        kept.add(columns_from_batch(records, schema, path=batch.path, first_row=batch.first_row), labels)
     if kept.columns is None:
-        raise DataError(f"{path}: expected records, got none")
+        raise FileError(path, "expected records, got none")
     kept.prune()
     return Labelled(kept.columns, kept.labels, kept.read)
 

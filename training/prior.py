@@ -1,8 +1,9 @@
-"""The prior: an equal mixture of Gaussians around the encoder's codes of training records, the exemplars.
+"""The prior: an equal mixture of Student-t kernels around the encoder's codes of training records, the exemplars.
 
 The mixture of posteriors is the prior that maximises the ELBO (Tomczak & Welling 2018, VampPrior); taking it at
 training records with one learned width is the Exemplar VAE (Norouzi et al. 2020). It makes the KL term a local
-density in latent space, and drawing from it is drawing an exemplar and stepping a little aside.
+density in latent space, and drawing from it is drawing an exemplar and stepping a little aside. Kernels with heavy
+tails keep that term from growing with the square of the distance, which would drown what the columns say.
 """
 
 import math
@@ -11,17 +12,27 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+DEGREES_OF_FREEDOM = 4.0
+"""Of the kernels; as heavy as those of the numeric likelihood."""
+
 _LOG_2_PI = math.log(2.0 * math.pi)
 _NEVER = -1e9  # log-weight of an exemplar left out
 
 
 class ExemplarPrior(nn.Module):
-    """p(z) = 1/M * sum over m of N(z; exemplar_m, diag(width^2)), with a width learned per latent dimension."""
+    """p(z) = 1/M * sum over m of t(z; exemplar_m, diag(width^2)), with a width learned per latent dimension."""
 
     def __init__(self, latent_dim: int) -> None:
-        """Start with a log-variance of -1 in every latent dimension."""
+        """Start with log(width^2) = -1 in every latent dimension."""
         super().__init__()
         self.logvar = nn.Parameter(torch.full((latent_dim,), -1.0))
+        nu, d = DEGREES_OF_FREEDOM, latent_dim
+        self._log_normaliser = math.lgamma((nu + d) / 2) - math.lgamma(nu / 2) - 0.5 * d * math.log(nu * math.pi)
+
+    @property
+    def width(self) -> Float[Tensor, " l"]:
+        """Width of the kernels in each latent dimension."""
+        return torch.exp(0.5 * self.logvar)
 
     def kl(
         self,
@@ -30,29 +41,41 @@ class ExemplarPrior(nn.Module):
         exemplars: Float[Tensor, "m l"],
         own: Bool[Tensor, "n m"] | None = None,
     ) -> Float[Tensor, " n"]:
-        """Return the variational bound on KL(N(mu, exp(logvar)) || p), nats, one a record.
+        """Return a variational bound on KL(N(mu, exp(logvar)) || p), nats, one a record.
 
-        E_q[log p(z)] >= log 1/M sum_m exp(E_q[log N(z; exemplar_m, width^2)]) (Hershey & Olsen 2007), with each
-        expectation in closed form. The bound is never below the KL, so the ELBO made with it is a lower bound on
-        log p(x) still; it needs no draw, and with one exemplar it is the exact KL of two Gaussians.
+        With d_m the squared distance to exemplar m in widths, nu the degrees of freedom and L the latent dimensions:
+
+            E_q[log p(z)] >= log 1/M sum_m exp(E_q[log t_m(z)])                         (Hershey & Olsen 2007)
+            E_q[log t_m(z)] >= log t_m(0) - (nu + L)/2 * log(1 + E_q[d_m]/nu)           (Jensen: log is concave)
+
+        E_q[d_m] is in closed form, so the bound needs no draw. It is never below the KL: the ELBO made with it is a
+        lower bound on log p(x) still.
 
         Args:
             mu: Posterior means.
             logvar: Posterior log-variances.
-            exemplars: Means of the prior's components.
+            exemplars: Centres of the prior's kernels.
             own: Where an exemplar is the record itself, which training must leave out.
         """
-        precision = torch.exp(-self.logvar)
-        # (z - e)^2 / width^2 in expectation over q, multiplied out: the cross term is one matrix product.
-        distance = (
-            ((mu * mu + torch.exp(logvar)) * precision).sum(1, keepdim=True)
-            - 2.0 * (mu * precision) @ exemplars.T
-            + (exemplars * exemplars * precision).sum(1)
-        )  # (n, m)
-        log_component = -0.5 * (distance + self.logvar.sum() + mu.shape[1] * _LOG_2_PI)
+        distance = self.expected_distance(mu, logvar, exemplars)
+        nu, latent_dim = DEGREES_OF_FREEDOM, mu.shape[1]
+        log_kernel = -0.5 * (nu + latent_dim) * torch.log1p(distance / nu)  # (n, m)
         if own is not None:
-            log_component = torch.where(own, _NEVER, log_component)
-        largest = log_component.amax(1, keepdim=True)
-        log_mixture = torch.log(torch.exp(log_component - largest).sum(1)) + largest.squeeze(1)
+            log_kernel = torch.where(own, _NEVER, log_kernel)
+        largest = log_kernel.amax(1, keepdim=True)
+        log_mixture = torch.log(torch.exp(log_kernel - largest).mean(1)) + largest.squeeze(1)
+        log_peak = self._log_normaliser - 0.5 * self.logvar.sum()
         negative_entropy = -0.5 * (logvar + 1.0 + _LOG_2_PI).sum(1)
-        return negative_entropy - (log_mixture - math.log(exemplars.shape[0]))
+        return negative_entropy - (log_peak + log_mixture)
+
+    def expected_distance(
+        self, mu: Float[Tensor, "n l"], logvar: Float[Tensor, "n l"], exemplars: Float[Tensor, "m l"]
+    ) -> Float[Tensor, "n m"]:
+        """Return E_q of the squared distance between z and each exemplar, in widths.
+
+        It is multiplied out, so that the cross term is one matrix product; rounding can then bring it below zero.
+        """
+        precision = torch.exp(-self.logvar)
+        own = ((mu * mu + torch.exp(logvar)) * precision).sum(1, keepdim=True)
+        theirs = (exemplars * exemplars * precision).sum(1)
+        return torch.relu(own - 2.0 * (mu * precision) @ exemplars.T + theirs)

@@ -15,7 +15,7 @@ from training.preprocessing import NULL_CODE, Preprocessing, Values, categorical
 from training.prior import ExemplarPrior
 
 _LOGVAR_RANGE = (-8.0, 3.0)  # exp() of it neither vanishes nor overflows
-_ENCODER_REACH = 30.0  # standardised units beyond which the encoder sees no difference
+_ENCODER_REACH = 8.0  # standardised units beyond which the encoder sees no difference; the likelihood still does
 _EMBEDDING_WIDTH = 8
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from service.errors import AlphaError, ArtifactError
-from service.settings import SettingsError, described_settings, flag_of, load_settings
+from service.settings import Settings, SettingsError, described_settings, flag_of, load_settings
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+    from fastapi import FastAPI
 
 EXIT_NO_SOCKET: Final = 1
 EXIT_SETTINGS: Final = 2
@@ -40,38 +43,55 @@ def run(args: Namespace) -> int:
         The exit code: 0 after a signal, 1 if the address cannot be listened on, 2 for a bad setting, 3 for a model
         file that cannot be used.
     """
-    # The web framework and onnxruntime load only here, so that every other command starts without them.
-    from prometheus_client import disable_created_metrics
-
-    from service.artifact import load_artifact
-    from service.http.app import create_app
-    from service.http.logs import configure_logs
-    from service.http.server import Server, listening_socket
-
     try:
         settings = load_settings(os.environ, {name: getattr(args, name) for name, *_ in described_settings()})
-        artifact = load_artifact(args.model, threads=settings.inference_threads)
-        verification = artifact.verify()
-        app = create_app(artifact, settings)
+        app = _ready_app(args.model, settings)
     except (SettingsError, AlphaError) as error:
         return _refuse(error, EXIT_SETTINGS)
     except ArtifactError as error:
         return _refuse(error, EXIT_ARTIFACT)
-    configure_logs(settings.log_level)
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the scrape
+    return _serve(app, settings)
+
+
+def _ready_app(model: Path, settings: Settings) -> FastAPI:
+    """Return the app over a model that has reproduced its golden records."""
+    # The web framework and onnxruntime load only here and below, so that every other command starts without them.
+    from service.artifact import load_artifact
+    from service.http.app import create_app
+    from service.http.logs import configure_logs
+
+    artifact = load_artifact(model, threads=settings.inference_threads)
+    verification = artifact.verify()
+    app = create_app(artifact, settings)
     app.state.readiness.admit(verification)
+    configure_logs(settings.log_level)
+    fields = {
+        "model": artifact.contract.provenance.model_name,
+        "digest": artifact.digest,
+        "golden_records": verification.records,
+        "largest_difference_nats": verification.largest_difference,
+    }
+    logging.getLogger("vaegis").info("model ready", extra={"fields": fields})
+    return app
+
+
+def _serve(app: FastAPI, settings: Settings) -> int:
+    from prometheus_client import disable_created_metrics
+
+    from service.http.server import Server, listening_socket
+
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the scrape
     try:
         listening = listening_socket(settings.host, settings.port)
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
         return _refuse(f"{address}: expected an address to listen on, got: {error}", EXIT_NO_SOCKET)
     host, port = listening.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    started = f"vaegis is serving {artifact.contract.provenance.model_name} on {address}"
+    started = f"vaegis is serving {app.state.model_name} on http://{f'[{host}]' if ':' in host else host}:{port}"
     Server(app, app.state.readiness, settings, lambda: print(started, flush=True)).run(sockets=[listening])
     return 0
 
 
 def _refuse(reason: object, code: int) -> int:
-    print(f"vaegis serve: {reason}", file=sys.stderr)
+    print(f"vaegis: error: {reason}", file=sys.stderr)
     return code

@@ -67,6 +67,7 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
+    app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
 

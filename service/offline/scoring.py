@@ -45,7 +45,7 @@ VERDICT_TYPES = {
 }
 """Columns that scoring adds, in order. Within contributions, what was observed and expected is JSON text."""
 
-_PART_TERMS = 200_000  # bounds the memory of a part's contributions, one term for each record and column
+_PART_TERMS = 100_000  # bounds the memory of a part's contributions, one term for each record and column
 
 _Write: TypeAlias = Callable[[pa.RecordBatch, list[Verdict]], None]
 
@@ -137,7 +137,7 @@ def _input_schema(files: RecordFiles) -> pa.Schema:
 def _refuse_taken(names: set[str], columns: list[str], path: Path) -> None:
     taken = sorted(names.intersection(columns))
     if taken:
-        message = "expected no column of the name of a verdict's, got one; another prefix sets the verdict's apart"
+        message = "expected no column named as one of the verdict's, got one; --prefix sets the verdict's apart"
         raise FileError(path, message, column=shown(taken[0]))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
@@ -110,4 +111,4 @@ def _json_texts(array: pa.Array) -> pa.Array:
 
 def _iso_texts(array: pa.Array) -> pa.Array:
     """Return instants and dates as text; Arrow's own conversion to Python refuses nanoseconds."""
-    return array.cast(pa.string())
+    return pc.replace_substring(array.cast(pa.string()), " ", "T", max_replacements=1)

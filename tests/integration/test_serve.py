@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())", "serve")
-RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-25T09:00:00Z"}
+RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
 GIB = 2**30
 ATTEMPTS = 10_000
 
@@ -116,6 +116,7 @@ def test_the_log_is_one_json_object_a_line_without_values(serve):
     httpx.post(f"{served.url}/score", json=RECORD | {"amount": "4711"})
     served.stop()
     lines = [json.loads(line) for line in served.process.stderr.read().splitlines()]
+    assert lines[0]["event"] == "model ready"
     request = next(line for line in lines if line["event"] == "request")
     assert (request["route"], request["status"]) == ("/score", 422)
     assert "4711" not in json.dumps(lines)
@@ -228,7 +229,7 @@ def test_a_file_that_cannot_be_used_ends_with_3_and_its_name(golden_model, tmp_p
     file.write_bytes(damaged(golden_model.read_bytes())[kind])
     code, message = refused(file, "--port", "0")
     assert code == 3
-    assert message.startswith(f"vaegis serve: {file}: expected ")
+    assert message.startswith(f"vaegis: error: {file}: expected ")
 
 
 def test_a_file_that_does_not_exist_ends_with_3(tmp_path):
@@ -248,7 +249,7 @@ def test_a_file_that_does_not_exist_ends_with_3(tmp_path):
 def test_bad_settings_end_with_2(golden_model, flags, variables, message):
     code, told = refused(golden_model, "--port", "0", *flags, **variables)
     assert code == 2
-    assert told.startswith(f"vaegis serve: {message}")
+    assert told.startswith(f"vaegis: error: {message}")
 
 
 def test_a_port_that_is_taken_ends_with_1(golden_model):
@@ -256,7 +257,7 @@ def test_a_port_that_is_taken_ends_with_1(golden_model):
         port = taken.getsockname()[1]
         code, message = refused(golden_model, "--port", port)
     assert code == 1
-    assert message.startswith(f"vaegis serve: 127.0.0.1:{port}: expected an address to listen on")
+    assert message.splitlines()[-1].startswith(f"vaegis: error: 127.0.0.1:{port}: expected an address to listen on")
 
 
 def test_it_listens_on_ipv6_too(serve):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from service.settings import Settings, SettingsError, described_settings, load_settings, settings_table
 from service.verdicts import Explain
 
-DOCUMENT = Path("docs/settings.md")
+DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
 
 
 def test_the_document_holds_the_table_that_the_settings_make():

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from training.config import TrainConfig, load_config, setting_rows
+from training.config import TrainConfig, load_config, setting_rows, with_overrides
 from training.errors import ConfigError
 
 pytestmark = pytest.mark.training
@@ -87,3 +87,11 @@ def test_every_setting_has_a_row_with_default_range_and_help():
 def test_every_default_passes_its_own_check():
     config = TrainConfig()
     assert TrainConfig.model_validate(config.model_dump()) == config
+
+
+def test_overrides_replace_what_they_name_and_are_checked():
+    config = with_overrides(TrainConfig(), {"fit.seed": 7, "calibration.alpha": None})
+    assert config.fit.seed == 7
+    assert config.calibration == TrainConfig().calibration
+    with pytest.raises(ConfigError, match=r"calibration\.alpha: expected less than 1, got 2\.0"):
+        with_overrides(TrainConfig(), {"calibration.alpha": 2.0})

@@ -264,3 +264,26 @@ def test_one_record_and_one_constant_column_are_planned(csv_of):
         "x": "categorical",
         "constant": "numeric",
     }
+
+
+def test_values_counted_before_the_bound_are_counted_on_after_it(csv_of, monkeypatch):
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 1024)
+    config = TrainConfig(kinds=KindSettings(max_distinct=100))
+    values = [value for i in range(1000) for value in ("DE", f"v{i}")]
+    text = profile_of(csv_of(x=values), config).columns[0].text
+    assert text.is_capped
+    assert text.counts[:2] == (1000, 1)
+    assert len(text.counts) == 100
+
+
+def test_instants_of_differing_zones_are_instants_and_those_that_do_not_exist_are_not(csv_of):
+    path = csv_of(x=cycled(["2026-01-01T00:00:00Z", "2026-01-01", "2026-02-30"], 99))
+    with pytest.raises(DataError, match=r"row 3, column x: expected an ISO 8601 date or timestamp as in 66\.7%"):
+        plans_of(path)
+
+
+def test_a_type_that_no_kind_takes_beside_another_is_refused(parquet_of, tmp_path):
+    parquet_of("1.parquet", x=["DE"], y=[1])
+    parquet_of("2.parquet", x=[[1]], y=[1])
+    with pytest.raises(DataError, match=r"2\.parquet, row 1, column x: expected text .* got a value of another type"):
+        plans_of(tmp_path)

@@ -63,14 +63,14 @@ def test_records_of_one_time_stay_in_their_order():
     assert splits.calibration.tolist() == list(range(75, 100))
 
 
-@pytest.mark.parametrize("records", [0, 1, 29])
+@pytest.mark.parametrize("records", [0, 1, 30])
 def test_too_few_records_are_refused_with_the_number_needed(records):
-    with pytest.raises(DataError, match=rf"expected at least 30 records, .* got {records}"):
+    with pytest.raises(DataError, match=rf"expected at least 31 records, .* got {records}"):
         split_at_random(records, SHARES, np.random.default_rng(0))
 
 
 def test_the_number_needed_is_enough():
-    assert_partition(split_at_random(30, SHARES, np.random.default_rng(0)), 30)
+    assert_partition(split_at_random(31, SHARES, np.random.default_rng(0)), 31)
 
 
 def test_records_without_any_time_cannot_be_split_by_it():

@@ -15,7 +15,7 @@ from service.artifact import Artifact, load_artifact
 from service.http.app import create_app
 from service.settings import load_settings
 
-RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-25T09:00:00Z"}
+RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"}
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-DOCUMENT = Path("docs/errors.md")
+DOCUMENT = Path(__file__).parents[4] / "docs" / "errors.md"
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
 

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-DOCUMENT = Path("docs/metrics.md")
+DOCUMENT = Path(__file__).parents[4] / "docs" / "metrics.md"
 
 
 def samples(app, send) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:

@@ -16,7 +16,7 @@ from service.http.app import create_app
 from service.http.problems import PROBLEMS, TYPE_PREFIX
 from service.settings import load_settings
 
-DOCUMENT = Path("docs/errors.md")
+DOCUMENT = Path(__file__).parents[4] / "docs" / "errors.md"
 
 
 def documented() -> set[tuple[int, str, str]]:

@@ -1,0 +1,266 @@
+"""`vaegis score`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+from service.artifact import load_artifact
+from service.generation import Generator
+from service.records.json import columns_from_records
+from service.verdicts import Explain, judge
+
+pa = pytest.importorskip("pyarrow")
+import pyarrow.csv as pa_csv  # noqa: E402 - only where pyarrow is installed
+import pyarrow.parquet as pa_parquet  # noqa: E402 - the same
+
+from service.offline import scoring  # noqa: E402 - the same
+from service.records.files import open_records  # noqa: E402 - the same
+
+RECORDS = 60
+
+
+@pytest.fixture(scope="module")
+def artifact(golden_model):
+    return load_artifact(golden_model)
+
+
+@pytest.fixture(scope="module")
+def records(artifact):
+    """Ordinary records, and one whose first number is absurd."""
+    drawn = Generator(artifact.contract).draw(RECORDS, 7)
+    first_number = next(c.name for c in artifact.contract.columns.columns if c.kind == "numeric")
+    drawn[3][first_number] = 1e12
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def verdicts(artifact, records):
+    schema = artifact.contract.columns
+    columns = columns_from_records(records, schema, unknown_columns="reject", max_faults=1)
+    scores = artifact.scorer.score(columns)
+    return judge(schema, artifact.calibration_scores, columns, scores, alpha=0.01, explain=Explain.ANOMALIES)
+
+
+@pytest.fixture
+def table(artifact, records) -> pa.Table:
+    columns = {name: [record[name] for record in records] for name in artifact.contract.columns.names}
+    for column in artifact.contract.columns.columns:
+        if column.kind == "timestamp":
+            columns[column.name] = [v and datetime.fromisoformat(v) for v in columns[column.name]]
+    return pa.table(columns)
+
+
+@pytest.fixture
+def parquet(table, tmp_path):
+    path = tmp_path / "records.parquet"
+    pa_parquet.write_table(table, path)
+    return path
+
+
+@pytest.fixture
+def ndjson(records, tmp_path):
+    path = tmp_path / "records.ndjson"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_parquet_gets_the_verdicts_beside_its_own_columns(vaegis, golden_model, parquet, table, verdicts, tmp_path):
+    ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet", "--alpha", 0.01)
+    scored = pa_parquet.read_table(tmp_path / "scored.parquet")
+    assert ended.code == 0
+    assert scored.select(table.column_names) == table
+    assert scored.column_names == [*table.column_names, *scoring.VERDICT_TYPES]
+    for field in ("score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution"):
+        assert scored[field].to_pylist() == pytest.approx([getattr(v, field) for v in verdicts], abs=1e-3)
+    assert scored["is_anomaly"].to_pylist() == [v.is_anomaly for v in verdicts]
+    assert scored["reasons"].to_pylist() == [list(v.reasons) for v in verdicts]
+
+
+def test_the_absurd_record_is_an_anomaly_with_its_column_and_reason(vaegis, golden_model, parquet, table, tmp_path):
+    vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet")
+    scored = pa_parquet.read_table(tmp_path / "scored.parquet").slice(3, 1).to_pylist()[0]
+    assert scored["is_anomaly"]
+    assert "out_of_range" in scored["reasons"]
+    assert scored["contributions"][0]["reason"] == "out_of_range"
+    assert json.loads(scored["contributions"][0]["observed"]) == 1e12
+    terms = [item["contribution"] for item in scored["contributions"]]
+    assert sum(terms) + scored["latent_contribution"] == pytest.approx(scored["score"])
+
+
+@pytest.mark.parametrize(("explain", "explained"), [("none", 0), ("all", RECORDS)])
+def test_contributions_are_null_unless_asked_for(vaegis, golden_model, parquet, tmp_path, explain, explained):
+    vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet", "--explain", explain)
+    contributions = pa_parquet.read_table(tmp_path / "scored.parquet")["contributions"]
+    assert len(contributions) - contributions.null_count == explained
+
+
+def test_ndjson_holds_contributions_as_json(vaegis, golden_model, ndjson, records, verdicts):
+    ended = vaegis("score", golden_model, ndjson, "-o", "-", "--alpha", 0.01)
+    scored = [json.loads(line) for line in ended.out.splitlines()]
+    assert [{name: line[name] for name in records[0]} for line in scored] == records
+    assert [line["score"] for line in scored] == pytest.approx([v.score for v in verdicts], abs=1e-3)
+    assert scored[3]["contributions"][0]["observed"] == 1e12
+    assert scored[0]["contributions"] is None
+
+
+def test_csv_holds_lists_as_json_text(vaegis, golden_model, parquet, tmp_path):
+    vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.csv")
+    scored = pa_csv.read_csv(tmp_path / "scored.csv")
+    assert "out_of_range" in json.loads(scored["reasons"][3].as_py())
+    assert json.loads(scored["contributions"][3].as_py())[0]["reason"] == "out_of_range"
+
+
+@pytest.fixture(params=["parquet", "ndjson", "csv", "arrow"])
+def source(request, parquet, ndjson, table, tmp_path):
+    """The same records in each format."""
+    pa_csv.write_csv(table, tmp_path / "records.csv")
+    with pa.ipc.new_file(tmp_path / "records.arrow", table.schema) as writer:
+        writer.write_table(table)
+    return tmp_path / f"records.{request.param}"
+
+
+@pytest.mark.parametrize("target", ["parquet", "ndjson", "csv", "arrow"])
+def test_every_format_is_scored_into_every_other(vaegis, golden_model, source, verdicts, tmp_path, target):
+    output = tmp_path / f"scored.{target}"
+    assert vaegis("score", golden_model, source, "-o", output).code == 0
+    assert scores_in(output) == pytest.approx([v.score for v in verdicts], abs=1e-3)
+
+
+def scores_in(path) -> list[float]:
+    match path.suffix:
+        case ".parquet":
+            return pa_parquet.read_table(path)["score"].to_pylist()
+        case ".csv":
+            return pa_csv.read_csv(path)["score"].to_pylist()
+        case ".arrow":
+            return pa.ipc.open_file(path).read_all()["score"].to_pylist()
+        case _:
+            return [json.loads(line)["score"] for line in path.read_text().splitlines()]
+
+
+def test_a_folder_is_scored_file_by_file_in_small_parts(vaegis, golden_model, table, verdicts, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "_PART_TERMS", 50)
+    (tmp_path / "day").mkdir()
+    pa_parquet.write_table(table.slice(0, 25), tmp_path / "day" / "1.parquet")
+    pa_parquet.write_table(table.slice(25), tmp_path / "day" / "2.parquet")
+    vaegis("score", golden_model, tmp_path / "day", "-o", tmp_path / "scored.parquet")
+    assert scores_in(tmp_path / "scored.parquet") == pytest.approx([v.score for v in verdicts], abs=1e-3)
+
+
+def test_the_summary_tells_anomalies_and_alpha(vaegis, golden_model, parquet, verdicts, tmp_path):
+    anomalies = sum(v.p_value <= 0.05 for v in verdicts)
+    ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.csv", "--alpha", 0.05)
+    assert ended.err == (
+        f"60 records, {anomalies} anomalies ({anomalies / 60:.3%}), written to {tmp_path}/scored.csv; "
+        "alpha 5.000%: at most this share of normal records is flagged\n"
+    )
+
+
+def test_no_records_make_an_empty_table(vaegis, golden_model, artifact, tmp_path):
+    names = ",".join(artifact.contract.columns.names)
+    (tmp_path / "records.csv").write_text(f"{names}\n")
+    ended = vaegis("score", golden_model, tmp_path / "records.csv", "-o", tmp_path / "scored.parquet")
+    assert ended.err.startswith("0 records, 0 anomalies, written to")
+    scored = pa_parquet.read_table(tmp_path / "scored.parquet")
+    assert scored.column_names == [*artifact.contract.columns.names, *scoring.VERDICT_TYPES]
+
+
+def test_a_lacking_column_is_null_throughout(vaegis, golden_model, artifact, table, tmp_path):
+    kept = table.column_names[0]
+    pa_parquet.write_table(table.select([kept]), tmp_path / "records.parquet")
+    assert vaegis("score", golden_model, tmp_path / "records.parquet", "-o", tmp_path / "scored.csv").code == 0
+
+
+def test_types_that_change_within_ndjson_become_text(vaegis, golden_model, records, tmp_path, monkeypatch):
+    monkeypatch.setattr("service.records.ndjson.BLOCK_BYTES", 300)
+    lines = [json.dumps({**record, "extra": at if at < RECORDS // 2 else str(at)}) for at, record in enumerate(records)]
+    (tmp_path / "records.ndjson").write_text("\n".join(lines))
+    ended = vaegis(
+        "score", golden_model, tmp_path / "records.ndjson", "-o", tmp_path / "s.parquet", "--unknown-columns", "ignore"
+    )
+    assert ended.code == 0
+    assert pa_parquet.read_table(tmp_path / "s.parquet")["extra"].to_pylist() == [str(at) for at in range(RECORDS)]
+
+
+def test_an_unknown_column_is_refused_by_name(vaegis, golden_model, table, tmp_path):
+    pa_parquet.write_table(table.append_column("label", pa.array([0] * RECORDS)), tmp_path / "records.parquet")
+    ended = vaegis("score", golden_model, tmp_path / "records.parquet", "-o", tmp_path / "scored.csv")
+    assert ended.code == 1
+    assert "column label: expected a column of the model, got an unknown one" in ended.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["records.parquet"]
+
+
+def test_an_unknown_column_is_copied_where_that_is_asked_for(vaegis, golden_model, table, tmp_path):
+    labelled = table.append_column("label", pa.array(range(RECORDS)))
+    pa_parquet.write_table(labelled, tmp_path / "records.parquet")
+    output = tmp_path / "scored.parquet"
+    vaegis("score", golden_model, tmp_path / "records.parquet", "-o", output, "--unknown-columns", "ignore")
+    assert pa_parquet.read_table(output)["label"].to_pylist() == list(range(RECORDS))
+
+
+def test_a_column_named_as_a_verdicts_is_refused_and_a_prefix_sets_it_apart(vaegis, golden_model, table, tmp_path):
+    data, output = tmp_path / "records.parquet", tmp_path / "scored.parquet"
+    pa_parquet.write_table(table.append_column("kl", pa.array([0.5] * RECORDS)), data)
+    options = ("score", golden_model, data, "-o", output, "--unknown-columns", "ignore")
+    refused = vaegis(*options)
+    assert refused.code == 1
+    assert "column kl: expected no column named as one of the verdict's, got one" in refused.err
+    assert vaegis(*options, "--prefix", "vaegis_").code == 0
+    scored = pa_parquet.read_table(output)
+    assert set(scored["kl"].to_pylist()) == {0.5}
+    assert np.isfinite(scored["vaegis_kl"].to_numpy()).all()
+
+
+@pytest.mark.parametrize("target", ["csv", "ndjson"])
+def test_a_bad_value_is_told_with_file_row_and_column(
+    vaegis, golden_model, artifact, ndjson, records, tmp_path, target
+):
+    number = next(c.name for c in artifact.contract.columns.columns if c.kind == "numeric")
+    lines = [json.dumps({**record, number: "much" if at == 40 else "1.5"}) for at, record in enumerate(records)]
+    ndjson.write_text("\n".join(lines))
+    ended = vaegis("score", golden_model, ndjson, "-o", tmp_path / f"scored.{target}")
+    assert ended.code == 1
+    assert ended.err.startswith(f"vaegis: error: {ndjson}, row 41, column {number}: expected a number")
+    assert "much" not in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["records.ndjson"]
+
+
+@pytest.mark.parametrize("alpha", ["0", "1", "nan", "1e-9"])
+def test_an_alpha_that_cannot_be_promised_is_a_usage_error(vaegis, golden_model, parquet, tmp_path, alpha):
+    ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.csv", "--alpha", alpha)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith("vaegis: error: alpha: expected")
+
+
+def test_an_output_that_is_an_input_is_refused(vaegis, golden_model, parquet):
+    before = parquet.read_bytes()
+    ended = vaegis("score", golden_model, parquet, "-o", parquet)
+    assert ended.code == 1
+    assert "expected an output that is none of the files read" in ended.err
+    assert parquet.read_bytes() == before
+
+
+def test_an_interrupted_run_leaves_nothing_behind(artifact, parquet, tmp_path, monkeypatch):
+    def interrupt(_tally: scoring.Tally) -> None:
+        raise KeyboardInterrupt
+
+    files = open_records(parquet)
+    output = scoring.Output(tmp_path / "scored.parquet", scoring.OutputFormat.PARQUET)
+    rules = scoring.Rules(alpha=0.01, explain=Explain.NONE, unknown_columns="reject", prefix="")
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score_files(artifact, files, output, rules, interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["records.parquet"]
+
+
+def test_without_pyarrow_the_extra_is_named(vaegis, golden_model, parquet, tmp_path, monkeypatch):
+    for module in ("service.offline.scoring", "service.offline.tables", "service.records.files"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet")
+    assert ended.code == 1
+    assert ended.err.endswith("to install it: pip install 'vaegis[files]'\n")

@@ -1,0 +1,130 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import threading
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+
+from service.errors import FileError
+from service.offline.output import Output, OutputFormat, opened, output_argument
+
+
+def csv(path: Path) -> Output:
+    return Output(path, OutputFormat.CSV)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def fail(failure: BaseException, path: Path) -> None:
+    with opened(csv(path)) as stream:
+        stream.write(b"half")
+        raise failure
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a/b.csv", OutputFormat.CSV),
+        ("b.PARQUET", OutputFormat.PARQUET),
+        ("b.arrow", OutputFormat.ARROW),
+        ("b.ndjson", OutputFormat.NDJSON),
+    ],
+)
+def test_the_extension_tells_the_format(text, expected):
+    assert output_argument(text) == Output(Path(text), expected)
+
+
+def test_a_dash_is_ndjson_to_standard_output(capfdbinary):
+    output = output_argument("-")
+    with opened(output) as stream:
+        stream.write(b"{}\n")
+    assert capfdbinary.readouterr().out == b"{}\n"
+    assert (output.format, str(output)) == (OutputFormat.NDJSON, "standard output")
+
+
+@pytest.mark.parametrize("text", ["out", "out.xlsx", "out.csv.gz", ".csv/out"])
+def test_an_unknown_extension_is_refused(text):
+    with pytest.raises(ArgumentTypeError, match=r"expected one of the extensions \.csv"):
+        output_argument(text)
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "out.csv"
+    with opened(csv(path)) as stream:
+        stream.write(b"a\n1\n")
+        assert not path.exists()
+    assert path.read_bytes() == b"a\n1\n"
+    assert names(tmp_path) == ["out.csv"]
+
+
+def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with opened(csv(tmp_path / "out.csv")):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.csv").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ValueError(), SystemExit(1)])
+def test_a_block_that_fails_leaves_what_was_there(tmp_path, failure):
+    path = tmp_path / "out.csv"
+    path.write_text("before")
+    with pytest.raises(type(failure)):
+        fail(failure, path)
+    assert path.read_text() == "before"
+    assert names(tmp_path) == ["out.csv"]
+
+
+def test_termination_leaves_nothing_behind(tmp_path):
+    with pytest.raises(SystemExit) as ended, opened(csv(tmp_path / "out.csv")):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 143
+    assert names(tmp_path) == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_file_can_be_written_outside_the_main_thread(tmp_path):
+    def write() -> None:
+        with opened(csv(tmp_path / "out.csv")) as stream:
+            stream.write(b"a\n")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    assert (tmp_path / "out.csv").read_bytes() == b"a\n"
+
+
+def test_a_link_keeps_pointing_to_the_file(tmp_path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "out.csv")
+    with opened(csv(tmp_path / "link.csv")) as stream:
+        stream.write(b"a\n")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "out.csv").read_bytes() == b"a\n"
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path):
+    with pytest.raises(FileError, match=r"out\.csv: expected to write the whole file, got: No space left"):
+        fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), tmp_path / "out.csv")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path):
+    with pytest.raises(FileError, match="expected a folder to write in, got: No such file or directory"):
+        opened(csv(tmp_path / "none" / "out.csv")).__enter__()
+
+
+def test_a_directory_is_no_output(tmp_path):
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(FileError, match="expected a file to write, got a directory"):
+        opened(csv(tmp_path / "out.csv")).__enter__()

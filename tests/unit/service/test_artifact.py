@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from service.artifact import digest_entry, load_artifact
+from service.contract import MetadataKey
+from service.errors import ArtifactError
+from service.protobuf import metadata_props
+
+METADATA = 14
+DIGEST_BYTES = len(digest_entry(b""))
+
+tampering = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="session")
+def golden_bytes(golden_model: Path) -> bytes:
+    return golden_model.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def graph_bytes(golden_bytes: bytes) -> bytes:
+    """The golden model without its metadata, which stands after the graph."""
+    return golden_bytes[: golden_bytes.index(MetadataKey.FORMAT.encode()) - 4]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[[bytes], object]:
+    """Write bytes to a file and open it as a model."""
+
+    def load(data: bytes) -> object:
+        path = tmp_path / "model.onnx"
+        path.write_bytes(data)
+        return load_artifact(path)
+
+    return load
+
+
+@pytest.fixture
+def with_metadata(golden_bytes: bytes, graph_bytes: bytes, field: Callable[..., bytes]) -> Callable[..., bytes]:
+    """Give the golden model with other metadata, sealed by a digest that fits."""
+    stored = {key: value for key, value in metadata_props(memoryview(golden_bytes)) if key != MetadataKey.DIGEST}
+
+    def rebuild(changed: dict[str, str | None], *, graph: bytes = graph_bytes) -> bytes:
+        entries = {key: value for key, value in (stored | changed).items() if value is not None}
+        body = graph + b"".join(
+            field(METADATA, field(1, key.encode()) + field(2, value.encode())) for key, value in entries.items()
+        )
+        return sealed(body)
+
+    return rebuild
+
+
+@pytest.fixture(scope="session")
+def documents(golden_bytes: bytes) -> dict[str, object]:
+    """The JSON documents of the golden model's metadata."""
+    entries = metadata_props(memoryview(golden_bytes))
+    return {key: json.loads(value) for key, value in entries if key != MetadataKey.DIGEST}
+
+
+def sealed(body: bytes) -> bytes:
+    return body + digest_entry(body)
+
+
+def test_a_model_opens_with_its_metadata_and_its_digest(golden_model, golden_bytes, artifact):
+    assert artifact.contract.provenance.model_name == "orders"
+    assert artifact.contract.columns.names == ("amount", "express", "country", "placed_at")
+    assert artifact.size_bytes == len(golden_bytes)
+    assert artifact.digest == hashlib.sha256(golden_bytes[:-DIGEST_BYTES]).hexdigest()
+    assert artifact.calibration_scores.tolist() == list(artifact.contract.calibration.scores)
+
+
+def test_the_golden_records_are_reproduced(artifact):
+    verification = artifact.verify()
+    assert verification.records == len(artifact.contract.golden.records)
+    assert verification.largest_difference < 1e-2
+
+
+def test_metadata_written_again_opens_like_the_original(opened, with_metadata, artifact):
+    assert opened(with_metadata({})).contract == artifact.contract
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
+    path = tmp_path / "absent.onnx"
+    with pytest.raises(ArtifactError, match=r"absent\.onnx: expected a readable file, got: No such file"):
+        load_artifact(path)
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="expected a readable file, got: Is a directory"):
+        load_artifact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "without the metadata 'vaegis.format'"),
+        (b"<html>404</html>", "expected a whole ONNX file, got 16 bytes"),
+        (bytes(1000), "expected a whole ONNX file"),
+        (b"\x08\x08\x12\x07pytorch", "without the metadata 'vaegis.format'"),
+        (b"\x72\x08\x0a\x01\xff\x12\x03abc", "expected a whole ONNX file"),
+    ],
+    ids=["empty", "a web page", "zeros", "an ONNX file of another producer", "metadata that is not UTF-8"],
+)
+def test_a_file_that_is_none_of_ours_is_refused(opened, data, message):
+    with pytest.raises(ArtifactError, match=message):
+        opened(data)
+
+
+@given(st.binary(max_size=500))
+@tampering
+def test_random_bytes_are_refused(opened, data):
+    with pytest.raises(ArtifactError):
+        opened(data)
+
+
+@given(st.data())
+@tampering
+def test_a_truncated_file_is_refused(opened, golden_bytes, data):
+    length = data.draw(st.integers(0, len(golden_bytes) - 1))
+    with pytest.raises(ArtifactError, match="cut off|without the metadata"):
+        opened(golden_bytes[:length])
+
+
+def test_a_file_cut_off_between_two_messages_is_refused(opened, golden_bytes, graph_bytes):
+    with pytest.raises(ArtifactError, match="expected the digest at its end to fit"):
+        opened(golden_bytes[:-DIGEST_BYTES])
+    with pytest.raises(ArtifactError, match="without the metadata"):
+        opened(graph_bytes)
+
+
+@given(st.data())
+@tampering
+def test_a_file_with_one_byte_changed_is_refused(opened, golden_bytes, data):
+    altered = bytearray(golden_bytes)
+    altered[data.draw(st.integers(0, len(altered) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(ArtifactError):
+        opened(bytes(altered))
+
+
+@pytest.mark.parametrize("suffix", [b"\n", b"\x08\x08", digest_entry(b"")])
+def test_a_file_with_something_appended_is_refused(opened, golden_bytes, suffix):
+    with pytest.raises(ArtifactError):
+        opened(golden_bytes + suffix)
+
+
+@given(st.data())
+@tampering
+def test_a_change_sealed_with_a_fitting_digest_is_refused_or_harmless(opened, golden_bytes, data):
+    # Whoever can seal can write any model; what must hold is that nothing but ArtifactError comes of it.
+    body = bytearray(golden_bytes[:-DIGEST_BYTES])
+    for at in data.draw(st.lists(st.integers(0, len(body) - 1), min_size=1, max_size=3)):
+        body[at] = data.draw(st.integers(0, 255))
+    assume(bytes(body) != golden_bytes[:-DIGEST_BYTES])
+    try:
+        opened(sealed(bytes(body))).verify()
+    except ArtifactError:
+        pass
+
+
+@pytest.mark.parametrize("version", ["0", "2", "1.0", "", "one", "1" * 1000])
+def test_an_unknown_format_version_is_refused(opened, with_metadata, version):
+    with pytest.raises(ArtifactError, match=f"expected format version 1, got '{version[:20]}'"):
+        opened(with_metadata({MetadataKey.FORMAT: version}))
+
+
+@pytest.mark.parametrize("key", [key for key in MetadataKey if key not in (MetadataKey.FORMAT, MetadataKey.DIGEST)])
+def test_each_metadata_document_is_needed(opened, with_metadata, key):
+    with pytest.raises(ArtifactError, match=f"metadata: expected the key '{key.value}', got none"):
+        opened(with_metadata({key: None}))
+
+
+@pytest.mark.parametrize("document", ["", "{", "null", "[]", '{"unknown": 1}', "[" * 100_000, "NaN"])
+@pytest.mark.parametrize("key", [key for key in MetadataKey if key not in (MetadataKey.FORMAT, MetadataKey.DIGEST)])
+def test_a_broken_metadata_document_is_refused_by_name(opened, with_metadata, key, document):
+    with pytest.raises(ArtifactError, match=rf"metadata {key.value}: \S+: "):
+        opened(with_metadata({key: document}))
+
+
+def test_a_fault_within_a_document_is_named_with_its_place(opened, with_metadata, documents):
+    calibration = documents[MetadataKey.CALIBRATION] | {"alpha": 2.0}
+    with pytest.raises(ArtifactError, match=r"metadata vaegis\.calibration: alpha: Input should be less than 1"):
+        opened(with_metadata({MetadataKey.CALIBRATION: json.dumps(calibration)}))
+
+
+@pytest.mark.parametrize("repeated", [MetadataKey.FORMAT, MetadataKey.CALIBRATION, "foreign"])
+def test_a_metadata_key_that_comes_twice_is_refused(opened, golden_bytes, field, repeated):
+    entry = field(METADATA, field(1, repeated.encode()) + field(2, b"1"))
+    with pytest.raises(ArtifactError, match="expected each metadata key once"):
+        opened(sealed(golden_bytes[:-DIGEST_BYTES] + entry + entry))
+
+
+def test_metadata_of_others_is_let_pass(opened, with_metadata, artifact):
+    assert opened(with_metadata({"team": "data"})).contract == artifact.contract
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [(7, 5), (7, 1, 5, 5), (7, 1, 5, 6, 5), (25, 7, 5, 5)],
+    ids=["initializer", "node attribute", "subgraph", "function"],
+)
+def test_a_tensor_that_names_another_file_is_refused_before_that_is_opened(
+    opened, with_metadata, graph_bytes, field, ways, tmp_path
+):
+    location = field(1, b"location") + field(2, b"../" * 20 + b"etc/hostname")
+    tensor = field(1, 1) + field(2, 1) + field(8, b"w") + field(13, location) + field(14, 1)
+    for number in reversed(ways):
+        tensor = field(number, tensor)
+    with pytest.raises(ArtifactError, match="expected all tensors inside the file, got one that refers to another"):
+        opened(with_metadata({}, graph=graph_bytes + tensor))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda columns: columns[:2] + columns[3:], r"expected the inputs .*, got .*strings"),  # country gone
+        (lambda columns: columns[1:], "expected the inputs"),
+        (lambda columns: [*columns, columns[0] | {"name": "second"}], "expected the inputs"),
+        (lambda columns: [*columns, columns[2] | {"name": "second"}], "expected the inputs"),
+    ],
+)
+def test_columns_that_do_not_fit_the_graph_are_refused(opened, with_metadata, documents, change, message):
+    schema = documents[MetadataKey.SCHEMA]
+    schema = schema | {"columns": change(schema["columns"])}
+    with pytest.raises(ArtifactError, match=f"graph: {message}"):
+        opened(with_metadata({MetadataKey.SCHEMA: json.dumps(schema)}))
+
+
+def test_a_graph_that_the_runtime_refuses_is_refused(opened, with_metadata, graph_bytes, field):
+    node = field(7, field(1, field(1, b"nowhere") + field(2, b"nothing") + field(4, b"NoSuchOperator")))
+    with pytest.raises(ArtifactError, match="expected a graph that onnxruntime .* runs, got: "):
+        opened(with_metadata({}, graph=graph_bytes + node))
+
+
+@pytest.mark.parametrize("name", ["score", "kl", "contributions", "expected"])
+def test_a_graph_without_an_output_is_refused(opened, with_metadata, graph_bytes, name):
+    renamed = graph_bytes.replace(name.encode(), name[:-1].encode() + b"_")
+    with pytest.raises(ArtifactError, match=f"graph: expected the output '{name}'"):
+        opened(with_metadata({}, graph=renamed))
+
+
+@pytest.mark.parametrize("statistic", ["score", "reconstruction_error", "kl"])
+def test_a_golden_record_that_is_not_reproduced_is_refused(opened, with_metadata, documents, statistic):
+    golden = json.loads(json.dumps(documents[MetadataKey.GOLDEN]))
+    golden["scores"][2][statistic] += 1.0 + abs(golden["scores"][2][statistic]) * 1e-2
+    with pytest.raises(ArtifactError, match="golden records: expected a score of .* for record 2, .*; 1 of"):
+        opened(with_metadata({MetadataKey.GOLDEN: json.dumps(golden)})).verify()
+
+
+@pytest.mark.parametrize("record", [{"amount": "much"}, {"unknown": 1}, {"amount": 10**400}, {}])
+def test_a_golden_record_of_another_schema_is_refused(opened, with_metadata, documents, record):
+    golden = json.loads(json.dumps(documents[MetadataKey.GOLDEN]))
+    golden["records"][0] = record
+    with pytest.raises(ArtifactError, match="golden records: expected records of the file's own schema, got "):
+        opened(with_metadata({MetadataKey.GOLDEN: json.dumps(golden)})).verify()

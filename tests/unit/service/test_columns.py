@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.columns import Columns
+
+
+@pytest.fixture
+def columns() -> Columns:
+    return Columns(
+        numbers=np.array([[1.0, np.nan], [2.0, 5.0], [3.0, 6.0]]),
+        strings=np.array([["a"], [""], ["c"]], dtype=object),
+        strings_observed=np.array([[True], [False], [True]]),
+    )
+
+
+def test_its_length_is_the_number_of_records(columns):
+    assert len(columns) == 3
+
+
+def test_its_length_stands_also_where_no_column_is_a_number(columns):
+    assert len(Columns(columns.numbers[:, :0], columns.strings, columns.strings_observed)) == 3
+
+
+@pytest.mark.parametrize("index", [slice(1, 3), np.array([1, 2]), np.array([False, True, True])])
+def test_rows_takes_the_same_records_of_every_part(columns, index):
+    part = columns.rows(index)
+    assert part.numbers.tolist() == [[2.0, 5.0], [3.0, 6.0]]
+    assert part.strings.tolist() == [[""], ["c"]]
+    assert part.strings_observed.tolist() == [[False], [True]]
+
+
+def test_rows_may_be_none(columns):
+    assert len(columns.rows(slice(0, 0))) == 0

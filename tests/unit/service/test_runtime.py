@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.runtime import VERSION, GraphError, open_session
+
+
+@pytest.mark.parametrize("model", [b"", b"not a graph", bytes(100)])
+def test_bytes_that_are_no_graph_raise_graph_error(model):
+    with pytest.raises(GraphError):
+        open_session(model)
+
+
+def test_a_session_runs_on_the_cpu_with_the_threads_asked_for(golden_model: Path):
+    session = open_session(golden_model.read_bytes(), threads=2)
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    assert session.get_session_options().intra_op_num_threads == 2
+    assert session.get_session_options().inter_op_num_threads == 1
+
+
+def test_only_the_onnx_format_is_read(golden_model: Path):
+    # onnxruntime takes bytes with ORTM at the fifth for its own format, which no check of ours looks into.
+    disguised = bytes(4) + b"ORTM" + golden_model.read_bytes()
+    with pytest.raises(GraphError, match="(?i)protobuf"):
+        open_session(disguised)
+
+
+def test_importing_it_turns_telemetry_off():
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    probe = "import os, service.runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    command = [sys.executable, "-c", probe]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "1"
+
+
+def test_the_version_is_that_of_onnxruntime():
+    assert VERSION.count(".") == 2
