@@ -39,7 +39,8 @@ def _conditions() -> dict[str, object]:
         "memory": _field(Path("/proc/meminfo"), "MemTotal"),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "load_average": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 1),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "unset"),
     }
 
 

@@ -25,7 +25,7 @@ from service.contract import (
 from service.errors import ArtifactError, RecordError
 from service.records.json import columns_from_records
 from service.runtime import VERSION, GraphError, Session, open_session
-from service.scorer import OUTPUTS, Scorer
+from service.scorer import OUTPUTS, Scorer, Scores
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -65,14 +65,20 @@ class Artifact:
         """Score the golden records and compare with the scores in the file.
 
         Raises:
-            ArtifactError: this runtime on this machine gives other scores.
+            ArtifactError: this runtime on this machine gives other scores, or none.
         """
         golden = self.contract.golden
         try:
-            columns = columns_from_records(golden.records, self.contract.columns, unknown_columns="reject", max_faults=1)
+            columns = columns_from_records(
+                golden.records, self.contract.columns, unknown_columns="reject", max_faults=1
+            )
         except RecordError as error:
             raise ArtifactError(f"golden records: expected records of the file's own schema, got {error}") from error
-        scores = self.scorer.score(columns)
+        try:
+            scores = self.scorer.score(columns)
+        except Exception as error:  # onnxruntime's exceptions share no base below Exception
+            raise ArtifactError(f"golden records: expected a graph that scores them, got: {error}") from error
+        _check_shapes(scores, len(columns), len(self.contract.columns.columns))
         given = np.stack([scores.score, scores.reconstruction_error, scores.kl], axis=1)
         stored = np.array([[s.score, s.reconstruction_error, s.kl] for s in golden.scores])
         difference = np.abs(given - stored)
@@ -190,9 +196,18 @@ def _check_graph(session: Session, schema: Schema) -> None:
     if schema.string_positions:
         expected["strings"] = ("tensor(string)", len(schema.string_positions))
         expected["strings_observed"] = ("tensor(bool)", len(schema.string_positions))
-    given = {node.name: (node.type, node.shape[-1]) for node in session.get_inputs()}
+    given = {node.name: (node.type, *node.shape[1:]) for node in session.get_inputs()}
     if given != expected:
         raise ArtifactError(f"graph: expected the inputs {expected}, got {given}")
     missing = set(OUTPUTS) - {node.name for node in session.get_outputs()}
     if missing:
         raise ArtifactError(f"graph: expected the output {min(missing)!r}, got none")
+
+
+def _check_shapes(scores: Scores, records: int, columns: int) -> None:
+    """Compare the shapes of what the graph gave with those that `Scores` promises."""
+    expected: dict[str, tuple[int, ...]] = dict.fromkeys(OUTPUTS[:3], (records,))
+    expected |= {"contributions": (records, columns + 1), "expected": (records, columns)}
+    given = {name: getattr(scores, name).shape for name in OUTPUTS}
+    if given != expected:
+        raise ArtifactError(f"graph: expected outputs of the shapes {expected}, got {given}")

@@ -25,7 +25,7 @@ class Columns:
     strings_observed: NDArray[np.bool_]
 
     def __len__(self) -> int:
-        return self.numbers.shape[0]
+        return len(self.numbers)
 
     def rows(self, index: slice | NDArray[Any]) -> Columns:
         """Return the records at ``index``."""

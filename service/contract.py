@@ -14,6 +14,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 FORMAT_VERSION = 1
 """Version of the file format that this code writes, and the only one so far that it reads."""
 
+MOST_KNOWN_VALUES = 256
+"""A numeric column with more distinct values than this keeps none of them."""
+
 HOURS_PER_DAY = 24
 DAYS_PER_WEEK = 7
 NO_CATEGORY = ""
@@ -60,6 +63,8 @@ class NumericColumn(_Column):
     """Training quantiles at `QUANTILE_FRACTIONS`, in the column's own unit."""
     step: Annotated[float, Field(ge=0.0)]
     """Grid on which every training value lies (1 for integers, 0.01 for cents); 0 where there is none."""
+    values: Annotated[tuple[Finite, ...], Field(max_length=MOST_KNOWN_VALUES)] = ()
+    """Every value that training saw, ascending, where they are few; else none. Generated numbers are among them."""
     noise_scale: Annotated[float, Field(gt=0.0)]
     """Learned scale of the likelihood, in the column's own unit."""
     degrees_of_freedom: Annotated[float, Field(gt=0.0)]
@@ -90,7 +95,7 @@ class CategoricalColumn(_Column):
 
     kind: Literal["categorical"] = "categorical"
     categories: tuple[str, ...] = Field(min_length=1)
-    """The known values. The graph's code of a value is its position here; an unseen one has the code `len(categories)`."""
+    """The known values. The graph's code of one is its position; an unseen one has the code `len(categories)`."""
     shares: tuple[Share, ...]
     """Share of each category among the training records that hold a value."""
 
@@ -131,7 +136,7 @@ class Schema(_Document):
         names = [column.name for column in self.columns] + [column.name for column in self.ignored]
         twice = {name for name in names if names.count(name) > 1} if len(set(names)) != len(names) else set()
         if twice:
-            raise ValueError(f"expected column names that differ, got {sorted(twice)[0]!r} twice")
+            raise ValueError(f"expected column names that differ, got {min(twice)!r} twice")
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 import numpy as np
@@ -17,14 +18,17 @@ _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday, and Monday is 0
 
 
 def numbers(column: NumericColumn, location: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Draw from the Student-t likelihood, kept inside the training range.
+    """Draw from the Student-t likelihood, kept inside the training range and on the values that the column takes.
 
-    Values outside are drawn anew rather than moved to the bound, where they would pile up.
+    Values outside are drawn anew rather than moved to the bound, where they would pile up. Going to the grid adds the
+    variance of a uniform over one step, which the learned scale contains: it is taken off the noise.
     """
+    scale = math.sqrt(max(0.0, column.noise_scale**2 - column.step**2 / 12.0))
+    known = np.array(column.values)
 
     def draw(mean: NDArray[np.float64]) -> NDArray[np.float64]:
-        noise = random.standard_t(column.degrees_of_freedom, mean.size)
-        return _on_grid(mean + column.noise_scale * noise, column.step)
+        drawn = mean + scale * random.standard_t(column.degrees_of_freedom, mean.size)
+        return _nearest(drawn, known) if known.size else _on_grid(drawn, column.step)
 
     drawn = draw(location)
     for _ in range(_REDRAWS):
@@ -39,6 +43,16 @@ def _on_grid(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
         return values
     decimals = max(0, -int(Decimal(str(step)).normalize().as_tuple().exponent))
     return np.round(np.rint(values / step) * step, decimals) + 0.0  # turns -0.0 into 0.0
+
+
+def _nearest(values: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nearest known value; those beyond the outermost by more than half a gap stay outside the range."""
+    if known.size == 1:
+        return np.full_like(values, known[0])
+    middles = (known[1:] + known[:-1]) / 2.0
+    nearest = known[np.searchsorted(middles, values)]
+    beyond = (values < known[0] - (middles[0] - known[0])) | (values > known[-1] + (known[-1] - middles[-1]))
+    return np.where(beyond, values, nearest)
 
 
 def possible(probability: NDArray[np.float64], training_share: NDArray[np.float64] | float) -> NDArray[np.float64]:

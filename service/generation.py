@@ -35,6 +35,9 @@ from service.runtime import GraphError, Session, open_session
 BLOCK_RECORDS = 1024
 """Records that share one random stream; always decoded together, so that any part of them comes out the same."""
 
+DEFAULT_TEMPERATURE = 0.5
+"""Share of a kernel's width by which draws step aside of their exemplar, see `Generator`."""
+
 _OUTPUTS = ("location", "missing", "categories")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -80,7 +83,12 @@ class _Decoded:
 
 
 class Generator:
-    """The decoder of one artifact. It keeps nothing between calls and may be called from several threads."""
+    """The decoder of one artifact. It keeps nothing between calls and may be called from several threads.
+
+    Draws are z = exemplar + temperature * width * noise. A temperature of 1 draws from the prior itself, whose kernels
+    are wide enough to cover normal records that training did not see; below, records are more like the known ones, and
+    at 0 they are the exemplars decoded. `docs/model.md` has what each does to their likeness and novelty.
+    """
 
     def __init__(self, contract: Contract) -> None:
         """Load the decoder.
@@ -96,40 +104,45 @@ class Generator:
         self._session = _opened(contract)
         self._check()
 
-    def draw(self, count: int, seed: int) -> list[dict[str, Value]]:
+    def draw(self, count: int, seed: int, temperature: float | None = None) -> list[dict[str, Value]]:
         """Return generated records in the form that `POST /score` takes.
 
         Args:
             count: Number of records.
             seed: Not negative. The same seed gives the same records, and a larger count begins with those of a smaller.
+            temperature: At least 0; None is `DEFAULT_TEMPERATURE`.
         """
-        return [record for part in self.chunks(count, seed) for record in records_of(self.schema, part)]
+        parts = self.chunks(count, seed, temperature=temperature)
+        return [record for part in parts for record in records_of(self.schema, part)]
 
-    def draw_columns(self, count: int, seed: int) -> Drawn:
+    def draw_columns(self, count: int, seed: int, temperature: float | None = None) -> Drawn:
         """Return the records of `draw` by column."""
-        return self._rows(seed, 0, count)
+        return self._rows(seed, 0, count, temperature)
 
-    def chunks(self, count: int, seed: int, size: int = BLOCK_RECORDS) -> Iterator[Drawn]:
+    def chunks(
+        self, count: int, seed: int, size: int = BLOCK_RECORDS, *, temperature: float | None = None
+    ) -> Iterator[Drawn]:
         """Yield the records of `draw` in parts of ``size``, the last one shorter; memory grows with ``size`` alone.
 
         Whole multiples of `BLOCK_RECORDS` are the fastest sizes.
         """
         for start in range(0, count, size):
-            yield self._rows(seed, start, min(start + size, count))
+            yield self._rows(seed, start, min(start + size, count), temperature)
 
-    def _rows(self, seed: int, start: int, stop: int) -> Drawn:
+    def _rows(self, seed: int, start: int, stop: int, temperature: float | None) -> Drawn:
         """Return records ``start`` up to ``stop`` of a seed."""
         first, last = start // BLOCK_RECORDS, max(start, stop - 1) // BLOCK_RECORDS
-        blocks = [self._block(seed, index) for index in range(first, last + 1)]
+        blocks = [self._block(seed, index, temperature) for index in range(first, last + 1)]
         values = tuple(np.concatenate(parts) for parts in zip(*(block.values for block in blocks), strict=True))
         whole = Drawn(values, np.concatenate([block.missing for block in blocks]))
         return whole.rows(slice(start - first * BLOCK_RECORDS, stop - first * BLOCK_RECORDS))
 
-    def _block(self, seed: int, index: int) -> Drawn:
+    def _block(self, seed: int, index: int, temperature: float | None) -> Drawn:
         """Return block ``index`` of the records of a seed, always `BLOCK_RECORDS` of them."""
         random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
         exemplar = random.integers(self._generator.exemplars, size=BLOCK_RECORDS)
-        noise = _kernel_noise(self._generator, random)
+        aside = DEFAULT_TEMPERATURE if temperature is None else temperature
+        noise = np.float32(aside) * _kernel_noise(self._generator, random)
         decoded = self._decode(exemplar, noise)
         values: list[NDArray[Any]] = []
         for i, column in enumerate(self.schema.columns):

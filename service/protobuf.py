@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 32
+_MOST_BITS, _MORE_FOLLOW = 64, 0x80  # of a varint: its width, and the flag that another byte follows
 
 _METADATA_PROPS = 14
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
@@ -91,11 +92,11 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        if at >= len(message) or shift > 63:
+        if at >= len(message) or shift >= _MOST_BITS:
             raise ValueError("expected the end of a number")
         byte = message[at]
         at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        value |= (byte & ~_MORE_FOLLOW) << shift
+        if byte < _MORE_FOLLOW:
             return value, at
         shift += 7

@@ -24,12 +24,12 @@ def p_values(calibration: NDArray[np.float64], scores: NDArray[np.float64]) -> N
         p-values, shape (m,), each in [1 / (n + 1), 1].
     """
     n = calibration.size
-    at_least = n - np.searchsorted(calibration, scores, side="left")
+    at_least = (n - np.searchsorted(calibration, scores, side="left")).astype(np.float64)
     return (1.0 + at_least) / (n + 1.0)
 
 
 def threshold(calibration: NDArray[np.float64], alpha: float) -> float:
-    """Return the score above which p <= alpha: the m-th largest calibration score, m the largest with m / (n + 1) <= alpha.
+    """Return the score above which p <= alpha: the m-th largest, m the largest rank with m / (n + 1) <= alpha.
 
     Args:
         calibration: Scores of normal records unseen in training, ascending, shape (n,).

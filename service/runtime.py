@@ -1,14 +1,15 @@
 """onnxruntime, the only place where it is imported and configured."""
 
 import os
+from typing import Any, TypeAlias
 
 # onnxruntime's wheels send telemetry unless this is set before the import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-import onnxruntime as ort  # noqa: E402 - see above
+import onnxruntime as ort
 
 VERSION: str = ort.__version__
-Session = ort.InferenceSession
+Session: TypeAlias = Any  # ort.InferenceSession, which publishes no type
 
 
 class GraphError(Exception):
@@ -32,6 +33,9 @@ def open_session(model: bytes, *, threads: int = 1) -> Session:
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4  # failures come back as exceptions, in our own words
     try:
-        return ort.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+        # Without the fallback: it prints, and tries the same again.
+        return ort.InferenceSession(
+            model, sess_options=options, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
     except Exception as error:  # onnxruntime's exceptions share no base below Exception
         raise GraphError(str(error)) from error

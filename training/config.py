@@ -129,6 +129,9 @@ class FitSettings(_Section):
     trim_share: float = Field(
         0.02, ge=0.0, le=0.5, description="Share of each batch, by highest loss, set aside: history may hold anomalies."
     )
+    max_validation_records: int = Field(
+        8192, ge=10, le=10_000_000, description="Most records scored after each epoch to decide when to stop."
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of all randomness: sample, splits, weights and draws.")
 
 
@@ -137,6 +140,9 @@ class CalibrationSettings(_Section):
 
     alpha: float = Field(
         0.01, gt=0.0, lt=1.0, description="Share of normal records that may be flagged, unless serving says else."
+    )
+    max_records: int = Field(
+        50_000, ge=10, le=10_000_000, description="Most calibration scores kept in the file, evenly spaced records."
     )
 
 

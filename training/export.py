@@ -29,14 +29,15 @@ from service.contract import (
 )
 from service.errors import ArtifactError
 from service.generation import Generator as RecordGenerator
+from service.generation import Value
 from service.records.json import columns_from_records
 from service.runtime import open_session
 from service.scorer import Scorer
 from training.errors import ExportError
 from training.fit import Fitted
 from training.graphs import GeneratorGraph, GeneratorOutputs, ScoringGraph, ScoringOutputs
-from training.prior import DEGREES_OF_FREEDOM
 from training.onnx_graph import prepend_category_lookup, to_onnx
+from training.prior import DEGREES_OF_FREEDOM
 from training.schema import category_codes
 
 _RELATIVE_TOLERANCE = 1e-4
@@ -80,9 +81,7 @@ def generator_document(fitted: Fitted, schema: Schema) -> Generator:
     inputs = {"exemplar": torch.zeros(3, dtype=torch.int64), "latent_noise": torch.zeros((3, latent_dim))}
     model = to_onnx(module, inputs, GeneratorOutputs._fields)
     encoded = base64.b64encode(model.SerializeToString(deterministic=True)).decode()
-    return Generator(
-        model=encoded, exemplars=exemplars, latent_dim=latent_dim, degrees_of_freedom=DEGREES_OF_FREEDOM
-    )
+    return Generator(model=encoded, exemplars=exemplars, latent_dim=latent_dim, degrees_of_freedom=DEGREES_OF_FREEDOM)
 
 
 def export(
@@ -104,7 +103,7 @@ def export(
         path: Where the file goes; an existing one is replaced in one step.
 
     Raises:
-        ExportError: torch and onnxruntime disagree, the file does not pass the service's checks, or it cannot be written.
+        ExportError: torch and onnxruntime disagree, the file fails the service's checks, or it cannot be written.
     """
     _compare(model, sample)
     golden = _golden(model, generator, calibration, provenance)
@@ -189,9 +188,9 @@ def _golden(model: ScoringModel, generator: Generator, calibration: Calibration,
     )
 
 
-def _altered(record: dict[str, bool | int | float | str | None], schema: Schema, how: str) -> dict[str, object]:
+def _altered(record: dict[str, Value], schema: Schema, how: str) -> dict[str, Value]:
     """Return a record with every second value turned odd."""
-    altered: dict[str, object] = dict(record)
+    altered = dict(record)
     for column in schema.columns[::2]:
         if how == "missing":
             altered[column.name] = None
@@ -227,7 +226,7 @@ def _with_metadata(
     proto.metadata_props.add(key=MetadataKey.FORMAT.value, value=str(FORMAT_VERSION))
     for key, document in documents.items():
         proto.metadata_props.add(key=key.value, value=document.model_dump_json())
-    body = proto.SerializeToString(deterministic=True)
+    body: bytes = proto.SerializeToString(deterministic=True)
     return body + digest_entry(body)
 
 

@@ -10,6 +10,11 @@ def pick(x: Tensor, index: Int[Tensor, " i"]) -> Tensor:
     return torch.index_select(x, -1, index)
 
 
+def unflatten(x: Tensor, *sizes: int) -> Tensor:
+    """Return ``x`` with its last dimension taken apart into ``sizes``."""
+    return x.reshape(*x.shape[:-1], *sizes)
+
+
 def bounded(x: Float[Tensor, "*n"], limit: Float[Tensor, ""]) -> Float[Tensor, "*n"]:
     """Return float64 values kept within [-limit, limit].
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.config import FitSettings
 from training.errors import FitError
-from training.preprocessing import Values
+from training.preprocessing import Values, rows
 from training.vae import VAE
 
 _MOST_STEPS_PER_EPOCH = 150
@@ -19,7 +19,8 @@ _WARM_UP = 0.2  # share of all steps in which the KL weight rises and no record 
 _LEARNING_RATE_WARM_UP_STEPS = 50
 _LAST_LEARNING_RATE = 0.02  # as a share of the first
 _LARGEST_GRADIENT_NORM = 5.0
-_EVALUATION_BATCH = 4096
+_SCALE_RATE = 10.0  # learning rate of scales, as a multiple of that of weights
+_EVALUATION_BATCH = 2048
 _BATCH_EXEMPLARS = 1024
 
 
@@ -125,22 +126,17 @@ def antithetic_noise(draws: int, latent_dim: int, generator: torch.Generator) ->
     return torch.cat([half, -half])
 
 
-def rows(values: Values, index: Int[Tensor, " b"] | slice) -> Values:
-    """Return some records of a batch."""
-    return Values(*(part[index] for part in values))
-
-
 def _steps(
     vae: VAE, records: Values, settings: FitSettings, generator: torch.Generator, batch_size: int, total: int
 ) -> Iterator[float]:
     """Take one optimiser step at a time and yield its loss."""
     n = len(records.observed)
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = _optimiser(vae, settings)
     order = torch.randperm(n, generator=generator)
     at = 0
     for step in range(total):
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, total)
+            group["lr"] = group["highest"] * _schedule(step, total)
         if at + batch_size > n:
             order, at = torch.randperm(n, generator=generator), 0
         batch = order[at : at + batch_size]
@@ -149,7 +145,9 @@ def _steps(
         if n <= _BATCH_EXEMPLARS:
             exemplar_rows = torch.arange(n)
         progress = step / (_WARM_UP * total)
-        losses = _losses(vae, records, batch, exemplar_rows, settings.beta * min(1.0, progress + 0.05), settings, generator)
+        losses = _losses(
+            vae, records, batch, exemplar_rows, settings.beta * min(1.0, progress + 0.05), settings, generator
+        )
         if progress >= 1.0 and settings.trim_share > 0:
             kept = len(losses) - math.floor(settings.trim_share * len(losses))
             losses = losses.topk(kept, largest=False).values
@@ -159,6 +157,22 @@ def _steps(
         nn.utils.clip_grad_norm_(vae.parameters(), _LARGEST_GRADIENT_NORM)
         optimiser.step()
         yield float(loss.detach())
+
+
+def _optimiser(vae: VAE, settings: FitSettings) -> torch.optim.Optimizer:
+    """Return AdamW with a higher rate, and no decay, for the few parameters that are logarithms of scales.
+
+    A step of Adam is about as long as the learning rate: at the weights' own rate a scale could not shrink from one to
+    the size of the residuals within a whole fit, and the noise it starts with would stay in the model.
+    """
+    scales = [vae.numeric.raw_scale, vae.prior.logvar]
+    weights = [parameter for parameter in vae.parameters() if all(parameter is not scale for scale in scales)]
+    return torch.optim.AdamW(
+        [
+            {"params": weights, "highest": settings.learning_rate, "weight_decay": settings.weight_decay},
+            {"params": scales, "highest": _SCALE_RATE * settings.learning_rate, "weight_decay": 0.0},
+        ]
+    )
 
 
 def _losses(

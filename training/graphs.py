@@ -7,9 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from service.contract import HOURS_PER_DAY, BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.exportable import pick
-from training.preprocessing import Values
+from training.exportable import pick, unflatten
+from training.preprocessing import Values, rows
 from training.vae import VAE, Terms
+
+_BATCH = 2048  # records whose distances to all exemplars are held at once
 
 
 class ScoringOutputs(NamedTuple):
@@ -33,6 +35,9 @@ class ScoringGraph(nn.Module):
 
     exemplars: Tensor
     noise: Tensor
+    typical_value: Tensor
+    typical_missingness: Tensor
+    typical_kl: Tensor
 
     def __init__(
         self, vae: VAE, schema: Schema, exemplars: Float[Tensor, "m l"], noise: Float[Tensor, "k l"], typical: Terms
@@ -71,7 +76,7 @@ class ScoringGraph(nn.Module):
         if self.vae.categorical is not None:
             likeliest = self.vae.categorical.likeliest(categories).double()
             columns = self.vae.categorical_columns
-            instants = likeliest[:, columns:].unflatten(1, (self.vae.timestamps, 2))
+            instants = unflatten(likeliest[:, columns:], self.vae.timestamps, 2)
             parts += [likeliest[:, :columns], instants[:, :, 1] * HOURS_PER_DAY + instants[:, :, 0]]
         return pick(torch.cat(parts, dim=1), self.vae.columns_of_kind)
 
@@ -117,14 +122,20 @@ class GeneratorGraph(nn.Module):
         mean = vae.preprocessing.center + vae.preprocessing.unit * decoded.mean.double()
         nothing = torch.zeros_like(mean[:, :1]) if mean.shape[1] else decoded.missing[:, :1].double() * 0.0
         by_kind = torch.cat([mean, decoded.true.double(), nothing.expand(-1, self.others)], dim=1)
-        return GeneratorOutputs(pick(by_kind, vae.columns_of_kind), decoded.missing, pick(decoded.categories, self.slots))
+        return GeneratorOutputs(
+            pick(by_kind, vae.columns_of_kind), decoded.missing, pick(decoded.categories, self.slots)
+        )
 
 
+@torch.no_grad()
 def typical_terms(vae: VAE, values: Values, exemplars: Float[Tensor, "m l"], noise: Float[Tensor, "k l"]) -> Terms:
     """Return the mean of each term over records: of a column's value over those that hold one, in one row."""
-    terms, _ = vae.terms(values, exemplars, noise)
+    n = len(values.observed)
+    batches = [rows(values, slice(at, at + _BATCH)) for at in range(0, n, _BATCH)]
+    terms = [vae.terms(batch, exemplars, noise)[0] for batch in batches]
+    value, missingness, kl = (sum(part.double().sum(0) for part in parts) for parts in zip(*terms, strict=True))
     holding = values.observed.sum(0).clamp(min=1)
-    return Terms(terms.value.sum(0) / holding, terms.missingness.mean(0), terms.kl.mean(0))
+    return Terms((value / holding).float(), (missingness / n).float(), (kl / n).float())
 
 
 def _slots_in_schema_order(vae: VAE, schema: Schema) -> Int[Tensor, " slots"]:

@@ -6,12 +6,12 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-import numpy as np
 from service.contract import CategoricalColumn, Schema
 from training.preprocessing import NULL_CODE
 

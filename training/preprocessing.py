@@ -32,6 +32,11 @@ class Values(NamedTuple):
     """False where the value is null."""
 
 
+def rows(values: Values, index: Int[Tensor, " b"] | slice) -> Values:
+    """Return some records of a batch."""
+    return Values(*(part[index] for part in values))
+
+
 class Preprocessing(nn.Module):
     """Centres, scales and codes raw columns. Centring is done in float64: a large number keeps its digits."""
 
@@ -47,7 +52,11 @@ class Preprocessing(nn.Module):
         """Read centres and units off the training statistics in ``schema``."""
         super().__init__()
         numbers = [schema.columns[i] for i in schema.number_positions]
-        for kind, name in ((NumericColumn, "numeric_at"), (BooleanColumn, "boolean_at"), (TimestampColumn, "timestamp_at")):
+        for kind, name in (
+            (NumericColumn, "numeric_at"),
+            (BooleanColumn, "boolean_at"),
+            (TimestampColumn, "timestamp_at"),
+        ):
             at = [i for i, column in enumerate(numbers) if isinstance(column, kind)]
             self.register_buffer(name, torch.tensor(at, dtype=torch.int64))
         numeric = [column for column in numbers if isinstance(column, NumericColumn)]

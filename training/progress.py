@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,8 +17,6 @@ from training.fit import Epoch, Fitted
 from training.kinds import ColumnPlan
 from training.profile import DataProfile
 from training.splits import Splits
-
-import numpy as np
 
 _MEBIBYTE = 2**20
 
@@ -95,7 +94,7 @@ class Progress:
         limit = threshold(np.array(calibration.scores), calibration.alpha)
         self._console.print(
             f"{escape(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB; flags at most {calibration.alpha:g} "
-            f"of normal records, those that score above {limit:.3f} nats ({len(calibration.scores):,} calibration records)"
+            f"of normal records, that is scores above {limit:.3f} nats ({len(calibration.scores):,} calibration scores)"
         )
 
     def _bars(self, *columns: BarColumn | TextColumn | TimeRemainingColumn) -> Bars:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from service.columns import Columns
 from service.contract import (
+    MOST_KNOWN_VALUES,
     NO_CATEGORY,
     QUANTILE_FRACTIONS,
     BooleanColumn,
@@ -120,9 +121,7 @@ def grid_step(values: NDArray[np.float64]) -> float:
     return 0.0
 
 
-def _column(
-    name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int
-) -> Column | None:
+def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int) -> Column | None:
     """Return a column with its statistics, or None where it holds no value."""
     if kind == "categorical":
         strings, observed = sample.categories(name)
@@ -140,6 +139,7 @@ def _column(
     low, high = float(values.min()), float(values.max())
     if kind == "timestamp":
         return TimestampColumn(name=name, missing_share=missing_share, earliest=low, latest=high)
+    distinct = np.unique(values)
     column = NumericColumn(
         name=name,
         missing_share=missing_share,
@@ -147,6 +147,7 @@ def _column(
         maximum=high,
         quantiles=tuple(float(q) for q in np.quantile(values, QUANTILE_FRACTIONS)),
         step=grid_step(values),
+        values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
         noise_scale=1.0,
         degrees_of_freedom=DEGREES_OF_FREEDOM,
     )

@@ -69,6 +69,15 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings) -> Splits
     return _cut(order, validation, calibration, undated=undated)
 
 
+def evenly(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return at most ``most`` of the rows, evenly spaced.
+
+    >>> evenly(np.arange(10), 4)
+    array([0, 3, 6, 9])
+    """
+    return rows[:: -(-rows.size // most)] if rows.size > most else rows
+
+
 def _sizes(records: int, settings: SplitSettings) -> tuple[int, int]:
     """Return the sizes of the validation and calibration splits."""
     sizes = _rounded(records, settings)

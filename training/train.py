@@ -15,7 +15,7 @@ from service.records.files import open_records
 from training.calibration import calibrate, check_alpha
 from training.config import TrainConfig
 from training.export import export, generator_document, scoring_model
-from training.fit import Fitted, fit, rows
+from training.fit import Fitted, fit
 from training.graphs import ScoringGraph, typical_terms
 from training.kinds import ColumnPlan, plan_columns
 from training.preprocessing import Values
@@ -23,7 +23,7 @@ from training.profile import DataProfile
 from training.progress import Progress
 from training.sampling import Sample, profile_and_sample
 from training.schema import build_schema, category_codes, columns_of, with_noise_scales
-from training.splits import Splits, split_at_random, split_by_time
+from training.splits import Splits, evenly, split_at_random, split_by_time
 from training.vae import VAE
 
 _LATENT_DIM_RANGE = (2, 32)
@@ -70,7 +70,7 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress) -> 
         scoring = scoring_model(model, schema)
         generator = generator_document(fitted, schema)
     with progress.stage("calibrating and verifying"):
-        held_out = prepared.columns.rows(prepared.splits.calibration)
+        held_out = prepared.columns.rows(evenly(prepared.splits.calibration, config.calibration.max_records))
         calibration = calibrate(scoring.scorer, held_out, config.calibration.alpha)
         names = tuple(path.name for path in files.paths)
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
@@ -105,10 +105,11 @@ def _fit(
         records=splits.fit.size,
     )
     records = _values(vae, prepared.columns.rows(splits.fit), schema)
-    validation = _values(vae, prepared.columns.rows(splits.validation), schema)
+    held_out = evenly(splits.validation, config.fit.max_validation_records)
+    validation = _values(vae, prepared.columns.rows(held_out), schema)
     with progress.fitting() as on_epoch:
         fitted = fit(vae, records, validation, config.fit, generator, on_epoch)
-    typical = typical_terms(fitted.vae, rows(validation, slice(0, None)), fitted.exemplars, fitted.noise)
+    typical = typical_terms(fitted.vae, validation, fitted.exemplars, fitted.noise)
     return fitted, ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
 
 

@@ -1,4 +1,4 @@
-"""The variational autoencoder: encoder q(z|x), decoder p(x|z) with one likelihood a column kind, exemplar prior p(z)."""
+"""The variational autoencoder: encoder q(z|x), decoder p(x|z) of one likelihood a column kind, exemplar prior p(z)."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.exportable import pick
+from training.exportable import pick, unflatten
 from training.likelihoods import boolean, timestamp
 from training.likelihoods.categorical import CategoricalLikelihood
 from training.likelihoods.numeric import NumericLikelihood
@@ -73,7 +73,7 @@ class VAE(nn.Module):
         slots = [len(c.categories) + 2 for c in embedded]  # the unseen and the null have a slot of their own
         self.register_buffer("first_embedding", torch.tensor([sum(slots[:i]) for i in range(len(slots))]).long())
         self.register_buffer("null_embedding", torch.tensor([size - 1 for size in slots]).long())
-        self.embedding = nn.Embedding(max(1, sum(slots)), _EMBEDDING_WIDTH)
+        self.embedding = nn.Embedding(sum(slots), _EMBEDDING_WIDTH)
         self.categorical_columns = len(embedded)
 
         width = self._feature_width(schema)
@@ -103,7 +103,9 @@ class VAE(nn.Module):
             missing=pick(torch.cat([boolean.probability(missing, self.least), never], dim=-1), self.nullable_first),
         )
 
-    def reconstruction(self, decoded: Decoded, values: Values) -> tuple[Float[Tensor, "*k n d"], Float[Tensor, "*k n d"]]:
+    def reconstruction(
+        self, decoded: Decoded, values: Values
+    ) -> tuple[Float[Tensor, "*k n d"], Float[Tensor, "*k n d"]]:
         """Return -log p(value|z), 0 where null, and -log P(null or not|z), by column in schema order, nats."""
         parts = [
             self.numeric.nll(decoded.mean, values.numeric),
@@ -113,11 +115,13 @@ class VAE(nn.Module):
             fields = self.categorical.nll(decoded.categories, values.codes)
             parts.append(fields[..., : self.categorical_columns])
             instants = fields[..., self.categorical_columns :]
-            parts.append(instants.unflatten(-1, (self.timestamps, len(timestamp.FIELDS))).sum(-1))
+            parts.append(unflatten(instants, self.timestamps, len(timestamp.FIELDS)).sum(-1))
         value = pick(torch.cat(parts, dim=-1), self.columns_of_kind) * values.observed.float()
         return value, boolean.nll(decoded.missing, (~values.observed).float())
 
-    def terms(self, values: Values, exemplars: Float[Tensor, "m l"], noise: Float[Tensor, "k l"]) -> tuple[Terms, Decoded]:
+    def terms(
+        self, values: Values, exemplars: Float[Tensor, "m l"], noise: Float[Tensor, "k l"]
+    ) -> tuple[Terms, Decoded]:
         """Return the ELBO's terms, with the expectation over q taken at fixed noise, and what was decoded there.
 
         Args:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from service.generation import Drawn
 
 _CHUNK_RECORDS = 16 * 1024
+_HIGHEST_TEMPERATURE = 2.0
 _SEEDS = 2**53  # a drawn seed survives readers that keep numbers as doubles
 
 
@@ -35,6 +36,11 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("--count", type=_natural, required=True, help="number of records")
     parser.add_argument(
         "--seed", type=_natural, help="the same seed gives the same records (default: drawn, and told at the end)"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=_temperature,
+        help="how far records may be from known ones, 0 to 2: 1 draws from the prior itself (default: 0.5)",
     )
     parser.add_argument(
         "-o",
@@ -72,7 +78,7 @@ def run(args: Namespace) -> int:
         opened(args.output) as stream,
         _writer(stream, args.output.format, generator.schema) as write,
     ):
-        for part in generator.chunks(args.count, seed, _CHUNK_RECORDS):
+        for part in generator.chunks(args.count, seed, _CHUNK_RECORDS, temperature=args.temperature):
             write(part)
             done += len(part)
             line.show(done)
@@ -98,3 +104,13 @@ def _natural(text: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)
+
+
+def _temperature(text: str) -> float:
+    try:
+        temperature = float(text)
+    except ValueError:
+        temperature = -1.0
+    if not 0.0 <= temperature <= _HIGHEST_TEMPERATURE:
+        raise ArgumentTypeError(f"expected a number from 0 to {_HIGHEST_TEMPERATURE:g}, got {text!r}")
+    return temperature

@@ -73,7 +73,7 @@ def _model_rows(path: Path, artifact: Artifact) -> list[tuple[str, str]]:
     contract = artifact.contract
     provenance, golden, generator = contract.provenance, contract.golden, contract.generator
     records = ", ".join(f"{count:,} {name}" for name, count in provenance.records.items())
-    fit = ", ".join(f"{name} {value}" for name, value in provenance.fit.items())
+    fit = ", ".join(f"{name} {_short(value)}" for name, value in provenance.fit.items())
     return [
         ("name", provenance.model_name),
         ("file", str(path)),
@@ -123,6 +123,10 @@ def _instant(seconds: float) -> str:
         return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")
     except OverflowError:
         return f"{seconds:g} s"
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterable[str]:

@@ -69,6 +69,12 @@ class GenerateRequest(_Answer):
     seed: int | None = Field(
         default=None, ge=0, lt=2**63, description="The same seed gives the same records; drawn and echoed if left out."
     )
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        description="How far records may be from known ones; 1 draws from the prior itself. 0.5 if left out.",
+    )
 
 
 class GenerateAnswer(_Answer):

@@ -60,13 +60,7 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    app = FastAPI(
-        title="vaegis",
-        description=f"Scores records with the model {artifact.contract.provenance.model_name}.",
-        version=artifact.contract.provenance.vaegis_version,
-        openapi_url=None,
-        redirect_slashes=False,
-    )
+    app = _bare_app(artifact, metrics)
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
@@ -78,6 +72,18 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
     app.include_router(work_routes(intake, scoring, generating, alpha=alpha, explain=Explain(settings.explain)))
     app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
     app.include_router(operator_routes(readiness, metrics, openapi))
+    return app
+
+
+def _bare_app(artifact: Artifact, metrics: Metrics) -> FastAPI:
+    """Return an app without routes that answers every error with a problem, and counts every request."""
+    app = FastAPI(
+        title="vaegis",
+        description=f"Scores records with the model {artifact.contract.provenance.model_name}.",
+        version=artifact.contract.provenance.vaegis_version,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_query_error)

@@ -42,7 +42,7 @@ class Generating:
         """
         asked = self._request(body)
         seed = secrets.randbelow(_SEEDS) if asked.seed is None else asked.seed
-        records = self._generator.draw(asked.count, seed)
+        records = self._generator.draw(asked.count, seed, asked.temperature)
         answer = rendered(
             {
                 "model": self.artifact.contract.provenance.model_name,

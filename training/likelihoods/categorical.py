@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from training.exportable import pick
+from training.exportable import pick, unflatten
 
 _LOGIT_BOUND = 15.0
 """Logits are squashed into this range: exp() then neither overflows nor vanishes in float32, without a maximum."""
 
 
 class CategoricalLikelihood(nn.Module):
-    """P(x|z) = (1 - unseen) * ((1 - s) softmax + s / K) for the K known categories, and `unseen` for any other value."""
+    """P(x|z) = (1 - unseen) * ((1 - s) softmax + s / K) for K known categories, `unseen` for any other value."""
 
     slot_field: Tensor
     membership: Tensor
@@ -73,5 +73,6 @@ class CategoricalLikelihood(nn.Module):
     def likeliest(self, p: Float[Tensor, "n slots"]) -> Int[Tensor, "n f"]:
         """Return the code of each field's likeliest category."""
         with_padding = torch.cat([p, -torch.ones_like(p[:, :1])], dim=1)
-        fields = pick(with_padding, self.padded.flatten()).unflatten(1, self.padded.shape)
-        return fields.argmax(dim=-1)
+        fields = unflatten(pick(with_padding, self.padded.flatten()), *self.padded.shape)
+        likeliest: Tensor = fields.argmax(dim=-1)
+        return likeliest

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import socket
-import subprocess
-import sys
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -264,3 +261,100 @@ def test_a_golden_record_of_another_schema_is_refused(opened, with_metadata, doc
     golden["records"][0] = record
     with pytest.raises(ArtifactError, match="golden records: expected records of the file's own schema, got "):
         opened(with_metadata({MetadataKey.GOLDEN: json.dumps(golden)})).verify()
+
+
+@pytest.fixture
+def graph() -> Callable[..., bytes]:
+    """Make a graph that takes what the golden model takes and gives constants; an output without a shape is left out."""
+    pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    def make(
+        outputs: dict[str, list[int] | None] | None = None,
+        *,
+        numbers: object = None,
+        nodes: tuple[object, ...] = (),
+        initializer: tuple[object, ...] = (),
+    ) -> bytes:
+        shapes = {"score": [1], "reconstruction_error": [1], "kl": [1], "contributions": [1, 5], "expected": [1, 4]}
+        made, given_ = [], []
+        for name, shape in (shapes | (outputs or {})).items():
+            given_.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, None))
+            if shape is not None:
+                value = helper.make_tensor("value", TensorProto.DOUBLE, shape, [0.0] * math.prod(shape))
+                made.append(helper.make_node("Constant", [], [name], value=value))
+        taken = [
+            numbers or helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["n", 3]),
+            helper.make_tensor_value_info("strings", TensorProto.STRING, ["n", 1]),
+            helper.make_tensor_value_info("strings_observed", TensorProto.BOOL, ["n", 1]),
+        ]
+        body = helper.make_graph([*made, *nodes], "graph", taken, given_, initializer=list(initializer))
+        model = helper.make_model(body, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
+        return model.SerializeToString()
+
+    return make
+
+
+@pytest.mark.training
+def test_a_plain_onnx_file_is_none_of_ours(opened, graph):
+    with pytest.raises(ArtifactError, match="expected a file written by vaegis-train, got one without the metadata"):
+        opened(sealed(graph()))
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("outputs", [{"contributions": [25, 4]}, {"expected": [25]}, {"score": [25, 1]}])
+def test_outputs_of_other_shapes_are_refused(opened, with_metadata, graph, artifact, outputs):
+    n = len(artifact.contract.golden.records)
+    shapes = {"score": [n], "reconstruction_error": [n], "kl": [n], "contributions": [n, 5], "expected": [n, 4]}
+    with pytest.raises(ArtifactError, match="golden records: expected a score of"):
+        opened(with_metadata({}, graph=graph(shapes))).verify()
+    with pytest.raises(ArtifactError, match="graph: expected outputs of the shapes"):
+        opened(with_metadata({}, graph=graph(shapes | outputs))).verify()
+
+
+@pytest.mark.training
+def test_a_graph_that_fails_when_it_runs_is_refused(opened, with_metadata, graph):
+    from onnx import TensorProto, helper
+
+    beyond = helper.make_tensor("beyond", TensorProto.INT64, [1], [99])
+    nodes = (helper.make_node("Gather", ["numbers", "beyond"], ["kl"], axis=1),)
+    data = graph({"kl": None}, nodes=nodes, initializer=(beyond,))
+    with pytest.raises(ArtifactError, match="golden records: expected a graph that scores them, got: "):
+        opened(with_metadata({}, graph=data)).verify()
+
+
+@pytest.mark.training
+def test_an_input_that_is_no_table_is_refused(opened, with_metadata, graph):
+    from onnx import TensorProto, helper
+
+    for numbers in (
+        helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, []),
+        helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["n", 3, 1]),
+        helper.make_tensor_value_info("numbers", TensorProto.FLOAT, ["n", 3]),
+        helper.make_tensor_sequence_value_info("numbers", TensorProto.DOUBLE, ["n", 3]),
+    ):
+        with pytest.raises(ArtifactError, match="graph: expected the inputs"):
+            opened(with_metadata({}, graph=graph(numbers=numbers)))
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("where", ["initializer", "attribute", "subgraph"])
+def test_external_data_as_the_onnx_package_writes_it_is_refused(opened, with_metadata, graph, tmp_path, where):
+    from onnx import TensorProto, external_data_helper, helper
+
+    (tmp_path / "weights").write_bytes(bytes(8))
+    tensor = helper.make_tensor("w", TensorProto.DOUBLE, [1], bytes(8), raw=True)
+    external_data_helper.set_external_data(tensor, location="weights")
+    tensor.ClearField("raw_data")
+    if where == "initializer":
+        data = graph(initializer=(tensor,))
+    elif where == "attribute":
+        data = graph(nodes=(helper.make_node("Constant", [], ["w"], value=tensor),))
+    else:
+        output = helper.make_tensor_value_info("w", TensorProto.DOUBLE, [1])
+        branch = helper.make_graph([], "branch", [], [output], initializer=[tensor])
+        truth = helper.make_tensor("truth", TensorProto.BOOL, [], [True])
+        node = helper.make_node("If", ["truth"], ["w"], then_branch=branch, else_branch=branch)
+        data = graph(nodes=(node,), initializer=(truth,))
+    with pytest.raises(ArtifactError, match="got one that refers to another file"):
+        opened(with_metadata({}, graph=data))

@@ -6,7 +6,14 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from service.columns import Columns
-from service.contract import QUANTILE_FRACTIONS, BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from service.contract import (
+    QUANTILE_FRACTIONS,
+    BooleanColumn,
+    CategoricalColumn,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
 from training.baselines import MAX_REFERENCE_RECORDS, Baselines
 
 DAY = 86_400.0

@@ -27,7 +27,7 @@ def line(value: object) -> str:
         ("Köln\n", '"Köln\\n"'),
         (math.nan, "null"),
         (-math.inf, "null"),
-        ([1.0, math.nan, {"b": math.inf}], '[1.0,null,{"b":null}]'),
+        ([1, math.nan, {"b": math.inf}], '[1,null,{"b":null}]'),
         (Decimal("1.50"), '"1.50"'),
         (date(2023, 1, 2), '"2023-01-02"'),
         (b"\x00\xff", '"AP8="'),

@@ -1,0 +1,143 @@
+"""A second reader of the model file, written from docs/artifact-format.md alone: it shares no code with the service.
+
+It needs onnxruntime and the standard library, and numpy only because onnxruntime takes its arrays.
+
+Run: python tests/reader.py MODEL [RECORDS.json]
+Without records it scores the golden records of the file and fails where they are not reproduced.
+"""
+
+import datetime as dt
+import hashlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+FORMAT_VERSION = "1"
+DIGEST_BYTES = 83
+
+
+class Model:
+    """A model file: its documents and its graph."""
+
+    def __init__(self, path):
+        """Check the digest, read the metadata and load the graph."""
+        data = Path(path).read_bytes()
+        self.digest = checked_digest(data)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = ort.InferenceSession(data, sess_options=options, providers=["CPUExecutionProvider"])
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if metadata.get("vaegis.format") != FORMAT_VERSION:
+            raise ValueError(f"expected format version {FORMAT_VERSION}, got {metadata.get('vaegis.format')}")
+        documents = ("schema", "calibration", "provenance", "generator", "golden")
+        self.documents = {name: json.loads(metadata[f"vaegis.{name}"]) for name in documents}
+        self.columns = self.documents["schema"]["columns"]
+
+    def score(self, records):
+        """Return the outputs of the graph for a list of records, by name."""
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, self.inputs(records)), strict=True))
+
+    def inputs(self, records):
+        """Turn records, parsed JSON objects, into the inputs of the graph."""
+        rows = [flattened(record) for record in records]
+        text = [column for column in self.columns if column["kind"] == "categorical"]
+        others = [column for column in self.columns if column["kind"] != "categorical"]
+        numbers = [[number(column["kind"], row.get(column["name"])) for column in others] for row in rows]
+        inputs = {"numbers": np.array(numbers, dtype=np.float64).reshape(len(rows), len(others))}
+        if text:
+            values = [[row.get(column["name"]) for column in text] for row in rows]
+            strings = [[category(value) for value in row] for row in values]
+            observed = [[value is not None for value in row] for row in values]
+            inputs["strings"] = np.array(strings, dtype=object).reshape(len(rows), len(text))
+            inputs["strings_observed"] = np.array(observed, dtype=bool).reshape(len(rows), len(text))
+        return inputs
+
+    def verdicts(self, records, alpha=None):
+        """Return score, p-value and flag of each record."""
+        calibration = self.documents["calibration"]
+        alpha = calibration["alpha"] if alpha is None else alpha
+        n = len(calibration["scores"])
+        if alpha < 1 / (n + 1):
+            raise ValueError(f"expected an alpha of at least 1 / ({n} + 1), got {alpha}")
+        verdicts = []
+        for score in self.score(records)["score"].tolist():
+            at_least = sum(other >= score for other in calibration["scores"])
+            p_value = (1 + at_least) / (n + 1)
+            verdicts.append({"score": score, "p_value": p_value, "is_anomaly": p_value <= alpha})
+        return verdicts
+
+    def largest_golden_difference(self):
+        """Score the golden records, and return the largest difference of a score, in nats, or raise."""
+        golden = self.documents["golden"]
+        outputs = self.score(golden["records"])
+        largest = 0.0
+        for row, expected in enumerate(golden["scores"]):
+            for name, value in expected.items():
+                difference = abs(float(outputs[name][row]) - value)
+                allowed = golden["absolute_tolerance"] + golden["relative_tolerance"] * abs(value)
+                if not difference <= allowed:
+                    raise ValueError(f"golden record {row}: expected the {name} {value}, got {outputs[name][row]}")
+                largest = max(largest, difference if name == "score" else 0.0)
+        return largest
+
+
+def checked_digest(data):
+    """Return the SHA-256 of all bytes before the digest entry, which must hold it."""
+    body, entry = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
+    digest = hashlib.sha256(body).hexdigest()
+    if entry != b"\x72\x51\x0a\x0dvaegis.digest\x12\x40" + digest.encode():
+        raise ValueError("expected the digest of the content at the end of the file, got other bytes")
+    return digest
+
+
+def flattened(record, prefix=""):
+    """Return a record with objects within it joined to their keys by dots."""
+    flat = {}
+    for key, value in record.items():
+        flat.update(flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
+
+
+def number(kind, value):
+    """Return the `numbers` input of a value that is not a category."""
+    if value is None:
+        return math.nan
+    if kind != "timestamp":
+        return float(value)
+    if isinstance(value, str):
+        moment = dt.datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+    for limit, unit in ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6)):
+        if abs(value) < limit:
+            return value / unit
+    return value / 1e9
+
+
+def category(value):
+    """Return the `strings` input of a category."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def main():
+    """Print the verdicts on records from a file, or how well the golden records are reproduced."""
+    model = Model(sys.argv[1])
+    if len(sys.argv) > 2:
+        records = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+        print(json.dumps(model.verdicts(records)))
+    else:
+        difference = model.largest_golden_difference()
+        count = len(model.documents["golden"]["records"])
+        print(f"onnxruntime {ort.__version__}: {count} golden records reproduced, within {difference:.2g} nats")
+
+
+if __name__ == "__main__":
+    main()

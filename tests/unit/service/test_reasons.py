@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from service.reasons import Reason, column_reason
+
+AMOUNT = NumericColumn(
+    name="amount",
+    missing_share=0.1,
+    minimum=0.0,
+    maximum=100.0,
+    quantiles=(1.0, 5.0, 10.0, 20.0, 30.0, 50.0, 90.0),
+    step=0.0,
+    noise_scale=1.0,
+    degrees_of_freedom=4.0,
+)
+COUNTRY = CategoricalColumn(name="country", missing_share=0.0, categories=("DE", "MT"), shares=(0.995, 0.005))
+EXPRESS = BooleanColumn(name="express", missing_share=0.0, true_share=0.005)
+BALANCED = EXPRESS.model_copy(update={"true_share": 0.5})
+PLACED_AT = TimestampColumn(name="placed_at", missing_share=0.0, earliest=0.0, latest=1.0)
+
+
+@pytest.mark.parametrize("column", [AMOUNT, COUNTRY, EXPRESS, PLACED_AT], ids=lambda column: column.kind)
+def test_a_null_is_unexpectedly_missing_whatever_the_kind(column):
+    assert column_reason(column, None) is Reason.UNEXPECTED_MISSING
+
+
+@pytest.mark.parametrize(
+    ("column", "observed", "reason"),
+    [
+        (AMOUNT, -0.01, Reason.OUT_OF_RANGE),
+        (AMOUNT, 100.01, Reason.OUT_OF_RANGE),
+        (AMOUNT, 1e300, Reason.OUT_OF_RANGE),
+        (AMOUNT, 0.0, Reason.RARE_VALUE),
+        (AMOUNT, 95.0, Reason.RARE_VALUE),
+        (AMOUNT, 1.0, Reason.RARE_COMBINATION),
+        (AMOUNT, 20.0, Reason.RARE_COMBINATION),
+        (COUNTRY, "XX", Reason.UNSEEN_CATEGORY),
+        (COUNTRY, "", Reason.UNSEEN_CATEGORY),
+        (COUNTRY, "MT", Reason.RARE_VALUE),
+        (COUNTRY, "DE", Reason.RARE_COMBINATION),
+        (EXPRESS, 1.0, Reason.RARE_VALUE),
+        (EXPRESS, 0.0, Reason.RARE_COMBINATION),
+        (BALANCED, 1.0, Reason.RARE_COMBINATION),
+        (PLACED_AT, 1e12, Reason.RARE_COMBINATION),
+    ],
+)
+def test_the_reason_tells_what_kind_of_wrong_a_value_is(column, observed, reason):
+    assert column_reason(column, observed) is reason

@@ -1,0 +1,265 @@
+"""docs/artifact-format.md against the code, and a reader written from it against the service."""
+
+import ast
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import contract, protobuf
+from service.artifact import digest_entry, load_artifact
+from service.errors import AlphaError
+from service.generation import DEFAULT_TEMPERATURE
+from service.pvalues import threshold
+from service.records.json import columns_from_records
+from service.scorer import OUTPUTS
+from service.verdicts import Explain, judge
+
+TESTS = Path(__file__).parents[1]
+READER = TESTS / "reader.py"
+DOCUMENT = (TESTS.parent / "docs" / "artifact-format.md").read_text(encoding="utf-8")
+GOLDEN = TESTS / "golden" / "orders-v1.onnx"
+MODELS = {
+    contract.MetadataKey.SCHEMA: (
+        contract.Schema,
+        contract.IgnoredColumn,
+        contract.NumericColumn,
+        contract.BooleanColumn,
+        contract.TimestampColumn,
+        contract.CategoricalColumn,
+    ),
+    contract.MetadataKey.CALIBRATION: (contract.Calibration,),
+    contract.MetadataKey.GOLDEN: (contract.Golden, contract.GoldenScores),
+    contract.MetadataKey.PROVENANCE: (contract.Provenance,),
+    contract.MetadataKey.GENERATOR: (contract.Generator,),
+}
+OFFLINE = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+print(sorted({name.split(".")[0] for name in sys.modules} & {"service", "training", "pydantic", "onnx", "torch"}))
+"""
+
+
+def section(title):
+    """Return the part of the document under a heading of the second level."""
+    return re.split(r"^## ", DOCUMENT.split(f"\n## {title}\n")[1], flags=re.MULTILINE)[0]
+
+
+def first_cells(text, header):
+    """Return the first cells, in code quotes, of all tables whose header begins with ``header``."""
+    tables = re.findall(rf"^\| {header} \|.*\n\|[ |-]+\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
+    return [row.split("`")[1] for table in tables for row in table.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def reader():
+    spec = importlib.util.spec_from_file_location("reader", READER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model(reader):
+    return reader.Model(GOLDEN)
+
+
+@pytest.fixture(scope="module")
+def artifact():
+    return load_artifact(GOLDEN)
+
+
+def verdicts_of_service(artifact, records, alpha):
+    columns = columns_from_records(records, artifact.contract.columns)
+    scores = artifact.scorer.score(columns)
+    verdicts = judge(
+        artifact.contract.columns, artifact.calibration_scores, columns, scores, alpha=alpha, explain=Explain.NONE
+    )
+    return [{"score": v.score, "p_value": v.p_value, "is_anomaly": v.is_anomaly} for v in verdicts]
+
+
+zones = st.none() | st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=zones).map(datetime.isoformat)  # noqa: DTZ001
+epochs = st.one_of(
+    st.integers(-(10**10), 10**11 - 1),
+    st.floats(-1e10, 9.9e10),
+    st.integers(10**11, 10**17),
+    st.integers(10**17, 2 * 10**20),
+)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+records = st.fixed_dictionaries(
+    {"amount": st.none() | st.integers(-(10**300), 10**300) | st.floats(allow_nan=False, allow_infinity=False)},
+    optional={
+        "express": st.sampled_from([None, True, False, 0, 1, 0.0, 1.0]),
+        "country": st.none() | st.sampled_from(["DE", "FR", "IT", "de", "DE ", "DE\0", ""]) | texts | st.integers(),
+        "placed_at": st.none() | instants | epochs,
+        "order_id": st.text(),
+    },
+)
+
+
+@given(batch=st.lists(records, min_size=1, max_size=20))
+def test_the_reader_gives_the_services_verdicts_on_any_valid_records(model, artifact, batch):
+    assert model.verdicts(batch, alpha=0.05) == verdicts_of_service(artifact, batch, 0.05)
+
+
+def test_the_reader_gives_the_services_verdicts_on_the_golden_records(model, artifact):
+    golden = list(artifact.contract.golden.records)
+    given_verdicts = model.verdicts(golden)
+    assert given_verdicts == verdicts_of_service(artifact, golden, artifact.contract.calibration.alpha)
+    assert {verdict["is_anomaly"] for verdict in given_verdicts} == {True, False}
+
+
+def test_golden_records_hold_nulls_unseen_categories_and_huge_numbers(artifact):
+    golden, schema = artifact.contract.golden.records, artifact.contract.columns
+    assert any(record["amount"] is None for record in golden)
+    assert any(record["country"] not in (None, *schema.columns[2].categories) for record in golden)
+    assert any(isinstance(record["amount"], float) and record["amount"] > 1e299 for record in golden)
+
+
+def test_the_flag_by_threshold_is_the_flag_by_p_value(model, artifact):
+    scores = [verdict["score"] for verdict in model.verdicts(list(artifact.contract.golden.records))]
+    for alpha in (1 / 1001, 0.01, 0.29, 0.5, 0.999):
+        flags = [verdict["is_anomaly"] for verdict in model.verdicts(list(artifact.contract.golden.records), alpha)]
+        assert flags == [score > threshold(artifact.calibration_scores, alpha) for score in scores]
+
+
+def test_reader_and_service_refuse_the_same_alpha(model, artifact):
+    n = artifact.calibration_scores.size
+    too_small = np.nextafter(1 / (n + 1), 0)
+    with pytest.raises(ValueError, match="expected an alpha of at least"):
+        model.verdicts([], too_small)
+    with pytest.raises(AlphaError):
+        threshold(artifact.calibration_scores, too_small)
+
+
+@given(at=st.integers(0, GOLDEN.stat().st_size - 1), bit=st.integers(0, 7))
+def test_the_readers_digest_finds_any_changed_bit(reader, at, bit):
+    data = bytearray(GOLDEN.read_bytes())
+    data[at] ^= 1 << bit
+    with pytest.raises(ValueError, match="expected the digest"):
+        reader.checked_digest(bytes(data))
+
+
+@given(size=st.integers(0, GOLDEN.stat().st_size - 1))
+def test_the_readers_digest_finds_a_cut(reader, size):
+    with pytest.raises(ValueError, match="expected the digest"):
+        reader.checked_digest(GOLDEN.read_bytes()[:size])
+
+
+def test_reader_and_service_agree_on_the_digest(reader, model, artifact):
+    assert model.digest == artifact.digest
+    assert len(digest_entry(b"")) == reader.DIGEST_BYTES
+
+
+def test_the_reader_imports_nothing_but_onnxruntime_numpy_and_the_standard_library():
+    imported = set()
+    for node in ast.walk(ast.parse(READER.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+    assert imported - set(sys.stdlib_module_names) == {"onnxruntime", "numpy"}
+
+
+def test_the_reader_runs_alone_and_loads_none_of_our_code(tmp_path, artifact):
+    asked = tmp_path / "records.json"
+    asked.write_text(json.dumps([{"amount": 20.5, "country": "DE"}, {"amount": None, "country": "unseen"}]))
+    command = [sys.executable, "-I", "-c", OFFLINE, READER, GOLDEN, asked]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    verdicts, loaded = done.stdout.splitlines()
+    assert json.loads(verdicts) == verdicts_of_service(artifact, json.loads(asked.read_text()), 0.01)
+    assert loaded == "[]"
+
+
+def test_the_probe_for_loaded_code_can_fail(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import pydantic")
+    command = [sys.executable, "-I", "-c", OFFLINE, script]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "['pydantic']\n"
+
+
+def test_the_reader_without_records_checks_the_golden_ones(tmp_path):
+    done = subprocess.run([sys.executable, "-I", READER, GOLDEN], capture_output=True, text=True, check=True)
+    assert re.search(r"^onnxruntime [\d.]+: \d+ golden records reproduced, within \S+ nats$", done.stdout.strip())
+
+
+def test_the_reader_refuses_golden_scores_that_are_not_reproduced(reader):
+    model = reader.Model(GOLDEN)
+    model.documents["golden"]["scores"][3]["kl"] += 1.0
+    with pytest.raises(ValueError, match="golden record 3: expected the kl"):
+        model.largest_golden_difference()
+
+
+@pytest.mark.parametrize("key", list(MODELS))
+def test_each_document_is_specified_field_by_field(key):
+    fields = {name for kind in MODELS[key] for name in kind.model_fields}
+    assert set(first_cells(section(f"`{key}`"), "field")) == fields
+
+
+def test_each_kind_of_column_has_its_own_table():
+    tables = re.split(r"^Where .*`(\w+)`", section("`vaegis.schema`"), flags=re.MULTILINE)
+    kinds = zip(tables[1::2], tables[2::2], strict=True)
+    given_fields = {kind: set(first_cells(table, "field")) for kind, table in kinds}
+    shared = {"name", "missing_share", "kind"}
+    assert given_fields == {
+        kind.model_fields["kind"].default: set(kind.model_fields) - shared
+        for kind in MODELS[contract.MetadataKey.SCHEMA][2:]
+    }
+
+
+def test_each_metadata_key_is_listed():
+    assert first_cells(section("The bytes"), "key") == list(contract.MetadataKey)
+
+
+def test_each_input_and_output_is_listed(model):
+    graph = section("The graph")
+    assert first_cells(graph, "input") == [node.name for node in model.session.get_inputs()]
+    assert first_cells(graph, "output") == list(OUTPUTS) == [node.name for node in model.session.get_outputs()]
+
+
+def test_the_constants_of_the_document_are_those_of_the_code():
+    assert f"at most {contract.MOST_KNOWN_VALUES} |" in section("`vaegis.schema`")
+    assert f"the service's own is {DEFAULT_TEMPERATURE}" in " ".join(section("`vaegis.generator`").split())
+    *first, last = map(str, contract.QUANTILE_FRACTIONS)
+    assert f"{', '.join(first)} and {last}" in section("`vaegis.schema`")
+    assert f"# The model file, format version {contract.FORMAT_VERSION}" in DOCUMENT
+    assert f"decimal integer: `{contract.FORMAT_VERSION}`" in DOCUMENT
+
+
+def test_the_golden_file_has_the_versions_that_the_document_states():
+    fields = list(protobuf._fields(memoryview(GOLDEN.read_bytes())))
+    assert [value for number, value in fields if number == 1] == [8]  # ir_version
+    sets = [dict(protobuf._fields(value)) for number, value in fields if number == 8]  # opset_import
+    versions = {bytes(entry.get(1, b"")).decode() or "ai.onnx": entry[2] for entry in sets}
+    assert versions == {"ai.onnx": 18, "ai.onnx.ml": 3}
+    assert "IR version 8" in DOCUMENT
+    assert all(f"`{domain}` {version}" in DOCUMENT for domain, version in versions.items())
+
+
+@given(
+    amount=st.floats(allow_infinity=False),
+    express=st.sampled_from([0.0, 1.0, np.nan]),
+    placed_at=st.floats(allow_infinity=False),
+    country=texts,
+    observed=st.booleans(),
+)
+def test_outputs_are_finite_for_every_finite_number(model, amount, express, placed_at, country, observed):
+    inputs = {
+        "numbers": np.array([[amount, express, placed_at]]),
+        "strings": np.array([[country]], dtype=object),
+        "strings_observed": np.array([[observed]]),
+    }
+    score, *_, contributions, expected = model.session.run(list(OUTPUTS), inputs)
+    assert np.isfinite(contributions).all()
+    assert np.isfinite(expected).all()
+    assert score[0] == pytest.approx(contributions.sum(), rel=1e-12, abs=1e-9)

@@ -1,0 +1,174 @@
+"""Invented records with columns of every kind, by schema; and graphs exported once for all tests that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from service.columns import Columns
+from service.contract import Generator, Schema
+from training.config import FitSettings
+from training.export import ScoringModel, generator_document, scoring_model
+from training.fit import Fitted, fit
+from training.graphs import ScoringGraph, typical_terms
+from training.kinds import ColumnPlan
+from training.number_profile import Place
+from training.preprocessing import Values
+from training.sampling import Sample
+from training.schema import build_schema, category_codes, columns_of
+from training.vae import VAE
+
+KINDS = {
+    "amount": "numeric",
+    "weight": "numeric",
+    "express": "boolean",
+    "country": "categorical",
+    "size": "categorical",
+    "placed_at": "timestamp",
+}
+"""A column of each kind and more of some, not sorted by kind: what is put in order must be put back."""
+ORDER = ("country", "amount", "placed_at", "express", "size", "weight")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Records, ready for a model."""
+
+    schema: Schema
+    columns: Columns
+
+    def model(self, *, latent_dim: int = 3, hidden: int = 16, seed: int = 0) -> VAE:
+        torch.manual_seed(seed)
+        return VAE(self.schema, latent_dim=latent_dim, hidden=hidden, records=len(self.columns))
+
+    def values(self, vae: VAE) -> Values:
+        with torch.no_grad():
+            return vae.preprocessing(torch.from_numpy(self.columns.numbers), category_codes(self.columns, self.schema))
+
+
+def table(records: int, seed: int = 0, *, missing_share: float = 0.1) -> pa.Table:
+    """Return records whose columns depend on one hidden level; size is never null."""
+    rng = np.random.default_rng(seed)
+    level = rng.normal(size=records)
+
+    def sometimes(values: np.ndarray) -> pa.Array:
+        return pa.array(values, mask=rng.random(records) < missing_share)
+
+    return pa.table(
+        {
+            "country": sometimes(np.select([level < -1, level < 0.5], ["DE", "FR"], "IT")),
+            "amount": sometimes(np.round(100 + 20 * level + rng.normal(size=records), 2)),
+            "placed_at": sometimes(1_704_067_200.0 + 3600.0 * rng.integers(0, 24 * 365, records)),
+            "express": sometimes(rng.random(records) < 1 / (1 + np.exp(-2 * level))),
+            "size": np.where(rng.random(records) < 0.7, "S", "L"),
+            "weight": sometimes(level + 0.1 * rng.normal(size=records)),
+        }
+    )
+
+
+def prepare(records: pa.Table, names: tuple[str, ...] = ORDER) -> Prepared:
+    """Return the named columns of some records, with a schema made of all of them."""
+    n = records.num_rows
+    sample = Sample(records, np.arange(n), ((0, Place(Path("records"), 1)),))
+    plans = tuple(ColumnPlan(name, KINDS[name], "") for name in names)
+    schema = build_schema(plans, sample, np.arange(n), max_categories=100)
+    return Prepared(schema, columns_of(sample, schema))
+
+
+@pytest.fixture(scope="session")
+def new_records() -> Callable[..., Prepared]:
+    """Make records: `new_records(n, names=..., seed=..., missing_share=...)`."""
+
+    def make(records: int, *, names: tuple[str, ...] = ORDER, **details: object) -> Prepared:
+        return prepare(table(records, **details), names)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Prepared:
+    """200 records with all kinds of column."""
+    return prepare(table(200))
+
+
+@pytest.fixture(scope="session")
+def new_sample() -> Callable[[pa.Table], Sample]:
+    """Make a sample that holds all records of a table."""
+
+    def make(records: pa.Table) -> Sample:
+        return Sample(records, np.arange(records.num_rows), ((0, Place(Path("records.csv"), 1)),))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quick_fit() -> Callable[..., Fitted]:
+    """Fit a model in a second or two: `quick_fit(vae, values, validation, **settings)`."""
+
+    def run(vae: VAE, values: Values, validation: Values, on_epoch: object = None, **settings: object) -> Fitted:
+        chosen = FitSettings.model_validate({"steps": 60, "batch_size": 32, "draws": 4, "exemplars": 32} | settings)
+        generator = torch.Generator().manual_seed(chosen.seed)
+        return fit(vae, values, validation, chosen, generator, on_epoch or (lambda epoch: None))
+
+    return run
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model fitted for a moment, and its graph."""
+
+    prepared: Prepared
+    fitted: Fitted
+    model: ScoringModel
+
+
+COLUMNS_OF_SCHEMA = {
+    "numeric": ("amount", "weight"),
+    "categorical": ("country", "size"),
+    "boolean": ("express",),
+    "timestamp": ("placed_at",),
+    "all": ORDER,
+}
+
+
+@pytest.fixture(scope="session")
+def new_export(quick_fit: Callable[..., Fitted]) -> Callable[[str], Exported]:
+    """Export the graph of a schema, the first time that it is asked for: seconds each."""
+    made: dict[str, Exported] = {}
+
+    def export(name: str) -> Exported:
+        if name not in made:
+            prepared = prepare(table(200), COLUMNS_OF_SCHEMA[name])
+            vae = prepared.model(hidden=8)
+            values = prepared.values(vae)
+            fitted = quick_fit(vae, values, values)
+            typical = typical_terms(fitted.vae, values, fitted.exemplars, fitted.noise)
+            module = ScoringGraph(fitted.vae, prepared.schema, fitted.exemplars, fitted.noise, typical).eval()
+            made[name] = Exported(prepared, fitted, scoring_model(module, prepared.schema))
+        return made[name]
+
+    return export
+
+
+@pytest.fixture(params=COLUMNS_OF_SCHEMA, scope="session")
+def exported(request: pytest.FixtureRequest, new_export: Callable[[str], Exported]) -> Exported:
+    """The graph of each schema in turn."""
+    return new_export(request.param)
+
+
+@pytest.fixture(scope="session")
+def exported_all(new_export: Callable[[str], Exported]) -> Exported:
+    """The graph of the schema with all kinds of column."""
+    return new_export("all")
+
+
+@pytest.fixture(scope="session")
+def generator(exported_all: Exported) -> Generator:
+    """The decoder of that model, as the metadata hold it."""
+    return generator_document(exported_all.fitted, exported_all.prepared.schema)
