@@ -132,6 +132,9 @@ class FitSettings(_Section):
     max_validation_records: int = Field(
         8192, ge=10, le=10_000_000, description="Most records scored after each epoch to decide when to stop."
     )
+    threads: int = Field(
+        1, ge=1, le=256, description="Threads of torch; networks of this size gain nothing from a second one."
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of all randomness: sample, splits, weights and draws.")
 
 

@@ -172,7 +172,8 @@ def _golden(model: ScoringModel, generator: Generator, calibration: Calibration,
         golden=placeholder,
     )
     records = RecordGenerator(contract).draw(_GOLDEN_RECORDS, provenance.seed)
-    records += [_altered(record, model.schema, how) for record in records[:3] for how in ("missing", "unseen", "huge")]
+    sorts = ("missing", "unseen", "huge")
+    records += [_altered(records[i], model.schema, how, first=i % 2) for i in range(4) for how in sorts]
     columns = columns_from_records(records, model.schema, unknown_columns="reject", max_faults=1)
     scores = model.scorer.score(columns)
     return placeholder.model_copy(
@@ -188,10 +189,10 @@ def _golden(model: ScoringModel, generator: Generator, calibration: Calibration,
     )
 
 
-def _altered(record: dict[str, Value], schema: Schema, how: str) -> dict[str, Value]:
-    """Return a record with every second value turned odd."""
+def _altered(record: dict[str, Value], schema: Schema, how: str, *, first: int) -> dict[str, Value]:
+    """Return a record with every second value turned odd, from the column at ``first`` on."""
     altered = dict(record)
-    for column in schema.columns[::2]:
+    for column in schema.columns[first::2]:
         if how == "missing":
             altered[column.name] = None
         elif how == "unseen" and isinstance(column, CategoricalColumn):

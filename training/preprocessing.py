@@ -86,7 +86,7 @@ class Preprocessing(nn.Module):
         present = pick(there, self.timestamp_at).float()
         return Values(
             numeric=bounded(standardised, self.furthest).float() * pick(there, self.numeric_at).float(),
-            boolean=pick(filled, self.boolean_at).float(),
+            boolean=pick(filled, self.boolean_at).float().clamp(0.0, 1.0),
             cyclic=self.calendar.encoded(seconds) * present.repeat(1, timestamp.ENCODED_WIDTH),
             codes=torch.cat([codes, self.calendar.fields(seconds).flatten(1)], dim=1),
             observed=pick(torch.cat([there, codes != NULL_CODE], dim=1), self.order),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
@@ -62,19 +62,16 @@ class Progress:
     @contextmanager
     def fitting(self) -> Iterator[Callable[[Epoch], None]]:
         """Show the epochs and their losses; gives the function to call after each."""
-        with self._bars(BarColumn(), TextColumn("{task.fields[losses]}"), TimeRemainingColumn()) as bars:
+        with self._bars(BarColumn(bar_width=10), TextColumn("{task.fields[losses]}")) as bars:
             task = bars.add_task("fitting", total=None, losses="")
-            best = float("inf")
 
             def on_epoch(epoch: Epoch) -> None:
-                nonlocal best
-                best = min(best, epoch.validation_loss)
                 bars.update(
                     task,
                     total=epoch.total,
                     completed=epoch.number,
-                    losses=f"epoch {epoch.number}/{epoch.total}  loss {epoch.fit_loss:.3f}  "
-                    f"validation {epoch.validation_loss:.3f} (best {best:.3f}) nats",
+                    losses=f"epoch {epoch.number}/{epoch.total} loss {epoch.fit_loss:.2f} "
+                    f"validation {epoch.validation_loss:.2f} nats",
                 )
 
             yield on_epoch
@@ -97,5 +94,5 @@ class Progress:
             f"of normal records, that is scores above {limit:.3f} nats ({len(calibration.scores):,} calibration scores)"
         )
 
-    def _bars(self, *columns: BarColumn | TextColumn | TimeRemainingColumn) -> Bars:
+    def _bars(self, *columns: BarColumn | TextColumn) -> Bars:
         return Bars(TextColumn("{task.description}"), *columns, TimeElapsedColumn(), console=self._console)

@@ -63,6 +63,7 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress) -> 
     with progress.reading(files.size_bytes) as on_batch:
         profile, sample = profile_and_sample(files, config, random, on_batch)
     prepared = _prepare(profile, sample, config, random, progress)
+    torch.set_num_threads(config.fit.threads)
     torch.manual_seed(seed)  # the initial weights; all later draws have the generator below
     fitted, model = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
     with progress.stage("exporting the graph"):

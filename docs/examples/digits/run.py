@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 
 from service.artifact import load_artifact
 from service.contract import Contract
-from service.generation import Generator
+from service.generation import DEFAULT_TEMPERATURE, Generator
 from service.runtime import Session, open_session
 from training.cli import main as vaegis_train
 
@@ -64,11 +64,12 @@ class Decoder:
         return location
 
     def drawn_means(self, count: int, random: np.random.Generator) -> Images:
-        """Draw z from the prior, as docs/artifact-format.md says, and return the mean of every pixel."""
+        """Draw z as docs/artifact-format.md says and the service does, and return the mean of every pixel."""
         exemplar = random.integers(len(self.exemplars), size=count)
         normal = random.standard_normal((count, len(self.width)))
         chi_square = random.chisquare(self.degrees_of_freedom, (count, 1))
-        return self.means(exemplar, normal / np.sqrt(chi_square / self.degrees_of_freedom))
+        noise = normal / np.sqrt(chi_square / self.degrees_of_freedom)
+        return self.means(exemplar, DEFAULT_TEMPERATURE * noise)
 
     def walk(self, start: int, end: int, steps: int) -> Images:
         """Return the mean of every pixel on the straight line from one exemplar to another."""
@@ -126,6 +127,9 @@ def write_drawn(contract: Contract, decoder: Decoder, data: Images, path: Path) 
         "the data nearest to each of these": data[nearest(means, data)],
         "generated records, noise and all": sampled,
     }
+    apart = [np.median(distance_to_nearest(images, data)) for images in (means, real)]
+    print("grey levels from the nearest digit of the data, root mean square over pixels, median: ", end="")
+    print(f"new digits {apart[0]:.2f}, digits of the data {apart[1]:.2f}")
     figure, axes = plt.subplots(2, 2, figsize=(7.5, 7.9), layout="constrained")
     for axis, (title, images) in zip(axes.flat, panels.items(), strict=True):
         show(axis, tiled(images, SHOWN), title)
@@ -148,6 +152,12 @@ def nearest(images: Images, data: Images) -> NDArray[np.int64]:
     """Return the position in ``data`` of the image nearest to each of ``images``."""
     squared = (images**2).sum(1)[:, None] - 2.0 * images @ data.T + (data**2).sum(1)
     return squared.argmin(axis=1)
+
+
+def distance_to_nearest(images: Images, data: Images) -> NDArray[np.float64]:
+    """Return how far each image is from the nearest other one in ``data``, root mean square over pixels."""
+    squared = ((images[:, None] - data) ** 2).mean(axis=2)
+    return np.sqrt(np.where(squared > 0.0, squared, np.inf).min(axis=1))
 
 
 def most_typical(images: Images, chosen: NDArray[np.bool_]) -> int:

@@ -24,6 +24,9 @@ from training.sampling import Sample
 from training.schema import build_schema, category_codes, columns_of
 from training.vae import VAE
 
+# The tensors here are tiny: threads gain nothing, and on a busy machine their waiting for each other costs minutes.
+torch.set_num_threads(1)
+
 KINDS = {
     "amount": "numeric",
     "weight": "numeric",
