@@ -42,7 +42,7 @@ demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the 
 	$(BIN)/python demo/run.py
 
 .PHONY: test
-test: lint types imports coverage service-alone ## everything that must hold before a commit
+test: lint types imports coverage service-alone oldest-runtime ## everything that must hold before a commit
 
 .PHONY: lint
 lint: venv ## style, formatting, and the compose file against its specification
@@ -96,6 +96,18 @@ lock: ## resolve again: constraints.txt, and the image's hashed lists
 	LC_ALL=C sort build/resolved.txt > constraints.txt
 	$(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-service.txt pyproject.toml
 	echo hatchling | $(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-build.txt -
+
+.PHONY: oldest-runtime
+oldest-runtime: ## read the golden model with the oldest onnxruntime supported, by the reader made from the document
+	tests/run_oldest_runtime.sh 1.17.3
+
+.PHONY: digits
+digits: venv ## draw new digits and walk between them: docs/examples/digits
+	$(BIN)/python docs/examples/digits/run.py
+
+.PHONY: bench-generation
+bench-generation: venv ## how like real records generated ones are, by temperature
+	$(BIN)/python benchmarks/generation.py
 
 .PHONY: bench-stream
 bench-stream: venv ## train on a set larger than memory; prints the peak memory

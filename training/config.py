@@ -244,6 +244,12 @@ def setting_rows() -> Iterator[SettingRow]:
             yield SettingRow(f"{name}.{key}", _shown_default(setting), _range(setting), str(setting.description))
 
 
+def settings_table() -> str:
+    """Return the table of docs/training-settings.md."""
+    rows = [f"| `{row.name}` | {row.default} | {row.range} | {row.help} |" for row in setting_rows()]
+    return "\n".join(["| setting | default | values | meaning |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
 def _faults(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
         name = shown(".".join(str(part) for part in fault["loc"]))
@@ -302,3 +308,7 @@ def _options(annotation: object) -> Iterator[str]:
     else:
         for part in get_args(annotation):
             yield from _options(part)
+
+
+if __name__ == "__main__":
+    print(settings_table(), end="")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from training.config import TrainConfig, load_config, setting_rows, with_overrides
+from training.config import TrainConfig, load_config, setting_rows, settings_table, with_overrides
 from training.errors import ConfigError
 
 pytestmark = pytest.mark.training
@@ -18,6 +18,16 @@ def load(tmp_path):
         return load_config(path)
 
     return from_text
+
+
+def test_the_document_holds_the_table_that_the_settings_make(pytestconfig):
+    document = pytestconfig.rootpath / "docs" / "training-settings.md"
+    assert settings_table() in document.read_text(encoding="utf-8")
+
+
+def test_the_example_in_the_document_is_a_valid_file(pytestconfig, load):
+    document = (pytestconfig.rootpath / "docs" / "training-settings.md").read_text(encoding="utf-8")
+    assert load(document.split("```toml\n")[1].split("```")[0]).calibration.alpha == 0.005
 
 
 def test_without_a_file_every_setting_has_its_default():

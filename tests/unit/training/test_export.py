@@ -157,8 +157,8 @@ def test_the_golden_records_are_odd_as_well_as_ordinary_and_none_is_a_training_r
     assert 1e300 in amounts
     assert any(record["country"] == "unseen" for record in golden)
     assert any(record["country"] is None for record in golden)
-    known = set(exported_all.prepared.columns.numbers[:, 3].tolist())  # weight has no grid: no two are equal by chance
-    assert not known & {record["weight"] for record in golden}
+    known = set(map(tuple, exported_all.prepared.columns.numbers[:, [0, 3]].tolist()))
+    assert not known & {(record["amount"], record["weight"]) for record in golden}
 
 
 def test_the_same_model_gives_the_same_bytes(write, tmp_path):

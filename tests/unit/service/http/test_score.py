@@ -35,7 +35,8 @@ def test_a_list_gets_its_results_in_order_and_each_as_if_alone(post, record):
     together = post([record, ANOMALY, record]).json()["results"]
     alone = [post(each).json()["results"][0] for each in (record, ANOMALY)]
     assert [result["score"] for result in together] == pytest.approx(
-        [alone[0]["score"], alone[1]["score"], alone[0]["score"]], rel=1e-6
+        [alone[0]["score"], alone[1]["score"], alone[0]["score"]],
+        rel=1e-4,  # float32 sums round differently from one batch size to another
     )
     assert together[1]["is_anomaly"]
 

@@ -1,0 +1,79 @@
+"""A tiny model, trained once per run by the command itself."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from training import cli
+
+# The tensors here are tiny: threads gain nothing, and on a busy machine their waiting for each other costs minutes.
+torch.set_num_threads(1)
+
+SETTINGS = """
+[model]
+hidden = 16
+latent_dim = 3
+[fit]
+steps = 150
+exemplars = 64
+draws = 4
+[calibration]
+alpha = 0.05
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run of `vaegis-train` that went well."""
+
+    data: Path
+    settings: Path
+    model: Path
+    output: str
+
+
+def readings(records: int, seed: int) -> pa.Table:
+    """Return readings of a machine, with a column that says nothing and one that is never filled."""
+    rng = np.random.default_rng(seed)
+    load = rng.uniform(0.0, 1.0, records)
+    return pa.table(
+        {
+            "reading_id": [f"reading-{i:06}" for i in range(records)],
+            "temperature": pa.array(np.round(20 + 60 * load + rng.normal(size=records), 1), mask=rng.random(records) < 0.1),
+            "pressure": 1.0 + load + 0.05 * rng.normal(size=records),
+            "running": load > 0.2,
+            "mode": np.where(load > 0.7, "full", "partial"),
+            "taken_at": pa.array(1_704_067_200 + 600 * np.arange(records), pa.timestamp("s", "UTC")),
+            "floor": [2] * records,
+            "comment": pa.nulls(records, pa.string()),
+        }
+    )
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Run `vaegis-train` and return its exit code and what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = cli.main([str(argument) for argument in arguments])
+    return code, printed.getvalue()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The model of 600 readings, with seed 5."""
+    folder = tmp_path_factory.mktemp("trained")
+    data, settings, model = folder / "readings.parquet", folder / "train.toml", folder / "model.onnx"
+    pq.write_table(readings(600, seed=0), data)
+    settings.write_text(SETTINGS)
+    code, output = run(data, "--output", model, "--config", settings, "--seed", 5, "--name", "machine")
+    assert code == 0
+    return Trained(data, settings, model, output)

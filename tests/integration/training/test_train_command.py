@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from service.artifact import load_artifact
+from service.columns import Columns
+from service.contract import MetadataKey
+from service.protobuf import metadata_props
+from service.pvalues import threshold
+from service.records.arrow import columns_from_batch
+from training import cli
+from training.config import load_config, with_overrides
+from training.fit import Epoch
+from training.progress import Progress
+from training.train import train
+
+pytestmark = pytest.mark.training
+
+
+def documents(path: Path) -> dict[str, object]:
+    return {key: json.loads(value) for key, value in metadata_props(memoryview(path.read_bytes())) if key != MetadataKey.DIGEST}
+
+
+def records_of(path: Path, schema) -> Columns:
+    (batch,) = pq.read_table(path).combine_chunks().to_batches()
+    return columns_from_batch(batch, schema, path=path, first_row=1)
+
+
+def test_the_model_is_one_that_the_service_uses(trained):
+    artifact = load_artifact(trained.model)
+    assert artifact.verify().records > 16
+    schema = artifact.contract.columns
+    assert {column.name: column.kind for column in schema.columns} == {
+        "temperature": "numeric",
+        "pressure": "numeric",
+        "running": "boolean",
+        "mode": "categorical",
+        "taken_at": "timestamp",
+        "floor": "numeric",
+    }
+    assert {column.name: column.reason for column in schema.ignored} == {
+        "reading_id": "an identifier: 600 of 600 values differ",
+        "comment": "every value is null",
+    }
+    scores = artifact.scorer.score(records_of(trained.data, schema)).score
+    assert np.isfinite(scores).all()
+
+
+def test_its_provenance_tells_where_it_came_from(trained):
+    provenance = load_artifact(trained.model).contract.provenance
+    assert provenance.model_name == "machine"
+    assert provenance.seed == 5
+    assert provenance.sources == ("readings.parquet",)
+    assert provenance.records == {"read": 600, "sampled": 600, "fit": 360, "validation": 90, "calibration": 150}
+    assert provenance.split == "random"
+    assert provenance.settings["fit"]["steps"] == 150
+    assert provenance.fit["interrupted"] is False
+
+
+def test_alpha_holds_on_the_calibration_records(trained):
+    artifact = load_artifact(trained.model)
+    assert artifact.contract.calibration.alpha == 0.05
+    assert artifact.calibration_scores.size == 150
+    assert (artifact.calibration_scores > threshold(artifact.calibration_scores, 0.05)).sum() == 6
+
+
+def test_a_column_that_was_constant_notices_another_value(trained):
+    artifact = load_artifact(trained.model)
+    usual = records_of(trained.data, artifact.contract.columns).rows(slice(0, 50))
+    numbers = usual.numbers.copy()
+    numbers[:, -1] = 50.0
+    moved = artifact.scorer.score(Columns(numbers, usual.strings, usual.strings_observed)).contributions[:, -2]
+    assert (moved > artifact.scorer.score(usual).contributions[:, -2] + 5.0).all()
+
+
+def test_the_run_shows_what_it_decided(trained):
+    for told in ("reading_id", "set aside", "360 fit, 90 validation, 150 calibration", "exporting", "model.onnx"):
+        assert told in trained.output.replace("\n", " ")
+    assert "flags at most 0.05 of normal records" in " ".join(trained.output.split())
+
+
+def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train, tmp_path):
+    again = tmp_path / "model.onnx"
+    assert run_train(trained.data, "-o", again, "-c", trained.settings, "--seed", 5, "--name", "machine") == 0
+    first, second = trained.model.read_bytes(), again.read_bytes()
+    graph_ends = first.index(MetadataKey.FORMAT.encode())
+    assert first[:graph_ends] == second[:graph_ends]
+    one, other = documents(trained.model), documents(again)
+    created = [each[MetadataKey.PROVENANCE].pop("created_at") for each in (one, other)]
+    assert created[0] != created[1]
+    assert one == other
+
+
+class InterruptedAtTheSecondEpoch(Progress):
+    """A display at which someone presses Ctrl-C."""
+
+    @contextmanager
+    def fitting(self) -> Iterator[Callable[[Epoch], None]]:
+        with super().fitting() as show:
+
+            def on_epoch(epoch: Epoch) -> None:
+                show(epoch)
+                if epoch.number == 2:
+                    signal.raise_signal(signal.SIGINT)
+
+            yield on_epoch
+
+
+def test_ctrl_c_keeps_the_best_model_so_far_and_still_exports_it(trained, tmp_path, capsys):
+    config = with_overrides(load_config(trained.settings), {"data.time_column": "taken_at"})
+    path = tmp_path / "cut_short.onnx"
+    train(trained.data, path, config, InterruptedAtTheSecondEpoch(Console(width=200)))
+    artifact = load_artifact(path)
+    artifact.verify()
+    provenance = artifact.contract.provenance
+    assert provenance.fit["interrupted"] is True
+    assert provenance.fit["epochs"] == 2
+    assert provenance.split == "by time"
+    assert provenance.model_name == "cut_short"
+    assert f"interrupted: the model of epoch {provenance.fit['best_epoch']} is kept" in capsys.readouterr().out
+
+
+@pytest.fixture
+def run_train() -> Callable[..., int]:
+    """Run `vaegis-train` with some arguments and return its exit code."""
+
+    def run(*arguments: object) -> int:
+        return cli.main([str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture
+def refused(run_train, tmp_path, capsys) -> Callable[..., str]:
+    """Run `vaegis-train` on records that it refuses, and return the one line that it says."""
+
+    def run(content: str | None, *arguments: object, name: str = "data.csv") -> str:
+        data = tmp_path / name
+        if content is not None:
+            data.write_text(content)
+        before = sorted(tmp_path.iterdir())
+        assert run_train(data, "-o", tmp_path / "model.onnx", *arguments) == 1
+        assert sorted(tmp_path.iterdir()) == before
+        said = capsys.readouterr().err
+        assert said.startswith("vaegis-train: error: ")
+        assert said.count("\n") == 1
+        assert "Traceback" not in said
+        return said.removeprefix("vaegis-train: error: ").rstrip()
+
+    return run
+
+
+def csv(*columns: str, records: int = 60) -> str:
+    """Return a table of the named columns and a number that rises with the row, by a half so that it is no row number."""
+    header = ",".join(["x", *(column.split("=")[0] for column in columns)])
+    rows = [",".join([str(i * 1.5), *(column.split("=")[1] for column in columns)]) for i in range(records)]
+    return "\n".join([header, *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"data\.csv: expected a file, got none"),
+        ("", "data.csv"),
+        ("x,y\n", "expected records, got files without any"),
+        ("x,y\n1,2\n", "expected at least"),
+        (csv(records=30), "expected at least 31 records"),
+        ("note,other\n" + ",\n" * 60, "expected at least one column to learn from, got 2 set aside"),
+        (csv().replace("\n45.0\n", "\nforty-five\n"), r"data\.csv, row 31, column x: expected a number"),
+        (csv().replace("\n45.0\n", "\n45.0,1\n"), r"data\.csv, row 31"),
+        (csv(), "expected at least 99 calibration records, got 15"),
+    ],
+    ids=[
+        "no file",
+        "empty file",
+        "no rows",
+        "one row",
+        "too few rows",
+        "only nulls",
+        "a type that changes half way",
+        "ragged",
+        "too few for alpha",
+    ],
+)
+def test_records_that_nothing_can_be_learned_from_are_refused_in_one_line(refused, content, said):
+    assert re.search(said, refused(content))
+
+
+def test_a_type_that_changes_half_way_is_refused_in_json_too(refused):
+    lines = [json.dumps({"x": i * 1.5 if i < 30 else str(i)}) for i in range(60)]
+    assert "data.ndjson, row 31, column x: expected a number" in refused("\n".join(lines), name="data.ndjson")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("[fit]\nsteps = 10\nlaerning_rate = 0.1\n", "fit.laerning_rate: expected a known setting.*learning_rate"),
+        ("[fti]\nsteps = 10\n", "fti: expected a known setting"),
+        ("[fit]\nsteps = 'many'\n", "fit.steps: expected"),
+        ("[fit\n", "expected TOML"),
+        ("[columns.y]\nkind = 'numeric'\n", 'columns."y": expected a column of the records'),
+        ("[calibration]\nalpha = 1.5\n", "calibration.alpha: expected"),
+    ],
+)
+def test_settings_that_are_wrong_are_refused_in_one_line(refused, tmp_path, settings, said):
+    path = tmp_path / "train.toml"
+    path.write_text(settings)
+    assert re.search(said, refused(csv(), "--config", path))
+
+
+def test_a_settings_file_that_is_not_there_is_refused(refused, tmp_path):
+    assert "absent.toml: expected a readable file" in refused(csv(), "--config", tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--alpha", "0.05"], "alpha = 0.05: expected at least 19 calibration records, got 15"),
+        (["--alpha", "1e-320"], "calibration records, got 15"),
+        (["--alpha", "0"], "calibration.alpha: expected"),
+        (["--alpha", "nan"], "calibration.alpha: expected"),
+        (["--seed", "-1"], "fit.seed: expected"),
+        (["--time-column", "when"], "data.time_column: expected a column of the records"),
+        (["--name", ""], "export.model_name: expected"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_records_are_refused_in_one_line(refused, arguments, said):
+    assert said in refused(csv(), *arguments)
+
+
+def test_an_existing_model_is_left_alone_when_training_fails(run_train, tmp_path, capsys):
+    (tmp_path / "model.onnx").write_bytes(b"the model before")
+    (tmp_path / "data.csv").write_text(csv())
+    assert run_train(tmp_path / "data.csv", "-o", tmp_path / "model.onnx") == 1
+    assert (tmp_path / "model.onnx").read_bytes() == b"the model before"

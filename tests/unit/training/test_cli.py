@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from training import cli
+
+pytestmark = pytest.mark.training
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["evaluate", "--help"]])
+def test_help_is_shown(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 0
+    assert "usage: vaegis-train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["data.csv", "--no-such-flag"], ["data.csv", "--alpha", "much"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: vaegis-train" in capsys.readouterr().err
+
+
+def test_help_loads_no_torch():
+    # Loading it takes seconds.
+    probe = "import sys; from training import cli; code = 0\n"
+    probe += "try: cli.main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert finished.stdout.splitlines()[-1] == "False"

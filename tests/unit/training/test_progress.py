@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from rich.console import Console
+
+from service.contract import Calibration
+from service.records.files import FileBatch
+from training.config import TrainConfig
+from training.fit import Epoch, Fitted
+from training.kinds import plan_columns
+from training.profile import Profiler
+from training.progress import Progress
+from training.splits import Splits
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture
+def shown() -> tuple[Progress, io.StringIO]:
+    """A progress display that writes to a text, as wide as any line."""
+    text = io.StringIO()
+    return Progress(Console(file=text, width=300)), text
+
+
+def test_reading_shows_how_many_records_came(shown):
+    progress, text = shown
+    with progress.reading(5 * 2**20) as on_batch:
+        on_batch(1000)
+        on_batch(2500)
+    assert "reading 5.0 MiB" in text.getvalue()
+    assert "2,500 records" in text.getvalue()
+
+
+def test_each_column_is_listed_with_its_kind_its_reason_and_what_is_wrong_in_it(shown):
+    table = pa.table(
+        {
+            "amount": [1.0, float("inf"), 2.5, None],
+            "[id]": [f"key-{i}" for i in range(4)],
+            "mode": ["a", "b", "a", "a"],
+        }
+    )
+    profiler = Profiler(is_text=False, max_distinct=100)
+    (batch,) = table.to_batches()
+    profiler.add(FileBatch(batch, Path("f"), 1))
+    profile = profiler.finish()
+    settings = TrainConfig.model_validate({"columns": {"[id]": {"kind": "ignore"}}})
+    progress, text = shown
+    progress.columns(profile, plan_columns(profile, settings))
+    lines = {line.split()[0]: line for line in text.getvalue().splitlines()}
+    assert "numeric" in lines["amount"]
+    assert "25.0%" in lines["amount"]
+    assert lines["amount"].rstrip().endswith("1")
+    assert "set aside" in lines["[id]"]  # a name in brackets is a name, not markup
+    assert "set in train.toml" in lines["[id]"]
+    assert "categorical" in lines["mode"]
+
+
+@pytest.mark.parametrize(
+    ("read", "undated", "line"),
+    [
+        (30, 0, "30 records: 20 fit, 4 validation, 6 calibration"),
+        (3000, 0, "3,000 records, a sample of 30 kept: 20 fit, 4 validation, 6 calibration"),
+        (30, 2, "30 records: 20 fit, 4 validation, 6 calibration (2 without a time are fitted)"),
+    ],
+)
+def test_splits_are_told_with_their_sizes(shown, read, undated, line):
+    progress, text = shown
+    progress.splits(read, Splits(np.arange(20), np.arange(4), np.arange(6), undated))
+    assert text.getvalue().strip() == line
+
+
+def test_epochs_are_shown_with_their_losses(shown):
+    progress, text = shown
+    with progress.fitting() as on_epoch:
+        on_epoch(Epoch(1, 7, 9.5, 8.25, is_best=True))
+        on_epoch(Epoch(2, 7, 9.0, 8.75, is_best=False))
+    assert "epoch 2/7" in text.getvalue()
+    assert re.search(r"loss 9\.00\d? .*validation 8\.750?.* nats", text.getvalue())
+
+
+def test_a_stage_is_named(shown):
+    progress, text = shown
+    with progress.stage("exporting the graph"):
+        pass
+    assert "exporting the graph" in text.getvalue()
+
+
+def test_an_error_within_a_stage_passes_through(shown):
+    progress, _ = shown
+    with pytest.raises(KeyboardInterrupt), progress.stage("exporting"):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_end_tells_the_file_the_promise_the_threshold_and_whether_it_was_cut_short(
+    shown, prepared, tmp_path, interrupted
+):
+    path = tmp_path / "[new] model.onnx"
+    path.write_bytes(bytes(2**20))
+    calibration = Calibration(alpha=0.1, scores=tuple(float(i) for i in range(99)), tie_tolerance=0.0)
+    nothing = torch.zeros((1, 3))
+    fitted = Fitted(prepared.model(), nothing, nothing, 5, 4, 0.0, interrupted)
+    progress, text = shown
+    progress.done(path, calibration, fitted)
+    told = text.getvalue()
+    assert f"{path}: 1.0 MiB; flags at most 0.1 of normal records" in told
+    assert "above 89.000 nats" in told
+    assert "99 calibration" in told
+    assert ("interrupted: the model of epoch 4 is kept" in told) is interrupted
