@@ -45,10 +45,11 @@ def readings(records: int, seed: int) -> pa.Table:
     """Return readings of a machine, with a column that says nothing and one that is never filled."""
     rng = np.random.default_rng(seed)
     load = rng.uniform(0.0, 1.0, records)
+    temperature = np.round(20 + 60 * load + rng.normal(size=records), 1)
     return pa.table(
         {
             "reading_id": [f"reading-{i:06}" for i in range(records)],
-            "temperature": pa.array(np.round(20 + 60 * load + rng.normal(size=records), 1), mask=rng.random(records) < 0.1),
+            "temperature": pa.array(temperature, mask=rng.random(records) < 0.1),
             "pressure": 1.0 + load + 0.05 * rng.normal(size=records),
             "running": load > 0.2,
             "mode": np.where(load > 0.7, "full", "partial"),

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.training
 
 
 def documents(path: Path) -> dict[str, object]:
-    return {key: json.loads(value) for key, value in metadata_props(memoryview(path.read_bytes())) if key != MetadataKey.DIGEST}
+    entries = metadata_props(memoryview(path.read_bytes()))
+    return {key: json.loads(value) for key, value in entries if key != MetadataKey.DIGEST}
 
 
 def records_of(path: Path, schema) -> Columns:
@@ -161,7 +162,7 @@ def refused(run_train, tmp_path, capsys) -> Callable[..., str]:
 
 
 def csv(*columns: str, records: int = 60) -> str:
-    """Return a table of the named columns and a number that rises with the row, by a half so that it is no row number."""
+    """Return a table of the named columns and of a number that rises with the row, but is no row number."""
     header = ",".join(["x", *(column.split("=")[0] for column in columns)])
     rows = [",".join([str(i * 1.5), *(column.split("=")[1] for column in columns)]) for i in range(records)]
     return "\n".join([header, *rows]) + "\n"

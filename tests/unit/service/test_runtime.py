@@ -26,7 +26,7 @@ def test_a_session_runs_on_the_cpu_with_the_threads_asked_for(golden_model: Path
 def test_only_the_onnx_format_is_read(golden_model: Path):
     # onnxruntime takes bytes with ORTM at the fifth for its own format, which no check of ours looks into.
     disguised = bytes(4) + b"ORTM" + golden_model.read_bytes()
-    with pytest.raises(GraphError, match="(?i)protobuf"):
+    with pytest.raises(GraphError, match=r"(?i)protobuf"):
         open_session(disguised)
 
 

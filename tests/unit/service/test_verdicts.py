@@ -30,11 +30,11 @@ COUNTRY = CategoricalColumn(name="country", missing_share=0.0, categories=("DE",
 PLACED_AT = TimestampColumn(name="placed_at", missing_share=0.0, earliest=0.0, latest=1e9)
 SCHEMA = Schema(columns=(AMOUNT, COUNTRY, EXPRESS, PLACED_AT))
 CALIBRATION = np.arange(99, dtype=np.float64)
-NOON = datetime(2024, 1, 2, 12, 30, tzinfo=UTC)
+TUESDAY_NOON = datetime(2024, 1, 2, 12, 30, tzinfo=UTC).timestamp()
 EXPECTED = (20.004, 1.0, 0.2, 26.0)  # FR, false, Tuesday 02 o'clock
 
 
-def records(amount=20.0, express=1.0, country: str | None = "DE", placed_at=NOON.timestamp()) -> Columns:
+def records(amount=20.0, express=1.0, country: str | None = "DE", placed_at=TUESDAY_NOON) -> Columns:
     return Columns(
         numbers=np.array([[amount, express, placed_at]]),
         strings=np.array([[country or ""]], dtype=object),
@@ -219,7 +219,7 @@ def judged(artifact) -> Callable[..., Verdict]:
         )
         scores = artifact.scorer.score(columns)
         (one,) = judge(
-            artifact.contract.columns, artifact.calibration_scores, columns, scores, alpha=0.05, explain=Explain.ALL
+            artifact.contract.columns, artifact.calibration_scores, columns, scores, alpha=0.1, explain=Explain.ALL
         )
         return one
 
@@ -229,7 +229,7 @@ def judged(artifact) -> Callable[..., Verdict]:
 def test_the_golden_model_finds_an_ordinary_order_normal(judged):
     one = judged()
     assert not one.is_anomaly
-    assert one.p_value > 0.1
+    assert one.p_value > 0.2
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,8 @@ def test_the_golden_model_names_the_column_at_fault_and_why(judged, record, colu
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
 def test_the_false_alarm_rate_on_fresh_normal_records_is_within_alpha(artifact, new_orders, alpha):
     n, fresh = artifact.calibration_scores.size, 4000
-    flagged = int((artifact.scorer.score(new_orders(fresh, 17)).score > threshold(artifact.calibration_scores, alpha)).sum())
+    scores = artifact.scorer.score(new_orders(fresh, 17)).score
+    flagged = int((scores > threshold(artifact.calibration_scores, alpha)).sum())
     # Given one calibration split, the chance to flag a normal record is Beta(m, n + 1 - m), so the number flagged is
     # beta-binomial. A right model falls outside these bounds once in 5,000 seeds.
     at_most, at_least = beta_binomial_tails(fresh, flagged, rank=int((n + 1) * alpha), calibration=n)

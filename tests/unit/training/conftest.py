@@ -117,7 +117,7 @@ def quick_fit() -> Callable[..., Fitted]:
     def run(vae: VAE, values: Values, validation: Values, on_epoch: object = None, **settings: object) -> Fitted:
         chosen = FitSettings.model_validate({"steps": 60, "batch_size": 32, "draws": 4, "exemplars": 32} | settings)
         generator = torch.Generator().manual_seed(chosen.seed)
-        return fit(vae, values, validation, chosen, generator, on_epoch or (lambda epoch: None))
+        return fit(vae, values, validation, chosen, generator, on_epoch or (lambda _: None))
 
     return run
 

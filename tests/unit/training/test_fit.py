@@ -168,9 +168,7 @@ def sensors(records: int, seed: int) -> pa.Table:
     rng = np.random.default_rng(seed)
     level = rng.normal(size=(records, 2))
     readings = level @ np.array([[1.0, 0.5, -1.0, 0.0], [0.0, 1.0, 0.5, 1.0]]) + 0.15 * rng.normal(size=(records, 4))
-    return pa.table(
-        {f"s{i}": readings[:, i] for i in range(4)} | {"mode": np.where(level[:, 0] > 0, "hot", "cold")}
-    )
+    return pa.table({f"s{i}": readings[:, i] for i in range(4)} | {"mode": np.where(level[:, 0] > 0, "hot", "cold")})
 
 
 def gross(records: int, seed: int) -> pa.Table:

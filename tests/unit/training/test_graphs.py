@@ -53,9 +53,7 @@ def test_reconstruction_error_and_kl_are_the_terms_of_the_elbo(prepared):
 
 def test_over_the_records_that_are_typical_contributions_average_to_zero(whole):
     outputs = scores(scoring_graph(whole), whole)
-    torch.testing.assert_close(
-        outputs.contributions.mean(0), torch.zeros(7, dtype=torch.float64), rtol=0.0, atol=1e-4
-    )
+    torch.testing.assert_close(outputs.contributions.mean(0), torch.zeros(7, dtype=torch.float64), rtol=0.0, atol=1e-4)
 
 
 def test_a_null_contributes_only_how_unexpected_it_is(prepared):

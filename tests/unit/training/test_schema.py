@@ -106,7 +106,8 @@ def test_columns_follow_the_schema_and_codes_its_categories(prepared):
     for at, position in enumerate(schema.string_positions):
         column = schema.columns[position]
         assert isinstance(column, CategoricalColumn)
-        for value, there, code in zip(columns.strings[:, at], columns.strings_observed[:, at], codes[:, at], strict=True):
+        cells = zip(columns.strings[:, at], columns.strings_observed[:, at], codes[:, at], strict=True)
+        for value, there, code in cells:
             assert (column.categories[code] == value) if there else (code == NULL_CODE)
 
 

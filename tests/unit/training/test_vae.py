@@ -87,9 +87,7 @@ def test_the_gradient_reaches_every_parameter_of_a_model_of_one_column(new_recor
     vae = prepared.model()
     terms, _ = vae.terms(prepared.values(vae), EXEMPLARS, NOISE)
     (terms.value.sum() + terms.missingness.sum() + terms.kl.sum()).backward()
-    without = [
-        name for name, p in vae.named_parameters() if p.numel() and (p.grad is None or not (p.grad != 0).any())
-    ]
+    without = [name for name, p in vae.named_parameters() if p.numel() and (p.grad is None or not (p.grad != 0).any())]
     assert without == []
 
 
