@@ -57,7 +57,7 @@ def _train_parser() -> argparse.ArgumentParser:
 
 
 def _evaluate_parser() -> argparse.ArgumentParser:
-    from training.evaluation_command import add_arguments
+    from training.evaluation.command import add_arguments
 
     parser = argparse.ArgumentParser(
         prog="vaegis-train evaluate", description="Measure a model on labelled records, beside other detectors."
@@ -83,7 +83,7 @@ def _train(parsed: argparse.Namespace, console: Console) -> int:
 
 
 def _evaluate(parsed: argparse.Namespace, console: Console) -> int:
-    from training.evaluation_command import run
+    from training.evaluation.command import run
 
     return run(parsed, console)
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from training.config import FitSettings
 from training.errors import FitError
-from training.preprocessing import Values, rows
-from training.vae import VAE
+from training.model.preprocessing import Values, rows
+from training.model.vae import VAE
 
 _MOST_STEPS_PER_EPOCH = 150
 _WARM_UP = 0.2  # share of all steps in which the KL weight rises and no record is set aside yet

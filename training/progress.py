@@ -13,10 +13,10 @@ from rich.table import Table
 
 from service.contract import Calibration
 from service.pvalues import threshold
+from training.data.kinds import ColumnPlan
+from training.data.profile import DataProfile
+from training.data.splits import Splits
 from training.fit import Epoch, Fitted
-from training.kinds import ColumnPlan
-from training.profile import DataProfile
-from training.splits import Splits
 
 _MEBIBYTE = 2**20
 

@@ -14,17 +14,17 @@ from service.contract import Provenance, Schema, TimestampColumn
 from service.records.files import open_records
 from training.calibration import calibrate, check_alpha
 from training.config import TrainConfig
-from training.export import export, generator_document, scoring_model
+from training.data.kinds import ColumnPlan, plan_columns
+from training.data.profile import DataProfile
+from training.data.sampling import Sample, profile_and_sample
+from training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
+from training.data.splits import Splits, evenly, split_at_random, split_by_time
+from training.export.model_file import export, generator_document, scoring_model
 from training.fit import Fitted, fit
-from training.graphs import ScoringGraph, typical_terms
-from training.kinds import ColumnPlan, plan_columns
-from training.preprocessing import Values
-from training.profile import DataProfile
+from training.model.graphs import ScoringGraph, typical_terms
+from training.model.preprocessing import Values
+from training.model.vae import VAE
 from training.progress import Progress
-from training.sampling import Sample, profile_and_sample
-from training.schema import build_schema, category_codes, columns_of, with_noise_scales
-from training.splits import Splits, evenly, split_at_random, split_by_time
-from training.vae import VAE
 
 _LATENT_DIM_RANGE = (2, 32)
 _COMPARED_RECORDS = 256

@@ -40,9 +40,7 @@ def test_each_column_keeps_its_marginal_distribution(samples):
     The worst column is sensor_5, of whose values many are exactly 0: noise spreads them over their neighbours.
     """
     schema, real, generated = samples
-    distances = {
-        column.name: largest_distance(real[:, i], generated[:, i]) for i, column in enumerate(schema.columns)
-    }
+    distances = {column.name: largest_distance(real[:, i], generated[:, i]) for i, column in enumerate(schema.columns)}
     assert max(distances.values()) < 0.2, distances
     assert np.mean(list(distances.values())) < 0.07, distances
 

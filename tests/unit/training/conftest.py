@@ -14,15 +14,15 @@ import torch
 from service.columns import Columns
 from service.contract import Generator, Schema
 from training.config import FitSettings
-from training.export import ScoringModel, generator_document, scoring_model
+from training.data.kinds import ColumnPlan
+from training.data.number_profile import Place
+from training.data.sampling import Sample
+from training.data.schema import build_schema, category_codes, columns_of
+from training.export.model_file import ScoringModel, generator_document, scoring_model
 from training.fit import Fitted, fit
-from training.graphs import ScoringGraph, typical_terms
-from training.kinds import ColumnPlan
-from training.number_profile import Place
-from training.preprocessing import Values
-from training.sampling import Sample
-from training.schema import build_schema, category_codes, columns_of
-from training.vae import VAE
+from training.model.graphs import ScoringGraph, typical_terms
+from training.model.preprocessing import Values
+from training.model.vae import VAE
 
 # The tensors here are tiny: threads gain nothing, and on a busy machine their waiting for each other costs minutes.
 torch.set_num_threads(1)

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from training.config import FitSettings
+from training.data.kinds import ColumnPlan
+from training.data.schema import build_schema, category_codes, columns_of
 from training.errors import FitError
 from training.fit import Epoch, antithetic_noise
-from training.graphs import ScoringGraph, typical_terms
-from training.kinds import ColumnPlan
-from training.preprocessing import rows
-from training.schema import build_schema, category_codes, columns_of
-from training.vae import VAE
+from training.model.graphs import ScoringGraph, typical_terms
+from training.model.preprocessing import rows
+from training.model.vae import VAE
 
 pytestmark = pytest.mark.training
 

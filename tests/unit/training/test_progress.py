@@ -13,11 +13,11 @@ from rich.console import Console
 from service.contract import Calibration
 from service.records.files import FileBatch
 from training.config import TrainConfig
+from training.data.kinds import plan_columns
+from training.data.profile import Profiler
+from training.data.splits import Splits
 from training.fit import Epoch, Fitted
-from training.kinds import plan_columns
-from training.profile import Profiler
 from training.progress import Progress
-from training.splits import Splits
 
 pytestmark = pytest.mark.training
 

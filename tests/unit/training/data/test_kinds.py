@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+import math
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from service.records import csv, ndjson
+from service.records.files import open_records
+from training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
+from training.data.kinds import plan_columns
+from training.data.sampling import profile_and_sample
+from training.errors import ConfigError, DataError
+
+pytestmark = pytest.mark.training
+
+
+def profile_of(path, config=None):
+    return profile_and_sample(open_records(path), config or TrainConfig(), np.random.default_rng(0))[0]
+
+
+def plans_of(path, config=None):
+    config = config or TrainConfig()
+    return {plan.name: plan for plan in plan_columns(profile_of(path, config), config)}
+
+
+def with_kind(column, kind):
+    return TrainConfig(columns={column: ColumnSettings(kind=kind)})
+
+
+@pytest.fixture
+def csv_of(tmp_path):
+    """Write columns as a CSV file; the constant column beside them keeps the file learnable."""
+
+    def write(name="a.csv", **columns):
+        path = tmp_path / name
+        lines = [",".join((*columns, "constant"))]
+        lines += [
+            ",".join("" if cell is None else str(cell) for cell in (*row, 7))
+            for row in zip(*columns.values(), strict=True)
+        ]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def parquet_of(tmp_path):
+    def write(name="a.parquet", **columns):
+        path = tmp_path / name
+        pyarrow.parquet.write_table(pa.table(columns), path)
+        return path
+
+    return write
+
+
+def cycled(values, count=60):
+    return [values[i % len(values)] for i in range(count)]
+
+
+CSV_CASES = [
+    ("numbers", cycled(["1.5", " 2 ", "-3e2", None]), "numeric", "numbers"),
+    ("zero and one", cycled(["0", "1"]), "boolean", "numbers, all 0 or 1"),
+    ("ones alone", ["1"] * 60, "numeric", "numbers"),
+    ("truths", cycled(["true", "FALSE", "1"]), "boolean", "text, all true or false"),
+    ("countries", cycled(["DE", "FR", None]), "categorical", "text with 2 values"),
+    ("a constant text", ["DE"] * 60, "categorical", "text with 1 values"),
+    ("postcodes", cycled(["01234", "53111"]), "categorical", "leading zeros"),
+    ("dates", cycled(["2026-01-01", "2026-01-02T10:00:00Z"]), "timestamp", "ISO 8601"),
+    ("row numbers", [str(i) for i in range(60)], None, "row number"),
+    ("shuffled numbers", [str(i * 7 % 60) for i in range(60)], "numeric", "numbers"),
+    ("identifiers", [f"u-{i}" for i in range(60)], None, "an identifier: 60 of 60 values differ"),
+    ("free text", cycled(["word " * 40, "other " * 40]), None, "free text: 220 characters"),
+    ("nulls", [None] * 60, None, "every value is null"),
+    ("infinite", cycled(["inf", "-inf"]), None, "NaN or infinite"),
+]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "reason"), [case[1:] for case in CSV_CASES], ids=[case[0] for case in CSV_CASES]
+)
+def test_a_csv_column_gets_its_kind_from_how_its_text_looks(csv_of, values, kind, reason):
+    plan = plans_of(csv_of(x=values))["x"]
+    assert plan.kind == kind
+    assert reason in plan.reason
+
+
+TYPED_CASES = [
+    ("integers", pa.array(cycled([3, 5, None])), "numeric"),
+    ("floats", pa.array(cycled([0.5, float("nan")])), "numeric"),
+    ("zero and one", pa.array(cycled([0.0, 1.0])), "boolean"),
+    ("booleans", pa.array(cycled([True, None])), "boolean"),
+    ("texts of numbers", pa.array(cycled(["1", "2"])), "categorical"),
+    ("dictionary", pa.array(cycled(["a", "b"])).dictionary_encode(), "categorical"),
+    ("ISO texts", pa.array(cycled(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00+02:00"])), "timestamp"),
+    ("dates", pa.array(cycled([date(2026, 1, 1)])), "timestamp"),
+    ("timestamps", pa.array(cycled([0, 1, 2]), pa.timestamp("ns")), "timestamp"),
+    ("row numbers", pa.array(range(60)), None),
+    ("bytes", pa.array([b"x"] * 60), None),
+    ("lists", pa.array([[1]] * 60), None),
+    ("nulls", pa.nulls(60), None),
+]
+
+
+@pytest.mark.parametrize(("array", "kind"), [case[1:] for case in TYPED_CASES], ids=[case[0] for case in TYPED_CASES])
+def test_a_typed_column_gets_its_kind_from_its_type_and_values(parquet_of, array, kind):
+    assert plans_of(parquet_of(x=array, constant=[7] * 60))["x"].kind == kind
+
+
+def test_a_profile_counts_what_a_column_holds(csv_of):
+    path = csv_of(x=["1", "2.5", None, "inf", "nan", "-4"])
+    column = profile_of(path).columns[0]
+    assert (column.records, column.observed, column.nulls) == (6, 4, 2)
+    assert column.numbers.non_finite == 1
+    assert (column.numbers.minimum, column.numbers.maximum) == (-4.0, 2.5)
+    assert not column.numbers.are_integers
+
+
+def test_non_finite_numbers_are_counted_by_column(parquet_of):
+    path = parquet_of(x=[1.0, math.nan, math.inf, None], y=[1.0, 2.0, 3.0, 4.0])
+    x, y = profile_of(path).columns
+    assert (x.numbers.non_finite, x.nulls, x.numbers.count) == (2, 1, 1)
+    assert y.numbers.non_finite == 0
+
+
+def test_a_column_that_some_records_lack_is_null_there(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"a": 1}\n{"b": {"c": "x"}}\n{"a": 2}\n', encoding="utf-8")
+    columns = {column.name: column for column in profile_of(path).columns}
+    assert columns["a"].nulls == 1
+    assert columns["b.c"].nulls == 2
+
+
+def test_row_numbers_may_start_again_in_each_file(csv_of, tmp_path):
+    for name in ("1.csv", "2.csv"):
+        csv_of(name, x=range(60), y=cycled([4, 9]))
+    assert plans_of(tmp_path)["x"].kind is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (["1.5"] * 60, ["none"] * 40, r"expected a number as in 60\.0% of the values, got other text"),
+        (["2026-01-01"] * 60, ["soon"] * 40, r"expected an ISO 8601 date or timestamp as in 60\.0%"),
+    ],
+)
+def test_a_csv_column_that_changes_its_type_half_way_stops_with_its_place(csv_of, monkeypatch, first, second, expected):
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 128)
+    path = csv_of(x=first + second)
+    with pytest.raises(DataError, match=rf"a\.csv, row 61, column x: {expected}") as caught:
+        plans_of(path)
+    assert '[columns."x"] kind = "categorical"' in str(caught.value)
+    assert plans_of(path, with_kind("x", "categorical"))["x"].kind == "categorical"
+    assert plans_of(path, with_kind("x", "ignore"))["x"].kind is None
+
+
+def test_text_of_which_few_values_look_like_numbers_is_text(csv_of):
+    assert plans_of(csv_of(x=cycled(["a", "b", "3"])))["x"].kind == "categorical"
+
+
+def test_a_type_that_changes_within_ndjson_stops_with_its_place(tmp_path, monkeypatch):
+    path = tmp_path / "a.ndjson"
+    path.write_text("".join(json.dumps({"x": i if i < 60 else "x"}) + "\n" for i in range(100)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.ndjson, row 61, column x: expected a number .* got a string"):
+        plans_of(path)
+    monkeypatch.setattr(ndjson, "BLOCK_BYTES", len('{"x": 10}\n') * 10)
+    with pytest.raises(DataError, match=r"a\.ndjson, row 61, column x: expected a number .* got"):
+        plans_of(path)
+
+
+def test_a_type_that_changes_across_parquet_files_stops_with_its_place(parquet_of, tmp_path):
+    parquet_of("1.parquet", x=[1, 2, 3])
+    parquet_of("2.parquet", x=[None, "DE", "FR"])
+    with pytest.raises(
+        DataError, match=r"2\.parquet, row 2, column x: expected a number as in the records before, got text"
+    ):
+        plans_of(tmp_path)
+    assert plans_of(tmp_path, with_kind("x", "categorical"))["x"].kind == "categorical"
+
+
+def test_integers_and_floats_are_one_type(parquet_of, tmp_path):
+    parquet_of("1.parquet", x=[1, 2, 3])
+    parquet_of("2.parquet", x=[1.5, 2.0, None])
+    assert plans_of(tmp_path)["x"].kind == "numeric"
+
+
+def test_a_category_with_too_many_values_is_counted_within_bounds_and_set_aside(csv_of):
+    config = TrainConfig(kinds=KindSettings(max_distinct=100))
+    path = csv_of(x=[f"v{i % 1500}" for i in range(2000)])
+    text = profile_of(path, config).columns[0].text
+    assert (text.distinct, text.is_capped, len(text.counts)) == (100, True, 100)
+    plan = plans_of(path, config)["x"]
+    assert plan.kind is None
+    assert "too varied: at least 100 values" in plan.reason
+
+
+def test_a_category_with_a_long_tail_is_kept_where_its_common_values_cover_enough(csv_of):
+    config = TrainConfig(kinds=KindSettings(max_categories=2))
+    values = cycled(["a", "b"], 80) + [f"v{i}" for i in range(20)]
+    assert plans_of(csv_of(x=values), config)["x"].kind == "categorical"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "2"], "categorical"),
+        (["1", "0"], "numeric"),
+        (["1.7e9", "2026-01-01"], "categorical"),
+        (["1700000000"] * 2, "timestamp"),
+    ],
+)
+def test_a_kind_that_is_set_replaces_the_inferred_one(csv_of, values, kind):
+    plan = plans_of(csv_of(x=cycled(values)), with_kind("x", kind))["x"]
+    assert (plan.kind, plan.reason) == (kind, "set in train.toml")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [(["1", "x"], "numeric"), (["true", "yes"], "boolean"), (["x", "2026-01-01"], "timestamp")]
+)
+def test_a_kind_that_text_cannot_have_is_refused_with_its_place(csv_of, values, kind):
+    with pytest.raises(DataError, match=rf"a\.csv, row \d, column x: expected text that can be {kind}"):
+        plans_of(csv_of(x=cycled(values)), with_kind("x", kind))
+
+
+@pytest.mark.parametrize(
+    ("array", "kind"),
+    [(pa.array([0.5]), "categorical"), (pa.array([True]), "numeric"), (pa.array([b"x"]), "categorical")],
+)
+def test_a_kind_that_a_type_cannot_have_is_refused(parquet_of, array, kind):
+    with pytest.raises(DataError, match=rf"column x: expected values that can be {kind}, as set in train\.toml"):
+        plans_of(parquet_of(x=array), with_kind("x", kind))
+
+
+def test_settings_must_name_columns_that_exist(csv_of):
+    path = csv_of(amount=["1"])
+    with pytest.raises(ConfigError, match=r'columns\."amuont": .* got \'amuont\'; the nearest is amount'):
+        plans_of(path, with_kind("amuont", "numeric"))
+    with pytest.raises(ConfigError, match=r"data\.time_column: expected a column of the records, got 'placed_at'"):
+        plans_of(path, TrainConfig(data=DataSettings(time_column="placed_at")))
+
+
+def test_files_without_records_are_refused(tmp_path):
+    for name, content in (("a.csv", "a,b\n"), ("a.ndjson", "\n")):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match="expected records, got files without any"):
+            plans_of(tmp_path / name)
+
+
+def test_records_without_any_usable_column_are_refused_with_the_reasons(parquet_of):
+    path = parquet_of(x=pa.nulls(30), y=[f"u-{i}" for i in range(30)])
+    with pytest.raises(DataError, match=r"got 2 set aside \(x: every value is null; y: an identifier"):
+        plans_of(path)
+    with pytest.raises(DataError, match="got 1 set aside"):
+        plans_of(parquet_of(x=pa.array([{}] * 3, pa.struct([("a", pa.null())]))))
+
+
+def test_one_record_and_one_constant_column_are_planned(csv_of):
+    assert {name: plan.kind for name, plan in plans_of(csv_of(x=["a"])).items()} == {
+        "x": "categorical",
+        "constant": "numeric",
+    }
+
+
+def test_values_counted_before_the_bound_are_counted_on_after_it(csv_of, monkeypatch):
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 1024)
+    config = TrainConfig(kinds=KindSettings(max_distinct=100))
+    values = [value for i in range(1000) for value in ("DE", f"v{i}")]
+    text = profile_of(csv_of(x=values), config).columns[0].text
+    assert text.is_capped
+    assert text.counts[:2] == (1000, 1)
+    assert len(text.counts) == 100
+
+
+def test_instants_of_differing_zones_are_instants_and_those_that_do_not_exist_are_not(csv_of):
+    path = csv_of(x=cycled(["2026-01-01T00:00:00Z", "2026-01-01", "2026-02-30"], 99))
+    with pytest.raises(DataError, match=r"row 3, column x: expected an ISO 8601 date or timestamp as in 66\.7%"):
+        plans_of(path)
+
+
+def test_a_type_that_no_kind_takes_beside_another_is_refused(parquet_of, tmp_path):
+    parquet_of("1.parquet", x=["DE"], y=[1])
+    parquet_of("2.parquet", x=[[1]], y=[1])
+    with pytest.raises(DataError, match=r"2\.parquet, row 1, column x: expected text .* got a value of another type"):
+        plans_of(tmp_path)

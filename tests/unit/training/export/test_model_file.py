@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import dataclasses
+import resource
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from service.artifact import load_artifact
+from service.columns import Columns
+from service.contract import Calibration, Provenance
+from service.generation import Generator as RecordGenerator
+from service.scorer import Scores
+from training.calibration import calibrate
+from training.data.schema import category_codes
+from training.errors import ExportError
+from training.export.model_file import export
+
+pytestmark = pytest.mark.training
+
+ABSOLUTE, RELATIVE = 1e-2, 1e-4  # nats: what the file itself allows between machines
+HUGE = 1.7e308
+PROVENANCE = Provenance(
+    model_name="records",
+    created_at=datetime(2024, 1, 1, tzinfo=UTC),
+    vaegis_version="0",
+    torch_version="0",
+    seed=3,
+    sources=("records.csv",),
+    records={"read": 200},
+    split="random",
+    settings={},
+    fit={},
+)
+
+
+@torch.no_grad()
+def by_torch(exported, records: Columns) -> Scores:
+    codes = category_codes(records, exported.prepared.schema)
+    outputs = exported.model.module(torch.from_numpy(records.numbers), codes)
+    return Scores(*(part.numpy() for part in outputs))
+
+
+def missing(records: Columns) -> Columns:
+    nulls = np.full_like(records.numbers, np.nan)
+    return Columns(nulls, np.full_like(records.strings, ""), np.zeros_like(records.strings_observed))
+
+
+def partly_missing(records: Columns) -> Columns:
+    holes = np.random.default_rng(0).random
+    numbers = np.where(holes(records.numbers.shape) < 0.4, np.nan, records.numbers)
+    return Columns(numbers, records.strings, records.strings_observed & (holes(records.strings.shape) > 0.4))
+
+
+def unseen(records: Columns) -> Columns:
+    odd = np.resize(np.array(["never seen", "", "\0", "\u4e2d", "x" * 10_000], dtype=object), records.strings.shape)
+    return Columns(records.numbers, odd, np.ones_like(records.strings_observed))
+
+
+def huge(records: Columns) -> Columns:
+    sizes = np.resize([HUGE, -HUGE, 1e18, -1e18, 1e7, 5e-324], records.numbers.shape)
+    # A truth value is 0 or 1: the reading of records lets nothing else through.
+    null = np.isnan(records.numbers)
+    truth = (np.isin(records.numbers, (0.0, 1.0)) | null).all(axis=0)
+    return Columns(np.where(truth | null, records.numbers, sizes), records.strings, records.strings_observed)
+
+
+def empty(records: Columns) -> Columns:
+    return records.rows(slice(0, 0))
+
+
+def single(records: Columns) -> Columns:
+    return records.rows(slice(7, 8))
+
+
+def ordinary(records: Columns) -> Columns:
+    return records
+
+
+@pytest.mark.parametrize("alter", [ordinary, missing, partly_missing, unseen, huge, empty, single])
+def test_torch_and_onnxruntime_agree(exported, alter):
+    records = alter(exported.prepared.columns)
+    given, expected = exported.model.scorer.score(records), by_torch(exported, records)
+    for name in ("score", "reconstruction_error", "kl", "contributions"):
+        got, want = getattr(given, name), getattr(expected, name)
+        assert got.shape == want.shape
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(got, want, rtol=RELATIVE, atol=ABSOLUTE, err_msg=name)
+    assert given.expected.shape == expected.expected.shape
+    assert np.isfinite(given.expected).all()
+
+
+def test_what_is_expected_agrees_but_for_near_ties(exported_all):
+    records = exported_all.prepared.columns
+    given, expected = exported_all.model.scorer.score(records).expected, by_torch(exported_all, records).expected
+    np.testing.assert_allclose(given[:, [1, 3, 5]], expected[:, [1, 3, 5]], rtol=1e-4, atol=1e-4)
+    assert (given[:, [0, 2, 4]] == expected[:, [0, 2, 4]]).mean() > 0.99
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture(scope="module")
+def calibration(exported_all) -> Calibration:
+    return calibrate(exported_all.model.scorer, exported_all.prepared.columns, 0.05)
+
+
+@pytest.fixture
+def write(exported_all, generator, calibration) -> Callable[..., None]:
+    """Export the model with all kinds of column to a path."""
+
+    def run(path: Path, **changed: object) -> None:
+        parts = {
+            "model": exported_all.model,
+            "generator": generator,
+            "calibration": calibration,
+            "provenance": PROVENANCE,
+            "sample": exported_all.prepared.columns,
+        }
+        export(*(parts | changed).values(), path)
+
+    return run
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Iterator[Path]:
+    """A file that stands where the model is to go; whatever the test does, it is there afterwards, alone."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"the model before")
+    yield path
+    assert path.read_bytes() == b"the model before"
+    assert names_in(tmp_path) == ["model.onnx"]
+
+
+def test_the_file_holds_the_graph_and_every_document(write, exported_all, generator, calibration, tmp_path):
+    path = tmp_path / "new" / "folder" / "model.onnx"
+    write(path)
+    artifact = load_artifact(path)
+    assert artifact.verify().largest_difference < ABSOLUTE
+    contract = artifact.contract
+    assert contract.columns == exported_all.prepared.schema
+    assert contract.calibration == calibration
+    assert contract.generator == generator
+    assert contract.provenance == PROVENANCE
+    records = exported_all.prepared.columns
+    given, expected = artifact.scorer.score(records), exported_all.model.scorer.score(records)
+    assert np.array_equal(given.score, expected.score)
+    assert names_in(path.parent) == ["model.onnx"]
+
+
+def test_the_golden_records_are_odd_as_well_as_ordinary_and_none_is_a_training_record(write, tmp_path, exported_all):
+    write(tmp_path / "model.onnx")
+    golden = load_artifact(tmp_path / "model.onnx").contract.golden.records
+    amounts = [record["amount"] for record in golden]
+    assert 1e300 in amounts
+    assert any(record["country"] == "unseen" for record in golden)
+    assert any(record["country"] is None for record in golden)
+    known = set(map(tuple, exported_all.prepared.columns.numbers[:, [0, 3]].tolist()))
+    assert not known & {(record["amount"], record["weight"]) for record in golden}
+
+
+def test_the_same_model_gives_the_same_bytes(write, tmp_path):
+    write(tmp_path / "one.onnx")
+    write(tmp_path / "two.onnx")
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+def test_an_existing_file_is_replaced_and_readable_by_others(write, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"the model before")
+    path.chmod(0o600)
+    write(path)
+    assert load_artifact(path).contract.provenance == PROVENANCE
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_the_decoder_in_the_file_draws_records(write, tmp_path):
+    write(tmp_path / "model.onnx")
+    contract = load_artifact(tmp_path / "model.onnx").contract
+    records = RecordGenerator(contract).draw(5, seed=1)
+    assert {name for record in records for name in record} == set(contract.columns.names)
+
+
+@pytest.mark.parametrize(("output", "by"), [("typical_kl", 1.0), ("typical_value", float("nan"))])
+def test_a_graph_that_disagrees_with_torch_is_not_written(write, exported_all, old_file, output, by):
+    tensor = getattr(exported_all.model.module, output)
+    before = tensor.clone()
+    try:
+        tensor += by
+        with pytest.raises(ExportError, match="ordinary records, score: expected onnxruntime to give what torch gives"):
+            write(old_file)
+    finally:
+        tensor.copy_(before)
+
+
+def test_a_file_that_does_not_reproduce_its_golden_records_is_not_written(write, exported_all, old_file):
+    # The file is made of one graph and its golden scores of another.
+    other = onnx.ModelProto()
+    other.CopyFrom(exported_all.model.proto)
+    for initializer in other.graph.initializer:
+        if initializer.name.endswith("typical_kl"):
+            initializer.raw_data = np.float32(123.0).tobytes()
+    with pytest.raises(ExportError, match=r"does not pass its own checks, and was removed: .*golden records"):
+        write(old_file, model=dataclasses.replace(exported_all.model, proto=other))
+
+
+def test_a_full_disk_leaves_nothing_half_written(write, old_file):
+    # A limit on the size of a file fails a write in its midst, as a full disk does.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(ExportError, match=r"model\.onnx: expected to write \d+ bytes, got: File too large"):
+            write(old_file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_path_that_cannot_be_written_is_refused(write, old_file):
+    with pytest.raises(ExportError, match=r"expected to write .* bytes, got: (Not a directory|File exists)"):
+        write(old_file / "model.onnx")
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused_and_kept(write, tmp_path):
+    (tmp_path / "model.onnx").mkdir()
+    with pytest.raises(ExportError, match=r"expected to write .* bytes, got: Is a directory"):
+        write(tmp_path / "model.onnx")
+    assert names_in(tmp_path) == ["model.onnx"]

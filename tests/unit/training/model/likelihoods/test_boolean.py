@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Bernoulli
+
+from training.model.likelihoods import boolean
+
+pytestmark = pytest.mark.training
+LEAST = 0.01
+LOGITS = torch.tensor([[-1e4, -3.0, 0.0, 0.5, 1e4]])
+
+
+def test_the_probability_is_a_sigmoid_between_its_least_and_its_greatest():
+    p = boolean.probability(LOGITS, LEAST)
+    torch.testing.assert_close(p, LEAST + (1 - 2 * LEAST) * torch.sigmoid(LOGITS))
+    assert p[0, 0] == pytest.approx(LEAST)
+    assert p[0, -1] == pytest.approx(1 - LEAST)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_it_is_the_negative_log_probability_of_a_bernoulli(value):
+    p, x = boolean.probability(LOGITS, LEAST), torch.full_like(LOGITS, value)
+    torch.testing.assert_close(boolean.nll(p, x), -Bernoulli(p).log_prob(x))
+
+
+def test_true_and_false_are_all_there_is():
+    p = boolean.probability(LOGITS, LEAST)
+    both = torch.exp(-boolean.nll(p, torch.ones_like(p))) + torch.exp(-boolean.nll(p, torch.zeros_like(p)))
+    torch.testing.assert_close(both, torch.ones_like(p))
+
+
+def test_no_value_costs_more_than_the_least_probability_allows():
+    p = boolean.probability(LOGITS, LEAST)
+    for x in (torch.zeros_like(p), torch.ones_like(p)):
+        assert float(boolean.nll(p, x).max()) <= -math.log(LEAST) * (1 + 1e-6)

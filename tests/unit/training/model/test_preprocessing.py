@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.contract import CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from training.model.preprocessing import NULL_CODE, Preprocessing, categorical_sizes, center, rows, unit
+
+pytestmark = pytest.mark.training
+NAN = float("nan")
+
+
+def numeric(*values: float, step: float = 0.0, name: str = "x") -> NumericColumn:
+    quantiles = tuple(float(q) for q in np.quantile(values, (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)))
+    return NumericColumn(
+        name=name,
+        missing_share=0.0,
+        minimum=min(values),
+        maximum=max(values),
+        quantiles=quantiles,
+        step=step,
+        noise_scale=1.0,
+        degrees_of_freedom=4.0,
+    )
+
+
+def standardised(column: NumericColumn, *values: float) -> list[float]:
+    with torch.no_grad():
+        batch = Preprocessing(Schema(columns=(column,)))(torch.tensor(values, dtype=torch.float64)[:, None])
+    return batch.numeric[:, 0].tolist()
+
+
+def test_normal_values_get_a_standard_deviation_of_one_around_their_median():
+    values = 1e4 + 50.0 * np.random.default_rng(0).normal(size=20_000)
+    out = np.array(standardised(numeric(*values), *values))
+    assert np.median(out) == pytest.approx(0.0, abs=1e-3)
+    assert out.std() == pytest.approx(1.0, rel=0.03)
+
+
+def test_gross_values_move_neither_centre_nor_unit_by_much():
+    values = np.random.default_rng(0).normal(size=2000)
+    dirty = np.concatenate([values, np.full(80, 1e9)])  # not quite 4%
+    assert center(numeric(*dirty)) == pytest.approx(center(numeric(*values)), abs=0.1)
+    assert unit(numeric(*dirty)) == pytest.approx(unit(numeric(*values)), rel=0.5)
+
+
+@pytest.mark.parametrize("base", [1.7e9, 1e12, 2.0**50])
+def test_large_numbers_keep_their_digits(base):
+    # As float32, these would all be one number.
+    out = standardised(numeric(*(base + i for i in range(101)), step=1.0), base, base + 1, base + 50, base + 51)
+    assert out[1] - out[0] == pytest.approx(out[3] - out[2], rel=1e-5)
+    assert out[1] - out[0] == pytest.approx(3.29 / 90.0, rel=1e-5)
+
+
+@given(st.floats(allow_nan=False))
+@settings(deadline=None)
+def test_any_number_is_finite_when_standardised_and_order_is_kept(value):
+    low, middle, high = standardised(numeric(0.0, 1.0, 2.0), -abs(value), 1.0, abs(value) + 2.0)
+    assert np.isfinite([low, middle, high]).all()
+    assert low <= middle <= high
+
+
+@pytest.mark.parametrize(
+    ("values", "step", "width"),
+    [
+        (tuple(np.linspace(0, 100, 1001)), 0.0, 90.0 / 3.29),
+        ((0.0,) * 990 + (5.0,) * 10, 0.0, 5.0 / 5.15),  # the central 90% are one value
+        ((0.0,) * 9990 + (5.0,) * 10, 0.0, 0.5),  # so are the central 99%
+        ((7.0,) * 10, 1.0, 1.0),  # constant, whole numbers
+        ((7.0,) * 10, 0.0, 7e-6),  # constant
+        ((0.0,) * 10, 0.0, 1e-6),
+    ],
+)
+def test_the_unit_is_the_width_of_the_innermost_part_that_is_not_one_value(values, step, width):
+    assert unit(numeric(*values, step=step)) == pytest.approx(width)
+
+
+def test_nulls_are_zero_and_not_observed_in_every_kind(prepared):
+    preprocessing = Preprocessing(prepared.schema)
+    values = preprocessing(torch.full((2, 4), NAN, dtype=torch.float64), torch.full((2, 2), NULL_CODE))
+    assert not values.observed.any()
+    for part in (values.numeric, values.boolean, values.cyclic):
+        assert (part == 0).all()
+    assert (values.codes[:, :2] == NULL_CODE).all()
+
+
+def test_observed_flags_are_in_schema_order(prepared):
+    columns, schema = prepared.columns, prepared.schema
+    values = prepared.values(prepared.model())
+    for position, name in enumerate(schema.names):
+        if position in schema.string_positions:
+            expected = columns.strings_observed[:, schema.string_positions.index(position)]
+        else:
+            expected = ~np.isnan(columns.numbers[:, schema.number_positions.index(position)])
+        assert np.array_equal(values.observed[:, position].numpy(), expected), name
+
+
+def test_categories_come_first_among_the_codes_then_hours_and_weekdays(prepared):
+    # Schema order of the numbers: amount, placed_at, express, weight.
+    numbers = torch.tensor([[1.0, 4 * 86400.0 + 7200.0, 1.0, 1.0]], dtype=torch.float64)
+    values = Preprocessing(prepared.schema)(numbers, torch.tensor([[2, 1]]))
+    assert values.codes.tolist() == [[2, 1, 2, 0]]
+    assert values.boolean.tolist() == [[1.0]]
+
+
+def test_a_schema_without_categories_needs_no_codes():
+    schema = Schema(columns=(numeric(0.0, 1.0), TimestampColumn(name="t", missing_share=0, earliest=0, latest=1)))
+    values = Preprocessing(schema)(torch.tensor([[0.5, 0.0]], dtype=torch.float64))
+    assert values.codes.tolist() == [[0, 3]]
+    assert values.observed.tolist() == [[True, True]]
+
+
+def test_sizes_and_shares_outside_are_those_of_the_fields():
+    schema = Schema(
+        columns=(
+            TimestampColumn(name="t", missing_share=0.0, earliest=0.0, latest=1.0),
+            CategoricalColumn(name="c", missing_share=0.0, categories=("a", "b"), shares=(0.5, 0.3)),
+        )
+    )
+    sizes, outside = categorical_sizes(schema)
+    assert sizes == [2, 24, 7]
+    assert outside == pytest.approx([0.2, 0.0, 0.0])
+
+
+def test_rows_takes_the_same_records_of_every_part(prepared):
+    values = prepared.values(prepared.model())
+    some = rows(values, torch.tensor([5, 3]))
+    assert all(torch.equal(part, whole[[5, 3]]) for part, whole in zip(some, values, strict=True))

@@ -1,0 +1,183 @@
+"""The kind of each column, told from its profile or set in `train.toml`, or why the column is set aside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from service.records.names import nearest, shown
+from training.config import Kind, KindSettings, TrainConfig
+from training.data.profile import ColumnProfile, DataProfile, Form
+from training.data.text_profile import Parsed, TextProfile
+from training.errors import ConfigError, DataError
+
+_MOSTLY = 0.5
+"""Share of texts that parse from which the others are taken for a change of type, rather than all of it for text."""
+_FEWEST_FOR_IDENTIFIER = 20
+"""Values below which it says nothing that all of them differ."""
+_FORMS = {
+    "numeric": {Form.NUMBER, Form.TEXT},
+    "boolean": {Form.NUMBER, Form.BOOLEAN, Form.TEXT},
+    "timestamp": {Form.NUMBER, Form.INSTANT, Form.TEXT},
+    "categorical": {Form.NUMBER, Form.BOOLEAN, Form.TEXT},
+}
+"""What the values may be where a kind is set."""
+_NOT_CATEGORIES = ("float", "double", "halffloat", "decimal")
+"""Arrow types that are numbers, but none that could name a category."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPlan:
+    """What training does with one column.
+
+    Attributes:
+        name: Its name.
+        kind: Its kind; None where it is set aside.
+        reason: Why, as is printed and as stands in the model for columns set aside.
+    """
+
+    name: str
+    kind: Kind | None
+    reason: str
+
+
+def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
+    """Return what is done with each column, in the order of the records.
+
+    Raises:
+        ConfigError: The settings name a column that the records do not have.
+        DataError: There are no records, a column changes its type half way, a kind that is set does not fit, or
+            every column is set aside.
+    """
+    if not profile.records:
+        raise DataError("expected records, got files without any")
+    names = [column.name for column in profile.columns]
+    for name in config.columns:
+        _check_known(name, names, f"columns.{json.dumps(name)}")
+    if config.data.time_column is not None:
+        _check_known(config.data.time_column, names, "data.time_column")
+    plans = tuple(_plan(column, config, is_text=profile.is_text) for column in profile.columns)
+    if all(plan.kind is None for plan in plans):
+        reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
+        raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
+    return plans
+
+
+def _plan(column: ColumnProfile, config: TrainConfig, *, is_text: bool) -> ColumnPlan:
+    name = column.name
+    wanted = config.columns[name].kind if name in config.columns else None
+    if wanted == "ignore":
+        return ColumnPlan(name, None, "set in train.toml")
+    if not column.observed:
+        return ColumnPlan(name, None, "every value is null")
+    if wanted is not None:
+        _check_fits(column, wanted)
+        return ColumnPlan(name, wanted, "set in train.toml")
+    if column.change is not None:
+        change = column.change
+        expected = f"expected {change.was} as in the records before, got {change.now}"
+        raise DataError(f"{change.place}, column {shown(name)}: {expected}; {_how_to_set(name)}")
+    return _inferred(column, config.kinds, is_text=is_text)
+
+
+def _inferred(column: ColumnProfile, settings: KindSettings, *, is_text: bool) -> ColumnPlan:
+    if column.form is Form.BOOLEAN:
+        return ColumnPlan(column.name, "boolean", "true and false")
+    if column.form is Form.INSTANT:
+        return ColumnPlan(column.name, "timestamp", "timestamps")
+    if column.form is Form.NUMBER:
+        return _plan_numbers(column)
+    if column.text is not None:
+        return _plan_text(column, column.text, settings, is_text=is_text)
+    return ColumnPlan(column.name, None, f"values of type {column.types[0]} are not scored")
+
+
+def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
+    numbers = column.numbers
+    if not numbers.count:
+        return ColumnPlan(column.name, None, "every value is NaN or infinite")
+    if numbers.are_consecutive:
+        return ColumnPlan(column.name, None, "consecutive integers: a row number")
+    if numbers.are_zero_and_one:
+        return ColumnPlan(column.name, "boolean", "numbers, all 0 or 1")
+    return ColumnPlan(column.name, "numeric", "numbers")
+
+
+def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings, *, is_text: bool) -> ColumnPlan:
+    """Return the plan for texts, which in CSV may stand for anything and elsewhere are never numbers."""
+    if is_text and not text.has_leading_zeros:
+        if text.numbers.first_other is None:
+            return _plan_numbers(column)
+        if text.truths.first_other is None:
+            return ColumnPlan(column.name, "boolean", "text, all true or false")
+        _check_all(column, text.numbers, "a number")
+    if text.instants.first_other is None:
+        return ColumnPlan(column.name, "timestamp", "ISO 8601 text")
+    _check_all(column, text.instants, "an ISO 8601 date or timestamp")
+    return _plan_categories(column, text, settings)
+
+
+def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSettings) -> ColumnPlan:
+    """Return the plan for text that is a category, unless it is an identifier, free text or too varied."""
+    name, seen = column.name, column.observed
+    if text.mean_characters > settings.max_mean_characters:
+        return ColumnPlan(name, None, f"free text: {text.mean_characters:.0f} characters on average")
+    if seen >= _FEWEST_FOR_IDENTIFIER and text.distinct > settings.max_distinct_share * seen:
+        return ColumnPlan(name, None, f"an identifier: {text.distinct} of {seen} values differ")
+    covered = sum(text.counts[: settings.max_categories]) / seen
+    more = "at least " if text.is_capped else ""
+    if covered < settings.min_category_share:
+        kept = min(settings.max_categories, text.distinct)
+        return ColumnPlan(
+            name, None, f"too varied: {more}{text.distinct} values, of which the {kept} commonest cover {covered:.1%}"
+        )
+    leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
+    return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}")
+
+
+def _check_all(column: ColumnProfile, parsed: Parsed, expected: str) -> None:
+    """Refuse texts of which most, but not all, parse: the column changes its type half way."""
+    if parsed.first_other is None or parsed.count < _MOSTLY * column.observed:
+        return
+    share = parsed.count / column.observed
+    raise DataError(
+        f"{parsed.first_other}, column {shown(column.name)}: expected {expected} as in {share:.1%} of the values, "
+        f"got other text; {_how_to_set(column.name)}"
+    )
+
+
+def _check_fits(column: ColumnProfile, wanted: Kind) -> None:
+    """Refuse a kind that the values cannot have."""
+    forms = {column.form} if column.change is None else {column.form, column.change.now}
+    coarse = wanted == "categorical" and any(name.startswith(_NOT_CATEGORIES) for name in column.types)
+    if not forms <= _FORMS[wanted] or coarse:
+        raise DataError(
+            f"column {shown(column.name)}: expected values that can be {wanted}, as set in train.toml, "
+            f"got the type {' and '.join(column.types)}"
+        )
+    if column.text is None:
+        return
+    text = column.text
+    ways = {
+        "numeric": (text.numbers,),
+        "boolean": (text.truths,),
+        "timestamp": (text.instants, text.numbers),
+        "categorical": (),
+    }[wanted]
+    if ways and all(way.first_other is not None for way in ways):
+        raise DataError(
+            f"{ways[0].first_other}, column {shown(column.name)}: expected text that can be {wanted}, as set in "
+            "train.toml, got other text"
+        )
+
+
+def _check_known(name: str, names: list[str], setting: str) -> None:
+    if name not in names:
+        meant = nearest(name, names)
+        hint = f"; the nearest is {meant}" if meant else ""
+        raise ConfigError(f"{setting}: expected a column of the records, got {shown(name)!r}{hint}")
+
+
+def _how_to_set(name: str) -> str:
+    table = f"[columns.{json.dumps(name)}]"
+    return f'correct the records, or set in train.toml {table} kind = "categorical" (or "ignore")'

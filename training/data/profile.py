@@ -1,0 +1,173 @@
+"""What each column of the records holds, told by one pass over them at constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pyarrow as pa
+
+from service.records.files import FileBatch
+from training.data.number_profile import NumberProfile, NumberTally, Place
+from training.data.text_profile import TextProfile, TextTally
+
+
+class Form(StrEnum):
+    """What an Arrow type holds; values of one column must not change it half way."""
+
+    NUMBER = "a number"
+    BOOLEAN = "a boolean"
+    TEXT = "text"
+    INSTANT = "a timestamp"
+    OTHER = "a value of another type"
+
+
+@dataclass(frozen=True, slots=True)
+class FormChange:
+    """Where a column's values first have another form than those before, and which."""
+
+    place: Place
+    was: Form
+    now: Form
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnProfile:
+    """What one column holds.
+
+    Attributes:
+        name: Its name, dotted where it was nested.
+        types: Arrow types of its values, as they came first.
+        form: What its first values are; None where every value is null.
+        change: Where that first changes, if it does.
+        records: Number of records, with and without a value here.
+        observed: Number of records with a value; NaN and infinite ones, which `numbers` counts, are among them.
+        numbers: Of its numbers, also those that text holds.
+        text: Of its texts; None where it has none.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    form: Form | None
+    change: FormChange | None
+    records: int
+    observed: int
+    numbers: NumberProfile
+    text: TextProfile | None
+
+    @property
+    def nulls(self) -> int:
+        """Number of records without a value."""
+        return self.records - self.observed
+
+
+@dataclass(frozen=True, slots=True)
+class DataProfile:
+    """What all records hold.
+
+    Attributes:
+        records: Their number.
+        is_text: Whether the files hold text alone, as CSV does, so that numbers must be told by how they look.
+        columns: The columns, in order of their first appearance.
+    """
+
+    records: int
+    is_text: bool
+    columns: tuple[ColumnProfile, ...]
+
+
+class Profiler:
+    """Gathers a `DataProfile` batch by batch."""
+
+    def __init__(self, *, is_text: bool, max_distinct: int) -> None:
+        self._is_text = is_text
+        self._max_distinct = max_distinct
+        self._records = 0
+        self._columns: dict[str, _ColumnTally] = {}
+
+    def add(self, batch: FileBatch) -> None:
+        """Add the records of a batch."""
+
+        def place(index: int) -> Place:
+            return Place(batch.path, batch.first_row + index)
+
+        for name, array in zip(batch.batch.schema.names, batch.batch.columns, strict=True):
+            if name not in self._columns:
+                self._columns[name] = _ColumnTally(self._max_distinct)
+            self._columns[name].add(array, place)
+        self._records += batch.batch.num_rows
+
+    def finish(self) -> DataProfile:
+        """Return what was gathered."""
+        columns = tuple(tally.finish(name, self._records) for name, tally in self._columns.items())
+        return DataProfile(self._records, self._is_text, columns)
+
+
+class _ColumnTally:
+    """Gathers a `ColumnProfile`: the parts that every form has, and those of numbers and texts."""
+
+    def __init__(self, max_distinct: int) -> None:
+        self._types: dict[str, None] = {}
+        self._form: Form | None = None
+        self._change: FormChange | None = None
+        self._valid = 0
+        self._numbers = NumberTally()
+        self._texts = TextTally(max_distinct)
+        self._has_text = False
+
+    def add(self, array: pa.Array, place: Callable[[int], Place]) -> None:
+        valid = len(array) - array.null_count
+        if not valid:
+            self._numbers.break_order()
+            return
+        self._valid += valid
+        self._types.setdefault(str(array.type))
+        form = form_of(array.type)
+        if self._form is None:
+            self._form = form
+        elif form is not self._form and self._change is None:
+            first = int(np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))[0])
+            self._change = FormChange(place(first), self._form, form)
+        if form is Form.TEXT:
+            self._has_text = True
+            self._texts.add(array, place)
+        elif form is Form.NUMBER:
+            self._add_numbers(array, place)
+
+    def finish(self, name: str, records: int) -> ColumnProfile:
+        numbers = (self._texts.numbers if self._has_text else self._numbers).finish()
+        return ColumnProfile(
+            name=name,
+            types=tuple(self._types),
+            form=self._form,
+            change=self._change,
+            records=records,
+            observed=self._valid,
+            numbers=numbers,
+            text=self._texts.finish() if self._has_text else None,
+        )
+
+    def _add_numbers(self, array: pa.Array, place: Callable[[int], Place]) -> None:
+        # The valid ones alone: a null would otherwise look like NaN, which is counted apart.
+        numbers = array.drop_null().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        self._numbers.add(numbers)
+        if array.null_count:
+            self._numbers.break_order()
+        else:
+            self._numbers.add_order(numbers, place(0).path)
+
+
+def form_of(kind: pa.DataType) -> Form:
+    """Return what an Arrow type holds."""
+    types = pa.types
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return Form.NUMBER
+    if types.is_boolean(kind):
+        return Form.BOOLEAN
+    if types.is_string(kind):
+        return Form.TEXT
+    if types.is_timestamp(kind) or types.is_date(kind):
+        return Form.INSTANT
+    return Form.OTHER

@@ -1,0 +1,204 @@
+"""A uniform sample of a stream of records at constant memory, taken in the same pass that profiles them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from service.errors import FileError
+from service.records.arrow import RefusedCellError, categories_of, numbers_of, text_of
+from service.records.files import FileBatch, RecordFiles
+from service.records.formats import FileFormat
+from service.records.names import shown
+from training.config import Kind, TrainConfig
+from training.data.number_profile import Place
+from training.data.profile import DataProfile, Profiler
+from training.errors import DataError
+
+_FULL_AT = 1.5
+"""How many times its limit of bytes a sample may grow before it is cut back to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Records drawn from all that were read, each with the same chance, in their order.
+
+    Attributes:
+        table: The records as the files hold them, n of them; a column that a file lacks is null there.
+        rows: Position of each among all records read, from 0, ascending, shape (n,).
+        starts: Each file, with the position of its first record among all, in order.
+    """
+
+    table: pa.Table
+    rows: NDArray[np.int64]
+    starts: tuple[tuple[int, Place], ...]
+
+    def __len__(self) -> int:
+        return int(self.rows.size)
+
+    def place(self, index: int) -> Place:
+        """Return where the record at ``index`` of the sample stands."""
+        row = int(self.rows[index])
+        start, first = self.starts[bisect_right([start for start, _ in self.starts], row) - 1]
+        return Place(first.path, first.row + row - start)
+
+    def numbers(self, name: str, kind: Kind) -> NDArray[np.float64]:
+        """Return a column as ``kind``, shape (n,), NaN where null; infinite values become null.
+
+        Raises:
+            DataError: Naming file, row and column of a value that is not of the kind.
+        """
+        try:
+            return numbers_of(self.table[name].combine_chunks(), kind, infinities="null")
+        except RefusedCellError as refusal:
+            raise self._refused(name, refusal) from None
+
+    def categories(self, name: str) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+        """Return a column's categories and which of them are not null, each of shape (n,).
+
+        Raises:
+            DataError: Naming file, row and column of a value that names no category.
+        """
+        try:
+            return categories_of(self.table[name].combine_chunks())
+        except RefusedCellError as refusal:
+            raise self._refused(name, refusal) from None
+
+    def _refused(self, name: str, refusal: RefusedCellError) -> DataError:
+        return DataError(f"{self.place(refusal.index)}, column {shown(name)}: {refusal}")
+
+
+def profile_and_sample(
+    records: RecordFiles,
+    config: TrainConfig,
+    generator: np.random.Generator,
+    on_batch: Callable[[int], None] | None = None,
+) -> tuple[DataProfile, Sample]:
+    """Read the files once: profile every record and keep a uniform sample.
+
+    Args:
+        records: The files.
+        config: Sections `[data]` and `[kinds]` bound the sample and the profile; columns to ignore are not kept.
+        generator: Draws the sample.
+        on_batch: Called with the number of records read so far.
+
+    Raises:
+        DataError: A file cannot be read; names the file, and row and column where they are known.
+    """
+    ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
+    profiler = Profiler(is_text=records.format is FileFormat.CSV, max_distinct=config.kinds.max_distinct)
+    sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator)
+    read = 0
+    try:
+        for batch in records.batches():
+            profiler.add(batch)
+            kept = [name for name in batch.batch.schema.names if name not in ignored]
+            sampler.add(FileBatch(batch.batch.select(kept), batch.path, batch.first_row))
+            read += batch.batch.num_rows
+            if on_batch is not None:
+                on_batch(read)
+    except FileError as error:
+        raise DataError(str(error)) from error
+    return profiler.finish(), sampler.finish()
+
+
+class Sampler:
+    """Keeps a uniform sample of a stream: every record draws a key, and those of the smallest keys are kept.
+
+    So each set of records of the sample's size is as likely as any other, and the sample depends only on the seed and
+    the records' positions, not on how they come in batches.
+    """
+
+    def __init__(self, max_records: int, max_bytes: int, generator: np.random.Generator) -> None:
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._generator = generator
+        self._read = 0
+        self._starts: list[tuple[int, Place]] = []
+        self._tables: list[pa.Table] = []
+        self._keys: list[NDArray[np.float64]] = []
+        self._rows: list[NDArray[np.int64]] = []
+        self._buffered_records = 0
+        self._buffered_bytes = 0
+        self._largest_key = 1.0
+
+    def add(self, batch: FileBatch) -> None:
+        """Offer the records of a batch to the sample."""
+        n = batch.batch.num_rows
+        if not self._starts or self._starts[-1][1].path != batch.path:
+            self._starts.append((self._read, Place(batch.path, batch.first_row)))
+        keys = self._generator.random(n)
+        at = np.flatnonzero(keys < self._largest_key)
+        if at.size:
+            table = pa.Table.from_batches([batch.batch])
+            # Taking copies the records, so that the whole batch can be let go.
+            table = table if at.size == n else table.take(pa.array(at))
+            self._tables.append(table)
+            self._keys.append(keys[at])
+            self._rows.append(self._read + at)
+            self._buffered_records += at.size
+            self._buffered_bytes += table.nbytes
+        self._read += n
+        full = self._buffered_records >= 2 * self._max_records
+        if full or self._buffered_bytes >= _FULL_AT * self._max_bytes:
+            self._prune()
+
+    def finish(self) -> Sample:
+        """Return the sample."""
+        self._prune()
+        return Sample(self._tables[0], self._rows[0], tuple(self._starts))
+
+    def _prune(self) -> None:
+        """Keep the records of the smallest keys, as one table in the order in which they came."""
+        if not self._tables:
+            self._tables, self._keys = [pa.table({})], [np.empty(0)]
+            self._rows = [np.empty(0, dtype=np.int64)]
+            return
+        table, keys, rows = _joined(self._tables), np.concatenate(self._keys), np.concatenate(self._rows)
+        # Once records prove large, the sample stays as small as they make it: it is then still uniform.
+        self._max_records = min(self._max_records, max(1, int(keys.size * self._max_bytes / max(1, table.nbytes))))
+        capacity = self._max_records
+        if keys.size > capacity:
+            kept = np.sort(np.argpartition(keys, capacity - 1)[:capacity])
+            table, keys, rows = table.take(pa.array(kept)), keys[kept], rows[kept]
+            self._largest_key = float(keys.max())
+        self._tables, self._keys, self._rows = [table.combine_chunks()], [keys], [rows]
+        self._buffered_records, self._buffered_bytes = keys.size, self._tables[0].nbytes
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Return tables below each other; where a column's types do not fit together, it becomes the text of a category."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        names = {name: None for table in tables for name in table.schema.names}
+        mixed = [name for name in names if not _fit(tables, name)]
+        return pa.concat_tables([_with_text(table, mixed) for table in tables], promote_options="permissive")
+
+
+def _fit(tables: list[pa.Table], name: str) -> bool:
+    schemas = [pa.schema([table.schema.field(name)]) for table in tables if name in table.schema.names]
+    try:
+        pa.unify_schemas(schemas, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return False
+    return True
+
+
+def _with_text(table: pa.Table, names: list[str]) -> pa.Table:
+    for name in names:
+        if name in table.schema.names:
+            at = table.schema.get_field_index(name)
+            column = table[name].combine_chunks()
+            try:
+                text = text_of(column)
+            except RefusedCellError:
+                # No kind takes such values together with others: they are refused when the columns are planned.
+                text = pa.nulls(len(column), pa.string())
+            table = table.set_column(at, name, text)
+    return table

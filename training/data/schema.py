@@ -1,0 +1,179 @@
+"""The schema of a model: what the fit split says of each column."""
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from service.columns import Columns
+from service.contract import (
+    MOST_KNOWN_VALUES,
+    NO_CATEGORY,
+    QUANTILE_FRACTIONS,
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    IgnoredColumn,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
+from training.config import Kind
+from training.data.kinds import ColumnPlan
+from training.data.sampling import Sample
+from training.errors import DataError
+from training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
+from training.model.preprocessing import NULL_CODE, unit
+
+_MOST_DECIMALS = 6
+_WHOLE_TOLERANCE = 1e-9  # how far, relatively, a decimal fraction lies from its float64
+_LARGEST_WHOLE = 2.0**50  # above, float64 does not tell a whole number from its neighbours well enough
+
+
+def build_schema(
+    plans: tuple[ColumnPlan, ...], sample: Sample, fit_rows: NDArray[np.int64], *, max_categories: int
+) -> Schema:
+    """Return the schema of the columns that ``plans`` keep, with statistics of the fit split.
+
+    Args:
+        plans: The kind of each column, or the reason why it is set aside.
+        sample: The records.
+        fit_rows: Rows of the fit split in ``sample``.
+        max_categories: Most categories that a column keeps, the most frequent ones.
+
+    Raises:
+        DataError: A value is not of its column's kind, or no column is left.
+    """
+    columns: list[Column] = []
+    ignored: list[IgnoredColumn] = []
+    for plan in plans:
+        if plan.kind is None:
+            ignored.append(IgnoredColumn(name=plan.name, reason=plan.reason))
+            continue
+        column = _column(plan.name, plan.kind, sample, fit_rows, max_categories)
+        if column is None:
+            ignored.append(IgnoredColumn(name=plan.name, reason="null in every record of the fit split"))
+        else:
+            columns.append(column)
+    if not columns:
+        raise DataError("expected a column with values in the fit split, got only nulls")
+    return Schema(columns=tuple(columns), ignored=tuple(ignored))
+
+
+def columns_of(sample: Sample, schema: Schema) -> Columns:
+    """Return the sample by column; infinities count as nulls, as the profile reports."""
+    n = len(sample)
+    numbers = np.full((n, len(schema.number_positions)), np.nan)
+    strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
+    observed = np.zeros(strings.shape, dtype=np.bool_)
+    for at, position in enumerate(schema.number_positions):
+        column = schema.columns[position]
+        if column.kind != "categorical":
+            numbers[:, at] = sample.numbers(column.name, column.kind)
+    for at, position in enumerate(schema.string_positions):
+        strings[:, at], observed[:, at] = sample.categories(schema.columns[position].name)
+    return Columns(numbers, strings, observed)
+
+
+def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
+    """Return the code of each category, as the graph's look-up gives it."""
+    codes = np.full(columns.strings.shape, NULL_CODE, dtype=np.int64)
+    for at, position in enumerate(schema.string_positions):
+        column = schema.columns[position]
+        assert isinstance(column, CategoricalColumn)  # noqa: S101 - by the definition of string_positions
+        code = {category: i for i, category in enumerate(column.categories)}
+        unseen = len(code)
+        found = [code.get(value, unseen) for value in columns.strings[:, at]]
+        codes[:, at] = np.where(columns.strings_observed[:, at], found, NULL_CODE)
+    return torch.from_numpy(codes)
+
+
+def with_noise_scales(schema: Schema, scales: list[float]) -> Schema:
+    """Return the schema with the learned scale of each numeric column, given in standardised units."""
+    remaining = iter(scales)
+    columns = [
+        column.model_copy(update={"noise_scale": next(remaining) * unit(column)})
+        if isinstance(column, NumericColumn)
+        else column
+        for column in schema.columns
+    ]
+    return schema.model_copy(update={"columns": tuple(columns)})
+
+
+def grid_step(values: NDArray[np.float64]) -> float:
+    """Return the power of ten, at most 1, on whose multiples all values lie; 0 where none down to 1e-6 fits.
+
+    >>> grid_step(np.array([3.0, 250.0])), grid_step(np.array([0.5, 12.25])), grid_step(np.array([np.pi]))
+    (1.0, 0.01, 0.0)
+    """
+    largest = float(np.abs(values).max())
+    for decimals in range(_MOST_DECIMALS + 1):
+        scale = 10.0**decimals
+        if largest * scale > _LARGEST_WHOLE:
+            return 0.0
+        scaled = values * scale
+        if (np.abs(scaled - np.round(scaled)) <= _WHOLE_TOLERANCE * np.maximum(1.0, np.abs(scaled))).all():
+            return 1.0 / scale
+    return 0.0
+
+
+def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int) -> Column | None:
+    """Return a column with its statistics, or None where it holds no value."""
+    if kind == "categorical":
+        strings, observed = sample.categories(name)
+        return _categorical(name, strings[fit_rows], observed[fit_rows], max_categories)
+    numbers = sample.numbers(name, kind)[fit_rows]
+    values = numbers[~np.isnan(numbers)]
+    if values.size == 0:
+        return None
+    missing_share = 1.0 - values.size / numbers.size
+    if kind == "boolean":
+        as_number = not _holds_truth_words(sample.table[name])
+        return BooleanColumn(
+            name=name, missing_share=missing_share, true_share=float(values.mean()), as_number=as_number
+        )
+    low, high = float(values.min()), float(values.max())
+    if kind == "timestamp":
+        return TimestampColumn(name=name, missing_share=missing_share, earliest=low, latest=high)
+    distinct = np.unique(values)
+    column = NumericColumn(
+        name=name,
+        missing_share=missing_share,
+        minimum=low,
+        maximum=high,
+        quantiles=tuple(float(q) for q in np.quantile(values, QUANTILE_FRACTIONS)),
+        step=grid_step(values),
+        values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
+        noise_scale=1.0,
+        degrees_of_freedom=DEGREES_OF_FREEDOM,
+    )
+    return column.model_copy(update={"noise_scale": unit(column)})
+
+
+def _categorical(
+    name: str, strings: NDArray[np.object_], observed: NDArray[np.bool_], max_categories: int
+) -> CategoricalColumn | None:
+    count = Counter(strings[observed].tolist())
+    if not count:
+        return None
+    # Ties by name, so that the same records give the same file.
+    kept = sorted(count.items(), key=lambda item: (-item[1], item[0]))[:max_categories]
+    total = int(observed.sum())
+    return CategoricalColumn(
+        name=name,
+        missing_share=1.0 - total / len(observed),
+        categories=tuple(category for category, _ in kept),
+        shares=tuple(n / total for _, n in kept),
+    )
+
+
+def _holds_truth_words(values: pa.ChunkedArray) -> bool:
+    """Return whether a boolean column holds true and false, typed or as text, rather than 1 and 0."""
+    if pa.types.is_boolean(values.type):
+        return True
+    first = next((str(value) for value in values.to_pylist() if value is not None and str(value).strip()), "")
+    return first.strip().lower() in ("true", "false")

@@ -1,0 +1,179 @@
+"""What the texts of one column look like: how many differ, how long they are, and as what they parse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from service.records.values import RefusedValueError, instant_of_text
+from training.data.number_profile import NumberTally, Place
+
+MAX_COUNTED_CHARACTERS = 256
+"""A longer text is not counted as a category, so that counting is bounded in memory."""
+
+_NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
+_LEADING_ZERO = r"^[+-]?0\d"
+_INSTANT = r"^\d{4}-\d{2}-\d{2}([Tt ]\S+)?$|^\d{8}[Tt]\S+$"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """How many of a column's texts can be read as one kind.
+
+    Attributes:
+        count: Their number.
+        first_other: Where the first text stands that cannot; None where all can.
+    """
+
+    count: int
+    first_other: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextProfile:
+    """The texts of a column.
+
+    Attributes:
+        distinct: Number of distinct texts, or of those counted where ``is_capped``.
+        is_capped: Whether there may be more distinct texts than were counted.
+        counts: Number of records per counted text, largest first.
+        mean_characters: Mean length.
+        numbers: Texts that are numbers.
+        truths: Texts that are true, false, 0 or 1.
+        instants: Texts that are ISO 8601 dates or instants.
+        has_leading_zeros: Whether some numbers have them, as postcodes and account numbers do.
+    """
+
+    distinct: int
+    is_capped: bool
+    counts: tuple[int, ...]
+    mean_characters: float
+    numbers: Parsed
+    truths: Parsed
+    instants: Parsed
+    has_leading_zeros: bool
+
+
+class TextTally:
+    """Gathers a `TextProfile` batch by batch; and, of the texts that are numbers, what `NumberTally` does."""
+
+    def __init__(self, max_distinct: int) -> None:
+        self.numbers = NumberTally()
+        self._max_distinct = max_distinct
+        self._counts: dict[str, int] = {}
+        self._is_capped = False
+        self._counted: pa.Array | None = None  # The texts counted, once no others will be.
+        self._seen = 0
+        self._characters = 0
+        self._has_leading_zeros = False
+        self._parsed = {"number": 0, "truth": 0, "instant": 0}
+        self._first_other: dict[str, Place] = {}
+
+    def add(self, texts: pa.Array, place: Callable[[int], Place]) -> None:
+        """Add texts, of which nulls do not count; ``place`` tells where the one at an index stands."""
+        counted = pc.value_counts(texts.drop_null())
+        values, counts = counted.field("values"), counted.field("counts").to_numpy()
+        if not len(values):
+            return
+        self._seen += int(counts.sum())
+        self._characters += int((pc.utf8_length(values).to_numpy() * counts).sum())
+        self._count(values, counts)
+        trimmed = pc.utf8_trim_whitespace(values)
+        masks = {"number": _are_numbers(trimmed), "truth": _are_truths(trimmed), "instant": _are_instants(trimmed)}
+        for kind, mask in masks.items():
+            self._parsed[kind] += int(counts[mask].sum())
+            if not mask.all() and kind not in self._first_other:
+                others = pc.is_in(texts, value_set=values.filter(pa.array(~mask)))
+                self._first_other[kind] = place(pc.index(others, value=True).as_py())
+        self._add_numbers(trimmed, counts, masks["number"])
+        self._add_order(texts, place, are_numbers=bool(masks["number"].all()))
+
+    def finish(self) -> TextProfile:
+        """Return what was gathered."""
+        return TextProfile(
+            distinct=len(self._counts),
+            is_capped=self._is_capped,
+            counts=tuple(sorted(self._counts.values(), reverse=True)),
+            mean_characters=self._characters / max(1, self._seen),
+            numbers=self._result("number"),
+            truths=self._result("truth"),
+            instants=self._result("instant"),
+            has_leading_zeros=self._has_leading_zeros,
+        )
+
+    def _result(self, kind: str) -> Parsed:
+        return Parsed(self._parsed[kind], self._first_other.get(kind))
+
+    def _count(self, values: pa.Array, counts: NDArray[np.int64]) -> None:
+        if self._counted is not None:
+            known = pc.is_in(values, value_set=self._counted)
+            values, counts = values.filter(known), counts[known.to_numpy(zero_copy_only=False)]
+        for value, count in zip(values.to_pylist(), counts.tolist(), strict=True):
+            if value in self._counts:
+                self._counts[value] += count
+            elif len(self._counts) < self._max_distinct and len(value) <= MAX_COUNTED_CHARACTERS:
+                self._counts[value] = count
+            else:
+                self._is_capped = True
+        if self._counted is None and len(self._counts) == self._max_distinct:
+            self._counted = pa.array(self._counts, pa.string())
+            self._is_capped = True
+
+    def _add_numbers(self, trimmed: pa.Array, counts: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
+        if not mask.any():
+            return
+        numbers = trimmed.filter(pa.array(mask))
+        self._has_leading_zeros |= bool(pc.any(pc.match_substring_regex(numbers, _LEADING_ZERO)).as_py())
+        self.numbers.add(numbers.cast(pa.float64()).to_numpy(), counts[mask])
+
+    def _add_order(self, texts: pa.Array, place: Callable[[int], Place], *, are_numbers: bool) -> None:
+        """Tell the numbers in their order, for as long as they may be row numbers."""
+        if not self.numbers.may_be_consecutive:
+            return
+        if texts.null_count or not are_numbers:
+            self.numbers.break_order()
+        else:
+            numbers = pc.utf8_trim_whitespace(texts).cast(pa.float64()).to_numpy()
+            self.numbers.add_order(numbers, place(0).path)
+
+
+def _are_numbers(texts: pa.Array) -> NDArray[np.bool_]:
+    return _matches(texts, _NUMBER)
+
+
+def _are_truths(texts: pa.Array) -> NDArray[np.bool_]:
+    words = pa.array(["true", "false", "0", "1", "0.0", "1.0"])
+    return np.asarray(pc.is_in(pc.utf8_lower(texts), value_set=words).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _are_instants(texts: pa.Array) -> NDArray[np.bool_]:
+    mask = _matches(texts, _INSTANT)
+    if not mask.any():
+        return mask
+    candidates = texts.filter(pa.array(mask))
+    for zone in ("UTC", None):
+        try:
+            candidates.cast(pa.timestamp("us", zone))
+        except pa.ArrowInvalid:
+            continue
+        return mask
+    mask[mask] = [_is_instant(text) for text in candidates.to_pylist()]
+    return mask
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        instant_of_text(text)
+    except RefusedValueError:
+        return False
+    return True
+
+
+def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
+    # A copy, because what comes from Arrow cannot be written to.
+    return np.array(pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False), dtype=np.bool_)

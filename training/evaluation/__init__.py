@@ -1,0 +1,1 @@
+"""`vaegis-train evaluate`: a model on labelled records, beside other detectors."""

@@ -1,0 +1,97 @@
+"""`vaegis-train evaluate`: a model's figures on labelled records."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from service.artifact import Artifact, load_artifact
+from training.errors import EvaluationError
+from training.evaluation.baselines import MAX_REFERENCE_RECORDS
+from training.evaluation.labelled import read_labelled
+from training.evaluation.measure import Evaluation, evaluate
+from training.evaluation.report import Subject, as_json, format_report
+
+_MAX_RECORDS = 50_000
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    parser.add_argument("labelled", type=Path, help="records with labels, a file or a folder; none used in training")
+    parser.add_argument(
+        "--label-column", required=True, metavar="NAME", help="column that is 1 or true for an anomaly, 0 or false else"
+    )
+    parser.add_argument("--alpha", type=float, help="share of normal records that may be flagged (the model's own)")
+    parser.add_argument(
+        "--train-data",
+        type=Path,
+        metavar="DATA",
+        help="the records that the model was trained on, to fit the baselines on; else they take half of the normal "
+        "labelled ones, which are then left out of every figure",
+    )
+    parser.add_argument(
+        "--max-records",
+        type=int,
+        default=_MAX_RECORDS,
+        metavar="N",
+        help=f"most labelled records used, a random sample of all ({_MAX_RECORDS})",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of samples, splits, baselines and intervals (0)")
+    parser.add_argument("--json", action="store_true", help="print a JSON document")
+
+
+def run(args: Namespace, console: Console) -> int:
+    """Evaluate, print the report and return the exit code.
+
+    Raises:
+        ServiceError, TrainingError: The model or the records cannot be used, or alpha cannot be promised.
+    """
+    if args.max_records < 2:  # noqa: PLR2004 - one record of each label
+        raise EvaluationError(f"--max-records: expected at least 2, got {args.max_records}")
+    evaluation, subject = _evaluated(args, load_artifact(args.model))
+    if args.json:
+        console.out(as_json(evaluation, subject), highlight=False)
+    else:
+        console.print(format_report(evaluation, subject))
+    return 0
+
+
+def _evaluated(args: Namespace, artifact: Artifact) -> tuple[Evaluation, Subject]:
+    generator = np.random.default_rng(args.seed)
+    contract = artifact.contract
+    labelled = read_labelled(
+        args.labelled,
+        contract.columns,
+        label_column=args.label_column,
+        max_records=args.max_records,
+        generator=generator,
+    )
+    reference = None
+    if args.train_data is not None:
+        reference = read_labelled(
+            args.train_data,
+            contract.columns,
+            label_column=None,
+            max_records=MAX_REFERENCE_RECORDS,
+            generator=generator,
+        ).columns
+    evaluation = evaluate(
+        artifact,
+        labelled.columns,
+        labelled.labels,
+        alpha=contract.calibration.alpha if args.alpha is None else args.alpha,
+        reference=reference,
+        seed=args.seed,
+    )
+    subject = Subject(
+        model=contract.provenance.model_name,
+        model_digest=f"sha256:{artifact.digest}",
+        records=args.labelled,
+        records_read=labelled.read,
+        training_data=args.train_data,
+    )
+    return evaluation, subject

@@ -1,0 +1,251 @@
+"""Export: a fitted model becomes one verified ONNX file, or no file at all."""
+
+import base64
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from pydantic import BaseModel
+
+from service.artifact import digest_entry, load_artifact
+from service.columns import Columns
+from service.contract import (
+    FORMAT_VERSION,
+    Calibration,
+    CategoricalColumn,
+    Contract,
+    Generator,
+    Golden,
+    GoldenScores,
+    MetadataKey,
+    Provenance,
+    Schema,
+)
+from service.errors import ArtifactError
+from service.generation import Generator as RecordGenerator
+from service.generation import Value
+from service.records.json import columns_from_records
+from service.runtime import open_session
+from service.scorer import Scorer
+from training.data.schema import category_codes
+from training.errors import ExportError
+from training.export.onnx_graph import prepend_category_lookup, to_onnx
+from training.fit import Fitted
+from training.model.graphs import GeneratorGraph, GeneratorOutputs, ScoringGraph, ScoringOutputs
+from training.model.prior import DEGREES_OF_FREEDOM
+
+_RELATIVE_TOLERANCE = 1e-4
+_ABSOLUTE_TOLERANCE = 1e-2  # nats; float32 terms of distant exemplars cancel to about a thousandth of a nat
+_GOLDEN_RECORDS = 16
+_HUGE = 1e300
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringModel:
+    """The exported scoring graph, before its metadata.
+
+    Attributes:
+        proto: The graph.
+        scorer: The same graph in onnxruntime.
+        module: What it was made from.
+        schema: Its columns.
+    """
+
+    proto: onnx.ModelProto
+    scorer: Scorer
+    module: ScoringGraph
+    schema: Schema
+
+
+def scoring_model(module: ScoringGraph, schema: Schema) -> ScoringModel:
+    """Turn the scoring module into a graph and open it in onnxruntime."""
+    inputs = {"numbers": torch.zeros((3, len(schema.number_positions)), dtype=torch.float64)}
+    if schema.string_positions:
+        inputs["codes"] = torch.zeros((3, len(schema.string_positions)), dtype=torch.int64)
+    proto = to_onnx(module, inputs, ScoringOutputs._fields)
+    if schema.string_positions:
+        prepend_category_lookup(proto, schema)
+    return ScoringModel(proto, Scorer(open_session(proto.SerializeToString()), schema), module, schema)
+
+
+def generator_document(fitted: Fitted, schema: Schema) -> Generator:
+    """Return the decoder as a document of the metadata."""
+    module = GeneratorGraph(fitted.vae, schema, fitted.exemplars).eval()
+    exemplars, latent_dim = fitted.exemplars.shape
+    inputs = {"exemplar": torch.zeros(3, dtype=torch.int64), "latent_noise": torch.zeros((3, latent_dim))}
+    model = to_onnx(module, inputs, GeneratorOutputs._fields)
+    encoded = base64.b64encode(model.SerializeToString(deterministic=True)).decode()
+    return Generator(model=encoded, exemplars=exemplars, latent_dim=latent_dim, degrees_of_freedom=DEGREES_OF_FREEDOM)
+
+
+def export(
+    model: ScoringModel,
+    generator: Generator,
+    calibration: Calibration,
+    provenance: Provenance,
+    sample: Columns,
+    path: Path,
+) -> None:
+    """Write the file, reopen it as the service will, compare it with torch, and only then give it its name.
+
+    Args:
+        model: The scoring graph.
+        generator: The decoder.
+        calibration: The calibration of that very graph.
+        provenance: Where the model came from.
+        sample: Some of the records it was fitted on, for the comparison.
+        path: Where the file goes; an existing one is replaced in one step.
+
+    Raises:
+        ExportError: torch and onnxruntime disagree, the file fails the service's checks, or it cannot be written.
+    """
+    _compare(model, sample)
+    golden = _golden(model, generator, calibration, provenance)
+    data = _with_metadata(model, generator, calibration, provenance, golden)
+    try:
+        with _replacing(path) as temporary:
+            temporary.write_bytes(data)
+            _flush(temporary)
+            load_artifact(temporary).verify()
+    except ArtifactError as error:
+        raise ExportError(f"{path}: the file written does not pass its own checks, and was removed: {error}") from error
+    except OSError as error:
+        raise ExportError(f"{path}: expected to write {len(data)} bytes, got: {error.strerror}") from error
+
+
+def _compare(model: ScoringModel, sample: Columns) -> None:
+    """Score ordinary and odd records in torch and in onnxruntime, and raise `ExportError` where they differ."""
+    for name, records in _probes(sample, model.schema).items():
+        with torch.no_grad():
+            codes = category_codes(records, model.schema)
+            expected = model.module(torch.from_numpy(records.numbers), codes)
+        given = model.scorer.score(records)
+        for output in ScoringOutputs._fields:
+            want, got = getattr(expected, output).numpy(), getattr(given, output)
+            if want.shape != got.shape:
+                raise ExportError(f"{name} records, {output}: expected the shape {want.shape}, got {got.shape}")
+            if output == "expected":  # near-ties between categories may fall either way
+                continue
+            difference = np.abs(want - got)
+            if not (difference <= _ABSOLUTE_TOLERANCE + _RELATIVE_TOLERANCE * np.abs(want)).all():
+                raise ExportError(
+                    f"{name} records, {output}: expected onnxruntime to give what torch gives, "
+                    f"got a difference of {difference.max():.3g} nats"
+                )
+
+
+def _probes(sample: Columns, schema: Schema) -> dict[str, Columns]:
+    """Return batches of every sort that a graph must take."""
+    unbounded = np.array([schema.columns[i].kind != "boolean" for i in schema.number_positions], dtype=np.bool_)
+    huge = np.where(unbounded & ~np.isnan(sample.numbers), np.sign(sample.numbers) * _HUGE, sample.numbers)
+    unseen = np.full_like(sample.strings, _unseen(schema))
+    nothing = np.zeros_like(sample.strings_observed)
+    return {
+        "ordinary": sample,
+        "missing": Columns(np.full_like(sample.numbers, np.nan), np.full_like(sample.strings, ""), nothing),
+        "unseen": Columns(sample.numbers, unseen, np.ones_like(nothing)),
+        "huge": Columns(huge, sample.strings, sample.strings_observed),
+        "empty": sample.rows(slice(0, 0)),
+        "single": sample.rows(slice(0, 1)),
+    }
+
+
+def _golden(model: ScoringModel, generator: Generator, calibration: Calibration, provenance: Provenance) -> Golden:
+    """Return invented records, ordinary and odd, with their scores."""
+    placeholder = Golden(
+        records=({},),
+        scores=(GoldenScores(score=0, reconstruction_error=0, kl=0),),
+        relative_tolerance=_RELATIVE_TOLERANCE,
+        absolute_tolerance=_ABSOLUTE_TOLERANCE,
+    )
+    contract = Contract(
+        columns=model.schema,
+        calibration=calibration,
+        provenance=provenance,
+        generator=generator,
+        golden=placeholder,
+    )
+    records = RecordGenerator(contract).draw(_GOLDEN_RECORDS, provenance.seed)
+    sorts = ("missing", "unseen", "huge")
+    records += [_altered(records[i], model.schema, how, first=i % 2) for i in range(4) for how in sorts]
+    columns = columns_from_records(records, model.schema, unknown_columns="reject", max_faults=1)
+    scores = model.scorer.score(columns)
+    return placeholder.model_copy(
+        update={
+            "records": tuple(records),
+            "scores": tuple(
+                GoldenScores(score=s, reconstruction_error=r, kl=k)
+                for s, r, k in zip(
+                    scores.score.tolist(), scores.reconstruction_error.tolist(), scores.kl.tolist(), strict=True
+                )
+            ),
+        }
+    )
+
+
+def _altered(record: dict[str, Value], schema: Schema, how: str, *, first: int) -> dict[str, Value]:
+    """Return a record with every second value turned odd, from the column at ``first`` on."""
+    altered = dict(record)
+    for column in schema.columns[first::2]:
+        if how == "missing":
+            altered[column.name] = None
+        elif how == "unseen" and isinstance(column, CategoricalColumn):
+            altered[column.name] = _unseen(schema)
+        elif how == "huge" and column.kind == "numeric":
+            altered[column.name] = _HUGE
+    return altered
+
+
+def _unseen(schema: Schema) -> str:
+    """Return a category that no column knows."""
+    known = {category for c in schema.columns if isinstance(c, CategoricalColumn) for category in c.categories}
+    unseen = "unseen"
+    while unseen in known:
+        unseen += "-"
+    return unseen
+
+
+def _with_metadata(
+    model: ScoringModel, generator: Generator, calibration: Calibration, provenance: Provenance, golden: Golden
+) -> bytes:
+    documents: dict[MetadataKey, BaseModel] = {
+        MetadataKey.SCHEMA: model.schema,
+        MetadataKey.CALIBRATION: calibration,
+        MetadataKey.PROVENANCE: provenance,
+        MetadataKey.GENERATOR: generator,
+        MetadataKey.GOLDEN: golden,
+    }
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    proto.producer_version = provenance.vaegis_version
+    proto.metadata_props.add(key=MetadataKey.FORMAT.value, value=str(FORMAT_VERSION))
+    for key, document in documents.items():
+        proto.metadata_props.add(key=key.value, value=document.model_dump_json())
+    body: bytes = proto.SerializeToString(deterministic=True)
+    return body + digest_entry(body)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside ``path`` that takes its name at the end, or is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)  # mkstemp's 0600 would keep the service's own user out
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

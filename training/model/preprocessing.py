@@ -1,0 +1,122 @@
+"""Raw columns to what the network reads: part of the exported graph, written once and used by training as it is."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from training.model.exportable import bounded, pick
+from training.model.likelihoods import timestamp
+
+NULL_CODE = -1
+"""Category code of a null."""
+
+_FURTHEST = 1e6
+"""Bound of standardised values in the likelihood: finite statistics for any float64, order kept far past the data."""
+
+
+class Values(NamedTuple):
+    """A batch in standardised form; D is the number of columns, in schema order."""
+
+    numeric: Float[Tensor, "n numeric"]
+    """Standardised, 0 where null."""
+    boolean: Float[Tensor, "n boolean"]
+    """0 or 1, 0 where null."""
+    cyclic: Float[Tensor, "n cyclic"]
+    """Four features for each timestamp column, 0 where null."""
+    codes: Int[Tensor, "n f"]
+    """Codes of the categorical fields: the categorical columns, then hour and weekday of each timestamp column."""
+    observed: Bool[Tensor, "n d"]
+    """False where the value is null."""
+
+
+def rows(values: Values, index: Int[Tensor, " b"] | slice) -> Values:
+    """Return some records of a batch."""
+    return Values(*(part[index] for part in values))
+
+
+class Preprocessing(nn.Module):
+    """Centres, scales and codes raw columns. Centring is done in float64: a large number keeps its digits."""
+
+    numeric_at: Tensor
+    boolean_at: Tensor
+    timestamp_at: Tensor
+    center: Tensor
+    unit: Tensor
+    furthest: Tensor
+    order: Tensor
+
+    def __init__(self, schema: Schema) -> None:
+        """Read centres and units off the training statistics in ``schema``."""
+        super().__init__()
+        numbers = [schema.columns[i] for i in schema.number_positions]
+        for kind, name in (
+            (NumericColumn, "numeric_at"),
+            (BooleanColumn, "boolean_at"),
+            (TimestampColumn, "timestamp_at"),
+        ):
+            at = [i for i, column in enumerate(numbers) if isinstance(column, kind)]
+            self.register_buffer(name, torch.tensor(at, dtype=torch.int64))
+        numeric = [column for column in numbers if isinstance(column, NumericColumn)]
+        self.register_buffer("center", torch.tensor([center(column) for column in numeric], dtype=torch.float64))
+        self.register_buffer("unit", torch.tensor([unit(column) for column in numeric], dtype=torch.float64))
+        self.calendar = timestamp.Calendar()
+        self.register_buffer("furthest", torch.tensor(_FURTHEST, dtype=torch.float64))
+        # Position of each schema column in [numbers, strings], to bring the observed flags into schema order.
+        place = {position: at for at, position in enumerate(schema.number_positions + schema.string_positions)}
+        self.register_buffer("order", torch.tensor([place[i] for i in range(len(schema.columns))]))
+
+    def forward(self, numbers: Float[Tensor, "n dn"], codes: Int[Tensor, "n ds"] | None = None) -> Values:
+        """Return the batch in standardised form.
+
+        Args:
+            numbers: The graph's input `numbers`, float64, NaN for null.
+            codes: Code of each categorical column: `NULL_CODE` for null, the number of categories for unseen;
+                None where there is no such column.
+        """
+        if codes is None:
+            codes = torch.zeros((numbers.shape[0], 0), dtype=torch.int64)
+        missing = torch.isnan(numbers)
+        filled = torch.where(missing, torch.zeros_like(numbers), numbers)
+        standardised = (pick(filled, self.numeric_at) - self.center) / self.unit
+        seconds = pick(filled, self.timestamp_at)
+        there = ~missing
+        present = pick(there, self.timestamp_at).float()
+        return Values(
+            numeric=bounded(standardised, self.furthest).float() * pick(there, self.numeric_at).float(),
+            boolean=pick(filled, self.boolean_at).float().clamp(0.0, 1.0),
+            cyclic=self.calendar.encoded(seconds) * present.repeat(1, timestamp.ENCODED_WIDTH),
+            codes=torch.cat([codes, self.calendar.fields(seconds).flatten(1)], dim=1),
+            observed=pick(torch.cat([there, codes != NULL_CODE], dim=1), self.order),
+        )
+
+
+def center(column: NumericColumn) -> float:
+    """Return the median of a column, the zero of its standardised form."""
+    return column.quantiles[len(column.quantiles) // 2]
+
+
+def unit(column: NumericColumn) -> float:
+    """Return the width of a column's bulk, one standardised unit: a standard deviation that gross values don't move.
+
+    It is read off quantiles, from the inner to the outer until one differs from zero; a constant column has its
+    grid step, or a millionth of its value, so that any other value stands far off.
+    """
+    low, high = column.quantiles[1], column.quantiles[-2]
+    outermost = column.quantiles[-1] - column.quantiles[0]
+    spread = column.maximum - column.minimum
+    # 3.29, 5.15: widths of the central 90% and 99% of a normal distribution, in standard deviations.
+    candidates = ((high - low) / 3.29, outermost / 5.15, spread / 10.0, column.step)
+    positive = [width for width in candidates if width > 0]
+    return positive[0] if positive else max(abs(center(column)) * 1e-6, 1e-6)
+
+
+def categorical_sizes(schema: Schema) -> tuple[list[int], list[float]]:
+    """Return the size of each categorical field and the share of training values that are not among its categories."""
+    columns = [column for column in schema.columns if isinstance(column, CategoricalColumn)]
+    instants = sum(isinstance(column, TimestampColumn) for column in schema.columns)
+    sizes = [len(column.categories) for column in columns] + list(timestamp.FIELDS) * instants
+    outside = [max(0.0, 1.0 - sum(column.shares)) for column in columns] + [0.0] * (2 * instants)
+    return sizes, outside
