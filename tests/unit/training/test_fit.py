@@ -66,15 +66,23 @@ def test_records_that_are_all_the_same_can_be_fitted(new_records, quick_fit):
     torch.testing.assert_close(terms.value, terms.value[:1].expand_as(terms.value))
 
 
-def test_the_best_epoch_is_kept_and_told(prepared, quick_fit):
+def test_the_best_epoch_is_kept_and_told_also_when_later_ones_go_wrong(prepared, quick_fit):
     vae = prepared.model()
     values = prepared.values(vae)
     epochs: list[Epoch] = []
-    fitted = quick_fit(vae, values, values, epochs.append, learning_rate=0.05)  # too fast, so that losses jump about
+
+    def spoil_after_the_third(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        if epoch.number == 3:
+            with torch.no_grad():
+                vae.decoder_skip.weight += 5.0
+
+    fitted = quick_fit(vae, values, values, spoil_after_the_third)
     losses = [epoch.validation_loss for epoch in epochs]
     assert [epoch.number for epoch in epochs] == list(range(1, fitted.epochs + 1))
     assert {epoch.total for epoch in epochs} == {fitted.epochs}
-    assert fitted.best_epoch == 1 + int(np.argmin(losses))
+    assert fitted.best_epoch == 1 + int(np.argmin(losses)) == 3
+    assert fitted.epochs > 3
     assert [epoch.is_best for epoch in epochs] == [loss == min(losses[: i + 1]) for i, loss in enumerate(losses)]
     assert fitted.validation_loss == min(losses)
     assert mean_loss(fitted, values) == pytest.approx(min(losses), rel=1e-4)

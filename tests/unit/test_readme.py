@@ -1,0 +1,53 @@
+"""The README against the code: every route, command, reason and setting page that it names, and none left out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.artifact import load_artifact
+from service.cli import main
+from service.http.app import create_app
+from service.reasons import Reason
+from service.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_every_route_is_listed_with_its_method(golden_model):
+    app = create_app(load_artifact(golden_model), load_settings({}, {}))
+    paths = app.openapi()["paths"]
+    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    listed = set(re.findall(r"(?:GET|POST) /[a-z/.]+", section("Endpoints"))) - {"GET /openapi.json"}
+    assert listed == served
+
+
+def test_every_command_is_listed(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    offered = set(re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, flags=re.MULTILINE))
+    listed = set(re.findall(r"^\| `vaegis ([a-z]+)", section("Commands"), flags=re.MULTILINE))
+    assert listed == offered
+
+
+def test_every_reason_is_explained():
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", section("Use it on your records"), flags=re.MULTILINE)) == set(Reason)
+
+
+def test_every_file_that_it_links_to_is_there():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_file_of_the_layout_is_there():
+    layout = section("Layout")
+    for folder in ("service", "training"):
+        part = layout.split(f"\n{folder}/")[1].split("\n\n")[0].split("\ntraining/")[0].split("\ntests/")[0]
+        for name in re.findall(r"[a-z_]+\.py|(?<= )[a-z]+/", part):
+            assert (ROOT / folder / name).exists(), f"{folder}/{name}"
