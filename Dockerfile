@@ -38,13 +38,14 @@ COPY --from=build /opt/vaegis /opt/vaegis
 ENV PATH=/opt/vaegis/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    VAEGIS_HOST=0.0.0.0
 
 # A number, so that Kubernetes can check runAsNonRoot without looking into the image.
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.getenv(\"VAEGIS_PORT\", 8080)}/readyz', timeout=2)"]
 ENTRYPOINT ["vaegis"]
-CMD ["serve", "/models/model.onnx", "--host", "0.0.0.0"]
+CMD ["serve", "/models/model.onnx"]

@@ -189,7 +189,7 @@ class Provenance(_Document):
     settings: dict[str, object]
     """The training settings in force, as in `train.toml`."""
     fit: dict[str, object]
-    """How fitting went: epochs, best epoch, losses in nats, records set aside, whether it was interrupted."""
+    """How fitting went: epochs, best epoch, losses in nats, whether it was interrupted."""
 
 
 class Generator(_Document):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.contract import DAYS_PER_WEEK, NumericColumn, TimestampColumn
+from service.grid import decimals
 
 _REDRAWS = 8
 """How often a value outside the training range is drawn anew before it is moved to the nearest bound."""
@@ -21,9 +21,12 @@ def numbers(column: NumericColumn, location: NDArray[np.float64], random: np.ran
     """Draw from the Student-t likelihood, kept inside the training range and on the values that the column takes.
 
     Values outside are drawn anew rather than moved to the bound, where they would pile up. Going to the grid adds the
-    variance of a uniform over one step, which the learned scale contains: it is taken off the noise.
+    variance of a uniform over one step, step^2 / 12, which the learned scale contains: it is taken off the noise, whose
+    variance is scale^2 * nu / (nu - 2).
     """
-    scale = math.sqrt(max(0.0, column.noise_scale**2 - column.step**2 / 12.0))
+    nu = column.degrees_of_freedom
+    tails = (nu - 2.0) / nu if nu > 2.0 else 0.0  # noqa: PLR2004 - the variance is infinite up to 2
+    scale = math.sqrt(max(0.0, column.noise_scale**2 - tails * column.step**2 / 12.0))
     known = np.array(column.values)
 
     def draw(mean: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -41,8 +44,7 @@ def _on_grid(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     """Return the multiples of ``step`` nearest to ``values``, as their decimal text is read; 0 means no grid."""
     if step == 0:
         return values
-    decimals = max(0, -int(Decimal(str(step)).normalize().as_tuple().exponent))
-    return np.round(np.rint(values / step) * step, decimals) + 0.0  # turns -0.0 into 0.0
+    return np.round(np.rint(values / step) * step, decimals(step)) + 0.0  # turns -0.0 into 0.0
 
 
 def _nearest(values: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ from service.contract import (
 from service.contract import Generator as GeneratorDocument
 from service.draws import codes, instants, numbers, possible
 from service.errors import ArtifactError
+from service.grid import is_integral
 from service.protobuf import refers_to_other_files
 from service.records.values import in_calendar
 from service.runtime import GraphError, Session, open_session
@@ -204,11 +205,6 @@ def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:
         nulls = drawn.missing[:, i].tolist()
         columns.append([None if null else value for value, null in zip(shown, nulls, strict=True)])
     return [dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def is_integral(column: NumericColumn) -> bool:
-    """Return whether every value of a column is a whole number."""
-    return column.step >= 1 and column.step.is_integer()
 
 
 def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:

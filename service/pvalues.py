@@ -53,7 +53,7 @@ def threshold(calibration: NDArray[np.float64], alpha: float) -> float:
     if m == 0:
         needed = calibration_records_needed(alpha)
         raise AlphaError(
-            f"alpha: expected at least 1 / ({n} + 1) = {1 / (n + 1):.3g} with {n} calibration records, got {alpha:g}; "
+            f"alpha: expected at least {least_alpha(n):.3g} with {n} calibration records, got {alpha:g}; "
             f"an alpha of {alpha:g} needs {needed} calibration records",
             needed_records=needed,
         )
@@ -64,3 +64,14 @@ def calibration_records_needed(alpha: float) -> int:
     """Return the fewest calibration records n with 1 / (n + 1) <= alpha."""
     needed = max(1, math.ceil(1 / Fraction(alpha)) - 1)  # exact, also where 1 / alpha overflows
     return needed - 1 if needed > 1 and 1 / needed <= alpha else needed
+
+
+def least_alpha(records: int) -> float:
+    """Return the least alpha that ``records`` calibration records can promise, rounded up to three digits.
+
+    >>> least_alpha(50)
+    0.0197
+    """
+    exact = 1.0 / (records + 1)
+    digits = 2 - math.floor(math.log10(exact))
+    return math.ceil(exact * 10.0**digits) / 10.0**digits

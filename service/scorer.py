@@ -24,7 +24,7 @@ class Scores:
     Attributes:
         score: Shape (n,), nats above what is typical; higher is more anomalous.
         reconstruction_error: -E_q[log p(x|z)], nats, shape (n,).
-        kl: KL(q(z|x) || p(z)), nats, shape (n,).
+        kl: KL(q(z|x) || p(z)), an upper bound in closed form, nats, shape (n,).
         contributions: Shape (n, D + 1), nats; the last is the latent term. Each row sums to `score`.
         expected: Shape (n, D). Numeric: value in the column's unit. Boolean: probability of true.
             Categorical: code of the likeliest category. Timestamp: likeliest weekday * 24 + hour, from Monday 00 UTC.

@@ -20,6 +20,7 @@ from service.contract import (
     Schema,
     TimestampColumn,
 )
+from service.grid import decimals, is_integral
 from service.pvalues import p_values
 from service.reasons import Reason, column_reason
 from service.scorer import Scores
@@ -166,7 +167,7 @@ def _shown(column: Column, value: float | str | None) -> Value:
         return bool(value)
     if isinstance(column, TimestampColumn):
         return _instant(value)
-    return int(value) if column.kind == "numeric" and column.step >= 1 and value.is_integer() else value
+    return int(value) if column.kind == "numeric" and is_integral(column) and value.is_integer() else value
 
 
 def _expected(column: Column, expected: float) -> Value:
@@ -185,10 +186,8 @@ def on_grid(column: NumericColumn, value: float) -> float | int:
     """Return the value nearest to ``value`` that the column could hold; six significant digits where it has no grid."""
     if column.step == 0:
         return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
-    nearest = round(value / column.step) * column.step
-    if column.step >= 1:
-        return int(nearest)
-    return round(nearest, max(0, int(np.ceil(-np.log10(column.step)))))
+    nearest = round(round(value / column.step) * column.step, decimals(column.step))
+    return int(nearest) if is_integral(column) else nearest
 
 
 def _instant(seconds: float) -> Value:

@@ -5,7 +5,7 @@ import numpy as np
 from service.columns import Columns
 from service.contract import Calibration
 from service.errors import AlphaError
-from service.pvalues import calibration_records_needed, threshold
+from service.pvalues import calibration_records_needed, least_alpha, threshold
 from service.scorer import Scorer
 from training.errors import CalibrationError
 
@@ -27,7 +27,7 @@ def check_alpha(alpha: float, records: int) -> None:
     if records < needed:
         raise CalibrationError(
             f"alpha = {alpha:g}: expected at least {needed} calibration records, got {records}; "
-            f"give more data, a larger calibration share, or an alpha of at least {1 / (records + 1):.3g}"
+            f"give more data, a larger calibration share, or an alpha of at least {least_alpha(records):.3g}"
         )
 
 
@@ -50,4 +50,4 @@ def calibrate(scorer: Scorer, records: Columns, alpha: float) -> Calibration:
         threshold(raised, alpha)
     except AlphaError as error:
         raise CalibrationError(str(error)) from error
-    return Calibration(alpha=alpha, scores=tuple(np.sort(raised).tolist()), tie_tolerance=TIE_TOLERANCE)
+    return Calibration(alpha=alpha, scores=tuple(raised.tolist()), tie_tolerance=TIE_TOLERANCE)

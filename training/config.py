@@ -106,7 +106,9 @@ class ModelSettings(_Section):
 class FitSettings(_Section):
     """How the model is fitted."""
 
-    steps: int = Field(3000, ge=1, le=10_000_000, description="Most optimiser steps.")
+    steps: int = Field(
+        3000, ge=1, le=10_000_000, description="Most optimiser steps, rounded up to whole epochs of at most 150."
+    )
     batch_size: int = Field(128, ge=2, le=1_000_000, description="Records per step.")
     learning_rate: float = Field(1e-3, gt=0.0, le=1.0, description="Highest learning rate of AdamW.")
     weight_decay: float = Field(1e-4, ge=0.0, le=1.0, description="Weight decay of AdamW.")
@@ -115,7 +117,11 @@ class FitSettings(_Section):
     )
     beta: float = Field(0.1, ge=0.0, le=100.0, description="Weight of the KL divergence in the loss.")
     draws: int = Field(
-        8, ge=2, le=1024, description="Fixed draws from q(z|x), half of each sign, that a score averages over."
+        8,
+        ge=2,
+        le=1024,
+        multiple_of=2,
+        description="Fixed draws from q(z|x), half of each sign, that a score averages over; even.",
     )
     exemplars: int = Field(
         2048, ge=1, le=100_000, description="Training records around whose codes the prior is a mixture."
@@ -127,7 +133,10 @@ class FitSettings(_Section):
         description="Share of values hidden from the encoder in fitting, to learn to do without them.",
     )
     trim_share: float = Field(
-        0.02, ge=0.0, le=0.5, description="Share of each batch, by highest loss, set aside: history may hold anomalies."
+        0.02,
+        ge=0.0,
+        le=0.5,
+        description="Share of each batch, by highest loss, set aside (whole records): history may hold anomalies.",
     )
     max_validation_records: int = Field(
         8192, ge=10, le=10_000_000, description="Most records scored after each epoch to decide when to stop."
@@ -145,7 +154,10 @@ class CalibrationSettings(_Section):
         0.01, gt=0.0, lt=1.0, description="Share of normal records that may be flagged, unless serving says else."
     )
     max_records: int = Field(
-        50_000, ge=10, le=10_000_000, description="Most calibration scores kept in the file, evenly spaced records."
+        50_000,
+        ge=10,
+        le=10_000_000,
+        description="Most calibration scores kept in the file, of records drawn at random.",
     )
 
 

@@ -1,6 +1,6 @@
 """A training run from end to end: records in, one verified model file out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +18,11 @@ from training.data.kinds import ColumnPlan, plan_columns
 from training.data.profile import DataProfile
 from training.data.sampling import Sample, profile_and_sample
 from training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
-from training.data.splits import Splits, evenly, split_at_random, split_by_time
-from training.export.model_file import export, generator_document, scoring_model
+from training.data.splits import Splits, split_at_random, split_by_time, thinned
+from training.export.model_file import check_destination, export, generator_document, scoring_model
 from training.fit import Fitted, fit
-from training.model.graphs import ScoringGraph, typical_terms
 from training.model.preprocessing import Values
+from training.model.score import ScoringGraph, typical_terms
 from training.model.vae import VAE
 from training.progress import Progress
 
@@ -57,6 +57,7 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress) -> 
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
+    check_destination(output)
     seed = config.fit.seed
     files = open_records(data, max_depth=config.data.max_depth)
     random = np.random.default_rng(seed)
@@ -71,7 +72,7 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress) -> 
         scoring = scoring_model(model, schema)
         generator = generator_document(fitted, schema)
     with progress.stage("calibrating and verifying"):
-        held_out = prepared.columns.rows(evenly(prepared.splits.calibration, config.calibration.max_records))
+        held_out = prepared.columns.rows(prepared.splits.calibration)
         calibration = calibrate(scoring.scorer, held_out, config.calibration.alpha)
         names = tuple(path.name for path in files.paths)
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
@@ -89,6 +90,12 @@ def _prepare(
         splits = split_at_random(len(sample), config.splits, random)
     else:
         splits = split_by_time(sample.numbers(config.data.time_column, "timestamp"), config.splits)
+    # Splits that give more than they need give a random part; of the rest no use is made.
+    splits = replace(
+        splits,
+        validation=thinned(splits.validation, config.fit.max_validation_records, random),
+        calibration=thinned(splits.calibration, config.calibration.max_records, random),
+    )
     progress.splits(profile.records, splits)
     check_alpha(config.calibration.alpha, splits.calibration.size)
     schema = build_schema(plans, sample, splits.fit, max_categories=config.kinds.max_categories)
@@ -106,8 +113,7 @@ def _fit(
         records=splits.fit.size,
     )
     records = _values(vae, prepared.columns.rows(splits.fit), schema)
-    held_out = evenly(splits.validation, config.fit.max_validation_records)
-    validation = _values(vae, prepared.columns.rows(held_out), schema)
+    validation = _values(vae, prepared.columns.rows(splits.validation), schema)
     with progress.fitting() as on_epoch:
         fitted = fit(vae, records, validation, config.fit, generator, on_epoch)
     typical = typical_terms(fitted.vae, validation, fitted.exemplars, fitted.noise)

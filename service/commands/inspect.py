@@ -94,11 +94,13 @@ def _model_rows(path: Path, artifact: Artifact) -> list[tuple[str, str]]:
 
 
 def _calibration_rows(artifact: Artifact, level: float) -> list[tuple[str, str]]:
+    from service.pvalues import least_alpha
+
     calibration, records = artifact.contract.calibration, artifact.calibration_scores.size
     return [
         ("method", calibration.method),
         ("records", f"{records:,}"),
-        ("alpha", f"{calibration.alpha:g}, at least {1 / (records + 1):.3g} with this many records"),
+        ("alpha", f"{calibration.alpha:g}, at least {least_alpha(records):.3g} with this many records"),
         ("threshold", f"{level:.6g} nats"),
     ]
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
-from service.generation import Drawn, is_integral
+from service.generation import Drawn
+from service.grid import is_integral
 from service.offline.output import OutputFormat
 from service.offline.tables import table_writer
 

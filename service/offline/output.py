@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import signal
 import sys
-import threading
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 from service.errors import FileError
+from service.offline.replacing import replacing
 
 STANDARD_OUTPUT = "-"
-
-_TERMINATED = 128 + signal.SIGTERM
 
 
 class OutputFormat(StrEnum):
@@ -86,40 +80,10 @@ def opened(output: Output) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    path = Path(os.path.realpath(output.path))  # a link stays a link
-    if path.is_dir():
+    if output.path.is_dir():
         raise FileError(output.path, "expected a file to write, got a directory")
-    temporary = path.parent / f".vaegis-{secrets.token_hex(8)}.part"
     try:
-        # Not tempfile: its files are closed to everyone else, whatever the user's umask says.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except OSError as error:
-        raise FileError(output.path, f"expected a folder to write in, got: {error.strerror}") from error
-    try:
-        with _termination_unwinds():
-            with open(descriptor, "wb") as stream:  # noqa: PTH123 - a descriptor, not a path
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
+        with replacing(output.path) as temporary, temporary.open("wb") as stream:
+            yield stream
     except OSError as error:
         raise FileError(output.path, f"expected to write the whole file, got: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _termination_unwinds() -> Iterator[None]:
-    """Let SIGTERM end the program as Ctrl-C does, through every `finally`."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _exit(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(_TERMINATED)

@@ -69,13 +69,9 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings) -> Splits
     return _cut(order, validation, calibration, undated=undated)
 
 
-def evenly(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return at most ``most`` of the rows, evenly spaced.
-
-    >>> evenly(np.arange(10), 4)
-    array([0, 3, 6, 9])
-    """
-    return rows[:: -(-rows.size // most)] if rows.size > most else rows
+def thinned(rows: NDArray[np.int64], most: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return the rows, or ``most`` of them drawn at random, ascending."""
+    return rows if rows.size <= most else np.sort(generator.choice(rows, most, replace=False))
 
 
 def _sizes(records: int, settings: SplitSettings) -> tuple[int, int]:

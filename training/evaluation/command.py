@@ -52,7 +52,9 @@ def run(args: Namespace, console: Console) -> int:
     """
     if args.max_records < 2:  # noqa: PLR2004 - one record of each label
         raise EvaluationError(f"--max-records: expected at least 2, got {args.max_records}")
-    evaluation, subject = _evaluated(args, load_artifact(args.model))
+    artifact = load_artifact(args.model)
+    artifact.verify()
+    evaluation, subject = _evaluated(args, artifact)
     if args.json:
         console.out(as_json(evaluation, subject), highlight=False)
     else:

@@ -1,10 +1,7 @@
 """Export: a fitted model becomes one verified ONNX file, or no file at all."""
 
 import base64
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +27,7 @@ from service.contract import (
 from service.errors import ArtifactError
 from service.generation import Generator as RecordGenerator
 from service.generation import Value
+from service.offline.replacing import replacing
 from service.records.json import columns_from_records
 from service.runtime import open_session
 from service.scorer import Scorer
@@ -37,8 +35,9 @@ from training.data.schema import category_codes
 from training.errors import ExportError
 from training.export.onnx_graph import prepend_category_lookup, to_onnx
 from training.fit import Fitted
-from training.model.graphs import GeneratorGraph, GeneratorOutputs, ScoringGraph, ScoringOutputs
+from training.model.generator import GeneratorGraph, GeneratorOutputs
 from training.model.prior import DEGREES_OF_FREEDOM
+from training.model.score import ScoringGraph, ScoringOutputs
 
 _RELATIVE_TOLERANCE = 1e-4
 _ABSOLUTE_TOLERANCE = 1e-2  # nats; float32 terms of distant exemplars cancel to about a thousandth of a nat
@@ -84,6 +83,21 @@ def generator_document(fitted: Fitted, schema: Schema) -> Generator:
     return Generator(model=encoded, exemplars=exemplars, latent_dim=latent_dim, degrees_of_freedom=DEGREES_OF_FREEDOM)
 
 
+def check_destination(path: Path) -> None:
+    """Check, before any fitting, that a file can be written at ``path``.
+
+    Raises:
+        ExportError: it is a folder, or what should be its folder is a file or may not be written to.
+    """
+    if path.is_dir():
+        raise ExportError(f"{path}: expected the name of a file to write, got a folder")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise ExportError(f"{path}: expected a folder to write into, got the file {folder}")
+    if not os.access(folder, os.W_OK):
+        raise ExportError(f"{path}: expected a folder that may be written to, got {folder}")
+
+
 def export(
     model: ScoringModel,
     generator: Generator,
@@ -109,9 +123,9 @@ def export(
     golden = _golden(model, generator, calibration, provenance)
     data = _with_metadata(model, generator, calibration, provenance, golden)
     try:
-        with _replacing(path) as temporary:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
             temporary.write_bytes(data)
-            _flush(temporary)
             load_artifact(temporary).verify()
     except ArtifactError as error:
         raise ExportError(f"{path}: the file written does not pass its own checks, and was removed: {error}") from error
@@ -229,23 +243,3 @@ def _with_metadata(
         proto.metadata_props.add(key=key.value, value=document.model_dump_json())
     body: bytes = proto.SerializeToString(deterministic=True)
     return body + digest_entry(body)
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside ``path`` that takes its name at the end, or is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp's 0600 would keep the service's own user out
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

@@ -73,9 +73,11 @@ class ExemplarPrior(nn.Module):
     ) -> Float[Tensor, "n m"]:
         """Return E_q of the squared distance between z and each exemplar, in widths.
 
-        It is multiplied out, so that the cross term is one matrix product; rounding can then bring it below zero.
+        It is multiplied out, so that the cross term is one matrix product. Far from the origin its terms are large and
+        cancel, so they are float64: in float32 the KL would be off by hundredths of a nat, differently in each batch.
         """
-        precision = torch.exp(-self.logvar)
-        own = ((mu * mu + torch.exp(logvar)) * precision).sum(1, keepdim=True)
-        theirs = (exemplars * exemplars * precision).sum(1)
-        return torch.relu(own - 2.0 * (mu * precision) @ exemplars.T + theirs)
+        inverse_width = torch.exp(-0.5 * self.logvar)
+        z, known = (mu * inverse_width).double(), (exemplars * inverse_width).double()
+        spread = torch.exp(logvar - self.logvar).sum(1, keepdim=True)
+        squared = (z * z).sum(1, keepdim=True) - 2.0 * z @ known.T + (known * known).sum(1)
+        return torch.relu(squared).float() + spread

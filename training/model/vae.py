@@ -11,11 +11,11 @@ from training.model.exportable import pick, unflatten
 from training.model.likelihoods import boolean, timestamp
 from training.model.likelihoods.categorical import CategoricalLikelihood
 from training.model.likelihoods.numeric import NumericLikelihood
-from training.model.preprocessing import NULL_CODE, Preprocessing, Values, categorical_sizes, unit
+from training.model.preprocessing import NULL_CODE, Preprocessing, Values, categorical_sizes, center, unit
 from training.model.prior import ExemplarPrior
 
 _LOGVAR_RANGE = (-8.0, 3.0)  # exp() of it neither vanishes nor overflows
-_ENCODER_REACH = 8.0  # standardised units beyond which the encoder sees no difference; the likelihood still does
+_ENCODER_REACH = 8.0  # standardised units that the encoder sees far, at the most
 _EMBEDDING_WIDTH = 8
 
 
@@ -44,6 +44,9 @@ class VAE(nn.Module):
 
     columns_of_kind: Tensor
     boolean_columns: Tensor
+    number_columns: Tensor
+    lowest: Tensor
+    highest: Tensor
     nullable_first: Tensor
     first_embedding: Tensor
     null_embedding: Tensor
@@ -67,10 +70,14 @@ class VAE(nn.Module):
         unseen = [min(0.5, share + self.least) for share in outside]
         self.categorical = CategoricalLikelihood(sizes, unseen, self.least) if sizes else None
         self.prior = ExemplarPrior(latent_dim)
+        ranges = [((c.minimum - center(c)) / unit(c), (c.maximum - center(c)) / unit(c)) for c in numeric]
+        self.register_buffer("lowest", torch.tensor([max(-_ENCODER_REACH, low) for low, _ in ranges]))
+        self.register_buffer("highest", torch.tensor([min(_ENCODER_REACH, high) for _, high in ranges]))
         self._lay_out(schema)
 
         embedded = [c for c in columns if isinstance(c, CategoricalColumn)]
-        slots = [len(c.categories) + 2 for c in embedded]  # the unseen and the null have a slot of their own
+        # A slot each, and one for the null. An unseen category has the null's: no record could teach it one of its own.
+        slots = [len(c.categories) + 1 for c in embedded]
         self.register_buffer("first_embedding", torch.tensor([sum(slots[:i]) for i in range(len(slots))]).long())
         self.register_buffer("null_embedding", torch.tensor([size - 1 for size in slots]).long())
         self.embedding = nn.Embedding(sum(slots), _EMBEDDING_WIDTH)
@@ -155,6 +162,7 @@ class VAE(nn.Module):
         by_kind = [[i for i, c in enumerate(schema.columns) if isinstance(c, kind)] for kind in kinds]
         self.kind_positions = by_kind
         self.register_buffer("boolean_columns", torch.tensor(by_kind[1], dtype=torch.int64))
+        self.register_buffer("number_columns", torch.tensor(schema.number_positions, dtype=torch.int64))
         self.booleans, self.timestamps = len(by_kind[1]), len(by_kind[3])
         self.register_buffer("columns_of_kind", _inverse([i for positions in by_kind for i in positions]))
         nullable = [i for i, c in enumerate(schema.columns) if c.missing_share > 0]
@@ -165,20 +173,24 @@ class VAE(nn.Module):
     def _feature_width(self, schema: Schema) -> int:
         numeric, booleans, categorical, instants = (len(positions) for positions in self.kind_positions)
         encoded = numeric + booleans + timestamp.ENCODED_WIDTH * instants + _EMBEDDING_WIDTH * categorical
-        return encoded + len(schema.columns)
+        return encoded + len(schema.number_positions)
 
     def _features(self, values: Values) -> Float[Tensor, "n features"]:
         there = values.observed.float()
         parts = [
-            values.numeric.clamp(-_ENCODER_REACH, _ENCODER_REACH),
+            # What lies outside the training range looks as its end does: the code stays where the decoder knows its
+            # way, and the likelihood, which sees the value itself, lays the blame on this column.
+            torch.minimum(torch.maximum(values.numeric, self.lowest), self.highest),
             (2.0 * values.boolean - 1.0) * pick(there, self.boolean_columns),
             values.cyclic,
         ]
         if self.categorical_columns:
             code = values.codes[:, : self.categorical_columns]
-            slot = self.first_embedding + torch.where(code == NULL_CODE, self.null_embedding, code)
+            is_known = (code != NULL_CODE) & (code < self.null_embedding)
+            slot = self.first_embedding + torch.where(is_known, code, self.null_embedding)
             parts.append(self.embedding(slot).flatten(1))
-        return torch.cat([*parts, 1.0 - there], dim=1)
+        # An embedding tells a null by itself; elsewhere its 0 could be a value, so it is told apart.
+        return torch.cat([*parts, 1.0 - pick(there, self.number_columns)], dim=1)
 
 
 def _mlp(width: int, hidden: int) -> nn.Sequential:

@@ -21,7 +21,8 @@ from service.contract import (
     TimestampColumn,
 )
 from service.errors import ArtifactError
-from service.generation import BLOCK_RECORDS, Drawn, Generator, is_integral, records_of
+from service.generation import BLOCK_RECORDS, Drawn, Generator, records_of
+from service.grid import is_integral
 from service.records.json import columns_from_records
 
 # A tensor (graph field 5) whose data_location (field 14) is EXTERNAL, inside a model (field 7: the graph).

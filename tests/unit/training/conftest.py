@@ -20,8 +20,8 @@ from training.data.sampling import Sample
 from training.data.schema import build_schema, category_codes, columns_of
 from training.export.model_file import ScoringModel, generator_document, scoring_model
 from training.fit import Fitted, fit
-from training.model.graphs import ScoringGraph, typical_terms
 from training.model.preprocessing import Values
+from training.model.score import ScoringGraph, typical_terms
 from training.model.vae import VAE
 
 # The tensors here are tiny: threads gain nothing, and on a busy machine their waiting for each other costs minutes.

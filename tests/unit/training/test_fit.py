@@ -13,8 +13,8 @@ from training.data.kinds import ColumnPlan
 from training.data.schema import build_schema, category_codes, columns_of
 from training.errors import FitError
 from training.fit import Epoch, antithetic_noise
-from training.model.graphs import ScoringGraph, typical_terms
 from training.model.preprocessing import rows
+from training.model.score import ScoringGraph, typical_terms
 from training.model.vae import VAE
 
 pytestmark = pytest.mark.training

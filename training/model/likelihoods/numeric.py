@@ -33,7 +33,9 @@ class NumericLikelihood(nn.Module):
             unit: Value of one standardised unit in the column's own unit.
         """
         super().__init__()
-        step = torch.tensor([column.step for column in columns], dtype=torch.float64)
+        # A constant column gains nothing from its grid, and any other value in it should stand out.
+        steps = [column.step if column.minimum < column.maximum else 0.0 for column in columns]
+        step = torch.tensor(steps, dtype=torch.float64)
         grid_deviation = (step / unit / math.sqrt(12.0)).float()  # of a uniform over one step
         self.register_buffer("floor", torch.clamp(grid_deviation, min=_LEAST_SCALE))
         self.raw_scale = nn.Parameter(torch.full((len(columns),), math.log(math.expm1(1.0))))

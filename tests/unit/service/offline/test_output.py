@@ -121,7 +121,7 @@ def test_an_error_of_the_disk_names_the_file(tmp_path):
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path):
-    with pytest.raises(FileError, match="expected a folder to write in, got: No such file or directory"):
+    with pytest.raises(FileError, match="expected to write the whole file, got: No such file or directory"):
         opened(csv(tmp_path / "none" / "out.csv")).__enter__()
 
 

@@ -19,7 +19,7 @@ from service.scorer import Scores
 from training.calibration import calibrate
 from training.data.schema import category_codes
 from training.errors import ExportError
-from training.export.model_file import export
+from training.export.model_file import check_destination, export
 
 pytestmark = pytest.mark.training
 
@@ -231,3 +231,19 @@ def test_a_folder_in_the_place_of_the_file_is_refused_and_kept(write, tmp_path):
     with pytest.raises(ExportError, match=r"expected to write .* bytes, got: Is a directory"):
         write(tmp_path / "model.onnx")
     assert names_in(tmp_path) == ["model.onnx"]
+
+
+def test_a_folder_is_no_place_for_a_model(tmp_path):
+    with pytest.raises(ExportError, match="expected the name of a file to write, got a folder"):
+        check_destination(tmp_path)
+
+
+def test_a_file_is_no_folder_for_a_model(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(ExportError, match="expected a folder to write into, got the file"):
+        check_destination(tmp_path / "taken" / "deeper" / "model.onnx")
+
+
+def test_folders_that_are_not_there_yet_are_made_later(tmp_path):
+    check_destination(tmp_path / "new" / "model.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The two graphs that are exported: one scores records, one decodes draws from the prior."""
+"""The score: the ELBO's terms, set against what is typical, as the graph that is exported."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from service.contract import HOURS_PER_DAY, BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from service.contract import HOURS_PER_DAY, Schema
 from training.model.exportable import pick, unflatten
 from training.model.preprocessing import Values, rows
 from training.model.vae import VAE, Terms
@@ -81,52 +81,6 @@ class ScoringGraph(nn.Module):
         return pick(torch.cat(parts, dim=1), self.vae.columns_of_kind)
 
 
-class GeneratorOutputs(NamedTuple):
-    """Outputs of the generator graph."""
-
-    location: Float[Tensor, "n d"]
-    """Numeric: mean in the column's own unit; boolean: P(true); others 0. float64."""
-    missing: Float[Tensor, "n d"]
-    """P(null)."""
-    categories: Float[Tensor, "n slots"]
-    """Probabilities over the categories of each categorical column, then 24 hours and 7 weekdays of each timestamp,
-    in schema order."""
-
-
-class GeneratorGraph(nn.Module):
-    """A draw from the prior in, the distribution of every column out."""
-
-    exemplars: Tensor
-    slots: Tensor
-
-    def __init__(self, vae: VAE, schema: Schema, exemplars: Float[Tensor, "m l"]) -> None:
-        """Wrap a fitted model."""
-        super().__init__()
-        self.vae = vae
-        self.register_buffer("exemplars", exemplars)
-        self.register_buffer("slots", _slots_in_schema_order(vae, schema))
-        numeric = [isinstance(column, NumericColumn) for column in schema.columns]
-        boolean = [isinstance(column, BooleanColumn) for column in schema.columns]
-        self.others = len(schema.columns) - sum(numeric) - sum(boolean)
-
-    def forward(self, exemplar: Int[Tensor, " n"], latent_noise: Float[Tensor, "n l"]) -> GeneratorOutputs:
-        """Decode z = exemplars[exemplar] + width * latent_noise.
-
-        Args:
-            exemplar: Component of the prior, uniform in 0 .. M - 1.
-            latent_noise: Draws from the kernel at width one: each record's normal draws over sqrt(chi2(nu) / nu).
-        """
-        vae = self.vae
-        z = self.exemplars[exemplar] + vae.prior.width * latent_noise
-        decoded = vae.decode(z)
-        mean = vae.preprocessing.center + vae.preprocessing.unit * decoded.mean.double()
-        nothing = torch.zeros_like(mean[:, :1]) if mean.shape[1] else decoded.missing[:, :1].double() * 0.0
-        by_kind = torch.cat([mean, decoded.true.double(), nothing.expand(-1, self.others)], dim=1)
-        return GeneratorOutputs(
-            pick(by_kind, vae.columns_of_kind), decoded.missing, pick(decoded.categories, self.slots)
-        )
-
-
 @torch.no_grad()
 def typical_terms(vae: VAE, values: Values, exemplars: Float[Tensor, "m l"], noise: Float[Tensor, "k l"]) -> Terms:
     """Return the mean of each term over records: of a column's value over those that hold one, in one row."""
@@ -136,24 +90,3 @@ def typical_terms(vae: VAE, values: Values, exemplars: Float[Tensor, "m l"], noi
     value, missingness, kl = (sum(part.double().sum(0) for part in parts) for parts in zip(*terms, strict=True))
     holding = values.observed.sum(0).clamp(min=1)
     return Terms((value / holding).float(), (missingness / n).float(), (kl / n).float())
-
-
-def _slots_in_schema_order(vae: VAE, schema: Schema) -> Int[Tensor, " slots"]:
-    """Return which slot of the decoder each slot of the output `categories` is."""
-    if vae.categorical is None:
-        return torch.zeros(0, dtype=torch.int64)
-    first, sizes = vae.categorical.first_slot.tolist(), vae.categorical.sizes.tolist()
-    categorical = [c.name for c in schema.columns if isinstance(c, CategoricalColumn)]
-    instants = [c.name for c in schema.columns if isinstance(c, TimestampColumn)]
-    order: list[int] = []
-    for column in schema.columns:
-        if column.name in categorical:
-            fields = [categorical.index(column.name)]
-        elif column.name in instants:
-            hour = len(categorical) + 2 * instants.index(column.name)
-            fields = [hour, hour + 1]
-        else:
-            continue
-        for field in fields:
-            order.extend(range(first[field], first[field] + sizes[field]))
-    return torch.tensor(order, dtype=torch.int64)

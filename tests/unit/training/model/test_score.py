@@ -5,8 +5,9 @@ import torch
 
 from training.data.schema import category_codes
 from training.fit import antithetic_noise
-from training.model.graphs import GeneratorGraph, ScoringGraph, ScoringOutputs, typical_terms
+from training.model.generator import GeneratorGraph
 from training.model.preprocessing import center, rows, unit
+from training.model.score import ScoringGraph, ScoringOutputs, typical_terms
 
 pytestmark = pytest.mark.training
 NOISE = antithetic_noise(4, 3, torch.Generator().manual_seed(0))
