@@ -170,6 +170,8 @@ class Calibration(_Document):
     def _ascending(self) -> Calibration:
         if any(low > high for low, high in zip(self.scores, self.scores[1:], strict=False)):
             raise ValueError("expected scores in ascending order")
+        if self.alpha * (len(self.scores) + 1) < 1.0 - 1e-9:
+            raise ValueError(f"expected an alpha that {len(self.scores)} scores can promise, got {self.alpha:g}")
         return self
 
 

@@ -266,7 +266,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
         name = shown(".".join(str(part) for part in fault["loc"]))
         if fault["type"] == "extra_forbidden":
-            meant = nearest(str(fault["loc"][-1]), _keys_beside(fault["loc"]))
+            meant = _nearest_key(fault["loc"])
             hint = f"; the nearest is {meant}" if meant else ""
             yield f"{name}: expected a known setting, got an unknown one{hint}"
         elif fault["type"] == "value_error":
@@ -276,6 +276,13 @@ def _faults(error: ValidationError) -> Iterator[str]:
         else:
             expected = fault["msg"].removeprefix("Input should be ")
             yield f"{name}: expected {expected}, got {shown(repr(fault['input']))}"
+
+
+def _nearest_key(location: tuple[int | str, ...]) -> str | None:
+    """Return the valid key most like an unknown one; for a key outside any section, the one of that name in its own."""
+    key = str(location[-1])
+    elsewhere = [row.name for row in setting_rows() if len(location) == 1 and row.name.endswith(f".{key}")]
+    return elsewhere[0] if elsewhere else nearest(key, _keys_beside(location))
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

@@ -16,7 +16,7 @@ class DataError(TrainingError):
 
 
 class FitError(TrainingError):
-    """A fit that came to no model: its loss is not finite, or it was interrupted before its first epoch ended."""
+    """A fit that came to no model: its loss is not finite."""
 
 
 class CalibrationError(TrainingError):

@@ -88,7 +88,8 @@ def fit(
         on_epoch: Called after each epoch. KeyboardInterrupt ends the fit after at least one epoch.
 
     Raises:
-        FitError: the loss of an epoch is not finite, or Ctrl-C came before the first epoch ended.
+        FitError: the loss of an epoch is not finite.
+        KeyboardInterrupt: it came before the first epoch ended.
     """
     n = len(records.observed)
     batch_size = _batch_size(n, settings.batch_size)
@@ -111,9 +112,9 @@ def fit(
             if (epoch - best_epoch) * per_epoch >= settings.patience_steps:
                 break
     except KeyboardInterrupt:
+        if best_epoch == 0:  # there is no model to keep yet
+            raise
         interrupted = True
-        if best_epoch == 0:
-            raise FitError("interrupted before the first epoch ended: there is no model to keep yet") from None
     vae.load_state_dict(best)
     vae.eval()
     exemplars = _encode_means(vae, records, exemplar_rows)

@@ -57,9 +57,9 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress) -> 
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
-    check_destination(output)
-    seed = config.fit.seed
     files = open_records(data, max_depth=config.data.max_depth)
+    check_destination(output, files.paths)
+    seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
         profile, sample = profile_and_sample(files, config, random, on_batch)

@@ -57,11 +57,13 @@ def _ready_app(model: Path, settings: Settings) -> FastAPI:
     """Return the app over a model that has reproduced its golden records."""
     # The web framework and onnxruntime load only here and below, so that every other command starts without them.
     from service.artifact import load_artifact
+    from service.generation import Generator
     from service.http.app import create_app
     from service.http.logs import configure_logs
 
     artifact = load_artifact(model, threads=settings.inference_threads)
     verification = artifact.verify()
+    Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
     app = create_app(artifact, settings)
     app.state.readiness.admit(verification)
     configure_logs(settings.log_level)

@@ -32,10 +32,12 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime loads only here, so that the other commands start without it.
     from service.artifact import load_artifact
+    from service.generation import Generator
     from service.runtime import VERSION
 
     artifact = load_artifact(args.model)
     verification = artifact.verify()
+    Generator(artifact.contract)  # its own checks: the decoder loads and fits the schema
     print(
         f"{args.model}: {verification.records} golden records reproduced by onnxruntime {VERSION}; "
         f"largest difference {verification.largest_difference:.1e} nats"

@@ -38,7 +38,7 @@ class ResultItem(_Answer):
     score: float = Field(description="Nats above what is typical; higher is more anomalous.")
     p_value: float = Field(description="(1 + calibration scores at or above this score) / (calibration records + 1).")
     is_anomaly: bool = Field(description="Whether the p-value is at most alpha.")
-    elbo: float = Field(description="Estimate of a lower bound on the standardised record's log-likelihood, nats: -(reconstruction_error + kl).")
+    elbo: float = Field(description="Estimated lower bound of the log-likelihood, nats: -(reconstruction_error + kl).")
     reconstruction_error: float = Field(description="Expected negative log-likelihood of the observed columns, nats.")
     kl: float = Field(description="Divergence of the latent code from the prior, nats.")
     reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")

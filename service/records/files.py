@@ -88,6 +88,8 @@ def open_records(path: Path, *, max_depth: int = MAX_DEPTH) -> RecordFiles:
 
 
 def _found(path: Path) -> tuple[Path, ...]:
+    if not path.exists():
+        raise FileError(path, "expected a file, got none of that name")
     if not path.is_dir():
         return (path,)
     found = tuple(

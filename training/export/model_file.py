@@ -2,6 +2,7 @@
 
 import base64
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,17 +84,23 @@ def generator_document(fitted: Fitted, schema: Schema) -> Generator:
     return Generator(model=encoded, exemplars=exemplars, latent_dim=latent_dim, degrees_of_freedom=DEGREES_OF_FREEDOM)
 
 
-def check_destination(path: Path) -> None:
-    """Check, before any fitting, that a file can be written at ``path``.
+def check_destination(path: Path, read: Iterable[Path]) -> None:
+    """Check, before any fitting, that a model can be written at ``path``.
+
+    Args:
+        path: Where the model goes.
+        read: The files of records, none of which it may replace.
 
     Raises:
-        ExportError: it is a folder, or what should be its folder is a file or may not be written to.
+        ExportError: it is a folder or one of the files read, or its folder is none or may not be written to.
     """
     if path.is_dir():
         raise ExportError(f"{path}: expected the name of a file to write, got a folder")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.resolve() in {source.resolve() for source in read}:
+        raise ExportError(f"{path}: expected an output that is none of the files read")
+    folder = path.absolute().parent
     if not folder.is_dir():
-        raise ExportError(f"{path}: expected a folder to write into, got the file {folder}")
+        raise ExportError(f"{path}: expected a folder to write into, got none named {folder}")
     if not os.access(folder, os.W_OK):
         raise ExportError(f"{path}: expected a folder that may be written to, got {folder}")
 
@@ -123,7 +130,6 @@ def export(
     golden = _golden(model, generator, calibration, provenance)
     data = _with_metadata(model, generator, calibration, provenance, golden)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_bytes(data)
             load_artifact(temporary).verify()

@@ -3,11 +3,15 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
@@ -244,3 +248,29 @@ def test_an_existing_model_is_left_alone_when_training_fails(run_train, tmp_path
     (tmp_path / "data.csv").write_text(csv())
     assert run_train(tmp_path / "data.csv", "-o", tmp_path / "model.onnx") == 1
     assert (tmp_path / "model.onnx").read_bytes() == b"the model before"
+
+
+def test_a_key_outside_its_section_is_told_where_it_belongs(refused, tmp_path):
+    settings = tmp_path / "train.toml"
+    settings.write_text("alpha = 0.1\n")
+    assert "calibration.alpha" in refused(csv(), "--config", settings)
+
+
+def test_a_category_of_a_million_values_is_set_aside(run_train, tmp_path, capsys):
+    values = pa.array(np.arange(1_000_000)).cast(pa.string())
+    pq.write_table(pa.table({"key": pc.binary_join_element_wise("key", values, "-")}), tmp_path / "keys.parquet")
+    assert run_train(tmp_path / "keys.parquet", "-o", tmp_path / "model.onnx") == 1
+    assert "key: too varied: at least 50000 values" in capsys.readouterr().err
+
+
+def test_an_interrupt_before_the_first_epoch_ends_with_exit_code_130(tmp_path):
+    (tmp_path / "data.csv").write_text(csv())
+    interrupting = (
+        "import signal, sys; from training import cli, train\n"
+        "train.fit = lambda *_: signal.raise_signal(signal.SIGINT)\n"
+        f"sys.exit(cli.main([{str(tmp_path / 'data.csv')!r}, '-o', {str(tmp_path / 'm.onnx')!r}, '--alpha', '0.2']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", interrupting], capture_output=True, text=True, check=False)
+    assert ended.returncode == 130
+    assert ended.stderr == "vaegis-train: interrupted\n"
+    assert not (tmp_path / "m.onnx").exists()

@@ -108,9 +108,14 @@ def test_documents_cannot_be_changed():
 
 
 def test_calibration_scores_must_ascend():
-    assert Calibration(alpha=0.1, scores=(1.0, 1.0, 2.0), tie_tolerance=0.0).scores[-1] == 2.0
+    assert Calibration(alpha=0.25, scores=(1.0, 1.0, 2.0), tie_tolerance=0.0).scores[-1] == 2.0
     with pytest.raises(ValidationError, match="ascending order"):
-        Calibration(alpha=0.1, scores=(2.0, 1.0), tie_tolerance=0.0)
+        Calibration(alpha=0.5, scores=(2.0, 1.0), tie_tolerance=0.0)
+
+
+def test_calibration_scores_must_be_enough_for_their_alpha():
+    with pytest.raises(ValidationError, match=r"expected an alpha that 3 scores can promise, got 0\.2"):
+        Calibration(alpha=0.2, scores=(1.0, 1.0, 2.0), tie_tolerance=0.0)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])

@@ -122,7 +122,7 @@ def test_interrupting_before_the_first_epoch_ended_leaves_no_model(prepared, qui
     vae = prepared.model()
     values = prepared.values(vae)
     vae.encoder.register_forward_pre_hook(lambda *_: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(FitError, match="interrupted before the first epoch ended"):
+    with pytest.raises(KeyboardInterrupt):
         quick_fit(vae, values, values)
 
 

@@ -139,7 +139,7 @@ def old_file(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_file_holds_the_graph_and_every_document(write, exported_all, generator, calibration, tmp_path):
-    path = tmp_path / "new" / "folder" / "model.onnx"
+    path = tmp_path / "model.onnx"
     write(path)
     artifact = load_artifact(path)
     assert artifact.verify().largest_difference < ABSOLUTE
@@ -235,15 +235,21 @@ def test_a_folder_in_the_place_of_the_file_is_refused_and_kept(write, tmp_path):
 
 def test_a_folder_is_no_place_for_a_model(tmp_path):
     with pytest.raises(ExportError, match="expected the name of a file to write, got a folder"):
-        check_destination(tmp_path)
+        check_destination(tmp_path, [])
 
 
-def test_a_file_is_no_folder_for_a_model(tmp_path):
+@pytest.mark.parametrize("name", ["taken/model.onnx", "missing/model.onnx"])
+def test_a_model_needs_a_folder_that_is_there(tmp_path, name):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(ExportError, match="expected a folder to write into, got the file"):
-        check_destination(tmp_path / "taken" / "deeper" / "model.onnx")
+    with pytest.raises(ExportError, match="expected a folder to write into, got none named"):
+        check_destination(tmp_path / name, [])
 
 
-def test_folders_that_are_not_there_yet_are_made_later(tmp_path):
-    check_destination(tmp_path / "new" / "model.onnx")
-    assert list(tmp_path.iterdir()) == []
+def test_a_model_replaces_none_of_the_files_read(tmp_path):
+    records, link = tmp_path / "records.csv", tmp_path / "link.csv"
+    records.write_text("a\n1\n")
+    link.symlink_to(records)
+    for output in (records, link):
+        with pytest.raises(ExportError, match="expected an output that is none of the files read"):
+            check_destination(output, [records])
+    check_destination(tmp_path / "model.onnx", [records])
