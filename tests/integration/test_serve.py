@@ -243,7 +243,7 @@ def test_a_file_that_does_not_exist_ends_with_3(tmp_path):
     [
         (("--port", "x"), {}, "--port: expected a valid integer"),
         ((), {"VAEGIS_MAX_RECORD": "1"}, "VAEGIS_MAX_RECORD: expected a setting of docs/settings.md, got none"),
-        (("--alpha", "1e-9"), {}, "alpha: expected at least 1 / ("),
+        (("--alpha", "1e-9"), {}, "alpha: expected at least 0.001"),
     ],
 )
 def test_bad_settings_end_with_2(golden_model, flags, variables, message):
