@@ -14,7 +14,7 @@ from service.runtime import Session
 OUTPUTS = ("score", "reconstruction_error", "kl", "contributions", "expected")
 """Outputs of the graph, in the order of the fields of `Scores`."""
 
-_MAX_GRAPH_RECORDS = 2048  # bounds the memory of one run of the graph; larger batches gain no speed
+_MAX_GRAPH_RECORDS = 256  # bounds the memory of one run of the graph; larger batches are no faster
 
 
 @dataclass(frozen=True, slots=True)
