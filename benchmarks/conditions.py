@@ -13,7 +13,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 COMMANDS = Path(sys.executable).parent  # where the environment that runs this keeps its commands
+MODEL = ROOT / "build" / "shuttle.onnx"
 SAMPLE = ROOT / "demo" / "shuttle" / "train.parquet"
+
+
+def demo_model(path: Path) -> Path:
+    """Return the model of the demo's sample, trained if it is missing."""
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        subprocess.run([COMMANDS / "vaegis-train", SAMPLE, "-o", path], check=True)
+    return path
 
 
 def save(name: str, figures: dict[str, object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from conditions import COMMANDS, ROOT, SAMPLE, save
+from conditions import MODEL, ROOT, SAMPLE, demo_model, save
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -35,12 +34,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=5000, help="records of each kind (%(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="seed of draws, choice and folds (%(default)s)")
-    parser.add_argument("--model", type=Path, default=ROOT / "build" / "shuttle.onnx", help="trained if it is missing")
+    parser.add_argument("--model", type=Path, default=MODEL, help="trained if it is missing")
     parsed = parser.parse_args()
-    if not parsed.model.exists():
-        parsed.model.parent.mkdir(exist_ok=True)
-        subprocess.run([COMMANDS / "vaegis-train", SAMPLE, "-o", parsed.model], check=True)
-    generator = Generator(load_artifact(parsed.model).contract)
+    generator = Generator(load_artifact(demo_model(parsed.model)).contract)
     names = generator.schema.names
     random = np.random.default_rng(parsed.seed)
     known = values(pq.read_table(SAMPLE), names)

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
-from conditions import COMMANDS, ROOT, SAMPLE, save
+from conditions import COMMANDS, MODEL, SAMPLE, demo_model, save
 
 LIMIT_SECONDS = 2.0
 LIMIT_BYTES = 200 * 10**6
@@ -26,11 +26,9 @@ def main() -> int:
     """Measure several starts, save the figures, and return 1 if a median is above its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="number of starts (%(default)s)")
-    parser.add_argument("--model", type=Path, default=ROOT / "build" / "shuttle.onnx", help="trained if it is missing")
+    parser.add_argument("--model", type=Path, default=MODEL, help="trained if it is missing")
     parsed = parser.parse_args()
-    if not parsed.model.exists():
-        parsed.model.parent.mkdir(exist_ok=True)
-        subprocess.run([COMMANDS / "vaegis-train", SAMPLE, "-o", parsed.model], check=True)
+    demo_model(parsed.model)
     records = pq.read_table(SAMPLE).slice(0, RECORDS).to_pylist()
     batches = [json.dumps(records[at : at + BATCH_RECORDS]).encode() for at in range(0, RECORDS, BATCH_RECORDS)]
     measured = [measure(parsed.model, batches) for _ in range(parsed.repeats)]

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from service.commands import generate, inspect, score, serve, verify
 from service.errors import AlphaError, ArtifactError, ServiceError
+from service.settings import SettingsError
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -77,7 +78,7 @@ def _version() -> str:
 def _exit_code(error: ServiceError) -> int:
     if isinstance(error, ArtifactError):
         return EXIT_ARTIFACT
-    return EXIT_USAGE if isinstance(error, AlphaError) else EXIT_FAILURE
+    return EXIT_USAGE if isinstance(error, AlphaError | SettingsError) else EXIT_FAILURE
 
 
 def _told(reason: object, code: int) -> int:

@@ -7,7 +7,7 @@ readers in other languages. Each is one JSON document under its own key in the f
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
@@ -17,8 +17,13 @@ FORMAT_VERSION = 1
 MOST_KNOWN_VALUES = 256
 """A numeric column with more distinct values than this keeps none of them."""
 
+Value: TypeAlias = bool | int | float | str | None
+"""What a column of a flat record can hold in JSON."""
+
 HOURS_PER_DAY = 24
 DAYS_PER_WEEK = 7
+EPOCH_WEEKDAY = 3
+"""1970-01-01 was a Thursday; Monday is 0."""
 NO_CATEGORY = ""
 """What the `strings` input holds where a value is missing; `strings_observed` tells it from an empty string."""
 
@@ -217,7 +222,7 @@ class GoldenScores(_Document):
 class Golden(_Document):
     """Records with the scores that every runtime must reproduce before the file is used."""
 
-    records: tuple[dict[str, bool | int | float | str | None], ...] = Field(min_length=1)
+    records: tuple[dict[str, Value], ...] = Field(min_length=1)
     """Invented records, drawn from the model and then altered: none is a user's."""
     scores: tuple[GoldenScores, ...]
     relative_tolerance: Annotated[float, Field(gt=0.0)]

@@ -7,14 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract import DAYS_PER_WEEK, NumericColumn, TimestampColumn
+from service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, NumericColumn, TimestampColumn
 from service.grid import decimals
 
 _REDRAWS = 8
 """How often a value outside the training range is drawn anew before it is moved to the nearest bound."""
 
 _SECONDS_PER_HOUR, _SECONDS_PER_DAY = 3600, 86400
-_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday, and Monday is 0
 
 
 def numbers(column: NumericColumn, location: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
@@ -87,7 +86,7 @@ def instants(
 
     def draw(hour: NDArray[np.int64], weekday: NDArray[np.int64]) -> NDArray[np.float64]:
         first, last = low // _SECONDS_PER_DAY, high // _SECONDS_PER_DAY
-        start = first + (weekday - first - _EPOCH_WEEKDAY) % DAYS_PER_WEEK
+        start = first + (weekday - first - EPOCH_WEEKDAY) % DAYS_PER_WEEK
         weeks = (last - start) // DAYS_PER_WEEK + 1
         within = np.floor(random.random(hour.size) * weeks) * DAYS_PER_WEEK + start
         # A range of less than a week lacks some weekdays.

@@ -14,6 +14,10 @@ class ArtifactError(ServiceError):
     """A model file that cannot be used: unreadable, corrupt, of another format, or not reproducing its scores."""
 
 
+class AddressError(ServiceError):
+    """An address that cannot be listened on."""
+
+
 class AlphaError(ServiceError):
     """An alpha that the calibration split is too small to promise."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,14 @@ from service.contract import (
     NumericColumn,
     Schema,
     TimestampColumn,
+    Value,
 )
 from service.contract import Generator as GeneratorDocument
 from service.draws import codes, instants, numbers, possible
 from service.errors import ArtifactError
 from service.grid import is_integral
 from service.protobuf import refers_to_other_files
-from service.records.values import in_calendar
+from service.records.values import in_calendar, iso_instant
 from service.runtime import GraphError, Session, open_session
 
 BLOCK_RECORDS = 1024
@@ -39,10 +40,11 @@ BLOCK_RECORDS = 1024
 DEFAULT_TEMPERATURE = 0.5
 """Share of a kernel's width by which draws step aside of their exemplar, see `Generator`."""
 
-_OUTPUTS = ("location", "missing", "categories")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+HIGHEST_TEMPERATURE = 2.0
+"""What commands and requests may ask for; above, draws are far from any record."""
 
-Value: TypeAlias = bool | int | float | str | None
+_SEEDS = 2**53  # a drawn seed survives readers that keep numbers as doubles
+_OUTPUTS = ("location", "missing", "categories")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Generator:
 
     Draws are z = exemplar + temperature * width * noise. A temperature of 1 draws from the prior itself, whose kernels
     are wide enough to cover normal records that training did not see; below, records are more like the known ones, and
-    at 0 they are the exemplars decoded. `docs/model.md` has what each does to their likeness and novelty.
+    at 0 they are the exemplars decoded. `docs/model.md` has what each does to their likeness and distance.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -183,6 +185,11 @@ class Generator:
             raise ArtifactError(f"generator: expected outputs of the shapes {expected}, got {given}")
 
 
+def drawn_seed() -> int:
+    """Return a seed at random, for those who name none."""
+    return secrets.randbelow(_SEEDS)
+
+
 def _kernel_noise(generator: GeneratorDocument, random: np.random.Generator) -> NDArray[np.float32]:
     """Draw from the prior's kernel at width one, a multivariate Student-t: one chi-square a record, shared."""
     normal = random.standard_normal((BLOCK_RECORDS, generator.latent_dim))
@@ -201,7 +208,7 @@ def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:
         elif isinstance(column, BooleanColumn) and column.as_number:
             shown = values.astype(np.int64).tolist()
         elif isinstance(column, TimestampColumn):
-            shown = [(_EPOCH + timedelta(seconds=value)).isoformat() for value in values.tolist()]
+            shown = [iso_instant(value) for value in values.tolist()]
         nulls = drawn.missing[:, i].tolist()
         columns.append([None if null else value for value, null in zip(shown, nulls, strict=True)])
     return [dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import ServiceError
+from service.records.names import UnknownColumns
 
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"
 
-UnknownColumns: TypeAlias = Literal["reject", "ignore"]
 """What to do with columns that the model does not know."""
 
 # Kubernetes gives each pod such variables for every Service of its namespace, and one may well be named vaegis.

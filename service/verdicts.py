@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +17,12 @@ from service.contract import (
     NumericColumn,
     Schema,
     TimestampColumn,
+    Value,
 )
 from service.grid import decimals, is_integral
 from service.pvalues import p_values
 from service.reasons import Reason, column_reason
+from service.records.values import iso_instant
 from service.scorer import Scores
 
 NOTABLE_SHARE = 0.1
@@ -31,10 +31,7 @@ in any case. The latent term is, when it makes up this share of all positive ter
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNIFICANT_DIGITS = 6
-
-Value: TypeAlias = bool | int | float | str | None
 
 
 class Explain(StrEnum):
@@ -193,6 +190,6 @@ def on_grid(column: NumericColumn, value: float) -> float | int:
 def _instant(seconds: float) -> Value:
     """Return an instant in ISO 8601, or the number itself outside the years 1 to 9999."""
     try:
-        return (_EPOCH + timedelta(seconds=seconds)).isoformat()
+        return iso_instant(seconds)
     except OverflowError:
         return seconds

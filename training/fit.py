@@ -49,9 +49,9 @@ class Fitted:
 
     Attributes:
         vae: The model of the best epoch, in evaluation mode.
-        exemplars: Means of the prior's components, shape (m, latent_dim).
+        exemplars: Centres of the prior's kernels, shape (m, latent_dim).
         noise: Fixed antithetic draws for the expectation over q, shape (draws, latent_dim).
-        epochs: Number of epochs run.
+        epochs: Number of epochs begun.
         best_epoch: The one that was kept.
         validation_loss: Its loss on the validation split, nats a record.
         interrupted: Whether Ctrl-C ended the fit.
@@ -161,7 +161,7 @@ def _steps(
 
 
 def _optimiser(vae: VAE, settings: FitSettings) -> torch.optim.Optimizer:
-    """Return AdamW with a higher rate, and no decay, for the few parameters that are logarithms of scales.
+    """Return AdamW with a higher rate, and no decay, for the few parameters that scales and widths are made of.
 
     A step of Adam is about as long as the learning rate: at the weights' own rate a scale could not shrink from one to
     the size of the residuals within a whole fit, and the noise it starts with would stay in the model.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from service.generation import Drawn
 
 _CHUNK_RECORDS = 16 * 1024
-_HIGHEST_TEMPERATURE = 2.0
-_SEEDS = 2**53  # a drawn seed survives readers that keep numbers as doubles
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -65,13 +62,13 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime loads only here, so that the other commands start without it.
     from service.artifact import load_artifact
-    from service.generation import Generator
+    from service.generation import Generator, drawn_seed
     from service.offline.progress import progress_line
 
     artifact = load_artifact(args.model)
     artifact.verify()
     generator = Generator(artifact.contract)
-    seed = secrets.randbelow(_SEEDS) if args.seed is None else args.seed
+    seed = drawn_seed() if args.seed is None else args.seed
     done = 0
     with (
         progress_line() as line,
@@ -107,10 +104,12 @@ def _natural(text: str) -> int:
 
 
 def _temperature(text: str) -> float:
+    from service.generation import HIGHEST_TEMPERATURE
+
     try:
         temperature = float(text)
     except ValueError:
         temperature = -1.0
-    if not 0.0 <= temperature <= _HIGHEST_TEMPERATURE:
-        raise ArgumentTypeError(f"expected a number from 0 to {_HIGHEST_TEMPERATURE:g}, got {text!r}")
+    if not 0.0 <= temperature <= HIGHEST_TEMPERATURE:
+        raise ArgumentTypeError(f"expected a number from 0 to {HIGHEST_TEMPERATURE:g}, got {text!r}")
     return temperature

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from service.contract import Column
 
 _GAP = "  "
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CATEGORIES_SHOWN = 3
 
 
@@ -121,8 +119,10 @@ def _statistics(column: Column) -> str:
 
 
 def _instant(seconds: float) -> str:
+    from service.records.values import iso_instant
+
     try:
-        return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")
+        return iso_instant(seconds, "seconds")
     except OverflowError:
         return f"{seconds:g} s"
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from service.errors import AlphaError, ArtifactError
-from service.settings import Settings, SettingsError, described_settings, flag_of, load_settings
+from service.errors import AddressError
+from service.settings import Settings, described_settings, flag_of, load_settings
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from fastapi import FastAPI
-
-EXIT_NO_SOCKET: Final = 1
-EXIT_SETTINGS: Final = 2
-EXIT_ARTIFACT: Final = 3
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -40,17 +35,16 @@ def run(args: Namespace) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 after a signal, 1 if the address cannot be listened on, 2 for a bad setting, 3 for a model
-        file that cannot be used.
+        0, after a signal.
+
+    Raises:
+        SettingsError: a setting has an unknown name or a bad value.
+        AlphaError: the model's calibration cannot promise the alpha that is set.
+        ArtifactError: the model file cannot be used.
+        AddressError: the address cannot be listened on.
     """
-    try:
-        settings = load_settings(os.environ, {name: getattr(args, name) for name, *_ in described_settings()})
-        app = _ready_app(args.model, settings)
-    except (SettingsError, AlphaError) as error:
-        return _refuse(error, EXIT_SETTINGS)
-    except ArtifactError as error:
-        return _refuse(error, EXIT_ARTIFACT)
-    return _serve(app, settings)
+    settings = load_settings(os.environ, {name: getattr(args, name) for name, *_ in described_settings()})
+    return _serve(_ready_app(args.model, settings), settings)
 
 
 def _ready_app(model: Path, settings: Settings) -> FastAPI:
@@ -87,13 +81,8 @@ def _serve(app: FastAPI, settings: Settings) -> int:
         listening = listening_socket(settings.host, settings.port)
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
-        return _refuse(f"{address}: expected an address to listen on, got: {error}", EXIT_NO_SOCKET)
+        raise AddressError(f"{address}: expected an address to listen on, got: {error}") from error
     host, port = listening.getsockname()[:2]
     started = f"vaegis is serving {app.state.model_name} on http://{f'[{host}]' if ':' in host else host}:{port}"
     Server(app, app.state.readiness, settings, lambda: print(started, flush=True)).run(sockets=[listening])
     return 0
-
-
-def _refuse(reason: object, code: int) -> int:
-    print(f"vaegis: error: {reason}", file=sys.stderr)
-    return code

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.artifact import Artifact
-from service.contract import FORMAT_VERSION, Provenance, Schema
+from service.contract import FORMAT_VERSION, Provenance, Schema, Value
+from service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
 from service.reasons import Reason
 from service.verdicts import Contribution, Verdict
 
 GUARANTEE = "conformal"
 """What stands behind alpha: the rank of a score among the calibration scores, with no model of their tail."""
-
-Value = bool | int | float | str | None
 
 
 class _Answer(BaseModel):
@@ -72,8 +71,9 @@ class GenerateRequest(_Answer):
     temperature: float | None = Field(
         default=None,
         ge=0,
-        le=2,
-        description="How far records may be from known ones; 1 draws from the prior itself. 0.5 if left out.",
+        le=HIGHEST_TEMPERATURE,
+        description="How far records may be from known ones; 1 draws from the prior itself. "
+        f"{DEFAULT_TEMPERATURE} if left out.",
     )
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from service.artifact import Artifact
+from service.generation import Generator, drawn_seed
 from service.http.answers import GenerateRequest, rendered, shown_digest
 from service.http.body import parse_body
 from service.http.errors import ParameterError
 from service.http.metrics import Metrics
 from service.http.problems import parameter_messages
-
-if TYPE_CHECKING:
-    from service.generation import Generator
-
-_SEEDS = 2**53  # a drawn seed survives readers that keep numbers as doubles
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Generating:
             ParameterError: it is no `GenerateRequest`, or asks for too many records.
         """
         asked = self._request(body)
-        seed = secrets.randbelow(_SEEDS) if asked.seed is None else asked.seed
+        seed = drawn_seed() if asked.seed is None else asked.seed
         records = self._generator.draw(asked.count, seed, asked.temperature)
         answer = rendered(
             {
@@ -57,8 +51,6 @@ class Generating:
     @cached_property
     def _generator(self) -> Generator:
         """The decoder, loaded at the first request so that a service that only scores never pays for it."""
-        from service.generation import Generator  # noqa: PLC0415 - see above
-
         return Generator(self.artifact.contract)
 
     def _request(self, body: bytes) -> GenerateRequest:

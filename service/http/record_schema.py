@@ -12,7 +12,7 @@ from service.contract import (
     Contract,
     NumericColumn,
 )
-from service.settings import UnknownColumns
+from service.records.names import UnknownColumns
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

@@ -16,7 +16,7 @@ from service.http.errors import NoRecordsError, TooManyRecordsError
 from service.http.metrics import Metrics
 from service.pvalues import threshold
 from service.records.json import columns_from_records
-from service.settings import UnknownColumns
+from service.records.names import UnknownColumns
 from service.verdicts import Explain, judge
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
 
@@ -19,7 +19,7 @@ from service.offline.tables import common_schema, fitted, json_records, table_wr
 from service.records.arrow import columns_from_batch
 from service.records.files import FileBatch, RecordFiles
 from service.records.formats import FileFormat, column_names
-from service.records.names import shown
+from service.records.names import UnknownColumns, shown
 from service.verdicts import Contribution, Explain, Verdict, judge
 
 _CONTRIBUTION = pa.struct(
@@ -63,7 +63,7 @@ class Rules:
 
     alpha: float
     explain: Explain
-    unknown_columns: Literal["reject", "ignore"]
+    unknown_columns: UnknownColumns
     prefix: str
 
 

@@ -15,7 +15,7 @@ from service.columns import Columns
 from service.contract import NO_CATEGORY, Schema
 from service.errors import FileError
 from service.records import values as rules
-from service.records.names import nearest, shown
+from service.records.names import UnknownColumns, nearest, shown
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
@@ -35,7 +35,7 @@ def columns_from_batch(
     *,
     path: Path,
     first_row: int,
-    unknown_columns: Literal["reject", "ignore"] = "reject",
+    unknown_columns: UnknownColumns = "reject",
 ) -> Columns:
     """Return the records of a batch from a file, by column.
 

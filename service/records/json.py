@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from service.errors import ServiceError
 from service.records import values as rules
 from service.records.faults import FaultList
 from service.records.flatten import RecordShape
-from service.records.names import shown
+from service.records.names import UnknownColumns, shown
 from service.records.nesting import nests_deeper_than
 
 MAX_FAULTS = 100
@@ -67,7 +67,7 @@ def columns_from_records(
     records: Sequence[object],
     schema: Schema,
     *,
-    unknown_columns: Literal["reject", "ignore"] = "reject",
+    unknown_columns: UnknownColumns = "reject",
     max_faults: int = MAX_FAULTS,
 ) -> Columns:
     """Return records, each a parsed JSON object, by column.

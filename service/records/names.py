@@ -1,9 +1,10 @@
-"""How a column's name is shown in a message, and which known name it was probably meant to be."""
+"""How a column's name is shown in messages, which known one it was meant to be, and what becomes of an unknown one."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal, TypeAlias
 
 MAX_SHOWN_CHARACTERS = 80
 """A longer name is cut in messages, and no nearest name is looked for: it is a payload rather than a typing error."""
@@ -17,6 +18,10 @@ def shown(name: str) -> str:
     """
     cut = name if len(name) <= MAX_SHOWN_CHARACTERS else name[: MAX_SHOWN_CHARACTERS - 3] + "..."
     return cut.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+UnknownColumns: TypeAlias = Literal["reject", "ignore"]
+"""What to do with columns that the model does not know."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

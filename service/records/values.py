@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ LATEST_S = 253_402_300_800.0
 """The first instant that is no longer taken, 10000-01-01."""
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NUMBER_TEXT = re.compile(
     r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)", flags=re.ASCII | re.IGNORECASE
@@ -72,6 +74,18 @@ def instant(value: object) -> float:
     if not EARLIEST_S <= seconds < LATEST_S:
         raise _outside_calendar()
     return seconds
+
+
+def iso_instant(seconds: float, timespec: str = "auto") -> str:
+    """Return an instant as ISO 8601 writes it, in UTC.
+
+    Raises:
+        OverflowError: It lies outside the years 1 to 9999.
+
+    >>> iso_instant(0.0)
+    '1970-01-01T00:00:00+00:00'
+    """
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec=timespec)
 
 
 def category(value: object) -> str:

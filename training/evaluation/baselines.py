@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from service.columns import Columns
-from service.contract import DAYS_PER_WEEK, HOURS_PER_DAY, Schema
+from service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, HOURS_PER_DAY, Schema
 
 NEIGHBOURS = 5
 MAX_REFERENCE_RECORDS = 20_000
@@ -23,7 +23,6 @@ MAX_REFERENCE_RECORDS = 20_000
 _MAX_CATEGORIES = 64
 _LARGEST = 1e6  # standard deviations; squares of what lies beyond would overflow
 _SECONDS_PER_HOUR = 3600.0
-_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
 _SCORED_AT_ONCE = 4096
 
 ScoreFunction = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -112,7 +111,7 @@ def _on_the_circle(instants: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return sine and cosine of the time of day and of the day of the week, shape (n, 4 * columns)."""
     hours = instants / _SECONDS_PER_HOUR
     of_day = 2 * np.pi * hours / HOURS_PER_DAY
-    weekday = np.floor(hours / HOURS_PER_DAY) + _EPOCH_WEEKDAY
+    weekday = np.floor(hours / HOURS_PER_DAY) + EPOCH_WEEKDAY
     of_week = 2 * np.pi * weekday / DAYS_PER_WEEK
     return np.concatenate([np.sin(of_day), np.cos(of_day), np.sin(of_week), np.cos(of_week)], axis=1)
 

@@ -24,10 +24,10 @@ from service.contract import (
     MetadataKey,
     Provenance,
     Schema,
+    Value,
 )
 from service.errors import ArtifactError
 from service.generation import Generator as RecordGenerator
-from service.generation import Value
 from service.offline.replacing import replacing
 from service.records.json import columns_from_records
 from service.runtime import open_session

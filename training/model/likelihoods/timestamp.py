@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from service.contract import DAYS_PER_WEEK, HOURS_PER_DAY
+from service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, HOURS_PER_DAY
 from training.model.exportable import bounded
 
 FIELDS = (HOURS_PER_DAY, DAYS_PER_WEEK)
@@ -20,7 +20,6 @@ ENCODED_WIDTH = 4
 """Features of one timestamp column: sine and cosine of the time of day and of the time of the week."""
 
 _SECONDS = {"hour": 3600.0, "day": 86400.0, "week": 604800.0}
-_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
 _FURTHEST_INSTANT = 1e12  # seconds; float64 still tells milliseconds there
 
 
@@ -36,7 +35,7 @@ class Calendar(nn.Module):
     def __init__(self) -> None:
         """Store the constants."""
         super().__init__()
-        constants = _SECONDS | {"monday": _EPOCH_WEEKDAY * _SECONDS["day"], "furthest": _FURTHEST_INSTANT}
+        constants = _SECONDS | {"monday": EPOCH_WEEKDAY * _SECONDS["day"], "furthest": _FURTHEST_INSTANT}
         for name, value in constants.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64), persistent=False)
 
