@@ -117,6 +117,25 @@ bench-stream: venv ## train on a set larger than memory; prints the peak memory
 bench-serve-start: venv ## seconds from start to ready, and resident memory
 	$(BIN)/python benchmarks/serve_start.py
 
+# SETS and SEEDS as in `--sets` and `--seeds`: SETS=small takes minutes. Interrupted, both go on where they stopped.
+QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))
+
+.PHONY: bench-quality
+bench-quality: venv ## how well the default model finds anomalies, by set; SETS=small for the small ones
+	$(BIN)/python -m benchmarks.quality $(QUALITY_OPTIONS)
+
+.PHONY: bench-contamination
+bench-contamination: venv ## what anomalies left in the training records cost; SETS=small for the small ones
+	$(BIN)/python -m benchmarks.quality.contamination $(QUALITY_OPTIONS)
+
+.PHONY: bench-mixed
+bench-mixed: venv ## how many injected faults are found in records with categories, nulls and timestamps
+	$(BIN)/python -m benchmarks.mixed
+
+.PHONY: bench-large
+bench-large: venv ## train on up to 5 million records: seconds, memory and scores by size
+	$(BIN)/python benchmarks/large_training.py
+
 .PHONY: clean
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

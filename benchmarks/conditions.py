@@ -30,7 +30,7 @@ def save(name: str, figures: dict[str, object]) -> None:
     document = {
         "command": " ".join([f"python benchmarks/{name}.py", *sys.argv[1:]]),
         **figures,
-        "measured_on": _conditions(),
+        "measured_on": measured_on(),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
@@ -38,7 +38,8 @@ def save(name: str, figures: dict[str, object]) -> None:
     print(path.read_text(), end="")
 
 
-def _conditions() -> dict[str, object]:
+def measured_on() -> dict[str, object]:
+    """Return the date, commit, machine and versions of a measurement."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _git("rev-parse", "--verify", "--quiet", "HEAD"),

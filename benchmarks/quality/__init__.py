@@ -1,0 +1,1 @@
+"""How well the default model finds anomalies: labelled public sets, through the files that training writes."""

@@ -1,0 +1,152 @@
+"""One row: a model trained on one half of a set, measured on the other beside the baselines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.baselines import baseline_scores
+from benchmarks.quality.figures import Ranking, ranking
+from benchmarks.quality.protocol import contaminated_half, load_set, table_of
+from benchmarks.quality.trained import Trained, train_and_score
+from training.config import TrainConfig
+from training.evaluation.intervals import promised_band
+
+MODEL = "vaegis"
+"""Name of the product's model among the detectors."""
+
+BAND_ALPHA = 0.05
+"""At which the false-alarm rate is compared with what chance makes of the promise."""
+BAND_CALIBRATION_RECORDS = 1000
+"""Fewest calibration records at which it is judged."""
+RECALL_ALPHA = 0.01
+"""The promise at which the model's own recall is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is measured: a set, the seed of its halves, and the anomalies kept from the test half.
+
+    Attributes:
+        set_name: As in the inventory.
+        seed: Of the halves and of the isolation forest; the model has the seed of its settings.
+        left: Anomalies left in the training half.
+        untested: Anomalies that do not test, at least ``left``.
+    """
+
+    set_name: str
+    seed: int
+    left: int = 0
+    untested: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """How a model's own promises came out on the normal test records and the anomalies.
+
+    Attributes:
+        calibration_records: Scores behind the p-values.
+        calibration_method: As the model file names it.
+        false_alarm_rate: Share of the normal test records flagged at `BAND_ALPHA`.
+        false_alarm_band: The range in which chance leaves it with a probability of 95%; None where so few
+            calibration records cannot promise that alpha.
+        recall: Share of the anomalies flagged at `RECALL_ALPHA`; None where it cannot be promised.
+        recall_false_alarm_rate: Share of the normal test records flagged there.
+    """
+
+    calibration_records: int
+    calibration_method: str
+    false_alarm_rate: float
+    false_alarm_band: tuple[float, float] | None
+    recall: float | None
+    recall_false_alarm_rate: float | None
+
+    @property
+    def in_band(self) -> bool | None:
+        """Whether the false-alarm rate lies in its band; None without one."""
+        if self.false_alarm_band is None:
+            return None
+        low, high = self.false_alarm_band
+        return low <= self.false_alarm_rate <= high
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The figures of one case.
+
+    Attributes:
+        columns: Of the set.
+        training_records: In the training half.
+        test_records: In the test half, of both labels.
+        test_anomalies: Anomalies among them.
+        detectors: How each ranks the test half, by name.
+        fit_seconds: Wall time of training the model, export included.
+        scored_per_second: Records that the model file scores in a second, on one thread.
+        file_bytes: Size of the model file.
+        promise: How its promises came out.
+    """
+
+    columns: int
+    training_records: int
+    test_records: int
+    test_anomalies: int
+    detectors: dict[str, Ranking]
+    fit_seconds: float
+    scored_per_second: float
+    file_bytes: int
+    promise: Promise
+
+
+def measured(case: Case, data: Path, config: TrainConfig) -> Measured:
+    """Train and score by the product's own files, fit and score the baselines, and return the figures.
+
+    Args:
+        case: What to measure.
+        data: Folder of the sets.
+        config: Training settings.
+
+    Raises:
+        MissingDataError: There is no such set.
+        TrainingError, ServiceError: The product refused the records.
+    """
+    records, labels = load_set(data, case.set_name)
+    halves = contaminated_half(records, labels, case.seed, left=case.left, untested=case.untested)
+    trained = train_and_score(table_of(halves.training), table_of(halves.test), config)
+    scores = {MODEL: trained.scores, **baseline_scores(halves.training, halves.test, case.seed)}
+    return Measured(
+        columns=halves.training.shape[1],
+        training_records=len(halves.training),
+        test_records=halves.labels.size,
+        test_anomalies=int(halves.labels.sum()),
+        detectors={name: ranking(halves.labels, values) for name, values in scores.items()},
+        fit_seconds=trained.fit_seconds,
+        scored_per_second=trained.records_per_second,
+        file_bytes=trained.file_bytes,
+        promise=_promise(trained, halves.labels),
+    )
+
+
+def _promise(trained: Trained, labels: NDArray[np.bool_]) -> Promise:
+    records = trained.calibration_records
+    band = recall = recall_false_alarm_rate = None
+    if _attainable(BAND_ALPHA, records):
+        expected = promised_band(records, int((~labels).sum()), BAND_ALPHA)
+        band = (expected.low, expected.high)
+    if _attainable(RECALL_ALPHA, records):
+        flags = trained.flagged(RECALL_ALPHA)
+        recall, recall_false_alarm_rate = float(flags[labels].mean()), float(flags[~labels].mean())
+    return Promise(
+        calibration_records=records,
+        calibration_method=trained.calibration_method,
+        false_alarm_rate=float(trained.flagged(BAND_ALPHA)[~labels].mean()),
+        false_alarm_band=band,
+        recall=recall,
+        recall_false_alarm_rate=recall_false_alarm_rate,
+    )
+
+
+def _attainable(alpha: float, calibration_records: int) -> bool:
+    return 1 / (calibration_records + 1) <= alpha
