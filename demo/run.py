@@ -123,7 +123,7 @@ def print_rates(answer: Document, flagged: Sequence[bool], labels: Sequence[bool
 
 def print_most_anomalous(results: Sequence[Document], labels: Sequence[bool]) -> None:
     """Print the records of the highest scores, each with the columns that add most to it."""
-    print(f"\nthe {SHOWN_RECORDS} most anomalous records, and the columns that add most to their scores (in nats)")
+    print(f"\nthe {SHOWN_RECORDS} most anomalous records, and the columns that add most to their scores")
     for row in sorted(range(len(results)), key=lambda row: -results[row]["score"])[:SHOWN_RECORDS]:
         result = results[row]
         label = "an anomaly" if labels[row] else "normal"

@@ -36,7 +36,7 @@ class Verification:
 
     Attributes:
         records: Number of golden records.
-        largest_difference: Largest difference of a score from the one in the file, nats.
+        largest_difference: Largest difference of a score from the one in the file.
     """
 
     records: int
@@ -49,14 +49,14 @@ class Artifact:
 
     Attributes:
         contract: The metadata.
-        calibration_scores: `contract.calibration.scores` as an ascending vector.
+        calibration_folds: `contract.calibration.folds` as vectors, each ascending.
         scorer: The scoring graph.
         digest: SHA-256 of the file up to its digest entry, in hex.
         size_bytes: Size of the file.
     """
 
     contract: Contract
-    calibration_scores: NDArray[np.float64]
+    calibration_folds: tuple[NDArray[np.float64], ...]
     scorer: Scorer
     digest: str
     size_bytes: int
@@ -78,7 +78,7 @@ class Artifact:
             scores = self.scorer.score(columns)
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             raise ArtifactError(f"golden records: expected a graph that scores them, got: {error}") from error
-        _check_shapes(scores, len(columns), len(self.contract.columns.columns))
+        _check_shapes(scores, len(columns), self.contract)
         given = np.stack([scores.score, scores.reconstruction_error, scores.kl], axis=1)
         stored = np.array([[s.score, s.reconstruction_error, s.kl] for s in golden.scores])
         difference = np.abs(given - stored)
@@ -155,8 +155,8 @@ def _open(data: bytes, threads: int) -> Artifact:
     _check_graph(session, contract.columns)
     return Artifact(
         contract=contract,
-        calibration_scores=np.array(contract.calibration.scores),
-        scorer=Scorer(session, contract.columns),
+        calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
+        scorer=Scorer(session),
         digest=digest,
         size_bytes=len(data),
     )
@@ -199,15 +199,21 @@ def _check_graph(session: Session, schema: Schema) -> None:
     given = {node.name: (node.type, *node.shape[1:]) for node in session.get_inputs()}
     if given != expected:
         raise ArtifactError(f"graph: expected the inputs {expected}, got {given}")
-    missing = set(OUTPUTS) - {node.name for node in session.get_outputs()}
-    if missing:
-        raise ArtifactError(f"graph: expected the output {min(missing)!r}, got none")
+    outputs = {node.name for node in session.get_outputs()}
+    for name in OUTPUTS:
+        if name not in outputs:
+            raise ArtifactError(f"graph: expected the output {name!r}, got none")
 
 
-def _check_shapes(scores: Scores, records: int, columns: int) -> None:
+def _check_shapes(scores: Scores, records: int, contract: Contract) -> None:
     """Compare the shapes of what the graph gave with those that `Scores` promises."""
-    expected: dict[str, tuple[int, ...]] = dict.fromkeys(OUTPUTS[:3], (records,))
-    expected |= {"contributions": (records, columns + 1), "expected": (records, columns)}
+    columns, members = len(contract.columns.columns), len(contract.calibration.folds)
+    expected: dict[str, tuple[int, ...]] = dict.fromkeys(OUTPUTS, (records,))
+    expected |= {
+        "fold_scores": (records, members),
+        "contributions": (records, columns + 1),
+        "expected": (records, columns),
+    }
     given = {name: getattr(scores, name).shape for name in OUTPUTS}
     if given != expected:
         raise ArtifactError(f"graph: expected outputs of the shapes {expected}, got {given}")

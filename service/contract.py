@@ -7,6 +7,7 @@ readers in other languages. Each is one JSON document under its own key in the f
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -161,22 +162,32 @@ class Schema(_Document):
 
 
 class Calibration(_Document):
-    """Scores of normal records that training never saw, from which p-values are counted."""
+    """Scores of normal records, each by the member that was fitted without it, from which p-values are counted."""
 
-    method: Literal["split-conformal"] = "split-conformal"
+    method: Literal["split-conformal", "cross-conformal"]
+    """With one member and one fold, or with several."""
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)]
     """Default share of normal records that may be flagged."""
-    scores: tuple[Finite, ...] = Field(min_length=1)
-    """Ascending, in nats, each raised by `tie_tolerance` so that rounding cannot part equal records."""
+    folds: tuple[Annotated[tuple[Finite, ...], Field(min_length=1)], ...] = Field(min_length=1)
+    """For each member of the ensemble, in the order of the graph's `fold_scores`, its scores of the records it was
+    fitted without: ascending, each raised by `tie_tolerance` so that rounding cannot part equal records."""
     tie_tolerance: Annotated[float, Field(ge=0.0)]
     """What was added to each score, as a share of max(1, |score|)."""
 
+    @property
+    def records(self) -> int:
+        """Number of calibration records, over all folds."""
+        return sum(map(len, self.folds))
+
     @model_validator(mode="after")
-    def _ascending(self) -> Calibration:
-        if any(low > high for low, high in zip(self.scores, self.scores[1:], strict=False)):
-            raise ValueError("expected scores in ascending order")
-        if self.alpha * (len(self.scores) + 1) < 1.0 - 1e-9:
-            raise ValueError(f"expected an alpha that {len(self.scores)} scores can promise, got {self.alpha:g}")
+    def _folds_fit_the_method(self) -> Calibration:
+        if (self.method == "split-conformal") != (len(self.folds) == 1):
+            wanted = "one fold" if self.method == "split-conformal" else "several folds"
+            raise ValueError(f"expected {wanted} where the method is {self.method}, got {len(self.folds)}")
+        if any(low > high for fold in self.folds for low, high in pairwise(fold)):
+            raise ValueError("expected the scores of each fold in ascending order")
+        if self.alpha * (self.records + 1) < 1.0 - 1e-9:
+            raise ValueError(f"expected an alpha that {self.records} records can promise, got {self.alpha:g}")
         return self
 
 
@@ -191,12 +202,12 @@ class Provenance(_Document):
     sources: tuple[str, ...]
     """Names of the files read, without their folders."""
     records: dict[str, int]
-    """Records read, sampled, and in each split: `read`, `sampled`, `fit`, `validation`, `calibration`."""
+    """How many were `read`, `sampled`, used to `fit` and used for `calibration`; folds serve for both."""
     split: Literal["random", "by time"]
     settings: dict[str, object]
     """The training settings in force, as in `train.toml`."""
     fit: dict[str, object]
-    """How fitting went: epochs, best epoch, losses in nats, whether it was interrupted."""
+    """How fitting went: its length, losses in nats, whether it was interrupted."""
 
 
 class Generator(_Document):
@@ -227,7 +238,7 @@ class Golden(_Document):
     scores: tuple[GoldenScores, ...]
     relative_tolerance: Annotated[float, Field(gt=0.0)]
     absolute_tolerance: Annotated[float, Field(gt=0.0)]
-    """In nats."""
+    """In the unit of what is compared."""
 
     @model_validator(mode="after")
     def _one_score_each(self) -> Golden:

@@ -19,7 +19,7 @@ class AddressError(ServiceError):
 
 
 class AlphaError(ServiceError):
-    """An alpha that the calibration split is too small to promise."""
+    """An alpha that the calibration is too small to promise."""
 
     def __init__(self, message: str, needed_records: int) -> None:
         super().__init__(message)

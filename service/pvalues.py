@@ -1,8 +1,13 @@
-"""Split-conformal p-values and thresholds (Bates et al. 2023, Annals of Statistics 51)."""
+"""Conformal p-values and thresholds: split (Bates et al. 2023, Annals of Statistics 51) and cross (Vovk 2015).
+
+A calibration is one ascending vector of scores a fold. The scores of fold k are those that member k of the model, which
+was fitted without that fold, gives to its records. One fold is split-conformal, several are cross-conformal.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -11,37 +16,42 @@ from numpy.typing import NDArray
 from service.errors import AlphaError
 
 
-def p_values(calibration: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return p = (1 + #{calibration scores >= score}) / (n + 1) for each score.
+def p_values(folds: Sequence[NDArray[np.float64]], fold_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return p = (1 + sum over k of #{scores of fold k >= fold score k}) / (n + 1) for each record.
 
-    For a normal record exchangeable with the calibration records, P(p <= alpha) <= alpha for every alpha.
+    This is the p-value of Vovk 2015 (Ann. Math. Artif. Intell. 74), which CV+ (Barber et al. 2021, Annals of
+    Statistics 49) follows too; `false_alarm_bound` is what is proven of it.
 
     Args:
-        calibration: Scores of normal records unseen in training, ascending, shape (n,).
-        scores: Scores to judge, shape (m,), in the same unit.
+        folds: Calibration scores of each of the K folds, ascending, n in all.
+        fold_scores: Score of each record under each member, shape (m, K), in the same order.
 
     Returns:
         p-values, shape (m,), each in [1 / (n + 1), 1].
     """
-    n = calibration.size
-    at_least = (n - np.searchsorted(calibration, scores, side="left")).astype(np.float64)
-    return (1.0 + at_least) / (n + 1.0)
+    at_least = np.zeros(len(fold_scores))
+    for fold, scores in zip(folds, fold_scores.T, strict=True):
+        at_least += fold.size - np.searchsorted(fold, scores, side="left")
+    return (1.0 + at_least) / (calibration_records(folds) + 1.0)
 
 
-def threshold(calibration: NDArray[np.float64], alpha: float) -> float:
+def threshold(folds: Sequence[NDArray[np.float64]], alpha: float) -> float:
     """Return the score above which p <= alpha: the m-th largest, m the largest rank with m / (n + 1) <= alpha.
 
+    The rank is that among the scores of all folds. With one fold the rule is exact. With several it holds for a record
+    on which all fold scores agree; for others it is an orientation, and the p-value decides.
+
     Args:
-        calibration: Scores of normal records unseen in training, ascending, shape (n,).
+        folds: Calibration scores of each fold, ascending, n in all.
         alpha: Share of normal records that may be flagged, a fraction in (0, 1).
 
     Returns:
-        The threshold, in nats. A record is an anomaly when its score is strictly greater.
+        The threshold, in the unit of the scores. A record is above it when its score is strictly greater.
 
     Raises:
         AlphaError: ``alpha`` is outside (0, 1), or below 1 / (n + 1).
     """
-    n = calibration.size
+    n = calibration_records(folds)
     if not 0.0 < alpha < 1.0:
         raise AlphaError(f"alpha: expected a fraction in (0, 1), got {alpha:g}", needed_records=0)
     # The product rounds either way at times (0.29 * 100 == 28.999...), so the division that makes p-values decides.
@@ -57,7 +67,47 @@ def threshold(calibration: NDArray[np.float64], alpha: float) -> float:
             f"an alpha of {alpha:g} needs {needed} calibration records",
             needed_records=needed,
         )
-    return float(calibration[n - m])
+    pooled = folds[0] if len(folds) == 1 else np.partition(np.concatenate(folds), n - m)
+    return float(pooled[n - m])
+
+
+def false_alarm_bound(folds: Sequence[NDArray[np.float64]], alpha: float) -> float:
+    """Return what P(p <= alpha) is proven not to exceed for a normal record exchangeable with the calibration records.
+
+    With one fold it is alpha. With K > 1 it is 2 alpha + 2 (1 - alpha) (K - 1) / (n + K), though the share is close to
+    alpha in practice. Proof: counted within fold k of n_k records alone, p_k = (1 + #{scores of fold k >= fold score
+    k}) / (n_k + 1) is a p-value, whatever the member learned from the other folds. The mean of the p_k, weighted by
+    (n_k + 1) / (n + K), is ((n + 1) p + K - 1) / (n + K), and any weighted mean of p-values is at most u with a
+    probability of at most 2 u (Vovk and Wang 2020, Biometrika 107), for 1{x <= u} <= max(0, 2 - x / u), which is convex
+    in x. Folds may differ in size. Theorem 4 of Barber et al. 2021 has 2 alpha + min(2 (1 - 1/K) / (n/K + 1), (1 - K/n)
+    / (K + 1)) for folds of one size; its first term is never below ours, its second is below about n = 2 K^2.
+
+    Args:
+        folds: Calibration scores of each fold, n in all.
+        alpha: A fraction in (0, 1).
+
+    >>> folds = [np.zeros(200)] * 5
+    >>> round(false_alarm_bound(folds, 0.01), 4), false_alarm_bound(folds[:1], 0.01)
+    (0.0279, 0.01)
+    """
+    n, members = calibration_records(folds), len(folds)
+    if members == 1:
+        return alpha
+    return min(1.0, 2.0 * alpha + 2.0 * (1.0 - alpha) * (members - 1) / (n + members))
+
+
+def guarantee(folds: Sequence[NDArray[np.float64]], alpha: float) -> str:
+    """Return `false_alarm_bound` as a sentence, with its assumption."""
+    bound = false_alarm_bound(folds, alpha)
+    condition = "a normal record exchangeable with the calibration records is flagged with a probability of at most"
+    if len(folds) == 1:
+        return f"At alpha {alpha:g}, {condition} {bound:g}."
+    return f"At alpha {alpha:g}, {condition} {bound:.3g} by proof; in practice close to alpha."
+
+
+def calibration_records(folds: Sequence[NDArray[np.float64]]) -> int:
+    """Return the number n of calibration records in all folds."""
+    return sum(fold.size for fold in folds)
 
 
 def calibration_records_needed(alpha: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,7 +49,7 @@ class Contribution:
 
     Attributes:
         column: Name of the column.
-        contribution: Nats above what is typical of the column; negative where the value is likelier than usual.
+        contribution: Its part of the score; negative where the value is likelier than usual.
         observed: The record's value.
         expected: What the model expected, given the record as a whole.
         reason: Why the value is unusual; None where the column is not among those that made the record an anomaly.
@@ -78,7 +79,7 @@ class Verdict:
 
 def judge(
     schema: Schema,
-    calibration: NDArray[np.float64],
+    folds: Sequence[NDArray[np.float64]],
     columns: Columns,
     scores: Scores,
     *,
@@ -89,13 +90,13 @@ def judge(
 
     Args:
         schema: The model's columns.
-        calibration: Calibration scores, ascending, shape (n,).
+        folds: Calibration scores of each fold, ascending.
         columns: The records, m of them.
         scores: Their statistics.
         alpha: A record is an anomaly when its p-value is at most this; `pvalues.threshold` says whether it is allowed.
         explain: Which verdicts carry contributions.
     """
-    p = p_values(calibration, scores.score)
+    p = p_values(folds, scores.fold_scores)
     return [
         _verdict(schema, columns, scores, row, p_value=float(p[row]), is_anomaly=bool(p[row] <= alpha), explain=explain)
         for row in range(len(columns))

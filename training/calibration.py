@@ -1,11 +1,13 @@
 """Calibration: the scores of normal records that fitting never saw, from which p-values are counted."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 
 from service.columns import Columns
 from service.contract import Calibration
-from service.errors import AlphaError
-from service.pvalues import calibration_records_needed, least_alpha, threshold
+from service.pvalues import calibration_records_needed, least_alpha
 from service.scorer import Scorer
 from training.errors import CalibrationError
 
@@ -18,7 +20,7 @@ that, the calibration records equal to it stay at or above it: p-values only gro
 
 
 def check_alpha(alpha: float, records: int) -> None:
-    """Check, before any fitting, that a calibration split of ``records`` can promise ``alpha``.
+    """Check, before any fitting, that ``records`` calibration records can promise ``alpha``.
 
     Raises:
         CalibrationError: it cannot; names the number of records needed.
@@ -27,27 +29,28 @@ def check_alpha(alpha: float, records: int) -> None:
     if records < needed:
         raise CalibrationError(
             f"alpha = {alpha:g}: expected at least {needed} calibration records, got {records}; "
-            f"give more data, a larger calibration share, or an alpha of at least {least_alpha(records):.3g}"
+            f"give more data, or an alpha of at least {least_alpha(records):.3g}"
         )
 
 
-def calibrate(scorer: Scorer, records: Columns, alpha: float) -> Calibration:
+def calibrate(
+    scorer: Scorer, folds: Sequence[Columns], alpha: float, method: Literal["split-conformal", "cross-conformal"]
+) -> Calibration:
     """Return the calibration of a model.
 
     Args:
         scorer: The exported graph itself, so that served records meet scores of the same make.
-        records: The calibration split, n records.
+        folds: For each member of the ensemble, records that it was not fitted to; n records in all.
         alpha: Default share of normal records that may be flagged.
+        method: What that makes of the p-values.
 
     Raises:
         CalibrationError: alpha is below 1 / (n + 1), or a score is not finite.
     """
-    scores = np.sort(scorer.score(records).score)
-    if not np.isfinite(scores).all():
-        raise CalibrationError(f"expected finite scores, got {int((~np.isfinite(scores)).sum())} that are not")
-    raised = scores + TIE_TOLERANCE * np.maximum(1.0, np.abs(scores))
-    try:
-        threshold(raised, alpha)
-    except AlphaError as error:
-        raise CalibrationError(str(error)) from error
-    return Calibration(alpha=alpha, scores=tuple(raised.tolist()), tie_tolerance=TIE_TOLERANCE)
+    scores = [np.sort(scorer.score(records).fold_scores[:, k]) for k, records in enumerate(folds)]
+    wrong = sum(int((~np.isfinite(fold)).sum()) for fold in scores)
+    if wrong:
+        raise CalibrationError(f"expected finite scores, got {wrong} that are not")
+    check_alpha(alpha, sum(fold.size for fold in scores))
+    raised = tuple(tuple((fold + TIE_TOLERANCE * np.maximum(1.0, np.abs(fold))).tolist()) for fold in scores)
+    return Calibration(method=method, alpha=alpha, folds=raised, tie_tolerance=TIE_TOLERANCE)

@@ -52,6 +52,7 @@ def _train_parser() -> argparse.ArgumentParser:
     parser.add_argument("--alpha", type=float, help="share of normal records that may be flagged (0.01)")
     parser.add_argument("--seed", type=int, help="seed of all randomness (0)")
     parser.add_argument("--time-column", help="split by this column's time instead of at random")
+    parser.add_argument("--set-aside", type=Path, help="CSV file for the places of records left out of fitting as odd")
     parser.add_argument("--name", help="name of the model in answers and metrics (the output's file name)")
     return parser
 
@@ -78,7 +79,7 @@ def _train(parsed: argparse.Namespace, console: Console) -> int:
         "export.model_name": parsed.name,
     }
     config = with_overrides(load_config(parsed.config), overrides)
-    train(parsed.data, parsed.output, config, Progress(console))
+    train(parsed.data, parsed.output, config, Progress(console), parsed.set_aside)
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from service.records.names import nearest, shown
@@ -75,23 +75,23 @@ class KindSettings(_Section):
 
 
 class SplitSettings(_Section):
-    """How the records are split; what neither share takes is fitted."""
+    """Which records are fitted and which calibrate."""
 
-    validation_share: float = Field(
-        0.15, ge=0.001, lt=1.0, description="Share of the records on which fitting decides when to stop."
+    method: Literal["auto", "split", "cross"] = Field(
+        "auto",
+        description="split: some records calibrate, the others are fitted; cross: each does both, for different "
+        "members of an ensemble; auto: cross for few records, but never with a time column.",
     )
+    cross_below: int = Field(
+        1000, ge=0, le=100_000, description="Number of records below which auto means cross rather than split."
+    )
+    folds: int = Field(5, ge=2, le=20, description="Members of the ensemble, each fitted without its fold (cross).")
     calibration_share: float = Field(
-        0.25,
+        0.2,
         gt=0.0,
         lt=1.0,
-        description="Share of the records from which p-values are counted; fitting never sees them.",
+        description="Share of the records from which p-values are counted; fitting never sees them (split).",
     )
-
-    @model_validator(mode="after")
-    def _leave_some_to_fit(self) -> SplitSettings:
-        if self.validation_share + self.calibration_share >= 1.0:
-            raise ValueError("expected validation_share + calibration_share below 1, so that records are left to fit")
-        return self
 
 
 class ModelSettings(_Section):
@@ -107,17 +107,17 @@ class FitSettings(_Section):
     """How the model is fitted."""
 
     steps: int = Field(
-        3000, ge=1, le=10_000_000, description="Most optimiser steps, rounded up to whole epochs of at most 150."
+        3000,
+        ge=1,
+        le=10_000_000,
+        description="Most optimiser steps, rounded up to whole epochs of at most 150; small sets take fewer.",
     )
     batch_size: int = Field(128, ge=2, le=1_000_000, description="Records per step.")
-    learning_rate: float = Field(1e-3, gt=0.0, le=1.0, description="Highest learning rate of AdamW.")
+    learning_rate: float = Field(3e-3, gt=0.0, le=1.0, description="Highest learning rate of AdamW.")
     weight_decay: float = Field(1e-4, ge=0.0, le=1.0, description="Weight decay of AdamW.")
-    patience_steps: int = Field(
-        1000, ge=1, le=10_000_000, description="Steps without a better validation loss before fitting stops."
-    )
-    beta: float = Field(0.1, ge=0.0, le=100.0, description="Weight of the KL divergence in the loss.")
+    beta: float = Field(0.3, ge=0.0, le=100.0, description="Weight of the KL divergence in the loss.")
     draws: int = Field(
-        8,
+        4,
         ge=2,
         le=1024,
         multiple_of=2,
@@ -127,19 +127,34 @@ class FitSettings(_Section):
         2048, ge=1, le=100_000, description="Training records around whose codes the prior is a mixture."
     )
     missing_rate: float = Field(
-        0.05,
+        0.1,
         ge=0.0,
         le=0.9,
         description="Share of values hidden from the encoder in fitting, to learn to do without them.",
+    )
+    masked_share: float = Field(
+        0.5,
+        ge=0.0,
+        le=1.0,
+        description="Share of records, in fitting, of which more is hidden, to learn how columns depend on each other.",
+    )
+    most_masked: float = Field(
+        0.7,
+        ge=0.0,
+        le=1.0,
+        description="Largest share of such a record that is hidden; uniform up to it.",
+    )
+    input_noise: float = Field(
+        0.1,
+        ge=0.0,
+        le=10.0,
+        description="Noise on the numbers that the encoder sees in fitting, in standard deviations of the column.",
     )
     trim_share: float = Field(
         0.02,
         ge=0.0,
         le=0.5,
         description="Share of each batch, by highest loss, set aside (whole records): history may hold anomalies.",
-    )
-    max_validation_records: int = Field(
-        8192, ge=10, le=10_000_000, description="Most records scored after each epoch to decide when to stop."
     )
     threads: int = Field(
         1, ge=1, le=256, description="Threads of torch; networks of this size gain nothing from a second one."

@@ -1,26 +1,27 @@
-"""Fitting the VAE by stochastic gradient ascent on the ELBO."""
+"""Fitting the VAE by stochastic gradient ascent on the ELBO, all members of an ensemble side by side."""
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.config import FitSettings
 from training.errors import FitError
 from training.model.preprocessing import Values, rows
 from training.model.vae import VAE
+from training.trimming import Trimming
 
+_PASSES = 60  # over a small set; a larger one reaches the most steps before
+_FEWEST_STEPS = 200
 _MOST_STEPS_PER_EPOCH = 150
 _WARM_UP = 0.2  # share of all steps in which the KL weight rises and no record is set aside yet
 _LEARNING_RATE_WARM_UP_STEPS = 50
 _LAST_LEARNING_RATE = 0.02  # as a share of the first
 _LARGEST_GRADIENT_NORM = 5.0
-_SCALE_RATE = 10.0  # learning rate of scales, as a multiple of that of weights
-_EVALUATION_BATCH = 2048
+_SCALE_RATE = 3.0  # learning rate of scales, as a multiple of that of weights
 _BATCH_EXEMPLARS = 1024
 
 
@@ -31,16 +32,12 @@ class Epoch:
     Attributes:
         number: From 1.
         total: Number of epochs planned.
-        fit_loss: Mean training loss, nats a record.
-        validation_loss: Loss of the validation split, nats a record.
-        is_best: Whether no earlier epoch had a lower validation loss.
+        loss: Mean loss, nats a record.
     """
 
     number: int
     total: int
-    fit_loss: float
-    validation_loss: float
-    is_best: bool
+    loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +45,41 @@ class Fitted:
     """A fitted model.
 
     Attributes:
-        vae: The model of the best epoch, in evaluation mode.
-        exemplars: Centres of the prior's kernels, shape (m, latent_dim).
+        vae: The model, in evaluation mode.
+        exemplars: Centres of the prior's kernels, shape (members, m, latent_dim).
         noise: Fixed antithetic draws for the expectation over q, shape (draws, latent_dim).
-        epochs: Number of epochs begun.
-        best_epoch: The one that was kept.
-        validation_loss: Its loss on the validation split, nats a record.
+        epochs: Number of epochs ended.
+        loss: Mean loss of the last, nats a record.
+        set_aside: Records that trimming left out of most of the batches that they were in, ascending.
         interrupted: Whether Ctrl-C ended the fit.
     """
 
     vae: VAE
-    exemplars: Float[Tensor, "m l"]
+    exemplars: Float[Tensor, "e m l"]
     noise: Float[Tensor, "k l"]
     epochs: int
-    best_epoch: int
-    validation_loss: float
+    loss: float
+    set_aside: list[int]
     interrupted: bool
 
 
 def fit(
     vae: VAE,
     records: Values,
-    validation: Values,
+    members: Int[Tensor, "e n"],
     settings: FitSettings,
     generator: torch.Generator,
     on_epoch: Callable[[Epoch], None],
 ) -> Fitted:
-    """Fit ``vae`` and keep the epoch with the lowest validation loss.
+    """Fit each member of ``vae`` to the records at its row of ``members``.
 
     The loss of a record is sum over columns of -E_q[log p(x|z)] + beta * KL, in nats, averaged over records, of which
     the highest ``trim_share`` in each batch are left out: gross anomalies in the history pull at nothing.
 
     Args:
         vae: A model with initial weights; it is changed in place.
-        records: The fit split.
-        validation: The validation split.
+        records: All records.
+        members: Which of them each member is fitted to.
         settings: Section `[fit]` of the settings.
         generator: Source of all randomness.
         on_epoch: Called after each epoch. KeyboardInterrupt ends the fit after at least one epoch.
@@ -91,34 +88,30 @@ def fit(
         FitError: the loss of an epoch is not finite.
         KeyboardInterrupt: it came before the first epoch ended.
     """
-    n = len(records.observed)
+    n = members.shape[1]
     batch_size = _batch_size(n, settings.batch_size)
-    per_epoch = min(math.ceil(n / batch_size), _MOST_STEPS_PER_EPOCH)
-    total = math.ceil(settings.steps / per_epoch)
-    exemplar_rows = torch.randperm(n, generator=generator)[: settings.exemplars]
-    noise = antithetic_noise(settings.draws, vae.mu.out_features, generator)
-    best, best_loss, best_epoch, epoch, interrupted = _weights(vae), math.inf, 0, 0, False
-    steps = _steps(vae, records, settings, generator, batch_size, total * per_epoch)
+    per_epoch = min(n // batch_size, _MOST_STEPS_PER_EPOCH)
+    total = math.ceil(_steps_for(n, batch_size, settings.steps) / per_epoch)
+    noise = antithetic_noise(settings.draws, vae.latent_dim, generator)
+    exemplar_rows = members[:, torch.randperm(n, generator=generator)[: settings.exemplars]]
+    trimming = Trimming(len(records.observed), settings.trim_share)
+    steps = _steps(vae, records, members, settings, generator, batch_size, total * per_epoch, trimming)
+    epoch, loss, interrupted = 0, math.inf, False
     try:
-        for epoch in range(1, total + 1):
-            fit_loss = sum(next(steps) for _ in range(per_epoch)) / per_epoch
-            exemplars = _encode_means(vae, records, exemplar_rows)
-            loss = _validation_loss(vae, validation, exemplars, noise, settings.beta)
-            if not math.isfinite(fit_loss + loss):
-                raise FitError(f"epoch {epoch}: expected a finite loss, got {fit_loss} and {loss} in validation")
-            if loss < best_loss:
-                best, best_loss, best_epoch = _weights(vae), loss, epoch
-            on_epoch(Epoch(epoch, total, fit_loss, loss, is_best=best_epoch == epoch))
-            if (epoch - best_epoch) * per_epoch >= settings.patience_steps:
-                break
+        for number in range(1, total + 1):
+            loss = sum(next(steps) for _ in range(per_epoch)) / per_epoch
+            if not math.isfinite(loss):
+                raise FitError(f"epoch {number}: expected a finite loss, got {loss}")
+            epoch = number
+            on_epoch(Epoch(epoch, total, loss))
     except KeyboardInterrupt:
-        if best_epoch == 0:  # there is no model to keep yet
+        if epoch == 0:  # there is no model to keep yet
             raise
         interrupted = True
-    vae.load_state_dict(best)
     vae.eval()
-    exemplars = _encode_means(vae, records, exemplar_rows)
-    return Fitted(vae, exemplars, noise, epoch, best_epoch, best_loss, interrupted)
+    with torch.no_grad():
+        exemplars, _ = vae.encode(rows(records, exemplar_rows))
+    return Fitted(vae, exemplars, noise, epoch, loss, trimming.set_aside(), interrupted)
 
 
 def antithetic_noise(draws: int, latent_dim: int, generator: torch.Generator) -> Float[Tensor, "k l"]:
@@ -128,36 +121,42 @@ def antithetic_noise(draws: int, latent_dim: int, generator: torch.Generator) ->
 
 
 def _steps(
-    vae: VAE, records: Values, settings: FitSettings, generator: torch.Generator, batch_size: int, total: int
+    vae: VAE,
+    records: Values,
+    members: Int[Tensor, "e n"],
+    settings: FitSettings,
+    generator: torch.Generator,
+    batch_size: int,
+    total: int,
+    trimming: Trimming,
 ) -> Iterator[float]:
-    """Take one optimiser step at a time and yield its loss."""
-    n = len(records.observed)
+    """Take one optimiser step at a time and yield its loss, the mean over members."""
     optimiser = _optimiser(vae, settings)
-    order = torch.randperm(n, generator=generator)
-    at = 0
+    batches = _batches(members, batch_size, generator)
     for step in range(total):
         for group in optimiser.param_groups:
             group["lr"] = group["highest"] * _schedule(step, total)
-        if at + batch_size > n:
-            order, at = torch.randperm(n, generator=generator), 0
-        batch = order[at : at + batch_size]
-        at += batch_size
-        exemplar_rows = torch.randint(0, n, (min(n, _BATCH_EXEMPLARS),), generator=generator)
-        if n <= _BATCH_EXEMPLARS:
-            exemplar_rows = torch.arange(n)
         progress = step / (_WARM_UP * total)
-        losses = _losses(
-            vae, records, batch, exemplar_rows, settings.beta * min(1.0, progress + 0.05), settings, generator
-        )
-        if progress >= 1.0 and settings.trim_share > 0:
-            kept = len(losses) - math.floor(settings.trim_share * len(losses))
-            losses = losses.topk(kept, largest=False).values
-        loss = losses.mean()
+        beta = settings.beta * min(1.0, progress + 0.05)
+        batch = next(batches)
+        losses = _losses(vae, records, members, batch, beta, settings, generator)
+        if progress >= 1.0:
+            losses = trimming.kept(losses, batch)
+        loss = losses.mean(1)
         optimiser.zero_grad()
-        (loss / records.observed.shape[1]).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(vae.parameters(), _LARGEST_GRADIENT_NORM)
+        (loss.sum() / records.observed.shape[1]).backward()  # type: ignore[no-untyped-call]
+        _clip_gradients(vae)
         optimiser.step()
-        yield float(loss.detach())
+        yield float(loss.detach().mean())
+
+
+def _batches(members: Int[Tensor, "e n"], size: int, generator: torch.Generator) -> Iterator[Int[Tensor, "e b"]]:
+    """Yield record indices for each member, pass after pass in a new order; what does not fill a batch is left out."""
+    n = members.shape[1]
+    while True:
+        order = torch.stack([row[torch.randperm(n, generator=generator)] for row in members])
+        for at in range(0, n - size + 1, size):
+            yield order[:, at : at + size]
 
 
 def _optimiser(vae: VAE, settings: FitSettings) -> torch.optim.Optimizer:
@@ -179,38 +178,55 @@ def _optimiser(vae: VAE, settings: FitSettings) -> torch.optim.Optimizer:
 def _losses(
     vae: VAE,
     records: Values,
-    batch: Int[Tensor, " b"],
-    exemplar_rows: Int[Tensor, " m"],
+    members: Int[Tensor, "e n"],
+    batch: Int[Tensor, "e b"],
     beta: float,
     settings: FitSettings,
     generator: torch.Generator,
-) -> Float[Tensor, " b"]:
+) -> Float[Tensor, "e b"]:
     """Return the loss of each record of a batch, nats, with one draw from q by the reparameterisation trick."""
     values = rows(records, batch)
-    seen = vae.hide(values, torch.rand(values.observed.shape, generator=generator) < settings.missing_rate)
-    mu, logvar = vae.encode(seen)
+    mu, logvar = vae.encode(_corrupted(vae, values, settings, generator))
     z = mu + torch.exp(0.5 * logvar) * torch.randn(mu.shape, generator=generator)
     value, missingness = vae.reconstruction(vae.decode(z), values)
-    exemplars, _ = vae.encode(rows(records, exemplar_rows))
-    kl = vae.prior.kl(mu, logvar, exemplars, own=batch[:, None] == exemplar_rows[None])
-    return value.sum(1) + missingness.sum(1) + beta * kl
+    chosen = _exemplars_for(members, generator)
+    # In large sets the gradient moves records towards exemplars, not these towards records: a third of the time.
+    with torch.set_grad_enabled(members.shape[1] <= _BATCH_EXEMPLARS):
+        exemplars, _ = vae.encode(rows(records, chosen))
+    kl = vae.prior.kl(mu, logvar, exemplars, own=batch[:, :, None] == chosen[:, None])
+    return value.sum(-1) + missingness.sum(-1) + beta * kl
 
 
-@torch.no_grad()
-def _validation_loss(
-    vae: VAE, values: Values, exemplars: Float[Tensor, "m l"], noise: Float[Tensor, "k l"], beta: float
-) -> float:
-    n = len(values.observed)
-    total = 0.0
-    for at in range(0, n, _EVALUATION_BATCH):
-        terms, _ = vae.terms(rows(values, slice(at, at + _EVALUATION_BATCH)), exemplars, noise)
-        total += float(terms.value.sum() + terms.missingness.sum() + beta * terms.kl.sum())
-    return total / n
+def _corrupted(vae: VAE, values: Values, settings: FitSettings, generator: torch.Generator) -> Values:
+    """Return what the encoder is shown: noise on numbers, few values hidden, and in every second record many.
+
+    What is hidden or shaken must be told from the other columns, so the model learns how these depend on each other
+    rather than to copy.
+    """
+    shape = values.observed.shape
+    share = torch.rand((*shape[:-1], 1), generator=generator)
+    masked = torch.rand((*shape[:-1], 1), generator=generator) < settings.masked_share
+    rate = torch.where(masked, settings.most_masked * share, settings.missing_rate)
+    noise = settings.input_noise * torch.randn(values.numeric.shape, generator=generator)
+    there = values.observed[..., vae.kind_positions[0]]
+    shaken = values._replace(numeric=values.numeric + noise * there)
+    return vae.hide(shaken, torch.rand(shape, generator=generator) < rate)
 
 
-@torch.no_grad()
-def _encode_means(vae: VAE, records: Values, index: Int[Tensor, " m"]) -> Float[Tensor, "m l"]:
-    return vae.encode(rows(records, index))[0]
+def _exemplars_for(members: Int[Tensor, "e n"], generator: torch.Generator) -> Int[Tensor, "e m"]:
+    n = members.shape[1]
+    if n <= _BATCH_EXEMPLARS:
+        return members
+    return members[:, torch.randint(0, n, (_BATCH_EXEMPLARS,), generator=generator)]
+
+
+def _clip_gradients(vae: VAE) -> None:
+    """Bound the norm of each member's gradient; all parameters have the members as first dimension."""
+    gradients = [parameter.grad for parameter in vae.parameters() if parameter.grad is not None]
+    squared = torch.stack([(gradient**2).flatten(1).sum(1) for gradient in gradients]).sum(0)
+    factor = (_LARGEST_GRADIENT_NORM / (squared.sqrt() + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.reshape(-1, *[1] * (gradient.dim() - 1)))
 
 
 def _batch_size(records: int, wanted: int) -> int:
@@ -218,12 +234,13 @@ def _batch_size(records: int, wanted: int) -> int:
     return min(wanted, max(16, records // 4), records)
 
 
+def _steps_for(records: int, batch_size: int, most: int) -> int:
+    """Return how many steps to take: a number of passes over small sets, so that they are not learned by heart."""
+    return min(most, max(_FEWEST_STEPS, _PASSES * (records // batch_size)))
+
+
 def _schedule(step: int, total: int) -> float:
     """Return the learning rate as a share of the first: a short linear rise, then half a cosine."""
     rise = min(1.0, (step + 1) / _LEARNING_RATE_WARM_UP_STEPS)
     fall = _LAST_LEARNING_RATE + (1.0 - _LAST_LEARNING_RATE) * 0.5 * (1.0 + math.cos(math.pi * step / total))
     return rise * fall
-
-
-def _weights(vae: VAE) -> dict[str, Tensor]:
-    return copy.deepcopy(vae.state_dict())

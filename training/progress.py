@@ -1,6 +1,6 @@
 """What a training run shows: one line for each thing decided, bars for what takes long."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,13 +12,15 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from service.contract import Calibration
-from service.pvalues import threshold
+from service.pvalues import guarantee
 from training.data.kinds import ColumnPlan
+from training.data.number_profile import Place
 from training.data.profile import DataProfile
 from training.data.splits import Splits
 from training.fit import Epoch, Fitted
 
 _MEBIBYTE = 2**20
+_MOST_PLACES = 3
 
 
 class Progress:
@@ -52,9 +54,15 @@ class Progress:
 
     def splits(self, records: int, splits: Splits) -> None:
         """Show how many records were read, and how those kept are split."""
-        parts = {"fit": splits.fit, "validation": splits.validation, "calibration": splits.calibration}
-        sampled = sum(part.size for part in parts.values())
-        shown = ", ".join(f"{part.size:,} {name}" for name, part in parts.items())
+        fitted, calibrating = splits.fitted_records.size, splits.calibration_records
+        if splits.method == "split-conformal":
+            sampled, shown = fitted + calibrating, f"{fitted:,} fit, {calibrating:,} calibration"
+        else:
+            members = len(splits.calibration)
+            sampled, shown = (
+                calibrating,
+                f"{members} members, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
+            )
         read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
         undated = f" ({splits.undated:,} without a time are fitted)" if splits.undated else ""
         self._console.print(f"{read}: {shown}{undated}")
@@ -70,11 +78,19 @@ class Progress:
                     task,
                     total=epoch.total,
                     completed=epoch.number,
-                    losses=f"epoch {epoch.number}/{epoch.total} loss {epoch.fit_loss:.2f} "
-                    f"validation {epoch.validation_loss:.2f} nats",
+                    losses=f"epoch {epoch.number}/{epoch.total} loss {epoch.loss:.2f} nats",
                 )
 
             yield on_epoch
+
+    def set_aside(self, places: Sequence[Place]) -> None:
+        """Show which records were unlike the others in fitting."""
+        if places:
+            first = ", ".join(escape(str(place)) for place in places[:_MOST_PLACES])
+            more = ", ..." if len(places) > _MOST_PLACES else ""
+            self._console.print(
+                f"set aside in fitting, as least like the others: {len(places):,} records ({first}{more})"
+            )
 
     @contextmanager
     def stage(self, what: str) -> Iterator[None]:
@@ -87,12 +103,12 @@ class Progress:
     def done(self, output: Path, calibration: Calibration, fitted: Fitted) -> None:
         """Show what was written and what it promises."""
         if fitted.interrupted:
-            self._console.print(f"[yellow]interrupted: the model of epoch {fitted.best_epoch} is kept[/yellow]")
-        limit = threshold(np.array(calibration.scores), calibration.alpha)
+            self._console.print(f"[yellow]interrupted: the model of epoch {fitted.epochs} is kept[/yellow]")
         self._console.print(
-            f"{escape(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB; flags at most {calibration.alpha:g} "
-            f"of normal records, that is scores above {limit:.3f} nats ({len(calibration.scores):,} calibration scores)"
+            f"{escape(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
+            f"{calibration.records:,} calibration records"
         )
+        self._console.print(guarantee([np.array(fold) for fold in calibration.folds], calibration.alpha))
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:
         return Bars(TextColumn("{task.description}"), *columns, TimeElapsedColumn(), console=self._console)

@@ -1,5 +1,6 @@
 """A training run from end to end: records in, one verified model file out."""
 
+import csv
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,10 +12,12 @@ import torch
 
 from service.columns import Columns
 from service.contract import Provenance, Schema, TimestampColumn
+from service.offline.replacing import replacing
 from service.records.files import open_records
 from training.calibration import calibrate, check_alpha
 from training.config import TrainConfig
 from training.data.kinds import ColumnPlan, plan_columns
+from training.data.number_profile import Place
 from training.data.profile import DataProfile
 from training.data.sampling import Sample, profile_and_sample
 from training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
@@ -28,6 +31,7 @@ from training.progress import Progress
 
 _LATENT_DIM_RANGE = (2, 32)
 _COMPARED_RECORDS = 256
+_TYPICAL_RECORDS = 10_000  # each member's, of which what is typical is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +46,26 @@ class _Prepared:
     columns: Columns
 
 
-def train(data: Path, output: Path, config: TrainConfig, progress: Progress) -> None:
+def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set_aside: Path | None = None) -> None:
     """Train on a file or folder of records and write the model file.
 
     The same records, settings and machine give the same file but for its time of creation. Ctrl-C during the fit
-    keeps the best model so far.
+    keeps the model so far.
 
     Args:
         data: CSV, Parquet, Arrow or NDJSON: one file or a folder of them, read as a stream.
         output: The model file; replaced in one step, or left alone when anything fails.
         config: All settings.
         progress: Told how the run goes.
+        set_aside: CSV file that gets the file and row of each record that trimming left out of the fit.
 
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
     files = open_records(data, max_depth=config.data.max_depth)
-    check_destination(output, files.paths)
+    for path in (output, set_aside):
+        if path is not None:
+            check_destination(path, files.paths)
     seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
@@ -67,17 +74,21 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress) -> 
     torch.set_num_threads(config.fit.threads)
     torch.manual_seed(seed)  # the initial weights; all later draws have the generator below
     fitted, model = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
+    aside = [prepared.sample.place(record) for record in fitted.set_aside]
+    progress.set_aside(aside)
     with progress.stage("exporting the graph"):
-        schema = with_noise_scales(prepared.schema, fitted.vae.numeric.scale.tolist())
+        schema = with_noise_scales(prepared.schema, fitted.vae.numeric.scale.mean((0, 1)).tolist())
         scoring = scoring_model(model, schema)
         generator = generator_document(fitted, schema)
     with progress.stage("calibrating and verifying"):
-        held_out = prepared.columns.rows(prepared.splits.calibration)
-        calibration = calibrate(scoring.scorer, held_out, config.calibration.alpha)
+        held_out = [prepared.columns.rows(rows) for rows in prepared.splits.calibration]
+        calibration = calibrate(scoring.scorer, held_out, config.calibration.alpha, prepared.splits.method)
         names = tuple(path.name for path in files.paths)
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
-        compared = prepared.columns.rows(prepared.splits.fit[:_COMPARED_RECORDS])
+        compared = prepared.columns.rows(prepared.splits.fit[0, :_COMPARED_RECORDS])
         export(scoring, generator, calibration, provenance, compared, output)
+    if set_aside is not None:
+        _write_places(aside, set_aside)
     progress.done(output, calibration, fitted)
 
 
@@ -90,15 +101,13 @@ def _prepare(
         splits = split_at_random(len(sample), config.splits, random)
     else:
         splits = split_by_time(sample.numbers(config.data.time_column, "timestamp"), config.splits)
-    # Splits that give more than they need give a random part; of the rest no use is made.
-    splits = replace(
-        splits,
-        validation=thinned(splits.validation, config.fit.max_validation_records, random),
-        calibration=thinned(splits.calibration, config.calibration.max_records, random),
-    )
+    # A calibration split that gives more than it needs gives a random part; of the rest no use is made.
+    if splits.method == "split-conformal":
+        calibration = thinned(splits.calibration[0], config.calibration.max_records, random)
+        splits = replace(splits, calibration=(calibration,))
     progress.splits(profile.records, splits)
-    check_alpha(config.calibration.alpha, splits.calibration.size)
-    schema = build_schema(plans, sample, splits.fit, max_categories=config.kinds.max_categories)
+    check_alpha(config.calibration.alpha, splits.calibration_records)
+    schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
     return _Prepared(profile, plans, sample, splits, schema, columns_of(sample, schema))
 
 
@@ -110,13 +119,15 @@ def _fit(
         schema,
         latent_dim=config.model.latent_dim or default_latent_dim(schema),
         hidden=config.model.hidden,
-        records=splits.fit.size,
+        records=splits.fit.shape[1],
+        members=splits.fit.shape[0],
     )
-    records = _values(vae, prepared.columns.rows(splits.fit), schema)
-    validation = _values(vae, prepared.columns.rows(splits.validation), schema)
+    records = _values(vae, prepared.columns, schema)
+    members = torch.from_numpy(splits.fit)
     with progress.fitting() as on_epoch:
-        fitted = fit(vae, records, validation, config.fit, generator, on_epoch)
-    typical = typical_terms(fitted.vae, validation, fitted.exemplars, fitted.noise)
+        fitted = fit(vae, records, members, config.fit, generator, on_epoch)
+    chosen = members[:, torch.randperm(members.shape[1], generator=generator)[:_TYPICAL_RECORDS]]
+    typical = typical_terms(fitted.vae, schema, records, chosen, fitted.exemplars, fitted.noise)
     return fitted, ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
 
 
@@ -131,6 +142,13 @@ def _values(vae: VAE, columns: Columns, schema: Schema) -> Values:
     codes = category_codes(columns, schema)
     with torch.no_grad():
         return Values(*vae.preprocessing(torch.from_numpy(columns.numbers), codes))
+
+
+def _write_places(places: list[Place], path: Path) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file", "row"))
+        writer.writerows((place.path, place.row) for place in places)
 
 
 def _provenance(
@@ -148,16 +166,16 @@ def _provenance(
         records={
             "read": prepared.profile.records,
             "sampled": len(prepared.sample),
-            "fit": int(splits.fit.size),
-            "validation": int(splits.validation.size),
-            "calibration": int(splits.calibration.size),
+            "fit": int(splits.fitted_records.size),
+            "calibration": splits.calibration_records,
         },
         split=split,
         settings=config.model_dump(mode="json"),
         fit={
+            "members": fitted.vae.members,
             "epochs": fitted.epochs,
-            "best_epoch": fitted.best_epoch,
-            "validation_loss": fitted.validation_loss,
+            "loss": fitted.loss,
+            "set_aside": len(fitted.set_aside),
             "interrupted": fitted.interrupted,
         },
     )

@@ -28,6 +28,7 @@ from service.records.arrow import columns_from_batch
 from service.records.files import open_records
 from service.verdicts import Explain
 from training.config import TrainConfig, with_overrides
+from training.data.splits import split_at_random
 from training.progress import Progress
 from training.train import train
 
@@ -111,11 +112,11 @@ def train_and_score(training: pa.Table, test: pa.Table, config: TrainConfig | No
 
 
 def with_attainable_alpha(config: TrainConfig, records: int) -> TrainConfig:
-    """Return the settings with an alpha that the calibration split of ``records`` training records can promise.
+    """Return the settings with an alpha that ``records`` training records can promise.
 
-    `training.train` refuses an alpha below 1 / (n + 1) with n calibration records; 34 records leave 8 of them.
+    `training.train` refuses an alpha below 1 / (n + 1) with n calibration records, which 34 records are too few for.
     """
-    least = least_alpha(max(1, round(records * config.splits.calibration_share)))
+    least = least_alpha(split_at_random(records, config.splits, np.random.default_rng(0)).calibration_records)
     if config.calibration.alpha >= least:
         return config
     return with_overrides(config, {"calibration.alpha": least})
@@ -152,4 +153,5 @@ def _records_per_second(artifact: Artifact, columns: Columns) -> float:
 
 def _calibration(artifact: Artifact) -> tuple[int, str]:
     """Return the number of calibration records of a file, and how it says that they were scored."""
-    return artifact.calibration_scores.size, str(artifact.contract.calibration.method)
+    calibration = artifact.contract.calibration
+    return calibration.records, calibration.method

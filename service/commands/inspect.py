@@ -45,7 +45,7 @@ def run(args: Namespace) -> int:
 
     artifact = load_artifact(args.model)
     alpha = artifact.contract.calibration.alpha
-    level = threshold(artifact.calibration_scores, alpha)
+    level = threshold(artifact.calibration_folds, alpha)
     if args.json:
         print(model_answer(artifact, alpha=alpha, threshold=level).model_dump_json(by_alias=True, indent=2))
     else:
@@ -86,20 +86,23 @@ def _model_rows(path: Path, artifact: Artifact) -> list[tuple[str, str]]:
         ("generator", f"{generator.exemplars:,} exemplars, {generator.latent_dim} latents"),
         (
             "golden records",
-            f"{len(golden.records)}, to {golden.relative_tolerance:g} or {golden.absolute_tolerance:g} nats",
+            f"{len(golden.records)}, to a share of {golden.relative_tolerance:g} or to {golden.absolute_tolerance:g}",
         ),
     ]
 
 
 def _calibration_rows(artifact: Artifact, level: float) -> list[tuple[str, str]]:
-    from service.pvalues import least_alpha
+    from service.pvalues import guarantee, least_alpha
 
-    calibration, records = artifact.contract.calibration, artifact.calibration_scores.size
+    calibration = artifact.contract.calibration
+    exact = "" if len(calibration.folds) == 1 else ", where all members agree on the score; the p-value decides"
     return [
         ("method", calibration.method),
-        ("records", f"{records:,}"),
-        ("alpha", f"{calibration.alpha:g}, at least {least_alpha(records):.3g} with this many records"),
-        ("threshold", f"{level:.6g} nats"),
+        ("folds", f"{len(calibration.folds)}"),
+        ("records", f"{calibration.records:,}"),
+        ("alpha", f"{calibration.alpha:g}, at least {least_alpha(calibration.records):.3g} with this many records"),
+        ("threshold", f"{level:.6g}{exact}"),
+        ("guarantee", guarantee(artifact.calibration_folds, calibration.alpha)),
     ]
 
 

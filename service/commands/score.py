@@ -72,13 +72,13 @@ def run(args: Namespace) -> int:
         from service.records.files import open_records
     from service.artifact import load_artifact
     from service.offline.progress import progress_line
-    from service.pvalues import threshold
+    from service.pvalues import guarantee, threshold
     from service.verdicts import Explain
 
     artifact = load_artifact(args.model)
     artifact.verify()
     alpha = artifact.contract.calibration.alpha if args.alpha is None else args.alpha
-    threshold(artifact.calibration_scores, alpha)
+    threshold(artifact.calibration_folds, alpha)
     files = open_records(args.data)
     _refuse_input_as_output(args.output, files.paths)
     rules = Rules(alpha, Explain(args.explain), args.unknown_columns, args.prefix)
@@ -86,7 +86,7 @@ def run(args: Namespace) -> int:
         tally = score_files(
             artifact, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
         )
-    print(_summary(tally, alpha, args.output), file=sys.stderr)
+    print(_summary(tally, guarantee(artifact.calibration_folds, alpha), args.output), file=sys.stderr)
     return 0
 
 
@@ -95,9 +95,6 @@ def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
         raise FileError(output.path, "expected an output that is none of the files read, got one of them")
 
 
-def _summary(tally: Tally, alpha: float, output: Output) -> str:
+def _summary(tally: Tally, promise: str, output: Output) -> str:
     share = f" ({tally.anomalies / tally.records:.3%})" if tally.records else ""
-    return (
-        f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}, written to {output}; "
-        f"alpha {alpha:.3%}: at most this share of normal records is flagged"
-    )
+    return f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}, written to {output}\n{promise}"

@@ -65,7 +65,7 @@ def _ready_app(model: Path, settings: Settings) -> FastAPI:
         "model": artifact.contract.provenance.model_name,
         "digest": artifact.digest,
         "golden_records": verification.records,
-        "largest_difference_nats": verification.largest_difference,
+        "largest_difference": verification.largest_difference,
     }
     logging.getLogger("vaegis").info("model ready", extra={"fields": fields})
     return app

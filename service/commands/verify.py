@@ -40,6 +40,6 @@ def run(args: Namespace) -> int:
     Generator(artifact.contract)  # its own checks: the decoder loads and fits the schema
     print(
         f"{args.model}: {verification.records} golden records reproduced by onnxruntime {VERSION}; "
-        f"largest difference {verification.largest_difference:.1e} nats"
+        f"largest difference {verification.largest_difference:.1e}"
     )
     return 0

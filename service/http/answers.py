@@ -10,11 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.artifact import Artifact
 from service.contract import FORMAT_VERSION, Provenance, Schema, Value
 from service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
+from service.pvalues import guarantee
 from service.reasons import Reason
 from service.verdicts import Contribution, Verdict
 
-GUARANTEE = "conformal"
-"""What stands behind alpha: the rank of a score among the calibration scores, with no model of their tail."""
+_THRESHOLD = (
+    "Score above which a record is flagged: exactly with the method split-conformal; with cross-conformal where all "
+    "members agree on the score, and otherwise the p-value alone decides."
+)
 
 
 class _Answer(BaseModel):
@@ -25,7 +28,9 @@ class ContributionItem(_Answer):
     """What one column adds to a record's score."""
 
     column: str
-    contribution: float = Field(description="Nats above what is typical of the column.")
+    contribution: float = Field(
+        description="The column's part of the score; negative where its value is likelier than usual."
+    )
     observed: Value = Field(description="The record's value.")
     expected: Value = Field(description="What the model expected, given the record as a whole.")
     reason: Reason | None = Field(description="Why the value is unusual; null if it is not among the causes.")
@@ -34,8 +39,13 @@ class ContributionItem(_Answer):
 class ResultItem(_Answer):
     """The verdict on one record."""
 
-    score: float = Field(description="Nats above what is typical; higher is more anomalous.")
-    p_value: float = Field(description="(1 + calibration scores at or above this score) / (calibration records + 1).")
+    score: float = Field(
+        description="How anomalous the record is: 0 is typical, higher is more anomalous; at least -1.39, no unit."
+    )
+    p_value: float = Field(
+        description="(1 + calibration scores at or above the record's) / (calibration records + 1), each compared "
+        "under the member of the model that was fitted without that calibration record."
+    )
     is_anomaly: bool = Field(description="Whether the p-value is at most alpha.")
     elbo: float = Field(description="Estimated lower bound of the log-likelihood, nats: -(reconstruction_error + kl).")
     reconstruction_error: float = Field(description="Expected negative log-likelihood of the observed columns, nats.")
@@ -44,7 +54,7 @@ class ResultItem(_Answer):
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
-    latent_contribution: float = Field(description="What the latent code adds to the score, nats.")
+    latent_contribution: float = Field(description="What the latent code adds to the score.")
 
 
 class ScoreAnswer(_Answer):
@@ -53,8 +63,8 @@ class ScoreAnswer(_Answer):
     model: str
     model_digest: str
     alpha: float = Field(description="Share of normal records that may be flagged.")
-    threshold: float = Field(description="A record is an anomaly when its score is strictly greater, nats.")
-    guarantee: str = Field(description="What stands behind alpha.")
+    threshold: float = Field(description=_THRESHOLD)
+    guarantee: str = Field(description="The method behind alpha; GET /model says what it promises.")
     calibration_records: int
     results: list[ResultItem] = Field(description="One per record, in the order of the request.")
 
@@ -89,10 +99,12 @@ class GenerateAnswer(_Answer):
 class CalibrationSummary(_Answer):
     """The scores behind the p-values, in short."""
 
-    method: str
-    records: int
+    method: str = Field(description="split-conformal: one fold. cross-conformal: several, each with its own member.")
+    folds: int
+    records: int = Field(description="In all folds.")
     alpha: float = Field(description="The model's own default.")
     smallest_alpha: float = Field(description="1 / (records + 1); a smaller alpha is refused.")
+    guarantee: str = Field(description="What is proven of the share of normal records flagged, at the alpha in force.")
 
 
 class GeneratorSummary(_Answer):
@@ -110,8 +122,7 @@ class ModelAnswer(_Answer):
     size_bytes: int
     format_version: int
     alpha: float = Field(description="In force where a request does not say.")
-    threshold: float = Field(description="At that alpha, nats.")
-    guarantee: str
+    threshold: float = Field(description=_THRESHOLD)
     calibration: CalibrationSummary
     schema_: Schema = Field(alias="schema", description="The columns, with what training saw in them.")
     provenance: Provenance
@@ -153,8 +164,8 @@ def score_fields(
         "model_digest": shown_digest(artifact),
         "alpha": alpha,
         "threshold": threshold,
-        "guarantee": GUARANTEE,
-        "calibration_records": artifact.calibration_scores.size,
+        "guarantee": artifact.contract.calibration.method,
+        "calibration_records": artifact.contract.calibration.records,
         "results": [_result_fields(verdict) for verdict in verdicts],
     }
 
@@ -166,7 +177,7 @@ def shown_digest(artifact: Artifact) -> str:
 
 def model_answer(artifact: Artifact, *, alpha: float, threshold: float) -> ModelAnswer:
     """Return what GET /model tells: all metadata but the weights, the scores and the golden records themselves."""
-    contract, records = artifact.contract, artifact.calibration_scores.size
+    contract, calibration = artifact.contract, artifact.contract.calibration
     return ModelAnswer(
         model=contract.provenance.model_name,
         model_digest=shown_digest(artifact),
@@ -174,12 +185,13 @@ def model_answer(artifact: Artifact, *, alpha: float, threshold: float) -> Model
         format_version=FORMAT_VERSION,
         alpha=alpha,
         threshold=threshold,
-        guarantee=GUARANTEE,
         calibration=CalibrationSummary(
-            method=contract.calibration.method,
-            records=records,
-            alpha=contract.calibration.alpha,
-            smallest_alpha=1.0 / (records + 1),
+            method=calibration.method,
+            folds=len(calibration.folds),
+            records=calibration.records,
+            alpha=calibration.alpha,
+            smallest_alpha=1.0 / (calibration.records + 1),
+            guarantee=guarantee(artifact.calibration_folds, alpha),
         ),
         schema=contract.columns,
         provenance=contract.provenance,

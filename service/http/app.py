@@ -37,7 +37,7 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
     """
     alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
-    limit = threshold(artifact.calibration_scores, alpha)
+    limit = threshold(artifact.calibration_folds, alpha)
     metrics = Metrics(artifact, alpha=alpha, threshold=limit)
     readiness = Readiness(on_ready=metrics.count_model_ready)
     admission = Admission(settings.max_requests_in_flight, settings.scoring_threads)

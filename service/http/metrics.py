@@ -27,7 +27,7 @@ BATCH_BUCKETS: Final = tuple(2**i for i in range(15))
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _SCORE_FRACTIONS: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
-_SCORE_TAIL_DOUBLINGS: Final = 8
+_SCORE_TAIL_DOUBLINGS: Final = 10
 
 
 class Metrics:
@@ -39,7 +39,7 @@ class Metrics:
         Args:
             artifact: The model.
             alpha: Share of normal records that may be flagged, where a request does not say.
-            threshold: At that alpha, nats.
+            threshold: At that alpha.
         """
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -127,7 +127,7 @@ class Metrics:
             "vaegis_batch_records", "Records in a scored request.", buckets=BATCH_BUCKETS, registry=registry
         )
         self._score = BulkHistogram(
-            "vaegis_score", "Scores, in nats.", score_buckets(artifact.calibration_scores), registry
+            "vaegis_score", "Scores; 0 is typical.", score_buckets(artifact.calibration_folds), registry
         )
         self._p_value = BulkHistogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS, registry)
         columns = artifact.contract.columns.columns
@@ -149,9 +149,9 @@ class Metrics:
         info = Gauge("vaegis_model_info", "The model in use; always 1.", labels, registry=registry)
         info.labels(provenance.model_name, f"sha256:{artifact.digest}", provenance.vaegis_version).set(1)
         Gauge("vaegis_alpha_ratio", "Share of normal records that may be flagged.", registry=registry).set(alpha)
-        Gauge("vaegis_threshold_nats", "Score above which a record is flagged.", registry=registry).set(threshold)
+        Gauge("vaegis_threshold", "Score above which a record is flagged.", registry=registry).set(threshold)
         Gauge("vaegis_calibration_records", "Scores behind the p-values.", registry=registry).set(
-            artifact.calibration_scores.size
+            artifact.contract.calibration.records
         )
         self._loaded = Gauge(
             "vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.", registry=registry
@@ -167,14 +167,15 @@ class Metrics:
         return counter
 
 
-def score_buckets(calibration: NDArray[np.float64]) -> Sequence[float]:
+def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:
     """Return bounds that resolve the scores of normal records, then double their distance from the greatest of them.
 
     Args:
-        calibration: Calibration scores, ascending, nats, shape (n,).
+        folds: Calibration scores of each fold.
     """
-    body = np.quantile(calibration, _SCORE_FRACTIONS)
-    greatest = float(calibration[-1])
-    spread = max(greatest - float(np.median(calibration)), abs(greatest) / 10, 1.0)
+    scores = np.concatenate(folds)
+    body = np.quantile(scores, _SCORE_FRACTIONS)
+    greatest = float(scores.max())
+    spread = max(greatest - float(np.median(scores)), abs(greatest) / 10, 1.0)
     tail = [greatest + spread * (2**i - 1) for i in range(_SCORE_TAIL_DOUBLINGS)]
     return sorted({float(f"{bound:.3g}") for bound in (*body, *tail)})

@@ -93,11 +93,11 @@ def _describe_generate(operation: dict[str, Any], schemas: dict[str, Any], artif
 
 
 def _example_answer(artifact: Artifact, alpha: float) -> dict[str, object]:
-    schema, calibration = artifact.contract.columns, artifact.calibration_scores
+    schema, folds = artifact.contract.columns, artifact.calibration_folds
     columns = columns_from_records(artifact.contract.golden.records[:1], schema)
     scores = artifact.scorer.score(columns)
-    verdicts = judge(schema, calibration, columns, scores, alpha=alpha, explain=Explain.ALL)
-    return score_fields(artifact, verdicts, alpha=alpha, threshold=threshold(calibration, alpha))
+    verdicts = judge(schema, folds, columns, scores, alpha=alpha, explain=Explain.ALL)
+    return score_fields(artifact, verdicts, alpha=alpha, threshold=threshold(folds, alpha))
 
 
 def _schemas_of(model: type[BaseModel]) -> dict[str, Any]:

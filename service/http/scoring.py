@@ -56,13 +56,13 @@ class Scoring:
             RecordError: a record does not fit the schema.
         """
         artifact = self.artifact
-        limit = threshold(artifact.calibration_scores, alpha)
+        limit = threshold(artifact.calibration_folds, alpha)
         columns = self._columns(body)
         started = time.perf_counter()
         scores = artifact.scorer.score(columns)
         self.metrics.inference_seconds.observe(time.perf_counter() - started)
         schema = artifact.contract.columns
-        verdicts = judge(schema, artifact.calibration_scores, columns, scores, alpha=alpha, explain=explain)
+        verdicts = judge(schema, artifact.calibration_folds, columns, scores, alpha=alpha, explain=explain)
         answer = rendered(score_fields(artifact, verdicts, alpha=alpha, threshold=limit))
         p_values = np.array([verdict.p_value for verdict in verdicts])
         self.metrics.count_scored(columns, scores.score, p_values, sum(verdict.is_anomaly for verdict in verdicts))

@@ -112,7 +112,7 @@ def _judged(artifact: Artifact, part: FileBatch, rules: Rules) -> list[Verdict]:
         part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=rules.unknown_columns
     )
     scores = artifact.scorer.score(columns)
-    return judge(schema, artifact.calibration_scores, columns, scores, alpha=rules.alpha, explain=rules.explain)
+    return judge(schema, artifact.calibration_folds, columns, scores, alpha=rules.alpha, explain=rules.explain)
 
 
 def _parts(files: RecordFiles, rows: int) -> Iterator[FileBatch]:

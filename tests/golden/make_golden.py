@@ -17,6 +17,8 @@ from training import cli
 
 _HERE = Path(__file__).parent
 _SETTINGS = """
+[splits]
+calibration_share = 0.25
 [model]
 hidden = 16
 latent_dim = 4
@@ -34,7 +36,7 @@ def orders(records: int, seed: int) -> pa.Table:
     """Return invented orders: dearer abroad, express more often where dear, placed in office hours on weekdays."""
     rng = np.random.default_rng(seed)
     country = rng.choice(["DE", "FR", "IT"], records, p=[0.6, 0.3, 0.1])
-    level = np.select([country == "DE", country == "FR"], [3.0, 3.5], 4.0)
+    level = np.select([country == "DE", country == "FR"], [3.0, 3.2], 3.4)
     amount = np.round(np.exp(rng.normal(level, 0.4)), 2)
     express = rng.random(records) < 1.0 / (1.0 + np.exp(5.0 - 1.2 * np.log(amount)))
     day = rng.integers(0, 52, records) * 7 + rng.integers(0, 5, records)

@@ -1,8 +1,11 @@
 """The README against the code: every route, command, reason and setting page that it names, and none left out."""
 
+import asyncio
+import json
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.artifact import load_artifact
@@ -17,6 +20,42 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def section(title: str) -> str:
     return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def as_shown(shown: object, found: object, where: str = "answer") -> None:
+    """Check a document against what is shown of it: numbers to the digits shown, text cut at its dots."""
+    if isinstance(shown, dict):
+        assert isinstance(found, dict)
+        assert shown.keys() == found.keys(), where
+        for key, value in shown.items():
+            as_shown(value, found[key], f"{where}.{key}")
+    elif isinstance(shown, list):
+        assert isinstance(found, list)
+        assert len(shown) == len(found), where
+        for i, (value, other) in enumerate(zip(shown, found, strict=True)):
+            as_shown(value, other, f"{where}[{i}]")
+    elif isinstance(shown, float):
+        # The last digit shown may differ from one machine to the next.
+        assert found == pytest.approx(shown, abs=0.02, rel=1e-3), where
+    elif isinstance(shown, str) and shown.endswith("..."):
+        assert str(found).startswith(shown.removesuffix("...")), where
+    else:
+        assert found == shown, where
+
+
+def test_the_answer_shown_is_that_of_the_golden_model(golden_model):
+    example = section("Use it on your records")
+    record = json.loads(re.search(r"curl --json '(.*?)'", example)[1])
+    shown = json.loads(example.split("```json\n")[1].split("```")[0])
+    artifact = load_artifact(golden_model)
+    app = create_app(artifact, load_settings({}, {}))
+    app.state.readiness.admit(artifact.verify())
+
+    async def score() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            return await client.post("/score", json=record)
+
+    as_shown(shown, asyncio.run(score()).json())
 
 
 def test_every_route_is_listed_with_its_method(golden_model):

@@ -29,8 +29,11 @@ from training.errors import DataError
 from training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
 from training.model.preprocessing import NULL_CODE, unit
 
+_BULK = (0.05, 0.95)
+_NEARLY_ALL = (0.005, 0.995)
 _MOST_DECIMALS = 6
 _WHOLE_TOLERANCE = 1e-9  # how far, relatively, a decimal fraction lies from its float64
+_ROUNDING = 1e-12  # a share of the largest value, well above what rounding to float64 leaves
 _LARGEST_WHOLE = 2.0**50  # above, float64 does not tell a whole number from its neighbours well enough
 
 
@@ -92,6 +95,26 @@ def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
     return torch.from_numpy(codes)
 
 
+def standard_unit(values: NDArray[np.float64], step: float) -> float:
+    """Return the unit in which the model sees a column: the standard deviation, gross values drawn in.
+
+    Gross are values farther from the central 90% than it is wide; where it has no width, the outermost 0.5% each way.
+    A column with too few values off its main one takes a tenth of its range; a constant one its grid step, or a
+    millionth of its value, so that any other value stands far off.
+    """
+    low, high = np.quantile(values, _BULK)
+    reach = high - low
+    if reach == 0.0:
+        low, high = np.quantile(values, _NEARLY_ALL)
+    drawn_in = np.clip(values, low - reach, high + reach)
+    size, drawn_in_size = float(np.abs(values).max()), float(np.abs(drawn_in).max())
+    # Of a constant column, rounding may leave a little. Beside one gross value, an ordinary width is little as well.
+    if (width := _standard_deviation(drawn_in)) > _ROUNDING * drawn_in_size:
+        return width
+    candidates = (float(np.ptp(values)) / 10.0, step)
+    return next((width for width in candidates if width > _ROUNDING * size), max(size * 1e-6, 1e-6))
+
+
 def with_noise_scales(schema: Schema, scales: list[float]) -> Schema:
     """Return the schema with the learned scale of each numeric column, given in standardised units."""
     remaining = iter(scales)
@@ -139,19 +162,25 @@ def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], 
     low, high = float(values.min()), float(values.max())
     if kind == "timestamp":
         return TimestampColumn(name=name, missing_share=missing_share, earliest=low, latest=high)
-    distinct = np.unique(values)
-    column = NumericColumn(
+    distinct, step = np.unique(values), grid_step(values)
+    return NumericColumn(
         name=name,
         missing_share=missing_share,
         minimum=low,
         maximum=high,
         quantiles=tuple(float(q) for q in np.quantile(values, QUANTILE_FRACTIONS)),
-        step=grid_step(values),
+        step=step,
         values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
-        noise_scale=1.0,
+        noise_scale=standard_unit(values, step),
         degrees_of_freedom=DEGREES_OF_FREEDOM,
     )
-    return column.model_copy(update={"noise_scale": unit(column)})
+
+
+def _standard_deviation(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation, also of values whose squares overflow."""
+    centred = values - float(np.median(values))
+    size = float(np.abs(centred).max())
+    return float((centred / size).std()) * size if size > 0 else 0.0
 
 
 def _categorical(

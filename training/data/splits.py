@@ -1,8 +1,9 @@
-"""Which records are fitted, which stop the fit, and which calibrate it."""
+"""Which records are fitted, and which calibrate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,35 +12,48 @@ from training.config import SplitSettings
 from training.errors import DataError
 
 FEWEST_RECORDS = 5
-"""Records that each split needs, so that it says anything."""
+"""Records that each split or fold needs, so that it says anything."""
+
+Method = Literal["split-conformal", "cross-conformal"]
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Positions of the records in each split, ascending; together they are all records, and none is in two.
+    """Positions of the records that each member of the ensemble is fitted to, and of those that calibrate it.
 
     Attributes:
-        fit: Records that the weights are fitted to.
-        validation: Records that decide when to stop.
-        calibration: Records that p-values are counted from.
+        method: One member, or one for each fold of the records.
+        fit: Ascending in each row, shape (members, n).
+        calibration: One ascending array a member; none of its records is in the member's row of ``fit``.
         undated: How many records of ``fit`` are there because they have no time, where the split is by time.
     """
 
+    method: Method
     fit: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    calibration: NDArray[np.int64]
+    calibration: tuple[NDArray[np.int64], ...]
     undated: int = 0
+
+    @property
+    def fitted_records(self) -> NDArray[np.int64]:
+        """Positions of the records that any member is fitted to, ascending."""
+        return np.unique(self.fit)
+
+    @property
+    def calibration_records(self) -> int:
+        """How many records calibrate."""
+        return sum(rows.size for rows in self.calibration)
 
 
 def split_at_random(records: int, settings: SplitSettings, generator: np.random.Generator) -> Splits:
-    """Split ``records`` records at random, in the shares of ``settings``.
+    """Split ``records`` records at random: into two, or where they are few into folds.
 
     Raises:
         DataError: A split would have fewer than `FEWEST_RECORDS` records.
     """
-    validation, calibration = _sizes(records, settings)
     order = generator.permutation(records)
-    return _cut(order, validation, calibration, undated=0)
+    if settings.method == "cross" or (settings.method == "auto" and records < settings.cross_below):
+        return _folds(order, settings.folds)
+    return _cut(order, _calibration_size(records, settings), undated=0)
 
 
 def split_by_time(times: NDArray[np.float64], settings: SplitSettings) -> Splits:
@@ -49,24 +63,25 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings) -> Splits
 
     Args:
         times: Seconds, or any number that rises with time, per record, shape (n,); NaN where there is none.
-        settings: The shares.
+        settings: The share that calibrates.
 
     Raises:
-        DataError: No record has a time, or a split would have fewer than `FEWEST_RECORDS` records.
+        DataError: No record has a time, a split would have fewer than `FEWEST_RECORDS` records, or folds are asked for.
     """
+    if settings.method == "cross":
+        raise DataError("expected splits.method auto or split with a time column, got cross: folds have no order")
     undated = int(np.isnan(times).sum())
     if undated == times.size:
         raise DataError("expected a time in some records to split them by, got none")
-    validation, calibration = _sizes(times.size, settings)
+    calibration = _calibration_size(times.size, settings)
     dated = times.size - undated
-    if dated < validation + calibration:
+    if dated < calibration:
         raise DataError(
-            f"expected a time in the {validation + calibration} records for validation and calibration at least, "
-            f"got {dated} records with one"
+            f"expected a time in the {calibration} records for calibration at least, got {dated} records with one"
         )
     # Undated records first: minus infinity is before every time.
     order = np.argsort(np.where(np.isnan(times), -np.inf, times), kind="stable")
-    return _cut(order, validation, calibration, undated=undated)
+    return _cut(order, calibration, undated=undated)
 
 
 def thinned(rows: NDArray[np.int64], most: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -74,25 +89,36 @@ def thinned(rows: NDArray[np.int64], most: int, generator: np.random.Generator) 
     return rows if rows.size <= most else np.sort(generator.choice(rows, most, replace=False))
 
 
-def _sizes(records: int, settings: SplitSettings) -> tuple[int, int]:
-    """Return the sizes of the validation and calibration splits."""
-    sizes = _rounded(records, settings)
-    if min(*sizes, records - sum(sizes)) < FEWEST_RECORDS:
-        needed = max(records, 3 * FEWEST_RECORDS)
-        while min(*(more := _rounded(needed, settings)), needed - sum(more)) < FEWEST_RECORDS:
+def _folds(order: NDArray[np.int64], folds: int) -> Splits:
+    if order.size < folds * FEWEST_RECORDS:
+        raise DataError(
+            f"expected at least {folds * FEWEST_RECORDS} records, so that each of {folds} folds gets {FEWEST_RECORDS}, "
+            f"got {order.size}"
+        )
+    parts = [order[k::folds] for k in range(folds)]
+    # Members are fitted side by side, so all get as many records as the one that leaves out the largest fold.
+    size = order.size - parts[0].size
+    others = [np.concatenate([part for part in parts if part is not left_out])[:size] for left_out in parts]
+    return Splits("cross-conformal", np.sort(np.stack(others), axis=1), tuple(np.sort(part) for part in parts))
+
+
+def _calibration_size(records: int, settings: SplitSettings) -> int:
+    size = _rounded(records, settings)
+    if min(size, records - size) < FEWEST_RECORDS:
+        needed = max(records, 2 * FEWEST_RECORDS)
+        while min(more := _rounded(needed, settings), needed - more) < FEWEST_RECORDS:
             needed += 1
         raise DataError(
-            f"expected at least {needed} records, so that fit, validation and calibration get {FEWEST_RECORDS} each, "
-            f"got {records}"
+            f"expected at least {needed} records, so that fit and calibration get {FEWEST_RECORDS} each, got {records}"
         )
-    return sizes
+    return size
 
 
-def _rounded(records: int, settings: SplitSettings) -> tuple[int, int]:
-    return round(records * settings.validation_share), round(records * settings.calibration_share)
+def _rounded(records: int, settings: SplitSettings) -> int:
+    return round(records * settings.calibration_share)
 
 
-def _cut(order: NDArray[np.int64], validation: int, calibration: int, *, undated: int) -> Splits:
-    """Cut records in ``order`` into fit, validation and calibration."""
-    first, second = order.size - validation - calibration, order.size - calibration
-    return Splits(np.sort(order[:first]), np.sort(order[first:second]), np.sort(order[second:]), undated)
+def _cut(order: NDArray[np.int64], calibration: int, *, undated: int) -> Splits:
+    """Cut records in ``order`` into those fitted and those that calibrate."""
+    at = order.size - calibration
+    return Splits("split-conformal", np.sort(order[:at])[None], (np.sort(order[at:]),), undated)

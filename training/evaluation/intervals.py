@@ -35,14 +35,15 @@ def share(hits: int, of: int) -> Estimate:
 def promised_band(calibration_records: int, normal_records: int, alpha: float) -> Estimate:
     """Return the false-alarm rate that the conformal promise leads to, with the range of what chance alone makes of it.
 
-    With n calibration records, the rate of one model follows Beta(m, n + 1 - m), m = floor((n + 1) * alpha)
-    (Bates et al. 2023, Ann. Statist. 51), so the flagged ones among fresh normal records are beta-binomial. Equal
-    scores only lower the rate. The range leaves out 2.5% of the probability at each end.
+    With n calibration records in one fold, the rate of one model follows Beta(m, n + 1 - m), m = floor((n + 1) *
+    alpha) (Bates et al. 2023, Ann. Statist. 51), so the flagged ones among fresh normal records are beta-binomial.
+    Equal scores only lower the rate. The range leaves out 2.5% of the probability at each end. With several folds the
+    law of the rate is not known; this is that of one fold that had the proven bound for its alpha.
 
     Args:
         calibration_records: n; at least 1 / alpha - 1.
         normal_records: Fresh normal records, exchangeable with the calibration records; at least 1.
-        alpha: The promised share, a fraction in (0, 1).
+        alpha: The promised share, a fraction in (0, 1].
     """
     ranks = np.arange(1, calibration_records + 1)
     m = int(np.count_nonzero(ranks / (calibration_records + 1) <= alpha))  # as p-values are compared with alpha

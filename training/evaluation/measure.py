@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.artifact import Artifact
 from service.columns import Columns
-from service.pvalues import p_values, threshold
+from service.pvalues import calibration_records, false_alarm_bound, p_values, threshold
 from training.errors import EvaluationError
 from training.evaluation.baselines import Baselines
 from training.evaluation.intervals import Estimate, promised_band, share
@@ -25,7 +25,8 @@ class Evaluation:
 
     Attributes:
         alpha: The share of normal records that may be flagged.
-        threshold: At that alpha, nats.
+        bound: What is proven of that share: alpha with one fold, more with several.
+        threshold: At that alpha; with several folds, an orientation.
         calibration_records: Scores behind the p-values.
         normal_records: Normal records measured on.
         anomalies: Anomalies measured on.
@@ -33,13 +34,14 @@ class Evaluation:
         recall: Share of the anomalies that were flagged.
         precision: Share of the flagged records that are anomalies; None if nothing was flagged.
         false_alarm_rate: Share of the normal records that were flagged.
-        promised: The rate that the promise leads to, and how far chance alone may take it.
+        promised: The rate that `bound` leads to, and how far chance alone may take it.
         rankings: By detector, the model first.
         baseline_records: Records that the baselines were fitted on.
         baselines_from_training_data: Whether these are of the training data, rather than of the labelled records.
     """
 
     alpha: float
+    bound: float
     threshold: float
     calibration_records: int
     normal_records: int
@@ -98,7 +100,8 @@ def evaluate(
         AlphaError: ``alpha`` cannot be promised with the model's calibration records.
         EvaluationError: There are no anomalies, or too few normal records, among those labelled.
     """
-    limit = threshold(artifact.calibration_scores, alpha)
+    folds = artifact.calibration_folds
+    limit, bound = threshold(folds, alpha), false_alarm_bound(folds, alpha)
     _check_labels(labels, needed_normal=1 if reference is not None else 2)
     generator = np.random.default_rng(seed)
     from_training_data = reference is not None
@@ -107,24 +110,25 @@ def evaluate(
         reference = labelled.rows(np.sort(normal[: normal.size // 2]))
         kept = np.sort(np.concatenate([normal[normal.size // 2 :], np.flatnonzero(labels)]))
         labelled, labels = labelled.rows(kept), labels[kept]
-    scores = artifact.scorer.score(labelled).score
+    scored = artifact.scorer.score(labelled)
     baselines = Baselines(artifact.contract.columns, reference, seed)
-    flags = p_values(artifact.calibration_scores, scores) <= alpha
+    flags = p_values(folds, scored.fold_scores) <= alpha
     anomalies, normal_records = int(labels.sum()), int((~labels).sum())
     caught, flagged = int((flags & labels).sum()), int(flags.sum())
     recall, false_alarm_rate = share(caught, anomalies), share(flagged - caught, normal_records)
     return Evaluation(
         alpha=alpha,
+        bound=bound,
         threshold=limit,
-        calibration_records=artifact.calibration_scores.size,
+        calibration_records=calibration_records(folds),
         normal_records=normal_records,
         anomalies=anomalies,
         flagged=flagged,
         recall=recall,
         precision=share(caught, flagged) if flagged else None,
         false_alarm_rate=false_alarm_rate,
-        promised=promised_band(artifact.calibration_scores.size, normal_records, alpha),
-        rankings=rankings(labels, {MODEL: scores, **baselines.score(labelled)}, MODEL, generator),
+        promised=promised_band(calibration_records(folds), normal_records, bound),
+        rankings=rankings(labels, {MODEL: scored.score, **baselines.score(labelled)}, MODEL, generator),
         baseline_records=baselines.reference_records,
         baselines_from_training_data=from_training_data,
     )

@@ -46,7 +46,7 @@ def format_report(evaluation: Evaluation, subject: Subject) -> RenderableType:
     )
     return Group(
         f"{subject.model} on {subject.records.name}{sampled}: {counts}",
-        f"flagged at alpha = {evaluation.alpha:g}, above {evaluation.threshold:.4g} nats: {evaluation.flagged:,}",
+        f"flagged at alpha = {evaluation.alpha:g}, above {evaluation.threshold:.4g}: {evaluation.flagged:,}",
         "",
         _shares(evaluation),
         _promise(evaluation),
@@ -77,8 +77,8 @@ def warnings(evaluation: Evaluation) -> list[str]:
     if evaluation.promise_is_broken:
         found.append(
             f"{_percent(evaluation.false_alarm_rate.value)} of the normal records were flagged, more than chance "
-            f"explains where {_percent(evaluation.alpha)} were promised (up to {_percent(evaluation.promised.high)}): "
-            "they are not exchangeable with the calibration records"
+            f"explains where at most {_percent(evaluation.bound)} were promised (up to "
+            f"{_percent(evaluation.promised.high)}): they are not exchangeable with the calibration records"
         )
     for name, ranking in evaluation.better_baselines.items():
         leads = {"AUROC": ranking.auroc_lead, "average precision": ranking.average_precision_lead}
@@ -107,7 +107,7 @@ def _promise(evaluation: Evaluation) -> str:
     verdict = "broken" if evaluation.promise_is_broken else "kept"
     chance = f"{_range(evaluation.promised, _percent)} by chance"
     return (
-        f"false alarms promised: at most {_percent(evaluation.alpha)} "
+        f"false alarms promised: at most {_percent(evaluation.bound)} "
         f"({chance}, with {evaluation.calibration_records:,} calibration records): {verdict}"
     )
 

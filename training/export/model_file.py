@@ -71,13 +71,13 @@ def scoring_model(module: ScoringGraph, schema: Schema) -> ScoringModel:
     proto = to_onnx(module, inputs, ScoringOutputs._fields)
     if schema.string_positions:
         prepend_category_lookup(proto, schema)
-    return ScoringModel(proto, Scorer(open_session(proto.SerializeToString()), schema), module, schema)
+    return ScoringModel(proto, Scorer(open_session(proto.SerializeToString())), module, schema)
 
 
 def generator_document(fitted: Fitted, schema: Schema) -> Generator:
     """Return the decoder as a document of the metadata."""
     module = GeneratorGraph(fitted.vae, schema, fitted.exemplars).eval()
-    exemplars, latent_dim = fitted.exemplars.shape
+    _, exemplars, latent_dim = fitted.exemplars.shape
     inputs = {"exemplar": torch.zeros(3, dtype=torch.int64), "latent_noise": torch.zeros((3, latent_dim))}
     model = to_onnx(module, inputs, GeneratorOutputs._fields)
     encoded = base64.b64encode(model.SerializeToString(deterministic=True)).decode()

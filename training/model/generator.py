@@ -1,4 +1,4 @@
-"""The generator graph: draws from the prior, decoded."""
+"""The generator graph: draws from the prior, decoded. Of an ensemble, the first member generates."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
 from training.model.exportable import pick
-from training.model.vae import VAE
+from training.model.vae import VAE, Decoded
 
 
 class GeneratorOutputs(NamedTuple):
@@ -29,11 +29,11 @@ class GeneratorGraph(nn.Module):
     exemplars: Tensor
     slots: Tensor
 
-    def __init__(self, vae: VAE, schema: Schema, exemplars: Float[Tensor, "m l"]) -> None:
+    def __init__(self, vae: VAE, schema: Schema, exemplars: Float[Tensor, "e m l"]) -> None:
         """Wrap a fitted model."""
         super().__init__()
-        self.vae = vae
-        self.register_buffer("exemplars", exemplars)
+        self.vae = vae.member(0)
+        self.register_buffer("exemplars", exemplars[0])
         self.register_buffer("slots", _slots_in_schema_order(vae, schema))
         numeric = [isinstance(column, NumericColumn) for column in schema.columns]
         boolean = [isinstance(column, BooleanColumn) for column in schema.columns]
@@ -47,8 +47,8 @@ class GeneratorGraph(nn.Module):
             latent_noise: Draws from the kernel at width one: each record's normal draws over sqrt(chi2(nu) / nu).
         """
         vae = self.vae
-        z = self.exemplars[exemplar] + vae.prior.width * latent_noise
-        decoded = vae.decode(z)
+        z = self.exemplars[exemplar] + vae.prior.width[0] * latent_noise
+        decoded = Decoded(*(part[0] for part in vae.decode(z[None])))
         mean = vae.preprocessing.center + vae.preprocessing.unit * decoded.mean.double()
         nothing = torch.zeros_like(mean[:, :1]) if mean.shape[1] else decoded.missing[:, :1].double() * 0.0
         by_kind = torch.cat([mean, decoded.true.double(), nothing.expand(-1, self.others)], dim=1)

@@ -18,22 +18,25 @@ _FURTHEST = 1e6
 
 
 class Values(NamedTuple):
-    """A batch in standardised form; D is the number of columns, in schema order."""
+    """A batch in standardised form; D is the number of columns, in schema order.
 
-    numeric: Float[Tensor, "n numeric"]
+    Records that belong to one member each of an ensemble have the members as first dimension.
+    """
+
+    numeric: Float[Tensor, "*e n numeric"]
     """Standardised, 0 where null."""
-    boolean: Float[Tensor, "n boolean"]
+    boolean: Float[Tensor, "*e n boolean"]
     """0 or 1, 0 where null."""
-    cyclic: Float[Tensor, "n cyclic"]
+    cyclic: Float[Tensor, "*e n cyclic"]
     """Four features for each timestamp column, 0 where null."""
-    codes: Int[Tensor, "n f"]
+    codes: Int[Tensor, "*e n f"]
     """Codes of the categorical fields: the categorical columns, then hour and weekday of each timestamp column."""
-    observed: Bool[Tensor, "n d"]
+    observed: Bool[Tensor, "*e n d"]
     """False where the value is null."""
 
 
-def rows(values: Values, index: Int[Tensor, " b"] | slice) -> Values:
-    """Return some records of a batch."""
+def rows(values: Values, index: Int[Tensor, "*e b"] | slice) -> Values:
+    """Return some records of a batch; where ``index`` holds a row a member, those of each."""
     return Values(*(part[index] for part in values))
 
 
@@ -49,7 +52,7 @@ class Preprocessing(nn.Module):
     order: Tensor
 
     def __init__(self, schema: Schema) -> None:
-        """Read centres and units off the training statistics in ``schema``."""
+        """Read centres and units off the statistics in ``schema``, which is that of a model still to be fitted."""
         super().__init__()
         numbers = [schema.columns[i] for i in schema.number_positions]
         for kind, name in (
@@ -99,18 +102,8 @@ def center(column: NumericColumn) -> float:
 
 
 def unit(column: NumericColumn) -> float:
-    """Return the width of a column's bulk, one standardised unit: a standard deviation that gross values don't move.
-
-    It is read off quantiles, from the inner to the outer until one differs from zero; a constant column has its
-    grid step, or a millionth of its value, so that any other value stands far off.
-    """
-    low, high = column.quantiles[1], column.quantiles[-2]
-    outermost = column.quantiles[-1] - column.quantiles[0]
-    spread = column.maximum - column.minimum
-    # 3.29, 5.15: widths of the central 90% and 99% of a normal distribution, in standard deviations.
-    candidates = ((high - low) / 3.29, outermost / 5.15, spread / 10.0, column.step)
-    positive = [width for width in candidates if width > 0]
-    return positive[0] if positive else max(abs(center(column)) * 1e-6, 1e-6)
+    """Return one standardised unit of a column that is still to be fitted: see `training.data.schema`."""
+    return column.noise_scale
 
 
 def categorical_sizes(schema: Schema) -> tuple[list[int], list[float]]:

@@ -22,25 +22,25 @@ _NEVER = -1e9  # log-weight of an exemplar left out
 class ExemplarPrior(nn.Module):
     """p(z) = 1/M * sum over m of t(z; exemplar_m, diag(width^2)), with a width learned per latent dimension."""
 
-    def __init__(self, latent_dim: int) -> None:
+    def __init__(self, latent_dim: int, members: int) -> None:
         """Start with log(width^2) = -1 in every latent dimension."""
         super().__init__()
-        self.logvar = nn.Parameter(torch.full((latent_dim,), -1.0))
+        self.logvar = nn.Parameter(torch.full((members, 1, latent_dim), -1.0))
         nu, d = DEGREES_OF_FREEDOM, latent_dim
         self._log_normaliser = math.lgamma((nu + d) / 2) - math.lgamma(nu / 2) - 0.5 * d * math.log(nu * math.pi)
 
     @property
-    def width(self) -> Float[Tensor, " l"]:
+    def width(self) -> Float[Tensor, "e 1 l"]:
         """Width of the kernels in each latent dimension."""
         return torch.exp(0.5 * self.logvar)
 
     def kl(
         self,
-        mu: Float[Tensor, "n l"],
-        logvar: Float[Tensor, "n l"],
-        exemplars: Float[Tensor, "m l"],
-        own: Bool[Tensor, "n m"] | None = None,
-    ) -> Float[Tensor, " n"]:
+        mu: Float[Tensor, "e n l"],
+        logvar: Float[Tensor, "e n l"],
+        exemplars: Float[Tensor, "e m l"],
+        own: Bool[Tensor, "e n m"] | None = None,
+    ) -> Float[Tensor, "e n"]:
         """Return a variational bound on KL(N(mu, exp(logvar)) || p), nats, one a record.
 
         With d_m the squared distance to exemplar m in widths, nu the degrees of freedom and L the latent dimensions:
@@ -58,26 +58,29 @@ class ExemplarPrior(nn.Module):
             own: Where an exemplar is the record itself, which training must leave out.
         """
         distance = self.expected_distance(mu, logvar, exemplars)
-        nu, latent_dim = DEGREES_OF_FREEDOM, mu.shape[1]
-        log_kernel = -0.5 * (nu + latent_dim) * torch.log1p(distance / nu)  # (n, m)
+        nu, latent_dim = DEGREES_OF_FREEDOM, mu.shape[-1]
+        log_kernel = -0.5 * (nu + latent_dim) * torch.log1p(distance / nu)  # (e, n, m)
         if own is not None:
             log_kernel = torch.where(own, _NEVER, log_kernel)
-        largest = log_kernel.amax(1, keepdim=True)
-        log_mixture = torch.log(torch.exp(log_kernel - largest).mean(1)) + largest.squeeze(1)
-        log_peak = self._log_normaliser - 0.5 * self.logvar.sum()
-        negative_entropy = -0.5 * (logvar + 1.0 + _LOG_2_PI).sum(1)
+        largest = log_kernel.amax(-1, keepdim=True)
+        log_mixture = torch.log(torch.exp(log_kernel - largest).mean(-1)) + largest.squeeze(-1)
+        log_peak = self._log_normaliser - 0.5 * self.logvar.sum(-1)
+        negative_entropy = -0.5 * (logvar + 1.0 + _LOG_2_PI).sum(-1)
         return negative_entropy - (log_peak + log_mixture)
 
     def expected_distance(
-        self, mu: Float[Tensor, "n l"], logvar: Float[Tensor, "n l"], exemplars: Float[Tensor, "m l"]
-    ) -> Float[Tensor, "n m"]:
+        self, mu: Float[Tensor, "e n l"], logvar: Float[Tensor, "e n l"], exemplars: Float[Tensor, "e m l"]
+    ) -> Float[Tensor, "e n m"]:
         """Return E_q of the squared distance between z and each exemplar, in widths.
 
-        It is multiplied out, so that the cross term is one matrix product. Far from the origin its terms are large and
-        cancel, so they are float64: in float32 the KL would be off by hundredths of a nat, differently in each batch.
+        It is multiplied out, |a|^2 - 2 a.b + |b|^2, all of it in one matrix product. These terms cancel: taken from the
+        middle of the exemplars they are small, and float32 leaves the KL within about a thousandth of a nat.
         """
         inverse_width = torch.exp(-0.5 * self.logvar)
-        z, known = (mu * inverse_width).double(), (exemplars * inverse_width).double()
-        spread = torch.exp(logvar - self.logvar).sum(1, keepdim=True)
-        squared = (z * z).sum(1, keepdim=True) - 2.0 * z @ known.T + (known * known).sum(1)
-        return torch.relu(squared).float() + spread
+        middle = exemplars.mean(-2, keepdim=True)
+        z, known = (mu - middle) * inverse_width, (exemplars - middle) * inverse_width
+        z_squared, known_squared = ((x * x).sum(-1, keepdim=True) for x in (z, known))
+        left = torch.cat([z, z_squared, torch.ones_like(z_squared)], dim=-1)
+        right = torch.cat([-2.0 * known, torch.ones_like(known_squared), known_squared], dim=-1)
+        spread = torch.exp(logvar - self.logvar).sum(-1, keepdim=True)
+        return torch.relu(torch.matmul(left, right.transpose(-1, -2))) + spread

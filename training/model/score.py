@@ -1,71 +1,120 @@
-"""The score: the ELBO's terms, set against what is typical, as the graph that is exported."""
+"""The score: reconstruction error and KL divergence, each set against what is typical, as the exported graph."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
-from service.contract import HOURS_PER_DAY, Schema
+from service.contract import HOURS_PER_DAY, NumericColumn, Schema
 from training.model.exportable import pick, unflatten
 from training.model.preprocessing import Values, rows
 from training.model.vae import VAE, Terms
 
+LATENT_WEIGHT = 0.5
+"""Of the KL divergence's part of the score, beside the reconstruction error's."""
+
 _BATCH = 2048  # records whose distances to all exemplars are held at once
+_LOG_2 = math.log(2.0)
+_NEAR_ZERO = 1e-3
+_SPREAD_QUANTILES = (0.16, 0.5, 0.84)  # of a normal distribution: its mean, and one standard deviation to each side
+_LEAST_DEVIATION = 0.5  # nats; dividing by less would raise the noise of quantities that hardly vary
+_LEAST_SPREAD = 1e-2  # far above what rounding makes of records that are all alike, in nats or weighed
 
 
 class ScoringOutputs(NamedTuple):
     """Outputs of the scoring graph, float64, as `service.scorer.Scores` describes them."""
 
     score: Float[Tensor, " n"]
+    fold_scores: Float[Tensor, "n e"]
     reconstruction_error: Float[Tensor, " n"]
     kl: Float[Tensor, " n"]
     contributions: Float[Tensor, "n d1"]
     expected: Float[Tensor, "n d"]
 
 
+class Typical(NamedTuple):
+    """What is typical of the records that each member was fitted to."""
+
+    value: Float[Tensor, "e 1 d"]
+    """Mean of each column's `Terms.value` over the records that hold one, nats."""
+    missingness: Float[Tensor, "e 1 d"]
+    """Mean of each column's `Terms.missingness`, nats."""
+    value_weight: Float[Tensor, "e 1 d"]
+    """1 / standard deviation of the term, which for a quantity that varies counts as `_LEAST_DEVIATION` at least."""
+    missingness_weight: Float[Tensor, "e 1 d"]
+    """1 / standard deviation of the term."""
+    reconstruction: Float[Tensor, "e 2"]
+    """Median and spread of the weighed terms' sum."""
+    kl: Float[Tensor, "e 2"]
+    """Median and spread of the KL divergence, nats."""
+
+
 class ScoringGraph(nn.Module):
     """Raw columns in, statistics out.
 
-    score = sum over columns of (term - typical term) + (KL - typical KL), in nats. A column's term is its
-    -E_q[log p(value|z)] where there is a value, and its -E_q[log P(null or not|z)]. The typical terms are means over
-    the validation split. Subtracting them leaves the ranking by the ELBO as it is for records without nulls, makes a
-    null weigh as a typical value would rather than as one of density one, and lets contributions be compared.
+    With u the weighed terms of the columns, summed, and v the KL divergence, each as its distance from the median of
+    the fit records in their spreads, the score of a member is
+
+        excess(u) + LATENT_WEIGHT * excess(v),        excess(u) = log(1 + exp(u)) - log 2
+
+    A part that is more typical than usual thus gains little, and cannot outweigh another that is not. Each column gets
+    excess(u) in proportion to its own part of u. Scores of an ensemble are means over its members.
     """
 
     exemplars: Tensor
     noise: Tensor
-    typical_value: Tensor
-    typical_missingness: Tensor
-    typical_kl: Tensor
+    value: Tensor
+    missingness: Tensor
+    value_weight: Tensor
+    missingness_weight: Tensor
+    reconstruction: Tensor
+    kl: Tensor
 
     def __init__(
-        self, vae: VAE, schema: Schema, exemplars: Float[Tensor, "m l"], noise: Float[Tensor, "k l"], typical: Terms
+        self,
+        vae: VAE,
+        schema: Schema,
+        exemplars: Float[Tensor, "e m l"],
+        noise: Float[Tensor, "k l"],
+        typical: Typical,
     ) -> None:
-        """Wrap a fitted model; `typical` holds one row."""
+        """Wrap a fitted model."""
         super().__init__()
         self.vae = vae
         self.schema = schema
         self.register_buffer("exemplars", exemplars)
         self.register_buffer("noise", noise)
-        self.register_buffer("typical_value", typical.value)
-        self.register_buffer("typical_missingness", typical.missingness)
-        self.register_buffer("typical_kl", typical.kl)
+        for name, part in typical._asdict().items():
+            self.register_buffer(name, part)
 
     def forward(self, numbers: Float[Tensor, "n dn"], codes: Int[Tensor, "n ds"] | None = None) -> ScoringOutputs:
         """Return the statistics of each record; inputs as for `Preprocessing`."""
         values = self.vae.preprocessing(numbers, codes)
         (value, missingness, kl), decoded = self.vae.terms(values, self.exemplars, self.noise)
-        columns = (value - self.typical_value) * values.observed.float() + missingness - self.typical_missingness
+        observed = values.observed.float()
+        columns = weighed(value, missingness, observed, self._typical())
+        median, spread = self.reconstruction[:, :1], self.reconstruction[:, 1:]
+        centred = (columns - median[..., None] / columns.shape[-1]) / spread[..., None]
+        latent = (kl - self.kl[:, :1]) / self.kl[:, 1:]
+        columns = centred * _excess_share(centred.sum(-1, keepdim=True))
+        latent = LATENT_WEIGHT * latent * _excess_share(latent)
         # float32 terms add up in float64 without rounding, so the contributions sum exactly to the score.
-        contributions = torch.cat([columns, (kl - self.typical_kl)[:, None]], dim=1).double()
+        contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
+        mean = contributions.mean(0)
         return ScoringOutputs(
-            score=contributions.sum(1),
-            reconstruction_error=(value.double() + missingness.double()).sum(1),
-            kl=kl.double(),
-            contributions=contributions,
-            expected=self._expected(decoded.mean.mean(0), decoded.true.mean(0), decoded.categories.mean(0)),
+            score=mean.sum(1),
+            fold_scores=contributions.sum(-1).transpose(0, 1),
+            reconstruction_error=(value.double() + missingness.double()).sum(-1).mean(0),
+            kl=kl.double().mean(0),
+            contributions=mean,
+            expected=self._expected(*(part.mean((0, 1)) for part in decoded[:3])),
         )
+
+    def _typical(self) -> Typical:
+        return Typical(*(getattr(self, name) for name in Typical._fields))
 
     def _expected(
         self, mean: Float[Tensor, "n numeric"], true: Float[Tensor, "n boolean"], categories: Float[Tensor, "n slots"]
@@ -81,12 +130,76 @@ class ScoringGraph(nn.Module):
         return pick(torch.cat(parts, dim=1), self.vae.columns_of_kind)
 
 
+def weighed(
+    value: Float[Tensor, "e n d"],
+    missingness: Float[Tensor, "e n d"],
+    observed: Float[Tensor, "*e n d"],
+    typical: Typical,
+) -> Float[Tensor, "e n d"]:
+    """Return each column's terms above what is typical of them, weighed; a null has no value to be odd."""
+    values = (value - typical.value) * typical.value_weight * observed
+    return values + (missingness - typical.missingness) * typical.missingness_weight
+
+
 @torch.no_grad()
-def typical_terms(vae: VAE, values: Values, exemplars: Float[Tensor, "m l"], noise: Float[Tensor, "k l"]) -> Terms:
-    """Return the mean of each term over records: of a column's value over those that hold one, in one row."""
-    n = len(values.observed)
-    batches = [rows(values, slice(at, at + _BATCH)) for at in range(0, n, _BATCH)]
-    terms = [vae.terms(batch, exemplars, noise)[0] for batch in batches]
-    value, missingness, kl = (sum(part.double().sum(0) for part in parts) for parts in zip(*terms, strict=True))
-    holding = values.observed.sum(0).clamp(min=1)
-    return Terms((value / holding).float(), (missingness / n).float(), (kl / n).float())
+def typical_terms(
+    vae: VAE,
+    schema: Schema,
+    records: Values,
+    fitted: Int[Tensor, "e n"],
+    exemplars: Float[Tensor, "e m l"],
+    noise: Float[Tensor, "k l"],
+) -> Typical:
+    """Return what is typical of the records at ``fitted`` under each member, which was fitted to them.
+
+    No record that the member was not fitted to has a part in it: its scores of these stay exchangeable with those of
+    new records.
+    """
+    value, missingness, kl = _all_terms(vae, records, fitted, exemplars, noise)
+    observed = records.observed[fitted].double()
+    n = fitted.shape[1]
+    holding = observed.sum(1, keepdim=True).clamp(min=1.0)
+    typical_value = (value * observed).sum(1, keepdim=True) / holding
+    typical_missingness = missingness.mean(1, keepdim=True)
+    # One record more, off by one nat, keeps the weight of a term that never varied finite.
+    value_variance = (((value - typical_value) * observed) ** 2).sum(1, keepdim=True) / holding + 1.0 / n
+    missingness_variance = ((missingness - typical_missingness) ** 2).mean(1, keepdim=True) + 1.0 / n
+    deviation = value_variance.sqrt()
+    is_quantity = torch.tensor([isinstance(c, NumericColumn) and c.minimum < c.maximum for c in schema.columns])
+    typical = Typical(
+        value=typical_value,
+        missingness=typical_missingness,
+        value_weight=1.0 / torch.where(is_quantity, deviation.clamp(min=_LEAST_DEVIATION), deviation),
+        missingness_weight=missingness_variance.rsqrt(),
+        reconstruction=torch.zeros(0),
+        kl=_median_and_spread(kl),
+    )
+    total = weighed(value, missingness, observed, typical).sum(-1)
+    typical = typical._replace(reconstruction=_median_and_spread(total))
+    return Typical(*(part.float() for part in typical))
+
+
+def _all_terms(
+    vae: VAE,
+    records: Values,
+    index: Int[Tensor, "e n"],
+    exemplars: Float[Tensor, "e m l"],
+    noise: Float[Tensor, "k l"],
+) -> Terms:
+    """Return the terms of records under the member of their row, float64."""
+    size = max(1, _BATCH // index.shape[0])
+    parts = [index[:, at : at + size] for at in range(0, index.shape[1], size)]
+    batches = [vae.terms(rows(records, part), exemplars, noise)[0] for part in parts]
+    return Terms(*(torch.cat(parts, dim=1).double() for parts in zip(*batches, strict=True)))
+
+
+def _median_and_spread(x: Float[Tensor, "e n"]) -> Float[Tensor, "e 2"]:
+    low, median, high = torch.quantile(x, torch.tensor(_SPREAD_QUANTILES, dtype=x.dtype), dim=1)
+    return torch.stack([median, ((high - low) / 2.0).clamp(min=_LEAST_SPREAD)], dim=1)
+
+
+def _excess_share(u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Return excess(u) / u, where excess(u) = log(1 + exp(u)) - log 2; it lies in (0, 1) and is 1/2 at zero."""
+    is_small = u.abs() < _NEAR_ZERO
+    divisor = torch.where(is_small, torch.ones_like(u), u)
+    return torch.where(is_small, 0.5 + u / 8.0, (softplus(u) - _LOG_2) / divisor)

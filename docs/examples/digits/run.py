@@ -103,7 +103,7 @@ def open_decoder(contract: Contract) -> Decoder:
     graph = onnx.load_from_string(model).graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     step = next(node for node in graph.node if node.op_type == "Mul" and "latent_noise" in node.input)
-    width = next(constants[name] for name in step.input if name in constants)
+    width = next(constants[name] for name in step.input if name in constants).reshape(-1)
     shape = (contract.generator.exemplars, contract.generator.latent_dim)
     exemplars = next(constant for constant in constants.values() if constant.shape == shape)
     decoder = Decoder(open_session(model), exemplars, width, contract.generator.degrees_of_freedom)

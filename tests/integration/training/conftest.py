@@ -1,4 +1,4 @@
-"""A tiny model, trained once per run by the command itself."""
+"""Tiny models, trained once per run by the command itself."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ exemplars = 64
 draws = 4
 [calibration]
 alpha = 0.05
+"""
+SPLIT = """
+[splits]
+method = "split"
+calibration_share = 0.25
 """
 
 
@@ -70,11 +75,21 @@ def run(*arguments: object) -> tuple[int, str]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """The model of 600 readings, with seed 5."""
-    folder = tmp_path_factory.mktemp("trained")
+    """The model of 600 readings, of which 150 calibrate, with seed 5."""
+    return trained_on(600, SETTINGS + SPLIT, tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="session")
+def trained_on_few(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The model of 120 readings, too few to be split, with seed 5."""
+    return trained_on(120, SETTINGS, tmp_path_factory.mktemp("trained_on_few"))
+
+
+def trained_on(records: int, toml: str, folder: Path) -> Trained:
+    """Train with the command itself."""
     data, settings, model = folder / "readings.parquet", folder / "train.toml", folder / "model.onnx"
-    pq.write_table(readings(600, seed=0), data)
-    settings.write_text(SETTINGS)
+    pq.write_table(readings(records, seed=0), data)
+    settings.write_text(toml)
     code, output = run(data, "--output", model, "--config", settings, "--seed", 5, "--name", "machine")
     assert code == 0
     return Trained(data, settings, model, output)

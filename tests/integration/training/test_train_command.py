@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,11 +21,14 @@ from rich.console import Console
 from service.artifact import load_artifact
 from service.columns import Columns
 from service.contract import MetadataKey
+from service.http.app import create_app
 from service.protobuf import metadata_props
 from service.pvalues import threshold
 from service.records.arrow import columns_from_batch
+from service.settings import load_settings
 from training import cli
-from training.config import load_config, with_overrides
+from training.calibration import TIE_TOLERANCE
+from training.config import TrainConfig, load_config, with_overrides
 from training.fit import Epoch
 from training.progress import Progress
 from training.train import train
@@ -66,17 +71,20 @@ def test_its_provenance_tells_where_it_came_from(trained):
     assert provenance.model_name == "machine"
     assert provenance.seed == 5
     assert provenance.sources == ("readings.parquet",)
-    assert provenance.records == {"read": 600, "sampled": 600, "fit": 360, "validation": 90, "calibration": 150}
+    assert provenance.records == {"read": 600, "sampled": 600, "fit": 450, "calibration": 150}
     assert provenance.split == "random"
     assert provenance.settings["fit"]["steps"] == 150
+    assert provenance.fit["members"] == 1
     assert provenance.fit["interrupted"] is False
 
 
 def test_alpha_holds_on_the_calibration_records(trained):
     artifact = load_artifact(trained.model)
     assert artifact.contract.calibration.alpha == 0.05
-    assert artifact.calibration_scores.size == 150
-    assert (artifact.calibration_scores > threshold(artifact.calibration_scores, 0.05)).sum() == 6
+    assert artifact.contract.calibration.method == "split-conformal"
+    (scores,) = artifact.calibration_folds
+    assert scores.size == 150
+    assert (scores > threshold([scores], 0.05)).sum() == 6
 
 
 def test_a_column_that_was_constant_notices_another_value(trained):
@@ -89,9 +97,69 @@ def test_a_column_that_was_constant_notices_another_value(trained):
 
 
 def test_the_run_shows_what_it_decided(trained):
-    for told in ("reading_id", "set aside", "360 fit, 90 validation, 150 calibration", "exporting", "model.onnx"):
+    for told in ("reading_id", "set aside", "450 fit, 150 calibration", "exporting", "model.onnx"):
         assert told in trained.output.replace("\n", " ")
-    assert "flags at most 0.05 of normal records" in " ".join(trained.output.split())
+    told = " ".join(trained.output.split())
+    assert "split-conformal with 150 calibration records At alpha 0.05, a normal record exchangeable" in told
+
+
+def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trained_on_few):
+    artifact = load_artifact(trained_on_few.model)
+    artifact.verify()
+    provenance, calibration = artifact.contract.provenance, artifact.contract.calibration
+    assert provenance.records == {"read": 120, "sampled": 120, "fit": 120, "calibration": 120}
+    assert provenance.split == "random"
+    folds = TrainConfig().splits.folds
+    assert provenance.fit["members"] == folds
+    assert (calibration.method, len(calibration.folds), calibration.records) == ("cross-conformal", folds, 120)
+    scored = artifact.scorer.score(records_of(trained_on_few.data, artifact.contract.columns))
+    assert scored.fold_scores.shape == (120, folds)
+    np.testing.assert_allclose(scored.fold_scores.mean(1), scored.score)
+    told = " ".join(trained_on_few.output.split())
+    assert f"120 records: {folds} members, each fitted to 96 and calibrated by the rest" in told
+    assert "cross-conformal with 120 calibration records" in told
+    assert "in practice close to alpha" in told
+
+
+def test_the_folds_of_the_file_are_the_scores_of_the_records_by_members_that_did_not_see_them(trained_on_few):
+    artifact = load_artifact(trained_on_few.model)
+    scored = artifact.scorer.score(records_of(trained_on_few.data, artifact.contract.columns))
+    raised = scored.fold_scores + TIE_TOLERANCE * np.maximum(1.0, np.abs(scored.fold_scores))
+    for member, fold in zip(raised.T, artifact.calibration_folds, strict=True):
+        nearest = np.abs(member[:, None] - fold).min(0)
+        assert nearest.max() < 1e-3  # each score of the fold is that of some record, but for rounding
+
+
+def test_a_model_of_few_records_is_served(trained_on_few):
+    artifact = load_artifact(trained_on_few.model)
+    record = pq.read_table(trained_on_few.data).select(artifact.contract.columns.names).slice(0, 1).to_pylist()[0]
+    record["taken_at"] = record["taken_at"].isoformat()
+    app = create_app(artifact, load_settings({}, {}))
+    app.state.readiness.admit(artifact.verify())
+
+    async def exchange() -> tuple[httpx.Response, httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            return await client.post("/score", json=[record, record | {"pressure": 1e6}]), await client.get("/model")
+
+    scored, told = asyncio.run(exchange())
+    usual, odd = scored.json()["results"]
+    answer = told.json()
+    assert usual["p_value"] > 0.05 >= odd["p_value"] == pytest.approx(1 / 121)
+    assert odd["is_anomaly"]
+    assert odd["contributions"][0]["column"] == "pressure"
+    assert answer["calibration"]["method"] == "cross-conformal"
+    assert "by proof" in answer["calibration"]["guarantee"]
+
+
+def test_few_records_with_a_time_column_are_split_by_it_all_the_same(trained_on_few, tmp_path):
+    model = tmp_path / "model.onnx"
+    code = cli.main(
+        [str(trained_on_few.data), "-o", str(model), "-c", str(trained_on_few.settings), "--time-column", "taken_at"]
+    )
+    assert code == 0
+    contract = load_artifact(model).contract
+    assert (contract.calibration.method, contract.provenance.split) == ("split-conformal", "by time")
+    assert contract.provenance.records == {"read": 120, "sampled": 120, "fit": 96, "calibration": 24}
 
 
 def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train, tmp_path):
@@ -121,7 +189,7 @@ class InterruptedAtTheSecondEpoch(Progress):
             yield on_epoch
 
 
-def test_ctrl_c_keeps_the_best_model_so_far_and_still_exports_it(trained, tmp_path, capsys):
+def test_ctrl_c_keeps_the_model_so_far_and_still_exports_it(trained, tmp_path, capsys):
     config = with_overrides(load_config(trained.settings), {"data.time_column": "taken_at"})
     path = tmp_path / "cut_short.onnx"
     train(trained.data, path, config, InterruptedAtTheSecondEpoch(Console(width=200)))
@@ -132,7 +200,7 @@ def test_ctrl_c_keeps_the_best_model_so_far_and_still_exports_it(trained, tmp_pa
     assert provenance.fit["epochs"] == 2
     assert provenance.split == "by time"
     assert provenance.model_name == "cut_short"
-    assert f"interrupted: the model of epoch {provenance.fit['best_epoch']} is kept" in capsys.readouterr().out
+    assert "interrupted: the model of epoch 2 is kept" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -179,11 +247,11 @@ def csv(*columns: str, records: int = 60) -> str:
         ("", "data.csv"),
         ("x,y\n", "expected records, got files without any"),
         ("x,y\n1,2\n", "expected at least"),
-        (csv(records=30), "expected at least 31 records"),
+        (csv(records=24), "expected at least 25 records"),
         ("note,other\n" + ",\n" * 60, "expected at least one column to learn from, got 2 set aside"),
         (csv().replace("\n45.0\n", "\nforty-five\n"), r"data\.csv, row 31, column x: expected a number"),
         (csv().replace("\n45.0\n", "\n45.0,1\n"), r"data\.csv, row 31"),
-        (csv(), "expected at least 99 calibration records, got 15"),
+        (csv(), "expected at least 99 calibration records, got 60"),
     ],
     ids=[
         "no file",
@@ -230,8 +298,8 @@ def test_a_settings_file_that_is_not_there_is_refused(refused, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--alpha", "0.05"], "alpha = 0.05: expected at least 19 calibration records, got 15"),
-        (["--alpha", "1e-320"], "calibration records, got 15"),
+        (["--alpha", "0.01"], "alpha = 0.01: expected at least 99 calibration records, got 60"),
+        (["--alpha", "1e-320"], "calibration records, got 60"),
         (["--alpha", "0"], "calibration.alpha: expected"),
         (["--alpha", "nan"], "calibration.alpha: expected"),
         (["--seed", "-1"], "fit.seed: expected"),

@@ -68,6 +68,18 @@ def documents(golden_bytes: bytes) -> dict[str, object]:
     return {key: json.loads(value) for key, value in entries if key != MetadataKey.DIGEST}
 
 
+def shapes_of(records: int, members: int) -> dict[str, list[int] | None]:
+    """Return the shapes of the golden model's outputs."""
+    return {
+        "score": [records],
+        "fold_scores": [records, members],
+        "reconstruction_error": [records],
+        "kl": [records],
+        "contributions": [records, 5],
+        "expected": [records, 4],
+    }
+
+
 def sealed(body: bytes) -> bytes:
     return body + digest_entry(body)
 
@@ -77,7 +89,7 @@ def test_a_model_opens_with_its_metadata_and_its_digest(golden_model, golden_byt
     assert artifact.contract.columns.names == ("amount", "express", "country", "placed_at")
     assert artifact.size_bytes == len(golden_bytes)
     assert artifact.digest == hashlib.sha256(golden_bytes[:-DIGEST_BYTES]).hexdigest()
-    assert artifact.calibration_scores.tolist() == list(artifact.contract.calibration.scores)
+    assert [tuple(fold.tolist()) for fold in artifact.calibration_folds] == list(artifact.contract.calibration.folds)
 
 
 def test_the_golden_records_are_reproduced(artifact):
@@ -240,7 +252,7 @@ def test_a_graph_that_the_runtime_refuses_is_refused(opened, with_metadata, grap
         opened(with_metadata({}, graph=graph_bytes + node))
 
 
-@pytest.mark.parametrize("name", ["score", "kl", "contributions", "expected"])
+@pytest.mark.parametrize("name", ["score", "fold_scores", "kl", "contributions", "expected"])
 def test_a_graph_without_an_output_is_refused(opened, with_metadata, graph_bytes, name):
     renamed = graph_bytes.replace(name.encode(), name[:-1].encode() + b"_")
     with pytest.raises(ArtifactError, match=f"graph: expected the output '{name}'"):
@@ -281,7 +293,7 @@ def graph(onnx) -> Callable[..., bytes]:
         nodes: tuple[object, ...] = (),
         initializer: tuple[object, ...] = (),
     ) -> bytes:
-        shapes = {"score": [1], "reconstruction_error": [1], "kl": [1], "contributions": [1, 5], "expected": [1, 4]}
+        shapes = shapes_of(1, 1)
         made, given_ = [], []
         for name, shape in (shapes | (outputs or {})).items():
             given_.append(helper.make_tensor_value_info(name, kinds.DOUBLE, None))
@@ -307,10 +319,11 @@ def test_a_plain_onnx_file_is_none_of_ours(opened, graph):
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("outputs", [{"contributions": [25, 4]}, {"expected": [25]}, {"score": [25, 1]}])
+@pytest.mark.parametrize(
+    "outputs", [{"contributions": [25, 4]}, {"expected": [25]}, {"score": [25, 1]}, {"fold_scores": [25, 9]}]
+)
 def test_outputs_of_other_shapes_are_refused(opened, with_metadata, graph, artifact, outputs):
-    n = len(artifact.contract.golden.records)
-    shapes = {"score": [n], "reconstruction_error": [n], "kl": [n], "contributions": [n, 5], "expected": [n, 4]}
+    shapes = shapes_of(len(artifact.contract.golden.records), len(artifact.contract.calibration.folds))
     with pytest.raises(ArtifactError, match="golden records: expected a score of"):
         opened(with_metadata({}, graph=graph(shapes))).verify()
     with pytest.raises(ArtifactError, match="graph: expected outputs of the shapes"):

@@ -42,6 +42,11 @@ def read_schema(*columns: dict[str, object], ignored: tuple[dict[str, object], .
     return Schema.model_validate_json(json.dumps({"columns": columns, "ignored": ignored}))
 
 
+def calibration(*folds: tuple[float, ...], alpha: float = 0.5, method: str | None = None) -> Calibration:
+    method = method or ("split-conformal" if len(folds) == 1 else "cross-conformal")
+    return Calibration(method=method, alpha=alpha, folds=folds, tie_tolerance=0.0)
+
+
 def test_every_document_of_the_golden_model_survives_being_written_again(artifact):
     contract = artifact.contract
     assert Contract.model_validate_json(contract.model_dump_json()) == contract
@@ -108,20 +113,42 @@ def test_documents_cannot_be_changed():
 
 
 def test_calibration_scores_must_ascend():
-    assert Calibration(alpha=0.25, scores=(1.0, 1.0, 2.0), tie_tolerance=0.0).scores[-1] == 2.0
-    with pytest.raises(ValidationError, match="ascending order"):
-        Calibration(alpha=0.5, scores=(2.0, 1.0), tie_tolerance=0.0)
+    assert calibration((1.0, 1.0, 2.0)).folds[0][-1] == 2.0
+    for folds in ([(2.0, 1.0)], [(1.0, 2.0), (2.0, 1.0)]):
+        with pytest.raises(ValidationError, match="scores of each fold in ascending order"):
+            calibration(*folds)
+
+
+def test_calibration_records_are_those_of_all_folds():
+    assert calibration((1.0, 2.0), (0.0,), (3.0, 3.0)).records == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "folds", "message"),
+    [
+        ("split-conformal", ((1.0,), (2.0,)), "expected one fold where the method is split-conformal, got 2"),
+        ("cross-conformal", ((1.0, 2.0),), "expected several folds where the method is cross-conformal, got 1"),
+        ("split-conformal", (), "at least 1 item"),
+        ("cross-conformal", ((1.0,), ()), "at least 1 item"),
+        ("jackknife+", ((1.0,), (2.0,)), "'split-conformal' or 'cross-conformal'"),
+    ],
+)
+def test_each_method_has_its_number_of_folds_and_each_fold_a_score(method, folds, message):
+    with pytest.raises(ValidationError, match=message):
+        calibration(*folds, method=method)
 
 
 def test_calibration_scores_must_be_enough_for_their_alpha():
-    with pytest.raises(ValidationError, match=r"expected an alpha that 3 scores can promise, got 0\.2"):
-        Calibration(alpha=0.2, scores=(1.0, 1.0, 2.0), tie_tolerance=0.0)
+    for folds in ([(1.0, 1.0, 2.0)], [(1.0, 1.0), (2.0,)]):
+        assert calibration(*folds, alpha=0.25).records == 3
+        with pytest.raises(ValidationError, match=r"expected an alpha that 3 records can promise, got 0\.2"):
+            calibration(*folds, alpha=0.2)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_the_default_alpha_is_a_fraction(alpha):
     with pytest.raises(ValidationError, match="alpha"):
-        Calibration(alpha=alpha, scores=(1.0,), tie_tolerance=0.0)
+        calibration((1.0,), alpha=alpha)
 
 
 def test_each_golden_record_has_its_scores():

@@ -32,7 +32,7 @@ def as_columns(records: list[tuple[float | None, bool | None, str | None, float 
 
 
 def assert_equal_to_rounding(given_: Scores, expected: Scores) -> None:
-    for name in ("score", "reconstruction_error", "kl", "contributions"):
+    for name in ("score", "fold_scores", "reconstruction_error", "kl", "contributions"):
         got, want = getattr(given_, name), getattr(expected, name)
         assert (np.abs(got - want) <= ROUNDING * np.maximum(1.0, np.abs(want))).all(), name
 
@@ -62,6 +62,11 @@ def test_statistics_are_finite_and_contributions_sum_exactly_to_the_score(artifa
     assert (np.abs(scores.contributions.sum(axis=1) - scores.score) <= 4e-16 * 4 * largest).all()
 
 
+def test_the_score_is_the_mean_of_the_members(artifact, new_orders):
+    scores = artifact.scorer.score(new_orders(500, 3))
+    assert scores.score == pytest.approx(scores.fold_scores.mean(axis=1), rel=1e-9, abs=1e-9)
+
+
 def test_one_order_of_addition_sums_to_the_score_bit_by_bit(artifact, new_orders):
     scores = artifact.scorer.score(new_orders(500, 3))
     assert np.array_equal(scores.contributions.sum(axis=1), scores.score)
@@ -71,6 +76,7 @@ def test_every_statistic_has_its_shape_and_type(artifact, new_orders):
     scores = artifact.scorer.score(new_orders(7, 1))
     assert {name: getattr(scores, name).shape for name in Scores.__slots__} == {
         "score": (7,),
+        "fold_scores": (7, len(artifact.calibration_folds)),
         "reconstruction_error": (7,),
         "kl": (7,),
         "contributions": (7, 5),
@@ -81,7 +87,14 @@ def test_every_statistic_has_its_shape_and_type(artifact, new_orders):
 
 def test_no_records_have_no_scores(artifact, new_orders):
     scores = artifact.scorer.score(new_orders(5, 1).rows(slice(0, 0)))
-    assert [getattr(scores, name).shape for name in Scores.__slots__] == [(0,), (0,), (0,), (0, 5), (0, 4)]
+    assert [getattr(scores, name).shape for name in Scores.__slots__] == [
+        (0,),
+        (0, len(artifact.calibration_folds)),
+        (0,),
+        (0,),
+        (0, 5),
+        (0, 4),
+    ]
 
 
 @pytest.mark.parametrize("records", [2047, 2048, 2049, 5000])
@@ -106,7 +119,7 @@ def test_a_value_further_from_the_known_never_contributes_less(artifact):
     amounts = [50.0, 500.0, 5e3, 5e4, 1e6, 1e9, 1e300]
     scores = artifact.scorer.score(as_columns([(amount, False, "DE", 1_704_102_000.0) for amount in amounts]))
     assert (np.diff(scores.contributions[:, 0]) >= 0).all()
-    assert scores.score[-1] > artifact.calibration_scores[-1]
+    assert (scores.fold_scores[-1] > [fold[-1] for fold in artifact.calibration_folds]).all()
 
 
 def test_digits_of_a_large_number_count(artifact):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,27 +62,31 @@ def test_each_column_is_listed_with_its_kind_its_reason_and_what_is_wrong_in_it(
     assert "categorical" in lines["mode"]
 
 
+TWO_PARTS = Splits("split-conformal", np.arange(20)[None], (np.arange(20, 30),))
+THREE_FOLDS = Splits("cross-conformal", np.arange(60).reshape(3, 20), tuple(np.arange(10) for _ in range(3)))
+
+
 @pytest.mark.parametrize(
-    ("read", "undated", "line"),
+    ("read", "splits", "line"),
     [
-        (30, 0, "30 records: 20 fit, 4 validation, 6 calibration"),
-        (3000, 0, "3,000 records, a sample of 30 kept: 20 fit, 4 validation, 6 calibration"),
-        (30, 2, "30 records: 20 fit, 4 validation, 6 calibration (2 without a time are fitted)"),
+        (30, TWO_PARTS, "30 records: 20 fit, 10 calibration"),
+        (3000, TWO_PARTS, "3,000 records, a sample of 30 kept: 20 fit, 10 calibration"),
+        (30, replace(TWO_PARTS, undated=2), "30 records: 20 fit, 10 calibration (2 without a time are fitted)"),
+        (30, THREE_FOLDS, "30 records: 3 members, each fitted to 20 and calibrated by the rest"),
     ],
 )
-def test_splits_are_told_with_their_sizes(shown, read, undated, line):
+def test_splits_are_told_with_their_sizes(shown, read, splits, line):
     progress, text = shown
-    progress.splits(read, Splits(np.arange(20), np.arange(4), np.arange(6), undated))
+    progress.splits(read, splits)
     assert text.getvalue().strip() == line
 
 
 def test_epochs_are_shown_with_their_losses(shown):
     progress, text = shown
     with progress.fitting() as on_epoch:
-        on_epoch(Epoch(1, 7, 9.5, 8.25, is_best=True))
-        on_epoch(Epoch(2, 7, 9.0, 8.75, is_best=False))
-    assert "epoch 2/7" in text.getvalue()
-    assert re.search(r"loss 9\.00\d? .*validation 8\.750?.* nats", text.getvalue())
+        on_epoch(Epoch(1, 7, 9.5))
+        on_epoch(Epoch(2, 7, 8.75))
+    assert "epoch 2/7 loss 8.75 nats" in text.getvalue()
 
 
 def test_a_stage_is_named(shown):
@@ -98,19 +102,34 @@ def test_an_error_within_a_stage_passes_through(shown):
         raise KeyboardInterrupt
 
 
+SCORES = tuple(float(i) for i in range(99))
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_the_end_tells_the_file_the_promise_the_threshold_and_whether_it_was_cut_short(
-    shown, prepared, tmp_path, interrupted
+@pytest.mark.parametrize(
+    ("calibration", "promise"),
+    [
+        (
+            Calibration(method="split-conformal", alpha=0.1, folds=(SCORES,), tie_tolerance=0.0),
+            "flagged with a probability of at most 0.1.",
+        ),
+        (
+            Calibration(method="cross-conformal", alpha=0.1, folds=(SCORES[:50], SCORES[50:]), tie_tolerance=0.0),
+            "flagged with a probability of at most 0.218 by proof; in practice close to alpha.",
+        ),
+    ],
+    ids=["split", "cross"],
+)
+def test_the_end_tells_the_file_what_is_proven_and_whether_it_was_cut_short(
+    shown, prepared, tmp_path, calibration, promise, interrupted
 ):
     path = tmp_path / "[new] model.onnx"
     path.write_bytes(bytes(2**20))
-    calibration = Calibration(alpha=0.1, scores=tuple(float(i) for i in range(99)), tie_tolerance=0.0)
-    nothing = torch.zeros((1, 3))
-    fitted = Fitted(prepared.model(), nothing, nothing, 5, 4, 0.0, interrupted)
+    nothing = torch.zeros((1, 1, 3))
+    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, set_aside=[], interrupted=interrupted)
     progress, text = shown
     progress.done(path, calibration, fitted)
     told = text.getvalue()
-    assert f"{path}: 1.0 MiB; flags at most 0.1 of normal records" in told
-    assert "above 89.000 nats" in told
-    assert "99 calibration" in told
+    assert f"{path}: 1.0 MiB, {calibration.method} with 99 calibration records" in told
+    assert promise in told
     assert ("interrupted: the model of epoch 4 is kept" in told) is interrupted

@@ -50,7 +50,7 @@ class CategoricalLikelihood(nn.Module):
             "padded", torch.where(position < size[:, None], first[:, None] + position, len(slot_field))
         )  # (f, largest size)
 
-    def probabilities(self, logits: Float[Tensor, "*k n slots"]) -> Float[Tensor, "*k n slots"]:
+    def probabilities(self, logits: Float[Tensor, "*k e n slots"]) -> Float[Tensor, "*k e n slots"]:
         """Return P(category | z, the value is a known one); each field's sum to one."""
         bounded = _LOGIT_BOUND * torch.tanh(logits / _LOGIT_BOUND)
         weight = torch.exp(bounded)
@@ -58,7 +58,7 @@ class CategoricalLikelihood(nn.Module):
         softmax = weight / pick(total, self.slot_field)
         return (1.0 - self.smoothing) * softmax + self.smoothing / self.slot_size
 
-    def nll(self, p: Float[Tensor, "*k n slots"], code: Int[Tensor, "n f"]) -> Float[Tensor, "*k n f"]:
+    def nll(self, p: Float[Tensor, "*k e n slots"], code: Int[Tensor, "*e n f"]) -> Float[Tensor, "*k e n f"]:
         """Return -log P(x | z), nats.
 
         Args:

@@ -25,12 +25,13 @@ class NumericLikelihood(nn.Module):
 
     floor: Tensor
 
-    def __init__(self, columns: list[NumericColumn], unit: Float[Tensor, " d"]) -> None:
+    def __init__(self, columns: list[NumericColumn], unit: Float[Tensor, " d"], members: int) -> None:
         """Start with a scale of one.
 
         Args:
             columns: The numeric columns.
             unit: Value of one standardised unit in the column's own unit.
+            members: Number of members, each with scales of its own.
         """
         super().__init__()
         # A constant column gains nothing from its grid, and any other value in it should stand out.
@@ -38,16 +39,16 @@ class NumericLikelihood(nn.Module):
         step = torch.tensor(steps, dtype=torch.float64)
         grid_deviation = (step / unit / math.sqrt(12.0)).float()  # of a uniform over one step
         self.register_buffer("floor", torch.clamp(grid_deviation, min=_LEAST_SCALE))
-        self.raw_scale = nn.Parameter(torch.full((len(columns),), math.log(math.expm1(1.0))))
+        self.raw_scale = nn.Parameter(torch.full((members, 1, len(columns)), math.log(math.expm1(1.0))))
         nu = DEGREES_OF_FREEDOM
         self._log_normaliser = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi)
 
     @property
-    def scale(self) -> Float[Tensor, " d"]:
+    def scale(self) -> Float[Tensor, "e 1 d"]:
         """Scale of each column, standardised units."""
         return self.floor + softplus(self.raw_scale)
 
-    def nll(self, mean: Float[Tensor, "*k n d"], x: Float[Tensor, "n d"]) -> Float[Tensor, "*k n d"]:
+    def nll(self, mean: Float[Tensor, "*k e n d"], x: Float[Tensor, "*e n d"]) -> Float[Tensor, "*k e n d"]:
         """Return -log p(x|z), nats."""
         nu, scale = DEGREES_OF_FREEDOM, self.scale
         squared = ((x - mean) / scale) ** 2

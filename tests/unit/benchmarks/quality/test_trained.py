@@ -13,8 +13,8 @@ def test_enough_records_leave_the_settings_alone():
     assert with_attainable_alpha(TrainConfig(), 396) == TrainConfig()  # 99 calibration records
 
 
-@pytest.mark.parametrize(("records", "alpha"), [(395, 0.01), (100, 0.0385), (34, 0.112)])
-def test_alpha_is_raised_to_what_the_calibration_split_can_promise(records, alpha):
+@pytest.mark.parametrize(("records", "alpha"), [(395, 0.01), (100, 0.01), (34, 0.0286)])
+def test_alpha_is_raised_to_what_so_few_records_can_promise(records, alpha):
     changed = with_attainable_alpha(TrainConfig(), records)
     assert changed == with_overrides(TrainConfig(), {"calibration.alpha": alpha})
 

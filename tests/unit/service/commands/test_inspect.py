@@ -17,7 +17,8 @@ def test_tables_show_every_column_and_the_calibration(vaegis, golden_model):
     for column in artifact.contract.columns.columns:
         assert any(line[:2] == [column.name, column.kind] for line in lines)
     assert ["digest", f"sha256:{artifact.digest}"] in lines
-    assert ["records", f"{artifact.calibration_scores.size:,}"] in lines
+    assert ["records", f"{artifact.contract.calibration.records:,}"] in lines
+    assert any(line[:4] == ["guarantee", "At", "alpha", "0.01,"] for line in lines)
     assert ["size", f"{artifact.size_bytes:,}", "bytes"] in lines
 
 
@@ -28,8 +29,8 @@ def test_json_is_one_document_without_weights_and_scores(vaegis, golden_model):
     assert document["model"] == artifact.contract.provenance.model_name
     assert document["model_digest"] == f"sha256:{artifact.digest}"
     assert [c["name"] for c in document["schema"]["columns"]] == list(artifact.contract.columns.names)
-    assert document["calibration"]["records"] == artifact.calibration_scores.size
-    assert "scores" not in document["calibration"]
+    assert document["calibration"]["records"] == artifact.contract.calibration.records
+    assert document["calibration"]["folds"] == len(artifact.calibration_folds)
     assert "model" not in document["generator"]
 
 

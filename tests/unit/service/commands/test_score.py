@@ -11,6 +11,7 @@ import pytest
 
 from service.artifact import load_artifact
 from service.generation import Generator
+from service.pvalues import guarantee
 from service.records.json import columns_from_records
 from service.verdicts import Explain, judge
 
@@ -43,7 +44,7 @@ def verdicts(artifact, records):
     schema = artifact.contract.columns
     columns = columns_from_records(records, schema, unknown_columns="reject", max_faults=1)
     scores = artifact.scorer.score(columns)
-    return judge(schema, artifact.calibration_scores, columns, scores, alpha=0.01, explain=Explain.ANOMALIES)
+    return judge(schema, artifact.calibration_folds, columns, scores, alpha=0.01, explain=Explain.ANOMALIES)
 
 
 @pytest.fixture
@@ -152,12 +153,12 @@ def test_a_folder_is_scored_file_by_file_in_small_parts(vaegis, golden_model, ta
     assert scores_in(tmp_path / "scored.parquet") == pytest.approx([v.score for v in verdicts], abs=1e-3)
 
 
-def test_the_summary_tells_anomalies_and_alpha(vaegis, golden_model, parquet, verdicts, tmp_path):
+def test_the_summary_tells_anomalies_and_the_guarantee(vaegis, artifact, golden_model, parquet, verdicts, tmp_path):
     anomalies = sum(v.p_value <= 0.05 for v in verdicts)
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.csv", "--alpha", 0.05)
     assert ended.err == (
-        f"60 records, {anomalies} anomalies ({anomalies / 60:.3%}), written to {tmp_path}/scored.csv; "
-        "alpha 5.000%: at most this share of normal records is flagged\n"
+        f"60 records, {anomalies} anomalies ({anomalies / 60:.3%}), written to {tmp_path}/scored.csv\n"
+        f"{guarantee(artifact.calibration_folds, 0.05)}\n"
     )
 
 

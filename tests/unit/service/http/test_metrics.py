@@ -85,8 +85,8 @@ def test_the_model_shows_its_digest_alpha_threshold_and_calibration(new_app, sen
     (labels,) = found["vaegis_model_info"]
     assert dict(labels)["digest"] == f"sha256:{artifact.digest}"
     assert by(found, "vaegis_alpha_ratio") == 0.1
-    assert by(found, "vaegis_threshold_nats") == send(app, "POST", "/score", json=record).json()["threshold"]
-    assert by(found, "vaegis_calibration_records") == artifact.calibration_scores.size
+    assert by(found, "vaegis_threshold") == send(app, "POST", "/score", json=record).json()["threshold"]
+    assert by(found, "vaegis_calibration_records") == artifact.contract.calibration.records
     assert by(found, "vaegis_model_loads_total", outcome="succeeded") == 1
     assert by(found, "vaegis_model_loads_total", outcome="failed") == 0
     assert by(found, "vaegis_model_loaded_timestamp_seconds") > 1e9

@@ -21,7 +21,9 @@ def test_the_model_is_described_without_its_weights_and_scores(new_app, send, ar
     assert answer.schema_ == artifact.contract.columns
     assert answer.provenance == artifact.contract.provenance
     assert artifact.contract.generator.model not in response.text
-    assert "scores" not in response.json()["calibration"]
+    assert answer.calibration.folds == len(artifact.contract.calibration.folds)
+    assert answer.calibration.records == artifact.contract.calibration.records
+    assert answer.calibration.guarantee.startswith("At alpha 0.1, a normal record exchangeable with")
 
 
 def test_the_record_schema_has_the_columns_of_the_model(new_app, send, artifact):

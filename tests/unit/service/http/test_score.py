@@ -26,9 +26,9 @@ def test_the_answer_names_model_alpha_threshold_and_calibration(post, record, ar
     assert answer["model"] == artifact.contract.provenance.model_name
     assert answer["model_digest"] == f"sha256:{artifact.digest}"
     assert answer["alpha"] == artifact.contract.calibration.alpha
-    assert answer["threshold"] == threshold(artifact.calibration_scores, answer["alpha"])
-    assert answer["calibration_records"] == len(artifact.contract.calibration.scores)
-    assert answer["guarantee"] == "conformal"
+    assert answer["threshold"] == threshold(artifact.calibration_folds, answer["alpha"])
+    assert answer["calibration_records"] == artifact.contract.calibration.records
+    assert answer["guarantee"] == artifact.contract.calibration.method
 
 
 def test_a_list_gets_its_results_in_order_and_each_as_if_alone(post, record):

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from training.data.kinds import ColumnPlan
-from training.data.schema import build_schema, category_codes, columns_of, grid_step, with_noise_scales
+from training.data.schema import (
+    build_schema,
+    category_codes,
+    columns_of,
+    grid_step,
+    standard_unit,
+    with_noise_scales,
+)
 from training.errors import DataError
 from training.model.preprocessing import NULL_CODE, unit
 
@@ -120,9 +127,47 @@ def test_an_unseen_category_has_the_code_behind_the_last(prepared):
 
 def test_noise_scales_are_put_down_in_the_unit_of_their_column(prepared):
     schema = with_noise_scales(prepared.schema, [0.5, 2.0])
-    numeric = [column for column in schema.columns if isinstance(column, NumericColumn)]
-    assert [column.noise_scale / unit(column) for column in numeric] == pytest.approx([0.5, 2.0])
+    pairs = zip(prepared.schema.columns, schema.columns, strict=True)
+    shares = [fitted.noise_scale / unit(plain) for plain, fitted in pairs if isinstance(plain, NumericColumn)]
+    assert shares == pytest.approx([0.5, 2.0])
     assert schema.names == prepared.schema.names
+
+
+def test_the_unit_of_a_column_is_its_standard_deviation():
+    values = np.random.default_rng(0).normal(50.0, 3.0, 2000)
+    assert standard_unit(values, 0.0) == pytest.approx(3.0, rel=0.05)
+
+
+@pytest.mark.parametrize("gross", [1e3, 1e9, 1e300])
+def test_gross_values_do_not_widen_the_unit(gross):
+    values = np.random.default_rng(0).normal(50.0, 3.0, 2000)
+    values[:4] = [gross, -gross, gross, gross]
+    assert standard_unit(values, 0.0) == pytest.approx(3.0, rel=0.05)
+
+
+def test_a_column_with_few_values_off_its_main_one_takes_a_tenth_of_its_range():
+    assert standard_unit(np.array([0.0] * 5000 + [20.0]), 1.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("value", "step", "unit_of_it"),
+    [(2.0, 1.0, 1.0), (0.25, 0.01, 0.01), (0.0, 1.0, 1.0), (0.0, 0.0, 1e-6), (1e9 / 3.0, 0.0, 1e3 / 3.0)],
+)
+def test_a_constant_column_takes_its_grid_step_or_a_millionth_of_its_value(value, step, unit_of_it):
+    assert standard_unit(np.full(100, value), step) == pytest.approx(unit_of_it)
+
+
+def test_rounding_is_no_width():
+    values = np.full(1000, 0.1 + 0.2)
+    values[::2] = 0.3
+    assert standard_unit(values, 0.0) == pytest.approx(1e-6)
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=50))
+def test_every_column_has_a_unit_above_zero(values):
+    found = standard_unit(np.array(values), grid_step(np.array(values)))
+    assert np.isfinite(found)
+    assert found > 0.0
 
 
 @pytest.mark.parametrize(

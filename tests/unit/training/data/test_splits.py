@@ -6,29 +6,70 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.config import SplitSettings
-from training.data.splits import FEWEST_RECORDS, split_at_random, split_by_time
+from training.data.splits import FEWEST_RECORDS, Splits, split_at_random, split_by_time, thinned
 from training.errors import DataError
 
 pytestmark = pytest.mark.training
-SHARES = SplitSettings()
+TWO = SplitSettings(method="split", calibration_share=0.25)
+FOLDS = SplitSettings(method="cross", folds=5)
 
 
-def assert_partition(splits, records):
-    together = np.concatenate([splits.fit, splits.validation, splits.calibration])
-    assert np.array_equal(np.sort(together), np.arange(records))
-    for part in (splits.fit, splits.validation, splits.calibration):
+def new_split(records: int, settings: SplitSettings, seed: int = 0) -> Splits:
+    return split_at_random(records, settings, np.random.default_rng(seed))
+
+
+def assert_two_parts(splits: Splits, records: int) -> None:
+    (fit,), (calibration,) = splits.fit, splits.calibration
+    assert splits.method == "split-conformal"
+    assert np.array_equal(np.sort(np.concatenate([fit, calibration])), np.arange(records))
+    for part in (fit, calibration):
         assert part.size >= FEWEST_RECORDS
         assert (np.diff(part) > 0).all()
 
 
 @settings(deadline=None)
-@given(st.integers(40, 2000), st.integers(0, 2**32), st.floats(0.15, 0.4), st.floats(0.15, 0.4))
-def test_splits_are_disjoint_cover_all_records_and_have_their_shares(records, seed, validation, calibration):
-    shares = SplitSettings(validation_share=validation, calibration_share=calibration)
-    splits = split_at_random(records, shares, np.random.default_rng(seed))
-    assert_partition(splits, records)
-    assert abs(splits.validation.size - records * validation) <= 0.5
-    assert abs(splits.calibration.size - records * calibration) <= 0.5
+@given(st.integers(40, 2000), st.integers(0, 2**32), st.floats(0.15, 0.85))
+def test_two_parts_are_disjoint_cover_all_records_and_have_their_shares(records, seed, share):
+    splits = new_split(records, SplitSettings(method="split", calibration_share=share), seed)
+    assert_two_parts(splits, records)
+    assert abs(splits.calibration_records - records * share) <= 0.5
+    assert np.array_equal(splits.fitted_records, splits.fit[0])
+
+
+@settings(deadline=None)
+@given(st.integers(100, 2000), st.integers(0, 2**32), st.integers(2, 20))
+def test_folds_partition_the_records_and_no_member_sees_its_own(records, seed, folds):
+    splits = new_split(records, SplitSettings(method="cross", folds=folds), seed)
+    assert splits.method == "cross-conformal"
+    assert len(splits.fit) == len(splits.calibration) == folds
+    assert np.array_equal(np.sort(np.concatenate(splits.calibration)), np.arange(records))
+    assert splits.calibration_records == records
+    for fit, calibration in zip(splits.fit, splits.calibration, strict=True):
+        assert not np.intersect1d(fit, calibration).size
+        assert (np.diff(fit) > 0).all()
+        assert (np.diff(calibration) > 0).all()
+
+
+@settings(deadline=None)
+@given(st.integers(100, 2000), st.integers(2, 20))
+def test_folds_differ_by_one_record_at_most_and_a_member_leaves_out_as_few_of_the_others(records, folds):
+    splits = new_split(records, SplitSettings(method="cross", folds=folds))
+    sizes = [fold.size for fold in splits.calibration]
+    assert max(sizes) - min(sizes) <= 1
+    assert splits.fit.shape == (folds, records - max(sizes))
+    assert splits.fitted_records.size >= records - 1
+
+
+def test_few_records_are_made_into_folds_and_more_are_cut_in_two():
+    few = SplitSettings(method="auto", cross_below=200)
+    assert new_split(199, few).method == "cross-conformal"
+    assert new_split(200, few).method == "split-conformal"
+
+
+@pytest.mark.parametrize("records", [50, 5000])
+def test_a_method_that_is_asked_for_is_taken_whatever_the_number_of_records(records):
+    assert_two_parts(new_split(records, TWO), records)
+    assert new_split(records, FOLDS).method == "cross-conformal"
 
 
 @settings(deadline=None)
@@ -36,43 +77,63 @@ def test_splits_are_disjoint_cover_all_records_and_have_their_shares(records, se
 def test_by_time_the_newest_calibrate_and_the_oldest_are_fitted(times):
     times = np.array(times)
     undated = int(np.isnan(times).sum())
-    dated = times.size - undated
-    sizes = round(times.size * SHARES.validation_share) + round(times.size * SHARES.calibration_share)
-    if dated < max(sizes, 1):
+    if times.size - undated < max(round(times.size * TWO.calibration_share), 1):
         with pytest.raises(DataError, match="expected a time"):
-            split_by_time(times, SHARES)
+            split_by_time(times, TWO)
         return
-    splits = split_by_time(times, SHARES)
-    assert_partition(splits, times.size)
+    splits = split_by_time(times, TWO)
+    assert_two_parts(splits, times.size)
+    (fit,), (calibration,) = splits.fit, splits.calibration
     assert splits.undated == undated
-    assert np.isnan(times[splits.fit]).sum() == undated
-    newest_fitted = np.nanmax(times[splits.fit], initial=-np.inf)
-    assert newest_fitted <= times[splits.validation].min()
-    assert times[splits.validation].max() <= times[splits.calibration].min()
+    assert np.isnan(times[fit]).sum() == undated
+    assert np.nanmax(times[fit], initial=-np.inf) <= times[calibration].min()
 
 
-def test_one_seed_gives_one_split():
-    one, same, other = (split_at_random(500, SHARES, np.random.default_rng(seed)) for seed in (3, 3, 4))
-    assert np.array_equal(one.calibration, same.calibration)
-    assert not np.array_equal(one.calibration, other.calibration)
+def test_records_with_a_time_are_never_made_into_folds():
+    assert split_by_time(np.arange(100.0), SplitSettings(cross_below=10_000)).method == "split-conformal"
+    with pytest.raises(DataError, match=r"expected splits\.method auto or split with a time column, got cross"):
+        split_by_time(np.arange(100.0), FOLDS)
+
+
+@pytest.mark.parametrize("settings", [TWO, FOLDS], ids=["split", "cross"])
+def test_one_seed_gives_one_split(settings):
+    one, same, other = (new_split(500, settings, seed) for seed in (3, 3, 4))
+    assert np.array_equal(one.fit, same.fit)
+    assert all(map(np.array_equal, one.calibration, same.calibration))
+    assert not np.array_equal(one.calibration[0], other.calibration[0])
 
 
 def test_records_of_one_time_stay_in_their_order():
-    splits = split_by_time(np.zeros(100), SHARES)
-    assert splits.fit.tolist() == list(range(60))
-    assert splits.calibration.tolist() == list(range(75, 100))
+    splits = split_by_time(np.zeros(100), TWO)
+    assert splits.fit[0].tolist() == list(range(75))
+    assert splits.calibration[0].tolist() == list(range(75, 100))
 
 
-@pytest.mark.parametrize("records", [0, 1, 30])
-def test_too_few_records_are_refused_with_the_number_needed(records):
-    with pytest.raises(DataError, match=rf"expected at least 31 records, .* got {records}"):
-        split_at_random(records, SHARES, np.random.default_rng(0))
-
-
-def test_the_number_needed_is_enough():
-    assert_partition(split_at_random(31, SHARES, np.random.default_rng(0)), 31)
+@pytest.mark.parametrize(
+    ("records", "settings", "needed"), [(0, TWO, 19), (1, TWO, 19), (18, TWO, 19), (0, FOLDS, 25), (24, FOLDS, 25)]
+)
+def test_too_few_records_are_refused_with_the_number_needed_which_is_enough(records, settings, needed):
+    with pytest.raises(DataError, match=rf"expected at least {needed} records, .* got {records}"):
+        new_split(records, settings)
+    splits = new_split(needed, settings)
+    assert min(part.size for part in (*splits.fit, *splits.calibration)) >= FEWEST_RECORDS
 
 
 def test_records_without_any_time_cannot_be_split_by_it():
-    with pytest.raises(DataError, match="expected a time"):
-        split_by_time(np.full(100, np.nan), SHARES)
+    with pytest.raises(DataError, match="expected a time in some records to split them by, got none"):
+        split_by_time(np.full(100, np.nan), TWO)
+
+
+def test_too_few_records_with_a_time_are_refused_with_their_number():
+    times = np.where(np.arange(100) < 20, 1.0, np.nan)
+    with pytest.raises(DataError, match="expected a time in the 25 records for calibration at least, got 20 records"):
+        split_by_time(times, TWO)
+
+
+def test_thinning_draws_some_records_and_leaves_few_alone():
+    rows = np.arange(0, 200, 2)
+    drawn = thinned(rows, 30, np.random.default_rng(0))
+    assert (drawn.size, np.unique(drawn).size) == (30, 30)
+    assert np.isin(drawn, rows).all()
+    assert (np.diff(drawn) > 0).all()
+    assert thinned(rows, 100, np.random.default_rng(0)) is rows

@@ -31,10 +31,11 @@ SCHEMA = Schema(
 )
 
 
-def identity_graph():
-    """Return a graph whose score is its input."""
+def identity_graph(members):
+    """Return a graph whose score is its input, under each of its members."""
     nodes = [
         helper.make_node("Squeeze", ["numbers", "axis"], ["score"]),
+        helper.make_node("Concat", ["numbers"] * members, ["fold_scores"], axis=1),
         helper.make_node("Identity", ["score"], ["reconstruction_error"]),
         helper.make_node("Sub", ["score", "score"], ["kl"]),
         helper.make_node("Identity", ["numbers"], ["expected"]),
@@ -46,7 +47,7 @@ def identity_graph():
     ]
     matrices = [
         helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n", width])
-        for name, width in (("contributions", 2), ("expected", 1))
+        for name, width in (("fold_scores", members), ("contributions", 2), ("expected", 1))
     ]
     graph = helper.make_graph(
         nodes,
@@ -60,16 +61,26 @@ def identity_graph():
     return model.SerializeToString()
 
 
-@pytest.fixture(scope="module")
-def artifact(golden_model):
-    """An artifact whose calibration scores are 0.01, 0.02 .. 0.99: a record is flagged above 1 - alpha."""
+def new_artifact(golden_model, *folds):
     return Artifact(
         contract=load_artifact(golden_model).contract.model_copy(update={"columns": SCHEMA}),
-        calibration_scores=np.arange(1, 100) / 100,
-        scorer=Scorer(open_session(identity_graph()), SCHEMA),
+        calibration_folds=folds,
+        scorer=Scorer(open_session(identity_graph(len(folds)))),
         digest="0" * 64,
         size_bytes=0,
     )
+
+
+@pytest.fixture(scope="module")
+def artifact(golden_model):
+    """An artifact whose calibration scores are 0.01, 0.02 .. 0.99: a record is flagged above 1 - alpha."""
+    return new_artifact(golden_model, np.arange(1, 100) / 100)
+
+
+@pytest.fixture(scope="module")
+def ensemble(golden_model):
+    """The same scores in three folds, under three members that agree."""
+    return new_artifact(golden_model, *(np.arange(first, 100, 3) / 100 for first in (1, 2, 3)))
 
 
 def columns(values):
@@ -110,6 +121,18 @@ def test_exchangeable_records_keep_the_promise_and_others_break_it(artifact):
     drifted = normal(2001) + 0.3
     broken = evaluate(artifact, columns(drifted), labels, alpha=0.1, reference=columns(normal(50, 1)), seed=0)
     assert broken.promise_is_broken
+
+
+def test_with_folds_the_same_records_are_flagged_and_what_is_proven_of_them_is_more(artifact, ensemble):
+    values, labels = normal(400), np.arange(400) < 20
+    one, several = (
+        evaluate(model, columns(values), labels, alpha=0.1, reference=columns(normal(50, 1)), seed=0)
+        for model in (artifact, ensemble)
+    )
+    assert (several.flagged, several.threshold, several.calibration_records) == (one.flagged, one.threshold, 99)
+    assert one.bound == 0.1
+    assert several.bound == pytest.approx(0.2 + 2 * 0.9 * 2 / (99 + 3))
+    assert several.promised.high > one.promised.high
 
 
 def test_baselines_without_training_data_take_half_of_the_normal_records_out_of_every_figure(artifact):

@@ -34,12 +34,18 @@ def test_any_number_of_records_goes_in_and_strings_only_where_a_column_is_catego
 def test_what_comes_out_has_a_row_for_each_record(exported):
     width = len(exported.prepared.schema.columns)
     given = {node.name: shape_of(node) for node in exported.model.proto.graph.output}
-    expected = {"score": ["n"], "reconstruction_error": ["n"], "kl": ["n"]}
+    members = exported.fitted.vae.members
+    expected = {"score": ["n"], "fold_scores": ["n", members], "reconstruction_error": ["n"], "kl": ["n"]}
     assert given == expected | {"contributions": ["n", width + 1], "expected": ["n", width]}
 
 
 def shape_of(node: onnx.ValueInfoProto) -> list[str | int]:
     return [getattr(size, size.WhichOneof("value")) for size in node.type.tensor_type.shape.dim]
+
+
+def test_an_ensemble_takes_no_more_nodes_than_one_member(new_export):
+    one, three = (new_export("all", members=members).model.proto.graph.node for members in (1, 3))
+    assert [node.op_type for node in one] == [node.op_type for node in three]
 
 
 def test_nothing_of_the_machine_that_exported_it_stands_in_the_file(exported, generator):

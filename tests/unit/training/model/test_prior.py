@@ -15,30 +15,32 @@ pytestmark = pytest.mark.training
 FAR = 1e4
 
 
-def new_prior(latent_dim: int, seed: int = 0) -> ExemplarPrior:
-    prior = ExemplarPrior(latent_dim).double()
+def new_prior(latent_dim: int, seed: int = 0, members: int = 1) -> ExemplarPrior:
+    prior = ExemplarPrior(latent_dim, members).double()
     with torch.no_grad():
-        prior.logvar.copy_(torch.randn(latent_dim, generator=torch.Generator().manual_seed(seed)) - 0.5)
+        prior.logvar.copy_(torch.randn(prior.logvar.shape, generator=torch.Generator().manual_seed(seed)) - 0.5)
     return prior
 
 
-def posteriors(n: int, latent_dim: int, seed: int, *, logvar: float = -1.0) -> tuple[torch.Tensor, torch.Tensor]:
+def posteriors(n: int, latent_dim: int, seed: int, *, members: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    mu = 1.5 * torch.randn((n, latent_dim), generator=generator, dtype=torch.float64)
-    spread = torch.randn((n, latent_dim), generator=generator, dtype=torch.float64)
-    return mu, logvar + 0.5 * spread
+    mu = 1.5 * torch.randn((members, n, latent_dim), generator=generator, dtype=torch.float64)
+    spread = torch.randn((members, n, latent_dim), generator=generator, dtype=torch.float64)
+    return mu, -1.0 + 0.5 * spread
 
 
-def exemplars_of(m: int, latent_dim: int, seed: int) -> torch.Tensor:
-    return torch.randn((m, latent_dim), generator=torch.Generator().manual_seed(100 + seed), dtype=torch.float64)
+def exemplars_of(m: int, latent_dim: int, seed: int, *, members: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(100 + seed)
+    return torch.randn((members, m, latent_dim), generator=generator, dtype=torch.float64)
 
 
 def log_density(prior: ExemplarPrior, exemplars: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """Return log p(z) of the mixture, by scipy's multivariate Student-t."""
-    shape = np.diag(prior.width.detach().numpy() ** 2)
-    kernels = [multivariate_t(centre.numpy(), shape, df=DEGREES_OF_FREEDOM).logpdf(z.numpy()) for centre in exemplars]
+    """Return log p(z) of the mixture of the only member, by scipy's multivariate Student-t."""
+    shape = np.diag(prior.width.detach().numpy()[0, 0] ** 2)
+    (centres,) = exemplars.numpy()
+    kernels = [multivariate_t(centre, shape, df=DEGREES_OF_FREEDOM).logpdf(z.numpy()) for centre in centres]
     by_kernel = torch.stack([torch.as_tensor(kernel).reshape(z.shape[:-1]) for kernel in kernels])
-    return torch.logsumexp(by_kernel, 0) - math.log(len(exemplars))
+    return torch.logsumexp(by_kernel, 0) - math.log(len(centres))
 
 
 @pytest.mark.parametrize("latent_dim", [1, 3])
@@ -77,8 +79,8 @@ def test_it_is_never_below_the_kl(latent_dim, m, seed):
 
 def test_a_posterior_like_the_only_kernel_has_a_small_kl_and_one_beside_it_a_larger():
     prior = new_prior(2)
-    at = torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 3.0]], dtype=torch.float64)
-    kl = prior.kl(at, prior.logvar.expand(3, 2), torch.zeros(1, 2).double()).tolist()
+    at = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [3.0, 3.0]]], dtype=torch.float64)
+    (kl,) = prior.kl(at, prior.logvar.expand(1, 3, 2), torch.zeros(1, 1, 2).double()).tolist()
     assert 0.0 < kl[0] < 0.5
     assert kl[0] < kl[1] < kl[2]
 
@@ -97,9 +99,9 @@ def test_its_gradient_reaches_posterior_exemplars_and_widths():
 def test_leaving_an_exemplar_out_is_as_if_it_were_not_there():
     prior, (mu, logvar) = new_prior(3), posteriors(4, 3, 0)
     exemplars = exemplars_of(5, 3, 0)
-    own = torch.zeros((4, 5), dtype=torch.bool)
-    own[:, 2] = True
-    without = prior.kl(mu, logvar, exemplars[[0, 1, 3, 4]])
+    own = torch.zeros((1, 4, 5), dtype=torch.bool)
+    own[..., 2] = True
+    without = prior.kl(mu, logvar, exemplars[:, [0, 1, 3, 4]])
     # The weight of the one left out is not given to the others.
     torch.testing.assert_close(prior.kl(mu, logvar, exemplars, own), without + math.log(5 / 4))
 
@@ -107,20 +109,45 @@ def test_leaving_an_exemplar_out_is_as_if_it_were_not_there():
 def test_the_order_of_the_exemplars_does_not_matter():
     prior, (mu, logvar) = new_prior(3), posteriors(4, 3, 0)
     exemplars = exemplars_of(5, 3, 0)
-    torch.testing.assert_close(prior.kl(mu, logvar, exemplars), prior.kl(mu, logvar, exemplars.flip(0)))
+    torch.testing.assert_close(prior.kl(mu, logvar, exemplars), prior.kl(mu, logvar, exemplars.flip(1)))
 
 
 def test_it_grows_with_the_logarithm_of_the_distance_only():
-    prior, exemplars = ExemplarPrior(2), torch.zeros(1, 2)
-    at = torch.tensor([[1.0, 0.0], [FAR, 0.0], [100 * FAR, 0.0]])
-    near, far, further = prior.kl(at, torch.full_like(at, -2.0), exemplars).tolist()
+    prior, exemplars = ExemplarPrior(2, 1), torch.zeros(1, 1, 2)
+    at = torch.tensor([[[1.0, 0.0], [FAR, 0.0], [100 * FAR, 0.0]]])
+    ((near, far, further),) = prior.kl(at, torch.full_like(at, -2.0), exemplars).tolist()
     assert near < far < further
     assert further - far == pytest.approx((DEGREES_OF_FREEDOM + 2) * math.log(100), rel=1e-3)
 
 
 def test_an_expected_distance_is_never_negative_though_rounding_could_make_it():
-    prior = ExemplarPrior(4)
-    mu = 1e3 * torch.randn((50, 4), generator=torch.Generator().manual_seed(0))
+    prior = ExemplarPrior(4, 1)
+    mu = 1e3 * torch.randn((1, 50, 4), generator=torch.Generator().manual_seed(0))
     distance = prior.expected_distance(mu, torch.full_like(mu, -8.0), mu)
     assert (distance >= 0).all()
     assert torch.isfinite(prior.kl(mu, torch.full_like(mu, -8.0), mu)).all()
+
+
+def test_each_member_has_widths_and_exemplars_of_its_own():
+    prior, (mu, logvar) = new_prior(3, members=2), posteriors(4, 3, 0, members=2)
+    exemplars = exemplars_of(5, 3, 0, members=2)
+    together = prior.kl(mu, logvar, exemplars)
+    for member in range(2):
+        alone = new_prior(3)
+        part = slice(member, member + 1)
+        with torch.no_grad():
+            alone.logvar.copy_(prior.logvar[part])
+        torch.testing.assert_close(together[part], alone.kl(mu[part], logvar[part], exemplars[part]))
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+@pytest.mark.parametrize("reach", [1.0, 30.0])
+def test_in_float32_it_is_right_to_hundredths_of_a_nat_wherever_the_codes_lie(offset, reach):
+    prior = ExemplarPrior(8, 1).double()
+    exemplars = offset + reach * exemplars_of(200, 8, 0)
+    logvar = torch.full((1, 100, 8), -3.0, dtype=torch.float64)
+    mu = exemplars[:, :100] + 0.3 * posteriors(100, 8, 0)[0]
+    mu, exemplars = mu.float(), exemplars.float()  # both precisions are told the same
+    expected = prior.kl(mu.double(), logvar, exemplars.double())
+    given = prior.float().kl(mu, logvar.float(), exemplars)
+    torch.testing.assert_close(given.double(), expected, rtol=0.0, atol=1e-2)

@@ -2,25 +2,28 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Categorical, StudentT
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from training.fit import antithetic_noise
 from training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
-from training.model.preprocessing import Values
+from training.model.preprocessing import rows
+from training.model.vae import Terms
 
 pytestmark = pytest.mark.training
 NOISE = antithetic_noise(4, 3, torch.Generator().manual_seed(0))
-EXEMPLARS = torch.randn((7, 3), generator=torch.Generator().manual_seed(1))
+EXEMPLARS = torch.randn((1, 7, 3), generator=torch.Generator().manual_seed(1))
 
 
 def test_decoded_distributions_have_one_place_for_each_column_of_their_kind(prepared):
-    vae = prepared.model()
-    decoded = vae.decode(torch.zeros((4, 5, 3)))
-    assert decoded.mean.shape == (4, 5, 2)
-    assert decoded.true.shape == (4, 5, 1)
-    assert decoded.categories.shape == (4, 5, 3 + 2 + 24 + 7)
-    assert decoded.missing.shape == (4, 5, 6)
+    vae = prepared.model(members=2)
+    decoded = vae.decode(torch.zeros((4, 2, 5, 3)))
+    assert decoded.mean.shape == (4, 2, 5, 2)
+    assert decoded.true.shape == (4, 2, 5, 1)
+    assert decoded.categories.shape == (4, 2, 5, 3 + 2 + 24 + 7)
+    assert decoded.missing.shape == (4, 2, 5, 6)
 
 
 def test_each_column_has_its_own_likelihood_in_schema_order(prepared):
@@ -28,7 +31,7 @@ def test_each_column_has_its_own_likelihood_in_schema_order(prepared):
     values = prepared.values(vae)
     with torch.no_grad():
         mu, logvar = vae.encode(values)
-        decoded = vae.decode(mu + torch.exp(0.5 * logvar) * NOISE[:, None])
+        decoded = vae.decode(mu + torch.exp(0.5 * logvar) * NOISE[:, None, None])
         terms, _ = vae.terms(values, EXEMPLARS, NOISE)
     numeric = -StudentT(DEGREES_OF_FREEDOM, decoded.mean, vae.numeric.scale).log_prob(values.numeric)
     boolean = -Bernoulli(decoded.true).log_prob(values.boolean)
@@ -48,7 +51,7 @@ def test_each_column_has_its_own_likelihood_in_schema_order(prepared):
     }
     for position, name in enumerate(prepared.schema.names):
         there = values.observed[:, position]
-        torch.testing.assert_close(terms.value[there, position], expected[name].mean(0)[there], msg=name)
+        torch.testing.assert_close(terms.value[:, there, position], expected[name].mean(0)[:, there], msg=name)
     missing = -Bernoulli(decoded.missing).log_prob((~values.observed).float()).mean(0)
     torch.testing.assert_close(terms.missingness, missing)
 
@@ -56,29 +59,23 @@ def test_each_column_has_its_own_likelihood_in_schema_order(prepared):
 def test_a_null_has_no_value_term_and_its_stand_in_no_effect(prepared):
     vae = prepared.model()
     values = prepared.values(vae)
-    odd = Values(
-        numeric=torch.where(values.numeric == 0, 3.0, values.numeric),
-        boolean=values.boolean,
-        cyclic=values.cyclic,
-        codes=values.codes,
-        observed=values.observed,
-    )
+    amount_and_weight = values.observed[:, vae.kind_positions[0]]
+    odd = values._replace(numeric=torch.where(amount_and_weight, values.numeric, 3.0))
     with torch.no_grad():
-        decoded = vae.decode(torch.zeros((len(values.observed), 3)))
+        decoded = vae.decode(torch.zeros((1, len(values.observed), 3)))
         value, _ = vae.reconstruction(decoded, values)
         other, _ = vae.reconstruction(decoded, odd)
-    assert (value[~values.observed] == 0).all()
-    assert torch.equal(value[~values.observed], other[~values.observed])
+    assert (value[:, ~values.observed] == 0).all()
+    assert torch.equal(value, other)
 
 
-def test_the_gradient_reaches_every_parameter(prepared):
-    vae = prepared.model()
+def test_the_gradient_reaches_every_parameter_of_every_member(prepared):
+    vae = prepared.model(members=2)
     values = prepared.values(vae)
     exemplars, _ = vae.encode(values)
     terms, _ = vae.terms(values, exemplars, NOISE)
     (terms.value.sum() + terms.missingness.sum() + terms.kl.sum()).backward()
-    without = [name for name, p in vae.named_parameters() if p.grad is None or not (p.grad != 0).any()]
-    assert without == []
+    assert [name for name, p in vae.named_parameters() if p.shape[0] != 2 or not is_reached(p)] == []
 
 
 @pytest.mark.parametrize("names", [("amount",), ("express",), ("placed_at",), ("country",)])
@@ -87,17 +84,70 @@ def test_the_gradient_reaches_every_parameter_of_a_model_of_one_column(new_recor
     vae = prepared.model()
     terms, _ = vae.terms(prepared.values(vae), EXEMPLARS, NOISE)
     (terms.value.sum() + terms.missingness.sum() + terms.kl.sum()).backward()
-    without = [name for name, p in vae.named_parameters() if p.numel() and (p.grad is None or not (p.grad != 0).any())]
-    assert without == []
+    assert [name for name, p in vae.named_parameters() if p.numel() and not is_reached(p)] == []
+
+
+def is_reached(parameter: torch.nn.Parameter) -> bool:
+    """Return whether a gradient other than zero came to each member."""
+    return parameter.grad is not None and bool((parameter.grad != 0).flatten(1).any(1).all())
+
+
+@given(st.integers(2, 4), st.integers(0, 2**32 - 1), st.booleans())
+@settings(deadline=None, max_examples=25)
+def test_each_member_gives_what_its_weights_alone_give(prepared, members, seed, own_records):
+    vae = prepared.model(members=members, seed=seed)
+    values = prepared.values(vae)
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randint(0, 200, (members, 40), generator=generator)
+    exemplars = torch.randn((members, 5, 3), generator=generator)
+    shared = rows(values, index[0])
+    with torch.no_grad():
+        together, decoded = vae.terms(rows(values, index) if own_records else shared, exemplars, NOISE)
+        for member in range(members):
+            judged = rows(values, index[member]) if own_records else shared
+            alone, decoded_alone = vae.member(member).terms(judged, exemplars[member : member + 1], NOISE)
+            for name, part, expected in zip(Terms._fields, together, alone, strict=True):
+                torch.testing.assert_close(part[member], expected[0], msg=name)
+            for part, expected in zip(decoded, decoded_alone, strict=True):
+                torch.testing.assert_close(part[:, member], expected[:, 0])
+
+
+def test_no_member_sends_a_gradient_to_another(prepared):
+    vae = prepared.model(members=3)
+    values = prepared.values(vae)
+    exemplars, _ = vae.encode(values)
+    terms, _ = vae.terms(values, exemplars, NOISE)
+    (terms.value[1].sum() + terms.missingness[1].sum() + terms.kl[1].sum()).backward()
+    for name, parameter in vae.named_parameters():
+        assert (parameter.grad[[0, 2]] == 0).all(), name
+        assert (parameter.grad[1] != 0).any(), name
+
+
+def test_a_member_on_its_own_has_the_layout_of_a_model_of_one_and_shares_no_weights(prepared):
+    vae = prepared.model(members=3)
+    alone = vae.member(2)
+    shapes = {name: part.shape for name, part in prepared.model().state_dict().items()}
+    assert {name: part.shape for name, part in alone.state_dict().items()} == shapes
+    before = [parameter.clone() for parameter in vae.parameters()]
+    with torch.no_grad():
+        for parameter in alone.parameters():
+            parameter.zero_()
+    assert all(torch.equal(one, other) for one, other in zip(before, vae.parameters(), strict=True))
+
+
+def test_members_start_from_weights_of_their_own(prepared):
+    vae = prepared.model(members=2)
+    alike = {name for name, p in vae.named_parameters() if torch.equal(p[0], p[1])}
+    assert alike == {"numeric.raw_scale", "prior.logvar"}
 
 
 def test_every_statistic_of_the_posterior_is_bounded(prepared):
     vae = prepared.model()
     with torch.no_grad():
-        vae.logvar.bias.fill_(1e6)
+        vae.encoder[-1].bias[..., 3:] = 1e6
         _, logvar = vae.encode(prepared.values(vae))
         assert torch.isfinite(torch.exp(logvar)).all()
-        vae.logvar.bias.fill_(-1e6)
+        vae.encoder[-1].bias[..., 3:] = -1e6
         _, logvar = vae.encode(prepared.values(vae))
         assert (torch.exp(logvar) > 0).all()
 
@@ -132,21 +182,38 @@ def test_hiding_nothing_changes_nothing(prepared):
     assert all(torch.equal(one, other) for one, other in zip(values, same, strict=True))
 
 
-def test_the_encoder_tells_null_unseen_and_each_category_apart(new_records):
+def test_the_encoder_tells_each_category_apart_and_takes_an_unseen_one_for_a_null(new_records):
     prepared = new_records(20, names=("country",))
     vae = prepared.model()
     codes = torch.tensor([[-1], [0], [1], [2], [3]])
     with torch.no_grad():
-        mu, _ = vae.encode(Values(*vae.preprocessing(torch.zeros((5, 0), dtype=torch.float64), codes)))
-    assert len({tuple(row) for row in mu.tolist()}) == 5
+        mu, _ = vae.encode(vae.preprocessing(torch.zeros((5, 0), dtype=torch.float64), codes))
+    null, *known, unseen = mu[0]
+    torch.testing.assert_close(null, unseen)
+    assert (torch.pdist(torch.stack([null, *known])) > 1e-3).all()
+
+
+def test_the_encoder_sees_a_number_outside_the_training_range_as_the_end_of_it(new_records):
+    prepared = new_records(50, names=("amount", "weight"), missing_share=0.0)
+    vae = prepared.model()
+    amount, weight = prepared.schema.columns
+    inside = [[amount.maximum, weight.minimum], [amount.minimum, weight.maximum]]
+    outside = [[amount.maximum + 1.0, weight.minimum - 1e3], [-1e300, 1e300]]
+    with torch.no_grad():
+        at, beyond, between = (
+            vae.encode(vae.preprocessing(torch.tensor(numbers, dtype=torch.float64)))
+            for numbers in (inside, outside, [[amount.quantiles[3], weight.quantiles[3]]] * 2)
+        )
+    torch.testing.assert_close(at, beyond)
+    assert (at[0] != between[0]).any()
 
 
 def test_a_column_that_was_never_null_keeps_the_least_probability_of_it(prepared):
     vae = prepared.model()
-    decoded = vae.decode(10.0 * torch.randn((20, 3), generator=torch.Generator().manual_seed(0)))
+    decoded = vae.decode(10.0 * torch.randn((1, 20, 3), generator=torch.Generator().manual_seed(0)))
     size = prepared.schema.names.index("size")
     assert prepared.schema.columns[size].missing_share == 0
-    torch.testing.assert_close(decoded.missing[:, size], torch.full((20,), vae.least))
+    torch.testing.assert_close(decoded.missing[0, :, size], torch.full((20,), vae.least))
     assert (decoded.missing >= vae.least * 0.999).all()
 
 

@@ -10,14 +10,14 @@ from training.model.likelihoods import boolean
 
 pytestmark = pytest.mark.training
 LEAST = 0.01
-LOGITS = torch.tensor([[-1e4, -3.0, 0.0, 0.5, 1e4]])
+LOGITS = torch.tensor([[[-1e4, -3.0, 0.0, 0.5, 1e4]], [[1.0, 2.0, -2.0, 0.1, -1.0]]])  # of two members
 
 
 def test_the_probability_is_a_sigmoid_between_its_least_and_its_greatest():
     p = boolean.probability(LOGITS, LEAST)
     torch.testing.assert_close(p, LEAST + (1 - 2 * LEAST) * torch.sigmoid(LOGITS))
-    assert p[0, 0] == pytest.approx(LEAST)
-    assert p[0, -1] == pytest.approx(1 - LEAST)
+    assert p[0, 0, 0] == pytest.approx(LEAST)
+    assert p[0, 0, -1] == pytest.approx(1 - LEAST)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -30,6 +30,11 @@ def test_true_and_false_are_all_there_is():
     p = boolean.probability(LOGITS, LEAST)
     both = torch.exp(-boolean.nll(p, torch.ones_like(p))) + torch.exp(-boolean.nll(p, torch.zeros_like(p)))
     torch.testing.assert_close(both, torch.ones_like(p))
+
+
+def test_members_share_the_values_that_all_of_them_judge():
+    p, shared = boolean.probability(LOGITS, LEAST), torch.tensor([[1.0, 0.0, 1.0, 0.0, 1.0]])
+    assert torch.equal(boolean.nll(p, shared), boolean.nll(p, shared.expand_as(p)))
 
 
 def test_no_value_costs_more_than_the_least_probability_allows():

@@ -1,0 +1,54 @@
+"""Layers of an ensemble: its members stand side by side in one tensor and are fitted and run together.
+
+A tensor that belongs to members has them as the dimension before the records: (members, n, width), or with draws
+(draws, members, n, width). One without it, (n, width), is shared by all. No member's weights meet another's.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class MemberLinear(nn.Module):
+    """x @ weight + bias, with weights of each member's own."""
+
+    def __init__(self, members: int, width: int, outputs: int, *, bias: bool = True) -> None:
+        """Draw initial weights and biases from U(-1/sqrt(width), 1/sqrt(width)), as `torch.nn.Linear` does."""
+        super().__init__()
+        bound = 1.0 / math.sqrt(max(1, width))
+        self.weight = nn.Parameter(torch.empty(members, width, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, x: Float[Tensor, "*e n i"]) -> Float[Tensor, "*k e n o"]:
+        """Return the layer's outputs, one set a member."""
+        y = torch.matmul(x, self.weight)
+        return y if self.bias is None else y + self.bias
+
+
+class MemberEmbedding(nn.Module):
+    """A table of vectors for each member."""
+
+    first_row: Tensor
+
+    def __init__(self, members: int, slots: int, width: int) -> None:
+        """Draw the vectors from N(0, 1), as `torch.nn.Embedding` does."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(members, slots, width))
+        self.register_buffer("first_row", torch.arange(members)[:, None, None] * slots)
+
+    def forward(self, slot: Int[Tensor, "*e n c"]) -> Float[Tensor, "e n cw"]:
+        """Return the vectors at ``slot``, those of one record side by side."""
+        return nn.functional.embedding(slot + self.first_row, self.weight.flatten(0, 1)).flatten(-2)
+
+
+def perceptron(members: int, width: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Return two hidden layers with SiLU and a linear one."""
+    return nn.Sequential(
+        MemberLinear(members, width, hidden),
+        nn.SiLU(),
+        MemberLinear(members, hidden, hidden),
+        nn.SiLU(),
+        MemberLinear(members, hidden, outputs),
+    )
