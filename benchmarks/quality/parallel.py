@@ -52,5 +52,5 @@ def _in_a_process(work: Callable[[_Task], _Result], task: _Task) -> _Result:
 
 
 def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent: training would keep its best model so far and give it as a result."""
+    """Leave Ctrl-C to the parent: training would keep its model so far and give it as a result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -43,6 +43,7 @@ class Trained:
     data: Path
     settings: Path
     model: Path
+    set_aside: Path
     output: str
 
 
@@ -90,6 +91,8 @@ def trained_on(records: int, toml: str, folder: Path) -> Trained:
     data, settings, model = folder / "readings.parquet", folder / "train.toml", folder / "model.onnx"
     pq.write_table(readings(records, seed=0), data)
     settings.write_text(toml)
-    code, output = run(data, "--output", model, "--config", settings, "--seed", 5, "--name", "machine")
+    set_aside = folder / "set_aside.csv"
+    flags = ("--seed", 5, "--name", "machine", "--set-aside", set_aside)
+    code, output = run(data, "--output", model, "--config", settings, *flags)
     assert code == 0
-    return Trained(data, settings, model, output)
+    return Trained(data, settings, model, set_aside, output)

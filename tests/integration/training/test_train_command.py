@@ -103,6 +103,15 @@ def test_the_run_shows_what_it_decided(trained):
     assert "split-conformal with 150 calibration records At alpha 0.05, a normal record exchangeable" in told
 
 
+def test_the_places_of_records_set_aside_are_written_down(trained):
+    header, *places = [line.rsplit(",", 1) for line in trained.set_aside.read_text().splitlines()]
+    assert header == ["file", "row"]
+    assert {file for file, _ in places} <= {str(trained.data)}
+    assert all(1 <= int(row) <= 600 for _, row in places)
+    told = f"set aside in fitting, as least like the others: {len(places)} records"
+    assert (told in " ".join(trained.output.split())) is bool(places)
+
+
 def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trained_on_few):
     artifact = load_artifact(trained_on_few.model)
     artifact.verify()

@@ -14,6 +14,7 @@ from service.contract import Calibration
 from service.records.files import FileBatch
 from training.config import TrainConfig
 from training.data.kinds import plan_columns
+from training.data.number_profile import Place
 from training.data.profile import Profiler
 from training.data.splits import Splits
 from training.fit import Epoch, Fitted
@@ -87,6 +88,14 @@ def test_epochs_are_shown_with_their_losses(shown):
         on_epoch(Epoch(1, 7, 9.5))
         on_epoch(Epoch(2, 7, 8.75))
     assert "epoch 2/7 loss 8.75 nats" in text.getvalue()
+
+
+def test_records_set_aside_are_counted_and_the_first_are_named(shown):
+    progress, text = shown
+    progress.set_aside([])
+    assert text.getvalue() == ""
+    progress.set_aside([Place(Path("a.csv"), row) for row in (3, 4, 7, 9)])
+    assert "4 records (a.csv, row 3, a.csv, row 4, a.csv, row 7, ...)" in text.getvalue()
 
 
 def test_a_stage_is_named(shown):
