@@ -32,7 +32,7 @@ def column_reason(column: Column, observed: float | str | None) -> Reason:
 
     Args:
         column: The column, with its training statistics.
-        observed: The value: a number (0 or 1 for a boolean, seconds for a timestamp), a category, or None for null.
+        observed: The value: a number (seconds for a timestamp), a category, or None for null.
     """
     if observed is None:
         return Reason.UNEXPECTED_MISSING
@@ -45,6 +45,8 @@ def column_reason(column: Column, observed: float | str | None) -> Reason:
             return Reason.OUT_OF_RANGE
         rare = not column.quantiles[0] <= float(observed) <= column.quantiles[-1]
     elif isinstance(column, BooleanColumn):
+        if observed not in (0, 1):
+            return Reason.OUT_OF_RANGE
         rare = (column.true_share if observed else 1.0 - column.true_share) < RARE_SHARE
     else:
         rare = False

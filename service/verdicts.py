@@ -162,7 +162,7 @@ def _shown(column: Column, value: float | str | None) -> Value:
     if value is None or isinstance(value, str):
         return value
     if isinstance(column, BooleanColumn):
-        return bool(value)
+        return bool(value) if value in (0, 1) else value
     if isinstance(column, TimestampColumn):
         return _instant(value)
     return int(value) if column.kind == "numeric" and is_integral(column) and value.is_integer() else value

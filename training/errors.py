@@ -20,7 +20,7 @@ class FitError(TrainingError):
 
 
 class CalibrationError(TrainingError):
-    """A calibration split that cannot hold the promise asked for."""
+    """Too few calibration records for the promise asked for."""
 
 
 class ExportError(TrainingError):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.columns import Columns
-from service.contract import CategoricalColumn, NumericColumn, Schema
+from service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class ColumnCounts:
     Attributes:
         missing: Null, or absent.
         unseen: A category that training did not know; 0 for columns that are not categorical.
-        out_of_range: A number outside what training saw; 0 for columns that are not numeric.
+        out_of_range: A number outside what training saw; 0 for instants and categories.
     """
 
     missing: NDArray[np.int64]
@@ -35,9 +35,8 @@ class ColumnCounter:
         self._number_positions = np.array(schema.number_positions, dtype=np.intp)
         self._string_positions = np.array(schema.string_positions, dtype=np.intp)
         numbers = [schema.columns[i] for i in schema.number_positions]
-        # Comparisons with NaN are false, so that only numeric columns can be out of range.
-        self._minimum = np.array([c.minimum if isinstance(c, NumericColumn) else np.nan for c in numbers])
-        self._maximum = np.array([c.maximum if isinstance(c, NumericColumn) else np.nan for c in numbers])
+        # Comparisons with NaN are false, so that no instant is out of range.
+        self._minimum, self._maximum = np.array([_range(column) for column in numbers]).reshape(-1, 2).T
         strings = [schema.columns[i] for i in schema.string_positions]
         self._known = [frozenset(c.categories) for c in strings if isinstance(c, CategoricalColumn)]
 
@@ -52,3 +51,9 @@ class ColumnCounter:
             observed = columns.strings[columns.strings_observed[:, at], at]
             unseen[position] = sum(value not in known for value in observed)
         return ColumnCounts(missing, unseen, out_of_range)
+
+
+def _range(column: Column) -> tuple[float, float]:
+    if isinstance(column, NumericColumn):
+        return column.minimum, column.maximum
+    return (0.0, 1.0) if isinstance(column, BooleanColumn) else (np.nan, np.nan)

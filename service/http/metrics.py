@@ -17,6 +17,7 @@ from service.contract import Column
 from service.errors import Fault
 from service.http.bulk_histogram import BulkHistogram
 from service.http.column_counts import ColumnCounter
+from service.records.values import rule_of
 
 OTHER: Final = "_OTHER"
 """Label value for what is outside a bounded set: unknown paths, unknown methods."""
@@ -140,7 +141,7 @@ class Metrics:
         self._column_out_of_range = self._column_counter(
             "out_of_range",
             "Scored records with a number outside the range seen in training.",
-            [column for column in columns if column.kind == "numeric"],
+            [column for column in columns if rule_of(column) in ("numeric", "indicator")],
         )
 
     def _register_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:

@@ -57,6 +57,8 @@ def _column_schema(column: Column) -> dict[str, Any]:
             f"half of it below {column.quantiles[_MEDIAN]:.6g}."
         )
         return {"type": ["number", "null"], "description": description}
+    if isinstance(column, BooleanColumn) and column.as_number:
+        return {"type": ["boolean", "number", "null"], "description": "0 or 1. Another number is legal, and anomalous."}
     if isinstance(column, BooleanColumn):
         return {"enum": [True, False, 1, 0, None], "description": "A truth value."}
     if isinstance(column, CategoricalColumn):

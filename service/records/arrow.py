@@ -20,6 +20,14 @@ from service.records.names import UnknownColumns, nearest, shown
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
 
+_TRUTHS = ("boolean", "indicator")
+_EXPECTED = {
+    "numeric": rules.NUMBER,
+    "boolean": rules.TRUTH,
+    "indicator": rules.INDICATOR,
+    "timestamp": rules.INSTANT,
+}
+
 
 class RefusedCellError(rules.RefusedValueError):
     """A value in an array that its column's kind does not take, at ``index`` of the array."""
@@ -62,7 +70,7 @@ def columns_from_batch(
         for at, position in enumerate(schema.number_positions):
             column = schema.columns[position]
             if column.name in found:
-                numbers[:, at] = numbers_of(found[column.name], column.kind)
+                numbers[:, at] = numbers_of(found[column.name], rules.rule_of(column))
         for at, position in enumerate(schema.string_positions):
             column = schema.columns[position]
             if column.name in found:
@@ -78,7 +86,7 @@ def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "nul
 
     Args:
         array: n values of any type.
-        kind: ``numeric``, ``boolean`` or ``timestamp``.
+        kind: ``numeric``, ``boolean``, ``indicator`` or ``timestamp``: see `values.rule_of`.
         infinities: Whether an infinite value is refused or becomes a null.
 
     Returns:
@@ -93,12 +101,12 @@ def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "nul
         converted = _numbers_of_text(array.cast(pa.string()), kind)
     elif kind == "timestamp" and (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
         converted = _instants_of_type(array)
-    elif _is_number(array.type) or (kind == "boolean" and pa.types.is_boolean(array.type)):
+    elif _is_number(array.type) or (kind in _TRUTHS and pa.types.is_boolean(array.type)):
         converted = _float64(array)
         if kind == "timestamp":
             converted = rules.instants_of_numbers(converted)
     else:
-        raise _refused_type(array, {"numeric": rules.NUMBER, "boolean": rules.TRUTH}.get(kind, rules.INSTANT))
+        raise _refused_type(array, _EXPECTED[kind])
     if infinities == "null":
         converted[np.isinf(converted)] = np.nan
     _check_range(converted, kind)
@@ -149,7 +157,7 @@ def _numbers_of_text(array: pa.Array, kind: str) -> NDArray[np.float64]:
     """Parse text at once where all of it follows one pattern, else value by value."""
     trimmed = pc.utf8_trim_whitespace(array)
     trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
-    if kind == "boolean":
+    if kind in _TRUTHS:
         lowered = pc.utf8_lower(trimmed)
         is_word = pc.is_in(lowered, pa.array(["true", "false"]))
         trimmed = pc.if_else(is_word, pc.if_else(pc.equal(lowered, "true"), "1", "0"), trimmed)

@@ -91,7 +91,8 @@ def columns_from_records(
     numbers = np.empty((n, len(schema.number_positions)))
     for at, position in enumerate(schema.number_positions):
         column = schema.columns[position]
-        numbers[:, at] = _numbers(_taken(flat, column.name), column.kind, faults.of_column(column.name, position))
+        taken = _taken(flat, column.name)
+        numbers[:, at] = _numbers(taken, rules.rule_of(column), faults.of_column(column.name, position))
     strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
     observed = np.zeros(strings.shape, dtype=np.bool_)
     for at, position in enumerate(schema.string_positions):

@@ -14,10 +14,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from service.contract import BooleanColumn, Column
 from service.errors import ServiceError
 
 NUMBER = "a number"
 TRUTH = "true, false, 0 or 1"
+INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
 
@@ -58,6 +60,13 @@ def truth(value: object) -> float:
     if value not in (0, 1):
         raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
     return float(value)
+
+
+def indicator(value: object) -> float:
+    """Return a truth value that training saw as 0 and 1: any other finite number is legal there, and anomalous."""
+    if not isinstance(value, bool | int | float):
+        raise _wrong_type(INDICATOR, value)
+    return _finite(value)
 
 
 def instant(value: object) -> float:
@@ -116,16 +125,25 @@ def number_of_text(text: str) -> float:
 
 def truth_of_text(text: str) -> float:
     """Return a truth value written as text: true or false in any case, or a number that is 0 or 1; blank is NaN."""
+    value = _truth_or_number(text, TRUTH)
+    if not math.isnan(value) and value not in (0.0, 1.0):
+        raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
+    return value
+
+
+def indicator_of_text(text: str) -> float:
+    """Return what `indicator` takes, written as text; blank is NaN."""
+    return _truth_or_number(text, INDICATOR)
+
+
+def _truth_or_number(text: str, expected: str) -> float:
     word = text.strip().lower()
     if word in ("true", "false"):
         return float(word == "true")
     try:
-        value = number_of_text(word)
+        return number_of_text(word)
     except RefusedValueError:
-        raise RefusedValueError("wrong_type", f"expected {TRUTH}, got other text") from None
-    if not math.isnan(value) and value not in (0.0, 1.0):
-        raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
-    return value
+        raise RefusedValueError("wrong_type", f"expected {expected}, got other text") from None
 
 
 def instant_of_text(text: str) -> float:
@@ -138,14 +156,28 @@ def instant_of_text(text: str) -> float:
     return value if math.isnan(value) else instant(value)
 
 
-RULES: dict[str, Callable[[object], float]] = {"numeric": number, "boolean": truth, "timestamp": instant}
-"""The rule for a JSON value, by kind of column; categories have `category`."""
+RULES: dict[str, Callable[[object], float]] = {
+    "numeric": number,
+    "boolean": truth,
+    "indicator": indicator,
+    "timestamp": instant,
+}
+"""The rule for a JSON value, by what `rule_of` a column gives; categories have `category`."""
 TEXT_RULES: dict[str, Callable[[str], float]] = {
     "numeric": number_of_text,
     "boolean": truth_of_text,
+    "indicator": indicator_of_text,
     "timestamp": instant_of_text,
 }
-"""The rule for a value that a file holds as text, by kind of column."""
+"""The rule for a value that a file holds as text, likewise."""
+
+
+def rule_of(column: Column) -> str:
+    """Return the name of a column's rule: its kind, or ``indicator`` for booleans that training saw as 0 and 1.
+
+    Integers that happened to be 0 or 1 in all of the training records are of this kind: a 2 is news, not an error.
+    """
+    return "indicator" if isinstance(column, BooleanColumn) and column.as_number else column.kind
 
 
 def instants_of_numbers(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

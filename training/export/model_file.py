@@ -156,7 +156,7 @@ def _compare(model: ScoringModel, sample: Columns) -> None:
             if not (difference <= _ABSOLUTE_TOLERANCE + _RELATIVE_TOLERANCE * np.abs(want)).all():
                 raise ExportError(
                     f"{name} records, {output}: expected onnxruntime to give what torch gives, "
-                    f"got a difference of {difference.max():.3g} nats"
+                    f"got a difference of {difference.max():.3g}"
                 )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
 from training.model.exportable import bounded, pick
 from training.model.likelihoods import timestamp
+from training.model.likelihoods.boolean import NEITHER
 
 NULL_CODE = -1
 """Category code of a null."""
@@ -26,7 +27,7 @@ class Values(NamedTuple):
     numeric: Float[Tensor, "*e n numeric"]
     """Standardised, 0 where null."""
     boolean: Float[Tensor, "*e n boolean"]
-    """0 or 1, 0 where null."""
+    """0 or 1, 0 where null; `NEITHER` for any other number."""
     cyclic: Float[Tensor, "*e n cyclic"]
     """Four features for each timestamp column, 0 where null."""
     codes: Int[Tensor, "*e n f"]
@@ -84,12 +85,13 @@ class Preprocessing(nn.Module):
         missing = torch.isnan(numbers)
         filled = torch.where(missing, torch.zeros_like(numbers), numbers)
         standardised = (pick(filled, self.numeric_at) - self.center) / self.unit
+        truth = pick(filled, self.boolean_at)
         seconds = pick(filled, self.timestamp_at)
         there = ~missing
         present = pick(there, self.timestamp_at).float()
         return Values(
             numeric=bounded(standardised, self.furthest).float() * pick(there, self.numeric_at).float(),
-            boolean=pick(filled, self.boolean_at).float().clamp(0.0, 1.0),
+            boolean=torch.where((truth == 0.0) | (truth == 1.0), truth.float(), NEITHER),
             cyclic=self.calendar.encoded(seconds) * present.repeat(1, timestamp.ENCODED_WIDTH),
             codes=torch.cat([codes, self.calendar.fields(seconds).flatten(1)], dim=1),
             observed=pick(torch.cat([there, codes != NULL_CODE], dim=1), self.order),

@@ -127,7 +127,7 @@ class VAE(nn.Module):
         """Return -log p(value|z), 0 where null, and -log P(null or not|z), by column in schema order, nats."""
         parts = [
             self.numeric.nll(decoded.mean, values.numeric),
-            boolean.nll(decoded.true, values.boolean),
+            boolean.value_nll(decoded.true, values.boolean, self.least),
         ]
         if self.categorical is not None:
             fields = self.categorical.nll(decoded.categories, values.codes)
@@ -207,7 +207,7 @@ class VAE(nn.Module):
             # What lies outside the training range looks as its end does: the code stays where the decoder knows its
             # way, and the likelihood, which sees the value itself, lays the blame on this column.
             torch.minimum(torch.maximum(values.numeric, self.lowest), self.highest),
-            (2.0 * values.boolean - 1.0) * pick(there, self.boolean_columns),
+            (2.0 * (values.boolean > 0.0).float() - 1.0) * pick(there, self.boolean_columns),
             values.cyclic,
             # An embedding tells a null by itself; elsewhere its 0 could be a value, so it is told apart.
             1.0 - pick(there, self.number_columns),

@@ -1,13 +1,23 @@
 """The likelihood of a truth value: Bernoulli."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+NEITHER = 2.0
+"""Stands for a number that is neither 0 nor 1."""
 
 
 def probability(logits: Float[Tensor, "*k e n d"], least: float) -> Float[Tensor, "*k e n d"]:
     """Return P(true | z), kept within [least, 1 - least] so that no value is impossible."""
     return least + (1.0 - 2.0 * least) * torch.sigmoid(logits)
+
+
+def value_nll(p: Float[Tensor, "*k e n d"], x: Float[Tensor, "*e n d"], least: float) -> Float[Tensor, "*k e n d"]:
+    """Return `nll` of 0 and 1, and for `NEITHER` that of the least probability there is."""
+    return torch.where(x > 1.0, -math.log(least), nll(p, x))
 
 
 def nll(p: Float[Tensor, "*k e n d"], x: Float[Tensor, "*e n d"]) -> Float[Tensor, "*k e n d"]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.contract import BooleanColumn
 from service.records import values
 
 
@@ -152,3 +153,21 @@ def test_no_refusal_shows_the_value():
         with pytest.raises(values.RefusedValueError) as caught:
             rule("secret")
         assert "secret" not in str(caught.value)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.integers(-(10**9), 10**9))
+def test_an_indicator_takes_truths_and_any_finite_number(value):
+    assert values.indicator(value) == float(value)
+    assert values.indicator_of_text(str(value)) == float(value)
+
+
+@pytest.mark.parametrize("value", ["true", None, [], math.inf, math.nan])
+def test_an_indicator_takes_nothing_else(value):
+    with pytest.raises(values.RefusedValueError):
+        values.indicator(value)
+
+
+def test_only_a_boolean_that_training_saw_as_numbers_takes_other_numbers():
+    boolean = BooleanColumn(name="ok", missing_share=0.0, true_share=0.5)
+    assert values.rule_of(boolean) == "boolean"
+    assert values.rule_of(boolean.model_copy(update={"as_number": True})) == "indicator"

@@ -41,3 +41,12 @@ def test_no_value_costs_more_than_the_least_probability_allows():
     p = boolean.probability(LOGITS, LEAST)
     for x in (torch.zeros_like(p), torch.ones_like(p)):
         assert float(boolean.nll(p, x).max()) <= -math.log(LEAST) * (1 + 1e-6)
+
+
+def test_a_number_that_is_neither_0_nor_1_is_as_unlikely_as_anything():
+    p = torch.tensor([[[0.01, 0.5, 0.99]]])
+    neither = boolean.value_nll(p, torch.full((1, 3), boolean.NEITHER), 0.001)
+    torch.testing.assert_close(neither, torch.full((1, 1, 3), math.log(1000.0)))
+    for truth in (0.0, 1.0):
+        x = torch.full((1, 3), truth)
+        torch.testing.assert_close(boolean.value_nll(p, x, 0.001), boolean.nll(p, x))
