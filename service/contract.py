@@ -72,7 +72,7 @@ class NumericColumn(_Column):
     values: Annotated[tuple[Finite, ...], Field(max_length=MOST_KNOWN_VALUES)] = ()
     """Every value that training saw, ascending, where they are few; else none. Generated numbers are among them."""
     noise_scale: Annotated[float, Field(gt=0.0)]
-    """Learned scale of the likelihood, in the column's own unit."""
+    """Scale of the noise around what the decoder expects of a record seen whole, in the column's own unit."""
     degrees_of_freedom: Annotated[float, Field(gt=0.0)]
     """Of the Student-t likelihood."""
 

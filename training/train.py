@@ -24,6 +24,7 @@ from training.data.schema import build_schema, category_codes, columns_of, with_
 from training.data.splits import Splits, split_at_random, split_by_time, thinned
 from training.export.model_file import check_destination, export, generator_document, scoring_model
 from training.fit import Fitted, fit
+from training.model.generator import noise_scales
 from training.model.preprocessing import Values
 from training.model.score import ScoringGraph, typical_terms
 from training.model.vae import VAE
@@ -77,7 +78,7 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
     aside = [prepared.sample.place(record) for record in fitted.set_aside]
     progress.set_aside(aside)
     with progress.stage("exporting the graph"):
-        schema = with_noise_scales(prepared.schema, fitted.vae.numeric.scale.mean((0, 1)).tolist())
+        schema = with_noise_scales(prepared.schema, _noise_scales(prepared, fitted))
         scoring = scoring_model(model, schema)
         generator = generator_document(fitted, schema)
     with progress.stage("calibrating and verifying"):
@@ -129,6 +130,11 @@ def _fit(
     chosen = members[:, torch.randperm(members.shape[1], generator=generator)[:_TYPICAL_RECORDS]]
     typical = typical_terms(fitted.vae, schema, records, chosen, fitted.exemplars, fitted.noise)
     return fitted, ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+
+
+def _noise_scales(prepared: _Prepared, fitted: Fitted) -> list[float]:
+    records = _values(fitted.vae, prepared.columns, prepared.schema)
+    return noise_scales(fitted.vae, records, torch.from_numpy(prepared.splits.fit[0, :_TYPICAL_RECORDS]))
 
 
 def default_latent_dim(schema: Schema) -> int:

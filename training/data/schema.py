@@ -116,7 +116,7 @@ def standard_unit(values: NDArray[np.float64], step: float) -> float:
 
 
 def with_noise_scales(schema: Schema, scales: list[float]) -> Schema:
-    """Return the schema with the learned scale of each numeric column, given in standardised units."""
+    """Return the schema with the scale of each numeric column's noise, given in standardised units."""
     remaining = iter(scales)
     columns = [
         column.model_copy(update={"noise_scale": next(remaining) * unit(column)})

@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
 from training.model.exportable import pick
+from training.model.preprocessing import Values, rows
 from training.model.vae import VAE, Decoded
+
+_QUARTILE = 0.7407  # half of the draws from a Student-t of 4 degrees of freedom lie within it
+_LEAST_SCALE = 1e-6
 
 
 class GeneratorOutputs(NamedTuple):
@@ -55,6 +59,27 @@ class GeneratorGraph(nn.Module):
         return GeneratorOutputs(
             pick(by_kind, vae.columns_of_kind), decoded.missing, pick(decoded.categories, self.slots)
         )
+
+
+@torch.no_grad()
+def noise_scales(vae: VAE, records: Values, fitted: Int[Tensor, " n"]) -> list[float]:
+    """Return the scale of each numeric column's noise around what the decoder makes of a record, standardised units.
+
+    The likelihood's own scale is wider: it covers records of which fitting hid a part. This one is that of a Student-t
+    with the same median of absolute residuals, records being seen whole.
+
+    Args:
+        vae: The model, of which the first member generates.
+        records: All records.
+        fitted: Those that this member was fitted to.
+    """
+    values = rows(records, fitted)
+    alone = vae.member(0)
+    mu, _ = alone.encode(values)
+    residuals = (values.numeric - alone.decode(mu).mean[0]).abs()
+    residuals = torch.where(values.observed[:, vae.kind_positions[0]], residuals, torch.nan)
+    scales = residuals.nanmedian(dim=0).values / _QUARTILE
+    return [max(_LEAST_SCALE, scale) for scale in scales.tolist()]
 
 
 def _slots_in_schema_order(vae: VAE, schema: Schema) -> Int[Tensor, " slots"]:

@@ -42,6 +42,8 @@ def test_a_null_is_unexpectedly_missing_whatever_the_kind(column):
         (COUNTRY, "DE", Reason.RARE_COMBINATION),
         (EXPRESS, 1.0, Reason.RARE_VALUE),
         (EXPRESS, 0.0, Reason.RARE_COMBINATION),
+        (EXPRESS, 2.0, Reason.OUT_OF_RANGE),
+        (EXPRESS, 0.5, Reason.OUT_OF_RANGE),
         (BALANCED, 1.0, Reason.RARE_COMBINATION),
         (PLACED_AT, 1e12, Reason.RARE_COMBINATION),
     ],

@@ -34,6 +34,9 @@ DAY = 86_400.0
         (pa.array([True, None]), "boolean", [1.0, np.nan]),
         (pa.array([0, 1]), "boolean", [0.0, 1.0]),
         (pa.array(["TRUE", "0", " ", "1.0"]), "boolean", [1.0, 0.0, np.nan, 1.0]),
+        (pa.array([True, None]), "indicator", [1.0, np.nan]),
+        (pa.array([0, 1, 2]), "indicator", [0.0, 1.0, 2.0]),
+        (pa.array(["TRUE", "0", " ", "-2.5"]), "indicator", [1.0, 0.0, np.nan, -2.5]),
         (pa.array([date(1970, 1, 2), None]), "timestamp", [DAY, np.nan]),
         (pa.array([date(1970, 1, 2)], pa.date64()), "timestamp", [DAY]),
         (pa.array([datetime(1970, 1, 2)]), "timestamp", [DAY]),  # noqa: DTZ001 - naive means UTC
@@ -59,6 +62,7 @@ def test_values_become_numbers_by_kind(array, kind, expected):
         (pa.array([0, 1, 2]), "boolean", 2, "wrong_type"),
         (pa.array(["true", "yes"]), "boolean", 1, "wrong_type"),
         (pa.array([b"x"]), "boolean", 0, "wrong_type"),
+        (pa.array(["2", "yes"]), "indicator", 1, "wrong_type"),
         (pa.array(["2026-01-01", "2026-02-30"]), "timestamp", 1, "invalid_timestamp"),
         (pa.array([1.0, 1e300]), "timestamp", 1, "invalid_timestamp"),
         (pa.array([True]), "timestamp", 0, "wrong_type"),
