@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+SOURCES = ("service", "training", "benchmarks", ":!benchmarks/results")  # what figures depend on
 COMMANDS = Path(sys.executable).parent  # where the environment that runs this keeps its commands
 MODEL = ROOT / "build" / "shuttle.onnx"
 SAMPLE = ROOT / "demo" / "shuttle" / "train.parquet"
@@ -43,7 +44,7 @@ def measured_on() -> dict[str, object]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": _git("rev-parse", "--verify", "--quiet", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--", "service", "training", "benchmarks")),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", *SOURCES)),
         "cpu": _field(Path("/proc/cpuinfo"), "model name"),
         "cores": len(os.sched_getaffinity(0)),
         "memory": _field(Path("/proc/meminfo"), "MemTotal"),
