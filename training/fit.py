@@ -190,7 +190,7 @@ def _losses(
     z = mu + torch.exp(0.5 * logvar) * torch.randn(mu.shape, generator=generator)
     value, missingness = vae.reconstruction(vae.decode(z), values)
     chosen = _exemplars_for(members, generator)
-    # In large sets the gradient moves records towards exemplars, not these towards records: a third of the time.
+    # In large sets the gradient moves records towards exemplars, not these towards records: far less to do.
     with torch.set_grad_enabled(members.shape[1] <= _BATCH_EXEMPLARS):
         exemplars, _ = vae.encode(rows(records, chosen))
     kl = vae.prior.kl(mu, logvar, exemplars, own=batch[:, :, None] == chosen[:, None])

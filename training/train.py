@@ -133,8 +133,8 @@ def _fit(
 
 
 def _noise_scales(prepared: _Prepared, fitted: Fitted) -> list[float]:
-    records = _values(fitted.vae, prepared.columns, prepared.schema)
-    return noise_scales(fitted.vae, records, torch.from_numpy(prepared.splits.fit[0, :_TYPICAL_RECORDS]))
+    of_first_member = prepared.columns.rows(prepared.splits.fit[0, :_TYPICAL_RECORDS])
+    return noise_scales(fitted.vae, _values(fitted.vae, of_first_member, prepared.schema))
 
 
 def default_latent_dim(schema: Schema) -> int:

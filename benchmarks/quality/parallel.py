@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
+from service.errors import ServiceError
+
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
@@ -48,7 +50,15 @@ def in_processes(
 def _in_a_process(work: Callable[[_Task], _Result], task: _Task) -> _Result:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=_ignore_interrupts) as pool:
-        return pool.submit(work, task).result()
+        return pool.submit(_told, work, task).result()
+
+
+def _told(work: Callable[[_Task], _Result], task: _Task) -> _Result:
+    """Do the work; the service's errors come back as text: those that name a file do not survive pickling."""
+    try:
+        return work(task)
+    except ServiceError as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
 
 
 def _ignore_interrupts() -> None:

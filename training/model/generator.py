@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
 from training.model.exportable import pick
-from training.model.preprocessing import Values, rows
+from training.model.preprocessing import Values
 from training.model.vae import VAE, Decoded
 
 _QUARTILE = 0.7407  # half of the draws from a Student-t of 4 degrees of freedom lie within it
@@ -62,7 +62,7 @@ class GeneratorGraph(nn.Module):
 
 
 @torch.no_grad()
-def noise_scales(vae: VAE, records: Values, fitted: Int[Tensor, " n"]) -> list[float]:
+def noise_scales(vae: VAE, values: Values) -> list[float]:
     """Return the scale of each numeric column's noise around what the decoder makes of a record, standardised units.
 
     The likelihood's own scale is wider: it covers records of which fitting hid a part. This one is that of a Student-t
@@ -70,10 +70,8 @@ def noise_scales(vae: VAE, records: Values, fitted: Int[Tensor, " n"]) -> list[f
 
     Args:
         vae: The model, of which the first member generates.
-        records: All records.
-        fitted: Those that this member was fitted to.
+        values: Records that this member was fitted to.
     """
-    values = rows(records, fitted)
     alone = vae.member(0)
     mu, _ = alone.encode(values)
     residuals = (values.numeric - alone.decode(mu).mean[0]).abs()
