@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.artifact import Artifact
 from service.contract import FORMAT_VERSION, Provenance, Schema, Value
+from service.explanations import Contribution
 from service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
 from service.pvalues import guarantee
 from service.reasons import Reason
-from service.verdicts import Contribution, Verdict
+from service.verdicts import Verdicts
 
 _THRESHOLD = (
     "Score above which a record is flagged: exactly with the method split-conformal; with cross-conformal where all "
@@ -155,9 +156,7 @@ class ProblemDocument(_Answer):
     errors: tuple[ErrorItem, ...]
 
 
-def score_fields(
-    artifact: Artifact, verdicts: Sequence[Verdict], *, alpha: float, threshold: float
-) -> dict[str, object]:
+def score_fields(artifact: Artifact, verdicts: Verdicts, *, alpha: float, threshold: float) -> dict[str, object]:
     """Return the fields of a `ScoreAnswer`, without the cost of building one."""
     return {
         "model": artifact.contract.provenance.model_name,
@@ -166,7 +165,7 @@ def score_fields(
         "threshold": threshold,
         "guarantee": artifact.contract.calibration.method,
         "calibration_records": artifact.contract.calibration.records,
-        "results": [_result_fields(verdict) for verdict in verdicts],
+        "results": _result_fields(verdicts),
     }
 
 
@@ -209,18 +208,19 @@ def rendered(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _result_fields(verdict: Verdict) -> dict[str, object]:
-    return {
-        "score": verdict.score,
-        "p_value": verdict.p_value,
-        "is_anomaly": verdict.is_anomaly,
-        "elbo": verdict.elbo,
-        "reconstruction_error": verdict.reconstruction_error,
-        "kl": verdict.kl,
-        "reasons": verdict.reasons,
-        "contributions": _contribution_fields(verdict.contributions),
-        "latent_contribution": verdict.latent_contribution,
+def _result_fields(verdicts: Verdicts) -> list[dict[str, object]]:
+    fields = {
+        "score": verdicts.score.tolist(),
+        "p_value": verdicts.p_value.tolist(),
+        "is_anomaly": verdicts.is_anomaly.tolist(),
+        "elbo": verdicts.elbo.tolist(),
+        "reconstruction_error": verdicts.reconstruction_error.tolist(),
+        "kl": verdicts.kl.tolist(),
+        "reasons": verdicts.reasons,
+        "contributions": map(_contribution_fields, verdicts.contributions),
+        "latent_contribution": verdicts.latent_contribution.tolist(),
     }
+    return [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
 
 
 def _contribution_fields(contributions: Sequence[Contribution] | None) -> list[dict[str, object]] | None:

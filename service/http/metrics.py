@@ -18,6 +18,7 @@ from service.errors import Fault
 from service.http.bulk_histogram import BulkHistogram
 from service.http.column_counts import ColumnCounter
 from service.records.values import rule_of
+from service.verdicts import Verdicts
 
 OTHER: Final = "_OTHER"
 """Label value for what is outside a bounded set: unknown paths, unknown methods."""
@@ -56,15 +57,13 @@ class Metrics:
         self._requests.labels(*labels).inc()
         self._request_seconds.labels(*labels).observe(seconds)
 
-    def count_scored(
-        self, columns: Columns, scores: NDArray[np.float64], p_values: NDArray[np.float64], flagged: int
-    ) -> None:
-        """Count a scored batch: scores and p-values of shape (n,), ``flagged`` of them anomalies."""
+    def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
+        """Count a scored batch."""
         self._scored.inc(len(columns))
-        self._flagged.inc(flagged)
+        self._flagged.inc(int(verdicts.is_anomaly.sum()))
         self._batch_records.observe(len(columns))
-        self._score.observe(scores)
-        self._p_value.observe(p_values)
+        self._score.observe(verdicts.score)
+        self._p_value.observe(verdicts.p_value)
         counts = self._counter.count(columns)
         for metric, by_column in (
             (self._column_missing, counts.missing),

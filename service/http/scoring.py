@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
 from service.artifact import Artifact
 from service.columns import Columns
 from service.errors import RecordError
@@ -64,8 +62,7 @@ class Scoring:
         schema = artifact.contract.columns
         verdicts = judge(schema, artifact.calibration_folds, columns, scores, alpha=alpha, explain=explain)
         answer = rendered(score_fields(artifact, verdicts, alpha=alpha, threshold=limit))
-        p_values = np.array([verdict.p_value for verdict in verdicts])
-        self.metrics.count_scored(columns, scores.score, p_values, sum(verdict.is_anomaly for verdict in verdicts))
+        self.metrics.count_scored(columns, verdicts)
         return answer
 
     def _columns(self, body: bytes) -> Columns:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from service.artifact import Artifact
 from service.errors import FileError
+from service.explanations import Contribution
 from service.offline.json_lines import write_lines
 from service.offline.output import Output, OutputFormat, opened
 from service.offline.tables import common_schema, fitted, json_records, table_writer
@@ -20,7 +22,7 @@ from service.records.arrow import columns_from_batch
 from service.records.files import FileBatch, RecordFiles
 from service.records.formats import FileFormat, column_names
 from service.records.names import UnknownColumns, shown
-from service.verdicts import Contribution, Explain, Verdict, judge
+from service.verdicts import Explain, Verdicts, judge
 
 _CONTRIBUTION = pa.struct(
     [
@@ -47,7 +49,7 @@ VERDICT_TYPES = {
 
 _PART_TERMS = 100_000  # bounds the memory of a part's contributions, one term for each record and column
 
-_Write: TypeAlias = Callable[[pa.RecordBatch, list[Verdict]], None]
+_Write: TypeAlias = Callable[[pa.RecordBatch, Verdicts], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,12 @@ def score_files(
             verdicts = _judged(artifact, part, rules)
             batch = part.batch
             write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), verdicts)
-            tally = Tally(tally.records + len(verdicts), tally.anomalies + sum(v.is_anomaly for v in verdicts))
+            tally = Tally(tally.records + len(verdicts), tally.anomalies + int(verdicts.is_anomaly.sum()))
             progress(tally)
     return tally
 
 
-def _judged(artifact: Artifact, part: FileBatch, rules: Rules) -> list[Verdict]:
+def _judged(artifact: Artifact, part: FileBatch, rules: Rules) -> Verdicts:
     schema = artifact.contract.columns
     columns = columns_from_batch(
         part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=rules.unknown_columns
@@ -155,21 +157,22 @@ def _verdict_writer(stream: BinaryIO, output_format: OutputFormat, schema: pa.Sc
         )
 
 
-def _json_verdicts(batch: pa.RecordBatch, verdicts: list[Verdict], prefix: str) -> Iterator[dict[str, object]]:
-    for record, verdict in zip(json_records(batch), verdicts, strict=True):
-        fields = asdict(verdict)
-        yield record | {prefix + name: fields[name] for name in VERDICT_TYPES}
+def _json_verdicts(batch: pa.RecordBatch, verdicts: Verdicts, prefix: str) -> Iterator[dict[str, object]]:
+    names = [prefix + name for name in VERDICT_TYPES]
+    contributions = (None if of_record is None else [*map(asdict, of_record)] for of_record in verdicts.contributions)
+    fields = [values.tolist() for values in _arrays(verdicts)]
+    for record, *values in zip(json_records(batch), *fields, verdicts.reasons, contributions, strict=True):
+        yield record | dict(zip(names, values, strict=True))
 
 
-def _verdict_arrays(verdicts: list[Verdict]) -> list[pa.Array]:
-    arrays = []
-    for name, kind in VERDICT_TYPES.items():
-        if name == "contributions":
-            values = [None if v.contributions is None else [*map(_struct, v.contributions)] for v in verdicts]
-        else:
-            values = [getattr(verdict, name) for verdict in verdicts]
-        arrays.append(pa.array(values, kind))
-    return arrays
+def _verdict_arrays(verdicts: Verdicts) -> list[pa.Array]:
+    contributions = [None if of_record is None else [*map(_struct, of_record)] for of_record in verdicts.contributions]
+    values = (*_arrays(verdicts), verdicts.reasons, contributions)
+    return [pa.array(of_field, kind) for of_field, kind in zip(values, VERDICT_TYPES.values(), strict=True)]
+
+
+def _arrays(verdicts: Verdicts) -> list[NDArray[Any]]:
+    return [getattr(verdicts, name) for name in VERDICT_TYPES if name not in ("reasons", "contributions")]
 
 
 def _struct(contribution: Contribution) -> dict[str, object]:

@@ -84,7 +84,9 @@ def verdicts_of_service(artifact, records, alpha):
     verdicts = judge(
         artifact.contract.columns, artifact.calibration_folds, columns, scores, alpha=alpha, explain=Explain.NONE
     )
-    return [{"score": v.score, "p_value": v.p_value, "is_anomaly": v.is_anomaly} for v in verdicts]
+    fields = ("score", "p_value", "is_anomaly")
+    values = zip(*(getattr(verdicts, name).tolist() for name in fields), strict=True)
+    return [dict(zip(fields, of_record, strict=True)) for of_record in values]
 
 
 zones = st.none() | st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))

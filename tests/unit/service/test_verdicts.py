@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from service.pvalues import false_alarm_bound, p_values, threshold
 from service.reasons import Reason
 from service.records.json import columns_from_records
 from service.scorer import Scores
-from service.verdicts import Explain, Verdict, judge, on_grid
+from service.verdicts import Explain, Verdicts, judge
 
 AMOUNT = NumericColumn(
     name="amount",
@@ -42,9 +43,17 @@ def records(amount=20.0, express=1.0, country: str | None = "DE", placed_at=TUES
     )
 
 
+def of_record(verdicts: Verdicts, row: int = 0) -> SimpleNamespace:
+    """Return the fields of one record's verdict, as Python's own types."""
+    fields = {name: getattr(verdicts, name)[row] for name in Verdicts.__slots__}
+    return SimpleNamespace(
+        **{name: value.item() if isinstance(value, np.generic) else value for name, value in fields.items()}
+    )
+
+
 def verdict(
     terms: tuple[float, ...], columns: Columns | None = None, explain: Explain = Explain.ALL, alpha: float = 0.01
-) -> Verdict:
+) -> SimpleNamespace:
     """Judge one record whose terms, by column and the latent one last, are given."""
     scores = Scores(
         score=np.array([sum(terms)]),
@@ -54,8 +63,7 @@ def verdict(
         contributions=np.array([terms]),
         expected=np.array([EXPECTED]),
     )
-    (one,) = judge(SCHEMA, FOLDS, columns or records(), scores, alpha=alpha, explain=explain)
-    return one
+    return of_record(judge(SCHEMA, FOLDS, columns or records(), scores, alpha=alpha, explain=explain))
 
 
 def test_an_ordinary_record_is_no_anomaly_and_has_no_reason():
@@ -74,7 +82,7 @@ def test_the_p_value_compares_each_fold_with_its_own_member_and_the_score_is_no_
         np.array([50.0]), np.array([[9.5, 90.5]]), *np.zeros((2, 1)), np.zeros((1, 5)), np.array([EXPECTED])
     )
     folds = [np.arange(10.0), np.arange(89.0)]
-    (one,) = judge(SCHEMA, folds, records(), scores, alpha=0.01, explain=Explain.NONE)
+    one = of_record(judge(SCHEMA, folds, records(), scores, alpha=0.01, explain=Explain.NONE))
     assert (one.score, one.p_value, one.is_anomaly) == (50.0, 0.01, True)
 
 
@@ -182,56 +190,43 @@ def test_whole_numbers_of_a_column_of_whole_numbers_are_shown_as_integers():
     columns = Columns(np.array([[3.0], [3.5]]), np.empty((2, 0), dtype=object), np.empty((2, 0), dtype=np.bool_))
     zeros = np.zeros(2)
     scores = Scores(zeros, zeros[:, None], zeros, zeros, np.zeros((2, 2)), np.array([[2.7], [2.2]]))
-    first, second = judge(schema, FOLDS, columns, scores, alpha=0.01, explain=Explain.ALL)
-    assert first.contributions is not None
-    assert second.contributions is not None
-    assert [(type(c.observed), c.observed) for c in first.contributions + second.contributions] == [
-        (int, 3),
-        (float, 3.5),
-    ]
-    assert [(type(c.expected), c.expected) for c in first.contributions + second.contributions] == [(int, 3), (int, 2)]
-
-
-@pytest.mark.parametrize(
-    ("step", "value", "shown"),
-    [
-        (0.0, 1234.56789, 1234.57),
-        (0.0, 0.000123456789, 0.000123457),
-        (0.01, 20.004, 20.0),
-        (0.01, 20.006, 20.01),
-        (0.1, 0.30000000000000004, 0.3),
-        (1e-6, 1.23456749, 1.234567),
-        (1.0, 2.5000001, 3),
-        (1.0, -0.2, 0),
-        (1.0, 1e15, 10**15),
-    ],
-)
-def test_expected_numbers_lie_on_the_grid_of_their_column(step, value, shown):
-    given_ = on_grid(AMOUNT.model_copy(update={"step": step}), value)
-    assert given_ == shown
-    assert type(given_) is type(shown)
+    first, second = judge(schema, FOLDS, columns, scores, alpha=0.01, explain=Explain.ALL).contributions
+    assert [(type(c.observed), c.observed) for c in first + second] == [(int, 3), (float, 3.5)]
+    assert [(type(c.expected), c.expected) for c in first + second] == [(int, 3), (int, 2)]
 
 
 def test_no_records_get_no_verdicts():
     empty = np.zeros(0)
     scores = Scores(empty, np.zeros((0, 1)), empty, empty, np.zeros((0, 5)), np.zeros((0, 4)))
-    assert judge(SCHEMA, FOLDS, records().rows(slice(0, 0)), scores, alpha=0.01, explain=Explain.ALL) == []
+    none = judge(SCHEMA, FOLDS, records().rows(slice(0, 0)), scores, alpha=0.01, explain=Explain.ALL)
+    assert [len(getattr(none, name)) for name in Verdicts.__slots__] == [0] * len(Verdicts.__slots__)
+
+
+@pytest.mark.parametrize("explain", Explain)
+def test_records_judged_together_get_what_each_gets_alone(artifact, new_orders, explain):
+    schema, folds, columns = artifact.contract.columns, artifact.calibration_folds, new_orders(300, 3)
+    scores = artifact.scorer.score(columns)
+    together = judge(schema, folds, columns, scores, alpha=0.2, explain=explain)
+    assert 0 < together.is_anomaly.sum() < len(together)
+    for row in range(len(columns)):
+        at = slice(row, row + 1)
+        of_row = Scores(*(getattr(scores, name)[at] for name in Scores.__slots__))
+        alone = judge(schema, folds, columns.rows(at), of_row, alpha=0.2, explain=explain)
+        assert of_record(alone) == of_record(together, row)
 
 
 @pytest.fixture(scope="module")
-def judged(artifact) -> Callable[..., Verdict]:
+def judged(artifact) -> Callable[..., SimpleNamespace]:
     """Judge one order with the golden model."""
 
-    def judge_one(**record: object) -> Verdict:
+    def judge_one(**record: object) -> SimpleNamespace:
         usual = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2024-03-05T10:00:00Z"}
         columns = columns_from_records(
             [usual | record], artifact.contract.columns, unknown_columns="reject", max_faults=1
         )
         scores = artifact.scorer.score(columns)
-        (one,) = judge(
-            artifact.contract.columns, artifact.calibration_folds, columns, scores, alpha=0.1, explain=Explain.ALL
-        )
-        return one
+        folds = artifact.calibration_folds
+        return of_record(judge(artifact.contract.columns, folds, columns, scores, alpha=0.1, explain=Explain.ALL))
 
     return judge_one
 

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from service.contract import NumericColumn
+from service.explanations import on_grid
+
+AMOUNT = NumericColumn(
+    name="amount",
+    missing_share=0.1,
+    minimum=0.0,
+    maximum=100.0,
+    quantiles=(1.0, 5.0, 10.0, 20.0, 30.0, 50.0, 90.0),
+    step=0.01,
+    noise_scale=1.0,
+    degrees_of_freedom=4.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "shown"),
+    [
+        (0.0, 1234.56789, 1234.57),
+        (0.0, 0.000123456789, 0.000123457),
+        (0.01, 20.004, 20.0),
+        (0.01, 20.006, 20.01),
+        (0.1, 0.30000000000000004, 0.3),
+        (1e-6, 1.23456749, 1.234567),
+        (1.0, 2.5000001, 3),
+        (1.0, -0.2, 0),
+        (1.0, 1e15, 10**15),
+    ],
+)
+def test_expected_numbers_lie_on_the_grid_of_their_column(step, value, shown):
+    given_ = on_grid(AMOUNT.model_copy(update={"step": step}), value)
+    assert given_ == shown
+    assert type(given_) is type(shown)
