@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,3 +31,14 @@ class Columns:
     def rows(self, index: slice | NDArray[Any]) -> Columns:
         """Return the records at ``index``."""
         return Columns(self.numbers[index], self.strings[index], self.strings_observed[index])
+
+
+def stacked(parts: Sequence[Columns]) -> Columns:
+    """Return the records of all parts, at least one, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    return Columns(
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.strings for part in parts]),
+        np.concatenate([part.strings_observed for part in parts]),
+    )

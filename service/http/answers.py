@@ -1,19 +1,16 @@
-"""The documents that the service answers with, and how verdicts become one of them."""
+"""The documents that the service answers with."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.artifact import Artifact
 from service.contract import FORMAT_VERSION, Provenance, Schema, Value
-from service.explanations import Contribution
 from service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
 from service.pvalues import guarantee
 from service.reasons import Reason
-from service.verdicts import Verdicts
 
 _THRESHOLD = (
     "Score above which a record is flagged: exactly with the method split-conformal; with cross-conformal where all "
@@ -156,19 +153,6 @@ class ProblemDocument(_Answer):
     errors: tuple[ErrorItem, ...]
 
 
-def score_fields(artifact: Artifact, verdicts: Verdicts, *, alpha: float, threshold: float) -> dict[str, object]:
-    """Return the fields of a `ScoreAnswer`, without the cost of building one."""
-    return {
-        "model": artifact.contract.provenance.model_name,
-        "model_digest": shown_digest(artifact),
-        "alpha": alpha,
-        "threshold": threshold,
-        "guarantee": artifact.contract.calibration.method,
-        "calibration_records": artifact.contract.calibration.records,
-        "results": _result_fields(verdicts),
-    }
-
-
 def shown_digest(artifact: Artifact) -> str:
     """Return the digest of the model's file, with the name of its algorithm."""
     return f"sha256:{artifact.digest}"
@@ -206,33 +190,3 @@ def rendered(document: object) -> bytes:
         ValueError: it holds NaN or an infinity, which JSON cannot.
     """
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _result_fields(verdicts: Verdicts) -> list[dict[str, object]]:
-    fields = {
-        "score": verdicts.score.tolist(),
-        "p_value": verdicts.p_value.tolist(),
-        "is_anomaly": verdicts.is_anomaly.tolist(),
-        "elbo": verdicts.elbo.tolist(),
-        "reconstruction_error": verdicts.reconstruction_error.tolist(),
-        "kl": verdicts.kl.tolist(),
-        "reasons": verdicts.reasons,
-        "contributions": map(_contribution_fields, verdicts.contributions),
-        "latent_contribution": verdicts.latent_contribution.tolist(),
-    }
-    return [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
-
-
-def _contribution_fields(contributions: Sequence[Contribution] | None) -> list[dict[str, object]] | None:
-    if contributions is None:
-        return None
-    return [
-        {
-            "column": item.column,
-            "contribution": item.contribution,
-            "observed": item.observed,
-            "expected": item.expected,
-            "reason": item.reason,
-        }
-        for item in contributions
-    ]

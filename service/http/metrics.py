@@ -58,10 +58,9 @@ class Metrics:
         self._request_seconds.labels(*labels).observe(seconds)
 
     def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
-        """Count a scored batch."""
+        """Count scored records."""
         self._scored.inc(len(columns))
         self._flagged.inc(int(verdicts.is_anomaly.sum()))
-        self._batch_records.observe(len(columns))
         self._score.observe(verdicts.score)
         self._p_value.observe(verdicts.p_value)
         counts = self._counter.count(columns)
@@ -72,6 +71,11 @@ class Metrics:
         ):
             for at in np.flatnonzero(by_column):
                 metric.labels(self._names[at]).inc(int(by_column[at]))
+
+    def count_batch(self, records: int, seconds: float) -> None:
+        """Count a request whose records are scored, which took the model so many ``seconds``."""
+        self._batch_records.observe(records)
+        self._inference_seconds.observe(seconds)
 
     def count_refused(self, faults: Iterable[Fault]) -> None:
         """Count each record among ``faults`` once, by the code of its first fault."""
@@ -105,7 +109,7 @@ class Metrics:
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
-        self.inference_seconds = Histogram(
+        self._inference_seconds = Histogram(
             "vaegis_inference_seconds",
             "Time that the model takes for a request's records.",
             buckets=SECONDS_BUCKETS,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 from service.artifact import Artifact
-from service.http.answers import GenerateRequest, ProblemDocument, score_fields, shown_digest
+from service.http.answers import GenerateRequest, ProblemDocument, shown_digest
+from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
 from service.http.record_schema import DIALECT
 from service.pvalues import threshold
@@ -92,12 +94,13 @@ def _describe_generate(operation: dict[str, Any], schemas: dict[str, Any], artif
     }
 
 
-def _example_answer(artifact: Artifact, alpha: float) -> dict[str, object]:
+def _example_answer(artifact: Artifact, alpha: float) -> object:
     schema, folds = artifact.contract.columns, artifact.calibration_folds
     columns = columns_from_records(artifact.contract.golden.records[:1], schema)
     scores = artifact.scorer.score(columns)
     verdicts = judge(schema, folds, columns, scores, alpha=alpha, explain=Explain.ALL)
-    return score_fields(artifact, verdicts, alpha=alpha, threshold=threshold(folds, alpha))
+    start = json_start(artifact, alpha=alpha, threshold=threshold(folds, alpha))
+    return msgspec.json.decode(start + json_results(verdicts) + JSON_END)
 
 
 def _schemas_of(model: type[BaseModel]) -> dict[str, Any]:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from service.artifact import Artifact
 from service.columns import Columns
 from service.errors import RecordError
-from service.http.answers import rendered, score_fields
 from service.http.body import parse_body
 from service.http.errors import NoRecordsError, TooManyRecordsError
+from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.metrics import Metrics
 from service.pvalues import threshold
 from service.records.json import columns_from_records
 from service.records.names import UnknownColumns
-from service.verdicts import Explain, judge
+from service.records.typed_json import TypedJson
+from service.verdicts import Explain, Verdicts, judge
+
+_PART_RECORDS: Final = 1024  # scored, judged and written at a time
+_MAX_ALPHAS: Final = 256  # kept, each with its threshold
+
+
+def _go_on() -> None:
+    """End nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +40,30 @@ class Limits:
     unknown_columns: UnknownColumns
 
 
-@dataclass(frozen=True, slots=True)
 class Scoring:
     """Answers bodies of POST /score with one model. It may be called from several threads."""
 
-    artifact: Artifact
-    metrics: Metrics
-    limits: Limits
+    def __init__(self, artifact: Artifact, metrics: Metrics, limits: Limits) -> None:
+        """Score with ``artifact``, within ``limits``."""
+        self._artifact = artifact
+        self._metrics = metrics
+        self._limits = limits
+        self._typed = TypedJson(
+            artifact.contract.columns,
+            max_depth=limits.max_depth,
+            max_values=limits.max_values,
+            max_records=limits.max_records,
+        )
+        self._start = lru_cache(_MAX_ALPHAS)(self._json_start)
 
-    def answer(self, body: bytes, *, alpha: float, explain: Explain) -> bytes:
+    def answer(self, body: bytes, *, alpha: float, explain: Explain, between: Callable[[], None] = _go_on) -> bytes:
         """Return the JSON answer to a JSON body.
 
         Args:
             body: One record, or a list of them.
             alpha: Share of normal records that may be flagged.
             explain: Which results carry contributions.
+            between: Called between parts of the work; what it raises ends the work.
 
         Raises:
             AlphaError: the calibration cannot promise ``alpha``.
@@ -53,32 +73,52 @@ class Scoring:
             NoRecordsError: it is an empty list.
             RecordError: a record does not fit the schema.
         """
-        artifact = self.artifact
-        limit = threshold(artifact.calibration_folds, alpha)
-        columns = self._columns(body)
+        start = self._start(alpha)
+        columns = self._columns(body, between)
+        results: list[bytes] = []
+        seconds = 0.0
+        for at in range(0, len(columns), _PART_RECORDS):
+            verdicts, took = self.judged(columns.rows(slice(at, at + _PART_RECORDS)), alpha=alpha, explain=explain)
+            seconds += took
+            results.append(json_results(verdicts))
+            between()
+        self._metrics.count_batch(len(columns), seconds)
+        return b"".join((start, b",".join(results), JSON_END))
+
+    def judged(self, columns: Columns, *, alpha: float, explain: Explain) -> tuple[Verdicts, float]:
+        """Return the verdicts on records, counted in the metrics, and the seconds that the model took."""
+        artifact = self._artifact
         started = time.perf_counter()
         scores = artifact.scorer.score(columns)
-        self.metrics.inference_seconds.observe(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
         schema = artifact.contract.columns
         verdicts = judge(schema, artifact.calibration_folds, columns, scores, alpha=alpha, explain=explain)
-        answer = rendered(score_fields(artifact, verdicts, alpha=alpha, threshold=limit))
-        self.metrics.count_scored(columns, verdicts)
-        return answer
+        self._metrics.count_scored(columns, verdicts)
+        return verdicts, seconds
 
-    def _columns(self, body: bytes) -> Columns:
-        limits = self.limits
+    def _json_start(self, alpha: float) -> bytes:
+        artifact = self._artifact
+        return json_start(artifact, alpha=alpha, threshold=threshold(artifact.calibration_folds, alpha))
+
+    def _columns(self, body: bytes, between: Callable[[], None]) -> Columns:
+        columns = self._typed.columns(body, between)
+        return self._columns_exactly(body) if columns is None else columns
+
+    def _columns_exactly(self, body: bytes) -> Columns:
+        """Return what `TypedJson` leaves, by the way that tells what is wrong with a body."""
+        limits = self._limits
         records = _records(parse_body(body, max_depth=limits.max_depth, max_values=limits.max_values))
         if len(records) > limits.max_records:
             raise TooManyRecordsError(f"body: expected at most {limits.max_records} records, got {len(records)}")
         try:
             return columns_from_records(
                 records,
-                self.artifact.contract.columns,
+                self._artifact.contract.columns,
                 unknown_columns=limits.unknown_columns,
                 max_faults=limits.max_faults,
             )
         except RecordError as error:
-            self.metrics.count_refused(error.faults)
+            self._metrics.count_refused(error.faults)
             raise
 
 

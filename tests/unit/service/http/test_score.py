@@ -152,3 +152,23 @@ def test_an_unseen_category_is_named_as_the_reason(post, record):
     country = next(item for item in result["contributions"] if item["column"] == "country")
     assert country["observed"] == "nul\0"
     assert country["contribution"] > 0
+
+
+def test_a_list_of_several_parts_gets_what_its_records_get_in_small_lists(post, record):
+    records = [record | {"amount": 0.5 * at} for at in range(3000)]
+    together = post(records, query="?explain=all").json()["results"]
+    assert len(together) == 3000
+    some = [0, 255, 256, 1023, 1024, 2047, 2999]
+    apart = post([records[at] for at in some], query="?explain=all").json()["results"]
+    for at, alone in zip(some, apart, strict=True):
+        assert together[at]["score"] == pytest.approx(alone["score"], abs=1e-4)
+        assert {item["observed"] for item in together[at]["contributions"]} == {
+            item["observed"] for item in alone["contributions"]
+        }
+
+
+@pytest.mark.parametrize("unknown_columns", ["reject", "ignore"])
+def test_whatever_way_a_body_is_read_it_gets_the_same_answer(post, record, unknown_columns):
+    plain = json.dumps([record] * 3).encode()
+    odd = plain.replace(b'"amount":', b'"amount" :').replace(b'"DE"', b'"\\u0044E"')  # read by the exact way
+    assert post(odd, unknown_columns=unknown_columns).content == post(plain).content

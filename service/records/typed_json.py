@@ -1,0 +1,162 @@
+"""JSON bodies decoded the fast way: part by part, straight into records of types made from the schema.
+
+What comes out is what `service.records.json` makes of the same body, or nothing: bodies at fault, and sound ones that
+are out of the ordinary, are left to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from service.columns import Columns, stacked
+from service.contract import Schema
+from service.records.typed_forms import Form, UnfitError, forms
+
+PART_BYTES: Final = 256 * 2**10
+"""A list is decoded in parts of about this size, so that no call keeps other threads waiting for long."""
+
+_MOST_CUTS: Final = 16  # places tried as the end of a part
+_BETWEEN_CUTS: Final = 4096  # bytes
+_SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
+_SPACE: Final = b" \t\r\n"
+_COLON, _QUOTE, _OPEN_OBJECT = b':"{'
+_END_OF_OBJECT: Final = re.compile(rb"\}[ \t\r\n]*,")
+
+
+class TypedJson:
+    """Decodes records of one schema. It may be called from several threads."""
+
+    def __init__(self, schema: Schema, *, max_depth: int, max_values: int, max_records: int) -> None:
+        """Make the types that records are decoded into.
+
+        Args:
+            schema: The columns to fill.
+            max_depth: Levels of arrays and objects within each other, at least 2.
+            max_values: Commas and opening brackets in a body.
+            max_records: Records in a body.
+        """
+        self._max_values = max_values
+        self._max_records = max_records
+        # In a list, records are one level further down.
+        self._readers = [_Reader(form, max_records) for form in forms(schema) if form.levels < max_depth]
+
+    def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
+        """Return the records of a body by column; None if it has to be read by `service.records.json`.
+
+        Args:
+            body: One record, or a list of them.
+            between: Called between parts of the work; what it raises ends the work.
+        """
+        if len(body) > self._max_values and sum(map(body.count, (b",", b"[", b"{"))) > self._max_values:
+            return None
+        is_list = body.lstrip(_SPACE).startswith(b"[")
+        for reader in self._readers:
+            try:
+                return self._listed(reader, body, between) if is_list else reader.one(body)
+            except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
+                continue
+        return None
+
+    def _listed(self, reader: _Reader, body: bytes, between: Callable[[], None]) -> Columns:
+        parts: list[Columns] = []
+        left = self._max_records
+        for part in reader.parts(body):
+            parts.append(part)
+            left -= len(part)
+            if left < 0:
+                raise UnfitError
+            between()
+        return stacked(parts)
+
+
+class _Reader:
+    """Reads the records of one form."""
+
+    def __init__(self, form: Form, max_records: int) -> None:
+        self._form = form
+        self._one = msgspec.json.Decoder(form.type)
+        self._many = msgspec.json.Decoder(list[form.type])  # type: ignore[name-defined]
+        self._max_objects = max_records * form.objects
+
+    def one(self, text: bytes) -> Columns:
+        """Return one record by column."""
+        columns, keys = self._form.columns([self._one.decode(text)])
+        return _if_keys_differ(columns, text, keys)
+
+    def many(self, text: bytes) -> Columns:
+        """Return a list of records by column."""
+        # A record may take a hundred times the memory of its text.
+        if _count(text, _OPEN_OBJECT) > self._max_objects:
+            raise UnfitError
+        records = self._many.decode(text)
+        if not records:
+            raise UnfitError
+        columns, keys = self._form.columns(records)
+        return _if_keys_differ(columns, text, keys)
+
+    def parts(self, body: bytes) -> Iterator[Columns]:
+        """Yield the records of a list, part by part.
+
+        JSON is read from left to right: what is a list of whole objects from the start of one on, is that whatever
+        may follow. So a place that looks like the end of an object is one if the text up to there can be read.
+        """
+        if len(body) <= 2 * PART_BYTES:
+            yield self.many(body)
+            return
+        start = body.index(b"[") + 1
+        while len(body) - start > 2 * PART_BYTES and (found := self._part(body, start)):
+            yield found[0]
+            start = found[1]
+        yield self.many(b"[" + body[start:])
+
+    def _part(self, body: bytes, start: int) -> tuple[Columns, int] | None:
+        """Return the records of a part and where the next one starts; None if the rest of the body is one part."""
+        at = start + PART_BYTES
+        for _ in range(_MOST_CUTS):
+            end = _END_OF_OBJECT.search(body, at)
+            if end is None:
+                return None
+            try:
+                return self.many(b"[" + body[start : end.start() + 1] + b"]"), end.end()
+            except msgspec.ValidationError:
+                raise
+            except msgspec.DecodeError:
+                at = end.end() + _BETWEEN_CUTS  # the place was within text, or within a record
+        raise UnfitError
+
+
+def _if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
+    """Return ``columns`` unless an object of ``text`` may hold a key twice, of which msgspec would take the last.
+
+    Each key is followed by a colon. So there are as many keys as fields that were set if there are as many colons, or
+    if as many colons follow a quote and none follows white space. There can be more colons for those within text.
+
+    Args:
+        columns: The records of ``text``.
+        text: Valid JSON.
+        keys: Fields that were set.
+    """
+    if len(text) <= _SHORT:
+        differs = text.count(b":") == keys or (
+            text.count(b'":') == keys and not any(bytes((space, _COLON)) in text for space in _SPACE)
+        )
+    else:
+        marks = np.frombuffer(text, dtype=np.uint8)
+        before = marks[np.flatnonzero(marks == _COLON) - 1]
+        differs = before.size == keys or (
+            int((before == _QUOTE).sum()) == keys and not np.isin(before, np.frombuffer(_SPACE, dtype=np.uint8)).any()
+        )
+    if not differs:
+        raise UnfitError
+    return columns
+
+
+def _count(text: bytes, mark: int) -> int:
+    if len(text) <= _SHORT:
+        return text.count(mark)
+    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == mark))

@@ -1,0 +1,74 @@
+"""The JSON of verdicts: the documented fields in order, whole numbers and all, and nothing that JSON lacks."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from service.explanations import Contribution
+from service.http.answers import ContributionItem, ResultItem, ScoreAnswer
+from service.http.json_answer import JSON_END, json_results, json_start
+from service.reasons import Reason
+from service.verdicts import Verdicts
+
+EXPLAINED = (
+    Contribution("amount", 1.5, 10**400, 0.1 + 0.2, Reason.OUT_OF_RANGE),
+    Contribution("country", -1e-300, 'D"E\n\u4e2d', None, None),
+)
+
+
+@pytest.fixture
+def verdicts() -> Verdicts:
+    numbers = np.array([[1 / 3, 1e300, -0.0], [5e-324, 1e16, 2.0]])
+    return Verdicts(
+        *(numbers[:, 0], numbers[:, 1], np.array([True, False]), numbers[:, 2], *numbers.T),
+        reasons=[(Reason.OUT_OF_RANGE, Reason.FAR_FROM_KNOWN), ()],
+        contributions=[EXPLAINED, None],
+    )
+
+
+def test_every_number_is_read_back_as_it_was(verdicts):
+    first, second = json.loads(b"[" + json_results(verdicts) + b"]")
+    assert [first[name] for name in ("score", "p_value", "elbo", "kl")] == [1 / 3, 1e300, -0.0, 1e300]
+    assert second["reconstruction_error"] == 5e-324
+    assert (first["is_anomaly"], second["is_anomaly"]) == (True, False)
+    assert first["reasons"] == ["out_of_range", "far_from_known"]
+    assert second["contributions"] is None
+    assert first["contributions"][0] == {
+        "column": "amount",
+        "contribution": 1.5,
+        "observed": 10**400,
+        "expected": 0.1 + 0.2,
+        "reason": "out_of_range",
+    }
+    assert first["contributions"][1]["observed"] == 'D"E\n\u4e2d'
+
+
+def test_the_fields_come_as_documented(artifact, verdicts):
+    answer = json.loads(json_start(artifact, alpha=0.25, threshold=1.5) + json_results(verdicts) + JSON_END)
+    assert list(answer) == list(ScoreAnswer.model_fields)
+    assert list(answer["results"][0]) == list(ResultItem.model_fields)
+    assert list(answer["results"][0]["contributions"][0]) == list(ContributionItem.model_fields)
+    assert (answer["alpha"], answer["threshold"]) == (0.25, 1.5)
+
+
+@pytest.mark.parametrize("name", ["score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_lacks_are_refused(verdicts, name, value):
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        json_results(replace(verdicts, **{name: np.array([value, 1.0])}))
+
+
+@pytest.mark.parametrize("item", [Contribution("a", math.nan, 1, 1, None), Contribution("a", 1.0, 1, math.inf, None)])
+def test_contributions_that_json_lacks_are_refused(verdicts, item):
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        json_results(replace(verdicts, contributions=[(item,), None]))
+
+
+def test_finite_numbers_whose_sum_is_not_are_written(verdicts):
+    huge = replace(verdicts, score=np.array([1.7e308, 1.7e308]))
+    assert [result["score"] for result in json.loads(b"[" + json_results(huge) + b"]")] == [1.7e308, 1.7e308]
