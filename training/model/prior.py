@@ -12,11 +12,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-DEGREES_OF_FREEDOM = 4.0
+from training.model.exportable import half_power
+
+DEGREES_OF_FREEDOM = 4
 """Of the kernels; as heavy as those of the numeric likelihood."""
 
 _LOG_2_PI = math.log(2.0 * math.pi)
-_NEVER = -1e9  # log-weight of an exemplar left out
+_NEVER = 1e30  # distance of an exemplar left out
+_FAR = 100.0  # widths from the middle of the exemplars
 
 
 class ExemplarPrior(nn.Module):
@@ -26,8 +29,19 @@ class ExemplarPrior(nn.Module):
         """Start with log(width^2) = -1 in every latent dimension."""
         super().__init__()
         self.logvar = nn.Parameter(torch.full((members, 1, latent_dim), -1.0))
+        self._in_float64 = False
         nu, d = DEGREES_OF_FREEDOM, latent_dim
         self._log_normaliser = math.lgamma((nu + d) / 2) - math.lgamma(nu / 2) - 0.5 * d * math.log(nu * math.pi)
+
+    @torch.no_grad()
+    def settle_precision(self, exemplars: Float[Tensor, "e m l"]) -> None:
+        """Take distances in float64 from now on if exemplars lie so far out that float32 would not tell them apart.
+
+        Float32 leaves the KL of a record beside an exemplar within about a thousandth of a nat up to `_FAR` widths
+        from the middle, and takes a quarter less time to score a record.
+        """
+        out = ((exemplars - exemplars.mean(-2, keepdim=True)) / self.width).square().sum(-1).amax()
+        self._in_float64 = bool(out > _FAR**2)
 
     @property
     def width(self) -> Float[Tensor, "e 1 l"]:
@@ -49,7 +63,11 @@ class ExemplarPrior(nn.Module):
             E_q[log t_m(z)] >= log t_m(0) - (nu + L)/2 * log(1 + E_q[d_m]/nu)           (Jensen: log is concave)
 
         E_q[d_m] is in closed form, so the bound needs no draw. It is never below the KL: the ELBO made with it is a
-        lower bound on log p(x) still.
+        lower bound on log p(x) still. With d the least distance, the sum is taken as
+
+            log 1/M sum_m (1 + d_m/nu)^-p = -p log(1 + d/nu) + log 1/M sum_m ((nu + d)/(nu + d_m))^p,  p = (nu + L)/2
+
+        which takes a few products an exemplar in place of a logarithm and an exponential.
 
         Args:
             mu: Posterior means.
@@ -58,12 +76,12 @@ class ExemplarPrior(nn.Module):
             own: Where an exemplar is the record itself, which training must leave out.
         """
         distance = self.expected_distance(mu, logvar, exemplars)
-        nu, latent_dim = DEGREES_OF_FREEDOM, mu.shape[-1]
-        log_kernel = -0.5 * (nu + latent_dim) * torch.log1p(distance / nu)  # (e, n, m)
         if own is not None:
-            log_kernel = torch.where(own, _NEVER, log_kernel)
-        largest = log_kernel.amax(-1, keepdim=True)
-        log_mixture = torch.log(torch.exp(log_kernel - largest).mean(-1)) + largest.squeeze(-1)
+            distance = torch.where(own, _NEVER, distance)  # (e, n, m)
+        nu, twice_p = DEGREES_OF_FREEDOM, DEGREES_OF_FREEDOM + mu.shape[-1]
+        least = distance.amin(-1, keepdim=True).detach()  # the mixture does not depend on it
+        ratio = half_power((nu + least) / (nu + distance), twice_p)
+        log_mixture = torch.log(ratio.mean(-1)) - 0.5 * twice_p * torch.log1p(least.squeeze(-1) / nu)
         log_peak = self._log_normaliser - 0.5 * self.logvar.sum(-1)
         negative_entropy = -0.5 * (logvar + 1.0 + _LOG_2_PI).sum(-1)
         return negative_entropy - (log_peak + log_mixture)
@@ -74,13 +92,15 @@ class ExemplarPrior(nn.Module):
         """Return E_q of the squared distance between z and each exemplar, in widths.
 
         It is multiplied out, |a|^2 - 2 a.b + |b|^2, all of it in one matrix product. These terms cancel: taken from the
-        middle of the exemplars they are small, and float32 leaves the KL within about a thousandth of a nat.
+        middle of the exemplars they are small, and `settle_precision` sees to exemplars for which they are not.
         """
         inverse_width = torch.exp(-0.5 * self.logvar)
         middle = exemplars.mean(-2, keepdim=True)
         z, known = (mu - middle) * inverse_width, (exemplars - middle) * inverse_width
+        if self._in_float64:
+            z, known = z.double(), known.double()
         z_squared, known_squared = ((x * x).sum(-1, keepdim=True) for x in (z, known))
         left = torch.cat([z, z_squared, torch.ones_like(z_squared)], dim=-1)
         right = torch.cat([-2.0 * known, torch.ones_like(known_squared), known_squared], dim=-1)
         spread = torch.exp(logvar - self.logvar).sum(-1, keepdim=True)
-        return torch.relu(torch.matmul(left, right.transpose(-1, -2))) + spread
+        return torch.relu(torch.matmul(left, right.transpose(-1, -2)).to(mu.dtype)) + spread
