@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from service.commands import generate, inspect, score, serve, verify
-from service.errors import AlphaError, ArtifactError, ServiceError
-from service.settings import SettingsError
+from service.errors import AlphaError, ArtifactError, ServiceError, SettingsError
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2

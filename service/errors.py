@@ -14,6 +14,10 @@ class ArtifactError(ServiceError):
     """A model file that cannot be used: unreadable, corrupt, of another format, or not reproducing its scores."""
 
 
+class SettingsError(ServiceError):
+    """A setting with an unknown name or a bad value, or a file of settings that cannot be read."""
+
+
 class AddressError(ServiceError):
     """An address that cannot be listened on."""
 

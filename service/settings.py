@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.errors import ServiceError
-from service.records.names import UnknownColumns
+from service.errors import SettingsError
+from service.records.names import UnknownColumns, shown
+from service.settings_file import read_settings_file
 
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"
-
-"""What to do with columns that the model does not know."""
+CONFIG_VARIABLE: Final = "VAEGIS_CONFIG"
+"""Names the file of settings, where `--config` does not."""
 
 # Kubernetes gives each pod such variables for every Service of its namespace, and one may well be named vaegis.
 _SERVICE_LINK: Final = re.compile(r"VAEGIS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
 _SERVICE_LINK_PORT: Final = re.compile(r"VAEGIS_(.+_)?PORT")
 _SERVICE_LINK_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
-
-
-class SettingsError(ServiceError):
-    """A setting with an unknown name or a bad value."""
 
 
 def _setting(default: object, meaning: str, *, unit: str = "", ge: float | None = None, le: float | None = None) -> Any:  # noqa: ANN401 - so is Field
@@ -94,32 +92,38 @@ class Settings(BaseModel):
     )
 
 
-def load_settings(environment: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
-    """Return the settings in force: flags before environment variables before defaults.
+def load_settings(
+    environment: Mapping[str, str], flags: Mapping[str, object], config: str | Path | None = None
+) -> Settings:
+    """Return the settings in force: flags before environment variables before the file before defaults.
 
     Args:
         environment: Environment variables. Empty ones count as unset, and those that Kubernetes makes for a Service
             named vaegis are passed over.
         flags: Values by name of the setting; None where a flag was not given.
+        config: A TOML file of settings; where None, the one that `VAEGIS_CONFIG` names, if any.
 
     Raises:
-        SettingsError: a variable starts with `VAEGIS_` and names no setting, or a value is bad.
+        SettingsError: the file cannot be read, a variable that starts with `VAEGIS_` or a key of the file names no
+            setting, or a value is bad.
     """
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
+    file = config or environment.get(CONFIG_VARIABLE)
+    if file:
+        for name, given in read_settings_file(Path(file)).items():
+            origin = f"{file}: {shown(name)}"
+            if name not in Settings.model_fields:
+                raise _unknown(origin, name.lower(), Settings.model_fields)
+            values[name], origins[name] = given, origin
     for variable, value in sorted(environment.items()):
-        if variable.startswith(ENVIRONMENT_PREFIX) and value and not _is_service_link(variable, value):
+        if _is_ours(variable, value):
             name = _setting_named_by(variable)
             values[name], origins[name] = value, variable
     for name, given in flags.items():
         if given is not None:
             values[name], origins[name] = given, flag_of(name)
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        expected = first["msg"].removeprefix("Input should be ")
-        raise SettingsError(f"{origins[str(first['loc'][0])]}: expected {expected}, got {first['input']!r}") from error
+    return _validated(values, origins)
 
 
 def flag_of(name: str) -> str:
@@ -164,13 +168,33 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        expected = first["msg"].removeprefix("Input should be ")
+        got = shown(repr(first["input"]))
+        raise SettingsError(f"{origins[str(first['loc'][0])]}: expected {expected}, got {got}") from error
+
+
 def _setting_named_by(variable: str) -> str:
     name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
     if variable == variable_of(name) and name in Settings.model_fields:
         return name
-    known = [variable_of(field) for field in Settings.model_fields]
-    nearest = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.0)[0]
-    raise SettingsError(f"{variable}: expected a setting of docs/settings.md, got none; the nearest is {nearest}")
+    raise _unknown(variable, variable.upper(), [CONFIG_VARIABLE, *map(variable_of, Settings.model_fields)])
+
+
+def _unknown(origin: str, name: str, known: Iterable[str]) -> SettingsError:
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
+    return SettingsError(f"{origin}: expected a setting of docs/settings.md, got none; the nearest is {nearest}")
+
+
+def _is_ours(variable: str, value: str) -> bool:
+    """Whether a variable sets something in this process; that of the file has been read by then."""
+    if not value or variable == CONFIG_VARIABLE:
+        return False
+    return variable.startswith(ENVIRONMENT_PREFIX) and not _is_service_link(variable, value)
 
 
 def _is_service_link(variable: str, value: str) -> bool:

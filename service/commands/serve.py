@@ -22,9 +22,11 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "serve",
         help="serve a model over HTTP",
-        description="Serve a model over HTTP. Each flag can also be set by an environment variable; docs/settings.md.",
+        description="Serve a model over HTTP. Each flag can also be set by an environment variable or in a TOML file; "
+        "docs/settings.md.",
     )
     parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (default $VAEGIS_CONFIG)")
     for name, default, unit, allowed, meaning in described_settings():
         values = allowed if not unit else f"{allowed} {unit}"
         parser.add_argument(flag_of(name), metavar=name.upper(), help=f"{meaning} ({values}; default {default})")
@@ -43,7 +45,7 @@ def run(args: Namespace) -> int:
         ArtifactError: the model file cannot be used.
         AddressError: the address cannot be listened on.
     """
-    settings = load_settings(os.environ, {name: getattr(args, name) for name, *_ in described_settings()})
+    settings = load_settings(os.environ, {name: getattr(args, name) for name, *_ in described_settings()}, args.config)
     return _serve(_ready_app(args.model, settings), settings)
 
 

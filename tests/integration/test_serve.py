@@ -252,6 +252,15 @@ def test_bad_settings_end_with_2(golden_model, flags, variables, message):
     assert told.startswith(f"vaegis: error: {message}")
 
 
+def test_a_bad_file_of_settings_ends_with_2_and_its_name(golden_model, tmp_path):
+    file = tmp_path / "vaegis.toml"
+    file.write_text("prot = 8080\n")
+    code, told = refused(golden_model, "--config", file)
+    assert code == 2
+    assert told.startswith(f"vaegis: error: {file}: prot: expected a setting of docs/settings.md, got none")
+    assert refused(golden_model, VAEGIS_CONFIG=str(file)) == (code, told)
+
+
 def test_a_port_that_is_taken_ends_with_1(golden_model):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

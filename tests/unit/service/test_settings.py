@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, SettingsError, described_settings, load_settings, settings_table
+from service.errors import SettingsError
+from service.settings import Settings, described_settings, load_settings, settings_table
 from service.verdicts import Explain
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
@@ -46,9 +49,73 @@ def test_an_empty_variable_counts_as_unset():
     assert load_settings({"VAEGIS_ALPHA": "", "VAEGIS_COLOUR": ""}, {}).alpha is None
 
 
+@pytest.fixture
+def load_file(tmp_path):
+    def load(text: str | bytes, environment: dict[str, str] | None = None, **flags: object) -> Settings:
+        path = tmp_path / "vaegis.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_settings(environment or {}, flags, path)
+
+    return load
+
+
+def test_variables_go_before_the_file_and_the_file_before_defaults(load_file):
+    settings = load_file("port = 81\nmax_records = 7\nalpha = 1e-2", {"VAEGIS_MAX_RECORDS": "8"}, port="82")
+    assert (settings.port, settings.max_records, settings.alpha) == (82, 8, 0.01)
+    assert settings.host == "127.0.0.1"
+
+
+def test_the_file_can_be_named_by_a_variable_which_a_flag_overrides(tmp_path):
+    for name, port in (("a.toml", 81), ("b.toml", 82)):
+        (tmp_path / name).write_text(f"port = {port}")
+    environment = {"VAEGIS_CONFIG": str(tmp_path / "a.toml")}
+    assert load_settings(environment, {}).port == 81
+    assert load_settings(environment, {}, tmp_path / "b.toml").port == 82
+
+
+def test_every_setting_can_stand_in_the_file(load_file):
+    defaults = load_settings({}, {})
+    told = {name: value for name, value in defaults.model_dump().items() if value is not None}
+    assert load_file("".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items())) == defaults
+
+
+def test_the_example_in_the_document_is_a_valid_file(load_file):
+    assert load_file(DOCUMENT.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]).alpha == 0.005
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_record = 1", r"max_record: expected a setting of .* got none; the nearest is max_records"),
+        ("PORT = 1", r"PORT: expected a setting of docs/settings\.md, got none; the nearest is port"),
+        ("config = 'x'", r"config: expected a setting of docs/settings\.md, got none"),
+        ("port = 70000", r"port: expected less than or equal to 65535, got 70000"),
+        ("port = 1.5", r"port: expected a valid integer, got a number with a fractional part, got 1\.5"),
+        ("max_records = true", r"max_records: expected a valid integer, .* got 'true'"),
+        ("alpha = nan", r"alpha: expected a finite number, got nan"),
+        ("host = 5", r"host: expected a valid string, got 5"),
+        ("port = 2024-05-05", r"port: expected a valid integer, got datetime\.date"),
+        ("[serve]\nport = 1", r"serve: expected one value, got a table"),
+        ("port = [1]", r"port: expected one value, got a list"),
+        ("port = ", r"expected TOML, got: Invalid value"),
+        (b"host = '\xff'", r"expected UTF-8, got an invalid byte at 8"),
+        (f"{'x' * 500} = 1", r"x{77}\.\.\.: expected a setting"),
+    ],
+)
+def test_a_bad_file_stops_with_its_name_and_the_key(load_file, tmp_path, text, message):
+    with pytest.raises(SettingsError, match=f"^{re.escape(str(tmp_path / 'vaegis.toml'))}: {message}"):
+        load_file(text)
+
+
+def test_a_file_that_is_not_there_stops_with_its_name(tmp_path):
+    with pytest.raises(SettingsError, match=r"none\.toml: expected a readable file, got: No such file or directory"):
+        load_settings({"VAEGIS_CONFIG": str(tmp_path / "none.toml")}, {})
+
+
 @pytest.mark.parametrize(
     ("variable", "nearest"),
     [
+        ("VAEGIS_CONFG", "VAEGIS_CONFIG"),
         ("VAEGIS_MAX_RECORD", "VAEGIS_MAX_RECORDS"),
         ("VAEGIS_MAXBODYBYTES", "VAEGIS_MAX_BODY_BYTES"),
         ("VAEGIS_port", "VAEGIS_PORT"),
