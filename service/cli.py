@@ -8,7 +8,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from service.commands import generate, inspect, score, serve, verify
+from service.commands import generate, inspect, key, score, serve, verify
 from service.errors import AlphaError, ArtifactError, ServiceError, SettingsError
 
 EXIT_FAILURE = 1
@@ -17,7 +17,7 @@ EXIT_ARTIFACT = 3
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
-_COMMANDS = (serve, score, inspect, verify, generate)
+_COMMANDS = (serve, score, inspect, verify, generate, key)
 _EXIT_CODES = f"""exit codes:
   0  done
   {EXIT_FAILURE}  a file of records cannot be read or written, or holds what the model does not take

@@ -17,6 +17,8 @@ from service.settings_file import read_settings_file
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"
 CONFIG_VARIABLE: Final = "VAEGIS_CONFIG"
 """Names the file of settings, where `--config` does not."""
+ENVIRONMENT_ONLY: Final = frozenset({"keys"})
+"""Settings without a flag, which every user of the machine could read, and without a key in the file of settings."""
 
 # Kubernetes gives each pod such variables for every Service of its namespace, and one may well be named vaegis.
 _SERVICE_LINK: Final = re.compile(r"VAEGIS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
@@ -86,6 +88,12 @@ class Settings(BaseModel):
     )
     shutdown_grace_s: int = _setting(
         30, "Longest wait for requests in flight once no more are accepted.", unit="s", ge=1, le=600
+    )
+    keys_file: Path | None = _setting(
+        None, "File of the keys that callers may use, one a line as `vaegis key` prints it; read again when it changes."
+    )
+    keys: str | None = _setting(
+        None, "The same in the environment, with semicolons between, for what no file is to hold; never read again."
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Least severe events to log; debug adds probes and scrapes."
@@ -162,10 +170,14 @@ def settings_table() -> str:
     """Return the table of `docs/settings.md`."""
     rows = ["| variable | flag | default | unit | values | meaning |", "| --- | --- | --- | --- | --- | --- |"]
     rows += [
-        f"| `{variable_of(name)}` | `{flag_of(name)}` | {default} | {unit} | {allowed} | {meaning} |"
+        f"| `{variable_of(name)}` | {_flag_cell(name)} | {default} | {unit} | {allowed} | {meaning} |"
         for name, default, unit, allowed, meaning in described_settings()
     ]
     return "\n".join(rows) + "\n"
+
+
+def _flag_cell(name: str) -> str:
+    return "none" if name in ENVIRONMENT_ONLY else f"`{flag_of(name)}`"
 
 
 def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:

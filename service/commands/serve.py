@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.errors import AddressError
-from service.settings import Settings, described_settings, flag_of, load_settings
+from service.settings import ENVIRONMENT_ONLY, Settings, described_settings, flag_of, load_settings
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -28,6 +28,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (default $VAEGIS_CONFIG)")
     for name, default, unit, allowed, meaning in described_settings():
+        if name in ENVIRONMENT_ONLY:
+            continue
         values = allowed if not unit else f"{allowed} {unit}"
         parser.add_argument(flag_of(name), metavar=name.upper(), help=f"{meaning} ({values}; default {default})")
     parser.set_defaults(func=run)
@@ -45,7 +47,8 @@ def run(args: Namespace) -> int:
         ArtifactError: the model file cannot be used.
         AddressError: the address cannot be listened on.
     """
-    settings = load_settings(os.environ, {name: getattr(args, name) for name, *_ in described_settings()}, args.config)
+    flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
+    settings = load_settings(os.environ, flags, args.config)
     return _serve(_ready_app(args.model, settings), settings)
 
 

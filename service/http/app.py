@@ -9,11 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.artifact import Artifact
+from service.callers.keyring import Keyring
+from service.callers.keys import parse_keys
 from service.errors import ServiceError
 from service.http.admission import Admission
 from service.http.answers import model_answer, rendered
 from service.http.generating import Generating
 from service.http.instrumentation import Instrumentation
+from service.http.keys import KeyCheck
 from service.http.metrics import Metrics
 from service.http.openapi import openapi_document
 from service.http.problems import answer_http_exception, answer_query_error, answer_service_error
@@ -22,7 +25,7 @@ from service.http.record_schema import record_schema
 from service.http.routes import Intake, model_routes, operator_routes, work_routes
 from service.http.scoring import Limits, Scoring
 from service.pvalues import threshold
-from service.settings import Settings
+from service.settings import Settings, variable_of
 from service.verdicts import Explain
 
 
@@ -35,6 +38,7 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
 
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
+        KeysError: the keys cannot be read.
     """
     alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
     limit = threshold(artifact.calibration_folds, alpha)
@@ -60,7 +64,7 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    app = _bare_app(artifact, metrics)
+    app = _bare_app(artifact, metrics, _keyring(settings, metrics))
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
@@ -75,7 +79,15 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
     return app
 
 
-def _bare_app(artifact: Artifact, metrics: Metrics) -> FastAPI:
+def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
+    """Return the keys that are set, if any."""
+    if settings.keys is None and settings.keys_file is None:
+        return None
+    inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
+    return Keyring(inline, settings.keys_file, on_reload=metrics.count_key_reload)
+
+
+def _bare_app(artifact: Artifact, metrics: Metrics, keyring: Keyring | None) -> FastAPI:
     """Return an app without routes that answers every error with a problem, and counts every request."""
     app = FastAPI(
         title="vaegis",
@@ -87,5 +99,6 @@ def _bare_app(artifact: Artifact, metrics: Metrics) -> FastAPI:
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_query_error)
+    app.add_middleware(KeyCheck, keyring=keyring)
     app.add_middleware(Instrumentation, metrics=metrics)
     return app

@@ -2,7 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 from service.errors import ServiceError
+
+_CHALLENGE: Final = 'Bearer realm="vaegis"'
+
+
+class CallerError(ServiceError):
+    """A caller who may not do what it asks for.
+
+    Attributes:
+        headers: What the answer says to the caller's program.
+    """
+
+    def __init__(self, message: str, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.headers = headers
+
+
+class KeyRequiredError(CallerError):
+    """A request without a bearer key."""
+
+    def __init__(self) -> None:
+        super().__init__("Authorization: expected Bearer and a key, got none", {"WWW-Authenticate": _CHALLENGE})
+
+
+class UnknownKeyError(CallerError):
+    """A key that is not valid, or no longer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Authorization: expected a valid key, got another",
+            {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
+        )
+
+
+class MissingScopeError(CallerError):
+    """A valid key that does not allow what is asked for."""
+
+    def __init__(self, needed: Sequence[str]) -> None:
+        super().__init__(
+            f"Authorization: expected a key of scope {' or '.join(needed)}, got one of another",
+            {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{" ".join(needed)}"'},
+        )
 
 
 class MediaTypeError(ServiceError):

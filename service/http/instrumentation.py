@@ -8,11 +8,12 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.metrics import OTHER, Metrics
+from service.http.access import route_of
+from service.http.call import Call, enter
+from service.http.metrics import Metrics
 from service.http.problems import plain_problem, problem_response
 
 _LOG: Final = logging.getLogger("vaegis.http")
-_QUIET_ROUTES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Instrumentation:
@@ -29,6 +30,8 @@ class Instrumentation:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        call = Call(route_of(scope["path"]))
+        enter(scope, call)
         status = 0
 
         async def noting(message: Message) -> None:
@@ -46,11 +49,13 @@ class Instrumentation:
             document = plain_problem(500, f"expected no fault of the service, got {type(error).__name__}; see its log")
             await problem_response(document)(scope, receive, noting)
         finally:
-            self._note(scope, status, time.perf_counter() - started)
+            self._note(scope["method"], call, status, time.perf_counter() - started)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", OTHER)
-        self._metrics.count_request(scope["method"], route, status, seconds)
-        level = logging.DEBUG if route in _QUIET_ROUTES else logging.INFO
-        fields = {"method": scope["method"], "route": route, "status": status, "duration_s": round(seconds, 6)}
+    def _note(self, method: str, call: Call, status: int, seconds: float) -> None:
+        route = call.route
+        self._metrics.count_request(method, route.template, status, seconds)
+        level = logging.DEBUG if route.quiet else logging.INFO
+        fields = {"method": method, "route": route.template, "status": status, "duration_s": round(seconds, 6)}
+        if call.key is not None:
+            fields["key"] = call.key
         _LOG.log(level, "request", extra={"fields": fields})

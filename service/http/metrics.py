@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 from service.artifact import Artifact
+from service.callers.keyring import Outcome
 from service.columns import Columns
 from service.contract import Column
 from service.errors import Fault
@@ -48,6 +49,7 @@ class Metrics:
         self._counter = ColumnCounter(artifact.contract.columns)
         self._names = artifact.contract.columns.names
         self._register_traffic()
+        self._register_callers()
         self._register_records(artifact)
         self._register_model(artifact, alpha, threshold)
 
@@ -89,6 +91,17 @@ class Metrics:
         """Count a model that was loaded and verified, and note the time."""
         self._loads.labels("succeeded").inc()
         self._loaded.set(time.time())
+
+    def count_key_reload(self, outcome: Outcome) -> None:
+        """Count a file of keys that changed."""
+        self._key_reloads.labels(outcome).inc()
+
+    def _register_callers(self) -> None:
+        self._key_reloads = Counter(
+            "vaegis_key_reloads", "Changes of the file of keys.", ("outcome",), registry=self.registry
+        )
+        for outcome in ("succeeded", "failed"):
+            self._key_reloads.labels(outcome)
 
     def _register_traffic(self) -> None:
         request = ("method", "route", "status")

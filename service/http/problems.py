@@ -20,14 +20,18 @@ from service.http.body import discard_body
 from service.http.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
+    CallerError,
     IncompleteBodyError,
+    KeyRequiredError,
     MediaTypeError,
+    MissingScopeError,
     NoRecordsError,
     NotReadyError,
     ParameterError,
     QueueFullError,
     TooManyRecordsError,
     TooManyValuesError,
+    UnknownKeyError,
 )
 from service.records.json import BodyError
 
@@ -63,6 +67,9 @@ class Problem:
 PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     BodyError: Problem(400, "malformed-body", "The body is not well-formed JSON"),
     IncompleteBodyError: Problem(400, "incomplete-body", "The body ended early", closes=True),
+    KeyRequiredError: Problem(401, "key-required", "A key is required", closes=True),
+    UnknownKeyError: Problem(401, "unknown-key", "The key is not valid", closes=True),
+    MissingScopeError: Problem(403, "missing-scope", "The key does not allow this", closes=True),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     BodyTooLargeError: Problem(413, "body-too-large", "The body is too large", closes=True),
     TooManyValuesError: Problem(413, "too-many-values", "The body holds too many values"),
@@ -83,6 +90,8 @@ async def answer_service_error(_: Request, error: Exception) -> Response:
     if problem is None:
         raise error
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
+    if isinstance(error, CallerError):
+        headers |= error.headers
     document = ProblemDocument(
         type=TYPE_PREFIX + problem.name,
         title=problem.title,
@@ -92,7 +101,7 @@ async def answer_service_error(_: Request, error: Exception) -> Response:
     )
     if not problem.closes:
         return problem_response(document, headers)
-    unread = isinstance(error, BodyTooLargeError) and error.unread
+    unread = isinstance(error, CallerError) or (isinstance(error, BodyTooLargeError) and error.unread)
     return _ClosingResponse(document, headers | {"Connection": "close"}, unread=unread)
 
 

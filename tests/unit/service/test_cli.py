@@ -13,7 +13,7 @@ from service.errors import AlphaError, ArtifactError, RecordError, ServiceError
 HEAVY = ("onnxruntime", "pyarrow", "fastapi", "uvicorn")
 
 
-@pytest.mark.parametrize("command", ["serve", "score", "inspect", "verify", "generate"])
+@pytest.mark.parametrize("command", ["serve", "score", "inspect", "verify", "generate", "key"])
 def test_every_command_has_help(capsys, command):
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.callers.keys import digest_of
 from service.errors import ServiceError
 from service.http.answers import ProblemDocument
 from service.http.app import create_app
@@ -87,11 +88,15 @@ def provoked(new_app, send, artifact):
     """Yield one problem of each type."""
     app = new_app(max_records=1, max_body_bytes=1024, max_values=100)
     unverified = create_app(artifact, load_settings({}, {}))
+    guarded = new_app(keys=f"a metrics sha256:{digest_of(b'1').hex()}")
     broken = new_app()
     broken.add_api_route("/broken", lambda: 1 / 0)
     yield send(app, "GET", "/nowhere").json()
     yield send(app, "GET", "/score").json()
     yield send(broken, "GET", "/broken").json()
+    yield send(guarded, "GET", "/model").json()
+    yield send(guarded, "GET", "/model", headers={"authorization": "Bearer 2"}).json()
+    yield send(guarded, "GET", "/model", headers={"authorization": "Bearer 1"}).json()
     yield send(unverified, "GET", "/readyz").json()
     yield send(app, "POST", "/score", content=b"{").json()
     yield send(app, "POST", "/score", content=b"{}", headers={"content-type": "text/csv"}).json()

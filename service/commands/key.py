@@ -1,0 +1,47 @@
+"""`vaegis key`: a new key for a caller, and the line that makes it valid."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from service.callers.keys import Access, Key, digest_of, new_key, parse_name, parse_rate, parse_scopes
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_DESCRIPTION = """Make a key. Its line goes to stdout, to be appended to the file that `vaegis serve --keys-file`
+names; the key itself goes to stderr, this one time: nothing keeps it."""
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command and its flags."""
+    parser = subparsers.add_parser(
+        "key", help="make a key for a caller", description=_DESCRIPTION, epilog="vaegis key pipeline >> keys.txt"
+    )
+    parser.add_argument("name", help="what logs will call it: who is to hold it, and since when")
+    parser.add_argument(
+        "--scopes",
+        default=Access.SCORE.value,
+        help=f"what it allows, with commas: {', '.join(Access)} (default %(default)s)",
+    )
+    parser.add_argument("--records-per-s", metavar="RATE", help="its own rate (default: the one set for all keys)")
+    parser.set_defaults(func=run)
+
+
+def run(args: Namespace) -> int:
+    """Print a key and its line.
+
+    Returns:
+        0.
+
+    Raises:
+        KeysError: the name, a scope or the rate is none.
+    """
+    name, scopes = parse_name(args.name), parse_scopes(args.scopes)
+    rate = None if args.records_per_s is None else parse_rate(args.records_per_s)
+    made = new_key()
+    print(Key(name, scopes, digest_of(made.encode()), rate).line(), flush=True)
+    print(f"the key, shown only now: {made}", file=sys.stderr)
+    return 0

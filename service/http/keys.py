@@ -1,0 +1,67 @@
+"""Who may call: a bearer key (RFC 6750) that allows the route, where keys are set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.callers.keyring import Keyring
+from service.errors import ServiceError
+from service.http.call import Call, call_of
+from service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
+from service.http.problems import answer_service_error
+
+_SCHEME: Final = b"bearer "
+_MAX_KEY_BYTES: Final = 256
+
+
+class KeyCheck:
+    """ASGI middleware that lets a request through if its key allows the route. It stands within `Instrumentation`."""
+
+    def __init__(self, app: ASGIApp, keyring: Keyring | None) -> None:
+        """Wrap ``app``; without a ``keyring`` everyone may call."""
+        self._app = app
+        self._keyring = keyring
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or have it answered."""
+        if self._keyring is not None and scope["type"] == "http":
+            try:
+                _admit(call_of(scope), scope["headers"], self._keyring)
+            except ServiceError as error:
+                refusal = await answer_service_error(Request(scope, receive), error)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _admit(call: Call, headers: Iterable[tuple[bytes, bytes]], keyring: Keyring) -> None:
+    """Note whose key the request has.
+
+    Raises:
+        KeyRequiredError: it has none.
+        UnknownKeyError: it has one that is not valid.
+        MissingScopeError: it has one that does not allow the route.
+    """
+    needs = call.route.needs
+    if not needs:
+        return
+    key = keyring.find(_presented(headers))
+    if key is None:
+        raise UnknownKeyError
+    call.key = key.name
+    if key.scopes.isdisjoint(needs):
+        raise MissingScopeError(sorted(needs))
+
+
+def _presented(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    values = [value for name, value in headers if name == b"authorization"]
+    if not values or values[0][: len(_SCHEME)].lower() != _SCHEME:
+        raise KeyRequiredError
+    key = values[0][len(_SCHEME) :].strip(b" ")
+    if len(values) > 1 or len(key) > _MAX_KEY_BYTES:
+        raise UnknownKeyError
+    return key

@@ -1,0 +1,51 @@
+"""Every route says what a key must allow, and what is no route is not told to strangers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from service.callers.keys import Access
+from service.http.access import route_of
+from service.http.metrics import OTHER
+
+
+def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
+    paths = set(json.loads(send(new_app(), "GET", "/openapi.json").content)["paths"])
+    assert "/score" in paths
+    assert {path: route_of(path).template for path in paths} == {path: path for path in paths}
+
+
+@pytest.mark.parametrize(
+    ("path", "template", "needs"),
+    [
+        ("/livez", "/livez", set()),
+        ("/readyz", "/readyz", set()),
+        ("/v2/health/live", "/v2/health/live", set()),
+        ("/v2/health/ready", "/v2/health/ready", set()),
+        ("/v2/models/orders/ready", "/v2/models/{model}/ready", set()),
+        ("/score", "/score", {Access.SCORE}),
+        ("/generate", "/generate", {Access.SCORE}),
+        ("/v2/models/orders/infer", "/v2/models/{model}/infer", {Access.SCORE}),
+        ("/model", "/model", {Access.MODEL}),
+        ("/model/schema", "/model/schema", {Access.MODEL}),
+        ("/openapi.json", "/openapi.json", {Access.MODEL}),
+        ("/docs", "/docs", {Access.MODEL}),
+        ("/v2", "/v2", {Access.MODEL}),
+        ("/v2/models/orders", "/v2/models/{model}", {Access.MODEL}),
+        ("/metrics", "/metrics", {Access.METRICS}),
+        ("/", OTHER, set(Access)),
+        ("/score/", OTHER, set(Access)),
+        ("/livez/", OTHER, set(Access)),
+        ("//livez", OTHER, set(Access)),
+        ("/SCORE", OTHER, set(Access)),
+        ("/v2/models//infer", OTHER, set(Access)),
+        ("/v2/models/a/b/infer", OTHER, set(Access)),
+        ("/v2/models/a/infer/", OTHER, set(Access)),
+        ("/v2/health/live\n", OTHER, set(Access)),
+    ],
+)
+def test_a_path_has_a_template_and_needs(path, template, needs):
+    route = route_of(path)
+    assert (route.template, route.needs) == (template, needs)

@@ -1,0 +1,133 @@
+"""Who may call: a valid key that allows the route, and nothing told to whoever has none."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.callers.keys import Access, digest_of
+
+SECRETS = {"both": "vaegis_both", **{access.value: f"vaegis_{access.value}" for access in Access}}
+KEYS = "; ".join(
+    f"{name} {'score,model' if name == 'both' else name} sha256:{digest_of(secret.encode()).hex()}"
+    for name, secret in SECRETS.items()
+)
+REQUESTS = {
+    "/score": ("POST", Access.SCORE),
+    "/generate": ("POST", Access.SCORE),
+    "/model": ("GET", Access.MODEL),
+    "/model/schema": ("GET", Access.MODEL),
+    "/openapi.json": ("GET", Access.MODEL),
+    "/metrics": ("GET", Access.METRICS),
+}
+
+
+@pytest.fixture
+def guarded(new_app):
+    return new_app(keys=KEYS)
+
+
+@pytest.fixture
+def call(guarded, send, record):
+    """Call a route of a guarded app, with one of the keys or another Authorization header."""
+
+    def request(path: str, key: str | None = None, method: str | None = None, **details):
+        method = REQUESTS[path][0] if method is None else method
+        if method == "POST" and not details:
+            details = {"json": {"count": 1} if path == "/generate" else record}
+        headers = {} if key is None else {"authorization": SECRETS.get(key, key)}
+        if key in SECRETS:
+            headers["authorization"] = f"Bearer {headers['authorization']}"
+        return send(guarded, method, path, headers=headers, **details)
+
+    return request
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+@pytest.mark.parametrize("key", SECRETS)
+def test_a_key_reaches_the_routes_of_its_scopes_and_no_other(call, path, key):
+    response = call(path, key)
+    needed = REQUESTS[path][1]
+    if needed == key or (key == "both" and needed in (Access.SCORE, Access.MODEL)):
+        assert response.status_code == 200
+        return
+    assert response.status_code == 403
+    assert response.json()["type"] == "urn:vaegis:problem:missing-scope"
+    assert response.headers["www-authenticate"] == (
+        f'Bearer realm="vaegis", error="insufficient_scope", scope="{needed}"'
+    )
+    assert key not in response.json()["detail"].replace(needed, "")
+
+
+@pytest.mark.parametrize("path", [*REQUESTS, "/nowhere"])
+@pytest.mark.parametrize(
+    ("authorization", "kind", "challenge"),
+    [
+        (None, "key-required", 'Bearer realm="vaegis"'),
+        ("", "key-required", 'Bearer realm="vaegis"'),
+        ("Basic dXNlcjpwYXNz", "key-required", 'Bearer realm="vaegis"'),
+        (SECRETS["both"], "key-required", 'Bearer realm="vaegis"'),
+        ("Bearer ", "unknown-key", 'Bearer realm="vaegis", error="invalid_token"'),
+        ("Bearer vaegis_other", "unknown-key", 'Bearer realm="vaegis", error="invalid_token"'),
+        (f"Bearer {SECRETS['both']}x", "unknown-key", 'Bearer realm="vaegis", error="invalid_token"'),
+        (f"Bearer {'x' * 5000}", "unknown-key", 'Bearer realm="vaegis", error="invalid_token"'),
+    ],
+)
+def test_without_a_valid_key_everything_is_401_and_says_how_to_do_better(call, path, authorization, kind, challenge):
+    response = call(path, authorization, method=REQUESTS.get(path, ("GET",))[0])
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, challenge)
+    assert response.json()["type"] == f"urn:vaegis:problem:{kind}"
+    assert response.headers["connection"] == "close"
+
+
+def test_two_keys_in_one_request_are_none(guarded, send):
+    pair = [("authorization", f"Bearer {SECRETS['both']}")] * 2
+    assert send(guarded, "GET", "/model", headers=pair).status_code == 401
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_is_in_any_case(call, scheme):
+    assert call("/model", f"{scheme} {SECRETS['both']}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+@pytest.mark.parametrize("authorization", [None, "Bearer vaegis_other"])
+def test_probes_need_no_key(call, path, authorization):
+    assert call(path, authorization, method="GET").status_code == 200
+
+
+def test_whoever_has_a_key_may_learn_that_a_path_does_not_exist(call):
+    assert call("/nowhere", "metrics", method="GET").status_code == 404
+
+
+def test_the_method_makes_no_difference(call):
+    assert call("/score", None, method="GET").status_code == 401
+    assert call("/score", "model", method="GET").status_code == 403
+    assert call("/score", "score", method="GET").status_code == 405
+
+
+def test_without_keys_everyone_may_call(new_app, send):
+    assert send(new_app(), "GET", "/model").status_code == 200
+
+
+def test_keys_can_stand_in_a_file_and_a_reload_is_counted(new_app, send, tmp_path, monkeypatch):
+    monkeypatch.setattr("service.callers.keyring.CHECK_INTERVAL_S", 0.0)
+    file = tmp_path / "keys.txt"
+    file.write_text(KEYS.replace(";", "\n"))
+    app = new_app(keys_file=str(file))
+    headers = {"authorization": f"Bearer {SECRETS['both']}"}
+    assert send(app, "GET", "/model", headers=headers).status_code == 200
+    file.write_text("")
+    assert send(app, "GET", "/model", headers=headers).status_code == 200
+    file.write_text(KEYS.split(";")[1])
+    assert send(app, "GET", "/model", headers=headers).status_code == 401
+    reloads = app.state.metrics.registry.get_sample_value
+    assert reloads("vaegis_key_reloads_total", {"outcome": "failed"}) == 1
+    assert reloads("vaegis_key_reloads_total", {"outcome": "succeeded"}) == 1
+
+
+def test_a_refused_request_is_counted_by_its_route(guarded, call):
+    call("/score")
+    call("/nowhere", method="GET")
+    counted = guarded.state.metrics.registry.get_sample_value
+    assert counted("vaegis_requests_total", {"method": "POST", "route": "/score", "status": "401"}) == 1
+    assert counted("vaegis_requests_total", {"method": "GET", "route": "_OTHER", "status": "401"}) == 1
