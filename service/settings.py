@@ -19,6 +19,8 @@ CONFIG_VARIABLE: Final = "VAEGIS_CONFIG"
 """Names the file of settings, where `--config` does not."""
 ENVIRONMENT_ONLY: Final = frozenset({"keys"})
 """Settings without a flag, which every user of the machine could read, and without a key in the file of settings."""
+TRUTH_VALUES: Final = "true false"
+"""How the values of a setting that is a switch are shown."""
 
 # Kubernetes gives each pod such variables for every Service of its namespace, and one may well be named vaegis.
 _SERVICE_LINK: Final = re.compile(r"VAEGIS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
@@ -95,6 +97,9 @@ class Settings(BaseModel):
     keys: str | None = _setting(
         None, "The same in the environment, with semicolons between, for what no file is to hold; never read again."
     )
+    open: bool = _setting(
+        default=False, meaning="Let everyone call without a key, also on an address that others can reach."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Least severe events to log; debug adds probes and scrapes."
     )
@@ -158,11 +163,14 @@ def described_settings() -> Iterator[tuple[str, str, str, str, str]]:
         bounds = next((option for option in schema.get("anyOf", ()) if "minimum" in option), schema)
         if "enum" in schema:
             allowed = " ".join(schema["enum"])
+        elif schema.get("type") == "boolean":
+            allowed = TRUTH_VALUES
         elif "minimum" in bounds:
             allowed = f"{bounds['minimum']:g} to {bounds['maximum']:.10g}"
         else:
             allowed = "any"
         default = "unset" if schema["default"] is None else str(schema["default"])
+        default = default.lower() if schema.get("type") == "boolean" else default
         yield name, default, schema["unit"], allowed, schema["description"]
 
 

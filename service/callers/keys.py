@@ -118,8 +118,8 @@ def parse_scopes(text: str) -> frozenset[Access]:
     Raises:
         KeysError: one is unknown.
     """
-    known = {access.value for access in Access}
-    if not set(text.split(",")) <= known:
+    known = [access.value for access in Access]
+    if not set(text.split(",")) <= set(known):
         raise KeysError(f"scopes: expected some of {','.join(known)} with commas between, got something else")
     return frozenset(map(Access, text.split(",")))
 

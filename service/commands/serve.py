@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.callers.exposure import require_keys_or_open
 from service.errors import AddressError
-from service.settings import ENVIRONMENT_ONLY, Settings, described_settings, flag_of, load_settings
+from service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -31,7 +32,11 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         if name in ENVIRONMENT_ONLY:
             continue
         values = allowed if not unit else f"{allowed} {unit}"
-        parser.add_argument(flag_of(name), metavar=name.upper(), help=f"{meaning} ({values}; default {default})")
+        told = f"{meaning} ({values}; default {default})"
+        if allowed == TRUTH_VALUES:
+            parser.add_argument(flag_of(name), action=BooleanOptionalAction, help=told)
+        else:
+            parser.add_argument(flag_of(name), metavar=name.upper(), help=told)
     parser.set_defaults(func=run)
 
 
@@ -42,13 +47,15 @@ def run(args: Namespace) -> int:
         0, after a signal.
 
     Raises:
-        SettingsError: a setting has an unknown name or a bad value.
+        SettingsError: a setting has an unknown name or a bad value, or strangers could call.
         AlphaError: the model's calibration cannot promise the alpha that is set.
         ArtifactError: the model file cannot be used.
         AddressError: the address cannot be listened on.
     """
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
+    has_keys = settings.keys is not None or settings.keys_file is not None
+    require_keys_or_open(settings.host, has_keys=has_keys, is_open=settings.open)
     return _serve(_ready_app(args.model, settings), settings)
 
 

@@ -28,6 +28,8 @@ MODEL = Path(os.environ.get("CONTAINER_MODEL", ROOT / "tests" / "golden" / "orde
 DEADLINE_S = 60.0
 FORBIDDEN = ("torch", "onnx", "onnxscript", "pandas", "pyarrow", "scipy", "sklearn", "training")
 
+OPEN = ("--env", "VAEGIS_OPEN=true")
+
 Query = Callable[[str], list[dict[str, Any]]]
 
 
@@ -38,8 +40,10 @@ class Container:
     id: str
     address: str
 
-    def call(self, path: str, body: object = None) -> Any:
+    def call(self, path: str, body: object = None, key: str | None = None) -> Any:
         request = urllib.request.Request(f"http://{self.address}{path}")
+        if key is not None:
+            request.add_header("Authorization", f"Bearer {key}")
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
@@ -51,16 +55,16 @@ class Container:
 
 
 @pytest.fixture(scope="module")
-def start_container() -> Iterator[Callable[[], Container]]:
+def start_container() -> Iterator[Callable[..., Container]]:
     """Start containers as restricted as in docker-compose.yml; each is removed by its id at the end."""
     started: list[str] = []
 
-    def start() -> Container:
+    def start(*more: str) -> Container:
         assert MODEL.is_file(), f"expected a trained model at {MODEL}"
         container_id = podman(
             *("run", "--detach", "--read-only", "--tmpfs", "/tmp:rw,size=16m", "--cap-drop", "ALL"),
             *("--security-opt", "no-new-privileges", "--memory", "512m", "--pids-limit", "128", "--cpus", "1"),
-            *("--publish", "127.0.0.1::8080", "--volume", f"{MODEL}:/models/model.onnx:ro", IMAGE),
+            *("--publish", "127.0.0.1::8080", "--volume", f"{MODEL}:/models/model.onnx:ro", *more, IMAGE),
         )
         started.append(container_id)
         container = Container(container_id, podman("port", container_id, "8080/tcp"))
@@ -76,8 +80,8 @@ def start_container() -> Iterator[Callable[[], Container]]:
 
 
 @pytest.fixture(scope="module")
-def container(start_container: Callable[[], Container]) -> Container:
-    return start_container()
+def container(start_container: Callable[..., Container]) -> Container:
+    return start_container(*OPEN)
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +206,33 @@ def test_no_file_of_the_image_can_be_changed_by_the_service_s_user() -> None:
     assert set(writable.split()) <= {"/etc/hosts", "/etc/resolv.conf"}
 
 
-def test_sigterm_ends_the_service_with_exit_code_0(start_container: Callable[[], Container]) -> None:
-    stopped = start_container()
+def test_without_keys_and_without_being_open_it_does_not_start() -> None:
+    command = ("podman", "run", "--rm", "--volume", f"{MODEL}:/models/model.onnx:ro", IMAGE)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "VAEGIS_KEYS_FILE" in ended.stderr
+    assert "VAEGIS_OPEN=true" in ended.stderr
+
+
+def test_a_key_that_the_image_made_is_asked_for(start_container: Callable[..., Container], tmp_path: Path) -> None:
+    made = subprocess.run(
+        ("podman", "run", "--rm", IMAGE, "key", "tester", "--scopes", "model"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    keys = tmp_path / "keys.txt"
+    keys.write_text(made.stdout)
+    guarded = start_container("--volume", f"{keys}:/run/keys.txt:ro", "--env", "VAEGIS_KEYS_FILE=/run/keys.txt")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        guarded.call("/model")
+    with refused.value as answer:
+        assert answer.status == 401
+    assert guarded.call("/model", key=made.stderr.split()[-1])["model"]
+
+
+def test_sigterm_ends_the_service_with_exit_code_0(start_container: Callable[..., Container]) -> None:
+    stopped = start_container(*OPEN)
     podman("stop", "--time", "30", stopped.id)
     assert podman("inspect", "--format", "{{.State.ExitCode}}", stopped.id) == "0", podman("logs", stopped.id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -259,6 +260,44 @@ def test_a_bad_file_of_settings_ends_with_2_and_its_name(golden_model, tmp_path)
     assert code == 2
     assert told.startswith(f"vaegis: error: {file}: prot: expected a setting of docs/settings.md, got none")
     assert refused(golden_model, VAEGIS_CONFIG=str(file)) == (code, told)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_address_for_others_without_keys_ends_with_2_and_both_ways_out(golden_model, host):
+    code, told = refused(golden_model, "--port", "0", f"--host={host}")
+    assert code == 2
+    assert told.startswith(f"vaegis: error: host: expected keys on {host}")
+    assert "--keys-file FILE (VAEGIS_KEYS_FILE)" in told
+    assert "--open (VAEGIS_OPEN=true)" in told
+
+
+def test_an_address_for_others_is_open_if_asked_for(serve):
+    served = serve("--host", "0.0.0.0", "--open")
+    assert httpx.post(f"{served.url}/score", json=RECORD).status_code == 200
+
+
+def test_an_address_for_others_asks_for_keys_if_there_are_any(serve, tmp_path):
+    file = tmp_path / "keys.txt"
+    file.write_text(f"tester score sha256:{hashlib.sha256(b'vaegis_1').hexdigest()}")
+    file.chmod(0o600)
+    served = serve("--host", "0.0.0.0", "--keys-file", str(file))
+    assert httpx.post(f"{served.url}/score", json=RECORD).status_code == 401
+    bearer = {"authorization": "Bearer vaegis_1"}
+    assert httpx.post(f"{served.url}/score", json=RECORD, headers=bearer).status_code == 200
+    served.stop()
+    told = served.process.stderr.read()
+    assert '"key": "tester"' in told
+    assert "vaegis_1" not in told
+
+
+def test_a_body_without_a_key_is_refused_before_it_came(serve, tmp_path):
+    file = tmp_path / "keys.txt"
+    file.write_text(f"tester score sha256:{'0' * 64}")
+    served = serve("--keys-file", str(file))
+    with socket.create_connection(served.address, timeout=60) as connection:
+        connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 401 ")
 
 
 def test_a_port_that_is_taken_ends_with_1(golden_model):
