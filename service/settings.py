@@ -100,6 +100,17 @@ class Settings(BaseModel):
     open: bool = _setting(
         default=False, meaning="Let everyone call without a key, also on an address that others can reach."
     )
+    rate_records_per_s: float | None = _setting(
+        None,
+        "Most records a second for a key without a rate of its own, and for all callers together where there are no "
+        "keys; unset means any number.",
+        unit="records/s",
+        ge=0.001,
+        le=1e7,
+    )
+    rate_burst_s: float = _setting(
+        10.0, "Time at its rate that a caller who sends nothing saves up.", unit="s", ge=0.1, le=3600
+    )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Least severe events to log; debug adds probes and scrapes."
     )

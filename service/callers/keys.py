@@ -23,7 +23,7 @@ _DIGEST: Final = re.compile(_HASH + r"([0-9a-f]{64})")
 _LAYOUT: Final = "a name, scopes, a hash and perhaps records a second"
 _FIELDS: Final = (3, 4)
 _LEAST_RATE: Final = 0.001
-_GREATEST_RATE: Final = 1e9
+_GREATEST_RATE: Final = 1e7
 
 
 class KeysError(SettingsError):

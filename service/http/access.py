@@ -25,7 +25,9 @@ class Route:
     quiet: bool = False
 
 
-_SCORE: Final = frozenset({Access.SCORE})
+SCORING: Final = frozenset({Access.SCORE})
+"""What the routes need that take records, or make some."""
+
 _MODEL: Final = frozenset({Access.MODEL})
 _METRICS: Final = frozenset({Access.METRICS})
 
@@ -36,8 +38,8 @@ _FIXED: Final = {
         Route("/readyz", quiet=True),
         Route("/v2/health/live", quiet=True),
         Route("/v2/health/ready", quiet=True),
-        Route("/score", _SCORE),
-        Route("/generate", _SCORE),
+        Route("/score", SCORING),
+        Route("/generate", SCORING),
         Route("/model", _MODEL),
         Route("/model/schema", _MODEL),
         Route("/openapi.json", _MODEL),
@@ -49,7 +51,7 @@ _FIXED: Final = {
 _V2: Final = {
     "": Route("/v2/models/{model}", _MODEL),
     "/ready": Route("/v2/models/{model}/ready", quiet=True),
-    "/infer": Route("/v2/models/{model}/infer", _SCORE),
+    "/infer": Route("/v2/models/{model}/infer", SCORING),
 }
 _V2_PATH: Final = re.compile(r"/v2/models/[^/]+(|/ready|/infer)")
 # Whoever has a key may learn which paths there are; whoever has none may not.

@@ -11,6 +11,8 @@ from starlette.exceptions import HTTPException
 from service.artifact import Artifact
 from service.callers.keyring import Keyring
 from service.callers.keys import parse_keys
+from service.callers.ledger import Ledger
+from service.callers.rates import Rates
 from service.errors import ServiceError
 from service.http.admission import Admission
 from service.http.answers import model_answer, rendered
@@ -29,12 +31,13 @@ from service.settings import Settings, variable_of
 from service.verdicts import Explain
 
 
-def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
+def create_app(artifact: Artifact, settings: Settings, ledger: Ledger | None = None) -> FastAPI:
     """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
 
     Args:
         artifact: The model.
         settings: The settings in force.
+        ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
 
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
@@ -64,7 +67,9 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    app = _bare_app(artifact, metrics, _keyring(settings, metrics))
+    rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
+
+    app = _bare_app(artifact, metrics, _keyring(settings, metrics), rates)
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
@@ -87,7 +92,7 @@ def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
     return Keyring(inline, settings.keys_file, on_reload=metrics.count_key_reload)
 
 
-def _bare_app(artifact: Artifact, metrics: Metrics, keyring: Keyring | None) -> FastAPI:
+def _bare_app(artifact: Artifact, metrics: Metrics, keyring: Keyring | None, rates: Rates) -> FastAPI:
     """Return an app without routes that answers every error with a problem, and counts every request."""
     app = FastAPI(
         title="vaegis",
@@ -99,6 +104,6 @@ def _bare_app(artifact: Artifact, metrics: Metrics, keyring: Keyring | None) -> 
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_query_error)
-    app.add_middleware(KeyCheck, keyring=keyring)
+    app.add_middleware(KeyCheck, keyring=keyring, rates=rates)
     app.add_middleware(Instrumentation, metrics=metrics)
     return app

@@ -1,4 +1,8 @@
-"""What is known of a request while it is answered, for whoever answers it."""
+"""What is known of a request while it is answered, for whoever answers it: `call_of(scope)`.
+
+A route that takes records calls `charge` when it knows how many there are, and adds up `records` and `flagged`. One
+whose answer begins before all records came calls `charge` for the first and `owe` for the others, and waits as told.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ from typing import Any, Final
 
 from starlette.types import Scope
 
+from service.callers.rates import Account
 from service.http.access import Route
+from service.http.errors import RateLimitedError
 
 _PLACE: Final = "vaegis.call"
 
@@ -19,10 +25,46 @@ class Call:
     Attributes:
         route: Where it goes.
         key: Name of the caller's key; None where none was asked for.
+        account: What the caller may still send; None where there is no limit.
+        records: Records that were scored or generated.
+        flagged: Those of them that are anomalies.
     """
 
     route: Route
     key: str | None = None
+    account: Account | None = None
+    records: int = 0
+    flagged: int = 0
+
+    def require_room(self) -> None:
+        """Pass if the caller may send a record now.
+
+        Raises:
+            RateLimitedError: not yet.
+        """
+        if self.account is not None:
+            wait_s = self.account.wait_s()
+            if wait_s:
+                raise RateLimitedError(self.account.records_per_s, wait_s)
+
+    def charge(self, records: int) -> None:
+        """Take ``records`` from what the caller may send. To be called once they are counted, before they are scored.
+
+        Raises:
+            RateLimitedError: there is no room for them yet; none was taken.
+        """
+        if self.account is not None:
+            wait_s = self.account.take(records)
+            if wait_s:
+                raise RateLimitedError(self.account.records_per_s, wait_s)
+
+    def owe(self, records: int) -> float:
+        """Take ``records`` of a stream whose answer has begun, so that it is too late to refuse.
+
+        Returns:
+            The seconds to wait before more of the stream is read.
+        """
+        return 0.0 if self.account is None else self.account.owe(records)
 
 
 def enter(scope: Scope, call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -46,6 +47,16 @@ class MissingScopeError(CallerError):
         super().__init__(
             f"Authorization: expected a key of scope {' or '.join(needed)}, got one of another",
             {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{" ".join(needed)}"'},
+        )
+
+
+class RateLimitedError(CallerError):
+    """A caller that has sent more records than its rate lets it, for the time being."""
+
+    def __init__(self, records_per_s: float, wait_s: float) -> None:
+        super().__init__(
+            f"expected at most {records_per_s:.15g} records a second, got more; there is room in {wait_s:.3g} s",
+            {"Retry-After": str(math.ceil(wait_s))},
         )
 
 

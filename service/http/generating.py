@@ -11,6 +11,7 @@ from service.artifact import Artifact
 from service.generation import Generator, drawn_seed
 from service.http.answers import GenerateRequest, rendered, shown_digest
 from service.http.body import parse_body
+from service.http.call import Call
 from service.http.errors import ParameterError
 from service.http.metrics import Metrics
 from service.http.problems import parameter_messages
@@ -26,15 +27,17 @@ class Generating:
     max_depth: int
     max_values: int
 
-    def answer(self, body: bytes) -> bytes:
+    def answer(self, body: bytes, call: Call) -> bytes:
         """Return the JSON answer to a JSON body.
 
         Raises:
             TooManyValuesError: the body holds more values than allowed.
             BodyError: it is not well-formed JSON.
             ParameterError: it is no `GenerateRequest`, or asks for too many records.
+            RateLimitedError: the caller may not have as many yet.
         """
         asked = self._request(body)
+        call.charge(asked.count)
         seed = drawn_seed() if asked.seed is None else asked.seed
         records = self._generator.draw(asked.count, seed, asked.temperature)
         answer = rendered(
@@ -45,6 +48,7 @@ class Generating:
                 "records": records,
             }
         )
+        call.records = len(records)
         self.metrics.records_generated.inc(len(records))
         return answer
 

@@ -9,7 +9,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.callers.keyring import Keyring
+from service.callers.rates import Rates
 from service.errors import ServiceError
+from service.http.access import SCORING
 from service.http.call import Call, call_of
 from service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
 from service.http.problems import answer_service_error
@@ -21,40 +23,46 @@ _MAX_KEY_BYTES: Final = 256
 class KeyCheck:
     """ASGI middleware that lets a request through if its key allows the route. It stands within `Instrumentation`."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring | None) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring | None, rates: Rates) -> None:
         """Wrap ``app``; without a ``keyring`` everyone may call."""
         self._app = app
         self._keyring = keyring
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
-        if self._keyring is not None and scope["type"] == "http":
+        if scope["type"] == "http":
             try:
-                _admit(call_of(scope), scope["headers"], self._keyring)
+                self._admit(call_of(scope), scope["headers"])
             except ServiceError as error:
                 refusal = await answer_service_error(Request(scope, receive), error)
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
+    def _admit(self, call: Call, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Note who calls. A caller with no room for one record is refused before its records are read.
 
-def _admit(call: Call, headers: Iterable[tuple[bytes, bytes]], keyring: Keyring) -> None:
-    """Note whose key the request has.
-
-    Raises:
-        KeyRequiredError: it has none.
-        UnknownKeyError: it has one that is not valid.
-        MissingScopeError: it has one that does not allow the route.
-    """
-    needs = call.route.needs
-    if not needs:
-        return
-    key = keyring.find(_presented(headers))
-    if key is None:
-        raise UnknownKeyError
-    call.key = key.name
-    if key.scopes.isdisjoint(needs):
-        raise MissingScopeError(sorted(needs))
+        Raises:
+            KeyRequiredError: a key is needed, and there is none.
+            UnknownKeyError: there is one that is not valid.
+            MissingScopeError: there is one that does not allow the route.
+            RateLimitedError: the caller has no room for a record.
+        """
+        needs = call.route.needs
+        if not needs:
+            return
+        key = None
+        if self._keyring is not None:
+            key = self._keyring.find(_presented(headers))
+            if key is None:
+                raise UnknownKeyError
+            call.key = key.name
+            if key.scopes.isdisjoint(needs):
+                raise MissingScopeError(sorted(needs))
+        if needs == SCORING:
+            call.account = self._rates.account_of(key)
+            call.require_room()
 
 
 def _presented(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

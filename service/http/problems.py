@@ -29,6 +29,7 @@ from service.http.errors import (
     NotReadyError,
     ParameterError,
     QueueFullError,
+    RateLimitedError,
     TooManyRecordsError,
     TooManyValuesError,
     UnknownKeyError,
@@ -80,6 +81,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     ParameterError: Problem(422, "invalid-parameter", "A parameter is unknown or has a bad value"),
     AlphaError: Problem(422, "unsupported-alpha", "The model's calibration cannot promise this alpha"),
     QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
+    RateLimitedError: Problem(429, "rate-limited", "The caller's rate is used up"),
     NotReadyError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5),
 }
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from service.http.admission import Admission
 from service.http.answers import GenerateAnswer, ModelAnswer, ScoreAnswer, StateAnswer
 from service.http.body import read_body, require_json
+from service.http.call import call_of
 from service.http.generating import Generating
 from service.http.metrics import Metrics
 from service.http.readiness import Readiness
@@ -70,12 +71,16 @@ def work_routes(
         """Score one record or a list: how unlikely each is, whether it is an anomaly, and which columns did it."""
         used_alpha = alpha if query.alpha is None else query.alpha
         used_explain = explain if query.explain is None else query.explain
-        return await intake.answer(request, lambda body: scoring.answer(body, alpha=used_alpha, explain=used_explain))
+        call = call_of(request.scope)
+        return await intake.answer(
+            request, lambda body: scoring.answer(body, call, alpha=used_alpha, explain=used_explain)
+        )
 
     @router.post("/generate", responses={200: {"model": GenerateAnswer}})
     async def generate(request: Request) -> Response:
         """Draw new records like those that the model was trained on."""
-        return await intake.answer(request, generating.answer)
+        call = call_of(request.scope)
+        return await intake.answer(request, lambda body: generating.answer(body, call))
 
     return router
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
 from service.artifact import Artifact
 from service.columns import Columns
 from service.errors import RecordError
 from service.http.body import parse_body
+from service.http.call import Call
 from service.http.errors import NoRecordsError, TooManyRecordsError
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.metrics import Metrics
@@ -56,11 +59,14 @@ class Scoring:
         )
         self._start = lru_cache(_MAX_ALPHAS)(self._json_start)
 
-    def answer(self, body: bytes, *, alpha: float, explain: Explain, between: Callable[[], None] = _go_on) -> bytes:
+    def answer(
+        self, body: bytes, call: Call, *, alpha: float, explain: Explain, between: Callable[[], None] = _go_on
+    ) -> bytes:
         """Return the JSON answer to a JSON body.
 
         Args:
             body: One record, or a list of them.
+            call: What is charged.
             alpha: Share of normal records that may be flagged.
             explain: Which results carry contributions.
             between: Called between parts of the work; what it raises ends the work.
@@ -72,16 +78,20 @@ class Scoring:
             TooManyRecordsError: it holds more records than allowed.
             NoRecordsError: it is an empty list.
             RecordError: a record does not fit the schema.
+            RateLimitedError: the caller may not send as many yet.
         """
         start = self._start(alpha)
         columns = self._columns(body, between)
+        call.charge(len(columns))
         results: list[bytes] = []
         seconds = 0.0
         for at in range(0, len(columns), _PART_RECORDS):
             verdicts, took = self.judged(columns.rows(slice(at, at + _PART_RECORDS)), alpha=alpha, explain=explain)
             seconds += took
             results.append(json_results(verdicts))
+            call.flagged += int(np.count_nonzero(verdicts.is_anomaly))
             between()
+        call.records = len(columns)
         self._metrics.count_batch(len(columns), seconds)
         return b"".join((start, b",".join(results), JSON_END))
 

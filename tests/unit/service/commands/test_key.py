@@ -30,7 +30,7 @@ def test_a_key_is_for_scoring_alone_unless_told_otherwise(vaegis):
     [
         (("a b",), "name: expected 1 to 64 letters"),
         (("a", "--scopes", "admin"), "scopes: expected some of score,model,metrics"),
-        (("a", "--records-per-s", "0"), "records a second: expected 0.001 to 1e+09"),
+        (("a", "--records-per-s", "0"), "records a second: expected 0.001 to 1e+07"),
     ],
 )
 def test_what_no_line_could_say_ends_with_2_and_no_key(vaegis, arguments, message):

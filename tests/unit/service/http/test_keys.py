@@ -131,3 +131,27 @@ def test_a_refused_request_is_counted_by_its_route(guarded, call):
     counted = guarded.state.metrics.registry.get_sample_value
     assert counted("vaegis_requests_total", {"method": "POST", "route": "/score", "status": "401"}) == 1
     assert counted("vaegis_requests_total", {"method": "GET", "route": "_OTHER", "status": "401"}) == 1
+
+
+def test_a_key_over_its_rate_is_refused_until_there_is_room(new_app, send, record):
+    app = new_app(keys=KEYS.replace("; model", " 1; model"), rate_burst_s=10, rate_records_per_s=1000)
+    headers = {"authorization": f"Bearer {SECRETS['score']}"}
+    assert send(app, "POST", "/score", json=[record] * 10, headers=headers).status_code == 200
+    over = send(app, "POST", "/score", json=[record] * 3, headers=headers)
+    assert over.status_code == 429
+    assert over.json()["type"] == "urn:vaegis:problem:rate-limited"
+    assert over.headers["retry-after"] == "1"  # that of one record, for the body was not read
+    assert send(app, "POST", "/generate", json={"count": 1}, headers=headers).status_code == 429
+    both = {"authorization": f"Bearer {SECRETS['both']}"}
+    assert send(app, "POST", "/score", json=[record] * 3, headers=both).status_code == 200
+    assert send(app, "GET", "/model", headers=both).status_code == 200
+
+
+def test_a_request_is_charged_by_its_records_and_only_if_it_is_let_in(new_app, send, record):
+    app = new_app(rate_records_per_s=0.001, rate_burst_s=3600)  # 3.6 records
+    assert send(app, "POST", "/score", json=[record] * 2).status_code == 200
+    over = send(app, "POST", "/score", json=[record] * 2)
+    assert (over.status_code, over.headers["retry-after"]) == (429, "400")
+    assert send(app, "POST", "/score", json=[record, 5]).status_code == 422
+    assert send(app, "POST", "/generate", json={"count": 1}).status_code == 200
+    assert send(app, "POST", "/score", json=record).status_code == 429

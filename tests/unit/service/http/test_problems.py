@@ -110,6 +110,8 @@ def provoked(new_app, send, artifact):
     yield incomplete(app)
     yield slow(new_app(body_timeout_s=0.01))
     yield crowded(new_app(max_requests_in_flight=1))[0].json()
+    limited = new_app(rate_records_per_s=0.001)
+    yield [send(limited, "POST", "/score", json={"amount": 1}).json() for _ in range(2)][1]
 
 
 def test_each_documented_type_is_provoked_and_each_provoked_one_documented(new_app, send, artifact):
