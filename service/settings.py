@@ -114,6 +114,9 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Least severe events to log; debug adds probes and scrapes."
     )
+    log_format: Literal["json", "text"] = _setting(
+        "json", "Lines of the log: JSON for programs, or text for whoever reads along."
+    )
 
 
 def load_settings(

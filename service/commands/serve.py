@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import os
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.callers.exposure import require_keys_or_open
 from service.errors import AddressError
+from service.http.logs import configure_logs
 from service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from fastapi import FastAPI
+
+    from service.http.log_writer import LineWriter
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -56,23 +60,22 @@ def run(args: Namespace) -> int:
     settings = load_settings(os.environ, flags, args.config)
     has_keys = settings.keys is not None or settings.keys_file is not None
     require_keys_or_open(settings.host, has_keys=has_keys, is_open=settings.open)
-    return _serve(_ready_app(args.model, settings), settings)
+    with closing(configure_logs(settings.log_level, settings.log_format)) as writer:
+        return _serve(_ready_app(args.model, settings, writer), settings)
 
 
-def _ready_app(model: Path, settings: Settings) -> FastAPI:
+def _ready_app(model: Path, settings: Settings, writer: LineWriter) -> FastAPI:
     """Return the app over a model that has reproduced its golden records."""
     # The web framework and onnxruntime load only here and below, so that every other command starts without them.
     from service.artifact import load_artifact
     from service.generation import Generator
     from service.http.app import create_app
-    from service.http.logs import configure_logs
 
     artifact = load_artifact(model, threads=settings.inference_threads)
     verification = artifact.verify()
     Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
-    app = create_app(artifact, settings)
+    app = create_app(artifact, settings, writer=writer)
     app.state.readiness.admit(verification)
-    configure_logs(settings.log_level)
     fields = {
         "model": artifact.contract.provenance.model_name,
         "digest": artifact.digest,

@@ -19,11 +19,13 @@ from service.http.answers import model_answer, rendered
 from service.http.generating import Generating
 from service.http.instrumentation import Instrumentation
 from service.http.keys import KeyCheck
+from service.http.log_writer import LineWriter
 from service.http.metrics import Metrics
 from service.http.openapi import openapi_document
 from service.http.problems import answer_http_exception, answer_query_error, answer_service_error
 from service.http.readiness import Readiness
 from service.http.record_schema import record_schema
+from service.http.request_log import RequestLog
 from service.http.routes import Intake, model_routes, operator_routes, work_routes
 from service.http.scoring import Limits, Scoring
 from service.pvalues import threshold
@@ -31,12 +33,15 @@ from service.settings import Settings, variable_of
 from service.verdicts import Explain
 
 
-def create_app(artifact: Artifact, settings: Settings, ledger: Ledger | None = None) -> FastAPI:
+def create_app(
+    artifact: Artifact, settings: Settings, *, writer: LineWriter | None = None, ledger: Ledger | None = None
+) -> FastAPI:
     """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
 
     Args:
         artifact: The model.
         settings: The settings in force.
+        writer: Where requests leave their line in the log; nowhere if None.
         ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
 
     Raises:
@@ -67,9 +72,8 @@ def create_app(artifact: Artifact, settings: Settings, ledger: Ledger | None = N
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
-
-    app = _bare_app(artifact, metrics, _keyring(settings, metrics), rates)
+    app = _bare_app(artifact)
+    _guard(app, settings, metrics, writer, ledger or Ledger())
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
@@ -84,6 +88,17 @@ def create_app(artifact: Artifact, settings: Settings, ledger: Ledger | None = N
     return app
 
 
+def _guard(app: FastAPI, settings: Settings, metrics: Metrics, writer: LineWriter | None, ledger: Ledger) -> None:
+    """Have every request counted and logged, and its caller asked for a key."""
+    rates = Rates(ledger, settings.rate_records_per_s, settings.rate_burst_s)
+    log = None
+    if writer is not None:
+        log = RequestLog(writer, settings.log_level, settings.log_format)
+        writer.tell_dropped(metrics.log_lines_dropped.inc)
+    app.add_middleware(KeyCheck, keyring=_keyring(settings, metrics), rates=rates)
+    app.add_middleware(Instrumentation, metrics=metrics, log=log)
+
+
 def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
     """Return the keys that are set, if any."""
     if settings.keys is None and settings.keys_file is None:
@@ -92,8 +107,8 @@ def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
     return Keyring(inline, settings.keys_file, on_reload=metrics.count_key_reload)
 
 
-def _bare_app(artifact: Artifact, metrics: Metrics, keyring: Keyring | None, rates: Rates) -> FastAPI:
-    """Return an app without routes that answers every error with a problem, and counts every request."""
+def _bare_app(artifact: Artifact) -> FastAPI:
+    """Return an app without routes that answers every error with a problem."""
     app = FastAPI(
         title="vaegis",
         description=f"Scores records with the model {artifact.contract.provenance.model_name}.",
@@ -104,6 +119,4 @@ def _bare_app(artifact: Artifact, metrics: Metrics, keyring: Keyring | None, rat
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_query_error)
-    app.add_middleware(KeyCheck, keyring=keyring, rates=rates)
-    app.add_middleware(Instrumentation, metrics=metrics)
     return app

@@ -24,6 +24,9 @@ class Call:
 
     Attributes:
         route: Where it goes.
+        request_id: Its own id.
+        trace_id: The trace that it is part of.
+        span_id: Its place there.
         key: Name of the caller's key; None where none was asked for.
         account: What the caller may still send; None where there is no limit.
         records: Records that were scored or generated.
@@ -31,6 +34,9 @@ class Call:
     """
 
     route: Route
+    request_id: str
+    trace_id: str
+    span_id: str
     key: str | None = None
     account: Account | None = None
     records: int = 0

@@ -10,19 +10,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.access import route_of
 from service.http.call import Call, enter
-from service.http.metrics import Metrics
+from service.http.metrics import METHODS, OTHER, Metrics
 from service.http.problems import plain_problem, problem_response
+from service.http.request_log import RequestLog
+from service.http.traces import identify
 
 _LOG: Final = logging.getLogger("vaegis.http")
 
 
 class Instrumentation:
-    """ASGI middleware around the routes and their error handlers."""
+    """ASGI middleware around everything else. It makes the `Call` that all within finds in the scope."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        """Wrap ``app``."""
+    def __init__(self, app: ASGIApp, metrics: Metrics, log: RequestLog | None) -> None:
+        """Wrap ``app``; without a ``log`` requests leave no line."""
         self._app = app
         self._metrics = metrics
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -30,7 +33,7 @@ class Instrumentation:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        call = Call(route_of(scope["path"]))
+        call = Call(route_of(scope["path"]), *identify(scope["headers"]))
         enter(scope, call)
         status = 0
 
@@ -38,12 +41,14 @@ class Instrumentation:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", call.request_id.encode())]
+                message = {**message, "headers": headers}
             await send(message)
 
         try:
             await self._app(scope, receive, noting)
         except Exception as error:
-            _LOG.exception("unexpected error")
+            _LOG.exception("unexpected error", extra={"fields": {"request_id": call.request_id}})
             if status:
                 raise  # the server cuts the connection, so that nobody takes half an answer for a whole one
             document = plain_problem(500, f"expected no fault of the service, got {type(error).__name__}; see its log")
@@ -52,10 +57,6 @@ class Instrumentation:
             self._note(scope["method"], call, status, time.perf_counter() - started)
 
     def _note(self, method: str, call: Call, status: int, seconds: float) -> None:
-        route = call.route
-        self._metrics.count_request(method, route.template, status, seconds)
-        level = logging.DEBUG if route.quiet else logging.INFO
-        fields = {"method": method, "route": route.template, "status": status, "duration_s": round(seconds, 6)}
-        if call.key is not None:
-            fields["key"] = call.key
-        _LOG.log(level, "request", extra={"fields": fields})
+        self._metrics.count_request(method, call.route.template, status, seconds)
+        if self._log is not None:
+            self._log.note(call, method if method in METHODS else OTHER, status, seconds)

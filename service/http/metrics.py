@@ -28,7 +28,7 @@ SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 P_VALUE_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 BATCH_BUCKETS: Final = tuple(2**i for i in range(15))
 
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _SCORE_FRACTIONS: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 _SCORE_TAIL_DOUBLINGS: Final = 10
 
@@ -55,7 +55,7 @@ class Metrics:
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. ``route`` is a route's template or `OTHER`, never a path."""
-        labels = (method if method in _METHODS else OTHER, route, str(status))
+        labels = (method if method in METHODS else OTHER, route, str(status))
         self._requests.labels(*labels).inc()
         self._request_seconds.labels(*labels).observe(seconds)
 
@@ -102,6 +102,9 @@ class Metrics:
         )
         for outcome in ("succeeded", "failed"):
             self._key_reloads.labels(outcome)
+        self.log_lines_dropped = Counter(
+            "vaegis_log_lines_dropped", "Lines of the log that nobody took in time.", registry=self.registry
+        )
 
     def _register_traffic(self) -> None:
         request = ("method", "route", "status")

@@ -286,7 +286,7 @@ def test_an_address_for_others_asks_for_keys_if_there_are_any(serve, tmp_path):
     assert httpx.post(f"{served.url}/score", json=RECORD, headers=bearer).status_code == 200
     served.stop()
     told = served.process.stderr.read()
-    assert '"key": "tester"' in told
+    assert '"key":"tester"' in told
     assert "vaegis_1" not in told
 
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from service.artifact import Artifact, load_artifact
 from service.http.app import create_app
+from service.http.log_writer import LineWriter
 from service.settings import load_settings
 
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"}
@@ -25,10 +26,10 @@ def artifact(golden_model: Path) -> Artifact:
 
 @pytest.fixture
 def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
-    """Make an app that is ready, with the given settings."""
+    """Make an app that is ready, with the given settings, and a log if there is one."""
 
-    def make(**settings: object) -> FastAPI:
-        app = create_app(artifact, load_settings({}, settings))
+    def make(writer: LineWriter | None = None, **settings: object) -> FastAPI:
+        app = create_app(artifact, load_settings({}, settings), writer=writer)
         app.state.readiness.admit(artifact.verify())
         return app
 
