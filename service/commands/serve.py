@@ -70,11 +70,12 @@ def _ready_app(model: Path, settings: Settings, writer: LineWriter) -> FastAPI:
     from service.artifact import load_artifact
     from service.generation import Generator
     from service.http.app import create_app
+    from service.http.tracing_setup import configured_tracing
 
     artifact = load_artifact(model, threads=settings.inference_threads)
     verification = artifact.verify()
     Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
-    app = create_app(artifact, settings, writer=writer)
+    app = create_app(artifact, settings, writer=writer, tracing=configured_tracing(os.environ))
     app.state.readiness.admit(verification)
     fields = {
         "model": artifact.contract.provenance.model_name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -32,9 +33,17 @@ from service.pvalues import threshold
 from service.settings import Settings, variable_of
 from service.verdicts import Explain
 
+if TYPE_CHECKING:
+    from service.http.tracing import Tracing
+
 
 def create_app(
-    artifact: Artifact, settings: Settings, *, writer: LineWriter | None = None, ledger: Ledger | None = None
+    artifact: Artifact,
+    settings: Settings,
+    *,
+    writer: LineWriter | None = None,
+    ledger: Ledger | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
 
@@ -43,6 +52,7 @@ def create_app(
         settings: The settings in force.
         writer: Where requests leave their line in the log; nowhere if None.
         ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
+        tracing: What exports requests as traces; they are not exported if None.
 
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
@@ -73,7 +83,13 @@ def create_app(
     record = record_schema(artifact.contract, settings.unknown_columns)
 
     app = _bare_app(artifact)
-    _guard(app, settings, metrics, writer, ledger or Ledger())
+    log = None
+    if writer is not None:
+        log = RequestLog(writer, settings.log_level, settings.log_format)
+        writer.tell_dropped(metrics.log_lines_dropped.inc)
+    rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
+    app.add_middleware(KeyCheck, keyring=_keyring(settings, metrics), rates=rates)
+    app.add_middleware(Instrumentation, metrics=metrics, log=log, tracing=tracing)
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
@@ -86,17 +102,6 @@ def create_app(
     app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
     app.include_router(operator_routes(readiness, metrics, openapi))
     return app
-
-
-def _guard(app: FastAPI, settings: Settings, metrics: Metrics, writer: LineWriter | None, ledger: Ledger) -> None:
-    """Have every request counted and logged, and its caller asked for a key."""
-    rates = Rates(ledger, settings.rate_records_per_s, settings.rate_burst_s)
-    log = None
-    if writer is not None:
-        log = RequestLog(writer, settings.log_level, settings.log_format)
-        writer.tell_dropped(metrics.log_lines_dropped.inc)
-    app.add_middleware(KeyCheck, keyring=_keyring(settings, metrics), rates=rates)
-    app.add_middleware(Instrumentation, metrics=metrics, log=log)
 
 
 def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
@@ -115,6 +120,8 @@ def _bare_app(artifact: Artifact) -> FastAPI:
         version=artifact.contract.provenance.vaegis_version,
         openapi_url=None,
         redirect_slashes=False,
+        # Its own would put queries and texts of exceptions into traces; older versions know nothing of it.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(HTTPException, answer_http_exception)

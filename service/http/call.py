@@ -2,12 +2,14 @@
 
 A route that takes records calls `charge` when it knows how many there are, and adds up `records` and `flagged`. One
 whose answer begins before all records came calls `charge` for the first and `owe` for the others, and waits as told.
+Decoding and inference run within `step("decode")` and `step("infer")`.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Scope
 
@@ -15,6 +17,10 @@ from service.callers.rates import Account
 from service.http.access import Route
 from service.http.errors import RateLimitedError
 
+if TYPE_CHECKING:
+    from service.http.tracing import RequestSpan
+
+_UNTRACED: Final = nullcontext()
 _PLACE: Final = "vaegis.call"
 
 
@@ -31,6 +37,7 @@ class Call:
         account: What the caller may still send; None where there is no limit.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
+        span: What is exported of it; None where nothing is.
     """
 
     route: Route
@@ -41,6 +48,11 @@ class Call:
     account: Account | None = None
     records: int = 0
     flagged: int = 0
+    span: RequestSpan | None = None
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Return what a step of the work is to run within, so that its time shows in traces; on any thread."""
+        return _UNTRACED if self.span is None else self.span.step(name)
 
     def require_room(self) -> None:
         """Pass if the caller may send a record now.

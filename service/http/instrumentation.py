@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,17 +15,21 @@ from service.http.problems import plain_problem, problem_response
 from service.http.request_log import RequestLog
 from service.http.traces import identify
 
+if TYPE_CHECKING:
+    from service.http.tracing import Tracing
+
 _LOG: Final = logging.getLogger("vaegis.http")
 
 
 class Instrumentation:
     """ASGI middleware around everything else. It makes the `Call` that all within finds in the scope."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, log: RequestLog | None) -> None:
-        """Wrap ``app``; without a ``log`` requests leave no line."""
+    def __init__(self, app: ASGIApp, metrics: Metrics, log: RequestLog | None, tracing: Tracing | None) -> None:
+        """Wrap ``app``; without a ``log`` requests leave no line, and without ``tracing`` no span."""
         self._app = app
         self._metrics = metrics
         self._log = log
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -35,7 +39,10 @@ class Instrumentation:
         started = time.perf_counter()
         call = Call(route_of(scope["path"]), *identify(scope["headers"]))
         enter(scope, call)
+        if self._tracing is not None and not call.route.quiet:
+            self._tracing.begin(scope, call)
         status = 0
+        failure: str | None = None
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -48,12 +55,15 @@ class Instrumentation:
         try:
             await self._app(scope, receive, noting)
         except Exception as error:
+            failure = type(error).__name__
             _LOG.exception("unexpected error", extra={"fields": {"request_id": call.request_id}})
             if status:
                 raise  # the server cuts the connection, so that nobody takes half an answer for a whole one
-            document = plain_problem(500, f"expected no fault of the service, got {type(error).__name__}; see its log")
+            document = plain_problem(500, f"expected no fault of the service, got {failure}; see its log")
             await problem_response(document)(scope, receive, noting)
         finally:
+            if call.span is not None:
+                call.span.end(call, status, failure)
             self._note(scope["method"], call, status, time.perf_counter() - started)
 
     def _note(self, method: str, call: Call, status: int, seconds: float) -> None:

@@ -81,12 +81,15 @@ class Scoring:
             RateLimitedError: the caller may not send as many yet.
         """
         start = self._start(alpha)
-        columns = self._columns(body, between)
+        with call.step("decode"):
+            columns = self._columns(body, between)
         call.charge(len(columns))
         results: list[bytes] = []
         seconds = 0.0
         for at in range(0, len(columns), _PART_RECORDS):
-            verdicts, took = self.judged(columns.rows(slice(at, at + _PART_RECORDS)), alpha=alpha, explain=explain)
+            part = columns.rows(slice(at, at + _PART_RECORDS))
+            with call.step("infer"):
+                verdicts, took = self.judged(part, alpha=alpha, explain=explain)
             seconds += took
             results.append(json_results(verdicts))
             call.flagged += int(np.count_nonzero(verdicts.is_anomaly))

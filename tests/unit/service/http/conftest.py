@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,29 @@ from fastapi import FastAPI
 from service.artifact import Artifact, load_artifact
 from service.http.app import create_app
 from service.http.log_writer import LineWriter
+from service.http.logs import configure_logs
+from service.http.tracing import Tracing
 from service.settings import load_settings
 
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"}
+
+
+class Log:
+    """A log in memory."""
+
+    def __init__(self, level: str, log_format: str) -> None:
+        self.settings = {"log_level": level, "log_format": log_format}
+        self._stream = io.StringIO()
+        self.writer = configure_logs(level, log_format, self._stream)
+
+    @property
+    def text(self) -> str:
+        self.writer.close()
+        return self._stream.getvalue()
+
+    @property
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.text.splitlines()]
 
 
 @pytest.fixture(scope="session")
@@ -26,14 +49,31 @@ def artifact(golden_model: Path) -> Artifact:
 
 @pytest.fixture
 def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
-    """Make an app that is ready, with the given settings, and a log if there is one."""
+    """Make an app that is ready, with the given settings, and a log and traces if there are any."""
 
-    def make(writer: LineWriter | None = None, **settings: object) -> FastAPI:
-        app = create_app(artifact, load_settings({}, settings), writer=writer)
+    def make(writer: LineWriter | None = None, tracing: Tracing | None = None, **settings: object) -> FastAPI:
+        app = create_app(artifact, load_settings({}, settings), writer=writer, tracing=tracing)
         app.state.readiness.admit(artifact.verify())
         return app
 
     return make
+
+
+@pytest.fixture
+def new_log() -> Iterator[Callable[..., Log]]:
+    """Log to memory for the length of a test."""
+    names = ("vaegis", "uvicorn.error", "opentelemetry")
+    before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).level) for name in names}
+    yield lambda level="info", log_format="json": Log(level, log_format)
+    for name, (handlers, level) in before.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = handlers, True
+        logger.setLevel(level)
+
+
+@pytest.fixture
+def log(new_log: Callable[..., Log]) -> Log:
+    return new_log()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import re
@@ -14,49 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.callers.keys import digest_of
-from service.http.logs import Stamp, configure_logs
+from service.http.logs import Stamp
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 KEYS = f"tester score,model,metrics sha256:{digest_of(b'vaegis_1').hex()}"
 BEARER = {"authorization": "Bearer vaegis_1"}
 
 
-class Log:
-    """A log in memory."""
-
-    def __init__(self, level: str, log_format: str) -> None:
-        self.settings = {"log_level": level, "log_format": log_format}
-        self._stream = io.StringIO()
-        self.writer = configure_logs(level, log_format, self._stream)
-
-    @property
-    def text(self) -> str:
-        self.writer.close()
-        return self._stream.getvalue()
-
-    @property
-    def lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.text.splitlines()]
-
-
 @pytest.fixture
-def log():
-    """Log to memory for the length of a test."""
-    names = ("vaegis", "uvicorn.error")
-    before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).level) for name in names}
-    yield lambda level="info", log_format="json": Log(level, log_format)
-    for name, (handlers, level) in before.items():
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = handlers, True
-        logger.setLevel(level)
-
-
-@pytest.fixture
-def logged(log, new_app):
+def logged(new_log, new_app):
     """Make an app with a log."""
 
     def make(level: str = "info", log_format: str = "json", **details):
-        kept = log(level, log_format)
+        kept = new_log(level, log_format)
         return new_app(writer=kept.writer, **kept.settings, **details), kept
 
     return make

@@ -1,0 +1,145 @@
+"""OpenTelemetry traces: a server span for each request, and one within it for each step of the work.
+
+Only `tracing_setup` imports this, when traces are asked for, because it needs the otel extra. Attributes follow the
+semantic conventions for HTTP spans, less what a caller may have put a secret into: no header, no query, no address of
+a caller, of the path no more than the route's template, and of an exception its kind but not its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Final
+
+from opentelemetry import propagate
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.semconv.attributes import (
+    error_attributes,
+    http_attributes,
+    network_attributes,
+    server_attributes,
+    url_attributes,
+)
+from opentelemetry.semconv.schemas import Schemas
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_span_id, format_trace_id, set_span_in_context
+from starlette.types import Scope
+
+from service.http.call import Call
+from service.http.metrics import METHODS, OTHER
+
+_FIRST_SERVER_ERROR: Final = 500
+
+
+class Tracing:
+    """Begins the spans of requests."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        """Have ``provider`` export them."""
+        try:
+            installed = version("vaegis")
+        except PackageNotFoundError:
+            installed = None
+        self._tracer = provider.get_tracer("vaegis", installed, schema_url=Schemas.V1_25_0.value)
+
+    def begin(self, scope: Scope, call: Call) -> None:
+        """Give ``call`` a span, within the caller's trace if it names one, and the ids of that span."""
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        template = call.route.template
+        named = [method if method != OTHER else "HTTP", *([template] if template != OTHER else [])]
+        span = self._tracer.start_span(
+            " ".join(named),
+            context=_context_of(scope["headers"]),
+            kind=SpanKind.SERVER,
+            attributes=dict(_request_attributes(scope, method, template)),
+        )
+        context = span.get_span_context()
+        call.trace_id, call.span_id = format_trace_id(context.trace_id), format_span_id(context.span_id)
+        call.span = RequestSpan(self._tracer, span)
+
+
+class RequestSpan:
+    """The span of one request."""
+
+    __slots__ = ("_context", "_span", "_tracer")
+
+    def __init__(self, tracer: Tracer, span: Span) -> None:
+        """Stand for ``span``."""
+        self._tracer = tracer
+        self._span = span
+        self._context = set_span_in_context(span, Context())
+
+    def step(self, name: str) -> Step:
+        """Return a span within this one, to be entered where the step begins; on any thread."""
+        return Step(self._tracer, name, self._context)
+
+    def end(self, call: Call, status: int, error: str | None) -> None:
+        """End it.
+
+        Args:
+            call: The request.
+            status: Of its answer; 0 if there was none.
+            error: Kind of the exception that nobody expected, if there was one.
+        """
+        span = self._span
+        if status:
+            span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, status)
+        if error is not None or status >= _FIRST_SERVER_ERROR:
+            span.set_attribute(error_attributes.ERROR_TYPE, error or str(status))
+            span.set_status(StatusCode.ERROR)
+        if call.records:
+            span.set_attributes({"vaegis.records": call.records, "vaegis.flagged": call.flagged})
+        span.set_attribute("vaegis.request_id", call.request_id)
+        span.end()
+
+
+class Step:
+    """A step of a request's work, as a context manager."""
+
+    __slots__ = ("_context", "_name", "_span", "_tracer")
+
+    def __init__(self, tracer: Tracer, name: str, context: Context) -> None:
+        """Begin nothing yet."""
+        self._tracer, self._name, self._context = tracer, name, context
+
+    def __enter__(self) -> None:
+        """Begin the span."""
+        self._span = self._tracer.start_span(self._name, context=self._context)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it, with the kind of what was raised."""
+        if kind is not None:
+            self._span.set_attribute(error_attributes.ERROR_TYPE, kind.__name__)
+            self._span.set_status(StatusCode.ERROR)
+        self._span.end()
+
+
+def _context_of(headers: Iterable[tuple[bytes, bytes]]) -> Context:
+    """Return the trace that headers name, by the propagators that are configured."""
+    fields = propagate.get_global_textmap().fields
+    carrier: dict[str, list[str]] = {}
+    for name, value in headers:
+        field = name.decode("latin-1")
+        if field in fields:
+            carrier.setdefault(field, []).append(value.decode("latin-1"))
+    if len(carrier.get("traceparent", ())) > 1:
+        del carrier["traceparent"]
+    return propagate.extract(carrier, Context())
+
+
+def _request_attributes(scope: Scope, method: str, template: str) -> Iterable[tuple[str, str | int]]:
+    yield http_attributes.HTTP_REQUEST_METHOD, method
+    yield url_attributes.URL_SCHEME, scope.get("scheme", "http")
+    if "http_version" in scope:
+        yield network_attributes.NETWORK_PROTOCOL_VERSION, scope["http_version"]
+    if template != OTHER:
+        yield http_attributes.HTTP_ROUTE, template
+        yield url_attributes.URL_PATH, template
+    server = scope.get("server")
+    if server is not None:
+        yield server_attributes.SERVER_ADDRESS, server[0]
+        if server[1] is not None:
+            yield server_attributes.SERVER_PORT, server[1]

@@ -1,0 +1,75 @@
+"""Whether traces are exported, and where to: by the standard `OTEL_*` variables, if the otel extra is installed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from service.http.tracing import Tracing
+
+_LOG: Final = logging.getLogger("vaegis.tracing")
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_PROTOCOL: Final = "http/protobuf"
+_EXPORTERS: Final = ("otlp", "console")
+_NAMELESS: Final = "unknown_service"
+
+
+def configured_tracing(environment: Mapping[str, str]) -> Tracing | None:
+    """Return what exports traces, or None where none are asked for, or they cannot be exported, which is logged.
+
+    They are asked for by OTEL_TRACES_EXPORTER or an endpoint of OTLP, unless OTEL_SDK_DISABLED is true. The SDK reads
+    the other variables: headers, resource, sampler, batches. All of them may be set for a whole cluster, so that none
+    keeps the service from starting.
+    """
+    endpoint = next((name for name in _ENDPOINTS if environment.get(name)), None)
+    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() or ("otlp" if endpoint else "none")
+    if exporter == "none" or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    reason = _unsupported(exporter, environment)
+    if reason is None:
+        try:
+            return _tracing(exporter)
+        except ImportError:
+            reason = "expected the otel extra, got none; to install it: pip install 'vaegis[otel]'"
+    _LOG.warning("no traces are exported", extra={"fields": {"reason": reason}})
+    return None
+
+
+def _unsupported(exporter: str, environment: Mapping[str, str]) -> str | None:
+    """Return what is asked for that there is not, if anything."""
+    if exporter not in _EXPORTERS:
+        return f"OTEL_TRACES_EXPORTER: expected none or one of {', '.join(_EXPORTERS)}, got another"
+    protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), _PROTOCOL)
+    if exporter == "otlp" and protocol != _PROTOCOL:
+        return f"OTEL_EXPORTER_OTLP_PROTOCOL: expected {_PROTOCOL}, got another"
+    return None
+
+
+def _tracing(exporter: str) -> Tracing:
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from service.http.tracing import Tracing
+
+    resource = Resource.create()
+    if str(resource.attributes.get(SERVICE_NAME, _NAMELESS)).startswith(_NAMELESS):
+        resource = resource.merge(Resource({SERVICE_NAME: "vaegis"}))
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))
+    return Tracing(provider)
+
+
+def _exporter(name: str) -> SpanExporter:
+    if name == "console":
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        return ConsoleSpanExporter()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter()
