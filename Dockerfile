@@ -35,6 +35,7 @@ LABEL org.opencontainers.image.title="vaegis" \
       org.opencontainers.image.version="0.1.0"
 
 COPY --from=build /opt/vaegis /opt/vaegis
+# On this address the service starts only with keys (VAEGIS_KEYS_FILE, VAEGIS_KEYS) or with VAEGIS_OPEN=true.
 ENV PATH=/opt/vaegis/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1 \
     PYTHONDONTWRITEBYTECODE=1 \
