@@ -83,12 +83,10 @@ def create_app(
     record = record_schema(artifact.contract, settings.unknown_columns)
 
     app = _bare_app(artifact)
-    log = None
-    if writer is not None:
-        log = RequestLog(writer, settings.log_level, settings.log_format)
-        writer.tell_dropped(metrics.log_lines_dropped.inc)
+    keyring = _keyring(settings, metrics)
     rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
-    app.add_middleware(KeyCheck, keyring=_keyring(settings, metrics), rates=rates)
+    app.add_middleware(KeyCheck, keyring=keyring, rates=rates)
+    log = None if writer is None else _request_log(settings, metrics, writer)
     app.add_middleware(Instrumentation, metrics=metrics, log=log, tracing=tracing)
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
@@ -96,7 +94,10 @@ def create_app(
 
     @cache
     def openapi() -> bytes:
-        return rendered(openapi_document(app, artifact, record, alpha=alpha, max_records=settings.max_records))
+        document = openapi_document(
+            app, artifact, record, alpha=alpha, max_records=settings.max_records, has_keys=keyring is not None
+        )
+        return rendered(document)
 
     app.include_router(work_routes(intake, scoring, generating, alpha=alpha, explain=Explain(settings.explain)))
     app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
@@ -110,6 +111,11 @@ def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
         return None
     inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
     return Keyring(inline, settings.keys_file, on_reload=metrics.count_key_reload)
+
+
+def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> RequestLog:
+    writer.tell_dropped(metrics.log_lines_dropped.inc)
+    return RequestLog(writer, settings.log_level, settings.log_format)
 
 
 def _bare_app(artifact: Artifact) -> FastAPI:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from service.artifact import Artifact
+from service.http.access import route_of
 from service.http.answers import GenerateRequest, ProblemDocument, shown_digest
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
@@ -24,13 +25,15 @@ _STATUSES: Final = {
     "/generate": _BODY_STATUSES,
     "/readyz": (503,),
 }
+_KEY: Final = "key"
+_KEY_STATUSES: Final = (401, 403)
 _EXAMPLE_SEED: Final = 7
 _FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 _REF: Final = "#/components/schemas/"
 
 
 def openapi_document(
-    app: FastAPI, artifact: Artifact, record: dict[str, Any], *, alpha: float, max_records: int
+    app: FastAPI, artifact: Artifact, record: dict[str, Any], *, alpha: float, max_records: int, has_keys: bool
 ) -> dict[str, Any]:
     """Return the document.
 
@@ -40,6 +43,7 @@ def openapi_document(
         record: JSON Schema of one record.
         alpha: Share of normal records that may be flagged, where a request does not say.
         max_records: Most records in one request.
+        has_keys: Whether callers are asked for a key.
     """
     document = app.openapi()
     document["jsonSchemaDialect"] = DIALECT
@@ -54,6 +58,12 @@ def openapi_document(
     for path, operations in document["paths"].items():
         for operation in operations.values():
             operation["responses"] |= {str(status): _problem(status) for status in _STATUSES.get(path, ())}
+            needed = sorted(route_of(path).needs)
+            if has_keys and needed:
+                operation["security"] = [{_KEY: needed}]
+                operation["responses"] |= {str(status): _problem(status) for status in _KEY_STATUSES}
+    if has_keys:
+        document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
     return document
 
 

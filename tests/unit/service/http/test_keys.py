@@ -155,3 +155,16 @@ def test_a_request_is_charged_by_its_records_and_only_if_it_is_let_in(new_app, s
     assert send(app, "POST", "/score", json=[record, 5]).status_code == 422
     assert send(app, "POST", "/generate", json={"count": 1}).status_code == 200
     assert send(app, "POST", "/score", json=record).status_code == 429
+
+
+def test_openapi_says_which_key_each_route_needs(call, new_app, send):
+    document = call("/openapi.json", "model").json()
+    assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            needs = REQUESTS.get(path, ("GET", None))[1]
+            assert operation.get("security") == (None if needs is None else [{"key": [needs]}])
+            assert {"401", "403"}.isdisjoint(operation["responses"]) is (needs is None)
+    without = send(new_app(), "GET", "/openapi.json").json()
+    assert "securitySchemes" not in without["components"]
+    assert all("401" not in item["responses"] for path in without["paths"].values() for item in path.values())
