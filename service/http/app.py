@@ -10,16 +10,18 @@ from starlette.exceptions import HTTPException
 
 from service.artifact import Artifact
 from service.errors import ServiceError
-from service.http.admission import Admission
+from service.http.admission import Admission, Room
 from service.http.answers import model_answer, rendered
+from service.http.front import Front, ScoreEndpoint
 from service.http.generating import Generating
 from service.http.instrumentation import Instrumentation
+from service.http.intake import Intake
 from service.http.metrics import Metrics
 from service.http.openapi import openapi_document
 from service.http.problems import answer_http_exception, answer_query_error, answer_service_error
 from service.http.readiness import Readiness
 from service.http.record_schema import record_schema
-from service.http.routes import Intake, model_routes, operator_routes, work_routes
+from service.http.routes import model_routes, operator_routes, work_routes
 from service.http.scoring import Limits, Scoring
 from service.pvalues import threshold
 from service.settings import Settings
@@ -40,7 +42,8 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
     limit = threshold(artifact.calibration_folds, alpha)
     metrics = Metrics(artifact, alpha=alpha, threshold=limit)
     readiness = Readiness(on_ready=metrics.count_model_ready)
-    admission = Admission(settings.max_requests_in_flight, settings.scoring_threads)
+    room = Room(settings.max_requests_in_flight, settings.max_records_in_flight, settings.max_bytes_in_flight)
+    admission = Admission(room, timeout_s=settings.request_timeout_s, threads=settings.scoring_threads)
     metrics.requests_in_flight.set_function(lambda: admission.in_flight)
     limits = Limits(
         max_records=settings.max_records,
@@ -60,23 +63,25 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    app = _bare_app(artifact, metrics)
+    score = ScoreEndpoint(intake, scoring, alpha, Explain(settings.explain), settings.inline_body_bytes)
+    app = _bare_app(artifact, metrics, score)
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
+    app.state.score = score
 
     @cache
     def openapi() -> bytes:
         return rendered(openapi_document(app, artifact, record, alpha=alpha, max_records=settings.max_records))
 
-    app.include_router(work_routes(intake, scoring, generating, alpha=alpha, explain=Explain(settings.explain)))
+    app.include_router(work_routes(intake, generating))
     app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
     app.include_router(operator_routes(readiness, metrics, openapi))
     return app
 
 
-def _bare_app(artifact: Artifact, metrics: Metrics) -> FastAPI:
-    """Return an app without routes that answers every error with a problem, and counts every request."""
+def _bare_app(artifact: Artifact, metrics: Metrics, score: ScoreEndpoint) -> FastAPI:
+    """Return an app with no route but POST /score, that answers every error with a problem and counts every request."""
     app = FastAPI(
         title="vaegis",
         description=f"Scores records with the model {artifact.contract.provenance.model_name}.",
@@ -87,5 +92,6 @@ def _bare_app(artifact: Artifact, metrics: Metrics) -> FastAPI:
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_query_error)
+    app.add_middleware(Front, score=score)
     app.add_middleware(Instrumentation, metrics=metrics)
     return app

@@ -20,6 +20,7 @@ from service.http.body import discard_body
 from service.http.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
+    DeadlineError,
     IncompleteBodyError,
     MediaTypeError,
     NoRecordsError,
@@ -74,6 +75,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     AlphaError: Problem(422, "unsupported-alpha", "The model's calibration cannot promise this alpha"),
     QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
     NotReadyError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5),
+    DeadlineError: Problem(504, "deadline", "The answer took too long", retry_after_s=5),
 }
 
 
