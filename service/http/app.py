@@ -12,7 +12,7 @@ from service.artifact import Artifact
 from service.errors import ServiceError
 from service.http.admission import Admission, Room
 from service.http.answers import model_answer, rendered
-from service.http.front import Front, ScoreEndpoint
+from service.http.front import ScoreEndpoint, Service
 from service.http.generating import Generating
 from service.http.instrumentation import Instrumentation
 from service.http.intake import Intake
@@ -82,7 +82,8 @@ def create_app(artifact: Artifact, settings: Settings) -> FastAPI:
 
 def _bare_app(artifact: Artifact, metrics: Metrics, score: ScoreEndpoint) -> FastAPI:
     """Return an app with no route but POST /score, that answers every error with a problem and counts every request."""
-    app = FastAPI(
+    app = Service(
+        score,
         title="vaegis",
         description=f"Scores records with the model {artifact.contract.provenance.model_name}.",
         version=artifact.contract.provenance.vaegis_version,
@@ -92,6 +93,5 @@ def _bare_app(artifact: Artifact, metrics: Metrics, score: ScoreEndpoint) -> Fas
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_query_error)
-    app.add_middleware(Front, score=score)
-    app.add_middleware(Instrumentation, metrics=metrics)
+    app.surround(Instrumentation, metrics=metrics)
     return app

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -45,6 +47,7 @@ class ScoreEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        scope["route"] = _ROUTE
         ticket = Ticket(self.intake.admission)
         try:
             answer = await self._answer(scope, receive, ticket)
@@ -85,18 +88,22 @@ class ScoreEndpoint:
         return self.scoring.answer(columns, alpha=alpha, explain=explain, between=ticket.check)
 
 
-class Front:
-    """ASGI middleware that takes POST /score off the framework's hands."""
+class Service(FastAPI):
+    """The framework's app, but for POST /score, of which the framework only knows the description."""
 
-    def __init__(self, app: ASGIApp, score: ScoreEndpoint) -> None:
-        """Answer POST /score by ``score``, and all else by ``app``."""
-        self._app = app
+    def __init__(self, score: ASGIApp, **options: Any) -> None:  # noqa: ANN401 - the framework's
+        """Have POST /score answered by ``score``."""
+        super().__init__(**options)
         self._score = score
+
+    def surround(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:  # noqa: ANN401 - its own
+        """Have every request pass through a middleware, ahead of those so far."""
+        self._score = middleware(self._score, **options)
+        self.add_middleware(middleware, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
-            scope["route"] = _ROUTE
             await self._score(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await super().__call__(scope, receive, send)
