@@ -29,10 +29,10 @@ def p_values(folds: Sequence[NDArray[np.float64]], fold_scores: NDArray[np.float
     Returns:
         p-values, shape (m,), each in [1 / (n + 1), 1].
     """
-    at_least = np.zeros(len(fold_scores))
-    for fold, scores in zip(folds, fold_scores.T, strict=True):
-        at_least += fold.size - np.searchsorted(fold, scores, side="left")
-    return (1.0 + at_least) / (calibration_records(folds) + 1.0)
+    n = calibration_records(folds)
+    below = sum(fold.searchsorted(scores) for fold, scores in zip(folds, fold_scores.T, strict=True))
+    p: NDArray[np.float64] = (1.0 + n - below) / (n + 1.0)
+    return p
 
 
 def threshold(folds: Sequence[NDArray[np.float64]], alpha: float) -> float:

@@ -13,6 +13,7 @@ from service.runtime import Session
 OUTPUTS = ("score", "fold_scores", "reconstruction_error", "kl", "contributions", "expected")
 """Outputs of the graph, in the order of the fields of `Scores`."""
 
+_OUTPUTS = list(OUTPUTS)  # onnxruntime takes no tuple
 _MAX_GRAPH_RECORDS = 256  # bounds the memory of one run of the graph; larger batches are no faster
 
 
@@ -49,10 +50,10 @@ class Scorer:
 
     def score(self, columns: Columns) -> Scores:
         """Return the statistics of each record, in order; a record's are the same in any batch, to float32 rounding."""
-        starts = range(0, max(1, len(columns)), _MAX_GRAPH_RECORDS)  # the graph takes no records as well
+        if len(columns) <= _MAX_GRAPH_RECORDS:
+            return Scores(*self._run(columns))
+        starts = range(0, len(columns), _MAX_GRAPH_RECORDS)
         parts = [self._run(columns.rows(slice(i, i + _MAX_GRAPH_RECORDS))) for i in starts]
-        if len(parts) == 1:
-            return Scores(*parts[0])
         return Scores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _run(self, columns: Columns) -> list[NDArray[np.float64]]:
@@ -61,7 +62,6 @@ class Scorer:
             "strings": columns.strings,
             "strings_observed": columns.strings_observed,
         }
-        outputs: list[NDArray[np.float64]] = self._session.run(
-            list(OUTPUTS), {name: available[name] for name in self._inputs}
-        )
+        feeds = {name: available[name] for name in self._inputs}
+        outputs: list[NDArray[np.float64]] = self._session.run(_OUTPUTS, feeds)
         return outputs

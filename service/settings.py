@@ -74,14 +74,38 @@ class Settings(BaseModel):
         10_000, "Most records that one request may have generated.", unit="records", ge=1, le=1_000_000
     )
     max_requests_in_flight: int = _setting(
-        16,
-        "Most requests read, queued or computed at a time; the next is answered 429.",
+        64,
+        "Most requests queued or computed at a time; the next is answered 429.",
         unit="requests",
         ge=1,
         le=1024,
     )
+    max_records_in_flight: int = _setting(
+        50_000,
+        "Most records computed at a time on threads, over all requests; the next request is answered 429.",
+        unit="records",
+        ge=1,
+        le=10_000_000,
+    )
+    max_bytes_in_flight: int = _setting(
+        64 * 2**20,
+        "Most bytes of large bodies held at a time, over all requests; the next is answered 429.",
+        unit="bytes",
+        ge=1024,
+        le=2**33,
+    )
+    request_timeout_s: float = _setting(
+        30.0, "Longest time from the end of a body to its answer; 504 after it.", unit="s", ge=0.001, le=3600
+    )
+    inline_body_bytes: int = _setting(
+        64 * 2**10,
+        "Largest body scored at once, between two events; larger ones are scored on a thread.",
+        unit="bytes",
+        ge=0,
+        le=2**20,
+    )
     scoring_threads: int = _setting(
-        2, "Requests scored side by side; the others wait their turn.", unit="threads", ge=1, le=64
+        2, "Large requests scored side by side; the others wait their turn.", unit="threads", ge=1, le=64
     )
     inference_threads: int = _setting(1, "Threads that onnxruntime uses within a request.", unit="threads", ge=1, le=64)
     body_timeout_s: float = _setting(30.0, "Longest time a client may take to send a body.", unit="s", ge=0.01, le=3600)

@@ -79,7 +79,7 @@ def judge(
     reasons: list[tuple[Reason, ...]] = [()] * len(p)
     contributions: list[tuple[Contribution, ...] | None] = [None] * len(p)
     # Most records are neither flagged nor explained, and these cost nothing beyond the arrays.
-    told = np.arange(len(p)) if explain is Explain.ALL else np.flatnonzero(is_anomaly)
+    told = np.arange(len(p)) if explain is Explain.ALL else is_anomaly.nonzero()[0]
     whole = explain is not Explain.NONE
     if told.size:
         found = accounts(schema, columns, scores, told, is_anomaly[told], whole=whole)

@@ -1,47 +1,162 @@
-"""Bounded work: how many requests are let in, and how many of them are computed side by side."""
+"""Bounded work: how many requests, records and bytes are held at a time, and until when an answer is worth its work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from service.http.errors import QueueFullError
+from service.http.errors import DeadlineError, QueueFullError
 
 _Result = TypeVar("_Result")
 
 
-class Admission:
-    """Slots for requests that cost memory and time. A request without a slot is refused at once, never queued."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is held at most; the settings of similar names.
 
-    def __init__(self, max_in_flight: int, threads: int) -> None:
-        """Offer ``max_in_flight`` slots, whose work shares ``threads`` threads."""
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
+    Attributes:
+        requests: Whose body is there, queued or computed.
+        records: Of the requests that are computed on threads.
+        body_bytes: Of the bodies that come in several parts.
+    """
+
+    requests: int
+    records: int
+    body_bytes: int
+
+
+class Admission:
+    """Lets requests in while there is room. One that finds none is refused at once, never queued."""
+
+    def __init__(self, room: Room, *, timeout_s: float, threads: int) -> None:
+        """Let in what ``room`` holds; it is computed by so many ``threads``, within ``timeout_s``."""
+        self.timeout_s = timeout_s
+        self.lock = Lock()
+        """Guards the records, which are counted on the threads."""
+        self._room = room
+        self._tickets = 0
+        self._requests = 0
+        self._records = 0
+        self._bytes = 0
         self._limiter = CapacityLimiter(threads)
 
     @property
     def in_flight(self) -> int:
-        """Slots in use."""
-        return self._in_flight
+        """Requests being read, queued or computed."""
+        return self._tickets
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold a slot; only for use on the event loop's thread.
+    def take_ticket(self) -> None:
+        """Count a request whose body is still to come; on the event loop's thread."""
+        self._tickets += 1
+
+    def require_room(self) -> None:
+        """Pass if another request would be let in: one that would not is refused before its body is read.
 
         Raises:
-            QueueFullError: none is free.
+            QueueFullError: there is no room.
         """
-        if self._in_flight >= self._max_in_flight:
-            raise QueueFullError(f"expected fewer than {self._max_in_flight} requests in flight, got as many")
-        self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
+        if self._requests >= self._room.requests:
+            raise QueueFullError(f"expected fewer than {self._room.requests} requests in flight, got as many")
+
+    def let_in(self) -> None:
+        """Count a request whose body is there; on the event loop's thread.
+
+        Raises:
+            QueueFullError: there is no room.
+        """
+        self.require_room()
+        self._requests += 1
+
+    def hold_bytes(self, size: int, held: int) -> None:
+        """Count more of a body, of which so much is ``held``; on the event loop's thread. One alone is never too much.
+
+        Raises:
+            QueueFullError: there is no room.
+        """
+        if self._bytes > held and self._bytes + size > self._room.body_bytes:
+            raise QueueFullError(f"expected at most {self._room.body_bytes} bytes of bodies in flight, got more")
+        self._bytes += size
+
+    def hold_records(self, records: int) -> None:
+        """Count records; under `lock`. Those of one request alone are never too many.
+
+        Raises:
+            QueueFullError: there is no room.
+        """
+        if self._records and self._records + records > self._room.records:
+            raise QueueFullError(f"expected at most {self._room.records} records in flight, got more")
+        self._records += records
+
+    def let_out(self, *, requests: int, records: int, body_bytes: int) -> None:
+        """Take back a ticket and what was counted for it; on the event loop's thread, and under `lock`."""
+        self._tickets -= 1
+        self._requests -= requests
+        self._bytes -= body_bytes
+        self._records -= records
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
         """Run blocking ``work`` on one of the threads, waiting in order of arrival for a free one."""
         return await to_thread.run_sync(work, limiter=self._limiter)
+
+
+class Ticket:
+    """What one request holds. Whoever makes it closes it, on the event loop's thread."""
+
+    __slots__ = ("_admission", "_body_bytes", "_entered_at", "_records", "_requests", "is_abandoned")
+
+    def __init__(self, admission: Admission) -> None:
+        """Hold nothing yet."""
+        admission.take_ticket()
+        self._admission = admission
+        self._requests = 0
+        self._records = 0
+        self._body_bytes = 0
+        self._entered_at = 0.0
+        self.is_abandoned = False
+        """Whether nobody waits for the answer any more."""
+
+    def hold_bytes(self, size: int) -> None:
+        """Hold more of the body; see `Admission.hold_bytes`."""
+        self._admission.hold_bytes(size, self._body_bytes)
+        self._body_bytes += size
+
+    def enter(self) -> None:
+        """Be let in, once the body is there; from now on the time runs. See `Admission.let_in`."""
+        self._admission.let_in()
+        self._requests = 1
+        self._entered_at = time.perf_counter()
+
+    def waited_s(self) -> float:
+        """Return the time since the request was let in."""
+        return time.perf_counter() - self._entered_at
+
+    def hold_records(self, records: int) -> None:
+        """Hold the request's records; on any thread. See `Admission.hold_records` and `check`."""
+        with self._admission.lock:  # `close` comes before, and there is nothing to hold any more, or after
+            self.check()
+            self._admission.hold_records(records)
+            self._records += records
+
+    def check(self) -> None:
+        """Pass if the answer is still worth its work; on any thread.
+
+        Raises:
+            DeadlineError: it is not.
+        """
+        if self.is_abandoned or self.waited_s() > self._admission.timeout_s:
+            raise self.late()
+
+    def late(self) -> DeadlineError:
+        """Return the error of an answer that was not there in time."""
+        return DeadlineError(f"service: expected an answer within {self._admission.timeout_s:g} s, got none")
+
+    def close(self) -> None:
+        """Give everything back."""
+        with self._admission.lock:
+            self.is_abandoned = True
+            self._admission.let_out(requests=self._requests, records=self._records, body_bytes=self._body_bytes)

@@ -15,10 +15,12 @@ from service.callers.keys import parse_keys
 from service.callers.ledger import Ledger
 from service.callers.rates import Rates
 from service.errors import ServiceError
-from service.http.admission import Admission
+from service.http.admission import Admission, Room
 from service.http.answers import model_answer, rendered
+from service.http.front import ScoreEndpoint, Service
 from service.http.generating import Generating
 from service.http.instrumentation import Instrumentation
+from service.http.intake import Intake
 from service.http.keys import KeyCheck
 from service.http.log_writer import LineWriter
 from service.http.metrics import Metrics
@@ -27,7 +29,7 @@ from service.http.problems import answer_http_exception, answer_query_error, ans
 from service.http.readiness import Readiness
 from service.http.record_schema import record_schema
 from service.http.request_log import RequestLog
-from service.http.routes import Intake, model_routes, operator_routes, work_routes
+from service.http.routes import model_routes, operator_routes, work_routes
 from service.http.scoring import Limits, Scoring
 from service.pvalues import threshold
 from service.settings import Settings, variable_of
@@ -62,7 +64,8 @@ def create_app(
     limit = threshold(artifact.calibration_folds, alpha)
     metrics = Metrics(artifact, alpha=alpha, threshold=limit)
     readiness = Readiness(on_ready=metrics.count_model_ready)
-    admission = Admission(settings.max_requests_in_flight, settings.scoring_threads)
+    room = Room(settings.max_requests_in_flight, settings.max_records_in_flight, settings.max_bytes_in_flight)
+    admission = Admission(room, timeout_s=settings.request_timeout_s, threads=settings.scoring_threads)
     metrics.requests_in_flight.set_function(lambda: admission.in_flight)
     limits = Limits(
         max_records=settings.max_records,
@@ -82,15 +85,17 @@ def create_app(
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    app = _bare_app(artifact)
+    score = ScoreEndpoint(intake, scoring, alpha, Explain(settings.explain), settings.inline_body_bytes)
+    app = _bare_app(artifact, score)
     keyring = _keyring(settings, metrics)
     rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
-    app.add_middleware(KeyCheck, keyring=keyring, rates=rates)
+    app.surround(KeyCheck, keyring=keyring, rates=rates)
     log = None if writer is None else _request_log(settings, metrics, writer)
-    app.add_middleware(Instrumentation, metrics=metrics, log=log, tracing=tracing)
+    app.surround(Instrumentation, metrics=metrics, log=log, tracing=tracing)
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
+    app.state.score = score
 
     @cache
     def openapi() -> bytes:
@@ -99,7 +104,7 @@ def create_app(
         )
         return rendered(document)
 
-    app.include_router(work_routes(intake, scoring, generating, alpha=alpha, explain=Explain(settings.explain)))
+    app.include_router(work_routes(intake, generating))
     app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
     app.include_router(operator_routes(readiness, metrics, openapi))
     return app
@@ -118,9 +123,10 @@ def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> Re
     return RequestLog(writer, settings.log_level, settings.log_format)
 
 
-def _bare_app(artifact: Artifact) -> FastAPI:
-    """Return an app without routes that answers every error with a problem."""
-    app = FastAPI(
+def _bare_app(artifact: Artifact, score: ScoreEndpoint) -> Service:
+    """Return an app with no route but POST /score, that answers every error with a problem."""
+    app = Service(
+        score,
         title="vaegis",
         description=f"Scores records with the model {artifact.contract.provenance.model_name}.",
         version=artifact.contract.provenance.vaegis_version,

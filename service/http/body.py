@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from service.http.errors import (
     BodyTimeoutError,
@@ -17,10 +20,13 @@ from service.http.errors import (
 )
 from service.records.json import parse_json
 
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+"""Headers of a request as ASGI gives them, their names in lower case."""
+
 _JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json")
 
 
-def require_json(request: Request) -> None:
+def require_json(headers: Headers) -> None:
     """Pass if the body is declared as JSON, or not declared at all.
 
     A charset parameter is passed over: JSON is UTF-8 (RFC 8259, section 11), and the parser checks that.
@@ -28,29 +34,43 @@ def require_json(request: Request) -> None:
     Raises:
         MediaTypeError: it is declared as another format, or as compressed.
     """
-    declared = request.headers.get("content-type", "application/json")
-    media_type = declared.partition(";")[0].strip().lower()
-    if not _JSON_TYPE.fullmatch(media_type):
-        raise MediaTypeError(f"Content-Type: expected application/json, got {media_type!r}")
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    declared = _header(headers, b"content-type", b"application/json")
+    if declared != b"application/json":
+        media_type = declared.decode("latin-1").partition(";")[0].strip().lower()
+        if not _JSON_TYPE.fullmatch(media_type):
+            raise MediaTypeError(f"Content-Type: expected application/json, got {media_type!r}")
+    encoding = _header(headers, b"content-encoding", b"identity").decode("latin-1").strip().lower()
     if encoding != "identity":
         raise MediaTypeError(f"Content-Encoding: expected none, got {encoding!r}")
 
 
-async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
+async def read_body(
+    headers: Headers, receive: Receive, *, max_bytes: int, timeout_s: float, hold: Callable[[int], None]
+) -> bytes:
     """Return the body, having held at most ``max_bytes`` and one network read of it in memory.
+
+    Args:
+        headers: Of the request.
+        receive: Gives the parts of the body.
+        max_bytes: Longest body.
+        timeout_s: Longest time until its end.
+        hold: Told the size of each part of a body that comes in several; may raise to refuse it.
 
     Raises:
         BodyTooLargeError: the body is larger, by its Content-Length or by count.
         BodyTimeoutError: it was not complete after ``timeout_s`` seconds.
         IncompleteBodyError: the client went away.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes:
-        raise BodyTooLargeError(_too_large(max_bytes, length), unread=True)
+    length = _header(headers, b"content-length", b"")
+    if length.isdigit() and int(length) > max_bytes:
+        raise BodyTooLargeError(_too_large(max_bytes, length.decode()), unread=True)
+    # Most bodies are there when they are asked for, and a timeout costs more than all else that is done here.
+    body = _Begun(_whole(receive, max_bytes, hold))
+    if body.result is not None:
+        return body.result
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read(request, max_bytes)
+            return await body
     except TimeoutError as error:
         raise BodyTimeoutError(f"body: expected its end within {timeout_s:g} s, got none") from error
 
@@ -84,11 +104,11 @@ async def discard_body(request: Request, *, max_bytes: int, timeout_s: float) ->
         return
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _whole(receive: Receive, max_bytes: int, hold: Callable[[int], None]) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
-        message = await request.receive()
+        message = await receive()
         if message["type"] != "http.request":
             raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
         more = message.get("more_body", False)
@@ -96,9 +116,52 @@ async def _read(request: Request, max_bytes: int) -> bytes:
         size += len(part)
         if size > max_bytes:
             raise BodyTooLargeError(_too_large(max_bytes, "more"), unread=more)
+        if not (more or parts):
+            only: bytes = part
+            return only
+        hold(len(part))
         parts.append(part)
         if not more:
             return b"".join(parts)
+
+
+class _Begun:
+    """A coroutine that has run to the first point at which it had to wait, or to its end.
+
+    Attributes:
+        result: What it returned, if it never had to wait.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, bytes]) -> None:
+        self._steps: Generator[object, Any, bytes] = coroutine.__await__()
+        self._waits_for: object = None
+        self.result: bytes | None = None
+        try:
+            self._waits_for = next(self._steps)
+        except StopIteration as end:
+            self.result = end.value
+
+    def __await__(self) -> Generator[object, Any, bytes]:
+        """Run on to its end."""
+        while True:
+            try:
+                sent = yield self._waits_for
+            except BaseException as error:  # noqa: BLE001 - a cancellation most of all, and none of our business
+                step = partial(self._steps.throw, error)
+            else:
+                step = partial(self._steps.send, sent)
+            try:
+                self._waits_for = step()
+            except StopIteration as end:
+                body: bytes = end.value
+                return body
+
+
+def _header(headers: Headers, name: bytes, default: bytes) -> bytes:
+    for key, value in headers:
+        if key == name:
+            return value
+    return default
 
 
 def _too_large(max_bytes: int, got: str) -> str:

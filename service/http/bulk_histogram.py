@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from threading import Lock
 
@@ -29,6 +30,7 @@ class BulkHistogram(Collector):
         """
         self._name = name
         self._documentation = documentation
+        self._searched = [*bounds]
         self._bounds = np.array(bounds)
         self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
         self._sum = 0.0
@@ -37,12 +39,21 @@ class BulkHistogram(Collector):
 
     def observe(self, values: NDArray[np.float64]) -> None:
         """Count each of ``values``, shape (n,), in the first bucket whose bound is at least as great."""
-        bucket = np.searchsorted(self._bounds, values, side="left")
+        if values.size == 1:
+            self._observe_one(values.item())
+            return
+        bucket = self._bounds.searchsorted(values)
         counts = np.bincount(bucket, minlength=len(self._counts))
         total = float(values.sum())
         with self._lock:
             self._counts += counts
             self._sum += total
+
+    def _observe_one(self, value: float) -> None:
+        bucket = bisect_left(self._searched, value)
+        with self._lock:
+            self._counts[bucket] += 1
+            self._sum += value
 
     def collect(self) -> Iterator[Metric]:
         """Yield the one metric, for a scrape."""

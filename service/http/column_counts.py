@@ -35,25 +35,39 @@ class ColumnCounter:
         self._number_positions = np.array(schema.number_positions, dtype=np.intp)
         self._string_positions = np.array(schema.string_positions, dtype=np.intp)
         numbers = [schema.columns[i] for i in schema.number_positions]
-        # Comparisons with NaN are false, so that no instant is out of range.
         self._minimum, self._maximum = np.array([_range(column) for column in numbers]).reshape(-1, 2).T
         strings = [schema.columns[i] for i in schema.string_positions]
         self._known = [frozenset(c.categories) for c in strings if isinstance(c, CategoricalColumn)]
 
-    def count(self, columns: Columns) -> ColumnCounts:
-        """Return the counts over a batch."""
-        missing, unseen, out_of_range = np.zeros((3, self._width), dtype=np.int64)
-        numbers = columns.numbers
-        missing[self._number_positions] = np.isnan(numbers).sum(axis=0)
-        missing[self._string_positions] = (~columns.strings_observed).sum(axis=0)
-        out_of_range[self._number_positions] = ((numbers < self._minimum) | (numbers > self._maximum)).sum(axis=0)
-        for at, (position, known) in enumerate(zip(self._string_positions, self._known, strict=True)):
-            observed = columns.strings[columns.strings_observed[:, at], at]
-            unseen[position] = sum(value not in known for value in observed)
-        return ColumnCounts(missing, unseen, out_of_range)
+    def count(self, columns: Columns) -> ColumnCounts | None:
+        """Return the counts over a batch; None if nothing in it is unusual."""
+        numbers, observed = columns.numbers, columns.strings_observed
+        inside = (numbers >= self._minimum) & (numbers <= self._maximum)  # no null is
+        unseen = self._unseen(columns)
+        if np.count_nonzero(inside) == inside.size and np.count_nonzero(observed) == observed.size and not any(unseen):
+            return None
+        is_null = np.isnan(numbers)
+        counts = np.zeros((3, self._width), dtype=np.int64)
+        counts[0, self._number_positions] = is_null.sum(axis=0)
+        counts[0, self._string_positions] = (~observed).sum(axis=0)
+        counts[1, self._string_positions] = unseen
+        counts[2, self._number_positions] = (~(inside | is_null)).sum(axis=0)
+        return ColumnCounts(*counts)
+
+    def _unseen(self, columns: Columns) -> list[int]:
+        """Return how many unknown categories each column of strings holds."""
+        found = []
+        for at, known in enumerate(self._known):
+            values = columns.strings[:, at].tolist()
+            if known.issuperset(values):
+                found.append(0)
+            else:
+                pairs = zip(values, columns.strings_observed[:, at].tolist(), strict=True)
+                found.append(sum(is_there and value not in known for value, is_there in pairs))
+        return found
 
 
 def _range(column: Column) -> tuple[float, float]:
     if isinstance(column, NumericColumn):
         return column.minimum, column.maximum
-    return (0.0, 1.0) if isinstance(column, BooleanColumn) else (np.nan, np.nan)
+    return (0.0, 1.0) if isinstance(column, BooleanColumn) else (-np.inf, np.inf)

@@ -112,5 +112,9 @@ class QueueFullError(ServiceError):
     """As many requests in flight as the service holds."""
 
 
+class DeadlineError(ServiceError):
+    """An answer that was not there in time."""
+
+
 class NotReadyError(ServiceError):
     """A service that is still loading its model, or already shutting down."""

@@ -48,6 +48,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._counter = ColumnCounter(artifact.contract.columns)
         self._names = artifact.contract.columns.names
+        self._of_requests: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._register_traffic()
         self._register_callers()
         self._register_records(artifact)
@@ -56,16 +57,21 @@ class Metrics:
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. ``route`` is a route's template or `OTHER`, never a path."""
         labels = (method if method in METHODS else OTHER, route, str(status))
-        self._requests.labels(*labels).inc()
-        self._request_seconds.labels(*labels).observe(seconds)
+        if labels not in self._of_requests:  # finding a series by its labels costs more than counting
+            self._of_requests[labels] = self._requests.labels(*labels), self._request_seconds.labels(*labels)
+        count, duration = self._of_requests[labels]
+        count.inc()
+        duration.observe(seconds)
 
     def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
         """Count scored records."""
         self._scored.inc(len(columns))
-        self._flagged.inc(int(verdicts.is_anomaly.sum()))
+        self._flagged.inc(int(np.count_nonzero(verdicts.is_anomaly)))
         self._score.observe(verdicts.score)
         self._p_value.observe(verdicts.p_value)
         counts = self._counter.count(columns)
+        if counts is None:
+            return
         for metric, by_column in (
             (self._column_missing, counts.missing),
             (self._column_unseen, counts.unseen),

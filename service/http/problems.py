@@ -21,6 +21,7 @@ from service.http.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
     CallerError,
+    DeadlineError,
     IncompleteBodyError,
     KeyRequiredError,
     MediaTypeError,
@@ -83,6 +84,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
     RateLimitedError: Problem(429, "rate-limited", "The caller's rate is used up"),
     NotReadyError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5),
+    DeadlineError: Problem(504, "deadline", "The answer took too long", retry_after_s=5),
 }
 
 

@@ -28,10 +28,6 @@ _PART_RECORDS: Final = 1024  # scored, judged and written at a time
 _MAX_ALPHAS: Final = 256  # kept, each with its threshold
 
 
-def _go_on() -> None:
-    """End nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one request may hold; the settings of the same names."""
@@ -59,31 +55,47 @@ class Scoring:
         )
         self._start = lru_cache(_MAX_ALPHAS)(self._json_start)
 
-    def answer(
-        self, body: bytes, call: Call, *, alpha: float, explain: Explain, between: Callable[[], None] = _go_on
-    ) -> bytes:
-        """Return the JSON answer to a JSON body.
+    def require_alpha(self, alpha: float) -> None:
+        """Pass if the calibration can promise ``alpha``.
+
+        Raises:
+            AlphaError: it cannot.
+        """
+        self._start(alpha)
+
+    def columns(self, body: bytes, between: Callable[[], None]) -> Columns:
+        """Return the records of a JSON body by column.
 
         Args:
             body: One record, or a list of them.
-            call: What is charged.
+            between: Called between parts of the work; what it raises ends the work.
+
+        Raises:
+            BodyError: the body is not well-formed JSON.
+            TooManyValuesError: it holds more values than allowed.
+            TooManyRecordsError: it holds more records than allowed.
+            NoRecordsError: it is an empty list.
+            RecordError: a record does not fit the schema.
+        """
+        columns = self._typed.columns(body, between)
+        return self._columns_exactly(body) if columns is None else columns
+
+    def answer(
+        self, columns: Columns, call: Call, *, alpha: float, explain: Explain, between: Callable[[], None]
+    ) -> bytes:
+        """Return the JSON answer to records.
+
+        Args:
+            columns: The records, at least one.
+            call: Told how many there were, and how many of them anomalies.
             alpha: Share of normal records that may be flagged.
             explain: Which results carry contributions.
             between: Called between parts of the work; what it raises ends the work.
 
         Raises:
             AlphaError: the calibration cannot promise ``alpha``.
-            BodyError: the body is not well-formed JSON.
-            TooManyValuesError: it holds more values than allowed.
-            TooManyRecordsError: it holds more records than allowed.
-            NoRecordsError: it is an empty list.
-            RecordError: a record does not fit the schema.
-            RateLimitedError: the caller may not send as many yet.
         """
         start = self._start(alpha)
-        with call.step("decode"):
-            columns = self._columns(body, between)
-        call.charge(len(columns))
         results: list[bytes] = []
         seconds = 0.0
         for at in range(0, len(columns), _PART_RECORDS):
@@ -112,10 +124,6 @@ class Scoring:
     def _json_start(self, alpha: float) -> bytes:
         artifact = self._artifact
         return json_start(artifact, alpha=alpha, threshold=threshold(artifact.calibration_folds, alpha))
-
-    def _columns(self, body: bytes, between: Callable[[], None]) -> Columns:
-        columns = self._typed.columns(body, between)
-        return self._columns_exactly(body) if columns is None else columns
 
     def _columns_exactly(self, body: bytes) -> Columns:
         """Return what `TypedJson` leaves, by the way that tells what is wrong with a body."""

@@ -203,7 +203,7 @@ def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
     except struct.error:
         converted = np.array(values, dtype=np.float64)
         nulls = values.count(None)
-    return converted, int(np.isnan(converted).sum()) - nulls
+    return converted, int(np.count_nonzero(np.isnan(converted))) - nulls
 
 
 def _instants_of(values: list[Any]) -> NDArray[np.float64]:
@@ -222,9 +222,10 @@ def _instants_of(values: list[Any]) -> NDArray[np.float64]:
 def _categories(leaves: list[list[Any]], records: int) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Return categories and which are observed, each of shape (records, leaves)."""
     strings = np.empty((records, len(leaves)), dtype=object)
-    observed = np.ones(strings.shape, dtype=np.bool_)
+    observed = np.empty((records, len(leaves)), dtype=np.bool_)
     for at, values in enumerate(leaves):
         if set(map(type, values)) == {str}:
+            observed[:, at] = True
             strings[:, at] = values
         else:
             observed[:, at] = [value is not None and value is not _UNSET for value in values]

@@ -141,19 +141,18 @@ def _if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
         text: Valid JSON.
         keys: Fields that were set.
     """
-    if len(text) <= _SHORT:
-        differs = text.count(b":") == keys or (
-            text.count(b'":') == keys and not any(bytes((space, _COLON)) in text for space in _SPACE)
-        )
-    else:
-        marks = np.frombuffer(text, dtype=np.uint8)
-        before = marks[np.flatnonzero(marks == _COLON) - 1]
-        differs = before.size == keys or (
-            int((before == _QUOTE).sum()) == keys and not np.isin(before, np.frombuffer(_SPACE, dtype=np.uint8)).any()
-        )
-    if not differs:
+    if _count(text, _COLON) != keys and _count_after_quotes(text) != keys:
         raise UnfitError
     return columns
+
+
+def _count_after_quotes(text: bytes) -> int:
+    """Return how many colons follow a quote; -1 if there is one after white space."""
+    if len(text) <= _SHORT:
+        return -1 if any(bytes((space, _COLON)) in text for space in _SPACE) else text.count(b'":')
+    marks = np.frombuffer(text, dtype=np.uint8)
+    before = marks[np.flatnonzero(marks == _COLON) - 1]
+    return -1 if np.isin(before, np.frombuffer(_SPACE, dtype=np.uint8)).any() else int((before == _QUOTE).sum())
 
 
 def _count(text: bytes, mark: int) -> int:

@@ -41,6 +41,15 @@ def test_counts_stand_in_schema_order():
     assert counts.out_of_range.tolist() == [0, 2, 0, 0]
 
 
+def test_nothing_is_counted_where_nothing_is_unusual():
+    columns = Columns(
+        numbers=np.array([[1.0, 1.0, -1e12], [9.0, 0.0, 1e12]]),
+        strings=np.array([["red"], ["blue"]], dtype=object),
+        strings_observed=np.array([[True], [True]]),
+    )
+    assert ColumnCounter(SCHEMA).count(columns) is None
+
+
 def test_a_schema_may_have_one_kind_only():
     numbers, strings = np.array([[10.0]]), np.array([["green"]], dtype=object)
     no_strings = Columns(numbers, np.zeros((1, 0), dtype=object), np.zeros((1, 0), dtype=bool))

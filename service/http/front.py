@@ -1,0 +1,111 @@
+"""POST /score, answered ahead of the framework, whose routing and validation would cost as much as the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import ServiceError
+from service.http.admission import Ticket
+from service.http.call import Call, call_of
+from service.http.intake import Intake
+from service.http.problems import answer_service_error
+from service.http.score_query import ScoreQuery, parse_query
+from service.http.scoring import Scoring
+from service.verdicts import Explain
+
+PATH: Final = "/score"
+
+_JSON: Final = (b"content-type", b"application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreEndpoint:
+    """Answers POST /score.
+
+    Attributes:
+        intake: Lets requests in.
+        scoring: Answers their bodies.
+        alpha: Share of normal records that may be flagged, where a request does not say.
+        explain: Which results carry contributions, where it does not say.
+        inline_bytes: Bodies up to this size are scored on the event loop, which takes no longer than handing them to
+            a thread; larger ones on a thread, where they hold nobody up.
+    """
+
+    intake: Intake
+    scoring: Scoring
+    alpha: float
+    explain: Explain
+    inline_bytes: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        ticket = Ticket(self.intake.admission)
+        try:
+            answer = await self._answer(scope, receive, ticket)
+        except ServiceError as error:
+            if ticket.is_abandoned:
+                return  # nobody is there to be answered
+            response = await answer_service_error(Request(scope, receive), error)
+            await response(scope, receive, send)
+            return
+        finally:
+            ticket.close()
+        headers = [(b"content-length", b"%d" % len(answer)), _JSON]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def _answer(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
+        call, query = call_of(scope), parse_query(scope["query_string"])
+        body = await self.intake.read(scope, receive, ticket)
+        if len(body) <= self.inline_bytes:
+            # All requests that have come by now are counted, and refused if they are too many, before one is scored.
+            await asyncio.sleep(0)
+            self.intake.begin(ticket)
+            return self.scored(body, call, query, ticket)
+
+        def work() -> bytes:
+            return self.scored(body, call, query, ticket, holds_records=True)
+
+        return await self.intake.on_thread(work, receive, ticket)
+
+    def scored(
+        self, body: bytes, call: Call, query: ScoreQuery, ticket: Ticket, *, holds_records: bool = False
+    ) -> bytes:
+        """Return the answer to a body."""
+        alpha = self.alpha if query.alpha is None else query.alpha
+        self.scoring.require_alpha(alpha)
+        with call.step("decode"):
+            columns = self.scoring.columns(body, ticket.check)
+        call.charge(len(columns))
+        if holds_records:
+            ticket.hold_records(len(columns))
+        explain = self.explain if query.explain is None else query.explain
+        return self.scoring.answer(columns, call, alpha=alpha, explain=explain, between=ticket.check)
+
+
+class Service(FastAPI):
+    """The framework's app, but for POST /score, of which the framework only knows the description."""
+
+    def __init__(self, score: ASGIApp, **options: Any) -> None:  # noqa: ANN401 - the framework's
+        """Have POST /score answered by ``score``."""
+        super().__init__(**options)
+        self._score = score
+
+    def surround(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:  # noqa: ANN401 - its own
+        """Have every request pass through a middleware, ahead of those so far."""
+        self._score = middleware(self._score, **options)
+        self.add_middleware(middleware, **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            await self._score(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)

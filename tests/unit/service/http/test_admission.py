@@ -1,0 +1,246 @@
+"""Room for requests, records and bytes, and the time that an answer may take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from contextlib import closing
+
+import pytest
+
+from service.http.admission import Admission, Room, Ticket
+from service.http.errors import DeadlineError, QueueFullError
+
+
+def admission(*, requests: int = 2, records: int = 10, body_bytes: int = 100, timeout_s: float = 60.0) -> Admission:
+    return Admission(Room(requests, records, body_bytes), timeout_s=timeout_s, threads=1)
+
+
+def test_as_many_requests_are_let_in_as_there_is_room_for_and_places_are_given_back():
+    room = admission(requests=2)
+    with closing(Ticket(room)) as first, closing(Ticket(room)) as second, closing(Ticket(room)) as third:
+        first.enter()
+        second.enter()
+        with pytest.raises(QueueFullError, match="expected fewer than 2 requests in flight, got as many"):
+            room.require_room()
+        with pytest.raises(QueueFullError):
+            third.enter()
+    room.require_room()
+
+
+def test_a_request_whose_body_is_still_to_come_is_in_flight_and_takes_nobodys_place():
+    room = admission(requests=1)
+    with closing(Ticket(room)), closing(Ticket(room)) as other:
+        assert room.in_flight == 2
+        other.enter()
+    assert room.in_flight == 0
+
+
+@pytest.mark.parametrize("what", ["hold_records", "hold_bytes"])
+def test_records_and_bytes_have_their_limit_over_all_requests(what):
+    room = admission(records=100, body_bytes=100)
+    with closing(Ticket(room)) as first, closing(Ticket(room)) as second:
+        first.enter()
+        second.enter()
+        getattr(first, what)(60)
+        getattr(second, what)(40)
+        with pytest.raises(QueueFullError, match="expected at most 100"):
+            getattr(second, what)(1)
+        first.close()
+        getattr(second, what)(60)
+
+
+@pytest.mark.parametrize("what", ["hold_records", "hold_bytes"])
+def test_what_one_request_holds_alone_is_never_too_much(what):
+    room = admission(records=10, body_bytes=10)
+    with closing(Ticket(room)) as only:
+        only.enter()
+        getattr(only, what)(1000)
+
+
+def test_bytes_of_a_body_that_comes_alone_in_many_parts_are_never_too_much():
+    with closing(Ticket(admission(body_bytes=10))) as only:
+        for _ in range(5):
+            only.hold_bytes(9)
+
+
+def test_an_answer_is_not_worth_its_work_after_its_time_or_once_nobody_waits_for_it():
+    with closing(Ticket(admission(timeout_s=1e-9))) as late:
+        late.enter()
+        with pytest.raises(DeadlineError, match="expected an answer within 1e-09 s"):
+            late.check()
+    with closing(Ticket(admission())) as left:
+        left.enter()
+        left.check()
+        left.is_abandoned = True
+        with pytest.raises(DeadlineError):
+            left.check()
+
+
+def test_work_that_outlives_its_request_holds_nothing():
+    room = admission(records=1)
+    ticket = Ticket(room)
+    ticket.enter()
+    ticket.close()
+    with pytest.raises(DeadlineError):
+        ticket.hold_records(5)
+    with closing(Ticket(room)) as other:
+        other.enter()
+        other.hold_records(1)
+
+
+def asgi(app, parts, gone=None):
+    """Post the parts of a body; ``gone`` is set when the client goes away. Return what is sent back."""
+    sent = []
+    last = len(parts) - 1
+    waiting = iter([{"type": "http.request", "body": part, "more_body": at < last} for at, part in enumerate(parts)])
+
+    async def receive():
+        message = next(waiting, None)
+        if message is not None:
+            return message
+        await (gone or asyncio.Event()).wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    return sent, app(scope, receive, send)
+
+
+@pytest.fixture
+def held(new_app, monkeypatch):
+    """Make an app with two threads, on which records wait for leave before they are scored."""
+    started, leave = threading.Event(), threading.Event()
+
+    def make(**settings):
+        app = new_app(**({"inline_body_bytes": 0, "scoring_threads": 2} | settings))
+        scoring = app.state.score.scoring
+        answer = scoring.answer
+
+        def waiting(*args, between, **options):
+            if threading.current_thread() is not threading.main_thread():
+                started.set()
+                assert leave.wait(30)
+                between()
+            return answer(*args, between=between, **options)
+
+        monkeypatch.setattr(scoring, "answer", waiting)
+        return app, started, leave
+
+    yield make
+    leave.set()
+
+
+async def until(event: threading.Event) -> None:
+    assert await asyncio.to_thread(event.wait, 30)
+
+
+def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, record):
+    app, started, leave = held()
+
+    async def scenario():
+        gone = asyncio.Event()
+        sent, answering = asgi(app, [json.dumps(record).encode()], gone)
+        task = asyncio.create_task(answering)
+        await until(started)
+        gone.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        leave.set()
+        await task
+        return sent
+
+    assert asyncio.run(scenario()) == []
+    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 0
+
+
+def test_a_late_answer_is_504_at_once_and_its_work_ends(held, record):
+    app, _, leave = held(request_timeout_s=0.001)
+
+    async def scenario():
+        sent, answering = asgi(app, [json.dumps(record).encode()])
+        await answering
+        leave.set()
+        return sent
+
+    sent = asyncio.run(scenario())
+    assert sent[0]["status"] == 504
+    assert json.loads(sent[1]["body"])["type"] == "urn:vaegis:problem:deadline"
+    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "detail"),
+    [
+        ({"max_requests_in_flight": 1}, "expected fewer than 1 requests in flight, got as many"),
+        ({"max_records_in_flight": 1}, "expected at most 1 records in flight, got more"),
+        ({"max_bytes_in_flight": 1024}, "expected at most 1024 bytes of bodies in flight, got more"),
+    ],
+)
+def test_what_finds_no_room_is_refused_at_once_while_the_service_is_alive(held, send, record, settings, detail):
+    app, started, leave = held(**settings)
+    body = json.dumps([record] * 10).encode()
+
+    async def scenario():
+        first, answering = asgi(app, [body[:900], body[900:]])
+        task = asyncio.create_task(answering)
+        await until(started)
+        second, refused = asgi(app, [body[:900], body[900:]])
+        await refused
+        alive = await asyncio.to_thread(send, app, "GET", "/livez")
+        leave.set()
+        await task
+        return first, second, alive
+
+    first, second, alive = asyncio.run(scenario())
+    assert second[0]["status"] == 429
+    assert (b"retry-after", b"1") in second[0]["headers"]
+    assert json.loads(second[1]["body"])["detail"] == detail
+    assert alive.status_code == 200
+    assert first[0]["status"] == 200
+
+
+def test_a_request_beyond_the_room_is_refused_before_its_body_is_read(held, record):
+    app, started, leave = held(max_requests_in_flight=1)
+
+    async def scenario():
+        _, answering = asgi(app, [json.dumps(record).encode()])
+        task = asyncio.create_task(answering)
+        await until(started)
+        sent, refused = asgi(app, [])  # there is nothing to read
+        await refused
+        leave.set()
+        await task
+        return sent[0]["status"]
+
+    assert asyncio.run(scenario()) == 429
+
+
+def test_requests_that_come_together_are_counted_before_one_of_them_is_scored(new_app, record):
+    app = new_app(max_requests_in_flight=3)
+
+    async def scenario():
+        asked = [asgi(app, [json.dumps(record).encode()]) for _ in range(8)]
+        await asyncio.gather(*(answering for _, answering in asked))
+        return [sent[0]["status"] for sent, _ in asked]
+
+    assert asyncio.run(scenario()) == [200] * 3 + [429] * 5
+
+
+def test_a_small_request_is_scored_while_large_ones_leave_no_room_for_records(held, record):
+    app, started, leave = held(max_records_in_flight=10, inline_body_bytes=500)
+
+    async def scenario():
+        first, answering = asgi(app, [json.dumps([record] * 10).encode()])
+        task = asyncio.create_task(answering)
+        await until(started)
+        second, small = asgi(app, [json.dumps(record).encode()])
+        await small
+        leave.set()
+        await task
+        return first[0]["status"], second[0]["status"]
+
+    assert asyncio.run(scenario()) == (200, 200)
