@@ -29,9 +29,11 @@ def p_values(folds: Sequence[NDArray[np.float64]], fold_scores: NDArray[np.float
     Returns:
         p-values, shape (m,), each in [1 / (n + 1), 1].
     """
-    n = calibration_records(folds)
-    below = sum(fold.searchsorted(scores) for fold, scores in zip(folds, fold_scores.T, strict=True))
-    p: NDArray[np.float64] = (1.0 + n - below) / (n + 1.0)
+    ranks = calibration_records(folds) + 1.0
+    below, *others = (fold.searchsorted(scores) for fold, scores in zip(folds, fold_scores.T, strict=True))
+    for of_fold in others:
+        below = below + of_fold
+    p: NDArray[np.float64] = (ranks - below) / ranks
     return p
 
 

@@ -99,10 +99,17 @@ class Settings(BaseModel):
     )
     inline_body_bytes: int = _setting(
         64 * 2**10,
-        "Largest body scored at once, between two events; larger ones are scored on a thread.",
+        "Largest body of a small request; larger ones are scored on a thread.",
         unit="bytes",
         ge=0,
         le=2**20,
+    )
+    max_batch_records: int = _setting(
+        256,
+        "Most records of small requests scored together, where several wait; 1 scores each request by itself.",
+        unit="records",
+        ge=1,
+        le=4096,
     )
     scoring_threads: int = _setting(
         2, "Large requests scored side by side; the others wait their turn.", unit="threads", ge=1, le=64

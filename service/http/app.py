@@ -17,6 +17,7 @@ from service.callers.rates import Rates
 from service.errors import ServiceError
 from service.http.admission import Admission, Room
 from service.http.answers import model_answer, rendered
+from service.http.batches import Batches
 from service.http.front import ScoreEndpoint, Service
 from service.http.generating import Generating
 from service.http.instrumentation import Instrumentation
@@ -85,7 +86,8 @@ def create_app(
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    score = ScoreEndpoint(intake, scoring, alpha, Explain(settings.explain), settings.inline_body_bytes)
+    batches = Batches(scoring, settings.max_batch_records)
+    score = ScoreEndpoint(intake, scoring, batches, alpha, Explain(settings.explain), settings.inline_body_bytes)
     app = _bare_app(artifact, score)
     keyring = _keyring(settings, metrics)
     rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,11 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ServiceError
 from service.http.admission import Ticket
+from service.http.batches import Batches
 from service.http.call import Call, call_of
 from service.http.intake import Intake
 from service.http.problems import answer_service_error
 from service.http.score_query import ScoreQuery, parse_query
-from service.http.scoring import Scoring
+from service.http.scoring import Asked, Scoring
 from service.verdicts import Explain
 
 PATH: Final = "/score"
@@ -32,14 +32,16 @@ class ScoreEndpoint:
     Attributes:
         intake: Lets requests in.
         scoring: Answers their bodies.
+        batches: Scores small ones together.
         alpha: Share of normal records that may be flagged, where a request does not say.
         explain: Which results carry contributions, where it does not say.
-        inline_bytes: Bodies up to this size are scored on the event loop, which takes no longer than handing them to
-            a thread; larger ones on a thread, where they hold nobody up.
+        inline_bytes: Bodies up to this size are scored on the event loop, which takes little longer than handing them
+            to a thread; larger ones on a thread, where they hold nobody up.
     """
 
     intake: Intake
     scoring: Scoring
+    batches: Batches
     alpha: float
     explain: Explain
     inline_bytes: int
@@ -64,30 +66,25 @@ class ScoreEndpoint:
     async def _answer(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
         call, query = call_of(scope), parse_query(scope["query_string"])
         body = await self.intake.read(scope, receive, ticket)
-        if len(body) <= self.inline_bytes:
-            # All requests that have come by now are counted, and refused if they are too many, before one is scored.
-            await asyncio.sleep(0)
-            self.intake.begin(ticket)
-            return self.scored(body, call, query, ticket)
+        if len(body) > self.inline_bytes:
+            return await self.intake.on_thread(lambda: self._answer_bulk(body, call, query, ticket), receive, ticket)
+        asked = self._asked(body, call, query, ticket)
+        with call.step("infer"):
+            verdicts, seconds = await self.batches.judged(asked, lambda: self.intake.begin(ticket))
+        return self.scoring.answer_to(verdicts, call, alpha=asked.alpha, seconds=seconds)
 
-        def work() -> bytes:
-            return self.scored(body, call, query, ticket, holds_records=True)
+    def _answer_bulk(self, body: bytes, call: Call, query: ScoreQuery, ticket: Ticket) -> bytes:
+        asked = self._asked(body, call, query, ticket)
+        ticket.hold_records(len(asked.columns))
+        return self.scoring.answer(asked, call, ticket.check)
 
-        return await self.intake.on_thread(work, receive, ticket)
-
-    def scored(
-        self, body: bytes, call: Call, query: ScoreQuery, ticket: Ticket, *, holds_records: bool = False
-    ) -> bytes:
-        """Return the answer to a body."""
+    def _asked(self, body: bytes, call: Call, query: ScoreQuery, ticket: Ticket) -> Asked:
         alpha = self.alpha if query.alpha is None else query.alpha
         self.scoring.require_alpha(alpha)
         with call.step("decode"):
             columns = self.scoring.columns(body, ticket.check)
         call.charge(len(columns))
-        if holds_records:
-            ticket.hold_records(len(columns))
-        explain = self.explain if query.explain is None else query.explain
-        return self.scoring.answer(columns, call, alpha=alpha, explain=explain, between=ticket.check)
+        return Asked(columns, alpha, self.explain if query.explain is None else query.explain)
 
 
 class Service(FastAPI):

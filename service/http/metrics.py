@@ -66,7 +66,8 @@ class Metrics:
     def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
         """Count scored records."""
         self._scored.inc(len(columns))
-        self._flagged.inc(int(np.count_nonzero(verdicts.is_anomaly)))
+        if flagged := int(np.count_nonzero(verdicts.is_anomaly)):
+            self._flagged.inc(flagged)
         self._score.observe(verdicts.score)
         self._p_value.observe(verdicts.p_value)
         counts = self._counter.count(columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from service.artifact import Artifact
-from service.columns import Columns
+from service.columns import Columns, stacked
 from service.errors import RecordError
 from service.http.body import parse_body
 from service.http.call import Call
@@ -22,6 +22,7 @@ from service.pvalues import threshold
 from service.records.json import columns_from_records
 from service.records.names import UnknownColumns
 from service.records.typed_json import TypedJson
+from service.scorer import Scores
 from service.verdicts import Explain, Verdicts, judge
 
 _PART_RECORDS: Final = 1024  # scored, judged and written at a time
@@ -37,6 +38,21 @@ class Limits:
     max_values: int
     max_faults: int
     unknown_columns: UnknownColumns
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Records, and what is asked about them.
+
+    Attributes:
+        columns: The records, at least one.
+        alpha: Share of normal records that may be flagged.
+        explain: Which results carry contributions.
+    """
+
+    columns: Columns
+    alpha: float
+    explain: Explain
 
 
 class Scoring:
@@ -80,46 +96,70 @@ class Scoring:
         columns = self._typed.columns(body, between)
         return self._columns_exactly(body) if columns is None else columns
 
-    def answer(
-        self, columns: Columns, call: Call, *, alpha: float, explain: Explain, between: Callable[[], None]
-    ) -> bytes:
-        """Return the JSON answer to records.
+    def answer(self, asked: Asked, call: Call, between: Callable[[], None]) -> bytes:
+        """Return the JSON answer to any number of records.
 
         Args:
-            columns: The records, at least one.
+            asked: The records, at least one, and what is asked about them.
             call: Told how many there were, and how many of them anomalies.
-            alpha: Share of normal records that may be flagged.
-            explain: Which results carry contributions.
             between: Called between parts of the work; what it raises ends the work.
 
         Raises:
-            AlphaError: the calibration cannot promise ``alpha``.
+            AlphaError: the calibration cannot promise the alpha.
         """
-        start = self._start(alpha)
+        start = self._start(asked.alpha)
         results: list[bytes] = []
         seconds = 0.0
-        for at in range(0, len(columns), _PART_RECORDS):
-            part = columns.rows(slice(at, at + _PART_RECORDS))
+        for at in range(0, len(asked.columns), _PART_RECORDS):
+            part = asked.columns.rows(slice(at, at + _PART_RECORDS))
             with call.step("infer"):
-                verdicts, took = self.judged(part, alpha=alpha, explain=explain)
+                (verdicts,), took = self.judged([Asked(part, asked.alpha, asked.explain)])
             seconds += took
             results.append(json_results(verdicts))
             call.flagged += int(np.count_nonzero(verdicts.is_anomaly))
             between()
-        call.records = len(columns)
-        self._metrics.count_batch(len(columns), seconds)
+        call.records = len(asked.columns)
+        self._metrics.count_batch(len(asked.columns), seconds)
         return b"".join((start, b",".join(results), JSON_END))
 
-    def judged(self, columns: Columns, *, alpha: float, explain: Explain) -> tuple[Verdicts, float]:
-        """Return the verdicts on records, counted in the metrics, and the seconds that the model took."""
+    def answer_to(self, verdicts: Verdicts, call: Call, *, alpha: float, seconds: float) -> bytes:
+        """Return the JSON answer to a request whose records are judged, which took the model so many ``seconds``."""
+        call.records = len(verdicts)
+        call.flagged = int(np.count_nonzero(verdicts.is_anomaly))
+        self._metrics.count_batch(len(verdicts), seconds)
+        return b"".join((self._start(alpha), json_results(verdicts), JSON_END))
+
+    def judged(self, requests: Sequence[Asked]) -> tuple[list[Verdicts], float]:
+        """Return the verdicts on each request's records, scored together, and the seconds that the model took.
+
+        They are counted in the metrics.
+
+        Args:
+            requests: At least one, each of at least one record.
+        """
         artifact = self._artifact
+        columns = stacked([asked.columns for asked in requests])
         started = time.perf_counter()
         scores = artifact.scorer.score(columns)
         seconds = time.perf_counter() - started
-        schema = artifact.contract.columns
-        verdicts = judge(schema, artifact.calibration_folds, columns, scores, alpha=alpha, explain=explain)
-        self._metrics.count_scored(columns, verdicts)
+        verdicts = list(self._verdicts(requests, columns, scores))
         return verdicts, seconds
+
+    def _verdicts(self, requests: Sequence[Asked], columns: Columns, scores: Scores) -> Iterator[Verdicts]:
+        first = requests[0]
+        if all(asked.alpha == first.alpha and asked.explain is first.explain for asked in requests):
+            together = self._judge(columns, scores, first)
+            for rows in _rows(requests):
+                yield together if len(requests) == 1 else together.rows(rows)
+        else:
+            for asked, rows in zip(requests, _rows(requests), strict=True):
+                yield self._judge(asked.columns, scores.rows(rows), asked)
+
+    def _judge(self, columns: Columns, scores: Scores, asked: Asked) -> Verdicts:
+        schema, folds = self._artifact.contract.columns, self._artifact.calibration_folds
+        verdicts = judge(schema, folds, columns, scores, alpha=asked.alpha, explain=asked.explain)
+        self._metrics.count_scored(columns, verdicts)
+        return verdicts
 
     def _json_start(self, alpha: float) -> bytes:
         artifact = self._artifact
@@ -141,6 +181,14 @@ class Scoring:
         except RecordError as error:
             self._metrics.count_refused(error.faults)
             raise
+
+
+def _rows(requests: Sequence[Asked]) -> Iterator[slice]:
+    """Yield where each request's records stand among all."""
+    at = 0
+    for asked in requests:
+        yield slice(at, at + len(asked.columns))
+        at += len(asked.columns)
 
 
 def _records(document: object) -> list[object]:

@@ -81,8 +81,8 @@ class Form:
         scored = [inputs[at] for at in order]
         ranks = [_rank(column) for column in scored]
         self._numbers, self._instants, self._categories = (ranks.count(rank) for rank in range(3))
-        inputs_of_leaves = order[: self._numbers + self._instants]
-        self._order = None if inputs_of_leaves == sorted(inputs_of_leaves) else np.argsort(inputs_of_leaves)
+        self._inputs = order[: self._numbers + self._instants]
+        self._is_in_order = self._instants == 0 and self._inputs == sorted(self._inputs)
         self._truths = [at for at, column in enumerate(scored) if rules.rule_of(column) == "boolean"]
         fields = [(column.name, *_TYPES[rules.rule_of(column)]) for column in scored]
         fields += [(column.name, _SCALAR, _UNSET) for column in schema.ignored]
@@ -106,14 +106,20 @@ class Form:
         numbers = numbers.reshape(n, -1) if self._is_by_record(n) else numbers.reshape(-1, n).T
         self._check_truths(numbers)
         absent += sum(map(_absent, rest))
-        if instants:
-            numbers = np.column_stack([numbers, *map(_instants_of, rest[:instants])])
-        if self._order is not None:
-            numbers = numbers[:, self._order]
+        if not (self._is_in_order and self._is_by_record(n)):
+            numbers = self._in_order(numbers, rest[:instants])
         strings, observed = _categories(rest[instants : instants + categories], n)
         if absent and (np.isnan(numbers).all(axis=1) & ~observed.any(axis=1)).any():
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
-        return Columns(np.ascontiguousarray(numbers), strings, observed), n * self._width - absent + objects
+        return Columns(numbers, strings, observed), n * self._width - absent + objects
+
+    def _in_order(self, numbers: NDArray[np.float64], instants: Sequence[list[Any]]) -> NDArray[np.float64]:
+        """Return numbers and instants as the model takes them."""
+        inputs = np.empty((len(numbers), len(self._inputs)))
+        inputs[:, self._inputs[: self._numbers]] = numbers
+        for at, values in zip(self._inputs[self._numbers :], instants, strict=True):
+            inputs[:, at] = _instants_of(values)
+        return inputs
 
     def _is_by_record(self, records: int) -> bool:
         """Tell whether `_split` gives the numbers record by record, where that is the cheaper way, or by column."""

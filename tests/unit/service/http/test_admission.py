@@ -120,12 +120,12 @@ def held(new_app, monkeypatch):
         scoring = app.state.score.scoring
         answer = scoring.answer
 
-        def waiting(*args, between, **options):
-            if threading.current_thread() is not threading.main_thread():
-                started.set()
-                assert leave.wait(30)
-                between()
-            return answer(*args, between=between, **options)
+        def waiting(*args):
+            started.set()
+            assert leave.wait(30)
+            *_, between = args
+            between()
+            return answer(*args)
 
         monkeypatch.setattr(scoring, "answer", waiting)
         return app, started, leave

@@ -1,0 +1,92 @@
+"""Small requests that wait at the same time, scored as one batch.
+
+One record alone takes the model about as long as eight together, for most of its time goes into starting each step of
+the graph. Nothing is waited for: a batch is what has come while the one before it was scored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.errors import ServiceError
+from service.http.scoring import Asked, Scoring
+from service.verdicts import Verdicts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A request whose records wait.
+
+    Attributes:
+        asked: Its records, and what is asked about them.
+        begin: Called before they are scored; may raise why they are not.
+        done: Gets its verdicts, and the seconds that the model took for the batch.
+    """
+
+    asked: Asked
+    begin: Callable[[], None]
+    done: asyncio.Future[tuple[Verdicts, float]]
+
+
+class Batches:
+    """Gathers requests and scores them. Only for use on the event loop's thread."""
+
+    def __init__(self, scoring: Scoring, max_records: int) -> None:
+        """Score at most ``max_records`` at a time, but never less than a request."""
+        self._scoring = scoring
+        self._max_records = max_records
+        self._waiting: list[_Waiting] = []
+
+    async def judged(self, asked: Asked, begin: Callable[[], None]) -> tuple[Verdicts, float]:
+        """Return the verdicts on a request's records, and the seconds that the model took for it and others.
+
+        Args:
+            asked: The records, and what is asked about them.
+            begin: Called before they are scored; what it raises is raised here.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(asked, begin, loop.create_future())
+        if not self._waiting:
+            # Requests that came with this one are ahead of the call, and get into the batch.
+            loop.call_soon(self._score, loop)
+        self._waiting.append(waiting)
+        return await waiting.done
+
+    def _score(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = [waiting for waiting in self._next() if _begins(waiting)]
+        if self._waiting:
+            loop.call_soon(self._score, loop)
+        if not batch:
+            return
+        try:
+            verdicts, seconds = self._scoring.judged([waiting.asked for waiting in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the requests are answered
+            for waiting in batch:
+                waiting.done.set_exception(error)
+        else:
+            for waiting, of_request in zip(batch, verdicts, strict=True):
+                waiting.done.set_result((of_request, seconds))
+
+    def _next(self) -> list[_Waiting]:
+        """Take the next batch out of those that wait."""
+        records, end = 0, 0
+        for waiting in self._waiting:
+            records += len(waiting.asked.columns)
+            if end and records > self._max_records:
+                break
+            end += 1
+        batch, self._waiting = self._waiting[:end], self._waiting[end:]
+        return batch
+
+
+def _begins(waiting: _Waiting) -> bool:
+    if waiting.done.done():
+        return False  # nobody waits for it any more
+    try:
+        waiting.begin()
+    except ServiceError as error:
+        waiting.done.set_exception(error)
+        return False
+    return True

@@ -1,0 +1,165 @@
+"""Requests that wait at the same time are scored together, and each gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+# Sums in float32 depend on the size of a batch in their last digits.
+ROUNDING = {"rel": 1e-4, "abs": 1e-4}
+
+records = st.fixed_dictionaries(
+    {"amount": st.none() | st.floats(-1e3, 1e3) | st.floats(0, 50)},
+    optional={
+        "express": st.booleans(),
+        "country": st.sampled_from(["DE", "FR", "IT", "XX", None]),
+        "placed_at": st.integers(1_600_000_000, 1_700_000_000),
+    },
+)
+queries = st.sampled_from(["", "?alpha=0.05", "?alpha=0.3&explain=all", "?explain=none", "?explain=all"])
+requests = st.tuples(records | st.lists(records, min_size=1, max_size=5), queries)
+
+
+def together(app, asked) -> list[httpx.Response]:
+    """Send all requests at once."""
+
+    async def exchange() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            sending = (client.post(f"/score{query}", json=body) for body, query in asked)
+            return await asyncio.gather(*sending)
+
+    return asyncio.run(exchange())
+
+
+@pytest.fixture(scope="module")
+def sizes():
+    return []
+
+
+@pytest.fixture
+def counting(new_app, sizes):
+    """Make an app that notes how many requests it scores together."""
+
+    def make(**given_: object):
+        app = new_app(**given_)
+        scoring = app.state.score.scoring
+        judged = scoring.judged
+
+        def noting(asked):
+            sizes.append(len(asked))
+            return judged(asked)
+
+        sizes.clear()
+        scoring.judged = noting
+        return app
+
+    return make
+
+
+def observed(result: dict) -> dict[str, object]:
+    return {item["column"]: item["observed"] for item in result["contributions"] or ()}
+
+
+def assert_same(one: httpx.Response, other: httpx.Response) -> None:
+    assert one.status_code == other.status_code == 200
+    first, second = one.json(), other.json()
+    results, others = first.pop("results"), second.pop("results")
+    assert first == second
+    for result, like in zip(results, others, strict=True):
+        for name in ("score", "p_value", "elbo", "kl", "reconstruction_error", "latent_contribution"):
+            assert result[name] == pytest.approx(like[name], **ROUNDING)
+        assert result["is_anomaly"] == (result["p_value"] <= first["alpha"])
+        if result["is_anomaly"] == like["is_anomaly"]:
+            assert (result["contributions"] is None) == (like["contributions"] is None)
+            observed = [
+                {item["column"]: item["observed"] for item in each["contributions"] or ()} for each in (result, like)
+            ]
+            assert observed[0] == observed[1]
+
+
+@given(asked=st.lists(requests, min_size=2, max_size=8))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_each_caller_gets_what_it_would_get_alone(counting, sizes, asked):
+    app = counting()
+    answers = together(app, asked)
+    assert sizes == [len(asked)]
+    for one, answer in zip(asked, answers, strict=True):
+        (alone,) = together(app, [one])
+        assert_same(answer, alone)
+
+
+def test_a_request_at_fault_is_refused_and_the_others_are_scored(counting, sizes, record):
+    good, bad = (record, ""), (record | {"amount": "x"}, "")
+    answers = together(counting(), [good, bad, good])
+    assert [answer.status_code for answer in answers] == [200, 422, 200]
+    assert sizes == [2]
+    assert_same(answers[0], answers[2])
+
+
+@pytest.mark.parametrize(("most", "batches"), [(1, [1, 1, 1, 1]), (4, [2, 2]), (5, [2, 2]), (6, [3, 1]), (256, [4])])
+def test_a_batch_has_its_limit_in_records_but_holds_at_least_a_request(counting, sizes, record, most, batches):
+    answers = together(counting(max_batch_records=most), [([record] * 2, "")] * 4)
+    assert [len(answer.json()["results"]) for answer in answers] == [2] * 4
+    assert sizes == batches
+
+
+def test_records_are_counted_once_each_and_requests_too(counting, send, record):
+    app = counting()
+    together(app, [(record, ""), ([record] * 2, ""), ([record] * 3, "?alpha=0.2")])
+    value = app.state.metrics.registry.get_sample_value
+    assert value("vaegis_records_scored_total") == 6
+    assert value("vaegis_score_bucket", {"le": "+Inf"}) == 6
+    assert value("vaegis_batch_records_sum") == 6
+    assert value("vaegis_batch_records_count") == 3
+    assert value("vaegis_inference_seconds_count") == 3
+    assert value("vaegis_queue_seconds_count") == 3
+
+
+def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, record):
+    app = new_app()
+    scoring = app.state.score.scoring
+    judged = scoring.judged
+
+    def broken(asked):
+        raise RuntimeError("broken")
+
+    scoring.judged = broken
+    assert [answer.status_code for answer in together(app, [(record, "")] * 3)] == [500] * 3
+    scoring.judged = judged
+    assert [answer.status_code for answer in together(app, [(record, "")] * 3)] == [200] * 3
+    assert app.state.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
+
+
+def test_a_request_that_is_cancelled_takes_nobody_with_it(counting, sizes, record):
+    app = counting()
+    body = json.dumps(record).encode()
+
+    async def post():
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+        await app(scope, receive, send)
+        return sent[0]["status"]
+
+    async def scenario():
+        tasks = [asyncio.create_task(post()) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, second, third = asyncio.run(scenario())
+    assert (first, third) == (200, 200)
+    assert isinstance(second, asyncio.CancelledError)
+    assert sizes == [2]
