@@ -18,7 +18,8 @@ from service.http.errors import (
     MediaTypeError,
     TooManyValuesError,
 )
-from service.records.json import parse_json
+from service.records.json import VALUE_MARKS, parse_json
+from service.records.marks import count_marks
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """Headers of a request as ASGI gives them, their names in lower case."""
@@ -78,17 +79,26 @@ async def read_body(
 def parse_body(body: bytes, *, max_depth: int, max_values: int) -> object:
     """Parse a body as JSON, unless it would take too much memory.
 
+    Raises:
+        TooManyValuesError: there are more than ``max_values`` values; see `require_few_values`.
+        BodyError: the body is not well-formed JSON, or nests deeper than ``max_depth``.
+    """
+    require_few_values(body, max_values)
+    return parse_json(body, max_depth=max_depth)
+
+
+def require_few_values(body: bytes, max_values: int) -> None:
+    """Pass if a body can be parsed as JSON without taking too much memory.
+
     A value may take a hundred bytes in memory for two in the body, so that a limit of bytes alone bounds little.
     Values are counted by what begins or parts them: commas and opening brackets, also within text.
 
     Raises:
         TooManyValuesError: there are more than ``max_values``.
-        BodyError: the body is not well-formed JSON, or nests deeper than ``max_depth``.
     """
-    values = sum(body.count(mark) for mark in (b",", b"[", b"{"))
+    values = count_marks(body, VALUE_MARKS)
     if values > max_values:
         raise TooManyValuesError(f"body: expected at most {max_values} commas and opening brackets, got {values}")
-    return parse_json(body, max_depth=max_depth)
 
 
 async def discard_body(request: Request, *, max_bytes: int, timeout_s: float) -> None:

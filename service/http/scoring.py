@@ -13,13 +13,13 @@ import numpy as np
 from service.artifact import Artifact
 from service.columns import Columns, stacked
 from service.errors import RecordError
-from service.http.body import parse_body
+from service.http.body import require_few_values
 from service.http.call import Call
 from service.http.errors import NoRecordsError, TooManyRecordsError
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.metrics import Metrics
 from service.pvalues import threshold
-from service.records.json import columns_from_records
+from service.records.json import columns_from_records, parse_records
 from service.records.names import UnknownColumns
 from service.records.typed_json import TypedJson
 from service.scorer import Scores
@@ -168,9 +168,12 @@ class Scoring:
     def _columns_exactly(self, body: bytes) -> Columns:
         """Return what `TypedJson` leaves, by the way that tells what is wrong with a body."""
         limits = self._limits
-        records = _records(parse_body(body, max_depth=limits.max_depth, max_values=limits.max_values))
+        require_few_values(body, limits.max_values)
+        records = parse_records(body, max_depth=limits.max_depth, most=limits.max_records)
+        if not records:
+            raise NoRecordsError("body: expected at least one record, got an empty list")
         if len(records) > limits.max_records:
-            raise TooManyRecordsError(f"body: expected at most {limits.max_records} records, got {len(records)}")
+            raise TooManyRecordsError(f"body: expected at most {limits.max_records} records, got more")
         try:
             return columns_from_records(
                 records,
@@ -189,9 +192,3 @@ def _rows(requests: Sequence[Asked]) -> Iterator[slice]:
     for asked in requests:
         yield slice(at, at + len(asked.columns))
         at += len(asked.columns)
-
-
-def _records(document: object) -> list[object]:
-    if document == []:
-        raise NoRecordsError("body: expected at least one record, got an empty list")
-    return document if isinstance(document, list) else [document]

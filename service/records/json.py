@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import numpy as np
@@ -18,6 +20,10 @@ from service.records.flatten import RecordShape
 from service.records.names import UnknownColumns, shown
 from service.records.nesting import nests_deeper_than
 
+_SPACE = b" \t\r\n"
+_NO_SPACE = re.compile(r"[^ \t\r\n]")
+VALUE_MARKS = b",[{"
+"""What begins or parts values."""
 MAX_FAULTS = 100
 """Faults told in full where the caller sets no limit of its own."""
 
@@ -44,23 +50,37 @@ def parse_json(body: bytes, *, max_depth: int) -> object:
         BodyError: With code ``empty_body``, ``invalid_utf8``, ``invalid_json``, ``too_deep``, ``duplicate_key``,
             ``not_finite`` or ``too_large``.
     """
-    if not body.strip(b" \t\r\n"):
-        raise BodyError("empty_body", "body: expected JSON, got nothing")
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise BodyError("invalid_utf8", f"body: expected UTF-8, got an invalid byte at {error.start}") from None
-    if nests_deeper_than(body, max_depth):
-        raise _too_deep(max_depth)
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        detail = error.msg.split(":")[0]
-        raise BodyError("invalid_json", f"body: expected valid JSON, got {detail!r} at character {error.pos}") from None
-    except RecursionError:  # Only where max_depth is beyond what the interpreter allows.
-        raise _too_deep(max_depth) from None
-    except ValueError:  # The one other: an integer with more digits than the interpreter converts.
-        raise BodyError("too_large", "body: expected integers of at most 4300 digits, got a longer one") from None
+    text = _text(body, max_depth)
+    with _told(max_depth):
+        return _DECODER.decode(text)
+
+
+def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
+    """Parse a body as `parse_json` does, into the list that it holds, or of the one thing that it is.
+
+    A list is parsed element by element, so that no call keeps other threads waiting for long, up to ``most`` elements
+    and one more: what comes then is not looked at.
+    """
+    text = _text(body, max_depth)
+    at = _after_space(text, 0)
+    with _told(max_depth):
+        if text[at] != "[":
+            return [_DECODER.decode(text)]
+        records: list[object] = []
+        at = _after_space(text, at + 1)
+        if text.startswith("]", at):
+            return _at_end(text, at + 1, records)
+        while True:
+            record, at = _DECODER.raw_decode(text, at)
+            records.append(record)
+            at = _after_space(text, at)
+            if len(records) > most:
+                return records
+            if text.startswith("]", at):
+                return _at_end(text, at + 1, records)
+            if not text.startswith(",", at):
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+            at = _after_space(text, at + 1)
 
 
 def columns_from_records(
@@ -179,5 +199,47 @@ def _refuse_constant(name: str) -> NoReturn:
     raise BodyError("not_finite", f"body: expected finite numbers, got the literal {name}, which JSON does not have")
 
 
+def _text(body: bytes, max_depth: int) -> str:
+    """Return a body as text, neither blank nor too deep."""
+    if not body.strip(_SPACE):
+        raise BodyError("empty_body", "body: expected JSON, got nothing")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise BodyError("invalid_utf8", f"body: expected UTF-8, got an invalid byte at {error.start}") from None
+    if nests_deeper_than(body, max_depth):
+        raise _too_deep(max_depth)
+    return text
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _NO_SPACE.search(text, at)
+    return found.start() if found else len(text)
+
+
+def _at_end(text: str, at: int, records: list[object]) -> list[object]:
+    end = _after_space(text, at)
+    if end != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return records
+
+
+@contextmanager
+def _told(max_depth: int) -> Iterator[None]:
+    """Turn what the parser raises into our own error."""
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        detail = error.msg.split(":")[0]
+        raise BodyError("invalid_json", f"body: expected valid JSON, got {detail!r} at character {error.pos}") from None
+    except RecursionError:  # Only where max_depth is beyond what the interpreter allows.
+        raise _too_deep(max_depth) from None
+    except ValueError:  # The one other: an integer with more digits than the interpreter converts.
+        raise BodyError("too_large", "body: expected integers of at most 4300 digits, got a longer one") from None
+
+
 def _too_deep(max_depth: int) -> BodyError:
     return BodyError("too_deep", f"body: expected at most {max_depth} levels of nesting, got more")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import numpy as np
 
-_BLOCK_BYTES = 1 << 20
+from service.records.marks import BLOCK_BYTES, count_marks
+
+_OTHER = re.compile(rb"[^\\]")
 _QUOTE, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'"[]{}'
 
 
@@ -17,14 +22,11 @@ def nests_deeper_than(text: bytes, levels: int) -> bool:
     >>> nests_deeper_than(b'[{"a": "[[["}]', 2)
     False
     """
-    if text.count(b"[") + text.count(b"{") <= levels:
+    if count_marks(text, b"[{") <= levels:
         return False
-    if b"\\" in text:
-        # Pairs of backslashes go first, so that the one left over before a quote is the one that escapes it.
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     depth, quotes = 0, 0
-    for start in range(0, len(text), _BLOCK_BYTES):
-        block = np.frombuffer(text, dtype=np.uint8, count=min(_BLOCK_BYTES, len(text) - start), offset=start)
+    for part in _parts(text):
+        block = np.frombuffer(part, dtype=np.uint8)
         # The count of quotes may wrap around: 256 is even, and only its parity is used.
         seen = np.cumsum(block == _QUOTE, dtype=np.uint8) + np.uint8(quotes)
         outside = (seen & 1) == 0
@@ -35,3 +37,20 @@ def nests_deeper_than(text: bytes, levels: int) -> bool:
             return True
         depth, quotes = int(depths[-1]), int(seen[-1]) & 1
     return False
+
+
+def _parts(text: bytes) -> Iterator[bytes]:
+    """Yield ``text`` in parts, without what is escaped by backslashes in it."""
+    start = 0
+    while start < len(text):
+        end = start + BLOCK_BYTES
+        if text.endswith(b"\\", start, end):  # what it escapes belongs to the same part
+            after = _OTHER.search(text, end)
+            end = after.end() if after else len(text)
+        part = text[start:end]
+        start = end
+        if b"\\" in part:
+            # Pairs go first, so that the one left over before a quote is the one that escapes it.
+            part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
+        if part:
+            yield part

@@ -15,16 +15,18 @@ import numpy as np
 
 from service.columns import Columns, stacked
 from service.contract import Schema
+from service.records.json import VALUE_MARKS
+from service.records.marks import BLOCK_BYTES, count_marks
 from service.records.typed_forms import Form, UnfitError, forms
 
-PART_BYTES: Final = 256 * 2**10
+PART_BYTES: Final = BLOCK_BYTES
 """A list is decoded in parts of about this size, so that no call keeps other threads waiting for long."""
 
 _MOST_CUTS: Final = 16  # places tried as the end of a part
 _BETWEEN_CUTS: Final = 4096  # bytes
 _SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
 _SPACE: Final = b" \t\r\n"
-_COLON, _QUOTE, _OPEN_OBJECT = b':"{'
+_COLON, _QUOTE = b':"'
 _END_OF_OBJECT: Final = re.compile(rb"\}[ \t\r\n]*,")
 
 
@@ -52,7 +54,7 @@ class TypedJson:
             body: One record, or a list of them.
             between: Called between parts of the work; what it raises ends the work.
         """
-        if len(body) > self._max_values and sum(map(body.count, (b",", b"[", b"{"))) > self._max_values:
+        if len(body) > self._max_values and count_marks(body, VALUE_MARKS) > self._max_values:
             return None
         is_list = body.lstrip(_SPACE).startswith(b"[")
         for reader in self._readers:
@@ -91,7 +93,7 @@ class _Reader:
     def many(self, text: bytes) -> Columns:
         """Return a list of records by column."""
         # A record may take a hundred times the memory of its text.
-        if _count(text, _OPEN_OBJECT) > self._max_objects:
+        if count_marks(text, b"{") > self._max_objects:
             raise UnfitError
         records = self._many.decode(text)
         if not records:
@@ -141,7 +143,7 @@ def _if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
         text: Valid JSON.
         keys: Fields that were set.
     """
-    if _count(text, _COLON) != keys and _count_after_quotes(text) != keys:
+    if count_marks(text, b":") != keys and _count_after_quotes(text) != keys:
         raise UnfitError
     return columns
 
@@ -153,9 +155,3 @@ def _count_after_quotes(text: bytes) -> int:
     marks = np.frombuffer(text, dtype=np.uint8)
     before = marks[np.flatnonzero(marks == _COLON) - 1]
     return -1 if np.isin(before, np.frombuffer(_SPACE, dtype=np.uint8)).any() else int((before == _QUOTE).sum())
-
-
-def _count(text: bytes, mark: int) -> int:
-    if len(text) <= _SHORT:
-        return text.count(mark)
-    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == mark))

@@ -107,7 +107,7 @@ def test_one_record_too_many_is_refused_and_the_last_allowed_is_not(post, record
     assert post([record] * 3, max_records=3).status_code == 200
     response = post([record] * 4, max_records=3)
     assert response.status_code == 413
-    assert response.json()["detail"] == "body: expected at most 3 records, got 4"
+    assert response.json()["detail"] == "body: expected at most 3 records, got more"
 
 
 @pytest.mark.parametrize(

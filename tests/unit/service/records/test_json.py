@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import RecordError
-from service.records.json import BodyError, columns_from_records, parse_json
+from service.records.json import BodyError, columns_from_records, parse_json, parse_records
 
 FULL = {"amount": 1.5, "shop": {"country": "DE", "id": "x"}, "express": True, "placed_at": "1970-01-02"}
 
@@ -52,6 +52,32 @@ def test_what_is_not_strict_json_is_refused(body, code):
     with pytest.raises(BodyError, match=r"^body: expected") as caught:
         parse_json(body, max_depth=2)
     assert caught.value.code == code
+
+
+PIECES = ["[", "]", "{", "}", ",", ":", '"a"', "1", "null", "NaN", '{"a":1}', "\ufeff"]
+pieces = st.sampled_from([*PIECES, " ", "\n", "1" * 4301])
+bodies = st.lists(pieces, max_size=12).map("".join) | st.lists(pieces, max_size=8).map(lambda i: f"[{','.join(i)}]")
+
+
+@given(bodies)
+def test_records_are_parsed_as_a_body_is(text):
+    def outcome(parse):
+        try:
+            return parse(text.encode(), max_depth=5)
+        except BodyError as error:
+            return error
+
+    whole, records = outcome(parse_json), outcome(lambda body, **limit: parse_records(body, **limit, most=100))
+    if isinstance(whole, BodyError):
+        assert records.code == whole.code
+    else:
+        assert records == (whole if isinstance(whole, list) else [whole])
+
+
+def test_records_beyond_the_most_are_not_looked_at():
+    assert parse_records(b"[1,2,3,", max_depth=5, most=2) == [1, 2, 3]
+    with pytest.raises(BodyError, match="got 'Expecting value' at character 7"):
+        parse_records(b"[1,2,3,", max_depth=5, most=3)
 
 
 def test_a_depth_beyond_the_interpreters_own_is_refused_too():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.records import nesting
 from service.records.nesting import nests_deeper_than
 
 JSON = st.recursive(
@@ -31,6 +32,16 @@ def test_depth_is_that_of_the_parsed_value(value, ascii_only):
     depth = depth_of(value)
     assert not nests_deeper_than(text, depth)
     assert depth == 0 or nests_deeper_than(text, depth - 1)
+
+
+@given(JSON, st.booleans(), st.integers(1, 7))
+def test_depth_is_the_same_whatever_the_size_of_blocks(value, ascii_only, block_bytes):
+    text = json.dumps(value, ensure_ascii=ascii_only).encode()
+    depth = depth_of(value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nesting, "BLOCK_BYTES", block_bytes)
+        assert not nests_deeper_than(text, depth)
+        assert depth == 0 or nests_deeper_than(text, depth - 1)
 
 
 @pytest.mark.parametrize(
