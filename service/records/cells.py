@@ -80,7 +80,7 @@ def checked_numbers(numbers: NDArray[np.float64], kind: str, report: Report) -> 
 
 
 def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Return text as categories, `contract.NO_CATEGORY` where null, and which cells are not null; both of shape (n,)."""
+    """Return text as categories, `contract.NO_CATEGORY` where null, and which are not null; both of shape (n,)."""
     strings = np.empty(len(texts), dtype=object)
     observed = np.ones(len(texts), dtype=np.bool_)
     if None in texts:

@@ -62,6 +62,22 @@ class TypedJson:
                 continue
         return None
 
+    def lines(self, text: bytes, records: int) -> Columns | None:
+        """Return the records of lines by column; None if one has to be read by `service.records.json`.
+
+        Args:
+            text: JSON, one record a line; blank lines are passed over.
+            records: How many lines are not blank.
+        """
+        if sum(map(text.count, (b",", b"[", b"{"))) > self._max_values:
+            return None
+        for reader in self._readers:
+            try:
+                return reader.lines(text, records)
+            except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
+                continue
+        return None
+
     def _listed(self, reader: _Reader, body: bytes, between: Callable[[], None]) -> Columns:
         parts: list[Columns] = []
         left = self._max_records
@@ -96,6 +112,16 @@ class _Reader:
         records = self._many.decode(text)
         if not records:
             raise UnfitError
+        columns, keys = self._form.columns(records)
+        return _if_keys_differ(columns, text, keys)
+
+    def lines(self, text: bytes, lines: int) -> Columns:
+        """Return records, one a line, by column."""
+        if _count(text, _OPEN_OBJECT) > lines * self._form.objects:
+            raise UnfitError
+        records = self._one.decode_lines(text)
+        if len(records) != lines:
+            raise UnfitError  # msgspec takes a record that goes on over the end of its line
         columns, keys = self._form.columns(records)
         return _if_keys_differ(columns, text, keys)
 

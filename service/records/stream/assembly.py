@@ -32,12 +32,17 @@ def assembled(schema: Schema, found: Mapping[str, Cells], records: int, faults: 
         column = schema.columns[position]
         cells = found.get(column.name)
         if cells is not None:
-            convert = checked_numbers if isinstance(cells, np.ndarray) else numbers_of_texts
-            numbers[:, at] = convert(cells, rules.rule_of(column), faults.of_column(column.name, position))
+            kind, report = rules.rule_of(column), faults.of_column(column.name, position)
+            if isinstance(cells, np.ndarray):
+                numbers[:, at] = checked_numbers(cells, kind, report)
+            else:
+                numbers[:, at] = numbers_of_texts(cells, kind, report)
     strings = np.full((records, len(schema.string_positions)), NO_CATEGORY, dtype=object)
     observed = np.zeros(strings.shape, dtype=np.bool_)
     for at, position in enumerate(schema.string_positions):
         cells = found.get(schema.columns[position].name)
+        if isinstance(cells, np.ndarray):
+            raise TypeError(f"{schema.columns[position].name}: expected text in a categorical column, got numbers")
         if cells is not None:
             strings[:, at], observed[:, at] = categories_of_texts(cells)
     return Columns(numbers, strings, observed)

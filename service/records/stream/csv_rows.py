@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -23,7 +23,8 @@ _END: Final = "\x1e\x1e\x1e"
 _COMMA, _NEWLINE, _QUOTE = b',\n"'
 _NULL: Final = np.frombuffer(b"null", dtype=np.uint8)
 _TOO_LONG: Final = (
-    f"body: expected values of at most {MAX_VALUE_CHARACTERS} characters, got a longer one (a quote that is never closed?)"
+    f"body: expected values of at most {MAX_VALUE_CHARACTERS} characters, got a longer one "
+    "(a quote that is never closed?)"
 )
 
 

@@ -9,7 +9,9 @@ from service.errors import Fault, RecordError
 from service.records.names import UnknownColumns, nearest, shown
 
 
-def positions_of(names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int) -> Mapping[str, int]:
+def positions_of(
+    names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int
+) -> Mapping[str, int]:
     """Return where each column of the model stands among ``names``; those that stand nowhere are left out.
 
     Args:

@@ -5,7 +5,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,47 +14,28 @@ from service.records.arrow import columns_from_batch
 from service.records.files import open_records
 from service.records.json import BodyError
 from service.records.stream import csv as csv_stream
-from service.records.stream.blocks import BLOCK_BYTES, StreamLimits, TooMuchHeldError
+from service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
 from service.records.stream.csv import CsvDecoder
 
-LIMITS = StreamLimits(
-    max_held_bytes=1 << 20, max_columns=100, max_values=1000, max_depth=8, max_faults=10, unknown_columns="reject"
-)
 HEADER = "amount,shop.country,express,placed_at,shop.id\n"
 FULL = "1.5,DE,true,1970-01-02,x\n"
 
 
-def decoded(schema, body, *, limits=LIMITS, parts=None, delimiter=","):
-    decoder = CsvDecoder(schema, limits, delimiter)
-    blocks = []
-    step = parts or max(1, len(body))
-    for start in range(0, len(body), step):
-        blocks += decoder.feed(body[start : start + step])
-        blocks += decoder.flush()
-    return [*blocks, *decoder.end()]
+@pytest.fixture(scope="session")
+def decoded(schema, streams):
+    def run(body, parts=None, *, delimiter=",", **changes):
+        return streams.blocks(CsvDecoder(schema, streams.limits(**changes), delimiter), body, parts)
+
+    return run
 
 
-def rows(blocks):
-    """Return each record's values, or the codes of its faults."""
-    found = []
-    for block in blocks:
-        assert block.first_row == len(found)
-        sound = iter(range(len(block.columns)))
-        for row in range(block.records):
-            faults = block.faults.get(row)
-            if faults is None:
-                at = next(sound)
-                columns = block.columns
-                found.append([*columns.numbers[at].tolist(), *columns.strings[at], *columns.strings_observed[at]])
-            else:
-                assert {fault.row for fault in faults} == {len(found)}
-                found.append([(fault.column, fault.code) for fault in faults])
-        assert next(sound, None) is None
-    return found
+@pytest.fixture(scope="session")
+def rows(decoded, streams):
+    return lambda *args, **options: streams.rows(decoded(*args, **options))
 
 
-def test_a_record_fills_its_columns(schema):
-    assert rows(decoded(schema, (HEADER + FULL).encode())) == [[1.5, 1.0, 86_400.0, "DE", True]]
+def test_a_record_fills_its_columns(rows):
+    assert rows((HEADER + FULL).encode()) == [[1.5, 1.0, 86_400.0, "DE", True]]
 
 
 @pytest.mark.parametrize(
@@ -71,19 +51,19 @@ def test_a_record_fills_its_columns(schema):
     ],
 )
 @pytest.mark.parametrize("parts", [None, 1, 7])
-def test_csv_comes_in_many_ways(schema, body, parts):
-    assert rows(decoded(schema, body.encode(), parts=parts)) == [[1.5, 1.0, 86_400.0, "DE", True]]
+def test_csv_comes_in_many_ways(rows, body, parts):
+    assert rows(body.encode(), parts=parts) == [[1.5, 1.0, 86_400.0, "DE", True]]
 
 
-def test_values_may_be_parted_by_tabs(schema):
+def test_values_may_be_parted_by_tabs(rows):
     body = (HEADER + FULL + FULL.replace("DE", "D,E")).replace(",", "\t").replace("D\tE", "D,E")
-    found = rows(decoded(schema, body.encode(), delimiter="\t"))
+    found = rows(body.encode(), delimiter="\t")
     assert [row[3] for row in found] == ["DE", "D,E"]
 
 
 @pytest.mark.parametrize("null", [*csv_stream.NULLS, '""', '"NA"'])
-def test_a_null_is_written_in_the_ways_of_files(schema, null):
-    (row,) = rows(decoded(schema, f"{HEADER}{null},{null},{null},{null},\n".encode()))
+def test_a_null_is_written_in_the_ways_of_files(rows, null):
+    (row,) = rows(f"{HEADER}{null},{null},{null},{null},\n".encode())
     assert np.isnan(row[:3]).all()
     assert row[3:] == ["", False]
 
@@ -99,15 +79,15 @@ def test_a_null_is_written_in_the_ways_of_files(schema, null):
         ("1,DE,1,1970-01-02,x,y", (None, "wrong_width")),
     ],
 )
-def test_a_bad_record_is_told_and_the_others_are_not_harmed(schema, line, fault):
+def test_a_bad_record_is_told_and_the_others_are_not_harmed(rows, line, fault):
     good = [1.5, 1.0, 86_400.0, "DE", True]
-    assert rows(decoded(schema, f"{HEADER}{FULL}{line}\n{FULL}".encode())) == [good, [fault], good]
+    assert rows(f"{HEADER}{FULL}{line}\n{FULL}".encode()) == [good, [fault], good]
 
 
-def test_a_record_that_is_not_utf8_is_told(schema):
+def test_a_record_that_is_not_utf8_is_told(rows):
     body = (HEADER + FULL).encode() + b"1,\xff,1,1970-01-02,x\n" + FULL.encode()
-    assert rows(decoded(schema, body))[1] == [(None, "invalid_utf8")]
-    assert len(rows(decoded(schema, body))) == 3
+    assert rows(body)[1] == [(None, "invalid_utf8")]
+    assert len(rows(body)) == 3
 
 
 @pytest.mark.parametrize(
@@ -123,14 +103,10 @@ def test_a_record_that_is_not_utf8_is_told(schema):
         pytest.param(b'amount\n"' + b"x" * 1_500_000, "invalid_csv", id="an endless value"),
     ],
 )
-def test_what_is_no_csv_is_refused(schema, body, code):
+def test_what_is_no_csv_is_refused(decoded, body, code):
     with pytest.raises(BodyError, match=r"^(body|header): expected") as caught:
-        decoded(schema, body, limits=StreamLimits(**{**as_dict(LIMITS), "max_held_bytes": 1 << 24}))
+        decoded(body, max_held_bytes=1 << 24)
     assert caught.value.code == code
-
-
-def as_dict(limits):
-    return {name: getattr(limits, name) for name in StreamLimits.__slots__}
 
 
 @pytest.mark.parametrize(
@@ -141,48 +117,54 @@ def as_dict(limits):
         ("shop.id", [(None, "no_known_column")]),
     ],
 )
-def test_a_header_that_does_not_fit_is_refused_as_a_whole(schema, header, faults):
+def test_a_header_that_does_not_fit_is_refused_as_a_whole(decoded, header, faults):
     with pytest.raises(RecordError) as caught:
-        decoded(schema, f"{header}\n1,2\n".encode())
+        decoded(f"{header}\n1,2\n".encode())
     assert [(fault.column, fault.code) for fault in caught.value.faults] == faults
     assert {fault.row for fault in caught.value.faults} == {None}
 
 
-def test_unknown_columns_can_be_ignored(schema):
-    limits = StreamLimits(**{**as_dict(LIMITS), "unknown_columns": "ignore"})
-    assert rows(decoded(schema, b"colour,amount\nred,7\n", limits=limits))[0][0] == 7.0
+def test_unknown_columns_can_be_ignored(rows):
+    assert rows(b"colour,amount\nred,7\n", unknown_columns="ignore")[0][0] == 7.0
 
 
-def test_a_body_of_a_header_alone_has_no_records(schema):
-    assert decoded(schema, HEADER.encode()) == []
+def test_a_body_of_a_header_alone_has_no_records(decoded):
+    assert decoded(HEADER.encode()) == []
 
 
-def test_a_long_body_comes_in_blocks_of_bounded_size(schema):
+def test_a_long_body_comes_in_blocks_of_bounded_size(decoded):
     body = b"amount\n" + b"".join(b"%d\n" % i for i in range(200_000))
-    blocks = decoded(schema, body, parts=1 << 20)
+    blocks = decoded(body, parts=1 << 20)
     assert len(blocks) > 3
     assert max(block.records for block in blocks) <= BLOCK_BYTES / 2
     assert np.concatenate([block.columns.numbers[:, 0] for block in blocks]).tolist() == list(range(200_000))
 
 
-def test_a_line_over_the_limit_is_refused_as_soon_as_it_is(schema):
-    decoder = CsvDecoder(schema, LIMITS)
+def test_a_line_over_the_limit_is_refused_as_soon_as_it_is(schema, streams):
+    decoder = CsvDecoder(schema, streams.limits())
+    for _ in range(16):
+        assert list(decoder.feed(b"x" * (1 << 16))) == []
     with pytest.raises(TooMuchHeldError, match="at most 1048576 bytes"):
-        for _ in range(100):
-            assert list(decoder.feed(b"x" * (1 << 16))) == []
+        next(decoder.feed(b"x"))
 
 
-def test_a_quote_that_stays_open_is_not_read_again_and_again(schema, monkeypatch):
+def test_a_quote_that_stays_open_is_not_read_again_and_again(rows, monkeypatch):
     parsed = []
     rows_of = csv_stream.rows_of
-    monkeypatch.setattr(csv_stream, "rows_of", lambda lines, *rest: (parsed.append(len(lines)), rows_of(lines, *rest))[1])
-    limits = StreamLimits(**{**as_dict(LIMITS), "max_held_bytes": 1 << 24})
+
+    def counted(lines, delimiter):
+        parsed.append(len(lines))
+        return rows_of(lines, delimiter)
+
+    monkeypatch.setattr(csv_stream, "rows_of", counted)
     body = HEADER.encode() + b'1,"' + b"x\n" * 400_000 + b'",1,1970-01-02,x\n'
-    assert len(rows(decoded(schema, body, parts=1 << 12, limits=limits))) == 1
+    assert len(rows(body, parts=1 << 12, max_held_bytes=1 << 24)) == 1
     assert sum(parsed) < 5 * len(body)
 
 
-CELLS = st.sampled_from(["1", "0.25", "-3e2", "", "NA", "DE", 'a"b', "a,b", "a\nb", "true", "x\\", "2026-03-02", " 7", "\t"])
+CELLS = st.sampled_from(
+    ["1", "0.25", "-3e2", "", "NA", "DE", 'a"b', "a,b", "a\nb", "true", "x\\", "2026-03-02", " 7", "\t"]
+)
 
 
 @given(
@@ -191,26 +173,26 @@ CELLS = st.sampled_from(["1", "0.25", "-3e2", "", "NA", "DE", 'a"b', "a,b", "a\n
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     st.integers(1, 60),
 )
-def test_any_part_of_a_body_at_a_time_gives_what_the_whole_does(schema, records, newline, quoting, parts):
+def test_any_part_of_a_body_at_a_time_gives_what_the_whole_does(rows, records, newline, quoting, parts):
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator=newline, quoting=quoting)
     writer.writerow(HEADER.strip().split(","))
     writer.writerows(records)
     body = text.getvalue().encode()
-    whole = rows(decoded(schema, body))
+    whole = rows(body)
     assert len(whole) == len(records)
-    np.testing.assert_equal(rows(decoded(schema, body, parts=parts)), whole)
+    np.testing.assert_equal(rows(body, parts=parts), whole)
 
 
 @given(st.lists(st.lists(CELLS, min_size=5, max_size=5), min_size=1, max_size=5))
-def test_a_body_gives_the_columns_that_a_file_gives(schema, tmp_path_factory, records):
+def test_a_body_gives_the_columns_that_a_file_gives(rows, schema, tmp_path_factory, records):
     path = tmp_path_factory.mktemp("csv") / "records.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER.strip().split(","))
         writer.writerows(records)
     (batch,) = open_records(path).batches()
-    found = rows(decoded(schema, path.read_bytes()))
+    found = rows(path.read_bytes())
     for row, values in enumerate(found):
         one = batch.batch.slice(row, 1)
         if isinstance(values[0], tuple):
@@ -219,4 +201,3 @@ def test_a_body_gives_the_columns_that_a_file_gives(schema, tmp_path_factory, re
         else:
             columns = columns_from_batch(one, schema, path=Path("x"), first_row=1)
             np.testing.assert_equal(values, [*columns.numbers[0], *columns.strings[0], *columns.strings_observed[0]])
-    assert isinstance(batch.batch, pa.RecordBatch)
