@@ -17,6 +17,10 @@ from service.records.instants import instants_of_iso
 TRUTHS: Final = ("boolean", "indicator")
 """Rules that take truth values."""
 
+OUTSIDE_CALENDAR: Final = "expected an instant in the years 1 to 9999, got one outside"
+
+_MEAN_CHARACTERS: Final = 64
+
 _NUMBERS: Final = msgspec.json.Decoder(list[float])
 _WORDS: Final = {
     word: float(index)
@@ -79,6 +83,14 @@ def checked_numbers(numbers: NDArray[np.float64], kind: str, report: Report) -> 
     return np.where(wrong, np.nan, converted)
 
 
+def checked_instants(seconds: NDArray[np.float64], report: Report) -> NDArray[np.float64]:
+    """Return instants in seconds since 1970; those outside the calendar are reported, and null."""
+    wrong = ~rules.in_calendar(seconds)
+    for row in np.flatnonzero(wrong).tolist():
+        report(row, "invalid_timestamp", OUTSIDE_CALENDAR)
+    return np.where(wrong, np.nan, seconds)
+
+
 def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Return text as categories, `contract.NO_CATEGORY` where null, and which are not null; both of shape (n,)."""
     strings = np.empty(len(texts), dtype=object)
@@ -96,6 +108,8 @@ def _at_once(texts: list[str], kind: str) -> NDArray[np.float64] | None:
         words = [_WORDS.get(text) for text in texts]
         if None not in words:
             return np.array(words, dtype=np.float64)
+    if sum(map(len, texts)) > _MEAN_CHARACTERS * len(texts):
+        return None  # which may be one text, held once, that all records refer to
     try:
         # JSON's numbers are among those that the rules take, and its parser is several times as fast as Python's.
         decoded = _NUMBERS.decode("[" + ",".join(texts) + "]")

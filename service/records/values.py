@@ -30,6 +30,9 @@ LATEST_S = 253_402_300_800.0
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
 
+_MOST_CHARACTERS = 5000
+"""No number and no instant is written in more; a record may refer to one long text from many places."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NUMBER_TEXT = re.compile(
@@ -121,7 +124,7 @@ def category(value: object) -> str:
 
 def number_of_text(text: str) -> float:
     """Return a quantity written as text; blank and ``nan`` are NaN, and overflow is infinite."""
-    stripped = text.strip()
+    stripped = _stripped(text)
     if not stripped:
         return math.nan
     if _NUMBER_TEXT.fullmatch(stripped) is None:
@@ -142,8 +145,14 @@ def indicator_of_text(text: str) -> float:
     return _truth_or_number(text, INDICATOR)
 
 
+def _stripped(text: str) -> str:
+    if len(text) > _MOST_CHARACTERS:
+        raise RefusedValueError("too_large", f"expected at most {_MOST_CHARACTERS} characters, got longer text")
+    return text.strip()
+
+
 def _truth_or_number(text: str, expected: str) -> float:
-    word = text.strip().lower()
+    word = _stripped(text).lower()
     if word in ("true", "false"):
         return float(word == "true")
     try:
@@ -154,7 +163,7 @@ def _truth_or_number(text: str, expected: str) -> float:
 
 def instant_of_text(text: str) -> float:
     """Return an instant written as text: ISO 8601, or a number since 1970; blank is NaN."""
-    stripped = text.strip()
+    stripped = _stripped(text)
     try:
         value = number_of_text(stripped)
     except RefusedValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -11,11 +12,19 @@ from numpy.typing import NDArray
 from service.columns import Columns
 from service.contract import NO_CATEGORY, Schema
 from service.records import values as rules
-from service.records.cells import categories_of_texts, checked_numbers, numbers_of_texts
+from service.records.cells import categories_of_texts, checked_instants, checked_numbers, numbers_of_texts
 from service.records.faults import Faults
 
-Cells: TypeAlias = NDArray[np.float64] | Sequence[str | None]
-"""One column's values: numbers, NaN where null, or text. A categorical column has text."""
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """Values whose unit is known: ``seconds`` since 1970, shape (n,), NaN where null."""
+
+    seconds: NDArray[np.float64]
+
+
+Cells: TypeAlias = NDArray[np.float64] | Instants | Sequence[str | None]
+"""One column's values: numbers, NaN where null, or instants, or text. A categorical column has text."""
 
 
 def assembled(schema: Schema, found: Mapping[str, Cells], records: int, faults: Faults) -> Columns:
@@ -33,7 +42,9 @@ def assembled(schema: Schema, found: Mapping[str, Cells], records: int, faults: 
         cells = found.get(column.name)
         if cells is not None:
             kind, report = rules.rule_of(column), faults.of_column(column.name, position)
-            if isinstance(cells, np.ndarray):
+            if isinstance(cells, Instants):
+                numbers[:, at] = checked_instants(cells.seconds, report)
+            elif isinstance(cells, np.ndarray):
                 numbers[:, at] = checked_numbers(cells, kind, report)
             else:
                 numbers[:, at] = numbers_of_texts(cells, kind, report)
@@ -41,7 +52,7 @@ def assembled(schema: Schema, found: Mapping[str, Cells], records: int, faults: 
     observed = np.zeros(strings.shape, dtype=np.bool_)
     for at, position in enumerate(schema.string_positions):
         cells = found.get(schema.columns[position].name)
-        if isinstance(cells, np.ndarray):
+        if isinstance(cells, (np.ndarray, Instants)):
             raise TypeError(f"{schema.columns[position].name}: expected text in a categorical column, got numbers")
         if cells is not None:
             strings[:, at], observed[:, at] = categories_of_texts(cells)

@@ -12,7 +12,7 @@ from service.records.faults import FaultsByRow
 from service.records.json import BodyError
 from service.records.stream.assembly import Cells, assembled
 from service.records.stream.blocks import Block, StreamLimits, block_of
-from service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainRows, first_row_of, rows_of
+from service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainCells, PlainRows, first_row_of, rows_of
 from service.records.stream.header import positions_of
 from service.records.stream.lines import LineBuffer
 
@@ -83,7 +83,7 @@ class CsvDecoder:
             rows, rest = rows_of(lines, self._delimiter)
             self._put_back(rest, progress=bool(rows))
             cells = self._header.cells(rows, faults)
-        records = len(cells[0])
+        records = len(cells[0]) if cells else 0
         if records:
             found = {name: _with_nulls(cells[position]) for name, position in self._header.positions.items()}
             columns = assembled(self._schema, found, records, faults)
@@ -113,7 +113,7 @@ class _Header:
         self.plain = PlainRows(len(names), numbers, delimiter)
         self._width = len(names)
 
-    def cells(self, rows: Sequence[list[str]], faults: FaultsByRow) -> list[Cells]:
+    def cells(self, rows: Sequence[list[str]], faults: FaultsByRow) -> list[PlainCells]:
         """Return rows of any form by position, adding what is wrong with them to ``faults``; a faulty one is blank."""
         even = []
         for row, cells in enumerate(rows):
@@ -127,10 +127,10 @@ class _Header:
                 even.append(cells)
                 continue
             even.append([""] * self._width)
-        return [list(column) for column in zip(*even, strict=True)] if even else [[]]
+        return [list(column) for column in zip(*even, strict=True)] if even else []
 
 
-def _with_nulls(cells: Cells) -> Cells:
+def _with_nulls(cells: PlainCells) -> Cells:
     if isinstance(cells, list):
         return [None if text in NULLS else text for text in cells]
     return cells

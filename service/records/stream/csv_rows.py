@@ -6,14 +6,16 @@ import csv
 import io
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from service.records.json import BodyError
-from service.records.stream.assembly import Cells
+
+PlainCells: TypeAlias = NDArray[np.float64] | list[str]
+"""One column's values: numbers, NaN where blank, or text."""
 
 MAX_VALUE_CHARACTERS: Final = 1 << 20
 """A longer value is refused: it is rather the rest of the body after a quote that is never closed."""
@@ -78,7 +80,7 @@ class PlainRows:
         row = msgspec.defstruct("Row", kinds, array_like=True, gc=False, frozen=True)
         self._decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
-    def cells(self, lines: bytes) -> list[Cells] | None:
+    def cells(self, lines: bytes) -> list[PlainCells] | None:
         """Return the values by position, or None where the lines are not plain or hold what is no number.
 
         Args:
@@ -97,7 +99,7 @@ class PlainRows:
             numbers = np.array(list(flat), dtype=np.float64).reshape(len(rows), self._width)
             return list(numbers.T)
         values = list(flat)
-        cells: list[Cells] = [values[position :: self._width] for position in range(self._width)]
+        cells: list[PlainCells] = [values[position :: self._width] for position in range(self._width)]
         for position in self._numbers:
             cells[position] = np.array(cells[position], dtype=np.float64)
         return cells
