@@ -101,13 +101,13 @@ def filled_columns(
     for at, position in enumerate(schema.number_positions):
         column = schema.columns[position]
         taken = _taken(flat, column.name)
-        numbers[:, at] = _numbers(taken, rules.rule_of(column), faults.of_column(column.name, position))
+        numbers[:, at] = numbers_of_values(taken, rules.rule_of(column), faults.of_column(column.name, position))
     strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
     observed = np.zeros(strings.shape, dtype=np.bool_)
     for at, position in enumerate(schema.string_positions):
         name = schema.columns[position].name
         taken = _taken(flat, name)
-        strings[:, at] = _categories(taken, faults.of_column(name, position))
+        strings[:, at] = categories_of_values(taken, faults.of_column(name, position))
         observed[:, at] = [value is not None for value in taken]
     return Columns(numbers, strings, observed)
 
@@ -116,7 +116,7 @@ def _taken(flat: Sequence[Mapping[str, object]], name: str) -> list[object]:
     return [record.get(name) for record in flat]
 
 
-def _numbers(values: list[object], kind: str, report: Report) -> NDArray[np.float64]:
+def numbers_of_values(values: list[object], kind: str, report: Report) -> NDArray[np.float64]:
     """Return a column's values as float64, NaN where null; the rules value by value only where a shortcut fails."""
     types = set(map(type, values))
     types.discard(type(None))
@@ -151,7 +151,8 @@ def _fast_numbers(values: list[object], kind: str) -> NDArray[np.float64] | None
     return converted
 
 
-def _categories(values: list[object], report: Report) -> list[str]:
+def categories_of_values(values: list[object], report: Report) -> list[str]:
+    """Return a column's values as categories, `contract.NO_CATEGORY` where null."""
     types = set(map(type, values))
     if types <= {str, type(None)}:
         texts = [NO_CATEGORY if value is None else str(value) for value in values]

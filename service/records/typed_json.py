@@ -102,7 +102,7 @@ class _Reader:
     def one(self, text: bytes) -> Columns:
         """Return one record by column."""
         columns, keys = self._form.columns([self._one.decode(text)])
-        return _if_keys_differ(columns, text, keys)
+        return if_keys_differ(columns, text, keys)
 
     def many(self, text: bytes) -> Columns:
         """Return a list of records by column."""
@@ -113,7 +113,7 @@ class _Reader:
         if not records:
             raise UnfitError
         columns, keys = self._form.columns(records)
-        return _if_keys_differ(columns, text, keys)
+        return if_keys_differ(columns, text, keys)
 
     def lines(self, text: bytes, lines: int) -> Columns:
         """Return records, one a line, by column."""
@@ -123,7 +123,7 @@ class _Reader:
         if len(records) != lines:
             raise UnfitError  # msgspec takes a record that goes on over the end of its line
         columns, keys = self._form.columns(records)
-        return _if_keys_differ(columns, text, keys)
+        return if_keys_differ(columns, text, keys)
 
     def parts(self, body: bytes) -> Iterator[Columns]:
         """Yield the records of a list, part by part.
@@ -156,7 +156,7 @@ class _Reader:
         raise UnfitError
 
 
-def _if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
+def if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
     """Return ``columns`` unless an object of ``text`` may hold a key twice, of which msgspec would take the last.
 
     Each key is followed by a colon. So there are as many keys as fields that were set if there are as many colons, or

@@ -10,6 +10,7 @@ import numpy as np
 
 from service.contract import Schema
 from service.records.faults import FaultsByRow
+from service.records.header import positions_of
 from service.records.stream.arrow_batches import ArrowArray, read_batch
 from service.records.stream.arrow_messages import Header, Message, MessageBuffer
 from service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
@@ -17,7 +18,6 @@ from service.records.stream.arrow_values import Values, cells_of, stacked_values
 from service.records.stream.assembly import Cells, assembled
 from service.records.stream.blocks import BLOCK_VALUES, Block, StreamLimits, TooMuchHeldError, block_of
 from service.records.stream.flat_tables import FlatTableError
-from service.records.stream.header import positions_of
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
 

@@ -9,11 +9,11 @@ from typing import Final
 from service.contract import Schema
 from service.records import values as rules
 from service.records.faults import FaultsByRow
+from service.records.header import positions_of
 from service.records.json import BodyError
 from service.records.stream.assembly import Cells, assembled
 from service.records.stream.blocks import Block, StreamLimits, block_of
 from service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainCells, PlainRows, first_row_of, rows_of
-from service.records.stream.header import positions_of
 from service.records.stream.lines import LineBuffer
 
 NULLS: Final = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
