@@ -19,8 +19,11 @@ from service.http.errors import NoRecordsError, TooManyRecordsError
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.metrics import Metrics
 from service.pvalues import threshold
-from service.records.json import columns_from_records
+from service.records.faults import FaultList, Faults, FaultsByRow
+from service.records.json import filled_columns
+from service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
 from service.records.names import UnknownColumns
+from service.records.stream.blocks import Block, block_of
 from service.records.typed_json import TypedJson
 from service.verdicts import Explain, Verdicts, judge
 
@@ -47,11 +50,14 @@ class Scoring:
         self._artifact = artifact
         self._metrics = metrics
         self._limits = limits
-        self._typed = TypedJson(
+        self.typed = TypedJson(
             artifact.contract.columns,
             max_depth=limits.max_depth,
             max_values=limits.max_values,
             max_records=limits.max_records,
+        )
+        self._by_column = TypedColumns(
+            artifact.contract.columns, max_values=limits.max_values, max_records=limits.max_records
         )
         self._start = lru_cache(_MAX_ALPHAS)(self._json_start)
 
@@ -67,7 +73,7 @@ class Scoring:
         """Return the records of a JSON body by column.
 
         Args:
-            body: One record, or a list of them.
+            body: One record, a list of them, or an object of lists that has them by column.
             between: Called between parts of the work; what it raises ends the work.
 
         Raises:
@@ -77,8 +83,21 @@ class Scoring:
             NoRecordsError: it is an empty list.
             RecordError: a record does not fit the schema.
         """
-        columns = self._typed.columns(body, between)
+        columns = self._fast_columns(body, between)
         return self._columns_exactly(body) if columns is None else columns
+
+    def sound(self, body: bytes) -> Block:
+        """Return the records of a JSON body, all of which must be sound; see `columns`."""
+        columns = self.columns(body, _go_on)
+        return Block(0, len(columns), columns, {})
+
+    def reported(self, body: bytes) -> Block:
+        """Return the records of a JSON body, with the faults of those that have any; see `columns`."""
+        columns = self._fast_columns(body, _go_on)
+        if columns is not None:
+            return Block(0, len(columns), columns, {})
+        faults = FaultsByRow(self._limits.max_faults, 0)
+        return block_of(self._filled(body, faults), faults, 0)
 
     def answer(
         self, columns: Columns, call: Call, *, alpha: float, explain: Explain, between: Callable[[], None]
@@ -125,25 +144,40 @@ class Scoring:
         artifact = self._artifact
         return json_start(artifact, alpha=alpha, threshold=threshold(artifact.calibration_folds, alpha))
 
+    def _fast_columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
+        columns = self.typed.columns(body, between)
+        return self._by_column.columns(body) if columns is None and b"[" in body else columns
+
     def _columns_exactly(self, body: bytes) -> Columns:
-        """Return what `TypedJson` leaves, by the way that tells what is wrong with a body."""
-        limits = self._limits
-        records = _records(parse_body(body, max_depth=limits.max_depth, max_values=limits.max_values))
-        if len(records) > limits.max_records:
-            raise TooManyRecordsError(f"body: expected at most {limits.max_records} records, got {len(records)}")
+        """Return what the fast ways leave, by the way that tells what is wrong with a body."""
+        faults = FaultList(self._limits.max_faults)
         try:
-            return columns_from_records(
-                records,
-                self._artifact.contract.columns,
-                unknown_columns=limits.unknown_columns,
-                max_faults=limits.max_faults,
-            )
+            columns = self._filled(body, faults)
+            faults.raise_any()
         except RecordError as error:
             self._metrics.count_refused(error.faults)
             raise
+        return columns
+
+    def _filled(self, body: bytes, faults: Faults) -> Columns:
+        limits, schema = self._limits, self._artifact.contract.columns
+        document = parse_body(body, max_depth=limits.max_depth, max_values=limits.max_values)
+        if is_by_column(document):
+            _check_count(len(next(iter(document.values()))), limits.max_records)
+            return filled_from_lists(
+                document, schema, faults, unknown_columns=limits.unknown_columns, max_faults=limits.max_faults
+            )
+        records = document if isinstance(document, list) else [document]
+        _check_count(len(records), limits.max_records)
+        return filled_columns(records, schema, faults, unknown_columns=limits.unknown_columns)
 
 
-def _records(document: object) -> list[object]:
-    if document == []:
+def _go_on() -> None:
+    """End nothing."""
+
+
+def _check_count(records: int, limit: int) -> None:
+    if not records:
         raise NoRecordsError("body: expected at least one record, got an empty list")
-    return document if isinstance(document, list) else [document]
+    if records > limit:
+        raise TooManyRecordsError(f"body: expected at most {limit} records, got {records}")

@@ -44,6 +44,11 @@ class ArrowDecoder:
         self._dictionaries: dict[int, Values] = {}
         self._rows = 0
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+        return len(self._messages)
+
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the records of the batches that it completes.
 

@@ -51,6 +51,9 @@ class MessageBuffer:
         self._needed = PREFIX_BYTES
         self._ended = False
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def add(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._held += data

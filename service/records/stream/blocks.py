@@ -70,9 +70,25 @@ class Block:
         if found:
             raise RecordError(tuple(found[:max_faults]), max(0, len(found) - max_faults))
 
+    def parts(self, records: int) -> Iterator[Block]:
+        """Yield the block in blocks of at most so many records."""
+        if self.records <= records:
+            yield self
+            return
+        sound = 0
+        for start in range(0, self.records, records):
+            stop = min(start + records, self.records)
+            faults = {row - start: self.faults[row] for row in range(start, stop) if row in self.faults}
+            before, sound = sound, sound + stop - start - len(faults)
+            yield Block(self.first_row + start, stop - start, self.columns.rows(slice(before, sound)), faults)
+
 
 class Decoder(Protocol):
     """Turns a body, as it arrives, into blocks. Each call's blocks are to be taken before the next call."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
 
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the blocks that it fills."""

@@ -36,6 +36,11 @@ class CsvDecoder:
         self._rows = 0
         self._at_least = 0
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+        return len(self._lines)
+
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the blocks that it fills.
 
@@ -59,7 +64,7 @@ class CsvDecoder:
         Raises:
             BodyError: the body ended within a quoted value, or was empty.
         """
-        yield from self.feed(b"")
+        yield from self.flush()
         rest = self._lines.take_rest()
         if rest:
             yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")

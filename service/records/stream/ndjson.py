@@ -26,6 +26,11 @@ class NdjsonDecoder:
         self._lines = LineBuffer(limits.max_held_bytes)
         self._rows = 0
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+        return len(self._lines)
+
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the blocks that it fills.
 
