@@ -90,7 +90,7 @@ class Pipeline:
                 if self.on_invalid is OnInvalid.REJECT:
                     block.require_sound(self.max_faults)
             if self.records:
-                self.owed_s += self.call.owe(block.records)
+                self.owed_s = self.call.owe(block.records)
             else:
                 self.call.charge(block.records)
             with self.call.step("infer"):

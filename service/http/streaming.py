@@ -108,6 +108,8 @@ class Stream:
                 if size < BLOCK_BYTES and not is_last:
                     continue
             await self._answer(b"".join(parts), flush=message is None, is_last=is_last)
+            if self._pipeline.owed_s and not is_last:
+                await self._pay(receive)
             parts, size, waits = [], 0, message is not None
         self._outbox.close()
 
@@ -139,11 +141,21 @@ class Stream:
             self._hold(len(part))
             await self._outbox.put(part)
         self._hold(0)
-        if self._pipeline.owed_s and not is_last:
-            await asyncio.sleep(self._pipeline.owed_s)
-        self._pipeline.owed_s = 0.0
         if not self._is_held and not is_last:
             self._outbox.release()
+
+    async def _pay(self, receive: Receive) -> None:
+        """Wait until the caller may send more records, unless it goes away first."""
+        owed_s, self._pipeline.owed_s = self._pipeline.owed_s, 0.0
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(receive())
+        paid = asyncio.ensure_future(asyncio.sleep(owed_s))
+        try:
+            await asyncio.wait({self._coming, paid}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._coming.done() or self._coming.result()["type"] == "http.request":
+                await paid
+        finally:
+            paid.cancel()
 
     def _hold(self, more: int) -> None:
         """Account for what is held of body and answer, and ``more``; one that finds no room leaves it to others."""

@@ -221,6 +221,38 @@ def test_a_bad_record_cuts_a_long_stream_off_where_it_rejects(app):
     scenario(story)
 
 
+def test_a_caller_that_sends_more_than_its_rate_is_read_from_at_its_rate(new_app):
+    async def story():
+        app = new_app(rate_records_per_s=100, rate_burst_s=1)
+        client = Client(app)
+        client.part(LINE * 50)
+        await client.until(lambda: client.body.count(b"\n") == 50)
+        client.part(LINE * 70)
+        await client.until(lambda: client.body.count(b"\n") == 120)
+        client.part(LINE, more=False)
+        await client.end()
+        assert client.body.count(b"\n") == 121
+        refused = Client(app)
+        refused.part(LINE * 200, more=False)
+        await refused.end()
+        assert refused.status == 429
+
+    scenario(story)
+
+
+def test_a_caller_that_owes_records_may_go_away(new_app):
+    async def story():
+        client = Client(new_app(rate_records_per_s=0.01, rate_burst_s=200))
+        client.part(LINE)
+        await client.until(lambda: client.body.count(b"\n") == 1)
+        client.part(LINE * 100)
+        await client.until(lambda: client.body.count(b"\n") == 101)
+        client.leave()
+        await client.end()
+
+    scenario(story)
+
+
 def test_bytes_that_are_held_count_towards_those_in_flight(new_app):
     async def story():
         app = new_app(max_bytes_in_flight=2**20)
