@@ -32,16 +32,16 @@ class AlphaError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with one record.
+    """One thing wrong with one record, or with the header of all.
 
     Attributes:
-        row: Position of the record in the request, from 0.
+        row: Position of the record in the request, from 0; None where all records are at fault in the same way.
         column: Name of the column, or None where the record as a whole is at fault.
         code: Stable name of the fault, listed in `docs/errors.md`.
         message: What was expected, what came, and where.
     """
 
-    row: int
+    row: int | None
     column: str | None
     code: str
     message: str

@@ -53,6 +53,9 @@ class Settings(BaseModel):
     unknown_columns: UnknownColumns = _setting("reject", "What to do with columns that the model does not know.")
     max_body_bytes: int = _setting(16 * 2**20, "Largest request body.", unit="bytes", ge=1024, le=2**30)
     max_records: int = _setting(10_000, "Most records in one request.", unit="records", ge=1, le=1_000_000)
+    max_columns: int = _setting(
+        10_000, "Most columns of a header, parts of columns counted.", unit="columns", ge=1, le=1_000_000
+    )
     max_values: int = _setting(
         1_000_000,
         "Most values in a body, counted by its commas and opening brackets.",
@@ -69,6 +72,20 @@ class Settings(BaseModel):
     )
     max_faults: int = _setting(
         100, "Most faults listed in one answer; the others are only counted.", unit="faults", ge=1, le=10_000
+    )
+    max_stream_bytes: int | None = _setting(
+        None,
+        "Longest body of NDJSON, CSV or Arrow, which are read as streams; unset means any length.",
+        unit="bytes",
+        ge=1024,
+        le=2**50,
+    )
+    max_answer_bytes: int = _setting(
+        4 * 2**20,
+        "Most bytes of the answer to a stream that wait for the client, before the service stops to read.",
+        unit="bytes",
+        ge=64 * 1024,
+        le=2**30,
     )
     max_generate_count: int = _setting(
         10_000, "Most records that one request may have generated.", unit="records", ge=1, le=1_000_000

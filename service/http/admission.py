@@ -73,12 +73,14 @@ class Admission:
         self._requests += 1
 
     def hold_bytes(self, size: int, held: int) -> None:
-        """Count more of a body, of which so much is ``held``; on the event loop's thread. One alone is never too much.
+        """Count more of a body, or less, of which so much is ``held``; on the event loop's thread.
+
+        One body alone is never too much.
 
         Raises:
             QueueFullError: there is no room.
         """
-        if self._bytes > held and self._bytes + size > self._room.body_bytes:
+        if size > 0 and self._bytes > held and self._bytes + size > self._room.body_bytes:
             raise QueueFullError(f"expected at most {self._room.body_bytes} bytes of bodies in flight, got more")
         self._bytes += size
 
@@ -124,6 +126,10 @@ class Ticket:
         """Hold more of the body; see `Admission.hold_bytes`."""
         self._admission.hold_bytes(size, self._body_bytes)
         self._body_bytes += size
+
+    def hold_in_all(self, size: int) -> None:
+        """Hold so many bytes from now on, instead of those so far."""
+        self.hold_bytes(size - self._body_bytes)
 
     def enter(self) -> None:
         """Be let in, once the body is there; from now on the time runs. See `Admission.let_in`."""

@@ -18,6 +18,7 @@ from service.errors import ServiceError
 from service.http.admission import Admission, Room
 from service.http.answers import model_answer, rendered
 from service.http.batches import Batches
+from service.http.bodies import AnyBody
 from service.http.front import ScoreEndpoint, Service
 from service.http.generating import Generating
 from service.http.instrumentation import Instrumentation
@@ -32,7 +33,9 @@ from service.http.record_schema import record_schema
 from service.http.request_log import RequestLog
 from service.http.routes import model_routes, operator_routes, work_routes
 from service.http.scoring import Limits, Scoring
+from service.http.streaming import StreamRoom
 from service.pvalues import threshold
+from service.records.stream.blocks import StreamLimits
 from service.settings import Settings, variable_of
 from service.verdicts import Explain
 
@@ -86,8 +89,9 @@ def create_app(
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    batches = Batches(scoring, settings.max_batch_records)
-    score = ScoreEndpoint(intake, scoring, batches, alpha, Explain(settings.explain), settings.inline_body_bytes)
+    batches, explain = Batches(scoring, settings.max_batch_records), Explain(settings.explain)
+    any_body = AnyBody(artifact, intake, scoring, _stream_limits(settings), _stream_room(settings), alpha, explain)
+    score = ScoreEndpoint(intake, scoring, batches, alpha, explain, settings.inline_body_bytes, any_body)
     app = _bare_app(artifact, score)
     keyring = _keyring(settings, metrics)
     rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
@@ -123,6 +127,21 @@ def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
 def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> RequestLog:
     writer.tell_dropped(metrics.log_lines_dropped.inc)
     return RequestLog(writer, settings.log_level, settings.log_format)
+
+
+def _stream_limits(settings: Settings) -> StreamLimits:
+    return StreamLimits(
+        max_held_bytes=settings.max_body_bytes,
+        max_columns=settings.max_columns,
+        max_values=settings.max_values,
+        max_depth=settings.max_depth,
+        max_faults=settings.max_faults,
+        unknown_columns=settings.unknown_columns,
+    )
+
+
+def _stream_room(settings: Settings) -> StreamRoom:
+    return StreamRoom(settings.max_stream_bytes, settings.max_answer_bytes, settings.inline_body_bytes)
 
 
 def _bare_app(artifact: Artifact, score: ScoreEndpoint) -> Service:

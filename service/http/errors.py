@@ -64,6 +64,10 @@ class MediaTypeError(ServiceError):
     """A body in a format or an encoding that the service does not read."""
 
 
+class NotAcceptableError(ServiceError):
+    """An answer in a format that the service does not write."""
+
+
 class BodyTooLargeError(ServiceError):
     """A body of more bytes than the service accepts.
 

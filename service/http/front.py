@@ -13,8 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import ServiceError
 from service.http.admission import Ticket
 from service.http.batches import Batches
+from service.http.bodies import AnyBody
 from service.http.call import Call, call_of
+from service.http.formats import negotiated
 from service.http.intake import Intake
+from service.http.pipeline import OnInvalid
 from service.http.problems import answer_service_error
 from service.http.score_query import ScoreQuery, parse_query
 from service.http.scoring import Asked, Scoring
@@ -37,6 +40,7 @@ class ScoreEndpoint:
         explain: Which results carry contributions, where it does not say.
         inline_bytes: Bodies up to this size are scored on the event loop, which takes little longer than handing them
             to a thread; larger ones on a thread, where they hold nobody up.
+        any_body: Answers what is not JSON on both sides, or has faults answered in the place of records.
     """
 
     intake: Intake
@@ -45,12 +49,17 @@ class ScoreEndpoint:
     alpha: float
     explain: Explain
     inline_bytes: int
+    any_body: AnyBody
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         ticket = Ticket(self.intake.admission)
         try:
-            answer = await self._answer(scope, receive, ticket)
+            formats, query = negotiated(scope["headers"]), parse_query(scope["query_string"])
+            if not formats.is_plain_json or query.on_invalid is OnInvalid.REPORT:
+                await self.any_body.answer(scope, receive, send, ticket, formats, query)
+                return
+            answer = await self._answer(scope, receive, ticket, query)
         except ServiceError as error:
             if ticket.is_abandoned:
                 return  # nobody is there to be answered
@@ -63,8 +72,8 @@ class ScoreEndpoint:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    async def _answer(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
-        call, query = call_of(scope), parse_query(scope["query_string"])
+    async def _answer(self, scope: Scope, receive: Receive, ticket: Ticket, query: ScoreQuery) -> bytes:
+        call = call_of(scope)
         body = await self.intake.read(scope, receive, ticket)
         if len(body) > self.inline_bytes:
             return await self.intake.on_thread(lambda: self._answer_bulk(body, call, query, ticket), receive, ticket)

@@ -90,6 +90,8 @@ class Metrics:
         """Count each record among ``faults`` once, by the code of its first fault."""
         first: dict[int, str] = {}
         for fault in faults:
+            if fault.row is None:
+                continue  # the header's, before any record was looked at
             first.setdefault(fault.row, fault.code)
         for code in first.values():
             self._refused.labels(code).inc()

@@ -27,6 +27,7 @@ from service.http.errors import (
     MediaTypeError,
     MissingScopeError,
     NoRecordsError,
+    NotAcceptableError,
     NotReadyError,
     ParameterError,
     QueueFullError,
@@ -36,6 +37,7 @@ from service.http.errors import (
     UnknownKeyError,
 )
 from service.records.json import BodyError
+from service.records.stream.blocks import TooMuchHeldError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"
@@ -67,13 +69,15 @@ class Problem:
 
 
 PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
-    BodyError: Problem(400, "malformed-body", "The body is not well-formed JSON"),
+    BodyError: Problem(400, "malformed-body", "The body is not well-formed"),
     IncompleteBodyError: Problem(400, "incomplete-body", "The body ended early", closes=True),
     KeyRequiredError: Problem(401, "key-required", "A key is required", closes=True),
     UnknownKeyError: Problem(401, "unknown-key", "The key is not valid", closes=True),
     MissingScopeError: Problem(403, "missing-scope", "The key does not allow this", closes=True),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
+    NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     BodyTooLargeError: Problem(413, "body-too-large", "The body is too large", closes=True),
+    TooMuchHeldError: Problem(413, "record-too-large", "A piece of the body is too large to be held"),
     TooManyValuesError: Problem(413, "too-many-values", "The body holds too many values"),
     TooManyRecordsError: Problem(413, "too-many-records", "The request holds too many records"),
     MediaTypeError: Problem(415, "unsupported-media-type", "The body is in a format that is not read here"),
@@ -88,8 +92,13 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
 }
 
 
-async def answer_service_error(_: Request, error: Exception) -> Response:
-    """Return the problem for an error of the table; raise any other again, for it is a fault of ours."""
+async def answer_service_error(_: Request, error: Exception, *, unread: bool = False) -> Response:
+    """Return the problem for an error of the table; raise any other again, for it is a fault of ours.
+
+    Args:
+        error: What went wrong.
+        unread: Whether the client may still be sending its body, so that the connection cannot be used further.
+    """
     problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
     if problem is None:
         raise error
@@ -103,9 +112,9 @@ async def answer_service_error(_: Request, error: Exception) -> Response:
         detail=_detail(error),
         errors=_items(error),
     )
-    if not problem.closes:
+    unread |= isinstance(error, CallerError) or (isinstance(error, BodyTooLargeError) and error.unread)
+    if not problem.closes and not unread:
         return problem_response(document, headers)
-    unread = isinstance(error, CallerError) or (isinstance(error, BodyTooLargeError) and error.unread)
     return _ClosingResponse(document, headers | {"Connection": "close"}, unread=unread)
 
 

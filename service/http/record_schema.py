@@ -18,6 +18,8 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _SHOWN_CATEGORIES: Final = 20
+_NUMBER_TEXT: Final = r"^([+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?)?$"
+"""Text that is surely taken as a number; blank text is a null."""
 
 
 def record_schema(contract: Contract, unknown_columns: UnknownColumns) -> dict[str, Any]:
@@ -56,11 +58,15 @@ def _column_schema(column: Column) -> dict[str, Any]:
             f"A quantity; training saw {column.minimum:.6g} to {column.maximum:.6g}, "
             f"half of it below {column.quantiles[_MEDIAN]:.6g}."
         )
-        return {"type": ["number", "null"], "description": description}
+        return {"type": ["number", "string", "null"], "pattern": _NUMBER_TEXT, "description": description}
     if isinstance(column, BooleanColumn) and column.as_number:
-        return {"type": ["boolean", "number", "null"], "description": "0 or 1. Another number is legal, and anomalous."}
+        return {
+            "type": ["boolean", "number", "string", "null"],
+            "pattern": _NUMBER_TEXT,
+            "description": "0 or 1. Another number is legal, and anomalous.",
+        }
     if isinstance(column, BooleanColumn):
-        return {"enum": [True, False, 1, 0, None], "description": "A truth value."}
+        return {"enum": [True, False, 1, 0, "true", "false", "1", "0", "", None], "description": "A truth value."}
     if isinstance(column, CategoricalColumn):
         return {
             "type": ["string", "integer", "boolean", "null"],
@@ -69,6 +75,6 @@ def _column_schema(column: Column) -> dict[str, Any]:
         }
     return {
         "type": ["string", "number", "null"],
-        "description": "An instant: ISO 8601 (UTC if without an offset), or a number of seconds, milliseconds, "
-        "microseconds or nanoseconds since 1970, told apart by its size.",
+        "description": "An instant: ISO 8601 (UTC if without an offset), or a number, also as text, of seconds, "
+        "milliseconds, microseconds or nanoseconds since 1970, told apart by its size.",
     }

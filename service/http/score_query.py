@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.http.errors import ParameterError
+from service.http.pipeline import OnInvalid
 from service.http.problems import parameter_messages
 from service.verdicts import Explain
 
@@ -25,6 +26,8 @@ class ScoreQuery(BaseModel):
     """Share of normal records that may be flagged; the service's own if left out."""
     explain: Explain | None = None
     """Which results carry contributions; the service's own choice if left out."""
+    on_invalid: OnInvalid | None = None
+    """What becomes of records that do not fit; by the format of the body if left out."""
 
 
 def parse_query(query: bytes) -> ScoreQuery:

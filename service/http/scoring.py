@@ -19,8 +19,11 @@ from service.http.errors import NoRecordsError, TooManyRecordsError
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.metrics import Metrics
 from service.pvalues import threshold
-from service.records.json import columns_from_records, parse_records
+from service.records.faults import FaultList, Faults, FaultsByRow
+from service.records.json import filled_columns, parse_records
+from service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
 from service.records.names import UnknownColumns
+from service.records.stream.blocks import Block, block_of
 from service.records.typed_json import TypedJson
 from service.scorer import Scores
 from service.verdicts import Explain, Verdicts, judge
@@ -63,11 +66,14 @@ class Scoring:
         self._artifact = artifact
         self._metrics = metrics
         self._limits = limits
-        self._typed = TypedJson(
+        self.typed = TypedJson(
             artifact.contract.columns,
             max_depth=limits.max_depth,
             max_values=limits.max_values,
             max_records=limits.max_records,
+        )
+        self._by_column = TypedColumns(
+            artifact.contract.columns, max_values=limits.max_values, max_records=limits.max_records
         )
         self._start = lru_cache(_MAX_ALPHAS)(self._json_start)
 
@@ -83,7 +89,7 @@ class Scoring:
         """Return the records of a JSON body by column.
 
         Args:
-            body: One record, or a list of them.
+            body: One record, a list of them, or an object of lists that has them by column.
             between: Called between parts of the work; what it raises ends the work.
 
         Raises:
@@ -93,8 +99,21 @@ class Scoring:
             NoRecordsError: it is an empty list.
             RecordError: a record does not fit the schema.
         """
-        columns = self._typed.columns(body, between)
+        columns = self._fast_columns(body, between)
         return self._columns_exactly(body) if columns is None else columns
+
+    def sound(self, body: bytes) -> Block:
+        """Return the records of a JSON body, all of which must be sound; see `columns`."""
+        columns = self.columns(body, _go_on)
+        return Block(0, len(columns), columns, {})
+
+    def reported(self, body: bytes) -> Block:
+        """Return the records of a JSON body, with the faults of those that have any; see `columns`."""
+        columns = self._fast_columns(body, _go_on)
+        if columns is not None:
+            return Block(0, len(columns), columns, {})
+        faults = FaultsByRow(self._limits.max_faults, 0)
+        return block_of(self._filled(body, faults), faults, 0)
 
     def answer(self, asked: Asked, call: Call, between: Callable[[], None]) -> bytes:
         """Return the JSON answer to any number of records.
@@ -113,7 +132,7 @@ class Scoring:
         for at in range(0, len(asked.columns), _PART_RECORDS):
             part = asked.columns.rows(slice(at, at + _PART_RECORDS))
             with call.step("infer"):
-                (verdicts,), took = self.judged([Asked(part, asked.alpha, asked.explain)])
+                verdicts, took = self.judged_alone(Asked(part, asked.alpha, asked.explain))
             seconds += took
             results.append(json_results(verdicts))
             call.flagged += int(np.count_nonzero(verdicts.is_anomaly))
@@ -145,6 +164,11 @@ class Scoring:
         verdicts = list(self._verdicts(requests, columns, scores))
         return verdicts, seconds
 
+    def judged_alone(self, asked: Asked) -> tuple[Verdicts, float]:
+        """Return what `judged` does for one request."""
+        (verdicts,), seconds = self.judged([asked])
+        return verdicts, seconds
+
     def _verdicts(self, requests: Sequence[Asked], columns: Columns, scores: Scores) -> Iterator[Verdicts]:
         first = requests[0]
         if all(asked.alpha == first.alpha and asked.explain is first.explain for asked in requests):
@@ -165,25 +189,33 @@ class Scoring:
         artifact = self._artifact
         return json_start(artifact, alpha=alpha, threshold=threshold(artifact.calibration_folds, alpha))
 
+    def _fast_columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
+        columns = self.typed.columns(body, between)
+        return self._by_column.columns(body) if columns is None and b"[" in body else columns
+
     def _columns_exactly(self, body: bytes) -> Columns:
-        """Return what `TypedJson` leaves, by the way that tells what is wrong with a body."""
-        limits = self._limits
-        require_few_values(body, limits.max_values)
-        records = parse_records(body, max_depth=limits.max_depth, most=limits.max_records)
-        if not records:
-            raise NoRecordsError("body: expected at least one record, got an empty list")
-        if len(records) > limits.max_records:
-            raise TooManyRecordsError(f"body: expected at most {limits.max_records} records, got more")
+        """Return what the fast ways leave, by the way that tells what is wrong with a body."""
+        faults = FaultList(self._limits.max_faults)
         try:
-            return columns_from_records(
-                records,
-                self._artifact.contract.columns,
-                unknown_columns=limits.unknown_columns,
-                max_faults=limits.max_faults,
-            )
+            columns = self._filled(body, faults)
+            faults.raise_any()
         except RecordError as error:
             self._metrics.count_refused(error.faults)
             raise
+        return columns
+
+    def _filled(self, body: bytes, faults: Faults) -> Columns:
+        limits, schema = self._limits, self._artifact.contract.columns
+        require_few_values(body, limits.max_values)
+        records = parse_records(body, max_depth=limits.max_depth, most=limits.max_records)
+        by_column = None if body.lstrip(b" \t\r\n").startswith(b"[") else records[0]
+        if is_by_column(by_column):
+            _check_count(len(next(iter(by_column.values()))), limits.max_records)
+            return filled_from_lists(
+                by_column, schema, faults, unknown_columns=limits.unknown_columns, max_faults=limits.max_faults
+            )
+        _check_count(len(records), limits.max_records)
+        return filled_columns(records, schema, faults, unknown_columns=limits.unknown_columns)
 
 
 def _rows(requests: Sequence[Asked]) -> Iterator[slice]:
@@ -192,3 +224,14 @@ def _rows(requests: Sequence[Asked]) -> Iterator[slice]:
     for asked in requests:
         yield slice(at, at + len(asked.columns))
         at += len(asked.columns)
+
+
+def _go_on() -> None:
+    """End nothing."""
+
+
+def _check_count(records: int, limit: int) -> None:
+    if not records:
+        raise NoRecordsError("body: expected at least one record, got an empty list")
+    if records > limit:
+        raise TooManyRecordsError(f"body: expected at most {limit} records, got more")

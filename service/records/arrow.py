@@ -95,7 +95,7 @@ def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "nul
     Raises:
         RefusedCellError: A value is not of the kind.
     """
-    if pa.types.is_null(array.type):
+    if array.null_count == len(array):
         return np.full(len(array), np.nan)
     if _is_text(array.type):
         converted = _numbers_of_text(array.cast(pa.string()), kind)
@@ -132,8 +132,9 @@ def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool
 
 def text_of(array: pa.Array) -> pa.Array:
     """Return an array's values as the text of their categories, by the rule of `categories_of`; nulls stay null."""
-    takes = _is_text(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)
-    if not takes and not pa.types.is_null(array.type):
+    if array.null_count == len(array):
+        return pa.nulls(len(array), pa.string())
+    if not (_is_text(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
         raise _refused_type(array, rules.CATEGORY)
     return array.cast(pa.string())
 
@@ -228,4 +229,4 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _refused_type(array: pa.Array, expected: str) -> RefusedCellError:
     index = pc.index(array.is_valid(), value=True).as_py()
-    return RefusedCellError(max(index, 0), "wrong_type", f"expected {expected}, got the type {array.type}")
+    return RefusedCellError(index, "wrong_type", f"expected {expected}, got the type {array.type}")

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias
 
 from service.errors import Fault, RecordError
 from service.records.names import shown
 
+Report: TypeAlias = Callable[[int, str, str], None]
+"""Takes the row, code and detail of a fault of one column."""
+
 _BEFORE_COLUMNS = -1
 """Where a fault of the record as a whole stands among the faults of its row."""
+
+
+class Faults(Protocol):
+    """Where faults are reported; rows count from the first record of a part."""
+
+    def has_room(self, row: int) -> bool:
+        """Tell whether a fault of a record as a whole would be kept: only then is its message worth building."""
+
+    def add(self, row: int, column: str | None, code: str, detail: str) -> None:
+        """Add a fault of a record as a whole, or of a column that the schema does not have."""
+
+    def count(self, row: int, faults: int) -> None:
+        """Count faults that were not built."""
+
+    def of_column(self, name: str, position: int) -> Report:
+        """Return a function that adds a fault of one column, given row, code and detail."""
 
 
 class FaultList:
@@ -26,7 +47,7 @@ class FaultList:
         self._count = 0
         self._of_records = 0
 
-    def has_room(self) -> bool:
+    def has_room(self, row: int) -> bool:  # noqa: ARG002 - the limit is one for all rows
         """Tell whether a fault of a record as a whole would be kept: only then is its message worth building."""
         return self._of_records < self._limit
 
@@ -35,12 +56,12 @@ class FaultList:
         self._of_records += 1
         self._add(row, _BEFORE_COLUMNS, column, code, detail, keep=self._of_records <= self._limit)
 
-    def count(self, faults: int) -> None:
+    def count(self, row: int, faults: int) -> None:  # noqa: ARG002 - the count is one for all rows
         """Count faults that were not built."""
         self._of_records += faults
         self._count += faults
 
-    def of_column(self, name: str, position: int) -> Callable[[int, str, str], None]:
+    def of_column(self, name: str, position: int) -> Report:
         """Return a function that adds a fault of one column, given row, code and detail."""
         reported = 0
 
@@ -61,7 +82,48 @@ class FaultList:
     def _add(self, row: int, position: int, column: str | None, code: str, detail: str, *, keep: bool) -> None:
         self._count += 1
         if keep:
-            name = None if column is None else shown(column)
-            place = f"records[{row}]" if name is None else f"records[{row}].{name}"
-            fault = Fault(row=row, column=name, code=code, message=f"{place}: {detail}")
-            self._kept.append((row, position, self._count, fault))
+            self._kept.append((row, position, self._count, _fault(row, column, code, detail)))
+
+
+class FaultsByRow:
+    """The faults of each record apart, up to a limit for each: for answers that score the other records."""
+
+    def __init__(self, limit: int, first_row: int) -> None:
+        """Keep ``limit`` faults of a record; the part's first record is ``first_row`` of its body."""
+        self._limit = limit
+        self._first_row = first_row
+        self._counts: Counter[int] = Counter()
+        self._kept: dict[int, list[tuple[int, Fault]]] = {}
+
+    def has_room(self, row: int) -> bool:
+        """Tell whether a fault of this record would be kept."""
+        return self._counts[row] < self._limit
+
+    def add(self, row: int, column: str | None, code: str, detail: str) -> None:
+        """Add a fault of a record as a whole, or of a column that the schema does not have."""
+        self._add(row, _BEFORE_COLUMNS, column, code, detail)
+
+    def count(self, row: int, faults: int) -> None:
+        """Count faults that were not built."""
+        self._counts[row] += faults
+
+    def of_column(self, name: str, position: int) -> Report:
+        """Return a function that adds a fault of one column, given row, code and detail."""
+        return lambda row, code, detail: self._add(row, position, name, code, detail)
+
+    def by_row(self) -> Mapping[int, tuple[Fault, ...]]:
+        """Return the faults of each faulty record, by its row in the part, ascending."""
+        kept = sorted(self._kept.items())
+        return {row: tuple(fault for _, fault in sorted(of_row, key=lambda entry: entry[0])) for row, of_row in kept}
+
+    def _add(self, row: int, position: int, column: str | None, code: str, detail: str) -> None:
+        if self.has_room(row):
+            fault = _fault(self._first_row + row, column, code, detail)
+            self._kept.setdefault(row, []).append((position, fault))
+        self._counts[row] += 1
+
+
+def _fault(row: int, column: str | None, code: str, detail: str) -> Fault:
+    name = None if column is None else shown(column)
+    place = f"records[{row}]" if name is None else f"records[{row}].{name}"
+    return Fault(row=row, column=name, code=code, message=f"{place}: {detail}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.contract import Schema
-from service.records.faults import FaultList
+from service.records.faults import Faults
 from service.records.names import nearest
 from service.records.values import described
 
@@ -27,7 +27,7 @@ class RecordShape:
         self._ignore_unknown = ignore_unknown
         self._suggestions_left = _MAX_SUGGESTIONS
 
-    def flat(self, row: int, record: object, faults: FaultList) -> Mapping[str, object]:
+    def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
         """Return the record's known columns by their full name, adding what is wrong to ``faults``."""
         if not isinstance(record, dict):
             faults.add(row, None, "not_an_object", f"expected an object, got {described(record)}")
@@ -41,7 +41,7 @@ class RecordShape:
         return found
 
     def _walk(
-        self, row: int, prefix: str, part: Mapping[str, object], found: dict[str, object], faults: FaultList
+        self, row: int, prefix: str, part: Mapping[str, object], found: dict[str, object], faults: Faults
     ) -> tuple[bool, bool]:
         """Gather the columns under ``prefix``; return whether a scored one was among them, and whether any was refused.
 
@@ -68,11 +68,11 @@ class RecordShape:
                 refused = True
         return recognised, refused
 
-    def _unknown(self, row: int, name: str, faults: FaultList) -> bool:
+    def _unknown(self, row: int, name: str, faults: Faults) -> bool:
         if self._ignore_unknown:
             return False
-        if not faults.has_room():
-            faults.count(1)
+        if not faults.has_room(row):
+            faults.count(row, 1)
             return True
         meant = None
         if self._suggestions_left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -15,7 +15,7 @@ from service.columns import Columns
 from service.contract import NO_CATEGORY, Schema
 from service.errors import ServiceError
 from service.records import values as rules
-from service.records.faults import FaultList
+from service.records.faults import FaultList, Faults, Report
 from service.records.flatten import RecordShape
 from service.records.names import UnknownColumns, shown
 from service.records.nesting import nests_deeper_than
@@ -105,6 +105,15 @@ def columns_from_records(
         RecordError: With the faults in order of row, then of column.
     """
     faults = FaultList(max_faults)
+    columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
+    faults.raise_any()
+    return columns
+
+
+def filled_columns(
+    records: Sequence[object], schema: Schema, faults: Faults, *, unknown_columns: UnknownColumns
+) -> Columns:
+    """Return records as `columns_from_records` does, adding what is wrong to ``faults``; faulty values are null."""
     shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
     flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
     n = len(flat)
@@ -112,27 +121,22 @@ def columns_from_records(
     for at, position in enumerate(schema.number_positions):
         column = schema.columns[position]
         taken = _taken(flat, column.name)
-        numbers[:, at] = _numbers(taken, rules.rule_of(column), faults.of_column(column.name, position))
+        numbers[:, at] = numbers_of_values(taken, rules.rule_of(column), faults.of_column(column.name, position))
     strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
     observed = np.zeros(strings.shape, dtype=np.bool_)
     for at, position in enumerate(schema.string_positions):
         name = schema.columns[position].name
         taken = _taken(flat, name)
-        strings[:, at] = _categories(taken, faults.of_column(name, position))
+        strings[:, at] = categories_of_values(taken, faults.of_column(name, position))
         observed[:, at] = [value is not None for value in taken]
-    faults.raise_any()
     return Columns(numbers, strings, observed)
-
-
-_Report = Callable[[int, str, str], None]
-"""Takes a row, a fault's code and its detail."""
 
 
 def _taken(flat: Sequence[Mapping[str, object]], name: str) -> list[object]:
     return [record.get(name) for record in flat]
 
 
-def _numbers(values: list[object], kind: str, report: _Report) -> NDArray[np.float64]:
+def numbers_of_values(values: list[object], kind: str, report: Report) -> NDArray[np.float64]:
     """Return a column's values as float64, NaN where null; the rules value by value only where a shortcut fails."""
     types = set(map(type, values))
     types.discard(type(None))
@@ -167,7 +171,8 @@ def _fast_numbers(values: list[object], kind: str) -> NDArray[np.float64] | None
     return converted
 
 
-def _categories(values: list[object], report: _Report) -> list[str]:
+def categories_of_values(values: list[object], report: Report) -> list[str]:
+    """Return a column's values as categories, `contract.NO_CATEGORY` where null."""
     types = set(map(type, values))
     if types <= {str, type(None)}:
         texts = [NO_CATEGORY if value is None else str(value) for value in values]

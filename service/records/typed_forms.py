@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from service.columns import Columns
 from service.contract import NO_CATEGORY, Column, Schema
 from service.records import values as rules
+from service.records.instants import instants_of_iso
 
 _UNSET = msgspec.UNSET
 # Of categories, and of what was set aside: nothing can nest in it, and all text in it is checked to be Unicode.
@@ -214,7 +215,10 @@ def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
 
 def _instants_of(values: list[Any]) -> NDArray[np.float64]:
     """Return instants in seconds since 1970, NaN where null or absent."""
-    if set(map(type, values)) == {float}:
+    types = set(map(type, values))
+    if types == {str} and (instants := instants_of_iso(values)) is not None:
+        return instants
+    if types == {float}:
         seconds = rules.instants_of_numbers(np.array(values))
         if not rules.in_calendar(seconds).all():
             raise UnfitError

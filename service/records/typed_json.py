@@ -64,6 +64,22 @@ class TypedJson:
                 continue
         return None
 
+    def lines(self, text: bytes, records: int) -> Columns | None:
+        """Return the records of lines by column; None if one has to be read by `service.records.json`.
+
+        Args:
+            text: JSON, one record a line; blank lines are passed over.
+            records: How many lines are not blank.
+        """
+        if count_marks(text, VALUE_MARKS) > self._max_values:
+            return None
+        for reader in self._readers:
+            try:
+                return reader.lines(text, records)
+            except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
+                continue
+        return None
+
     def _listed(self, reader: _Reader, body: bytes, between: Callable[[], None]) -> Columns:
         parts: list[Columns] = []
         left = self._max_records
@@ -88,7 +104,7 @@ class _Reader:
     def one(self, text: bytes) -> Columns:
         """Return one record by column."""
         columns, keys = self._form.columns([self._one.decode(text)])
-        return _if_keys_differ(columns, text, keys)
+        return if_keys_differ(columns, text, keys)
 
     def many(self, text: bytes) -> Columns:
         """Return a list of records by column."""
@@ -99,7 +115,17 @@ class _Reader:
         if not records:
             raise UnfitError
         columns, keys = self._form.columns(records)
-        return _if_keys_differ(columns, text, keys)
+        return if_keys_differ(columns, text, keys)
+
+    def lines(self, text: bytes, lines: int) -> Columns:
+        """Return records, one a line, by column."""
+        if count_marks(text, b"{") > lines * self._form.objects:
+            raise UnfitError
+        records = self._one.decode_lines(text)
+        if len(records) != lines:
+            raise UnfitError  # msgspec takes a record that goes on over the end of its line
+        columns, keys = self._form.columns(records)
+        return if_keys_differ(columns, text, keys)
 
     def parts(self, body: bytes) -> Iterator[Columns]:
         """Yield the records of a list, part by part.
@@ -132,7 +158,7 @@ class _Reader:
         raise UnfitError
 
 
-def _if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
+def if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
     """Return ``columns`` unless an object of ``text`` may hold a key twice, of which msgspec would take the last.
 
     Each key is followed by a colon. So there are as many keys as fields that were set if there are as many colons, or

@@ -1,7 +1,7 @@
 """The rules by which one raw value becomes a number, a truth value, an instant or a category.
 
-JSON records and files share them. A rule for a value takes what JSON can hold and never parses text, except for
-timestamps; a rule for text is for files such as CSV, in which every value arrives as text.
+JSON records, files and streams share them. Text means the same wherever it stands: what a CSV file may hold in a
+column, text may hold in a JSON record, because a model may have been trained on either.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ LATEST_S = 253_402_300_800.0
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
 
+_MOST_CHARACTERS = 5000
+"""No number and no instant is written in more; a record may refer to one long text from many places."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NUMBER_TEXT = re.compile(
@@ -47,14 +50,18 @@ class RefusedValueError(ServiceError):
 
 
 def number(value: object) -> float:
-    """Return a quantity: an integer or a float, finite; not a boolean, not text."""
+    """Return a quantity: an integer or a float, finite, or text that writes one; not a boolean."""
+    if isinstance(value, str):
+        return _finite_or_null(number_of_text(value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong_type(NUMBER, value)
     return _finite(value)
 
 
 def truth(value: object) -> float:
-    """Return a truth value as 0.0 or 1.0: true, false, 0 or 1."""
+    """Return a truth value as 0.0 or 1.0: true, false, 0 or 1, or text that writes one."""
+    if isinstance(value, str):
+        return truth_of_text(value)
     if not isinstance(value, bool | int | float):
         raise _wrong_type(TRUTH, value)
     if value not in (0, 1):
@@ -64,6 +71,8 @@ def truth(value: object) -> float:
 
 def indicator(value: object) -> float:
     """Return a truth value that training saw as 0 and 1: any other finite number is legal there, and anomalous."""
+    if isinstance(value, str):
+        return _finite_or_null(indicator_of_text(value))
     if not isinstance(value, bool | int | float):
         raise _wrong_type(INDICATOR, value)
     return _finite(value)
@@ -72,11 +81,11 @@ def indicator(value: object) -> float:
 def instant(value: object) -> float:
     """Return an instant in seconds since 1970-01-01T00:00:00Z.
 
-    Text is ISO 8601, taken as UTC where it names no zone. A number is in seconds, milliseconds, microseconds or
-    nanoseconds, told by its size: `instants_of_numbers`.
+    Text is ISO 8601, taken as UTC where it names no zone, or a number. A number is in seconds, milliseconds,
+    microseconds or nanoseconds, told by its size: `instants_of_numbers`.
     """
     if isinstance(value, str):
-        return _instant_of_iso(value)
+        return instant_of_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong_type(INSTANT, value)
     seconds = float(instants_of_numbers(np.array([_finite(value)]))[0])
@@ -115,7 +124,7 @@ def category(value: object) -> str:
 
 def number_of_text(text: str) -> float:
     """Return a quantity written as text; blank and ``nan`` are NaN, and overflow is infinite."""
-    stripped = text.strip()
+    stripped = _stripped(text)
     if not stripped:
         return math.nan
     if _NUMBER_TEXT.fullmatch(stripped) is None:
@@ -136,8 +145,14 @@ def indicator_of_text(text: str) -> float:
     return _truth_or_number(text, INDICATOR)
 
 
+def _stripped(text: str) -> str:
+    if len(text) > _MOST_CHARACTERS:
+        raise RefusedValueError("too_large", f"expected at most {_MOST_CHARACTERS} characters, got longer text")
+    return text.strip()
+
+
 def _truth_or_number(text: str, expected: str) -> float:
-    word = text.strip().lower()
+    word = _stripped(text).lower()
     if word in ("true", "false"):
         return float(word == "true")
     try:
@@ -148,7 +163,7 @@ def _truth_or_number(text: str, expected: str) -> float:
 
 def instant_of_text(text: str) -> float:
     """Return an instant written as text: ISO 8601, or a number since 1970; blank is NaN."""
-    stripped = text.strip()
+    stripped = _stripped(text)
     try:
         value = number_of_text(stripped)
     except RefusedValueError:
@@ -162,7 +177,7 @@ RULES: dict[str, Callable[[object], float]] = {
     "indicator": indicator,
     "timestamp": instant,
 }
-"""The rule for a JSON value, by what `rule_of` a column gives; categories have `category`."""
+"""The rule for a JSON value, by what `rule_of` a column gives; categories have `category`. NaN is a null."""
 TEXT_RULES: dict[str, Callable[[str], float]] = {
     "numeric": number_of_text,
     "boolean": truth_of_text,
@@ -221,6 +236,12 @@ def described(value: object) -> str:
     return next((name for kind, name in names if isinstance(value, kind)), f"a {type(value).__name__}")
 
 
+def _finite_or_null(value: float) -> float:
+    if math.isinf(value):
+        raise _too_large()
+    return value
+
+
 def _finite(value: float) -> float:
     """Return an integer or float as a float64, which must hold it."""
     try:
@@ -230,8 +251,12 @@ def _finite(value: float) -> float:
     if math.isnan(converted):
         raise RefusedValueError("not_finite", "expected a finite number, got NaN")
     if math.isinf(converted):
-        raise RefusedValueError("too_large", "expected a number within float64, got one beyond its range")
+        raise _too_large()
     return converted
+
+
+def _too_large() -> RefusedValueError:
+    return RefusedValueError("too_large", "expected a number within float64, got one beyond its range")
 
 
 def _instant_of_iso(text: str) -> float:

@@ -33,7 +33,7 @@ def test_the_record_schema_has_the_columns_of_the_model(new_app, send, artifact)
     columns = artifact.contract.columns
     assert set(schema["properties"]) == {*columns.names, *(column.name for column in columns.ignored)}
     assert schema["additionalProperties"] is False
-    assert schema["properties"]["amount"]["type"] == ["number", "null"]
+    assert schema["properties"]["amount"]["type"] == ["number", "string", "null"]
     assert schema["properties"]["country"]["examples"] == list(
         columns.columns[columns.names.index("country")].categories
     )
@@ -51,7 +51,7 @@ def test_the_record_schema_takes_dotted_columns_nested_as_well(artifact):
     contract = artifact.contract.model_copy(update={"columns": schema})
     properties = record_schema(contract, "reject")["properties"]
     assert properties["order"]["type"] == ["object", "null"]
-    assert properties["order.amount"]["type"] == ["number", "null"]
+    assert properties["order.amount"]["type"] == ["number", "string", "null"]
 
 
 def test_openapi_shows_the_columns_of_the_model_in_the_request(document, artifact):

@@ -103,7 +103,7 @@ def test_without_a_valid_one_a_new_trace_begins(traced, send, headers):
 
 def test_a_step_that_fails_tells_the_kind_of_the_fault_alone(traced, send):
     made = traced()
-    send(made.app, "POST", "/score", json={"amount": "4711"})
+    send(made.app, "POST", "/score", json={"amount": "no. 4711"})
     (step,) = (span for span in made.spans if span.name == "decode")
     assert (step.attributes["error.type"], step.status.status_code) == ("RecordError", StatusCode.ERROR)
     assert made.server.attributes["http.response.status_code"] == 422

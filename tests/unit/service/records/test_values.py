@@ -12,8 +12,10 @@ from service.contract import BooleanColumn
 from service.records import values
 
 
-@pytest.mark.parametrize(("value", "expected"), [(3, 3.0), (-0.5, -0.5), (2**60 + 1, float(2**60))])
-def test_a_number_is_an_integer_or_a_float(value, expected):
+@pytest.mark.parametrize(
+    ("value", "expected"), [(3, 3.0), (-0.5, -0.5), (2**60 + 1, float(2**60)), ("3", 3.0), (" 1e3", 1000.0)]
+)
+def test_a_number_is_an_integer_a_float_or_text_that_writes_one(value, expected):
     assert values.number(value) == expected
 
 
@@ -21,7 +23,8 @@ def test_a_number_is_an_integer_or_a_float(value, expected):
     ("value", "code", "got"),
     [
         (True, "wrong_type", "a boolean"),
-        ("3", "wrong_type", "a string"),
+        ("three", "wrong_type", "text"),
+        ("1e400", "too_large", "beyond its range"),
         ([3], "wrong_type", "a list"),
         ({"a": 3}, "wrong_type", "an object"),
         (math.nan, "not_finite", "NaN"),
@@ -35,12 +38,12 @@ def test_what_is_no_finite_number_is_refused(value, code, got):
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize(("value", "expected"), [(True, 1.0), (False, 0.0), (1, 1.0), (0.0, 0.0)])
-def test_a_truth_value_is_a_boolean_or_zero_or_one(value, expected):
+@pytest.mark.parametrize(("value", "expected"), [(True, 1.0), (False, 0.0), (1, 1.0), (0.0, 0.0), ("true", 1.0)])
+def test_a_truth_value_is_a_boolean_or_zero_or_one_or_text_that_writes_one(value, expected):
     assert values.truth(value) == expected
 
 
-@pytest.mark.parametrize("value", [2, -1, 0.5, math.nan, "true", [], 10**30])
+@pytest.mark.parametrize("value", [2, -1, 0.5, math.nan, "yes", [], 10**30])
 def test_no_other_truth_value_is_taken(value):
     with pytest.raises(values.RefusedValueError, match="expected true, false, 0 or 1") as caught:
         values.truth(value)
@@ -80,6 +83,8 @@ def test_an_integer_too_long_to_print_is_no_category():
         1772445600_000,
         1772445600_000_000,
         1772445600_000_000_000,
+        "1772445600",
+        " 2026-03-02T10:00:00Z ",
     ],
 )
 def test_an_instant_has_many_forms(value):
@@ -92,7 +97,7 @@ def test_an_instant_has_many_forms(value):
         ("yesterday", "invalid_timestamp"),
         ("2026-02-30", "invalid_timestamp"),
         ("10:00:00", "invalid_timestamp"),
-        ("1772445600", "invalid_timestamp"),
+        ("1e400", "too_large"),
         ("0001-01-01T00:00:00+05:00", "invalid_timestamp"),
         (1e300, "invalid_timestamp"),
         (math.inf, "too_large"),
@@ -115,6 +120,7 @@ def test_text_can_hold_a_number(text, expected):
 
 @pytest.mark.parametrize("text", ["", "  ", "nan"])
 def test_blank_text_is_a_null(text):
+    assert all(math.isnan(rule(text)) for rule in values.RULES.values())
     assert math.isnan(values.number_of_text(text))
     assert math.isnan(values.truth_of_text(text))
     assert math.isnan(values.instant_of_text(text))
@@ -158,10 +164,11 @@ def test_no_refusal_shows_the_value():
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.booleans() | st.integers(-(10**9), 10**9))
 def test_an_indicator_takes_truths_and_any_finite_number(value):
     assert values.indicator(value) == float(value)
+    assert values.indicator(str(value)) == float(value)
     assert values.indicator_of_text(str(value)) == float(value)
 
 
-@pytest.mark.parametrize("value", ["true", None, [], math.inf, math.nan])
+@pytest.mark.parametrize("value", ["yes", "inf", None, [], math.inf, math.nan])
 def test_an_indicator_takes_nothing_else(value):
     with pytest.raises(values.RefusedValueError):
         values.indicator(value)

@@ -1,0 +1,160 @@
+"""Which format a body is in, and which one its answer gets: Content-Type, Content-Encoding and Accept (RFC 9110)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+from service.http.errors import MediaTypeError, NotAcceptableError
+
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+"""Headers of a request as ASGI gives them, their names in lower case."""
+
+
+class BodyFormat(StrEnum):
+    """Formats of records."""
+
+    JSON = "JSON"
+    NDJSON = "NDJSON"
+    CSV = "CSV"
+    TSV = "TSV"
+    ARROW = "Arrow"
+
+
+class Encoding(StrEnum):
+    """How a body may be compressed."""
+
+    NONE = "identity"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """What was agreed on.
+
+    Attributes:
+        body: Format of the body.
+        encoding: How it is compressed.
+        answer: Format of the answer, never TSV.
+        media_type: What the answer's Content-Type says.
+    """
+
+    body: BodyFormat
+    encoding: Encoding
+    answer: BodyFormat
+    media_type: str
+
+    @property
+    def is_plain_json(self) -> bool:
+        """Whether neither side is anything but JSON, and the body is not compressed."""
+        return self.body is self.answer is BodyFormat.JSON and self.encoding is Encoding.NONE
+
+
+_NDJSON_TYPES: Final = (
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonlines",
+    "application/x-jsonlines",
+    "application/jsonl",
+)
+_BODY_TYPES: Final = {
+    "application/json": BodyFormat.JSON,
+    **dict.fromkeys(_NDJSON_TYPES, BodyFormat.NDJSON),
+    "text/csv": BodyFormat.CSV,
+    "text/tab-separated-values": BodyFormat.TSV,
+    "application/vnd.apache.arrow.stream": BodyFormat.ARROW,
+}
+_ANSWER_TYPES: Final = {name: kind for name, kind in _BODY_TYPES.items() if kind is not BodyFormat.TSV}
+_JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json")
+_ENCODINGS: Final = {"": Encoding.NONE, "identity": Encoding.NONE, "gzip": Encoding.GZIP, "x-gzip": Encoding.GZIP}
+_CHARSETS: Final = ("", "utf-8", "utf8", "us-ascii")
+_QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
+_CSV_PARAMETERS: Final = "; charset=utf-8; header=present"
+
+
+def negotiated(headers: Headers) -> Formats:
+    """Return the formats of a request and its answer.
+
+    A body without a Content-Type is JSON. Without an Accept the answer is in the format of the body; CSV for TSV.
+
+    Raises:
+        MediaTypeError: The body is declared as a format or a compression that is not read here.
+        NotAcceptableError: The answer would have to be in a format that is not written here.
+    """
+    content_type = encoding = accept = b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-encoding":
+            encoding = value
+        elif name == b"accept":
+            accept = accept + b"," + value if accept else value
+    return _agreed(content_type, encoding, accept)
+
+
+@lru_cache(256)
+def _agreed(content_type: bytes, encoding: bytes, accept: bytes) -> Formats:
+    declared, parameters = _split(content_type.decode("latin-1") or "application/json")
+    body = BodyFormat.JSON if _JSON_TYPE.fullmatch(declared) else _BODY_TYPES.get(declared)
+    if body is None:
+        known = ", ".join(_BODY_TYPES)
+        raise MediaTypeError(f"Content-Type: expected one of {known}, got {declared!r}")
+    # JSON is UTF-8 whatever is declared (RFC 8259, section 11), and its parser checks that.
+    if body is not BodyFormat.JSON and parameters.get("charset", "") not in _CHARSETS:
+        raise MediaTypeError(f"Content-Type: expected the charset utf-8, got {parameters['charset']!r}")
+    if parameters.get("header") == "absent":
+        raise MediaTypeError("Content-Type: expected CSV with a header, got header=absent")
+    coding = encoding.decode("latin-1").strip().lower()
+    if coding not in _ENCODINGS and coding != Encoding.ZSTD:
+        raise MediaTypeError(f"Content-Encoding: expected gzip, zstd or none, got {coding!r}")
+    answer_type = _chosen(accept.decode("latin-1"), _own(body, declared))
+    answer = _ANSWER_TYPES[answer_type]
+    media_type = answer_type + (_CSV_PARAMETERS if answer is BodyFormat.CSV else "")
+    return Formats(body, _ENCODINGS.get(coding, Encoding.ZSTD), answer, media_type)
+
+
+def _own(body: BodyFormat, declared: str) -> str:
+    """Return the media type of an answer in the format of the body."""
+    if declared in _ANSWER_TYPES:
+        return declared
+    return "text/csv" if body is BodyFormat.TSV else "application/json"
+
+
+def _chosen(accept: str, own: str) -> str:
+    """Return the media type that ``accept`` likes best; of equals ``own``, then the first that is written here."""
+    ranges = [_range(part) for part in accept.split(",") if part.strip()]
+    if not ranges:
+        return own
+    candidates = [own, *(name for name in _ANSWER_TYPES if name != own)]
+    best = max(candidates, key=lambda name: _quality(name, ranges))
+    if not _quality(best, ranges):
+        raise NotAcceptableError(f"Accept: expected one of {', '.join(_ANSWER_TYPES)}, got none of them")
+    return best
+
+
+def _quality(name: str, ranges: list[tuple[str, float]]) -> float:
+    """Return how much a media type is liked: what the most specific range that it is in says."""
+    wide = name.partition("/")[0] + "/*"
+    for wanted in (name, wide, "*/*"):
+        found = [quality for media_range, quality in ranges if media_range == wanted]
+        if found:
+            return max(found)
+    return 0.0
+
+
+def _range(part: str) -> tuple[str, float]:
+    media_range, parameters = _split(part)
+    quality = parameters.get("q", "1")
+    return media_range, float(quality) if _QUALITY.fullmatch(quality) else 0.0
+
+
+def _split(value: str) -> tuple[str, dict[str, str]]:
+    """Return a media type and its parameters, in lower case."""
+    name, *rest = value.lower().split(";")
+    pairs = (part.partition("=") for part in rest)
+    return name.strip(), {key.strip(): text.strip().strip('"') for key, _, text in pairs}

@@ -1,0 +1,188 @@
+"""An answer that is made and sent while its request still comes: a part at a time, at a memory that does not grow."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from starlette.types import Message, Receive, Send
+
+from service.errors import ServiceError
+from service.http.admission import Admission, Ticket
+from service.http.errors import BodyTooLargeError, IncompleteBodyError, QueueFullError
+from service.http.outbox import Outbox
+from service.http.pipeline import OnInvalid, Pipeline
+from service.records.stream.blocks import BLOCK_BYTES
+
+_LOG: Final = logging.getLogger("vaegis.http")
+_FLUSH_S: Final = 0.05  # how long records wait for others that could be scored with them
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRoom:
+    """What one stream may take.
+
+    Attributes:
+        max_bytes: Longest body; None where there is no bound.
+        max_answer_bytes: Most bytes of an answer that wait for the client, before the body has to wait as well.
+        inline_bytes: Bodies up to this size are scored on the event loop, which takes no longer than handing them to
+            a thread.
+    """
+
+    max_bytes: int | None
+    max_answer_bytes: int
+    inline_bytes: int
+
+
+class Stream:
+    """One request and its answer.
+
+    Attributes:
+        has_begun: Whether the answer has begun, so that it is too late to answer a problem.
+        is_unread: Whether the client may still be sending.
+    """
+
+    def __init__(self, pipeline: Pipeline, room: StreamRoom, admission: Admission, ticket: Ticket) -> None:
+        """Prepare to answer what ``pipeline`` makes of the body."""
+        self._pipeline = pipeline
+        self._room = room
+        self._admission = admission
+        self._ticket = ticket
+        # A fault can be answered as a problem only as long as nothing else was: where faults reject a request, its
+        # answer is held as long as it can be, otherwise as long as it delays nothing.
+        self._is_held = pipeline.on_invalid is OnInvalid.REJECT
+        self._outbox = Outbox(room.max_answer_bytes, room.max_answer_bytes if self._is_held else BLOCK_BYTES)
+        self._received = 0
+        self._coming: asyncio.Future[Message] | None = None
+        self._has_ended = asyncio.Event()
+        self.has_begun = False
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the client may still be sending."""
+        return not self._has_ended.is_set()
+
+    async def run(self, receive: Receive, send: Send, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Answer the request with status 200 and ``headers``.
+
+        Raises:
+            IncompleteBodyError: the client went away.
+            ServiceError: why the request cannot be answered, or not to its end.
+        """
+        reading = asyncio.ensure_future(self._read(receive))
+        sending = asyncio.ensure_future(self._send(send, headers))
+        leaving = asyncio.ensure_future(self._until_gone(receive))
+        pending: set[asyncio.Future[None]] = {reading, sending, leaving}
+        try:
+            while not sending.done():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                if reading in done:
+                    reading.result()
+                if leaving in done and not sending.done():
+                    raise IncompleteBodyError("connection: expected to send all of the answer, got it closed")
+            sending.result()
+        finally:
+            for task in (reading, sending, leaving, self._coming):
+                if task is not None:
+                    task.cancel()
+            await asyncio.gather(reading, sending, leaving, return_exceptions=True)
+
+    async def _read(self, receive: Receive) -> None:
+        """Read the body to its end, and put what is answered to it into the outbox."""
+        parts: list[bytes] = []
+        size, waits, is_last = 0, False, False
+        while not is_last:
+            message = await self._next_message(receive, patiently=not waits)
+            if message is not None:
+                is_last = not message.get("more_body", False)
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                self._count(len(parts[-1]), unread=not is_last)
+                waits = True
+                if size < BLOCK_BYTES and not is_last:
+                    continue
+            await self._answer(b"".join(parts), flush=message is None, is_last=is_last)
+            if self._pipeline.owed_s and not is_last:
+                await self._pay(receive)
+            parts, size, waits = [], 0, message is not None
+        self._outbox.close()
+
+    async def _next_message(self, receive: Receive, *, patiently: bool) -> Message | None:
+        """Return the next part of the body, or None if it is not there soon and there is something to do meanwhile."""
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(receive())
+        done, _ = await asyncio.wait({self._coming}, timeout=None if patiently else _FLUSH_S)
+        if not done:
+            return None
+        message = self._coming.result()
+        self._coming = None
+        if message["type"] != "http.request":
+            raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
+        return message
+
+    def _count(self, size: int, *, unread: bool) -> None:
+        self._received += size
+        limit = self._room.max_bytes
+        if limit is not None and self._received > limit:
+            raise BodyTooLargeError(f"body: expected at most {limit} bytes in all, got more", unread=unread)
+
+    async def _answer(self, data: bytes, *, flush: bool, is_last: bool) -> None:
+        if is_last:
+            self._has_ended.set()
+        is_small = is_last and self._received <= self._room.inline_bytes
+        answer = self._pipeline.run(data, flush=flush, is_last=is_last)
+        while (part := await self._work(lambda: next(answer, None), inline=is_small)) is not None:
+            self._hold(len(part))
+            await self._outbox.put(part)
+        self._hold(0)
+        if not self._is_held and not is_last:
+            self._outbox.release()
+
+    async def _pay(self, receive: Receive) -> None:
+        """Wait until the caller may send more records, unless it goes away first."""
+        owed_s, self._pipeline.owed_s = self._pipeline.owed_s, 0.0
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(receive())
+        paid = asyncio.ensure_future(asyncio.sleep(owed_s))
+        try:
+            both: set[asyncio.Future[Any]] = {self._coming, paid}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not self._coming.done() or self._coming.result()["type"] == "http.request":
+                await paid
+        finally:
+            paid.cancel()
+
+    def _hold(self, more: int) -> None:
+        """Account for what is held of body and answer, and ``more``; one that finds no room leaves it to others."""
+        try:
+            self._ticket.hold_in_all(self._pipeline.decoder.held_bytes + self._outbox.size + more)
+        except QueueFullError:
+            self._ticket.hold_in_all(0)
+            raise
+
+    async def _work(self, work: Callable[[], _Result], *, inline: bool) -> _Result:
+        return work() if inline else await self._admission.run(work)
+
+    async def _send(self, send: Send, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the answer as the outbox gives it out."""
+        is_last = False
+        while not is_last:
+            data, is_last = await self._outbox.take()
+            if not self.has_begun:
+                self.has_begun = True
+                await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+            await send({"type": "http.response.body", "body": data, "more_body": not is_last})
+            self._outbox.sent(len(data))
+
+    async def _until_gone(self, receive: Receive) -> None:
+        """Return when the client goes away after its body."""
+        await self._has_ended.wait()
+        with suppress(ServiceError):  # what a server may raise to say that the connection cannot be used further
+            while (await receive())["type"] != "http.disconnect":
+                pass

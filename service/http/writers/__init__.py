@@ -1,0 +1,1 @@
+"""Answers of POST /score written block by block, each format in its file."""

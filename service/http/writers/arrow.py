@@ -1,0 +1,163 @@
+"""Verdicts as an Arrow IPC stream: a batch for each block of records, of the types that `vaegis score` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from service.http.writers.flat_builder import Item, Number, Structs, Table, flat
+from service.http.writers.ndjson import Line
+from service.http.writers.writing import NUMBERS, Judgement
+from service.records.stream.arrow_messages import CONTINUATION, END, PREFIX_BYTES, Header
+from service.records.stream.blocks import Block
+from service.verdicts import Verdicts
+
+_VERSION_5: Final = 4
+_ALIGNMENT: Final = 8
+_ENCODER = msgspec.json.Encoder()
+
+# Numbers of the union `Type` of Arrow's Schema.fbs, and the fields of their tables.
+_INT64 = (2, Table({0: Number("i", 64), 1: Number("?", 1)}))
+_FLOAT64 = (3, Table({0: Number("h", 2)}))
+_UTF8 = (5, Table({}))
+_BOOL = (6, Table({}))
+_LIST = (12, Table({}))
+_STRUCT = (13, Table({}))
+
+
+def _field(name: str, kind: tuple[int, Table], *children: Table, nullable: bool = True) -> Table:
+    fields: dict[int, Item] = {0: name, 2: Number("B", kind[0]), 3: kind[1], 5: list(children)}
+    if nullable:
+        fields[1] = Number("?", 1)
+    return Table(fields)
+
+
+def _list_of(name: str, *texts: str, numbers: Sequence[str] = ()) -> Table:
+    parts = [_field(part, _FLOAT64 if part in numbers else _UTF8) for part in texts]
+    return _field(name, _LIST, _field("item", _STRUCT, *parts))
+
+
+_FIELDS: Final = {
+    "row": _field("row", _INT64, nullable=False),
+    **{name: _field(name, _FLOAT64) for name in NUMBERS},
+    "is_anomaly": _field("is_anomaly", _BOOL),
+    "reasons": _field("reasons", _LIST, _field("item", _UTF8)),
+    "contributions": _list_of(
+        "contributions", "column", "contribution", "observed", "expected", "reason", numbers=("contribution",)
+    ),
+    "errors": _list_of("errors", "column", "code", "message"),
+}
+
+
+class ArrowWriter:
+    """Writes record batches. What was observed and expected in a column is JSON text, since it may be of any type."""
+
+    def __init__(self, judgement: Judgement) -> None:
+        """Write under ``judgement``, which goes into the schema's metadata."""
+        self._judgement = judgement
+
+    def start(self) -> bytes:
+        """Return the schema."""
+        pairs = [Table({0: f"vaegis.{name}", 1: str(value)}) for name, value in self._judgement.fields().items()]
+        fields = [_FIELDS[name] for name in Line.__struct_fields__]
+        return _message(Header.SCHEMA, Table({1: fields, 2: pairs}), b"")
+
+    def part(self, block: Block, verdicts: Verdicts) -> bytes:
+        """Return the batch of a block."""
+        body = _Body()
+        n = block.records
+        faulty = list(block.faults)
+        valid = np.ones(n, dtype=np.bool_)
+        valid[faulty] = False
+        body.numbers(np.arange(block.first_row, block.first_row + n, dtype=np.int64), None)
+        for name in Line.__struct_fields__[1:8]:
+            body.numbers(_spread(getattr(verdicts, name), valid), valid)
+        self._put_lists(body, block, verdicts, valid)
+        batch = Table({0: Number("q", n), 1: Structs(2, body.nodes), 2: Structs(2, body.places)})
+        return _message(Header.RECORD_BATCH, batch, bytes(body.data))
+
+    def end(self) -> bytes:
+        """Return the mark of the end."""
+        return END
+
+    def _put_lists(self, body: _Body, block: Block, verdicts: Verdicts, valid: NDArray[np.bool_]) -> None:
+        reasons: list[Any] = [None] * block.records
+        contributions: list[Any] = [None] * block.records
+        for row, why, by_column in zip(
+            np.flatnonzero(valid).tolist(), verdicts.reasons, verdicts.contributions, strict=True
+        ):
+            reasons[row] = why
+            contributions[row] = by_column
+        body.texts([str(reason) for reason in body.lists(reasons)])
+        items = body.lists(contributions)
+        body.node(len(items), None)
+        body.texts([item.column for item in items])
+        body.numbers(np.array([item.contribution for item in items], dtype=np.float64), None)
+        body.texts([_ENCODER.encode(item.observed).decode() for item in items])
+        body.texts([_ENCODER.encode(item.expected).decode() for item in items])
+        body.texts([None if item.reason is None else str(item.reason) for item in items])
+        errors = body.lists([block.faults.get(row) for row in range(block.records)])
+        body.node(len(errors), None)
+        body.texts([error.column for error in errors])
+        body.texts([error.code for error in errors])
+        body.texts([error.message for error in errors])
+
+
+class _Body:
+    """The buffers of a batch as they are added, and the nodes and places that tell of them."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.nodes: list[int] = []
+        self.places: list[int] = []
+
+    def node(self, length: int, valid: NDArray[np.bool_] | None) -> None:
+        """Add a column's length and nulls, and the buffer that tells which they are."""
+        nulls = 0 if valid is None else length - int(np.count_nonzero(valid))
+        self.nodes += (length, nulls)
+        self._buffer(np.packbits(valid, bitorder="little") if valid is not None and nulls else np.zeros(0, np.uint8))
+
+    def numbers(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
+        """Add a column of numbers, or of truth values."""
+        self.node(len(values), valid)
+        self._buffer(np.packbits(values, bitorder="little") if values.dtype == np.bool_ else values)
+
+    def lists(self, items: Sequence[Sequence[Any] | None]) -> list[Any]:
+        """Add a column of lists, and return what they hold, which is to be added next."""
+        self.node(len(items), np.array([item is not None for item in items], dtype=np.bool_))
+        self._offsets([0 if item is None else len(item) for item in items])
+        return [part for item in items if item for part in item]
+
+    def texts(self, texts: Sequence[str | None]) -> None:
+        """Add a column of text."""
+        self.node(len(texts), np.array([text is not None for text in texts], dtype=np.bool_))
+        encoded = [b"" if text is None else text.encode() for text in texts]
+        self._offsets(list(map(len, encoded)))
+        self._buffer(np.frombuffer(b"".join(encoded), dtype=np.uint8))
+
+    def _offsets(self, lengths: Sequence[int]) -> None:
+        self._buffer(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int32))
+
+    def _buffer(self, values: NDArray[Any]) -> None:
+        self.places += (len(self.data), values.nbytes)
+        self.data += values.tobytes()
+        self.data += bytes(-len(self.data) % _ALIGNMENT)
+
+
+def _spread(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the values of sound records with zeros between them where the others stand."""
+    if len(values) == len(valid):
+        return values
+    spread = np.zeros(len(valid), dtype=values.dtype)
+    spread[valid] = values
+    return spread
+
+
+def _message(header: Header, table: Table, body: bytes) -> bytes:
+    metadata = flat(Table({0: Number("h", _VERSION_5), 1: Number("B", header), 2: table, 3: Number("q", len(body))}))
+    metadata += bytes(-(PREFIX_BYTES + len(metadata)) % _ALIGNMENT)
+    return CONTINUATION + len(metadata).to_bytes(4, "little") + metadata + body

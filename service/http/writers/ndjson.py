@@ -1,0 +1,71 @@
+"""Verdicts as NDJSON: one object a line for each record."""
+
+from __future__ import annotations
+
+import msgspec
+
+from service.explanations import Contribution
+from service.http.writers.writing import ErrorFields, error_fields, in_order, require_finite
+from service.reasons import Reason
+from service.records.stream.blocks import Block
+from service.verdicts import Verdicts
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class Line(msgspec.Struct, gc=False):
+    """The fields of a line, in the order in which they are written."""
+
+    row: int
+    score: float | None = None
+    p_value: float | None = None
+    is_anomaly: bool | None = None
+    elbo: float | None = None
+    reconstruction_error: float | None = None
+    kl: float | None = None
+    latent_contribution: float | None = None
+    reasons: tuple[Reason, ...] | None = None
+    contributions: tuple[Contribution, ...] | None = None
+    errors: list[ErrorFields] | None = None
+
+
+class NdjsonWriter:
+    """Writes one line a record."""
+
+    def start(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def part(self, block: Block, verdicts: Verdicts) -> bytes:
+        """Return the lines of a block."""
+        return _ENCODER.encode_lines(lines_of(block, verdicts))
+
+    def end(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
+def lines_of(block: Block, verdicts: Verdicts) -> list[Line]:
+    """Return the lines of a block.
+
+    Raises:
+        ValueError: A verdict holds NaN or an infinity.
+    """
+    require_finite(verdicts)
+    rows = range(block.first_row, block.first_row + block.records)
+    sound = [row for row in rows if row - block.first_row not in block.faults] if block.faults else rows
+    lines = map(
+        Line,
+        sound,
+        verdicts.score.tolist(),
+        verdicts.p_value.tolist(),
+        verdicts.is_anomaly.tolist(),
+        verdicts.elbo.tolist(),
+        verdicts.reconstruction_error.tolist(),
+        verdicts.kl.tolist(),
+        verdicts.latent_contribution.tolist(),
+        verdicts.reasons,
+        verdicts.contributions,
+    )
+    faulty = (Line(block.first_row + row, errors=error_fields(faults)) for row, faults in block.faults.items())
+    return in_order(block, list(lines), faulty)

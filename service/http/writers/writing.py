@@ -1,0 +1,120 @@
+"""What every writer of verdicts has: a start, a part for each block of records, and an end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+from urllib.parse import quote
+
+import msgspec
+import numpy as np
+
+from service.artifact import Artifact
+from service.errors import Fault
+from service.http.answers import shown_digest
+from service.records.stream.blocks import Block
+from service.verdicts import Verdicts
+
+NUMBERS: Final = ("score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution")
+"""The fields of verdicts that are numbers."""
+
+_Item = TypeVar("_Item")
+
+
+class ErrorFields(msgspec.Struct, gc=False):
+    """A fault of a record, as it stands in the record's own place."""
+
+    column: str | None
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What holds for all verdicts of an answer.
+
+    Attributes:
+        model: Name of the model.
+        model_digest: Of its file.
+        alpha: Share of normal records that may be flagged.
+        threshold: Score above which a record is flagged.
+        guarantee: The method behind alpha.
+        calibration_records: Scores behind the p-values.
+    """
+
+    model: str
+    model_digest: str
+    alpha: float
+    threshold: float
+    guarantee: str
+    calibration_records: int
+
+    @classmethod
+    def by(cls, artifact: Artifact, *, alpha: float, threshold: float) -> Judgement:
+        """Return that of a model."""
+        calibration = artifact.contract.calibration
+        return cls(
+            model=artifact.contract.provenance.model_name,
+            model_digest=shown_digest(artifact),
+            alpha=alpha,
+            threshold=threshold,
+            guarantee=calibration.method,
+            calibration_records=calibration.records,
+        )
+
+    def fields(self) -> Mapping[str, str | float]:
+        """Return the fields by name, as `answers.ScoreAnswer` has them."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the fields as headers of an answer that has no place for them; text is percent-encoded."""
+        return [
+            (
+                f"vaegis-{name.replace('_', '-')}".encode(),
+                (quote(v, safe=":") if isinstance(v, str) else repr(v)).encode(),
+            )
+            for name, v in self.fields().items()
+        ]
+
+
+class Writer(Protocol):
+    """Writes one answer."""
+
+    def start(self) -> bytes:
+        """Return what comes before all records."""
+
+    def part(self, block: Block, verdicts: Verdicts) -> bytes:
+        """Return the records of a block: of each sound one its verdict, of each other one its faults."""
+
+    def end(self) -> bytes:
+        """Return what comes after all records."""
+
+
+def require_finite(verdicts: Verdicts) -> None:
+    """Pass if JSON and CSV have all numbers of ``verdicts``.
+
+    Raises:
+        ValueError: One is NaN or infinite.
+    """
+    finite = all(np.isfinite(getattr(verdicts, name)).all() for name in NUMBERS)
+    for of_record in filter(None, verdicts.contributions):
+        for item in of_record:
+            finite &= math.isfinite(item.contribution)
+            finite &= not isinstance(item.expected, float) or math.isfinite(item.expected)
+    if not finite:
+        raise ValueError("verdicts: expected finite numbers, got others")
+
+
+def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:
+    """Return the items of all records of a block, given those of the sound ones and those of the others."""
+    if not block.faults:
+        return list(sound)
+    left = iter(sound)
+    return [next(faulty) if row in block.faults else next(left) for row in range(block.records)]
+
+
+def error_fields(faults: Sequence[Fault]) -> list[ErrorFields]:
+    """Return a record's faults as they stand in its place."""
+    return [ErrorFields(fault.column, fault.code, fault.message) for fault in faults]

@@ -1,0 +1,195 @@
+"""Arrow IPC streams decoded as they arrive, batch by batch, without a library of Arrow's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from service.contract import Schema
+from service.records.faults import FaultsByRow
+from service.records.header import positions_of
+from service.records.stream.arrow_batches import ArrowArray, read_batch
+from service.records.stream.arrow_messages import Header, Message, MessageBuffer
+from service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
+from service.records.stream.arrow_values import Values, cells_of, stacked_values, values_of
+from service.records.stream.assembly import Cells, assembled
+from service.records.stream.blocks import BLOCK_VALUES, Block, StreamLimits, TooMuchHeldError, block_of
+from service.records.stream.flat_tables import FlatTableError
+
+_ROUND_RECORDS: Final = 256  # what the graph scores at a time
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A column that may be scored: its full name, its positions from the schema downwards, and its field."""
+
+    name: str
+    path: tuple[int, ...]
+    field: ArrowField
+
+
+class ArrowDecoder:
+    """Decodes record batches. Objects within records flatten with dots, and dictionaries are looked up."""
+
+    def __init__(self, schema: Schema, limits: StreamLimits) -> None:
+        """Decode records of ``schema``."""
+        self._schema = schema
+        self._limits = limits
+        self._messages = MessageBuffer(limits.max_held_bytes)
+        self._fields: tuple[ArrowField, ...] | None = None
+        self._leaves: Sequence[_Leaf] = ()
+        self._dictionaries: dict[int, Values] = {}
+        self._rows = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+        return len(self._messages)
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Take the next part of the body, and yield the records of the batches that it completes.
+
+        Raises:
+            BodyError: it is no Arrow stream, or has what is not read here.
+            RecordError: the schema does not fit the model's.
+            TooMuchHeldError: a message, or what it refers to, is larger than allowed.
+        """
+        self._messages.add(data)
+        while (message := self._messages.take()) is not None:
+            try:
+                yield from self._read(message)
+            except FlatTableError as error:
+                raise arrow_error(f"metadata that is whole, got other bytes: {error}") from None
+
+    def flush(self) -> Iterator[Block]:
+        """Yield nothing: whole records do not wait."""
+        return iter(())
+
+    def end(self) -> Iterator[Block]:
+        """Take note of the body's end.
+
+        Raises:
+            BodyError: it came within a message, or before the schema.
+        """
+        self._messages.require_end()
+        if self._fields is None:
+            raise arrow_error("a schema and record batches, got nothing")
+        return iter(())
+
+    def _read(self, message: Message) -> Iterator[Block]:
+        if (message.header is Header.SCHEMA) != (self._fields is None):
+            raise arrow_error("one schema at the beginning, got none or another")
+        if self._fields is None:
+            limits = self._limits
+            self._fields = read_schema(message.table, max_columns=limits.max_columns, max_depth=limits.max_depth)
+            self._leaves = self._scored_leaves(self._fields)
+        elif message.header is Header.DICTIONARY_BATCH:
+            self._read_dictionary(message)
+        else:
+            yield from self._read_records(message, self._fields)
+
+    def _scored_leaves(self, fields: Sequence[ArrowField]) -> list[_Leaf]:
+        """Return the columns that are scored, once all names are known to fit the model's."""
+        known = {*self._schema.names, *(column.name for column in self._schema.ignored)}
+        parents = {name[:dot] for name in known for dot, letter in enumerate(name) if letter == "."}
+        leaves = [
+            leaf
+            for leaf in _leaves(fields, known)
+            # An object that is null in all records of a table may come without the names in it.
+            if not (leaf.field.type.kind is Kind.NULL and leaf.name in parents - known)
+        ]
+        names = [leaf.name for leaf in leaves]
+        positions = positions_of(names, self._schema, self._limits.unknown_columns, self._limits.max_faults)
+        return [leaves[position] for position in positions.values()]
+
+    def _read_dictionary(self, message: Message) -> None:
+        number, batch = message.table.number(0, "q", 0), message.table.table(1)
+        field = next((leaf.field for leaf in self._leaves if leaf.field.dictionary == number), None)
+        if field is None:
+            return  # of a column that is not scored
+        if batch is None:
+            raise arrow_error("the values of every dictionary, got none")
+        length, (array,) = read_batch(batch, [field], message.body, self._limits.max_held_bytes, as_values=True)
+        before = self._dictionaries.get(number) if message.table.number(2, "?", 0) else None
+        others = sum(len(values) for other, values in self._dictionaries.items() if other != number)
+        if others + (0 if before is None else len(before)) + length > self._limits.max_values:
+            raise TooMuchHeldError(f"body: expected at most {self._limits.max_values} values in dictionaries, got more")
+        values = values_of(array, 0, length)
+        self._dictionaries[number] = values if before is None else stacked_values(before, values)
+
+    def _read_records(self, message: Message, fields: Sequence[ArrowField]) -> Iterator[Block]:
+        length, arrays = read_batch(message.table, fields, message.body, self._limits.max_held_bytes)
+        found = [(leaf, *_found(arrays, leaf.path)) for leaf in self._leaves]
+        most = max(_ROUND_RECORDS, BLOCK_VALUES // max(1, len(found)) // _ROUND_RECORDS * _ROUND_RECORDS)
+        for start in range(0, length, most):
+            block = self._block(found, start, min(start + most, length))
+            yield block
+            self._rows += block.records
+
+    def _block(self, found: Sequence[tuple[_Leaf, ArrowArray, Sequence[ArrowArray]]], start: int, stop: int) -> Block:
+        """Return records ``start`` to ``stop`` of a batch."""
+        faults = FaultsByRow(self._limits.max_faults, self._rows)
+        with np.errstate(invalid="ignore"):  # some of the many forms of NaN
+            cells = self._cells(found, start, stop, faults)
+            return block_of(assembled(self._schema, cells, stop - start, faults), faults, self._rows)
+
+    def _cells(
+        self,
+        found: Sequence[tuple[_Leaf, ArrowArray, Sequence[ArrowArray]]],
+        start: int,
+        stop: int,
+        faults: FaultsByRow,
+    ) -> Mapping[str, Cells]:
+        """Return the cells of records ``start`` to ``stop`` by column."""
+        columns = {column.name: (position, column) for position, column in enumerate(self._schema.columns)}
+        cells: dict[str, Cells] = {}
+        left = self._limits.max_held_bytes
+        for leaf, array, parents in found:
+            position, column = columns[leaf.name]
+            values = self._values(array, start, stop)
+            for parent in parents:
+                values = values.within(parent.valid(start, stop))
+            cells[leaf.name] = of_column = cells_of(values, column, faults.of_column(leaf.name, position))
+            if isinstance(of_column, list):
+                # Many records may refer to one long text, and each is given its own.
+                left -= sum(map(len, filter(None, of_column)))
+        if left < 0:
+            most = self._limits.max_held_bytes
+            raise TooMuchHeldError(f"body: expected {stop - start} records of at most {most} characters, got more")
+        return cells
+
+    def _values(self, array: ArrowArray, start: int, stop: int) -> Values:
+        number = array.field.dictionary
+        if number is None:
+            return values_of(array, start, stop)
+        dictionary = self._dictionaries.get(number)
+        if dictionary is None:
+            raise arrow_error("dictionaries before the records that refer to them, got none")
+        positions = values_of(array, start, stop)
+        return dictionary.take(positions.values, positions.valid)
+
+
+def _leaves(fields: Sequence[ArrowField], known: set[str]) -> Iterator[_Leaf]:
+    """Yield what stands under every name, objects opened unless they have a name that is known."""
+    for position, field in enumerate(fields):
+        if field.type.kind is Kind.STRUCT and field.dictionary is None and field.name not in known:
+            beneath = {name.removeprefix(f"{field.name}.") for name in known if name.startswith(f"{field.name}.")}
+            for leaf in _leaves(field.children, beneath):
+                yield _Leaf(f"{field.name}.{leaf.name}", (position, *leaf.path), leaf.field)
+        else:
+            yield _Leaf(field.name, (position,), field)
+
+
+def _found(arrays: Sequence[ArrowArray], path: Sequence[int]) -> tuple[ArrowArray, Sequence[ArrowArray]]:
+    """Return the array at a path, and those of the objects that hold it."""
+    parents: list[ArrowArray] = []
+    array = arrays[path[0]]
+    for position in path[1:]:
+        parents.append(array)
+        if array.children[position].length != array.length:
+            raise arrow_error("as many values as records in every column, got another number")
+        array = array.children[position]
+    return array, parents

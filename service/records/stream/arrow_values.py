@@ -1,0 +1,230 @@
+"""Values of Arrow arrays, as numpy holds them, and from there the cells that a column takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.contract import Column
+from service.records import values as rules
+from service.records.cells import TRUTHS
+from service.records.faults import Report
+from service.records.stream.arrow_batches import ArrowArray
+from service.records.stream.arrow_types import ArrowType, Kind, arrow_error
+from service.records.stream.assembly import Cells, Instants
+
+_EXPECTED: Final = {
+    "numeric": rules.NUMBER,
+    "boolean": rules.TRUTH,
+    "indicator": rules.INDICATOR,
+    "timestamp": rules.INSTANT,
+}
+_INLINE: Final = 12  # bytes of text that a view holds itself
+_VIEW_BYTES: Final = 16
+_VIEW_HEAD: Final = 4  # bytes of a view before its text
+_INT64_BYTES: Final = 8
+_EXACT_INTEGER: Final = 2**53
+_EXACT_POWER: Final = 22  # of ten, in float64
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Some values of one column.
+
+    Attributes:
+        type: Their type.
+        values: Text as `str` objects, numbers and truth values as they came, instants in seconds since 1970, decimals
+            as float64; of types that no column takes, whatever it may be.
+        valid: Which of them are no nulls; None if all are.
+    """
+
+    type: ArrowType
+    values: NDArray[Any]
+    valid: NDArray[np.bool_] | None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None) -> Values:
+        """Return the values at ``positions``, null where those are not ``valid``."""
+        at = positions if valid is None else np.where(valid, positions, 0)
+        if at.size and (at.min() < 0 or at.max() >= len(self)) and not (valid is not None and not valid.any()):
+            raise arrow_error("positions inside the dictionary, got one outside")
+        if not len(self):
+            return Values(self.type, np.zeros(at.size, dtype=self.values.dtype), valid)
+        return Values(self.type, self.values[at], _both(valid, None if self.valid is None else self.valid[at]))
+
+    def within(self, valid: NDArray[np.bool_] | None) -> Values:
+        """Return the values, null also where the object that holds them is not ``valid``."""
+        return Values(self.type, self.values, _both(self.valid, valid))
+
+
+def stacked_values(first: Values, second: Values) -> Values:
+    """Return the values of both, which are of one type."""
+    valid = None
+    if first.valid is not None or second.valid is not None:
+        valid = np.concatenate(
+            [np.ones(len(each), np.bool_) if each.valid is None else each.valid for each in (first, second)]
+        )
+    return Values(first.type, np.concatenate([first.values, second.values]), valid)
+
+
+def values_of(array: ArrowArray, start: int, stop: int) -> Values:
+    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
+
+    Raises:
+        BodyError: Its buffers contradict each other.
+    """
+    kind = array.layout.kind
+    valid = array.valid(start, stop)
+    values: NDArray[Any]
+    if kind in (Kind.INTEGER, Kind.FLOAT):
+        values = array.fixed(1, array.layout.form, start, stop)
+    elif kind is Kind.BOOLEAN:
+        values = array.bits(1, start, stop)
+    elif kind is Kind.INSTANT:
+        units = array.fixed(1, array.layout.form, start, stop).astype(np.float64)
+        values = units * array.layout.seconds / array.layout.units
+    elif kind is Kind.DECIMAL:
+        values = _decimals(array, start, stop)
+    elif kind is Kind.TEXT:
+        values = _texts(array, start, stop)
+    elif kind is Kind.TEXT_VIEW:
+        values = _viewed_texts(array, start, stop)
+    else:
+        values = np.zeros(stop - start)
+        valid = np.zeros(stop - start, dtype=np.bool_) if kind is Kind.NULL else valid
+    return Values(array.layout, values, valid)
+
+
+def cells_of(found: Values, column: Column, report: Report) -> Cells:
+    """Return values as the cells of a column; those of a type that it does not take are reported, and null.
+
+    Args:
+        found: The values.
+        column: The column.
+        report: Told of what is refused.
+    """
+    kind, of_type = rules.rule_of(column), found.type.kind
+    if of_type in (Kind.TEXT, Kind.TEXT_VIEW):
+        return _told_texts(found, report)
+    if kind == "categorical":
+        if of_type is Kind.INTEGER:
+            return _with_nulls(list(map(str, found.values.tolist())), found)
+        if of_type is Kind.BOOLEAN:
+            return _with_nulls(["true" if value else "false" for value in found.values.tolist()], found)
+    elif of_type is Kind.INSTANT and kind == "timestamp":
+        return Instants(_numbers(found))
+    elif of_type in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL) or (of_type is Kind.BOOLEAN and kind in TRUTHS):
+        return _numbers(found)
+    expected = _EXPECTED.get(kind, rules.CATEGORY)
+    for row in np.flatnonzero(np.ones(len(found)) if found.valid is None else found.valid).tolist():
+        report(row, "wrong_type", f"expected {expected}, got the type {found.type.name}")
+    return [None] * len(found)
+
+
+def _both(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
+def _numbers(found: Values) -> NDArray[np.float64]:
+    numbers = found.values.astype(np.float64, copy=False)
+    return numbers if found.valid is None else np.where(found.valid, numbers, np.nan)
+
+
+def _with_nulls(texts: list[str], found: Values) -> list[str | None]:
+    if found.valid is None:
+        return list(texts)
+    return [text if valid else None for text, valid in zip(texts, found.valid.tolist(), strict=True)]
+
+
+def _told_texts(found: Values, report: Report) -> list[str | None]:
+    texts = _with_nulls(found.values.tolist(), found)
+    if rules.is_text("".join(filter(None, texts))):
+        return texts
+    for row, text in enumerate(texts):
+        if text is not None and not rules.is_text(text):
+            report(row, "invalid_utf8", "expected UTF-8, got other bytes")
+            texts[row] = None
+    return texts
+
+
+def _texts(array: ArrowArray, start: int, stop: int) -> NDArray[np.object_]:
+    """Return text; bytes that are not UTF-8 become lone surrogates."""
+    values = np.empty(stop - start, dtype=object)
+    if start == stop:
+        return values
+    offsets = array.fixed(1, array.layout.form, start, stop + 1)
+    held = array.buffer(2)
+    if offsets[0] < 0 or offsets[-1] > len(held) or (np.diff(offsets) < 0).any():
+        raise arrow_error("offsets that ascend inside their text, got others")
+    data = bytes(held[int(offsets[0]) : int(offsets[-1])])
+    ends = (offsets - offsets[0]).tolist()
+    if data.isascii():
+        text = data.decode()
+        values[:] = [text[begin:end] for begin, end in pairwise(ends)]
+    else:
+        values[:] = [_decoded(data[begin:end]) for begin, end in pairwise(ends)]
+    return values
+
+
+def _viewed_texts(array: ArrowArray, start: int, stop: int) -> NDArray[np.object_]:
+    """Return text of views, which hold short text themselves, and of long text in which buffer it stands and where."""
+    data = array.fixed(1, f"V{_VIEW_BYTES}", start, stop).tobytes()
+    views = np.frombuffer(data, dtype="<i4").reshape(-1, 4).tolist()
+    valid = array.valid(start, stop)
+    nulls = [False] * len(views) if valid is None else (~valid).tolist()
+    # Many views may point to one place. What they point to is decoded once, and is not more than there is.
+    known: dict[tuple[int, ...], str] = {}
+    left = sum(len(array.buffer(at)) for at in range(2, array.buffers))
+    values = np.empty(stop - start, dtype=object)
+    for row, (view, is_null) in enumerate(zip(views, nulls, strict=True)):
+        length, _, buffer, offset = view
+        if is_null or 0 <= length <= _INLINE:
+            begin = row * _VIEW_BYTES + _VIEW_HEAD
+            values[row] = "" if is_null else _decoded(data[begin : begin + length])
+            continue
+        place = length, buffer, offset
+        if place not in known:
+            left -= length
+            held = array.buffer(2 + buffer) if 0 <= buffer < array.buffers - 2 else memoryview(b"")
+            if left < 0 or length < 0 or not 0 <= offset <= len(held) - length:
+                raise arrow_error("views of places inside their buffers, got one outside")
+            known[place] = _decoded(bytes(held[offset : offset + length]))
+        values[row] = known[place]
+    return values
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _decimals(array: ArrowArray, start: int, stop: int) -> NDArray[np.float64]:
+    """Return decimals rounded to float64; infinite beyond it."""
+    width, scale = array.layout.width, array.layout.scale
+    data = array.fixed(1, f"V{width}", start, stop).tobytes()
+    if width <= _INT64_BYTES:
+        integers = np.frombuffer(data, dtype=f"<i{width}").astype(np.int64)
+    else:
+        words = np.frombuffer(data, dtype="<i8").reshape(stop - start, -1)
+        integers = words[:, 0]
+        if (words[:, 1:] != (integers >> 63)[:, None]).any():
+            integers = np.full(stop - start, _EXACT_INTEGER)  # more than 64 bits are in use
+    if 0 <= scale <= _EXACT_POWER and (np.abs(integers) < _EXACT_INTEGER).all():
+        return np.asarray(integers / 10.0**scale, dtype=np.float64)
+    whole = (int.from_bytes(data[at : at + width], "little", signed=True) for at in range(0, len(data), width))
+    return np.fromiter((_rounded(integer, scale) for integer in whole), dtype=np.float64, count=stop - start)
+
+
+def _rounded(integer: int, scale: int) -> float:
+    try:
+        return integer / 10**scale if scale >= 0 else float(integer * 10**-scale)
+    except OverflowError:
+        return math.copysign(math.inf, integer)

@@ -1,0 +1,111 @@
+"""What every decoder of a stream gives: blocks of records, the sound ones by column and the faults of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+
+from service.columns import Columns
+from service.errors import Fault, RecordError, ServiceError
+from service.records.faults import FaultsByRow
+from service.records.names import UnknownColumns
+
+BLOCK_BYTES: Final = 256 * 1024
+"""Text decoded at a time: a few milliseconds' work, in which no other thread runs."""
+BLOCK_VALUES: Final = 64 * 1024
+"""Values decoded at a time where records are no text."""
+
+
+class TooMuchHeldError(ServiceError):
+    """One piece of a stream that has to be held whole, and is larger than allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What a decoder may hold at a time, and what it refuses.
+
+    Attributes:
+        max_held_bytes: Largest piece that must be held whole: a line, a record of CSV, a message of Arrow.
+        max_columns: Most columns of a header.
+        max_values: Most values in one line of JSON, counted as in a JSON body.
+        max_depth: Deepest nesting of one line of JSON, counted as in a JSON body.
+        max_faults: Most faults told of one record.
+        unknown_columns: Whether columns that the model does not know are refused.
+    """
+
+    max_held_bytes: int
+    max_columns: int
+    max_values: int
+    max_depth: int
+    max_faults: int
+    unknown_columns: UnknownColumns
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some consecutive records of a body.
+
+    Attributes:
+        first_row: Position of the first one in the body, from 0.
+        records: How many there are, sound or not.
+        columns: The sound ones, in order.
+        faults: What is wrong with the others, by position in the block, ascending.
+    """
+
+    first_row: int
+    records: int
+    columns: Columns
+    faults: Mapping[int, tuple[Fault, ...]]
+
+    def require_sound(self, max_faults: int) -> None:
+        """Pass if no record is at fault.
+
+        Raises:
+            RecordError: naming the first ``max_faults`` faults.
+        """
+        found = [fault for of_record in self.faults.values() for fault in of_record]
+        if found:
+            raise RecordError(tuple(found[:max_faults]), max(0, len(found) - max_faults))
+
+    def parts(self, records: int) -> Iterator[Block]:
+        """Yield the block in blocks of at most so many records."""
+        if self.records <= records:
+            yield self
+            return
+        sound = 0
+        for start in range(0, self.records, records):
+            stop = min(start + records, self.records)
+            faults = {row - start: self.faults[row] for row in range(start, stop) if row in self.faults}
+            before, sound = sound, sound + stop - start - len(faults)
+            yield Block(self.first_row + start, stop - start, self.columns.rows(slice(before, sound)), faults)
+
+
+class Decoder(Protocol):
+    """Turns a body, as it arrives, into blocks. Each call's blocks are to be taken before the next call."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Take the next part of the body, and yield the blocks that it fills."""
+
+    def flush(self) -> Iterator[Block]:
+        """Yield the whole records that wait for their block to fill."""
+
+    def end(self) -> Iterator[Block]:
+        """Take note of the body's end, and yield the last records."""
+
+
+def block_of(columns: Columns, faults: FaultsByRow, first_row: int) -> Block:
+    """Return a block of all records of ``columns``, whose faulty ones are dropped from them."""
+    by_row = faults.by_row()
+    records = len(columns)
+    if by_row:
+        sound = np.ones(records, dtype=np.bool_)
+        sound[list(by_row)] = False
+        columns = columns.rows(sound)
+    return Block(first_row, records, columns, by_row)

@@ -1,0 +1,141 @@
+"""CSV decoded as it arrives: the header, then records in blocks, by the rules that files of CSV have."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from service.contract import Schema
+from service.records import values as rules
+from service.records.faults import FaultsByRow
+from service.records.header import positions_of
+from service.records.json import BodyError
+from service.records.stream.assembly import Cells, assembled
+from service.records.stream.blocks import Block, StreamLimits, block_of
+from service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainCells, PlainRows, first_row_of, rows_of
+from service.records.stream.lines import LineBuffer
+
+NULLS: Final = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
+"""Text that stands for a null, quoted or not; the same as in files."""
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+class CsvDecoder:
+    """Decodes CSV with a header (RFC 4180, UTF-8). Blank lines are passed over."""
+
+    def __init__(self, schema: Schema, limits: StreamLimits, delimiter: str = ",") -> None:
+        """Decode records of ``schema``, whose values are parted by ``delimiter``."""
+        csv.field_size_limit(MAX_VALUE_CHARACTERS)  # the module's own, for the whole process
+        self._schema = schema
+        self._limits = limits
+        self._delimiter = delimiter
+        self._lines = LineBuffer(limits.max_held_bytes)
+        self._header: _Header | None = None
+        self._rows = 0
+        self._at_least = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+        return len(self._lines)
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Take the next part of the body, and yield the blocks that it fills.
+
+        Raises:
+            BodyError: it is no CSV.
+            RecordError: the header does not fit the schema.
+            TooMuchHeldError: a record is longer than allowed.
+        """
+        self._lines.add(data)
+        while lines := self._lines.take_full(self._at_least):
+            yield from self._decoded(lines)
+
+    def flush(self) -> Iterator[Block]:
+        """Yield the whole records that wait for their block to fill."""
+        while lines := self._lines.take_whole(self._at_least):
+            yield from self._decoded(lines)
+
+    def end(self) -> Iterator[Block]:
+        """Yield the last records.
+
+        Raises:
+            BodyError: the body ended within a quoted value, or was empty.
+        """
+        yield from self.flush()
+        rest = self._lines.take_rest()
+        if rest:
+            yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")
+        if len(self._lines):
+            raise BodyError("invalid_csv", "body: expected quotes to be closed, got one that is still open at the end")
+        if self._header is None:
+            raise BodyError("empty_body", "body: expected a header and records, got nothing")
+
+    def _decoded(self, lines: bytes) -> Iterator[Block]:
+        """Yield the records in whole lines; what is no whole record goes back."""
+        if self._header is None:
+            row = first_row_of(lines.removeprefix(_BYTE_ORDER_MARK), self._delimiter)
+            if row is None:
+                self._put_back(lines if lines.strip() else b"", progress=False)
+                return
+            self._header, lines = _Header(row[0], self._schema, self._limits, self._delimiter), row[1]
+        self._at_least = 0
+        faults = FaultsByRow(self._limits.max_faults, self._rows)
+        cells = self._header.plain.cells(lines) if lines else None
+        if cells is None:
+            rows, rest = rows_of(lines, self._delimiter)
+            self._put_back(rest, progress=bool(rows))
+            cells = self._header.cells(rows, faults)
+        records = len(cells[0]) if cells else 0
+        if records:
+            found = {name: _with_nulls(cells[position]) for name, position in self._header.positions.items()}
+            columns = assembled(self._schema, found, records, faults)
+            yield block_of(columns, faults, self._rows)
+            self._rows += records
+
+    def _put_back(self, rest: bytes, *, progress: bool) -> None:
+        """Keep a record that has not ended; without progress, to look at it again only when it has doubled."""
+        if rest:
+            self._lines.put_back(rest)
+            self._at_least = 0 if progress else 2 * len(rest)
+
+
+class _Header:
+    """The columns of one body: where each one stands, and how plain lines of them are parsed."""
+
+    def __init__(self, names: list[str], schema: Schema, limits: StreamLimits, delimiter: str) -> None:
+        if not all(map(rules.is_text, names)):
+            raise BodyError("invalid_utf8", "header: expected UTF-8, got other bytes")
+        if len(names) > limits.max_columns:
+            raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
+        if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
+            raise BodyError("invalid_csv", "header: expected names parted by commas, got another separator")
+        self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
+        kinds = {column.name: column.kind for column in schema.columns}
+        numbers = {position for name, position in self.positions.items() if kinds[name] == "numeric"}
+        self.plain = PlainRows(len(names), numbers, delimiter)
+        self._width = len(names)
+
+    def cells(self, rows: Sequence[list[str]], faults: FaultsByRow) -> list[PlainCells]:
+        """Return rows of any form by position, adding what is wrong with them to ``faults``; a faulty one is blank."""
+        even = []
+        for row, cells in enumerate(rows):
+            if len(cells) != self._width:
+                faults.add(
+                    row, None, "wrong_width", f"expected {self._width} values as in the header, got {len(cells)}"
+                )
+            elif not all(map(rules.is_text, cells)):
+                faults.add(row, None, "invalid_utf8", "expected UTF-8, got other bytes")
+            else:
+                even.append(cells)
+                continue
+            even.append([""] * self._width)
+        return [list(column) for column in zip(*even, strict=True)] if even else []
+
+
+def _with_nulls(cells: PlainCells) -> Cells:
+    if isinstance(cells, list):
+        return [None if text in NULLS else text for text in cells]
+    return cells

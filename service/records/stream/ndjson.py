@@ -1,0 +1,84 @@
+"""NDJSON decoded as it arrives: one record a line, each by the rules that a JSON body has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from service.contract import Schema
+from service.records.faults import FaultsByRow
+from service.records.json import BodyError, filled_columns, parse_json
+from service.records.stream.blocks import Block, StreamLimits, block_of
+from service.records.stream.lines import LineBuffer
+from service.records.typed_json import TypedJson
+
+_SPACE: Final = b" \t\r"
+
+
+class NdjsonDecoder:
+    """Decodes JSON objects, one a line (UTF-8). Blank lines are passed over."""
+
+    def __init__(self, schema: Schema, limits: StreamLimits, typed: TypedJson) -> None:
+        """Decode records of ``schema``; ``typed`` is the fast way to do so."""
+        self._schema = schema
+        self._limits = limits
+        self._typed = typed
+        self._lines = LineBuffer(limits.max_held_bytes)
+        self._rows = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+        return len(self._lines)
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Take the next part of the body, and yield the blocks that it fills.
+
+        Raises:
+            TooMuchHeldError: a line is longer than allowed.
+        """
+        self._lines.add(data)
+        while text := self._lines.take_full():
+            yield from self._decoded(text)
+
+    def flush(self) -> Iterator[Block]:
+        """Yield the whole records that wait for their block to fill."""
+        while text := self._lines.take_whole():
+            yield from self._decoded(text)
+
+    def end(self) -> Iterator[Block]:
+        """Yield the last records.
+
+        Raises:
+            BodyError: there was nothing but blank lines.
+        """
+        yield from self.flush()
+        yield from self._decoded(self._lines.take_rest())
+        if not self._rows:
+            raise BodyError("empty_body", "body: expected JSON, one record a line, got nothing")
+
+    def _decoded(self, text: bytes) -> Iterator[Block]:
+        lines = [line for line in text.split(b"\n") if line.strip(_SPACE)]
+        if not lines:
+            return
+        faults = FaultsByRow(self._limits.max_faults, self._rows)
+        columns = self._typed.lines(text, len(lines))
+        if columns is None:
+            records = [self._record(row, line, faults) for row, line in enumerate(lines)]
+            columns = filled_columns(records, self._schema, faults, unknown_columns=self._limits.unknown_columns)
+        yield block_of(columns, faults, self._rows)
+        self._rows += len(lines)
+
+    def _record(self, row: int, line: bytes, faults: FaultsByRow) -> object:
+        """Return a line's value; where it is at fault, that is told, and a record of nulls takes its place."""
+        values = sum(map(line.count, (b",", b"[", b"{")))
+        if values > self._limits.max_values:
+            most = self._limits.max_values
+            detail = f"expected at most {most} commas and opening brackets, got {values}"
+            faults.add(row, None, "too_many_values", detail)
+        else:
+            try:
+                return parse_json(line, max_depth=self._limits.max_depth)
+            except BodyError as error:
+                faults.add(row, None, error.code, str(error).removeprefix("body: "))
+        return {self._schema.names[0]: None}

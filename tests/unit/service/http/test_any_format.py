@@ -1,0 +1,231 @@
+"""POST /score in every format, each answered in every format: the same verdicts, and the same faults."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pytest
+
+from service.http.answers import ScoreAnswer
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+ARROW = "application/vnd.apache.arrow.stream"
+TYPES = {"JSON": "application/json", "columns": "application/json", "NDJSON": "application/x-ndjson"}
+TYPES |= {"CSV": "text/csv", "TSV": "text/tab-separated-values", "Arrow": ARROW}
+RECORDS = [
+    {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"},
+    {"amount": None, "express": True, "country": None, "placed_at": None, "order_id": "a,2"},
+    {"amount": 1e9, "express": False, "country": "Atlantis", "placed_at": "2023-11-26T03:00:00Z", "order_id": 'a"3'},
+]
+BAD = {"amount": "many", "express": None, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "b"}
+
+
+def separated(records, delimiter):
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(records[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode()
+
+
+def arrow(records):
+    sink = io.BytesIO()
+    texts = [None if record["amount"] is None else str(record["amount"]) for record in records]
+    columns = {name: pa.array([record[name] for record in records]) for name in records[0] if name != "amount"}
+    table = pa.table({"amount": texts, **columns})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def encoded(records, kind):
+    return {
+        "JSON": lambda: json.dumps(records).encode(),
+        "columns": lambda: json.dumps({name: [record[name] for record in records] for name in records[0]}).encode(),
+        "NDJSON": lambda: "".join(json.dumps(record) + "\n" for record in records).encode(),
+        "CSV": lambda: separated(records, ","),
+        "TSV": lambda: separated(records, "\t"),
+        "Arrow": lambda: arrow(records),
+    }[kind]()
+
+
+def read(response):
+    """Return the lines of an answer in any format, each as NDJSON has it."""
+    kind = response.headers["content-type"].partition(";")[0]
+    if kind == "application/json":
+        return [{"row": row, "errors": None, **result} for row, result in enumerate(response.json()["results"])]
+    if kind == "text/csv":
+        lines = csv.DictReader(io.StringIO(response.text, newline=""))
+        return [{name: json.loads(cell) if cell else None for name, cell in line.items()} for line in lines]
+    if kind == ARROW:
+        lines = pa.ipc.open_stream(response.content).read_all().to_pylist()
+        for line in lines:
+            for item in line["contributions"] or ():
+                item |= {name: json.loads(item[name]) for name in ("observed", "expected")}
+        return lines
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+@pytest.fixture
+def score(post):
+    def run(kind, records, *, query="", headers=None, **settings):
+        headers = {"content-type": TYPES[kind], **(headers or {})}
+        body = records if isinstance(records, bytes) else encoded(records, kind)
+        return post(body, query=query, headers=headers, **settings)
+
+    return run
+
+
+EVERY = pytest.mark.parametrize("kind", TYPES)
+ANSWERS = pytest.mark.parametrize("accept", ["*/*", "application/json", "application/x-ndjson", "text/csv", ARROW])
+
+
+@EVERY
+@ANSWERS
+@pytest.mark.parametrize("explain", ["none", "anomalies", "all"])
+def test_every_format_gets_the_same_verdicts_in_every_other(score, kind, accept, explain):
+    wanted = read(score("JSON", RECORDS, query=f"?explain={explain}"))
+    response = score(kind, RECORDS, query=f"?explain={explain}", headers={"accept": accept})
+    assert response.status_code == 200, response.text
+    assert read(response) == wanted
+
+
+@EVERY
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
+def test_bodies_may_be_compressed(score, kind, encoding, pack):
+    headers = {"content-encoding": encoding}
+    response = score(kind, pack(encoded(RECORDS, kind)), headers=headers)
+    assert read(response) == read(score(kind, RECORDS))
+    cut_off = score(kind, pack(encoded(RECORDS, kind))[:-5], headers=headers)
+    assert cut_off.json()["errors"][0]["code"] == "invalid_encoding"
+
+
+@EVERY
+def test_a_bad_record_can_be_answered_in_its_place(score, kind):
+    good = read(score(kind, RECORDS))
+    response = score(kind, [RECORDS[0], BAD, *RECORDS[1:], BAD], query="?on_invalid=report")
+    lines = read(response)
+    assert response.status_code == 200
+    assert [line["errors"] is not None for line in lines] == [False, True, False, False, True]
+    assert [line["row"] for line in lines] == list(range(5))
+    assert lines[4]["errors"] == [
+        {"column": "amount", "code": "wrong_type", "message": "records[4].amount: expected a number, got text"}
+    ]
+    assert lines[4]["score"] is None
+    assert [line["score"] for line in lines if not line["errors"]] == pytest.approx(
+        [line["score"] for line in good], rel=1e-4
+    )
+
+
+@EVERY
+def test_a_bad_record_can_reject_all(score, kind):
+    response = score(kind, [RECORDS[0], BAD, *RECORDS[1:], BAD], query="?on_invalid=reject")
+    assert response.status_code == 422
+    problem = response.json()
+    assert problem["type"] == "urn:vaegis:problem:invalid-records"
+    assert [(error["row"], error["column"], error["code"]) for error in problem["errors"]] == [
+        (1, "amount", "wrong_type"),
+        (4, "amount", "wrong_type"),
+    ]
+
+
+@EVERY
+def test_documents_reject_and_streams_report_where_nobody_chooses(score, kind):
+    response = score(kind, [BAD, *RECORDS])
+    assert response.status_code == (422 if kind in ("JSON", "columns") else 200)
+
+
+@pytest.mark.parametrize("kind", ["columns", "CSV", "TSV", "Arrow"])
+@pytest.mark.parametrize("on_invalid", ["reject", "report"])
+def test_a_header_that_does_not_fit_rejects_all_in_any_case(score, kind, on_invalid):
+    records = [{"amuont": 1.0, "amount": 2.0}]
+    response = score(kind, records, query=f"?on_invalid={on_invalid}")
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert (error["row"], error["column"], error["code"]) == (None, "amuont", "unknown_column")
+    assert "the nearest is amount" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status", "problem"),
+    [
+        ("NDJSON", b"", 400, "malformed-body"),
+        ("CSV", b"", 400, "malformed-body"),
+        ("CSV", b"amount\n", 422, "no-records"),
+        ("Arrow", b"", 400, "malformed-body"),
+        ("Arrow", arrow(RECORDS)[:200], 400, "malformed-body"),
+        ("Arrow", pa.schema([("amount", pa.float64())]).serialize().to_pybytes(), 422, "no-records"),
+        ("JSON", b"[]", 422, "no-records"),
+        ("columns", b'{"amount": []}', 422, "no-records"),
+        ("columns", b'{"amount": [1], "express": [1, 0]}', 422, "invalid-records"),
+        ("NDJSON", b'{"amount": ' + b" " * 5000 + b"1}", 413, "record-too-large"),
+        ("CSV", b"amount\n" + b"x" * 5000, 413, "record-too-large"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem_whatever_accept_says(score, kind, body, status, problem):
+    response = score(kind, body, headers={"accept": "text/csv"}, max_body_bytes=4096)
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    assert response.json()["type"] == f"urn:vaegis:problem:{problem}"
+
+
+def test_a_format_that_is_not_written_is_refused(score):
+    response = score("JSON", RECORDS, headers={"accept": "text/html"})
+    assert response.status_code == 406
+    assert response.json()["type"] == "urn:vaegis:problem:not-acceptable"
+
+
+def test_streams_may_be_longer_than_a_body_but_not_than_their_own_limit(score):
+    body = encoded(RECORDS * 2000, "NDJSON")
+    assert len(body) > 2**18
+    assert len(read(score("NDJSON", body, max_body_bytes=2**16, max_records=10))) == 6000
+    assert score("NDJSON", body, max_stream_bytes=2**16).status_code == 413
+    assert score("JSON", encoded(RECORDS * 2000, "JSON"), max_body_bytes=2**16).status_code == 413
+
+
+def test_a_compressed_document_is_limited_by_what_it_unpacks_to(score):
+    bomb = gzip.compress(b" " * 2**22 + encoded(RECORDS, "JSON"))
+    response = score("JSON", bomb, headers={"content-encoding": "gzip"}, max_body_bytes=2**20)
+    assert response.status_code == 413
+    assert response.json()["type"] == "urn:vaegis:problem:body-too-large"
+
+
+def test_answers_without_a_place_for_it_carry_what_they_rest_on_in_headers(score):
+    answer = ScoreAnswer.model_validate_json(score("JSON", RECORDS).content)
+    for kind in ("NDJSON", "CSV", "Arrow"):
+        headers = score(kind, RECORDS, query="?alpha=0.05").headers
+        assert headers["vaegis-model"] == answer.model
+        assert headers["vaegis-model-digest"] == answer.model_digest
+        assert float(headers["vaegis-alpha"]) == 0.05
+        assert int(headers["vaegis-calibration-records"]) == answer.calibration_records
+        assert headers["vaegis-guarantee"] == answer.guarantee
+        assert float(headers["vaegis-threshold"]) < answer.threshold
+
+
+def test_a_json_answer_to_a_stream_is_the_document_of_a_json_body(score):
+    body = encoded(RECORDS, "JSON")
+    document = score("JSON", body).json()
+    for kind in ("NDJSON", "CSV", "Arrow"):
+        for on_invalid in ("reject", "report"):
+            response = score(kind, RECORDS, query=f"?on_invalid={on_invalid}", headers={"accept": "application/json"})
+            found = response.json()
+            assert list(found) == list(document)
+            for result in found["results"]:
+                assert result.pop("errors", None) is None
+            assert found == document
+
+
+def test_numbers_are_told_to_the_last_digit_in_every_format(score):
+    wanted = [line["score"] for line in read(score("JSON", RECORDS))]
+    for kind in ("NDJSON", "CSV", "Arrow"):
+        np.testing.assert_array_equal([line["score"] for line in read(score(kind, RECORDS))], wanted)

@@ -1,0 +1,273 @@
+"""Bodies that are answered while they come: in step with a client that sends, reads, waits or goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import pytest
+
+LINE = b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}\n'
+BAD = b'{"amount": "many"}\n'
+
+
+class Client:
+    """One request to an app, step by step."""
+
+    def __init__(self, app, query=b"", content_type=b"application/x-ndjson"):
+        self.parts: asyncio.Queue[dict] = asyncio.Queue()
+        self.asked = 0
+        self.sent: list[dict] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.changed = asyncio.Event()
+        headers = [(b"content-type", content_type)]
+        scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": headers}
+        self.exchange = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    async def _receive(self):
+        self.asked += 1
+        self.changed.set()
+        return await self.parts.get()
+
+    async def _send(self, message):
+        self.sent.append(message)
+        self.changed.set()
+        await self.reads.wait()
+
+    def part(self, body, *, more=True):
+        self.parts.put_nowait({"type": "http.request", "body": body, "more_body": more})
+
+    def leave(self):
+        self.parts.put_nowait({"type": "http.disconnect"})
+
+    async def until(self, condition):
+        async with asyncio.timeout(20):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    @property
+    def status(self):
+        return self.sent[0]["status"] if self.sent else None
+
+    @property
+    def body(self):
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def is_whole(self):
+        return bool(self.sent) and not self.sent[-1].get("more_body", True)
+
+    async def end(self):
+        async with asyncio.timeout(20):
+            await self.exchange
+
+
+def scenario(story, *args):
+    asyncio.run(story(*args))
+
+
+@pytest.fixture
+def app(new_app):
+    return new_app(max_answer_bytes=65_536)
+
+
+def test_records_that_come_one_by_one_are_answered_one_by_one(app):
+    async def story():
+        client = Client(app)
+        for row in range(3):
+            client.part(LINE)
+            await client.until(lambda row=row: client.body.count(b"\n") == row + 1)
+        assert not client.is_whole
+        client.part(b"", more=False)
+        await client.end()
+        assert client.is_whole
+        assert [json.loads(line)["row"] for line in client.body.splitlines()] == [0, 1, 2]
+
+    scenario(story)
+
+
+def test_a_client_that_does_not_read_is_not_read_from(app):
+    async def story():
+        client = Client(app)
+        client.reads.clear()
+        for _ in range(100):
+            client.part(LINE * 200)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.until(lambda: client.asked > 50), timeout=1)
+        assert len(client.body) < 3 * 65_536
+        client.reads.set()
+        client.part(b"", more=False)
+        await client.end()
+        assert client.body.count(b"\n") == 100 * 200
+
+    scenario(story)
+
+
+def test_reading_goes_on_while_answers_wait_within_their_bound(app):
+    async def story():
+        client = Client(app)
+        client.reads.clear()
+        for _ in range(4):
+            client.part(LINE * 20)
+            await client.until(client.parts.empty)
+        client.part(LINE, more=False)
+        await client.until(client.parts.empty)
+        client.reads.set()
+        await client.end()
+        assert client.body.count(b"\n") == 81
+
+    scenario(story)
+
+
+@pytest.mark.parametrize("query", [b"", b"on_invalid=reject"])
+def test_a_client_that_goes_away_frees_its_place(new_app, query):
+    async def story():
+        app = new_app(max_requests_in_flight=1)
+        for _ in range(3):
+            client = Client(app, query)
+            client.part(LINE)
+            await client.until(lambda c=client: c.asked == 2)
+            client.leave()
+            await client.end()
+            assert not client.is_whole or client.status == 400
+        last = Client(app)
+        last.part(LINE, more=False)
+        await last.end()
+        assert (last.status, last.is_whole) == (200, True)
+
+    scenario(story)
+
+
+def test_a_client_that_goes_away_after_its_body_ends_the_work(app):
+    async def story():
+        client = Client(app)
+        client.reads.clear()
+        client.part(LINE * 3000, more=False)
+        await client.until(lambda: client.sent)
+        client.leave()
+        await client.end()
+        assert not client.is_whole
+        assert client.body.count(b"\n") < 3000
+
+    scenario(story)
+
+
+def test_a_stream_holds_a_place_and_the_next_one_is_refused(new_app):
+    async def story():
+        app = new_app(max_requests_in_flight=1)
+        first = Client(app)
+        first.part(LINE)
+        await first.until(lambda: first.asked == 2)
+        second = Client(app)
+        second.part(LINE, more=False)
+        await second.end()
+        assert second.status == 429
+        first.part(LINE, more=False)
+        await first.end()
+        assert first.body.count(b"\n") == 2
+
+    scenario(story)
+
+
+def test_a_fault_after_the_answer_has_begun_cuts_it_off(app, caplog):
+    async def story():
+        client = Client(app, content_type=b"text/csv")
+        client.part(b"amount\n1\n")
+        await client.until(lambda: client.body.count(b"\n") == 2)
+        client.part(b'"secret' + b"x" * 1_100_000 + b"\n")
+        await client.end()
+        assert client.status == 200
+        assert not client.is_whole
+
+    logger = logging.getLogger("vaegis.http")
+    logger.addHandler(caplog.handler)
+    scenario(story)
+    logger.removeHandler(caplog.handler)
+    assert caplog.records[-1].fields == {"error": "BodyError"}
+    assert "secret" not in caplog.text
+
+
+def test_a_bad_record_rejects_a_stream_as_long_as_its_answer_is_held(app):
+    async def story():
+        client = Client(app, b"on_invalid=reject")
+        for _ in range(5):
+            client.part(LINE * 10)
+        client.part(BAD)
+        client.part(LINE)
+        await client.until(lambda: client.sent)
+        assert client.status == 422
+        assert dict(client.sent[0]["headers"])[b"connection"] == b"close"
+        client.leave()
+        await client.end()
+        assert json.loads(client.body)["errors"][0]["row"] == 50
+
+    scenario(story)
+
+
+def test_a_bad_record_cuts_a_long_stream_off_where_it_rejects(app):
+    async def story():
+        client = Client(app, b"on_invalid=reject")
+        client.part(LINE * 3000)
+        await client.until(lambda: client.sent)
+        client.part(BAD, more=False)
+        await client.end()
+        assert client.status == 200
+        assert not client.is_whole
+        assert client.body.count(b"\n") <= 3000
+
+    scenario(story)
+
+
+def test_a_caller_that_sends_more_than_its_rate_is_read_from_at_its_rate(new_app):
+    async def story():
+        app = new_app(rate_records_per_s=100, rate_burst_s=1)
+        client = Client(app)
+        client.part(LINE * 50)
+        await client.until(lambda: client.body.count(b"\n") == 50)
+        client.part(LINE * 70)
+        await client.until(lambda: client.body.count(b"\n") == 120)
+        client.part(LINE, more=False)
+        await client.end()
+        assert client.body.count(b"\n") == 121
+        refused = Client(app)
+        refused.part(LINE * 200, more=False)
+        await refused.end()
+        assert refused.status == 429
+
+    scenario(story)
+
+
+def test_a_caller_that_owes_records_may_go_away(new_app):
+    async def story():
+        client = Client(new_app(rate_records_per_s=0.01, rate_burst_s=200))
+        client.part(LINE)
+        await client.until(lambda: client.body.count(b"\n") == 1)
+        client.part(LINE * 100)
+        await client.until(lambda: client.body.count(b"\n") == 101)
+        client.leave()
+        await client.end()
+
+    scenario(story)
+
+
+def test_bytes_that_are_held_count_towards_those_in_flight(new_app):
+    async def story():
+        app = new_app(max_bytes_in_flight=2**20)
+        one, other = Client(app), Client(app)
+        other.changed = one.changed
+        for client in (one, other):
+            for _ in range(9):
+                client.part(b" " * 2**16)
+        await one.until(lambda: one.sent or other.sent)
+        refused, left = (one, other) if one.sent else (other, one)
+        assert refused.status == 429
+        refused.leave()
+        left.part(LINE, more=False)
+        await left.end()
+        await refused.end()
+        assert (left.status, left.is_whole) == (200, True)
+
+    scenario(story)

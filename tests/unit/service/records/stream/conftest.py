@@ -1,0 +1,54 @@
+"""Decoders of streams run over whole bodies, and what they gave, record by record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from service.records.stream.blocks import Block, Decoder, StreamLimits
+
+
+class Streams:
+    """What the tests of all decoders share."""
+
+    @staticmethod
+    def limits(**changes: Any) -> StreamLimits:
+        usual = {"max_held_bytes": 1 << 20, "max_columns": 100, "max_values": 1000, "max_depth": 8, "max_faults": 10}
+        return StreamLimits(**{**usual, "unknown_columns": "reject", **changes})
+
+    @staticmethod
+    def blocks(decoder: Decoder, body: bytes, parts: int | None = None) -> list[Block]:
+        """Feed a body to a decoder, ``parts`` bytes at a time, each flushed."""
+        blocks: list[Block] = []
+        step = parts or max(1, len(body))
+        for start in range(0, len(body), step):
+            blocks += decoder.feed(body[start : start + step])
+            if parts:
+                blocks += decoder.flush()
+        return [*blocks, *decoder.end()]
+
+    @staticmethod
+    def rows(blocks: Sequence[Block]) -> list[list[Any]]:
+        """Return each record's numbers, strings and which are observed, or the columns and codes of its faults."""
+        found: list[list[Any]] = []
+        for block in blocks:
+            assert block.first_row == len(found)
+            columns, sound = block.columns, 0
+            for row in range(block.records):
+                faults = block.faults.get(row)
+                if faults is None:
+                    values = columns.numbers[sound].tolist(), columns.strings[sound], columns.strings_observed[sound]
+                    found.append([value for part in values for value in part])
+                    sound += 1
+                else:
+                    assert {fault.row for fault in faults} == {len(found)}
+                    found.append([(fault.column, fault.code) for fault in faults])
+            assert sound == len(columns)
+        return found
+
+
+@pytest.fixture(scope="session")
+def streams() -> type[Streams]:
+    return Streams
