@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -77,12 +78,16 @@ class _Teller:
 
     Attributes:
         column: The column.
-        shown: Takes a value that is neither null nor text.
+        name: Its name.
+        is_text: Whether its values are text, which is shown as it is.
+        shown: Takes a value.
         expected: Takes what the model expected.
     """
 
     column: Column
-    shown: Callable[[float], Value]
+    name: str
+    is_text: bool
+    shown: Callable[[Any], Value]
     expected: Callable[[float], Value]
 
 
@@ -106,19 +111,19 @@ def accounts(
         whole: Whether every column's contribution is told, or only those with a reason.
     """
     tellers = _tellers(_ByIdentity(schema))
-    terms, latent = scores.contributions[rows, :-1], scores.contributions[rows, -1]
-    of_columns = np.where(terms > 0, terms, 0.0).sum(axis=1)
-    notable = np.where(is_anomaly, np.minimum(NOTABLE_SHARE * of_columns, terms.max(axis=1)), np.inf)
-    is_far = is_anomaly & (latent > 0) & (latent >= NOTABLE_SHARE * (of_columns + latent))
-    order = np.argsort(-terms, axis=1, kind="stable")
-    records = _records(schema, columns.rows(rows))
-    statistics = zip(order.tolist(), terms.tolist(), scores.expected[rows].tolist(), notable.tolist(), strict=True)
-    least_far = np.where(is_far, latent, np.inf).tolist()
-    for values, of_record, far in zip(records, statistics, least_far, strict=True):
-        contributions = tuple(_contributions(tellers, values, *of_record, whole=whole))
+    positions = schema.number_positions, schema.string_positions
+    # Lists, for few records are told, and for one of them each step of numpy costs more than a column does here.
+    for row, is_one in zip(rows.tolist(), is_anomaly.tolist(), strict=True):
+        *terms, latent = scores.contributions[row].tolist()
+        of_columns = sum(term for term in terms if term > 0)
+        notable = min(NOTABLE_SHARE * of_columns, max(terms)) if is_one else math.inf
+        values, expected = _record(positions, columns, row), scores.expected[row].tolist()
+        contributions = tuple(_contributions(tellers, values, terms, expected, notable, whole=whole))
         found = [item.reason for item in contributions if item.reason is not None]
-        if far < np.inf:
-            found.insert(sum(item.contribution > far for item in contributions if item.reason), Reason.FAR_FROM_KNOWN)
+        if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
+            found.insert(
+                sum(item.contribution > latent for item in contributions if item.reason), Reason.FAR_FROM_KNOWN
+            )
         yield tuple(dict.fromkeys(found)), contributions
 
 
@@ -130,7 +135,6 @@ def on_grid(column: NumericColumn, value: float) -> float | int:
 def _contributions(
     tellers: Sequence[_Teller],
     values: Sequence[float | str | None],
-    order: Sequence[int],
     terms: Sequence[float],
     expected: Sequence[float],
     notable: float,
@@ -138,31 +142,32 @@ def _contributions(
     whole: bool,
 ) -> Iterator[Contribution]:
     """Yield one record's contributions, largest first: of all columns, or only of those with a reason."""
-    for i in order:
-        term, has_reason = terms[i], 0 < terms[i] >= notable
+    for i in sorted(range(len(terms)), key=terms.__getitem__, reverse=True):  # equal ones stay in order
+        term = terms[i]
+        has_reason = 0 < term >= notable
         if not (whole or has_reason):
             return
         teller, value = tellers[i], values[i]
         yield Contribution(
-            teller.column.name,
+            teller.name,
             term,
-            value if value is None or isinstance(value, str) else teller.shown(value),
+            value if value is None or teller.is_text else teller.shown(value),
             teller.expected(expected[i]),
             column_reason(teller.column, value) if has_reason else None,
         )
 
 
-def _records(schema: Schema, columns: Columns) -> Iterator[list[float | str | None]]:
-    """Yield the values of each record in schema order, nulls as None."""
-    width, number_positions, string_positions = len(schema.columns), schema.number_positions, schema.string_positions
-    rows = zip(columns.numbers.tolist(), columns.strings.tolist(), columns.strings_observed.tolist(), strict=True)
-    for numbers, strings, observed in rows:
-        values: list[float | str | None] = [None] * width
-        for position, number in zip(number_positions, numbers, strict=True):
-            values[position] = None if number != number else number  # noqa: PLR0124 - NaN, which differs from itself
-        for position, text, is_there in zip(string_positions, strings, observed, strict=True):
-            values[position] = text if is_there else None
-        yield values
+def _record(positions: tuple[Sequence[int], Sequence[int]], columns: Columns, row: int) -> list[float | str | None]:
+    """Return the values of one record in schema order, nulls as None."""
+    of_numbers, of_strings = positions
+    values: list[float | str | None] = [None] * (len(of_numbers) + len(of_strings))
+    for position, number in zip(of_numbers, columns.numbers[row].tolist(), strict=True):
+        if number == number:  # noqa: PLR0124 - NaN, which stands for a null, differs from itself
+            values[position] = number
+    for at, position in enumerate(of_strings):
+        if columns.strings_observed[row, at]:
+            values[position] = columns.strings[row, at]
+    return values
 
 
 @lru_cache(maxsize=8)
@@ -171,23 +176,39 @@ def _tellers(key: _ByIdentity) -> tuple[_Teller, ...]:
 
 
 def _teller(column: Column) -> _Teller:
-    if isinstance(column, CategoricalColumn):
-        return _Teller(column, _as_it_is, lambda code: column.categories[int(code)])
+    is_text = isinstance(column, CategoricalColumn)
+    return _Teller(column, column.name, is_text, _shown(column), _expected(column))
+
+
+def _shown(column: Column) -> Callable[[Any], Value]:
+    """Return the function that gives a value as its column writes it."""
     if isinstance(column, BooleanColumn):
-        return _Teller(column, _truth, lambda share: share >= 0.5)  # noqa: PLR2004 - the likelier of the two
+        return _truth
     if isinstance(column, TimestampColumn):
-        return _Teller(column, _instant, _hour)
-    return _Teller(column, _whole if is_integral(column) else _as_it_is, _grid(column))
+        return _instant
+    return _whole if isinstance(column, NumericColumn) and is_integral(column) else _as_it_is
+
+
+def _expected(column: Column) -> Callable[[float], Value]:
+    """Return the function that gives what the model expected as its column writes it."""
+    if isinstance(column, CategoricalColumn):
+        return lambda code: column.categories[int(code)]
+    if isinstance(column, BooleanColumn):
+        return lambda share: share >= 0.5  # noqa: PLR2004 - the likelier of the two
+    return _hour if isinstance(column, TimestampColumn) else _grid(column)
 
 
 def _grid(column: NumericColumn) -> Callable[[float], float | int]:
     """Return the function that finds the nearest value that a column could hold."""
-    step, places = column.step, decimals(column.step) if column.step else 0
+    step = column.step
     if step == 0:
         return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    # A quotient of whole numbers is the decimal that it should be, which a multiple of the step may miss by a bit.
+    unit = 10 ** decimals(step)
+    units = round(step * unit)
     if is_integral(column):
-        return lambda value: int(round(round(value / step) * step, places))
-    return lambda value: round(round(value / step) * step, places)
+        return lambda value: round(value / step) * units // unit
+    return lambda value: round(value / step) * units / unit
 
 
 def _as_it_is(value: float) -> Value:
