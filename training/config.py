@@ -154,7 +154,7 @@ class FitSettings(_Section):
         0.02,
         ge=0.0,
         le=0.5,
-        description="Share of the records, by highest loss, left out of the fit: history may hold anomalies.",
+        description="Share of the records, by highest loss, left out of each step: history may hold anomalies.",
     )
     threads: int = Field(
         1, ge=1, le=256, description="Threads of torch; networks of this size gain nothing from a second one."

@@ -50,7 +50,7 @@ class Fitted:
         noise: Fixed antithetic draws for the expectation over q, shape (draws, latent_dim).
         epochs: Number of epochs ended.
         loss: Mean loss of the last, nats a record.
-        set_aside: Records that trimming took from most of the members fitted to them, ascending.
+        set_aside: Records that trimming left out of most of the batches that they were in, ascending.
         interrupted: Whether Ctrl-C ended the fit.
     """
 
@@ -74,7 +74,7 @@ def fit(
     """Fit each member of ``vae`` to the records at its row of ``members``.
 
     The loss of a record is sum over columns of -E_q[log p(x|z)] + beta * KL, in nats, averaged over records. The
-    ``trim_share`` of the highest loss are left out, of the exemplars too: anomalies in the history pull at nothing.
+    ``trim_share`` of the highest loss are left out of each step: gross anomalies in the history pull at nothing.
 
     Args:
         vae: A model with initial weights; it is changed in place.
@@ -93,7 +93,8 @@ def fit(
     per_epoch = min(n // batch_size, _MOST_STEPS_PER_EPOCH)
     total = math.ceil(_steps_for(n, batch_size, settings.steps) / per_epoch)
     noise = antithetic_noise(settings.draws, vae.latent_dim, generator)
-    trimming = Trimming(members, settings.trim_share)
+    exemplar_rows = members[:, torch.randperm(n, generator=generator)[: settings.exemplars]]
+    trimming = Trimming(members.shape[0], len(records.observed), settings.trim_share)
     steps = _steps(vae, records, members, settings, generator, batch_size, total * per_epoch, trimming)
     epoch, loss, interrupted = 0, math.inf, False
     try:
@@ -102,17 +103,14 @@ def fit(
             if not math.isfinite(loss):
                 raise FitError(f"epoch {number}: expected a finite loss, got {loss}")
             epoch = number
-            trimming.rank()
             on_epoch(Epoch(epoch, total, loss))
     except KeyboardInterrupt:
         if epoch == 0:  # there is no model to keep yet
             raise
         interrupted = True
     vae.eval()
-    rest = trimming.rest()
-    chosen = rest[:, torch.randperm(rest.shape[1], generator=generator)[: settings.exemplars]]
     with torch.no_grad():
-        exemplars, _ = vae.encode(rows(records, chosen))
+        exemplars, _ = vae.encode(rows(records, exemplar_rows))
     vae.prior.settle_precision(exemplars)
     return Fitted(vae, exemplars, noise, epoch, loss, trimming.set_aside(), interrupted)
 
