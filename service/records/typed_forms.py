@@ -6,9 +6,8 @@ import math
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,8 +18,8 @@ from service.columns import Columns
 from service.contract import NO_CATEGORY, Column, Schema
 from service.records import values as rules
 from service.records.instants import instants_of_iso
+from service.records.typed_nodes import UNSET, gather, node
 
-_UNSET = msgspec.UNSET
 # Of categories, and of what was set aside: nothing can nest in it, and all text in it is checked to be Unicode.
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
 _TYPES: dict[str, tuple[Any, object]] = {
@@ -28,38 +27,20 @@ _TYPES: dict[str, tuple[Any, object]] = {
     "numeric": (float | None, math.nan),
     "boolean": (bool | float | None, math.nan),
     "indicator": (bool | float | None, math.nan),
-    "timestamp": (str | float | msgspec.UnsetType | None, _UNSET),
-    "categorical": (_SCALAR, _UNSET),
+    "timestamp": (str | float | msgspec.UnsetType | None, UNSET),
+    "categorical": (_SCALAR, UNSET),
 }
 """Type of a column's value and what stands for its absence, by what `values.rule_of` gives."""
 _RANKS = {"numeric": 0, "boolean": 0, "indicator": 0, "timestamp": 1, "categorical": 2}
 """Columns are laid out so that all that converts to numbers at once comes first, then instants, then categories."""
 
-_Leaf: TypeAlias = tuple[Sequence[str], int, Any, object]
-"""The keys that lead to a value, its position among all leaves, its type, and what stands for its absence."""
+_TRUTHS = (0, 1, None)
+_MANY = 24
+"""As many texts are sooner read all at once than one by one."""
 
 
 class UnfitError(Exception):
     """Records that are left to `service.records.json`: at fault, or of a kind that is not worth a way of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """An object of a record. The fields of ``type`` are its ``leaves``, by their positions, and then ``children``."""
-
-    type: type[msgspec.Struct]
-    leaves: tuple[int, ...]
-    children: tuple[_Node, ...]
-
-    @property
-    def levels(self) -> int:
-        """Objects within each other, at least 1."""
-        return 1 + max((child.levels for child in self.children), default=0)
-
-    @property
-    def objects(self) -> int:
-        """Objects in all, at least 1."""
-        return 1 + sum(child.objects for child in self.children)
 
 
 class Form:
@@ -67,7 +48,6 @@ class Form:
 
     Attributes:
         type: The msgspec type of a record.
-        levels: Objects within each other, at least 1.
         objects: Objects in a record, at least 1.
     """
 
@@ -86,11 +66,11 @@ class Form:
         self._is_in_order = self._instants == 0 and self._inputs == sorted(self._inputs)
         self._truths = [at for at, column in enumerate(scored) if rules.rule_of(column) == "boolean"]
         fields = [(column.name, *_TYPES[rules.rule_of(column)]) for column in scored]
-        fields += [(column.name, _SCALAR, _UNSET) for column in schema.ignored]
+        fields += [(column.name, _SCALAR, UNSET) for column in schema.ignored]
         self._width = len(fields)
-        self._root = _node([(name.split(".") if nested else [name], at, *f) for at, (name, *f) in enumerate(fields)])
+        self._root = node([(name.split(".") if nested else [name], at, *f) for at, (name, *f) in enumerate(fields)])
         self.type = self._root.type
-        self.levels, self.objects = self._root.levels, self._root.objects
+        self.objects = self._root.objects
 
     def columns(self, records: Sequence[msgspec.Struct]) -> tuple[Columns, int]:
         """Return decoded records by column, and how many fields were set in them.
@@ -102,17 +82,47 @@ class Form:
             UnfitError: They are left to `service.records.json`.
         """
         n, instants, categories = len(records), self._instants, self._categories
+        if n == 1 and not self._root.children:
+            return self._lone(astuple(records[0]))
         values, rest, objects = self._split(records)
         numbers, absent = _numbers(values)
-        numbers = numbers.reshape(n, -1) if self._is_by_record(n) else numbers.reshape(-1, n).T
+        numbers = numbers.reshape(n, -1) if self._is_by_record else numbers.reshape(-1, n).T
         self._check_truths(numbers)
         absent += sum(map(_absent, rest))
-        if not (self._is_in_order and self._is_by_record(n)):
+        if not (self._is_in_order and self._is_by_record):
             numbers = self._in_order(numbers, rest[:instants])
         strings, observed = _categories(rest[instants : instants + categories], n)
         if absent and (np.isnan(numbers).all(axis=1) & ~observed.any(axis=1)).any():
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
+
+    def _lone(self, values: Sequence[Any]) -> tuple[Columns, int]:
+        """Return one record as `columns` does: for so few values a list is cheaper than each step of numpy."""
+        first, last = self._numbers, self._numbers + self._instants
+        numbers, instants, texts = values[:first], values[first:last], values[last : last + self._categories]
+        if self._is_in_order and _are_numbers(numbers):
+            inputs, absent = numbers, 0
+        else:
+            inputs = [math.nan] * last
+            for at, number in zip(self._inputs, numbers, strict=False):  # instants come after them
+                if number is not None:
+                    inputs[at] = number
+            for at, instant in zip(self._inputs[first:], instants, strict=True):
+                inputs[at] = _instant(instant)
+            # What is absent is NaN among the numbers, and a null None.
+            absent = sum(number != number for number in numbers)  # noqa: PLR0124
+        if any(numbers[at] not in _TRUTHS and numbers[at] == numbers[at] for at in self._truths):
+            raise UnfitError
+        observed = [text is not None and text is not UNSET for text in texts]
+        absent += _absent(values[first:])
+        if absent and not any(observed) and all(map(math.isnan, inputs)):
+            raise UnfitError
+        columns = Columns(
+            np.array([inputs], dtype=np.float64),
+            np.array([[_category(text) for text in texts]], dtype=object),
+            np.array([observed], dtype=np.bool_),
+        )
+        return columns, self._width - absent
 
     def _in_order(self, numbers: NDArray[np.float64], instants: Sequence[list[Any]]) -> NDArray[np.float64]:
         """Return numbers and instants as the model takes them."""
@@ -122,21 +132,22 @@ class Form:
             inputs[:, at] = _instants_of(values)
         return inputs
 
-    def _is_by_record(self, records: int) -> bool:
-        """Tell whether `_split` gives the numbers record by record, where that is the cheaper way, or by column."""
-        return not self._root.children and (records == 1 or self._numbers == self._width)
+    @property
+    def _is_by_record(self) -> bool:
+        """Whether `_split` gives the numbers record by record, where that is the cheaper way, or by column."""
+        return not self._root.children and self._numbers == self._width
 
     def _split(self, records: Sequence[msgspec.Struct]) -> tuple[list[Any], list[list[Any]], int]:
         """Return all numbers in one list, the other leaves in one each, and how many objects stand below a key."""
         first, width = self._numbers, self._width
         if self._root.children:
             leaves: list[list[Any]] = [[]] * width
-            objects = _gather(self._root, records, leaves)
+            objects = gather(self._root, records, leaves)
             return [*chain.from_iterable(leaves[:first])], leaves[first:], objects
         flat = [*chain.from_iterable(map(astuple, records))]
+        if self._is_by_record:
+            return flat, [], 0
         rest = [flat[at::width] for at in range(first, width)]
-        if self._is_by_record(len(records)):
-            return flat[: first * len(records)], rest, 0
         return [*chain.from_iterable(flat[at::width] for at in range(first))], rest, 0
 
     def _check_truths(self, numbers: NDArray[np.float64]) -> None:
@@ -146,11 +157,15 @@ class Form:
                 raise UnfitError
 
 
-def forms(schema: Schema) -> list[Form]:
-    """Return the ways to write the records of ``schema``; none where its names are such that there are no types."""
+def forms(schema: Schema, max_levels: int) -> list[Form]:
+    """Return the ways to write the records of ``schema`` with so many objects within each other.
+
+    There are none where the names of columns are such that types cannot have them.
+    """
+    dots = max(column.name.count(".") for column in (*schema.columns, *schema.ignored))
     found = []
     for nested in (False, True):
-        if not nested or any("." in column.name for column in (*schema.columns, *schema.ignored)):
+        if not nested or 0 < dots < max_levels:
             with suppress(ValueError):
                 found.append(Form(schema, nested=nested))
     return found
@@ -160,45 +175,17 @@ def _rank(column: Column) -> int:
     return _RANKS[rules.rule_of(column)]
 
 
-def _node(leaves: Sequence[_Leaf]) -> _Node:
-    """Return the type of the object that holds ``leaves``."""
-    here = [(keys[0], *leaf) for keys, *leaf in leaves if len(keys) == 1]
-    below: dict[str, list[_Leaf]] = {}
-    for keys, *leaf in leaves:
-        if len(keys) > 1:
-            below.setdefault(keys[0], []).append((keys[1:], *leaf))
-    names = [name for name, *_ in here] + [*below]
-    if len(set(names)) != len(names):
-        raise ValueError("expected names that lead either to a value or to an object, got one that leads to both")
-    children = tuple(map(_node, below.values()))
-    fields = [(kind, default) for _, _, kind, default in here]
-    fields += [(child.type | msgspec.UnsetType | None, _UNSET) for child in children]
-    made = msgspec.defstruct(
-        "Record",
-        [(f"field{at}", *field) for at, field in enumerate(fields)],
-        rename={f"field{at}": name for at, name in enumerate(names)},
-        forbid_unknown_fields=True,
-        gc=False,
-    )
-    return _Node(made, tuple(position for _, position, *_ in here), children)
+def _are_numbers(values: Sequence[float | None]) -> bool:
+    """Tell whether none of ``values`` is None or NaN."""
+    try:
+        total = sum(values)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return total == total  # noqa: PLR0124 - a sum of finite numbers may be infinite, but is NaN only if one of them is
 
 
-def _gather(node: _Node, records: Sequence[msgspec.Struct], leaves: list[list[Any]]) -> int:
-    """Put the leaves of a level and below into ``leaves``, and return how many keys lead to objects there."""
-    flat = [*chain.from_iterable(map(astuple, records))]
-    width = len(node.leaves) + len(node.children)
-    for at, position in enumerate(node.leaves):
-        leaves[position] = flat[at::width]
-    keys = 0
-    for at, child in enumerate(node.children, len(node.leaves)):
-        objects, nothing = flat[at::width], child.type()
-        keys += len(objects) - _absent(objects)
-        keys += _gather(child, [o if isinstance(o, msgspec.Struct) else nothing for o in objects], leaves)
-    return keys
-
-
-def _absent(values: list[Any]) -> int:
-    return sum(value is _UNSET for value in values)
+def _absent(values: Sequence[Any]) -> int:
+    return sum(value is UNSET for value in values)
 
 
 def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
@@ -216,15 +203,19 @@ def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
 def _instants_of(values: list[Any]) -> NDArray[np.float64]:
     """Return instants in seconds since 1970, NaN where null or absent."""
     types = set(map(type, values))
-    if types == {str} and (instants := instants_of_iso(values)) is not None:
+    if types == {str} and len(values) >= _MANY and (instants := instants_of_iso(values)) is not None:
         return instants
     if types == {float}:
         seconds = rules.instants_of_numbers(np.array(values))
         if not rules.in_calendar(seconds).all():
             raise UnfitError
         return seconds
+    return np.array([_instant(value) for value in values])
+
+
+def _instant(value: object) -> float:
     try:
-        return np.array([math.nan if value is None or value is _UNSET else rules.instant(value) for value in values])
+        return math.nan if value is None or value is UNSET else rules.instant(value)
     except rules.RefusedValueError:
         raise UnfitError from None
 
@@ -238,13 +229,13 @@ def _categories(leaves: list[list[Any]], records: int) -> tuple[NDArray[np.objec
             observed[:, at] = True
             strings[:, at] = values
         else:
-            observed[:, at] = [value is not None and value is not _UNSET for value in values]
+            observed[:, at] = [value is not None and value is not UNSET for value in values]
             strings[:, at] = [_category(value) for value in values]
     return strings, observed
 
 
 def _category(value: object) -> str:
-    if value is None or value is _UNSET:
+    if value is None or value is UNSET:
         return NO_CATEGORY
     try:
         return rules.category(value)

@@ -45,7 +45,7 @@ class TypedJson:
         self._max_values = max_values
         self._max_records = max_records
         # In a list, records are one level further down.
-        self._readers = [_Reader(form, max_records) for form in forms(schema) if form.levels < max_depth]
+        self._readers = [_Reader(form, max_records) for form in forms(schema, max_depth - 1)]
 
     def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
         """Return the records of a body by column; None if it has to be read by `service.records.json`.
