@@ -100,5 +100,14 @@ def _serve(app: FastAPI, settings: Settings) -> int:
         raise AddressError(f"{address}: expected an address to listen on, got: {error}") from error
     host, port = listening.getsockname()[:2]
     started = f"vaegis is serving {app.state.model_name} on http://{f'[{host}]' if ':' in host else host}:{port}"
-    Server(app, app.state.readiness, settings, lambda: print(started, flush=True)).run(sockets=[listening])
+    metrics = app.state.metrics
+    server = Server(
+        app,
+        app.state.readiness,
+        settings,
+        on_listening=lambda: print(started, flush=True),
+        count_cut=metrics.count_cut,
+    )
+    metrics.connections.set_function(lambda: server.connections)
+    server.run(listening)
     return 0

@@ -18,6 +18,7 @@ from service.contract import Column
 from service.errors import Fault
 from service.http.bulk_histogram import BulkHistogram
 from service.http.column_counts import ColumnCounter
+from service.http.protocol.hub import CUT_REASONS
 from service.records.values import rule_of
 from service.verdicts import Verdicts
 
@@ -96,6 +97,10 @@ class Metrics:
         for code in first.values():
             self._refused.labels(code).inc()
 
+    def count_cut(self, reason: str) -> None:
+        """Count a connection that was cut, for one of `hub.CUT_REASONS`."""
+        self._connections_cut.labels(reason).inc()
+
     def count_model_ready(self) -> None:
         """Count a model that was loaded and verified, and note the time."""
         self._loads.labels("succeeded").inc()
@@ -128,6 +133,15 @@ class Metrics:
         self.requests_in_flight = Gauge(
             "vaegis_requests_in_flight", "Requests being read, queued or computed.", registry=self.registry
         )
+        self.connections = Gauge("vaegis_connections", "Open connections.", registry=self.registry)
+        self._connections_cut = Counter(
+            "vaegis_connections_cut",
+            "Connections that a limit ended, by the limit.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for reason in CUT_REASONS:
+            self._connections_cut.labels(reason)
         self.queue_seconds = Histogram(
             "vaegis_queue_seconds",
             "Time from the end of a request's body to the start of its computation.",
