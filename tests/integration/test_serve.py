@@ -10,11 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
@@ -23,51 +21,6 @@ COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
 GIB = 2**30
 ATTEMPTS = 10_000
-
-
-@dataclass(frozen=True)
-class Served:
-    """A service that listens."""
-
-    process: subprocess.Popen[str]
-    banner: str
-    url: str
-
-    @property
-    def address(self) -> tuple[str, int]:
-        host, port = self.url.removeprefix("http://").split(":")
-        return host, int(port)
-
-    def peak_bytes(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=60)
-
-
-@pytest.fixture
-def serve(golden_model: Path) -> Iterator[Callable[..., Served]]:
-    """Start a service on a free port, with the given flags."""
-    processes = []
-
-    def start(*flags: str) -> Served:
-        process = subprocess.Popen(
-            [*COMMAND, str(golden_model), "--port", "0", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        banner = process.stdout.readline()
-        assert banner, process.stderr.read()
-        return Served(process, banner, banner.rsplit(maxsplit=1)[1])
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 def refused(*arguments: object, **variables: str) -> tuple[int, str]:
@@ -81,7 +34,7 @@ def refused(*arguments: object, **variables: str) -> tuple[int, str]:
 
 
 @contextmanager
-def half_sent(served: Served, body: bytes) -> Iterator[socket.socket]:
+def half_sent(served, body: bytes) -> Iterator[socket.socket]:
     """Send a request but for the last byte of its body, and make sure that the service reads it."""
     head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(served.address, timeout=60) as connection:
