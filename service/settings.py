@@ -40,6 +40,10 @@ class Settings(BaseModel):
 
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface, :: for IPv6 as well.")
     port: int = _setting(8080, "TCP port to listen on; 0 picks a free one.", ge=0, le=65535)
+    tls_certificate: Path | None = _setting(
+        None, "File of a certificate chain in PEM, to speak HTTPS; read again when it changes."
+    )
+    tls_key: Path | None = _setting(None, "File of the certificate's private key in PEM, without a password.")
     alpha: float | None = _setting(
         None,
         "Share of normal records that may be flagged, where a request does not say; unset means the model's own.",

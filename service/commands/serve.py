@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.callers.exposure import require_keys_or_open
 from service.errors import AddressError
 from service.http.logs import configure_logs
+from service.http.tls import Certificate, certificate_of
 from service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
 
 if TYPE_CHECKING:
@@ -60,8 +61,9 @@ def run(args: Namespace) -> int:
     settings = load_settings(os.environ, flags, args.config)
     has_keys = settings.keys is not None or settings.keys_file is not None
     require_keys_or_open(settings.host, has_keys=has_keys, is_open=settings.open)
+    certificate = certificate_of(settings.tls_certificate, settings.tls_key)
     with closing(configure_logs(settings.log_level, settings.log_format)) as writer:
-        return _serve(_ready_app(args.model, settings, writer), settings)
+        return _serve(_ready_app(args.model, settings, writer), settings, certificate)
 
 
 def _ready_app(model: Path, settings: Settings, writer: LineWriter) -> FastAPI:
@@ -87,7 +89,7 @@ def _ready_app(model: Path, settings: Settings, writer: LineWriter) -> FastAPI:
     return app
 
 
-def _serve(app: FastAPI, settings: Settings) -> int:
+def _serve(app: FastAPI, settings: Settings, certificate: Certificate | None) -> int:
     from prometheus_client import disable_created_metrics
 
     from service.http.server import Server, listening_socket
@@ -99,7 +101,8 @@ def _serve(app: FastAPI, settings: Settings) -> int:
         address = f"{settings.host}:{settings.port}"
         raise AddressError(f"{address}: expected an address to listen on, got: {error}") from error
     host, port = listening.getsockname()[:2]
-    started = f"vaegis is serving {app.state.model_name} on http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "http" if certificate is None else "https"
+    started = f"vaegis is serving {app.state.model_name} on {scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     metrics = app.state.metrics
     server = Server(
         app,
@@ -107,6 +110,7 @@ def _serve(app: FastAPI, settings: Settings) -> int:
         settings,
         on_listening=lambda: print(started, flush=True),
         count_cut=metrics.count_cut,
+        tls=(lambda: None) if certificate is None else certificate.context,
     )
     metrics.connections.set_function(lambda: server.connections)
     server.run(listening)
