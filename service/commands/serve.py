@@ -90,11 +90,8 @@ def _ready_app(model: Path, settings: Settings, writer: LineWriter) -> FastAPI:
 
 
 def _serve(app: FastAPI, settings: Settings, certificate: Certificate | None) -> int:
-    from prometheus_client import disable_created_metrics
-
     from service.http.server import Server, listening_socket
 
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the scrape
     try:
         listening = listening_socket(settings.host, settings.port)
     except OSError as error:
