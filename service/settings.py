@@ -40,6 +40,16 @@ class Settings(BaseModel):
 
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface, :: for IPv6 as well.")
     port: int = _setting(8080, "TCP port to listen on; 0 picks a free one.", ge=0, le=65535)
+    workers: int | None = _setting(
+        None,
+        "Processes that answer requests; unset means one for each core that it may use, as far as the memory goes.",
+        unit="processes",
+        ge=1,
+        le=256,
+    )
+    worker_timeout_s: float = _setting(
+        30.0, "A worker that gives no sign of life for so long is replaced.", unit="s", ge=1, le=3600
+    )
     tls_certificate: Path | None = _setting(
         None, "File of a certificate chain in PEM, to speak HTTPS; read again when it changes."
     )

@@ -20,6 +20,7 @@ from service.http.counting.families import Families
 from service.http.counting.kinds import Count, CounterRow, Distribution
 from service.http.counting.processes import Processes
 from service.http.protocol.hub import CUT_REASONS
+from service.http.workers.board import RESTARTS
 from service.records.values import rule_of
 from service.verdicts import Verdicts
 
@@ -154,7 +155,7 @@ class Metrics:
             "vaegis_inference_seconds", "Time that the model takes for a request's records.", SECONDS_BUCKETS
         )
         new.gauge("vaegis_workers", "Processes that answer requests.").set(1)
-        new.counter("vaegis_worker_restarts", "Processes that were started in the place of one that ended.")
+        new.counter(RESTARTS, "Processes that were started in the place of one that ended.")
 
     def _register_records(self, artifact: Artifact) -> None:
         new = self.families

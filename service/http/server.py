@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.errors import NotReadyError
+from service.http.metrics import Metrics
 from service.http.problems import answer_service_error
 from service.http.protocol.acceptor import Acceptor
 from service.http.protocol.hub import Hub
@@ -23,7 +24,6 @@ from service.http.readiness import Readiness
 from service.settings import Settings
 
 _LOG: Final = logging.getLogger("vaegis.http")
-_BACKLOG: Final = 2048  # connections that wait to be accepted
 
 
 class Server:
@@ -38,37 +38,37 @@ class Server:
         self,
         app: ASGIApp,
         readiness: Readiness,
+        metrics: Metrics,
         settings: Settings,
         *,
+        tls: Callable[[], ssl.SSLContext | None],
         on_listening: Callable[[], None],
-        count_cut: Callable[[str], None] = lambda reason: None,  # noqa: ARG005 - nobody counts
-        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
+        is_crowded: Callable[[int], bool] = lambda _: False,
     ) -> None:
         """Prepare.
 
         Args:
             app: What answers.
             readiness: Told when the service is about to stop.
+            metrics: Counts connections.
             settings: Limits and times.
-            on_listening: Called once connections are accepted.
-            count_cut: Called with the reason, one of `hub.CUT_REASONS`, when a client is cut.
             tls: Returns the certificate to show to the next client; None to speak plain HTTP.
+            on_listening: Called once connections are accepted.
+            on_tick: Called at least every half second while the event loop is not held up.
+            is_crowded: Takes the number of connections, and tells whether another process should accept the next.
         """
         self._app = app
         self._readiness = readiness
+        self._metrics = metrics
         self._settings = settings
-        self._on_listening = on_listening
-        self._count_cut = count_cut
         self._tls = tls
-        self._hub: Hub | None = None
+        self._on_listening = on_listening
+        self._on_tick = on_tick
+        self._is_crowded = is_crowded
         self._is_told = asyncio.Event()
         self._is_hurried = asyncio.Event()
         self._is_cut_off = False
-
-    @property
-    def connections(self) -> int:
-        """Connections that are open."""
-        return 0 if self._hub is None else len(self._hub)
 
     def run(self, listening: socket.socket) -> None:
         """Serve on ``listening``, which is closed in the end."""
@@ -86,8 +86,10 @@ class Server:
     async def _serve(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_exception)
-        self._hub = hub = Hub(self._app, connection_limits(self._settings), loop, self._count_cut)
-        acceptor = Acceptor(hub, listening, tls=self._tls, is_crowded=lambda: False)
+        limits = connection_limits(self._settings)
+        hub = Hub(self._app, limits, loop, count_cut=self._metrics.count_cut, on_tick=self._on_tick)
+        self._metrics.connections.set_function(lambda: len(hub))
+        acceptor = Acceptor(hub, listening, tls=self._tls, is_crowded=self._is_crowded)
         self._listen_to_signals(loop)
         acceptor.start()
         self._on_listening()
@@ -131,26 +133,6 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         max_connections=settings.max_connections,
         max_unsent_bytes=settings.max_unsent_bytes,
     )
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the first address that ``host`` names.
-
-    Raises:
-        OSError: there is no such address, or it is taken.
-    """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # so that :: takes IPv4 as well
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
 
 
 def event_loop() -> asyncio.AbstractEventLoop:

@@ -33,6 +33,11 @@ class Served:
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=TIMEOUT_S)
 
+    def workers(self) -> list[int]:
+        """Return the processes that it started."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
     def peak_bytes(self) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
@@ -46,9 +51,9 @@ def _services(golden_model: Path) -> Iterator[Callable[..., Served]]:
     """Start a service on a free port, with the given flags."""
     processes = []
 
-    def start(*flags: str) -> Served:
+    def start(*flags: str, model: Path = golden_model) -> Served:
         process = subprocess.Popen(
-            [*COMMAND, str(golden_model), "--port", "0", *flags],
+            [*COMMAND, str(model), "--port", "0", "--workers", "1", *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -67,7 +67,7 @@ def test_it_exits_with_0_on_sigint(serve):
 
 def test_the_log_is_one_json_object_a_line_without_values(serve):
     served = serve()
-    httpx.post(f"{served.url}/score", json=RECORD | {"amount": "4711"})
+    httpx.post(f"{served.url}/score", json=RECORD | {"amount": "x4711"})
     served.stop()
     lines = [json.loads(line) for line in served.process.stderr.read().splitlines()]
     assert lines[0]["event"] == "model ready"
@@ -106,6 +106,48 @@ def test_while_draining_it_is_not_ready_and_still_answers_until_told_to_stop_at_
     assert httpx.post(f"{served.url}/score", json=RECORD).status_code == 200
     assert httpx.get(f"{served.url}/livez").status_code == 200
     assert served.stop(signal.SIGINT) == 0
+
+
+def test_while_draining_each_answer_is_the_last_on_its_connection(serve):
+    served = serve("--drain-delay-s", "600")
+    with httpx.Client(base_url=served.url) as client:
+        assert "connection" not in client.get("/livez").headers
+        served.process.send_signal(signal.SIGTERM)
+        for _ in range(ATTEMPTS):
+            answer = client.get("/livez")
+            if "connection" in answer.headers:
+                break
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert client.post("/score", json=RECORD).headers["connection"] == "close"
+    assert served.stop(signal.SIGINT) == 0
+
+
+def test_a_request_that_ends_after_the_last_one_was_accepted_is_told_to_come_later(serve):
+    served = serve()
+    body = json.dumps(RECORD).encode()
+    with half_sent(served, body) as in_flight, served.connect() as idle, served.connect() as late:
+        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
+        late.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\n")
+        assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
+        served.process.send_signal(signal.SIGTERM)
+        assert idle.recv(1) == b""  # closed once no more is accepted
+        late.sendall(b"Host: x\r\n\r\n")
+        refused = everything(late).lower()
+        assert refused.startswith(b"http/1.1 503 ")
+        assert b"retry-after: 5\r\n" in refused
+        assert b"connection: close\r\n" in refused
+        in_flight.sendall(body[-1:])
+        assert everything(in_flight).startswith(b"HTTP/1.1 200 ")
+    assert served.process.wait(timeout=60) == 0
+
+
+def test_a_client_that_never_ends_its_request_holds_the_end_up_for_the_grace_period_only(serve):
+    served = serve("--shutdown-grace-s", "1")
+    with half_sent(served, json.dumps(RECORD).encode()) as connection:
+        assert served.stop() == 0
+        with suppress(ConnectionError):
+            assert connection.recv(65536) == b""
 
 
 def test_a_body_of_1_gib_is_refused_early_and_the_service_keeps_serving_in_little_memory(serve):

@@ -81,7 +81,7 @@ class Families(Collector):
                     continue
                 reduce = _REDUCE[family.across if isinstance(family, Gauge) else "sum"]
                 series = found.setdefault(entry.name, {})
-                values = tally.values(entry)
+                values = np.array(tally.cells(entry))
                 so_far = series.get(entry.labels)
                 series[entry.labels] = values if so_far is None else reduce(so_far, values)
         return found

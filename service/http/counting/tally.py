@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 TALLY_BYTES: Final = 16 * 2**20
 """Address space of one tally; the system gives memory only for what is used of it."""
 
@@ -87,9 +84,9 @@ class Tally:
             entries = list(self._entries.values())
         yield from entries
 
-    def values(self, entry: Entry) -> NDArray[np.float64]:
-        """Return the numbers of a series, of shape (entry.count,), as they are now."""
-        return np.array(self._cells[entry.first : entry.first + entry.count])
+    def cells(self, entry: Entry) -> memoryview[float]:
+        """Return the cells of a series, to be read."""
+        return self._cells[entry.first : entry.first + entry.count]
 
     def forget_gauges(self) -> None:
         """Set to 0 what was true only of the process that counted here."""

@@ -27,7 +27,7 @@ class Acceptor:
         listening: socket.socket,
         *,
         tls: Callable[[], ssl.SSLContext | None],
-        is_crowded: Callable[[], bool],
+        is_crowded: Callable[[int], bool],
     ) -> None:
         """Prepare.
 
@@ -35,7 +35,8 @@ class Acceptor:
             hub: Takes the connections.
             listening: Where they come from.
             tls: Returns the certificate to show to the next client; None to speak plain HTTP.
-            is_crowded: Tells whether another process has fewer connections, and should go first.
+            is_crowded: Takes the number of connections here, and tells whether another process that shares the socket
+                has fewer and should go first.
         """
         self._hub = hub
         self._listening = listening
@@ -63,7 +64,7 @@ class Acceptor:
             await asyncio.wait(self._greetings, timeout=_LAST_GREETING_S)
 
     def _accept(self) -> None:
-        if self._is_crowded() and not self._was_shy:
+        if self._is_crowded(len(self._hub) + len(self._greetings)) and not self._was_shy:
             self._was_shy = True
             self._pause(_SHY_S)
             return

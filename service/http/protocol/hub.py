@@ -43,14 +43,25 @@ class Hub:
         app: ASGIApp,
         limits: ConnectionLimits,
         loop: asyncio.AbstractEventLoop,
+        *,
         count_cut: Callable[[str], None],
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
-        """Serve ``app``; ``count_cut`` is told why a client was cut, one of `CUT_REASONS`."""
+        """Begin.
+
+        Args:
+            app: What answers.
+            limits: Those of each connection, and of all together.
+            loop: The event loop that all of it runs on.
+            count_cut: Told why a client was cut, one of `CUT_REASONS`.
+            on_tick: Called at least every half second while the loop is not held up.
+        """
         self.limits = limits
         self.loop = loop
         self.count_cut = count_cut
         self.is_closing = False
         self.date = b""
+        self._on_tick = on_tick
         self._app = app
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,6 +130,7 @@ class Hub:
         for connection in list(self._connections):
             connection.check(now)
         self._cut_unsent()
+        self._on_tick()
         self._timer = self.loop.call_later(self._check_s, self._tick)
 
     def _crowd_out(self) -> None:

@@ -142,8 +142,8 @@ class Service:
             runner.run(self._serve(app, limits))
 
     async def _serve(self, app: ASGIApp, limits: ConnectionLimits) -> None:
-        self.hub = Hub(app, limits, asyncio.get_running_loop(), self.cuts.append)
-        acceptor = Acceptor(self.hub, self.listening, tls=lambda: None, is_crowded=lambda: False)
+        self.hub = Hub(app, limits, asyncio.get_running_loop(), count_cut=self.cuts.append)
+        acceptor = Acceptor(self.hub, self.listening, tls=lambda: None, is_crowded=lambda _: False)
         acceptor.start()
         self._ready.set()
         await self._finish.wait()
