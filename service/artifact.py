@@ -108,10 +108,19 @@ def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
         data = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path}: expected a readable file, got: {error.strerror}") from error
+    return open_artifact(data, str(path), threads=threads)
+
+
+def open_artifact(data: bytes, name: str, *, threads: int = 1) -> Artifact:
+    """Open the content of a file that `vaegis-train` wrote; ``name`` is for messages.
+
+    Raises:
+        ArtifactError: as `load_artifact` does.
+    """
     try:
         return _open(data, threads)
     except ArtifactError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+        raise ArtifactError(f"{name}: {error}") from error
 
 
 def digest_entry(model: bytes) -> bytes:

@@ -40,6 +40,20 @@ class Settings(BaseModel):
 
     host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface, :: for IPv6 as well.")
     port: int = _setting(8080, "TCP port to listen on; 0 picks a free one.", ge=0, le=65535)
+    workers: int | None = _setting(
+        None,
+        "Processes that answer requests; unset means one for each core that it may use, as far as the memory goes.",
+        unit="processes",
+        ge=1,
+        le=256,
+    )
+    worker_timeout_s: float = _setting(
+        30.0, "A worker that gives no sign of life for so long is replaced.", unit="s", ge=1, le=3600
+    )
+    tls_certificate: Path | None = _setting(
+        None, "File of a certificate chain in PEM, to speak HTTPS; read again when it changes."
+    )
+    tls_key: Path | None = _setting(None, "File of the certificate's private key in PEM, without a password.")
     alpha: float | None = _setting(
         None,
         "Share of normal records that may be flagged, where a request does not say; unset means the model's own.",
@@ -132,7 +146,47 @@ class Settings(BaseModel):
         2, "Large requests scored side by side; the others wait their turn.", unit="threads", ge=1, le=64
     )
     inference_threads: int = _setting(1, "Threads that onnxruntime uses within a request.", unit="threads", ge=1, le=64)
-    body_timeout_s: float = _setting(30.0, "Longest time a client may take to send a body.", unit="s", ge=0.01, le=3600)
+    header_timeout_s: float = _setting(
+        10.0, "Longest time a client may take to send a request's headers, or for TLS.", unit="s", ge=0.01, le=3600
+    )
+    body_timeout_s: float = _setting(
+        30.0,
+        "Time in which a client must end a body, or send as much as VAEGIS_MIN_BYTES_PER_S asks for.",
+        unit="s",
+        ge=0.01,
+        le=3600,
+    )
+    answer_timeout_s: float = _setting(
+        30.0,
+        "Time in which a client must have read an answer, or as much as VAEGIS_MIN_BYTES_PER_S asks for.",
+        unit="s",
+        ge=0.01,
+        le=3600,
+    )
+    min_bytes_per_s: int = _setting(
+        500, "Least speed of a body or an answer that takes longer than its time.", unit="bytes/s", ge=0, le=10**9
+    )
+    keep_alive_s: float = _setting(
+        75.0, "Longest wait for the next request on a connection.", unit="s", ge=0.01, le=3600
+    )
+    max_header_bytes: int = _setting(
+        16 * 2**10, "Longest request line and headers together.", unit="bytes", ge=1024, le=2**20
+    )
+    max_headers: int = _setting(100, "Most headers of a request.", unit="headers", ge=10, le=10_000)
+    max_connections: int = _setting(
+        1000,
+        "Most connections to a process; a new one takes the place of the one that has been idle for longest.",
+        unit="connections",
+        ge=1,
+        le=100_000,
+    )
+    max_unsent_bytes: int = _setting(
+        64 * 2**20,
+        "Most bytes of answers that wait for clients to read them; the largest answer is cut first.",
+        unit="bytes",
+        ge=2**20,
+        le=2**36,
+    )
     drain_delay_s: float = _setting(
         0.0, "Time after SIGTERM in which requests are accepted while /readyz answers 503.", unit="s", ge=0, le=600
     )

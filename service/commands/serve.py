@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
+import socket
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.callers.exposure import require_keys_or_open
-from service.errors import AddressError
-from service.http.logs import configure_logs
+from service.errors import AddressError, ArtifactError
 from service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-
-    from fastapi import FastAPI
-
-    from service.http.log_writer import LineWriter
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -49,7 +43,7 @@ def run(args: Namespace) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Returns:
-        0, after a signal.
+        0 after a signal, 1 if a worker could not answer all it held by then.
 
     Raises:
         SettingsError: a setting has an unknown name or a bad value, or strangers could call.
@@ -57,51 +51,51 @@ def run(args: Namespace) -> int:
         ArtifactError: the model file cannot be used.
         AddressError: the address cannot be listened on.
     """
+    # What only this command needs is loaded here. A parent of workers does without what they need to score.
+    from service.http.tls import certificate_of
+    from service.http.workers.cores import fitting_workers
+
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
     has_keys = settings.keys is not None or settings.keys_file is not None
     require_keys_or_open(settings.host, has_keys=has_keys, is_open=settings.open)
-    with closing(configure_logs(settings.log_level, settings.log_format)) as writer:
-        return _serve(_ready_app(args.model, settings, writer), settings)
+    certificate_of(settings.tls_certificate, settings.tls_key)  # a bad one is told before anything starts
+    model = _content(args.model)
+    workers = fitting_workers() if settings.workers is None else settings.workers
+    with closing(_listening(settings)) as listening:
+        address = _address(settings, listening)
+
+        def tell(model_name: str) -> None:
+            print(f"vaegis is serving {model_name} on {address}", flush=True)
+
+        if workers > 1:
+            from service.http.workers.parent import serve_by_workers
+
+            return serve_by_workers(model, str(args.model), settings, listening, workers=workers, on_listening=tell)
+        from service.http.serving import serve
+
+        serve(model, str(args.model), settings, listening, on_listening=tell)
+        return 0
 
 
-def _ready_app(model: Path, settings: Settings, writer: LineWriter) -> FastAPI:
-    """Return the app over a model that has reproduced its golden records."""
-    # The web framework and onnxruntime load only here and below, so that every other command starts without them.
-    from service.artifact import load_artifact
-    from service.generation import Generator
-    from service.http.app import create_app
-    from service.http.tracing_setup import configured_tracing
-
-    artifact = load_artifact(model, threads=settings.inference_threads)
-    verification = artifact.verify()
-    Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
-    app = create_app(artifact, settings, writer=writer, tracing=configured_tracing(os.environ))
-    app.state.readiness.admit(verification)
-    fields = {
-        "model": artifact.contract.provenance.model_name,
-        "digest": artifact.digest,
-        "golden_records": verification.records,
-        "largest_difference": verification.largest_difference,
-    }
-    logging.getLogger("vaegis").info("model ready", extra={"fields": fields})
-    gc.collect()
-    gc.freeze()  # what is there now stays, and looking through it for cycles would hold up all requests for 40 ms
-    return app
-
-
-def _serve(app: FastAPI, settings: Settings) -> int:
-    from prometheus_client import disable_created_metrics
-
-    from service.http.server import Server, listening_socket
-
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the scrape
+def _content(model: Path) -> bytes:
     try:
-        listening = listening_socket(settings.host, settings.port)
+        return model.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{model}: expected a readable file, got: {error.strerror}") from error
+
+
+def _listening(settings: Settings) -> socket.socket:
+    from service.http.listening import listening_socket
+
+    try:
+        return listening_socket(settings.host, settings.port)
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
         raise AddressError(f"{address}: expected an address to listen on, got: {error}") from error
+
+
+def _address(settings: Settings, listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    started = f"vaegis is serving {app.state.model_name} on http://{f'[{host}]' if ':' in host else host}:{port}"
-    Server(app, app.state.readiness, settings, lambda: print(started, flush=True)).run(sockets=[listening])
-    return 0
+    scheme = "http" if settings.tls_certificate is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -19,6 +19,8 @@ from service.http.admission import Admission, Room
 from service.http.answers import model_answer, rendered
 from service.http.batches import Batches
 from service.http.bodies import AnyBody
+from service.http.counting.families import Families
+from service.http.counting.processes import Processes
 from service.http.front import ScoreEndpoint, Service
 from service.http.generating import Generating
 from service.http.instrumentation import Instrumentation
@@ -50,6 +52,8 @@ def create_app(
     writer: LineWriter | None = None,
     ledger: Ledger | None = None,
     tracing: Tracing | None = None,
+    families: Families | None = None,
+    processes: Processes | None = None,
 ) -> FastAPI:
     """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
 
@@ -59,6 +63,8 @@ def create_app(
         writer: Where requests leave their line in the log; nowhere if None.
         ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
         tracing: What exports requests as traces; they are not exported if None.
+        families: Where metrics are counted; by default in this process alone.
+        processes: What tells of the service's processes; by default of this one alone.
 
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
@@ -66,7 +72,7 @@ def create_app(
     """
     alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
     limit = threshold(artifact.calibration_folds, alpha)
-    metrics = Metrics(artifact, alpha=alpha, threshold=limit)
+    metrics = Metrics(artifact, alpha=alpha, threshold=limit, families=families, processes=processes)
     readiness = Readiness(on_ready=metrics.count_model_ready)
     room = Room(settings.max_requests_in_flight, settings.max_records_in_flight, settings.max_bytes_in_flight)
     admission = Admission(room, timeout_s=settings.request_timeout_s, threads=settings.scoring_threads)

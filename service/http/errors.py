@@ -120,5 +120,17 @@ class DeadlineError(ServiceError):
     """An answer that was not there in time."""
 
 
+class MalformedRequestError(ServiceError):
+    """Bytes that are no HTTP request, or can be understood in two ways."""
+
+
+class HeaderTimeoutError(ServiceError):
+    """Headers that did not arrive in time."""
+
+
+class HeadersTooLargeError(ServiceError):
+    """More headers, or longer ones, than the service reads."""
+
+
 class NotReadyError(ServiceError):
     """A service that is still loading its model, or already shutting down."""

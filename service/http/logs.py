@@ -15,7 +15,7 @@ from service.http.log_writer import LineWriter
 LogFormat: TypeAlias = Literal["json", "text"]
 """For programs, or for whoever reads along."""
 
-_LOGGERS: Final = ("vaegis", "uvicorn.error", "opentelemetry")
+_LOGGERS: Final = ("vaegis", "opentelemetry")
 
 
 def configure_logs(level: str, log_format: LogFormat = "json", stream: TextIO | None = None) -> LineWriter:

@@ -8,16 +8,19 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from service.artifact import Artifact
 from service.callers.keyring import Outcome
 from service.columns import Columns
 from service.contract import Column
 from service.errors import Fault
-from service.http.bulk_histogram import BulkHistogram
 from service.http.column_counts import ColumnCounter
+from service.http.counting.families import Families
+from service.http.counting.kinds import Count, CounterRow, Distribution
+from service.http.counting.processes import Processes
+from service.http.protocol.hub import CUT_REASONS
+from service.http.workers.board import RESTARTS
 from service.records.values import rule_of
 from service.verdicts import Verdicts
 
@@ -36,30 +39,44 @@ _SCORE_TAIL_DOUBLINGS: Final = 10
 class Metrics:
     """The metrics of one app, in a registry of its own."""
 
-    def __init__(self, artifact: Artifact, *, alpha: float, threshold: float) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        alpha: float,
+        threshold: float,
+        families: Families | None = None,
+        processes: Processes | None = None,
+    ) -> None:
         """Register all metrics and set those that the model alone decides.
 
         Args:
             artifact: The model.
             alpha: Share of normal records that may be flagged, where a request does not say.
             threshold: At that alpha.
+            families: Where to count; by default in this process alone.
+            processes: What tells of the service's processes; by default of this one alone.
         """
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.families = Families() if families is None else families
         self._counter = ColumnCounter(artifact.contract.columns)
-        self._names = artifact.contract.columns.names
-        self._of_requests: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._of_requests: dict[tuple[str, str, int], tuple[Count, Distribution]] = {}
         self._register_traffic()
         self._register_callers()
         self._register_records(artifact)
         self._register_model(artifact, alpha, threshold)
+        self.registry.register(self.families)
+        self.registry.register(Processes() if processes is None else processes)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. ``route`` is a route's template or `OTHER`, never a path."""
-        labels = (method if method in METHODS else OTHER, route, str(status))
-        if labels not in self._of_requests:  # finding a series by its labels costs more than counting
-            self._of_requests[labels] = self._requests.labels(*labels), self._request_seconds.labels(*labels)
-        count, duration = self._of_requests[labels]
+        of_requests = self._of_requests.get((method, route, status))
+        if of_requests is None:  # finding a series by its labels costs more than counting
+            labels = (method if method in METHODS else OTHER, route, str(status))
+            of_requests = self._requests.labels(*labels), self._request_seconds.labels(*labels)
+            if method in METHODS:  # others are without number
+                self._of_requests[method, route, status] = of_requests
+        count, duration = of_requests
         count.inc()
         duration.observe(seconds)
 
@@ -68,18 +85,14 @@ class Metrics:
         self._scored.inc(len(columns))
         if flagged := int(np.count_nonzero(verdicts.is_anomaly)):
             self._flagged.inc(flagged)
-        self._score.observe(verdicts.score)
-        self._p_value.observe(verdicts.p_value)
+        self._score.observe_all(verdicts.score)
+        self._p_value.observe_all(verdicts.p_value)
         counts = self._counter.count(columns)
         if counts is None:
             return
-        for metric, by_column in (
-            (self._column_missing, counts.missing),
-            (self._column_unseen, counts.unseen),
-            (self._column_out_of_range, counts.out_of_range),
-        ):
-            for at in np.flatnonzero(by_column):
-                metric.labels(self._names[at]).inc(int(by_column[at]))
+        self._column_missing.add(counts.missing)
+        self._column_unseen.add(counts.unseen)
+        self._column_out_of_range.add(counts.out_of_range)
 
     def count_batch(self, records: int, seconds: float) -> None:
         """Count a request whose records are scored, which took the model so many ``seconds``."""
@@ -96,6 +109,10 @@ class Metrics:
         for code in first.values():
             self._refused.labels(code).inc()
 
+    def count_cut(self, reason: str) -> None:
+        """Count a connection that was cut, for one of `hub.CUT_REASONS`."""
+        self._connections_cut.labels(reason).inc()
+
     def count_model_ready(self) -> None:
         """Count a model that was loaded and verified, and note the time."""
         self._loads.labels("succeeded").inc()
@@ -106,94 +123,83 @@ class Metrics:
         self._key_reloads.labels(outcome).inc()
 
     def _register_callers(self) -> None:
-        self._key_reloads = Counter(
-            "vaegis_key_reloads", "Changes of the file of keys.", ("outcome",), registry=self.registry
-        )
+        self._key_reloads = self.families.counter("vaegis_key_reloads", "Changes of the file of keys.", ("outcome",))
         for outcome in ("succeeded", "failed"):
             self._key_reloads.labels(outcome)
-        self.log_lines_dropped = Counter(
-            "vaegis_log_lines_dropped", "Lines of the log that nobody took in time.", registry=self.registry
+        self.log_lines_dropped = self.families.counter(
+            "vaegis_log_lines_dropped", "Lines of the log that nobody took in time."
         )
 
     def _register_traffic(self) -> None:
-        request = ("method", "route", "status")
-        self._requests = Counter("vaegis_requests", "HTTP requests answered.", request, registry=self.registry)
-        self._request_seconds = Histogram(
+        new, request = self.families, ("method", "route", "status")
+        self._requests = new.counter("vaegis_requests", "HTTP requests answered.", request)
+        self._request_seconds = new.histogram(
             "vaegis_request_duration_seconds",
             "Time from a request's headers to the end of its answer.",
+            SECONDS_BUCKETS,
             request,
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
         )
-        self.requests_in_flight = Gauge(
-            "vaegis_requests_in_flight", "Requests being read, queued or computed.", registry=self.registry
+        self.requests_in_flight = new.gauge("vaegis_requests_in_flight", "Requests being read, queued or computed.")
+        self.connections = new.gauge("vaegis_connections", "Open connections.")
+        self._connections_cut = new.counter(
+            "vaegis_connections_cut", "Connections that a limit ended, by the limit.", ("reason",)
         )
-        self.queue_seconds = Histogram(
+        for reason in CUT_REASONS:
+            self._connections_cut.labels(reason)
+        self.queue_seconds = new.histogram(
             "vaegis_queue_seconds",
             "Time from the end of a request's body to the start of its computation.",
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
+            SECONDS_BUCKETS,
         )
-        self._inference_seconds = Histogram(
-            "vaegis_inference_seconds",
-            "Time that the model takes for a request's records.",
-            buckets=SECONDS_BUCKETS,
-            registry=self.registry,
+        self._inference_seconds = new.histogram(
+            "vaegis_inference_seconds", "Time that the model takes for a request's records.", SECONDS_BUCKETS
         )
+        new.gauge("vaegis_workers", "Processes that answer requests.").set(1)
+        new.counter(RESTARTS, "Processes that were started in the place of one that ended.")
 
     def _register_records(self, artifact: Artifact) -> None:
-        registry = self.registry
-        self._scored = Counter("vaegis_records_scored", "Records scored.", registry=registry)
-        self._flagged = Counter("vaegis_records_flagged", "Scored records that are anomalies.", registry=registry)
-        self._refused = Counter(
-            "vaegis_records_refused",
-            "Records at fault, by the code of their first fault.",
-            ("code",),
-            registry=registry,
+        new = self.families
+        self._scored = new.counter("vaegis_records_scored", "Records scored.")
+        self._flagged = new.counter("vaegis_records_flagged", "Scored records that are anomalies.")
+        self._refused = new.counter(
+            "vaegis_records_refused", "Records at fault, by the code of their first fault.", ("code",)
         )
-        self.records_generated = Counter("vaegis_records_generated", "Records generated.", registry=registry)
-        self._batch_records = Histogram(
-            "vaegis_batch_records", "Records in a scored request.", buckets=BATCH_BUCKETS, registry=registry
-        )
-        self._score = BulkHistogram(
-            "vaegis_score", "Scores; 0 is typical.", score_buckets(artifact.calibration_folds), registry
-        )
-        self._p_value = BulkHistogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS, registry)
+        self.records_generated = new.counter("vaegis_records_generated", "Records generated.")
+        self._batch_records = new.histogram("vaegis_batch_records", "Records in a scored request.", BATCH_BUCKETS)
+        self._score = new.histogram("vaegis_score", "Scores; 0 is typical.", score_buckets(artifact.calibration_folds))
+        self._p_value = new.histogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS)
         columns = artifact.contract.columns.columns
         self._column_missing = self._column_counter("missing", "Scored records in which the column is null.", columns)
         self._column_unseen = self._column_counter(
             "unseen",
             "Scored records with a category unknown to training.",
-            [column for column in columns if column.kind == "categorical"],
+            [column if column.kind == "categorical" else None for column in columns],
         )
         self._column_out_of_range = self._column_counter(
             "out_of_range",
             "Scored records with a number outside the range seen in training.",
-            [column for column in columns if rule_of(column) in ("numeric", "indicator")],
+            [column if rule_of(column) in ("numeric", "indicator") else None for column in columns],
         )
 
     def _register_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:
-        registry, provenance = self.registry, artifact.contract.provenance
-        labels = ("model", "digest", "version")
-        info = Gauge("vaegis_model_info", "The model in use; always 1.", labels, registry=registry)
-        info.labels(provenance.model_name, f"sha256:{artifact.digest}", provenance.vaegis_version).set(1)
-        Gauge("vaegis_alpha_ratio", "Share of normal records that may be flagged.", registry=registry).set(alpha)
-        Gauge("vaegis_threshold", "Score above which a record is flagged.", registry=registry).set(threshold)
-        Gauge("vaegis_calibration_records", "Scores behind the p-values.", registry=registry).set(
+        new, provenance = self.families, artifact.contract.provenance
+        info = new.gauge("vaegis_model_info", "The model in use; always 1.", ("model", "digest", "version"), "max")
+        info.set(1, provenance.model_name, f"sha256:{artifact.digest}", provenance.vaegis_version)
+        new.gauge("vaegis_alpha_ratio", "Share of normal records that may be flagged.", across="max").set(alpha)
+        new.gauge("vaegis_threshold", "Score above which a record is flagged.", across="max").set(threshold)
+        new.gauge("vaegis_calibration_records", "Scores behind the p-values.", across="max").set(
             artifact.contract.calibration.records
         )
-        self._loaded = Gauge(
-            "vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.", registry=registry
+        self._loaded = new.gauge(
+            "vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.", across="max"
         )
-        self._loads = Counter("vaegis_model_loads", "Attempts to load a model.", ("outcome",), registry=registry)
+        self._loads = new.counter("vaegis_model_loads", "Attempts to load a model.", ("outcome",))
         for outcome in ("succeeded", "failed"):
             self._loads.labels(outcome)
 
-    def _column_counter(self, what: str, documentation: str, columns: Sequence[Column]) -> Counter:
-        counter = Counter(f"vaegis_column_{what}", documentation, ("column",), registry=self.registry)
-        for column in columns:
-            counter.labels(column.name)  # a series that starts at 0, so that its first increase is a rate
-        return counter
+    def _column_counter(self, what: str, documentation: str, columns: Sequence[Column | None]) -> CounterRow:
+        names = [None if column is None else column.name for column in columns]
+        return self.families.counter_row(f"vaegis_column_{what}", documentation, "column", names)
 
 
 def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:

@@ -22,8 +22,11 @@ from service.http.errors import (
     BodyTooLargeError,
     CallerError,
     DeadlineError,
+    HeadersTooLargeError,
+    HeaderTimeoutError,
     IncompleteBodyError,
     KeyRequiredError,
+    MalformedRequestError,
     MediaTypeError,
     MissingScopeError,
     NoRecordsError,
@@ -70,12 +73,14 @@ class Problem:
 
 PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     BodyError: Problem(400, "malformed-body", "The body is not well-formed"),
+    MalformedRequestError: Problem(400, "malformed-request", "The request is not valid HTTP", closes=True),
     IncompleteBodyError: Problem(400, "incomplete-body", "The body ended early", closes=True),
     KeyRequiredError: Problem(401, "key-required", "A key is required", closes=True),
     UnknownKeyError: Problem(401, "unknown-key", "The key is not valid", closes=True),
     MissingScopeError: Problem(403, "missing-scope", "The key does not allow this", closes=True),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
+    HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),
     BodyTooLargeError: Problem(413, "body-too-large", "The body is too large", closes=True),
     TooMuchHeldError: Problem(413, "record-too-large", "A piece of the body is too large to be held"),
     TooManyValuesError: Problem(413, "too-many-values", "The body holds too many values"),
@@ -85,6 +90,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     NoRecordsError: Problem(422, "no-records", "The request holds no record"),
     ParameterError: Problem(422, "invalid-parameter", "A parameter is unknown or has a bad value"),
     AlphaError: Problem(422, "unsupported-alpha", "The model's calibration cannot promise this alpha"),
+    HeadersTooLargeError: Problem(431, "headers-too-large", "The headers are too large", closes=True),
     QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
     RateLimitedError: Problem(429, "rate-limited", "The caller's rate is used up"),
     NotReadyError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5),
@@ -99,12 +105,21 @@ async def answer_service_error(_: Request, error: Exception, *, unread: bool = F
         error: What went wrong.
         unread: Whether the client may still be sending its body, so that the connection cannot be used further.
     """
-    problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
-    if problem is None:
-        raise error
+    problem, document = problem_of(error)
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
     if isinstance(error, CallerError):
         headers |= error.headers
+    unread |= isinstance(error, CallerError) or (isinstance(error, BodyTooLargeError) and error.unread)
+    if not problem.closes and not unread:
+        return problem_response(document, headers)
+    return _ClosingResponse(document, headers | {"Connection": "close"}, unread=unread)
+
+
+def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
+    """Return the row of the table for ``error``, and its document; raise any other again."""
+    problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
+    if problem is None:
+        raise error
     document = ProblemDocument(
         type=TYPE_PREFIX + problem.name,
         title=problem.title,
@@ -112,10 +127,7 @@ async def answer_service_error(_: Request, error: Exception, *, unread: bool = F
         detail=_detail(error),
         errors=_items(error),
     )
-    unread |= isinstance(error, CallerError) or (isinstance(error, BodyTooLargeError) and error.unread)
-    if not problem.closes and not unread:
-        return problem_response(document, headers)
-    return _ClosingResponse(document, headers | {"Connection": "close"}, unread=unread)
+    return problem, document
 
 
 async def answer_http_exception(_: Request, error: Exception) -> Response:
@@ -152,6 +164,16 @@ def plain_problem(status: int, detail: str) -> ProblemDocument:
 def problem_response(document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
     """Return ``document`` as a response."""
     return Response(_rendered(document), document.status, headers, MEDIA_TYPE)
+
+
+def closing_answer(document: ProblemDocument) -> bytes:
+    """Return ``document`` as the bytes of the last answer on a connection, for where there is no request to answer."""
+    body = _rendered(document)
+    head = (
+        f"HTTP/1.1 {document.status} {HTTPStatus(document.status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
 
 
 class _ClosingResponse(Response):

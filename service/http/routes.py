@@ -60,11 +60,13 @@ def operator_routes(readiness: Readiness, metrics: Metrics, openapi: Callable[[]
     """Return the routes for those who run the service."""
     router = APIRouter()
 
+    @router.head("/livez", include_in_schema=False)
     @router.get("/livez")
     async def livez() -> StateAnswer:
         """Tell that the process answers; it says nothing about the model."""
         return StateAnswer(state="alive")
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz")
     async def readyz() -> StateAnswer:
         """Tell whether requests should be sent here: the golden records were reproduced, and no shutdown has begun."""

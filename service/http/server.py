@@ -2,89 +2,157 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 import socket
-import time
+import ssl
+import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Final
+from typing import Any, Final
 
-import uvicorn
-from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.http.errors import NotReadyError
+from service.http.metrics import Metrics
+from service.http.problems import answer_service_error
+from service.http.protocol.acceptor import Acceptor
+from service.http.protocol.hub import Hub
+from service.http.protocol.limits import ConnectionLimits
 from service.http.readiness import Readiness
 from service.settings import Settings
 
-_BACKLOG: Final = 2048  # connections that wait to be accepted
+_LOG: Final = logging.getLogger("vaegis.http")
 
 
-class Server(uvicorn.Server):
-    """A uvicorn server which drains on SIGTERM and then ends as a program that did what it was told.
+class Server:
+    """Serves an app until SIGTERM or SIGINT.
 
-    uvicorn's own handler raises the signal again in the end, so that the process would not exit with 0.
+    SIGTERM: the service is no longer ready, and each answer is the last on its connection; after ``drain_delay_s`` no
+    more is accepted, and what is in flight has ``shutdown_grace_s`` to finish. SIGINT: the same without the delay, and
+    a second one cuts requests off.
     """
 
     def __init__(
-        self, app: FastAPI, readiness: Readiness, settings: Settings, on_listening: Callable[[], None]
+        self,
+        app: ASGIApp,
+        readiness: Readiness,
+        metrics: Metrics,
+        settings: Settings,
+        *,
+        tls: Callable[[], ssl.SSLContext | None],
+        on_listening: Callable[[], None],
+        on_tick: Callable[[], None] = lambda: None,
+        is_crowded: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        """Serve ``app``; ``on_listening`` is called once connections are accepted."""
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="h11",
-                loop="asyncio",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=settings.shutdown_grace_s,
-            )
-        )
+        """Prepare.
+
+        Args:
+            app: What answers.
+            readiness: Told when the service is about to stop.
+            metrics: Counts connections.
+            settings: Limits and times.
+            tls: Returns the certificate to show to the next client; None to speak plain HTTP.
+            on_listening: Called once connections are accepted.
+            on_tick: Called at least every half second while the event loop is not held up.
+            is_crowded: Takes the number of connections, and tells whether another process should accept the next.
+        """
+        self._app = app
         self._readiness = readiness
-        self._drain_delay_s = settings.drain_delay_s
+        self._metrics = metrics
+        self._settings = settings
+        self._tls = tls
         self._on_listening = on_listening
-        self._stops_at: float | None = None
+        self._on_tick = on_tick
+        self._is_crowded = is_crowded
+        self._is_told = asyncio.Event()
+        self._is_hurried = asyncio.Event()
+        self._is_cut_off = False
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_listening()
+    def run(self, listening: socket.socket) -> None:
+        """Serve on ``listening``, which is closed in the end."""
+        with asyncio.Runner(loop_factory=event_loop) as runner:
+            runner.run(self._serve(listening))
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
-        """Drain on SIGTERM; stop without delay on SIGINT, and cut requests off on a second one."""
+    def stop(self, number: int) -> None:
+        """Do what a signal asks for: SIGTERM to drain, SIGINT to stop without delay."""
         self._readiness.drain()
-        if sig == signal.SIGINT:
-            self.force_exit = self.should_exit
-            self.should_exit = True
-        elif self._stops_at is None:
-            self._stops_at = time.monotonic() + self._drain_delay_s
+        if number == signal.SIGINT:
+            self._is_cut_off = self._is_hurried.is_set()
+            self._is_hurried.set()
+        self._is_told.set()
 
-    async def on_tick(self, counter: int) -> bool:
-        """Tell whether to stop; called every tenth of a second."""
-        if self._stops_at is not None and time.monotonic() >= self._stops_at:
-            self.should_exit = True
-        return await super().on_tick(counter)
+    async def _serve(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_exception)
+        limits = connection_limits(self._settings)
+        hub = Hub(self._app, limits, loop, count_cut=self._metrics.count_cut, on_tick=self._on_tick)
+        self._metrics.connections.set_function(lambda: len(hub))
+        acceptor = Acceptor(hub, listening, tls=self._tls, is_crowded=self._is_crowded)
+        self._listen_to_signals(loop)
+        acceptor.start()
+        self._on_listening()
+        await self._is_told.wait()
+        await self._drain(hub, acceptor)
+
+    async def _drain(self, hub: Hub, acceptor: Acceptor) -> None:
+        hub.is_closing = True
+        _LOG.info("draining", extra={"fields": {"connections": len(hub)}})
+        try:
+            async with asyncio.timeout(self._settings.drain_delay_s):
+                await self._is_hurried.wait()
+        except TimeoutError:
+            pass
+        self._is_hurried.set()
+        await acceptor.stop()
+        hub.serve_instead(_refuse)
+        await asyncio.sleep(0)  # what clients sent before they could know is read, and answered 503
+        hub.close_idle()
+        is_clean = await hub.finish(self._settings.shutdown_grace_s, lambda: self._is_cut_off)
+        _LOG.info("stopped", extra={"fields": {"clean": is_clean}})
+
+    def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                loop.add_signal_handler(number, self.stop, number)
+            except NotImplementedError:  # on Windows
+                signal.signal(number, lambda number, _: loop.call_soon_threadsafe(self.stop, number))
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the first address that ``host`` names.
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """Return what ``settings`` say about connections."""
+    return ConnectionLimits(
+        header_timeout_s=settings.header_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+        answer_timeout_s=settings.answer_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+        min_bytes_per_s=settings.min_bytes_per_s,
+        max_header_bytes=settings.max_header_bytes,
+        max_headers=settings.max_headers,
+        max_connections=settings.max_connections,
+        max_unsent_bytes=settings.max_unsent_bytes,
+    )
 
-    Raises:
-        OSError: there is no such address, or it is taken.
-    """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    # asyncio turns off Nagle's algorithm, which would cost an answer 40 ms, only if the protocol is named.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # so that :: takes IPv4 as well
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop, the fastest there is on this system."""
+    if sys.platform == "win32":
+        return asyncio.SelectorEventLoop()  # the other one cannot watch a listening socket
+    import uvloop  # noqa: PLC0415 - it does not exist on Windows
+
+    return uvloop.new_event_loop()
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request that came after the last one."""
+    error = NotReadyError("service: expected requests before it stopped accepting them, got one after")
+    response = await answer_service_error(Request(scope, receive), error)
+    await response(scope, receive, send)
+
+
+def _log_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what the loop would print, without texts that may quote a client."""
+    error = context.get("exception")
+    if not isinstance(error, OSError):  # of TLS too: clients that break off are counted, not logged
+        _LOG.error("unexpected error in the event loop", exc_info=error)

@@ -10,11 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -23,51 +21,6 @@ COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
 GIB = 2**30
 ATTEMPTS = 10_000
-
-
-@dataclass(frozen=True)
-class Served:
-    """A service that listens."""
-
-    process: subprocess.Popen[str]
-    banner: str
-    url: str
-
-    @property
-    def address(self) -> tuple[str, int]:
-        host, port = self.url.removeprefix("http://").split(":")
-        return host, int(port)
-
-    def peak_bytes(self) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=60)
-
-
-@pytest.fixture
-def serve(golden_model: Path) -> Iterator[Callable[..., Served]]:
-    """Start a service on a free port, with the given flags."""
-    processes = []
-
-    def start(*flags: str) -> Served:
-        process = subprocess.Popen(
-            [*COMMAND, str(golden_model), "--port", "0", *flags],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        banner = process.stdout.readline()
-        assert banner, process.stderr.read()
-        return Served(process, banner, banner.rsplit(maxsplit=1)[1])
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
 
 
 def refused(*arguments: object, **variables: str) -> tuple[int, str]:
@@ -81,7 +34,7 @@ def refused(*arguments: object, **variables: str) -> tuple[int, str]:
 
 
 @contextmanager
-def half_sent(served: Served, body: bytes) -> Iterator[socket.socket]:
+def half_sent(served, body: bytes) -> Iterator[socket.socket]:
     """Send a request but for the last byte of its body, and make sure that the service reads it."""
     head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(served.address, timeout=60) as connection:
@@ -114,7 +67,7 @@ def test_it_exits_with_0_on_sigint(serve):
 
 def test_the_log_is_one_json_object_a_line_without_values(serve):
     served = serve()
-    httpx.post(f"{served.url}/score", json=RECORD | {"amount": "4711"})
+    httpx.post(f"{served.url}/score", json=RECORD | {"amount": "x4711"})
     served.stop()
     lines = [json.loads(line) for line in served.process.stderr.read().splitlines()]
     assert lines[0]["event"] == "model ready"
@@ -153,6 +106,48 @@ def test_while_draining_it_is_not_ready_and_still_answers_until_told_to_stop_at_
     assert httpx.post(f"{served.url}/score", json=RECORD).status_code == 200
     assert httpx.get(f"{served.url}/livez").status_code == 200
     assert served.stop(signal.SIGINT) == 0
+
+
+def test_while_draining_each_answer_is_the_last_on_its_connection(serve):
+    served = serve("--drain-delay-s", "600")
+    with httpx.Client(base_url=served.url) as client:
+        assert "connection" not in client.get("/livez").headers
+        served.process.send_signal(signal.SIGTERM)
+        for _ in range(ATTEMPTS):
+            answer = client.get("/livez")
+            if "connection" in answer.headers:
+                break
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert client.post("/score", json=RECORD).headers["connection"] == "close"
+    assert served.stop(signal.SIGINT) == 0
+
+
+def test_a_request_that_ends_after_the_last_one_was_accepted_is_told_to_come_later(serve):
+    served = serve()
+    body = json.dumps(RECORD).encode()
+    with half_sent(served, body) as in_flight, served.connect() as idle, served.connect() as late:
+        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
+        late.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\n")
+        assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
+        served.process.send_signal(signal.SIGTERM)
+        assert idle.recv(1) == b""  # closed once no more is accepted
+        late.sendall(b"Host: x\r\n\r\n")
+        refused = everything(late).lower()
+        assert refused.startswith(b"http/1.1 503 ")
+        assert b"retry-after: 5\r\n" in refused
+        assert b"connection: close\r\n" in refused
+        in_flight.sendall(body[-1:])
+        assert everything(in_flight).startswith(b"HTTP/1.1 200 ")
+    assert served.process.wait(timeout=60) == 0
+
+
+def test_a_client_that_never_ends_its_request_holds_the_end_up_for_the_grace_period_only(serve):
+    served = serve("--shutdown-grace-s", "1")
+    with half_sent(served, json.dumps(RECORD).encode()) as connection:
+        assert served.stop() == 0
+        with suppress(ConnectionError):
+            assert connection.recv(65536) == b""
 
 
 def test_a_body_of_1_gib_is_refused_early_and_the_service_keeps_serving_in_little_memory(serve):

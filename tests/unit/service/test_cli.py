@@ -10,7 +10,7 @@ import pytest
 from service import cli
 from service.errors import AlphaError, ArtifactError, RecordError, ServiceError
 
-HEAVY = ("onnxruntime", "pyarrow", "fastapi", "uvicorn")
+HEAVY = ("onnxruntime", "pyarrow", "fastapi", "uvloop")
 
 
 @pytest.mark.parametrize("command", ["serve", "score", "inspect", "verify", "generate", "key"])

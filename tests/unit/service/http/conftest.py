@@ -1,4 +1,4 @@
-"""An app over the golden model, and requests to it without a socket."""
+"""An app over the golden model, and requests to it without a socket; any app behind the protocol, on a socket."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import asyncio
 import io
 import json
 import logging
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service.artifact import Artifact, load_artifact
 from service.http.app import create_app
 from service.http.log_writer import LineWriter
 from service.http.logs import configure_logs
+from service.http.protocol.acceptor import Acceptor
+from service.http.protocol.hub import Hub
+from service.http.protocol.limits import ConnectionLimits
+from service.http.server import event_loop
 from service.http.tracing import Tracing
 from service.settings import load_settings
 
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"}
+TIMEOUT_S = 60
 
 
 class Log:
@@ -110,3 +119,86 @@ def post(new_app: Callable[..., FastAPI], send: Callable[..., httpx.Response]) -
 @pytest.fixture
 def record() -> dict[str, object]:
     return dict(RECORD)
+
+
+class Service:
+    """A hub that accepts connections.
+
+    Attributes:
+        hub: The hub, which lives in another thread.
+        cuts: Why clients were cut, so far.
+        refused: The same, to wait for the next.
+    """
+
+    def __init__(self) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.address = self.listening.getsockname()
+        self.cuts: list[str] = []
+        self._ready = threading.Event()
+        self._finish = asyncio.Event()
+
+    def run(self, app: ASGIApp, limits: ConnectionLimits) -> None:
+        with asyncio.Runner(loop_factory=event_loop) as runner:
+            runner.run(self._serve(app, limits))
+
+    async def _serve(self, app: ASGIApp, limits: ConnectionLimits) -> None:
+        self.hub = Hub(app, limits, asyncio.get_running_loop(), count_cut=self.cuts.append)
+        acceptor = Acceptor(self.hub, self.listening, tls=lambda: None, is_crowded=lambda _: False)
+        acceptor.start()
+        self._ready.set()
+        await self._finish.wait()
+        await acceptor.stop()
+        await self.hub.finish(0.0, lambda: True)
+
+    def wait(self) -> None:
+        assert self._ready.wait(TIMEOUT_S)
+
+    def stop(self) -> None:
+        self.hub.loop.call_soon_threadsafe(self._finish.set)
+
+    def connect(self, **options: int) -> socket.socket:
+        """Connect; options are those of a socket, set before."""
+        client = socket.socket()
+        for name, value in options.items():
+            client.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
+        client.settimeout(TIMEOUT_S)
+        client.connect(self.address)
+        return client
+
+    def answer(self, *pieces: bytes) -> bytes:
+        """Send the pieces and return all that comes until the service closes."""
+        with self.connect() as client:
+            for piece in pieces:
+                client.sendall(piece)
+            return everything(client)
+
+
+def everything(client: socket.socket) -> bytes:
+    """Read until the other side closes."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+@contextmanager
+def _serving(app: ASGIApp, **limits: Any) -> Iterator[Service]:
+    service = Service()
+    thread = threading.Thread(target=service.run, args=(app, ConnectionLimits(**limits)))
+    thread.start()
+    try:
+        service.wait()
+        yield service
+    finally:
+        service.stop()
+        thread.join(TIMEOUT_S)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[..., Service]]:
+    """Serve an app with the given limits until the end of the test."""
+    with ExitStack() as stack:
+        yield lambda app, **limits: stack.enter_context(_serving(app, **limits))
+
+
+@pytest.fixture
+def read_all() -> Callable[[socket.socket], bytes]:
+    return everything

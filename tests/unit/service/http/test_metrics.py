@@ -9,6 +9,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from service.http.counting.families import Families
+from service.http.counting.processes import Processes
+
 DOCUMENT = Path(__file__).parents[4] / "docs" / "metrics.md"
 
 
@@ -48,6 +51,11 @@ def test_names_and_units_follow_the_conventions(new_app):
         assert family.name.startswith(("vaegis_", "process_"))
         assert not re.search(r"_(ms|milliseconds|kb|mb|percent)(_|$)", family.name)
         assert family.documentation.endswith(".")
+
+
+def test_every_metric_is_counted_where_processes_can_add_it_up(new_app):
+    collectors = new_app().state.metrics.registry._collector_to_names
+    assert {type(collector) for collector in collectors} == {Families, Processes}
 
 
 def test_records_are_counted_scored_flagged_and_refused(new_app, send, record):

@@ -70,7 +70,12 @@ def crowded(app):
     return asyncio.run(scenario())
 
 
-def provoked(new_app, send, artifact):
+def by_bytes(service, data):
+    """Return the problem that answers bytes which do not become a request."""
+    return json.loads(service.answer(data).partition(b"\r\n\r\n")[2])
+
+
+def provoked(new_app, send, artifact, serving):
     """Yield one problem of each type."""
     app = new_app(max_records=1, max_body_bytes=1024, max_values=100)
     unverified = create_app(artifact, load_settings({}, {}))
@@ -102,10 +107,14 @@ def provoked(new_app, send, artifact):
     yield [send(limited, "POST", "/score", json={"amount": 1}).json() for _ in range(2)][1]
     hurried = new_app(request_timeout_s=0.001, inline_body_bytes=0)
     yield send(hurried, "POST", "/score", json=[{"amount": 1}] * 5000).json()
+    service = serving(app, header_timeout_s=0.05, max_header_bytes=1024)
+    yield by_bytes(service, b"GET / HTTP/1.1\r\n\r\n")
+    yield by_bytes(service, b"GET / HTTP/1.1\r\nX: " + b"a" * 1024)
+    yield by_bytes(service, b"GET / HTTP/1.1\r\n")
 
 
-def test_each_documented_type_is_provoked_and_each_provoked_one_documented(new_app, send, artifact):
-    problems = list(provoked(new_app, send, artifact))
+def test_each_documented_type_is_provoked_and_each_provoked_one_documented(new_app, send, artifact, serving):
+    problems = list(provoked(new_app, send, artifact, serving))
     assert {of(problem) for problem in problems} == documented()
     for problem in problems:
         ProblemDocument.model_validate_json(json.dumps(problem))

@@ -1,0 +1,1 @@
+"""Counting in memory that all processes of one service share, so that each can tell the sums."""

@@ -1,0 +1,140 @@
+"""A model served by this process: alone, or as one of several workers."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+
+from service.artifact import open_artifact
+from service.callers.ledger import Ledger
+from service.generation import Generator
+from service.http.app import create_app
+from service.http.counting.families import Families
+from service.http.counting.processes import Processes
+from service.http.log_writer import LineWriter
+from service.http.logs import configure_logs
+from service.http.server import Server
+from service.http.tls import Certificate, certificate_of
+from service.http.tracing_setup import configured_tracing
+from service.http.workers.board import Board
+from service.settings import Settings
+
+_LOG: Final = logging.getLogger("vaegis")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A worker's place among the others.
+
+    Attributes:
+        number: Which of them it is.
+        board: Where they count.
+        ledger: File in which they keep their callers' rates.
+        beat: Gives a sign of life.
+    """
+
+    number: int
+    board: Board
+    ledger: Path
+    beat: Callable[[], None]
+
+
+def serve(
+    model: bytes,
+    name: str,
+    settings: Settings,
+    listening: socket.socket,
+    *,
+    on_listening: Callable[[str], None],
+    place: Place | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        model: Content of a model file.
+        name: Name of that file, for messages.
+        settings: The settings in force.
+        listening: Where connections come from; closed in the end.
+        on_listening: Called with the model's own name once requests are answered.
+        place: This process's place among several; None if it is alone.
+
+    Raises:
+        SettingsError: the certificate cannot be used.
+        AlphaError: the model's calibration cannot promise the alpha that is set.
+        ArtifactError: the model cannot be used.
+    """
+    certificate = certificate_of(settings.tls_certificate, settings.tls_key)
+    with closing(configure_logs(settings.log_level, settings.log_format)) as writer:
+        app = _ready_app(model, name, settings, writer, place)
+        _server(app, settings, certificate, place, on_listening).run(listening)
+
+
+def _server(
+    app: FastAPI,
+    settings: Settings,
+    certificate: Certificate | None,
+    place: Place | None,
+    on_listening: Callable[[str], None],
+) -> Server:
+    metrics = app.state.metrics
+
+    def tick() -> None:
+        if place is not None:
+            place.beat()
+            metrics.families.refresh()
+
+    def is_crowded(connections: int) -> bool:
+        return place is not None and place.board.balance.is_crowded(place.number, connections)
+
+    return Server(
+        app,
+        app.state.readiness,
+        metrics,
+        settings,
+        tls=(lambda: None) if certificate is None else certificate.context,
+        on_listening=lambda: on_listening(app.state.model_name),
+        on_tick=tick,
+        is_crowded=is_crowded,
+    )
+
+
+def _ready_app(model: bytes, name: str, settings: Settings, writer: LineWriter, place: Place | None) -> FastAPI:
+    """Return the app over a model that has reproduced its golden records."""
+    artifact = open_artifact(model, name, threads=settings.inference_threads)
+    verification = artifact.verify()
+    Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
+    families = processes = ledger = None
+    if place is not None:
+        own = place.board.workers[place.number]
+        families = Families(own, [tally for tally in place.board.by_name().values() if tally is not own])
+        processes = Processes(place.board.by_name())
+        ledger = Ledger(place.ledger)
+    app = create_app(
+        artifact,
+        settings,
+        writer=writer,
+        ledger=ledger,
+        tracing=configured_tracing(os.environ),
+        families=families,
+        processes=processes,
+    )
+    app.state.readiness.admit(verification)
+    fields = {
+        "model": artifact.contract.provenance.model_name,
+        "digest": artifact.digest,
+        "golden_records": verification.records,
+        "largest_difference": verification.largest_difference,
+    }
+    _LOG.info("model ready", extra={"fields": fields})
+    gc.collect()
+    gc.freeze()  # what is there now stays, and looking through it for cycles would hold up all requests for 40 ms
+    return app

@@ -1,0 +1,1 @@
+"""Several processes that answer requests, and one that keeps them running."""

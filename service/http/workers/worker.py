@@ -1,0 +1,68 @@
+"""A worker's process: told by its parent what to serve, and ending with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from service.errors import ServiceError
+from service.http.serving import Place, serve
+from service.http.workers.board import Board, content_of
+from service.http.workers.channel import Channel, told_error
+from service.settings import Settings
+
+_LATE_S: Final = 5.0
+
+
+def main(channel_file: int) -> int:
+    """Serve what the first message over the channel says.
+
+    Returns:
+        The exit code: 0 after a signal to stop, 1 if there is nothing to serve.
+    """
+    channel = Channel(socket.socket(fileno=channel_file))
+    messages = channel.hear()
+    if not messages:
+        return 1
+    (told,) = messages
+    settings = Settings.model_validate_json(told["settings"])
+    threading.Thread(target=_end_with_parent, args=(channel, settings.shutdown_grace_s), daemon=True).start()
+    try:
+        serve(
+            content_of(told["model"]),
+            told["name"],
+            settings,
+            socket.socket(fileno=told["listening"]),
+            on_listening=lambda model: channel.tell({"model": model}),
+            place=Place(
+                number=told["worker"],
+                board=Board(told["workers"], told["board"]),
+                ledger=Path(f"/dev/fd/{told['ledger']}"),
+                beat=channel.beat,
+            ),
+        )
+    except ServiceError as error:
+        channel.tell(told_error(error))
+        return 1
+    except KeyboardInterrupt:
+        return 1  # told to stop before it served
+    return 0
+
+
+def _end_with_parent(channel: Channel, grace_s: float) -> None:
+    """Stop when the parent has: nobody would replace this worker, and the next parent needs the address."""
+    while channel.hear() is not None:
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(grace_s + _LATE_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,81 @@
+"""A service in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())", "serve")
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Served:
+    """A service that listens."""
+
+    process: subprocess.Popen[str]
+    banner: str
+    url: str
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.url.partition("://")[2].split(":")
+        return host, int(port)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=TIMEOUT_S)
+
+    def workers(self) -> list[int]:
+        """Return the processes that it started."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+    def peak_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=TIMEOUT_S)
+
+
+def _services(golden_model: Path) -> Iterator[Callable[..., Served]]:
+    """Start a service on a free port, with the given flags."""
+    processes = []
+
+    def start(*flags: str, model: Path = golden_model) -> Served:
+        process = subprocess.Popen(
+            [*COMMAND, str(model), "--port", "0", "--workers", "1", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        banner = process.stdout.readline()
+        assert banner, process.stderr.read()
+        return Served(process, banner, banner.rsplit(maxsplit=1)[1])
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def serve(golden_model: Path) -> Iterator[Callable[..., Served]]:
+    """Start services, which end with the test."""
+    yield from _services(golden_model)
+
+
+@pytest.fixture(scope="module")
+def serve_for_all(golden_model: Path) -> Iterator[Callable[..., Served]]:
+    """Start services, which end with the module's tests."""
+    yield from _services(golden_model)

@@ -1,0 +1,126 @@
+"""Certificates: what is shown to clients, what is refused, and that new files are read."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from service.http.tls import Certificate, CertificateError, certificate_of
+
+
+@pytest.fixture
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(tmp_path, authority):
+    """Write a certificate and its key, and return the two files."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    write(authority, certificate, key)
+    return certificate, key
+
+
+def write(authority, certificate, key, name="one.example"):
+    issued = authority.issue_cert(name)
+    certificate.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+
+
+def shown(context: ssl.SSLContext, authority) -> tuple[set[str], str | None]:
+    """Return the names of the certificate that a client is shown, and the protocol agreed on."""
+    client_context = ssl.create_default_context()
+    authority.configure_trust(client_context)
+    client_context.check_hostname = False
+    client_context.set_alpn_protocols(["h2", "http/1.1"])
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    client = client_context.wrap_bio(to_client, to_server)
+    for _ in range(3):
+        for side in (client, server):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return {name for _, name in client.getpeercert()["subjectAltName"]}, client.selected_alpn_protocol()
+
+
+def test_clients_are_shown_the_certificate_and_offered_http_1_1(files, authority):
+    assert shown(Certificate(*files).context(), authority) == ({"one.example"}, "http/1.1")
+
+
+def test_nothing_older_than_tls_1_2_is_spoken(files):
+    assert Certificate(*files).context().minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+@pytest.fixture
+def logged():
+    """Collect what the service logs."""
+    logger, handler, records = logging.getLogger("vaegis.http"), logging.Handler(), []
+    handler.emit = records.append
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+def test_new_files_are_read_and_bad_ones_are_told_once_and_not_used(files, authority, logged):
+    certificate = Certificate(*files)
+    write(authority, *files, name="another.example")
+    assert shown(certificate.context(), authority)[0] == {"another.example"}
+    for spoil in (lambda: files[1].write_text("nonsense"), files[0].unlink):
+        spoil()
+        for _ in range(3):
+            assert shown(certificate.context(), authority)[0] == {"another.example"}
+    assert [record.levelname for record in logged if record.levelname == "ERROR"] == ["ERROR", "ERROR"]
+    write(authority, *files, name="a.third.example")
+    assert shown(certificate.context(), authority)[0] == {"a.third.example"}
+
+
+def test_files_that_stay_as_they_are_are_read_once(files):
+    certificate = Certificate(*files)
+    assert certificate.context() is certificate.context()
+
+
+def test_no_files_are_no_certificate():
+    assert certificate_of(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "message"),
+    [
+        ("a", None, "tls_key: expected a file beside tls_certificate, got none"),
+        (None, "a", "tls_certificate: expected a file beside tls_key, got none"),
+        ("/nowhere/a", "/nowhere/b", "/nowhere/a: expected a file, got: No such file or directory"),
+    ],
+)
+def test_a_pair_that_is_not_whole_is_refused(certificate, key, message):
+    with pytest.raises(CertificateError) as caught:
+        certificate_of(certificate and Path(certificate), key and Path(key))
+    assert str(caught.value) == message
+
+
+def test_files_that_do_not_belong_together_are_refused(files, authority, tmp_path):
+    other = tmp_path / "other.pem"
+    write(authority, tmp_path / "unused.pem", other)
+    with pytest.raises(
+        CertificateError, match="expected a certificate and its key in PEM, without a password, got: key"
+    ):
+        Certificate(files[0], other)
+    with pytest.raises(CertificateError):
+        Certificate(files[1], files[0])
+
+
+def test_a_key_that_needs_a_password_is_refused_and_nobody_is_asked_for_it(files):
+    key = load_pem_private_key(files[1].read_bytes(), None)
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    with pytest.raises(CertificateError, match="without a password"):
+        Certificate(*files)
