@@ -53,7 +53,7 @@ _V2: Final = {
     "/ready": Route("/v2/models/{model}/ready", quiet=True),
     "/infer": Route("/v2/models/{model}/infer", SCORING),
 }
-_V2_PATH: Final = re.compile(r"/v2/models/[^/]+(|/ready|/infer)")
+_V2_PATH: Final = re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?(|/ready|/infer)")
 # Whoever has a key may learn which paths there are; whoever has none may not.
 _UNKNOWN: Final = Route(OTHER, frozenset(Access))
 

@@ -36,6 +36,8 @@ from service.http.request_log import RequestLog
 from service.http.routes import model_routes, operator_routes, work_routes
 from service.http.scoring import Limits, Scoring
 from service.http.streaming import StreamRoom
+from service.http.v2 import Inference
+from service.http.v2_routes import v2_routes
 from service.pvalues import threshold
 from service.records.stream.blocks import StreamLimits
 from service.settings import Settings, variable_of
@@ -118,6 +120,8 @@ def create_app(
 
     app.include_router(work_routes(intake, generating))
     app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
+    inference = Inference(artifact, intake, scoring, _stream_limits(settings), settings.max_records, alpha, explain)
+    app.include_router(v2_routes(inference, readiness))
     app.include_router(operator_routes(readiness, metrics, openapi))
     return app
 

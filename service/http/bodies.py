@@ -15,7 +15,7 @@ from service.errors import ServiceError
 from service.http.admission import Ticket
 from service.http.call import Call, call_of
 from service.http.errors import BodyTooLargeError
-from service.http.formats import BodyFormat, Encoding, Formats
+from service.http.formats import BodyFormat, Formats
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid, Pipeline
 from service.http.problems import answer_service_error
@@ -32,16 +32,11 @@ from service.records.stream.arrow import ArrowDecoder
 from service.records.stream.blocks import Block, Decoder, StreamLimits
 from service.records.stream.csv import CsvDecoder
 from service.records.stream.ndjson import NdjsonDecoder
-from service.records.stream.unpacking import GzipUnpacker, NoUnpacker, Unpacker, ZstdUnpacker
+from service.records.stream.unpacking import UNPACKERS
 from service.verdicts import Explain
 
 _LOG: Final = logging.getLogger("vaegis.http")
 _PART_RECORDS: Final = 1024  # of a document, scored at a time
-_UNPACKERS: Final[dict[Encoding, Callable[[], Unpacker]]] = {
-    Encoding.NONE: NoUnpacker,
-    Encoding.GZIP: GzipUnpacker,
-    Encoding.ZSTD: ZstdUnpacker,
-}
 
 
 class DocumentDecoder:
@@ -134,7 +129,7 @@ class AnyBody:
         limit = threshold(self.artifact.calibration_folds, alpha)
         judgement = Judgement.by(self.artifact, alpha=alpha, threshold=limit)
         pipeline = Pipeline(
-            unpacker=_UNPACKERS[formats.encoding](),
+            unpacker=UNPACKERS[formats.encoding.value](),
             decoder=self._decoder(formats.body, on_invalid),
             judge=lambda columns: self.scoring.judged_alone(Asked(columns, alpha, explain)),
             writer=_writer(formats.answer, judgement, on_invalid),

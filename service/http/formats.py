@@ -62,16 +62,24 @@ _NDJSON_TYPES: Final = (
     "application/x-jsonlines",
     "application/jsonl",
 )
-_BODY_TYPES: Final = {
+BODY_TYPES: Final = {
     "application/json": BodyFormat.JSON,
     **dict.fromkeys(_NDJSON_TYPES, BodyFormat.NDJSON),
     "text/csv": BodyFormat.CSV,
     "text/tab-separated-values": BodyFormat.TSV,
     "application/vnd.apache.arrow.stream": BodyFormat.ARROW,
 }
-_ANSWER_TYPES: Final = {name: kind for name, kind in _BODY_TYPES.items() if kind is not BodyFormat.TSV}
+"""Formats of bodies, by media type."""
+ANSWER_TYPES: Final = {name: kind for name, kind in BODY_TYPES.items() if kind is not BodyFormat.TSV}
+"""Formats of answers, likewise."""
 _JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json")
-_ENCODINGS: Final = {"": Encoding.NONE, "identity": Encoding.NONE, "gzip": Encoding.GZIP, "x-gzip": Encoding.GZIP}
+_ENCODINGS: Final = {
+    "": Encoding.NONE,
+    "identity": Encoding.NONE,
+    "gzip": Encoding.GZIP,
+    "x-gzip": Encoding.GZIP,
+    "zstd": Encoding.ZSTD,
+}
 _CHARSETS: Final = ("", "utf-8", "utf8", "us-ascii")
 _QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 _CSV_PARAMETERS: Final = "; charset=utf-8; header=present"
@@ -97,30 +105,49 @@ def negotiated(headers: Headers) -> Formats:
     return _agreed(content_type, encoding, accept)
 
 
+def encoding_of(headers: Headers) -> Encoding:
+    """Return how a body is compressed.
+
+    Raises:
+        MediaTypeError: It is declared as compressed in a way that is not read here.
+    """
+    return _encoding(next((value for name, value in headers if name == b"content-encoding"), b""))
+
+
+def media_type_of(headers: Headers) -> str:
+    """Return the media type that a body is declared as, in lower case and without parameters; blank if it is not."""
+    declared = next((value for name, value in headers if name == b"content-type"), b"")
+    return _split(declared.decode("latin-1"))[0]
+
+
 @lru_cache(256)
 def _agreed(content_type: bytes, encoding: bytes, accept: bytes) -> Formats:
     declared, parameters = _split(content_type.decode("latin-1") or "application/json")
-    body = BodyFormat.JSON if _JSON_TYPE.fullmatch(declared) else _BODY_TYPES.get(declared)
+    body = BodyFormat.JSON if _JSON_TYPE.fullmatch(declared) else BODY_TYPES.get(declared)
     if body is None:
-        known = ", ".join(_BODY_TYPES)
+        known = ", ".join(BODY_TYPES)
         raise MediaTypeError(f"Content-Type: expected one of {known}, got {declared!r}")
     # JSON is UTF-8 whatever is declared (RFC 8259, section 11), and its parser checks that.
     if body is not BodyFormat.JSON and parameters.get("charset", "") not in _CHARSETS:
         raise MediaTypeError(f"Content-Type: expected the charset utf-8, got {parameters['charset']!r}")
     if parameters.get("header") == "absent":
         raise MediaTypeError("Content-Type: expected CSV with a header, got header=absent")
-    coding = encoding.decode("latin-1").strip().lower()
-    if coding not in _ENCODINGS and coding != Encoding.ZSTD:
-        raise MediaTypeError(f"Content-Encoding: expected gzip, zstd or none, got {coding!r}")
     answer_type = _chosen(accept.decode("latin-1"), _own(body, declared))
-    answer = _ANSWER_TYPES[answer_type]
+    answer = ANSWER_TYPES[answer_type]
     media_type = answer_type + (_CSV_PARAMETERS if answer is BodyFormat.CSV else "")
-    return Formats(body, _ENCODINGS.get(coding, Encoding.ZSTD), answer, media_type)
+    return Formats(body, _encoding(encoding), answer, media_type)
+
+
+def _encoding(value: bytes) -> Encoding:
+    coding = value.decode("latin-1").strip().lower()
+    if coding not in _ENCODINGS:
+        raise MediaTypeError(f"Content-Encoding: expected gzip, zstd or none, got {coding!r}")
+    return _ENCODINGS[coding]
 
 
 def _own(body: BodyFormat, declared: str) -> str:
     """Return the media type of an answer in the format of the body."""
-    if declared in _ANSWER_TYPES:
+    if declared in ANSWER_TYPES:
         return declared
     return "text/csv" if body is BodyFormat.TSV else "application/json"
 
@@ -130,10 +157,10 @@ def _chosen(accept: str, own: str) -> str:
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
     if not ranges:
         return own
-    candidates = [own, *(name for name in _ANSWER_TYPES if name != own)]
+    candidates = [own, *(name for name in ANSWER_TYPES if name != own)]
     best = max(candidates, key=lambda name: _quality(name, ranges))
     if not _quality(best, ranges):
-        raise NotAcceptableError(f"Accept: expected one of {', '.join(_ANSWER_TYPES)}, got none of them")
+        raise NotAcceptableError(f"Accept: expected one of {', '.join(ANSWER_TYPES)}, got none of them")
     return best
 
 

@@ -31,6 +31,15 @@ class Intake:
         self.readiness.require_model()
         self.admission.require_room()
         require_json(scope["headers"])
+        return await self._read(scope, receive, ticket)
+
+    async def read_any(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
+        """Return the body of a request, whatever is in it, or raise why the request is not let in."""
+        self.readiness.require_model()
+        self.admission.require_room()
+        return await self._read(scope, receive, ticket)
+
+    async def _read(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
         body = await read_body(
             scope["headers"],
             receive,

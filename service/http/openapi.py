@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from service.artifact import Artifact
 from service.http.access import route_of
 from service.http.answers import GenerateRequest, ProblemDocument, shown_digest
+from service.http.formats import ANSWER_TYPES, BODY_TYPES
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
 from service.http.record_schema import DIALECT
@@ -21,9 +23,14 @@ from service.verdicts import Explain, judge
 
 _BODY_STATUSES: Final = (400, 408, 413, 415, 422, 429, 500, 503)
 _STATUSES: Final = {
-    "/score": _BODY_STATUSES,
+    "/score": (*_BODY_STATUSES, 406),
     "/generate": _BODY_STATUSES,
     "/readyz": (503,),
+}
+_STREAMS: Final = {
+    name: {"schema": {"type": "string", "contentMediaType": name, "description": "See docs/formats.md."}}
+    for name in BODY_TYPES
+    if name != "application/json"
 }
 _KEY: Final = "key"
 _KEY_STATUSES: Final = (401, 403)
@@ -53,6 +60,7 @@ def openapi_document(
     schemas["Record"] = {key: value for key, value in record.items() if key != "$schema"}
     schemas |= _schemas_of(ProblemDocument)
     example = artifact.contract.golden.records[0]
+    schemas["RecordsByColumn"] = _by_column(schemas["Record"], max_records)
     _describe_score(document["paths"]["/score"]["post"], example, _example_answer(artifact, alpha), max_records)
     _describe_generate(document["paths"]["/generate"]["post"], schemas, artifact)
     for path, operations in document["paths"].items():
@@ -67,22 +75,40 @@ def openapi_document(
     return document
 
 
-def _describe_score(operation: dict[str, Any], example: object, answer: object, max_records: int) -> None:
+def _by_column(record: dict[str, Any], max_records: int) -> dict[str, Any]:
+    """Return the schema of a list of values for each column."""
+    lists = {
+        name: {"type": "array", "items": column, "minItems": 1, "maxItems": max_records}
+        for name, column in record["properties"].items()
+    }
+    return {
+        "type": "object",
+        "description": "A list of values for each column, all of the same length.",
+        "properties": lists,
+        "minProperties": 1,
+        "additionalProperties": record["additionalProperties"],
+    }
+
+
+def _describe_score(operation: dict[str, Any], example: Mapping[str, object], answer: object, max_records: int) -> None:
     record = {"$ref": f"{_REF}Record"}
     records = {"type": "array", "items": record, "minItems": 1, "maxItems": max_records}
     operation["requestBody"] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [record, records]},
+                "schema": {"anyOf": [record, records, {"$ref": f"{_REF}RecordsByColumn"}]},
                 "examples": {
                     "one": {"summary": "One record", "value": example},
                     "list": {"summary": "A list of records", "value": [example]},
+                    "columns": {"summary": "By column", "value": {key: [value] for key, value in example.items()}},
                 },
-            }
+            },
+            **_STREAMS,
         },
     }
     operation["responses"]["200"]["content"]["application/json"]["example"] = answer
+    operation["responses"]["200"]["content"] |= {name: _STREAMS[name] for name in ANSWER_TYPES if name in _STREAMS}
 
 
 def _describe_generate(operation: dict[str, Any], schemas: dict[str, Any], artifact: Artifact) -> None:

@@ -49,6 +49,7 @@ TYPE_PREFIX: Final = "urn:vaegis:problem:"
 # server reads on for a while; both bounds keep a stubborn client from holding it.
 _LINGER_BYTES: Final = 64 * 2**20
 _LINGER_S: Final = 2.0
+_PLAIN_PATHS: Final = "/v2"
 _LONGEST_TEXT: Final = 500  # characters; a message may quote a name of the client's, of any length
 
 
@@ -138,7 +139,9 @@ async def answer_http_exception(_: Request, error: Exception) -> Response:
         HTTPStatus.NOT_FOUND: "expected a path that GET /openapi.json lists, got an unknown one",
         HTTPStatus.METHOD_NOT_ALLOWED: "expected a method that the Allow header lists, got another",
     }
-    document = plain_problem(error.status_code, details.get(HTTPStatus(error.status_code), error.detail))
+    status = HTTPStatus(error.status_code)
+    detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
+    document = plain_problem(error.status_code, detail)
     return problem_response(document, error.headers)
 
 
@@ -163,7 +166,7 @@ def plain_problem(status: int, detail: str) -> ProblemDocument:
 
 def problem_response(document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
     """Return ``document`` as a response."""
-    return Response(_rendered(document), document.status, headers, MEDIA_TYPE)
+    return _ProblemResponse(document, headers)
 
 
 def closing_answer(document: ProblemDocument) -> bytes:
@@ -176,16 +179,34 @@ def closing_answer(document: ProblemDocument) -> bytes:
     return head.encode("ascii") + body
 
 
-class _ClosingResponse(Response):
+class _ProblemResponse(Response):
+    """A problem, in the form that its path asks for."""
+
+    def __init__(self, document: ProblemDocument, headers: Mapping[str, str] | None) -> None:
+        super().__init__(_rendered(document), document.status, headers, MEDIA_TYPE)
+        self._plain = Response(_rendered_plainly(document), document.status, headers, "application/json")
+
+    def of(self, scope: Scope) -> Response:
+        """Return what is sent: below /v2, where another protocol is spoken, its own form of errors."""
+        return self._plain if scope["path"].startswith(_PLAIN_PATHS) else self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        shown = self.of(scope)
+        await send({"type": "http.response.start", "status": shown.status_code, "headers": shown.raw_headers})
+        await send({"type": "http.response.body", "body": shown.body})
+
+
+class _ClosingResponse(_ProblemResponse):
     """A problem after which the connection closes, but not before the client had the time to read it."""
 
     def __init__(self, document: ProblemDocument, headers: Mapping[str, str], *, unread: bool) -> None:
-        super().__init__(_rendered(document), document.status, headers, MEDIA_TYPE)
+        super().__init__(document, headers)
         self._unread = unread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        shown = self.of(scope)
+        await send({"type": "http.response.start", "status": shown.status_code, "headers": shown.raw_headers})
+        await send({"type": "http.response.body", "body": shown.body, "more_body": True})
         if self._unread:
             await discard_body(Request(scope, receive), max_bytes=_LINGER_BYTES, timeout_s=_LINGER_S)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -233,6 +254,12 @@ def _parameter_message(item: Mapping[str, Any]) -> str:
 
 def _rendered(document: ProblemDocument) -> bytes:
     return json.dumps(document.model_dump(), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _rendered_plainly(document: ProblemDocument) -> bytes:
+    """Return a problem as the Open Inference Protocol has errors."""
+    told = [document.detail, *(item.message for item in document.errors if item.message != document.detail)]
+    return json.dumps({"error": "; ".join(told)}, ensure_ascii=False).encode()
 
 
 def _shortened(text: str) -> str:

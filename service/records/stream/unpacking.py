@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from service.records.json import BodyError
@@ -105,6 +105,14 @@ class ZstdUnpacker:
         """
         if self._has_begun and not self._frame.eof:
             raise _unpackable("zstd")
+
+
+UNPACKERS: Final[Mapping[str, Callable[[], Unpacker]]] = {
+    "identity": NoUnpacker,
+    "gzip": GzipUnpacker,
+    "zstd": ZstdUnpacker,
+}
+"""What unpacks each content coding."""
 
 
 def _unpackable(name: str) -> BodyError:

@@ -21,6 +21,13 @@ REQUESTS = {
 }
 
 
+V2 = {
+    "/v2": ("GET", Access.MODEL),
+    "/v2/models/{model}": ("GET", Access.MODEL),
+    "/v2/models/{model}/infer": ("POST", Access.SCORE),
+}
+
+
 @pytest.fixture
 def guarded(new_app):
     return new_app(keys=KEYS)
@@ -157,12 +164,23 @@ def test_a_request_is_charged_by_its_records_and_only_if_it_is_let_in(new_app, s
     assert send(app, "POST", "/score", json=record).status_code == 429
 
 
+@pytest.mark.parametrize("path", [*V2, "/v2/models/{model}/versions/1", "/v2/models/{model}/versions/1/infer"])
+def test_the_other_protocol_asks_for_the_same_keys_in_its_own_form(call, path):
+    method, needed = V2.get(path, V2["/v2/models/{model}/infer" if path.endswith("infer") else "/v2/models/{model}"])
+    place = path.format(model="orders")
+    refused = call(place, method=method, json={})
+    assert (refused.status_code, list(refused.json())) == (401, ["error"])
+    assert call(place, "metrics", method=method, json={}).status_code == 403
+    assert call(place, needed.value, method=method, json={}).status_code in (200, 400, 404)
+    assert call("/v2/health/ready", method="GET").status_code == 200
+
+
 def test_openapi_says_which_key_each_route_needs(call, new_app, send):
     document = call("/openapi.json", "model").json()
     assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            needs = REQUESTS.get(path, ("GET", None))[1]
+            needs = (REQUESTS | V2).get(path, ("GET", None))[1]
             assert operation.get("security") == (None if needs is None else [{"key": [needs]}])
             assert {"401", "403"}.isdisjoint(operation["responses"]) is (needs is None)
     without = send(new_app(), "GET", "/openapi.json").json()

@@ -65,7 +65,7 @@ def test_the_example_request_gets_the_example_answer(document, new_app, send):
     operation = document["paths"]["/score"]["post"]
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
     answer = operation["responses"]["200"]["content"]["application/json"]["example"]
-    for name in ("one", "list"):
+    for name in ("one", "list", "columns"):
         assert send(new_app(), "POST", "/score?explain=all", json=examples[name]["value"]).json() == answer
     ScoreAnswer.model_validate(answer)
 
@@ -84,6 +84,12 @@ def test_openapi_lists_every_route_with_a_description(document):
         "/livez",
         "/readyz",
         "/metrics",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{model}",
+        "/v2/models/{model}/ready",
+        "/v2/models/{model}/infer",
     }
     for operations in document["paths"].values():
         for operation in operations.values():
@@ -92,7 +98,7 @@ def test_openapi_lists_every_route_with_a_description(document):
 
 def test_openapi_lists_the_problems_of_each_route_and_resolves_its_references(document):
     responses = document["paths"]["/score"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "408", "413", "415", "422", "429", "500", "503"}
+    assert set(responses) == {"200", "400", "406", "408", "413", "415", "422", "429", "500", "503"}
     assert set(responses["422"]["content"]) == {"application/problem+json"}
     schemas = document["components"]["schemas"]
     assert "HTTPValidationError" not in schemas

@@ -1,0 +1,198 @@
+"""Inference by the Open Inference Protocol, version 2: from the bytes of a request to those of its answer."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.artifact import Artifact
+from service.errors import RecordError
+from service.http.admission import Ticket
+from service.http.body import require_few_values
+from service.http.call import Call, call_of
+from service.http.errors import (
+    BodyTooLargeError,
+    MediaTypeError,
+    NoRecordsError,
+    ParameterError,
+    TooManyRecordsError,
+)
+from service.http.formats import Encoding, Headers, encoding_of, media_type_of
+from service.http.intake import Intake
+from service.http.pipeline import OnInvalid
+from service.http.problems import parameter_messages
+from service.http.score_query import ScoreQuery
+from service.http.scoring import Scoring
+from service.http.v2_answer import asked_outputs, written_answer
+from service.http.writers.writing import Judgement
+from service.pvalues import threshold
+from service.records.faults import FaultList, FaultsByRow
+from service.records.stream.blocks import Block, StreamLimits, block_of
+from service.records.stream.unpacking import UNPACKERS
+from service.records.tensors import InferRequest, columns_of, read_request
+from service.verdicts import Explain
+
+HEADER_LENGTH: Final = "inference-header-content-length"
+JSON: Final = "application/json"
+BINARY: Final = "application/octet-stream"
+
+_VERSION_DIGITS: Final = 12
+_PART_RECORDS: Final = 1024  # scored at a time
+_OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """Answers inference requests with one model.
+
+    Attributes:
+        artifact: The model.
+        intake: Lets requests in.
+        scoring: Scores records.
+        limits: What is decoded.
+        max_records: Most records in one request.
+        alpha: Share of normal records that may be flagged, where a request does not say.
+        explain: Which verdicts carry contributions, where it does not say.
+    """
+
+    artifact: Artifact
+    intake: Intake
+    scoring: Scoring
+    limits: StreamLimits
+    max_records: int
+    alpha: float
+    explain: Explain
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.artifact.contract.provenance.model_name
+
+    @property
+    def version(self) -> str:
+        """Version of the model: the beginning of its digest."""
+        return self.artifact.digest[:_VERSION_DIGITS]
+
+    def require_model(self, name: str, version: str | None) -> None:
+        """Pass if this model is meant.
+
+        Raises:
+            HTTPException: another is.
+        """
+        if name != self.model or version not in (None, self.version):
+            known = f"the model {self.model!r} of version {self.version}"
+            raise HTTPException(404, f"models: expected {known}, got another")
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one request."""
+        scope = request.scope
+        with closing(Ticket(self.intake.admission)) as ticket:
+            _require_tensors(scope["headers"])
+            encoding = encoding_of(scope["headers"])
+            body = await self.intake.read_any(scope, request.receive, ticket)
+            length = request.headers.get(HEADER_LENGTH)
+
+            header: int | None = None
+
+            def work() -> bytes:
+                nonlocal header
+                answer, header = self._answered(self._unpacked(body, encoding), length, ticket, call_of(scope))
+                return answer
+
+            answer = await self.intake.on_thread(work, request.receive, ticket)
+        if header is None:
+            return Response(answer, media_type=JSON)
+        return Response(answer, headers={HEADER_LENGTH: str(header)}, media_type=BINARY)
+
+    def _answered(self, body: bytes, header_length: str | None, ticket: Ticket, call: Call) -> tuple[bytes, int | None]:
+        with call.step("decode"):
+            request = self._read(body, header_length)
+            query = _query(request)
+            alpha = self.alpha if query.alpha is None else query.alpha
+            explain = self.explain if query.explain is None else query.explain
+            reports = query.on_invalid is OnInvalid.REPORT
+            limit = threshold(self.artifact.calibration_folds, alpha)
+            outputs = asked_outputs(request, explain=explain, has_errors=reports)
+            block = self._block(request, reports=reports)
+        call.charge(block.records)
+        ticket.hold_records(block.records)
+        parts = []
+        seconds = 0.0
+        for part in block.parts(_PART_RECORDS):
+            with call.step("infer"):
+                verdicts, took = self.scoring.judged(part.columns, alpha=alpha, explain=explain)
+            seconds += took
+            call.flagged += int(verdicts.is_anomaly.sum())
+            parts.append((part, verdicts))
+            ticket.check()
+        call.records = len(block.columns)
+        self.intake.metrics.count_batch(len(block.columns), seconds)
+        judgement = Judgement.by(self.artifact, alpha=alpha, threshold=limit)
+        return written_answer(request, outputs, parts, judgement, self.version)
+
+    def _unpacked(self, body: bytes, encoding: Encoding) -> bytes:
+        if encoding is Encoding.NONE:
+            return body
+        unpacker = UNPACKERS[encoding.value]()
+        unpacked = bytearray()
+        for piece in unpacker.feed(body):
+            unpacked += piece
+            if len(unpacked) > self.limits.max_held_bytes:
+                most = self.limits.max_held_bytes
+                raise BodyTooLargeError(f"body: expected at most {most} bytes when unpacked, got more", unread=False)
+        unpacker.end()
+        return bytes(unpacked)
+
+    def _read(self, body: bytes, header_length: str | None) -> InferRequest:
+        length = len(body)
+        if header_length is not None:
+            if not header_length.isdecimal() or not int(header_length) <= length:
+                raise ParameterError(f"{HEADER_LENGTH}: expected a number of at most {length}, got another value")
+            length = int(header_length)
+        header = body[:length]
+        require_few_values(header, self.limits.max_values)
+        request = read_request(header, body[length:], max_depth=self.limits.max_depth)
+        if not request.records:
+            raise NoRecordsError("inputs: expected at least one record, got none")
+        if request.records > self.max_records:
+            raise TooManyRecordsError(f"inputs: expected at most {self.max_records} records, got {request.records}")
+        return request
+
+    def _block(self, request: InferRequest, *, reports: bool) -> Block:
+        schema, limits = self.artifact.contract.columns, self.limits
+        faults = FaultsByRow(limits.max_faults, 0) if reports else FaultList(limits.max_faults)
+        try:
+            columns = columns_of(
+                request, schema, faults, unknown_columns=limits.unknown_columns, max_faults=limits.max_faults
+            )
+            if isinstance(faults, FaultsByRow):
+                block = block_of(columns, faults, 0)
+                self.intake.metrics.count_refused(fault for found in block.faults.values() for fault in found)
+                return block
+            faults.raise_any()
+        except RecordError as error:
+            self.intake.metrics.count_refused(error.faults)
+            raise
+        return Block(0, len(columns), columns, {})
+
+
+def _query(request: InferRequest) -> ScoreQuery:
+    """Return what the request's parameters say of what the query of POST /score says."""
+    try:
+        return ScoreQuery.model_validate(
+            {name: request.parameters[name] for name in _OURS if name in request.parameters}
+        )
+    except ValidationError as error:
+        raise ParameterError(*parameter_messages(error.errors(include_url=False))) from error
+
+
+def _require_tensors(headers: Headers) -> None:
+    declared = media_type_of(headers)
+    if declared not in ("", JSON, BINARY):
+        raise MediaTypeError(f"Content-Type: expected {JSON} or {BINARY}, got {declared!r}")
