@@ -28,7 +28,7 @@ from service.http.intake import Intake
 from service.http.pipeline import OnInvalid
 from service.http.problems import parameter_messages
 from service.http.score_query import ScoreQuery
-from service.http.scoring import Scoring
+from service.http.scoring import Asked, Scoring
 from service.http.v2_answer import asked_outputs, written_answer
 from service.http.writers.writing import Judgement
 from service.pvalues import threshold
@@ -126,7 +126,7 @@ class Inference:
         seconds = 0.0
         for part in block.parts(_PART_RECORDS):
             with call.step("infer"):
-                verdicts, took = self.scoring.judged(part.columns, alpha=alpha, explain=explain)
+                verdicts, took = self.scoring.judged_alone(Asked(part.columns, alpha, explain))
             seconds += took
             call.flagged += int(verdicts.is_anomaly.sum())
             parts.append((part, verdicts))
