@@ -85,22 +85,16 @@ class ArrowWriter:
         return END
 
     def _put_lists(self, body: _Body, block: Block, verdicts: Verdicts, valid: NDArray[np.bool_]) -> None:
-        reasons: list[Any] = [None] * block.records
-        contributions: list[Any] = [None] * block.records
-        for row, why, by_column in zip(
-            np.flatnonzero(valid).tolist(), verdicts.reasons, verdicts.contributions, strict=True
-        ):
-            reasons[row] = why
-            contributions[row] = by_column
-        body.texts([str(reason) for reason in body.lists(reasons)])
-        items = body.lists(contributions)
+        rows = np.flatnonzero(valid).tolist()
+        body.texts([str(reason) for reason in body.lists(rows, verdicts.reasons, block.records)])
+        items = body.lists(rows, verdicts.contributions, block.records)
         body.node(len(items), None)
         body.texts([item.column for item in items])
         body.numbers(np.array([item.contribution for item in items], dtype=np.float64), None)
-        body.texts([_ENCODER.encode(item.observed).decode() for item in items])
-        body.texts([_ENCODER.encode(item.expected).decode() for item in items])
+        body.encoded(_json_texts([item.observed for item in items]))
+        body.encoded(_json_texts([item.expected for item in items]))
         body.texts([None if item.reason is None else str(item.reason) for item in items])
-        errors = body.lists([block.faults.get(row) for row in range(block.records)])
+        errors = body.lists(list(block.faults), list(block.faults.values()), block.records)
         body.node(len(errors), None)
         body.texts([error.column for error in errors])
         body.texts([error.code for error in errors])
@@ -126,26 +120,49 @@ class _Body:
         self.node(len(values), valid)
         self._buffer(np.packbits(values, bitorder="little") if values.dtype == np.bool_ else values)
 
-    def lists(self, items: Sequence[Sequence[Any] | None]) -> list[Any]:
-        """Add a column of lists, and return what they hold, which is to be added next."""
-        self.node(len(items), np.array([item is not None for item in items], dtype=np.bool_))
-        self._offsets([0 if item is None else len(item) for item in items])
-        return [part for item in items if item for part in item]
+    def lists(self, rows: Sequence[int], lists: Sequence[Sequence[Any] | None], records: int) -> list[Any]:
+        """Add a column of lists, null but at ``rows``; return what they hold, which is to be added next."""
+        # Nearly all lists of a block are None or empty, and these cost next to nothing.
+        told = [(row, items) for row, items in zip(rows, lists, strict=True) if items]
+        valid = np.zeros(records, dtype=np.bool_)
+        valid[[row for row, items in zip(rows, lists, strict=True) if items is not None]] = True
+        lengths = np.zeros(records, dtype=np.int64)
+        lengths[[row for row, _ in told]] = [len(items) for _, items in told]
+        self.node(records, valid)
+        self._offsets(lengths)
+        return [part for _, items in told for part in items]
 
     def texts(self, texts: Sequence[str | None]) -> None:
         """Add a column of text."""
-        self.node(len(texts), np.array([text is not None for text in texts], dtype=np.bool_))
-        encoded = [b"" if text is None else text.encode() for text in texts]
-        self._offsets(list(map(len, encoded)))
+        if None in texts:
+            self.node(len(texts), np.array([text is not None for text in texts], dtype=np.bool_))
+        else:
+            self.node(len(texts), None)
+        self._put_texts([b"" if text is None else text.encode() for text in texts])
+
+    def encoded(self, texts: Sequence[bytes]) -> None:
+        """Add a column of text that is UTF-8 already, and has no nulls."""
+        self.node(len(texts), None)
+        self._put_texts(texts)
+
+    def _put_texts(self, encoded: Sequence[bytes]) -> None:
+        self._offsets(np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded)))
         self._buffer(np.frombuffer(b"".join(encoded), dtype=np.uint8))
 
-    def _offsets(self, lengths: Sequence[int]) -> None:
-        self._buffer(np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int32))
+    def _offsets(self, lengths: NDArray[np.int64]) -> None:
+        offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+        np.cumsum(lengths, out=offsets[1:])
+        self._buffer(offsets)
 
     def _buffer(self, values: NDArray[Any]) -> None:
         self.places += (len(self.data), values.nbytes)
         self.data += values.tobytes()
         self.data += bytes(-len(self.data) % _ALIGNMENT)
+
+
+def _json_texts(values: Sequence[object]) -> list[bytes]:
+    """Return each value as JSON, which has no line feed in it."""
+    return _ENCODER.encode_lines(values).split(b"\n")[:-1]
 
 
 def _spread(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from service.columns import Columns
 from service.contract import Schema
 from service.records.faults import FaultsByRow
 from service.records.json import BodyError, filled_columns, parse_json
@@ -58,16 +59,21 @@ class NdjsonDecoder:
             raise BodyError("empty_body", "body: expected JSON, one record a line, got nothing")
 
     def _decoded(self, text: bytes) -> Iterator[Block]:
-        lines = [line for line in text.split(b"\n") if line.strip(_SPACE)]
-        if not lines:
-            return
         faults = FaultsByRow(self._limits.max_faults, self._rows)
-        columns = self._typed.lines(text, len(lines))
-        if columns is None:
-            records = [self._record(row, line, faults) for row, line in enumerate(lines)]
-            columns = filled_columns(records, self._schema, faults, unknown_columns=self._limits.unknown_columns)
+        columns = self._typed.lines(text, text.count(b"\n") + (not text.endswith(b"\n")))
+        if columns is None:  # there are blank lines, or faulty ones, or others that are out of the ordinary
+            lines = [line for line in text.split(b"\n") if line.strip(_SPACE)]
+            if not lines:
+                return
+            columns = self._typed.lines(text, len(lines))
+            if columns is None:
+                columns = self._exactly(lines, faults)
         yield block_of(columns, faults, self._rows)
-        self._rows += len(lines)
+        self._rows += len(columns)
+
+    def _exactly(self, lines: list[bytes], faults: FaultsByRow) -> Columns:
+        records = [self._record(row, line, faults) for row, line in enumerate(lines)]
+        return filled_columns(records, self._schema, faults, unknown_columns=self._limits.unknown_columns)
 
     def _record(self, row: int, line: bytes, faults: FaultsByRow) -> object:
         """Return a line's value; where it is at fault, that is told, and a record of nulls takes its place."""
