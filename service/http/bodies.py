@@ -61,7 +61,7 @@ class DocumentDecoder:
         """
         self._held += data
         if len(self._held) > self._max_bytes:
-            raise BodyTooLargeError(f"body: expected at most {self._max_bytes} bytes, got more", unread=True)
+            raise BodyTooLargeError(f"body: expected at most {self._max_bytes} bytes, got more")
         return iter(())
 
     def flush(self) -> Iterator[Block]:

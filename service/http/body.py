@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from starlette.requests import Request
 from starlette.types import Receive
 
 from service.http.errors import (
@@ -64,7 +63,7 @@ async def read_body(
     """
     length = _header(headers, b"content-length", b"")
     if length.isdigit() and int(length) > max_bytes:
-        raise BodyTooLargeError(_too_large(max_bytes, length.decode()), unread=True)
+        raise BodyTooLargeError(_too_large(max_bytes, length.decode()))
     # Most bodies are there when they are asked for, and a timeout costs more than all else that is done here.
     body = _Begun(_whole(receive, max_bytes, hold))
     if body.result is not None:
@@ -101,19 +100,6 @@ def require_few_values(body: bytes, max_values: int) -> None:
         raise TooManyValuesError(f"body: expected at most {max_values} commas and opening brackets, got {values}")
 
 
-async def discard_body(request: Request, *, max_bytes: int, timeout_s: float) -> None:
-    """Read on until the body ends, ``max_bytes`` have come or ``timeout_s`` seconds have passed, and keep nothing."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            while max_bytes > 0:
-                message = await request.receive()
-                if not message.get("more_body", False):
-                    return
-                max_bytes -= len(message.get("body", b""))
-    except TimeoutError:
-        return
-
-
 async def _whole(receive: Receive, max_bytes: int, hold: Callable[[int], None]) -> bytes:
     parts: list[bytes] = []
     size = 0
@@ -125,7 +111,7 @@ async def _whole(receive: Receive, max_bytes: int, hold: Callable[[int], None]) 
         part = message.get("body", b"")
         size += len(part)
         if size > max_bytes:
-            raise BodyTooLargeError(_too_large(max_bytes, "more"), unread=more)
+            raise BodyTooLargeError(_too_large(max_bytes, "more"))
         if not (more or parts):
             only: bytes = part
             return only

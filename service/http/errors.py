@@ -69,15 +69,7 @@ class NotAcceptableError(ServiceError):
 
 
 class BodyTooLargeError(ServiceError):
-    """A body of more bytes than the service accepts.
-
-    Attributes:
-        unread: Whether the client may still be sending.
-    """
-
-    def __init__(self, message: str, *, unread: bool) -> None:
-        super().__init__(message)
-        self.unread = unread
+    """A body of more bytes than the service accepts."""
 
 
 class BodyTimeoutError(ServiceError):

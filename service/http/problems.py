@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import AlphaError, RecordError, ServiceError
 from service.http.answers import ErrorItem, ProblemDocument
-from service.http.body import discard_body
 from service.http.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -45,10 +44,6 @@ from service.records.stream.blocks import TooMuchHeldError
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"
 
-# A client that sends all of a body before it looks for an answer would lose a 413 to a reset connection, so the
-# server reads on for a while; both bounds keep a stubborn client from holding it.
-_LINGER_BYTES: Final = 64 * 2**20
-_LINGER_S: Final = 2.0
 _PLAIN_PATHS: Final = "/v2"
 _LONGEST_TEXT: Final = 500  # characters; a message may quote a name of the client's, of any length
 
@@ -104,16 +99,16 @@ async def answer_service_error(_: Request, error: Exception, *, unread: bool = F
 
     Args:
         error: What went wrong.
-        unread: Whether the client may still be sending its body, so that the connection cannot be used further.
+        unread: Whether the client may still be sending a body of any length, so that the connection cannot be used
+            further.
     """
     problem, document = problem_of(error)
     headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
     if isinstance(error, CallerError):
         headers |= error.headers
-    unread |= isinstance(error, CallerError) or (isinstance(error, BodyTooLargeError) and error.unread)
-    if not problem.closes and not unread:
-        return problem_response(document, headers)
-    return _ClosingResponse(document, headers | {"Connection": "close"}, unread=unread)
+    if problem.closes or unread:
+        headers["Connection"] = "close"  # the server sees to it that the client can read the answer before
+    return problem_response(document, headers)
 
 
 def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
@@ -194,22 +189,6 @@ class _ProblemResponse(Response):
         shown = self.of(scope)
         await send({"type": "http.response.start", "status": shown.status_code, "headers": shown.raw_headers})
         await send({"type": "http.response.body", "body": shown.body})
-
-
-class _ClosingResponse(_ProblemResponse):
-    """A problem after which the connection closes, but not before the client had the time to read it."""
-
-    def __init__(self, document: ProblemDocument, headers: Mapping[str, str], *, unread: bool) -> None:
-        super().__init__(document, headers)
-        self._unread = unread
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        shown = self.of(scope)
-        await send({"type": "http.response.start", "status": shown.status_code, "headers": shown.raw_headers})
-        await send({"type": "http.response.body", "body": shown.body, "more_body": True})
-        if self._unread:
-            await discard_body(Request(scope, receive), max_bytes=_LINGER_BYTES, timeout_s=_LINGER_S)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _detail(error: Exception) -> str:

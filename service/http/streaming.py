@@ -103,7 +103,7 @@ class Stream:
                 is_last = not message.get("more_body", False)
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
-                self._count(len(parts[-1]), unread=not is_last)
+                self._count(len(parts[-1]))
                 waits = True
                 if size < BLOCK_BYTES and not is_last:
                     continue
@@ -126,11 +126,11 @@ class Stream:
             raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
         return message
 
-    def _count(self, size: int, *, unread: bool) -> None:
+    def _count(self, size: int) -> None:
         self._received += size
         limit = self._room.max_bytes
         if limit is not None and self._received > limit:
-            raise BodyTooLargeError(f"body: expected at most {limit} bytes in all, got more", unread=unread)
+            raise BodyTooLargeError(f"body: expected at most {limit} bytes in all, got more")
 
     async def _answer(self, data: bytes, *, flush: bool, is_last: bool) -> None:
         if is_last:

@@ -145,7 +145,7 @@ class Inference:
             unpacked += piece
             if len(unpacked) > self.limits.max_held_bytes:
                 most = self.limits.max_held_bytes
-                raise BodyTooLargeError(f"body: expected at most {most} bytes when unpacked, got more", unread=False)
+                raise BodyTooLargeError(f"body: expected at most {most} bytes when unpacked, got more")
         unpacker.end()
         return bytes(unpacked)
 

@@ -49,7 +49,7 @@ class Exchange:
         "_started",
         "_status",
         "_unread",
-        "_waiter",
+        "_waiters",
         "awaits_continue",
         "is_answered",
         "is_received",
@@ -65,7 +65,7 @@ class Exchange:
         self._fault: ServiceError | None = None
         self._gone = False
         self._reported = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []  # an app may have one task for the body and one for its end
         self._status = 0
         self._headers: Iterable[tuple[bytes, bytes]] = ()
         self._started = False
@@ -165,15 +165,17 @@ class Exchange:
 
     async def _more(self) -> None:
         self._connection.resume_reading()
-        self._waiter = self._connection.hub.loop.create_future()
+        waiter = self._connection.hub.loop.create_future()
+        self._waiters.append(waiter)
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            self._waiters.remove(waiter)
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _head_bytes(self, size: int, *, more: bool) -> bytes:
         """Return status line and headers, and settle how the body is framed."""

@@ -195,6 +195,22 @@ def test_a_small_body_that_nobody_reads_is_passed_over(serving):
     assert bodies(received) == [b"full", b"full"]
 
 
+def test_an_app_may_wait_for_the_body_and_for_its_end_at_once(serving):
+    async def app(scope, receive, send):
+        bodies = await asyncio.gather(*(receive() for _ in range(2)))
+        await answer(send, 200, b"|".join(message["body"] for message in bodies))
+
+    with serving(app).connect() as client:
+        client.sendall(POST + b"Connection: close\r\nContent-Length: 2\r\n\r\n")
+        client.sendall(b"a")
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(60)
+        client.sendall(b"b")
+        assert bodies(until_closed(client)) == [b"a|b"]
+
+
 @pytest.mark.parametrize("head", [POST + b"Content-Length: 10000000\r\n\r\n", CHUNKED + b"ffffffff\r\n"])
 def test_a_large_body_that_nobody_reads_ends_the_connection_but_not_before_the_answer_is_read(serving, head):
     ((_, headers, body),) = split(serving(deaf).answer(head, b"a" * 5_000_000))
