@@ -34,6 +34,10 @@ $(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/training.stamp
 
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	@$(PIP_INSTALL) --editable '.[bench]'
+	@touch $@
+
 .PHONY: venv
 venv: $(VENV)/dev.stamp ## set up .venv with everything the other targets use
 
@@ -91,7 +95,7 @@ lock: ## resolve again: constraints.txt, and the image's hashed lists
 	$(BIN)/python -m pip install --quiet uv
 	mkdir -p build
 # torch's CUDA packages differ by platform and by build, and a CPU build has none: pip resolves them where it needs them.
-	$(UV_COMPILE) --upgrade --extra dev pyproject.toml | grep -vE '^(torch|triton|nvidia-|cuda-)' > build/resolved.txt
+	$(UV_COMPILE) --upgrade --extra dev --extra bench --extra fuzz pyproject.toml | grep -vE '^(torch|triton|nvidia-|cuda-)' > build/resolved.txt
 	echo 'torch==2.13.0' >> build/resolved.txt
 	LC_ALL=C sort build/resolved.txt > constraints.txt
 	$(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-service.txt pyproject.toml
@@ -116,6 +120,10 @@ bench-stream: venv ## train on a set larger than memory; prints the peak memory
 .PHONY: bench-serve-start
 bench-serve-start: venv ## seconds from start to ready, and resident memory
 	$(BIN)/python benchmarks/serve_start.py
+
+.PHONY: bench-serve
+bench-serve: $(VENV)/bench.stamp ## requests a second on one core, beside a bare floor and FastAPI with pydantic
+	$(BIN)/python -m benchmarks.serving
 
 # SETS and SEEDS as in `--sets` and `--seeds`: SETS=small takes minutes. Interrupted, both go on where they stopped.
 QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))
