@@ -125,6 +125,14 @@ bench-serve-start: venv ## seconds from start to ready, and resident memory
 bench-serve: $(VENV)/bench.stamp ## requests a second on one core, beside a bare floor and FastAPI with pydantic
 	$(BIN)/python -m benchmarks.serving
 
+.PHONY: bench-overload
+bench-overload: $(VENV)/bench.stamp ## an open load of half and of three times capacity: what is refused, and how fast
+	$(BIN)/python -m benchmarks.serving.overload
+
+.PHONY: bench-isolation
+bench-isolation: $(VENV)/bench.stamp ## how long single records wait while requests of 100,000 run
+	$(BIN)/python -m benchmarks.serving.isolation
+
 # SETS and SEEDS as in `--sets` and `--seeds`: SETS=small takes minutes. Interrupted, both go on where they stopped.
 QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))
 
