@@ -133,6 +133,10 @@ bench-overload: $(VENV)/bench.stamp ## an open load of half and of three times c
 bench-isolation: $(VENV)/bench.stamp ## how long single records wait while requests of 100,000 run
 	$(BIN)/python -m benchmarks.serving.isolation
 
+.PHONY: bench-soak
+bench-soak: $(VENV)/bench.stamp ## memory over RECORDS records (20 million) in every format
+	$(BIN)/python -m benchmarks.serving.soak $(if $(RECORDS),--records $(RECORDS))
+
 # SETS and SEEDS as in `--sets` and `--seeds`: SETS=small takes minutes. Interrupted, both go on where they stopped.
 QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))
 
