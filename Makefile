@@ -38,6 +38,10 @@ $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	@$(PIP_INSTALL) --editable '.[bench]'
 	@touch $@
 
+$(VENV)/fuzz.stamp: $(VENV)/dev.stamp
+	@$(PIP_INSTALL) --editable '.[fuzz]'
+	@touch $@
+
 .PHONY: venv
 venv: $(VENV)/dev.stamp ## set up .venv with everything the other targets use
 
@@ -136,6 +140,10 @@ bench-isolation: $(VENV)/bench.stamp ## how long single records wait while reque
 .PHONY: bench-soak
 bench-soak: $(VENV)/bench.stamp ## memory over RECORDS records (20 million) in every format
 	$(BIN)/python -m benchmarks.serving.soak $(if $(RECORDS),--records $(RECORDS))
+
+.PHONY: fuzz
+fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60) in each format
+	$(BIN)/python tests/fuzz/run.py all --seconds $(or $(SECONDS),60)
 
 # SETS and SEEDS as in `--sets` and `--seeds`: SETS=small takes minutes. Interrupted, both go on where they stopped.
 QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))
