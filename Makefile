@@ -145,6 +145,10 @@ bench-soak: $(VENV)/bench.stamp ## memory over RECORDS records (20 million) in e
 fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60) in each format
 	$(BIN)/python tests/fuzz/run.py all --seconds $(or $(SECONDS),60)
 
+.PHONY: fuzz-openapi
+fuzz-openapi: $(VENV)/fuzz.stamp ## requests made from the service's OpenAPI document, sound and unsound ones
+	$(BIN)/python tests/fuzz/openapi.py
+
 # SETS and SEEDS as in `--sets` and `--seeds`: SETS=small takes minutes. Interrupted, both go on where they stopped.
 QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))
 
