@@ -1,6 +1,7 @@
 """What must hold of any body whatever in every format: no fault of the service, and an answer that can be read.
 
-A body is posted to the app itself, without a socket, once whole and once in parts as a network might bring them.
+A body is posted to the app itself, without a socket, once whole and once in parts as a network might bring them. What
+is sound in JSON is posted once more with blanks around its marks, and has to get the same results.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _PROBLEM: Final = "application/problem+json"
 # So small that fuzzing meets them.
 _LIMITS: Final = {"max_body_bytes": 2**16, "max_records": 50, "max_depth": 8, "max_values": 2000, "max_faults": 5}
 _QUERIES: Final = (b"", b"explain=all", b"on_invalid=report", b"on_invalid=reject&explain=none", b"alpha=0.9")
+OK: Final = 200
 _SERVER_ERROR: Final = 500
 
 
@@ -102,7 +104,7 @@ class Service:
         """Post a body, whole and in parts, and return the answer.
 
         Raises:
-            BrokenPromiseError: the service is at fault, an answer cannot be read, or parts change it.
+            BrokenPromiseError: the service is at fault, an answer cannot be read, or parts or blanks change it.
         """
         self._log.seek(0)
         self._log.truncate()
@@ -113,9 +115,13 @@ class Service:
         parts = self._posted(target, body, parts_of(body))
         if (parts.status, parts.media_type, verdicts(parts)) != (whole.status, whole.media_type, count):
             raise BrokenPromiseError(f"whole: {whole}\nin parts: {parts}\n{self._log.getvalue()}")
+        if target == TARGETS["json"] and whole.status == OK and (other := with_blanks(body)):
+            blank = self._posted(target, other, [other], query_of=body)
+            if blank.status != OK or json.loads(blank.body)["results"] != json.loads(whole.body)["results"]:
+                raise BrokenPromiseError(f"plain: {whole}\nwith blanks: {blank}\n{self._log.getvalue()}")
         return whole
 
-    def _posted(self, target: Target, body: bytes, parts: list[bytes]) -> Answer:
+    def _posted(self, target: Target, body: bytes, parts: list[bytes], *, query_of: bytes | None = None) -> Answer:
         headers = [(b"content-type", target.media_type.encode()), (b"accept", target.media_type.encode())]
         if target.encoding:
             headers = [(b"content-type", b"application/json"), (b"content-encoding", target.encoding.encode())]
@@ -130,7 +136,7 @@ class Service:
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": _QUERIES[crc32(body) % len(_QUERIES)] if path == "/score" else b"",
+            "query_string": _query(body if query_of is None else query_of) if path == "/score" else b"",
             "headers": headers,
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 2),
@@ -165,6 +171,19 @@ async def _exchange(app: Any, scope: dict[str, object], parts: list[bytes]) -> A
     return Answer(sent[0]["status"], media_type, b"".join(message.get("body", b"") for message in sent[1:]))
 
 
+def with_blanks(body: bytes) -> bytes | None:
+    """Return a sound body of JSON with other blanks; None where it has a number that no double holds."""
+    document = json.loads(body)
+    try:
+        return json.dumps(document, indent=1, separators=(" ,", " : "), allow_nan=False).encode()
+    except ValueError:
+        return None
+
+
+def _query(body: bytes) -> bytes:
+    return _QUERIES[crc32(body) % len(_QUERIES)]
+
+
 def parts_of(body: bytes) -> list[bytes]:
     """Return a body in three parts, cut where its checksum says; some may be empty."""
     sum_ = crc32(body)
@@ -189,7 +208,7 @@ def _json(answer: Answer) -> int:
     for key in ("results", "records", "outputs"):
         if key in document:
             return len(document[key])
-    if answer.status == 200 or "error" not in document:
+    if answer.status == OK or "error" not in document:
         raise ValueError(document)
     return 0
 

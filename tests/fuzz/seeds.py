@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import sys
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,15 @@ from decoders import CORPUS, MODEL
 
 from service.artifact import load_artifact
 
+_ARROW: Final = pa.schema(
+    [
+        ("amount", pa.float64()),
+        ("express", pa.bool_()),
+        ("country", pa.dictionary(pa.int8(), pa.string())),
+        ("placed_at", pa.timestamp("ms", "UTC")),
+        ("order_id", pa.string()),
+    ]
+)
 ORDER: Final = {
     "amount": 22.5,
     "express": False,
@@ -35,15 +45,8 @@ def main() -> int:
     orders = [ORDER, ODD, ORDER | {"amount": 0, "express": True}]
     columns = {name: [order[name] for order in orders] for name in ORDER}
     golden = list(load_artifact(MODEL).contract.golden.records)
-    faults = [
-        b"",
-        b"{}",
-        b"[]",
-        b"[1]",
-        b'{"amount":1,"amount":2}',
-        b'[{"amount":"4,5"},{"x":[[]]}]',
-        b'{"amount":1e999}',
-    ]
+    faults = [b"", b"{}", b"[]", b"[1]", b'{"amount":1,"amount":2}', b'{"amount":1e999}', b'"\xff"']
+    faults += [b'[{"amount":"4,5"},{"x":[[]]}]', b'{"amount":NaN}', b'{"placed_at":"2023-02-30"}']
     plain = [dumped(ORDER), dumped(orders), dumped(golden[:4]), dumped(columns)]
     text = csv_of(orders)
     tensors = [tensor(name, values) for name, values in columns.items() if name != "order_id"]
@@ -52,12 +55,9 @@ def main() -> int:
         "json": [*plain, *faults, json.dumps(orders, indent=1).encode()],
         "ndjson": [b"".join(dumped(order) + b"\n" for order in orders), b"\n\n" + plain[0], *faults],
         "csv": [text, text.replace(b"\n", b"\r\n"), b'amount,country\n1,"a""\nb"\n', b"amount\n\n", b"amount;x\n1;2\n"],
-        "arrow": [arrow_of(orders), arrow_of(orders)[:-20], arrow_of(orders, batch=1), arrow_of([ORDER])],
+        "arrow": [*arrow_bodies(orders)],
         "gzip": [gzip.compress(plain[1], mtime=0), gzip.compress(b" " * 100_000, mtime=0)],
-        "zstd": [
-            pa.Codec("zstd").compress(plain[1], asbytes=True),
-            pa.Codec("zstd").compress(b" " * 100_000, asbytes=True),
-        ],
+        "zstd": [zstd(plain[1]), zstd(b" " * 100_000)],
         "v2": [v2, dumped({"inputs": []}), dumped({"inputs": tensors[:1]})],
         "v2-binary": [binary_of()],
         "generate": [b'{"count":2,"seed":1}', b'{"count":1,"temperature":0.5}', b'{"count":-1}'],
@@ -80,24 +80,34 @@ def csv_of(orders: list[dict[str, object]]) -> bytes:
     return b"".join(",".join("" if cell is None else str(cell) for cell in row).encode() + b"\n" for row in rows)
 
 
-def arrow_of(orders: list[dict[str, object]], *, batch: int = 8192) -> bytes:
-    """Return an Arrow IPC stream."""
-    schema = pa.schema(
-        [
-            ("amount", pa.float64()),
-            ("express", pa.bool_()),
-            ("country", pa.dictionary(pa.int8(), pa.string())),
-            ("placed_at", pa.timestamp("ms", "UTC")),
-            ("order_id", pa.string()),
-        ]
-    )
+def arrow_bodies(orders: list[dict[str, object]]) -> Iterator[bytes]:
+    """Yield Arrow IPC streams: in several batches, compressed, cut off, and with columns of other types."""
     rows = [order | {"placed_at": 1700647200000} for order in orders]
-    table = pa.Table.from_pydict(
-        {name: pa.array([row[name] for row in rows], schema.field(name).type) for name in ORDER}
-    )
+    table = pa.Table.from_pylist(rows, _ARROW)
+    yield stream_of(table)
+    yield stream_of(table)[:-20]
+    yield stream_of(table, batch_records=1)
+    yield stream_of(table.slice(1, 2), compression="zstd")
+    yield stream_of(table, compression="lz4")
+    yield stream_of(table.slice(0, 0))
+    others = {
+        "amount": pa.array([1, None, -3], pa.int16()),
+        "express": pa.array([1, 0, None], pa.uint8()),
+        "country": pa.array(["DE", None, ""], pa.large_string()),
+        "placed_at": pa.array([0, None, -1], pa.timestamp("ns")),
+        "order_id": pa.array([{"x": 1}, None, {"x": None}], pa.struct([("x", pa.float32())])),
+    }
+    yield stream_of(pa.table(others))
+    others |= {"amount": pa.array(["1.5", "x", None]), "placed_at": pa.array([0, 19000, None], pa.date32())}
+    others |= {"country": pa.nulls(3), "order_id": pa.array([[1.0], [], None], pa.list_(pa.float64()))}
+    yield stream_of(pa.table(others))
+
+
+def stream_of(table: pa.Table, *, batch_records: int = 8192, compression: str | None = None) -> bytes:
+    """Return a table as an Arrow IPC stream."""
     sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=batch)
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(table, max_chunksize=batch_records)
     return sink.getvalue()
 
 
