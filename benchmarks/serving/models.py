@@ -32,9 +32,10 @@ _DIGITS: Final = 4  # after the point, as sensors and databases write numbers
 
 
 def trained(name: str, folder: Path = KEPT) -> Path:
-    """Return the model of this name, trained on 20,000 records if it is missing."""
+    """Return the model of this name, trained on 20,000 records if it is missing or older than the code that trains."""
     path = folder / f"{name}.onnx"
-    if not path.exists():
+    changed = max(source.stat().st_mtime for source in (ROOT / "training").rglob("*.py"))
+    if not path.exists() or path.stat().st_mtime < changed:
         folder.mkdir(parents=True, exist_ok=True)
         data, settings = folder / "records.parquet", folder / f"{name}.toml"
         pq.write_table(pa.table(dict(zip(COLUMNS, records(TRAINING_RECORDS, seed=0).T, strict=True))), data)
