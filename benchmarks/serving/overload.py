@@ -18,8 +18,8 @@ from typing import Final
 
 from benchmarks.conditions import RESULTS
 from benchmarks.quality.report import table
-from benchmarks.serving.bodies import JSON, written_bodies
-from benchmarks.serving.closed_loop import loaded
+from benchmarks.serving.bodies import JSON, Bodies, written_bodies
+from benchmarks.serving.closed_loop import Load, loaded
 from benchmarks.serving.memory import sampled, settled
 from benchmarks.serving.models import SETTINGS, trained
 from benchmarks.serving.open_model import OK, TOO_MANY, OpenLoad, Outcome, Phase
@@ -38,6 +38,7 @@ _OVER: Final = 3.0
 _SETTLE_S: Final = 5.0
 _PROBES: Final = 10.0  # of /livez, a second
 _CAPACITY_S: Final = 5.0
+_CROWD: Final = 256  # connections, most of which are refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +50,49 @@ class Overload:
         capacity: Requests a second that a closed loop gets, before and after.
         outcomes: By phase: half; before, over, settling, after; live, beside the last four.
         largest_bytes: Resident memory of the largest process, at most.
+        accepted_cpu_s: Processor time of a request that is answered.
+        refused_cpu_s: Processor time of a request that is refused.
     """
 
     records: int
     capacity: tuple[float, float]
     outcomes: dict[str, Outcome]
     largest_bytes: int
+    accepted_cpu_s: float
+    refused_cpu_s: float
+
+    @property
+    def possible(self) -> float:
+        """Share of capacity that refusing the rest of three times as much leaves processor time for."""
+        cost = self.refused_cpu_s / self.accepted_cpu_s
+        return max(0.0, (1 - _OVER * cost) / (1 - cost))
 
 
 def measured(server: Server, records: int, *, seconds: float) -> Overload:
     """Measure one size of request, at three times capacity for ``seconds``."""
     bodies = written_bodies(JSON, records)
     loaded(server, bodies, seconds=1.0)
-    capacity = loaded(server, bodies, seconds=_CAPACITY_S).rate
+    before = loaded(server, bodies, seconds=_CAPACITY_S)
+    capacity, accepted_cpu_s = before.rate, 1 / before.cpu_rate
     settled(server)
     with sampled(server) as samples:
         outcomes = OpenLoad(server, bodies, [Phase("half", _HALF * capacity, 0, seconds / 2)]).results()
         outcomes |= OpenLoad(server, bodies, _phases(capacity, seconds)).results()
     settled(server)
     again = loaded(server, bodies, seconds=_CAPACITY_S).rate
-    return Overload(records, (capacity, again), outcomes, max(samples.largest))
+    refused_cpu_s = _refused_cpu_s(server, bodies, accepted_cpu_s)
+    return Overload(records, (capacity, again), outcomes, max(samples.largest), accepted_cpu_s, refused_cpu_s)
+
+
+def _refused_cpu_s(server: Server, bodies: Bodies, accepted_cpu_s: float) -> float:
+    """Return the processor time of refusing a request: what a crowd takes beyond those of it that are answered."""
+    used = server.cpu_seconds()
+    driven = Load(server.target(bodies.records), bodies, seconds=_CAPACITY_S, connections=_CROWD).result()
+    used = server.cpu_seconds() - used
+    refused = driven.statuses.get(TOO_MANY, 0)
+    if not refused:
+        raise SystemExit(f"expected some of {_CROWD} connections to be refused, got {driven}")
+    return max(0.0, used - accepted_cpu_s * driven.statuses.get(OK, 0)) / refused
 
 
 def _phases(capacity: float, seconds: float) -> list[Phase]:
@@ -121,6 +145,9 @@ def _targets(each: Overload) -> Iterator[list[str]]:
             refused is not None and refused < _FAST_S,
         ),
         ("three times: neither 200 nor 429", f"{over.others} of {over.requests:,}", "none", over.others == 0),
+        ("three times: as much as refusing the rest leaves time for", f"{each.possible:.2f}", "", None),
+        ("processor time of a 200, ms", _milliseconds(each.accepted_cpu_s), "", None),
+        ("processor time of a 429, ms", f"{1000 * each.refused_cpu_s:.3f}", "", None),
         ("memory of the largest process, MB", f"{megabytes:.0f}", f"under {most}", megabytes < most),
         ("/livez not answered with 200", f"{silent} of {live.requests:,}", "none", silent == 0),
         ("/livez: the longest, ms", _milliseconds(live.answers[OK].greatest_s), "", None),

@@ -18,15 +18,16 @@ def calm():
 
 def test_overload_is_judged_by_what_is_accepted_and_how_fast_the_rest_is_refused(calm):
     over = outcome("over", 300.0, _200=(950, 0.1, 0.2, 0.3), _429=(2050, 0.01, 0.02, 0.03))
-    page = overload.report([], [overload.Overload(1, (100.0, 100.0), calm | {"over": over}, 150 * 10**6)])
+    page = overload.report([], [overload.Overload(1, (100.0, 100.0), calm | {"over": over}, 150 * 10**6, 0.01, 0.0004)])
     assert "| 1 | three times: accepted, as a share of capacity | 0.95 | 0.9 | yes |" in page
     assert "| 1 | three times: median time of a 429, ms | 10.0 | under 50 | yes |" in page
+    assert "| 1 | three times: as much as refusing the rest leaves time for | 0.92 |  |  |" in page
     assert "| no |" not in page
 
 
 def test_an_overload_that_is_refused_slowly_or_not_at_all_fails(calm):
     over = outcome("over", 300.0, _200=(500, 0.1, 0.2, 0.3), _503=(10, 0.01, 0.02, 0.03))
-    page = overload.report([], [overload.Overload(1, (100.0, 100.0), calm | {"over": over}, 150 * 10**6)])
+    page = overload.report([], [overload.Overload(1, (100.0, 100.0), calm | {"over": over}, 150 * 10**6, 0.01, 0.0004)])
     assert page.count("| no |") == 3
 
 
