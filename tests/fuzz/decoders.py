@@ -160,15 +160,22 @@ async def _exchange(app: Any, scope: dict[str, object], parts: list[bytes]) -> A
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            answered.set()
+        if _is_whole(sent):
+            answered.set()  # and so the client goes
 
     await app(scope, receive, send)
-    if not answered.is_set():
+    if not sent or sent[-1].get("more_body", False) or not _is_whole(sent):
         raise BrokenPromiseError(f"expected a whole answer, got {sent}")
     headers = dict(sent[0]["headers"])
     media_type = headers.get(b"content-type", b"").decode().partition(";")[0]
     return Answer(sent[0]["status"], media_type, b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+def _is_whole(sent: list[dict[str, Any]]) -> bool:
+    length = dict(sent[0]["headers"]).get(b"content-length")
+    if length is None:
+        return sent[-1]["type"] == "http.response.body" and not sent[-1].get("more_body", False)
+    return sum(len(message.get("body", b"")) for message in sent) == int(length)
 
 
 def with_blanks(body: bytes) -> bytes | None:
