@@ -1,7 +1,8 @@
 """Have `vaegis serve` score 20 million records in every format it takes, and watch its memory.
 
 Requests of all sizes, formats and faults in turn; the resident memory of each worker after every turn. After warm-up it
-must be flat within 5% and stay under 200 MB. Writes serving-soak.json and serving-soak.md.
+must be flat within 5% and stay under 200 MB, also while one stream of 2 million records passes. Writes
+serving-soak.json and serving-soak.md.
 
     python -m benchmarks.serving.soak --records 20000000
 """
@@ -22,6 +23,7 @@ from benchmarks.quality.report import table
 from benchmarks.serving.asked import refusal
 from benchmarks.serving.bodies import FORMATS, JSON, Bodies, written_bodies
 from benchmarks.serving.closed_loop import Load
+from benchmarks.serving.long_stream import LINES, Streamed, streamed
 from benchmarks.serving.memory import settled
 from benchmarks.serving.models import KEPT, SETTINGS, trained
 from benchmarks.serving.results import conditions, write
@@ -114,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the results; return 1 if a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=20_000_000, help="scored in all (%(default)s)")
+    parser.add_argument("--stream-records", type=int, default=2_000_000, help="in one request (%(default)s)")
     parser.add_argument("--model", choices=SETTINGS, default="default", help="which (%(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (%(default)s)")
     parsed = parser.parse_args(arguments)
@@ -125,9 +128,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for turn in turns(server, records=parsed.records):
             found.append(turn)
             print(f"{turn.records:,} records, {max(turn.resident) / 1e6:.1f} MB, {turn.kind}", flush=True)
-    figures = summary(found, ready, parsed.records)
+        forms = [form for form in LINES if refusal(server, form) is None]
+        streams = [streamed(server, form, parsed.stream_records) for form in forms]
+    figures = summary(found, ready, parsed.records) + [figure for each in streams for figure in _of_stream(each)]
     notes = [f"Model `{parsed.model}`, {time.perf_counter() - begin:,.0f} s.", conditions()]
-    document = {"model": parsed.model, "ready_s": ready, "summary": figures, "turns": found}
+    document = {"model": parsed.model, "ready_s": ready, "summary": figures, "turns": found, "streams": streams}
     write(NAME, "python -m benchmarks.serving.soak", document, report(notes, figures, found), parsed.output)
     return int(not all(figure.reached for figure in figures))
 
@@ -158,6 +163,16 @@ def summary(found: Sequence[Turn], ready: Sequence[float], records: int) -> list
         Figure("seconds until ready", f"{start_s:.2f}", f"under {READY_LIMIT_S:g}", start_s < READY_LIMIT_S),
         Figure("memory of the largest process, MB", f"{late / 1e6:.1f}", "under 200", late < MEMORY_LIMIT_BYTES),
         Figure("its growth after the first tenth", f"{growth:.1%}", "under 5%", growth < GROWTH_LIMIT),
+    ]
+
+
+def _of_stream(each: Streamed) -> list[Figure]:
+    growth, megabytes = max(each.resident) / each.resident[0] - 1, max(each.resident) / 1e6
+    what = f"one request of {each.body_bytes / 1e9:.1f} GB of {each.form}"
+    return [
+        Figure(f"{what}: records answered", f"{each.answered:,}", f"{each.records:,}", each.answered == each.records),
+        Figure(f"{what}: memory, MB", f"{megabytes:.1f}", "under 200", megabytes * 1e6 < MEMORY_LIMIT_BYTES),
+        Figure(f"{what}: growth", f"{growth:.1%}", "under 5%", growth < GROWTH_LIMIT),
     ]
 
 
