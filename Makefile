@@ -34,6 +34,14 @@ $(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/training.stamp
 
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	@$(PIP_INSTALL) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/fuzz.stamp: $(VENV)/dev.stamp
+	@$(PIP_INSTALL) --editable '.[fuzz]'
+	@touch $@
+
 .PHONY: venv
 venv: $(VENV)/dev.stamp ## set up .venv with everything the other targets use
 
@@ -91,7 +99,7 @@ lock: ## resolve again: constraints.txt, and the image's hashed lists
 	$(BIN)/python -m pip install --quiet uv
 	mkdir -p build
 # torch's CUDA packages differ by platform and by build, and a CPU build has none: pip resolves them where it needs them.
-	$(UV_COMPILE) --upgrade --extra dev pyproject.toml | grep -vE '^(torch|triton|nvidia-|cuda-)' > build/resolved.txt
+	$(UV_COMPILE) --upgrade --extra dev --extra bench --extra fuzz pyproject.toml | grep -vE '^(torch|triton|nvidia-|cuda-)' > build/resolved.txt
 	echo 'torch==2.13.0' >> build/resolved.txt
 	LC_ALL=C sort build/resolved.txt > constraints.txt
 	$(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-service.txt pyproject.toml
@@ -116,6 +124,30 @@ bench-stream: venv ## train on a set larger than memory; prints the peak memory
 .PHONY: bench-serve-start
 bench-serve-start: venv ## seconds from start to ready, and resident memory
 	$(BIN)/python benchmarks/serve_start.py
+
+.PHONY: bench-serve
+bench-serve: $(VENV)/bench.stamp ## requests a second on one core, beside a bare floor and FastAPI with pydantic
+	$(BIN)/python -m benchmarks.serving
+
+.PHONY: bench-overload
+bench-overload: $(VENV)/bench.stamp ## an open load of half and of three times capacity: what is refused, and how fast
+	$(BIN)/python -m benchmarks.serving.overload
+
+.PHONY: bench-isolation
+bench-isolation: $(VENV)/bench.stamp ## how long single records wait while requests of 100,000 run
+	$(BIN)/python -m benchmarks.serving.isolation
+
+.PHONY: bench-soak
+bench-soak: $(VENV)/bench.stamp ## memory over RECORDS records (20 million) in every format
+	$(BIN)/python -m benchmarks.serving.soak $(if $(RECORDS),--records $(RECORDS))
+
+.PHONY: fuzz
+fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60) in each format
+	$(BIN)/python tests/fuzz/run.py all --seconds $(or $(SECONDS),60)
+
+.PHONY: fuzz-openapi
+fuzz-openapi: $(VENV)/fuzz.stamp ## requests made from the service's OpenAPI document, sound and unsound ones
+	$(BIN)/python tests/fuzz/openapi.py
 
 # SETS and SEEDS as in `--sets` and `--seeds`: SETS=small takes minutes. Interrupted, both go on where they stopped.
 QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))

@@ -1,0 +1,75 @@
+"""One request to a server, and whether it answers every record of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.serving.bodies import Bodies, written_bodies
+from benchmarks.serving.closed_loop import TIMEOUT_S
+from benchmarks.serving.servers import Server
+
+_TOLERANCE: Final = 1e-3  # of a score: float32 rounding, which varies with the size of a batch
+
+
+def refusal(server: Server, form: str) -> str | None:
+    """Return why a format is refused, None where one record in it is answered."""
+    try:
+        _answered(server, written_bodies(form, 1))
+    except HTTPError as error:
+        return f"{error.code} {error.reason}"
+    return None
+
+
+def require_all_answered(server: Server, bodies: Bodies) -> None:
+    """Pass if the answer holds one verdict for each record.
+
+    Raises:
+        SystemExit: it does not.
+    """
+    media_type, answer = _answered(server, bodies)
+    count = _COUNTS[media_type](answer)
+    if count != bodies.records:
+        raise SystemExit(f"{server.name}, {bodies.name}: expected {bodies.records} verdicts, got {count}")
+
+
+def require_same_scores(some: Server, other: Server, bodies: Bodies) -> None:
+    """Pass if two servers give the records of a body of JSON the same scores.
+
+    Raises:
+        SystemExit: they do not.
+    """
+    one, two = (_scores(json.loads(_answered(server, bodies)[1])) for server in (some, other))
+    if one.shape != two.shape or not np.allclose(one, two, rtol=_TOLERANCE, atol=_TOLERANCE):
+        raise SystemExit(f"{bodies.name}: expected the same scores of {some.name} and {other.name}")
+
+
+def _answered(server: Server, bodies: Bodies) -> tuple[str, bytes]:
+    headers = {"Content-Type": bodies.media_type, "Accept": bodies.media_type}
+    request = Request(server.target(bodies.records), bodies.files[0].read_bytes(), headers)
+    with urlopen(request, timeout=TIMEOUT_S) as answer:
+        return answer.headers.get_content_type(), answer.read()
+
+
+def _scores(document: dict[str, object]) -> NDArray[np.float64]:
+    """Return the scores in an answer of the service, of the floor or of the pydantic way."""
+    match document:
+        case {"results": list(results)}:
+            return np.array([each["score"] for each in results])
+        case {"score": scores}:
+            return np.atleast_1d(np.array(scores))
+    raise SystemExit(f"expected scores, got {sorted(document)}")
+
+
+_COUNTS: Final = {
+    "application/json": lambda answer: len(_scores(json.loads(answer))),
+    "application/x-ndjson": lambda answer: len(answer.splitlines()),
+    "text/csv": lambda answer: len(answer.splitlines()) - 1,
+    "application/vnd.apache.arrow.stream": lambda answer: pa.ipc.open_stream(answer).read_all().num_rows,
+}
