@@ -9,8 +9,10 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final
 
+import uvicorn
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,6 +20,7 @@ from service.http.errors import NotReadyError
 from service.http.metrics import Metrics
 from service.http.problems import answer_service_error
 from service.http.protocol.acceptor import Acceptor
+from service.http.protocol.connection import Connection
 from service.http.protocol.hub import Hub
 from service.http.protocol.limits import ConnectionLimits
 from service.http.readiness import Readiness
@@ -26,8 +29,8 @@ from service.settings import Settings
 _LOG: Final = logging.getLogger("vaegis.http")
 
 
-class Server:
-    """Serves an app until SIGTERM or SIGINT.
+class Server(uvicorn.Server):
+    """uvicorn, with connections that have the limits of `service.http.protocol`, until SIGTERM or SIGINT.
 
     SIGTERM: the service is no longer ready, and each answer is the last on its connection; after ``drain_delay_s`` no
     more is accepted, and what is in flight has ``shutdown_grace_s`` to finish. SIGINT: the same without the delay, and
@@ -58,6 +61,11 @@ class Server:
             on_tick: Called at least every half second while the event loop is not held up.
             is_crowded: Takes the number of connections, and tells whether another process should accept the next.
         """
+        super().__init__(
+            uvicorn.Config(
+                app, http=Connection, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+            )
+        )
         self._app = app
         self._readiness = readiness
         self._metrics = metrics
@@ -69,11 +77,14 @@ class Server:
         self._is_told = asyncio.Event()
         self._is_hurried = asyncio.Event()
         self._is_cut_off = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hub: Hub
+        self._acceptor: Acceptor
 
-    def run(self, listening: socket.socket) -> None:
-        """Serve on ``listening``, which is closed in the end."""
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on the one socket of ``sockets``, which is closed in the end."""
         with asyncio.Runner(loop_factory=event_loop) as runner:
-            runner.run(self._serve(listening))
+            runner.run(self.serve(sockets))
 
     def stop(self, number: int) -> None:
         """Do what a signal asks for: SIGTERM to drain, SIGINT to stop without delay."""
@@ -83,18 +94,32 @@ class Server:
             self._is_hurried.set()
         self._is_told.set()
 
-    async def _serve(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Stop; uvicorn's own handler raises the signal again in the end, so that the process would not exit with 0."""
+        if self._loop is None:
+            self.stop(sig)
+        else:
+            self._loop.call_soon_threadsafe(self.stop, sig)  # which wakes the loop, where setting an event would not
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_exception)
         limits = connection_limits(self._settings)
-        hub = Hub(self._app, limits, loop, count_cut=self._metrics.count_cut, on_tick=self._on_tick)
+        self._hub = hub = Hub(self._app, limits, loop, count_cut=self._metrics.count_cut, on_tick=self._on_tick)
         self._metrics.connections.set_function(lambda: len(hub))
-        acceptor = Acceptor(hub, listening, tls=self._tls, is_crowded=self._is_crowded)
-        self._listen_to_signals(loop)
-        acceptor.start()
+        self._acceptor = Acceptor(hub, (sockets or [])[0], tls=self._tls, is_crowded=self._is_crowded)
+        self._acceptor.start()
+        self.started = True
         self._on_listening()
+
+    async def main_loop(self) -> None:
+        """Wait for a signal."""
         await self._is_told.wait()
-        await self._drain(hub, acceptor)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Answer what is in flight."""
+        await self._drain(self._hub, self._acceptor)
 
     async def _drain(self, hub: Hub, acceptor: Acceptor) -> None:
         hub.is_closing = True
@@ -111,13 +136,6 @@ class Server:
         hub.close_idle()
         is_clean = await hub.finish(self._settings.shutdown_grace_s, lambda: self._is_cut_off)
         _LOG.info("stopped", extra={"fields": {"clean": is_clean}})
-
-    def _listen_to_signals(self, loop: asyncio.AbstractEventLoop) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                loop.add_signal_handler(number, self.stop, number)
-            except NotImplementedError:  # on Windows
-                signal.signal(number, lambda number, _: loop.call_soon_threadsafe(self.stop, number))
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:

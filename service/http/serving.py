@@ -75,7 +75,7 @@ def serve(
     certificate = certificate_of(settings.tls_certificate, settings.tls_key)
     with closing(configure_logs(settings.log_level, settings.log_format)) as writer:
         app = _ready_app(model, name, settings, writer, place)
-        _server(app, settings, certificate, place, on_listening).run(listening)
+        _server(app, settings, certificate, place, on_listening).run([listening])
 
 
 def _server(
