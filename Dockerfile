@@ -47,6 +47,6 @@ USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.getenv(\"VAEGIS_PORT\", 8080)}/readyz', timeout=2)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as u; tls = 'VAEGIS_TLS_CERTIFICATE' in os.environ; u.urlopen(f'http{\"s\" * tls}://127.0.0.1:{os.getenv(\"VAEGIS_PORT\", 8080)}/readyz', timeout=2, context=ssl._create_unverified_context() if tls else None)"]
 ENTRYPOINT ["vaegis"]
 CMD ["serve", "/models/model.onnx"]

@@ -1,4 +1,4 @@
-"""Measure `vaegis serve`: seconds from its start to the first answer of /readyz, and resident memory after scoring."""
+"""Measure `vaegis serve`: seconds from its start to the first answer of /readyz, and the largest worker after scoring."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def measure(model: Path, batches: list[bytes]) -> tuple[float, int]:
         seconds = time.perf_counter() - begin
         for batch in batches:
             answered(Request(f"{address[0]}/score", batch, {"Content-Type": "application/json"}))
-        return seconds, resident_bytes(process.pid)
+        return seconds, max(map(resident_bytes, (process.pid, *children(process.pid))))
     finally:
         process.terminate()
         process.wait(TIMEOUT_S)
@@ -71,6 +71,11 @@ def answered(request: str | Request) -> None:
     """Wait for the whole of an answer; one that is no success raises."""
     with urlopen(request, timeout=TIMEOUT_S) as answer:
         answer.read()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def resident_bytes(pid: int) -> int:
