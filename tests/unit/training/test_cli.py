@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
@@ -32,3 +33,9 @@ def test_help_loads_no_torch():
     probe += "try: cli.main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert finished.stdout.splitlines()[-1] == "False"
+
+
+def test_the_collector_is_left_as_it_was_found(tmp_path):
+    before = gc.get_threshold()
+    assert cli.main([str(tmp_path / "missing.csv")]) == 1
+    assert gc.get_threshold() == before
