@@ -12,14 +12,11 @@ from training.config import FitSettings
 from training.errors import FitError
 from training.model.preprocessing import Values, rows
 from training.model.vae import VAE
+from training.schedule import batch_size_for, batches, learning_rate_share, steps_for
 from training.trimming import Trimming
 
-_PASSES = 60  # over a small set; a larger one reaches the most steps before
-_FEWEST_STEPS = 200
 _MOST_STEPS_PER_EPOCH = 150
 _WARM_UP = 0.2  # share of all steps in which the KL weight rises and no record is set aside yet
-_LEARNING_RATE_WARM_UP_STEPS = 50
-_LAST_LEARNING_RATE = 0.02  # as a share of the first
 _LARGEST_GRADIENT_NORM = 5.0
 _SCALE_RATE = 3.0  # learning rate of scales, as a multiple of that of weights
 _BATCH_EXEMPLARS = 1024
@@ -89,9 +86,9 @@ def fit(
         KeyboardInterrupt: it came before the first epoch ended.
     """
     n = members.shape[1]
-    batch_size = _batch_size(n, settings.batch_size)
+    batch_size = batch_size_for(n, settings.batch_size)
     per_epoch = min(n // batch_size, _MOST_STEPS_PER_EPOCH)
-    total = math.ceil(_steps_for(n, batch_size, settings.steps) / per_epoch)
+    total = math.ceil(steps_for(n, batch_size, settings.steps) / per_epoch)
     noise = antithetic_noise(settings.draws, vae.latent_dim, generator)
     exemplar_rows = members[:, torch.randperm(n, generator=generator)[: settings.exemplars]]
     trimming = Trimming(members.shape[0], len(records.observed), settings.trim_share)
@@ -133,13 +130,13 @@ def _steps(
 ) -> Iterator[float]:
     """Take one optimiser step at a time and yield its loss, the mean over members."""
     optimiser = _optimiser(vae, settings)
-    batches = _batches(members, batch_size, generator)
+    shown = batches(members, batch_size, generator)
     for step in range(total):
         for group in optimiser.param_groups:
-            group["lr"] = group["highest"] * _schedule(step, total)
+            group["lr"] = group["highest"] * learning_rate_share(step, total)
         progress = step / (_WARM_UP * total)
         beta = settings.beta * min(1.0, progress + 0.05)
-        batch = next(batches)
+        batch = next(shown)
         losses = _losses(vae, records, members, batch, beta, settings, generator)
         kept = trimming.kept(losses, batch).float() if progress >= 1.0 else torch.ones_like(losses)
         loss = (losses * kept).sum(1) / kept.sum(1).clamp(min=1.0)
@@ -148,15 +145,6 @@ def _steps(
         _clip_gradients(vae)
         optimiser.step()
         yield float(loss.detach().mean())
-
-
-def _batches(members: Int[Tensor, "e n"], size: int, generator: torch.Generator) -> Iterator[Int[Tensor, "e b"]]:
-    """Yield record indices for each member, pass after pass in a new order; what does not fill a batch is left out."""
-    n = members.shape[1]
-    while True:
-        order = torch.stack([row[torch.randperm(n, generator=generator)] for row in members])
-        for at in range(0, n - size + 1, size):
-            yield order[:, at : at + size]
 
 
 def _optimiser(vae: VAE, settings: FitSettings) -> torch.optim.Optimizer:
@@ -227,20 +215,3 @@ def _clip_gradients(vae: VAE) -> None:
     factor = (_LARGEST_GRADIENT_NORM / (squared.sqrt() + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor.reshape(-1, *[1] * (gradient.dim() - 1)))
-
-
-def _batch_size(records: int, wanted: int) -> int:
-    """Return the batch size: smaller for small sets, so that a pass still takes several steps."""
-    return min(wanted, max(16, records // 4), records)
-
-
-def _steps_for(records: int, batch_size: int, most: int) -> int:
-    """Return how many steps to take: a number of passes over small sets, so that they are not learned by heart."""
-    return min(most, max(_FEWEST_STEPS, _PASSES * (records // batch_size)))
-
-
-def _schedule(step: int, total: int) -> float:
-    """Return the learning rate as a share of the first: a short linear rise, then half a cosine."""
-    rise = min(1.0, (step + 1) / _LEARNING_RATE_WARM_UP_STEPS)
-    fall = _LAST_LEARNING_RATE + (1.0 - _LAST_LEARNING_RATE) * 0.5 * (1.0 + math.cos(math.pi * step / total))
-    return rise * fall

@@ -21,18 +21,15 @@ from training.errors import FitError
 from training.fit import (
     Epoch,
     Fitted,
-    _batch_size,
-    _batches,
     _clip_gradients,
     _corrupted,
     _exemplars_for,
-    _schedule,
-    _steps_for,
     antithetic_noise,
 )
 from training.model.preprocessing import NULL_CODE, Values, rows
 from training.model.score import ScoringGraph, typical_terms
 from training.model.vae import VAE
+from training.schedule import batch_size_for
 
 pytestmark = pytest.mark.training
 # What an encoder is shown is then what the records hold, and no record is left out.
@@ -229,28 +226,7 @@ def test_a_small_set_gets_a_number_of_passes_rather_than_all_steps(new_records, 
     vae.decoder.register_forward_pre_hook(lambda *_: steps.append(1))
     fitted = quick_fit(vae, prepared.values(vae), steps=most, batch_size=128)
     assert len(steps) == taken
-    assert fitted.epochs == taken // (records // _batch_size(records, 128))
-
-
-@given(st.integers(2, 10**7), st.integers(2, 10**6), st.integers(1, 10**7))
-def test_no_set_gets_more_than_the_most_steps_nor_too_few_nor_a_batch_larger_than_itself(records, wanted, most):
-    size = _batch_size(records, wanted)
-    assert 1 <= size <= min(records, wanted)
-    assert min(most, 200) <= _steps_for(records, size, most) <= most
-
-
-@given(st.integers(1, 3), st.integers(2, 60), st.data())
-@examples(deadline=None)
-def test_a_pass_shows_each_member_its_own_records_once_each_in_an_order_of_its_own(members, n, data):
-    size = data.draw(st.integers(1, n))
-    own = torch.stack([1000 * member + torch.randperm(500, generator=seeded(n))[:n] for member in range(members)])
-    batches = _batches(own, size, seeded())
-    for _ in range(2):
-        shown = torch.cat([next(batches) for _ in range(n // size)], dim=1)
-        assert shown.shape == (members, n // size * size)
-        for member in range(members):
-            assert len(set(shown[member].tolist())) == shown.shape[1]
-            assert set(shown[member].tolist()) <= set(own[member].tolist())
+    assert fitted.epochs == taken // (records // batch_size_for(records, 128))
 
 
 @pytest.mark.parametrize("n", [10, 1024, 3000])
@@ -260,12 +236,6 @@ def test_the_exemplars_of_a_step_are_the_members_own_records(n):
     assert chosen.shape == (2, min(n, 1024))
     for member in range(2):
         assert set(chosen[member].tolist()) <= set(own[member].tolist())
-
-
-@given(st.integers(1, 3000), st.data())
-def test_the_learning_rate_stays_within_its_highest_and_above_zero(total, data):
-    step = data.draw(st.integers(0, total - 1))
-    assert 0.0 < _schedule(step, total) <= 1.0
 
 
 @given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=4), st.integers(0, 1000))
