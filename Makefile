@@ -160,6 +160,10 @@ bench-quality: venv ## how well the default model finds anomalies, by set; SETS=
 bench-contamination: venv ## what anomalies left in the training records cost; SETS=small for the small ones
 	$(BIN)/python -m benchmarks.quality.contamination $(QUALITY_OPTIONS)
 
+.PHONY: bench-autoencoder
+bench-autoencoder: venv ## how well plain autoencoders of the model's size find anomalies; SETS=small for the small ones
+	$(BIN)/python -m benchmarks.quality.autoencoder $(QUALITY_OPTIONS)
+
 .PHONY: bench-mixed
 bench-mixed: venv ## how many injected faults are found in records with categories, nulls and timestamps
 	$(BIN)/python -m benchmarks.mixed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from pydantic_core import to_jsonable_python
 
@@ -12,8 +13,20 @@ from benchmarks.conditions import measured_on
 from benchmarks.quality.measure import Case
 from benchmarks.quality.options import Options
 from benchmarks.quality.protocol import ALL
-from benchmarks.quality.rows import Row
 from benchmarks.quality.sources import library_versions
+
+
+class Measurement(Protocol):
+    """A row of any benchmark of this package: a pydantic model."""
+
+    @property
+    def commit(self) -> str:
+        """On which the code stood."""
+        ...
+
+    def model_dump(self, *, mode: str, exclude: set[str]) -> dict[str, Any]:
+        """Return it for JSON, without some of its fields."""
+        ...
 
 
 def result_stem(name: str, wanted: str) -> str:
@@ -22,7 +35,7 @@ def result_stem(name: str, wanted: str) -> str:
 
 
 def write_results(
-    stem: str, command: str, figures: Mapping[str, object], rows: Sequence[Row], options: Options
+    stem: str, command: str, figures: Mapping[str, object], rows: Sequence[Measurement], options: Options
 ) -> None:
     """Write ``<stem>.json``: command, figures, rows and conditions.
 
@@ -50,7 +63,7 @@ def write_results(
     (options.output / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def conditions_in_words(rows: Sequence[Row]) -> str:
+def conditions_in_words(rows: Sequence[Measurement]) -> str:
     """Return machine, commit and versions in one line."""
     conditions = measured_on()
     libraries = ", ".join(f"{name} {number}" for name, number in library_versions().items())

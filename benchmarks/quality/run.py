@@ -38,7 +38,7 @@ def rows_of(cases: Sequence[Case], options: Options) -> tuple[dict[Case, Row], d
     Each row is written to ``options.rows`` as soon as it is measured. Cases of many records and columns go first.
     """
     kept = RowFile(options.rows, row_key(options.config, options.data))
-    commit = _commit()
+    commit = commit_measured()
     rows = {case: row for case, row in kept.read().items() if case in set(cases)}
     failed: dict[Case, Exception] = {}
     left = _longest_first([case for case in dict.fromkeys(cases) if case not in rows], options.sets)
@@ -59,6 +59,12 @@ def rows_of(cases: Sequence[Case], options: Options) -> tuple[dict[Case, Row], d
     return {case: rows[case] for case in cases if case in rows}, failed
 
 
+def commit_measured() -> str:
+    """Return the commit on which the code stands, and whether it differs from it."""
+    conditions = measured_on()
+    return f"{conditions['commit']}{' with uncommitted changes' if conditions['uncommitted_changes'] else ''}"
+
+
 def _longest_first(cases: list[Case], sets: tuple[SetSize, ...]) -> list[Case]:
     """Sort by the number of values between which neighbours are looked for, which grows as the seconds do."""
     costs = {each.name: each.training_records * each.test_records * each.columns for each in sets}
@@ -71,8 +77,3 @@ def _line(case: Case, result: Measured | Exception) -> str:
         return f"{name}: failed"
     shown = (f"{detector} {each.auroc:.3f}/{each.ap:.3f}" for detector, each in result.detectors.items())
     return f"{name}: {', '.join(shown)}; {MODEL} fitted in {result.fit_seconds:.0f} s"
-
-
-def _commit() -> str:
-    conditions = measured_on()
-    return f"{conditions['commit']}{' with uncommitted changes' if conditions['uncommitted_changes'] else ''}"
