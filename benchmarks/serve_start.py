@@ -1,4 +1,4 @@
-"""Measure `vaegis serve`: seconds from its start to the first answer of /readyz, and the largest process after scoring."""
+"""Measure `vaegis serve`: seconds to the first answer of /readyz, and the largest process after scoring."""
 
 from __future__ import annotations
 
