@@ -14,7 +14,7 @@ from service.artifact import Artifact
 from service.errors import ServiceError
 from service.http.admission import Ticket
 from service.http.call import Call, call_of
-from service.http.errors import BodyTooLargeError
+from service.http.errors import BodyTooLargeError, IncompleteBodyError
 from service.http.formats import BodyFormat, Formats
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid, Pipeline
@@ -52,6 +52,11 @@ class DocumentDecoder:
     def held_bytes(self) -> int:
         """Bytes that are held."""
         return len(self._held)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Not known."""
+        return 0
 
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body.
@@ -115,7 +120,7 @@ class AnyBody:
                 _LOG.warning("answer cut off", extra={"fields": {"error": type(error).__name__}})
                 return
             ticket.hold_in_all(0)  # what is answered now, the client may take its time to read
-            unread = stream is not None and stream.is_unread
+            unread = stream is not None and stream.is_unread and not isinstance(error, IncompleteBodyError)
             response = await answer_service_error(Request(scope, receive), error, unread=unread)
             await response(scope, receive, send)
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from starlette.types import Receive
 
@@ -22,6 +22,8 @@ from service.records.marks import count_marks
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """Headers of a request as ASGI gives them, their names in lower case."""
+
+_Result = TypeVar("_Result")
 
 _JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json")
 
@@ -65,7 +67,7 @@ async def read_body(
     if length.isdigit() and int(length) > max_bytes:
         raise BodyTooLargeError(_too_large(max_bytes, length.decode()))
     # Most bodies are there when they are asked for, and a timeout costs more than all else that is done here.
-    body = _Begun(_whole(receive, max_bytes, hold))
+    body = Begun(_whole(receive, max_bytes, hold))
     if body.result is not None:
         return body.result
     try:
@@ -121,23 +123,24 @@ async def _whole(receive: Receive, max_bytes: int, hold: Callable[[int], None]) 
             return b"".join(parts)
 
 
-class _Begun:
+class Begun(Generic[_Result]):
     """A coroutine that has run to the first point at which it had to wait, or to its end.
 
     Attributes:
         result: What it returned, if it never had to wait.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, bytes]) -> None:
-        self._steps: Generator[object, Any, bytes] = coroutine.__await__()
+    def __init__(self, coroutine: Coroutine[Any, Any, _Result]) -> None:
+        """Run it so far."""
+        self._steps: Generator[object, Any, _Result] = coroutine.__await__()
         self._waits_for: object = None
-        self.result: bytes | None = None
+        self.result: _Result | None = None
         try:
             self._waits_for = next(self._steps)
         except StopIteration as end:
             self.result = end.value
 
-    def __await__(self) -> Generator[object, Any, bytes]:
+    def __await__(self) -> Generator[object, Any, _Result]:
         """Run on to its end."""
         while True:
             try:
@@ -149,8 +152,8 @@ class _Begun:
             try:
                 self._waits_for = step()
             except StopIteration as end:
-                body: bytes = end.value
-                return body
+                result: _Result = end.value
+                return result
 
 
 def _header(headers: Headers, name: bytes, default: bytes) -> bytes:

@@ -21,6 +21,8 @@ class Outbox:
 
     async def put(self, part: bytes) -> None:
         """Add a part, and wait until there is room for another."""
+        if not part:
+            return
         self._parts.append(part)
         self.size += len(part)
         self._has_changed.set()

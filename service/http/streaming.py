@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -13,12 +13,12 @@ from starlette.types import Message, Receive, Send
 
 from service.errors import ServiceError
 from service.http.admission import Admission, Ticket
+from service.http.body import Begun
 from service.http.errors import BodyTooLargeError, IncompleteBodyError, QueueFullError
 from service.http.outbox import Outbox
 from service.http.pipeline import OnInvalid, Pipeline
 from service.records.stream.blocks import BLOCK_BYTES
 
-_LOG: Final = logging.getLogger("vaegis.http")
 _FLUSH_S: Final = 0.05  # how long records wait for others that could be scored with them
 
 _Result = TypeVar("_Result")
@@ -95,36 +95,39 @@ class Stream:
 
     async def _read(self, receive: Receive) -> None:
         """Read the body to its end, and put what is answered to it into the outbox."""
+        loop = asyncio.get_running_loop()
         parts: list[bytes] = []
-        size, waits, is_last = 0, False, False
+        size, due_at, is_last = 0, math.inf, False
         while not is_last:
-            message = await self._next_message(receive, patiently=not waits)
+            message = await self._next_message(receive, due_at - loop.time())
             if message is not None:
                 is_last = not message.get("more_body", False)
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 self._count(len(parts[-1]))
-                waits = True
-                if size < BLOCK_BYTES and not is_last:
-                    continue
-            await self._answer(b"".join(parts), flush=message is None, is_last=is_last)
+                due_at = min(due_at, loop.time() + _FLUSH_S)
+            is_due = loop.time() >= due_at
+            if not is_last and not is_due and size < max(BLOCK_BYTES, self._pipeline.decoder.missing_bytes):
+                continue
+            await self._answer(b"".join(parts), flush=is_due, is_last=is_last)
             if self._pipeline.owed_s and not is_last:
                 await self._pay(receive)
-            parts, size, waits = [], 0, message is not None
+            parts, size, due_at = [], 0, math.inf if is_due else loop.time() + _FLUSH_S
         self._outbox.close()
 
-    async def _next_message(self, receive: Receive, *, patiently: bool) -> Message | None:
-        """Return the next part of the body, or None if it is not there soon and there is something to do meanwhile."""
+    async def _next_message(self, receive: Receive, wait_s: float) -> Message | None:
+        """Return the next part of the body, or None if it is not there in time."""
         if self._coming is None:
-            self._coming = asyncio.ensure_future(receive())
-        done, _ = await asyncio.wait({self._coming}, timeout=None if patiently else _FLUSH_S)
+            begun = Begun(_coroutine(receive))
+            if begun.result is not None:
+                return _part(begun.result)
+            self._coming = asyncio.ensure_future(_rest(begun))
+        done, _ = await asyncio.wait({self._coming}, timeout=None if wait_s == math.inf else max(0.0, wait_s))
         if not done:
             return None
         message = self._coming.result()
         self._coming = None
-        if message["type"] != "http.request":
-            raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
-        return message
+        return _part(message)
 
     def _count(self, size: int) -> None:
         self._received += size
@@ -137,9 +140,11 @@ class Stream:
             self._has_ended.set()
         is_small = is_last and self._received <= self._room.inline_bytes
         answer = self._pipeline.run(data, flush=flush, is_last=is_last)
-        while (part := await self._work(lambda: next(answer, None), inline=is_small)) is not None:
-            self._hold(len(part))
-            await self._outbox.put(part)
+        has_more = True
+        while has_more:
+            some, has_more = await self._work(lambda: _some(answer), inline=is_small)
+            self._hold(len(some))
+            await self._outbox.put(some)
         self._hold(0)
         if not self._is_held and not is_last:
             self._outbox.release()
@@ -186,3 +191,34 @@ class Stream:
         with suppress(ServiceError):  # what a server may raise to say that the connection cannot be used further
             while (await receive())["type"] != "http.disconnect":
                 pass
+
+
+def _some(answer: Iterator[bytes]) -> tuple[bytes, bool]:
+    """Return parts of an answer, about a block's worth, and whether there are more."""
+    parts: list[bytes] = []
+    size = 0
+    for part in answer:
+        parts.append(part)
+        size += len(part)
+        if size >= BLOCK_BYTES:
+            return b"".join(parts), True
+    return b"".join(parts), False
+
+
+async def _coroutine(receive: Receive) -> Message:
+    return await receive()
+
+
+async def _rest(begun: Begun[Message]) -> Message:
+    return await begun
+
+
+def _part(message: Message) -> Message:
+    """Return a message that is part of a body.
+
+    Raises:
+        IncompleteBodyError: it says that the client is gone.
+    """
+    if message["type"] != "http.request":
+        raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
+    return message

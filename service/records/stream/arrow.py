@@ -49,6 +49,11 @@ class ArrowDecoder:
         """Bytes of the body that are held."""
         return len(self._messages)
 
+    @property
+    def missing_bytes(self) -> int:
+        """What the next message lacks."""
+        return self._messages.missing_bytes
+
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the records of the batches that it completes.
 

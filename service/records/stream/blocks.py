@@ -90,6 +90,10 @@ class Decoder(Protocol):
     def held_bytes(self) -> int:
         """Bytes of the body that are held."""
 
+    @property
+    def missing_bytes(self) -> int:
+        """How many more bytes it takes at least until there are records, as far as that is known."""
+
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the blocks that it fills."""
 

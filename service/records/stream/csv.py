@@ -41,6 +41,11 @@ class CsvDecoder:
         """Bytes of the body that are held."""
         return len(self._lines)
 
+    @property
+    def missing_bytes(self) -> int:
+        """None: the next line may be short."""
+        return 0
+
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the blocks that it fills.
 
