@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, compress
 from typing import Any, Final
 
 import msgspec
@@ -123,14 +124,22 @@ class _Body:
     def lists(self, rows: Sequence[int], lists: Sequence[Sequence[Any] | None], records: int) -> list[Any]:
         """Add a column of lists, null but at ``rows``; return what they hold, which is to be added next."""
         # Nearly all lists of a block are None or empty, and these cost next to nothing.
-        told = [(row, items) for row, items in zip(rows, lists, strict=True) if items]
+        told = [*compress(range(len(lists)), lists)]
+        nulls = lists.count(None)
+        if not nulls:
+            there = rows
+        elif nulls == len(lists) - len(told):
+            there = [rows[at] for at in told]
+        else:
+            there = [row for row, items in zip(rows, lists, strict=True) if items is not None]
         valid = np.zeros(records, dtype=np.bool_)
-        valid[[row for row, items in zip(rows, lists, strict=True) if items is not None]] = True
+        valid[there] = True
         lengths = np.zeros(records, dtype=np.int64)
-        lengths[[row for row, _ in told]] = [len(items) for _, items in told]
+        found = [lists[at] or () for at in told]
+        lengths[[rows[at] for at in told]] = [*map(len, found)]
         self.node(records, valid)
         self._offsets(lengths)
-        return [part for _, items in told for part in items]
+        return [*chain.from_iterable(found)]
 
     def texts(self, texts: Sequence[str | None]) -> None:
         """Add a column of text."""

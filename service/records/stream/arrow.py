@@ -16,7 +16,7 @@ from service.records.stream.arrow_messages import Header, Message, MessageBuffer
 from service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
 from service.records.stream.arrow_values import Values, cells_of, stacked_values, values_of
 from service.records.stream.assembly import Cells, assembled
-from service.records.stream.blocks import BLOCK_VALUES, Block, StreamLimits, TooMuchHeldError, block_of
+from service.records.stream.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, StreamLimits, TooMuchHeldError, block_of
 from service.records.stream.flat_tables import FlatTableError
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
@@ -128,7 +128,7 @@ class ArrowDecoder:
     def _read_records(self, message: Message, fields: Sequence[ArrowField]) -> Iterator[Block]:
         length, arrays = read_batch(message.table, fields, message.body, self._limits.max_held_bytes)
         found = [(leaf, *_found(arrays, leaf.path)) for leaf in self._leaves]
-        most = max(_ROUND_RECORDS, BLOCK_VALUES // max(1, len(found)) // _ROUND_RECORDS * _ROUND_RECORDS)
+        most = min(BLOCK_RECORDS, max(1, BLOCK_VALUES // max(1, len(found)) // _ROUND_RECORDS) * _ROUND_RECORDS)
         for start in range(0, length, most):
             block = self._block(found, start, min(start + most, length))
             yield block

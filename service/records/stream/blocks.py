@@ -15,8 +15,10 @@ from service.records.names import UnknownColumns
 
 BLOCK_BYTES: Final = 256 * 1024
 """Text decoded at a time: a few milliseconds' work, in which no other thread runs."""
-BLOCK_VALUES: Final = 64 * 1024
+BLOCK_VALUES: Final = 128 * 1024
 """Values decoded at a time where records are no text."""
+BLOCK_RECORDS: Final = 4096
+"""Records decoded at a time, where they are narrow."""
 
 
 class TooMuchHeldError(ServiceError):
