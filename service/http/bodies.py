@@ -117,7 +117,7 @@ class AnyBody:
             await stream.run(receive, send, headers)
         except ServiceError as error:
             if stream is not None and stream.has_begun:
-                _LOG.warning("answer cut off", extra={"fields": {"error": type(error).__name__}})
+                _LOG.warning("answer cut off", extra={"fields": _told(error)})
                 return
             ticket.hold_in_all(0)  # what is answered now, the client may take its time to read
             unread = stream is not None and stream.is_unread and not isinstance(error, IncompleteBodyError)
@@ -156,6 +156,12 @@ class AnyBody:
             read = self.scoring.reported if on_invalid is OnInvalid.REPORT else self.scoring.sound
             return DocumentDecoder(read, limits.max_held_bytes)
         return CsvDecoder(schema, limits, "\t" if body is BodyFormat.TSV else ",")
+
+
+def _told(error: ServiceError) -> dict[str, object]:
+    """Return what a log may hold of an error: its kind, never its text."""
+    code = getattr(error, "code", None)
+    return {"error": type(error).__name__} | ({} if code is None else {"code": code})
 
 
 def _writer(answer: BodyFormat, judgement: Judgement, on_invalid: OnInvalid) -> Writer:

@@ -186,7 +186,7 @@ def test_a_fault_after_the_answer_has_begun_cuts_it_off(app, caplog):
     logger.addHandler(caplog.handler)
     scenario(story)
     logger.removeHandler(caplog.handler)
-    assert caplog.records[-1].fields == {"error": "BodyError"}
+    assert caplog.records[-1].fields == {"error": "BodyError", "code": "invalid_csv"}
     assert "secret" not in caplog.text
 
 
