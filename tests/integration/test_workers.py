@@ -84,6 +84,16 @@ def test_any_worker_answers_for_all(serve):
     assert not any(map(is_running, workers))
 
 
+def test_a_caller_has_one_rate_over_all_workers(serve):
+    served = serve("--workers", "3", "--rate-records-per-s", "0.001")
+    statuses = []
+    for _ in range(12):
+        connection = http.client.HTTPConnection(*served.address, timeout=60)
+        statuses.append(post(connection))
+        connection.close()
+    assert statuses == [200] + [429] * 11
+
+
 def sockets_of(pid: int) -> int:
     links = (str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
     return sum(link.startswith("socket:") for link in links)
