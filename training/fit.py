@@ -176,7 +176,7 @@ def _losses(
     values = rows(records, batch)
     mu, logvar = vae.encode(_corrupted(vae, values, settings, generator))
     z = mu + torch.exp(0.5 * logvar) * torch.randn(mu.shape, generator=generator)
-    value, missingness = vae.reconstruction(vae.decode(z), values)
+    value, missingness = vae.reconstruction(vae.decode(z[None]), values)
     chosen = _exemplars_for(members, generator)
     # In large sets the gradient moves records towards exemplars, not these towards records: far less to do.
     with torch.set_grad_enabled(members.shape[1] <= _BATCH_EXEMPLARS):

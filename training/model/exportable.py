@@ -1,10 +1,30 @@
 """Tensor operations in the form that torch's ONNX exporter turns into the right nodes, and few of them."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class Places(nn.Module):
+    """The entries of the last dimension at fixed places: one Gather, and no node at all where they are all, in order."""
+
+    index: Tensor
+
+    def __init__(self, index: Sequence[int], *, of: int) -> None:
+        """Note the places, among ``of`` entries."""
+        super().__init__()
+        self._are_all = list(index) == list(range(of))
+        self.register_buffer("index", torch.tensor(index, dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the entries of ``x``."""
+        return x if self._are_all else pick(x, self.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
 
 
 def pick(x: Tensor, index: Int[Tensor, " i"]) -> Tensor:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.model.exportable import pick
+from training.model.exportable import Places
 from training.model.preprocessing import Values
 from training.model.vae import VAE, Decoded
 
@@ -31,14 +31,14 @@ class GeneratorGraph(nn.Module):
     """A draw from the prior in, the distribution of every column out."""
 
     exemplars: Tensor
-    slots: Tensor
 
     def __init__(self, vae: VAE, schema: Schema, exemplars: Float[Tensor, "e m l"]) -> None:
         """Wrap a fitted model."""
         super().__init__()
         self.vae = vae.member(0)
         self.register_buffer("exemplars", exemplars[0])
-        self.register_buffer("slots", _slots_in_schema_order(vae, schema))
+        slots = _slots_in_schema_order(vae, schema)
+        self.in_schema_order = Places(slots, of=len(slots))
         numeric = [isinstance(column, NumericColumn) for column in schema.columns]
         boolean = [isinstance(column, BooleanColumn) for column in schema.columns]
         self.others = len(schema.columns) - sum(numeric) - sum(boolean)
@@ -52,13 +52,12 @@ class GeneratorGraph(nn.Module):
         """
         vae = self.vae
         z = self.exemplars[exemplar] + vae.prior.width[0] * latent_noise
-        decoded = Decoded(*(part[0] for part in vae.decode(z[None])))
+        drawn = vae.decode(z[None])
+        decoded, missing = Decoded(*(part[0] for part in drawn)), vae.null_probability(drawn)[0]
         mean = vae.preprocessing.center + vae.preprocessing.unit * decoded.mean.double()
-        nothing = torch.zeros_like(mean[:, :1]) if mean.shape[1] else decoded.missing[:, :1].double() * 0.0
+        nothing = torch.zeros_like(mean[:, :1]) if mean.shape[1] else missing[:, :1].double() * 0.0
         by_kind = torch.cat([mean, decoded.true.double(), nothing.expand(-1, self.others)], dim=1)
-        return GeneratorOutputs(
-            pick(by_kind, vae.columns_of_kind), decoded.missing, pick(decoded.categories, self.slots)
-        )
+        return GeneratorOutputs(vae.from_kinds(by_kind), missing, self.in_schema_order(decoded.categories))
 
 
 @torch.no_grad()
@@ -80,10 +79,10 @@ def noise_scales(vae: VAE, values: Values) -> list[float]:
     return [max(_LEAST_SCALE, scale) for scale in scales.tolist()]
 
 
-def _slots_in_schema_order(vae: VAE, schema: Schema) -> Int[Tensor, " slots"]:
+def _slots_in_schema_order(vae: VAE, schema: Schema) -> list[int]:
     """Return which slot of the decoder each slot of the output `categories` is."""
     if vae.categorical is None:
-        return torch.zeros(0, dtype=torch.int64)
+        return []
     first, sizes = vae.categorical.first_slot.tolist(), vae.categorical.sizes.tolist()
     categorical = [c.name for c in schema.columns if isinstance(c, CategoricalColumn)]
     instants = [c.name for c in schema.columns if isinstance(c, TimestampColumn)]
@@ -98,4 +97,4 @@ def _slots_in_schema_order(vae: VAE, schema: Schema) -> Int[Tensor, " slots"]:
             continue
         for field in fields:
             order.extend(range(first[field], first[field] + sizes[field]))
-    return torch.tensor(order, dtype=torch.int64)
+    return order

@@ -23,8 +23,13 @@ class MemberLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*e n i"]) -> Float[Tensor, "*k e n o"]:
         """Return the layer's outputs, one set a member."""
-        y = torch.matmul(x, self.weight)
-        return y if self.bias is None else y + self.bias
+        if self.weight.shape[0] > 1:
+            y = torch.matmul(x, self.weight)
+            return y if self.bias is None else y + self.bias
+        # Weights in two dimensions are packed once by onnxruntime, and not anew in each run.
+        y = torch.matmul(x, self.weight[0])
+        y = y if self.bias is None else y + self.bias[0, 0]
+        return y if x.dim() > 2 else y[None]  # noqa: PLR2004 - records and their entries
 
 
 class MemberEmbedding(nn.Module):

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.model.exportable import bounded, pick
+from training.model.exportable import Places, bounded
 from training.model.likelihoods import timestamp
 from training.model.likelihoods.boolean import NEITHER
 
@@ -44,25 +44,18 @@ def rows(values: Values, index: Int[Tensor, "*e b"] | slice) -> Values:
 class Preprocessing(nn.Module):
     """Centres, scales and codes raw columns. Centring is done in float64: a large number keeps its digits."""
 
-    numeric_at: Tensor
-    boolean_at: Tensor
-    timestamp_at: Tensor
     center: Tensor
     unit: Tensor
     furthest: Tensor
-    order: Tensor
 
     def __init__(self, schema: Schema) -> None:
         """Read centres and units off the statistics in ``schema``, which is that of a model still to be fitted."""
         super().__init__()
         numbers = [schema.columns[i] for i in schema.number_positions]
-        for kind, name in (
-            (NumericColumn, "numeric_at"),
-            (BooleanColumn, "boolean_at"),
-            (TimestampColumn, "timestamp_at"),
-        ):
-            at = [i for i, column in enumerate(numbers) if isinstance(column, kind)]
-            self.register_buffer(name, torch.tensor(at, dtype=torch.int64))
+        self.numeric, self.boolean, self.timestamps = (
+            Places([i for i, column in enumerate(numbers) if isinstance(column, kind)], of=len(numbers))
+            for kind in (NumericColumn, BooleanColumn, TimestampColumn)
+        )
         numeric = [column for column in numbers if isinstance(column, NumericColumn)]
         self.register_buffer("center", torch.tensor([center(column) for column in numeric], dtype=torch.float64))
         self.register_buffer("unit", torch.tensor([unit(column) for column in numeric], dtype=torch.float64))
@@ -70,7 +63,7 @@ class Preprocessing(nn.Module):
         self.register_buffer("furthest", torch.tensor(_FURTHEST, dtype=torch.float64))
         # Position of each schema column in [numbers, strings], to bring the observed flags into schema order.
         place = {position: at for at, position in enumerate(schema.number_positions + schema.string_positions)}
-        self.register_buffer("order", torch.tensor([place[i] for i in range(len(schema.columns))]))
+        self.in_schema_order = Places([place[i] for i in range(len(schema.columns))], of=len(schema.columns))
 
     def forward(self, numbers: Float[Tensor, "n dn"], codes: Int[Tensor, "n ds"] | None = None) -> Values:
         """Return the batch in standardised form.
@@ -84,18 +77,36 @@ class Preprocessing(nn.Module):
             codes = torch.zeros((numbers.shape[0], 0), dtype=torch.int64)
         missing = torch.isnan(numbers)
         filled = torch.where(missing, torch.zeros_like(numbers), numbers)
-        standardised = (pick(filled, self.numeric_at) - self.center) / self.unit
-        truth = pick(filled, self.boolean_at)
-        seconds = pick(filled, self.timestamp_at)
         there = ~missing
-        present = pick(there, self.timestamp_at).float()
+        cyclic, fields = self._instants(self.timestamps(filled), self.timestamps(there))
         return Values(
-            numeric=bounded(standardised, self.furthest).float() * pick(there, self.numeric_at).float(),
-            boolean=torch.where((truth == 0.0) | (truth == 1.0), truth.float(), NEITHER),
-            cyclic=self.calendar.encoded(seconds) * present.repeat(1, timestamp.ENCODED_WIDTH),
-            codes=torch.cat([codes, self.calendar.fields(seconds).flatten(1)], dim=1),
-            observed=pick(torch.cat([there, codes != NULL_CODE], dim=1), self.order),
+            numeric=self._standardised(self.numeric(filled)) * self.numeric(there).float(),
+            boolean=self._truth(self.boolean(filled)),
+            cyclic=cyclic,
+            codes=torch.cat([codes, fields], dim=1),
+            observed=self.in_schema_order(torch.cat([there, codes != NULL_CODE], dim=1)),
         )
+
+    # A kind without columns has no part in the graph: tracing it takes as long as any other, and no record needs it.
+
+    def _standardised(self, numbers: Float[Tensor, "n numeric"]) -> Float[Tensor, "n numeric"]:
+        if not len(self.numeric):
+            return numbers.float()
+        return bounded((numbers - self.center) / self.unit, self.furthest).float()
+
+    def _truth(self, numbers: Float[Tensor, "n boolean"]) -> Float[Tensor, "n boolean"]:
+        if not len(self.boolean):
+            return numbers.float()
+        return torch.where((numbers == 0.0) | (numbers == 1.0), numbers.float(), NEITHER)
+
+    def _instants(
+        self, seconds: Float[Tensor, "n t"], there: Bool[Tensor, "n t"]
+    ) -> tuple[Float[Tensor, "n t4"], Int[Tensor, "n t2"]]:
+        """Return the cyclic features and the fields of instants."""
+        if not len(self.timestamps):
+            return seconds.float(), seconds.long()
+        present = there.float().repeat(1, timestamp.ENCODED_WIDTH)
+        return self.calendar.encoded(seconds) * present, self.calendar.fields(seconds).flatten(1)
 
 
 def center(column: NumericColumn) -> float:

@@ -65,7 +65,7 @@ class ExemplarPrior(nn.Module):
         E_q[d_m] is in closed form, so the bound needs no draw. It is never below the KL: the ELBO made with it is a
         lower bound on log p(x) still. With d the least distance, the sum is taken as
 
-            log 1/M sum_m (1 + d_m/nu)^-p = -p log(1 + d/nu) + log 1/M sum_m ((nu + d)/(nu + d_m))^p,  p = (nu + L)/2
+            log 1/M sum_m (1 + d_m/nu)^-p = -p log((nu + d)/nu) + log 1/M sum_m ((nu + d)/(nu + d_m))^p,  p = (nu + L)/2
 
         which takes a few products an exemplar in place of a logarithm and an exponential.
 
@@ -75,32 +75,36 @@ class ExemplarPrior(nn.Module):
             exemplars: Centres of the prior's kernels.
             own: Where an exemplar is the record itself, which training must leave out.
         """
-        distance = self.expected_distance(mu, logvar, exemplars)
+        distance = self.kernel_distance(mu, logvar, exemplars)
         if own is not None:
             distance = torch.where(own, _NEVER, distance)  # (e, n, m)
         nu, twice_p = DEGREES_OF_FREEDOM, DEGREES_OF_FREEDOM + mu.shape[-1]
         least = distance.amin(-1, keepdim=True).detach()  # the mixture does not depend on it
-        ratio = half_power((nu + least) / (nu + distance), twice_p)
-        log_mixture = torch.log(ratio.mean(-1)) - 0.5 * twice_p * torch.log1p(least.squeeze(-1) / nu)
+        ratio = half_power(least / distance, twice_p)
+        log_mixture = torch.log(ratio.mean(-1)) - 0.5 * twice_p * torch.log(least.squeeze(-1) / nu)
         log_peak = self._log_normaliser - 0.5 * self.logvar.sum(-1)
         negative_entropy = -0.5 * (logvar + 1.0 + _LOG_2_PI).sum(-1)
         return negative_entropy - (log_peak + log_mixture)
 
-    def expected_distance(
+    def kernel_distance(
         self, mu: Float[Tensor, "e n l"], logvar: Float[Tensor, "e n l"], exemplars: Float[Tensor, "e m l"]
     ) -> Float[Tensor, "e n m"]:
-        """Return E_q of the squared distance between z and each exemplar, in widths.
+        """Return nu + E_q[d_m], with d_m the squared distance between z and exemplar m in widths.
 
         It is multiplied out, |a|^2 - 2 a.b + |b|^2, all of it in one matrix product. These terms cancel: taken from the
-        middle of the exemplars they are small, and `settle_precision` sees to exemplars for which they are not.
+        middle of the exemplars they are small, and `settle_precision` sees to exemplars for which they are not: what
+        rounding leaves is then far below nu. While fitting, exemplars may lie anywhere, so a bound is set.
         """
         inverse_width = torch.exp(-0.5 * self.logvar)
         middle = exemplars.mean(-2, keepdim=True)
         z, known = (mu - middle) * inverse_width, (exemplars - middle) * inverse_width
         if self._in_float64:
             z, known = z.double(), known.double()
+        spread = torch.exp(logvar - self.logvar).sum(-1, keepdim=True).to(z.dtype)
         z_squared, known_squared = ((x * x).sum(-1, keepdim=True) for x in (z, known))
-        left = torch.cat([z, z_squared, torch.ones_like(z_squared)], dim=-1)
-        right = torch.cat([-2.0 * known, torch.ones_like(known_squared), known_squared], dim=-1)
-        spread = torch.exp(logvar - self.logvar).sum(-1, keepdim=True)
-        return torch.relu(torch.matmul(left, right.transpose(-1, -2)).to(mu.dtype)) + spread
+        left = torch.cat([z, z_squared + spread, torch.ones_like(z_squared)], dim=-1)
+        right = torch.cat([-2.0 * known, torch.ones_like(known_squared), known_squared + DEGREES_OF_FREEDOM], dim=-1)
+        right = right.transpose(-1, -2)  # (e, l + 2, m)
+        # As in `members`: one member's factor has two dimensions, which onnxruntime packs once.
+        distance = torch.matmul(left, right[0] if right.shape[0] == 1 else right).to(mu.dtype)
+        return distance.clamp(min=DEGREES_OF_FREEDOM) if self.training else distance

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from service.contract import HOURS_PER_DAY, NumericColumn, Schema
-from training.model.exportable import pick, unflatten
+from training.model.exportable import unflatten
 from training.model.preprocessing import Values, rows
 from training.model.vae import VAE, Terms
 
@@ -103,12 +103,12 @@ class ScoringGraph(nn.Module):
         latent = LATENT_WEIGHT * latent * _excess_share(latent)
         # float32 terms add up in float64 without rounding, so the contributions sum exactly to the score.
         contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
-        mean = contributions.mean(0)
+        mean = _mean_of_members(contributions)
         return ScoringOutputs(
             score=mean.sum(1),
             fold_scores=contributions.sum(-1).transpose(0, 1),
-            reconstruction_error=(value.double() + missingness.double()).sum(-1).mean(0),
-            kl=kl.double().mean(0),
+            reconstruction_error=_mean_of_members((value.double() + missingness.double()).sum(-1)),
+            kl=_mean_of_members(kl.double()),
             contributions=mean,
             expected=self._expected(*(part.mean((0, 1)) for part in decoded[:3])),
         )
@@ -127,7 +127,7 @@ class ScoringGraph(nn.Module):
             columns = self.vae.categorical_columns
             instants = unflatten(likeliest[:, columns:], self.vae.timestamps, 2)
             parts += [likeliest[:, :columns], instants[:, :, 1] * HOURS_PER_DAY + instants[:, :, 0]]
-        return pick(torch.cat(parts, dim=1), self.vae.columns_of_kind)
+        return self.vae.from_kinds(torch.cat(parts, dim=1))
 
 
 def weighed(
@@ -191,6 +191,10 @@ def _all_terms(
     parts = [index[:, at : at + size] for at in range(0, index.shape[1], size)]
     batches = [vae.terms(rows(records, part), exemplars, noise)[0] for part in parts]
     return Terms(*(torch.cat(parts, dim=1).double() for parts in zip(*batches, strict=True)))
+
+
+def _mean_of_members(x: Float[Tensor, "e *n"]) -> Float[Tensor, "*n"]:
+    return x.squeeze(0) if x.shape[0] == 1 else x.mean(0)
 
 
 def _median_and_spread(x: Float[Tensor, "e n"]) -> Float[Tensor, "e 2"]:

@@ -5,14 +5,15 @@ draws, e the members, n the records; records that all members share have no e.
 """
 
 import copy
+import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.model.exportable import pick, unflatten
+from training.model.exportable import Places, unflatten
 from training.model.likelihoods import boolean, timestamp
 from training.model.likelihoods.categorical import CategoricalLikelihood
 from training.model.likelihoods.numeric import NumericLikelihood
@@ -31,8 +32,8 @@ class Decoded(NamedTuple):
     mean: Float[Tensor, "*k e n numeric"]
     true: Float[Tensor, "*k e n boolean"]
     categories: Float[Tensor, "*k e n slots"]
-    missing: Float[Tensor, "*k e n d"]
-    """Probability of a null, by column."""
+    missing: Float[Tensor, "*k e n nullable"]
+    """Probability of a null, by column that ever held one."""
 
 
 class Terms(NamedTuple):
@@ -48,12 +49,8 @@ class Terms(NamedTuple):
 class VAE(nn.Module):
     """A mixed-likelihood VAE over the columns of a schema."""
 
-    columns_of_kind: Tensor
-    boolean_columns: Tensor
-    number_columns: Tensor
     lowest: Tensor
     highest: Tensor
-    nullable_first: Tensor
     first_embedding: Tensor
     null_embedding: Tensor
 
@@ -97,7 +94,7 @@ class VAE(nn.Module):
         self.latent_dim = latent_dim
         self.encoder = perceptron(members, width, hidden, 2 * latent_dim)
         self.mu_skip = MemberLinear(members, width, latent_dim, bias=False)
-        self.sections = [len(numeric), self.booleans, sum(sizes), self.nullable]
+        self.sections = [len(numeric), self.booleans, sum(sizes), len(self.nullable)]
         self.decoder = perceptron(members, latent_dim, hidden, sum(self.sections))
         self.decoder_skip = MemberLinear(members, latent_dim, sum(self.sections), bias=False)
 
@@ -111,20 +108,28 @@ class VAE(nn.Module):
         """Return the distribution of every column given z."""
         decoded = self.decoder(z) + self.decoder_skip(z)
         mean, true, slots, missing = decoded.split(self.sections, dim=-1)
-        # Columns that were never null in training keep the least probability of it.
-        never = torch.full_like(decoded[..., :1], self.least).expand(*decoded.shape[:-1], self.never_null)
-        missing = torch.cat([boolean.probability(missing, self.least), never], dim=-1)
         return Decoded(
             mean=mean,
             true=boolean.probability(true, self.least),
             categories=slots if self.categorical is None else self.categorical.probabilities(slots),
-            missing=missing if self.nullable_lead else pick(missing, self.nullable_first),
+            missing=boolean.probability(missing, self.least),
         )
+
+    def null_probability(self, decoded: Decoded) -> Float[Tensor, "*k e n d"]:
+        """Return P(null|z) of every column; those that were never null in training keep the least."""
+        missing = decoded.missing
+        never = missing.new_full((*missing.shape[:-1], len(self.never_null)), self.least)
+        return self.from_nullable_first(torch.cat([missing, never], dim=-1))
 
     def reconstruction(
         self, decoded: Decoded, values: Values
-    ) -> tuple[Float[Tensor, "*k e n d"], Float[Tensor, "*k e n d"]]:
-        """Return -log p(value|z), 0 where null, and -log P(null or not|z), by column in schema order, nats."""
+    ) -> tuple[Float[Tensor, "e n d"], Float[Tensor, "e n d"]]:
+        """Return -log p(value|z), 0 where null, and -log P(null or not|z), by column in schema order, nats.
+
+        Args:
+            decoded: What the decoder says at k draws of z, (k, e, n, ...), over which the terms are averaged.
+            values: The records.
+        """
         parts = [
             self.numeric.nll(decoded.mean, values.numeric),
             boolean.value_nll(decoded.true, values.boolean, self.least),
@@ -134,11 +139,8 @@ class VAE(nn.Module):
             parts.append(fields[..., : self.categorical_columns])
             instants = fields[..., self.categorical_columns :]
             parts.append(unflatten(instants, self.timestamps, len(timestamp.FIELDS)).sum(-1))
-        value = torch.cat(parts, dim=-1)
-        if not self.ordered_by_kind:
-            value = pick(value, self.columns_of_kind)
-        value = value * values.observed.float()
-        return value, boolean.nll(decoded.missing, (~values.observed).float())
+        value = torch.cat([part.mean(0) for part in parts if part.shape[-1]], dim=-1)
+        return self.from_kinds(value) * values.observed.float(), self._missingness(decoded, values.observed)
 
     def terms(
         self, values: Values, exemplars: Float[Tensor, "e m l"], noise: Float[Tensor, "k l"]
@@ -154,7 +156,7 @@ class VAE(nn.Module):
         z = mu + torch.exp(0.5 * logvar) * noise[:, None, None]  # (k, e, n, l)
         decoded = self.decode(z)
         value, missingness = self.reconstruction(decoded, values)
-        return Terms(value.mean(0), missingness.mean(0), self.prior.kl(mu, logvar, exemplars)), decoded
+        return Terms(value, missingness, self.prior.kl(mu, logvar, exemplars)), decoded
 
     def hide(self, values: Values, hidden: Bool[Tensor, "*e n d"]) -> Values:
         """Return the records with some cells turned to null, as the encoder would meet them."""
@@ -184,17 +186,25 @@ class VAE(nn.Module):
         kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
         by_kind = [[i for i, c in enumerate(schema.columns) if isinstance(c, kind)] for kind in kinds]
         self.kind_positions = by_kind
-        self.register_buffer("boolean_columns", torch.tensor(by_kind[1], dtype=torch.int64))
-        self.register_buffer("number_columns", torch.tensor(schema.number_positions, dtype=torch.int64))
         self.booleans, self.timestamps = len(by_kind[1]), len(by_kind[3])
-        order = [i for positions in by_kind for i in positions]
-        self.ordered_by_kind = order == sorted(order)  # then nothing has to be moved, which counts in the graph
-        self.register_buffer("columns_of_kind", _inverse(order))
+        columns = len(schema.columns)
+        self.boolean_columns = Places(by_kind[1], of=columns)
+        self.number_columns = Places(schema.number_positions, of=columns)
+        self.from_kinds = Places(_inverse([i for positions in by_kind for i in positions]), of=columns)
         nullable = [i for i, c in enumerate(schema.columns) if c.missing_share > 0]
         never = [i for i, c in enumerate(schema.columns) if c.missing_share == 0]
-        self.nullable, self.never_null = len(nullable), len(never)
-        self.nullable_lead = nullable + never == sorted(nullable + never)
-        self.register_buffer("nullable_first", _inverse(nullable + never))
+        self.nullable, self.never_null = Places(nullable, of=columns), Places(never, of=columns)
+        self.from_nullable_first = Places(_inverse(nullable + never), of=columns)
+
+    def _missingness(self, decoded: Decoded, observed: Bool[Tensor, "*e n d"]) -> Float[Tensor, "e n d"]:
+        """Return -log P(null or not|z), nats; of columns that were never null it does not depend on z."""
+        # That is a constant for either case, and a third of a draw's terms where no column ever was null.
+        never = torch.where(self.never_null(observed), -math.log1p(-self.least), -math.log(self.least))
+        never = never.expand(self.members, -1, -1)
+        if not len(self.nullable):
+            return never
+        nullable = boolean.nll(decoded.missing, (~self.nullable(observed)).float()).mean(0)
+        return self.from_nullable_first(torch.cat([nullable, never], dim=-1))
 
     def _feature_width(self, schema: Schema) -> int:
         numeric, booleans, categorical, instants = (len(positions) for positions in self.kind_positions)
@@ -207,10 +217,10 @@ class VAE(nn.Module):
             # What lies outside the training range looks as its end does: the code stays where the decoder knows its
             # way, and the likelihood, which sees the value itself, lays the blame on this column.
             torch.minimum(torch.maximum(values.numeric, self.lowest), self.highest),
-            (2.0 * (values.boolean > 0.0).float() - 1.0) * pick(there, self.boolean_columns),
+            (2.0 * (values.boolean > 0.0).float() - 1.0) * self.boolean_columns(there),
             values.cyclic,
             # An embedding tells a null by itself; elsewhere its 0 could be a value, so it is told apart.
-            1.0 - pick(there, self.number_columns),
+            1.0 - self.number_columns(there),
         ]
         shared = torch.cat(parts, dim=-1)
         if not self.categorical_columns:
@@ -221,6 +231,6 @@ class VAE(nn.Module):
         return torch.cat([shared.expand(self.members, -1, -1), self.embedding(slot)], dim=-1)
 
 
-def _inverse(order: list[int]) -> Int[Tensor, " d"]:
+def _inverse(order: list[int]) -> list[int]:
     """Return where each of 0, 1, ... stands in ``order``."""
-    return torch.tensor(sorted(range(len(order)), key=order.__getitem__), dtype=torch.int64)
+    return sorted(range(len(order)), key=order.__getitem__)

@@ -51,5 +51,5 @@ class NumericLikelihood(nn.Module):
     def nll(self, mean: Float[Tensor, "*k e n d"], x: Float[Tensor, "*e n d"]) -> Float[Tensor, "*k e n d"]:
         """Return -log p(x|z), nats."""
         nu, scale = DEGREES_OF_FREEDOM, self.scale
-        squared = ((x - mean) / scale) ** 2
-        return torch.log(scale) - self._log_normaliser + 0.5 * (nu + 1) * torch.log1p(squared / nu)
+        distance = (x - mean) / (scale * math.sqrt(nu))
+        return torch.log(scale) - self._log_normaliser + 0.5 * (nu + 1) * torch.log1p(distance * distance)

@@ -44,8 +44,9 @@ def shape_of(node: onnx.ValueInfoProto) -> list[str | int]:
 
 
 def test_an_ensemble_takes_no_more_nodes_than_one_member(new_export):
-    one, three = (new_export("all", members=members).model.proto.graph.node for members in (1, 3))
-    assert [node.op_type for node in one] == [node.op_type for node in three]
+    one, three, five = (len(new_export("all", members=members).model.proto.graph.node) for members in (1, 3, 5))
+    assert three <= one
+    assert five == three
 
 
 def test_nothing_of_the_machine_that_exported_it_stands_in_the_file(exported, generator):

@@ -120,12 +120,16 @@ def test_it_grows_with_the_logarithm_of_the_distance_only():
     assert further - far == pytest.approx((DEGREES_OF_FREEDOM + 2) * math.log(100), rel=1e-3)
 
 
-def test_an_expected_distance_is_never_negative_though_rounding_could_make_it():
+@pytest.mark.parametrize("reach", [1e3, 1e6])
+def test_a_distance_is_never_negative_though_rounding_could_make_it(reach):
     prior = ExemplarPrior(4, 1)
-    mu = 1e3 * torch.randn((1, 50, 4), generator=torch.Generator().manual_seed(0))
-    distance = prior.expected_distance(mu, torch.full_like(mu, -8.0), mu)
-    assert (distance >= 0).all()
-    assert torch.isfinite(prior.kl(mu, torch.full_like(mu, -8.0), mu)).all()
+    mu = reach * torch.randn((1, 50, 4), generator=torch.Generator().manual_seed(0))
+    for fitting in (True, False):
+        prior.train(fitting)
+        if not fitting:
+            prior.settle_precision(mu)
+        assert (prior.kernel_distance(mu, torch.full_like(mu, -8.0), mu) >= 0.9 * DEGREES_OF_FREEDOM).all()
+        assert torch.isfinite(prior.kl(mu, torch.full_like(mu, -8.0), mu)).all()
 
 
 def test_each_member_has_widths_and_exemplars_of_its_own():

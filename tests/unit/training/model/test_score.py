@@ -352,7 +352,7 @@ def test_the_generator_decodes_a_step_of_latent_noise_beside_an_exemplar_of_the_
         decoded = vae.decode(z.expand(2, -1, -1))
     country, size, hour, weekday = decoded.categories[0].split([3, 2, 24, 7], dim=-1)
     torch.testing.assert_close(outputs.categories, torch.cat([country, hour, weekday, size], dim=1))
-    torch.testing.assert_close(outputs.missing, decoded.missing[0])
+    torch.testing.assert_close(outputs.missing, vae.null_probability(decoded)[0])
     amount = prepared.schema.columns[1]
     torch.testing.assert_close(outputs.location[:, 1], center(amount) + unit(amount) * decoded.mean[0, :, 0].double())
     torch.testing.assert_close(outputs.location[:, 3], decoded.true[0, :, 0].double())

@@ -23,7 +23,9 @@ def test_decoded_distributions_have_one_place_for_each_column_of_their_kind(prep
     assert decoded.mean.shape == (4, 2, 5, 2)
     assert decoded.true.shape == (4, 2, 5, 1)
     assert decoded.categories.shape == (4, 2, 5, 3 + 2 + 24 + 7)
-    assert decoded.missing.shape == (4, 2, 5, 6)
+    nullable = sum(column.missing_share > 0 for column in prepared.schema.columns)
+    assert decoded.missing.shape == (4, 2, 5, nullable)
+    assert vae.null_probability(decoded).shape == (4, 2, 5, 6)
 
 
 def test_each_column_has_its_own_likelihood_in_schema_order(prepared):
@@ -52,7 +54,7 @@ def test_each_column_has_its_own_likelihood_in_schema_order(prepared):
     for position, name in enumerate(prepared.schema.names):
         there = values.observed[:, position]
         torch.testing.assert_close(terms.value[:, there, position], expected[name].mean(0)[:, there], msg=name)
-    missing = -Bernoulli(decoded.missing).log_prob((~values.observed).float()).mean(0)
+    missing = -Bernoulli(vae.null_probability(decoded)).log_prob((~values.observed).float()).mean(0)
     torch.testing.assert_close(terms.missingness, missing)
 
 
@@ -62,7 +64,7 @@ def test_a_null_has_no_value_term_and_its_stand_in_no_effect(prepared):
     amount_and_weight = values.observed[:, vae.kind_positions[0]]
     odd = values._replace(numeric=torch.where(amount_and_weight, values.numeric, 3.0))
     with torch.no_grad():
-        decoded = vae.decode(torch.zeros((1, len(values.observed), 3)))
+        decoded = vae.decode(torch.zeros((1, 1, len(values.observed), 3)))
         value, _ = vae.reconstruction(decoded, values)
         other, _ = vae.reconstruction(decoded, odd)
     assert (value[:, ~values.observed] == 0).all()
@@ -213,8 +215,9 @@ def test_a_column_that_was_never_null_keeps_the_least_probability_of_it(prepared
     decoded = vae.decode(10.0 * torch.randn((1, 20, 3), generator=torch.Generator().manual_seed(0)))
     size = prepared.schema.names.index("size")
     assert prepared.schema.columns[size].missing_share == 0
-    torch.testing.assert_close(decoded.missing[0, :, size], torch.full((20,), vae.least))
-    assert (decoded.missing >= vae.least * 0.999).all()
+    missing = vae.null_probability(decoded)
+    torch.testing.assert_close(missing[0, :, size], torch.full((20,), vae.least))
+    assert (missing >= vae.least * 0.999).all()
 
 
 def test_an_expectation_over_more_draws_is_the_mean_over_its_parts(prepared):
