@@ -151,7 +151,7 @@ class FitSettings(_Section):
         description="Noise on the numbers that the encoder sees in fitting, in standard deviations of the column.",
     )
     trim_share: float = Field(
-        0.02,
+        0.01,
         ge=0.0,
         le=0.5,
         description="Share of the records, by highest loss, left out of each step: history may hold anomalies.",

@@ -1,10 +1,8 @@
 """torch modules to ONNX graphs that onnxruntime 1.17 and later read."""
 
-import contextlib
 import io
-import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -30,22 +28,27 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str,
         inputs: An example of each argument, by name, of two records or more.
         outputs: Name of each result.
     """
-    records = torch.export.Dim("n")
-    with _quiet():
-        program = torch.onnx.export(
+    file = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        # That this exporter is the older one (ADR 0014), and that shapes which the module decides by become constants.
+        warnings.simplefilter("ignore")
+        examples = module(*inputs.values())
+        torch.onnx.export(
             module,
-            kwargs=dict(inputs),
+            tuple(inputs.values()),
+            file,  # type: ignore[arg-type]  # this exporter takes one, though the signature has the other's
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes={name: {0: records} for name in inputs},
+            dynamic_axes={name: {0: "n"} for name in (*inputs, *outputs)},
             opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
+            dynamo=False,
         )
-    if program is None:  # only without dynamo
-        raise RuntimeError("torch.onnx.export gave no program")
-    model = program.model_proto
+    model = onnx.load_from_string(file.getvalue())
     _strip(model)
+    # The exporter has names of its own for widths that it does not know to be fixed.
+    for node, example in zip(model.graph.output, examples, strict=True):
+        shape = ["n", *example.shape[1:]]
+        node.CopyFrom(helper.make_tensor_value_info(node.name, node.type.tensor_type.elem_type, shape))
     model.ir_version = IR_VERSION
     model.producer_name = "vaegis"
     return model
@@ -98,19 +101,3 @@ def _strip(model: onnx.ModelProto) -> None:
     for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         value.doc_string = ""
         del value.metadata_props[:]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's progress and advice; its failures are exceptions."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -9,19 +10,27 @@ from torch import Tensor, nn
 
 
 class Places(nn.Module):
-    """The entries of the last dimension at fixed places: one Gather, and no node at all where they are all, in order."""
+    """The entries of the last dimension at fixed places: one Gather, and no node where they are all in order."""
 
     index: Tensor
+
+    if TYPE_CHECKING:  # torch's own says nothing of what it returns
+
+        def __call__(self, x: Tensor) -> Tensor: ...
 
     def __init__(self, index: Sequence[int], *, of: int) -> None:
         """Note the places, among ``of`` entries."""
         super().__init__()
-        self._are_all = list(index) == list(range(of))
+        # As a slice no part of the graph needs a tensor without entries, which the exporter gives a wrong type.
+        self._is_first = list(index) == list(range(len(index)))
+        self._are_all = self._is_first and len(index) == of
         self.register_buffer("index", torch.tensor(index, dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the entries of ``x``."""
-        return x if self._are_all else pick(x, self.index)
+        if self._are_all:
+            return x
+        return x[..., : len(self.index)] if self._is_first else pick(x, self.index)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -35,15 +44,6 @@ def pick(x: Tensor, index: Int[Tensor, " i"]) -> Tensor:
 def unflatten(x: Tensor, *sizes: int) -> Tensor:
     """Return ``x`` with its last dimension taken apart into ``sizes``."""
     return x.reshape(*x.shape[:-1], *sizes)
-
-
-def bounded(x: Float[Tensor, "*n"], limit: Float[Tensor, ""]) -> Float[Tensor, "*n"]:
-    """Return float64 values kept within [-limit, limit].
-
-    The exporter narrows Python constants to float32 even among float64 tensors, so the limit is a tensor; and it
-    loses one of the bounds when it fuses a minimum and a maximum into a Clip.
-    """
-    return torch.where(x > limit, limit, torch.where(x < -limit, -limit, x))
 
 
 def half_power(x: Float[Tensor, "*n"], twice: int) -> Float[Tensor, "*n"]:

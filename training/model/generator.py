@@ -55,8 +55,8 @@ class GeneratorGraph(nn.Module):
         drawn = vae.decode(z[None])
         decoded, missing = Decoded(*(part[0] for part in drawn)), vae.null_probability(drawn)[0]
         mean = vae.preprocessing.center + vae.preprocessing.unit * decoded.mean.double()
-        nothing = torch.zeros_like(mean[:, :1]) if mean.shape[1] else missing[:, :1].double() * 0.0
-        by_kind = torch.cat([mean, decoded.true.double(), nothing.expand(-1, self.others)], dim=1)
+        nothing = torch.zeros_like(missing[:, : self.others]).double()
+        by_kind = torch.cat([mean, decoded.true.double(), nothing], dim=1)
         return GeneratorOutputs(vae.from_kinds(by_kind), missing, self.in_schema_order(decoded.categories))
 
 

@@ -37,15 +37,25 @@ class MemberEmbedding(nn.Module):
 
     first_row: Tensor
 
-    def __init__(self, members: int, slots: int, width: int) -> None:
-        """Draw the vectors from N(0, 1), as `torch.nn.Embedding` does."""
+    def __init__(self, members: int, slots: int, width: int, *, columns: int) -> None:
+        """Draw the vectors from N(0, 1), as `torch.nn.Embedding` does.
+
+        Args:
+            members: Number of members.
+            slots: Vectors of each.
+            width: Of a vector.
+            columns: Vectors looked up for a record.
+        """
         super().__init__()
+        self._looked_up = columns * width
         self.weight = nn.Parameter(torch.randn(members, slots, width))
         self.register_buffer("first_row", torch.arange(members)[:, None, None] * slots)
 
     def forward(self, slot: Int[Tensor, "*e n c"]) -> Float[Tensor, "e n cw"]:
         """Return the vectors at ``slot``, those of one record side by side."""
-        return nn.functional.embedding(slot + self.first_row, self.weight.flatten(0, 1)).flatten(-2)
+        vectors = nn.functional.embedding(slot + self.first_row, self.weight.flatten(0, 1))  # (e, n, columns, width)
+        # Not by flatten(): of no records onnxruntime cannot tell a width.
+        return vectors.reshape(*vectors.shape[:-2], self._looked_up)
 
 
 def perceptron(members: int, width: int, hidden: int, outputs: int) -> nn.Sequential:

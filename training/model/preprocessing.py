@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.model.exportable import Places, bounded
+from training.model.exportable import Places
 from training.model.likelihoods import timestamp
 from training.model.likelihoods.boolean import NEITHER
 
@@ -46,7 +46,6 @@ class Preprocessing(nn.Module):
 
     center: Tensor
     unit: Tensor
-    furthest: Tensor
 
     def __init__(self, schema: Schema) -> None:
         """Read centres and units off the statistics in ``schema``, which is that of a model still to be fitted."""
@@ -59,8 +58,6 @@ class Preprocessing(nn.Module):
         numeric = [column for column in numbers if isinstance(column, NumericColumn)]
         self.register_buffer("center", torch.tensor([center(column) for column in numeric], dtype=torch.float64))
         self.register_buffer("unit", torch.tensor([unit(column) for column in numeric], dtype=torch.float64))
-        self.calendar = timestamp.Calendar()
-        self.register_buffer("furthest", torch.tensor(_FURTHEST, dtype=torch.float64))
         # Position of each schema column in [numbers, strings], to bring the observed flags into schema order.
         place = {position: at for at, position in enumerate(schema.number_positions + schema.string_positions)}
         self.in_schema_order = Places([place[i] for i in range(len(schema.columns))], of=len(schema.columns))
@@ -92,7 +89,7 @@ class Preprocessing(nn.Module):
     def _standardised(self, numbers: Float[Tensor, "n numeric"]) -> Float[Tensor, "n numeric"]:
         if not len(self.numeric):
             return numbers.float()
-        return bounded((numbers - self.center) / self.unit, self.furthest).float()
+        return ((numbers - self.center) / self.unit).clamp(-_FURTHEST, _FURTHEST).float()
 
     def _truth(self, numbers: Float[Tensor, "n boolean"]) -> Float[Tensor, "n boolean"]:
         if not len(self.boolean):
@@ -106,7 +103,8 @@ class Preprocessing(nn.Module):
         if not len(self.timestamps):
             return seconds.float(), seconds.long()
         present = there.float().repeat(1, timestamp.ENCODED_WIDTH)
-        return self.calendar.encoded(seconds) * present, self.calendar.fields(seconds).flatten(1)
+        fields = timestamp.fields(seconds).reshape(seconds.shape[0], len(self.timestamps) * len(timestamp.FIELDS))
+        return timestamp.encoded(seconds) * present, fields
 
 
 def center(column: NumericColumn) -> float:

@@ -31,6 +31,7 @@ class ExemplarPrior(nn.Module):
         self.logvar = nn.Parameter(torch.full((members, 1, latent_dim), -1.0))
         self._in_float64 = False
         nu, d = DEGREES_OF_FREEDOM, latent_dim
+        self._twice_p = nu + d
         self._log_normaliser = math.lgamma((nu + d) / 2) - math.lgamma(nu / 2) - 0.5 * d * math.log(nu * math.pi)
 
     @torch.no_grad()
@@ -78,7 +79,7 @@ class ExemplarPrior(nn.Module):
         distance = self.kernel_distance(mu, logvar, exemplars)
         if own is not None:
             distance = torch.where(own, _NEVER, distance)  # (e, n, m)
-        nu, twice_p = DEGREES_OF_FREEDOM, DEGREES_OF_FREEDOM + mu.shape[-1]
+        nu, twice_p = DEGREES_OF_FREEDOM, self._twice_p
         least = distance.amin(-1, keepdim=True).detach()  # the mixture does not depend on it
         ratio = half_power(least / distance, twice_p)
         log_mixture = torch.log(ratio.mean(-1)) - 0.5 * twice_p * torch.log(least.squeeze(-1) / nu)
@@ -106,5 +107,5 @@ class ExemplarPrior(nn.Module):
         right = torch.cat([-2.0 * known, torch.ones_like(known_squared), known_squared + DEGREES_OF_FREEDOM], dim=-1)
         right = right.transpose(-1, -2)  # (e, l + 2, m)
         # As in `members`: one member's factor has two dimensions, which onnxruntime packs once.
-        distance = torch.matmul(left, right[0] if right.shape[0] == 1 else right).to(mu.dtype)
+        distance = torch.matmul(left, right if self.logvar.shape[0] > 1 else right[0]).to(mu.dtype)
         return distance.clamp(min=DEGREES_OF_FREEDOM) if self.training else distance

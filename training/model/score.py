@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from service.contract import HOURS_PER_DAY, NumericColumn, Schema
 from training.model.exportable import unflatten
+from training.model.likelihoods.timestamp import FIELDS
 from training.model.preprocessing import Values, rows
 from training.model.vae import VAE, Terms
 
@@ -97,21 +98,24 @@ class ScoringGraph(nn.Module):
         observed = values.observed.float()
         columns = weighed(value, missingness, observed, self._typical())
         median, spread = self.reconstruction[:, :1], self.reconstruction[:, 1:]
-        centred = (columns - median[..., None] / columns.shape[-1]) / spread[..., None]
+        centred = (columns - median[..., None] / len(self.schema.columns)) / spread[..., None]
         latent = (kl - self.kl[:, :1]) / self.kl[:, 1:]
         columns = centred * _excess_share(centred.sum(-1, keepdim=True))
         latent = LATENT_WEIGHT * latent * _excess_share(latent)
         # float32 terms add up in float64 without rounding, so the contributions sum exactly to the score.
         contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
-        mean = _mean_of_members(contributions)
+        mean = self._over_members(contributions)
         return ScoringOutputs(
             score=mean.sum(1),
             fold_scores=contributions.sum(-1).transpose(0, 1),
-            reconstruction_error=_mean_of_members((value.double() + missingness.double()).sum(-1)),
-            kl=_mean_of_members(kl.double()),
+            reconstruction_error=self._over_members((value.double() + missingness.double()).sum(-1)),
+            kl=self._over_members(kl.double()),
             contributions=mean,
             expected=self._expected(*(part.mean((0, 1)) for part in decoded[:3])),
         )
+
+    def _over_members(self, x: Float[Tensor, "e n ..."]) -> Float[Tensor, "n ..."]:
+        return x.squeeze(0) if self.vae.members == 1 else x.mean(0)
 
     def _typical(self) -> Typical:
         return Typical(*(getattr(self, name) for name in Typical._fields))
@@ -120,14 +124,15 @@ class ScoringGraph(nn.Module):
         self, mean: Float[Tensor, "n numeric"], true: Float[Tensor, "n boolean"], categories: Float[Tensor, "n slots"]
     ) -> Float[Tensor, "n d"]:
         """Return what each column was expected to hold, in schema order, float64."""
-        preprocessing = self.vae.preprocessing
+        vae, preprocessing = self.vae, self.vae.preprocessing
         parts = [preprocessing.center + preprocessing.unit * mean.double(), true.double()]
-        if self.vae.categorical is not None:
-            likeliest = self.vae.categorical.likeliest(categories).double()
-            columns = self.vae.categorical_columns
-            instants = unflatten(likeliest[:, columns:], self.vae.timestamps, 2)
-            parts += [likeliest[:, :columns], instants[:, :, 1] * HOURS_PER_DAY + instants[:, :, 0]]
-        return self.vae.from_kinds(torch.cat(parts, dim=1))
+        if vae.categorical is not None:
+            likeliest = vae.categorical.likeliest(categories).double()
+            parts.append(likeliest[:, : vae.categorical_columns])
+            if vae.timestamps:
+                instants = unflatten(likeliest[:, vae.categorical_columns :], vae.timestamps, len(FIELDS))
+                parts.append(instants[:, :, 1] * HOURS_PER_DAY + instants[:, :, 0])
+        return vae.from_kinds(torch.cat(parts, dim=1))
 
 
 def weighed(
@@ -191,10 +196,6 @@ def _all_terms(
     parts = [index[:, at : at + size] for at in range(0, index.shape[1], size)]
     batches = [vae.terms(rows(records, part), exemplars, noise)[0] for part in parts]
     return Terms(*(torch.cat(parts, dim=1).double() for parts in zip(*batches, strict=True)))
-
-
-def _mean_of_members(x: Float[Tensor, "e *n"]) -> Float[Tensor, "*n"]:
-    return x.squeeze(0) if x.shape[0] == 1 else x.mean(0)
 
 
 def _median_and_spread(x: Float[Tensor, "e n"]) -> Float[Tensor, "e 2"]:

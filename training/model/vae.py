@@ -87,14 +87,13 @@ class VAE(nn.Module):
         slots = [len(c.categories) + 1 for c in embedded]
         self.register_buffer("first_embedding", torch.tensor([sum(slots[:i]) for i in range(len(slots))]).long())
         self.register_buffer("null_embedding", torch.tensor([size - 1 for size in slots]).long())
-        self.embedding = MemberEmbedding(members, sum(slots), _EMBEDDING_WIDTH)
-        self.categorical_columns = len(embedded)
+        self.embedding = MemberEmbedding(members, sum(slots), _EMBEDDING_WIDTH, columns=len(embedded))
 
         width = self._feature_width(schema)
         self.latent_dim = latent_dim
         self.encoder = perceptron(members, width, hidden, 2 * latent_dim)
         self.mu_skip = MemberLinear(members, width, latent_dim, bias=False)
-        self.sections = [len(numeric), self.booleans, sum(sizes), len(self.nullable)]
+        self.sections = [self.numerics, self.booleans, sum(sizes), len(self.nullable)]
         self.decoder = perceptron(members, latent_dim, hidden, sum(self.sections))
         self.decoder_skip = MemberLinear(members, latent_dim, sum(self.sections), bias=False)
 
@@ -121,25 +120,25 @@ class VAE(nn.Module):
         never = missing.new_full((*missing.shape[:-1], len(self.never_null)), self.least)
         return self.from_nullable_first(torch.cat([missing, never], dim=-1))
 
-    def reconstruction(
-        self, decoded: Decoded, values: Values
-    ) -> tuple[Float[Tensor, "e n d"], Float[Tensor, "e n d"]]:
+    def reconstruction(self, decoded: Decoded, values: Values) -> tuple[Float[Tensor, "e n d"], Float[Tensor, "e n d"]]:
         """Return -log p(value|z), 0 where null, and -log P(null or not|z), by column in schema order, nats.
 
         Args:
             decoded: What the decoder says at k draws of z, (k, e, n, ...), over which the terms are averaged.
             values: The records.
         """
-        parts = [
-            self.numeric.nll(decoded.mean, values.numeric),
-            boolean.value_nll(decoded.true, values.boolean, self.least),
-        ]
+        parts = []
+        if self.numerics:
+            parts.append(self.numeric.nll(decoded.mean, values.numeric))
+        if self.booleans:
+            parts.append(boolean.value_nll(decoded.true, values.boolean, self.least))
         if self.categorical is not None:
             fields = self.categorical.nll(decoded.categories, values.codes)
             parts.append(fields[..., : self.categorical_columns])
-            instants = fields[..., self.categorical_columns :]
-            parts.append(unflatten(instants, self.timestamps, len(timestamp.FIELDS)).sum(-1))
-        value = torch.cat([part.mean(0) for part in parts if part.shape[-1]], dim=-1)
+            if self.timestamps:
+                instants = unflatten(fields[..., self.categorical_columns :], self.timestamps, len(timestamp.FIELDS))
+                parts.append(instants.sum(-1))
+        value = torch.cat([part.mean(0) for part in parts], dim=-1)
         return self.from_kinds(value) * values.observed.float(), self._missingness(decoded, values.observed)
 
     def terms(
@@ -186,7 +185,7 @@ class VAE(nn.Module):
         kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
         by_kind = [[i for i, c in enumerate(schema.columns) if isinstance(c, kind)] for kind in kinds]
         self.kind_positions = by_kind
-        self.booleans, self.timestamps = len(by_kind[1]), len(by_kind[3])
+        self.numerics, self.booleans, self.categorical_columns, self.timestamps = map(len, by_kind)
         columns = len(schema.columns)
         self.boolean_columns = Places(by_kind[1], of=columns)
         self.number_columns = Places(schema.number_positions, of=columns)
@@ -213,22 +212,24 @@ class VAE(nn.Module):
 
     def _features(self, values: Values) -> Float[Tensor, "*e n features"]:
         there = values.observed.float()
-        parts = [
+        parts = []
+        if self.numerics:
             # What lies outside the training range looks as its end does: the code stays where the decoder knows its
             # way, and the likelihood, which sees the value itself, lays the blame on this column.
-            torch.minimum(torch.maximum(values.numeric, self.lowest), self.highest),
-            (2.0 * (values.boolean > 0.0).float() - 1.0) * self.boolean_columns(there),
-            values.cyclic,
+            parts.append(torch.minimum(torch.maximum(values.numeric, self.lowest), self.highest))
+        if self.booleans:
+            parts.append((2.0 * (values.boolean > 0.0).float() - 1.0) * self.boolean_columns(there))
+        if self.timestamps:
+            parts.append(values.cyclic)
+        if len(self.number_columns):
             # An embedding tells a null by itself; elsewhere its 0 could be a value, so it is told apart.
-            1.0 - self.number_columns(there),
-        ]
-        shared = torch.cat(parts, dim=-1)
+            parts.append(1.0 - self.number_columns(there))
         if not self.categorical_columns:
-            return shared
+            return torch.cat(parts, dim=-1)
         code = values.codes[..., : self.categorical_columns]
         is_known = (code != NULL_CODE) & (code < self.null_embedding)
         slot = self.first_embedding + torch.where(is_known, code, self.null_embedding)
-        return torch.cat([shared.expand(self.members, -1, -1), self.embedding(slot)], dim=-1)
+        return torch.cat([*(part.expand(self.members, -1, -1) for part in parts), self.embedding(slot)], dim=-1)
 
 
 def _inverse(order: list[int]) -> list[int]:

@@ -156,6 +156,11 @@ COLUMNS_OF_SCHEMA = {
     "timestamp": ("placed_at",),
     "all": ORDER,
 }
+MIXES_OF_KINDS = {
+    "-".join(kinds): tuple(name for name in ORDER for kind in kinds if name in COLUMNS_OF_SCHEMA[kind])
+    for size in (2, 3)
+    for kinds in itertools.combinations([name for name in COLUMNS_OF_SCHEMA if name != "all"], size)
+}
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +170,7 @@ def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
 
     def export(name: str, members: int = 1) -> Exported:
         if (name, members) not in made:
-            prepared = prepare(table(200), COLUMNS_OF_SCHEMA[name])
+            prepared = prepare(table(200), (COLUMNS_OF_SCHEMA | MIXES_OF_KINDS)[name])
             folds = {"method": "split"} if members == 1 else {"method": "cross", "folds": members}
             splits = split_at_random(200, SplitSettings.model_validate(folds), np.random.default_rng(0))
             vae = prepared.model(hidden=8, members=members)
@@ -183,6 +188,12 @@ def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
 def exported(request: pytest.FixtureRequest, new_export: Callable[..., Exported]) -> Exported:
     """The graph of each schema in turn, by one member, and by three fitted to two folds of three each."""
     return new_export(*request.param)
+
+
+@pytest.fixture(params=MIXES_OF_KINDS, scope="session")
+def exported_mix(request: pytest.FixtureRequest, new_export: Callable[..., Exported]) -> Exported:
+    """The graph of each mix of two or three kinds of column in turn, by one member."""
+    return new_export(request.param)
 
 
 @pytest.fixture(scope="session")

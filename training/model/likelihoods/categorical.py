@@ -45,6 +45,7 @@ class CategoricalLikelihood(nn.Module):
         self.register_buffer("unseen", torch.tensor(unseen))
         self.smoothing = smoothing
         # Slots of each field in a rectangle, for the arg max; the place behind the last slot pads short fields.
+        self._rectangle = (len(sizes), max(sizes))
         position = torch.arange(max(sizes))
         self.register_buffer(
             "padded", torch.where(position < size[:, None], first[:, None] + position, len(slot_field))
@@ -73,6 +74,6 @@ class CategoricalLikelihood(nn.Module):
     def likeliest(self, p: Float[Tensor, "n slots"]) -> Int[Tensor, "n f"]:
         """Return the code of each field's likeliest category."""
         with_padding = torch.cat([p, -torch.ones_like(p[:, :1])], dim=1)
-        fields = unflatten(pick(with_padding, self.padded.flatten()), *self.padded.shape)
+        fields = unflatten(pick(with_padding, self.padded.flatten()), *self._rectangle)
         likeliest: Tensor = fields.argmax(dim=-1)
         return likeliest

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import resource
 from collections.abc import Callable, Iterator
@@ -16,11 +17,13 @@ from service.artifact import load_artifact
 from service.columns import Columns
 from service.contract import Calibration, Provenance
 from service.generation import Generator as RecordGenerator
+from service.runtime import open_session
 from service.scorer import Scores
 from training.calibration import calibrate
 from training.data.schema import category_codes
 from training.errors import ExportError
 from training.export.model_file import check_destination, export, generator_document
+from training.model.generator import GeneratorGraph
 
 pytestmark = pytest.mark.training
 
@@ -85,7 +88,27 @@ def ordinary(records: Columns) -> Columns:
 
 @pytest.mark.parametrize("alter", [ordinary, missing, partly_missing, unseen, huge, empty, single])
 def test_torch_and_onnxruntime_agree(exported, alter):
-    records = alter(exported.prepared.columns)
+    require_agreement(exported, alter(exported.prepared.columns))
+
+
+def test_they_agree_whatever_kinds_of_column_there_are(exported_mix):
+    for alter in (ordinary, partly_missing, empty):
+        require_agreement(exported_mix, alter(exported_mix.prepared.columns))
+
+
+def test_a_decoder_is_exported_whatever_kinds_of_column_there_are(exported_mix):
+    fitted, schema = exported_mix.fitted, exported_mix.prepared.schema
+    document = generator_document(fitted, schema)
+    inputs = {"exemplar": np.arange(5), "latent_noise": np.ones((5, document.latent_dim), dtype=np.float32)}
+    given = open_session(base64.b64decode(document.model)).run(None, inputs)
+    with torch.no_grad():
+        expected = GeneratorGraph(fitted.vae, schema, fitted.exemplars).eval()(*map(torch.from_numpy, inputs.values()))
+    for got, want in zip(given, expected, strict=True):
+        assert got.shape == want.shape
+        np.testing.assert_allclose(got, want.numpy(), rtol=RELATIVE, atol=1e-5)
+
+
+def require_agreement(exported, records: Columns) -> None:
     given, expected = exported.model.scorer.score(records), by_torch(exported, records)
     for name in ("score", "fold_scores", "reconstruction_error", "kl", "contributions"):
         got, want = getattr(given, name), getattr(expected, name)

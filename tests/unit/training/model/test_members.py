@@ -56,7 +56,7 @@ def test_a_layer_without_inputs_gives_its_bias():
 @given(st.integers(1, 4), st.lists(st.lists(st.integers(0, 5), min_size=2, max_size=2), min_size=1, max_size=4))
 @settings(deadline=None)
 def test_an_embedding_looks_up_each_member_in_its_own_table_side_by_side(members, slots):
-    table = MemberEmbedding(members, 6, 3)
+    table = MemberEmbedding(members, 6, 3, columns=2)
     slot = torch.tensor(slots)  # of records that all members share, two columns
     expected = torch.stack([torch.cat([rows[slot[:, 0]], rows[slot[:, 1]]], dim=1) for rows in table.weight])
     assert torch.equal(table(slot), expected)

@@ -83,7 +83,7 @@ def test_an_excess_is_zero_at_the_typical_rises_and_never_falls_below_its_least(
     low, high, nothing = torch.tensor([u, u + step, 0.0])
     values = [float(x * _excess_share(x)) for x in (low, high)]
     assert float(nothing * _excess_share(nothing)) == 0.0
-    assert values[0] <= values[1]
+    assert values[0] <= values[1] + 1e-7  # the quotient is rounded to float32
     if step > 0.1 and u > -10:
         assert values[0] < values[1]
     assert values[0] >= -math.log(2.0) - 1e-6

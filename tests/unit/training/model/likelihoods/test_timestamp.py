@@ -8,11 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.model.likelihoods.timestamp import ENCODED_WIDTH, FIELDS, Calendar
+from training.model.likelihoods.timestamp import ENCODED_WIDTH, FIELDS, encoded, fields
 
 pytestmark = pytest.mark.training
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-CALENDAR = Calendar()
 
 
 def seconds(*instants: float) -> torch.Tensor:
@@ -23,7 +22,7 @@ def seconds(*instants: float) -> torch.Tensor:
 @settings(max_examples=500, deadline=None)
 def test_hour_and_weekday_are_those_of_the_calendar(instant):
     whole = instant.replace(microsecond=0)
-    ((field,),) = CALENDAR.fields(seconds((whole - EPOCH) / timedelta(seconds=1))).tolist()
+    ((field,),) = fields(seconds((whole - EPOCH) / timedelta(seconds=1))).tolist()
     assert field == [whole.hour, whole.weekday()]
 
 
@@ -40,18 +39,18 @@ def test_hour_and_weekday_are_those_of_the_calendar(instant):
     ],
 )
 def test_edges_of_hours_days_and_weeks_belong_to_what_begins(instant, hour, weekday):
-    assert CALENDAR.fields(seconds(instant)).tolist() == [[[hour, weekday]]]
+    assert fields(seconds(instant)).tolist() == [[[hour, weekday]]]
 
 
 @given(st.floats(allow_nan=False))
 @settings(deadline=None)
 def test_any_instant_has_an_hour_and_a_weekday_and_finite_features(instant):
-    ((field,),) = CALENDAR.fields(seconds(instant)).tolist()
+    ((field,),) = fields(seconds(instant)).tolist()
     assert 0 <= field[0] < FIELDS[0]
     assert 0 <= field[1] < FIELDS[1]
-    encoded = CALENDAR.encoded(seconds(instant))
-    assert encoded.shape == (1, ENCODED_WIDTH)
-    assert (encoded.abs() <= 1.0 + 1e-6).all()
+    features = encoded(seconds(instant))
+    assert features.shape == (1, ENCODED_WIDTH)
+    assert (features.abs() <= 1.0 + 1e-6).all()
 
 
 @given(st.floats(-1e10, 1e10))
@@ -59,17 +58,17 @@ def test_any_instant_has_an_hour_and_a_weekday_and_finite_features(instant):
 def test_features_are_the_sines_and_cosines_of_the_day_and_the_week(instant):
     day, week = 2 * math.pi * (instant % 86400) / 86400, 2 * math.pi * ((instant + 3 * 86400) % 604800) / 604800
     expected = [math.sin(day), math.sin(week), math.cos(day), math.cos(week)]
-    assert CALENDAR.encoded(seconds(instant))[0].tolist() == pytest.approx(expected, abs=1e-5)
+    assert encoded(seconds(instant))[0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_midnight_lies_beside_a_minute_to_midnight():
-    encoded = CALENDAR.encoded(torch.tensor([[-60.0], [0.0]], dtype=torch.float64))
-    assert float((encoded[0] - encoded[1]).norm()) < 0.01
+    features = encoded(torch.tensor([[-60.0], [0.0]], dtype=torch.float64))
+    assert float((features[0] - features[1]).norm()) < 0.01
 
 
 def test_several_columns_keep_their_order_sines_first():
-    both = CALENDAR.encoded(seconds(1e9, 2e9))
-    first, second = CALENDAR.encoded(seconds(1e9)), CALENDAR.encoded(seconds(2e9))
+    both = encoded(seconds(1e9, 2e9))
+    first, second = encoded(seconds(1e9)), encoded(seconds(2e9))
     # For t columns: sines of the days, of the weeks, then cosines alike.
     expected = torch.stack([first, second], dim=2).flatten(1)
     torch.testing.assert_close(both, expected)
