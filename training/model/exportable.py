@@ -14,9 +14,10 @@ class Places(nn.Module):
 
     index: Tensor
 
-    if TYPE_CHECKING:  # torch's own says nothing of what it returns
+    if TYPE_CHECKING:
 
-        def __call__(self, x: Tensor) -> Tensor: ...
+        def __call__(self, x: Tensor) -> Tensor:
+            """Call `forward`; torch's own declaration says nothing of what it returns."""
 
     def __init__(self, index: Sequence[int], *, of: int) -> None:
         """Note the places, among ``of`` entries."""
