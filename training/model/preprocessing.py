@@ -70,8 +70,6 @@ class Preprocessing(nn.Module):
             codes: Code of each categorical column: `NULL_CODE` for null, the number of categories for unseen;
                 None where there is no such column.
         """
-        if codes is None:
-            codes = torch.zeros((numbers.shape[0], 0), dtype=torch.int64)
         missing = torch.isnan(numbers)
         filled = torch.where(missing, torch.zeros_like(numbers), numbers)
         there = ~missing
@@ -80,8 +78,8 @@ class Preprocessing(nn.Module):
             numeric=self._standardised(self.numeric(filled)) * self.numeric(there).float(),
             boolean=self._truth(self.boolean(filled)),
             cyclic=cyclic,
-            codes=torch.cat([codes, fields], dim=1),
-            observed=self.in_schema_order(torch.cat([there, codes != NULL_CODE], dim=1)),
+            codes=fields if codes is None else torch.cat([codes, fields], dim=1),
+            observed=self.in_schema_order(there if codes is None else torch.cat([there, codes != NULL_CODE], dim=1)),
         )
 
     # A kind without columns has no part in the graph: tracing it takes as long as any other, and no record needs it.

@@ -206,5 +206,5 @@ def _median_and_spread(x: Float[Tensor, "e n"]) -> Float[Tensor, "e 2"]:
 def _excess_share(u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """Return excess(u) / u, where excess(u) = log(1 + exp(u)) - log 2; it lies in (0, 1) and is 1/2 at zero."""
     is_small = u.abs() < _NEAR_ZERO
-    divisor = torch.where(is_small, torch.ones_like(u), u)
+    divisor = torch.where(is_small, 1.0, u)
     return torch.where(is_small, 0.5 + u / 8.0, (softplus(u) - _LOG_2) / divisor)
