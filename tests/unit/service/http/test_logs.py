@@ -112,8 +112,8 @@ def test_an_unexpected_error_is_logged_by_its_kind_and_place_alone(logged, send)
         raise ValueError("4711")
 
     app, log = logged("error")
-    app.add_api_route("/broken", fail)
-    response = send(app, "GET", "/broken")
+    app.add_api_route("/model", fail, methods=["DELETE"])
+    response = send(app, "DELETE", "/model")
     (line,) = log.lines
     assert line["error"] == "ValueError"
     assert line["at"][-1].endswith(" fail")
