@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
+from starlette.responses import StreamingResponse
 
 from service.callers.keys import digest_of
 from service.http.logs import Stamp
@@ -121,6 +122,22 @@ def test_an_unexpected_error_is_logged_by_its_kind_and_place_alone(logged, send)
     assert line["at"][-1].endswith(" fail")
     assert line["request_id"] == response.headers["x-request-id"]
     assert "4711" not in log.text
+
+
+def test_a_fault_after_the_answer_has_begun_cuts_it_off_and_is_logged_once(logged, serving, read_all):
+    def parts():
+        yield b"half"
+        raise ValueError("4711")
+
+    app, log = logged("error")
+    app.add_api_route("/model", lambda: StreamingResponse(parts()), methods=["DELETE"])
+    with serving(app).connect() as client:
+        client.sendall(b"DELETE /model HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-1\r\n\r\n")
+        received = read_all(client)
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.endswith(b"half\r\n")
+    (line,) = log.lines
+    assert (line["error"], line["request_id"]) == ("ValueError", "r-1")
 
 
 secrets = st.from_regex(r"[g-zG-Z]{6}[A-Za-z0-9]{6,60}", fullmatch=True)
