@@ -127,9 +127,17 @@ def accounts(
         yield tuple(dict.fromkeys(found)), contributions
 
 
-def on_grid(column: NumericColumn, value: float) -> float | int:
-    """Return the value nearest to ``value`` that the column could hold; six significant digits where it has no grid."""
-    return _grid(column)(value)
+def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
+    """Return the function that finds the nearest value that a column could hold; six digits where it has no grid."""
+    step = column.step
+    if step == 0:
+        return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    # A quotient of whole numbers is the decimal that it should be, which a multiple of the step may miss by a bit.
+    unit = 10 ** decimals(step)
+    units = round(step * unit)
+    if is_integral(column):
+        return lambda value: round(value / step) * units // unit
+    return lambda value: round(value / step) * units / unit
 
 
 def _contributions(
@@ -195,20 +203,7 @@ def _expected(column: Column) -> Callable[[float], Value]:
         return lambda code: column.categories[int(code)]
     if isinstance(column, BooleanColumn):
         return lambda share: share >= 0.5  # noqa: PLR2004 - the likelier of the two
-    return _hour if isinstance(column, TimestampColumn) else _grid(column)
-
-
-def _grid(column: NumericColumn) -> Callable[[float], float | int]:
-    """Return the function that finds the nearest value that a column could hold."""
-    step = column.step
-    if step == 0:
-        return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
-    # A quotient of whole numbers is the decimal that it should be, which a multiple of the step may miss by a bit.
-    unit = 10 ** decimals(step)
-    units = round(step * unit)
-    if is_integral(column):
-        return lambda value: round(value / step) * units // unit
-    return lambda value: round(value / step) * units / unit
+    return _hour if isinstance(column, TimestampColumn) else on_grid(column)
 
 
 def _as_it_is(value: float) -> Value:

@@ -234,7 +234,7 @@ def load_settings(
 
     Raises:
         SettingsError: the file cannot be read, a variable that starts with `VAEGIS_` or a key of the file names no
-            setting, or a value is bad.
+            setting, or one that may not stand there, or a value is bad.
     """
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
@@ -244,6 +244,8 @@ def load_settings(
             origin = f"{file}: {shown(name)}"
             if name not in Settings.model_fields:
                 raise _unknown(origin, name.lower(), Settings.model_fields)
+            if name in ENVIRONMENT_ONLY:
+                raise SettingsError(f"{origin}: expected it in {variable_of(name)} alone, got it in a file")
             values[name], origins[name] = given, origin
     for variable, value in sorted(environment.items()):
         if _is_ours(variable, value):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
+from ipaddress import ip_address
 
 from service.errors import SettingsError
 
 
-def require_keys_or_open(host: str, *, has_keys: bool, is_open: bool) -> None:
-    """Pass if everyone who can reach ``host`` is asked for a key, or may call without one.
+def require_keys_or_open(address: str, *, has_keys: bool, is_open: bool) -> None:
+    """Pass if everyone who can reach ``address`` is asked for a key, or may call without one.
 
     Args:
-        host: Address to listen on, or a name for it.
+        address: IP address that is listened on. Not a name for it, which may stand for another at the next look.
         has_keys: Whether keys are set.
         is_open: Whether everyone may call.
 
@@ -21,19 +20,10 @@ def require_keys_or_open(host: str, *, has_keys: bool, is_open: bool) -> None:
     """
     if has_keys and is_open:
         raise SettingsError("open: expected it without keys, got both: with keys set, nobody calls without one")
-    if has_keys or is_open or _is_loopback(host):
+    if has_keys or is_open or ip_address(address).is_loopback:
         return
     raise SettingsError(
-        f"host: expected keys on {host}, which others can reach, got none. Either have them asked for a key, with "
+        f"host: expected keys on {address}, which others can reach, got none. Either have them asked for a key, with "
         "--keys-file FILE (VAEGIS_KEYS_FILE) and `vaegis key NAME >> FILE`; or let everyone call, with --open "
         "(VAEGIS_OPEN=true)"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address that listening on ``host`` would take."""
-    try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError:
-        return True  # it cannot be listened on, which is said elsewhere
-    return all(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)

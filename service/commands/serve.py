@@ -57,12 +57,12 @@ def run(args: Namespace) -> int:
 
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
-    has_keys = settings.keys is not None or settings.keys_file is not None
-    require_keys_or_open(settings.host, has_keys=has_keys, is_open=settings.open)
     certificate_of(settings.tls_certificate, settings.tls_key)  # a bad one is told before anything starts
     model = _content(args.model)
     workers = fitting_workers() if settings.workers is None else settings.workers
+    has_keys = settings.keys is not None or settings.keys_file is not None
     with closing(_listening(settings)) as listening:
+        require_keys_or_open(listening.getsockname()[0], has_keys=has_keys, is_open=settings.open)
         address = _address(settings, listening)
 
         def tell(model_name: str) -> None:

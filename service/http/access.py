@@ -43,7 +43,6 @@ _FIXED: Final = {
         Route("/model", _MODEL),
         Route("/model/schema", _MODEL),
         Route("/openapi.json", _MODEL),
-        Route("/docs", _MODEL),
         Route("/v2", _MODEL),
         Route("/metrics", _METRICS, quiet=True),
     )

@@ -54,13 +54,13 @@ class Instrumentation:
 
         try:
             await self._app(scope, receive, noting)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last resort
             failure = type(error).__name__
             _LOG.exception("unexpected error", extra={"fields": {"request_id": call.request_id}})
-            if status:
-                raise  # the server cuts the connection, so that nobody takes half an answer for a whole one
-            document = plain_problem(500, f"expected no fault of the service, got {failure}; see its log")
-            await problem_response(document)(scope, receive, noting)
+            # An answer that has begun stays half: the server cuts it off there, so that nobody takes it for whole.
+            if not status:
+                document = plain_problem(500, f"expected no fault of the service, got {failure}; see its log")
+                await problem_response(document)(scope, receive, noting)
         finally:
             if call.span is not None:
                 call.span.end(call, status, failure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,14 +15,15 @@ from service.errors import ServiceError
 from service.http.access import SCORING
 from service.http.call import Call, call_of
 from service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
-from service.http.problems import answer_service_error
+from service.http.metrics import OTHER
+from service.http.problems import answer_http_exception, answer_service_error
 
 _SCHEME: Final = b"bearer "
 _MAX_KEY_BYTES: Final = 256
 
 
 class KeyCheck:
-    """ASGI middleware that lets a request through if its key allows the route. It stands within `Instrumentation`."""
+    """ASGI middleware, within `Instrumentation`: lets a request through if its route exists and its key allows it."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring | None, rates: Rates) -> None:
         """Wrap ``app``; without a ``keyring`` everyone may call."""
@@ -32,11 +34,18 @@ class KeyCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
         if scope["type"] == "http":
+            call = call_of(scope)
             try:
-                self._admit(call_of(scope), scope["headers"])
+                self._admit(call, scope["headers"])
             except ServiceError as error:
                 refusal = await answer_service_error(Request(scope, receive), error)
                 await refusal(scope, receive, send)
+                return
+            if call.route.template == OTHER:
+                # Not left to the framework, whose patterns also match a path with a line end after it: the route would
+                # be reached without its scope and its rate.
+                unknown = await answer_http_exception(Request(scope, receive), HTTPException(404))
+                await unknown(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from threading import Event, Lock, Thread
@@ -29,8 +28,6 @@ class LineWriter:
         self._thread: Thread | None = None
         self._begin()
         atexit.register(self.close)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._begin)
 
     def write(self, line: str) -> None:
         """Hand over a line with its end. It is dropped if too many wait."""
@@ -59,7 +56,7 @@ class LineWriter:
             self._begin()
 
     def _begin(self) -> None:
-        """Start with nothing; also in a process forked off this one, to which threads do not come along."""
+        """Start with nothing."""
         self._lines: deque[str] = deque()
         self._lock = Lock()
         self._woken = Event()

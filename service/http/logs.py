@@ -16,6 +16,9 @@ LogFormat: TypeAlias = Literal["json", "text"]
 """For programs, or for whoever reads along."""
 
 _LOGGERS: Final = ("vaegis", "opentelemetry")
+# What exports traces knows no header. The rest of OpenTelemetry warns with the text of those that it cannot read, which
+# a caller could also fill the log with.
+_QUOTE_NO_CALLER: Final = ("vaegis", "opentelemetry.sdk", "opentelemetry.exporter")
 
 
 def configure_logs(level: str, log_format: LogFormat = "json", stream: TextIO | None = None) -> LineWriter:
@@ -30,8 +33,10 @@ def configure_logs(level: str, log_format: LogFormat = "json", stream: TextIO | 
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
-        logger.setLevel(level.upper())
+        logger.setLevel(logging.ERROR)
         logger.propagate = False
+    for name in _QUOTE_NO_CALLER:
+        logging.getLogger(name).setLevel(level.upper())
     return writer
 
 

@@ -43,6 +43,7 @@ JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 
 _VERSION_DIGITS: Final = 12
+_MAX_LENGTH_DIGITS: Final = 20
 _PART_RECORDS: Final = 1024  # scored at a time
 _OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
 
@@ -79,13 +80,17 @@ class Inference:
         """Version of the model: the beginning of its digest."""
         return self.artifact.digest[:_VERSION_DIGITS]
 
+    def is_model(self, name: str, version: str | None) -> bool:
+        """Tell whether this model is meant."""
+        return name == self.model and version in (None, self.version)
+
     def require_model(self, name: str, version: str | None) -> None:
         """Pass if this model is meant.
 
         Raises:
             HTTPException: another is.
         """
-        if name != self.model or version not in (None, self.version):
+        if not self.is_model(name, version):
             known = f"the model {self.model!r} of version {self.version}"
             raise HTTPException(404, f"models: expected {known}, got another")
 
@@ -152,7 +157,9 @@ class Inference:
     def _read(self, body: bytes, header_length: str | None) -> InferRequest:
         length = len(body)
         if header_length is not None:
-            if not header_length.isdecimal() or not int(header_length) <= length:
+            # Python converts no number of thousands of digits, and its error would be taken for a fault of ours.
+            is_number = len(header_length) <= _MAX_LENGTH_DIGITS and header_length.isdecimal()
+            if not is_number or int(header_length) > length:
                 raise ParameterError(f"{HEADER_LENGTH}: expected a number of at most {length}, got another value")
             length = int(header_length)
         header = body[:length]

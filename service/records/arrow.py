@@ -15,18 +15,10 @@ from service.columns import Columns
 from service.contract import NO_CATEGORY, Schema
 from service.errors import FileError
 from service.records import values as rules
-from service.records.names import UnknownColumns, nearest, shown
+from service.records.names import UnknownColumns, shown, unknown_column
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
-
-_TRUTHS = ("boolean", "indicator")
-_EXPECTED = {
-    "numeric": rules.NUMBER,
-    "boolean": rules.TRUTH,
-    "indicator": rules.INDICATOR,
-    "timestamp": rules.INSTANT,
-}
 
 
 class RefusedCellError(rules.RefusedValueError):
@@ -101,12 +93,12 @@ def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "nul
         converted = _numbers_of_text(array.cast(pa.string()), kind)
     elif kind == "timestamp" and (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
         converted = _instants_of_type(array)
-    elif _is_number(array.type) or (kind in _TRUTHS and pa.types.is_boolean(array.type)):
+    elif _is_number(array.type) or (kind in rules.TRUTHS and pa.types.is_boolean(array.type)):
         converted = _float64(array)
         if kind == "timestamp":
             converted = rules.instants_of_numbers(converted)
     else:
-        raise _refused_type(array, _EXPECTED[kind])
+        raise _refused_type(array, rules.EXPECTED[kind])
     if infinities == "null":
         converted[np.isinf(converted)] = np.nan
     _check_range(converted, kind)
@@ -149,16 +141,14 @@ def _check_names(found: Mapping[str, object], schema: Schema, path: Path, *, ref
     for name in found.keys() - known:
         if any(other.startswith(f"{name}.") for other in known):
             continue  # An object that is null in all records of this batch.
-        meant = nearest(name, scored)
-        hint = f"; the nearest is {meant}" if meant else ""
-        raise FileError(path, f"expected a column of the model, got an unknown one{hint}", column=shown(name))
+        raise FileError(path, unknown_column(name, scored), column=shown(name))
 
 
 def _numbers_of_text(array: pa.Array, kind: str) -> NDArray[np.float64]:
     """Parse text at once where all of it follows one pattern, else value by value."""
     trimmed = pc.utf8_trim_whitespace(array)
     trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
-    if kind in _TRUTHS:
+    if kind in rules.TRUTHS:
         lowered = pc.utf8_lower(trimmed)
         is_word = pc.is_in(lowered, pa.array(["true", "false"]))
         trimmed = pc.if_else(is_word, pc.if_else(pc.equal(lowered, "true"), "1", "0"), trimmed)
@@ -215,8 +205,7 @@ def _check_range(converted: NDArray[np.float64], kind: str) -> None:
     if kind == "timestamp":
         wrong = np.flatnonzero(~rules.in_calendar(converted))
         if wrong.size:
-            detail = "expected an instant in the years 1 to 9999, got one outside"
-            raise RefusedCellError(int(wrong[0]), "invalid_timestamp", detail)
+            raise RefusedCellError(int(wrong[0]), "invalid_timestamp", rules.OUTSIDE_CALENDAR)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -14,11 +14,6 @@ from service.records import values as rules
 from service.records.faults import Report
 from service.records.instants import instants_of_iso
 
-TRUTHS: Final = ("boolean", "indicator")
-"""Rules that take truth values."""
-
-OUTSIDE_CALENDAR: Final = "expected an instant in the years 1 to 9999, got one outside"
-
 _MEAN_CHARACTERS: Final = 64
 
 _NUMBERS: Final = msgspec.json.Decoder(list[float])
@@ -87,7 +82,7 @@ def checked_instants(seconds: NDArray[np.float64], report: Report) -> NDArray[np
     """Return instants in seconds since 1970; those outside the calendar are reported, and null."""
     wrong = ~rules.in_calendar(seconds)
     for row in np.flatnonzero(wrong).tolist():
-        report(row, "invalid_timestamp", OUTSIDE_CALENDAR)
+        report(row, "invalid_timestamp", rules.OUTSIDE_CALENDAR)
     return np.where(wrong, np.nan, seconds)
 
 
@@ -104,7 +99,7 @@ def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_
 
 def _at_once(texts: list[str], kind: str) -> NDArray[np.float64] | None:
     """Return the values of text that is uniform; None where it must be looked at one by one."""
-    if kind in TRUTHS:
+    if kind in rules.TRUTHS:
         words = [_WORDS.get(text) for text in texts]
         if None not in words:
             return np.array(words, dtype=np.float64)

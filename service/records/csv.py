@@ -11,12 +11,11 @@ import pyarrow.csv as pa_csv
 
 from service.errors import FileError
 from service.records.names import shown
+from service.records.values import CSV_NULLS
 
 BLOCK_BYTES = 4 << 20
 MAX_VALUE_BYTES = 1 << 20
 """A longer value is refused: it is rather the rest of the file after a quote that is never closed."""
-NULLS = ("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan")
-"""Text that stands for a null, quoted or not."""
 
 _BadRow = tuple[int | None, int, int]
 """Row as the parser counts (the header is row 1), values expected, values found."""
@@ -71,7 +70,7 @@ def _reader(
         ),
         convert_options=pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.binary()),
-            null_values=list(NULLS),
+            null_values=list(CSV_NULLS),
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
         ),

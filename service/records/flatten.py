@@ -6,11 +6,8 @@ from collections.abc import Mapping
 
 from service.contract import Schema
 from service.records.faults import Faults
-from service.records.names import nearest
+from service.records.names import unknown_column
 from service.records.values import described
-
-_MAX_SUGGESTIONS = 5
-"""Nearest names looked for per request: each costs a comparison with every column."""
 
 
 class RecordShape:
@@ -25,7 +22,7 @@ class RecordShape:
             name[:dot] for name in self._known if "." in name for dot, letter in enumerate(name) if letter == "."
         )
         self._ignore_unknown = ignore_unknown
-        self._suggestions_left = _MAX_SUGGESTIONS
+        self._told = 0
 
     def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
         """Return the record's known columns by their full name, adding what is wrong to ``faults``."""
@@ -74,10 +71,6 @@ class RecordShape:
         if not faults.has_room(row):
             faults.count(row, 1)
             return True
-        meant = None
-        if self._suggestions_left:
-            self._suggestions_left -= 1
-            meant = nearest(name, self._names)
-        hint = f"; the nearest is {meant}" if meant else ""
-        faults.add(row, name, "unknown_column", f"expected a column of the model, got an unknown one{hint}")
+        faults.add(row, name, "unknown_column", unknown_column(name, self._names, self._told))
+        self._told += 1
         return True

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from service.contract import Schema
 from service.errors import Fault, RecordError
-from service.records.names import UnknownColumns, nearest, shown
+from service.records.names import UnknownColumns, shown, unknown_column
 
 
 def positions_of(
@@ -30,7 +30,7 @@ def positions_of(
         if name in found:
             faults.append(_fault(name, "duplicate_key", "expected names that differ, got one twice"))
         elif name not in scored | known and unknown_columns == "reject":
-            faults.append(_fault(name, "unknown_column", _unknown(name, schema, len(faults))))
+            faults.append(_fault(name, "unknown_column", unknown_column(name, schema.names, len(faults))))
         found[name] = position
     positions = {name: position for name, position in found.items() if name in scored}
     if not positions and not faults:
@@ -38,16 +38,6 @@ def positions_of(
     if faults:
         raise RecordError(tuple(faults[:limit]), max(0, len(faults) - limit))
     return positions
-
-
-_MAX_SUGGESTIONS = 5
-
-
-def _unknown(name: str, schema: Schema, faults: int) -> str:
-    # Each suggestion costs a comparison with every column.
-    meant = nearest(name, schema.names) if faults < _MAX_SUGGESTIONS else None
-    hint = f"; the nearest is {meant}" if meant else ""
-    return f"expected a column of the model, got an unknown one{hint}"
 
 
 def _fault(column: str | None, code: str, detail: str) -> Fault:

@@ -14,7 +14,8 @@ from service.errors import Fault, RecordError
 from service.records import values as rules
 from service.records.faults import Faults, FaultsByRow
 from service.records.header import positions_of
-from service.records.json import categories_of_values, filled_columns, numbers_of_values
+from service.records.json import VALUE_MARKS, categories_of_values, filled_columns, numbers_of_values
+from service.records.marks import count_marks
 from service.records.names import UnknownColumns, shown
 from service.records.typed_forms import UnfitError
 from service.records.typed_json import if_keys_differ
@@ -88,7 +89,7 @@ class TypedColumns:
 
     def columns(self, body: bytes) -> Columns | None:
         """Return the records of a body; None if it has to be read by `filled_from_lists`, or is no such body."""
-        if self._decoder is None or sum(map(body.count, (b",", b"[", b"{"))) > self._max_values:
+        if self._decoder is None or count_marks(body, VALUE_MARKS) > self._max_values:
             return None
         try:
             values = msgspec.structs.astuple(self._decoder.decode(body))

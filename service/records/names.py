@@ -9,6 +9,9 @@ from typing import Literal, TypeAlias
 MAX_SHOWN_CHARACTERS = 80
 """A longer name is cut in messages, and no nearest name is looked for: it is a payload rather than a typing error."""
 
+_MAX_SUGGESTIONS = 5
+"""Nearest names looked for per request: each costs a comparison with every column."""
+
 
 def shown(name: str) -> str:
     """Return ``name`` as a message may hold it: of bounded length, and encodable even with lone surrogates.
@@ -34,3 +37,19 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         return None
     found = difflib.get_close_matches(name, list(known), n=1)
     return found[0] if found else None
+
+
+def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
+    """Return what a message says of a name that is none of the model's ``columns``.
+
+    Args:
+        name: The name.
+        columns: Names of the model's columns.
+        told: How many names of the request were told before.
+
+    >>> unknown_column("amuont", ["amount", "country"])
+    'expected a column of the model, got an unknown one; the nearest is amount'
+    """
+    meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
+    hint = f"; the nearest is {meant}" if meant else ""
+    return f"expected a column of the model, got an unknown one{hint}"

@@ -23,6 +23,15 @@ INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
 
+EXPECTED = {"numeric": NUMBER, "boolean": TRUTH, "indicator": INDICATOR, "timestamp": INSTANT, "categorical": CATEGORY}
+"""What values are expected to be, by what `rule_of` a column gives."""
+TRUTHS = ("boolean", "indicator")
+"""The rules that take truth values."""
+OUTSIDE_CALENDAR = "expected an instant in the years 1 to 9999, got one outside"
+
+CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
+"""Text that stands for a null in CSV, quoted or not, in files and in streams."""
+
 EARLIEST_S = -62_135_596_800.0
 """The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
 LATEST_S = 253_402_300_800.0
@@ -277,4 +286,4 @@ def _wrong_type(expected: str, value: object) -> RefusedValueError:
 
 
 def _outside_calendar() -> RefusedValueError:
-    return RefusedValueError("invalid_timestamp", "expected an instant in the years 1 to 9999, got one outside")
+    return RefusedValueError("invalid_timestamp", OUTSIDE_CALENDAR)

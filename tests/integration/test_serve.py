@@ -266,6 +266,24 @@ def test_an_address_for_others_without_keys_ends_with_2_and_both_ways_out(golden
     assert "--open (VAEGIS_OPEN=true)" in told
 
 
+def test_a_name_is_looked_up_once_and_not_trusted_for_what_it_was_before(golden_model):
+    program = (
+        "import socket, sys\n"
+        "from service.cli import main\n"
+        "look_up, asked = socket.getaddrinfo, []\n"
+        "def changing(host, *rest, **details):\n"
+        "    asked.append(host)\n"
+        "    return look_up('127.0.0.1' if len(asked) == 1 else '0.0.0.0', *rest, **details)\n"
+        "socket.getaddrinfo = changing\n"
+        "sys.exit(main())\n"
+    )
+    command = [sys.executable, "-c", program, "serve", str(golden_model), "--port", "0", "--workers", "1"]
+    with subprocess.Popen([*command, "--host", "a.name"], stdout=subprocess.PIPE, text=True) as process:
+        banner = process.stdout.readline()
+        process.terminate()
+    assert " on http://127.0.0.1:" in banner
+
+
 def test_an_address_for_others_is_open_if_asked_for(serve):
     served = serve("--host", "0.0.0.0", "--open")
     assert httpx.post(f"{served.url}/score", json=RECORD).status_code == 200

@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        self._inflow = Inflow(self._transport, self.hub.loop, self.hub.limits)
+        self._inflow = Inflow(self._transport, self.hub.limits)
         self.outflow = Outflow(self._transport, self.hub.loop, self.hub.limits)
         self._address = addresses_of(transport)
         self.hub.add(self)

@@ -14,12 +14,11 @@ _HIGH_WATER_BYTES: Final = 64 * 1024  # of what is written and not sent, beyond 
 class Inflow:
     """What comes from a client."""
 
-    __slots__ = ("_limits", "_loop", "_pace", "_paused_at", "_transport", "received")
+    __slots__ = ("_limits", "_pace", "_paused_at", "_transport", "received")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, limits: ConnectionLimits) -> None:
+    def __init__(self, transport: asyncio.Transport, limits: ConnectionLimits) -> None:
         """Let bytes come."""
         self._transport = transport
-        self._loop = loop
         self._limits = limits
         self._pace: Pace | None = None
         self._paused_at: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,7 @@ from httptools import HttpParserError, parse_url
 
 from service.http.errors import MalformedRequestError
 
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")  # no path here has any, and patterns treat a line end apart
 _LOOKED_AT: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -63,7 +65,7 @@ def target_of(url: bytes) -> tuple[str, bytes, bytes]:
     """Return the path, the path as it came, and the query of a request target (RFC 9112, section 3.2).
 
     Raises:
-        MalformedRequestError: it is neither a path nor an http or https address.
+        MalformedRequestError: it is neither a path nor an http or https address, or it hides control characters.
     """
     if url[:1] != b"/":
         url = _path_and_query(url)
@@ -71,7 +73,11 @@ def target_of(url: bytes) -> tuple[str, bytes, bytes]:
     if b"#" in url:
         raise MalformedRequestError("target: expected no fragment, got one")
     path = raw_path.decode("ascii", "strict")
-    return (unquote(path) if "%" in path else path), raw_path, query
+    if "%" in path:
+        path = unquote(path)
+        if _CONTROLS.search(path):
+            raise MalformedRequestError("target: expected a path without control characters, got some")
+    return path, raw_path, query
 
 
 def _body_bytes(found: dict[bytes, bytes], http_version: str) -> int | None:

@@ -56,11 +56,6 @@ class RequestReader:
         self._headers: list[tuple[bytes, bytes]] = []
 
     @property
-    def is_mid_head(self) -> bool:
-        """Whether some of a head has come, but not its end."""
-        return self._head_bytes > 0 and not self._in_body
-
-    @property
     def left(self) -> int | None:
         """Bytes of the body that are still to come; None where it comes in chunks."""
         return self._left

@@ -12,18 +12,11 @@ from numpy.typing import NDArray
 
 from service.contract import Column
 from service.records import values as rules
-from service.records.cells import TRUTHS
 from service.records.faults import Report
 from service.records.stream.arrow_batches import ArrowArray
 from service.records.stream.arrow_types import ArrowType, Kind, arrow_error
 from service.records.stream.assembly import Cells, Instants
 
-_EXPECTED: Final = {
-    "numeric": rules.NUMBER,
-    "boolean": rules.TRUTH,
-    "indicator": rules.INDICATOR,
-    "timestamp": rules.INSTANT,
-}
 _INLINE: Final = 12  # bytes of text that a view holds itself
 _VIEW_BYTES: Final = 16
 _VIEW_HEAD: Final = 4  # bytes of a view before its text
@@ -120,9 +113,9 @@ def cells_of(found: Values, column: Column, report: Report) -> Cells:
             return _with_nulls(["true" if value else "false" for value in found.values.tolist()], found)
     elif of_type is Kind.INSTANT and kind == "timestamp":
         return Instants(_numbers(found))
-    elif of_type in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL) or (of_type is Kind.BOOLEAN and kind in TRUTHS):
+    elif of_type in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL) or (of_type is Kind.BOOLEAN and kind in rules.TRUTHS):
         return _numbers(found)
-    expected = _EXPECTED.get(kind, rules.CATEGORY)
+    expected = rules.EXPECTED[kind]
     for row in np.flatnonzero(np.ones(len(found)) if found.valid is None else found.valid).tolist():
         report(row, "wrong_type", f"expected {expected}, got the type {found.type.name}")
     return [None] * len(found)

@@ -15,9 +15,7 @@ from service.records.stream.assembly import Cells, assembled
 from service.records.stream.blocks import Block, StreamLimits, block_of
 from service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainCells, PlainRows, first_row_of, rows_of
 from service.records.stream.lines import LineBuffer
-
-NULLS: Final = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
-"""Text that stands for a null, quoted or not; the same as in files."""
+from service.records.values import CSV_NULLS
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
@@ -142,5 +140,5 @@ class _Header:
 
 def _with_nulls(cells: PlainCells) -> Cells:
     if isinstance(cells, list):
-        return [None if text in NULLS else text for text in cells]
+        return [None if text in CSV_NULLS else text for text in cells]
     return cells

@@ -8,7 +8,8 @@ from typing import Final
 from service.columns import Columns
 from service.contract import Schema
 from service.records.faults import FaultsByRow
-from service.records.json import BodyError, filled_columns, parse_json
+from service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
+from service.records.marks import count_marks
 from service.records.stream.blocks import Block, StreamLimits, block_of
 from service.records.stream.lines import LineBuffer
 from service.records.typed_json import TypedJson
@@ -82,7 +83,7 @@ class NdjsonDecoder:
 
     def _record(self, row: int, line: bytes, faults: FaultsByRow) -> object:
         """Return a line's value; where it is at fault, that is told, and a record of nulls takes its place."""
-        values = sum(map(line.count, (b",", b"[", b"{")))
+        values = count_marks(line, VALUE_MARKS)
         if values > self._limits.max_values:
             most = self._limits.max_values
             detail = f"expected at most {most} commas and opening brackets, got {values}"

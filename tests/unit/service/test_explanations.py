@@ -36,12 +36,12 @@ AMOUNT = NumericColumn(
     ],
 )
 def test_expected_numbers_lie_on_the_grid_of_their_column(step, value, shown):
-    given_ = on_grid(AMOUNT.model_copy(update={"step": step}), value)
+    given_ = on_grid(AMOUNT.model_copy(update={"step": step}))(value)
     assert given_ == shown
     assert type(given_) is type(shown)
 
 
 @given(st.floats(-1e9, 1e9), st.sampled_from([0.01, 0.05, 0.1, 0.25, 0.5, 1e-4, 2.5, 1e-7, 1 / 3]))
 def test_a_value_on_the_grid_is_the_decimal_that_it_stands_for(value, step):
-    shown = on_grid(AMOUNT.model_copy(update={"step": step}), value)
+    shown = on_grid(AMOUNT.model_copy(update={"step": step}))(value)
     assert shown == float(Decimal(round(value / step)) * Decimal(str(step)))

@@ -21,7 +21,7 @@ from service.http.app import create_app
 from service.offline.output import output_argument
 from service.offline.scoring import Rules, score_files
 from service.records.files import open_records
-from service.records.stream.csv import NULLS
+from service.records.values import CSV_NULLS
 from service.settings import load_settings
 from service.verdicts import Explain
 
@@ -40,7 +40,7 @@ RECORDS = st.lists(
             "country": st.none()
             | st.sampled_from(["DE", "FR", "Atlantis", 49, True])
             | st.text(st.characters(codec="utf-8"), min_size=1).filter(
-                lambda text: text not in NULLS and "\r" not in text
+                lambda text: text not in CSV_NULLS and "\r" not in text
             ),
             "placed_at": st.none()
             | INSTANTS.map(datetime.isoformat)

@@ -88,6 +88,7 @@ def test_the_example_in_the_document_is_a_valid_file(load_file):
     [
         ("max_record = 1", r"max_record: expected a setting of .* got none; the nearest is max_records"),
         ("PORT = 1", r"PORT: expected a setting of docs/settings\.md, got none; the nearest is port"),
+        ("keys = 'a score sha256:0'", r"keys: expected it in VAEGIS_KEYS alone, got it in a file"),
         ("config = 'x'", r"config: expected a setting of docs/settings\.md, got none"),
         ("port = 70000", r"port: expected less than or equal to 65535, got 70000"),
         ("port = 1.5", r"port: expected a valid integer, got a number with a fractional part, got 1\.5"),

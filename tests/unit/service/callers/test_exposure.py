@@ -8,24 +8,22 @@ from service.callers.exposure import require_keys_or_open
 from service.errors import SettingsError
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "::1"])
-def test_on_this_machine_s_own_address_nothing_is_needed(host):
-    require_keys_or_open(host, has_keys=False, is_open=False)
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_on_this_machine_s_own_address_nothing_is_needed(address):
+    require_keys_or_open(address, has_keys=False, is_open=False)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "192.168.1.1", "fe80::1", "2001:db8::1", "128.0.0.1"])
-def test_on_any_other_keys_or_openness_are(host):
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0", "::", "10.0.0.1", "192.168.1.1", "fe80::1", "fe80::1%2", "2001:db8::1", "128.0.0.1"]
+)
+def test_on_any_other_keys_or_openness_are(address):
     with pytest.raises(SettingsError, match=r"--keys-file FILE .* --open"):
-        require_keys_or_open(host, has_keys=False, is_open=False)
-    require_keys_or_open(host, has_keys=True, is_open=False)
-    require_keys_or_open(host, has_keys=False, is_open=True)
+        require_keys_or_open(address, has_keys=False, is_open=False)
+    require_keys_or_open(address, has_keys=True, is_open=False)
+    require_keys_or_open(address, has_keys=False, is_open=True)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_keys_and_openness_are_a_contradiction(host):
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_keys_and_openness_are_a_contradiction(address):
     with pytest.raises(SettingsError, match="expected it without keys, got both"):
-        require_keys_or_open(host, has_keys=True, is_open=True)
-
-
-def test_an_address_that_cannot_be_resolved_is_told_of_elsewhere():
-    require_keys_or_open("host.invalid", has_keys=False, is_open=False)
+        require_keys_or_open(address, has_keys=True, is_open=True)

@@ -71,7 +71,7 @@ def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
 @pytest.fixture
 def new_log() -> Iterator[Callable[..., Log]]:
     """Log to memory for the length of a test."""
-    names = ("vaegis", "uvicorn.error", "opentelemetry")
+    names = ("vaegis", "uvicorn.error", "opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter")
     before = {name: (logging.getLogger(name).handlers, logging.getLogger(name).level) for name in names}
     yield lambda level="info", log_format="json": Log(level, log_format)
     for name, (handlers, level) in before.items():

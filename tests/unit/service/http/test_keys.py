@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.callers.keys import Access, digest_of
+from service.http.access import route_of
 
 SECRETS = {"both": "vaegis_both", **{access.value: f"vaegis_{access.value}" for access in Access}}
 KEYS = "; ".join(
@@ -89,6 +90,32 @@ def test_without_a_valid_key_everything_is_401_and_says_how_to_do_better(call, p
 def test_two_keys_in_one_request_are_none(guarded, send):
     pair = [("authorization", f"Bearer {SECRETS['both']}")] * 2
     assert send(guarded, "GET", "/model", headers=pair).status_code == 401
+
+
+@pytest.fixture
+def targets(new_app, send, artifact):
+    """The method and the path of every route."""
+    paths = send(new_app(), "GET", "/openapi.json").json()["paths"]
+    listed = [(method.upper(), path.format(model="orders")) for path, methods in paths.items() for method in methods]
+    of_version = f"/v2/models/orders/versions/{artifact.digest[:12]}"
+    unlisted = [("GET", "/openapi.json"), ("GET", of_version), ("GET", f"{of_version}/ready")]
+    return [*listed, *unlisted, ("POST", f"{of_version}/infer")]
+
+
+@pytest.mark.parametrize("settings", [{"keys": KEYS}, {"rate_records_per_s": 0.001, "rate_burst_s": 3600}])
+@pytest.mark.parametrize("end", ["%0A", "%0D", "%20"])
+def test_no_route_is_reached_by_what_only_looks_like_its_path(new_app, send, targets, record, settings, end):
+    app = new_app(**settings)
+    reached = {}
+    for method, path in targets:
+        needs = route_of(path).needs
+        body = {"count": 1} if path == "/generate" else record
+        for access in sorted(set(Access) - needs) if "keys" in settings and needs else [Access.SCORE]:
+            headers = {"authorization": f"Bearer {SECRETS[access]}"}
+            response = send(app, method, path + end, headers=headers, json=body if method == "POST" else None)
+            reached[method, path, access] = response.status_code
+    assert len(reached) > 15
+    assert set(reached.values()) <= {403, 404}, reached
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

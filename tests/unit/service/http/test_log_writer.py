@@ -8,8 +8,6 @@ import subprocess
 import sys
 from threading import Event, Thread
 
-import pytest
-
 from service.http.log_writer import LineWriter
 
 
@@ -100,28 +98,6 @@ def test_lines_of_several_processes_do_not_mix_in_a_pipe():
     assert [process.wait() for process in processes] == [0, 0]
     assert len(lines) == 6000
     assert {(len(line), len(set(line[6:]))) for line in lines} == {(206, 1)}
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
-def test_a_forked_process_writes_its_own_lines():
-    program = (
-        "import logging, os, sys\n"
-        "from service.http.logs import configure_logs\n"
-        "writer = configure_logs('info')\n"
-        "logging.getLogger('vaegis').info('parent')\n"
-        "child = os.fork()\n"
-        "logging.getLogger('vaegis').info('child' if child == 0 else 'again')\n"
-        "writer.close()\n"
-        "if child == 0: os._exit(0)\n"
-        "os.waitpid(child, 0)\n"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert sorted(line.split('"event":"')[1].rstrip('"}') for line in done.stderr.splitlines()) == [
-        "again",
-        "child",
-        "parent",
-    ]
 
 
 def test_dropped_lines_are_counted(new_app):

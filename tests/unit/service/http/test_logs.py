@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
+from starlette.responses import StreamingResponse
 
 from service.callers.keys import digest_of
 from service.http.logs import Stamp
+from service.http.tracing import Tracing
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 KEYS = f"tester score,model,metrics sha256:{digest_of(b'vaegis_1').hex()}"
@@ -112,13 +115,29 @@ def test_an_unexpected_error_is_logged_by_its_kind_and_place_alone(logged, send)
         raise ValueError("4711")
 
     app, log = logged("error")
-    app.add_api_route("/broken", fail)
-    response = send(app, "GET", "/broken")
+    app.add_api_route("/model", fail, methods=["DELETE"])
+    response = send(app, "DELETE", "/model")
     (line,) = log.lines
     assert line["error"] == "ValueError"
     assert line["at"][-1].endswith(" fail")
     assert line["request_id"] == response.headers["x-request-id"]
     assert "4711" not in log.text
+
+
+def test_a_fault_after_the_answer_has_begun_cuts_it_off_and_is_logged_once(logged, serving, read_all):
+    def parts():
+        yield b"half"
+        raise ValueError("4711")
+
+    app, log = logged("error")
+    app.add_api_route("/model", lambda: StreamingResponse(parts()), methods=["DELETE"])
+    with serving(app).connect() as client:
+        client.sendall(b"DELETE /model HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-1\r\n\r\n")
+        received = read_all(client)
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.endswith(b"half\r\n")
+    (line,) = log.lines
+    assert (line["error"], line["request_id"]) == ("ValueError", "r-1")
 
 
 secrets = st.from_regex(r"[g-zG-Z]{6}[A-Za-z0-9]{6,60}", fullmatch=True)
@@ -133,7 +152,8 @@ headers = st.sampled_from(
 @given(secret=secrets, header=headers, data=st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_that_a_caller_sends_is_in_the_log(logged, send, record, secret, header, data):
-    app, log = logged("debug", data.draw(st.sampled_from(["json", "text"])), keys=KEYS)
+    tracing = Tracing(TracerProvider(shutdown_on_exit=False))
+    app, log = logged("debug", data.draw(st.sampled_from(["json", "text"])), keys=KEYS, tracing=tracing)
     kept = BEARER | {"x-request-id": f"{secret} ", "traceparent": f"00-{secret}"}
     bodies = [record | {"country": secret}, record | {secret: 1}, {"amount": secret}, [secret], {"count": secret}]
     requests = [
@@ -142,6 +162,7 @@ def test_nothing_that_a_caller_sends_is_in_the_log(logged, send, record, secret,
         ("POST", "/score", {"content": f'{{"{secret}'.encode()}, kept),
         ("POST", f"/score?explain={secret}&{secret}=1", {"json": record}, kept),
         ("POST", "/score", {"json": record}, kept | {header: secret}),
+        ("POST", "/score", {"json": record}, BEARER | {"traceparent": PARENT, header: secret}),
         ("POST", "/score", {"json": record}, {"authorization": f"Bearer {secret}"}),
         ("GET", "/model", {}, {"authorization": f"Basic {secret}"}),
         ("GET", f"/{secret}", {}, kept),
@@ -152,6 +173,22 @@ def test_nothing_that_a_caller_sends_is_in_the_log(logged, send, record, secret,
         send(app, method, path, headers=sent, **details)
     assert len(log.text.splitlines()) >= len(requests)
     assert secret.lower() not in log.text.lower()
+
+
+@pytest.mark.parametrize("header", ["baggage", "tracestate"])
+@pytest.mark.parametrize("value", ["S4711", "S4711=", "S4711=1,S4711=1," * 20, "S4711=\xe9"])
+def test_headers_of_traces_that_cannot_be_read_are_not_told(logged, send, header, value):
+    app, log = logged("debug", tracing=Tracing(TracerProvider(shutdown_on_exit=False)))
+    headers = [("traceparent", PARENT.encode()), (header, value.encode("latin-1"))]
+    assert send(app, "GET", "/model", headers=headers).status_code == 200
+    assert [line["event"] for line in log.lines] == ["request"]
+
+
+def test_what_the_export_of_traces_has_to_say_is_told(log):
+    for name in ("opentelemetry.sdk.trace.export", "opentelemetry.exporter.otlp.proto.http.trace_exporter"):
+        logging.getLogger(name).warning("Queue full, dropping %s.", "Span")
+    logging.getLogger("opentelemetry.propagate").error("Propagator %s not found", "b4")
+    assert [line["event"] for line in log.lines] == ["Queue full, dropping Span."] * 2 + ["Propagator b4 not found"]
 
 
 def test_instants_are_shown_to_the_millisecond():

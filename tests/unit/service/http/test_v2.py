@@ -162,6 +162,7 @@ ONE = [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]
         (ONE, {"headers": {"content-type": "text/csv"}}, 415, "expected application/json"),
         (ONE, {"headers": {"content-encoding": "br"}}, 415, "expected gzip, zstd or none"),
         (ONE, {"headers": {"inference-header-content-length": "99999"}}, 422, "expected a number of at most"),
+        (ONE, {"headers": {"inference-header-content-length": "9" * 5000}}, 422, "expected a number of at most"),
         (ONE, {"path": "/v2/models/others/infer"}, 404, "expected the model 'orders'"),
         (ONE, {"path": "/v2/models/orders/versions/7/infer"}, 404, "of version"),
         (ONE, {"path": "/v2/nowhere"}, 404, "expected a path"),
@@ -184,6 +185,14 @@ def test_the_model_and_the_server_describe_themselves(new_app, send, artifact):
     assert send(app, "GET", f"/v2/models/orders/versions/{artifact.digest[:12]}").json() == model
     assert send(app, "GET", "/v2/models/other").status_code == 404
     assert send(app, "GET", "/v2").json()["extensions"] == ["binary_tensor_data"]
+
+
+@pytest.mark.parametrize("path", ["/v2/models/other/ready", "/v2/models/orders/versions/7/ready"])
+def test_a_probe_for_another_model_does_not_tell_which_one_there_is(new_app, send, artifact, path):
+    response = send(new_app(keys=f"a model sha256:{'0' * 64}"), "GET", path)
+    assert (response.status_code, list(response.json())) == (404, ["error"])
+    assert "orders" not in response.text
+    assert artifact.digest[:12] not in response.text
 
 
 def test_probes_tell_whether_requests_should_come(new_app, send, artifact):

@@ -109,6 +109,13 @@ def test_targets_become_paths(target, path, query):
     assert (request["scope"]["path"], request["scope"]["query_string"]) == (path, query)
 
 
+@pytest.mark.parametrize("escape", [b"%00", b"%0a", b"%0A", b"%1f", b"%7F"])
+def test_control_characters_cannot_be_escaped_into_a_path(escape):
+    for target in (b"/score" + escape, b"/v2/models/" + escape + b"/ready", b"http://x/score" + escape):
+        with pytest.raises(MalformedRequestError, match="without control characters"):
+            read(b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+
+
 @pytest.mark.parametrize("target", [b"/a#b", b"ftp://other/a", b"other:80", b"/caf\xc3\xa9", b"/a b", b"http://", b"?"])
 def test_what_is_no_target_is_refused(target):
     with pytest.raises(MalformedRequestError):
