@@ -130,7 +130,8 @@ class Settings(BaseModel):
     )
     inline_body_bytes: int = _setting(
         64 * 2**10,
-        "Largest body of a small request; larger ones are scored on a thread.",
+        "Largest body of a small request; larger ones, and those of more than VAEGIS_MAX_BATCH_RECORDS records, are "
+        "scored on a thread.",
         unit="bytes",
         ge=0,
         le=2**20,

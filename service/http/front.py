@@ -38,8 +38,8 @@ class ScoreEndpoint:
         batches: Scores small ones together.
         alpha: Share of normal records that may be flagged, where a request does not say.
         explain: Which results carry contributions, where it does not say.
-        inline_bytes: Bodies up to this size are scored on the event loop, which takes little longer than handing them
-            to a thread; larger ones on a thread, where they hold nobody up.
+        inline_bytes: Bodies up to this size, of no more records than a batch has, are scored on the event loop, which
+            takes little longer than handing them to a thread; others on a thread, where they hold nobody up.
         any_body: Answers what is not JSON on both sides, or has faults answered in the place of records.
     """
 
@@ -76,14 +76,17 @@ class ScoreEndpoint:
         call = call_of(scope)
         body = await self.intake.read(scope, receive, ticket)
         if len(body) > self.inline_bytes:
-            return await self.intake.on_thread(lambda: self._answer_bulk(body, call, query, ticket), receive, ticket)
+            return await self.intake.on_thread(
+                lambda: self._answer_bulk(self._asked(body, call, query, ticket), call, ticket), receive, ticket
+            )
         asked = self._asked(body, call, query, ticket)
+        if len(asked.columns) > self.batches.max_records:  # by column, a record may take two bytes
+            return await self.intake.on_thread(lambda: self._answer_bulk(asked, call, ticket), receive, ticket)
         with call.step("infer"):
             verdicts, seconds = await self.batches.judged(asked, lambda: self.intake.begin(ticket))
         return self.scoring.answer_to(verdicts, call, alpha=asked.alpha, seconds=seconds)
 
-    def _answer_bulk(self, body: bytes, call: Call, query: ScoreQuery, ticket: Ticket) -> bytes:
-        asked = self._asked(body, call, query, ticket)
+    def _answer_bulk(self, asked: Asked, call: Call, ticket: Ticket) -> bytes:
         ticket.hold_records(len(asked.columns))
         return self.scoring.answer(asked, call, ticket.check)
 

@@ -244,3 +244,22 @@ def test_a_small_request_is_scored_while_large_ones_leave_no_room_for_records(he
         return first[0]["status"], second[0]["status"]
 
     assert asyncio.run(scenario()) == (200, 200)
+
+
+def test_a_small_body_of_many_records_is_scored_on_a_thread_while_others_are_answered(held, record):
+    app, started, leave = held(inline_body_bytes=64 * 1024)
+    many = json.dumps({"amount": [1] * 257, "country": ["DE"] * 257}).encode()
+
+    async def scenario():
+        first, answering = asgi(app, [many])
+        task = asyncio.create_task(answering)
+        await until(started)
+        second, small = asgi(app, [json.dumps(record).encode()])
+        await small
+        leave.set()
+        await task
+        return first, second
+
+    first, second = asyncio.run(scenario())
+    assert second[0]["status"] == 200
+    assert len(json.loads(first[1]["body"])["results"]) == 257
