@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from typing import TypeVar
-
-from anyio import CapacityLimiter, to_thread
 
 from service.http.errors import DeadlineError, QueueFullError
 
@@ -43,7 +43,7 @@ class Admission:
         self._requests = 0
         self._records = 0
         self._bytes = 0
-        self._limiter = CapacityLimiter(threads)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
 
     @property
     def in_flight(self) -> int:
@@ -102,8 +102,11 @@ class Admission:
         self._records -= records
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Run blocking ``work`` on one of the threads, waiting in order of arrival for a free one."""
-        return await to_thread.run_sync(work, limiter=self._limiter)
+        """Run blocking ``work`` on one of the threads, waiting in order of arrival for a free one.
+
+        Who is cancelled does not wait for the work, but it keeps its thread until it ends.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 class Ticket:

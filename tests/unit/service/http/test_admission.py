@@ -90,6 +90,27 @@ def test_work_that_outlives_its_request_holds_nothing():
         other.hold_records(1)
 
 
+def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
+    room, started, leave = admission(), threading.Event(), threading.Event()
+    has_ended = threading.Event()
+
+    def long():
+        started.set()
+        assert leave.wait(30)
+        has_ended.set()
+
+    async def scenario():
+        first = asyncio.create_task(room.run(long))
+        await until(started)
+        first.cancel()
+        second = asyncio.create_task(room.run(has_ended.is_set))
+        done, _ = await asyncio.wait([second], timeout=0.1)
+        leave.set()
+        return done, await second
+
+    assert asyncio.run(scenario()) == (set(), True)
+
+
 def asgi(app, parts, gone=None):
     """Post the parts of a body; ``gone`` is set when the client goes away. Return what is sent back."""
     sent = []
