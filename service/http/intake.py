@@ -81,11 +81,11 @@ class Intake:
         finally:
             watch.cancel()
 
-    async def answer(self, scope: Scope, receive: Receive, work: Callable[[bytes], bytes]) -> bytes:
-        """Return what blocking ``work`` makes of the body."""
+    async def answer(self, scope: Scope, receive: Receive, work: Callable[[bytes, Callable[[], None]], bytes]) -> bytes:
+        """Return what blocking ``work`` makes of the body; it is given `Ticket.check`, to be called between parts."""
         with closing(Ticket(self.admission)) as ticket:
             body = await self.read(scope, receive, ticket)
-            return await self.on_thread(lambda: work(body), receive, ticket)
+            return await self.on_thread(lambda: work(body, ticket.check), receive, ticket)
 
 
 async def _abandon_when_gone(receive: Receive, ticket: Ticket) -> None:
