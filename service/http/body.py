@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from starlette.types import Receive
 
@@ -17,11 +17,10 @@ from service.http.errors import (
     MediaTypeError,
     TooManyValuesError,
 )
+from service.http.formats import Encoding, Headers
 from service.records.json import VALUE_MARKS, parse_json
 from service.records.marks import count_marks
-
-Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
-"""Headers of a request as ASGI gives them, their names in lower case."""
+from service.records.stream.unpacking import UNPACKERS
 
 _Result = TypeVar("_Result")
 
@@ -75,6 +74,25 @@ async def read_body(
             return await body
     except TimeoutError as error:
         raise BodyTimeoutError(f"body: expected its end within {timeout_s:g} s, got none") from error
+
+
+def unpacked_body(body: bytes, encoding: Encoding, max_bytes: int) -> bytes:
+    """Return a body as it was before it was compressed.
+
+    Raises:
+        BodyTooLargeError: that has more than ``max_bytes``.
+        BodyError: it is not compressed so, or not whole.
+    """
+    if encoding is Encoding.NONE:
+        return body
+    unpacker = UNPACKERS[encoding.value]()
+    unpacked = bytearray()
+    for piece in unpacker.feed(body):
+        unpacked += piece
+        if len(unpacked) > max_bytes:
+            raise BodyTooLargeError(f"body: expected at most {max_bytes} bytes when unpacked, got more")
+    unpacker.end()
+    return bytes(unpacked)
 
 
 def parse_body(body: bytes, *, max_depth: int, max_values: int) -> object:

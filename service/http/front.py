@@ -15,7 +15,7 @@ from service.http.admission import Ticket
 from service.http.batches import Batches
 from service.http.bodies import AnyBody
 from service.http.call import Call, call_of
-from service.http.formats import negotiated
+from service.http.formats import BodyFormat, negotiated
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid
 from service.http.problems import answer_service_error
@@ -25,7 +25,7 @@ from service.verdicts import Explain
 
 PATH: Final = "/score"
 
-_JSON: Final = (b"content-type", b"application/json")
+_HEADERS: Final = [(b"content-type", b"application/json")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,13 @@ class ScoreEndpoint:
         ticket = Ticket(self.intake.admission)
         try:
             formats, query = negotiated(scope["headers"]), parse_query(scope["query_string"])
-            if not formats.is_plain_json or query.on_invalid is OnInvalid.REPORT:
-                await self.any_body.answer(scope, receive, send, ticket, formats, query)
+            if formats.body is not BodyFormat.JSON:
+                await self.any_body.answer_stream(scope, receive, send, ticket, formats, query)
                 return
-            answer = await self._answer(scope, receive, ticket, query)
+            if formats.is_plain_json and query.on_invalid is not OnInvalid.REPORT:
+                answer, headers = await self._answer(scope, receive, ticket, query), _HEADERS
+            else:
+                answer, headers = await self.any_body.answer_document(scope, receive, ticket, formats, query)
         except ServiceError as error:
             if ticket.is_abandoned:
                 return  # nobody is there to be answered
@@ -68,7 +71,7 @@ class ScoreEndpoint:
             return
         finally:
             ticket.close()
-        headers = [(b"content-length", b"%d" % len(answer)), _JSON]
+        headers = [(b"content-length", b"%d" % len(answer)), *headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 

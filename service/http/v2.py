@@ -14,27 +14,25 @@ from starlette.responses import Response
 from service.artifact import Artifact
 from service.errors import RecordError
 from service.http.admission import Ticket
-from service.http.body import require_few_values
+from service.http.body import require_few_values, unpacked_body
 from service.http.call import Call, call_of
 from service.http.errors import (
-    BodyTooLargeError,
     MediaTypeError,
     NoRecordsError,
     ParameterError,
     TooManyRecordsError,
 )
-from service.http.formats import Encoding, Headers, encoding_of, media_type_of
+from service.http.formats import Headers, encoding_of, media_type_of
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid
 from service.http.problems import parameter_messages
 from service.http.score_query import ScoreQuery
-from service.http.scoring import Asked, Scoring
+from service.http.scoring import Scoring
 from service.http.v2_answer import asked_outputs, written_answer
 from service.http.writers.writing import Judgement
 from service.pvalues import threshold
 from service.records.faults import FaultList, FaultsByRow
-from service.records.stream.blocks import Block, StreamLimits, block_of
-from service.records.stream.unpacking import UNPACKERS
+from service.records.stream.blocks import Block, StreamLimits, block_of, sound_block
 from service.records.tensors import InferRequest, columns_of, read_request
 from service.verdicts import Explain
 
@@ -43,7 +41,6 @@ JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 
 _VERSION_DIGITS: Final = 12
-_PART_RECORDS: Final = 1024  # scored at a time
 _OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
 
 
@@ -102,7 +99,9 @@ class Inference:
 
             def work() -> bytes:
                 nonlocal header
-                answer, header = self._answered(self._unpacked(body, encoding), length, ticket, call_of(scope))
+                answer, header = self._answered(
+                    unpacked_body(body, encoding, self.limits.max_held_bytes), length, ticket, call_of(scope)
+                )
                 return answer
 
             answer = await self.intake.on_thread(work, request.receive, ticket)
@@ -122,32 +121,9 @@ class Inference:
             block = self._block(request, reports=reports)
         call.charge(block.records)
         ticket.hold_records(block.records)
-        parts = []
-        seconds = 0.0
-        for part in block.parts(_PART_RECORDS):
-            with call.step("infer"):
-                verdicts, took = self.scoring.judged_alone(Asked(part.columns, alpha, explain))
-            seconds += took
-            call.flagged += int(verdicts.is_anomaly.sum())
-            parts.append((part, verdicts))
-            ticket.check()
-        call.records = len(block.columns)
-        self.intake.metrics.count_batch(len(block.columns), seconds)
+        parts = list(self.scoring.judged_in_parts(block, alpha, explain, call, ticket.check))
         judgement = Judgement.by(self.artifact, alpha=alpha, threshold=limit)
         return written_answer(request, outputs, parts, judgement, self.version)
-
-    def _unpacked(self, body: bytes, encoding: Encoding) -> bytes:
-        if encoding is Encoding.NONE:
-            return body
-        unpacker = UNPACKERS[encoding.value]()
-        unpacked = bytearray()
-        for piece in unpacker.feed(body):
-            unpacked += piece
-            if len(unpacked) > self.limits.max_held_bytes:
-                most = self.limits.max_held_bytes
-                raise BodyTooLargeError(f"body: expected at most {most} bytes when unpacked, got more")
-        unpacker.end()
-        return bytes(unpacked)
 
     def _read(self, body: bytes, header_length: str | None) -> InferRequest:
         length = len(body)
@@ -179,7 +155,7 @@ class Inference:
         except RecordError as error:
             self.intake.metrics.count_refused(error.faults)
             raise
-        return Block(0, len(columns), columns, {})
+        return sound_block(columns)
 
 
 def _query(request: InferRequest) -> ScoreQuery:

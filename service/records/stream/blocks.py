@@ -106,6 +106,11 @@ class Decoder(Protocol):
         """Take note of the body's end, and yield the last records."""
 
 
+def sound_block(columns: Columns) -> Block:
+    """Return a block of records, all of which are sound."""
+    return Block(0, len(columns), columns, {})
+
+
 def block_of(columns: Columns, faults: FaultsByRow, first_row: int) -> Block:
     """Return a block of all records of ``columns``, whose faulty ones are dropped from them."""
     by_row = faults.by_row()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 from contextlib import closing
@@ -111,7 +112,17 @@ def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
     assert asyncio.run(scenario()) == (set(), True)
 
 
-def asgi(app, parts, gone=None):
+OTHER_WAYS = pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        (b"on_invalid=report", []),
+        (b"", [(b"accept", b"text/csv")]),
+        (b"", [(b"content-encoding", b"gzip")]),
+    ],
+)
+
+
+def asgi(app, parts, gone=None, query=b"", headers=()):
     """Post the parts of a body; ``gone`` is set when the client goes away. Return what is sent back."""
     sent = []
     last = len(parts) - 1
@@ -127,7 +138,7 @@ def asgi(app, parts, gone=None):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": [*headers]}
     return sent, app(scope, receive, send)
 
 
@@ -284,3 +295,36 @@ def test_a_small_body_of_many_records_is_scored_on_a_thread_while_others_are_ans
     first, second = asyncio.run(scenario())
     assert second[0]["status"] == 200
     assert len(json.loads(first[1]["body"])["results"]) == 257
+
+
+@OTHER_WAYS
+def test_json_that_is_packed_or_answered_otherwise_has_the_limits_of_all_json(held, record, query, headers):
+    app, started, leave = held(max_records_in_flight=10)
+    body = json.dumps([record] * 10).encode()
+    asked = gzip.compress(body) if headers and headers[0][1] == b"gzip" else body
+
+    async def scenario():
+        _, answering = asgi(app, [body])
+        task = asyncio.create_task(answering)
+        await until(started)
+        sent, refused = asgi(app, [asked], query=query, headers=headers)
+        await refused
+        leave.set()
+        await task
+        return sent[0]["status"]
+
+    assert asyncio.run(scenario()) == 429
+
+
+@OTHER_WAYS
+@pytest.mark.parametrize(("timeout_s", "status"), [(0.001, 504), (60, 200)])
+def test_json_that_is_packed_or_answered_otherwise_has_its_time(new_app, record, query, headers, timeout_s, status):
+    app = new_app(request_timeout_s=timeout_s)
+    body = json.dumps([record] * 5000).encode()
+    sent, answering = asgi(
+        app, [gzip.compress(body) if headers and headers[0][1] == b"gzip" else body], query=query, headers=headers
+    )
+    asyncio.run(answering)
+    assert sent[0]["status"] == status
+    if status == 200:
+        assert app.state.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 1
