@@ -128,8 +128,8 @@ class AnyBody:
                 block = self.scoring.reported(body, ticket.check)
             else:
                 block = sound_block(self.scoring.columns(body, ticket.check))
-        call.charge(block.records)
         ticket.hold_records(block.records)
+        call.charge(block.records)
         writer = _writer(formats.answer, asked.judgement, asked.on_invalid)
         alpha, explain = asked.judgement.alpha, asked.explain
         parts = self.scoring.judged_in_parts(block, alpha, explain, call, ticket.check)

@@ -85,12 +85,18 @@ class ScoreEndpoint:
         asked = self._asked(body, call, query, ticket)
         if len(asked.columns) > self.batches.max_records:  # by column, a record may take two bytes
             return await self.intake.on_thread(lambda: self._answer_bulk(asked, call, ticket), receive, ticket)
+
+        def begin() -> None:
+            self.intake.begin(ticket)
+            call.charge(len(asked.columns))
+
         with call.step("infer"):
-            verdicts, seconds = await self.batches.judged(asked, lambda: self.intake.begin(ticket))
+            verdicts, seconds = await self.batches.judged(asked, begin)
         return self.scoring.answer_to(verdicts, call, alpha=asked.alpha, seconds=seconds)
 
     def _answer_bulk(self, asked: Asked, call: Call, ticket: Ticket) -> bytes:
         ticket.hold_records(len(asked.columns))
+        call.charge(len(asked.columns))
         return self.scoring.answer(asked, call, ticket.check)
 
     def _asked(self, body: bytes, call: Call, query: ScoreQuery, ticket: Ticket) -> Asked:
@@ -98,7 +104,6 @@ class ScoreEndpoint:
         self.scoring.require_alpha(alpha)
         with call.step("decode"):
             columns = self.scoring.columns(body, ticket.check)
-        call.charge(len(columns))
         return Asked(columns, alpha, self.explain if query.explain is None else query.explain)
 
 

@@ -112,14 +112,16 @@ def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
     assert asyncio.run(scenario()) == (set(), True)
 
 
-OTHER_WAYS = pytest.mark.parametrize(
-    ("query", "headers"),
-    [
-        (b"on_invalid=report", []),
-        (b"", [(b"accept", b"text/csv")]),
-        (b"", [(b"content-encoding", b"gzip")]),
-    ],
-)
+OTHER_WAYS_OF_JSON = [
+    (b"on_invalid=report", []),
+    (b"", [(b"accept", b"text/csv")]),
+    (b"", [(b"content-encoding", b"gzip")]),
+]
+OTHER_WAYS = pytest.mark.parametrize(("query", "headers"), OTHER_WAYS_OF_JSON)
+
+
+def packed(body, headers):
+    return gzip.compress(body) if (b"content-encoding", b"gzip") in headers else body
 
 
 def asgi(app, parts, gone=None, query=b"", headers=()):
@@ -301,7 +303,7 @@ def test_a_small_body_of_many_records_is_scored_on_a_thread_while_others_are_ans
 def test_json_that_is_packed_or_answered_otherwise_has_the_limits_of_all_json(held, record, query, headers):
     app, started, leave = held(max_records_in_flight=10)
     body = json.dumps([record] * 10).encode()
-    asked = gzip.compress(body) if headers and headers[0][1] == b"gzip" else body
+    asked = packed(body, headers)
 
     async def scenario():
         _, answering = asgi(app, [body])
@@ -321,10 +323,28 @@ def test_json_that_is_packed_or_answered_otherwise_has_the_limits_of_all_json(he
 def test_json_that_is_packed_or_answered_otherwise_has_its_time(new_app, record, query, headers, timeout_s, status):
     app = new_app(request_timeout_s=timeout_s)
     body = json.dumps([record] * 5000).encode()
-    sent, answering = asgi(
-        app, [gzip.compress(body) if headers and headers[0][1] == b"gzip" else body], query=query, headers=headers
-    )
+    sent, answering = asgi(app, [packed(body, headers)], query=query, headers=headers)
     asyncio.run(answering)
     assert sent[0]["status"] == status
     if status == 200:
         assert app.state.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 1
+
+
+@pytest.mark.parametrize(("query", "headers"), [(b"", []), *OTHER_WAYS_OF_JSON])
+def test_what_finds_no_room_costs_its_caller_nothing(held, record, query, headers):
+    app, started, leave = held(max_records_in_flight=1, rate_records_per_s=0.1, rate_burst_s=300)
+    body = packed(json.dumps([record] * 20).encode(), headers)
+
+    async def scenario():
+        _, answering = asgi(app, [json.dumps([record] * 10).encode()])
+        task = asyncio.create_task(answering)
+        await until(started)
+        first, refused = asgi(app, [body], query=query, headers=headers)
+        await refused
+        leave.set()
+        await task
+        second, answered = asgi(app, [body], query=query, headers=headers)
+        await answered
+        return first[0]["status"], second[0]["status"]
+
+    assert asyncio.run(scenario()) == (429, 200)
