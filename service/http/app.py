@@ -151,7 +151,9 @@ def _stream_limits(settings: Settings) -> StreamLimits:
 
 
 def _stream_room(settings: Settings) -> StreamRoom:
-    return StreamRoom(settings.max_stream_bytes, settings.max_answer_bytes, settings.inline_body_bytes)
+    return StreamRoom(
+        settings.max_stream_bytes, settings.max_answer_bytes, settings.inline_body_bytes, settings.max_batch_records
+    )
 
 
 def _bare_app(artifact: Artifact, score: ScoreEndpoint) -> Service:

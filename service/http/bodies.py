@@ -101,7 +101,7 @@ class AnyBody:
             asked = self._asked(query)
             ticket.enter()
             pipeline = self._pipeline(formats, asked, call_of(scope))
-            stream = Stream(pipeline, self.room, self.intake.admission, ticket)
+            stream = Stream(pipeline, self.room, self.intake.admission, ticket, is_plain_text=formats.is_plain_text)
             await stream.run(receive, send, _headers(formats, asked.judgement))
         except ServiceError as error:
             if stream is not None and stream.has_begun:
@@ -148,6 +148,7 @@ class AnyBody:
             max_faults=self.limits.max_faults,
             metrics=self.intake.metrics,
             call=call,
+            max_bytes=self.room.max_bytes,
         )
 
     def _decoder(self, body: BodyFormat) -> Decoder:

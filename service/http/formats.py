@@ -54,6 +54,11 @@ class Formats:
         """Whether neither side is anything but JSON, and the body is not compressed."""
         return self.body is self.answer is BodyFormat.JSON and self.encoding is Encoding.NONE
 
+    @property
+    def is_plain_text(self) -> bool:
+        """Whether the body is neither compressed nor of a format that may compress what is in it, or refer to it."""
+        return self.encoding is Encoding.NONE and self.body is not BodyFormat.ARROW
+
 
 _NDJSON_TYPES: Final = (
     "application/x-ndjson",

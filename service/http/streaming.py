@@ -29,15 +29,17 @@ class StreamRoom:
     """What one stream may take.
 
     Attributes:
-        max_bytes: Longest body; None where there is no bound.
+        max_bytes: Longest body, packed or not; None where there is no bound.
         max_answer_bytes: Most bytes of an answer that wait for the client, before the body has to wait as well.
-        inline_bytes: Bodies up to this size are scored on the event loop, which takes no longer than handing them to
-            a thread.
+        inline_bytes: Bodies of plain text up to this size are read on the event loop, which takes no longer than
+            handing them to a thread.
+        inline_records: Up to so many of their records are scored there at a time.
     """
 
     max_bytes: int | None
     max_answer_bytes: int
     inline_bytes: int
+    inline_records: int
 
 
 class Stream:
@@ -48,9 +50,12 @@ class Stream:
         is_unread: Whether the client may still be sending.
     """
 
-    def __init__(self, pipeline: Pipeline, room: StreamRoom, admission: Admission, ticket: Ticket) -> None:
-        """Prepare to answer what ``pipeline`` makes of the body."""
+    def __init__(
+        self, pipeline: Pipeline, room: StreamRoom, admission: Admission, ticket: Ticket, *, is_plain_text: bool
+    ) -> None:
+        """Prepare to answer what ``pipeline`` makes of the body; of plain text, few bytes hold little."""
         self._pipeline = pipeline
+        self._is_plain_text = is_plain_text
         self._room = room
         self._admission = admission
         self._ticket = ticket
@@ -138,11 +143,13 @@ class Stream:
     async def _answer(self, data: bytes, *, flush: bool, is_last: bool) -> None:
         if is_last:
             self._has_ended.set()
-        is_small = is_last and self._received <= self._room.inline_bytes
-        answer = self._pipeline.run(data, flush=flush, is_last=is_last)
+        room, pipeline = self._room, self._pipeline
+        is_small = self._is_plain_text and is_last and self._received <= room.inline_bytes
+        answer = pipeline.run(data, flush=flush, is_last=is_last)
         has_more = True
         while has_more:
-            some, has_more = await self._work(lambda: _some(answer), inline=is_small)
+            inline = is_small and pipeline.waiting <= room.inline_records
+            some, has_more = await self._work(lambda: _some(answer), inline=inline)
             self._hold(len(some))
             await self._outbox.put(some)
         self._hold(0)
@@ -193,14 +200,15 @@ class Stream:
                 pass
 
 
-def _some(answer: Iterator[bytes]) -> tuple[bytes, bool]:
-    """Return parts of an answer, about a block's worth, and whether there are more."""
+def _some(answer: Iterator[bytes | None]) -> tuple[bytes, bool]:
+    """Return parts of an answer, about a block's worth or up to the next pause, and whether there may be more."""
     parts: list[bytes] = []
     size = 0
     for part in answer:
-        parts.append(part)
-        size += len(part)
-        if size >= BLOCK_BYTES:
+        if part is not None:
+            parts.append(part)
+            size += len(part)
+        if part is None or size >= BLOCK_BYTES:
             return b"".join(parts), True
     return b"".join(parts), False
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 import logging
+import sys
 
+import pyarrow as pa
 import pytest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LINE = b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}\n'
 BAD = b'{"amount": "many"}\n'
@@ -15,14 +24,14 @@ BAD = b'{"amount": "many"}\n'
 class Client:
     """One request to an app, step by step."""
 
-    def __init__(self, app, query=b"", content_type=b"application/x-ndjson"):
+    def __init__(self, app, query=b"", content_type=b"application/x-ndjson", encoding=b"identity"):
         self.parts: asyncio.Queue[dict] = asyncio.Queue()
         self.asked = 0
         self.sent: list[dict] = []
         self.reads = asyncio.Event()
         self.reads.set()
         self.changed = asyncio.Event()
-        headers = [(b"content-type", content_type)]
+        headers = [(b"content-type", content_type), (b"content-encoding", encoding)]
         scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": headers}
         self.exchange = asyncio.ensure_future(app(scope, self._receive, self._send))
 
@@ -59,6 +68,11 @@ class Client:
     @property
     def is_whole(self):
         return bool(self.sent) and not self.sent[-1].get("more_body", True)
+
+    @property
+    def has_ended(self):
+        """Whether an answer of any kind has come to its end."""
+        return bool(self.sent) and not self.sent[-1].get("more_body", "status" in self.sent[-1])
 
     async def end(self):
         async with asyncio.timeout(20):
@@ -269,5 +283,54 @@ def test_bytes_that_are_held_count_towards_those_in_flight(new_app):
         await left.end()
         await refused.end()
         assert (left.status, left.is_whole) == (200, True)
+
+    scenario(story)
+
+
+def nulls():
+    """Return an Arrow stream of records that take no bytes."""
+    sink = io.BytesIO()
+    batch = pa.RecordBatch.from_arrays([pa.nulls(20_000)], names=["amount"])
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+LARGE = {
+    "packed": (b"application/x-ndjson", b"zstd", zstd.compress(b"\n" * 2**24) * 30),
+    "CSV": (b"text/csv", b"identity", b"amount\n" + b"1\n" * 30_000),
+    "NDJSON": (b"application/x-ndjson", b"identity", b"{}\n" * 20_000),
+    "Arrow": (b"application/vnd.apache.arrow.stream", b"identity", nulls()),
+}
+
+
+@pytest.mark.parametrize("inline_body_bytes", [0, 65_536])
+@pytest.mark.parametrize("name", LARGE)
+def test_few_bytes_that_make_much_work_hold_nobody_up(new_app, name, inline_body_bytes):
+    content_type, encoding, body = LARGE[name]
+    assert len(body) <= 65_536
+
+    async def story():
+        app = new_app(scoring_threads=1, inline_body_bytes=inline_body_bytes)
+        large = Client(app, content_type=content_type, encoding=encoding)
+        large.part(body, more=False)
+        await large.until(lambda: large.asked == 2)
+        small = Client(app, content_type=b"application/json")
+        small.part(LINE, more=False)
+        await small.end()
+        assert small.status == 200
+        assert not large.has_ended
+        large.leave()
+        await large.end()
+
+    scenario(story)
+
+
+def test_the_longest_stream_is_meant_unpacked(new_app):
+    async def story():
+        client = Client(new_app(max_stream_bytes=2**16), encoding=b"gzip")
+        client.part(gzip.compress(LINE * 1000), more=False)
+        await client.end()
+        assert client.status == 413
 
     scenario(story)
