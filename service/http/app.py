@@ -86,7 +86,7 @@ def create_app(
         max_faults=settings.max_faults,
         unknown_columns=settings.unknown_columns,
     )
-    intake = Intake(readiness, admission, metrics, settings.max_body_bytes, settings.body_timeout_s)
+    intake = Intake(readiness, admission, metrics, settings.max_body_bytes)
     scoring = Scoring(artifact, metrics, limits)
     generating = Generating(
         artifact,

@@ -24,7 +24,6 @@ class Intake:
     admission: Admission
     metrics: Metrics
     max_body_bytes: int
-    body_timeout_s: float
 
     async def read(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
         """Return the JSON body of a request, or raise why it is not let in."""
@@ -44,7 +43,6 @@ class Intake:
             scope["headers"],
             receive,
             max_bytes=self.max_body_bytes,
-            timeout_s=self.body_timeout_s,
             hold=ticket.hold_bytes,
         )
         ticket.enter()

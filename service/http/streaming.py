@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Send
 
 from service.errors import ServiceError
 from service.http.admission import Admission, Ticket
-from service.http.body import Begun
+from service.http.begun import Begun
 from service.http.errors import BodyTooLargeError, IncompleteBodyError, QueueFullError
 from service.http.outbox import Outbox
 from service.http.pipeline import OnInvalid, Pipeline
