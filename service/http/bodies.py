@@ -99,7 +99,6 @@ class AnyBody:
             self.intake.readiness.require_model()
             self.intake.admission.require_room()
             asked = self._asked(query)
-            ticket.enter()
             pipeline = self._pipeline(formats, asked, call_of(scope))
             stream = Stream(pipeline, self.room, self.intake.admission, ticket, is_plain_text=formats.is_plain_text)
             await stream.run(receive, send, _headers(formats, asked.judgement))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -141,20 +142,44 @@ class Stream:
             raise BodyTooLargeError(f"body: expected at most {limit} bytes in all, got more")
 
     async def _answer(self, data: bytes, *, flush: bool, is_last: bool) -> None:
-        if is_last:
-            self._has_ended.set()
         room, pipeline = self._room, self._pipeline
         is_small = self._is_plain_text and is_last and self._received <= room.inline_bytes
-        answer = pipeline.run(data, flush=flush, is_last=is_last)
+        answer = self._begun(pipeline.run(data, flush=flush, is_last=is_last))
+        if is_last:
+            self._has_ended.set()
+            self._enter()
+            if is_small:
+                await asyncio.sleep(0)  # requests that came with it are counted before it is scored
         has_more = True
         while has_more:
+            if pipeline.waiting:
+                self._enter()
             inline = is_small and pipeline.waiting <= room.inline_records
             some, has_more = await self._work(lambda: _some(answer), inline=inline)
             self._hold(len(some))
-            await self._outbox.put(some)
+            self._outbox.put(some)
+            if self._outbox.is_full:
+                self._ticket.leave()
+                await self._outbox.room()
+        self._ticket.leave()
         self._hold(0)
         if not self._is_held and not is_last:
             self._outbox.release()
+
+    def _enter(self) -> None:
+        """Take a place while there are records to score: a client that sends, reads or pays slowly takes nobody's."""
+        if not self._ticket.is_in:
+            self._ticket.enter()
+
+    def _begun(self, answer: Iterator[bytes | None]) -> Iterator[bytes | None]:
+        """Note when the work begins, on any thread, and do it."""
+        came_at = time.perf_counter()
+
+        def steps() -> Iterator[bytes | None]:
+            self._pipeline.metrics.queue_seconds.observe(time.perf_counter() - came_at)
+            yield from answer
+
+        return steps()
 
     async def _pay(self, receive: Receive) -> None:
         """Wait until the caller may send more records, unless it goes away first."""

@@ -253,11 +253,13 @@ def test_a_request_beyond_the_room_is_refused_before_its_body_is_read(held, reco
     assert asyncio.run(scenario()) == 429
 
 
-def test_requests_that_come_together_are_counted_before_one_of_them_is_scored(new_app, record):
+@pytest.mark.parametrize("content_type", [b"application/json", b"application/x-ndjson", b"text/csv"])
+def test_requests_that_come_together_are_counted_before_one_of_them_is_scored(new_app, record, content_type):
     app = new_app(max_requests_in_flight=3)
 
     async def scenario():
-        asked = [asgi(app, [json.dumps(record).encode()]) for _ in range(8)]
+        body = b"amount\n1\n" if content_type == b"text/csv" else json.dumps(record).encode()
+        asked = [asgi(app, [body], headers=[(b"content-type", content_type)]) for _ in range(8)]
         await asyncio.gather(*(answering for _, answering in asked))
         return [sent[0]["status"] for sent, _ in asked]
 

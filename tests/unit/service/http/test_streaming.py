@@ -12,6 +12,8 @@ import sys
 import pyarrow as pa
 import pytest
 
+from service.callers.keys import digest_of
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -24,7 +26,7 @@ BAD = b'{"amount": "many"}\n'
 class Client:
     """One request to an app, step by step."""
 
-    def __init__(self, app, query=b"", content_type=b"application/x-ndjson", encoding=b"identity"):
+    def __init__(self, app, query=b"", content_type=b"application/x-ndjson", encoding=b"identity", key=b""):
         self.parts: asyncio.Queue[dict] = asyncio.Queue()
         self.asked = 0
         self.sent: list[dict] = []
@@ -32,6 +34,7 @@ class Client:
         self.reads.set()
         self.changed = asyncio.Event()
         headers = [(b"content-type", content_type), (b"content-encoding", encoding)]
+        headers += [(b"authorization", b"Bearer " + key)] if key else []
         scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": headers}
         self.exchange = asyncio.ensure_future(app(scope, self._receive, self._send))
 
@@ -169,19 +172,78 @@ def test_a_client_that_goes_away_after_its_body_ends_the_work(app):
     scenario(story)
 
 
-def test_a_stream_holds_a_place_and_the_next_one_is_refused(new_app):
+@pytest.mark.parametrize("sent", [b"", b"amount,coun", b"amount\n1\n"])
+def test_a_stream_takes_nobodys_place_while_it_waits_for_its_client(new_app, sent):
     async def story():
         app = new_app(max_requests_in_flight=1)
-        first = Client(app)
-        first.part(LINE)
-        await first.until(lambda: first.asked == 2)
-        second = Client(app)
-        second.part(LINE, more=False)
-        await second.end()
-        assert second.status == 429
-        first.part(LINE, more=False)
-        await first.end()
-        assert first.body.count(b"\n") == 2
+        waiting = Client(app, content_type=b"text/csv")
+        waiting.part(sent)
+        await waiting.until(lambda: waiting.asked == 2 and waiting.body.count(b"\n") == sent.count(b"\n"))
+        other = Client(app)
+        other.part(LINE, more=False)
+        await other.end()
+        assert other.status == 200
+        waiting.part(b"" if sent.endswith(b"\n") else b"\n1\n" if sent else b"amount\n1\n", more=False)
+        await waiting.end()
+        assert waiting.body.count(b"\n") == 2 or waiting.status == 422
+
+    scenario(story)
+
+
+def test_a_stream_takes_nobodys_place_while_its_client_does_not_read(new_app):
+    async def story():
+        app = new_app(max_requests_in_flight=1, max_answer_bytes=65_536)
+        deaf = Client(app)
+        deaf.reads.clear()
+        deaf.part(LINE * 3000, more=False)
+        await deaf.until(lambda: deaf.sent)
+        other = Client(app)
+        async with asyncio.timeout(20):
+            while other.status != 200:  # what the deaf one is still to be told is being scored
+                other = Client(app)
+                other.part(LINE, more=False)
+                await other.end()
+        assert not deaf.has_ended
+        deaf.leave()
+        await deaf.end()
+
+    scenario(story)
+
+
+def test_a_stream_takes_nobodys_place_while_it_pays(new_app):
+    async def story():
+        keys = [f"{name} score sha256:{digest_of(name.encode()).hex()} 0.01" for name in ("a", "b")]
+        app = new_app(keys=";".join(keys), rate_burst_s=200, max_requests_in_flight=1)
+        owing, other = Client(app, key=b"a"), Client(app, key=b"b")
+        owing.part(LINE)
+        await owing.until(lambda: owing.body.count(b"\n") == 1)
+        owing.part(LINE * 100)
+        await owing.until(lambda: owing.body.count(b"\n") == 101)
+        other.part(LINE, more=False)
+        await other.end()
+        assert other.status == 200
+        owing.leave()
+        await owing.end()
+
+    scenario(story)
+
+
+@pytest.mark.parametrize(("has_begun", "status"), [(False, 429), (True, 200)])
+def test_a_stream_finds_no_place_for_its_first_records_but_goes_on_once_it_has_begun(new_app, has_begun, status):
+    async def story():
+        app = new_app(max_requests_in_flight=1)
+        stream, large = Client(app), Client(app, content_type=b"text/csv")
+        stream.part(LINE if has_begun else b" ")
+        await stream.until(lambda: stream.asked == 2 and bool(stream.sent) is has_begun)
+        large.part(b"amount\n" + b"1\n" * 30_000, more=False)
+        await large.until(lambda: large.asked == 2)
+        stream.part(LINE, more=False)
+        await stream.end()
+        assert not large.has_ended
+        assert stream.status == status
+        assert stream.body.count(b"\n") == 2 * has_begun
+        large.leave()
+        await large.end()
 
     scenario(story)
 
@@ -334,3 +396,15 @@ def test_the_longest_stream_is_meant_unpacked(new_app):
         assert client.status == 413
 
     scenario(story)
+
+
+def test_each_part_of_a_stream_is_seen_to_wait(app):
+    async def story():
+        client = Client(app)
+        client.part(LINE)
+        await client.until(lambda: client.body.count(b"\n") == 1)
+        client.part(LINE, more=False)
+        await client.end()
+
+    scenario(story)
+    assert app.state.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 2
