@@ -111,6 +111,7 @@ class Stream:
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 self._count(len(parts[-1]))
+                self._hold(size)
                 due_at = min(due_at, loop.time() + _FLUSH_S)
             is_due = loop.time() >= due_at
             if not is_last and not is_due and size < max(BLOCK_BYTES, self._pipeline.decoder.missing_bytes):

@@ -408,3 +408,23 @@ def test_each_part_of_a_stream_is_seen_to_wait(app):
 
     scenario(story)
     assert app.state.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 2
+
+
+def test_bytes_that_a_message_still_gathers_are_held_as_they_come(new_app):
+    message = b"\xff\xff\xff\xff" + (2**24 - 8).to_bytes(4, "little")
+
+    async def story():
+        app = new_app(max_bytes_in_flight=2**20)
+        clients = [Client(app, content_type=b"application/vnd.apache.arrow.stream") for _ in range(2)]
+        for client, parts in zip(clients, (9, 128), strict=True):
+            client.part(message)
+            for _ in range(parts):
+                client.part(b" " * 2**16)
+            await client.until(lambda c=client: c.parts.empty() or c.sent)
+        assert clients[1].status == 429
+        assert clients[1].asked < 16
+        for client in clients:
+            client.leave()
+            await client.end()
+
+    scenario(story)
