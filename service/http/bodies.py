@@ -79,7 +79,7 @@ class AnyBody:
         self, scope: Scope, receive: Receive, ticket: Ticket, formats: Formats, query: ScoreQuery
     ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         """Return the answer to a JSON body, and its headers."""
-        body = await self.intake.read_any(scope, receive, ticket)
+        body = await self.intake.read(scope, receive, ticket)
         asked = self._asked(query)
 
         def work() -> bytes:

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Final
 
 from starlette.types import Receive
 
 from service.http.errors import (
     BodyTooLargeError,
     IncompleteBodyError,
-    MediaTypeError,
     TooManyValuesError,
 )
-from service.http.formats import Encoding, Headers
+from service.http.formats import Encoding, Headers, header
 from service.records.json import VALUE_MARKS, parse_json
 from service.records.marks import count_marks
 from service.records.stream.unpacking import UNPACKERS
-
-_JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json")
-
-
-def require_json(headers: Headers) -> None:
-    """Pass if the body is declared as JSON, or not declared at all.
-
-    A charset parameter is passed over: JSON is UTF-8 (RFC 8259, section 11), and the parser checks that.
-
-    Raises:
-        MediaTypeError: it is declared as another format, or as compressed.
-    """
-    declared = _header(headers, b"content-type", b"application/json")
-    if declared != b"application/json":
-        media_type = declared.decode("latin-1").partition(";")[0].strip().lower()
-        if not _JSON_TYPE.fullmatch(media_type):
-            raise MediaTypeError(f"Content-Type: expected application/json, got {media_type!r}")
-    encoding = _header(headers, b"content-encoding", b"identity").decode("latin-1").strip().lower()
-    if encoding != "identity":
-        raise MediaTypeError(f"Content-Encoding: expected none, got {encoding!r}")
 
 
 async def read_body(headers: Headers, receive: Receive, *, max_bytes: int, hold: Callable[[int], None]) -> bytes:
@@ -54,7 +31,7 @@ async def read_body(headers: Headers, receive: Receive, *, max_bytes: int, hold:
         BodyTimeoutError: it came too slowly, as whoever gives the parts sees it.
         IncompleteBodyError: the client went away.
     """
-    length = _header(headers, b"content-length", b"")
+    length = header(headers, b"content-length")
     if length.isdigit() and int(length) > max_bytes:
         raise BodyTooLargeError(_too_large(max_bytes, length.decode()))
     parts: list[bytes] = []
@@ -119,13 +96,6 @@ def require_few_values(body: bytes, max_values: int) -> None:
     values = count_marks(body, VALUE_MARKS)
     if values > max_values:
         raise TooManyValuesError(f"body: expected at most {max_values} commas and opening brackets, got {values}")
-
-
-def _header(headers: Headers, name: bytes, default: bytes) -> bytes:
-    for key, value in headers:
-        if key == name:
-            return value
-    return default
 
 
 def _too_large(max_bytes: int, got: str) -> str:

@@ -92,7 +92,7 @@ class Inference:
         with closing(Ticket(self.intake.admission)) as ticket:
             _require_tensors(scope["headers"])
             encoding = encoding_of(scope["headers"])
-            body = await self.intake.read_any(scope, request.receive, ticket)
+            body = await self.intake.read(scope, request.receive, ticket)
             length = request.headers.get(HEADER_LENGTH)
 
             header: int | None = None
