@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from service.artifact import Artifact
@@ -18,7 +17,7 @@ from service.http.errors import IncompleteBodyError
 from service.http.formats import BodyFormat, Formats
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid, Pipeline
-from service.http.problems import answer_service_error
+from service.http.problems import response_to
 from service.http.score_query import ScoreQuery
 from service.http.scoring import Asked, Scoring
 from service.http.streaming import Stream, StreamRoom
@@ -108,8 +107,7 @@ class AnyBody:
                 return
             ticket.hold_in_all(0)  # what is answered now, the client may take its time to read
             unread = stream is not None and stream.is_unread and not isinstance(error, IncompleteBodyError)
-            response = await answer_service_error(Request(scope, receive), error, unread=unread)
-            await response(scope, receive, send)
+            await response_to(scope, error, unread=unread)(scope, receive, send)
 
     def _asked(self, query: ScoreQuery) -> _Asked:
         alpha = self.alpha if query.alpha is None else query.alpha

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ServiceError
@@ -18,7 +17,7 @@ from service.http.call import Call, call_of
 from service.http.formats import BodyFormat, negotiated
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid
-from service.http.problems import answer_service_error
+from service.http.problems import response_to
 from service.http.score_query import ScoreQuery, parse_query
 from service.http.scoring import Asked, Scoring
 from service.verdicts import Explain
@@ -66,8 +65,7 @@ class ScoreEndpoint:
         except ServiceError as error:
             if ticket.is_abandoned:
                 return  # nobody is there to be answered
-            response = await answer_service_error(Request(scope, receive), error)
-            await response(scope, receive, send)
+            await response_to(scope, error)(scope, receive, send)
             return
         finally:
             ticket.close()

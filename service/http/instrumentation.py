@@ -60,7 +60,7 @@ class Instrumentation:
             if status:
                 raise  # the server cuts the connection, so that nobody takes half an answer for a whole one
             document = plain_problem(500, f"expected no fault of the service, got {failure}; see its log")
-            await problem_response(document)(scope, receive, noting)
+            await problem_response(scope, document)(scope, receive, noting)
         finally:
             if call.span is not None:
                 call.span.end(call, status, failure)
