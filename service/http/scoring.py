@@ -18,6 +18,7 @@ from service.http.call import Call
 from service.http.errors import NoRecordsError, TooManyRecordsError
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.metrics import Metrics
+from service.http.writers.writing import Judgement
 from service.pvalues import threshold
 from service.records.faults import FaultList, Faults, FaultsByRow
 from service.records.json import filled_columns, parse_records
@@ -189,7 +190,7 @@ class Scoring:
 
     def _json_start(self, alpha: float) -> bytes:
         artifact = self._artifact
-        return json_start(artifact, alpha=alpha, threshold=threshold(artifact.calibration_folds, alpha))
+        return json_start(Judgement.by(artifact, alpha=alpha, threshold=threshold(artifact.calibration_folds, alpha)))
 
     def _fast_columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
         columns = self.typed.columns(body, between)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.http.writers.writing import NUMBERS, Judgement, error_fields, require_finite
+from service.http.writers.writing import NUMBERS, Judgement, error_fields, finite_numbers
 from service.records.stream.blocks import Block
 from service.records.tensors import InferRequest, Output, request_error
 from service.verdicts import Explain, Verdicts
@@ -62,7 +62,7 @@ def written_answer(
         ValueError: a verdict that is written as JSON holds NaN or an infinity.
     """
     for _, verdicts in parts:
-        require_finite(verdicts)
+        finite_numbers(verdicts)  # raises where they are not
     all_binary = request.parameters.get("binary_data_output") is True
     binary: list[bytes] = []
     written = []
