@@ -18,7 +18,7 @@ class DocumentWriter:
     """Writes what `answers.ScoreAnswer` describes; where faults are reported, each result has ``errors`` as well."""
 
     def __init__(self, judgement: Judgement, *, has_errors: bool) -> None:
-        """Write under ``judgement``."""
+        """Write under ``judgement``; without errors, blocks have no faults."""
         self._judgement = judgement
         self._has_errors = has_errors
         self._is_first = True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.columns import Columns
 from service.errors import Fault, RecordError, ServiceError
@@ -71,6 +72,20 @@ class Block:
         found = [fault for of_record in self.faults.values() for fault in of_record]
         if found:
             raise RecordError(tuple(found[:max_faults]), max(0, len(found) - max_faults))
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Return which records are not at fault."""
+        sound = np.ones(self.records, dtype=np.bool_)
+        sound[list(self.faults)] = False
+        return sound
+
+    def spread(self, values: NDArray[Any], blank: object) -> NDArray[Any]:
+        """Return a value for each record, given those of the sound ones, and ``blank`` for the others."""
+        if not self.faults:
+            return values
+        spread = np.full(self.records, blank, dtype=values.dtype)
+        spread[self.sound()] = values
+        return spread
 
     def parts(self, records: int) -> Iterator[Block]:
         """Yield the block in blocks of at most so many records."""
