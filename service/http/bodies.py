@@ -28,7 +28,7 @@ from service.http.writers.ndjson import NdjsonWriter
 from service.http.writers.writing import Judgement, Writer
 from service.pvalues import threshold
 from service.records.stream.arrow import ArrowDecoder
-from service.records.stream.blocks import Decoder, StreamLimits, sound_block
+from service.records.stream.blocks import Decoder, RecordLimits, sound_block
 from service.records.stream.csv import CsvDecoder
 from service.records.stream.ndjson import NdjsonDecoder
 from service.records.stream.unpacking import UNPACKERS
@@ -69,7 +69,7 @@ class AnyBody:
     artifact: Artifact
     intake: Intake
     scoring: Scoring
-    limits: StreamLimits
+    limits: RecordLimits
     room: StreamRoom
     alpha: float
     explain: Explain

@@ -23,25 +23,13 @@ from service.pvalues import threshold
 from service.records.faults import FaultList, Faults, FaultsByRow
 from service.records.json import filled_columns, parse_records
 from service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
-from service.records.names import UnknownColumns
-from service.records.stream.blocks import Block, block_of, sound_block
+from service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
 from service.records.typed_json import TypedJson
 from service.scorer import Scores
 from service.verdicts import Explain, Verdicts, judge
 
 _PART_RECORDS: Final = 1024  # scored, judged and written at a time
 _MAX_ALPHAS: Final = 256  # kept, each with its threshold
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may hold; the settings of the same names."""
-
-    max_records: int
-    max_depth: int
-    max_values: int
-    max_faults: int
-    unknown_columns: UnknownColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +50,7 @@ class Asked:
 class Scoring:
     """Answers bodies of POST /score with one model. It may be called from several threads."""
 
-    def __init__(self, artifact: Artifact, metrics: Metrics, limits: Limits) -> None:
+    def __init__(self, artifact: Artifact, metrics: Metrics, limits: RecordLimits) -> None:
         """Score with ``artifact``, within ``limits``."""
         self._artifact = artifact
         self._metrics = metrics

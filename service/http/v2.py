@@ -32,7 +32,7 @@ from service.http.v2_answer import asked_outputs, written_answer
 from service.http.writers.writing import Judgement
 from service.pvalues import threshold
 from service.records.faults import FaultList, FaultsByRow
-from service.records.stream.blocks import Block, StreamLimits, block_of, sound_block
+from service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
 from service.records.tensors import InferRequest, columns_of, read_request
 from service.verdicts import Explain
 
@@ -53,7 +53,6 @@ class Inference:
         intake: Lets requests in.
         scoring: Scores records.
         limits: What is decoded.
-        max_records: Most records in one request.
         alpha: Share of normal records that may be flagged, where a request does not say.
         explain: Which verdicts carry contributions, where it does not say.
     """
@@ -61,8 +60,7 @@ class Inference:
     artifact: Artifact
     intake: Intake
     scoring: Scoring
-    limits: StreamLimits
-    max_records: int
+    limits: RecordLimits
     alpha: float
     explain: Explain
 
@@ -136,8 +134,9 @@ class Inference:
         request = read_request(header, body[length:], max_depth=self.limits.max_depth)
         if not request.records:
             raise NoRecordsError("inputs: expected at least one record, got none")
-        if request.records > self.max_records:
-            raise TooManyRecordsError(f"inputs: expected at most {self.max_records} records, got {request.records}")
+        if request.records > self.limits.max_records:
+            most = self.limits.max_records
+            raise TooManyRecordsError(f"inputs: expected at most {most} records, got {request.records}")
         return request
 
     def _block(self, request: InferRequest, *, reports: bool) -> Block:

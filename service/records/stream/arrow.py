@@ -16,7 +16,7 @@ from service.records.stream.arrow_messages import Header, Message, MessageBuffer
 from service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
 from service.records.stream.arrow_values import Values, cells_of, stacked_values, values_of
 from service.records.stream.assembly import Cells, assembled
-from service.records.stream.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, StreamLimits, TooMuchHeldError, block_of
+from service.records.stream.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, RecordLimits, TooMuchHeldError, block_of
 from service.records.stream.flat_tables import FlatTableError
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
@@ -34,7 +34,7 @@ class _Leaf:
 class ArrowDecoder:
     """Decodes record batches. Objects within records flatten with dots, and dictionaries are looked up."""
 
-    def __init__(self, schema: Schema, limits: StreamLimits) -> None:
+    def __init__(self, schema: Schema, limits: RecordLimits) -> None:
         """Decode records of ``schema``."""
         self._schema = schema
         self._limits = limits

@@ -27,18 +27,20 @@ class TooMuchHeldError(ServiceError):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamLimits:
+class RecordLimits:
     """What a decoder may hold at a time, and what it refuses.
 
     Attributes:
-        max_held_bytes: Largest piece that must be held whole: a line, a record of CSV, a message of Arrow.
+        max_records: Most records of a body that is no stream.
+        max_held_bytes: Largest piece that must be held whole: a document, a line, a record of CSV, a message of Arrow.
         max_columns: Most columns of a header.
-        max_values: Most values in one line of JSON, counted as in a JSON body.
-        max_depth: Deepest nesting of one line of JSON, counted as in a JSON body.
-        max_faults: Most faults told of one record.
+        max_values: Most values in one document or line of JSON.
+        max_depth: Deepest nesting of one.
+        max_faults: Most faults told of one document that they refuse, or of one record.
         unknown_columns: Whether columns that the model does not know are refused.
     """
 
+    max_records: int
     max_held_bytes: int
     max_columns: int
     max_values: int
