@@ -85,7 +85,11 @@ class Settings(BaseModel):
         le=200,
     )
     max_faults: int = _setting(
-        100, "Most faults listed in one answer; the others are only counted.", unit="faults", ge=1, le=10_000
+        100,
+        "Most faults listed where one rejects a request; of one record, where they are reported in its place.",
+        unit="faults",
+        ge=1,
+        le=10_000,
     )
     max_stream_bytes: int | None = _setting(
         None,
@@ -130,7 +134,8 @@ class Settings(BaseModel):
     )
     inline_body_bytes: int = _setting(
         64 * 2**10,
-        "Largest body of a small request; larger ones are scored on a thread.",
+        "Largest body of a small request; larger ones, and those of more than VAEGIS_MAX_BATCH_RECORDS records, are "
+        "scored on a thread.",
         unit="bytes",
         ge=0,
         le=2**20,

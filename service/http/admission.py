@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from typing import TypeVar
-
-from anyio import CapacityLimiter, to_thread
 
 from service.http.errors import DeadlineError, QueueFullError
 
@@ -20,7 +20,7 @@ class Room:
     """What is held at most; the settings of similar names.
 
     Attributes:
-        requests: Whose body is there, queued or computed.
+        requests: Of which something is there to compute, queued or computed.
         records: Of the requests that are computed on threads.
         body_bytes: Of the bodies that come in several parts.
     """
@@ -43,7 +43,7 @@ class Admission:
         self._requests = 0
         self._records = 0
         self._bytes = 0
-        self._limiter = CapacityLimiter(threads)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
 
     @property
     def in_flight(self) -> int:
@@ -63,14 +63,19 @@ class Admission:
         if self._requests >= self._room.requests:
             raise QueueFullError(f"expected fewer than {self._room.requests} requests in flight, got as many")
 
-    def let_in(self) -> None:
-        """Count a request whose body is there; on the event loop's thread.
+    def let_in(self, *, anyway: bool) -> None:
+        """Count a request of which there is something to compute; on the event loop's thread.
 
         Raises:
-            QueueFullError: there is no room.
+            QueueFullError: there is no room, and it is not let in ``anyway``.
         """
-        self.require_room()
+        if not anyway:
+            self.require_room()
         self._requests += 1
+
+    def leave(self) -> None:
+        """Count one less of them."""
+        self._requests -= 1
 
     def hold_bytes(self, size: int, held: int) -> None:
         """Count more of a body, or less, of which so much is ``held``; on the event loop's thread.
@@ -102,14 +107,17 @@ class Admission:
         self._records -= records
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Run blocking ``work`` on one of the threads, waiting in order of arrival for a free one."""
-        return await to_thread.run_sync(work, limiter=self._limiter)
+        """Run blocking ``work`` on one of the threads, waiting in order of arrival for a free one.
+
+        Who is cancelled does not wait for the work, but it keeps its thread until it ends.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 class Ticket:
     """What one request holds. Whoever makes it closes it, on the event loop's thread."""
 
-    __slots__ = ("_admission", "_body_bytes", "_entered_at", "_records", "_requests", "is_abandoned")
+    __slots__ = ("_admission", "_body_bytes", "_entered_at", "_records", "_requests", "_was_in", "is_abandoned")
 
     def __init__(self, admission: Admission) -> None:
         """Hold nothing yet."""
@@ -119,6 +127,7 @@ class Ticket:
         self._records = 0
         self._body_bytes = 0
         self._entered_at = 0.0
+        self._was_in = False
         self.is_abandoned = False
         """Whether nobody waits for the answer any more."""
 
@@ -132,10 +141,25 @@ class Ticket:
         self.hold_bytes(size - self._body_bytes)
 
     def enter(self) -> None:
-        """Be let in, once the body is there; from now on the time runs. See `Admission.let_in`."""
-        self._admission.let_in()
+        """Be let in, once there is something to compute; from now on the time runs. See `Admission.let_in`.
+
+        One that has left is let in again whatever room there is, for its answer may have begun.
+        """
+        self._admission.let_in(anyway=self._was_in)
+        self._was_in = True
         self._requests = 1
         self._entered_at = time.perf_counter()
+
+    @property
+    def is_in(self) -> bool:
+        """Whether it takes a place."""
+        return self._requests > 0
+
+    def leave(self) -> None:
+        """Give the place back for as long as there is nothing to compute."""
+        if self._requests:
+            self._admission.leave()
+            self._requests = 0
 
     def waited_s(self) -> float:
         """Return the time since the request was let in."""

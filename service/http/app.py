@@ -34,12 +34,12 @@ from service.http.readiness import Readiness
 from service.http.record_schema import record_schema
 from service.http.request_log import RequestLog
 from service.http.routes import model_routes, operator_routes, work_routes
-from service.http.scoring import Limits, Scoring
+from service.http.scoring import Scoring
 from service.http.streaming import StreamRoom
 from service.http.v2 import Inference
 from service.http.v2_routes import v2_routes
 from service.pvalues import threshold
-from service.records.stream.blocks import StreamLimits
+from service.records.stream.blocks import RecordLimits
 from service.settings import Settings, variable_of
 from service.verdicts import Explain
 
@@ -79,14 +79,8 @@ def create_app(
     room = Room(settings.max_requests_in_flight, settings.max_records_in_flight, settings.max_bytes_in_flight)
     admission = Admission(room, timeout_s=settings.request_timeout_s, threads=settings.scoring_threads)
     metrics.requests_in_flight.set_function(lambda: admission.in_flight)
-    limits = Limits(
-        max_records=settings.max_records,
-        max_depth=settings.max_depth,
-        max_values=settings.max_values,
-        max_faults=settings.max_faults,
-        unknown_columns=settings.unknown_columns,
-    )
-    intake = Intake(readiness, admission, metrics, settings.max_body_bytes, settings.body_timeout_s)
+    limits = _record_limits(settings)
+    intake = Intake(readiness, admission, metrics, settings.max_body_bytes)
     scoring = Scoring(artifact, metrics, limits)
     generating = Generating(
         artifact,
@@ -98,7 +92,7 @@ def create_app(
     record = record_schema(artifact.contract, settings.unknown_columns)
 
     batches, explain = Batches(scoring, settings.max_batch_records), Explain(settings.explain)
-    any_body = AnyBody(artifact, intake, scoring, _stream_limits(settings), _stream_room(settings), alpha, explain)
+    any_body = AnyBody(artifact, intake, scoring, limits, _stream_room(settings), alpha, explain)
     score = ScoreEndpoint(intake, scoring, batches, alpha, explain, settings.inline_body_bytes, any_body)
     app = _bare_app(artifact, score)
     keyring = _keyring(settings, metrics)
@@ -120,7 +114,7 @@ def create_app(
 
     app.include_router(work_routes(intake, generating))
     app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
-    inference = Inference(artifact, intake, scoring, _stream_limits(settings), settings.max_records, alpha, explain)
+    inference = Inference(artifact, intake, scoring, limits, alpha, explain)
     app.include_router(v2_routes(inference, readiness))
     app.include_router(operator_routes(readiness, metrics, openapi))
     return app
@@ -139,8 +133,9 @@ def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> Re
     return RequestLog(writer, settings.log_level, settings.log_format)
 
 
-def _stream_limits(settings: Settings) -> StreamLimits:
-    return StreamLimits(
+def _record_limits(settings: Settings) -> RecordLimits:
+    return RecordLimits(
+        max_records=settings.max_records,
         max_held_bytes=settings.max_body_bytes,
         max_columns=settings.max_columns,
         max_values=settings.max_values,
@@ -151,7 +146,9 @@ def _stream_limits(settings: Settings) -> StreamLimits:
 
 
 def _stream_room(settings: Settings) -> StreamRoom:
-    return StreamRoom(settings.max_stream_bytes, settings.max_answer_bytes, settings.inline_body_bytes)
+    return StreamRoom(
+        settings.max_stream_bytes, settings.max_answer_bytes, settings.inline_body_bytes, settings.max_batch_records
+    )
 
 
 def _bare_app(artifact: Artifact, score: ScoreEndpoint) -> Service:

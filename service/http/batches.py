@@ -36,7 +36,7 @@ class Batches:
     def __init__(self, scoring: Scoring, max_records: int) -> None:
         """Score at most ``max_records`` at a time, but never less than a request."""
         self._scoring = scoring
-        self._max_records = max_records
+        self.max_records = max_records
         self._waiting: list[_Waiting] = []
 
     async def judged(self, asked: Asked, begin: Callable[[], None]) -> tuple[Verdicts, float]:
@@ -74,7 +74,7 @@ class Batches:
         records, end = 0, 0
         for waiting in self._waiting:
             records += len(waiting.asked.columns)
-            if end and records > self._max_records:
+            if end and records > self.max_records:
                 break
             end += 1
         batch, self._waiting = self._waiting[:end], self._waiting[end:]

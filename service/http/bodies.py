@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from service.artifact import Artifact
 from service.errors import ServiceError
 from service.http.admission import Ticket
+from service.http.body import unpacked_body
 from service.http.call import Call, call_of
-from service.http.errors import BodyTooLargeError, IncompleteBodyError
+from service.http.errors import IncompleteBodyError
 from service.http.formats import BodyFormat, Formats
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid, Pipeline
-from service.http.problems import answer_service_error
+from service.http.problems import response_to
 from service.http.score_query import ScoreQuery
 from service.http.scoring import Asked, Scoring
 from service.http.streaming import Stream, StreamRoom
@@ -29,58 +28,33 @@ from service.http.writers.ndjson import NdjsonWriter
 from service.http.writers.writing import Judgement, Writer
 from service.pvalues import threshold
 from service.records.stream.arrow import ArrowDecoder
-from service.records.stream.blocks import Block, Decoder, StreamLimits
+from service.records.stream.blocks import Decoder, RecordLimits, sound_block
 from service.records.stream.csv import CsvDecoder
 from service.records.stream.ndjson import NdjsonDecoder
 from service.records.stream.unpacking import UNPACKERS
 from service.verdicts import Explain
 
 _LOG: Final = logging.getLogger("vaegis.http")
-_PART_RECORDS: Final = 1024  # of a document, scored at a time
 
 
-class DocumentDecoder:
-    """Gathers a JSON body, whose records are there at its end."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request asks for.
 
-    def __init__(self, read: Callable[[bytes], Block], max_bytes: int) -> None:
-        """Have a body of at most ``max_bytes`` read by ``read``."""
-        self._read = read
-        self._max_bytes = max_bytes
-        self._held = bytearray()
+    Attributes:
+        judgement: What holds for all of its verdicts.
+        explain: Which of them carry contributions.
+        on_invalid: What becomes of faulty records, where it says so.
+    """
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that are held."""
-        return len(self._held)
-
-    @property
-    def missing_bytes(self) -> int:
-        """Not known."""
-        return 0
-
-    def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the body.
-
-        Raises:
-            BodyTooLargeError: it is longer than allowed.
-        """
-        self._held += data
-        if len(self._held) > self._max_bytes:
-            raise BodyTooLargeError(f"body: expected at most {self._max_bytes} bytes, got more")
-        return iter(())
-
-    def flush(self) -> Iterator[Block]:
-        """Yield nothing."""
-        return iter(())
-
-    def end(self) -> Iterator[Block]:
-        """Yield the records."""
-        return self._read(bytes(self._held)).parts(_PART_RECORDS)
+    judgement: Judgement
+    explain: Explain
+    on_invalid: OnInvalid | None
 
 
 @dataclass(frozen=True, slots=True)
 class AnyBody:
-    """Answers POST /score whatever the formats are.
+    """Answers POST /score whatever the formats are: JSON as a whole, the others as streams.
 
     Attributes:
         artifact: The model.
@@ -95,15 +69,27 @@ class AnyBody:
     artifact: Artifact
     intake: Intake
     scoring: Scoring
-    limits: StreamLimits
+    limits: RecordLimits
     room: StreamRoom
     alpha: float
     explain: Explain
 
-    async def answer(
+    async def answer_document(
+        self, scope: Scope, receive: Receive, ticket: Ticket, formats: Formats, query: ScoreQuery
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """Return the answer to a JSON body, and its headers."""
+        body = await self.intake.read(scope, receive, ticket)
+        asked = self._asked(query)
+
+        def work() -> bytes:
+            return self._document(body, formats, asked, ticket, call_of(scope))
+
+        return await self.intake.on_thread(work, receive, ticket), _headers(formats, asked.judgement)
+
+    async def answer_stream(
         self, scope: Scope, receive: Receive, send: Send, ticket: Ticket, formats: Formats, query: ScoreQuery
     ) -> None:
-        """Answer one request.
+        """Answer a body that is answered while it comes.
 
         An answer that has begun and cannot be ended is cut off, so that nobody takes half of it for the whole.
         """
@@ -111,51 +97,70 @@ class AnyBody:
         try:
             self.intake.readiness.require_model()
             self.intake.admission.require_room()
-            pipeline, headers = self._pipeline(formats, query, call_of(scope))
-            ticket.enter()
-            stream = Stream(pipeline, self.room, self.intake.admission, ticket)
-            await stream.run(receive, send, headers)
+            asked = self._asked(query)
+            pipeline = self._pipeline(formats, asked, call_of(scope))
+            stream = Stream(pipeline, self.room, self.intake.admission, ticket, is_plain_text=formats.is_plain_text)
+            await stream.run(receive, send, _headers(formats, asked.judgement))
         except ServiceError as error:
             if stream is not None and stream.has_begun:
                 _LOG.warning("answer cut off", extra={"fields": _told(error)})
                 return
             ticket.hold_in_all(0)  # what is answered now, the client may take its time to read
             unread = stream is not None and stream.is_unread and not isinstance(error, IncompleteBodyError)
-            response = await answer_service_error(Request(scope, receive), error, unread=unread)
-            await response(scope, receive, send)
+            await response_to(scope, error, unread=unread)(scope, receive, send)
 
-    def _pipeline(self, formats: Formats, query: ScoreQuery, call: Call) -> tuple[Pipeline, list[tuple[bytes, bytes]]]:
-        """Return the work on a request's body, and the headers of the answer."""
+    def _asked(self, query: ScoreQuery) -> _Asked:
         alpha = self.alpha if query.alpha is None else query.alpha
-        explain = self.explain if query.explain is None else query.explain
-        on_invalid = query.on_invalid
-        if on_invalid is None:
-            on_invalid = OnInvalid.REJECT if formats.body is BodyFormat.JSON else OnInvalid.REPORT
         limit = threshold(self.artifact.calibration_folds, alpha)
-        judgement = Judgement.by(self.artifact, alpha=alpha, threshold=limit)
-        pipeline = Pipeline(
+        return _Asked(
+            Judgement.by(self.artifact, alpha=alpha, threshold=limit),
+            self.explain if query.explain is None else query.explain,
+            query.on_invalid,
+        )
+
+    def _document(self, body: bytes, formats: Formats, asked: _Asked, ticket: Ticket, call: Call) -> bytes:
+        with call.step("decode"):
+            body = unpacked_body(body, formats.encoding, self.limits.max_held_bytes)
+            if asked.on_invalid is OnInvalid.REPORT:
+                block = self.scoring.reported(body, ticket.check)
+            else:
+                block = sound_block(self.scoring.columns(body, ticket.check))
+        ticket.hold_records(block.records)
+        call.charge(block.records)
+        writer = _writer(formats.answer, asked.judgement, asked.on_invalid)
+        alpha, explain = asked.judgement.alpha, asked.explain
+        parts = self.scoring.judged_in_parts(block, alpha, explain, call, ticket.check)
+        return b"".join((writer.start(), *(writer.part(part, verdicts) for part, verdicts in parts), writer.end()))
+
+    def _pipeline(self, formats: Formats, asked: _Asked, call: Call) -> Pipeline:
+        """Return the work on the body of a stream."""
+        on_invalid = OnInvalid.REPORT if asked.on_invalid is None else asked.on_invalid
+        alpha, explain = asked.judgement.alpha, asked.explain
+        return Pipeline(
             unpacker=UNPACKERS[formats.encoding.value](),
-            decoder=self._decoder(formats.body, on_invalid),
+            decoder=self._decoder(formats.body),
             judge=lambda columns: self.scoring.judged_alone(Asked(columns, alpha, explain)),
-            writer=_writer(formats.answer, judgement, on_invalid),
+            writer=_writer(formats.answer, asked.judgement, on_invalid),
             on_invalid=on_invalid,
             max_faults=self.limits.max_faults,
             metrics=self.intake.metrics,
             call=call,
+            max_bytes=self.room.max_bytes,
         )
-        headers = [(b"content-type", formats.media_type.encode())]
-        return pipeline, headers if formats.answer is BodyFormat.JSON else headers + judgement.headers()
 
-    def _decoder(self, body: BodyFormat, on_invalid: OnInvalid) -> Decoder:
+    def _decoder(self, body: BodyFormat) -> Decoder:
         schema, limits = self.artifact.contract.columns, self.limits
         if body is BodyFormat.NDJSON:
             return NdjsonDecoder(schema, limits, self.scoring.typed)
         if body is BodyFormat.ARROW:
             return ArrowDecoder(schema, limits)
-        if body is BodyFormat.JSON:
-            read = self.scoring.reported if on_invalid is OnInvalid.REPORT else self.scoring.sound
-            return DocumentDecoder(read, limits.max_held_bytes)
         return CsvDecoder(schema, limits, "\t" if body is BodyFormat.TSV else ",")
+
+
+def _headers(formats: Formats, judgement: Judgement) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer."""
+    content_type = (b"content-type", formats.media_type.encode())
+    return [content_type] if formats.answer is BodyFormat.JSON else [content_type, *judgement.headers()]
 
 
 def _told(error: ServiceError) -> dict[str, object]:
@@ -164,7 +169,7 @@ def _told(error: ServiceError) -> dict[str, object]:
     return {"error": type(error).__name__} | ({} if code is None else {"code": code})
 
 
-def _writer(answer: BodyFormat, judgement: Judgement, on_invalid: OnInvalid) -> Writer:
+def _writer(answer: BodyFormat, judgement: Judgement, on_invalid: OnInvalid | None) -> Writer:
     if answer is BodyFormat.NDJSON:
         return NdjsonWriter()
     if answer is BodyFormat.ARROW:

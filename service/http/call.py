@@ -1,6 +1,6 @@
 """What is known of a request while it is answered, for whoever answers it: `call_of(scope)`.
 
-A route that takes records calls `charge` when it knows how many there are, and adds up `records` and `flagged`. One
+A route that takes records calls `charge` before it scores them, and adds up `records` and `flagged`. One
 whose answer begins before all records came calls `charge` for the first and `owe` for the others, and waits as told.
 Decoding and inference run within `step("decode")` and `step("infer")`.
 """
@@ -66,7 +66,7 @@ class Call:
                 raise RateLimitedError(self.account.records_per_s, wait_s)
 
     def charge(self, records: int) -> None:
-        """Take ``records`` from what the caller may send. To be called once they are counted, before they are scored.
+        """Take ``records`` from what the caller may send. To be called once nothing else can refuse them any more.
 
         Raises:
             RateLimitedError: there is no room for them yet; none was taken.

@@ -54,6 +54,11 @@ class Formats:
         """Whether neither side is anything but JSON, and the body is not compressed."""
         return self.body is self.answer is BodyFormat.JSON and self.encoding is Encoding.NONE
 
+    @property
+    def is_plain_text(self) -> bool:
+        """Whether the body is neither compressed nor of a format that may compress what is in it, or refer to it."""
+        return self.encoding is Encoding.NONE and self.body is not BodyFormat.ARROW
+
 
 _NDJSON_TYPES: Final = (
     "application/x-ndjson",
@@ -105,19 +110,40 @@ def negotiated(headers: Headers) -> Formats:
     return _agreed(content_type, encoding, accept)
 
 
+def require_json(headers: Headers) -> None:
+    """Pass if the body is declared as JSON that is not compressed, or not declared at all.
+
+    Raises:
+        MediaTypeError: it is declared as another format, or as compressed.
+    """
+    formats = _agreed(header(headers, b"content-type"), header(headers, b"content-encoding"), b"")
+    if formats.body is not BodyFormat.JSON:
+        raise MediaTypeError(f"Content-Type: expected application/json, got {media_type_of(headers)!r}")
+    if formats.encoding is not Encoding.NONE:
+        raise MediaTypeError(f"Content-Encoding: expected none, got {formats.encoding.value!r}")
+
+
+def header(headers: Headers, name: bytes) -> bytes:
+    """Return what a header says, where it comes several times the last one; nothing if it does not come."""
+    found = b""
+    for key, value in headers:
+        if key == name:
+            found = value
+    return found
+
+
 def encoding_of(headers: Headers) -> Encoding:
     """Return how a body is compressed.
 
     Raises:
         MediaTypeError: It is declared as compressed in a way that is not read here.
     """
-    return _encoding(next((value for name, value in headers if name == b"content-encoding"), b""))
+    return _encoding(header(headers, b"content-encoding"))
 
 
 def media_type_of(headers: Headers) -> str:
     """Return the media type that a body is declared as, in lower case and without parameters; blank if it is not."""
-    declared = next((value for name, value in headers if name == b"content-type"), b"")
-    return _split(declared.decode("latin-1"))[0]
+    return _split(header(headers, b"content-type").decode("latin-1"))[0]
 
 
 @lru_cache(256)

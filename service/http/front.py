@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import ServiceError
@@ -15,17 +14,17 @@ from service.http.admission import Ticket
 from service.http.batches import Batches
 from service.http.bodies import AnyBody
 from service.http.call import Call, call_of
-from service.http.formats import negotiated
+from service.http.formats import BodyFormat, negotiated
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid
-from service.http.problems import answer_service_error
+from service.http.problems import response_to
 from service.http.score_query import ScoreQuery, parse_query
 from service.http.scoring import Asked, Scoring
 from service.verdicts import Explain
 
 PATH: Final = "/score"
 
-_JSON: Final = (b"content-type", b"application/json")
+_HEADERS: Final = [(b"content-type", b"application/json")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,8 @@ class ScoreEndpoint:
         batches: Scores small ones together.
         alpha: Share of normal records that may be flagged, where a request does not say.
         explain: Which results carry contributions, where it does not say.
-        inline_bytes: Bodies up to this size are scored on the event loop, which takes little longer than handing them
-            to a thread; larger ones on a thread, where they hold nobody up.
+        inline_bytes: Bodies up to this size, of no more records than a batch has, are scored on the event loop, which
+            takes little longer than handing them to a thread; others on a thread, where they hold nobody up.
         any_body: Answers what is not JSON on both sides, or has faults answered in the place of records.
     """
 
@@ -56,19 +55,21 @@ class ScoreEndpoint:
         ticket = Ticket(self.intake.admission)
         try:
             formats, query = negotiated(scope["headers"]), parse_query(scope["query_string"])
-            if not formats.is_plain_json or query.on_invalid is OnInvalid.REPORT:
-                await self.any_body.answer(scope, receive, send, ticket, formats, query)
+            if formats.body is not BodyFormat.JSON:
+                await self.any_body.answer_stream(scope, receive, send, ticket, formats, query)
                 return
-            answer = await self._answer(scope, receive, ticket, query)
+            if formats.is_plain_json and query.on_invalid is not OnInvalid.REPORT:
+                answer, headers = await self._answer(scope, receive, ticket, query), _HEADERS
+            else:
+                answer, headers = await self.any_body.answer_document(scope, receive, ticket, formats, query)
         except ServiceError as error:
             if ticket.is_abandoned:
                 return  # nobody is there to be answered
-            response = await answer_service_error(Request(scope, receive), error)
-            await response(scope, receive, send)
+            await response_to(scope, error)(scope, receive, send)
             return
         finally:
             ticket.close()
-        headers = [(b"content-length", b"%d" % len(answer)), _JSON]
+        headers = [(b"content-length", b"%d" % len(answer)), *headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
@@ -76,15 +77,24 @@ class ScoreEndpoint:
         call = call_of(scope)
         body = await self.intake.read(scope, receive, ticket)
         if len(body) > self.inline_bytes:
-            return await self.intake.on_thread(lambda: self._answer_bulk(body, call, query, ticket), receive, ticket)
+            return await self.intake.on_thread(
+                lambda: self._answer_bulk(self._asked(body, call, query, ticket), call, ticket), receive, ticket
+            )
         asked = self._asked(body, call, query, ticket)
+        if len(asked.columns) > self.batches.max_records:  # by column, a record may take two bytes
+            return await self.intake.on_thread(lambda: self._answer_bulk(asked, call, ticket), receive, ticket)
+
+        def begin() -> None:
+            self.intake.begin(ticket)
+            call.charge(len(asked.columns))
+
         with call.step("infer"):
-            verdicts, seconds = await self.batches.judged(asked, lambda: self.intake.begin(ticket))
+            verdicts, seconds = await self.batches.judged(asked, begin)
         return self.scoring.answer_to(verdicts, call, alpha=asked.alpha, seconds=seconds)
 
-    def _answer_bulk(self, body: bytes, call: Call, query: ScoreQuery, ticket: Ticket) -> bytes:
-        asked = self._asked(body, call, query, ticket)
+    def _answer_bulk(self, asked: Asked, call: Call, ticket: Ticket) -> bytes:
         ticket.hold_records(len(asked.columns))
+        call.charge(len(asked.columns))
         return self.scoring.answer(asked, call, ticket.check)
 
     def _asked(self, body: bytes, call: Call, query: ScoreQuery, ticket: Ticket) -> Asked:
@@ -92,7 +102,6 @@ class ScoreEndpoint:
         self.scoring.require_alpha(alpha)
         with call.step("decode"):
             columns = self.scoring.columns(body, ticket.check)
-        call.charge(len(columns))
         return Asked(columns, alpha, self.explain if query.explain is None else query.explain)
 
 

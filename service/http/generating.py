@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from pydantic import ValidationError
 
 from service.artifact import Artifact
-from service.generation import Generator, drawn_seed
+from service.generation import Generator, drawn_seed, records_of
 from service.http.answers import GenerateRequest, rendered, shown_digest
 from service.http.body import parse_body
 from service.http.call import Call
@@ -27,8 +28,8 @@ class Generating:
     max_depth: int
     max_values: int
 
-    def answer(self, body: bytes, call: Call) -> bytes:
-        """Return the JSON answer to a JSON body.
+    def answer(self, body: bytes, call: Call, between: Callable[[], None]) -> bytes:
+        """Return the JSON answer to a JSON body; ``between`` is called between parts, and what it raises ends the work.
 
         Raises:
             TooManyValuesError: the body holds more values than allowed.
@@ -39,7 +40,10 @@ class Generating:
         asked = self._request(body)
         call.charge(asked.count)
         seed = drawn_seed() if asked.seed is None else asked.seed
-        records = self._generator.draw(asked.count, seed, asked.temperature)
+        records = []
+        for part in self._generator.chunks(asked.count, seed, temperature=asked.temperature):
+            records += records_of(self._generator.schema, part)
+            between()
         answer = rendered(
             {
                 "model": self.artifact.contract.provenance.model_name,

@@ -60,7 +60,7 @@ class Instrumentation:
             # An answer that has begun stays half: the server cuts it off there, so that nobody takes it for whole.
             if not status:
                 document = plain_problem(500, f"expected no fault of the service, got {failure}; see its log")
-                await problem_response(document)(scope, receive, noting)
+                await problem_response(scope, document)(scope, receive, noting)
         finally:
             if call.span is not None:
                 call.span.end(call, status, failure)

@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope
 
 from service.errors import ServiceError
 from service.http.admission import Admission, Ticket
-from service.http.body import read_body, require_json
+from service.http.body import read_body
+from service.http.formats import require_json
 from service.http.metrics import Metrics
 from service.http.readiness import Readiness
 
@@ -24,27 +25,15 @@ class Intake:
     admission: Admission
     metrics: Metrics
     max_body_bytes: int
-    body_timeout_s: float
 
     async def read(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
-        """Return the JSON body of a request, or raise why it is not let in."""
+        """Return the body of a request, or raise why the request is not let in."""
         self.readiness.require_model()
         self.admission.require_room()
-        require_json(scope["headers"])
-        return await self._read(scope, receive, ticket)
-
-    async def read_any(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
-        """Return the body of a request, whatever is in it, or raise why the request is not let in."""
-        self.readiness.require_model()
-        self.admission.require_room()
-        return await self._read(scope, receive, ticket)
-
-    async def _read(self, scope: Scope, receive: Receive, ticket: Ticket) -> bytes:
         body = await read_body(
             scope["headers"],
             receive,
             max_bytes=self.max_body_bytes,
-            timeout_s=self.body_timeout_s,
             hold=ticket.hold_bytes,
         )
         ticket.enter()
@@ -81,11 +70,12 @@ class Intake:
         finally:
             watch.cancel()
 
-    async def answer(self, scope: Scope, receive: Receive, work: Callable[[bytes], bytes]) -> bytes:
-        """Return what blocking ``work`` makes of the body."""
+    async def answer(self, scope: Scope, receive: Receive, work: Callable[[bytes, Callable[[], None]], bytes]) -> bytes:
+        """Return what blocking ``work`` makes of a JSON body; it is given `Ticket.check`, to call between parts."""
         with closing(Ticket(self.admission)) as ticket:
+            require_json(scope["headers"])
             body = await self.read(scope, receive, ticket)
-            return await self.on_thread(lambda: work(body), receive, ticket)
+            return await self.on_thread(lambda: work(body, ticket.check), receive, ticket)
 
 
 async def _abandon_when_gone(receive: Receive, ticket: Ticket) -> None:

@@ -17,6 +17,7 @@ from service.http.formats import ANSWER_TYPES, BODY_TYPES
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
 from service.http.record_schema import DIALECT
+from service.http.writers.writing import Judgement
 from service.pvalues import threshold
 from service.records.json import columns_from_records
 from service.verdicts import Explain, judge
@@ -135,7 +136,7 @@ def _example_answer(artifact: Artifact, alpha: float) -> object:
     columns = columns_from_records(artifact.contract.golden.records[:1], schema)
     scores = artifact.scorer.score(columns)
     verdicts = judge(schema, folds, columns, scores, alpha=alpha, explain=Explain.ALL)
-    start = json_start(artifact, alpha=alpha, threshold=threshold(folds, alpha))
+    start = json_start(Judgement.by(artifact, alpha=alpha, threshold=threshold(folds, alpha)))
     return msgspec.json.decode(start + json_results(verdicts) + JSON_END)
 
 

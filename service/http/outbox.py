@@ -19,14 +19,21 @@ class Outbox:
         self.size = 0
         """Bytes that were put in and not sent."""
 
-    async def put(self, part: bytes) -> None:
-        """Add a part, and wait until there is room for another."""
-        if not part:
-            return
-        self._parts.append(part)
-        self.size += len(part)
-        self._has_changed.set()
-        while self.size >= self._max_bytes:
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another part."""
+        return self.size >= self._max_bytes
+
+    def put(self, part: bytes) -> None:
+        """Add a part."""
+        if part:
+            self._parts.append(part)
+            self.size += len(part)
+            self._has_changed.set()
+
+    async def room(self) -> None:
+        """Wait until there is room for another part."""
+        while self.is_full:
             await self._change()
 
     def release(self) -> None:

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from service.errors import AlphaError, RecordError, ServiceError
 from service.http.answers import ErrorItem, ProblemDocument
@@ -94,10 +94,16 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
 }
 
 
-async def answer_service_error(_: Request, error: Exception, *, unread: bool = False) -> Response:
+async def answer_service_error(request: Request, error: Exception) -> Response:
+    """Return the problem for an error of the table; raise any other again, for it is a fault of ours."""
+    return response_to(request.scope, error)
+
+
+def response_to(scope: Scope, error: Exception, *, unread: bool = False) -> Response:
     """Return the problem for an error of the table; raise any other again, for it is a fault of ours.
 
     Args:
+        scope: The request.
         error: What went wrong.
         unread: Whether the client may still be sending a body of any length, so that the connection cannot be used
             further.
@@ -108,7 +114,7 @@ async def answer_service_error(_: Request, error: Exception, *, unread: bool = F
         headers |= error.headers
     if problem.closes or unread:
         headers["Connection"] = "close"  # the server sees to it that the client can read the answer before
-    return problem_response(document, headers)
+    return problem_response(scope, document, headers)
 
 
 def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
@@ -126,7 +132,7 @@ def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
     return problem, document
 
 
-async def answer_http_exception(_: Request, error: Exception) -> Response:
+async def answer_http_exception(request: Request, error: Exception) -> Response:
     """Return the problem for an error of the framework, such as an unknown path."""
     if not isinstance(error, HTTPException):
         raise error
@@ -137,14 +143,14 @@ async def answer_http_exception(_: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
     document = plain_problem(error.status_code, detail)
-    return problem_response(document, error.headers)
+    return problem_response(request.scope, document, error.headers)
 
 
 async def answer_query_error(request: Request, error: Exception) -> Response:
     """Return the problem for query parameters that the framework refused."""
     if not isinstance(error, RequestValidationError):
         raise error
-    return await answer_service_error(request, ParameterError(*parameter_messages(error.errors())))
+    return response_to(request.scope, ParameterError(*parameter_messages(error.errors())))
 
 
 def parameter_messages(errors: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -159,9 +165,11 @@ def plain_problem(status: int, detail: str) -> ProblemDocument:
     )
 
 
-def problem_response(document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
-    """Return ``document`` as a response."""
-    return _ProblemResponse(document, headers)
+def problem_response(scope: Scope, document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
+    """Return ``document`` as a response; below /v2, where another protocol is spoken, in its form of errors."""
+    if scope["path"].startswith(_PLAIN_PATHS):
+        return Response(_rendered_plainly(document), document.status, headers, "application/json")
+    return Response(_rendered(document), document.status, headers, MEDIA_TYPE)
 
 
 def closing_answer(document: ProblemDocument) -> bytes:
@@ -172,23 +180,6 @@ def closing_answer(document: ProblemDocument) -> bytes:
         f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
-
-
-class _ProblemResponse(Response):
-    """A problem, in the form that its path asks for."""
-
-    def __init__(self, document: ProblemDocument, headers: Mapping[str, str] | None) -> None:
-        super().__init__(_rendered(document), document.status, headers, MEDIA_TYPE)
-        self._plain = Response(_rendered_plainly(document), document.status, headers, "application/json")
-
-    def of(self, scope: Scope) -> Response:
-        """Return what is sent: below /v2, where another protocol is spoken, its own form of errors."""
-        return self._plain if scope["path"].startswith(_PLAIN_PATHS) else self
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        shown = self.of(scope)
-        await send({"type": "http.response.start", "status": shown.status_code, "headers": shown.raw_headers})
-        await send({"type": "http.response.body", "body": shown.body})
 
 
 def _detail(error: Exception) -> str:

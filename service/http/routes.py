@@ -32,7 +32,9 @@ def work_routes(intake: Intake, generating: Generating) -> APIRouter:
     async def generate(request: Request) -> Response:
         """Draw new records like those that the model was trained on."""
         call = call_of(request.scope)
-        answer = await intake.answer(request.scope, request.receive, lambda body: generating.answer(body, call))
+        answer = await intake.answer(
+            request.scope, request.receive, lambda body, between: generating.answer(body, call, between)
+        )
         return Response(answer, media_type=_JSON)
 
     return router

@@ -18,29 +18,18 @@ from service.http.call import Call
 from service.http.errors import NoRecordsError, TooManyRecordsError
 from service.http.json_answer import JSON_END, json_results, json_start
 from service.http.metrics import Metrics
+from service.http.writers.writing import Judgement
 from service.pvalues import threshold
 from service.records.faults import FaultList, Faults, FaultsByRow
 from service.records.json import filled_columns, parse_records
 from service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
-from service.records.names import UnknownColumns
-from service.records.stream.blocks import Block, block_of
+from service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
 from service.records.typed_json import TypedJson
 from service.scorer import Scores
 from service.verdicts import Explain, Verdicts, judge
 
 _PART_RECORDS: Final = 1024  # scored, judged and written at a time
 _MAX_ALPHAS: Final = 256  # kept, each with its threshold
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may hold; the settings of the same names."""
-
-    max_records: int
-    max_depth: int
-    max_values: int
-    max_faults: int
-    unknown_columns: UnknownColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +50,7 @@ class Asked:
 class Scoring:
     """Answers bodies of POST /score with one model. It may be called from several threads."""
 
-    def __init__(self, artifact: Artifact, metrics: Metrics, limits: Limits) -> None:
+    def __init__(self, artifact: Artifact, metrics: Metrics, limits: RecordLimits) -> None:
         """Score with ``artifact``, within ``limits``."""
         self._artifact = artifact
         self._metrics = metrics
@@ -102,18 +91,15 @@ class Scoring:
         columns = self._fast_columns(body, between)
         return self._columns_exactly(body) if columns is None else columns
 
-    def sound(self, body: bytes) -> Block:
-        """Return the records of a JSON body, all of which must be sound; see `columns`."""
-        columns = self.columns(body, _go_on)
-        return Block(0, len(columns), columns, {})
-
-    def reported(self, body: bytes) -> Block:
+    def reported(self, body: bytes, between: Callable[[], None]) -> Block:
         """Return the records of a JSON body, with the faults of those that have any; see `columns`."""
-        columns = self._fast_columns(body, _go_on)
+        columns = self._fast_columns(body, between)
         if columns is not None:
-            return Block(0, len(columns), columns, {})
+            return sound_block(columns)
         faults = FaultsByRow(self._limits.max_faults, 0)
-        return block_of(self._filled(body, faults), faults, 0)
+        block = block_of(self._filled(body, faults), faults, 0)
+        self._metrics.count_refused(fault for found in block.faults.values() for fault in found)
+        return block
 
     def answer(self, asked: Asked, call: Call, between: Callable[[], None]) -> bytes:
         """Return the JSON answer to any number of records.
@@ -127,19 +113,24 @@ class Scoring:
             AlphaError: the calibration cannot promise the alpha.
         """
         start = self._start(asked.alpha)
-        results: list[bytes] = []
+        parts = self.judged_in_parts(sound_block(asked.columns), asked.alpha, asked.explain, call, between)
+        results = b",".join([json_results(verdicts) for _, verdicts in parts])
+        return b"".join((start, results, JSON_END))
+
+    def judged_in_parts(
+        self, block: Block, alpha: float, explain: Explain, call: Call, between: Callable[[], None]
+    ) -> Iterator[tuple[Block, Verdicts]]:
+        """Yield the records of a request in parts, each with its verdicts; ``call`` and ``between`` as in `answer`."""
         seconds = 0.0
-        for at in range(0, len(asked.columns), _PART_RECORDS):
-            part = asked.columns.rows(slice(at, at + _PART_RECORDS))
+        for part in block.parts(_PART_RECORDS):
             with call.step("infer"):
-                verdicts, took = self.judged_alone(Asked(part, asked.alpha, asked.explain))
+                verdicts, took = self.judged_alone(Asked(part.columns, alpha, explain))
             seconds += took
-            results.append(json_results(verdicts))
+            yield part, verdicts
             call.flagged += int(np.count_nonzero(verdicts.is_anomaly))
             between()
-        call.records = len(asked.columns)
-        self._metrics.count_batch(len(asked.columns), seconds)
-        return b"".join((start, b",".join(results), JSON_END))
+        call.records = len(block.columns)
+        self._metrics.count_batch(len(block.columns), seconds)
 
     def answer_to(self, verdicts: Verdicts, call: Call, *, alpha: float, seconds: float) -> bytes:
         """Return the JSON answer to a request whose records are judged, which took the model so many ``seconds``."""
@@ -187,7 +178,7 @@ class Scoring:
 
     def _json_start(self, alpha: float) -> bytes:
         artifact = self._artifact
-        return json_start(artifact, alpha=alpha, threshold=threshold(artifact.calibration_folds, alpha))
+        return json_start(Judgement.by(artifact, alpha=alpha, threshold=threshold(artifact.calibration_folds, alpha)))
 
     def _fast_columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
         columns = self.typed.columns(body, between)
@@ -224,10 +215,6 @@ def _rows(requests: Sequence[Asked]) -> Iterator[slice]:
     for asked in requests:
         yield slice(at, at + len(asked.columns))
         at += len(asked.columns)
-
-
-def _go_on() -> None:
-    """End nothing."""
 
 
 def _check_count(records: int, limit: int) -> None:

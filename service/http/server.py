@@ -13,12 +13,11 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.errors import NotReadyError
 from service.http.metrics import Metrics
-from service.http.problems import answer_service_error
+from service.http.problems import response_to
 from service.http.protocol.acceptor import Acceptor
 from service.http.protocol.connection import Connection
 from service.http.protocol.hub import Hub
@@ -165,8 +164,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request that came after the last one."""
     error = NotReadyError("service: expected requests before it stopped accepting them, got one after")
-    response = await answer_service_error(Request(scope, receive), error)
-    await response(scope, receive, send)
+    await response_to(scope, error)(scope, receive, send)
 
 
 def _log_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

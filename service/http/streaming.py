@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from starlette.types import Message, Receive, Send
 
 from service.errors import ServiceError
 from service.http.admission import Admission, Ticket
-from service.http.body import Begun
+from service.http.begun import Begun
 from service.http.errors import BodyTooLargeError, IncompleteBodyError, QueueFullError
 from service.http.outbox import Outbox
 from service.http.pipeline import OnInvalid, Pipeline
@@ -29,15 +30,17 @@ class StreamRoom:
     """What one stream may take.
 
     Attributes:
-        max_bytes: Longest body; None where there is no bound.
+        max_bytes: Longest body, packed or not; None where there is no bound.
         max_answer_bytes: Most bytes of an answer that wait for the client, before the body has to wait as well.
-        inline_bytes: Bodies up to this size are scored on the event loop, which takes no longer than handing them to
-            a thread.
+        inline_bytes: Bodies of plain text up to this size are read on the event loop, which takes no longer than
+            handing them to a thread.
+        inline_records: Up to so many of their records are scored there at a time.
     """
 
     max_bytes: int | None
     max_answer_bytes: int
     inline_bytes: int
+    inline_records: int
 
 
 class Stream:
@@ -48,9 +51,12 @@ class Stream:
         is_unread: Whether the client may still be sending.
     """
 
-    def __init__(self, pipeline: Pipeline, room: StreamRoom, admission: Admission, ticket: Ticket) -> None:
-        """Prepare to answer what ``pipeline`` makes of the body."""
+    def __init__(
+        self, pipeline: Pipeline, room: StreamRoom, admission: Admission, ticket: Ticket, *, is_plain_text: bool
+    ) -> None:
+        """Prepare to answer what ``pipeline`` makes of the body; of plain text, few bytes hold little."""
         self._pipeline = pipeline
+        self._is_plain_text = is_plain_text
         self._room = room
         self._admission = admission
         self._ticket = ticket
@@ -105,6 +111,7 @@ class Stream:
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 self._count(len(parts[-1]))
+                self._hold(size)
                 due_at = min(due_at, loop.time() + _FLUSH_S)
             is_due = loop.time() >= due_at
             if not is_last and not is_due and size < max(BLOCK_BYTES, self._pipeline.decoder.missing_bytes):
@@ -136,18 +143,44 @@ class Stream:
             raise BodyTooLargeError(f"body: expected at most {limit} bytes in all, got more")
 
     async def _answer(self, data: bytes, *, flush: bool, is_last: bool) -> None:
+        room, pipeline = self._room, self._pipeline
+        is_small = self._is_plain_text and is_last and self._received <= room.inline_bytes
+        answer = self._begun(pipeline.run(data, flush=flush, is_last=is_last))
         if is_last:
             self._has_ended.set()
-        is_small = is_last and self._received <= self._room.inline_bytes
-        answer = self._pipeline.run(data, flush=flush, is_last=is_last)
+            self._enter()
+            if is_small:
+                await asyncio.sleep(0)  # requests that came with it are counted before it is scored
         has_more = True
         while has_more:
-            some, has_more = await self._work(lambda: _some(answer), inline=is_small)
+            if pipeline.waiting:
+                self._enter()
+            inline = is_small and pipeline.waiting <= room.inline_records
+            some, has_more = await self._work(lambda: _some(answer), inline=inline)
             self._hold(len(some))
-            await self._outbox.put(some)
+            self._outbox.put(some)
+            if self._outbox.is_full:
+                self._ticket.leave()
+                await self._outbox.room()
+        self._ticket.leave()
         self._hold(0)
         if not self._is_held and not is_last:
             self._outbox.release()
+
+    def _enter(self) -> None:
+        """Take a place while there are records to score: a client that sends, reads or pays slowly takes nobody's."""
+        if not self._ticket.is_in:
+            self._ticket.enter()
+
+    def _begun(self, answer: Iterator[bytes | None]) -> Iterator[bytes | None]:
+        """Note when the work begins, on any thread, and do it."""
+        came_at = time.perf_counter()
+
+        def steps() -> Iterator[bytes | None]:
+            self._pipeline.metrics.queue_seconds.observe(time.perf_counter() - came_at)
+            yield from answer
+
+        return steps()
 
     async def _pay(self, receive: Receive) -> None:
         """Wait until the caller may send more records, unless it goes away first."""
@@ -193,14 +226,15 @@ class Stream:
                 pass
 
 
-def _some(answer: Iterator[bytes]) -> tuple[bytes, bool]:
-    """Return parts of an answer, about a block's worth, and whether there are more."""
+def _some(answer: Iterator[bytes | None]) -> tuple[bytes, bool]:
+    """Return parts of an answer, about a block's worth or up to the next pause, and whether there may be more."""
     parts: list[bytes] = []
     size = 0
     for part in answer:
-        parts.append(part)
-        size += len(part)
-        if size >= BLOCK_BYTES:
+        if part is not None:
+            parts.append(part)
+            size += len(part)
+        if part is None or size >= BLOCK_BYTES:
             return b"".join(parts), True
     return b"".join(parts), False
 

@@ -14,27 +14,25 @@ from starlette.responses import Response
 from service.artifact import Artifact
 from service.errors import RecordError
 from service.http.admission import Ticket
-from service.http.body import require_few_values
+from service.http.body import require_few_values, unpacked_body
 from service.http.call import Call, call_of
 from service.http.errors import (
-    BodyTooLargeError,
     MediaTypeError,
     NoRecordsError,
     ParameterError,
     TooManyRecordsError,
 )
-from service.http.formats import Encoding, Headers, encoding_of, media_type_of
+from service.http.formats import Headers, encoding_of, media_type_of
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid
 from service.http.problems import parameter_messages
 from service.http.score_query import ScoreQuery
-from service.http.scoring import Asked, Scoring
+from service.http.scoring import Scoring
 from service.http.v2_answer import asked_outputs, written_answer
 from service.http.writers.writing import Judgement
 from service.pvalues import threshold
 from service.records.faults import FaultList, FaultsByRow
-from service.records.stream.blocks import Block, StreamLimits, block_of
-from service.records.stream.unpacking import UNPACKERS
+from service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
 from service.records.tensors import InferRequest, columns_of, read_request
 from service.verdicts import Explain
 
@@ -44,7 +42,6 @@ BINARY: Final = "application/octet-stream"
 
 _VERSION_DIGITS: Final = 12
 _MAX_LENGTH_DIGITS: Final = 20
-_PART_RECORDS: Final = 1024  # scored at a time
 _OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
 
 
@@ -57,7 +54,6 @@ class Inference:
         intake: Lets requests in.
         scoring: Scores records.
         limits: What is decoded.
-        max_records: Most records in one request.
         alpha: Share of normal records that may be flagged, where a request does not say.
         explain: Which verdicts carry contributions, where it does not say.
     """
@@ -65,8 +61,7 @@ class Inference:
     artifact: Artifact
     intake: Intake
     scoring: Scoring
-    limits: StreamLimits
-    max_records: int
+    limits: RecordLimits
     alpha: float
     explain: Explain
 
@@ -100,14 +95,16 @@ class Inference:
         with closing(Ticket(self.intake.admission)) as ticket:
             _require_tensors(scope["headers"])
             encoding = encoding_of(scope["headers"])
-            body = await self.intake.read_any(scope, request.receive, ticket)
+            body = await self.intake.read(scope, request.receive, ticket)
             length = request.headers.get(HEADER_LENGTH)
 
             header: int | None = None
 
             def work() -> bytes:
                 nonlocal header
-                answer, header = self._answered(self._unpacked(body, encoding), length, ticket, call_of(scope))
+                answer, header = self._answered(
+                    unpacked_body(body, encoding, self.limits.max_held_bytes), length, ticket, call_of(scope)
+                )
                 return answer
 
             answer = await self.intake.on_thread(work, request.receive, ticket)
@@ -125,34 +122,11 @@ class Inference:
             limit = threshold(self.artifact.calibration_folds, alpha)
             outputs = asked_outputs(request, explain=explain, has_errors=reports)
             block = self._block(request, reports=reports)
-        call.charge(block.records)
         ticket.hold_records(block.records)
-        parts = []
-        seconds = 0.0
-        for part in block.parts(_PART_RECORDS):
-            with call.step("infer"):
-                verdicts, took = self.scoring.judged_alone(Asked(part.columns, alpha, explain))
-            seconds += took
-            call.flagged += int(verdicts.is_anomaly.sum())
-            parts.append((part, verdicts))
-            ticket.check()
-        call.records = len(block.columns)
-        self.intake.metrics.count_batch(len(block.columns), seconds)
+        call.charge(block.records)
+        parts = list(self.scoring.judged_in_parts(block, alpha, explain, call, ticket.check))
         judgement = Judgement.by(self.artifact, alpha=alpha, threshold=limit)
         return written_answer(request, outputs, parts, judgement, self.version)
-
-    def _unpacked(self, body: bytes, encoding: Encoding) -> bytes:
-        if encoding is Encoding.NONE:
-            return body
-        unpacker = UNPACKERS[encoding.value]()
-        unpacked = bytearray()
-        for piece in unpacker.feed(body):
-            unpacked += piece
-            if len(unpacked) > self.limits.max_held_bytes:
-                most = self.limits.max_held_bytes
-                raise BodyTooLargeError(f"body: expected at most {most} bytes when unpacked, got more")
-        unpacker.end()
-        return bytes(unpacked)
 
     def _read(self, body: bytes, header_length: str | None) -> InferRequest:
         length = len(body)
@@ -167,8 +141,9 @@ class Inference:
         request = read_request(header, body[length:], max_depth=self.limits.max_depth)
         if not request.records:
             raise NoRecordsError("inputs: expected at least one record, got none")
-        if request.records > self.max_records:
-            raise TooManyRecordsError(f"inputs: expected at most {self.max_records} records, got {request.records}")
+        if request.records > self.limits.max_records:
+            most = self.limits.max_records
+            raise TooManyRecordsError(f"inputs: expected at most {most} records, got {request.records}")
         return request
 
     def _block(self, request: InferRequest, *, reports: bool) -> Block:
@@ -186,7 +161,7 @@ class Inference:
         except RecordError as error:
             self.intake.metrics.count_refused(error.faults)
             raise
-        return Block(0, len(columns), columns, {})
+        return sound_block(columns)
 
 
 def _query(request: InferRequest) -> ScoreQuery:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.http.writers.writing import NUMBERS, Judgement, error_fields, require_finite
+from service.http.writers.writing import NUMBERS, Judgement, error_fields, finite_numbers
 from service.records.stream.blocks import Block
 from service.records.tensors import InferRequest, Output, request_error
 from service.verdicts import Explain, Verdicts
@@ -62,7 +62,7 @@ def written_answer(
         ValueError: a verdict that is written as JSON holds NaN or an infinity.
     """
     for _, verdicts in parts:
-        require_finite(verdicts)
+        finite_numbers(verdicts)  # raises where they are not
     all_binary = request.parameters.get("binary_data_output") is True
     binary: list[bytes] = []
     written = []
@@ -84,23 +84,12 @@ def written_answer(
     return header + b"".join(binary), len(header) if binary else None
 
 
-def _spread(values: NDArray[Any], block: Block, blank: object) -> NDArray[Any]:
-    """Return values with ``blank`` where records are at fault."""
-    if not block.faults:
-        return values
-    spread = np.full(block.records, blank, dtype=values.dtype)
-    sound = np.ones(block.records, dtype=np.bool_)
-    sound[list(block.faults)] = False
-    spread[sound] = values
-    return spread
-
-
 def _numbers(name: str, parts: Sequence[_Part]) -> NDArray[np.float64]:
-    return np.concatenate([_spread(getattr(verdicts, name), block, np.nan) for block, verdicts in parts])
+    return np.concatenate([block.spread(getattr(verdicts, name), np.nan) for block, verdicts in parts])
 
 
 def _flags(name: str, parts: Sequence[_Part]) -> NDArray[np.bool_]:
-    return np.concatenate([_spread(getattr(verdicts, name), block, blank=False) for block, verdicts in parts])
+    return np.concatenate([block.spread(getattr(verdicts, name), blank=False) for block, verdicts in parts])
 
 
 def _texts(name: str, parts: Sequence[_Part]) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from service.errors import Fault, RecordError
 from service.records.names import shown
 
 Report: TypeAlias = Callable[[int, str, str], None]
 """Takes the row, code and detail of a fault of one column."""
+
+MOST_FAULTS: Final = 10_000
+"""Faults that are told of the records of a part by row, which are scored or answered together."""
 
 _BEFORE_COLUMNS = -1
 """Where a fault of the record as a whole stands among the faults of its row."""
@@ -86,18 +89,23 @@ class FaultList:
 
 
 class FaultsByRow:
-    """The faults of each record apart, up to a limit for each: for answers that score the other records."""
+    """The faults of each record apart, up to a limit for each: for answers that score the other records.
+
+    Beyond `MOST_FAULTS` of all records, only the first that is found of each is kept.
+    """
 
     def __init__(self, limit: int, first_row: int) -> None:
         """Keep ``limit`` faults of a record; the part's first record is ``first_row`` of its body."""
         self._limit = limit
+        self._left = MOST_FAULTS
         self._first_row = first_row
         self._counts: Counter[int] = Counter()
         self._kept: dict[int, list[tuple[int, Fault]]] = {}
 
     def has_room(self, row: int) -> bool:
         """Tell whether a fault of this record would be kept."""
-        return self._counts[row] < self._limit
+        count = self._counts[row]
+        return not count or (count < self._limit and self._left > 0)
 
     def add(self, row: int, column: str | None, code: str, detail: str) -> None:
         """Add a fault of a record as a whole, or of a column that the schema does not have."""
@@ -120,6 +128,7 @@ class FaultsByRow:
         if self.has_room(row):
             fault = _fault(self._first_row + row, column, code, detail)
             self._kept.setdefault(row, []).append((position, fault))
+            self._left -= 1
         self._counts[row] += 1
 
 

@@ -22,15 +22,15 @@ class ConnectionLimits:
         max_unsent_bytes: Most bytes of answers that wait for their clients to read; the largest is cut first.
     """
 
-    header_timeout_s: float = 10.0
-    body_timeout_s: float = 30.0
-    answer_timeout_s: float = 30.0
-    keep_alive_s: float = 75.0
-    min_bytes_per_s: int = 500
-    max_header_bytes: int = 16 * 1024
-    max_headers: int = 100
-    max_connections: int = 1000
-    max_unsent_bytes: int = 64 * 2**20
+    header_timeout_s: float
+    body_timeout_s: float
+    answer_timeout_s: float
+    keep_alive_s: float
+    min_bytes_per_s: int
+    max_header_bytes: int
+    max_headers: int
+    max_connections: int
+    max_unsent_bytes: int
 
     @property
     def shortest_s(self) -> float:

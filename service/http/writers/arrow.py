@@ -71,12 +71,10 @@ class ArrowWriter:
         """Return the batch of a block."""
         body = _Body()
         n = block.records
-        faulty = list(block.faults)
-        valid = np.ones(n, dtype=np.bool_)
-        valid[faulty] = False
+        valid = block.sound()
         body.numbers(np.arange(block.first_row, block.first_row + n, dtype=np.int64), None)
         for name in Line.__struct_fields__[1:8]:
-            body.numbers(_spread(getattr(verdicts, name), valid), valid)
+            body.numbers(block.spread(getattr(verdicts, name), 0), valid)
         self._put_lists(body, block, verdicts, valid)
         batch = Table({0: Number("q", n), 1: Structs(2, body.nodes), 2: Structs(2, body.places)})
         return _message(Header.RECORD_BATCH, batch, bytes(body.data))
@@ -172,15 +170,6 @@ class _Body:
 def _json_texts(values: Sequence[object]) -> list[bytes]:
     """Return each value as JSON, which has no line feed in it."""
     return _ENCODER.encode_lines(values).split(b"\n")[:-1]
-
-
-def _spread(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return the values of sound records with zeros between them where the others stand."""
-    if len(values) == len(valid):
-        return values
-    spread = np.zeros(len(valid), dtype=values.dtype)
-    spread[valid] = values
-    return spread
 
 
 def _message(header: Header, table: Table, body: bytes) -> bytes:

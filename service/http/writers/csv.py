@@ -8,13 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from service.http.writers.ndjson import Line
-from service.http.writers.writing import error_fields, require_finite
+from service.http.writers.writing import error_fields, finite_numbers
 from service.records.stream.blocks import Block
 from service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()
 _NAMES: Final = Line.__struct_fields__
-_NUMBERS: Final = _NAMES[1:8]
 _NO_LISTS: Final = b",[],,\n"
 """What ends a record that is neither flagged nor explained."""
 
@@ -32,7 +31,6 @@ class CsvWriter:
         Raises:
             ValueError: A verdict holds NaN or an infinity.
         """
-        require_finite(verdicts)
         return b"".join(_lines(block, verdicts))
 
     def end(self) -> bytes:
@@ -43,9 +41,9 @@ class CsvWriter:
 def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
     """Yield the lines, those between two that differ from the others all at once."""
     sound = [row for row in range(block.records) if row not in block.faults] if block.faults else range(block.records)
-    fields = (getattr(verdicts, name).tolist() for name in _NUMBERS)
+    score, p_value, *others = finite_numbers(verdicts)
     rows = (row + block.first_row for row in sound)
-    values = list(zip(rows, *fields, strict=True))
+    values = list(zip(rows, score, p_value, verdicts.is_anomaly.tolist(), *others, strict=True))
     told = [
         at
         for at, (why, by_column) in enumerate(zip(verdicts.reasons, verdicts.contributions, strict=True))

@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from service.http.json_answer import JSON_END
-from service.http.writers.ndjson import Line, lines_of
+from service.http.json_answer import JSON_END, RESULT_FIELDS, json_results, json_start
+from service.http.writers.ndjson import lines_of
 from service.http.writers.writing import Judgement
 from service.records.stream.blocks import Block
 from service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()
-_RESULT_FIELDS = (
-    "score",
-    "p_value",
-    "is_anomaly",
-    "elbo",
-    "reconstruction_error",
-    "kl",
-    "reasons",
-    "contributions",
-    "latent_contribution",
-)
+_REPORTED_FIELDS = (*RESULT_FIELDS, "errors")
 
 
 class DocumentWriter:
     """Writes what `answers.ScoreAnswer` describes; where faults are reported, each result has ``errors`` as well."""
 
     def __init__(self, judgement: Judgement, *, has_errors: bool) -> None:
-        """Write under ``judgement``."""
+        """Write under ``judgement``; without errors, blocks have no faults."""
         self._judgement = judgement
-        self._fields = (*_RESULT_FIELDS, "errors") if has_errors else _RESULT_FIELDS
+        self._has_errors = has_errors
         self._is_first = True
 
     def start(self) -> bytes:
         """Return the fields that all results share."""
-        return _ENCODER.encode(self._judgement.fields())[:-1] + b',"results":['
+        return json_start(self._judgement)
 
     def part(self, block: Block, verdicts: Verdicts) -> bytes:
         """Return the results of a block."""
-        results = [self._result(line) for line in lines_of(block, verdicts)]
-        written = _ENCODER.encode(results)[1:-1]
+        written = _reported(block, verdicts) if self._has_errors else json_results(verdicts)
         separator = b"" if self._is_first else b","
         self._is_first = False
         return separator + written
@@ -51,5 +38,8 @@ class DocumentWriter:
         """Close the list and the document."""
         return JSON_END
 
-    def _result(self, line: Line) -> dict[str, Any]:
-        return {name: getattr(line, name) for name in self._fields}
+
+def _reported(block: Block, verdicts: Verdicts) -> bytes:
+    """Return the results of records, sound or not, parted by commas."""
+    results = [{name: getattr(line, name) for name in _REPORTED_FIELDS} for line in lines_of(block, verdicts)]
+    return _ENCODER.encode(results)[1:-1]

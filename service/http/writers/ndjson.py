@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from service.explanations import Contribution
-from service.http.writers.writing import ErrorFields, error_fields, in_order, require_finite
+from service.http.writers.writing import ErrorFields, error_fields, finite_numbers, in_order
 from service.reasons import Reason
 from service.records.stream.blocks import Block
 from service.verdicts import Verdicts
@@ -51,19 +51,19 @@ def lines_of(block: Block, verdicts: Verdicts) -> list[Line]:
     Raises:
         ValueError: A verdict holds NaN or an infinity.
     """
-    require_finite(verdicts)
+    score, p_value, elbo, error, kl, latent = finite_numbers(verdicts)
     rows = range(block.first_row, block.first_row + block.records)
     sound = [row for row in rows if row - block.first_row not in block.faults] if block.faults else rows
     lines = map(
         Line,
         sound,
-        verdicts.score.tolist(),
-        verdicts.p_value.tolist(),
+        score,
+        p_value,
         verdicts.is_anomaly.tolist(),
-        verdicts.elbo.tolist(),
-        verdicts.reconstruction_error.tolist(),
-        verdicts.kl.tolist(),
-        verdicts.latent_contribution.tolist(),
+        elbo,
+        error,
+        kl,
+        latent,
         verdicts.reasons,
         verdicts.contributions,
     )

@@ -9,7 +9,6 @@ from typing import Final, Protocol, TypeVar
 from urllib.parse import quote
 
 import msgspec
-import numpy as np
 
 from service.artifact import Artifact
 from service.errors import Fault
@@ -92,19 +91,19 @@ class Writer(Protocol):
         """Return what comes after all records."""
 
 
-def require_finite(verdicts: Verdicts) -> None:
-    """Pass if JSON and CSV have all numbers of ``verdicts``.
+def finite_numbers(verdicts: Verdicts) -> list[list[float]]:
+    """Return the fields `NUMBERS` of ``verdicts`` as lists.
 
     Raises:
-        ValueError: One is NaN or infinite.
+        ValueError: One of their numbers, or of their contributions', is NaN or infinite, which JSON and CSV cannot say.
     """
-    finite = all(np.isfinite(getattr(verdicts, name)).all() for name in NUMBERS)
+    numbers = [getattr(verdicts, name).tolist() for name in NUMBERS]
+    for values in numbers:
+        _require_finite(values)
     for of_record in filter(None, verdicts.contributions):
-        # Sums tell it, unless finite numbers overflow in them; then nothing is lost but time.
-        finite = finite and math.isfinite(sum([item.contribution for item in of_record]))
-        finite = finite and math.isfinite(sum([item.expected for item in of_record if type(item.expected) is float]))
-    if not finite:
-        raise ValueError("verdicts: expected finite numbers, got others")
+        _require_finite([item.contribution for item in of_record])
+        _require_finite([item.expected for item in of_record if isinstance(item.expected, float)])
+    return numbers
 
 
 def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:
@@ -118,3 +117,9 @@ def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> l
 def error_fields(faults: Sequence[Fault]) -> list[ErrorFields]:
     """Return a record's faults as they stand in its place."""
     return [ErrorFields(fault.column, fault.code, fault.message) for fault in faults]
+
+
+def _require_finite(values: list[float]) -> None:
+    # One sum tells it, unless finite numbers overflow in it.
+    if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):
+        raise ValueError("verdicts: expected finite numbers, got others")

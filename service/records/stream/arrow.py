@@ -16,7 +16,7 @@ from service.records.stream.arrow_messages import Header, Message, MessageBuffer
 from service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
 from service.records.stream.arrow_values import Values, cells_of, stacked_values, values_of
 from service.records.stream.assembly import Cells, assembled
-from service.records.stream.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, StreamLimits, TooMuchHeldError, block_of
+from service.records.stream.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, RecordLimits, TooMuchHeldError, block_of
 from service.records.stream.flat_tables import FlatTableError
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
@@ -34,7 +34,7 @@ class _Leaf:
 class ArrowDecoder:
     """Decodes record batches. Objects within records flatten with dots, and dictionaries are looked up."""
 
-    def __init__(self, schema: Schema, limits: StreamLimits) -> None:
+    def __init__(self, schema: Schema, limits: RecordLimits) -> None:
         """Decode records of ``schema``."""
         self._schema = schema
         self._limits = limits
@@ -42,12 +42,13 @@ class ArrowDecoder:
         self._fields: tuple[ArrowField, ...] | None = None
         self._leaves: Sequence[_Leaf] = ()
         self._dictionaries: dict[int, Values] = {}
+        self._dictionary_bytes = 0
         self._rows = 0
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the body that are held."""
-        return len(self._messages)
+        """Bytes of the body that are held, and about what dictionaries take."""
+        return len(self._messages) + self._dictionary_bytes
 
     @property
     def missing_bytes(self) -> int:
@@ -123,6 +124,8 @@ class ArrowDecoder:
         if others + (0 if before is None else len(before)) + length > self._limits.max_values:
             raise TooMuchHeldError(f"body: expected at most {self._limits.max_values} values in dictionaries, got more")
         values = values_of(array, 0, length)
+        replaced = self._dictionaries.get(number) if before is None else None
+        self._dictionary_bytes += values.held_bytes() - (0 if replaced is None else replaced.held_bytes())
         self._dictionaries[number] = values if before is None else stacked_values(before, values)
 
     def _read_records(self, message: Message, fields: Sequence[ArrowField]) -> Iterator[Block]:

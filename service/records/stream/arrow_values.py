@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -42,6 +43,11 @@ class Values:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def held_bytes(self) -> int:
+        """Return about what they take in memory."""
+        texts = sum(map(sys.getsizeof, self.values)) if self.values.dtype == np.object_ else 0
+        return self.values.nbytes + texts
 
     def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None) -> Values:
         """Return the values at ``positions``, null where those are not ``valid``."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.columns import Columns
 from service.errors import Fault, RecordError, ServiceError
@@ -26,18 +27,20 @@ class TooMuchHeldError(ServiceError):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamLimits:
+class RecordLimits:
     """What a decoder may hold at a time, and what it refuses.
 
     Attributes:
-        max_held_bytes: Largest piece that must be held whole: a line, a record of CSV, a message of Arrow.
+        max_records: Most records of a body that is no stream.
+        max_held_bytes: Largest piece that must be held whole: a document, a line, a record of CSV, a message of Arrow.
         max_columns: Most columns of a header.
-        max_values: Most values in one line of JSON, counted as in a JSON body.
-        max_depth: Deepest nesting of one line of JSON, counted as in a JSON body.
-        max_faults: Most faults told of one record.
+        max_values: Most values in one document or line of JSON.
+        max_depth: Deepest nesting of one.
+        max_faults: Most faults told of one document that they refuse, or of one record.
         unknown_columns: Whether columns that the model does not know are refused.
     """
 
+    max_records: int
     max_held_bytes: int
     max_columns: int
     max_values: int
@@ -72,6 +75,20 @@ class Block:
         if found:
             raise RecordError(tuple(found[:max_faults]), max(0, len(found) - max_faults))
 
+    def sound(self) -> NDArray[np.bool_]:
+        """Return which records are not at fault."""
+        sound = np.ones(self.records, dtype=np.bool_)
+        sound[list(self.faults)] = False
+        return sound
+
+    def spread(self, values: NDArray[Any], blank: object) -> NDArray[Any]:
+        """Return a value for each record, given those of the sound ones, and ``blank`` for the others."""
+        if not self.faults:
+            return values
+        spread = np.full(self.records, blank, dtype=values.dtype)
+        spread[self.sound()] = values
+        return spread
+
     def parts(self, records: int) -> Iterator[Block]:
         """Yield the block in blocks of at most so many records."""
         if self.records <= records:
@@ -104,6 +121,11 @@ class Decoder(Protocol):
 
     def end(self) -> Iterator[Block]:
         """Take note of the body's end, and yield the last records."""
+
+
+def sound_block(columns: Columns) -> Block:
+    """Return a block of records, all of which are sound."""
+    return Block(0, len(columns), columns, {})
 
 
 def block_of(columns: Columns, faults: FaultsByRow, first_row: int) -> Block:

@@ -12,7 +12,7 @@ from service.records.faults import FaultsByRow
 from service.records.header import positions_of
 from service.records.json import BodyError
 from service.records.stream.assembly import Cells, assembled
-from service.records.stream.blocks import Block, StreamLimits, block_of
+from service.records.stream.blocks import Block, RecordLimits, block_of
 from service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainCells, PlainRows, first_row_of, rows_of
 from service.records.stream.lines import LineBuffer
 from service.records.values import CSV_NULLS
@@ -23,7 +23,7 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 class CsvDecoder:
     """Decodes CSV with a header (RFC 4180, UTF-8). Blank lines are passed over."""
 
-    def __init__(self, schema: Schema, limits: StreamLimits, delimiter: str = ",") -> None:
+    def __init__(self, schema: Schema, limits: RecordLimits, delimiter: str = ",") -> None:
         """Decode records of ``schema``, whose values are parted by ``delimiter``."""
         csv.field_size_limit(MAX_VALUE_CHARACTERS)  # the module's own, for the whole process
         self._schema = schema
@@ -108,7 +108,7 @@ class CsvDecoder:
 class _Header:
     """The columns of one body: where each one stands, and how plain lines of them are parsed."""
 
-    def __init__(self, names: list[str], schema: Schema, limits: StreamLimits, delimiter: str) -> None:
+    def __init__(self, names: list[str], schema: Schema, limits: RecordLimits, delimiter: str) -> None:
         if not all(map(rules.is_text, names)):
             raise BodyError("invalid_utf8", "header: expected UTF-8, got other bytes")
         if len(names) > limits.max_columns:

@@ -10,7 +10,7 @@ from service.contract import Schema
 from service.records.faults import FaultsByRow
 from service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
 from service.records.marks import count_marks
-from service.records.stream.blocks import Block, StreamLimits, block_of
+from service.records.stream.blocks import Block, RecordLimits, block_of
 from service.records.stream.lines import LineBuffer
 from service.records.typed_json import TypedJson
 
@@ -20,7 +20,7 @@ _SPACE: Final = b" \t\r"
 class NdjsonDecoder:
     """Decodes JSON objects, one a line (UTF-8). Blank lines are passed over."""
 
-    def __init__(self, schema: Schema, limits: StreamLimits, typed: TypedJson) -> None:
+    def __init__(self, schema: Schema, limits: RecordLimits, typed: TypedJson) -> None:
         """Decode records of ``schema``; ``typed`` is the fast way to do so."""
         self._schema = schema
         self._limits = limits

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from service.http.logs import configure_logs
 from service.http.protocol.acceptor import Acceptor
 from service.http.protocol.hub import Hub
 from service.http.protocol.limits import ConnectionLimits
-from service.http.server import event_loop
+from service.http.server import connection_limits, event_loop
 from service.http.tracing import Tracing
 from service.settings import load_settings
 
@@ -181,7 +182,9 @@ def everything(client: socket.socket) -> bytes:
 @contextmanager
 def _serving(app: ASGIApp, **limits: Any) -> Iterator[Service]:
     service = Service()
-    thread = threading.Thread(target=service.run, args=(app, ConnectionLimits(**limits)))
+    thread = threading.Thread(
+        target=service.run, args=(app, replace(connection_limits(load_settings({}, {})), **limits))
+    )
     thread.start()
     try:
         service.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 from contextlib import closing
@@ -90,7 +91,40 @@ def test_work_that_outlives_its_request_holds_nothing():
         other.hold_records(1)
 
 
-def asgi(app, parts, gone=None):
+def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
+    room, started, leave = admission(), threading.Event(), threading.Event()
+    has_ended = threading.Event()
+
+    def long():
+        started.set()
+        assert leave.wait(30)
+        has_ended.set()
+
+    async def scenario():
+        first = asyncio.create_task(room.run(long))
+        await until(started)
+        first.cancel()
+        second = asyncio.create_task(room.run(has_ended.is_set))
+        done, _ = await asyncio.wait([second], timeout=0.1)
+        leave.set()
+        return done, await second
+
+    assert asyncio.run(scenario()) == (set(), True)
+
+
+OTHER_WAYS_OF_JSON = [
+    (b"on_invalid=report", []),
+    (b"", [(b"accept", b"text/csv")]),
+    (b"", [(b"content-encoding", b"gzip")]),
+]
+OTHER_WAYS = pytest.mark.parametrize(("query", "headers"), OTHER_WAYS_OF_JSON)
+
+
+def packed(body, headers):
+    return gzip.compress(body) if (b"content-encoding", b"gzip") in headers else body
+
+
+def asgi(app, parts, gone=None, query=b"", headers=()):
     """Post the parts of a body; ``gone`` is set when the client goes away. Return what is sent back."""
     sent = []
     last = len(parts) - 1
@@ -106,7 +140,7 @@ def asgi(app, parts, gone=None):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": [*headers]}
     return sent, app(scope, receive, send)
 
 
@@ -219,11 +253,13 @@ def test_a_request_beyond_the_room_is_refused_before_its_body_is_read(held, reco
     assert asyncio.run(scenario()) == 429
 
 
-def test_requests_that_come_together_are_counted_before_one_of_them_is_scored(new_app, record):
+@pytest.mark.parametrize("content_type", [b"application/json", b"application/x-ndjson", b"text/csv"])
+def test_requests_that_come_together_are_counted_before_one_of_them_is_scored(new_app, record, content_type):
     app = new_app(max_requests_in_flight=3)
 
     async def scenario():
-        asked = [asgi(app, [json.dumps(record).encode()]) for _ in range(8)]
+        body = b"amount\n1\n" if content_type == b"text/csv" else json.dumps(record).encode()
+        asked = [asgi(app, [body], headers=[(b"content-type", content_type)]) for _ in range(8)]
         await asyncio.gather(*(answering for _, answering in asked))
         return [sent[0]["status"] for sent, _ in asked]
 
@@ -244,3 +280,73 @@ def test_a_small_request_is_scored_while_large_ones_leave_no_room_for_records(he
         return first[0]["status"], second[0]["status"]
 
     assert asyncio.run(scenario()) == (200, 200)
+
+
+def test_a_small_body_of_many_records_is_scored_on_a_thread_while_others_are_answered(held, record):
+    app, started, leave = held(inline_body_bytes=64 * 1024)
+    many = json.dumps({"amount": [1] * 257, "country": ["DE"] * 257}).encode()
+
+    async def scenario():
+        first, answering = asgi(app, [many])
+        task = asyncio.create_task(answering)
+        await until(started)
+        second, small = asgi(app, [json.dumps(record).encode()])
+        await small
+        leave.set()
+        await task
+        return first, second
+
+    first, second = asyncio.run(scenario())
+    assert second[0]["status"] == 200
+    assert len(json.loads(first[1]["body"])["results"]) == 257
+
+
+@OTHER_WAYS
+def test_json_that_is_packed_or_answered_otherwise_has_the_limits_of_all_json(held, record, query, headers):
+    app, started, leave = held(max_records_in_flight=10)
+    body = json.dumps([record] * 10).encode()
+    asked = packed(body, headers)
+
+    async def scenario():
+        _, answering = asgi(app, [body])
+        task = asyncio.create_task(answering)
+        await until(started)
+        sent, refused = asgi(app, [asked], query=query, headers=headers)
+        await refused
+        leave.set()
+        await task
+        return sent[0]["status"]
+
+    assert asyncio.run(scenario()) == 429
+
+
+@OTHER_WAYS
+@pytest.mark.parametrize(("timeout_s", "status"), [(0.001, 504), (60, 200)])
+def test_json_that_is_packed_or_answered_otherwise_has_its_time(new_app, record, query, headers, timeout_s, status):
+    app = new_app(request_timeout_s=timeout_s)
+    body = json.dumps([record] * 5000).encode()
+    sent, answering = asgi(app, [packed(body, headers)], query=query, headers=headers)
+    asyncio.run(answering)
+    assert sent[0]["status"] == status
+    if status == 200:
+        assert app.state.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 1
+
+
+@pytest.mark.parametrize(("query", "headers"), [(b"", []), *OTHER_WAYS_OF_JSON])
+def test_what_finds_no_room_costs_its_caller_nothing(held, record, query, headers):
+    app, started, leave = held(max_records_in_flight=1, rate_records_per_s=0.1, rate_burst_s=300)
+    body = packed(json.dumps([record] * 20).encode(), headers)
+
+    async def scenario():
+        _, answering = asgi(app, [json.dumps([record] * 10).encode()])
+        task = asyncio.create_task(answering)
+        await until(started)
+        first, refused = asgi(app, [body], query=query, headers=headers)
+        await refused
+        leave.set()
+        await task
+        second, answered = asgi(app, [body], query=query, headers=headers)
+        await answered
+        return first[0]["status"], second[0]["status"]
+
+    assert asyncio.run(scenario()) == (429, 200)

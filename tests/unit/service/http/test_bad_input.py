@@ -146,3 +146,10 @@ def test_another_format_is_refused(post, headers):
     response = post(b"{}", headers=headers)
     assert response.status_code == 415
     assert response.json()["type"] == "urn:vaegis:problem:unsupported-media-type"
+
+
+def test_many_faults_are_told_of_some_records_and_one_of_each_other(post):
+    bad = {"amount": 1, **{f"x{at}": 1 for at in range(20)}}
+    results = post([bad] * 2000, query="?on_invalid=report").json()["results"]
+    counts = [len(result["errors"]) for result in results]
+    assert counts == [20] * 500 + [1] * 1500

@@ -97,3 +97,25 @@ def test_only_json_on_both_sides_and_uncompressed_is_plain():
     assert not agreed("application/json", "text/csv").is_plain_json
     assert not agreed("text/csv", "application/json").is_plain_json
     assert not agreed("application/json", encoding="gzip").is_plain_json
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/score", b'{"amount": 1}'),
+        ("/score?on_invalid=report", b'{"amount": 1}'),
+        ("/generate", b'{"count": 1}'),
+        ("/v2/models/orders/infer", b'{"inputs": [{"name": "amount", "datatype": "FP64", "shape": [1], "data": [1]}]}'),
+    ],
+)
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("content-encoding", "")], 200),
+        ([("content-type", "text/html"), ("content-type", "application/json")], 200),
+        ([("content-type", "application/json"), ("content-type", "text/html")], 415),
+        ([("content-encoding", "identity"), ("content-encoding", "br")], 415),
+    ],
+)
+def test_every_path_reads_the_same_headers_alike(new_app, send, path, body, headers, status):
+    assert send(new_app(), "POST", path, content=body, headers=headers).status_code == status

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from service.http.access import route_of
 from service.http.answers import GenerateAnswer
+from service.http.call import Call
+from service.http.errors import DeadlineError
+from service.http.generating import Generating
 
 
 def test_records_come_in_the_form_that_score_takes(new_app, send, artifact):
@@ -62,3 +66,19 @@ def test_a_bad_request_is_told_what_was_expected(new_app, send, body, message):
 def test_a_body_that_is_no_object_is_refused(new_app, send):
     assert send(new_app(), "POST", "/generate", json=[1]).status_code == 422
     assert send(new_app(), "POST", "/generate", content=b"{").status_code == 400
+
+
+def test_drawing_ends_between_parts_once_its_answer_is_not_worth_it(new_app, artifact):
+    metrics = new_app().state.metrics
+    generating = Generating(artifact, metrics, max_count=10_000, max_depth=9, max_values=99)
+    call = Call(route_of("/generate"), "", "", "")
+    parts = []
+
+    def between():
+        parts.append(call.records)
+        raise DeadlineError
+
+    with pytest.raises(DeadlineError):
+        generating.answer(b'{"count": 10000}', call, between)
+    assert parts == [0]
+    assert metrics.registry.get_sample_value("vaegis_records_generated_total") == 0

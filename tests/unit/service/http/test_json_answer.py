@@ -12,6 +12,7 @@ import pytest
 from service.explanations import Contribution
 from service.http.answers import ContributionItem, ResultItem, ScoreAnswer
 from service.http.json_answer import JSON_END, json_results, json_start
+from service.http.writers.writing import Judgement
 from service.reasons import Reason
 from service.verdicts import Verdicts
 
@@ -49,7 +50,9 @@ def test_every_number_is_read_back_as_it_was(verdicts):
 
 
 def test_the_fields_come_as_documented(artifact, verdicts):
-    answer = json.loads(json_start(artifact, alpha=0.25, threshold=1.5) + json_results(verdicts) + JSON_END)
+    answer = json.loads(
+        json_start(Judgement.by(artifact, alpha=0.25, threshold=1.5)) + json_results(verdicts) + JSON_END
+    )
     assert list(answer) == list(ScoreAnswer.model_fields)
     assert list(answer["results"][0]) == list(ResultItem.model_fields)
     assert list(answer["results"][0]["contributions"][0]) == list(ContributionItem.model_fields)

@@ -53,14 +53,6 @@ def incomplete(app):
     return json.loads(sent[1]["body"])
 
 
-def slow(app):
-    async def never():
-        yield b"{"
-        await asyncio.Event().wait()
-
-    return asyncio.run(exchange(app, never())).json()
-
-
 def crowded(app):
     """Send two requests at once."""
 
@@ -101,13 +93,13 @@ def provoked(new_app, send, artifact, serving):
     yield send(app, "POST", "/score?alpha=1e-9", json={"amount": 1}).json()
     yield send(app, "POST", "/score?explain=some", json={"amount": 1}).json()
     yield incomplete(app)
-    yield slow(new_app(body_timeout_s=0.01))
     yield crowded(new_app(max_requests_in_flight=1))[1].json()
     limited = new_app(rate_records_per_s=0.001)
     yield [send(limited, "POST", "/score", json={"amount": 1}).json() for _ in range(2)][1]
     hurried = new_app(request_timeout_s=0.001, inline_body_bytes=0)
     yield send(hurried, "POST", "/score", json=[{"amount": 1}] * 5000).json()
-    service = serving(app, header_timeout_s=0.05, max_header_bytes=1024)
+    service = serving(app, header_timeout_s=0.05, body_timeout_s=0.05, max_header_bytes=1024)
+    yield by_bytes(service, b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
     yield by_bytes(service, b"GET / HTTP/1.1\r\n\r\n")
     yield by_bytes(service, b"GET / HTTP/1.1\r\nX: " + b"a" * 1024)
     yield by_bytes(service, b"GET / HTTP/1.1\r\n")

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 import logging
+import sys
 
+import pyarrow as pa
 import pytest
+
+from service.callers.keys import digest_of
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LINE = b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}\n'
 BAD = b'{"amount": "many"}\n'
@@ -15,14 +26,15 @@ BAD = b'{"amount": "many"}\n'
 class Client:
     """One request to an app, step by step."""
 
-    def __init__(self, app, query=b"", content_type=b"application/x-ndjson"):
+    def __init__(self, app, query=b"", content_type=b"application/x-ndjson", encoding=b"identity", key=b""):
         self.parts: asyncio.Queue[dict] = asyncio.Queue()
         self.asked = 0
         self.sent: list[dict] = []
         self.reads = asyncio.Event()
         self.reads.set()
         self.changed = asyncio.Event()
-        headers = [(b"content-type", content_type)]
+        headers = [(b"content-type", content_type), (b"content-encoding", encoding)]
+        headers += [(b"authorization", b"Bearer " + key)] if key else []
         scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": headers}
         self.exchange = asyncio.ensure_future(app(scope, self._receive, self._send))
 
@@ -59,6 +71,11 @@ class Client:
     @property
     def is_whole(self):
         return bool(self.sent) and not self.sent[-1].get("more_body", True)
+
+    @property
+    def has_ended(self):
+        """Whether an answer of any kind has come to its end."""
+        return bool(self.sent) and not self.sent[-1].get("more_body", "status" in self.sent[-1])
 
     async def end(self):
         async with asyncio.timeout(20):
@@ -155,19 +172,78 @@ def test_a_client_that_goes_away_after_its_body_ends_the_work(app):
     scenario(story)
 
 
-def test_a_stream_holds_a_place_and_the_next_one_is_refused(new_app):
+@pytest.mark.parametrize("sent", [b"", b"amount,coun", b"amount\n1\n"])
+def test_a_stream_takes_nobodys_place_while_it_waits_for_its_client(new_app, sent):
     async def story():
         app = new_app(max_requests_in_flight=1)
-        first = Client(app)
-        first.part(LINE)
-        await first.until(lambda: first.asked == 2)
-        second = Client(app)
-        second.part(LINE, more=False)
-        await second.end()
-        assert second.status == 429
-        first.part(LINE, more=False)
-        await first.end()
-        assert first.body.count(b"\n") == 2
+        waiting = Client(app, content_type=b"text/csv")
+        waiting.part(sent)
+        await waiting.until(lambda: waiting.asked == 2 and waiting.body.count(b"\n") == sent.count(b"\n"))
+        other = Client(app)
+        other.part(LINE, more=False)
+        await other.end()
+        assert other.status == 200
+        waiting.part(b"" if sent.endswith(b"\n") else b"\n1\n" if sent else b"amount\n1\n", more=False)
+        await waiting.end()
+        assert waiting.body.count(b"\n") == 2 or waiting.status == 422
+
+    scenario(story)
+
+
+def test_a_stream_takes_nobodys_place_while_its_client_does_not_read(new_app):
+    async def story():
+        app = new_app(max_requests_in_flight=1, max_answer_bytes=65_536)
+        deaf = Client(app)
+        deaf.reads.clear()
+        deaf.part(LINE * 3000, more=False)
+        await deaf.until(lambda: deaf.sent)
+        other = Client(app)
+        async with asyncio.timeout(20):
+            while other.status != 200:  # what the deaf one is still to be told is being scored
+                other = Client(app)
+                other.part(LINE, more=False)
+                await other.end()
+        assert not deaf.has_ended
+        deaf.leave()
+        await deaf.end()
+
+    scenario(story)
+
+
+def test_a_stream_takes_nobodys_place_while_it_pays(new_app):
+    async def story():
+        keys = [f"{name} score sha256:{digest_of(name.encode()).hex()} 0.01" for name in ("a", "b")]
+        app = new_app(keys=";".join(keys), rate_burst_s=200, max_requests_in_flight=1)
+        owing, other = Client(app, key=b"a"), Client(app, key=b"b")
+        owing.part(LINE)
+        await owing.until(lambda: owing.body.count(b"\n") == 1)
+        owing.part(LINE * 100)
+        await owing.until(lambda: owing.body.count(b"\n") == 101)
+        other.part(LINE, more=False)
+        await other.end()
+        assert other.status == 200
+        owing.leave()
+        await owing.end()
+
+    scenario(story)
+
+
+@pytest.mark.parametrize(("has_begun", "status"), [(False, 429), (True, 200)])
+def test_a_stream_finds_no_place_for_its_first_records_but_goes_on_once_it_has_begun(new_app, has_begun, status):
+    async def story():
+        app = new_app(max_requests_in_flight=1)
+        stream, large = Client(app), Client(app, content_type=b"text/csv")
+        stream.part(LINE if has_begun else b" ")
+        await stream.until(lambda: stream.asked == 2 and bool(stream.sent) is has_begun)
+        large.part(b"amount\n" + b"1\n" * 30_000, more=False)
+        await large.until(lambda: large.asked == 2)
+        stream.part(LINE, more=False)
+        await stream.end()
+        assert not large.has_ended
+        assert stream.status == status
+        assert stream.body.count(b"\n") == 2 * has_begun
+        large.leave()
+        await large.end()
 
     scenario(story)
 
@@ -269,5 +345,86 @@ def test_bytes_that_are_held_count_towards_those_in_flight(new_app):
         await left.end()
         await refused.end()
         assert (left.status, left.is_whole) == (200, True)
+
+    scenario(story)
+
+
+def nulls():
+    """Return an Arrow stream of records that take no bytes."""
+    sink = io.BytesIO()
+    batch = pa.RecordBatch.from_arrays([pa.nulls(20_000)], names=["amount"])
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue()
+
+
+LARGE = {
+    "packed": (b"application/x-ndjson", b"zstd", zstd.compress(b"\n" * 2**24) * 30),
+    "CSV": (b"text/csv", b"identity", b"amount\n" + b"1\n" * 30_000),
+    "NDJSON": (b"application/x-ndjson", b"identity", b"{}\n" * 20_000),
+    "Arrow": (b"application/vnd.apache.arrow.stream", b"identity", nulls()),
+}
+
+
+@pytest.mark.parametrize("inline_body_bytes", [0, 65_536])
+@pytest.mark.parametrize("name", LARGE)
+def test_few_bytes_that_make_much_work_hold_nobody_up(new_app, name, inline_body_bytes):
+    content_type, encoding, body = LARGE[name]
+    assert len(body) <= 65_536
+
+    async def story():
+        app = new_app(scoring_threads=1, inline_body_bytes=inline_body_bytes)
+        large = Client(app, content_type=content_type, encoding=encoding)
+        large.part(body, more=False)
+        await large.until(lambda: large.asked == 2)
+        small = Client(app, content_type=b"application/json")
+        small.part(LINE, more=False)
+        await small.end()
+        assert small.status == 200
+        assert not large.has_ended
+        large.leave()
+        await large.end()
+
+    scenario(story)
+
+
+def test_the_longest_stream_is_meant_unpacked(new_app):
+    async def story():
+        client = Client(new_app(max_stream_bytes=2**16), encoding=b"gzip")
+        client.part(gzip.compress(LINE * 1000), more=False)
+        await client.end()
+        assert client.status == 413
+
+    scenario(story)
+
+
+def test_each_part_of_a_stream_is_seen_to_wait(app):
+    async def story():
+        client = Client(app)
+        client.part(LINE)
+        await client.until(lambda: client.body.count(b"\n") == 1)
+        client.part(LINE, more=False)
+        await client.end()
+
+    scenario(story)
+    assert app.state.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 2
+
+
+def test_bytes_that_a_message_still_gathers_are_held_as_they_come(new_app):
+    message = b"\xff\xff\xff\xff" + (2**24 - 8).to_bytes(4, "little")
+
+    async def story():
+        app = new_app(max_bytes_in_flight=2**20)
+        clients = [Client(app, content_type=b"application/vnd.apache.arrow.stream") for _ in range(2)]
+        for client, parts in zip(clients, (9, 128), strict=True):
+            client.part(message)
+            for _ in range(parts):
+                client.part(b" " * 2**16)
+            await client.until(lambda c=client: c.parts.empty() or c.sent)
+        assert clients[1].status == 429
+        assert clients[1].asked < 16
+        for client in clients:
+            client.leave()
+            await client.end()
 
     scenario(story)

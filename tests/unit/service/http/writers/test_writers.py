@@ -131,8 +131,9 @@ def test_a_batch_of_arrow_holds_them_by_type(blocks):
     assert metadata == {f"vaegis.{name}": str(value) for name, value in JUDGEMENT.fields().items()}
 
 
-@SOME
-@pytest.mark.parametrize("has_errors", [False, True])
+@pytest.mark.parametrize(
+    ("blocks", "has_errors"), [([], False), (BLOCKS[:1], False), ([], True), (BLOCKS[:1], True), (BLOCKS, True)]
+)
 def test_a_document_holds_them_as_results(blocks, has_errors):
     answer = json.loads(written(DocumentWriter(JUDGEMENT, has_errors=has_errors), blocks))
     assert list(answer) == list(ScoreAnswer.model_fields)

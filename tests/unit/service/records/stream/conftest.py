@@ -7,16 +7,23 @@ from typing import Any
 
 import pytest
 
-from service.records.stream.blocks import Block, Decoder, StreamLimits
+from service.records.stream.blocks import Block, Decoder, RecordLimits
 
 
 class Streams:
     """What the tests of all decoders share."""
 
     @staticmethod
-    def limits(**changes: Any) -> StreamLimits:
-        usual = {"max_held_bytes": 1 << 20, "max_columns": 100, "max_values": 1000, "max_depth": 8, "max_faults": 10}
-        return StreamLimits(**{**usual, "unknown_columns": "reject", **changes})
+    def limits(**changes: Any) -> RecordLimits:
+        usual = {
+            "max_records": 1,
+            "max_held_bytes": 1 << 20,
+            "max_columns": 100,
+            "max_values": 1000,
+            "max_depth": 8,
+            "max_faults": 10,
+        }
+        return RecordLimits(**{**usual, "unknown_columns": "reject", **changes})
 
     @staticmethod
     def blocks(decoder: Decoder, body: bytes, parts: int | None = None) -> list[Block]:

@@ -330,3 +330,15 @@ def test_whatever_becomes_of_a_sound_body_is_read_or_refused(decoded, body, data
             assert all(isinstance(text, str) for text in block.columns.strings.flat)
     except ServiceError:
         pass
+
+
+@pytest.mark.parametrize(("deltas", "times"), [(False, 1), (True, 2)])
+def test_dictionaries_count_towards_what_is_held(schema, streams, deltas, times):
+    texts = [f"{at:0>200}" for at in range(800)]
+    batches = [
+        one(shop_in_country=pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array(values)))
+        for values in (texts[:400], texts if deltas else texts[400:])
+    ]
+    decoder = ArrowDecoder(schema, streams.limits())
+    assert len([*decoder.feed(ipc(*batches, emit_dictionary_deltas=deltas))]) == 2
+    assert 400 * 200 * times < decoder.held_bytes < 400 * 300 * times
