@@ -19,7 +19,7 @@ MUCH = 2**30
 
 
 def sample(records, size, seed, *, batch_rows=7, max_bytes=MUCH):
-    sampler = Sampler(size, max_bytes, np.random.default_rng(seed))
+    sampler = Sampler(size, max_bytes, np.random.default_rng(seed), {})
     for start in range(0, records, batch_rows):
         values = np.arange(start, min(start + batch_rows, records))
         sampler.add(FileBatch(pa.record_batch({"at": values}), PATH, start + 1))
@@ -55,7 +55,7 @@ def test_every_record_is_drawn_as_often_as_any_other():
 
 
 def test_large_records_make_a_smaller_sample():
-    sampler = Sampler(10_000, 100_000, np.random.default_rng(0))
+    sampler = Sampler(10_000, 100_000, np.random.default_rng(0), {})
     for start in range(0, 5000, 100):
         sampler.add(FileBatch(pa.record_batch({"text": ["x" * 1000] * 100}), PATH, start + 1))
     drawn = sampler.finish()
@@ -65,7 +65,7 @@ def test_large_records_make_a_smaller_sample():
 
 
 def test_the_place_of_a_sampled_record_is_its_file_and_row():
-    sampler = Sampler(1000, MUCH, np.random.default_rng(0))
+    sampler = Sampler(1000, MUCH, np.random.default_rng(0), {})
     for path, rows in (("a.csv", 10), ("b.csv", 20)):
         for start in range(0, rows, 5):
             sampler.add(FileBatch(pa.record_batch({"a": list(range(5))}), Path(path), start + 1))
@@ -79,7 +79,7 @@ def test_the_place_of_a_sampled_record_is_its_file_and_row():
 
 
 def test_columns_of_differing_types_join():
-    sampler = Sampler(100, MUCH, np.random.default_rng(0))
+    sampler = Sampler(100, MUCH, np.random.default_rng(0), {"mixed": "categorical"})
     parts = [
         {"null": pa.nulls(1), "wide": [1], "mixed": [1]},
         {"null": ["x"], "wide": [1.5], "mixed": ["x"], "new": [True]},
