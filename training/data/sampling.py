@@ -53,7 +53,7 @@ class Sample:
             DataError: Naming file, row and column of a value that is not of the kind.
         """
         try:
-            return numbers_of(self.table[name].combine_chunks(), kind, infinities="null")
+            return numbers_of(self._column(name), kind, infinities="null")
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
 
@@ -64,9 +64,13 @@ class Sample:
             DataError: Naming file, row and column of a value that names no category.
         """
         try:
-            return categories_of(self.table[name].combine_chunks())
+            return categories_of(self._column(name))
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
+
+    def _column(self, name: str) -> pa.Array:
+        """Return a column; one that only records outside the sample have is null in all of it."""
+        return self.table[name].combine_chunks() if name in self.table.schema.names else pa.nulls(len(self))
 
     def _refused(self, name: str, refusal: RefusedCellError) -> DataError:
         return DataError(f"{self.place(refusal.index)}, column {shown(name)}: {refusal}")
@@ -82,7 +86,8 @@ def profile_and_sample(
 
     Args:
         records: The files.
-        config: Sections `[data]` and `[kinds]` bound the sample and the profile; columns to ignore are not kept.
+        config: Sections `[data]` and `[kinds]` bound the sample and the profile. Columns to ignore are not kept, but
+            for one whose time the records are split by.
         generator: Draws the sample.
         on_batch: Called with the number of records read so far.
 
@@ -90,9 +95,11 @@ def profile_and_sample(
         DataError: A file cannot be read, or a value is not of the kind that is set for its column; names the file, and
             row and column where they are known.
     """
-    ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
+    time_column = config.data.time_column
+    ignored = {name for name, column in config.columns.items() if column.kind == "ignore"} - {time_column}
     profiler = Profiler(is_text=records.format is FileFormat.CSV, max_distinct=config.kinds.max_distinct)
-    kinds = {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
+    kinds: dict[str, Kind] = {} if time_column is None else {time_column: "timestamp"}
+    kinds |= {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
     sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
     read = 0
     try:

@@ -171,6 +171,27 @@ def test_few_records_with_a_time_column_are_split_by_it_all_the_same(trained_on_
     assert contract.provenance.records == {"read": 120, "sampled": 120, "fit": 96, "calibration": 24}
 
 
+def test_a_column_that_gives_the_time_alone_is_not_scored(trained_on_few, run_train, tmp_path):
+    model, settings = tmp_path / "model.onnx", tmp_path / "train.toml"
+    settings.write_text(trained_on_few.settings.read_text() + '[columns.taken_at]\nkind = "ignore"\n')
+    assert run_train(trained_on_few.data, "-o", model, "-c", settings, "--time-column", "taken_at") == 0
+    contract = load_artifact(model).contract
+    assert contract.provenance.split == "by time"
+    assert "taken_at" in {column.name for column in contract.columns.ignored}
+
+
+def test_a_column_that_only_unsampled_records_have_is_set_aside(run_train, tmp_path):
+    data, model, settings = tmp_path / "data", tmp_path / "model.onnx", tmp_path / "train.toml"
+    data.mkdir()
+    numbers = np.random.default_rng(0).normal(size=5000)
+    (data / "a.ndjson").write_text("".join(f'{{"x": {number}}}\n' for number in numbers))
+    (data / "b.ndjson").write_text('{"x": 0.5, "late": 1.5}\n')
+    settings.write_text("[data]\nmax_records = 200\n[fit]\nsteps = 20\n[calibration]\nalpha = 0.1\n")
+    assert run_train(data, "-o", model, "-c", settings) == 0
+    (ignored,) = load_artifact(model).contract.columns.ignored
+    assert (ignored.name, ignored.reason) == ("late", "null in every record of the fit split")
+
+
 def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train, tmp_path):
     again = tmp_path / "model.onnx"
     assert run_train(trained.data, "-o", again, "-c", trained.settings, "--seed", 5, "--name", "machine") == 0

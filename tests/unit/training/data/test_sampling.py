@@ -107,6 +107,25 @@ def test_one_pass_profiles_every_record_and_samples_some(tmp_path):
     assert seen[-1] == 500
 
 
+def test_a_column_that_no_sampled_record_has_is_null(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"a": 1.5}\n' * 3, encoding="utf-8")
+    _, drawn = profile_and_sample(open_records(path), TrainConfig(), np.random.default_rng(0))
+    assert np.isnan(drawn.numbers("late", "numeric")).all()
+    categories, observed = drawn.categories("late")
+    assert (categories.shape, observed.any()) == ((3,), False)
+
+
+def test_a_time_column_that_is_ignored_is_kept_to_split_by(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,at,b\n1,2024-01-01,x\n2,2024-01-02,x\n", encoding="utf-8")
+    ignored = ColumnSettings(kind="ignore")
+    config = TrainConfig(data=DataSettings(time_column="at"), columns={"at": ignored, "b": ignored})
+    _, drawn = profile_and_sample(open_records(path), config, np.random.default_rng(0))
+    assert drawn.table.schema.names == ["a", "at"]
+    assert np.diff(drawn.numbers("at", "timestamp")).tolist() == [86_400.0]
+
+
 def test_a_sampled_column_becomes_numbers_or_categories(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b\n1,x\ninf,\n,y\n", encoding="utf-8")
