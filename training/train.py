@@ -22,6 +22,7 @@ from training.data.profile import DataProfile
 from training.data.sampling import Sample, profile_and_sample
 from training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
 from training.data.splits import Splits, split_at_random, split_by_time, thinned
+from training.errors import ExportError
 from training.export.model_file import check_destination, export, generator_document, scoring_model
 from training.fit import Fitted, fit
 from training.model.generator import noise_scales
@@ -64,9 +65,11 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
     files = open_records(data, max_depth=config.data.max_depth)
-    for path in (output, set_aside):
-        if path is not None:
-            check_destination(path, files.paths)
+    check_destination(output, files.paths)
+    if set_aside is not None:
+        check_destination(set_aside, files.paths)
+        if set_aside.resolve() == output.resolve():
+            raise ExportError(f"{set_aside}: expected a file for the records set aside that is not the model's, got it")
     seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
@@ -77,6 +80,8 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
     fitted, model = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
     aside = [prepared.sample.place(record) for record in fitted.set_aside]
     progress.set_aside(aside)
+    if set_aside is not None:  # before the model, which is published last
+        _write_places(aside, set_aside)
     with progress.stage("exporting the graph"):
         schema = with_noise_scales(prepared.schema, _noise_scales(prepared, fitted))
         scoring = scoring_model(model, schema)
@@ -88,8 +93,6 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
         compared = prepared.columns.rows(prepared.splits.fit[0, :_COMPARED_RECORDS])
         export(scoring, generator, calibration, provenance, compared, output)
-    if set_aside is not None:
-        _write_places(aside, set_aside)
     progress.done(output, calibration, fitted)
 
 
@@ -151,10 +154,13 @@ def _values(vae: VAE, columns: Columns, schema: Schema) -> Values:
 
 
 def _write_places(places: list[Place], path: Path) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("file", "row"))
-        writer.writerows((place.path, place.row) for place in places)
+    try:
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("file", "row"))
+            writer.writerows((place.path, place.row) for place in places)
+    except OSError as error:
+        raise ExportError(f"{path}: expected to write the records set aside, got: {error.strerror}") from error
 
 
 def _provenance(

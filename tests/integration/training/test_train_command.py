@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from service.settings import load_settings
 from training import cli
 from training.calibration import TIE_TOLERANCE
 from training.config import TrainConfig, load_config, with_overrides
+from training.data.number_profile import Place
+from training.errors import ExportError
 from training.fit import Epoch
 from training.progress import Progress
 from training.train import train
@@ -202,6 +204,32 @@ def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train
     created = [each[MetadataKey.PROVENANCE].pop("created_at") for each in (one, other)]
     assert created[0] != created[1]
     assert one == other
+
+
+def test_the_places_of_records_set_aside_do_not_replace_the_model(refused, tmp_path):
+    said = refused(csv(), "--set-aside", tmp_path / "." / "model.onnx")
+    assert "model.onnx: expected a file for the records set aside that is not the model's" in said
+
+
+class FolderGoneAfterTheFit(Progress):
+    """A display at which someone removes the folder for the records set aside."""
+
+    def __init__(self, console: Console, folder: Path) -> None:
+        super().__init__(console)
+        self._folder = folder
+
+    def set_aside(self, places: Sequence[Place]) -> None:
+        super().set_aside(places)
+        self._folder.rmdir()
+
+
+def test_no_model_is_published_when_the_places_of_records_set_aside_cannot_be_written(trained_on_few, tmp_path):
+    folder, model = tmp_path / "folder", tmp_path / "model.onnx"
+    folder.mkdir()
+    progress = FolderGoneAfterTheFit(Console(quiet=True), folder)
+    with pytest.raises(ExportError, match=r"aside\.csv: expected to write the records set aside, got: No such file"):
+        train(trained_on_few.data, model, load_config(trained_on_few.settings), progress, folder / "aside.csv")
+    assert not model.exists()
 
 
 class InterruptedAtTheSecondEpoch(Progress):
