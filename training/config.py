@@ -172,7 +172,7 @@ class CalibrationSettings(_Section):
         50_000,
         ge=10,
         le=10_000_000,
-        description="Most calibration scores kept in the file, of records drawn at random.",
+        description="Most records that calibrate, whose scores the file keeps; beyond, all are fitted (split).",
     )
 
 

@@ -1,7 +1,7 @@
 """A training run from end to end: records in, one verified model file out."""
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,7 @@ from training.data.number_profile import Place
 from training.data.profile import DataProfile
 from training.data.sampling import Sample, profile_and_sample
 from training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
-from training.data.splits import Splits, split_at_random, split_by_time, thinned
+from training.data.splits import Splits, split_at_random, split_by_time
 from training.errors import ExportError
 from training.export.model_file import check_destination, export, generator_document, scoring_model
 from training.fit import Fitted, fit
@@ -101,14 +101,12 @@ def _prepare(
 ) -> _Prepared:
     plans = plan_columns(profile, config)
     progress.columns(profile, plans)
+    most = config.calibration.max_records
     if config.data.time_column is None:
-        splits = split_at_random(len(sample), config.splits, random)
+        splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
     else:
-        splits = split_by_time(sample.numbers(config.data.time_column, "timestamp"), config.splits)
-    # A calibration split that gives more than it needs gives a random part; of the rest no use is made.
-    if splits.method == "split-conformal":
-        calibration = thinned(splits.calibration[0], config.calibration.max_records, random)
-        splits = replace(splits, calibration=(calibration,))
+        times = sample.numbers(config.data.time_column, "timestamp")
+        splits = split_by_time(times, config.splits, most_calibrating=most)
     progress.splits(profile.records, splits)
     check_alpha(config.calibration.alpha, splits.calibration_records)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
