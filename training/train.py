@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from service.columns import Columns
 from service.contract import Provenance, Schema, TimestampColumn
@@ -33,7 +34,7 @@ from training.progress import Progress
 
 _LATENT_DIM_RANGE = (2, 32)
 _COMPARED_RECORDS = 256
-_TYPICAL_RECORDS = 10_000  # each member's, of which what is typical is taken
+_TYPICAL_RECORDS = 10_000  # each member's, drawn at random, of which what is typical is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,13 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
     prepared = _prepare(profile, sample, config, random, progress)
     torch.set_num_threads(config.fit.threads)
     torch.manual_seed(seed)  # the initial weights; all later draws have the generator below
-    fitted, model = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
+    fitted, model, typical = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
     aside = [prepared.sample.place(record) for record in fitted.set_aside]
     progress.set_aside(aside)
     if set_aside is not None:  # before the model, which is published last
         _write_places(aside, set_aside)
     with progress.stage("exporting the graph"):
-        schema = with_noise_scales(prepared.schema, _noise_scales(prepared, fitted))
+        schema = with_noise_scales(prepared.schema, _noise_scales(prepared, fitted, np.sort(typical)))
         scoring = scoring_model(model, schema)
         generator = generator_document(fitted, schema)
     with progress.stage("calibrating and verifying"):
@@ -91,7 +92,7 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
         calibration = calibrate(scoring.scorer, held_out, config.calibration.alpha, prepared.splits.method)
         names = tuple(path.name for path in files.paths)
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
-        compared = prepared.columns.rows(prepared.splits.fit[0, :_COMPARED_RECORDS])
+        compared = prepared.columns.rows(typical[:_COMPARED_RECORDS])
         export(scoring, generator, calibration, provenance, compared, output)
     progress.done(output, calibration, fitted)
 
@@ -115,7 +116,8 @@ def _prepare(
 
 def _fit(
     prepared: _Prepared, config: TrainConfig, generator: torch.Generator, progress: Progress
-) -> tuple[Fitted, ScoringGraph]:
+) -> tuple[Fitted, ScoringGraph, NDArray[np.int64]]:
+    """Return the fitted model, its graph, and the first member's records that what is typical was taken of, in random order."""
     schema, splits = prepared.schema, prepared.splits
     vae = VAE(
         schema,
@@ -130,12 +132,12 @@ def _fit(
         fitted = fit(vae, records, members, config.fit, generator, on_epoch)
     chosen = members[:, torch.randperm(members.shape[1], generator=generator)[:_TYPICAL_RECORDS]]
     typical = typical_terms(fitted.vae, schema, records, chosen, fitted.exemplars, fitted.noise)
-    return fitted, ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+    model = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+    return fitted, model, chosen[0].numpy()
 
 
-def _noise_scales(prepared: _Prepared, fitted: Fitted) -> list[float]:
-    of_first_member = prepared.columns.rows(prepared.splits.fit[0, :_TYPICAL_RECORDS])
-    return noise_scales(fitted.vae, _values(fitted.vae, of_first_member, prepared.schema))
+def _noise_scales(prepared: _Prepared, fitted: Fitted, rows: NDArray[np.int64]) -> list[float]:
+    return noise_scales(fitted.vae, _values(fitted.vae, prepared.columns.rows(rows), prepared.schema))
 
 
 def default_latent_dim(schema: Schema) -> int:

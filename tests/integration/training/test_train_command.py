@@ -194,6 +194,17 @@ def test_a_column_that_only_unsampled_records_have_is_set_aside(run_train, tmp_p
     assert (ignored.name, ignored.reason) == ("late", "null in every record of the fit split")
 
 
+def test_the_noise_of_a_column_is_that_of_records_from_the_whole_history(run_train, tmp_path):
+    data, model, settings = tmp_path / "data.parquet", tmp_path / "model.onnx", tmp_path / "train.toml"
+    noise = np.random.default_rng(0).normal(size=60_000)
+    noise[:20_000] *= 1e-3  # the oldest records are far less noisy than all others
+    pq.write_table(pa.table({"x": noise}), data)
+    settings.write_text("[model]\nhidden = 4\n[fit]\nsteps = 5\nexemplars = 4\n")
+    assert run_train(data, "-o", model, "-c", settings) == 0
+    (column,) = load_artifact(model).contract.columns.columns
+    assert column.noise_scale > 0.2
+
+
 def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train, tmp_path):
     again = tmp_path / "model.onnx"
     assert run_train(trained.data, "-o", again, "-c", trained.settings, "--seed", 5, "--name", "machine") == 0
