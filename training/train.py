@@ -117,7 +117,7 @@ def _prepare(
 def _fit(
     prepared: _Prepared, config: TrainConfig, generator: torch.Generator, progress: Progress
 ) -> tuple[Fitted, ScoringGraph, NDArray[np.int64]]:
-    """Return the fitted model, its graph, and the first member's records that what is typical was taken of, in random order."""
+    """Return the fitted model, its graph, and records of the first member, drawn at random."""
     schema, splits = prepared.schema, prepared.splits
     vae = VAE(
         schema,
