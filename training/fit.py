@@ -47,7 +47,7 @@ class Fitted:
         noise: Fixed antithetic draws for the expectation over q, shape (draws, latent_dim).
         epochs: Number of epochs ended.
         loss: Mean loss of the last, nats a record.
-        set_aside: Records that trimming left out of most of the batches that they were in, ascending.
+        set_aside: Records that trimming left out of most of the batches that they were in, at least 3, ascending.
         interrupted: Whether Ctrl-C ended the fit.
     """
 
