@@ -269,7 +269,7 @@ def test_ctrl_c_keeps_the_model_so_far_and_still_exports_it(trained, tmp_path, c
     assert provenance.fit["epochs"] == 2
     assert provenance.split == "by time"
     assert provenance.model_name == "cut_short"
-    assert "interrupted: the model of epoch 2 is kept" in capsys.readouterr().out
+    assert "interrupted after epoch 2: the model so far is kept" in capsys.readouterr().out
 
 
 @pytest.fixture
