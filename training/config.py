@@ -98,7 +98,10 @@ class ModelSettings(_Section):
     """The size of the model."""
 
     latent_dim: int | None = Field(
-        None, ge=1, le=512, description="Width of the latent space; none: the number of columns, within 2 to 32."
+        None,
+        ge=1,
+        le=512,
+        description="Width of the latent space; none: one a column, two a timestamp, within 2 to 32.",
     )
     hidden: int = Field(128, ge=4, le=4096, description="Width of the hidden layers of encoder and decoder.")
 
@@ -273,8 +276,12 @@ def setting_rows() -> Iterator[SettingRow]:
 
 def settings_table() -> str:
     """Return the table of docs/training-settings.md."""
-    rows = [f"| `{row.name}` | {row.default} | {row.range} | {row.help} |" for row in setting_rows()]
+    rows = [f"| `{row.name}` | {row.default} | {row.range} | {_in_cell(row.help)} |" for row in setting_rows()]
     return "\n".join(["| setting | default | values | meaning |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", r"\|")
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
