@@ -139,13 +139,13 @@ class FitSettings(_Section):
         0.5,
         ge=0.0,
         le=1.0,
-        description="Share of records, in fitting, of which more is hidden, to learn how columns depend on each other.",
+        description="Share of records, in fitting, of which another share is hidden, to learn how columns depend.",
     )
     most_masked: float = Field(
         0.7,
         ge=0.0,
         le=1.0,
-        description="Largest share of such a record that is hidden; uniform up to it.",
+        description="Largest share of such a record that is hidden; uniform from 0 up to it.",
     )
     input_noise: float = Field(
         0.1,

@@ -188,7 +188,7 @@ def _losses(
 
 
 def _corrupted(vae: VAE, values: Values, settings: FitSettings, generator: torch.Generator) -> Values:
-    """Return what the encoder is shown: noise on numbers, few values hidden, and in every second record many.
+    """Return what the encoder is shown: noise on numbers, few values hidden, and in a share of the records any number.
 
     What is hidden or shaken must be told from the other columns, so the model learns how these depend on each other
     rather than to copy.
