@@ -18,12 +18,18 @@ MODEL = ROOT / "build" / "shuttle.onnx"
 SAMPLE = ROOT / "demo" / "shuttle" / "train.parquet"
 
 
-def demo_model(path: Path) -> Path:
-    """Return the model of the demo's sample, trained if it is missing."""
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        subprocess.run([COMMANDS / "vaegis-train", SAMPLE, "-o", path], check=True)
-    return path
+def demo_model() -> Path:
+    """Return the model of the demo's sample, trained if it is missing or older than the code that trains."""
+    if not is_current(MODEL):
+        MODEL.parent.mkdir(exist_ok=True)
+        subprocess.run([COMMANDS / "vaegis-train", SAMPLE, "-o", MODEL], check=True)
+    return MODEL
+
+
+def is_current(model: Path) -> bool:
+    """Return whether a model is there and no older than the code that trains."""
+    changed = max(source.stat().st_mtime for source in (ROOT / "training").rglob("*.py"))
+    return model.exists() and model.stat().st_mtime >= changed
 
 
 def save(name: str, figures: dict[str, object]) -> None:

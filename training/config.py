@@ -98,7 +98,10 @@ class ModelSettings(_Section):
     """The size of the model."""
 
     latent_dim: int | None = Field(
-        None, ge=1, le=512, description="Width of the latent space; none: the number of columns, within 2 to 32."
+        None,
+        ge=1,
+        le=512,
+        description="Width of the latent space; none: one a column, two a timestamp, within 2 to 32.",
     )
     hidden: int = Field(128, ge=4, le=4096, description="Width of the hidden layers of encoder and decoder.")
 
@@ -136,13 +139,13 @@ class FitSettings(_Section):
         0.5,
         ge=0.0,
         le=1.0,
-        description="Share of records, in fitting, of which more is hidden, to learn how columns depend on each other.",
+        description="Share of records, in fitting, of which another share is hidden, to learn how columns depend.",
     )
     most_masked: float = Field(
         0.7,
         ge=0.0,
         le=1.0,
-        description="Largest share of such a record that is hidden; uniform up to it.",
+        description="Largest share of such a record that is hidden; uniform from 0 up to it.",
     )
     input_noise: float = Field(
         0.1,
@@ -172,7 +175,7 @@ class CalibrationSettings(_Section):
         50_000,
         ge=10,
         le=10_000_000,
-        description="Most calibration scores kept in the file, of records drawn at random.",
+        description="Most records that calibrate, whose scores the file keeps; beyond, all are fitted (split).",
     )
 
 
@@ -273,8 +276,12 @@ def setting_rows() -> Iterator[SettingRow]:
 
 def settings_table() -> str:
     """Return the table of docs/training-settings.md."""
-    rows = [f"| `{row.name}` | {row.default} | {row.range} | {row.help} |" for row in setting_rows()]
+    rows = [f"| `{row.name}` | {row.default} | {row.range} | {_in_cell(row.help)} |" for row in setting_rows()]
     return "\n".join(["| setting | default | values | meaning |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", r"\|")
 
 
 def _faults(error: ValidationError) -> Iterator[str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from training.config import FitSettings
 from training.errors import FitError
+from training.interruption import interruption
 from training.model.preprocessing import Values, rows
 from training.model.vae import VAE
 from training.schedule import batch_size_for, batches, learning_rate_share, steps_for
@@ -47,7 +48,7 @@ class Fitted:
         noise: Fixed antithetic draws for the expectation over q, shape (draws, latent_dim).
         epochs: Number of epochs ended.
         loss: Mean loss of the last, nats a record.
-        set_aside: Records that trimming left out of most of the batches that they were in, ascending.
+        set_aside: Records that trimming left out of most of the batches that they were in, at least 3, ascending.
         interrupted: Whether Ctrl-C ended the fit.
     """
 
@@ -79,11 +80,11 @@ def fit(
         members: Which of them each member is fitted to.
         settings: Section `[fit]` of the settings.
         generator: Source of all randomness.
-        on_epoch: Called after each epoch. KeyboardInterrupt ends the fit after at least one epoch.
+        on_epoch: Called after each epoch. Ctrl-C ends the fit after the step that it falls into.
 
     Raises:
         FitError: the loss of an epoch is not finite.
-        KeyboardInterrupt: it came before the first epoch ended.
+        KeyboardInterrupt: Ctrl-C came before the first epoch ended, or twice.
     """
     n = members.shape[1]
     batch_size = batch_size_for(n, settings.batch_size)
@@ -93,23 +94,24 @@ def fit(
     exemplar_rows = members[:, torch.randperm(n, generator=generator)[: settings.exemplars]]
     trimming = Trimming(members.shape[0], len(records.observed), settings.trim_share)
     steps = _steps(vae, records, members, settings, generator, batch_size, total * per_epoch, trimming)
-    epoch, loss, interrupted = 0, math.inf, False
-    try:
-        for number in range(1, total + 1):
-            loss = sum(next(steps) for _ in range(per_epoch)) / per_epoch
+    epoch, loss = 0, math.inf
+    with interruption() as interrupted:
+        while epoch < total:
+            losses = [next(steps) for _ in range(per_epoch) if not interrupted.is_set()]
+            if interrupted.is_set():
+                break
+            loss = sum(losses) / per_epoch
             if not math.isfinite(loss):
-                raise FitError(f"epoch {number}: expected a finite loss, got {loss}")
-            epoch = number
+                raise FitError(f"epoch {epoch + 1}: expected a finite loss, got {loss}")
+            epoch += 1
             on_epoch(Epoch(epoch, total, loss))
-    except KeyboardInterrupt:
-        if epoch == 0:  # there is no model to keep yet
-            raise
-        interrupted = True
+    if epoch == 0:  # there is no model to keep yet
+        raise KeyboardInterrupt
     vae.eval()
     with torch.no_grad():
         exemplars, _ = vae.encode(rows(records, exemplar_rows))
     vae.prior.settle_precision(exemplars)
-    return Fitted(vae, exemplars, noise, epoch, loss, trimming.set_aside(), interrupted)
+    return Fitted(vae, exemplars, noise, epoch, loss, trimming.set_aside(), interrupted.is_set())
 
 
 def antithetic_noise(draws: int, latent_dim: int, generator: torch.Generator) -> Float[Tensor, "k l"]:
@@ -186,7 +188,7 @@ def _losses(
 
 
 def _corrupted(vae: VAE, values: Values, settings: FitSettings, generator: torch.Generator) -> Values:
-    """Return what the encoder is shown: noise on numbers, few values hidden, and in every second record many.
+    """Return what the encoder is shown: noise on numbers, few values hidden, and in a share of the records any number.
 
     What is hidden or shaken must be told from the other columns, so the model learns how these depend on each other
     rather than to copy.

@@ -103,7 +103,7 @@ class Progress:
     def done(self, output: Path, calibration: Calibration, fitted: Fitted) -> None:
         """Show what was written and what it promises."""
         if fitted.interrupted:
-            self._console.print(f"[yellow]interrupted: the model of epoch {fitted.epochs} is kept[/yellow]")
+            self._console.print(f"[yellow]interrupted after epoch {fitted.epochs}: the model so far is kept[/yellow]")
         self._console.print(
             f"{escape(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
             f"{calibration.records:,} calibration records"

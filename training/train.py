@@ -1,7 +1,7 @@
 """A training run from end to end: records in, one verified model file out."""
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from service.columns import Columns
 from service.contract import Provenance, Schema, TimestampColumn
@@ -21,7 +22,8 @@ from training.data.number_profile import Place
 from training.data.profile import DataProfile
 from training.data.sampling import Sample, profile_and_sample
 from training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
-from training.data.splits import Splits, split_at_random, split_by_time, thinned
+from training.data.splits import Splits, split_at_random, split_by_time
+from training.errors import ExportError
 from training.export.model_file import check_destination, export, generator_document, scoring_model
 from training.fit import Fitted, fit
 from training.model.generator import noise_scales
@@ -32,7 +34,7 @@ from training.progress import Progress
 
 _LATENT_DIM_RANGE = (2, 32)
 _COMPARED_RECORDS = 256
-_TYPICAL_RECORDS = 10_000  # each member's, of which what is typical is taken
+_TYPICAL_RECORDS = 10_000  # each member's, drawn at random, of which what is typical is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,11 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
     files = open_records(data, max_depth=config.data.max_depth)
-    for path in (output, set_aside):
-        if path is not None:
-            check_destination(path, files.paths)
+    check_destination(output, files.paths)
+    if set_aside is not None:
+        check_destination(set_aside, files.paths)
+        if set_aside.resolve() == output.resolve():
+            raise ExportError(f"{set_aside}: expected a file for the records set aside that is not the model's, got it")
     seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
@@ -74,11 +78,13 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
     prepared = _prepare(profile, sample, config, random, progress)
     torch.set_num_threads(config.fit.threads)
     torch.manual_seed(seed)  # the initial weights; all later draws have the generator below
-    fitted, model = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
+    fitted, model, typical = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
     aside = [prepared.sample.place(record) for record in fitted.set_aside]
     progress.set_aside(aside)
+    if set_aside is not None:  # before the model, which is published last
+        _write_places(aside, set_aside)
     with progress.stage("exporting the graph"):
-        schema = with_noise_scales(prepared.schema, _noise_scales(prepared, fitted))
+        schema = with_noise_scales(prepared.schema, _noise_scales(prepared, fitted, np.sort(typical)))
         scoring = scoring_model(model, schema)
         generator = generator_document(fitted, schema)
     with progress.stage("calibrating and verifying"):
@@ -86,10 +92,8 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
         calibration = calibrate(scoring.scorer, held_out, config.calibration.alpha, prepared.splits.method)
         names = tuple(path.name for path in files.paths)
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
-        compared = prepared.columns.rows(prepared.splits.fit[0, :_COMPARED_RECORDS])
+        compared = prepared.columns.rows(typical[:_COMPARED_RECORDS])
         export(scoring, generator, calibration, provenance, compared, output)
-    if set_aside is not None:
-        _write_places(aside, set_aside)
     progress.done(output, calibration, fitted)
 
 
@@ -98,14 +102,12 @@ def _prepare(
 ) -> _Prepared:
     plans = plan_columns(profile, config)
     progress.columns(profile, plans)
+    most = config.calibration.max_records
     if config.data.time_column is None:
-        splits = split_at_random(len(sample), config.splits, random)
+        splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
     else:
-        splits = split_by_time(sample.numbers(config.data.time_column, "timestamp"), config.splits)
-    # A calibration split that gives more than it needs gives a random part; of the rest no use is made.
-    if splits.method == "split-conformal":
-        calibration = thinned(splits.calibration[0], config.calibration.max_records, random)
-        splits = replace(splits, calibration=(calibration,))
+        times = sample.numbers(config.data.time_column, "timestamp")
+        splits = split_by_time(times, config.splits, most_calibrating=most)
     progress.splits(profile.records, splits)
     check_alpha(config.calibration.alpha, splits.calibration_records)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
@@ -114,7 +116,8 @@ def _prepare(
 
 def _fit(
     prepared: _Prepared, config: TrainConfig, generator: torch.Generator, progress: Progress
-) -> tuple[Fitted, ScoringGraph]:
+) -> tuple[Fitted, ScoringGraph, NDArray[np.int64]]:
+    """Return the fitted model, its graph, and records of the first member, drawn at random."""
     schema, splits = prepared.schema, prepared.splits
     vae = VAE(
         schema,
@@ -129,12 +132,12 @@ def _fit(
         fitted = fit(vae, records, members, config.fit, generator, on_epoch)
     chosen = members[:, torch.randperm(members.shape[1], generator=generator)[:_TYPICAL_RECORDS]]
     typical = typical_terms(fitted.vae, schema, records, chosen, fitted.exemplars, fitted.noise)
-    return fitted, ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+    model = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+    return fitted, model, chosen[0].numpy()
 
 
-def _noise_scales(prepared: _Prepared, fitted: Fitted) -> list[float]:
-    of_first_member = prepared.columns.rows(prepared.splits.fit[0, :_TYPICAL_RECORDS])
-    return noise_scales(fitted.vae, _values(fitted.vae, of_first_member, prepared.schema))
+def _noise_scales(prepared: _Prepared, fitted: Fitted, rows: NDArray[np.int64]) -> list[float]:
+    return noise_scales(fitted.vae, _values(fitted.vae, prepared.columns.rows(rows), prepared.schema))
 
 
 def default_latent_dim(schema: Schema) -> int:
@@ -151,10 +154,13 @@ def _values(vae: VAE, columns: Columns, schema: Schema) -> Values:
 
 
 def _write_places(places: list[Place], path: Path) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("file", "row"))
-        writer.writerows((place.path, place.row) for place in places)
+    try:
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("file", "row"))
+            writer.writerows((place.path, place.row) for place in places)
+    except OSError as error:
+        raise ExportError(f"{path}: expected to write the records set aside, got: {error.strerror}") from error
 
 
 def _provenance(

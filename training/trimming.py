@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _COMPARED = 512  # latest losses of a member, among which the share of the highest is left out
+_FEWEST_BATCHES = 3  # fewer say nothing: by chance alone, a record may be left out of the one that it was in
 
 
 class Trimming:
@@ -43,6 +44,6 @@ class Trimming:
         return is_kept
 
     def set_aside(self) -> list[int]:
-        """Return the records that were left out of most batches that they were in, ascending."""
-        is_aside = self._left_out > 0.5 * self._met
+        """Return the records that were left out of most batches that they were in, at least 3, ascending."""
+        is_aside = (self._left_out > 0.5 * self._met) & (self._met >= _FEWEST_BATCHES)
         return [int(record) for record in torch.nonzero(is_aside).flatten()]

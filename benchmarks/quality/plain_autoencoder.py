@@ -66,7 +66,9 @@ def autoencoder_scores(
     known, records = (
         torch.from_numpy(((x - mean) / deviation).clip(-_REACH, _REACH).astype(np.float32)) for x in (training, test)
     )
-    members = torch.from_numpy(split_at_random(len(known), config.splits, np.random.default_rng(seed)).fit)
+    most = config.calibration.max_records
+    splits = split_at_random(len(known), config.splits, np.random.default_rng(seed), most_calibrating=most)
+    members = torch.from_numpy(splits.fit)
     torch.manual_seed(seed)  # the initial weights
     code = min(variant.widest_code, max(2, known.shape[1]))
     model = Autoencoder(len(members), known, code=code, hidden=config.model.hidden)

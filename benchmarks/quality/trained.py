@@ -116,7 +116,9 @@ def with_attainable_alpha(config: TrainConfig, records: int) -> TrainConfig:
 
     `training.train` refuses an alpha below 1 / (n + 1) with n calibration records, which 34 records are too few for.
     """
-    least = least_alpha(split_at_random(records, config.splits, np.random.default_rng(0)).calibration_records)
+    most = config.calibration.max_records
+    splits = split_at_random(records, config.splits, np.random.default_rng(0), most_calibrating=most)
+    least = least_alpha(splits.calibration_records)
     if config.calibration.alpha >= least:
         return config
     return with_overrides(config, {"calibration.alpha": least})

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from benchmarks.conditions import COMMANDS, ROOT
+from benchmarks.conditions import COMMANDS, ROOT, is_current
 
 KEPT: Final = ROOT / "build" / "serving"
 """Where models and request bodies are kept between runs."""
@@ -34,8 +34,7 @@ _DIGITS: Final = 4  # after the point, as sensors and databases write numbers
 def trained(name: str, folder: Path = KEPT) -> Path:
     """Return the model of this name, trained on 20,000 records if it is missing or older than the code that trains."""
     path = folder / f"{name}.onnx"
-    changed = max(source.stat().st_mtime for source in (ROOT / "training").rglob("*.py"))
-    if not path.exists() or path.stat().st_mtime < changed:
+    if not is_current(path):
         folder.mkdir(parents=True, exist_ok=True)
         data, settings = folder / "records.parquet", folder / f"{name}.toml"
         pq.write_table(pa.table(dict(zip(COLUMNS, records(TRAINING_RECORDS, seed=0).T, strict=True))), data)

@@ -36,6 +36,7 @@ def columns_from_batch(
     path: Path,
     first_row: int,
     unknown_columns: UnknownColumns = "reject",
+    infinities: Literal["refuse", "null"] = "refuse",
 ) -> Columns:
     """Return the records of a batch from a file, by column.
 
@@ -48,6 +49,7 @@ def columns_from_batch(
         path: The file, for messages.
         first_row: Row of the first record in its file, from 1.
         unknown_columns: Whether a column that is not in the schema is refused.
+        infinities: Whether an infinite value is refused or becomes a null, as in training.
 
     Raises:
         FileError: Naming file, row and column of the first value refused, or the unknown column.
@@ -62,7 +64,7 @@ def columns_from_batch(
         for at, position in enumerate(schema.number_positions):
             column = schema.columns[position]
             if column.name in found:
-                numbers[:, at] = numbers_of(found[column.name], rules.rule_of(column))
+                numbers[:, at] = numbers_of(found[column.name], rules.rule_of(column), infinities=infinities)
         for at, position in enumerate(schema.string_positions):
             column = schema.columns[position]
             if column.name in found:

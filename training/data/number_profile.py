@@ -80,6 +80,9 @@ class NumberTally:
         """Add the numbers of consecutive records of one file, none of them null."""
         if not self.may_be_consecutive or not numbers.size:
             return
+        if not np.isfinite(numbers).all():
+            self.break_order()
+            return
         before = [] if self._last is None or path != self._path else [self._last]
         steps = np.diff(np.concatenate([before, numbers]))
         if not (steps == 1).all() or numbers[0] != math.floor(numbers[0]):

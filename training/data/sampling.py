@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.errors import FileError
-from service.records.arrow import RefusedCellError, categories_of, numbers_of, text_of
+from service.records.arrow import RefusedCellError, categories_of, numbers_of
 from service.records.files import FileBatch, RecordFiles
 from service.records.formats import FileFormat
 from service.records.names import shown
 from training.config import Kind, TrainConfig
+from training.data.joining import joined
 from training.data.number_profile import Place
 from training.data.profile import DataProfile, Profiler
 from training.errors import DataError
@@ -29,7 +30,7 @@ class Sample:
     """Records drawn from all that were read, each with the same chance, in their order.
 
     Attributes:
-        table: The records as the files hold them, n of them; a column that a file lacks is null there.
+        table: The records as the files hold them, n of them; see `joined` for columns whose types differ.
         rows: Position of each among all records read, from 0, ascending, shape (n,).
         starts: Each file, with the position of its first record among all, in order.
     """
@@ -43,9 +44,7 @@ class Sample:
 
     def place(self, index: int) -> Place:
         """Return where the record at ``index`` of the sample stands."""
-        row = int(self.rows[index])
-        start, first = self.starts[bisect_right([start for start, _ in self.starts], row) - 1]
-        return Place(first.path, first.row + row - start)
+        return _place(self.starts, int(self.rows[index]))
 
     def numbers(self, name: str, kind: Kind) -> NDArray[np.float64]:
         """Return a column as ``kind``, shape (n,), NaN where null; infinite values become null.
@@ -54,7 +53,7 @@ class Sample:
             DataError: Naming file, row and column of a value that is not of the kind.
         """
         try:
-            return numbers_of(self.table[name].combine_chunks(), kind, infinities="null")
+            return numbers_of(self._column(name), kind, infinities="null")
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
 
@@ -65,9 +64,13 @@ class Sample:
             DataError: Naming file, row and column of a value that names no category.
         """
         try:
-            return categories_of(self.table[name].combine_chunks())
+            return categories_of(self._column(name))
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
+
+    def _column(self, name: str) -> pa.Array:
+        """Return a column; one that only records outside the sample have is null in all of it."""
+        return self.table[name].combine_chunks() if name in self.table.schema.names else pa.nulls(len(self))
 
     def _refused(self, name: str, refusal: RefusedCellError) -> DataError:
         return DataError(f"{self.place(refusal.index)}, column {shown(name)}: {refusal}")
@@ -83,16 +86,21 @@ def profile_and_sample(
 
     Args:
         records: The files.
-        config: Sections `[data]` and `[kinds]` bound the sample and the profile; columns to ignore are not kept.
+        config: Sections `[data]` and `[kinds]` bound the sample and the profile. Columns to ignore are not kept, but
+            for one whose time the records are split by.
         generator: Draws the sample.
         on_batch: Called with the number of records read so far.
 
     Raises:
-        DataError: A file cannot be read; names the file, and row and column where they are known.
+        DataError: A file cannot be read, or a value is not of the kind that is set for its column; names the file, and
+            row and column where they are known.
     """
-    ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
+    time_column = config.data.time_column
+    ignored = {name for name, column in config.columns.items() if column.kind == "ignore"} - {time_column}
     profiler = Profiler(is_text=records.format is FileFormat.CSV, max_distinct=config.kinds.max_distinct)
-    sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator)
+    kinds: dict[str, Kind] = {} if time_column is None else {time_column: "timestamp"}
+    kinds |= {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
+    sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
     read = 0
     try:
         for batch in records.batches():
@@ -114,10 +122,21 @@ class Sampler:
     the records' positions, not on how they come in batches.
     """
 
-    def __init__(self, max_records: int, max_bytes: int, generator: np.random.Generator) -> None:
+    def __init__(
+        self, max_records: int, max_bytes: int, generator: np.random.Generator, kinds: Mapping[str, Kind]
+    ) -> None:
+        """Begin.
+
+        Args:
+            max_records: Most records kept.
+            max_bytes: Most memory of them, in bytes.
+            generator: Draws the keys.
+            kinds: The kinds of columns that are set, for those whose types differ.
+        """
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._generator = generator
+        self._kinds = kinds
         self._read = 0
         self._starts: list[tuple[int, Place]] = []
         self._tables: list[pa.Table] = []
@@ -159,7 +178,8 @@ class Sampler:
             self._tables, self._keys = [pa.table({})], [np.empty(0)]
             self._rows = [np.empty(0, dtype=np.int64)]
             return
-        table, keys, rows = _joined(self._tables), np.concatenate(self._keys), np.concatenate(self._rows)
+        table = joined(self._tables, self._kinds, lambda at, row: _place(self._starts, int(self._rows[at][row])))
+        keys, rows = np.concatenate(self._keys), np.concatenate(self._rows)
         # Once records prove large, the sample stays as small as they make it: it is then still uniform.
         self._max_records = min(self._max_records, max(1, int(keys.size * self._max_bytes / max(1, table.nbytes))))
         capacity = self._max_records
@@ -171,34 +191,7 @@ class Sampler:
         self._buffered_records, self._buffered_bytes = keys.size, self._tables[0].nbytes
 
 
-def _joined(tables: list[pa.Table]) -> pa.Table:
-    """Return tables below each other; where a column's types do not fit together, it becomes the text of a category."""
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        names = {name: None for table in tables for name in table.schema.names}
-        mixed = [name for name in names if not _fit(tables, name)]
-        return pa.concat_tables([_with_text(table, mixed) for table in tables], promote_options="permissive")
-
-
-def _fit(tables: list[pa.Table], name: str) -> bool:
-    schemas = [pa.schema([table.schema.field(name)]) for table in tables if name in table.schema.names]
-    try:
-        pa.unify_schemas(schemas, promote_options="permissive")
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        return False
-    return True
-
-
-def _with_text(table: pa.Table, names: list[str]) -> pa.Table:
-    for name in names:
-        if name in table.schema.names:
-            at = table.schema.get_field_index(name)
-            column = table[name].combine_chunks()
-            try:
-                text = text_of(column)
-            except RefusedCellError:
-                # No kind takes such values together with others: they are refused when the columns are planned.
-                text = pa.nulls(len(column), pa.string())
-            table = table.set_column(at, name, text)
-    return table
+def _place(starts: Sequence[tuple[int, Place]], row: int) -> Place:
+    """Return where the record at ``row`` of all that were read stands."""
+    start, first = starts[bisect_right([start for start, _ in starts], row) - 1]
+    return Place(first.path, first.row + row - start)

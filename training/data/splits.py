@@ -44,8 +44,16 @@ class Splits:
         return sum(rows.size for rows in self.calibration)
 
 
-def split_at_random(records: int, settings: SplitSettings, generator: np.random.Generator) -> Splits:
+def split_at_random(
+    records: int, settings: SplitSettings, generator: np.random.Generator, *, most_calibrating: int
+) -> Splits:
     """Split ``records`` records at random: into two, or where they are few into folds.
+
+    Args:
+        records: Their number.
+        settings: Which of the two, and the share that calibrates or the number of folds.
+        generator: Draws the order.
+        most_calibrating: Most records that calibrate, where they are split into two.
 
     Raises:
         DataError: A split would have fewer than `FEWEST_RECORDS` records.
@@ -53,10 +61,10 @@ def split_at_random(records: int, settings: SplitSettings, generator: np.random.
     order = generator.permutation(records)
     if settings.method == "cross" or (settings.method == "auto" and records < settings.cross_below):
         return _folds(order, settings.folds)
-    return _cut(order, _calibration_size(records, settings), undated=0)
+    return _cut(order, _calibration_size(records, settings, most_calibrating), undated=0)
 
 
-def split_by_time(times: NDArray[np.float64], settings: SplitSettings) -> Splits:
+def split_by_time(times: NDArray[np.float64], settings: SplitSettings, *, most_calibrating: int) -> Splits:
     """Split records by their time: the oldest are fitted, the newest calibrate, as future records come after them.
 
     Records of one time stay in their order. Those without a time are fitted: they must not stand for the newest.
@@ -64,6 +72,7 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings) -> Splits
     Args:
         times: Seconds, or any number that rises with time, per record, shape (n,); NaN where there is none.
         settings: The share that calibrates.
+        most_calibrating: Most records that calibrate.
 
     Raises:
         DataError: No record has a time, a split would have fewer than `FEWEST_RECORDS` records, or folds are asked for.
@@ -73,7 +82,7 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings) -> Splits
     undated = int(np.isnan(times).sum())
     if undated == times.size:
         raise DataError("expected a time in some records to split them by, got none")
-    calibration = _calibration_size(times.size, settings)
+    calibration = _calibration_size(times.size, settings, most_calibrating)
     dated = times.size - undated
     if dated < calibration:
         raise DataError(
@@ -82,11 +91,6 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings) -> Splits
     # Undated records first: minus infinity is before every time.
     order = np.argsort(np.where(np.isnan(times), -np.inf, times), kind="stable")
     return _cut(order, calibration, undated=undated)
-
-
-def thinned(rows: NDArray[np.int64], most: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Return the rows, or ``most`` of them drawn at random, ascending."""
-    return rows if rows.size <= most else np.sort(generator.choice(rows, most, replace=False))
 
 
 def _folds(order: NDArray[np.int64], folds: int) -> Splits:
@@ -102,8 +106,8 @@ def _folds(order: NDArray[np.int64], folds: int) -> Splits:
     return Splits("cross-conformal", np.sort(np.stack(others), axis=1), tuple(np.sort(part) for part in parts))
 
 
-def _calibration_size(records: int, settings: SplitSettings) -> int:
-    size = _rounded(records, settings)
+def _calibration_size(records: int, settings: SplitSettings, most: int) -> int:
+    size = min(_rounded(records, settings), most)
     if min(size, records - size) < FEWEST_RECORDS:
         needed = max(records, 2 * FEWEST_RECORDS)
         while min(more := _rounded(needed, settings), needed - more) < FEWEST_RECORDS:

@@ -80,6 +80,7 @@ def _evaluated(args: Namespace, artifact: Artifact) -> tuple[Evaluation, Subject
             label_column=None,
             max_records=MAX_REFERENCE_RECORDS,
             generator=generator,
+            infinities="null",
         ).columns
     evaluation = evaluate(
         artifact,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,13 @@ class Labelled:
 
 
 def read_labelled(
-    path: Path, schema: Schema, *, label_column: str | None, max_records: int, generator: np.random.Generator
+    path: Path,
+    schema: Schema,
+    *,
+    label_column: str | None,
+    max_records: int,
+    generator: np.random.Generator,
+    infinities: Literal["refuse", "null"] = "refuse",
 ) -> Labelled:
     """Read a file or a folder of records, at a memory that ``max_records`` bounds.
 
@@ -43,6 +50,7 @@ def read_labelled(
         label_column: Column that is 1 or true for an anomaly and 0 or false for a normal record; None: there is none.
         max_records: Most records kept, a uniform sample of those read.
         generator: Draws the sample.
+        infinities: Whether an infinite value is refused, as in serving, or becomes a null, as in training.
 
     Raises:
         FileError: A file cannot be read, holds no records, or a value in it is refused; names the file, and row and
@@ -58,7 +66,8 @@ def read_labelled(
     for batch in open_records(path).batches():
         labels = _labels(batch, label_column)
         records = batch.batch if label_column is None else batch.batch.drop_columns([label_column])
-        kept.add(columns_from_batch(records, schema, path=batch.path, first_row=batch.first_row), labels)
+        columns = columns_from_batch(records, schema, path=batch.path, first_row=batch.first_row, infinities=infinities)
+        kept.add(columns, labels)
     if kept.columns is None:
         raise FileError(path, "expected records, got none")
     kept.prune()

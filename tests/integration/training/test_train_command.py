@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from service.settings import load_settings
 from training import cli
 from training.calibration import TIE_TOLERANCE
 from training.config import TrainConfig, load_config, with_overrides
+from training.data.number_profile import Place
+from training.errors import ExportError
 from training.fit import Epoch
 from training.progress import Progress
 from training.train import train
@@ -171,6 +173,38 @@ def test_few_records_with_a_time_column_are_split_by_it_all_the_same(trained_on_
     assert contract.provenance.records == {"read": 120, "sampled": 120, "fit": 96, "calibration": 24}
 
 
+def test_a_column_that_gives_the_time_alone_is_not_scored(trained_on_few, run_train, tmp_path):
+    model, settings = tmp_path / "model.onnx", tmp_path / "train.toml"
+    settings.write_text(trained_on_few.settings.read_text() + '[columns.taken_at]\nkind = "ignore"\n')
+    assert run_train(trained_on_few.data, "-o", model, "-c", settings, "--time-column", "taken_at") == 0
+    contract = load_artifact(model).contract
+    assert contract.provenance.split == "by time"
+    assert "taken_at" in {column.name for column in contract.columns.ignored}
+
+
+def test_a_column_that_only_unsampled_records_have_is_set_aside(run_train, tmp_path):
+    data, model, settings = tmp_path / "data", tmp_path / "model.onnx", tmp_path / "train.toml"
+    data.mkdir()
+    numbers = np.random.default_rng(0).normal(size=5000)
+    (data / "a.ndjson").write_text("".join(f'{{"x": {number}}}\n' for number in numbers))
+    (data / "b.ndjson").write_text('{"x": 0.5, "late": 1.5}\n')
+    settings.write_text("[data]\nmax_records = 200\n[fit]\nsteps = 20\n[calibration]\nalpha = 0.1\n")
+    assert run_train(data, "-o", model, "-c", settings) == 0
+    (ignored,) = load_artifact(model).contract.columns.ignored
+    assert (ignored.name, ignored.reason) == ("late", "null in every record of the fit split")
+
+
+def test_the_noise_of_a_column_is_that_of_records_from_the_whole_history(run_train, tmp_path):
+    data, model, settings = tmp_path / "data.parquet", tmp_path / "model.onnx", tmp_path / "train.toml"
+    noise = np.random.default_rng(0).normal(size=60_000)
+    noise[:20_000] *= 1e-3  # the oldest records are far less noisy than all others
+    pq.write_table(pa.table({"x": noise}), data)
+    settings.write_text("[model]\nhidden = 4\n[fit]\nsteps = 5\nexemplars = 4\n")
+    assert run_train(data, "-o", model, "-c", settings) == 0
+    (column,) = load_artifact(model).contract.columns.columns
+    assert column.noise_scale > 0.2
+
+
 def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train, tmp_path):
     again = tmp_path / "model.onnx"
     assert run_train(trained.data, "-o", again, "-c", trained.settings, "--seed", 5, "--name", "machine") == 0
@@ -181,6 +215,32 @@ def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train
     created = [each[MetadataKey.PROVENANCE].pop("created_at") for each in (one, other)]
     assert created[0] != created[1]
     assert one == other
+
+
+def test_the_places_of_records_set_aside_do_not_replace_the_model(refused, tmp_path):
+    said = refused(csv(), "--set-aside", tmp_path / "." / "model.onnx")
+    assert "model.onnx: expected a file for the records set aside that is not the model's" in said
+
+
+class FolderGoneAfterTheFit(Progress):
+    """A display at which someone removes the folder for the records set aside."""
+
+    def __init__(self, console: Console, folder: Path) -> None:
+        super().__init__(console)
+        self._folder = folder
+
+    def set_aside(self, places: Sequence[Place]) -> None:
+        super().set_aside(places)
+        self._folder.rmdir()
+
+
+def test_no_model_is_published_when_the_places_of_records_set_aside_cannot_be_written(trained_on_few, tmp_path):
+    folder, model = tmp_path / "folder", tmp_path / "model.onnx"
+    folder.mkdir()
+    progress = FolderGoneAfterTheFit(Console(quiet=True), folder)
+    with pytest.raises(ExportError, match=r"aside\.csv: expected to write the records set aside, got: No such file"):
+        train(trained_on_few.data, model, load_config(trained_on_few.settings), progress, folder / "aside.csv")
+    assert not model.exists()
 
 
 class InterruptedAtTheSecondEpoch(Progress):
@@ -209,7 +269,7 @@ def test_ctrl_c_keeps_the_model_so_far_and_still_exports_it(trained, tmp_path, c
     assert provenance.fit["epochs"] == 2
     assert provenance.split == "by time"
     assert provenance.model_name == "cut_short"
-    assert "interrupted: the model of epoch 2 is kept" in capsys.readouterr().out
+    assert "interrupted after epoch 2: the model so far is kept" in capsys.readouterr().out
 
 
 @pytest.fixture

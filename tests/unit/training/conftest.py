@@ -172,7 +172,8 @@ def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
         if (name, members) not in made:
             prepared = prepare(table(200), (COLUMNS_OF_SCHEMA | MIXES_OF_KINDS)[name])
             folds = {"method": "split"} if members == 1 else {"method": "cross", "folds": members}
-            splits = split_at_random(200, SplitSettings.model_validate(folds), np.random.default_rng(0))
+            settings = SplitSettings.model_validate(folds)
+            splits = split_at_random(200, settings, np.random.default_rng(0), most_calibrating=200)
             vae = prepared.model(hidden=8, members=members)
             values, rows = prepared.values(vae), torch.from_numpy(splits.fit)
             fitted = quick_fit(vae, values, members=rows)

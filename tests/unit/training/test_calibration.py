@@ -110,7 +110,7 @@ def test_the_mean_false_alarm_rate_of_small_ensembles_is_near_alpha(new_sample, 
         names[rare] = [f"rare {i}" for i in np.flatnonzero(rare)]
         sample = new_sample(pa.table({"level": level, "follows": level + noise, "name": names.tolist()}))
         plans = tuple(ColumnPlan(name, kind, "") for name, kind in KINDS.items())
-        splits = split_at_random(records, SplitSettings(method="cross"), rng)
+        splits = split_at_random(records, SplitSettings(method="cross"), rng, most_calibrating=records)
         schema = build_schema(plans, sample, splits.fitted_records, max_categories=100)
         columns = columns_of(sample, schema)
         vae = VAE(schema, latent_dim=2, hidden=8, records=splits.fit.shape[1], members=len(splits.fit))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -23,6 +24,11 @@ def load(tmp_path):
 def test_the_document_holds_the_table_that_the_settings_make(pytestconfig):
     document = pytestconfig.rootpath / "docs" / "training-settings.md"
     assert settings_table() in document.read_text(encoding="utf-8")
+
+
+def test_every_row_of_the_table_has_as_many_cells_as_its_header():
+    cells = [len(re.split(r"(?<!\\)\|", line)) for line in settings_table().splitlines()]
+    assert set(cells) == {6}  # four, between the bars at both ends
 
 
 def test_the_example_in_the_document_is_a_valid_file(pytestconfig, load):

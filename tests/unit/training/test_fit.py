@@ -180,6 +180,27 @@ def test_interrupting_in_the_midst_of_an_epoch_counts_those_that_ended(prepared,
     assert math.isfinite(mean_loss(fitted, values))
 
 
+def test_interrupting_within_a_step_ends_the_fit_after_that_step(prepared, quick_fit):
+    def weights_after_ten_steps(*, interrupting: bool) -> list[torch.Tensor]:
+        vae = prepared.model()
+        calls, weights = itertools.count(1), []
+
+        def on_step(*_: object) -> None:
+            number = next(calls)
+            if number == 10 and interrupting:
+                signal.raise_signal(signal.SIGINT)
+            if number == 11 and not interrupting:
+                weights.extend(parameter.detach().clone() for parameter in vae.parameters())
+
+        handle = vae.decoder.register_forward_pre_hook(on_step)  # called once a step
+        fitted = quick_fit(vae, prepared.values(vae))
+        handle.remove()
+        return list(fitted.vae.parameters()) if interrupting else weights
+
+    cut_short, whole = (weights_after_ten_steps(interrupting=interrupting) for interrupting in (True, False))
+    assert all(torch.equal(one, other) for one, other in zip(cut_short, whole, strict=True))
+
+
 def test_interrupting_before_the_first_epoch_ended_leaves_no_model(prepared, quick_fit):
     vae = prepared.model()
     values = prepared.values(vae)

@@ -141,4 +141,4 @@ def test_the_end_tells_the_file_what_is_proven_and_whether_it_was_cut_short(
     told = text.getvalue()
     assert f"{path}: 1.0 MiB, {calibration.method} with 99 calibration records" in told
     assert promise in told
-    assert ("interrupted: the model of epoch 4 is kept" in told) is interrupted
+    assert ("interrupted after epoch 4: the model so far is kept" in told) is interrupted

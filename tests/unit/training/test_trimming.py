@@ -47,6 +47,14 @@ def test_records_left_out_of_most_of_their_batches_are_set_aside():
     assert trimming.set_aside() == [17]
 
 
+@pytest.mark.parametrize(("batches", "aside"), [(1, []), (2, []), (3, [0])])
+def test_a_record_met_less_than_three_times_is_not_set_aside(batches, aside):
+    trimming = Trimming(1, 4, 0.25)
+    for _ in range(batches):
+        trimming.kept(torch.tensor([[9.0, 0.0, 0.0, 0.0]]), torch.arange(4)[None])
+    assert trimming.set_aside() == aside
+
+
 def test_nothing_is_set_aside_before_the_first_batch():
     assert Trimming(1, 3, 0.5).set_aside() == []
 

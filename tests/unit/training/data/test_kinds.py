@@ -128,6 +128,21 @@ def test_non_finite_numbers_are_counted_by_column(parquet_of):
     assert y.numbers.non_finite == 0
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_counted_where_it_comes_alone(parquet_of, number):
+    (column,) = profile_of(parquet_of(a=[number])).columns
+    assert (column.numbers.count, column.numbers.non_finite) == (0, 1)
+    assert not column.numbers.are_consecutive
+
+
+@pytest.mark.parametrize("text", ["+5", "+4915112345678", "1e400", "-.5e-400", "9" * 400, "+inf"])
+def test_every_text_that_looks_like_a_number_is_read_as_one(csv_of, text):
+    profile = profile_of(csv_of(a=[text, "2"]))
+    assert profile.columns[0].text is not None
+    assert profile.columns[0].text.numbers.count == 2
+    assert profile.columns[0].numbers.count + profile.columns[0].numbers.non_finite == 2
+
+
 def test_a_column_that_some_records_lack_is_null_there(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_text('{"a": 1}\n{"b": {"c": "x"}}\n{"a": 2}\n', encoding="utf-8")

@@ -19,7 +19,7 @@ MUCH = 2**30
 
 
 def sample(records, size, seed, *, batch_rows=7, max_bytes=MUCH):
-    sampler = Sampler(size, max_bytes, np.random.default_rng(seed))
+    sampler = Sampler(size, max_bytes, np.random.default_rng(seed), {})
     for start in range(0, records, batch_rows):
         values = np.arange(start, min(start + batch_rows, records))
         sampler.add(FileBatch(pa.record_batch({"at": values}), PATH, start + 1))
@@ -55,7 +55,7 @@ def test_every_record_is_drawn_as_often_as_any_other():
 
 
 def test_large_records_make_a_smaller_sample():
-    sampler = Sampler(10_000, 100_000, np.random.default_rng(0))
+    sampler = Sampler(10_000, 100_000, np.random.default_rng(0), {})
     for start in range(0, 5000, 100):
         sampler.add(FileBatch(pa.record_batch({"text": ["x" * 1000] * 100}), PATH, start + 1))
     drawn = sampler.finish()
@@ -65,7 +65,7 @@ def test_large_records_make_a_smaller_sample():
 
 
 def test_the_place_of_a_sampled_record_is_its_file_and_row():
-    sampler = Sampler(1000, MUCH, np.random.default_rng(0))
+    sampler = Sampler(1000, MUCH, np.random.default_rng(0), {})
     for path, rows in (("a.csv", 10), ("b.csv", 20)):
         for start in range(0, rows, 5):
             sampler.add(FileBatch(pa.record_batch({"a": list(range(5))}), Path(path), start + 1))
@@ -79,7 +79,7 @@ def test_the_place_of_a_sampled_record_is_its_file_and_row():
 
 
 def test_columns_of_differing_types_join():
-    sampler = Sampler(100, MUCH, np.random.default_rng(0))
+    sampler = Sampler(100, MUCH, np.random.default_rng(0), {"mixed": "categorical"})
     parts = [
         {"null": pa.nulls(1), "wide": [1], "mixed": [1]},
         {"null": ["x"], "wide": [1.5], "mixed": ["x"], "new": [True]},
@@ -105,6 +105,25 @@ def test_one_pass_profiles_every_record_and_samples_some(tmp_path):
     assert drawn.table.schema.names == ["a"]
     assert len(drawn) == 100
     assert seen[-1] == 500
+
+
+def test_a_column_that_no_sampled_record_has_is_null(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"a": 1.5}\n' * 3, encoding="utf-8")
+    _, drawn = profile_and_sample(open_records(path), TrainConfig(), np.random.default_rng(0))
+    assert np.isnan(drawn.numbers("late", "numeric")).all()
+    categories, observed = drawn.categories("late")
+    assert (categories.shape, observed.any()) == ((3,), False)
+
+
+def test_a_time_column_that_is_ignored_is_kept_to_split_by(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,at,b\n1,2024-01-01,x\n2,2024-01-02,x\n", encoding="utf-8")
+    ignored = ColumnSettings(kind="ignore")
+    config = TrainConfig(data=DataSettings(time_column="at"), columns={"at": ignored, "b": ignored})
+    _, drawn = profile_and_sample(open_records(path), config, np.random.default_rng(0))
+    assert drawn.table.schema.names == ["a", "at"]
+    assert np.diff(drawn.numbers("at", "timestamp")).tolist() == [86_400.0]
 
 
 def test_a_sampled_column_becomes_numbers_or_categories(tmp_path):

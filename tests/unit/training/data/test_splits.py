@@ -6,16 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.config import SplitSettings
-from training.data.splits import FEWEST_RECORDS, Splits, split_at_random, split_by_time, thinned
+from training.data.splits import FEWEST_RECORDS, Splits, split_at_random, split_by_time
 from training.errors import DataError
 
 pytestmark = pytest.mark.training
 TWO = SplitSettings(method="split", calibration_share=0.25)
 FOLDS = SplitSettings(method="cross", folds=5)
+MANY = 50_000
 
 
 def new_split(records: int, settings: SplitSettings, seed: int = 0) -> Splits:
-    return split_at_random(records, settings, np.random.default_rng(seed))
+    return split_at_random(records, settings, np.random.default_rng(seed), most_calibrating=MANY)
 
 
 def assert_two_parts(splits: Splits, records: int) -> None:
@@ -79,9 +80,9 @@ def test_by_time_the_newest_calibrate_and_the_oldest_are_fitted(times):
     undated = int(np.isnan(times).sum())
     if times.size - undated < max(round(times.size * TWO.calibration_share), 1):
         with pytest.raises(DataError, match="expected a time"):
-            split_by_time(times, TWO)
+            split_by_time(times, TWO, most_calibrating=MANY)
         return
-    splits = split_by_time(times, TWO)
+    splits = split_by_time(times, TWO, most_calibrating=MANY)
     assert_two_parts(splits, times.size)
     (fit,), (calibration,) = splits.fit, splits.calibration
     assert splits.undated == undated
@@ -90,9 +91,12 @@ def test_by_time_the_newest_calibrate_and_the_oldest_are_fitted(times):
 
 
 def test_records_with_a_time_are_never_made_into_folds():
-    assert split_by_time(np.arange(100.0), SplitSettings(cross_below=10_000)).method == "split-conformal"
+    assert (
+        split_by_time(np.arange(100.0), SplitSettings(cross_below=10_000), most_calibrating=MANY).method
+        == "split-conformal"
+    )
     with pytest.raises(DataError, match=r"expected splits\.method auto or split with a time column, got cross"):
-        split_by_time(np.arange(100.0), FOLDS)
+        split_by_time(np.arange(100.0), FOLDS, most_calibrating=MANY)
 
 
 @pytest.mark.parametrize("settings", [TWO, FOLDS], ids=["split", "cross"])
@@ -104,7 +108,7 @@ def test_one_seed_gives_one_split(settings):
 
 
 def test_records_of_one_time_stay_in_their_order():
-    splits = split_by_time(np.zeros(100), TWO)
+    splits = split_by_time(np.zeros(100), TWO, most_calibrating=MANY)
     assert splits.fit[0].tolist() == list(range(75))
     assert splits.calibration[0].tolist() == list(range(75, 100))
 
@@ -121,19 +125,29 @@ def test_too_few_records_are_refused_with_the_number_needed_which_is_enough(reco
 
 def test_records_without_any_time_cannot_be_split_by_it():
     with pytest.raises(DataError, match="expected a time in some records to split them by, got none"):
-        split_by_time(np.full(100, np.nan), TWO)
+        split_by_time(np.full(100, np.nan), TWO, most_calibrating=MANY)
 
 
 def test_too_few_records_with_a_time_are_refused_with_their_number():
     times = np.where(np.arange(100) < 20, 1.0, np.nan)
     with pytest.raises(DataError, match="expected a time in the 25 records for calibration at least, got 20 records"):
-        split_by_time(times, TWO)
+        split_by_time(times, TWO, most_calibrating=MANY)
 
 
-def test_thinning_draws_some_records_and_leaves_few_alone():
-    rows = np.arange(0, 200, 2)
-    drawn = thinned(rows, 30, np.random.default_rng(0))
-    assert (drawn.size, np.unique(drawn).size) == (30, 30)
-    assert np.isin(drawn, rows).all()
-    assert (np.diff(drawn) > 0).all()
-    assert thinned(rows, 100, np.random.default_rng(0)) is rows
+def test_records_beyond_the_most_that_calibrate_are_fitted():
+    at_random = split_at_random(1000, TWO, np.random.default_rng(0), most_calibrating=100)
+    by_time = split_by_time(np.arange(1000.0), TWO, most_calibrating=100)
+    for splits in (at_random, by_time):
+        assert_two_parts(splits, 1000)
+        assert splits.calibration_records == 100
+    assert by_time.calibration[0].tolist() == list(range(900, 1000))
+
+
+def test_a_split_below_the_most_that_calibrate_is_the_same_whatever_that_is():
+    one, other = (split_at_random(1000, TWO, np.random.default_rng(0), most_calibrating=most) for most in (250, 50_000))
+    assert np.array_equal(one.fit, other.fit)
+
+
+def test_folds_calibrate_by_all_records():
+    splits = split_at_random(100, FOLDS, np.random.default_rng(0), most_calibrating=10)
+    assert splits.calibration_records == 100

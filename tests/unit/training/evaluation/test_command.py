@@ -72,6 +72,12 @@ def test_baselines_can_be_fitted_on_the_training_data(golden_model, labelled, or
     assert "baselines fitted on 100 records of train.parquet" in report
 
 
+def test_infinite_values_in_the_training_data_are_nulls_as_in_training(golden_model, labelled, ordinary, tmp_path):
+    training_data = written(tmp_path / "train.parquet", [{**ordinary[200], "amount": float("inf")}, *ordinary[201:]])
+    report = evaluated(golden_model, labelled, "--label-column", "fault", "--train-data", training_data)
+    assert "baselines fitted on 100 records of train.parquet" in report
+
+
 def test_a_sample_is_said_to_be_one(golden_model, labelled):
     report = evaluated(golden_model, labelled, "--label-column", "fault", "--max-records", "150")
     assert "150 of 220, drawn at random" in report

@@ -1,0 +1,87 @@
+"""Tables of one stream below each other, whatever types their columns have in its files and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from service.records.arrow import RefusedCellError, numbers_of
+from service.records.names import shown
+from training.config import Kind
+from training.data.number_profile import Place
+from training.data.profile import Form, form_of
+from training.errors import DataError
+
+_KIND_OF_FORM: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.INSTANT: "timestamp"}
+"""What a column is joined as where no kind is set: forms whose values have several types."""
+_MICROSECONDS_PER_SECOND = 1e6
+
+
+def joined(tables: list[pa.Table], kinds: Mapping[str, Kind], place: Callable[[int, int], Place]) -> pa.Table:
+    """Return tables below each other; a column that one lacks is null there.
+
+    A column whose types have no common one is converted: to text where its kind is boolean or categorical, to instants
+    of UTC for a timestamp, else to float64.
+
+    Args:
+        tables: One or more.
+        kinds: The kinds of columns that are set.
+        place: Where the record at a row of one of the tables stands.
+
+    Raises:
+        DataError: Naming file, row and column of a value that is not of the kind.
+    """
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        names = dict.fromkeys(name for table in tables for name in table.schema.names)
+        return pa.table({name: _column(tables, name, kinds.get(name), place) for name in names})
+
+
+def _column(tables: list[pa.Table], name: str, kind: Kind | None, place: Callable[[int, int], Place]) -> pa.Array:
+    parts = [_part(table, name) for table in tables]
+    try:
+        return _concatenated(parts)
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        forms = {form_of(part.type) for part in parts if not pa.types.is_null(part.type)}
+    if kind is None and len(forms) == 1:
+        kind = _KIND_OF_FORM.get(next(iter(forms)))
+    if kind is None or Form.OTHER in forms:
+        # Nothing reads such values: planning sets the column aside, or refuses it for its types.
+        return pa.nulls(sum(map(len, parts)))
+    converted = []
+    for at, part in enumerate(parts):
+        try:
+            converted.append(_converted(part, kind))
+        except RefusedCellError as refusal:
+            raise DataError(f"{place(at, refusal.index)}, column {shown(name)}: {refusal}") from None
+    return _concatenated(converted)
+
+
+def _part(table: pa.Table, name: str) -> pa.Array:
+    """Return a column of a table; without a value it has no type either."""
+    if name not in table.schema.names or table[name].null_count == table.num_rows:
+        return pa.nulls(table.num_rows)
+    return table[name].combine_chunks()
+
+
+def _concatenated(parts: list[pa.Array]) -> pa.Array:
+    tables = [pa.table({"": part}) for part in parts]
+    return pa.concat_tables(tables, promote_options="permissive")[""].combine_chunks()
+
+
+def _converted(part: pa.Array, kind: Kind) -> pa.Array:
+    if kind in ("boolean", "categorical"):
+        return part.cast(pa.string())
+    numbers = numbers_of(part, kind, infinities="null")
+    return _instants(numbers) if kind == "timestamp" else pa.array(numbers, from_pandas=True)
+
+
+def _instants(seconds: NDArray[np.float64]) -> pa.Array:
+    # Typed: a bare number would be read as an instant anew, its unit told by its size.
+    missing = np.isnan(seconds)
+    microseconds = np.round(np.where(missing, 0.0, seconds) * _MICROSECONDS_PER_SECOND).astype(np.int64)
+    return pa.array(microseconds, mask=missing).cast(pa.timestamp("us", "UTC"))
