@@ -14,17 +14,6 @@ _LEAST_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands: its file, and its row there, from 1."""
-
-    path: Path
-    row: int
-
-    def __str__(self) -> str:
-        return f"{self.path}, row {self.row}"
-
-
-@dataclass(frozen=True, slots=True)
 class NumberProfile:
     """The finite numbers of a column.
 
