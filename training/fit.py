@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.config import FitSettings
 from training.errors import FitError
@@ -120,6 +120,15 @@ def antithetic_noise(draws: int, latent_dim: int, generator: torch.Generator) ->
     return torch.cat([half, -half])
 
 
+def clip_gradients(model: nn.Module) -> None:
+    """Bound the norm of each member's gradient; all parameters have the members as first dimension."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    squared = torch.stack([(gradient**2).flatten(1).sum(1) for gradient in gradients]).sum(0)
+    factor = (_LARGEST_GRADIENT_NORM / (squared.sqrt() + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor.reshape(-1, *[1] * (gradient.dim() - 1)))
+
+
 def _steps(
     vae: VAE,
     records: Values,
@@ -144,7 +153,7 @@ def _steps(
         loss = (losses * kept).sum(1) / kept.sum(1).clamp(min=1.0)
         optimiser.zero_grad()
         (loss.sum() / records.observed.shape[1]).backward()  # type: ignore[no-untyped-call]
-        _clip_gradients(vae)
+        clip_gradients(vae)
         optimiser.step()
         yield float(loss.detach().mean())
 
@@ -208,12 +217,3 @@ def _exemplars_for(members: Int[Tensor, "e n"], generator: torch.Generator) -> I
     if n <= _BATCH_EXEMPLARS:
         return members
     return members[:, torch.randint(0, n, (_BATCH_EXEMPLARS,), generator=generator)]
-
-
-def _clip_gradients(vae: VAE) -> None:
-    """Bound the norm of each member's gradient; all parameters have the members as first dimension."""
-    gradients = [parameter.grad for parameter in vae.parameters() if parameter.grad is not None]
-    squared = torch.stack([(gradient**2).flatten(1).sum(1) for gradient in gradients]).sum(0)
-    factor = (_LARGEST_GRADIENT_NORM / (squared.sqrt() + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor.reshape(-1, *[1] * (gradient.dim() - 1)))

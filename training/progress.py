@@ -14,7 +14,7 @@ from rich.table import Table
 from service.contract import Calibration
 from service.pvalues import guarantee
 from training.data.kinds import ColumnPlan
-from training.data.number_profile import Place
+from training.data.place import Place
 from training.data.profile import DataProfile
 from training.data.splits import Splits
 from training.fit import Epoch, Fitted

@@ -18,7 +18,7 @@ from service.records.files import open_records
 from training.calibration import calibrate, check_alpha
 from training.config import TrainConfig
 from training.data.kinds import ColumnPlan, plan_columns
-from training.data.number_profile import Place
+from training.data.place import Place
 from training.data.profile import DataProfile
 from training.data.sampling import Sample, profile_and_sample
 from training.data.schema import build_schema, category_codes, columns_of, with_noise_scales

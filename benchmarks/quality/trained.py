@@ -52,7 +52,6 @@ class Trained:
         file_bytes: Size of the model file.
         calibration_records: Scores behind the p-values.
         calibration_method: As the file names it, such as ``split-conformal``.
-        alpha: The share that the file promises by default.
     """
 
     scores: NDArray[np.float64]
@@ -62,7 +61,6 @@ class Trained:
     file_bytes: int
     calibration_records: int
     calibration_method: str
-    alpha: float
 
     def flagged(self, alpha: float) -> NDArray[np.bool_]:
         """Return which test records are anomalies at ``alpha``, a fraction in (0, 1); shape (n,).
@@ -107,7 +105,6 @@ def train_and_score(training: pa.Table, test: pa.Table, config: TrainConfig | No
         file_bytes=artifact.size_bytes,
         calibration_records=records,
         calibration_method=method,
-        alpha=artifact.contract.calibration.alpha,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.records.arrow import RefusedCellError, numbers_of
 from service.records.names import shown
 from training.config import Kind
-from training.data.number_profile import Place
+from training.data.place import Place
 from training.data.profile import Form, form_of
 from training.errors import DataError
 

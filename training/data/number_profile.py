@@ -1,4 +1,4 @@
-"""What the numbers of one column look like: their range, their form, and whether they only count the records."""
+"""What the numbers of one column look like: whether they are truth values, or only count the records."""
 
 from __future__ import annotations
 
@@ -14,36 +14,19 @@ _LEAST_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands: its file, and its row there, from 1."""
-
-    path: Path
-    row: int
-
-    def __str__(self) -> str:
-        return f"{self.path}, row {self.row}"
-
-
-@dataclass(frozen=True, slots=True)
 class NumberProfile:
     """The finite numbers of a column.
 
     Attributes:
         count: How many there are.
         non_finite: How many NaN and infinite values there are beside them.
-        minimum: Smallest; NaN where there is none.
-        maximum: Largest.
         are_zero_and_one: Whether they are 0 and 1 alone, and both occur.
-        are_integers: Whether all are whole.
         are_consecutive: Whether each is the one before plus 1, file by file, as in row numbers.
     """
 
     count: int
     non_finite: int
-    minimum: float
-    maximum: float
     are_zero_and_one: bool
-    are_integers: bool
     are_consecutive: bool
 
 
@@ -56,7 +39,6 @@ class NumberTally:
         self._minimum = math.inf
         self._maximum = -math.inf
         self._only_zero_and_one = True
-        self._only_integers = True
         self._steps = 0
         self._last: float | None = None
         self._path: Path | None = None
@@ -74,7 +56,6 @@ class NumberTally:
             self._minimum = min(self._minimum, float(numbers.min()))
             self._maximum = max(self._maximum, float(numbers.max()))
             self._only_zero_and_one = self._only_zero_and_one and bool(((numbers == 0) | (numbers == 1)).all())
-            self._only_integers = self._only_integers and bool((numbers == np.floor(numbers)).all())
 
     def add_order(self, numbers: NDArray[np.float64], path: Path) -> None:
         """Add the numbers of consecutive records of one file, none of them null."""
@@ -100,9 +81,6 @@ class NumberTally:
         return NumberProfile(
             count=self._count,
             non_finite=self._non_finite,
-            minimum=self._minimum if self._count else math.nan,
-            maximum=self._maximum if self._count else math.nan,
             are_zero_and_one=self._only_zero_and_one and self._minimum == 0 and self._maximum == 1,
-            are_integers=self._only_integers,
             are_consecutive=self.may_be_consecutive and self._steps >= _LEAST_STEPS,
         )

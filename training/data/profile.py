@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from service.records.files import FileBatch
-from training.data.number_profile import NumberProfile, NumberTally, Place
+from training.data.number_profile import NumberProfile, NumberTally
+from training.data.place import Place
 from training.data.text_profile import TextProfile, TextTally
 
 

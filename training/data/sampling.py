@@ -17,7 +17,7 @@ from service.records.formats import FileFormat
 from service.records.names import shown
 from training.config import Kind, TrainConfig
 from training.data.joining import joined
-from training.data.number_profile import Place
+from training.data.place import Place
 from training.data.profile import DataProfile, Profiler
 from training.errors import DataError
 

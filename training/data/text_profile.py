@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service.records.values import RefusedValueError, instant_of_text
-from training.data.number_profile import NumberTally, Place
+from training.data.number_profile import NumberTally
+from training.data.place import Place
 
 MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""

@@ -29,7 +29,7 @@ from service.settings import load_settings
 from training import cli
 from training.calibration import TIE_TOLERANCE
 from training.config import TrainConfig, load_config, with_overrides
-from training.data.number_profile import Place
+from training.data.place import Place
 from training.errors import ExportError
 from training.fit import Epoch
 from training.progress import Progress

@@ -16,7 +16,7 @@ from service.columns import Columns
 from service.contract import Generator, Schema
 from training.config import FitSettings, SplitSettings
 from training.data.kinds import ColumnPlan
-from training.data.number_profile import Place
+from training.data.place import Place
 from training.data.sampling import Sample
 from training.data.schema import build_schema, category_codes, columns_of
 from training.data.splits import Splits, split_at_random

@@ -21,10 +21,10 @@ from training.errors import FitError
 from training.fit import (
     Epoch,
     Fitted,
-    _clip_gradients,
     _corrupted,
     _exemplars_for,
     antithetic_noise,
+    clip_gradients,
 )
 from training.model.preprocessing import NULL_CODE, Values, rows
 from training.model.score import ScoringGraph, typical_terms
@@ -267,7 +267,7 @@ def test_gradients_are_bounded_for_each_member_by_itself_and_keep_their_directio
         noise = torch.randn(parameter.shape, generator=seeded(seed + at))
         parameter.grad = noise * torch.tensor(sizes).reshape(-1, *[1] * (parameter.dim() - 1))
     before = by_member(vae)
-    _clip_gradients(vae)
+    clip_gradients(vae)
     after = by_member(vae)
     for one, clipped in zip(before, after, strict=True):
         expected = one * min(1.0, 5.0 / float(one.norm()))

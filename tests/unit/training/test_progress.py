@@ -14,7 +14,7 @@ from service.contract import Calibration
 from service.records.files import FileBatch
 from training.config import TrainConfig
 from training.data.kinds import plan_columns
-from training.data.number_profile import Place
+from training.data.place import Place
 from training.data.profile import Profiler
 from training.data.splits import Splits
 from training.fit import Epoch, Fitted

@@ -6,11 +6,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.quality import autoencoder
 from benchmarks.quality.figures import Ranking
 from benchmarks.quality.measure import Case
-from benchmarks.quality.plain_autoencoder import VARIANTS, autoencoder_scores
+from benchmarks.quality.plain_autoencoder import VARIANTS, Autoencoder, _fit, autoencoder_scores
 from training.config import TrainConfig
 
 pytestmark = pytest.mark.training
@@ -39,6 +40,21 @@ def test_a_record_scores_the_same_alone(records):
     together = autoencoder_scores(training, test, VARIANTS[0], config, seed=0)
     alone = autoencoder_scores(training, test[-1:], VARIANTS[0], config, seed=0)
     assert alone == pytest.approx(together[-1:], rel=1e-4)
+
+
+def test_no_member_is_fitted_otherwise_for_what_another_is_fitted_to():
+    records = torch.randn((40, 3), generator=torch.Generator().manual_seed(0))
+    ours, others = torch.arange(20), torch.arange(20, 40)
+    gross = torch.cat([records[:20], 1000.0 * records[20:]])  # a gradient far above the bound
+    settings = TrainConfig.model_validate({"fit": {"steps": 5}}).fit
+    weights = []
+    for known in (records, gross):
+        torch.manual_seed(0)
+        model = Autoencoder(2, gross, code=2, hidden=4)
+        members = torch.stack([ours, others])
+        _fit(model, known, members, VARIANTS[0], settings, torch.Generator().manual_seed(0))
+        weights.append([parameter[0].detach() for parameter in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
 
 def row(name: str, seed: int, auroc: float) -> autoencoder.AutoencoderRow:

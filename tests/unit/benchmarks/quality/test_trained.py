@@ -33,7 +33,6 @@ def test_records_are_flagged_at_any_alpha_by_their_p_values():
         file_bytes=1,
         calibration_records=99,
         calibration_method="split-conformal",
-        alpha=0.01,
     )
     assert trained.flagged(0.05).tolist() == [True, False, True]
     assert trained.flagged(0.001).tolist() == [False, False, False]
