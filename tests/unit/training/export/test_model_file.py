@@ -19,7 +19,7 @@ from service.contract import Calibration, Provenance
 from service.generation import Generator as RecordGenerator
 from service.runtime import open_session
 from service.scorer import Scores
-from training.calibration import TIE_TOLERANCE, calibrate
+from training.calibration import calibrate
 from training.data.schema import category_codes
 from training.errors import ExportError
 from training.export.model_file import check_destination, export, generator_document
@@ -27,7 +27,7 @@ from training.model.generator import GeneratorGraph
 
 pytestmark = pytest.mark.training
 
-ABSOLUTE, RELATIVE = 1e-2, 1e-4  # between torch and onnxruntime
+ABSOLUTE, RELATIVE = 1e-2, 1e-4  # nats: what the file itself allows between machines
 HUGE = 1.7e308
 PROVENANCE = Provenance(
     model_name="records",
@@ -166,7 +166,7 @@ def test_the_file_holds_the_graph_and_every_document(write, exported_all, genera
     path = tmp_path / "model.onnx"
     write(path)
     artifact = load_artifact(path)
-    assert artifact.verify().largest_difference < TIE_TOLERANCE
+    assert artifact.verify().largest_difference < ABSOLUTE
     contract = artifact.contract
     assert contract.columns == exported_all.prepared.schema
     assert contract.calibration == calibration
@@ -220,7 +220,7 @@ def test_an_ensemble_is_written_with_a_calibration_of_each_fold_and_draws_by_its
     path = tmp_path / "ensemble.onnx"
     write(path, model=ensemble.model, generator=generator, calibration=calibration)
     artifact = load_artifact(path)
-    assert artifact.verify().largest_difference < TIE_TOLERANCE
+    assert artifact.verify().largest_difference < ABSOLUTE
     assert [len(fold) for fold in artifact.contract.calibration.folds] == [67, 67, 66]
     records = ensemble.prepared.columns
     given = artifact.scorer.score(records)
@@ -282,15 +282,6 @@ def test_a_folder_in_the_place_of_the_file_is_refused_and_kept(write, tmp_path):
     with pytest.raises(ExportError, match=r"expected to write .* bytes, got: Is a directory"):
         write(tmp_path / "model.onnx")
     assert names_in(tmp_path) == ["model.onnx"]
-
-
-def test_a_score_that_verifies_lies_within_what_ties_tolerate(write, tmp_path):
-    path = tmp_path / "model.onnx"
-    write(path)
-    contract = load_artifact(path).contract
-    scores = np.array([0.0, 0.5, 1.0, 1e6, *(stored.score for stored in contract.golden.scores)])
-    allowed = contract.golden.absolute_tolerance + contract.golden.relative_tolerance * np.abs(scores)
-    assert (allowed <= contract.calibration.tie_tolerance * np.maximum(1.0, np.abs(scores)) * (1 + 1e-12)).all()
 
 
 def test_a_folder_is_no_place_for_a_model(tmp_path):
