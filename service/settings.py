@@ -109,7 +109,7 @@ class Settings(BaseModel):
         10_000, "Most records that one request may have generated.", unit="records", ge=1, le=1_000_000
     )
     max_requests_in_flight: int = _setting(
-        64,
+        256,
         "Most requests queued or computed at a time; the next is answered 429.",
         unit="requests",
         ge=1,

@@ -38,7 +38,7 @@ _OVER: Final = 3.0
 _SETTLE_S: Final = 5.0
 _PROBES: Final = 10.0  # of /livez, a second
 _CAPACITY_S: Final = 5.0
-_CROWD: Final = 256  # connections, most of which are refused
+_CROWD: Final = 512  # connections, most of which are refused
 
 
 @dataclass(frozen=True, slots=True)
