@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -95,8 +95,11 @@ def test_a_caller_has_one_rate_over_all_workers(serve):
 
 
 def sockets_of(pid: int) -> int:
-    links = (str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
-    return sum(link.startswith("socket:") for link in links)
+    found = 0
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            found += str(link.readlink()).startswith("socket:")
+    return found
 
 
 class Load:
@@ -209,7 +212,7 @@ def test_a_worker_that_is_told_to_stop_by_somebody_else_is_replaced(serve):
     os.kill(served.workers()[0], signal.SIGTERM)
     wait_until(lambda: metric(served, "vaegis_worker_restarts_total") == 1)
     wait_until(lambda: metric(served, "vaegis_workers") == 2)
-    assert served.stop(signal.SIGINT) == 0
+    assert served.stop(signal.SIGINT) == 0, served.process.stderr.read()
 
 
 def refused(*arguments: object, **variables: str) -> tuple[int, list[str]]:

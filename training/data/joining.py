@@ -49,9 +49,14 @@ def _column(tables: list[pa.Table], name: str, kind: Kind | None, place: Callabl
         forms = {form_of(part.type) for part in parts if not pa.types.is_null(part.type)}
     if kind is None and len(forms) == 1:
         kind = _KIND_OF_FORM.get(next(iter(forms)))
-    if kind is None or Form.OTHER in forms:
+    if kind is None:
         # Nothing reads such values: planning sets the column aside, or refuses it for its types.
         return pa.nulls(sum(map(len, parts)))
+    if Form.OTHER in forms:
+        at, part = next((at, part) for at, part in enumerate(parts) if form_of(part.type) is Form.OTHER)
+        raise DataError(
+            f"{place(at, 0)}, column {shown(name)}: expected values that can be {kind}, got the {part.type}"
+        )
     converted = []
     for at, part in enumerate(parts):
         try:

@@ -96,10 +96,12 @@ def profile_and_sample(
             row and column where they are known.
     """
     time_column = config.data.time_column
-    ignored = {name for name, column in config.columns.items() if column.kind == "ignore"} - {time_column}
+    ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
     profiler = Profiler(is_text=records.format is FileFormat.CSV, max_distinct=config.kinds.max_distinct)
-    kinds: dict[str, Kind] = {} if time_column is None else {time_column: "timestamp"}
-    kinds |= {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
+    kinds: dict[str, Kind] = {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
+    if time_column in ignored:  # it is not scored, but splits all the same
+        ignored.remove(time_column)
+        kinds[time_column] = "timestamp"
     sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
     read = 0
     try:

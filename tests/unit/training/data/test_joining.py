@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from service.records.files import FileBatch
-from training.data.sampling import Sample, Sampler
+from service.records.files import FileBatch, open_records
+from training.config import TrainConfig
+from training.data.sampling import Sample, Sampler, profile_and_sample
 from training.errors import DataError
 
 pytestmark = pytest.mark.training
@@ -98,3 +100,19 @@ def test_types_that_differ_join_in_a_sample_that_is_cut_back_again_and_again():
     drawn = sampled(*parts, max_records=3)
     expected = [float(parts[row][0].as_py()) for row in drawn.rows]
     assert drawn.numbers("x", "numeric").tolist() == expected
+
+
+def test_a_type_that_no_kind_takes_is_refused_where_the_kind_is_set():
+    with pytest.raises(
+        DataError, match=r"2\.parquet, row 1, column x: expected values that can be categorical, got the list"
+    ):
+        sampled(pa.array([1]), pa.array(["a"]), pa.array([[1]]), kind="categorical")
+
+
+def test_a_numeric_time_column_of_differing_types_stays_a_number(tmp_path):
+    for name, values in (("a", pa.array([2**60])), ("b", pa.array([1.5]))):
+        pq.write_table(pa.table({"at": values}), tmp_path / f"{name}.parquet")
+    config = TrainConfig.model_validate({"data": {"time_column": "at"}})
+    records = open_records(tmp_path, max_depth=32)
+    _, sample = profile_and_sample(records, config, np.random.default_rng(0), None)
+    assert sample.numbers("at", "numeric").tolist() == [2.0**60, 1.5]
