@@ -266,37 +266,30 @@ def test_requests_that_come_together_are_counted_before_one_of_them_is_scored(ne
     assert asyncio.run(scenario()) == [200] * 3 + [429] * 5
 
 
+async def beside(app, started, leave, large, record):
+    """Return what is sent for a large body that is held on its thread, and for one record that comes meanwhile."""
+    first, answering = asgi(app, [large])
+    task = asyncio.create_task(answering)
+    await until(started)
+    second, small = asgi(app, [json.dumps(record).encode()])
+    await small
+    leave.set()
+    await task
+    return first, second
+
+
 def test_a_small_request_is_scored_while_large_ones_leave_no_room_for_records(held, record):
     app, started, leave = held(max_records_in_flight=10, inline_body_bytes=500)
 
-    async def scenario():
-        first, answering = asgi(app, [json.dumps([record] * 10).encode()])
-        task = asyncio.create_task(answering)
-        await until(started)
-        second, small = asgi(app, [json.dumps(record).encode()])
-        await small
-        leave.set()
-        await task
-        return first[0]["status"], second[0]["status"]
-
-    assert asyncio.run(scenario()) == (200, 200)
+    first, second = asyncio.run(beside(app, started, leave, json.dumps([record] * 10).encode(), record))
+    assert (first[0]["status"], second[0]["status"]) == (200, 200)
 
 
 def test_a_small_body_of_many_records_is_scored_on_a_thread_while_others_are_answered(held, record):
     app, started, leave = held(inline_body_bytes=64 * 1024)
     many = json.dumps({"amount": [1] * 257, "country": ["DE"] * 257}).encode()
 
-    async def scenario():
-        first, answering = asgi(app, [many])
-        task = asyncio.create_task(answering)
-        await until(started)
-        second, small = asgi(app, [json.dumps(record).encode()])
-        await small
-        leave.set()
-        await task
-        return first, second
-
-    first, second = asyncio.run(scenario())
+    first, second = asyncio.run(beside(app, started, leave, many, record))
     assert second[0]["status"] == 200
     assert len(json.loads(first[1]["body"])["results"]) == 257
 
