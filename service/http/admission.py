@@ -111,7 +111,15 @@ class Admission:
 
         Who is cancelled does not wait for the work, but it keeps its thread until it ends.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        waiting = [work]
+
+        def begun() -> _Result:
+            return waiting.pop()()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, begun)
+        finally:
+            waiting.clear()  # or the executor would keep the work, and with it a body, until a thread is free
 
 
 class Ticket:

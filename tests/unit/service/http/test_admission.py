@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import threading
+import weakref
 from contextlib import closing
 
 import pytest
@@ -110,6 +112,40 @@ def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
         return done, await second
 
     assert asyncio.run(scenario()) == (set(), True)
+
+
+def test_work_that_nobody_waits_for_any_more_is_let_go_before_a_thread_is_free():
+    room, started, leave = admission(), threading.Event(), threading.Event()
+
+    class Body:
+        """What the work holds."""
+
+    def holding():
+        body = Body()
+        return weakref.ref(body), lambda: body
+
+    def long():
+        started.set()
+        assert leave.wait(30)
+
+    async def scenario():
+        first = asyncio.create_task(room.run(long))
+        await until(started)
+        held, work = holding()
+        second = asyncio.create_task(room.run(work))
+        del work
+        await asyncio.sleep(0)
+        assert held() is not None
+        second.cancel()
+        await asyncio.wait([second])
+        del second
+        gc.collect()
+        kept = held()
+        leave.set()
+        await first
+        return kept, await room.run(lambda: "done")
+
+    assert asyncio.run(scenario()) == (None, "done")
 
 
 OTHER_WAYS_OF_JSON = [
