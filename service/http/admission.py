@@ -94,18 +94,24 @@ class Admission:
         self._requests -= requests
         self._records -= records
 
-    async def run(self, work: Callable[[], _Result]) -> _Result:
+    async def run(self, work: Callable[[], _Result], *, to_its_end: bool = False) -> _Result:
         """Run blocking ``work`` on one of the threads, waiting in order of arrival for a free one.
 
-        Who is cancelled does not wait for the work, but it keeps its thread until it ends.
+        Who is cancelled waits for work that has begun only if ``to_its_end``, but it keeps its thread until it ends.
         """
         waiting = [work]
 
         def begun() -> _Result:
             return waiting.pop()()
 
+        running = asyncio.get_running_loop().run_in_executor(self._threads, begun)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, begun)
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if to_its_end and not waiting:
+                await asyncio.wait({running})
+            running.cancel()
+            raise
         finally:
             waiting.clear()  # or the executor would keep the work, and with it a body, until a thread is free
 

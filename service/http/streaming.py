@@ -233,7 +233,7 @@ class Stream:
             raise
 
     async def _work(self, work: Callable[[], _Result], *, inline: bool) -> _Result:
-        return work() if inline else await self._admission.run(work)
+        return work() if inline else await self._admission.run(work, to_its_end=True)
 
     async def _send(self, send: Send, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the answer as the outbox gives it out."""

@@ -202,8 +202,8 @@ async def until(event: threading.Event) -> None:
     assert await asyncio.to_thread(event.wait, 30)
 
 
-def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, record):
-    app, started, leave = held()
+def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, log, record):
+    app, started, leave = held(writer=log.writer)
 
     async def scenario():
         gone = asyncio.Event()
@@ -219,6 +219,7 @@ def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, record):
 
     assert asyncio.run(scenario()) == []
     assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 1024  # the part at work
+    assert [line["records"] for line in log.lines if line["event"] == "request"] == [1024]
 
 
 def test_a_late_answer_is_504_at_once_and_its_work_ends(held, record):

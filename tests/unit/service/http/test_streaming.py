@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import sys
+import threading
 
 import pyarrow as pa
 import pytest
@@ -170,6 +171,31 @@ def test_a_client_that_goes_away_after_its_body_ends_the_work(app):
         assert client.body.count(b"\n") < 3000
 
     scenario(story)
+
+
+def test_the_line_of_a_client_that_went_away_tells_all_records_that_were_scored_for_it(new_app, artifact, log):
+    started, leave = threading.Event(), threading.Event()
+
+    def score(columns):
+        started.set()
+        assert leave.wait(30)
+        return artifact.scorer.score(columns)
+
+    app = new_app(writer=log.writer, score=score, inline_body_bytes=0)
+
+    async def story():
+        client = Client(app)
+        client.part(LINE * 3, more=False)
+        assert await asyncio.to_thread(started.wait, 30)
+        client.leave()
+        done, _ = await asyncio.wait([client.exchange], timeout=0.1)
+        leave.set()
+        await client.end()
+        return done
+
+    assert asyncio.run(story()) == set()
+    (line,) = [line for line in log.lines if line["event"] == "request"]
+    assert line["records"] == app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 3
 
 
 @pytest.mark.parametrize("sent", [b"", b"amount,coun", b"amount\n1\n"])
