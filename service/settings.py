@@ -124,7 +124,8 @@ class Settings(BaseModel):
     )
     max_bytes_in_flight: int = _setting(
         64 * 2**20,
-        "Most bytes of large bodies held at a time, over all requests; the next is answered 429.",
+        "Most bytes of large bodies held at a time, over all requests; the next is answered 429, a stream that was "
+        "let in waits.",
         unit="bytes",
         ge=1024,
         le=2**33,

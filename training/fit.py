@@ -83,7 +83,7 @@ def fit(
         on_epoch: Called after each epoch. Ctrl-C ends the fit after the step that it falls into.
 
     Raises:
-        FitError: the loss of an epoch is not finite.
+        FitError: the loss of an epoch is not finite, also of one that Ctrl-C cut short.
         KeyboardInterrupt: Ctrl-C came before the first epoch ended, or twice.
     """
     n = members.shape[1]
@@ -98,11 +98,11 @@ def fit(
     with interruption() as interrupted:
         while epoch < total:
             losses = [next(steps) for _ in range(per_epoch) if not interrupted.is_set()]
+            if not math.isfinite(sum(losses)):
+                raise FitError(f"epoch {epoch + 1}: expected a finite loss, got {sum(losses)}")
             if interrupted.is_set():
                 break
             loss = sum(losses) / per_epoch
-            if not math.isfinite(loss):
-                raise FitError(f"epoch {epoch + 1}: expected a finite loss, got {loss}")
             epoch += 1
             on_epoch(Epoch(epoch, total, loss))
     if epoch == 0:  # there is no model to keep yet

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TypeVar
 
+from service.http.byte_room import ByteRoom
 from service.http.errors import DeadlineError, QueueFullError
 
 _Result = TypeVar("_Result")
@@ -38,11 +39,11 @@ class Admission:
         self.timeout_s = timeout_s
         self.lock = Lock()
         """Guards the records, which are counted on the threads."""
+        self.body_room = ByteRoom(room.body_bytes)
         self._room = room
         self._tickets = 0
         self._requests = 0
         self._records = 0
-        self._bytes = 0
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
 
     @property
@@ -77,18 +78,6 @@ class Admission:
         """Count one less of them."""
         self._requests -= 1
 
-    def hold_bytes(self, size: int, held: int) -> None:
-        """Count more of a body, or less, of which so much is ``held``; on the event loop's thread.
-
-        One body alone is never too much.
-
-        Raises:
-            QueueFullError: there is no room.
-        """
-        if size > 0 and self._bytes > held and self._bytes + size > self._room.body_bytes:
-            raise QueueFullError(f"expected at most {self._room.body_bytes} bytes of bodies in flight, got more")
-        self._bytes += size
-
     def hold_records(self, records: int) -> None:
         """Count records; under `lock`. Those of one request alone are never too many.
 
@@ -99,25 +88,38 @@ class Admission:
             raise QueueFullError(f"expected at most {self._room.records} records in flight, got more")
         self._records += records
 
-    def let_out(self, *, requests: int, records: int, body_bytes: int) -> None:
+    def let_out(self, *, requests: int, records: int) -> None:
         """Take back a ticket and what was counted for it; on the event loop's thread, and under `lock`."""
         self._tickets -= 1
         self._requests -= requests
-        self._bytes -= body_bytes
         self._records -= records
 
-    async def run(self, work: Callable[[], _Result]) -> _Result:
+    async def run(self, work: Callable[[], _Result], *, to_its_end: bool = False) -> _Result:
         """Run blocking ``work`` on one of the threads, waiting in order of arrival for a free one.
 
-        Who is cancelled does not wait for the work, but it keeps its thread until it ends.
+        Who is cancelled waits for work that has begun only if ``to_its_end``, but it keeps its thread until it ends.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        waiting = [work]
+
+        def begun() -> _Result:
+            return waiting.pop()()
+
+        running = asyncio.get_running_loop().run_in_executor(self._threads, begun)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if to_its_end and not waiting:
+                await asyncio.wait({running})
+            running.cancel()
+            raise
+        finally:
+            waiting.clear()  # or the executor would keep the work, and with it a body, until a thread is free
 
 
 class Ticket:
     """What one request holds. Whoever makes it closes it, on the event loop's thread."""
 
-    __slots__ = ("_admission", "_body_bytes", "_entered_at", "_records", "_requests", "_was_in", "is_abandoned")
+    __slots__ = ("_admission", "_entered_at", "_records", "_requests", "body_bytes", "is_abandoned", "was_in")
 
     def __init__(self, admission: Admission) -> None:
         """Hold nothing yet."""
@@ -125,28 +127,33 @@ class Ticket:
         self._admission = admission
         self._requests = 0
         self._records = 0
-        self._body_bytes = 0
         self._entered_at = 0.0
-        self._was_in = False
+        self.body_bytes = 0
+        """Bytes that it holds."""
+        self.was_in = False
+        """Whether it was ever let in."""
         self.is_abandoned = False
         """Whether nobody waits for the answer any more."""
 
     def hold_bytes(self, size: int) -> None:
-        """Hold more of the body; see `Admission.hold_bytes`."""
-        self._admission.hold_bytes(size, self._body_bytes)
-        self._body_bytes += size
+        """Hold more of the body, or less; see `ByteRoom.hold`."""
+        self._admission.body_room.hold(self, size)
 
     def hold_in_all(self, size: int) -> None:
         """Hold so many bytes from now on, instead of those so far."""
-        self.hold_bytes(size - self._body_bytes)
+        self.hold_bytes(size - self.body_bytes)
+
+    def ask_for_in_all(self, size: int) -> asyncio.Future[None] | None:
+        """Hold so many bytes instead of those so far, at once or later; see `ByteRoom.ask`."""
+        return self._admission.body_room.ask(self, size - self.body_bytes)
 
     def enter(self) -> None:
         """Be let in, once there is something to compute; from now on the time runs. See `Admission.let_in`.
 
         One that has left is let in again whatever room there is, for its answer may have begun.
         """
-        self._admission.let_in(anyway=self._was_in)
-        self._was_in = True
+        self._admission.let_in(anyway=self.was_in)
+        self.was_in = True
         self._requests = 1
         self._entered_at = time.perf_counter()
 
@@ -189,4 +196,6 @@ class Ticket:
         """Give everything back."""
         with self._admission.lock:
             self.is_abandoned = True
-            self._admission.let_out(requests=self._requests, records=self._records, body_bytes=self._body_bytes)
+            self._admission.let_out(requests=self._requests, records=self._records)
+        if self.body_bytes:
+            self.hold_in_all(0)

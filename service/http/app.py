@@ -103,7 +103,6 @@ def create_app(
     app.state.model_name = artifact.contract.provenance.model_name
     app.state.readiness = readiness
     app.state.metrics = metrics
-    app.state.score = score
 
     @cache
     def openapi() -> bytes:

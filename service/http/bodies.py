@@ -18,6 +18,7 @@ from service.http.formats import BodyFormat, Formats
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid, Pipeline
 from service.http.problems import response_to
+from service.http.protocol.flow import patience_with
 from service.http.score_query import ScoreQuery
 from service.http.scoring import Asked, Scoring
 from service.http.streaming import Stream, StreamRoom
@@ -99,7 +100,14 @@ class AnyBody:
             self.intake.admission.require_room()
             asked = self._asked(query)
             pipeline = self._pipeline(formats, asked, call_of(scope))
-            stream = Stream(pipeline, self.room, self.intake.admission, ticket, is_plain_text=formats.is_plain_text)
+            stream = Stream(
+                pipeline,
+                self.room,
+                self.intake.admission,
+                ticket,
+                is_plain_text=formats.is_plain_text,
+                patience=patience_with(scope),
+            )
             await stream.run(receive, send, _headers(formats, asked.judgement))
         except ServiceError as error:
             if stream is not None and stream.has_begun:

@@ -38,6 +38,7 @@ class Generating:
             RateLimitedError: the caller may not have as many yet.
         """
         asked = self._request(body)
+        between()
         call.charge(asked.count)
         seed = drawn_seed() if asked.seed is None else asked.seed
         records = []

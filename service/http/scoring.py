@@ -127,9 +127,9 @@ class Scoring:
                 verdicts, took = self.judged_alone(Asked(part.columns, alpha, explain))
             seconds += took
             yield part, verdicts
+            call.records += len(part.columns)
             call.flagged += int(np.count_nonzero(verdicts.is_anomaly))
             between()
-        call.records = len(block.columns)
         self._metrics.count_batch(len(block.columns), seconds)
 
     def answer_to(self, verdicts: Verdicts, call: Call, *, alpha: float, seconds: float) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -52,11 +52,28 @@ class Stream:
     """
 
     def __init__(
-        self, pipeline: Pipeline, room: StreamRoom, admission: Admission, ticket: Ticket, *, is_plain_text: bool
+        self,
+        pipeline: Pipeline,
+        room: StreamRoom,
+        admission: Admission,
+        ticket: Ticket,
+        *,
+        is_plain_text: bool,
+        patience: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """Prepare to answer what ``pipeline`` makes of the body; of plain text, few bytes hold little."""
+        """Prepare to answer what ``pipeline`` makes of the body.
+
+        Args:
+            pipeline: The work.
+            room: What the stream may take.
+            admission: Has the threads.
+            ticket: The request's.
+            is_plain_text: Whether few bytes hold little.
+            patience: Returns what a time runs within in which the client has to wait for us; see `patience_with`.
+        """
         self._pipeline = pipeline
         self._is_plain_text = is_plain_text
+        self._patience = patience
         self._room = room
         self._admission = admission
         self._ticket = ticket
@@ -111,14 +128,15 @@ class Stream:
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 self._count(len(parts[-1]))
-                self._hold(size)
+                await self._hold(size, receive)
                 due_at = min(due_at, loop.time() + _FLUSH_S)
             is_due = loop.time() >= due_at
             if not is_last and not is_due and size < max(BLOCK_BYTES, self._pipeline.decoder.missing_bytes):
                 continue
-            await self._answer(b"".join(parts), flush=is_due, is_last=is_last)
+            await self._answer(b"".join(parts), receive, flush=is_due, is_last=is_last)
             if self._pipeline.owed_s and not is_last:
-                await self._pay(receive)
+                owed_s, self._pipeline.owed_s = self._pipeline.owed_s, 0.0
+                await self._unless_gone(asyncio.ensure_future(asyncio.sleep(owed_s)), receive)
             parts, size, due_at = [], 0, math.inf if is_due else loop.time() + _FLUSH_S
         self._outbox.close()
 
@@ -142,7 +160,7 @@ class Stream:
         if limit is not None and self._received > limit:
             raise BodyTooLargeError(f"body: expected at most {limit} bytes in all, got more")
 
-    async def _answer(self, data: bytes, *, flush: bool, is_last: bool) -> None:
+    async def _answer(self, data: bytes, receive: Receive, *, flush: bool, is_last: bool) -> None:
         room, pipeline = self._room, self._pipeline
         is_small = self._is_plain_text and is_last and self._received <= room.inline_bytes
         answer = self._begun(pipeline.run(data, flush=flush, is_last=is_last))
@@ -157,13 +175,13 @@ class Stream:
                 self._enter()
             inline = is_small and pipeline.waiting <= room.inline_records
             some, has_more = await self._work(lambda: _some(answer), inline=inline)
-            self._hold(len(some))
+            await self._hold(len(some), receive)
             self._outbox.put(some)
             if self._outbox.is_full:
                 self._ticket.leave()
                 await self._outbox.room()
         self._ticket.leave()
-        self._hold(0)
+        await self._hold(0, receive)
         if not self._is_held and not is_last:
             self._outbox.release()
 
@@ -182,30 +200,40 @@ class Stream:
 
         return steps()
 
-    async def _pay(self, receive: Receive) -> None:
-        """Wait until the caller may send more records, unless it goes away first."""
-        owed_s, self._pipeline.owed_s = self._pipeline.owed_s, 0.0
+    async def _unless_gone(self, awaited: asyncio.Future[None], receive: Receive) -> None:
+        """Wait for something other than the client, unless it goes away first."""
         if self._coming is None:
-            self._coming = asyncio.ensure_future(receive())
-        paid = asyncio.ensure_future(asyncio.sleep(owed_s))
+            self._coming = asyncio.ensure_future(_coroutine(receive))
         try:
-            both: set[asyncio.Future[Any]] = {self._coming, paid}
+            both: set[asyncio.Future[Any]] = {self._coming, awaited}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if not self._coming.done() or self._coming.result()["type"] == "http.request":
-                await paid
+            if self._coming.done():
+                _part(self._coming.result())
+            await awaited
         finally:
-            paid.cancel()
+            awaited.cancel()
 
-    def _hold(self, more: int) -> None:
-        """Account for what is held of body and answer, and ``more``; one that finds no room leaves it to others."""
+    async def _hold(self, more: int, receive: Receive) -> None:
+        """Account for what is held of body and answer, and ``more``.
+
+        Until it is let in, one that finds no room leaves it to others. Then its answer may have begun, and it waits.
+        """
+        size = self._pipeline.decoder.held_bytes + self._outbox.size + more
+        if self._ticket.was_in:
+            granted = self._ticket.ask_for_in_all(size)
+            if granted is not None:
+                self._ticket.leave()
+                with self._patience():
+                    await self._unless_gone(granted, receive)
+            return
         try:
-            self._ticket.hold_in_all(self._pipeline.decoder.held_bytes + self._outbox.size + more)
+            self._ticket.hold_in_all(size)
         except QueueFullError:
             self._ticket.hold_in_all(0)
             raise
 
     async def _work(self, work: Callable[[], _Result], *, inline: bool) -> _Result:
-        return work() if inline else await self._admission.run(work)
+        return work() if inline else await self._admission.run(work, to_its_end=True)
 
     async def _send(self, send: Send, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the answer as the outbox gives it out."""
@@ -217,6 +245,7 @@ class Stream:
                 await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
             await send({"type": "http.response.body", "body": data, "more_body": not is_last})
             self._outbox.sent(len(data))
+            self._ticket.hold_bytes(-len(data))
 
     async def _until_gone(self, receive: Receive) -> None:
         """Return when the client goes away after its body."""

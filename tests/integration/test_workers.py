@@ -215,6 +215,29 @@ def test_a_worker_that_is_told_to_stop_by_somebody_else_is_replaced(serve):
     assert served.stop(signal.SIGINT) == 0, served.process.stderr.read()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_that_have_not_started_yet_hold_nobody_up_who_stops(golden_model, tmp_path, number):
+    # A signal is lost where code that is being imported takes it for a fault of its own.
+    (tmp_path / "onnxruntime.py").write_text(
+        "import os, pathlib, signal, threading\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "(pathlib.Path(__file__).parent / f'{os.getpid()}.started').touch()\n"
+        "threading.Event().wait(60)\n"
+        "os._exit(1)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    process = subprocess.Popen([*COMMAND, str(golden_model), "--port", "0", "--workers", "2"], env=environment)
+    try:
+        wait_until(lambda: len(list(tmp_path.glob("*.started"))) == 2)
+        workers = [int(file.stem) for file in tmp_path.glob("*.started")]
+        process.send_signal(number)
+        assert process.wait(timeout=20) == 0
+        assert not any(map(is_running, workers))
+    finally:
+        process.kill()
+
+
 def refused(*arguments: object, **variables: str) -> tuple[int, list[str]]:
     """Return the exit code and the lines that a service writes which does not start."""
     environment = os.environ | variables

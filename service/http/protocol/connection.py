@@ -10,7 +10,7 @@ from service.errors import ServiceError
 from service.http.errors import BodyTimeoutError, HeadersTooLargeError, HeaderTimeoutError
 from service.http.problems import closing_answer, plain_problem, problem_of
 from service.http.protocol.exchange import Exchange
-from service.http.protocol.flow import Inflow, Outflow, addresses_of
+from service.http.protocol.flow import Inflow, Outflow, scope_of
 from service.http.protocol.head import Framing
 from service.http.protocol.phase import Phase
 from service.http.protocol.reader import RequestReader, Scope
@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         self.since = monotonic()
         limits = hub.limits
         self._reader = RequestReader(self, max_header_bytes=limits.max_header_bytes, max_headers=limits.max_headers)
-        self._address: Scope = {}
+        self._shared: Scope = {}
         self._exchange: Exchange | None = None
         self._is_started = True
         self._has_served = False
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._inflow = Inflow(self._transport, self.hub.limits)
         self.outflow = Outflow(self._transport, self.hub.loop, self.hub.limits)
-        self._address = addresses_of(transport)
+        self._shared = scope_of(transport, self._inflow)
         self.hub.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
         self._has_served = True
         if framing.body_bytes != 0:
             self._inflow.expect_body(self.since)
-        scope |= self._address
+        scope |= self._shared
         self._exchange = Exchange(self, scope, keeps_alive=keeps_alive, awaits_continue=framing.expects_continue)
         self._is_started = False
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
-from typing import Final
+from typing import Any, Final
+
+from starlette.types import Scope
 
 from service.http.protocol.limits import ConnectionLimits, Pace
 
+_EXTENSION: Final = "vaegis.inflow"
 _HIGH_WATER_BYTES: Final = 64 * 1024  # of what is written and not sent, beyond which an app that streams has to wait
 
 
 class Inflow:
     """What comes from a client."""
 
-    __slots__ = ("_limits", "_pace", "_paused_at", "_transport", "received")
+    __slots__ = ("_is_paused", "_limits", "_pace", "_reasons", "_stopped_at", "_transport", "received")
 
     def __init__(self, transport: asyncio.Transport, limits: ConnectionLimits) -> None:
         """Let bytes come."""
         self._transport = transport
         self._limits = limits
         self._pace: Pace | None = None
-        self._paused_at: float | None = None
+        self._is_paused = False
+        self._reasons = 0
+        self._stopped_at = 0.0
         self.received = 0
 
     def expect_body(self, now: float) -> None:
@@ -34,24 +41,43 @@ class Inflow:
 
     def is_too_slow(self, now: float) -> bool:
         """Tell whether bytes that are expected come too slowly, while nothing keeps the client from sending them."""
-        if self._pace is None or self._paused_at is not None:
+        if self._pace is None or self._reasons:
             return False
         return self._pace.is_too_slow(now, self.received)
 
     def pause(self) -> None:
         """Take no more from the network."""
-        if self._paused_at is None:
-            self._paused_at = monotonic()
+        if not self._is_paused:
+            self._is_paused = True
+            self._stop_clock()
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Take more from the network."""
-        if self._paused_at is not None:
-            if self._pace is not None:
-                self._pace.excuse(monotonic() - self._paused_at)
-            self._paused_at = None
+        if self._is_paused:
+            self._is_paused = False
+            self._start_clock()
             if not self._transport.is_closing():
                 self._transport.resume_reading()
+
+    @contextmanager
+    def excused(self) -> Iterator[None]:
+        """Do not blame the client for sending nothing: it may be waiting for us."""
+        self._stop_clock()
+        try:
+            yield
+        finally:
+            self._start_clock()
+
+    def _stop_clock(self) -> None:
+        if not self._reasons:
+            self._stopped_at = monotonic()
+        self._reasons += 1
+
+    def _start_clock(self) -> None:
+        self._reasons -= 1
+        if self._pace is not None and not self._reasons:
+            self._pace.excuse(monotonic() - self._stopped_at)
 
 
 class Outflow:
@@ -108,9 +134,16 @@ class Outflow:
         return self._pace.is_too_slow(now, self._written - unsent)
 
 
-def addresses_of(transport: asyncio.BaseTransport) -> dict[str, object]:
-    """Return who speaks to whom, and how, in the words of ASGI."""
+def patience_with(scope: Scope) -> Callable[[], AbstractContextManager[None]]:
+    """Return what makes a time in which a request's client is not to blame for sending nothing."""
+    inflow: Inflow | None = scope.get("extensions", {}).get(_EXTENSION)
+    return nullcontext if inflow is None else inflow.excused
+
+
+def scope_of(transport: asyncio.BaseTransport, inflow: Inflow) -> dict[str, Any]:
+    """Return what a connection's requests share: who speaks to whom, and what `patience_with` looks for."""
     return {
+        "extensions": {_EXTENSION: inflow},
         "server": _host_and_port(transport.get_extra_info("sockname")),
         "client": _host_and_port(transport.get_extra_info("peername")),
         "scheme": "http" if transport.get_extra_info("sslcontext") is None else "https",

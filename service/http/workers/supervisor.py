@@ -133,7 +133,7 @@ class Supervisor:
         for message in messages:
             if "failed" in message:
                 worker.fault = heard_error(message)
-            else:
+            elif not self._is_stopping:
                 worker.ready = monotonic()
                 self._restarts.note_ready()
                 self._settle(number, message["model"])
@@ -197,7 +197,10 @@ class Supervisor:
     def _stop(self, number: int) -> None:
         """Have the workers stop, and see that they do."""
         for worker in self._workers.values():
-            worker.process.send_signal(number)
+            if worker.ready is None:
+                worker.process.kill()  # it has nothing to answer, and may lose a signal while it imports
+            else:
+                worker.process.send_signal(number)
         if not self._is_stopping:
             self._is_stopping = True
             self._on_stop()

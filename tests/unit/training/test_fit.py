@@ -219,6 +219,24 @@ def test_a_loss_of_any_member_that_is_not_finite_stops_the_fit(prepared, quick_f
         quick_fit(vae, values)
 
 
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_loss_that_is_not_finite_stops_the_fit_in_an_epoch_that_is_interrupted_as_well(prepared, quick_fit, epoch):
+    vae = prepared.model()
+    calls = itertools.count(1)
+
+    def break_down(*_: object) -> None:
+        number = next(calls)  # of the decoder, once a step: 6 steps an epoch
+        if number == 6 * epoch - 3:
+            with torch.no_grad():
+                next(vae.decoder.parameters()).fill_(float("nan"))
+        if number == 6 * epoch - 1:
+            signal.raise_signal(signal.SIGINT)
+
+    vae.decoder.register_forward_pre_hook(break_down)
+    with pytest.raises(FitError, match=f"epoch {epoch}: expected a finite loss, got nan"):
+        quick_fit(vae, prepared.values(vae))
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_one_seed_gives_one_model_and_another_seed_another(prepared, quick_fit, members):
     made = []

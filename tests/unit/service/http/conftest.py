@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from service.artifact import Artifact, load_artifact
+from service.columns import Columns
 from service.http.app import create_app
 from service.http.log_writer import LineWriter
 from service.http.logs import configure_logs
@@ -28,6 +30,7 @@ from service.http.protocol.hub import Hub
 from service.http.protocol.limits import ConnectionLimits
 from service.http.server import connection_limits, event_loop
 from service.http.tracing import Tracing
+from service.scorer import Scores
 from service.settings import load_settings
 
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"}
@@ -59,10 +62,19 @@ def artifact(golden_model: Path) -> Artifact:
 
 @pytest.fixture
 def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
-    """Make an app that is ready, with the given settings, and a log and traces if there are any."""
+    """Make an app that is ready, with the given settings, and a log and traces if there are any.
 
-    def make(writer: LineWriter | None = None, tracing: Tracing | None = None, **settings: object) -> FastAPI:
-        app = create_app(artifact, load_settings({}, settings), writer=writer, tracing=tracing)
+    Its model is scored by ``score``, which may call the scorer of the golden one.
+    """
+
+    def make(
+        writer: LineWriter | None = None,
+        tracing: Tracing | None = None,
+        score: Callable[[Columns], Scores] = artifact.scorer.score,
+        **settings: object,
+    ) -> FastAPI:
+        served = replace(artifact, scorer=SimpleNamespace(score=score))
+        app = create_app(served, load_settings({}, settings), writer=writer, tracing=tracing)
         app.state.readiness.admit(artifact.verify())
         return app
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import threading
+import weakref
 from contextlib import closing
 
 import pytest
@@ -112,6 +114,40 @@ def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
     assert asyncio.run(scenario()) == (set(), True)
 
 
+def test_work_that_nobody_waits_for_any_more_is_let_go_before_a_thread_is_free():
+    room, started, leave = admission(), threading.Event(), threading.Event()
+
+    class Body:
+        """What the work holds."""
+
+    def holding():
+        body = Body()
+        return weakref.ref(body), lambda: body
+
+    def long():
+        started.set()
+        assert leave.wait(30)
+
+    async def scenario():
+        first = asyncio.create_task(room.run(long))
+        await until(started)
+        held, work = holding()
+        second = asyncio.create_task(room.run(work))
+        del work
+        await asyncio.sleep(0)
+        assert held() is not None
+        second.cancel()
+        await asyncio.wait([second])
+        del second
+        gc.collect()
+        kept = held()
+        leave.set()
+        await first
+        return kept, await room.run(lambda: "done")
+
+    assert asyncio.run(scenario()) == (None, "done")
+
+
 OTHER_WAYS_OF_JSON = [
     (b"on_invalid=report", []),
     (b"", [(b"accept", b"text/csv")]),
@@ -145,24 +181,18 @@ def asgi(app, parts, gone=None, query=b"", headers=()):
 
 
 @pytest.fixture
-def held(new_app, monkeypatch):
-    """Make an app with two threads, on which records wait for leave before they are scored."""
+def held(new_app, artifact):
+    """Make an app with two threads, on which the first records wait for leave to be scored."""
     started, leave = threading.Event(), threading.Event()
 
-    def make(**settings):
-        app = new_app(**({"inline_body_bytes": 0, "scoring_threads": 2} | settings))
-        scoring = app.state.score.scoring
-        answer = scoring.answer
-
-        def waiting(*args):
+    def waiting(columns):
+        if not started.is_set():
             started.set()
             assert leave.wait(30)
-            *_, between = args
-            between()
-            return answer(*args)
+        return artifact.scorer.score(columns)
 
-        monkeypatch.setattr(scoring, "answer", waiting)
-        return app, started, leave
+    def make(**settings):
+        return new_app(score=waiting, **({"inline_body_bytes": 0, "scoring_threads": 2} | settings)), started, leave
 
     yield make
     leave.set()
@@ -172,12 +202,12 @@ async def until(event: threading.Event) -> None:
     assert await asyncio.to_thread(event.wait, 30)
 
 
-def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, record):
-    app, started, leave = held()
+def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, log, record):
+    app, started, leave = held(writer=log.writer)
 
     async def scenario():
         gone = asyncio.Event()
-        sent, answering = asgi(app, [json.dumps(record).encode()], gone)
+        sent, answering = asgi(app, [json.dumps([record] * 3000).encode()], gone)
         task = asyncio.create_task(answering)
         await until(started)
         gone.set()
@@ -188,22 +218,27 @@ def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, record):
         return sent
 
     assert asyncio.run(scenario()) == []
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 0
+    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 1024  # the part at work
+    assert [line["records"] for line in log.lines if line["event"] == "request"] == [1024]
 
 
 def test_a_late_answer_is_504_at_once_and_its_work_ends(held, record):
-    app, _, leave = held(request_timeout_s=0.001)
+    app, started, leave = held(request_timeout_s=0.5, scoring_threads=1)
 
     async def scenario():
-        sent, answering = asgi(app, [json.dumps(record).encode()])
+        sent, answering = asgi(app, [json.dumps([record] * 3000).encode()])
         await answering
+        assert started.is_set()
+        _, next_in_turn = asgi(app, [json.dumps(record).encode()])
+        task = asyncio.create_task(next_in_turn)
         leave.set()
+        await task
         return sent
 
     sent = asyncio.run(scenario())
     assert sent[0]["status"] == 504
     assert json.loads(sent[1]["body"])["type"] == "urn:vaegis:problem:deadline"
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 0
+    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 1024 + 1
 
 
 @pytest.mark.parametrize(

@@ -43,21 +43,16 @@ def sizes():
 
 
 @pytest.fixture
-def counting(new_app, sizes):
-    """Make an app that notes how many requests it scores together."""
+def counting(new_app, artifact, sizes):
+    """Make an app that notes how many records it scores together."""
+
+    def noting(columns):
+        sizes.append(len(columns))
+        return artifact.scorer.score(columns)
 
     def make(**given_: object):
-        app = new_app(**given_)
-        scoring = app.state.score.scoring
-        judged = scoring.judged
-
-        def noting(asked):
-            sizes.append(len(asked))
-            return judged(asked)
-
         sizes.clear()
-        scoring.judged = noting
-        return app
+        return new_app(score=noting, **given_)
 
     return make
 
@@ -88,7 +83,7 @@ def assert_same(one: httpx.Response, other: httpx.Response) -> None:
 def test_each_caller_gets_what_it_would_get_alone(counting, sizes, asked):
     app = counting()
     answers = together(app, asked)
-    assert sizes == [len(asked)]
+    assert sizes == [sum(len(body) if isinstance(body, list) else 1 for body, _ in asked)]
     for one, answer in zip(asked, answers, strict=True):
         (alone,) = together(app, [one])
         assert_same(answer, alone)
@@ -102,7 +97,7 @@ def test_a_request_at_fault_is_refused_and_the_others_are_scored(counting, sizes
     assert_same(answers[0], answers[2])
 
 
-@pytest.mark.parametrize(("most", "batches"), [(1, [1, 1, 1, 1]), (4, [2, 2]), (5, [2, 2]), (6, [3, 1]), (256, [4])])
+@pytest.mark.parametrize(("most", "batches"), [(1, [2, 2, 2, 2]), (4, [4, 4]), (5, [4, 4]), (6, [6, 2]), (256, [8])])
 def test_a_batch_has_its_limit_in_records_but_holds_at_least_a_request(counting, sizes, record, most, batches):
     answers = together(counting(max_batch_records=most), [([record] * 2, "")] * 4)
     assert [len(answer.json()["results"]) for answer in answers] == [2] * 4
@@ -121,17 +116,16 @@ def test_records_are_counted_once_each_and_requests_too(counting, send, record):
     assert value("vaegis_queue_seconds_count") == 3
 
 
-def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, record):
-    app = new_app()
-    scoring = app.state.score.scoring
-    judged = scoring.judged
+def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, artifact, record):
+    faults = iter([RuntimeError("broken")])
 
-    def broken(asked):
-        raise RuntimeError("broken")
+    def score(columns):
+        for fault in faults:
+            raise fault
+        return artifact.scorer.score(columns)
 
-    scoring.judged = broken
+    app = new_app(score=score)
     assert [answer.status_code for answer in together(app, [(record, "")] * 3)] == [500] * 3
-    scoring.judged = judged
     assert [answer.status_code for answer in together(app, [(record, "")] * 3)] == [200] * 3
     assert app.state.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from service.callers.ledger import Ledger, mark_of
+from service.callers.rates import Account
 from service.http.access import route_of
 from service.http.answers import GenerateAnswer
 from service.http.call import Call
@@ -71,14 +73,18 @@ def test_a_body_that_is_no_object_is_refused(new_app, send):
 def test_drawing_ends_between_parts_once_its_answer_is_not_worth_it(new_app, artifact):
     metrics = new_app().state.metrics
     generating = Generating(artifact, metrics, max_count=10_000, max_depth=9, max_values=99)
-    call = Call(route_of("/generate"), "", "", "")
-    parts = []
+    account = Account(Ledger(now=lambda: 0.0), mark_of("caller"), records_per_s=1.0, burst_s=10_000.0)
+    call = Call(route_of("/generate"), "", "", "", account=account)
+    worth = iter([True, False])
 
     def between():
-        parts.append(call.records)
-        raise DeadlineError
+        if not next(worth, False):
+            raise DeadlineError
 
     with pytest.raises(DeadlineError):
         generating.answer(b'{"count": 10000}', call, between)
-    assert parts == [0]
+    assert account.wait_s() == 1.0  # it was charged, for it began
+    with pytest.raises(DeadlineError):
+        generating.answer(b'{"count": 10000}', call, between)
+    assert account.owe(0) == 0.0  # and not again, for nobody waited any more
     assert metrics.registry.get_sample_value("vaegis_records_generated_total") == 0

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import sys
+import threading
 
 import pyarrow as pa
 import pytest
@@ -170,6 +171,31 @@ def test_a_client_that_goes_away_after_its_body_ends_the_work(app):
         assert client.body.count(b"\n") < 3000
 
     scenario(story)
+
+
+def test_the_line_of_a_client_that_went_away_tells_all_records_that_were_scored_for_it(new_app, artifact, log):
+    started, leave = threading.Event(), threading.Event()
+
+    def score(columns):
+        started.set()
+        assert leave.wait(30)
+        return artifact.scorer.score(columns)
+
+    app = new_app(writer=log.writer, score=score, inline_body_bytes=0)
+
+    async def story():
+        client = Client(app)
+        client.part(LINE * 3, more=False)
+        assert await asyncio.to_thread(started.wait, 30)
+        client.leave()
+        done, _ = await asyncio.wait([client.exchange], timeout=0.1)
+        leave.set()
+        await client.end()
+        return done
+
+    assert asyncio.run(story()) == set()
+    (line,) = [line for line in log.lines if line["event"] == "request"]
+    assert line["records"] == app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 3
 
 
 @pytest.mark.parametrize("sent", [b"", b"amount,coun", b"amount\n1\n"])
@@ -347,6 +373,167 @@ def test_bytes_that_are_held_count_towards_those_in_flight(new_app):
         assert (left.status, left.is_whole) == (200, True)
 
     scenario(story)
+
+
+LARGE_LINE = b'{"amount": ' + b" " * 200_000 + b"1}\n"
+
+
+async def begun(app):
+    """Return a client whose answer has begun."""
+    client = Client(app)
+    client.part(LINE)
+    await client.until(lambda: client.body.count(b"\n") == 1)
+    return client
+
+
+async def holding(app):
+    """Return a client that holds all but a little of 2**20 bytes, and has not begun to be answered."""
+    client = Client(app)
+    for _ in range(15):
+        client.part(b" " * 2**16)
+    await client.until(client.parts.empty)
+    return client
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_streams_that_have_begun_wait_for_bytes_that_others_hold_and_then_go_on(new_app, leaves):
+    async def story():
+        app = new_app(max_bytes_in_flight=2**20)
+        first, second = await begun(app), await begun(app)
+        full = await holding(app)
+        first.part(LARGE_LINE[:150_000])  # beyond the room, as one may
+        await first.until(first.parts.empty)
+        for at in range(0, len(LARGE_LINE), 20_000):
+            second.part(LARGE_LINE[at : at + 20_000])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(second.until(second.parts.empty), timeout=0.3)
+        assert not second.exchange.done()
+        refused = Client(app)
+        refused.part(LARGE_LINE, more=False)
+        await refused.end()
+        assert refused.status == 429
+        if leaves:
+            full.leave()
+        else:
+            first.part(LARGE_LINE[150_000:], more=False)
+            await first.end()
+        second.part(b"", more=False)
+        await second.end()
+        assert (second.is_whole, second.body.count(b"\n")) == (True, 2)
+        if leaves:
+            first.part(LARGE_LINE[150_000:], more=False)
+            await first.end()
+        else:
+            full.leave()
+        await full.end()
+        assert (first.is_whole, first.body.count(b"\n")) == (True, 2)
+        # Nothing is held any more.
+        full = await holding(app)
+        assert not full.sent
+        full.leave()
+        await full.end()
+
+    scenario(story)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_a_stream_ends_while_it_waits_for_bytes_once_its_client_leaves_or_the_service_does(new_app, is_cancelled):
+    async def story():
+        app = new_app(max_bytes_in_flight=2**20)
+        first, second = await begun(app), await begun(app)
+        full = await holding(app)
+        for client in (first, second):
+            client.part(LARGE_LINE[:150_000])
+            await client.until(client.parts.empty)
+        if is_cancelled:
+            second.exchange.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second.end()
+        else:
+            second.leave()
+            await second.end()
+        assert not second.is_whole
+        first.part(LARGE_LINE[150_000:], more=False)
+        await first.end()
+        assert first.is_whole
+        full.leave()
+        await full.end()
+
+    scenario(story)
+
+
+def test_streams_that_each_hold_a_part_and_need_more_than_there_is_all_come_to_their_end(new_app):
+    async def story():
+        app = new_app(max_bytes_in_flight=2**20)
+        clients = [await begun(app) for _ in range(4)]
+        for at in range(0, 600_000, 60_000):
+            for client in clients:
+                client.part((b" " * 600_000 + LINE)[at : at + 60_000])
+        for client in clients:
+            client.part(LINE, more=False)
+        for client in clients:
+            await client.end()
+            assert (client.is_whole, client.body.count(b"\n")) == (True, 2)
+
+    scenario(story)
+
+
+def test_what_was_sent_of_an_answer_is_not_held(new_app):
+    async def story():
+        app = new_app(max_bytes_in_flight=2**20)
+        slow = Client(app)
+        slow.reads.clear()
+        slow.part(LINE * 3000)
+        with pytest.raises(TimeoutError):  # until all is answered, and no more is flushed
+            await asyncio.wait_for(slow.until(lambda: slow.asked == 3), timeout=0.2)
+        slow.reads.set()
+        await slow.until(lambda: slow.body.count(b"\n") == 3000)
+        full = await holding(app)  # while the stream is still open
+        assert not full.sent
+        for client in (slow, full):
+            client.leave()
+            await client.end()
+
+    scenario(story)
+
+
+def test_a_client_is_not_cut_for_silence_while_its_stream_waits_for_bytes(new_app, serving, read_all):
+    app = new_app(max_bytes_in_flight=2**20)
+    service = serving(app, body_timeout_s=0.5, min_bytes_per_s=1)
+    chunk = b"%x\r\n%b\r\n" % (len(LINE), LINE)
+
+    def on_loop(story):
+        return asyncio.run_coroutine_threadsafe(story, service.hub.loop).result(20)
+
+    async def fill():
+        clients = await begun(app), await holding(app)
+        clients[0].part(LARGE_LINE[:150_000])
+        await clients[0].until(clients[0].parts.empty)
+        return clients
+
+    async def leave(clients):
+        for client in clients:
+            client.leave()
+            await client.end()
+
+    with service.connect() as client:
+        client.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n")
+        client.sendall(b"Content-Type: application/x-ndjson\r\n\r\n" + chunk)
+        received = b""
+        while b'{"row":0' not in received:
+            received += client.recv(65_536)
+        clients = on_loop(fill())
+        client.sendall(chunk)
+        client.settimeout(1.2)
+        with pytest.raises(TimeoutError):
+            client.recv(65_536)
+        client.settimeout(60)
+        on_loop(leave(clients))
+        while b'{"row":1' not in received:
+            received += client.recv(65_536)
+        client.sendall(b"0\r\n\r\n")
+        assert read_all(client).endswith(b"0\r\n\r\n")
+    assert service.cuts == []
 
 
 def nulls():
