@@ -83,7 +83,7 @@ class ExemplarPrior(nn.Module):
             log 1/M sum_m (1 + d_m/nu)^-p = -p log((nu + d)/nu) + log 1/M sum_m ((nu + d)/(nu + d_m))^p,  p = (nu + L)/2
 
         which takes a few products an exemplar in place of a logarithm and an exponential. With several blocks it is
-        `BLOCKS_WEIGHT` of the mean of the bounds on the KL to each block alone, and the rest of that to all together. It
+        `BLOCKS_WEIGHT` of the mean of the bounds on the KL to each block alone, and the rest of that to all. It
         is a bound on the KL to p still: the mean of logarithms is no more than the logarithm of the mean.
 
         Args:
