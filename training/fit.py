@@ -12,6 +12,7 @@ from training.config import FitSettings
 from training.errors import FitError
 from training.interruption import interruption
 from training.model.preprocessing import Values, rows
+from training.model.prior import blocks_of
 from training.model.vae import VAE
 from training.schedule import batch_size_for, batches, learning_rate_share, steps_for
 from training.trimming import Trimming
@@ -91,7 +92,7 @@ def fit(
     per_epoch = min(n // batch_size, _MOST_STEPS_PER_EPOCH)
     total = math.ceil(steps_for(n, batch_size, settings.steps) / per_epoch)
     noise = antithetic_noise(settings.draws, vae.latent_dim, generator)
-    exemplar_rows = members[:, torch.randperm(n, generator=generator)[: settings.exemplars]]
+    exemplar_rows = members[:, torch.randperm(n, generator=generator)[: _exemplars(n, settings)]]
     trimming = Trimming(members.shape[0], len(records.observed), settings.trim_share)
     steps = _steps(vae, records, members, settings, generator, batch_size, total * per_epoch, trimming)
     epoch, loss = 0, math.inf
@@ -210,6 +211,12 @@ def _corrupted(vae: VAE, values: Values, settings: FitSettings, generator: torch
     there = values.observed[..., vae.kind_positions[0]]
     shaken = values._replace(numeric=values.numeric + noise * there)
     return vae.hide(shaken, torch.rand(shape, generator=generator) < rate)
+
+
+def _exemplars(records: int, settings: FitSettings) -> int:
+    """Return how many exemplars there are to be, so that all blocks of them get as many."""
+    wanted = min(records, settings.exemplars)
+    return wanted - wanted % blocks_of(wanted)
 
 
 def _exemplars_for(members: Int[Tensor, "e n"], generator: torch.Generator) -> Int[Tensor, "e m"]:

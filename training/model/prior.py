@@ -4,6 +4,9 @@ The mixture of posteriors is the prior that maximises the ELBO (Tomczak & Wellin
 training records with one learned width is the Exemplar VAE (Norouzi et al. 2020). It makes the KL term a local
 density in latent space, and drawing from it is drawing an exemplar and stepping a little aside. Kernels with heavy
 tails keep that term from growing with the square of the distance, which would drown what the columns say.
+
+A few anomalies among the exemplars make that density high where they lie. Scores therefore take most of its logarithm
+as the mean over blocks of exemplars, each a mixture of its own: a place is likely that most blocks know of.
 """
 
 import math
@@ -12,14 +15,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from training.model.exportable import half_power
+from training.model.exportable import half_power, unflatten
 
 DEGREES_OF_FREEDOM = 4
 """Of the kernels; as heavy as those of the numeric likelihood."""
 
+BLOCK = 256
+"""Exemplars of a block, at least, where there are as many."""
+BLOCKS_WEIGHT = 0.75
+"""Of the mean over blocks in log p(z), beside the mixture of all exemplars."""
+
 _LOG_2_PI = math.log(2.0 * math.pi)
 _NEVER = 1e30  # distance of an exemplar left out
 _FAR = 100.0  # widths from the middle of the exemplars
+
+
+def blocks_of(exemplars: int) -> int:
+    """Return the number of blocks that so many exemplars make."""
+    return max(1, exemplars // BLOCK)
 
 
 class ExemplarPrior(nn.Module):
@@ -55,6 +68,7 @@ class ExemplarPrior(nn.Module):
         logvar: Float[Tensor, "e n l"],
         exemplars: Float[Tensor, "e m l"],
         own: Bool[Tensor, "e n m"] | None = None,
+        blocks: int = 1,
     ) -> Float[Tensor, "e n"]:
         """Return a variational bound on KL(N(mu, exp(logvar)) || p), nats, one a record.
 
@@ -68,21 +82,29 @@ class ExemplarPrior(nn.Module):
 
             log 1/M sum_m (1 + d_m/nu)^-p = -p log((nu + d)/nu) + log 1/M sum_m ((nu + d)/(nu + d_m))^p,  p = (nu + L)/2
 
-        which takes a few products an exemplar in place of a logarithm and an exponential.
+        which takes a few products an exemplar in place of a logarithm and an exponential. With several blocks it is
+        `BLOCKS_WEIGHT` of the mean of the bounds on the KL to each block alone, and the rest of that to all. It
+        is a bound on the KL to p still: the mean of logarithms is no more than the logarithm of the mean.
 
         Args:
             mu: Posterior means.
             logvar: Posterior log-variances.
             exemplars: Centres of the prior's kernels.
             own: Where an exemplar is the record itself, which training must leave out.
+            blocks: Number of blocks, a divisor of that of the exemplars; the first make the first block, and so on.
         """
         distance = self.kernel_distance(mu, logvar, exemplars)
         if own is not None:
             distance = torch.where(own, _NEVER, distance)  # (e, n, m)
         nu, twice_p = DEGREES_OF_FREEDOM, self._twice_p
+        if blocks > 1:
+            distance = unflatten(distance, blocks, exemplars.shape[1] // blocks)  # (e, n, blocks, m / blocks)
         least = distance.amin(-1, keepdim=True).detach()  # the mixture does not depend on it
         ratio = half_power(least / distance, twice_p)
         log_mixture = torch.log(ratio.mean(-1)) - 0.5 * twice_p * torch.log(least.squeeze(-1) / nu)
+        if blocks > 1:
+            together = torch.logsumexp(log_mixture, dim=-1) - math.log(blocks)
+            log_mixture = BLOCKS_WEIGHT * log_mixture.mean(-1) + (1.0 - BLOCKS_WEIGHT) * together
         log_peak = self._log_normaliser - 0.5 * self.logvar.sum(-1)
         negative_entropy = -0.5 * (logvar + 1.0 + _LOG_2_PI).sum(-1)
         return negative_entropy - (log_peak + log_mixture)

@@ -17,11 +17,15 @@ from training.model.vae import VAE, Terms
 LATENT_WEIGHT = 0.5
 """Of the KL divergence's part of the score, beside the reconstruction error's."""
 
+LARGEST_WEIGHT = 0.5
+"""Of the largest of the members' scores, beside their mean."""
+
 _BATCH = 2048  # records whose distances to all exemplars are held at once
 _LOG_2 = math.log(2.0)
 _NEAR_ZERO = 1e-3
 _SPREAD_QUANTILES = (0.16, 0.5, 0.84)  # of a normal distribution: its mean, and one standard deviation to each side
 _LEAST_DEVIATION = 0.5  # nats; dividing by less would raise the noise of quantities that hardly vary
+_TIE = 0.1  # members whose scores differ by less share the weight of the largest
 _LEAST_SPREAD = 1e-2  # far above what rounding makes of records that are all alike, in nats or weighed
 
 
@@ -50,7 +54,7 @@ class Typical(NamedTuple):
     reconstruction: Float[Tensor, "e 2"]
     """Median and spread of the weighed terms' sum."""
     kl: Float[Tensor, "e 2"]
-    """Median and spread of the KL divergence, nats."""
+    """Median of the KL divergence by blocks of exemplars, and spread of that to their whole mixture, nats."""
 
 
 class ScoringGraph(nn.Module):
@@ -62,7 +66,8 @@ class ScoringGraph(nn.Module):
         excess(u) + LATENT_WEIGHT * excess(v),        excess(u) = log(1 + exp(u)) - log 2
 
     A part that is more typical than usual thus gains little, and cannot outweigh another that is not. Each column gets
-    excess(u) in proportion to its own part of u. Scores of an ensemble are means over its members.
+    excess(u) in proportion to its own part of u. The score of an ensemble is half the mean of its members' and half the
+    largest: what is odd to the member that did not see it, is odd, though it was among the records of all others.
     """
 
     exemplars: Tensor
@@ -104,18 +109,27 @@ class ScoringGraph(nn.Module):
         latent = LATENT_WEIGHT * latent * _excess_share(latent)
         # float32 terms add up in float64 without rounding, so the contributions sum exactly to the score.
         contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
-        mean = self._over_members(contributions)
+        fold_scores = contributions.sum(-1)
+        contributions = self._joined(contributions, fold_scores)
         return ScoringOutputs(
-            score=mean.sum(1),
-            fold_scores=contributions.sum(-1).transpose(0, 1),
+            score=contributions.sum(1),
+            fold_scores=fold_scores.transpose(0, 1),
             reconstruction_error=self._over_members((value.double() + missingness.double()).sum(-1)),
             kl=self._over_members(kl.double()),
-            contributions=mean,
+            contributions=contributions,
             expected=self._expected(*(part.mean((0, 1)) for part in decoded[:3])),
         )
 
     def _over_members(self, x: Float[Tensor, "e n ..."]) -> Float[Tensor, "n ..."]:
         return x.squeeze(0) if self.vae.members == 1 else x.mean(0)
+
+    def _joined(self, contributions: Float[Tensor, "e n d1"], scores: Float[Tensor, "e n"]) -> Float[Tensor, "n d1"]:
+        """Return the contributions to the ensemble's score, given those to each member's."""
+        if self.vae.members == 1:
+            return contributions.squeeze(0)
+        largest = torch.softmax(scores / _TIE, dim=0)
+        weight = (1.0 - LARGEST_WEIGHT) / self.vae.members + LARGEST_WEIGHT * largest
+        return (weight[..., None] * contributions).sum(0)
 
     def _typical(self) -> Typical:
         return Typical(*(getattr(self, name) for name in Typical._fields))
@@ -160,7 +174,7 @@ def typical_terms(
     No record that the member was not fitted to has a part in it: its scores of these stay exchangeable with those of
     new records.
     """
-    value, missingness, kl = _all_terms(vae, records, fitted, exemplars, noise)
+    (value, missingness, kl), kl_to_all = _all_terms(vae, records, fitted, exemplars, noise)
     observed = records.observed[fitted].double()
     n = fitted.shape[1]
     holding = observed.sum(1, keepdim=True).clamp(min=1.0)
@@ -177,7 +191,8 @@ def typical_terms(
         value_weight=1.0 / torch.where(is_quantity, deviation.clamp(min=_LEAST_DEVIATION), deviation),
         missingness_weight=missingness_variance.rsqrt(),
         reconstruction=torch.zeros(0),
-        kl=_median_and_spread(kl),
+        # Most of these records are exemplars, which the whole mixture knows: its KL varies least, and weighs most.
+        kl=torch.stack([_median_and_spread(kl)[:, 0], _median_and_spread(kl_to_all)[:, 1]], dim=1),
     )
     total = weighed(value, missingness, observed, typical).sum(-1)
     typical = typical._replace(reconstruction=_median_and_spread(total))
@@ -190,12 +205,16 @@ def _all_terms(
     index: Int[Tensor, "e n"],
     exemplars: Float[Tensor, "e m l"],
     noise: Float[Tensor, "k l"],
-) -> Terms:
-    """Return the terms of records under the member of their row, float64."""
+) -> tuple[Terms, Float[Tensor, "e n"]]:
+    """Return the terms of records under the member of their row and the KL to all exemplars as one mixture, float64."""
     size = max(1, _BATCH // index.shape[0])
-    parts = [index[:, at : at + size] for at in range(0, index.shape[1], size)]
-    batches = [vae.terms(rows(records, part), exemplars, noise)[0] for part in parts]
-    return Terms(*(torch.cat(parts, dim=1).double() for parts in zip(*batches, strict=True)))
+    batches = []
+    for at in range(0, index.shape[1], size):
+        values = rows(records, index[:, at : at + size])
+        terms, _ = vae.terms(values, exemplars, noise)
+        batches.append((*terms, vae.prior.kl(*vae.encode(values), exemplars)))
+    *terms, kl_to_all = (torch.cat(parts, dim=1).double() for parts in zip(*batches, strict=True))
+    return Terms(*terms), kl_to_all
 
 
 def _median_and_spread(x: Float[Tensor, "e n"]) -> Float[Tensor, "e 2"]:

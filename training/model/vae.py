@@ -19,7 +19,7 @@ from training.model.likelihoods.categorical import CategoricalLikelihood
 from training.model.likelihoods.numeric import NumericLikelihood
 from training.model.members import MemberEmbedding, MemberLinear, perceptron
 from training.model.preprocessing import NULL_CODE, Preprocessing, Values, categorical_sizes, center, unit
-from training.model.prior import ExemplarPrior
+from training.model.prior import ExemplarPrior, blocks_of
 
 _LOGVAR_RANGE = (-8.0, 3.0)  # exp() of it neither vanishes nor overflows
 _ENCODER_REACH = 30.0  # standardised units that the encoder sees far, at the most
@@ -148,14 +148,15 @@ class VAE(nn.Module):
 
         Args:
             values: The records.
-            exemplars: Means of the prior's components.
+            exemplars: Means of the prior's components, which make as many blocks as they can.
             noise: Standard normal draws, one row a draw, the same for every record and member.
         """
         mu, logvar = self.encode(values)
         z = mu + torch.exp(0.5 * logvar) * noise[:, None, None]  # (k, e, n, l)
         decoded = self.decode(z)
         value, missingness = self.reconstruction(decoded, values)
-        return Terms(value, missingness, self.prior.kl(mu, logvar, exemplars)), decoded
+        kl = self.prior.kl(mu, logvar, exemplars, blocks=blocks_of(exemplars.shape[1]))
+        return Terms(value, missingness, kl), decoded
 
     def hide(self, values: Values, hidden: Bool[Tensor, "*e n d"]) -> Values:
         """Return the records with some cells turned to null, as the encoder would meet them."""

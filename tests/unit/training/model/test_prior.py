@@ -9,7 +9,7 @@ from scipy.stats import multivariate_t
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from training.model import prior as prior_module
-from training.model.prior import DEGREES_OF_FREEDOM, ExemplarPrior
+from training.model.prior import BLOCK, BLOCKS_WEIGHT, DEGREES_OF_FREEDOM, ExemplarPrior, blocks_of
 
 pytestmark = pytest.mark.training
 FAR = 1e4
@@ -110,6 +110,33 @@ def test_the_order_of_the_exemplars_does_not_matter():
     prior, (mu, logvar) = new_prior(3), posteriors(4, 3, 0)
     exemplars = exemplars_of(5, 3, 0)
     torch.testing.assert_close(prior.kl(mu, logvar, exemplars), prior.kl(mu, logvar, exemplars.flip(1)))
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_by_blocks_it_lies_between_the_bound_with_all_and_the_mean_of_those_with_each_block_alone(blocks):
+    prior, (mu, logvar) = new_prior(3), posteriors(6, 3, 0)
+    exemplars = exemplars_of(6, 3, 0)
+    alone = torch.stack([prior.kl(mu, logvar, block) for block in exemplars.chunk(blocks, dim=1)]).mean(0)
+    together = prior.kl(mu, logvar, exemplars)
+    by_blocks = prior.kl(mu, logvar, exemplars, blocks=blocks)
+    torch.testing.assert_close(by_blocks, BLOCKS_WEIGHT * alone + (1 - BLOCKS_WEIGHT) * together)
+    assert (by_blocks >= together - 1e-9).all()
+
+
+def test_a_place_that_one_block_alone_knows_of_is_not_likely():
+    prior = ExemplarPrior(2, 1)
+    exemplars = torch.zeros((1, 4 * BLOCK, 2))
+    exemplars[0, 0] = 1000.0  # an anomaly in the history
+    at = torch.tensor([[[0.0, 0.0], [1000.0, 1000.0]]])
+    posterior = at, torch.full_like(at, -2.0)
+    ((_, known),) = prior.kl(*posterior, exemplars).tolist()
+    ((usual, by_blocks),) = prior.kl(*posterior, exemplars, blocks=blocks_of(4 * BLOCK)).tolist()
+    assert known - usual == pytest.approx(math.log(4 * BLOCK), abs=0.3)
+    assert by_blocks - usual > 3 * (known - usual)
+
+
+def test_exemplars_make_blocks_of_a_size_and_more():
+    assert [blocks_of(m) for m in (1, BLOCK, 2 * BLOCK - 1, 2 * BLOCK, 8 * BLOCK + 1)] == [1, 1, 1, 2, 8]
 
 
 def test_it_grows_with_the_logarithm_of_the_distance_only():

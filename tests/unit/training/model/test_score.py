@@ -16,7 +16,9 @@ from training.data.schema import category_codes
 from training.fit import antithetic_noise
 from training.model.generator import GeneratorGraph
 from training.model.preprocessing import center, rows, unit
+from training.model.prior import BLOCK
 from training.model.score import (
+    LARGEST_WEIGHT,
     LATENT_WEIGHT,
     ScoringGraph,
     ScoringOutputs,
@@ -104,9 +106,29 @@ def test_members_contributions_sum_to_the_score_exactly(prepared, graph):
     assert outputs.fold_scores.shape == (200, MEMBERS)
 
 
-def test_the_score_is_the_mean_of_the_members_scores(prepared, graph):
-    outputs = scores(graph, prepared)
-    torch.testing.assert_close(outputs.score, outputs.fold_scores.mean(1), rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize(("times", "off"), [(1.0, 0.05), (1e6, 1e-6)])
+def test_the_score_is_half_the_mean_of_the_members_and_half_the_largest(graph, times, off):
+    # But where members differ by hardly more than a tie: these share the weight of the largest.
+    contributions = times * torch.randn((MEMBERS, 200, 4), generator=torch.Generator().manual_seed(0)).double()
+    by_member = contributions.sum(-1)
+    expected = (1 - LARGEST_WEIGHT) * by_member.mean(0) + LARGEST_WEIGHT * by_member.amax(0)
+    torch.testing.assert_close(graph._joined(contributions, by_member).sum(-1), expected, rtol=0.0, atol=off)
+
+
+def test_members_that_agree_give_their_own_score(graph):
+    contributions = torch.randn((1, 200, 4), generator=torch.Generator().manual_seed(0)).double()
+    agreed = contributions.expand(MEMBERS, -1, -1)
+    torch.testing.assert_close(graph._joined(agreed, agreed.sum(-1)), contributions[0])
+
+
+def test_the_contributions_of_an_ensemble_move_no_more_than_the_scores_of_its_members_at_a_tie(prepared, graph):
+    contributions = torch.randn((2, 1, 4), generator=torch.Generator().manual_seed(0)).double()
+    contributions[1] += (contributions[0].sum() - contributions[1].sum()) / 4  # both members score the same
+    nudged = contributions.clone()
+    nudged[0, 0, 0] += 1e-6
+    pair = scoring_graph(prepared, members=2)
+    before, after = (pair._joined(each, each.sum(-1)) for each in (contributions, nudged))
+    torch.testing.assert_close(before, after, rtol=0.0, atol=2e-5)
 
 
 def test_each_member_scores_as_it_would_alone(prepared, graph):
@@ -118,12 +140,14 @@ def test_each_member_scores_as_it_would_alone(prepared, graph):
         one = ScoringGraph(graph.vae.member(member), prepared.schema, EXEMPLARS[part], NOISE, typical).eval()
         alone.append(scores(one, prepared))
         torch.testing.assert_close(together.fold_scores[:, member], alone[-1].score, rtol=1e-5, atol=1e-4)
-    for name in ("score", "reconstruction_error", "kl", "contributions", "expected"):
+    for name in ("reconstruction_error", "kl", "expected"):
         mean = torch.stack([getattr(outputs, name) for outputs in alone]).mean(0)
         given = getattr(together, name)
         if name == "expected":  # the likeliest category of the mean, not the mean of categories
             mean, given = mean[:, [1, 3, 5]], given[:, [1, 3, 5]]
         torch.testing.assert_close(given, mean, rtol=1e-5, atol=1e-4)
+    contributions, by_member = (torch.stack([getattr(each, of) for each in alone]) for of in ("contributions", "score"))
+    torch.testing.assert_close(together.contributions, graph._joined(contributions, by_member), rtol=1e-5, atol=1e-4)
 
 
 def test_a_score_is_the_excess_of_the_reconstruction_and_a_part_of_that_of_the_kl(prepared, graph):
@@ -135,10 +159,11 @@ def test_a_score_is_the_excess_of_the_reconstruction_and_a_part_of_that_of_the_k
     u = (total - typical.reconstruction[:, :1]) / typical.reconstruction[:, 1:]
     v = (terms.kl - typical.kl[:, :1]) / typical.kl[:, 1:]
     outputs = scores(graph, prepared)
-    expected = (excess(u) + LATENT_WEIGHT * excess(v)).T
-    torch.testing.assert_close(outputs.fold_scores, expected, rtol=1e-4, atol=1e-4)
-    latent = (LATENT_WEIGHT * excess(v)).mean(0)
-    torch.testing.assert_close(outputs.contributions[:, -1], latent, rtol=1e-4, atol=1e-4)
+    latent = LATENT_WEIGHT * excess(v)
+    by_member = excess(u) + latent
+    torch.testing.assert_close(outputs.fold_scores, by_member.T, rtol=1e-4, atol=1e-4)
+    expected = graph._joined(latent[..., None], by_member)[:, 0]
+    torch.testing.assert_close(outputs.contributions[:, -1], expected, rtol=1e-4, atol=2e-4)
 
 
 def test_reconstruction_error_and_kl_are_the_terms_of_the_elbo_averaged_over_members(prepared, graph):
@@ -228,6 +253,17 @@ def test_typical_terms_are_means_over_the_records_that_hold_a_value(prepared):
     torch.testing.assert_close(typical.missingness, terms.missingness.mean(1, keepdim=True))
     low, median, high = np.quantile(terms.kl.numpy(), (0.16, 0.5, 0.84), axis=1)
     torch.testing.assert_close(typical.kl, torch.from_numpy(np.stack([median, (high - low) / 2], axis=1)).float())
+
+
+def test_a_typical_kl_has_its_middle_by_blocks_of_exemplars_and_its_spread_in_their_whole_mixture(prepared):
+    vae, values = prepared.model(members=1).eval(), prepared.values(prepared.model(members=1))
+    exemplars = torch.randn((1, 2 * BLOCK, 3), generator=torch.Generator().manual_seed(1))
+    typical = typical_terms(vae, prepared.schema, values, everyone(prepared, 1), exemplars, NOISE)
+    with torch.no_grad():
+        mu, logvar = vae.encode(values)
+        by_block, whole = (vae.prior.kl(mu, logvar, exemplars, blocks=blocks).double() for blocks in (2, 1))
+    expected = torch.stack([_median_and_spread(by_block)[:, 0], _median_and_spread(whole)[:, 1]], dim=1)
+    torch.testing.assert_close(typical.kl, expected.float())
 
 
 @pytest.mark.parametrize("raw_scale", [-3.0, 10.0])
