@@ -215,8 +215,7 @@ def _corrupted(vae: VAE, values: Values, settings: FitSettings, generator: torch
 
 def _exemplars(records: int, settings: FitSettings) -> int:
     """Return how many exemplars there are to be, so that all blocks of them get as many."""
-    wanted = min(records, settings.exemplars)
-    return wanted - wanted % blocks_of(wanted)
+    return math.prod(blocks_of(min(records, settings.exemplars)))
 
 
 def _exemplars_for(members: Int[Tensor, "e n"], generator: torch.Generator) -> Int[Tensor, "e m"]:

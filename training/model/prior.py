@@ -10,6 +10,7 @@ as the mean over blocks of exemplars, each a mixture of its own: a place is like
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,9 +31,18 @@ _NEVER = 1e30  # distance of an exemplar left out
 _FAR = 100.0  # widths from the middle of the exemplars
 
 
-def blocks_of(exemplars: int) -> int:
-    """Return the number of blocks that so many exemplars make."""
-    return max(1, exemplars // BLOCK)
+class Blocks(NamedTuple):
+    """How exemplars are dealt into blocks: the first make the first one, and so on."""
+
+    number: int
+    size: int
+    """Exemplars of each."""
+
+
+def blocks_of(exemplars: int) -> Blocks:
+    """Return the blocks that so many exemplars make, but for a few that may be left over."""
+    number = max(1, exemplars // BLOCK)
+    return Blocks(number, exemplars // number)
 
 
 class ExemplarPrior(nn.Module):
@@ -68,7 +78,7 @@ class ExemplarPrior(nn.Module):
         logvar: Float[Tensor, "e n l"],
         exemplars: Float[Tensor, "e m l"],
         own: Bool[Tensor, "e n m"] | None = None,
-        blocks: int = 1,
+        blocks: Blocks | None = None,
     ) -> Float[Tensor, "e n"]:
         """Return a variational bound on KL(N(mu, exp(logvar)) || p), nats, one a record.
 
@@ -91,20 +101,17 @@ class ExemplarPrior(nn.Module):
             logvar: Posterior log-variances.
             exemplars: Centres of the prior's kernels.
             own: Where an exemplar is the record itself, which training must leave out.
-            blocks: Number of blocks, a divisor of that of the exemplars; the first make the first block, and so on.
+            blocks: What the exemplars are dealt into; none: all are one mixture.
         """
         distance = self.kernel_distance(mu, logvar, exemplars)
         if own is not None:
             distance = torch.where(own, _NEVER, distance)  # (e, n, m)
-        nu, twice_p = DEGREES_OF_FREEDOM, self._twice_p
-        if blocks > 1:
-            distance = unflatten(distance, blocks, exemplars.shape[1] // blocks)  # (e, n, blocks, m / blocks)
-        least = distance.amin(-1, keepdim=True).detach()  # the mixture does not depend on it
-        ratio = half_power(least / distance, twice_p)
-        log_mixture = torch.log(ratio.mean(-1)) - 0.5 * twice_p * torch.log(least.squeeze(-1) / nu)
-        if blocks > 1:
-            together = torch.logsumexp(log_mixture, dim=-1) - math.log(blocks)
-            log_mixture = BLOCKS_WEIGHT * log_mixture.mean(-1) + (1.0 - BLOCKS_WEIGHT) * together
+        if blocks is None or blocks.number == 1:
+            log_mixture = self._log_mixture(distance)
+        else:
+            by_block = self._log_mixture(unflatten(distance, *blocks))  # (e, n, blocks)
+            together = torch.logsumexp(by_block, dim=-1) - math.log(blocks.number)
+            log_mixture = BLOCKS_WEIGHT * by_block.mean(-1) + (1.0 - BLOCKS_WEIGHT) * together
         log_peak = self._log_normaliser - 0.5 * self.logvar.sum(-1)
         negative_entropy = -0.5 * (logvar + 1.0 + _LOG_2_PI).sum(-1)
         return negative_entropy - (log_peak + log_mixture)
@@ -131,3 +138,9 @@ class ExemplarPrior(nn.Module):
         # As in `members`: one member's factor has two dimensions, which onnxruntime packs once.
         distance = torch.matmul(left, right if self.logvar.shape[0] > 1 else right[0]).to(mu.dtype)
         return distance.clamp(min=DEGREES_OF_FREEDOM) if self.training else distance
+
+    def _log_mixture(self, distance: Float[Tensor, "*n m"]) -> Float[Tensor, "*n"]:
+        """Return log 1/M sum_m (1 + d_m/nu)^-p of `kernel_distance`."""
+        least = distance.amin(-1, keepdim=True).detach()  # the mixture does not depend on it
+        ratio = half_power(least / distance, self._twice_p)
+        return torch.log(ratio.mean(-1)) - 0.5 * self._twice_p * torch.log(least.squeeze(-1) / DEGREES_OF_FREEDOM)

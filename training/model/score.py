@@ -12,6 +12,7 @@ from service.contract import HOURS_PER_DAY, NumericColumn, Schema
 from training.model.exportable import unflatten
 from training.model.likelihoods.timestamp import FIELDS
 from training.model.preprocessing import Values, rows
+from training.model.prior import blocks_of
 from training.model.vae import VAE, Terms
 
 LATENT_WEIGHT = 0.5
@@ -91,6 +92,7 @@ class ScoringGraph(nn.Module):
         super().__init__()
         self.vae = vae
         self.schema = schema
+        self._blocks = blocks_of(exemplars.shape[1])
         self.register_buffer("exemplars", exemplars)
         self.register_buffer("noise", noise)
         for name, part in typical._asdict().items():
@@ -99,7 +101,7 @@ class ScoringGraph(nn.Module):
     def forward(self, numbers: Float[Tensor, "n dn"], codes: Int[Tensor, "n ds"] | None = None) -> ScoringOutputs:
         """Return the statistics of each record; inputs as for `Preprocessing`."""
         values = self.vae.preprocessing(numbers, codes)
-        (value, missingness, kl), decoded = self.vae.terms(values, self.exemplars, self.noise)
+        (value, missingness, kl), decoded = self.vae.terms(values, self.exemplars, self.noise, self._blocks)
         observed = values.observed.float()
         columns = weighed(value, missingness, observed, self._typical())
         median, spread = self.reconstruction[:, :1], self.reconstruction[:, 1:]
@@ -211,10 +213,10 @@ def _all_terms(
     batches = []
     for at in range(0, index.shape[1], size):
         values = rows(records, index[:, at : at + size])
-        terms, _ = vae.terms(values, exemplars, noise)
+        terms, _ = vae.terms(values, exemplars, noise, blocks_of(exemplars.shape[1]))
         batches.append((*terms, vae.prior.kl(*vae.encode(values), exemplars)))
-    *terms, kl_to_all = (torch.cat(parts, dim=1).double() for parts in zip(*batches, strict=True))
-    return Terms(*terms), kl_to_all
+    *joined, kl_to_all = (torch.cat(parts, dim=1).double() for parts in zip(*batches, strict=True))
+    return Terms(*joined), kl_to_all
 
 
 def _median_and_spread(x: Float[Tensor, "e n"]) -> Float[Tensor, "e 2"]:

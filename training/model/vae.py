@@ -19,7 +19,7 @@ from training.model.likelihoods.categorical import CategoricalLikelihood
 from training.model.likelihoods.numeric import NumericLikelihood
 from training.model.members import MemberEmbedding, MemberLinear, perceptron
 from training.model.preprocessing import NULL_CODE, Preprocessing, Values, categorical_sizes, center, unit
-from training.model.prior import ExemplarPrior, blocks_of
+from training.model.prior import Blocks, ExemplarPrior
 
 _LOGVAR_RANGE = (-8.0, 3.0)  # exp() of it neither vanishes nor overflows
 _ENCODER_REACH = 30.0  # standardised units that the encoder sees far, at the most
@@ -142,20 +142,25 @@ class VAE(nn.Module):
         return self.from_kinds(value) * values.observed.float(), self._missingness(decoded, values.observed)
 
     def terms(
-        self, values: Values, exemplars: Float[Tensor, "e m l"], noise: Float[Tensor, "k l"]
+        self,
+        values: Values,
+        exemplars: Float[Tensor, "e m l"],
+        noise: Float[Tensor, "k l"],
+        blocks: Blocks | None = None,
     ) -> tuple[Terms, Decoded]:
         """Return the ELBO's terms, with the expectation over q taken at fixed noise, and what was decoded there.
 
         Args:
             values: The records.
-            exemplars: Means of the prior's components, which make as many blocks as they can.
+            exemplars: Means of the prior's components.
             noise: Standard normal draws, one row a draw, the same for every record and member.
+            blocks: What the exemplars are dealt into; none: all are one mixture.
         """
         mu, logvar = self.encode(values)
         z = mu + torch.exp(0.5 * logvar) * noise[:, None, None]  # (k, e, n, l)
         decoded = self.decode(z)
         value, missingness = self.reconstruction(decoded, values)
-        kl = self.prior.kl(mu, logvar, exemplars, blocks=blocks_of(exemplars.shape[1]))
+        kl = self.prior.kl(mu, logvar, exemplars, blocks=blocks)
         return Terms(value, missingness, kl), decoded
 
     def hide(self, values: Values, hidden: Bool[Tensor, "*e n d"]) -> Values:

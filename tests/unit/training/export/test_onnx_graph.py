@@ -43,9 +43,9 @@ def shape_of(node: onnx.ValueInfoProto) -> list[str | int]:
     return [getattr(size, size.WhichOneof("value")) for size in node.type.tensor_type.shape.dim]
 
 
-def test_an_ensemble_takes_no_more_nodes_than_one_member(new_export):
+def test_an_ensemble_takes_no_more_nodes_the_more_members_it_has_and_few_more_than_one_member(new_export):
     one, three, five = (len(new_export("all", members=members).model.proto.graph.node) for members in (1, 3, 5))
-    assert three <= one
+    assert three <= one + 12  # which join the members' contributions
     assert five == three
 
 

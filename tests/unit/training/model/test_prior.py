@@ -9,7 +9,7 @@ from scipy.stats import multivariate_t
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from training.model import prior as prior_module
-from training.model.prior import BLOCK, BLOCKS_WEIGHT, DEGREES_OF_FREEDOM, ExemplarPrior, blocks_of
+from training.model.prior import BLOCK, BLOCKS_WEIGHT, DEGREES_OF_FREEDOM, Blocks, ExemplarPrior, blocks_of
 
 pytestmark = pytest.mark.training
 FAR = 1e4
@@ -118,7 +118,7 @@ def test_by_blocks_it_lies_between_the_bound_with_all_and_the_mean_of_those_with
     exemplars = exemplars_of(6, 3, 0)
     alone = torch.stack([prior.kl(mu, logvar, block) for block in exemplars.chunk(blocks, dim=1)]).mean(0)
     together = prior.kl(mu, logvar, exemplars)
-    by_blocks = prior.kl(mu, logvar, exemplars, blocks=blocks)
+    by_blocks = prior.kl(mu, logvar, exemplars, blocks=Blocks(blocks, 6 // blocks))
     torch.testing.assert_close(by_blocks, BLOCKS_WEIGHT * alone + (1 - BLOCKS_WEIGHT) * together)
     assert (by_blocks >= together - 1e-9).all()
 
@@ -136,7 +136,8 @@ def test_a_place_that_one_block_alone_knows_of_is_not_likely():
 
 
 def test_exemplars_make_blocks_of_a_size_and_more():
-    assert [blocks_of(m) for m in (1, BLOCK, 2 * BLOCK - 1, 2 * BLOCK, 8 * BLOCK + 1)] == [1, 1, 1, 2, 8]
+    found = [blocks_of(m) for m in (1, 2 * BLOCK - 1, 2 * BLOCK, 8 * BLOCK + 9)]
+    assert found == [(1, 1), (1, 2 * BLOCK - 1), (2, BLOCK), (8, BLOCK + 1)]
 
 
 def test_it_grows_with_the_logarithm_of_the_distance_only():

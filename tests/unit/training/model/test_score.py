@@ -16,7 +16,7 @@ from training.data.schema import category_codes
 from training.fit import antithetic_noise
 from training.model.generator import GeneratorGraph
 from training.model.preprocessing import center, rows, unit
-from training.model.prior import BLOCK
+from training.model.prior import BLOCK, Blocks
 from training.model.score import (
     LARGEST_WEIGHT,
     LATENT_WEIGHT,
@@ -261,7 +261,9 @@ def test_a_typical_kl_has_its_middle_by_blocks_of_exemplars_and_its_spread_in_th
     typical = typical_terms(vae, prepared.schema, values, everyone(prepared, 1), exemplars, NOISE)
     with torch.no_grad():
         mu, logvar = vae.encode(values)
-        by_block, whole = (vae.prior.kl(mu, logvar, exemplars, blocks=blocks).double() for blocks in (2, 1))
+        by_block, whole = (
+            vae.prior.kl(mu, logvar, exemplars, blocks=blocks).double() for blocks in (Blocks(2, BLOCK), None)
+        )
     expected = torch.stack([_median_and_spread(by_block)[:, 0], _median_and_spread(whole)[:, 1]], dim=1)
     torch.testing.assert_close(typical.kl, expected.float())
 
