@@ -7,7 +7,7 @@ import numpy as np
 
 from service.columns import Columns
 from service.contract import Calibration
-from service.pvalues import calibration_records_needed, least_alpha
+from service.pvalues import calibration_records_needed, least_alpha, threshold
 from service.scorer import Scorer
 from training.errors import CalibrationError
 
@@ -17,6 +17,21 @@ TIE_TOLERANCE = 1e-4
 A record's score can differ in its last float32 digits from one batch size or machine to the next. Raised by more than
 that, the calibration records equal to it stay at or above it: p-values only grow, so the promise holds.
 """
+
+_USUAL = 0.9  # quantile of the calibration scores that few anomalies in the history do not move
+_FAR = 10.0  # times the score there, or 1 where that is less
+
+
+def far_threshold(calibration: Calibration) -> tuple[float, float] | None:
+    """Return the threshold and the score that nine in ten calibration records stay below, if it lies far above that.
+
+    Normal records can be the reason, of kinds that are rare. But where more than alpha of the history are anomalies,
+    their scores are the threshold, and few others reach it.
+    """
+    folds = [np.array(fold) for fold in calibration.folds]
+    usual = float(np.quantile(np.concatenate(folds), _USUAL))
+    at_alpha = threshold(folds, calibration.alpha)
+    return (at_alpha, usual) if at_alpha > _FAR * max(1.0, usual) else None
 
 
 def check_alpha(alpha: float, records: int) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from service.contract import Calibration
 from service.pvalues import guarantee
+from training.calibration import far_threshold
 from training.data.kinds import ColumnPlan
 from training.data.place import Place
 from training.data.profile import DataProfile
@@ -109,6 +110,13 @@ class Progress:
             f"{calibration.records:,} calibration records"
         )
         self._console.print(guarantee([np.array(fold) for fold in calibration.folds], calibration.alpha))
+        far = far_threshold(calibration)
+        if far is not None:
+            self._console.print(
+                "[yellow]The threshold is {:.3g}, where nine in ten records held out score below {:.3g}. If more than "
+                "{:.3g} of the history are anomalies, it is theirs, and few others reach it: raise alpha above their "
+                "share, or train without them.[/yellow]".format(*far, calibration.alpha)
+            )
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:
         return Bars(TextColumn("{task.description}"), *columns, TimeElapsedColumn(), console=self._console)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from service.contract import Calibration
 from service.pvalues import p_values, threshold
 from service.runtime import open_session
 from service.scorer import Scorer
-from training.calibration import TIE_TOLERANCE, calibrate, check_alpha
+from training.calibration import TIE_TOLERANCE, calibrate, check_alpha, far_threshold
 from training.config import SplitSettings
 from training.data.kinds import ColumnPlan
 from training.data.schema import build_schema, category_codes, columns_of
@@ -92,6 +93,26 @@ def test_scores_that_are_not_finite_are_refused(model):
     wrong = model.splits.calibration_records
     with pytest.raises(CalibrationError, match=f"expected finite scores, got {wrong} that are not"):
         calibrate(broken, model.held_out, 0.05, model.splits.method)
+
+
+def with_scores(scores: list[float], alpha: float) -> Calibration:
+    return Calibration(method="split-conformal", alpha=alpha, folds=(tuple(scores),), tie_tolerance=0.0)
+
+
+@pytest.mark.parametrize(("alpha", "is_far"), [(0.01, True), (0.04, False)])
+def test_a_threshold_among_the_scores_of_more_anomalies_than_alpha_is_far(alpha, is_far):
+    usual = np.linspace(-1.0, 5.0, 980)
+    found = far_threshold(with_scores([*usual, *np.linspace(500.0, 900.0, 20)], alpha))
+    assert (found is not None) is is_far
+    if found is not None:
+        at_alpha, below = found
+        assert at_alpha > 500.0
+        assert below == pytest.approx(usual[900], abs=0.05)
+
+
+def test_the_tail_of_typical_scores_is_not_far():
+    scores = np.sort(np.random.default_rng(0).standard_gamma(1.0, 1000))
+    assert far_threshold(with_scores(scores.tolist(), 0.01)) is None
 
 
 def test_the_mean_false_alarm_rate_of_small_ensembles_is_near_alpha(new_sample, quick_fit):

@@ -142,3 +142,16 @@ def test_the_end_tells_the_file_what_is_proven_and_whether_it_was_cut_short(
     assert f"{path}: 1.0 MiB, {calibration.method} with 99 calibration records" in told
     assert promise in told
     assert ("interrupted after epoch 4: the model so far is kept" in told) is interrupted
+    assert "The threshold is" not in told
+
+
+def test_the_end_tells_of_a_threshold_that_anomalies_in_the_history_may_have_set(shown, prepared, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.touch()
+    nothing = torch.zeros((1, 1, 3))
+    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, set_aside=[], interrupted=False)
+    scores = (*([1.0] * 97), 500.0, 600.0, 700.0)
+    progress, text = shown
+    progress.done(path, Calibration(method="split-conformal", alpha=0.02, folds=(scores,), tie_tolerance=0.0), fitted)
+    assert "The threshold is 600, where nine in ten records held out score below 1." in text.getvalue()
+    assert "If more than 0.02 of the history are anomalies" in text.getvalue()
