@@ -35,7 +35,7 @@ class Verdicts:
         is_anomaly: Whether the p-value is at most alpha.
         elbo: -(reconstruction_error + kl), nats.
         reconstruction_error: -E_q[log p(x|z)], nats.
-        kl: KL(q(z|x) || p(z)), nats.
+        kl: KL(q(z|x) || p(z)), an upper bound, nats.
         latent_contribution: What the latent code adds to the score.
         reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
         contributions: Of each record, what its columns contribute, largest first; None where it is not explained.

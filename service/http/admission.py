@@ -32,7 +32,10 @@ class Room:
 
 
 class Admission:
-    """Lets requests in while there is room. One that finds none is refused at once, never queued."""
+    """Lets requests in while there is room.
+
+    One that finds none is refused at once; only a stream that was let in waits, for bytes (`ByteRoom`).
+    """
 
     def __init__(self, room: Room, *, timeout_s: float, threads: int) -> None:
         """Let in what ``room`` holds; it is computed by so many ``threads``, within ``timeout_s``."""
@@ -108,12 +111,13 @@ class Admission:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            if to_its_end and not waiting:
-                await asyncio.wait({running})
-            running.cancel()
+            try:
+                waiting.pop()  # or the executor would keep the work, and with it a body, until a thread is free
+            except IndexError:  # it has begun
+                if to_its_end:
+                    await asyncio.wait({running})
+            running.cancel()  # or the event loop would log its fault, which nobody waits for
             raise
-        finally:
-            waiting.clear()  # or the executor would keep the work, and with it a body, until a thread is free
 
 
 class Ticket:

@@ -47,7 +47,7 @@ class ResultItem(_Answer):
     is_anomaly: bool = Field(description="Whether the p-value is at most alpha.")
     elbo: float = Field(description="Estimated lower bound of the log-likelihood, nats: -(reconstruction_error + kl).")
     reconstruction_error: float = Field(description="Expected negative log-likelihood of the observed columns, nats.")
-    kl: float = Field(description="Divergence of the latent code from the prior, nats.")
+    kl: float = Field(description="Divergence of the latent code from the prior, an upper bound, nats.")
     reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."

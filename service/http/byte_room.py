@@ -22,8 +22,8 @@ class ByteRoom:
     """Bytes that are held at a time. Only for use on the event loop's thread.
 
     Of those who may wait, one at a time goes beyond the room rather than wait: two that each hold a part of something
-    and wait for the rest would do so for ever. So what is held is at most the room and what one of them holds, and
-    somebody who waits does so for one who does not.
+    and wait for the rest would do so for ever. So what is held is at most the room, or one larger body alone, and
+    what one of those who may wait holds; and somebody who waits does so for one who does not.
     """
 
     def __init__(self, most: int) -> None:

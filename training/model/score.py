@@ -26,7 +26,9 @@ _LOG_2 = math.log(2.0)
 _NEAR_ZERO = 1e-3
 _SPREAD_QUANTILES = (0.16, 0.5, 0.84)  # of a normal distribution: its mean, and one standard deviation to each side
 _LEAST_DEVIATION = 0.5  # nats; dividing by less would raise the noise of quantities that hardly vary
-_TIE = 0.1  # members whose scores differ by less share the weight of the largest
+_TIE = 0.1
+# Members whose scores differ by less share the weight of the largest, so that rounding does not choose between them. Of
+# more than ten members, one that rises to just below the largest may so lower the score, by some hundredths at most.
 _LEAST_SPREAD = 1e-2  # far above what rounding makes of records that are all alike, in nats or weighed
 
 
@@ -109,7 +111,7 @@ class ScoringGraph(nn.Module):
         latent = (kl - self.kl[:, :1]) / self.kl[:, 1:]
         columns = centred * _excess_share(centred.sum(-1, keepdim=True))
         latent = LATENT_WEIGHT * latent * _excess_share(latent)
-        # float32 terms add up in float64 without rounding, so the contributions sum exactly to the score.
+        # float32 terms add up in float64 without rounding, so the contributions sum exactly to each member's score.
         contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
         fold_scores = contributions.sum(-1)
         contributions = self._joined(contributions, fold_scores)
@@ -193,7 +195,7 @@ def typical_terms(
         value_weight=1.0 / torch.where(is_quantity, deviation.clamp(min=_LEAST_DEVIATION), deviation),
         missingness_weight=missingness_variance.rsqrt(),
         reconstruction=torch.zeros(0),
-        # Most of these records are exemplars, which the whole mixture knows: its KL varies least, and weighs most.
+        # The whole mixture has the smaller spread, so that the KL weighs more: ADR 0015 has the figures.
         kl=torch.stack([_median_and_spread(kl)[:, 0], _median_and_spread(kl_to_all)[:, 1]], dim=1),
     )
     total = weighed(value, missingness, observed, typical).sum(-1)

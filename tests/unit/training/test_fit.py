@@ -26,6 +26,7 @@ from training.fit import (
     antithetic_noise,
     clip_gradients,
 )
+from training.model import prior
 from training.model.preprocessing import NULL_CODE, Values, rows
 from training.model.score import ScoringGraph, typical_terms
 from training.model.vae import VAE
@@ -441,3 +442,11 @@ def test_five_per_cent_of_gross_anomalies_in_the_history_do_not_collapse_the_mod
 def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
     """Return the chance that an anomaly scores above a normal record."""
     return float((anomalous[:, None] > normal[None]).mean() + 0.5 * (anomalous[:, None] == normal[None]).mean())
+
+
+@pytest.mark.parametrize(("wanted", "got"), [(7, 7), (16, 16), (29, 27), (30, 30)])
+def test_all_blocks_get_as_many_exemplars(prepared, quick_fit, monkeypatch, wanted, got):
+    monkeypatch.setattr(prior, "BLOCK", 8)
+    vae = prepared.model(hidden=4)
+    fitted = quick_fit(vae, prepared.values(vae), steps=1, exemplars=wanted)
+    assert fitted.exemplars.shape[1] == got

@@ -114,6 +114,33 @@ def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
     assert asyncio.run(scenario()) == (set(), True)
 
 
+def test_a_fault_of_work_that_nobody_waits_for_any_more_is_not_the_event_loops():
+    room, started, leave = admission(), threading.Event(), threading.Event()
+    told = []
+
+    def faulty():
+        started.set()
+        assert leave.wait(30)
+        raise ValueError("a fault of the client's")
+
+    async def scenario():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        task = asyncio.create_task(room.run(faulty, to_its_end=True))
+        await until(started)
+        task.cancel()
+        await asyncio.sleep(0)
+        leave.set()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        del task
+        gc.collect()
+        await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    gc.collect()
+    assert told == []
+
+
 def test_work_that_nobody_waits_for_any_more_is_let_go_before_a_thread_is_free():
     room, started, leave = admission(), threading.Event(), threading.Event()
 
