@@ -120,19 +120,19 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings,
 def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSettings) -> ColumnPlan:
     """Return the plan for text that is a category, unless it is an identifier, free text or too varied."""
     name, seen = column.name, column.observed
+    hint = "; they look like numbers with a decimal comma or separators" if text.separated >= _MOSTLY * seen else ""
     if text.mean_characters > settings.max_mean_characters:
         return ColumnPlan(name, None, f"free text: {text.mean_characters:.0f} characters on average")
     if seen >= _FEWEST_FOR_IDENTIFIER and text.distinct > settings.max_distinct_share * seen:
-        return ColumnPlan(name, None, f"an identifier: {text.distinct} of {seen} values differ")
+        return ColumnPlan(name, None, f"an identifier: {text.distinct} of {seen} values differ{hint}")
     covered = sum(text.counts[: settings.max_categories]) / seen
     more = "at least " if text.is_capped else ""
     if covered < settings.min_category_share:
         kept = min(settings.max_categories, text.distinct)
-        return ColumnPlan(
-            name, None, f"too varied: {more}{text.distinct} values, of which the {kept} commonest cover {covered:.1%}"
-        )
+        values = f"{more}{text.distinct} values, of which the {kept} commonest cover {covered:.1%}"
+        return ColumnPlan(name, None, f"too varied: {values}{hint}")
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
-    return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}")
+    return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}{hint}")
 
 
 def _check_all(column: ColumnProfile, parsed: Parsed, expected: str) -> None:

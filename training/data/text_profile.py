@@ -18,6 +18,8 @@ MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""
 
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
+_SEPARATED = r"^[+-]?\d{1,3}([., '\x{2019}\x{a0}\x{202f}_]?\d{3})*([.,]\d+)?$"
+_SEPARATOR = r"[, '\x{2019}\x{a0}\x{202f}_]"
 _LEADING_ZERO = r"^[+-]?0\d"
 _INSTANT = r"^\d{4}-\d{2}-\d{2}([Tt ]\S+)?$|^\d{8}[Tt]\S+$"
 
@@ -48,6 +50,7 @@ class TextProfile:
         truths: Texts that are true, false, 0 or 1.
         instants: Texts that are ISO 8601 dates or instants.
         has_leading_zeros: Whether some numbers have them, as postcodes and account numbers do.
+        separated: Texts that are no numbers here but look like some, with a decimal comma or separators: 1.234,50.
     """
 
     distinct: int
@@ -58,6 +61,7 @@ class TextProfile:
     truths: Parsed
     instants: Parsed
     has_leading_zeros: bool
+    separated: int
 
 
 class TextTally:
@@ -72,6 +76,7 @@ class TextTally:
         self._seen = 0
         self._characters = 0
         self._has_leading_zeros = False
+        self._separated = 0
         self._parsed = {"number": 0, "truth": 0, "instant": 0}
         self._first_other: dict[str, Place] = {}
 
@@ -91,6 +96,7 @@ class TextTally:
             if not mask.all() and kind not in self._first_other:
                 others = pc.is_in(texts, value_set=values.filter(pa.array(~mask)))
                 self._first_other[kind] = place(pc.index(others, value=True).as_py())
+        self._separated += int(counts[_matches(trimmed, _SEPARATED) & _matches(trimmed, _SEPARATOR)].sum())
         self._add_numbers(trimmed, counts, masks["number"])
         self._add_order(texts, place, are_numbers=bool(masks["number"].all()))
 
@@ -105,6 +111,7 @@ class TextTally:
             truths=self._result("truth"),
             instants=self._result("instant"),
             has_leading_zeros=self._has_leading_zeros,
+            separated=self._separated,
         )
 
     def _result(self, kind: str) -> Parsed:

@@ -75,6 +75,8 @@ CSV_CASES = [
     ("row numbers", [str(i) for i in range(60)], None, "row number"),
     ("shuffled numbers", [str(i * 7 % 60) for i in range(60)], "numeric", "numbers"),
     ("identifiers", [f"u-{i}" for i in range(60)], None, "an identifier: 60 of 60 values differ"),
+    ("decimal commas", cycled(['"2.400,19"', '"7,25"', '"-0,5"']), "categorical", "like numbers with a decimal comma"),
+    ("thousands", [f'"{i + 1},016.16"' for i in range(60)], None, "60 of 60 values differ; they look like numbers"),
     ("free text", cycled(["word " * 40, "other " * 40]), None, "free text: 220 characters"),
     ("nulls", [None] * 60, None, "every value is null"),
     ("infinite", cycled(["inf", "-inf"]), None, "NaN or infinite"),
@@ -170,6 +172,17 @@ def test_a_csv_column_that_changes_its_type_half_way_stops_with_its_place(csv_of
     assert '[columns."x"] kind = "categorical"' in str(caught.value)
     assert plans_of(path, with_kind("x", "categorical"))["x"].kind == "categorical"
     assert plans_of(path, with_kind("x", "ignore"))["x"].kind is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_like_one"),
+    [("1'000.5", True), ("1 234,5", True), ("1\u202f234", True), ("12,5", True)]
+    + [(text, False) for text in ("12.03.2024", "192.168.100.200", "1,2,3", "a,b", "A 100", "53111x", "1 2")],
+)
+def test_text_that_looks_like_a_number_as_people_write_it_is_told_as_such(csv_of, text, is_like_one):
+    plan = plans_of(csv_of(x=cycled([f'"{text}"', "else", f'"{text}"'])))["x"]
+    assert plan.kind == "categorical"
+    assert ("look like numbers" in plan.reason) is is_like_one
 
 
 def test_text_of_which_few_values_look_like_numbers_is_text(csv_of):
