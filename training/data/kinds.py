@@ -46,11 +46,9 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
 
     Raises:
         ConfigError: The settings name a column that the records do not have.
-        DataError: There are no records, a column changes its type half way, a kind that is set does not fit, or
+        DataError: A column changes its type half way, a kind that is set does not fit, or
             every column is set aside.
     """
-    if not profile.records:
-        raise DataError("expected records, got files without any")
     names = [column.name for column in profile.columns]
     for name in config.columns:
         _check_known(name, names, f"columns.{json.dumps(name)}")

@@ -92,8 +92,8 @@ def profile_and_sample(
         on_batch: Called with the number of records read so far.
 
     Raises:
-        DataError: A file cannot be read, or a value is not of the kind that is set for its column; names the file, and
-            row and column where they are known.
+        DataError: There are no records, a file cannot be read, or a value is not of the kind that is set for its
+            column; names the file, and row and column where they are known.
     """
     time_column = config.data.time_column
     ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
@@ -114,6 +114,9 @@ def profile_and_sample(
                 on_batch(read)
     except FileError as error:
         raise DataError(str(error)) from error
+    if not read:
+        others = f" and {len(records.paths) - 1} more files" if len(records.paths) > 1 else ""
+        raise DataError(f"{records.paths[0]}{others}: expected records, got none")
     return profiler.finish(), sampler.finish()
 
 

@@ -316,7 +316,7 @@ def csv(*columns: str, records: int = 60) -> str:
     [
         (None, r"data\.csv: expected a file, got none"),
         ("", "data.csv"),
-        ("x,y\n", "expected records, got files without any"),
+        ("x,y\n", ": expected records, got none"),
         ("x,y\n1,2\n", "expected at least"),
         (csv(records=24), "expected at least 25 records"),
         ("note,other\n" + ",\n" * 60, "expected at least one column to learn from, got 2 set aside"),

@@ -273,8 +273,12 @@ def test_settings_must_name_columns_that_exist(csv_of):
 def test_files_without_records_are_refused(tmp_path):
     for name, content in (("a.csv", "a,b\n"), ("a.ndjson", "\n")):
         (tmp_path / name).write_text(content, encoding="utf-8")
-        with pytest.raises(DataError, match="expected records, got files without any"):
+        with pytest.raises(DataError, match=f"/{name}: expected records, got none"):
             plans_of(tmp_path / name)
+    (tmp_path / "b.csv").write_text("a,b\n", encoding="utf-8")
+    (tmp_path / "a.ndjson").unlink()
+    with pytest.raises(DataError, match=r"/a\.csv and 1 more files: expected records, got none"):
+        plans_of(tmp_path)
 
 
 def test_records_without_any_usable_column_are_refused_with_the_reasons(parquet_of):
