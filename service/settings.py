@@ -290,7 +290,7 @@ def described_settings() -> Iterator[tuple[str, str, str, str, str]]:
         elif schema.get("type") == "boolean":
             allowed = TRUTH_VALUES
         elif "minimum" in bounds:
-            allowed = f"{bounds['minimum']:g} to {bounds['maximum']:.10g}"
+            allowed = f"{_plain(bounds['minimum'])} to {_plain(bounds['maximum'])}"
         else:
             allowed = "any"
         default = "unset" if schema["default"] is None else str(schema["default"])
@@ -320,6 +320,10 @@ def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Sett
         expected = first["msg"].removeprefix("Input should be ")
         got = shown(repr(first["input"]))
         raise SettingsError(f"{origins[str(first['loc'][0])]}: expected {expected}, got {got}") from error
+
+
+def _plain(bound: float) -> str:
+    return str(int(bound)) if float(bound).is_integer() else f"{bound:g}"
 
 
 def _setting_named_by(variable: str) -> str:
