@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from benchmarks.quality.measure import MODEL, Case
+from benchmarks.quality.measure import MODEL, RECALL_ALPHA, Case
 from benchmarks.quality.options import Options, read_options
 from benchmarks.quality.protocol import SetSize
 from benchmarks.quality.report import table
@@ -42,6 +42,8 @@ class Level:
         auroc: By detector.
         fall: By detector, from the level without any.
         limit: Which the fall of the model is to stay below.
+        recall: Share of the anomalies that the model flags at `RECALL_ALPHA`, over the sets that can promise it at each
+            level; None where none can.
     """
 
     share: float
@@ -50,6 +52,7 @@ class Level:
     auroc: dict[str, float]
     fall: dict[str, float]
     limit: float | None
+    recall: float | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,10 +87,12 @@ def levels_of(rows: Mapping[Case, Row], sets: Sequence[SetSize], seeds: Sequence
     if not whole:
         return []
     clean, *_ = by_level = list(zip(*whole, strict=True))
-    return [_level(share, list(at), list(clean)) for share, at in zip(LIMITS, by_level, strict=True)]
+    promising = [all(row.measured.promise.recall is not None for row in of_set) for of_set in whole]
+    return [_level(share, list(at), list(clean), promising) for share, at in zip(LIMITS, by_level, strict=True)]
 
 
-def _level(share: float, rows: list[Row], clean: list[Row]) -> Level:
+def _level(share: float, rows: list[Row], clean: list[Row], promising: list[bool]) -> Level:
+    recalls = [row.measured.promise.recall or 0.0 for row, can in zip(rows, promising, strict=True) if can]
     auroc, auroc_clean = _mean_auroc(rows), _mean_auroc(clean)
     return Level(
         share=share,
@@ -96,6 +101,7 @@ def _level(share: float, rows: list[Row], clean: list[Row]) -> Level:
         auroc=auroc,
         fall={name: auroc_clean[name] - auroc[name] for name in auroc},
         limit=LIMITS[share] if share else None,
+        recall=fmean(recalls) if recalls else None,
     )
 
 
@@ -122,6 +128,7 @@ def _page(levels: list[Level], rows: Mapping[Case, Row], options: Options, faile
         "# Anomalies in the history",
         *([incomplete(failed)] if failed else []),
         f"Mean AUROC, {len(options.sets)} sets, seeds {seeds}, with part of each set's anomalies in the training half.",
+        f"Flagged is the share of the anomalies at an alpha of {RECALL_ALPHA:.0%}, over the sets that can promise it.",
         conditions_in_words([*rows.values()]),
         _level_table(levels),
         f"## AUROC of {MODEL} by set, and anomalies left",
@@ -136,7 +143,7 @@ def _page(levels: list[Level], rows: Mapping[Case, Row], options: Options, faile
 def _level_table(levels: list[Level]) -> str:
     detectors = list(levels[0].auroc)
     header = ["anomalies left", "mean number", "of the training records", *detectors]
-    header += [*(f"fall, {name}" for name in detectors), f"limit, {MODEL}"]
+    header += [*(f"fall, {name}" for name in detectors), f"limit, {MODEL}", f"flagged at {RECALL_ALPHA:.0%}, {MODEL}"]
     return table(
         header,
         (
@@ -147,6 +154,7 @@ def _level_table(levels: list[Level]) -> str:
                 *(f"{level.auroc[name]:.4f}" for name in detectors),
                 *(f"{level.fall[name]:.4f}" for name in detectors),
                 "" if level.limit is None else f"{level.limit:.2f}",
+                "" if level.recall is None else f"{level.recall:.3f}",
             ]
             for level in levels
         ),

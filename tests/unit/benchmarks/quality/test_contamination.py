@@ -1,5 +1,7 @@
 """Levels of contamination: how many anomalies are left, and what AUROC fell by."""
 
+import dataclasses
+
 import pytest
 
 from benchmarks.quality.contamination import LIMITS, case_of, levels_of
@@ -35,6 +37,17 @@ def test_a_fall_is_from_the_level_without_any(new_row):
     assert [level.left for level in levels] == [0.0, 1.0, 2.0, 3.5]
     assert levels[0].limit is None
     assert levels[3].training_share == pytest.approx(0.035)
+
+
+def test_recall_is_of_the_sets_that_can_promise_it_at_each_level(new_row):
+    rows = {}
+    for size, recalls in ((PUMPS, {0: 0.9, 1: 0.6, 3: 0.3, 6: 0.1}), (VALVES, {0: 0.5, 1: None})):
+        for left, recall in recalls.items():
+            case = Case(size.name, 0, left=left, untested=max(recalls))
+            row = new_row(case, vaegis=0.9)
+            promise = dataclasses.replace(row.measured.promise, recall=recall)
+            rows[case] = row.model_copy(update={"measured": dataclasses.replace(row.measured, promise=promise)})
+    assert [level.recall for level in levels_of(rows, [PUMPS, VALVES], [0])] == pytest.approx([0.9, 0.6, 0.3, 0.1])
 
 
 def test_a_set_without_a_level_is_left_out(new_row):
