@@ -37,12 +37,15 @@ class Admission:
     One that finds none is refused at once; only a stream that was let in waits, for bytes (`ByteRoom`).
     """
 
-    def __init__(self, room: Room, *, timeout_s: float, threads: int) -> None:
-        """Let in what ``room`` holds; it is computed by so many ``threads``, within ``timeout_s``."""
+    def __init__(self, room: Room, *, timeout_s: float, patience_s: float, threads: int) -> None:
+        """Let in what ``room`` holds; it is computed by so many ``threads``, within ``timeout_s``.
+
+        A stream that others wait for, and that gives no bytes back for ``patience_s``, has to give up.
+        """
         self.timeout_s = timeout_s
         self.lock = Lock()
         """Guards the records, which are counted on the threads."""
-        self.body_room = ByteRoom(room.body_bytes)
+        self.body_room = ByteRoom(room.body_bytes, patience_s)
         self._room = room
         self._tickets = 0
         self._requests = 0
@@ -123,7 +126,16 @@ class Admission:
 class Ticket:
     """What one request holds. Whoever makes it closes it, on the event loop's thread."""
 
-    __slots__ = ("_admission", "_entered_at", "_records", "_requests", "body_bytes", "is_abandoned", "was_in")
+    __slots__ = (
+        "_admission",
+        "_entered_at",
+        "_records",
+        "_requests",
+        "body_bytes",
+        "is_abandoned",
+        "overdue",
+        "was_in",
+    )
 
     def __init__(self, admission: Admission) -> None:
         """Hold nothing yet."""
@@ -138,6 +150,8 @@ class Ticket:
         """Whether it was ever let in."""
         self.is_abandoned = False
         """Whether nobody waits for the answer any more."""
+        self.overdue: asyncio.Future[None] | None = None
+        """Done once others have waited too long for its bytes; of those that `ask_for_in_all`."""
 
     def hold_bytes(self, size: int) -> None:
         """Hold more of the body, or less; see `ByteRoom.hold`."""
@@ -146,6 +160,11 @@ class Ticket:
     def hold_in_all(self, size: int) -> None:
         """Hold so many bytes from now on, instead of those so far."""
         self.hold_bytes(size - self.body_bytes)
+
+    def give_up(self) -> None:
+        """Be overdue; see `ByteRoom`."""
+        if self.overdue is not None and not self.overdue.done():
+            self.overdue.set_result(None)
 
     def ask_for_in_all(self, size: int) -> asyncio.Future[None] | None:
         """Hold so many bytes instead of those so far, at once or later; see `ByteRoom.ask`."""

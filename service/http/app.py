@@ -77,7 +77,12 @@ def create_app(
     metrics = Metrics(artifact, alpha=alpha, threshold=limit, families=families, processes=processes)
     readiness = Readiness(on_ready=metrics.count_model_ready)
     room = Room(settings.max_requests_in_flight, settings.max_records_in_flight, settings.max_bytes_in_flight)
-    admission = Admission(room, timeout_s=settings.request_timeout_s, threads=settings.scoring_threads)
+    admission = Admission(
+        room,
+        timeout_s=settings.request_timeout_s,
+        patience_s=settings.body_timeout_s,
+        threads=settings.scoring_threads,
+    )
     metrics.requests_in_flight.set_function(lambda: admission.in_flight)
     limits = _record_limits(settings)
     intake = Intake(readiness, admission, metrics, settings.max_body_bytes)

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Send
 from service.errors import ServiceError
 from service.http.admission import Admission, Ticket
 from service.http.begun import Begun
-from service.http.errors import BodyTooLargeError, IncompleteBodyError, QueueFullError
+from service.http.errors import BodyTimeoutError, BodyTooLargeError, IncompleteBodyError, QueueFullError
 from service.http.outbox import Outbox
 from service.http.pipeline import OnInvalid, Pipeline
 from service.records.stream.blocks import BLOCK_BYTES
@@ -101,7 +101,8 @@ class Stream:
         reading = asyncio.ensure_future(self._read(receive))
         sending = asyncio.ensure_future(self._send(send, headers))
         leaving = asyncio.ensure_future(self._until_gone(receive))
-        pending: set[asyncio.Future[None]] = {reading, sending, leaving}
+        overdue = self._ticket.overdue = asyncio.get_running_loop().create_future()
+        pending: set[asyncio.Future[None]] = {reading, sending, leaving, overdue}
         try:
             while not sending.done():
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -109,6 +110,8 @@ class Stream:
                     reading.result()
                 if leaving in done and not sending.done():
                     raise IncompleteBodyError("connection: expected to send all of the answer, got it closed")
+                if overdue in done and not sending.done():
+                    raise BodyTimeoutError("body: expected its next record or batch while others wait, got too little")
             sending.result()
         finally:
             for task in (reading, sending, leaving, self._coming):

@@ -17,7 +17,7 @@ from service.http.errors import DeadlineError, QueueFullError
 
 
 def admission(*, requests: int = 2, records: int = 10, body_bytes: int = 100, timeout_s: float = 60.0) -> Admission:
-    return Admission(Room(requests, records, body_bytes), timeout_s=timeout_s, threads=1)
+    return Admission(Room(requests, records, body_bytes), timeout_s=timeout_s, patience_s=60.0, threads=1)
 
 
 def test_as_many_requests_are_let_in_as_there_is_room_for_and_places_are_given_back():

@@ -15,12 +15,17 @@ from service.http.errors import QueueFullError
 
 MOST = 100
 LARGEST = 60
+PATIENCE_S = 0.2
 
 
 @dataclass(eq=False)
 class Holder:
     body_bytes: int = 0
     waits: asyncio.Future[None] | None = None
+    has_given_up: bool = False
+
+    def give_up(self) -> None:
+        self.has_given_up = True
 
     @property
     def is_waiting(self) -> bool:
@@ -36,7 +41,7 @@ def in_loop(story):
 
 def test_one_goes_beyond_the_room_and_the_others_wait_in_order_of_arrival():
     def story():
-        room, (large, beyond, *others) = ByteRoom(MOST), [Holder() for _ in range(5)]
+        room, (large, beyond, *others) = ByteRoom(MOST, PATIENCE_S), [Holder() for _ in range(5)]
         room.hold(large, 90)
         assert room.ask(beyond, 20) is None
         waits = [room.ask(other, 10) for other in others]
@@ -54,7 +59,7 @@ def test_one_goes_beyond_the_room_and_the_others_wait_in_order_of_arrival():
 
 def test_one_that_holds_nothing_any_more_lets_the_next_go_beyond():
     def story():
-        room, (large, beyond, other) = ByteRoom(MOST), [Holder() for _ in range(3)]
+        room, (large, beyond, other) = ByteRoom(MOST, PATIENCE_S), [Holder() for _ in range(3)]
         room.hold(large, 2 * MOST)
         assert room.ask(beyond, 1) is None
         granted = room.ask(other, 1)
@@ -64,9 +69,44 @@ def test_one_that_holds_nothing_any_more_lets_the_next_go_beyond():
     assert in_loop(story)
 
 
+def test_one_that_others_wait_for_gives_up_unless_it_gives_something_back_in_time():
+    async def story():
+        room, (large, beyond, other) = ByteRoom(MOST, PATIENCE_S), [Holder() for _ in range(3)]
+        room.hold(large, MOST)
+        assert room.ask(beyond, 50) is None
+        await asyncio.sleep(1.5 * PATIENCE_S)
+        assert not beyond.has_given_up  # nobody waits for it
+        room.ask(other, 10)
+        for _ in range(4):
+            await asyncio.sleep(0.4 * PATIENCE_S)
+            room.hold(beyond, -1)
+        assert not beyond.has_given_up
+        assert room.ask(beyond, 1) is None
+        await asyncio.sleep(1.5 * PATIENCE_S)
+        assert beyond.has_given_up
+        assert not other.has_given_up
+
+    asyncio.run(story())
+
+
+def test_one_that_nobody_waits_for_any_more_does_not_give_up():
+    async def story():
+        room, (large, beyond, other, last) = ByteRoom(MOST, PATIENCE_S), [Holder() for _ in range(4)]
+        room.hold(large, MOST)
+        assert room.ask(beyond, 50) is None
+        leaving, granted = room.ask(other, 10), room.ask(last, 10)
+        leaving.cancel()
+        room.hold(beyond, -50)  # the last is beyond now
+        await granted
+        await asyncio.sleep(1.5 * PATIENCE_S)
+        assert not any(holder.has_given_up for holder in (large, beyond, other, last))
+
+    asyncio.run(story())
+
+
 def test_thousands_can_wait_and_get_on_at_once():
     def story():
-        room, large = ByteRoom(MOST), Holder()
+        room, large = ByteRoom(MOST, PATIENCE_S), Holder()
         room.hold(large, MOST)
         assert room.ask(large, 1) is None
         waits = [room.ask(Holder(), 1) for _ in range(5000)]
@@ -107,7 +147,7 @@ def check(holders):
 @given(st.lists(actions, max_size=40))
 def test_whatever_is_asked_for_the_room_is_kept_and_all_who_wait_get_on(asked):
     def story():
-        room, holders = ByteRoom(MOST), [Holder() for _ in range(4)]
+        room, holders = ByteRoom(MOST, PATIENCE_S), [Holder() for _ in range(4)]
         for number, action, size in asked:
             act(room, holders[number], action, size)
             check(holders)

@@ -478,6 +478,26 @@ def test_streams_that_each_hold_a_part_and_need_more_than_there_is_all_come_to_t
     scenario(story)
 
 
+def test_a_stream_that_others_wait_for_is_cut_once_it_has_held_them_up_for_the_time_of_a_body(new_app):
+    async def story():
+        app = new_app(max_bytes_in_flight=2**20, body_timeout_s=0.5)
+        slow, other = await begun(app), await begun(app)
+        full = await holding(app)
+        for client in (slow, other):
+            client.part(LARGE_LINE[:150_000])
+            await client.until(client.parts.empty)
+        other.part(LARGE_LINE[150_000:], more=False)
+        while not slow.exchange.done():  # it goes on sending, but no record of it ends
+            slow.part(b" ")
+            await asyncio.sleep(0.05)
+        await other.end()
+        assert (slow.is_whole, other.is_whole, other.body.count(b"\n")) == (False, True, 2)
+        full.leave()
+        await full.end()
+
+    scenario(story)
+
+
 def test_what_was_sent_of_an_answer_is_not_held(new_app):
     async def story():
         app = new_app(max_bytes_in_flight=2**20)
