@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Stop; uvicorn's own handler raises the signal again in the end, so that the process would not exit with 0."""
-        if self._loop is None:
+        if self._loop is None or self._loop.is_closed():
             self.stop(sig)
         else:
             self._loop.call_soon_threadsafe(self.stop, sig)  # which wakes the loop, where setting an event would not

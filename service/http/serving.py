@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -75,7 +76,13 @@ def serve(
     certificate = certificate_of(settings.tls_certificate, settings.tls_key)
     with closing(configure_logs(settings.log_level, settings.log_format)) as writer:
         app = _ready_app(model, name, settings, writer, place)
-        _server(app, settings, certificate, place, on_listening).run([listening])
+        server = _server(app, settings, certificate, place, on_listening)
+        # uvicorn puts this back in the end, when one more signal must not end the process with another exit code.
+        signal.signal(signal.SIGTERM, server.handle_exit)
+        try:
+            server.run([listening])
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _server(

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -58,6 +59,14 @@ def test_it_says_where_it_listens_once_it_does_and_exits_with_0_on_sigterm(serve
     assert httpx.get(f"{served.url}/readyz").json() == {"state": "ready"}
     answer = httpx.post(f"{served.url}/score", json=[RECORD, RECORD]).json()
     assert len(answer["results"]) == 2
+    assert served.stop() == 0
+
+
+@pytest.mark.parametrize("pause_s", [0.004, 0.012, 0.02])
+def test_it_exits_with_0_on_a_second_sigterm_while_it_ends(serve, pause_s):
+    served = serve()
+    served.process.send_signal(signal.SIGTERM)
+    time.sleep(pause_s)
     assert served.stop() == 0
 
 
