@@ -26,7 +26,14 @@ def vaegis(*arguments: object, **options: object) -> subprocess.CompletedProcess
 
 
 def started(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([*VAEGIS, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*VAEGIS, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where a shell runs the tests in the background, it has SIGINT ignored for all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - the tests have one thread
+    )
 
 
 def small_files_only() -> None:
