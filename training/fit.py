@@ -92,18 +92,19 @@ def fit(
     per_epoch = min(n // batch_size, _MOST_STEPS_PER_EPOCH)
     total = math.ceil(steps_for(n, batch_size, settings.steps) / per_epoch)
     noise = antithetic_noise(settings.draws, vae.latent_dim, generator)
-    exemplar_rows = members[:, torch.randperm(n, generator=generator)[: _exemplars(n, settings)]]
+    exemplar_rows = members[:, torch.randperm(n, generator=generator)[: _exemplar_count(n, settings)]]
     trimming = Trimming(members.shape[0], len(records.observed), settings.trim_share)
     steps = _steps(vae, records, members, settings, generator, batch_size, total * per_epoch, trimming)
     epoch, loss = 0, math.inf
     with interruption() as interrupted:
         while epoch < total:
             losses = [next(steps) for _ in range(per_epoch) if not interrupted.is_set()]
-            if not math.isfinite(sum(losses)):
-                raise FitError(f"epoch {epoch + 1}: expected a finite loss, got {sum(losses)}")
+            total_loss = sum(losses)
+            if not math.isfinite(total_loss):
+                raise FitError(f"epoch {epoch + 1}: expected a finite loss, got {total_loss}")
             if interrupted.is_set():
                 break
-            loss = sum(losses) / per_epoch
+            loss = total_loss / per_epoch
             epoch += 1
             on_epoch(Epoch(epoch, total, loss))
     if epoch == 0:  # there is no model to keep yet
@@ -213,7 +214,7 @@ def _corrupted(vae: VAE, values: Values, settings: FitSettings, generator: torch
     return vae.hide(shaken, torch.rand(shape, generator=generator) < rate)
 
 
-def _exemplars(records: int, settings: FitSettings) -> int:
+def _exemplar_count(records: int, settings: FitSettings) -> int:
     """Return how many exemplars there are to be, so that all blocks of them get as many."""
     return math.prod(blocks_of(min(records, settings.exemplars)))
 

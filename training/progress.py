@@ -112,10 +112,11 @@ class Progress:
         self._console.print(guarantee([np.array(fold) for fold in calibration.folds], calibration.alpha))
         far = far_threshold(calibration)
         if far is not None:
+            at_alpha, usual = far
             self._console.print(
-                "[yellow]The threshold is {:.3g}, where nine in ten records held out score below {:.3g}. If more than "
-                "{:.3g} of the history are anomalies, it is theirs, and few others reach it: raise alpha above their "
-                "share, or train without them.[/yellow]".format(*far, calibration.alpha)
+                f"[yellow]The threshold is {at_alpha:.3g}, where nine in ten records held out score below {usual:.3g}. "
+                f"If more than {calibration.alpha:.3g} of the history are anomalies, it is theirs, and few others "
+                "reach it: raise alpha above their share, or train without them.[/yellow]"
             )
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:

@@ -92,7 +92,7 @@ def levels_of(rows: Mapping[Case, Row], sets: Sequence[SetSize], seeds: Sequence
 
 
 def _level(share: float, rows: list[Row], clean: list[Row], promising: list[bool]) -> Level:
-    recalls = [row.measured.promise.recall or 0.0 for row, can in zip(rows, promising, strict=True) if can]
+    recalls = [row.measured.promise.recall for row, can in zip(rows, promising, strict=True) if can]
     auroc, auroc_clean = _mean_auroc(rows), _mean_auroc(clean)
     return Level(
         share=share,
@@ -101,7 +101,7 @@ def _level(share: float, rows: list[Row], clean: list[Row], promising: list[bool
         auroc=auroc,
         fall={name: auroc_clean[name] - auroc[name] for name in auroc},
         limit=LIMITS[share] if share else None,
-        recall=fmean(recalls) if recalls else None,
+        recall=fmean(recall for recall in recalls if recall is not None) if recalls else None,
     )
 
 

@@ -46,8 +46,7 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
 
     Raises:
         ConfigError: The settings name a column that the records do not have.
-        DataError: A column changes its type half way, a kind that is set does not fit, or
-            every column is set aside.
+        DataError: A column changes its type half way, a kind that is set does not fit, or every column is set aside.
     """
     names = [column.name for column in profile.columns]
     for name in config.columns:

@@ -64,16 +64,16 @@ def artifact(golden_model: Path) -> Artifact:
 def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
     """Make an app that is ready, with the given settings, and a log and traces if there are any.
 
-    Its model is scored by ``score``, which may call the scorer of the golden one.
+    Where ``score`` is given, it stands before the golden model's scorer, which it may call.
     """
 
     def make(
         writer: LineWriter | None = None,
         tracing: Tracing | None = None,
-        score: Callable[[Columns], Scores] = artifact.scorer.score,
+        score: Callable[[Columns], Scores] | None = None,
         **settings: object,
     ) -> FastAPI:
-        served = replace(artifact, scorer=SimpleNamespace(score=score))
+        served = artifact if score is None else replace(artifact, scorer=SimpleNamespace(score=score))
         app = create_app(served, load_settings({}, settings), writer=writer, tracing=tracing)
         app.state.readiness.admit(artifact.verify())
         return app
