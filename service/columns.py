@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+# Frozen by msgspec, as are verdicts and scores: each request makes several, in a tenth of the time of dataclasses.
+class Columns(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Records by column, in the order of `contract.Schema`.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +16,7 @@ _OUTPUTS = list(OUTPUTS)  # onnxruntime takes no tuple
 _MAX_GRAPH_RECORDS = 256  # bounds the memory of one run of the graph; larger batches are no faster
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Statistics of n records over D columns by an ensemble of K members, all float64.
 
     Attributes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +25,7 @@ class Explain(StrEnum):
     ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdicts:
+class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What m records get, by field. `latent_contribution` and the contributions of all columns sum to `score`.
 
     Attributes:

@@ -188,12 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="at three times capacity (%(default)s)")
     parser.add_argument("--model", choices=SETTINGS, default="default", help="which (%(default)s)")
     parser.add_argument("--sizes", nargs="+", type=int, default=(1, 100), help="records of a request (%(default)s)")
+    parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="more flags of vaegis serve, at the end")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (%(default)s)")
     parsed = parser.parse_args(arguments)
     model = trained(parsed.model)
     found = []
     for size in parsed.sizes:
-        with service(model) as server:
+        with service(model, *parsed.flags) as server:
             found.append(measured(server, size, seconds=parsed.seconds))
     method = (
         f"Model `{parsed.model}`, the service on one core, k6 on the other at a constant rate of arrival, "

@@ -1,22 +1,22 @@
 """Small requests that wait at the same time, scored as one batch.
 
 One record alone takes the model about as long as eight together, for most of its time goes into starting each step of
-the graph. Nothing is waited for: a batch is what has come while the one before it was scored.
+the graph. Nothing is waited for: a batch is what has come while the one before it was scored and answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from service.errors import ServiceError
 from service.http.scoring import Asked, Scoring
 from service.verdicts import Verdicts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True, eq=False):
     """A request whose records wait.
 
     Attributes:
@@ -49,8 +49,9 @@ class Batches:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(asked, begin, loop.create_future())
         if not self._waiting:
-            # Requests that came with this one are ahead of the call, and get into the batch.
-            loop.call_soon(self._score, loop)
+            # Requests that came with this one are ahead of the first call, and those that the network had by then
+            # ahead of the second: they get into the batch too.
+            loop.call_soon(loop.call_soon, self._score, loop)
         self._waiting.append(waiting)
         return await waiting.done
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -46,6 +47,7 @@ TYPE_PREFIX: Final = "urn:vaegis:problem:"
 
 _PLAIN_PATHS: Final = "/v2"
 _LONGEST_TEXT: Final = 500  # characters; a message may quote a name of the client's, of any length
+_KEPT: Final = 64  # answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +110,10 @@ def response_to(scope: Scope, error: Exception, *, unread: bool = False) -> Resp
         unread: Whether the client may still be sending a body of any length, so that the connection cannot be used
             further.
     """
-    problem, document = problem_of(error)
-    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
-    if isinstance(error, CallerError):
-        headers |= error.headers
-    if problem.closes or unread:
-        headers["Connection"] = "close"  # the server sees to it that the client can read the answer before
-    return problem_response(scope, document, headers)
+    is_plain = _is_plain(scope)
+    if isinstance(error, QueueFullError):
+        return _queue_full(str(error), is_plain=is_plain, unread=unread)
+    return _response(error, is_plain=is_plain, unread=unread)
 
 
 def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
@@ -167,9 +166,7 @@ def plain_problem(status: int, detail: str) -> ProblemDocument:
 
 def problem_response(scope: Scope, document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
     """Return ``document`` as a response; below /v2, where another protocol is spoken, in its form of errors."""
-    if scope["path"].startswith(_PLAIN_PATHS):
-        return Response(_rendered_plainly(document), document.status, headers, "application/json")
-    return Response(_rendered(document), document.status, headers, MEDIA_TYPE)
+    return _document_response(document, headers, is_plain=_is_plain(scope))
 
 
 def closing_answer(document: ProblemDocument) -> bytes:
@@ -180,6 +177,33 @@ def closing_answer(document: ProblemDocument) -> bytes:
         f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
+
+
+@lru_cache(_KEPT)
+def _queue_full(text: str, *, is_plain: bool, unread: bool) -> Response:
+    """Return the problem of a `QueueFullError`, made once: it is answered most when there is least time for it."""
+    return _response(QueueFullError(text), is_plain=is_plain, unread=unread)
+
+
+def _response(error: Exception, *, is_plain: bool, unread: bool) -> Response:
+    problem, document = problem_of(error)
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
+    if isinstance(error, CallerError):
+        headers |= error.headers
+    if problem.closes or unread:
+        headers["Connection"] = "close"  # the server sees to it that the client can read the answer before
+    return _document_response(document, headers, is_plain=is_plain)
+
+
+def _document_response(document: ProblemDocument, headers: Mapping[str, str] | None, *, is_plain: bool) -> Response:
+    if is_plain:
+        return Response(_rendered_plainly(document), document.status, headers, "application/json")
+    return Response(_rendered(document), document.status, headers, MEDIA_TYPE)
+
+
+def _is_plain(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.startswith(_PLAIN_PATHS)
 
 
 def _detail(error: Exception) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from service.artifact import Artifact
@@ -32,8 +32,7 @@ _PART_RECORDS: Final = 1024  # scored, judged and written at a time
 _MAX_ALPHAS: Final = 256  # kept, each with its threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Records, and what is asked about them.
 
     Attributes:

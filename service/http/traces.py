@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -13,6 +13,8 @@ _INVALID_VERSION: Final = b"ff"
 _FIRST_VERSION: Final = b"00"  # which has nothing after the flags
 _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
+_MADE_BYTES: Final = 32  # of chance for a request: an id of 16, and as many for a trace
+_MADE_AT_ONCE: Final = 128  # asking the system takes longer than all else here
 
 
 class Identity(NamedTuple):
@@ -30,19 +32,33 @@ class Identity(NamedTuple):
 
 
 def identify(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
-    """Return by what a request is known. A header that is malformed, or comes twice, is as none."""
+    """Return by what a request is known. A header that is malformed, or comes twice, is as none.
+
+    Only for use on the event loop's thread.
+    """
     request_id = parent = None
     for name, value in headers:
         if name == b"x-request-id":
             request_id = value if request_id is None else b""
         elif name == b"traceparent":
             parent = value if parent is None else b""
-    made = os.urandom(32).hex()
+    made = next(_MADE)
     return Identity(
         request_id.decode() if request_id is not None and _REQUEST_ID.fullmatch(request_id) else made[:32],
         (parent is not None and _trace_of(parent)) or made[32:],
         made[:16],
     )
+
+
+def _made() -> Iterator[str]:
+    """Yield hexadecimal digits of chance, without end."""
+    while True:
+        chance = os.urandom(_MADE_BYTES * _MADE_AT_ONCE).hex()
+        for at in range(0, len(chance), 2 * _MADE_BYTES):
+            yield chance[at : at + 2 * _MADE_BYTES]
+
+
+_MADE: Final = _made()
 
 
 def _trace_of(parent: bytes) -> str | None:

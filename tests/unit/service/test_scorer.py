@@ -44,18 +44,20 @@ def test_a_record_scores_the_same_alone_and_in_any_batch(artifact, records, data
     order = data.draw(st.permutations(range(len(records))))
     assert_equal_to_rounding(
         artifact.scorer.score(as_columns([records[i] for i in order])),
-        Scores(*(getattr(together, name)[list(order)] for name in Scores.__slots__)),
+        Scores(*(getattr(together, name)[list(order)] for name in Scores.__struct_fields__)),
     )
     at = data.draw(st.integers(0, len(records) - 1))
     alone = artifact.scorer.score(as_columns([records[at]]))
-    assert_equal_to_rounding(alone, Scores(*(getattr(together, name)[at : at + 1] for name in Scores.__slots__)))
+    assert_equal_to_rounding(
+        alone, Scores(*(getattr(together, name)[at : at + 1] for name in Scores.__struct_fields__))
+    )
 
 
 @given(st.lists(orders, min_size=1, max_size=20))
 @settings(deadline=None)
 def test_statistics_are_finite_and_contributions_sum_exactly_to_the_score(artifact, records):
     scores = artifact.scorer.score(as_columns(records))
-    for name in Scores.__slots__:
+    for name in Scores.__struct_fields__:
         assert np.isfinite(getattr(scores, name)).all(), name
     # A handful of float64 additions in another order: a few units in the last place of the largest term.
     largest = np.abs(scores.contributions).max(axis=1)
@@ -69,7 +71,7 @@ def test_one_order_of_addition_sums_to_the_score_bit_by_bit(artifact, new_orders
 
 def test_every_statistic_has_its_shape_and_type(artifact, new_orders):
     scores = artifact.scorer.score(new_orders(7, 1))
-    assert {name: getattr(scores, name).shape for name in Scores.__slots__} == {
+    assert {name: getattr(scores, name).shape for name in Scores.__struct_fields__} == {
         "score": (7,),
         "fold_scores": (7, len(artifact.calibration_folds)),
         "reconstruction_error": (7,),
@@ -77,12 +79,12 @@ def test_every_statistic_has_its_shape_and_type(artifact, new_orders):
         "contributions": (7, 5),
         "expected": (7, 4),
     }
-    assert {getattr(scores, name).dtype for name in Scores.__slots__} == {np.dtype(np.float64)}
+    assert {getattr(scores, name).dtype for name in Scores.__struct_fields__} == {np.dtype(np.float64)}
 
 
 def test_no_records_have_no_scores(artifact, new_orders):
     scores = artifact.scorer.score(new_orders(5, 1).rows(slice(0, 0)))
-    assert [getattr(scores, name).shape for name in Scores.__slots__] == [
+    assert [getattr(scores, name).shape for name in Scores.__struct_fields__] == [
         (0,),
         (0, len(artifact.calibration_folds)),
         (0,),
@@ -99,7 +101,7 @@ def test_a_batch_beyond_what_the_graph_takes_at_once_keeps_its_order(artifact, n
     assert len(whole.score) == records
     for at in (0, 2046, records - 1):
         one = artifact.scorer.score(columns.rows(slice(at, at + 1)))
-        assert_equal_to_rounding(one, Scores(*(getattr(whole, name)[at : at + 1] for name in Scores.__slots__)))
+        assert_equal_to_rounding(one, Scores(*(getattr(whole, name)[at : at + 1] for name in Scores.__struct_fields__)))
 
 
 def test_threads_may_share_a_scorer(artifact, new_orders):

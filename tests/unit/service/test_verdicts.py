@@ -210,7 +210,7 @@ def test_records_judged_together_get_what_each_gets_alone(artifact, new_orders, 
     assert 0 < together.is_anomaly.sum() < len(together)
     for row in range(len(columns)):
         at = slice(row, row + 1)
-        of_row = Scores(*(getattr(scores, name)[at] for name in Scores.__slots__))
+        of_row = Scores(*(getattr(scores, name)[at] for name in Scores.__struct_fields__))
         alone = judge(schema, folds, columns.rows(at), of_row, alpha=0.2, explain=explain)
         assert of_record(alone) == of_record(together, row)
 

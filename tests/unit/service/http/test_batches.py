@@ -37,6 +37,21 @@ def together(app, asked) -> list[httpx.Response]:
     return asyncio.run(exchange())
 
 
+async def posted(app, record) -> int:
+    """Send a request of which everything is there, so that nothing but its batch is waited for; return the status."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": json.dumps(record).encode(), "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    await app(scope, receive, send)
+    return sent[0]["status"]
+
+
 @pytest.fixture(scope="module")
 def sizes():
     return []
@@ -104,6 +119,18 @@ def test_a_batch_has_its_limit_in_records_but_holds_at_least_a_request(counting,
     assert sizes == batches
 
 
+def test_what_comes_a_turn_of_the_loop_later_gets_into_the_batch(counting, sizes, record):
+    app = counting()
+
+    async def scenario():
+        first = asyncio.create_task(posted(app, record))
+        await asyncio.sleep(0)
+        return await asyncio.gather(first, posted(app, record))
+
+    assert asyncio.run(scenario()) == [200, 200]
+    assert sizes == [2]
+
+
 def test_records_are_counted_once_each_and_requests_too(counting, send, record):
     app = counting()
     together(app, [(record, ""), ([record] * 2, ""), ([record] * 3, "?alpha=0.2")])
@@ -132,23 +159,9 @@ def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, art
 
 def test_a_request_that_is_cancelled_takes_nobody_with_it(counting, sizes, record):
     app = counting()
-    body = json.dumps(record).encode()
-
-    async def post():
-        sent = []
-
-        async def receive():
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message):
-            sent.append(message)
-
-        scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
-        await app(scope, receive, send)
-        return sent[0]["status"]
 
     async def scenario():
-        tasks = [asyncio.create_task(post()) for _ in range(3)]
+        tasks = [asyncio.create_task(posted(app, record)) for _ in range(3)]
         await asyncio.sleep(0)
         tasks[1].cancel()
         return await asyncio.gather(*tasks, return_exceptions=True)

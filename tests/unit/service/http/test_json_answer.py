@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from service.explanations import Contribution
 from service.http.answers import ContributionItem, ResultItem, ScoreAnswer

@@ -48,7 +48,7 @@ def assert_equal(given_: Columns, wanted: Columns) -> None:
     assert given_.strings.tolist() == wanted.strings.tolist()
     assert all(type(text) is str for text in given_.strings.flat)
     assert np.array_equal(given_.strings_observed, wanted.strings_observed)
-    for name in Columns.__slots__:
+    for name in Columns.__struct_fields__:
         array, like = getattr(given_, name), getattr(wanted, name)
         assert (array.dtype, array.shape, array.flags.c_contiguous) == (like.dtype, like.shape, True)
 

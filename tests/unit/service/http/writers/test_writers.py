@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import math
-from dataclasses import replace
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
+from msgspec.structs import replace
 
 from service.columns import Columns
 from service.errors import Fault
@@ -148,8 +148,8 @@ def test_no_text_is_written_of_what_is_not_finite(writer, value):
     block, verdicts = BLOCKS[0]
     for wrong in (
         replace(verdicts, kl=np.array([0.0, value, 0.0])),
-        replace(verdicts, contributions=[None, (msgspec.structs.replace(ACCOUNT[0], contribution=value),), None]),
-        replace(verdicts, contributions=[None, (msgspec.structs.replace(ACCOUNT[0], expected=value),), None]),
+        replace(verdicts, contributions=[None, (replace(ACCOUNT[0], contribution=value),), None]),
+        replace(verdicts, contributions=[None, (replace(ACCOUNT[0], expected=value),), None]),
     ):
         with pytest.raises(ValueError, match="expected finite numbers"):
             writer.part(block, wrong)
