@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, repeat, takewhile
+from math import isnan
 from typing import Any, TypeAlias
 
 import msgspec
@@ -73,22 +74,22 @@ class _ByIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Teller:
-    """How a column's values are written.
+class _Tellers:
+    """How the values of a schema's columns are written; each of the D entries belongs to a column.
 
     Attributes:
-        column: The column.
-        name: Its name.
-        is_text: Whether its values are text, which is shown as it is.
-        shown: Takes a value.
-        expected: Takes what the model expected.
+        columns: The columns.
+        names: Their names.
+        shown: Take a value; None where it is shown as it is.
+        expected: Take what the model expected.
+        inputs: Where the columns' values stand among the graph's, numbers first.
     """
 
-    column: Column
-    name: str
-    is_text: bool
-    shown: Callable[[Any], Value]
-    expected: Callable[[float], Value]
+    columns: tuple[Column, ...]
+    names: tuple[str, ...]
+    shown: tuple[Callable[[Any], Value] | None, ...]
+    expected: tuple[Callable[[float], Value], ...]
+    inputs: tuple[int, ...]
 
 
 def accounts(
@@ -111,19 +112,19 @@ def accounts(
         whole: Whether every column's contribution is told, or only those with a reason.
     """
     tellers = _tellers(_ByIdentity(schema))
-    positions = schema.number_positions, schema.string_positions
     # Lists, for few records are told, and for one of them each step of numpy costs more than a column does here.
     for row, is_one in zip(rows.tolist(), is_anomaly.tolist(), strict=True):
         *terms, latent = scores.contributions[row].tolist()
+        order = sorted(range(len(terms)), key=terms.__getitem__, reverse=True)  # equal ones stay in order
         of_columns = sum(term for term in terms if term > 0)
-        notable = min(NOTABLE_SHARE * of_columns, max(terms)) if is_one else math.inf
-        values, expected = _record(positions, columns, row), scores.expected[row].tolist()
-        contributions = tuple(_contributions(tellers, values, terms, expected, notable, whole=whole))
-        found = [item.reason for item in contributions if item.reason is not None]
+        notable = _notable(terms, order, of_columns) if is_one else []
+        values = _record(tellers.inputs, columns, row)
+        found = [column_reason(tellers.columns[at], values[at]) for at in notable]
+        contributions = _contributions(
+            tellers, order if whole else notable, terms, values, scores.expected[row].tolist(), found
+        )
         if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
-            found.insert(
-                sum(item.contribution > latent for item in contributions if item.reason), Reason.FAR_FROM_KNOWN
-            )
+            found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
         yield tuple(dict.fromkeys(found)), contributions
 
 
@@ -140,61 +141,66 @@ def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
     return lambda value: round(value / step) * units / unit
 
 
+def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) -> list[int]:
+    """Return the columns that are given a reason, the weightiest first."""
+    least = min(NOTABLE_SHARE * of_columns, terms[order[0]])
+    return list(takewhile(lambda at: 0 < terms[at] >= least, order))
+
+
 def _contributions(
-    tellers: Sequence[_Teller],
-    values: Sequence[float | str | None],
+    tellers: _Tellers,
+    order: Sequence[int],
     terms: Sequence[float],
+    values: Sequence[float | str | None],
     expected: Sequence[float],
-    notable: float,
-    *,
-    whole: bool,
-) -> Iterator[Contribution]:
-    """Yield one record's contributions, largest first: of all columns, or only of those with a reason."""
-    for i in sorted(range(len(terms)), key=terms.__getitem__, reverse=True):  # equal ones stay in order
-        term = terms[i]
-        has_reason = 0 < term >= notable
-        if not (whole or has_reason):
-            return
-        teller, value = tellers[i], values[i]
-        yield Contribution(
-            teller.name,
-            term,
-            value if value is None or teller.is_text else teller.shown(value),
-            teller.expected(expected[i]),
-            column_reason(teller.column, value) if has_reason else None,
-        )
+    reasons: Sequence[Reason],
+) -> tuple[Contribution, ...]:
+    """Return one record's contributions of the columns in ``order``, of which the first have ``reasons``."""
+    names, shown, tell = tellers.names, tellers.shown, tellers.expected
+    found = chain(reasons, repeat(None))
+    return tuple(
+        [
+            Contribution(
+                names[at],
+                terms[at],
+                value if (value := values[at]) is None or (show := shown[at]) is None else show(value),
+                tell[at](expected[at]),
+                reason,
+            )
+            for at, reason in zip(order, found, strict=False)
+        ]
+    )
 
 
-def _record(positions: tuple[Sequence[int], Sequence[int]], columns: Columns, row: int) -> list[float | str | None]:
+def _record(inputs: Sequence[int], columns: Columns, row: int) -> list[float | str | None]:
     """Return the values of one record in schema order, nulls as None."""
-    of_numbers, of_strings = positions
-    values: list[float | str | None] = [None] * (len(of_numbers) + len(of_strings))
-    for position, number in zip(of_numbers, columns.numbers[row].tolist(), strict=True):
-        if number == number:  # noqa: PLR0124 - NaN, which stands for a null, differs from itself
-            values[position] = number
-    for at, position in enumerate(of_strings):
-        if columns.strings_observed[row, at]:
-            values[position] = columns.strings[row, at]
-    return values
+    values: list[float | str | None] = [None if isnan(number) else number for number in columns.numbers[row].tolist()]
+    if columns.strings.shape[1]:
+        pairs = zip(columns.strings[row].tolist(), columns.strings_observed[row].tolist(), strict=True)
+        values += [text if is_there else None for text, is_there in pairs]
+    return [values[at] for at in inputs]
 
 
 @lru_cache(maxsize=8)
-def _tellers(key: _ByIdentity) -> tuple[_Teller, ...]:
-    return tuple(map(_teller, key.schema.columns))
+def _tellers(key: _ByIdentity) -> _Tellers:
+    columns = tuple(key.schema.columns)
+    order = (*key.schema.number_positions, *key.schema.string_positions)
+    return _Tellers(
+        columns,
+        tuple(column.name for column in columns),
+        tuple(map(_shown, columns)),
+        tuple(map(_expected, columns)),
+        tuple(map(order.index, range(len(columns)))),
+    )
 
 
-def _teller(column: Column) -> _Teller:
-    is_text = isinstance(column, CategoricalColumn)
-    return _Teller(column, column.name, is_text, _shown(column), _expected(column))
-
-
-def _shown(column: Column) -> Callable[[Any], Value]:
-    """Return the function that gives a value as its column writes it."""
+def _shown(column: Column) -> Callable[[Any], Value] | None:
+    """Return the function that gives a value as its column writes it, None where that is as it is."""
     if isinstance(column, BooleanColumn):
         return _truth
     if isinstance(column, TimestampColumn):
         return _instant
-    return _whole if isinstance(column, NumericColumn) and is_integral(column) else _as_it_is
+    return _whole if isinstance(column, NumericColumn) and is_integral(column) else None
 
 
 def _expected(column: Column) -> Callable[[float], Value]:
@@ -204,10 +210,6 @@ def _expected(column: Column) -> Callable[[float], Value]:
     if isinstance(column, BooleanColumn):
         return lambda share: share >= 0.5  # noqa: PLR2004 - the likelier of the two
     return _hour if isinstance(column, TimestampColumn) else on_grid(column)
-
-
-def _as_it_is(value: float) -> Value:
-    return value
 
 
 def _whole(value: float) -> Value:

@@ -36,11 +36,12 @@ class Count:
 class Distribution:
     """How many values fell into each bucket, and their sum."""
 
-    __slots__ = ("_bounds", "_cells", "_lock", "_view")
+    __slots__ = ("_bounds", "_bounds_array", "_cells", "_lock", "_view")
 
     def __init__(self, tally: Tally, name: str, labels: Labels, bounds: Sequence[float]) -> None:
         """Count on from where ``tally`` stands."""
         self._bounds = bounds
+        self._bounds_array = np.array(bounds)
         self._cells = tally.series(name, labels, len(bounds) + 2)  # a last bucket for all that is greater, and the sum
         self._view = np.asarray(self._cells)
         self._lock = tally.lock
@@ -57,7 +58,7 @@ class Distribution:
         if len(values) == 1:
             self.observe(float(values[0]))
             return
-        buckets = np.searchsorted(self._bounds, values, side="left")
+        buckets = self._bounds_array.searchsorted(values)
         counts = np.bincount(buckets, minlength=len(self._bounds) + 1)
         total = float(values.sum())
         with self._lock:
