@@ -1,8 +1,10 @@
 """Measure `vaegis serve` on one core under an open load: at half its capacity, and at three times for a minute.
 
 Capacity is what a closed loop of 16 connections gets. At half of it nothing may be refused and p99 stays near the
-median; at three times what is accepted stays near capacity, the rest is refused fast, memory is bounded, /livez
-answers, and 5 s after the load's end latency is what it was before. Writes serving-overload.json and .md.
+median: by k6, and by a load generator that takes less of its core; both are held against a server that does nothing,
+for what they add themselves. At three times what is accepted stays near capacity, the rest is refused fast, memory is
+bounded, /livez answers, and 5 s after the load's end latency is what it was before. Writes serving-overload.json and
+.md.
 
     python -m benchmarks.serving.overload
 """
@@ -18,13 +20,14 @@ from typing import Final
 
 from benchmarks.conditions import RESULTS
 from benchmarks.quality.report import table
+from benchmarks.serving.arrivals import Arrived, arrived
 from benchmarks.serving.bodies import JSON, Bodies, written_bodies
 from benchmarks.serving.closed_loop import Load, loaded
 from benchmarks.serving.memory import sampled, settled
 from benchmarks.serving.models import SETTINGS, trained
 from benchmarks.serving.open_model import OK, TOO_MANY, OpenLoad, Outcome, Phase
 from benchmarks.serving.results import conditions, write
-from benchmarks.serving.servers import Server, service
+from benchmarks.serving.servers import Server, constant, service
 
 NAME: Final = "serving-overload"
 
@@ -49,6 +52,9 @@ class Overload:
         records: Of a request.
         capacity: Requests a second that a closed loop gets, before and after.
         outcomes: By phase: half; before, over, settling, after; live, beside the last four.
+        idle: As half, of a server that does nothing.
+        steady: At half, by the lighter load generator.
+        idle_steady: The same of a server that does nothing.
         largest_bytes: Resident memory of the largest process, at most.
         accepted_cpu_s: Processor time of a request that is answered.
         refused_cpu_s: Processor time of a request that is refused.
@@ -57,6 +63,9 @@ class Overload:
     records: int
     capacity: tuple[float, float]
     outcomes: dict[str, Outcome]
+    idle: Outcome
+    steady: Arrived
+    idle_steady: Arrived
     largest_bytes: int
     accepted_cpu_s: float
     refused_cpu_s: float
@@ -74,14 +83,29 @@ def measured(server: Server, records: int, *, seconds: float) -> Overload:
     loaded(server, bodies, seconds=1.0)
     before = loaded(server, bodies, seconds=_CAPACITY_S)
     capacity, accepted_cpu_s = before.rate, 1 / before.cpu_rate
+    half = Phase("half", _HALF * capacity, 0, seconds / 2)
+    with constant("constant answer") as nothing:
+        idle = OpenLoad(nothing, bodies, [half]).results()["half"]
+        idle_steady = arrived(nothing, bodies, rate=half.rate, seconds=half.seconds)
     settled(server)
     with sampled(server) as samples:
-        outcomes = OpenLoad(server, bodies, [Phase("half", _HALF * capacity, 0, seconds / 2)]).results()
+        steady = arrived(server, bodies, rate=half.rate, seconds=half.seconds)
+        outcomes = OpenLoad(server, bodies, [half]).results()
         outcomes |= OpenLoad(server, bodies, _phases(capacity, seconds)).results()
     settled(server)
     again = loaded(server, bodies, seconds=_CAPACITY_S).rate
     refused_cpu_s = _refused_cpu_s(server, bodies, accepted_cpu_s)
-    return Overload(records, (capacity, again), outcomes, max(samples.largest), accepted_cpu_s, refused_cpu_s)
+    return Overload(
+        records=records,
+        capacity=(capacity, again),
+        outcomes=outcomes,
+        idle=idle,
+        steady=steady,
+        idle_steady=idle_steady,
+        largest_bytes=max(samples.largest),
+        accepted_cpu_s=accepted_cpu_s,
+        refused_cpu_s=refused_cpu_s,
+    )
 
 
 def _refused_cpu_s(server: Server, bodies: Bodies, accepted_cpu_s: float) -> float:
@@ -128,7 +152,8 @@ def report(notes: Sequence[str], found: Sequence[Overload]) -> str:
 def _targets(each: Overload) -> Iterator[list[str]]:
     half, over, before, after, live = (each.outcomes[name] for name in ("half", "over", "before", "after", "live"))
     lost = half.requests - half.count(OK)
-    steady = _ratio(half.answers[OK].p99_s, half.answers[OK].p50_s)
+    by_k6 = _ratio(half.answers[OK].p99_s, half.answers[OK].p50_s)
+    steady = each.steady.p99_s / each.steady.p50_s
     share = over.accepted_rate / (sum(each.capacity) / 2)
     refused = over.answers[TOO_MANY].p50_s if TOO_MANY in over.answers else None
     megabytes, most = each.largest_bytes / 1e6, _MOST_MEGABYTES
@@ -137,6 +162,9 @@ def _targets(each: Overload) -> Iterator[list[str]]:
     rows = [
         ("half: not answered with 200", f"{lost} of {half.requests:,}", "none", lost == 0),
         ("half: p99 beside the median", f"{steady:.1f}", f"under {_STEADY:g}", steady < _STEADY),
+        ("half: p99 beside the median, by k6", f"{by_k6:.1f}", f"under {_STEADY:g}", by_k6 < _STEADY),
+        ("half: p99 of a server that does nothing, ms", _milliseconds(each.idle_steady.p99_s), "", None),
+        ("half: p99 of a server that does nothing, by k6, ms", _milliseconds(each.idle.answers[OK].p99_s), "", None),
         ("three times: accepted, as a share of capacity", f"{share:.2f}", f"{_KEPT}", share >= _KEPT),
         (
             "three times: median time of a 429, ms",
@@ -164,7 +192,10 @@ def _ratio(some: float | None, other: float | None) -> float:
 def _phase_rows(each: Overload) -> Iterator[list[str]]:
     first, last = each.capacity
     yield [f"{each.records:,}", "capacity, before and after", "", "", "200", f"{first:,.1f}, {last:,.1f}", "", "", ""]
-    for name, outcome in each.outcomes.items():
+    for name, light in (("half, does nothing", each.idle_steady), ("half", each.steady)):
+        times = map(_milliseconds, (light.p50_s, light.p99_s))
+        yield [f"{each.records:,}", f"{name}, lighter generator", f"{light.rate:,.1f}", "", "200", "", *times, ""]
+    for name, outcome in (("half, does nothing", each.idle), *each.outcomes.items()):
         seconds = outcome.phase.seconds
         for status, answers in outcome.answers.items():
             yield [

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.serving import isolation, overload
+from benchmarks.serving.arrivals import Arrived
 from benchmarks.serving.open_model import OK, TOO_MANY, Answers, Outcome, Phase
 
 
@@ -16,9 +17,25 @@ def calm():
     return {name: outcome(name, 50.0, _200=(500, 0.01, 0.02, 0.03)) for name in ("half", "before", "after", "live")}
 
 
+def measured(outcomes):
+    """Return what was measured of single records, at a capacity of 100 a second."""
+    steady = Arrived(50.0, 500, {OK: 500}, 0.01, 0.02, 0.0)
+    return overload.Overload(
+        records=1,
+        capacity=(100.0, 100.0),
+        outcomes=outcomes,
+        idle=outcomes["half"],
+        steady=steady,
+        idle_steady=steady,
+        largest_bytes=150 * 10**6,
+        accepted_cpu_s=0.01,
+        refused_cpu_s=0.0004,
+    )
+
+
 def test_overload_is_judged_by_what_is_accepted_and_how_fast_the_rest_is_refused(calm):
     over = outcome("over", 300.0, _200=(950, 0.1, 0.2, 0.3), _429=(2050, 0.01, 0.02, 0.03))
-    page = overload.report([], [overload.Overload(1, (100.0, 100.0), calm | {"over": over}, 150 * 10**6, 0.01, 0.0004)])
+    page = overload.report([], [measured(calm | {"over": over})])
     assert "| 1 | three times: accepted, as a share of capacity | 0.95 | 0.9 | yes |" in page
     assert "| 1 | three times: median time of a 429, ms | 10.0 | under 50 | yes |" in page
     assert "| 1 | three times: as much as refusing the rest leaves time for | 0.92 |  |  |" in page
@@ -27,7 +44,7 @@ def test_overload_is_judged_by_what_is_accepted_and_how_fast_the_rest_is_refused
 
 def test_an_overload_that_is_refused_slowly_or_not_at_all_fails(calm):
     over = outcome("over", 300.0, _200=(500, 0.1, 0.2, 0.3), _503=(10, 0.01, 0.02, 0.03))
-    page = overload.report([], [overload.Overload(1, (100.0, 100.0), calm | {"over": over}, 150 * 10**6, 0.01, 0.0004)])
+    page = overload.report([], [measured(calm | {"over": over})])
     assert page.count("| no |") == 3
 
 
