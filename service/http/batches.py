@@ -12,8 +12,8 @@ from collections.abc import Callable
 import msgspec
 
 from service.errors import ServiceError
+from service.http.json_answer import Result
 from service.http.scoring import Asked, Scoring
-from service.verdicts import Verdicts
 
 
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
@@ -22,12 +22,12 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         asked: Its records, and what is asked about them.
         begin: Called before they are scored; may raise why they are not.
-        done: Gets its verdicts, and the seconds that the model took for the batch.
+        done: Gets its results, and the seconds that the model took for the batch.
     """
 
     asked: Asked
     begin: Callable[[], None]
-    done: asyncio.Future[tuple[Verdicts, float]]
+    done: asyncio.Future[tuple[list[Result], float]]
 
 
 class Batches:
@@ -39,8 +39,8 @@ class Batches:
         self.max_records = max_records
         self._waiting: list[_Waiting] = []
 
-    async def judged(self, asked: Asked, begin: Callable[[], None]) -> tuple[Verdicts, float]:
-        """Return the verdicts on a request's records, and the seconds that the model took for it and others.
+    async def judged(self, asked: Asked, begin: Callable[[], None]) -> tuple[list[Result], float]:
+        """Return the results of a request's records, and the seconds that the model took for it and others.
 
         Args:
             asked: The records, and what is asked about them.
@@ -62,13 +62,16 @@ class Batches:
         if not batch:
             return
         try:
-            verdicts, seconds = self._scoring.judged([waiting.asked for waiting in batch])
+            found, seconds = self._scoring.judged_together([waiting.asked for waiting in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the requests are answered
             for waiting in batch:
                 waiting.done.set_exception(error)
         else:
-            for waiting, of_request in zip(batch, verdicts, strict=True):
-                waiting.done.set_result((of_request, seconds))
+            for waiting, results in zip(batch, found, strict=True):
+                if isinstance(results, ValueError):
+                    waiting.done.set_exception(results)
+                else:
+                    waiting.done.set_result((results, seconds))
 
     def _next(self) -> list[_Waiting]:
         """Take the next batch out of those that wait."""

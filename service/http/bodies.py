@@ -147,7 +147,7 @@ class AnyBody:
         return Pipeline(
             unpacker=UNPACKERS[formats.encoding.value](),
             decoder=self._decoder(formats.body),
-            judge=lambda columns: self.scoring.judged_alone(Asked(columns, alpha, explain)),
+            judge=lambda columns: self.scoring.judged(Asked(columns, alpha, explain)),
             writer=_writer(formats.answer, asked.judgement, on_invalid),
             on_invalid=on_invalid,
             max_faults=self.limits.max_faults,

@@ -89,8 +89,8 @@ class ScoreEndpoint:
             call.charge(len(asked.columns))
 
         with call.step("infer"):
-            verdicts, seconds = await self.batches.judged(asked, begin)
-        return self.scoring.answer_to(verdicts, call, alpha=asked.alpha, seconds=seconds)
+            results, seconds = await self.batches.judged(asked, begin)
+        return self.scoring.answer_to(results, call, alpha=asked.alpha, seconds=seconds)
 
     def _answer_bulk(self, asked: Asked, call: Call, ticket: Ticket) -> bytes:
         ticket.hold_records(len(asked.columns))

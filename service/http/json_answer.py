@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from service.explanations import Contribution
@@ -14,7 +16,7 @@ JSON_END = b"]}"
 _ENCODER = msgspec.json.Encoder()
 
 
-class _Result(msgspec.Struct, gc=False):
+class Result(msgspec.Struct, gc=False):
     """The fields of an `answers.ResultItem`, in the order in which they are written."""
 
     score: float
@@ -28,7 +30,7 @@ class _Result(msgspec.Struct, gc=False):
     latent_contribution: float
 
 
-RESULT_FIELDS = _Result.__struct_fields__
+RESULT_FIELDS = Result.__struct_fields__
 
 
 def json_start(judgement: Judgement) -> bytes:
@@ -36,13 +38,22 @@ def json_start(judgement: Judgement) -> bytes:
     return _ENCODER.encode(judgement.fields())[:-1] + b',"results":['
 
 
-def json_results(verdicts: Verdicts) -> bytes:
-    """Return the results of at least one record, parted by commas.
+def results_of(verdicts: Verdicts) -> list[Result]:
+    """Return the results of records, in order.
 
     Raises:
         ValueError: One holds NaN or an infinity, which JSON cannot.
     """
     score, p_value, elbo, error, kl, latent = finite_numbers(verdicts)
     flags = verdicts.is_anomaly.tolist()
-    results = map(_Result, score, p_value, flags, elbo, error, kl, verdicts.reasons, verdicts.contributions, latent)
-    return _ENCODER.encode([*results])[1:-1]
+    return [*map(Result, score, p_value, flags, elbo, error, kl, verdicts.reasons, verdicts.contributions, latent)]
+
+
+def written(results: Sequence[Result]) -> bytes:
+    """Return at least one result as JSON, parted by commas."""
+    return _ENCODER.encode(results)[1:-1]
+
+
+def json_results(verdicts: Verdicts) -> bytes:
+    """Return the results of at least one record as JSON, parted by commas; raises what `results_of` does."""
+    return written(results_of(verdicts))

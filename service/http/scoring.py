@@ -16,7 +16,7 @@ from service.errors import RecordError
 from service.http.body import require_few_values
 from service.http.call import Call
 from service.http.errors import NoRecordsError, TooManyRecordsError
-from service.http.json_answer import JSON_END, json_results, json_start
+from service.http.json_answer import JSON_END, Result, json_results, json_start, results_of, written
 from service.http.metrics import Metrics
 from service.http.writers.writing import Judgement
 from service.pvalues import threshold
@@ -123,7 +123,7 @@ class Scoring:
         seconds = 0.0
         for part in block.parts(_PART_RECORDS):
             with call.step("infer"):
-                verdicts, took = self.judged_alone(Asked(part.columns, alpha, explain))
+                verdicts, took = self.judged(Asked(part.columns, alpha, explain))
             seconds += took
             yield part, verdicts
             call.records += len(part.columns)
@@ -131,43 +131,46 @@ class Scoring:
             between()
         self._metrics.count_batch(len(block.columns), seconds)
 
-    def answer_to(self, verdicts: Verdicts, call: Call, *, alpha: float, seconds: float) -> bytes:
+    def answer_to(self, results: Sequence[Result], call: Call, *, alpha: float, seconds: float) -> bytes:
         """Return the JSON answer to a request whose records are judged, which took the model so many ``seconds``."""
-        call.records = len(verdicts)
-        call.flagged = int(np.count_nonzero(verdicts.is_anomaly))
-        self._metrics.count_batch(len(verdicts), seconds)
-        return b"".join((self._start(alpha), json_results(verdicts), JSON_END))
+        call.records = len(results)
+        call.flagged = sum([result.is_anomaly for result in results])
+        self._metrics.count_batch(len(results), seconds)
+        return b"".join((self._start(alpha), written(results), JSON_END))
 
-    def judged(self, requests: Sequence[Asked]) -> tuple[list[Verdicts], float]:
-        """Return the verdicts on each request's records, scored together, and the seconds that the model took.
+    def judged(self, asked: Asked) -> tuple[Verdicts, float]:
+        """Return the verdicts on a request's records, and the seconds that the model took; they are counted."""
+        scores, seconds = self._scored(asked.columns)
+        return self._judge(asked.columns, scores, asked), seconds
 
-        They are counted in the metrics.
+    def judged_together(self, requests: Sequence[Asked]) -> tuple[list[list[Result] | ValueError], float]:
+        """Return what `judged` does of each request, all scored in one batch; or why it cannot be written.
 
         Args:
             requests: At least one, each of at least one record.
         """
-        artifact = self._artifact
         columns = stacked([asked.columns for asked in requests])
-        started = time.perf_counter()
-        scores = artifact.scorer.score(columns)
-        seconds = time.perf_counter() - started
-        verdicts = list(self._verdicts(requests, columns, scores))
-        return verdicts, seconds
+        scores, seconds = self._scored(columns)
+        return list(self._results(requests, columns, scores)), seconds
 
-    def judged_alone(self, asked: Asked) -> tuple[Verdicts, float]:
-        """Return what `judged` does for one request."""
-        (verdicts,), seconds = self.judged([asked])
-        return verdicts, seconds
-
-    def _verdicts(self, requests: Sequence[Asked], columns: Columns, scores: Scores) -> Iterator[Verdicts]:
+    def _results(
+        self, requests: Sequence[Asked], columns: Columns, scores: Scores
+    ) -> Iterator[list[Result] | ValueError]:
         first = requests[0]
-        if all(asked.alpha == first.alpha and asked.explain is first.explain for asked in requests):
-            together = self._judge(columns, scores, first)
-            for rows in _rows(requests):
-                yield together if len(requests) == 1 else together.rows(rows)
-        else:
+        if any(asked.alpha != first.alpha or asked.explain is not first.explain for asked in requests):
             for asked, rows in zip(requests, _rows(requests), strict=True):
-                yield self._judge(asked.columns, scores.rows(rows), asked)
+                yield _results_or_fault(self._judge(asked.columns, scores.rows(rows), asked))
+            return
+        # Each step of numpy takes about as long for all requests as it would for each.
+        together = self._judge(columns, scores, first)
+        results = _results_or_fault(together)
+        for rows in _rows(requests):
+            yield results[rows] if isinstance(results, list) else _results_or_fault(together.rows(rows))
+
+    def _scored(self, columns: Columns) -> tuple[Scores, float]:
+        started = time.perf_counter()
+        scores = self._artifact.scorer.score(columns)
+        return scores, time.perf_counter() - started
 
     def _judge(self, columns: Columns, scores: Scores, asked: Asked) -> Verdicts:
         schema, folds = self._artifact.contract.columns, self._artifact.calibration_folds
@@ -206,6 +209,13 @@ class Scoring:
             )
         _check_count(len(records), limits.max_records)
         return filled_columns(records, schema, faults, unknown_columns=limits.unknown_columns)
+
+
+def _results_or_fault(verdicts: Verdicts) -> list[Result] | ValueError:
+    try:
+        return results_of(verdicts)
+    except ValueError as fault:
+        return fault
 
 
 def _rows(requests: Sequence[Asked]) -> Iterator[slice]:

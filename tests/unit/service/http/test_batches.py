@@ -6,9 +6,11 @@ import asyncio
 import json
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 # Sums in float32 depend on the size of a batch in their last digits.
 ROUNDING = {"rel": 1e-4, "abs": 1e-4}
@@ -155,6 +157,17 @@ def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, art
     assert [answer.status_code for answer in together(app, [(record, "")] * 3)] == [500] * 3
     assert [answer.status_code for answer in together(app, [(record, "")] * 3)] == [200] * 3
     assert app.state.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
+
+
+def test_a_result_that_json_cannot_say_is_500_for_its_request_alone(new_app, artifact, record):
+    def score(columns):
+        scores = artifact.scorer.score(columns)
+        return replace(scores, kl=np.where(columns.numbers[:, 0] == 1234.0, np.nan, scores.kl))
+
+    asked = [(record, ""), ([record, record | {"amount": 1234.0}], ""), (record, "")]
+    app = new_app(score=score)
+    assert artifact.contract.columns.number_positions[0] == artifact.contract.columns.names.index("amount")
+    assert [answer.status_code for answer in together(app, asked)] == [200, 500, 200]
 
 
 def test_a_request_that_is_cancelled_takes_nobody_with_it(counting, sizes, record):
