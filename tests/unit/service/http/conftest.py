@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from service.artifact import Artifact, load_artifact
 from service.columns import Columns
@@ -132,6 +132,84 @@ def post(new_app: Callable[..., FastAPI], send: Callable[..., httpx.Response]) -
 @pytest.fixture
 def record() -> dict[str, object]:
     return dict(RECORD)
+
+
+@pytest.fixture
+def record_line() -> bytes:
+    """One record as a line of NDJSON."""
+    return b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}\n'
+
+
+class Client:
+    """One POST /score to an app, step by step."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        query: bytes = b"",
+        content_type: bytes = b"application/x-ndjson",
+        encoding: bytes = b"identity",
+        key: bytes = b"",
+    ) -> None:
+        self.parts: asyncio.Queue[Message] = asyncio.Queue()
+        self.asked = 0
+        self.sent: list[Message] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.changed = asyncio.Event()
+        headers = [(b"content-type", content_type), (b"content-encoding", encoding)]
+        headers += [(b"authorization", b"Bearer " + key)] if key else []
+        scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": headers}
+        self.exchange = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> Message:
+        self.asked += 1
+        self.changed.set()
+        return await self.parts.get()
+
+    async def _send(self, message: Message) -> None:
+        self.sent.append(message)
+        self.changed.set()
+        await self.reads.wait()
+
+    def part(self, body: bytes, *, more: bool = True) -> None:
+        self.parts.put_nowait({"type": "http.request", "body": body, "more_body": more})
+
+    def leave(self) -> None:
+        self.parts.put_nowait({"type": "http.disconnect"})
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    @property
+    def status(self) -> int | None:
+        return self.sent[0]["status"] if self.sent else None
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.sent) and not self.sent[-1].get("more_body", True)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether an answer of any kind has come to its end."""
+        return bool(self.sent) and not self.sent[-1].get("more_body", "status" in self.sent[-1])
+
+    async def end(self) -> None:
+        async with asyncio.timeout(20):
+            await self.exchange
+
+
+@pytest.fixture
+def new_client() -> type[Client]:
+    """Begin a POST /score to an app, whose client then sends, reads and leaves as told."""
+    return Client
 
 
 class Service:
