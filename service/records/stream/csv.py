@@ -32,7 +32,6 @@ class CsvDecoder:
         self._lines = LineBuffer(limits.max_held_bytes)
         self._header: _Header | None = None
         self._rows = 0
-        self._at_least = 0
 
     @property
     def held_bytes(self) -> int:
@@ -53,12 +52,12 @@ class CsvDecoder:
             TooMuchHeldError: a record is longer than allowed.
         """
         self._lines.add(data)
-        while lines := self._lines.take_full(self._at_least):
+        while lines := self._lines.take_full():
             yield from self._decoded(lines)
 
     def flush(self) -> Iterator[Block]:
         """Yield the whole records that wait for their block to fill."""
-        while lines := self._lines.take_whole(self._at_least):
+        while lines := self._lines.take_whole():
             yield from self._decoded(lines)
 
     def end(self) -> Iterator[Block]:
@@ -81,15 +80,14 @@ class CsvDecoder:
         if self._header is None:
             row = first_row_of(lines.removeprefix(_BYTE_ORDER_MARK), self._delimiter)
             if row is None:
-                self._put_back(lines if lines.strip() else b"", progress=False)
+                self._put_back(lines.lstrip(b"\r\n"), is_first=True)
                 return
             self._header, lines = _Header(row[0], self._schema, self._limits, self._delimiter), row[1]
-        self._at_least = 0
         faults = FaultsByRow(self._limits.max_faults, self._rows)
         cells = self._header.plain.cells(lines) if lines else None
         if cells is None:
             rows, rest = rows_of(lines, self._delimiter)
-            self._put_back(rest, progress=bool(rows))
+            self._put_back(rest, is_first=not rows)
             cells = self._header.cells(rows, faults)
         records = len(cells[0]) if cells else 0
         if records:
@@ -98,11 +96,9 @@ class CsvDecoder:
             yield block_of(columns, faults, self._rows)
             self._rows += records
 
-    def _put_back(self, rest: bytes, *, progress: bool) -> None:
-        """Keep a record that has not ended; without progress, to look at it again only when it has doubled."""
+    def _put_back(self, rest: bytes, *, is_first: bool) -> None:
         if rest:
-            self._lines.put_back(rest)
-            self._at_least = 0 if progress else 2 * len(rest)
+            self._lines.put_back(rest, is_first=is_first)
 
 
 class _Header:

@@ -6,13 +6,21 @@ from service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
 
 
 class LineBuffer:
-    """The part of a body that has not been decoded yet. It holds one line of any allowed length, and little more."""
+    """The part of a body that has not been decoded yet. It holds one line of any allowed length, and little more.
+
+    No more bytes are given out at a time than the longest line has. So a record that is too long is never given out
+    whole, however the body was cut on its way here, and none has to be measured.
+    """
 
     def __init__(self, max_held_bytes: int) -> None:
-        """Allow a line of ``max_held_bytes``."""
+        """Allow a line of ``max_held_bytes``, and its end."""
         self._max_held_bytes = max_held_bytes
+        self._most = max_held_bytes + 1
+        self._block = min(BLOCK_BYTES, self._most)
         self._held = bytearray()
         self._searched = 0
+        self._looked_at = 0  # of what is held, bytes that were put back
+        self._at_least = 0  # bytes that are given out together with them
 
     def __len__(self) -> int:
         return len(self._held)
@@ -21,50 +29,56 @@ class LineBuffer:
         """Take the next bytes of the body."""
         self._held += data
 
-    def take_full(self, at_least: int = 0) -> bytes:
+    def take_full(self) -> bytes:
         """Return what `take_whole` does once a block's worth of bytes is held, and nothing before.
 
         Raises:
-            TooMuchHeldError: a line is longer than allowed.
+            TooMuchHeldError: a line, or a record that was put back, is longer than allowed.
         """
-        return self.take_whole(at_least) if len(self._held) >= BLOCK_BYTES else b""
+        return self.take_whole() if len(self._held) >= self._block else b""
 
-    def take_whole(self, at_least: int = 0) -> bytes:
+    def take_whole(self) -> bytes:
         """Return the whole lines held, at most about a block's worth; nothing if there is none.
 
-        Args:
-            at_least: Number of bytes that the lines must have together, however many that is.
+        After `put_back` it may be nothing until there is more.
 
         Raises:
-            TooMuchHeldError: a line is longer than allowed.
+            TooMuchHeldError: a line, or a record that was put back, is longer than allowed.
         """
-        end = 0 if at_least else self._held.rfind(b"\n", 0, BLOCK_BYTES) + 1
+        held, most = self._held, self._most
+        end = 0 if self._at_least else held.rfind(b"\n", 0, self._block) + 1
         if not end:
             # The search goes on where it last ended, so that a long line is looked through only once.
-            end = self._held.find(b"\n", max(self._searched, at_least - 1)) + 1
+            end = held.find(b"\n", max(self._searched, self._at_least - 1), most) + 1
+        if not end and len(held) >= most:
+            # A record may end in lines that came after it was put back, however few they are.
+            end = held.rfind(b"\n", self._looked_at, most) + 1
+            if not end:
+                what = f"{'records' if self._looked_at else 'lines'} of at most {self._max_held_bytes} bytes"
+                raise TooMuchHeldError(f"body: expected {what}, got a longer one")
         if end:
             return self._cut(end)
-        self._searched = len(self._held)
-        if len(self._held) > self._max_held_bytes:
-            raise TooMuchHeldError(f"body: expected lines of at most {self._max_held_bytes} bytes, got a longer one")
+        self._searched = len(held)
         return b""
 
     def take_rest(self) -> bytes:
         """Return all that is held."""
         return self._cut(len(self._held))
 
-    def put_back(self, data: bytes) -> None:
-        """Put bytes that were taken, and could not be used yet, back to the front.
+    def put_back(self, data: bytes, *, is_first: bool) -> None:
+        """Put lines that were taken, in which a record has not ended, back to the front.
 
-        Raises:
-            TooMuchHeldError: they are more than may be held.
+        Args:
+            data: Whole lines, from the record's beginning.
+            is_first: Whether no record before it ended in what was taken. Then it is given out again only once it has
+                doubled, or is as long as may be, so that a long record is not looked at for each of its lines.
         """
-        if len(data) > self._max_held_bytes:
-            raise TooMuchHeldError(f"body: expected records of at most {self._max_held_bytes} bytes, got a longer one")
         self._held[:0] = data
+        self._looked_at = len(data)
+        self._at_least = 2 * len(data) if is_first else 0
 
     def _cut(self, end: int) -> bytes:
-        self._searched = 0
+        self._searched = self._looked_at = self._at_least = 0
         taken = bytes(self._held[:end])
         del self._held[:end]
         return taken

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from service.errors import ServiceError
 from service.records.stream.blocks import Block, Decoder, RecordLimits
 
 
@@ -26,15 +27,27 @@ class Streams:
         return RecordLimits(**{**usual, "unknown_columns": "reject", **changes})
 
     @staticmethod
-    def blocks(decoder: Decoder, body: bytes, parts: int | None = None) -> list[Block]:
-        """Feed a body to a decoder, ``parts`` bytes at a time, each flushed."""
+    def blocks(decoder: Decoder, body: bytes, parts: int | Mapping[int, bool] | None = None) -> list[Block]:
+        """Feed a body to a decoder, ``parts`` bytes at a time, each flushed; or cut where told, and flushed if told."""
+        if isinstance(parts, int):
+            parts = dict.fromkeys(range(parts, len(body) + parts, parts), True)
+        cuts = {**(parts or {}), len(body): (parts or {}).get(len(body), False)}
         blocks: list[Block] = []
-        step = parts or max(1, len(body))
-        for start in range(0, len(body), step):
-            blocks += decoder.feed(body[start : start + step])
-            if parts:
+        start = 0
+        for stop, is_flushed in sorted(cuts.items()):
+            blocks += decoder.feed(body[start:stop])
+            if is_flushed:
                 blocks += decoder.flush()
+            start = stop
         return [*blocks, *decoder.end()]
+
+    @classmethod
+    def outcome(cls, decoded: Callable[..., list[Block]], *args: Any, **changes: Any) -> list[list[Any]] | type:
+        """Return the rows of what is decoded, or the kind of error that it ends with."""
+        try:
+            return cls.rows(decoded(*args, **changes))
+        except ServiceError as error:
+            return type(error)
 
     @staticmethod
     def rows(blocks: Sequence[Block]) -> list[list[Any]]:

@@ -149,6 +149,16 @@ def test_a_line_over_the_limit_is_refused_as_soon_as_it_is(schema, streams):
         next(decoder.feed(b"x"))
 
 
+def test_a_record_of_the_longest_kind_may_follow_on_any_other(rows):
+    record = b'1,"' + b"x\n" * 600 + b'",1,1970-01-02,x\n'
+    limit = len(record) - 1
+    for others in (0, 1, 30):
+        body = HEADER.encode() + FULL.encode() * others + record
+        assert len(rows(body, parts=100, max_held_bytes=limit)) == others + 1
+        with pytest.raises(TooMuchHeldError):
+            rows(body, max_held_bytes=limit - 1)
+
+
 def test_a_quote_that_stays_open_is_not_read_again_and_again(rows, monkeypatch):
     parsed = []
     rows_of = csv_stream.rows_of
@@ -183,6 +193,29 @@ def test_any_part_of_a_body_at_a_time_gives_what_the_whole_does(rows, records, n
     whole = rows(body)
     assert len(whole) == len(records)
     np.testing.assert_equal(rows(body, parts=parts), whole)
+
+
+LONG_CELLS = CELLS | st.sampled_from(["x" * 9, "x\n" * 4, "\n" * 8, '"' * 4, "x" * 60])
+
+
+@given(
+    st.lists(st.lists(LONG_CELLS, min_size=2, max_size=2), max_size=6),
+    st.sampled_from(["amount,shop.id", "amount,amuont", 'amount,"shop.id\n"', "\n\namount,shop.id"]),
+    st.sampled_from(["", "\n\n", '"', '"x', '"\n\n', '"' + "x\n" * 12]),
+    st.dictionaries(st.integers(0, 200), st.booleans(), max_size=6),
+)
+def test_a_record_over_the_limit_is_refused_however_the_body_is_cut(decoded, streams, records, header, rest, cuts):
+    lines = []
+    for record in records:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerow(record)
+        lines.append(text.getvalue())
+    body = (header + "\n" + "".join(lines) + rest).encode()
+    outcome = streams.outcome(decoded, body, cuts, max_held_bytes=20)
+    np.testing.assert_equal(outcome, streams.outcome(decoded, body, None, max_held_bytes=20))
+    if "\n" not in header.strip() and "amuont" not in header:
+        too_long = any(len(line) > 21 for line in lines) or len(rest) > 20
+        assert (outcome is TooMuchHeldError) == too_long
 
 
 @given(st.lists(st.lists(CELLS, min_size=5, max_size=5), min_size=1, max_size=5))

@@ -105,6 +105,18 @@ def test_a_line_over_the_limit_is_refused_before_its_end(decoded):
         decoded(b"[" * 3_000_000, 1 << 16)
 
 
+@given(
+    st.lists(st.sampled_from([b"", b"{}", b'{"amount": 1}', b"7" * 19, b"7" * 20, b"7" * 21, b"7" * 50]), max_size=8),
+    st.booleans(),
+    st.dictionaries(st.integers(0, 120), st.booleans(), max_size=6),
+)
+def test_a_line_over_the_limit_is_refused_however_the_body_is_cut(decoded, streams, lines, has_end, cuts):
+    body = b"\n".join(lines) + b"\n" * has_end
+    outcome = streams.outcome(decoded, body, cuts, max_held_bytes=20)
+    assert (outcome is TooMuchHeldError) == any(len(line) > 20 for line in lines)
+    np.testing.assert_equal(outcome, streams.outcome(decoded, body, None, max_held_bytes=20))
+
+
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
 RECORDS = st.fixed_dictionaries(
     {}, optional=dict.fromkeys(("amount", "express", "placed_at", "shop.country", "shop.id", "other"), VALUES)
