@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
 
 from service.columns import Columns
+from service.errors import Fault, RecordError, ServiceError
 from service.http.call import Call
 from service.http.errors import BodyTooLargeError, NoRecordsError
 from service.http.metrics import Metrics
@@ -39,7 +42,7 @@ class Pipeline:
         judge: Makes verdicts of records.
         writer: Makes bytes of verdicts.
         on_invalid: Whether faults end the work, or are answered in the place of the records.
-        max_faults: Most faults told of a block that ends the work.
+        max_faults: Most faults told where they end the work.
         metrics: Count what is refused.
         call: The request, which is charged for records.
         max_bytes: Longest body, unpacked; None where there is no bound.
@@ -80,6 +83,23 @@ class Pipeline:
             RateLimitedError: the caller may not send the first records yet.
             BodyTooLargeError: the body is longer than allowed.
         """
+        blocks = self._in_steps(self._decoded(data, flush=flush, is_last=is_last))
+        for block in blocks:
+            if block is None:
+                yield None
+                continue
+            if block.faults:
+                if self.on_invalid is OnInvalid.REJECT:
+                    yield from self._refuse(block, blocks if is_last else iter(()))
+                self.metrics.count_refused(_faults_of(block))
+            yield from self._answered(block)
+        if is_last:
+            if not self.records:
+                raise NoRecordsError("body: expected at least one record, got none")
+            yield self.writer.end()
+
+    def _decoded(self, data: bytes, *, flush: bool, is_last: bool) -> Iterator[Block | None]:
+        """Yield the records that are there by now, and None wherever it was long for none."""
         size = 0
         for piece in self.unpacker.feed(data):
             size += len(piece)
@@ -87,43 +107,58 @@ class Pipeline:
                 yield None
                 size = len(piece)
             self._count(piece)
-            yield from self._answered(self.decoder.feed(piece))
+            yield from self.decoder.feed(piece)
         if is_last:
             self.unpacker.end()
-            yield from self._answered(self.decoder.end())
-            if not self.records:
-                raise NoRecordsError("body: expected at least one record, got none")
-            yield self.writer.end()
+            yield from self.decoder.end()
         elif flush:
-            yield from self._answered(self.decoder.flush())
+            yield from self.decoder.flush()
 
     def _count(self, piece: bytes) -> None:
         self._unpacked += len(piece)
         if self.max_bytes is not None and self._unpacked > self.max_bytes:
             raise BodyTooLargeError(f"body: expected at most {self.max_bytes} bytes in all, got more")
 
-    def _answered(self, blocks: Iterator[Block]) -> Iterator[bytes | None]:
-        while (block := self._next(blocks)) is not None:
-            if block.faults:
-                self.metrics.count_refused(fault for faults in block.faults.values() for fault in faults)
-                if self.on_invalid is OnInvalid.REJECT:
-                    block.require_sound(self.max_faults)
-            self.waiting = block.records
-            yield None
-            self.waiting = 0
-            if self.records:
-                self.owed_s = self.call.owe(block.records)
-            else:
-                self.call.charge(block.records)
-            with self.call.step("infer"):
-                verdicts, seconds = self.judge(block.columns)
-            self.metrics.count_batch(len(block.columns), seconds)
-            self.call.records += len(block.columns)
-            self.call.flagged += int(np.count_nonzero(verdicts.is_anomaly))
-            written = self.writer.part(block, verdicts)
-            yield written if self.records else self.writer.start() + written
-            self.records += block.records
+    def _in_steps(self, blocks: Iterator[Block | None]) -> Iterator[Block | None]:
+        while True:
+            with self.call.step("decode"):
+                try:
+                    block = next(blocks)
+                except StopIteration:
+                    return
+            yield block
 
-    def _next(self, blocks: Iterator[Block]) -> Block | None:
-        with self.call.step("decode"):
-            return next(blocks, None)
+    def _refuse(self, block: Block, others: Iterator[Block | None]) -> Iterator[None]:
+        """End the work for the faults of a block, and of those after it that are here, up to as many as are told."""
+        found: list[Fault] = []
+        with suppress(ServiceError):  # whatever else is wrong with the body, the records at fault are told
+            for each in chain((block,), others):
+                if each is not None:
+                    of_block = _faults_of(each)
+                    self.metrics.count_refused(of_block)
+                    found += of_block
+                if len(found) > self.max_faults:
+                    break
+                yield None
+        raise RecordError(tuple(found[: self.max_faults]), max(0, len(found) - self.max_faults))
+
+    def _answered(self, block: Block) -> Iterator[bytes | None]:
+        self.waiting = block.records
+        yield None
+        self.waiting = 0
+        if self.records:
+            self.owed_s = self.call.owe(block.records)
+        else:
+            self.call.charge(block.records)
+        with self.call.step("infer"):
+            verdicts, seconds = self.judge(block.columns)
+        self.metrics.count_batch(len(block.columns), seconds)
+        self.call.records += len(block.columns)
+        self.call.flagged += int(np.count_nonzero(verdicts.is_anomaly))
+        written = self.writer.part(block, verdicts)
+        yield written if self.records else self.writer.start() + written
+        self.records += block.records
+
+
+def _faults_of(block: Block) -> list[Fault]:
+    return [*chain.from_iterable(block.faults.values())]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.columns import Columns
-from service.errors import Fault, RecordError, ServiceError
+from service.errors import Fault, ServiceError
 from service.records.faults import FaultsByRow
 from service.records.names import UnknownColumns
 
@@ -64,16 +64,6 @@ class Block:
     records: int
     columns: Columns
     faults: Mapping[int, tuple[Fault, ...]]
-
-    def require_sound(self, max_faults: int) -> None:
-        """Pass if no record is at fault.
-
-        Raises:
-            RecordError: naming the first ``max_faults`` faults.
-        """
-        found = [fault for of_record in self.faults.values() for fault in of_record]
-        if found:
-            raise RecordError(tuple(found[:max_faults]), max(0, len(found) - max_faults))
 
     def sound(self) -> NDArray[np.bool_]:
         """Return which records are not at fault."""

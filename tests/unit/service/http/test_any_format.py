@@ -140,6 +140,35 @@ def test_a_bad_record_can_reject_all(score, kind):
     ]
 
 
+ROWS = [0, 1, 5, 9, 700, 1999]
+
+
+def faulty(kind, end=b""):
+    """Return a body of 2000 records, of which those of ROWS are bad, with another end."""
+    body = encoded([BAD if row in ROWS else RECORDS[0] for row in range(2000)], kind)
+    return body.removesuffix(b"\n").removesuffix(b"\r") + end
+
+
+@pytest.mark.parametrize("kind", ["NDJSON", "CSV", "TSV"])
+@pytest.mark.parametrize("end", [b"", b"\n", b'\n"'])
+@pytest.mark.parametrize("settings", [{}, {"max_body_bytes": 1024}, {"inline_body_bytes": 2**20}])
+def test_all_records_that_reject_a_body_which_is_there_are_told(score, kind, end, settings):
+    response = score(kind, faulty(kind, end), query="?on_invalid=reject", **settings)
+    assert response.status_code == 422
+    told = {error["row"] for error in response.json()["errors"]}
+    assert told - {2000} == {*ROWS}  # in NDJSON the open quote is one more
+
+
+@pytest.mark.parametrize("kind", ["NDJSON", "CSV"])
+@pytest.mark.parametrize(("most", "detail"), [(5, "6 faults, of which 5 are"), (6, "6 faults;"), (7, "6 faults;")])
+def test_no_more_faults_are_told_than_asked_for(score, kind, most, detail):
+    body = gzip.compress(faulty(kind) if kind == "CSV" else b" \n" * 2**18 + faulty(kind))
+    headers = {"content-encoding": "gzip"}
+    response = score(kind, body, query="?on_invalid=reject", headers=headers, max_faults=most, max_body_bytes=4096)
+    assert [error["row"] for error in response.json()["errors"]] == ROWS[:most]
+    assert detail in response.json()["detail"]
+
+
 @EVERY
 def test_documents_reject_and_streams_report_where_nobody_chooses(score, kind):
     response = score(kind, [BAD, *RECORDS])
