@@ -18,7 +18,7 @@ from service.http.formats import BodyFormat, Formats
 from service.http.intake import Intake
 from service.http.pipeline import OnInvalid, Pipeline
 from service.http.problems import response_to
-from service.http.protocol.flow import patience_with
+from service.http.protocol.presence import presence_of
 from service.http.score_query import ScoreQuery
 from service.http.scoring import Asked, Scoring
 from service.http.streaming import Stream, StreamRoom
@@ -106,7 +106,7 @@ class AnyBody:
                 self.intake.admission,
                 ticket,
                 is_plain_text=formats.is_plain_text,
-                patience=patience_with(scope),
+                presence=presence_of(scope),
             )
             await stream.run(receive, send, _headers(formats, asked.judgement))
         except ServiceError as error:

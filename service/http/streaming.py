@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -18,6 +18,7 @@ from service.http.begun import Begun
 from service.http.errors import BodyTimeoutError, BodyTooLargeError, IncompleteBodyError, QueueFullError
 from service.http.outbox import Outbox
 from service.http.pipeline import OnInvalid, Pipeline
+from service.http.protocol.presence import Presence
 from service.records.stream.blocks import BLOCK_BYTES
 
 _FLUSH_S: Final = 0.05  # how long records wait for others that could be scored with them
@@ -59,7 +60,7 @@ class Stream:
         ticket: Ticket,
         *,
         is_plain_text: bool,
-        patience: Callable[[], AbstractContextManager[None]],
+        presence: Presence,
     ) -> None:
         """Prepare to answer what ``pipeline`` makes of the body.
 
@@ -69,11 +70,11 @@ class Stream:
             admission: Has the threads.
             ticket: The request's.
             is_plain_text: Whether few bytes hold little.
-            patience: Returns what a time runs within in which the client has to wait for us; see `patience_with`.
+            presence: What is told of the client.
         """
         self._pipeline = pipeline
         self._is_plain_text = is_plain_text
-        self._patience = patience
+        self._presence = presence
         self._room = room
         self._admission = admission
         self._ticket = ticket
@@ -204,17 +205,25 @@ class Stream:
         return steps()
 
     async def _unless_gone(self, awaited: asyncio.Future[None], receive: Receive) -> None:
-        """Wait for something other than the client, unless it goes away first."""
+        """Wait for something other than the client, unless it goes away first.
+
+        The next part of the body is asked for, but none after it. So where a part has come, only ``presence`` can tell.
+        """
         if self._coming is None:
             self._coming = asyncio.ensure_future(_coroutine(receive))
+        gone = asyncio.ensure_future(self._presence.until_gone())
+        pending: set[asyncio.Future[Any]] = {self._coming, gone, awaited}
         try:
-            both: set[asyncio.Future[Any]] = {self._coming, awaited}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if self._coming.done():
-                _part(self._coming.result())
+            while not awaited.done():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                if self._coming in done:
+                    _part(self._coming.result())
+                if gone in done:
+                    raise _incomplete()
             await awaited
         finally:
             awaited.cancel()
+            gone.cancel()
 
     async def _hold(self, more: int, receive: Receive) -> None:
         """Account for what is held of body and answer, and ``more``.
@@ -226,7 +235,7 @@ class Stream:
             granted = self._ticket.ask_for_in_all(size)
             if granted is not None:
                 self._ticket.leave()
-                with self._patience():
+                with self._presence.excused():
                     await self._unless_gone(granted, receive)
             return
         try:
@@ -286,5 +295,9 @@ def _part(message: Message) -> Message:
         IncompleteBodyError: it says that the client is gone.
     """
     if message["type"] != "http.request":
-        raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
+        raise _incomplete()
     return message
+
+
+def _incomplete() -> IncompleteBodyError:
+    return IncompleteBodyError("body: expected all of it, got a connection closed by the client")

@@ -36,7 +36,9 @@ class Connection(asyncio.Protocol):
     outflow: Outflow
     """What goes to the client; there from the start of the connection."""
 
-    _inflow: Inflow
+    inflow: Inflow
+    """What comes from the client."""
+
     _transport: asyncio.Transport
 
     def __init__(self, hub: Hub) -> None:
@@ -58,19 +60,19 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        self._inflow = Inflow(self._transport, self.hub.limits)
+        self.inflow = Inflow(self._transport, self.hub.limits)
         self.outflow = Outflow(self._transport, self.hub.loop, self.hub.limits)
-        self._shared = scope_of(transport, self._inflow)
+        self._shared = scope_of(transport)
         self.hub.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Read requests; what comes before its turn is kept, and no more of it is taken from the network."""
-        self._inflow.received += len(data)
+        self.inflow.received += len(data)
         if self.phase is Phase.ANSWER:
             self._ahead += data
-            self._inflow.pause()
+            self.inflow.pause()
         elif self.phase is Phase.LINGER:
-            if self._inflow.received > _LINGER_BYTES:
+            if self.inflow.received > _LINGER_BYTES:
                 self._transport.abort()
         elif self.phase is not Phase.CLOSED:
             self._read(data)
@@ -109,7 +111,7 @@ class Connection(asyncio.Protocol):
         self.since = monotonic()
         self._has_served = True
         if framing.body_bytes != 0:
-            self._inflow.expect_body(self.since)
+            self.inflow.expect_body(self.since)
         scope |= self._shared
         self._exchange = Exchange(self, scope, keeps_alive=keeps_alive, awaits_continue=framing.expects_continue)
         self._is_started = False
@@ -117,12 +119,12 @@ class Connection(asyncio.Protocol):
     def take_part(self, body: bytes) -> None:
         """Take a part of the body of the request."""
         if self._exchange is not None and self._exchange.take_part(body):
-            self._inflow.pause()
+            self.inflow.pause()
 
     def take_end(self) -> None:
         """Take the end of the request."""
         self.phase = Phase.ANSWER
-        self._inflow.expect_nothing()
+        self.inflow.expect_nothing()
         if self._exchange is not None:
             self._exchange.take_end()
             if self._exchange.is_answered:
@@ -137,7 +139,7 @@ class Connection(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         """Take more from the network."""
-        self._inflow.resume()
+        self.inflow.resume()
 
     def may_be_used_after(self, exchange: Exchange) -> bool:
         """Return whether the connection can carry another request once ``exchange`` is answered."""
@@ -155,7 +157,7 @@ class Connection(asyncio.Protocol):
         elif self.phase is Phase.ANSWER:
             self._become_idle()
         else:
-            self._inflow.resume()  # the rest of the body is passed over first
+            self.inflow.resume()  # the rest of the body is passed over first
 
     def abandon(self, *, is_unanswered: bool) -> None:
         """End without a whole answer."""
@@ -184,7 +186,7 @@ class Connection(asyncio.Protocol):
                     HeaderTimeoutError(f"headers: expected their end within {limits.header_timeout_s:g} s, got none")
                 )
         elif self.phase is Phase.BODY:
-            if self._inflow.is_too_slow(now):
+            if self.inflow.is_too_slow(now):
                 self._give_up_body()
         elif self.phase is Phase.LINGER and waited > _LINGER_S:
             self._transport.abort()
@@ -219,7 +221,7 @@ class Connection(asyncio.Protocol):
         except ServiceError as fault:
             self._fail(fault)
         if self._ahead:
-            self._inflow.pause()
+            self.inflow.pause()
             if self.phase is Phase.IDLE:
                 self.hub.loop.call_soon(self._read_ahead)
         if not self._is_started and self._exchange is not None:
@@ -229,7 +231,7 @@ class Connection(asyncio.Protocol):
     def _read_ahead(self) -> None:
         if self.phase is Phase.IDLE and self._ahead:
             data, self._ahead = self._ahead, b""
-            self._inflow.resume()
+            self.inflow.resume()
             self._read(data)
 
     def _become_idle(self) -> None:
@@ -241,7 +243,7 @@ class Connection(asyncio.Protocol):
         elif self._is_at_eof:
             self._close()
         else:
-            self._inflow.resume()
+            self.inflow.resume()
 
     def _fail(self, fault: ServiceError) -> None:
         """Answer for bytes that are no request, or have the app answer if they belong to one that has begun."""
@@ -255,7 +257,7 @@ class Connection(asyncio.Protocol):
             exchange.keeps_alive = False
         else:
             self.hub.count_cut("malformed")
-            self._inflow.pause()
+            self.inflow.pause()
             exchange.fail(fault)
 
     def _refuse(self, fault: ServiceError) -> None:
@@ -266,7 +268,7 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     def _give_up_body(self) -> None:
-        self._inflow.expect_nothing()
+        self.inflow.expect_nothing()
         if self._exchange is None or self._exchange.is_answered:
             self.cut("body_timeout")
             return
@@ -288,10 +290,10 @@ class Connection(asyncio.Protocol):
             return
         self.phase = Phase.LINGER
         self.since = monotonic()
-        self._inflow.received = 0
+        self.inflow.received = 0
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._inflow.resume()
+        self.inflow.resume()
 
     def _close(self) -> None:
         """End once all that was written is sent."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import ASGIApp, Message, Scope
 
 from service.errors import ServiceError
+from service.http.protocol.presence import Presence, with_presence
 
 if TYPE_CHECKING:
     from service.http.protocol.connection import Connection
@@ -80,7 +81,8 @@ class Exchange:
     async def run(self, app: ASGIApp) -> None:
         """Have the app answer. What it leaves unanswered is answered 500, or cut off if the answer has begun."""
         try:
-            await app(self._scope, self.receive, self.send)
+            presence = Presence(self._connection.inflow.excused, self.until_gone)
+            await app(with_presence(self._scope, presence), self.receive, self.send)
         except Exception:  # noqa: BLE001 - a fault in one answer must not end the others
             _LOG.exception("unexpected error")
         finally:
@@ -132,6 +134,16 @@ class Exchange:
                 self._connection.write(_CONTINUE)
             await self._more()
 
+    async def until_gone(self) -> None:
+        """Return once the client is gone, whether or not there are parts of the body that nobody has asked for.
+
+        As long as they are few, the client is read from: one that is not, is not seen to leave.
+        """
+        while not self._gone:
+            if self._unread <= _HIGH_WATER_BYTES:
+                self._connection.resume_reading()
+            await self._change()
+
     async def send(self, message: Message) -> None:
         """Take the head of the answer, or a part of its body; wait while the client does not read."""
         if not self._status:
@@ -165,6 +177,9 @@ class Exchange:
 
     async def _more(self) -> None:
         self._connection.resume_reading()
+        await self._change()
+
+    async def _change(self) -> None:
         waiter = self._connection.hub.loop.create_future()
         self._waiters.append(waiter)
         try:

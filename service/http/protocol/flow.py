@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Final
 
-from starlette.types import Scope
-
 from service.http.protocol.limits import ConnectionLimits, Pace
 
-_EXTENSION: Final = "vaegis.inflow"
 _HIGH_WATER_BYTES: Final = 64 * 1024  # of what is written and not sent, beyond which an app that streams has to wait
 
 
@@ -134,16 +131,9 @@ class Outflow:
         return self._pace.is_too_slow(now, self._written - unsent)
 
 
-def patience_with(scope: Scope) -> Callable[[], AbstractContextManager[None]]:
-    """Return what makes a time in which a request's client is not to blame for sending nothing."""
-    inflow: Inflow | None = scope.get("extensions", {}).get(_EXTENSION)
-    return nullcontext if inflow is None else inflow.excused
-
-
-def scope_of(transport: asyncio.BaseTransport, inflow: Inflow) -> dict[str, Any]:
-    """Return what a connection's requests share: who speaks to whom, and what `patience_with` looks for."""
+def scope_of(transport: asyncio.BaseTransport) -> dict[str, Any]:
+    """Return what a connection's requests share: who speaks to whom."""
     return {
-        "extensions": {_EXTENSION: inflow},
         "server": _host_and_port(transport.get_extra_info("sockname")),
         "client": _host_and_port(transport.get_extra_info("peername")),
         "scheme": "http" if transport.get_extra_info("sslcontext") is None else "https",
