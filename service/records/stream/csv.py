@@ -66,9 +66,8 @@ class CsvDecoder:
         Raises:
             BodyError: the body ended within a quoted value, or was empty.
         """
-        yield from self.flush()
         rest = self._lines.take_rest()
-        if rest:
+        if rest:  # all at once: a last line without an end would take the model another run
             yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")
         if len(self._lines):
             raise BodyError("invalid_csv", "body: expected quotes to be closed, got one that is still open at the end")

@@ -59,7 +59,7 @@ class NdjsonDecoder:
         Raises:
             BodyError: there was nothing but blank lines.
         """
-        yield from self.flush()
+        # All at once: a last line without an end would take the model another run.
         yield from self._decoded(self._lines.take_rest())
         if not self._rows:
             raise BodyError("empty_body", "body: expected JSON, one record a line, got nothing")
