@@ -192,6 +192,8 @@ def test_a_request_whose_end_is_uncertain_is_refused_and_nothing_behind_it_is_re
     [
         b"GET /livez HTTP/1.1\r\n\r\n",
         b"GET /livez HTTP/1.1\nHost: x\n\n",
+        b"GET /livez HTTP/0.9\r\nHost: x\r\n\r\n",
+        b"GET /livez HTTP/2.0\r\nHost: x\r\n\r\n",
         b"GET /livez HTTP/9.9\r\nHost: x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"CONNECT other:80 HTTP/1.1\r\nHost: other\r\n\r\n",

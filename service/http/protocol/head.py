@@ -14,6 +14,7 @@ from service.http.errors import MalformedRequestError
 
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")  # no path here has any, and patterns treat a line end apart
 _LOOKED_AT: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -31,6 +32,16 @@ class Framing:
     body_bytes: int | None
     expects_continue: bool
     asks_for_upgrade: bool
+
+
+def require_version(http_version: str) -> None:
+    """Pass if requests of a version are read here; the parser also takes 0.9 and 2.0 in a request line.
+
+    Raises:
+        MalformedRequestError: they are not.
+    """
+    if http_version not in _VERSIONS:
+        raise MalformedRequestError(f"request: expected HTTP/1.1 or HTTP/1.0, got HTTP/{http_version}")
 
 
 def framing_of(headers: Headers, http_version: str) -> Framing:

@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from service.errors import ServiceError
 from service.http.errors import HeadersTooLargeError, MalformedRequestError
-from service.http.protocol.head import Framing, framing_of, target_of
+from service.http.protocol.head import Framing, framing_of, require_version, target_of
 
 _HEAD_END: Final = b"\r\n\r\n"
 _CHUNKS_END: Final = b"0\r\n\r\n"  # so end the chunks of nearly all clients; it may also stand within a chunk
@@ -159,6 +159,7 @@ class RequestReader:
         """Hand the head on."""
         parser = self._parser
         version = parser.get_http_version()
+        require_version(version)
         framing = framing_of(self._headers, version)
         path, raw_path, query = target_of(self._url)
         if framing.asks_for_upgrade and parser.should_upgrade():

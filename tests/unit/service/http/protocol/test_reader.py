@@ -185,6 +185,13 @@ def test_what_is_not_http_1_1_or_1_0_is_refused(head):
         read(head)
 
 
+@pytest.mark.parametrize("version", [b"0.9", b"2.0"])
+def test_a_version_that_only_the_parser_takes_is_refused_by_name(version):
+    told = f"request: expected HTTP/1.1 or HTTP/1.0, got HTTP/{version.decode()}"
+    with pytest.raises(MalformedRequestError, match=told):
+        read(b"GET / HTTP/" + version + b"\r\n" + HOST + b"\r\n")
+
+
 @pytest.mark.parametrize(
     "chunks",
     [
