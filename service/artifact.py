@@ -135,16 +135,20 @@ def digest_entry(model: bytes) -> bytes:
 
 
 def _open(data: bytes, threads: int) -> Artifact:
+    if not data:
+        raise ArtifactError("expected a whole ONNX file written by vaegis-train, got an empty file")
     view = memoryview(data)
     try:
         entries = protobuf.metadata_props(view)
         external = protobuf.refers_to_other_files(view)
     except ValueError as error:
-        raise ArtifactError(f"expected a whole ONNX file, got {len(data)} bytes that are cut off or none") from error
+        came = f"{len(data)} bytes that are not an ONNX model, or only the beginning of one"
+        raise ArtifactError(f"expected a whole ONNX file, got {came}") from error
     metadata = dict(entries)
     if MetadataKey.FORMAT not in metadata:
         raise ArtifactError(
-            f"expected a file written by vaegis-train, got one without the metadata {MetadataKey.FORMAT.value!r}"
+            f"expected a file written by vaegis-train, got {len(data)} bytes without the metadata "
+            f"{MetadataKey.FORMAT.value!r}: another ONNX model, or none"
         )
     if metadata[MetadataKey.FORMAT] != str(FORMAT_VERSION):
         raise ArtifactError(

@@ -81,3 +81,18 @@ def test_an_error_is_one_line_and_an_exit_code(error, code, capfd, monkeypatch):
     assert printed.out == ""
     assert printed.err.startswith("vaegis: error:")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["serve", "score", "inspect", "verify", "generate"])
+@pytest.mark.parametrize(
+    ("content", "came"),
+    [(b"", "got an empty file"), (b"a,b\n1,2\n", "got 8 bytes that are not an ONNX model")],
+)
+def test_every_command_names_a_file_that_is_no_model_and_what_is_in_it(capfd, tmp_path, command, content, came):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    more = {"serve": ["--port", "0"], "score": ["data.csv", "-o", "-"], "generate": ["--count", "1", "-o", "-"]}
+    assert cli.main([command, str(path), *more.get(command, [])]) == 3
+    printed = capfd.readouterr().err
+    assert printed.startswith(f"vaegis: error: {path}: expected a whole ONNX file")
+    assert came in printed
