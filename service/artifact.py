@@ -77,7 +77,8 @@ class Artifact:
         try:
             scores = self.scorer.score(columns)
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
-            raise ArtifactError(f"golden records: expected a graph that scores them, got: {error}") from error
+            told = " ".join(str(error).split())
+            raise ArtifactError(f"golden records: expected a graph that scores them, got: {told}") from error
         _check_shapes(scores, len(columns), self.contract)
         given = np.stack([scores.score, scores.reconstruction_error, scores.kl], axis=1)
         stored = np.array([[s.score, s.reconstruction_error, s.kl] for s in golden.scores])

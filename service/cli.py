@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from service.commands import generate, inspect, key, score, serve, verify
 from service.errors import AlphaError, ArtifactError, ServiceError, SettingsError
+from service.terminal import printable
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -81,7 +82,7 @@ def _exit_code(error: ServiceError) -> int:
 
 
 def _told(reason: object, code: int) -> int:
-    print("vaegis: error:", " ".join(str(reason).split()), file=sys.stderr)
+    print("vaegis: error:", printable(str(reason)), file=sys.stderr)
     return code
 
 

@@ -38,4 +38,4 @@ def open_session(model: bytes, *, threads: int = 1) -> Session:
             model, sess_options=options, providers=["CPUExecutionProvider"], enable_fallback=False
         )
     except Exception as error:  # onnxruntime's exceptions share no base below Exception
-        raise GraphError(str(error)) from error
+        raise GraphError(" ".join(str(error).split())) from error

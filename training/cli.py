@@ -31,13 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from service.errors import ServiceError
+    from service.terminal import printable
     from training.errors import TrainingError
 
     console = Console(stderr=False)
     try:
         return _evaluate(parsed, console) if evaluating else _train(parsed, console)
     except (ServiceError, TrainingError) as error:
-        print(f"vaegis-train: error: {error}", file=sys.stderr)
+        print(f"vaegis-train: error: {printable(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vaegis-train: interrupted", file=sys.stderr)

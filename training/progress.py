@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -14,6 +13,7 @@ from rich.table import Table
 from service.contract import Calibration
 from service.pvalues import guarantee
 from training.calibration import far_threshold
+from training.console import verbatim
 from training.data.kinds import ColumnPlan
 from training.data.place import Place
 from training.data.profile import DataProfile
@@ -45,9 +45,9 @@ class Progress:
             kind = plan.kind or "[yellow]set aside[/yellow]"
             non_finite = column.numbers.non_finite
             table.add_row(
-                escape(plan.name),
+                verbatim(plan.name),
                 kind,
-                escape(plan.reason),
+                verbatim(plan.reason),
                 f"{column.nulls / max(1, column.records):.1%}" if column.nulls else "",
                 f"[yellow]{non_finite:,}[/yellow]" if non_finite else "",
             )
@@ -87,7 +87,7 @@ class Progress:
     def set_aside(self, places: Sequence[Place]) -> None:
         """Show which records were unlike the others in fitting."""
         if places:
-            first = ", ".join(escape(str(place)) for place in places[:_MOST_PLACES])
+            first = ", ".join(verbatim(str(place)) for place in places[:_MOST_PLACES])
             more = ", ..." if len(places) > _MOST_PLACES else ""
             self._console.print(
                 f"set aside in fitting, as least like the others: {len(places):,} records ({first}{more})"
@@ -106,7 +106,7 @@ class Progress:
         if fitted.interrupted:
             self._console.print(f"[yellow]interrupted after epoch {fitted.epochs}: the model so far is kept[/yellow]")
         self._console.print(
-            f"{escape(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
+            f"{verbatim(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
             f"{calibration.records:,} calibration records"
         )
         self._console.print(guarantee([np.array(fold) for fold in calibration.folds], calibration.alpha))

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.terminal import printable
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -141,12 +143,7 @@ def _section(title: str, lines: Iterable[str]) -> Iterable[str]:
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
     """Return rows as lines whose columns begin at the same place."""
-    printable = [[_printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*printable, strict=True)]
-    for row in printable:
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
         yield _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _printable(text: str) -> str:
-    """Return text with control characters escaped: names come from files, and a terminal would obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

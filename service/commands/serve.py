@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.callers.exposure import require_keys_or_open
 from service.errors import AddressError, ArtifactError
 from service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
+from service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -66,7 +67,7 @@ def run(args: Namespace) -> int:
         address = _address(settings, listening)
 
         def tell(model_name: str) -> None:
-            print(f"vaegis is serving {model_name} on {address}", flush=True)
+            print(f"vaegis is serving {printable(model_name)} on {address}", flush=True)
 
         if workers > 1:
             from service.http.workers.parent import serve_by_workers

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, TextIO, TypeAlias
 
 from service.http.log_writer import LineWriter
+from service.terminal import printable
 
 LogFormat: TypeAlias = Literal["json", "text"]
 """For programs, or for whoever reads along."""
@@ -80,7 +81,7 @@ class _Formatter(logging.Formatter):
         if not self._is_text:
             return json.dumps({"time": time_shown, "level": level, "event": event} | fields, separators=(",", ":"))
         told = (f" {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())
-        return f"{time_shown} {level:<7} {event}{''.join(told)}".replace("\n", " ")
+        return printable(f"{time_shown} {level:<7} {event}{''.join(told)}")
 
 
 def _fault(record: logging.LogRecord) -> Iterator[tuple[str, object]]:

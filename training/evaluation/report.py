@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from training.console import verbatim
 from training.evaluation.intervals import Estimate
 from training.evaluation.measure import Evaluation
 
@@ -42,10 +43,10 @@ def format_report(evaluation: Evaluation, subject: Subject) -> RenderableType:
     reference = (
         f"{evaluation.baseline_records:,} of the labelled normal records, left out of every other figure"
         if subject.training_data is None
-        else f"{evaluation.baseline_records:,} records of {subject.training_data.name}"
+        else f"{evaluation.baseline_records:,} records of {verbatim(subject.training_data.name)}"
     )
     return Group(
-        f"{subject.model} on {subject.records.name}{sampled}: {counts}",
+        f"{verbatim(subject.model)} on {verbatim(subject.records.name)}{sampled}: {counts}",
         f"flagged at alpha = {evaluation.alpha:g}, above {evaluation.threshold:.4g}: {evaluation.flagged:,}",
         "",
         _shares(evaluation),

@@ -39,3 +39,12 @@ def test_the_collector_is_left_as_it_was_found(tmp_path):
     before = gc.get_threshold()
     assert cli.main([str(tmp_path / "missing.csv")]) == 1
     assert gc.get_threshold() == before
+
+
+def test_a_name_in_an_error_cannot_command_the_terminal(tmp_path, capsys):
+    data = tmp_path / "records.csv"
+    data.write_text('"a\x1b[2J\nb"\n' + "1\n" * 30 + "much\n")
+    assert cli.main([str(data), "-o", str(tmp_path / "model.onnx")]) == 1
+    printed = capsys.readouterr()
+    assert f"{data}, row 31, column a\\x1b[2J\\nb: expected a number" in printed.err
+    assert "\x1b" not in printed.out + printed.err

@@ -82,6 +82,21 @@ def test_splits_are_told_with_their_sizes(shown, read, splits, line):
     assert text.getvalue().strip() == line
 
 
+def test_names_and_paths_cannot_command_the_terminal(shown):
+    progress, text = shown
+    profiler = Profiler(is_text=False, max_distinct=100)
+    nested = pa.array([[{"\x1b[31m": 1}], [{"\x1b[31m": 2}]])  # whose type, with the names in it, is told as the reason
+    batch = pa.record_batch({"a\x1b[2J\nb": [1.5, 2.5], "tags": nested})
+    profiler.add(FileBatch(batch, Path("f"), 1))
+    profile = profiler.finish()
+    progress.columns(profile, plan_columns(profile, TrainConfig()))
+    progress.set_aside([Place(Path("odd\x1b[2J.csv"), 3)])
+    assert "a\\x1b[2J\\nb" in text.getvalue()
+    assert "\\x1b[31m" in text.getvalue()
+    assert "odd\\x1b[2J.csv, row 3" in text.getvalue()
+    assert "\x1b" not in text.getvalue()
+
+
 def test_epochs_are_shown_with_their_losses(shown):
     progress, text = shown
     with progress.fitting() as on_epoch:

@@ -196,6 +196,14 @@ def test_an_unknown_column_is_refused_by_name(vaegis, golden_model, table, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["records.parquet"]
 
 
+def test_a_name_in_an_error_cannot_command_the_terminal(vaegis, golden_model, table, tmp_path):
+    path = tmp_path / "records.parquet"
+    pa_parquet.write_table(table.append_column("la\x1b[2J\nbel", pa.array([0] * RECORDS)), path)
+    ended = vaegis("score", golden_model, path, "-o", tmp_path / "scored.csv")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "column la\\x1b[2J\\nbel: expected a column of the model" in ended.err
+
+
 def test_an_unknown_column_is_copied_where_that_is_asked_for(vaegis, golden_model, table, tmp_path):
     labelled = table.append_column("label", pa.array(range(RECORDS)))
     pa_parquet.write_table(labelled, tmp_path / "records.parquet")

@@ -91,7 +91,7 @@ def test_text_is_for_whoever_reads_along(logged, send, record):
         rf"request_id=r-1 trace_id={PARENT.split('-')[1]}",
         first,
     )
-    assert second.split(" ", 1)[1] == "warning two lines count=2 file=a b"
+    assert second.split(" ", 1)[1] == r"warning two\nlines count=2 file=a b"
 
 
 def test_probes_and_scrapes_are_logged_for_debugging_only(logged, send):

@@ -78,6 +78,13 @@ def test_infinite_values_in_the_training_data_are_nulls_as_in_training(golden_mo
     assert "baselines fitted on 100 records of train.parquet" in report
 
 
+def test_the_name_of_a_file_is_shown_as_it_is_but_for_control_characters(golden_model, labelled, tmp_path):
+    named = tmp_path / "odd[red]\x1b[2J.parquet"
+    named.write_bytes(labelled.read_bytes())
+    report = evaluated(golden_model, named, "--label-column", "fault")
+    assert "orders on odd[red]\\x1b[2J.parquet: 100 normal records" in report
+
+
 def test_a_sample_is_said_to_be_one(golden_model, labelled):
     report = evaluated(golden_model, labelled, "--label-column", "fault", "--max-records", "150")
     assert "150 of 220, drawn at random" in report
