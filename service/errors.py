@@ -35,7 +35,8 @@ class Fault:
     """One thing wrong with one record, or with the header of all.
 
     Attributes:
-        row: Position of the record in the request, from 0; None where all records are at fault in the same way.
+        row: Position of the record in the request, from 0, or in its file, from 1; None where all records are at fault
+            in the same way.
         column: Name of the column, or None where the record as a whole is at fault.
         code: Stable name of the fault, listed in `docs/errors.md`.
         message: What was expected, what came, and where.
@@ -61,12 +62,13 @@ class FileError(ServiceError):
     """A file of records that cannot be read, with the place where reading stopped."""
 
     def __init__(self, path: Path, detail: str, *, row: int | None = None, column: str | None = None) -> None:
-        place = str(path)
-        if row is not None:
-            place += f", row {row}"
-        if column is not None:
-            place += f", column {column}"
-        super().__init__(f"{place}: {detail}")
+        super().__init__(f"{place_in_file(path, row, column)}: {detail}")
         self.path = path
         self.row = row
         self.column = column
+
+
+def place_in_file(path: Path, row: int | None, column: str | None) -> str:
+    """Return how messages name a place: the file, the row in it, from 1, and the column, as far as they are known."""
+    at_row = "" if row is None else f", row {row}"
+    return f"{path}{at_row}" if column is None else f"{path}{at_row}, column {column}"

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from service.offline.scoring import Tally
 
+EXIT_REFUSED = 4
+"""Exit code where all records were written, but some were refused."""
+
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     """Add the command and its flags."""
@@ -49,6 +52,13 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         help="refuse columns that the model does not know, or only copy them (default: %(default)s)",
     )
     parser.add_argument(
+        "--on-invalid",
+        choices=("reject", "report"),
+        default="reject",
+        help="end at the first record that does not fit the model, or write each with its errors and score the others "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--prefix", default="", help="what the names of the added columns begin with (default: nothing)"
     )
     parser.set_defaults(func=run)
@@ -58,7 +68,7 @@ def run(args: Namespace) -> int:
     """Score the records.
 
     Returns:
-        0.
+        0, or `EXIT_REFUSED` where records were refused and reported.
 
     Raises:
         ArtifactError: the model cannot be used.
@@ -69,6 +79,7 @@ def run(args: Namespace) -> int:
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
     with needs_files_extra():
         from service.offline.scoring import Rules, score_files
+        from service.records.faults import OnInvalid
         from service.records.files import open_records
     from service.artifact import load_artifact
     from service.offline.progress import progress_line
@@ -81,13 +92,13 @@ def run(args: Namespace) -> int:
     threshold(artifact.calibration_folds, alpha)
     files = open_records(args.data)
     _refuse_input_as_output(args.output, files.paths)
-    rules = Rules(alpha, Explain(args.explain), args.unknown_columns, args.prefix)
+    rules = Rules(alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid))
     with progress_line() as line:
         tally = score_files(
             artifact, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
         )
     print(_summary(tally, guarantee(artifact.calibration_folds, alpha), args.output), file=sys.stderr)
-    return 0
+    return EXIT_REFUSED if tally.refused else 0
 
 
 def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
@@ -97,4 +108,5 @@ def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
 
 def _summary(tally: Tally, promise: str, output: Output) -> str:
     share = f" ({tally.anomalies / tally.records:.3%})" if tally.records else ""
-    return f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}, written to {output}\n{promise}"
+    refused = f"; {tally.refused:,} others refused, with their errors" if tally.refused else ""
+    return f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}{refused}, written to {output}\n{promise}"

@@ -16,7 +16,7 @@ from service.http.call import Call, call_of
 from service.http.errors import IncompleteBodyError
 from service.http.formats import BodyFormat, Formats
 from service.http.intake import Intake
-from service.http.pipeline import OnInvalid, Pipeline
+from service.http.pipeline import Pipeline
 from service.http.problems import response_to
 from service.http.protocol.presence import presence_of
 from service.http.score_query import ScoreQuery
@@ -28,6 +28,7 @@ from service.http.writers.document import DocumentWriter
 from service.http.writers.ndjson import NdjsonWriter
 from service.http.writers.writing import Judgement, Writer
 from service.pvalues import threshold
+from service.records.faults import OnInvalid
 from service.records.stream.arrow import ArrowDecoder
 from service.records.stream.blocks import Decoder, RecordLimits, sound_block
 from service.records.stream.csv import CsvDecoder

@@ -16,10 +16,10 @@ from service.http.bodies import AnyBody
 from service.http.call import Call, call_of
 from service.http.formats import BodyFormat, negotiated
 from service.http.intake import Intake
-from service.http.pipeline import OnInvalid
 from service.http.problems import response_to
 from service.http.score_query import ScoreQuery, parse_query
 from service.http.scoring import Asked, Scoring
+from service.records.faults import OnInvalid
 from service.verdicts import Explain
 
 PATH: Final = "/score"

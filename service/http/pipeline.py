@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import chain
 from typing import TypeAlias
 
@@ -17,19 +16,13 @@ from service.http.call import Call
 from service.http.errors import BodyTooLargeError, NoRecordsError
 from service.http.metrics import Metrics
 from service.http.writers.writing import Writer
+from service.records.faults import OnInvalid
 from service.records.stream.blocks import BLOCK_BYTES, Block, Decoder
 from service.records.stream.unpacking import Unpacker
 from service.verdicts import Verdicts
 
 Judge: TypeAlias = Callable[[Columns], tuple[Verdicts, float]]
 """Returns the verdicts on records, and the seconds that the model took."""
-
-
-class OnInvalid(StrEnum):
-    """What becomes of a request with records that do not fit the model's schema."""
-
-    REJECT = "reject"
-    REPORT = "report"
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.http.errors import ParameterError
-from service.http.pipeline import OnInvalid
 from service.http.problems import parameter_messages
+from service.records.faults import OnInvalid
 from service.verdicts import Explain
 
 _KEPT: Final = 256  # queries whose meaning is kept; clients send few different ones

@@ -17,8 +17,9 @@ from service.http.admission import Admission, Ticket
 from service.http.begun import Begun
 from service.http.errors import BodyTimeoutError, BodyTooLargeError, IncompleteBodyError, QueueFullError
 from service.http.outbox import Outbox
-from service.http.pipeline import OnInvalid, Pipeline
+from service.http.pipeline import Pipeline
 from service.http.protocol.presence import Presence
+from service.records.faults import OnInvalid
 from service.records.stream.blocks import BLOCK_BYTES
 
 _FLUSH_S: Final = 0.05  # how long records wait for others that could be scored with them

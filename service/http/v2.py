@@ -24,14 +24,13 @@ from service.http.errors import (
 )
 from service.http.formats import Headers, encoding_of, media_type_of
 from service.http.intake import Intake
-from service.http.pipeline import OnInvalid
 from service.http.problems import parameter_messages
 from service.http.score_query import ScoreQuery
 from service.http.scoring import Scoring
 from service.http.v2_answer import asked_outputs, written_answer
 from service.http.writers.writing import Judgement
 from service.pvalues import threshold
-from service.records.faults import FaultList, FaultsByRow
+from service.records.faults import FaultList, FaultsByRow, OnInvalid
 from service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
 from service.records.tensors import InferRequest, columns_of, read_request
 from service.verdicts import Explain

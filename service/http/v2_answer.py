@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.http.writers.writing import NUMBERS, Judgement, error_fields, finite_numbers
+from service.http.writers.writing import NUMBERS, Judgement, finite_numbers
+from service.records.faults import error_fields
 from service.records.stream.blocks import Block
 from service.records.tensors import InferRequest, Output, request_error
 from service.verdicts import Explain, Verdicts

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -14,15 +15,20 @@ from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from service.artifact import Artifact
+from service.columns import Columns
+from service.contract import Schema
 from service.errors import FileError
 from service.explanations import Contribution
 from service.offline.json_lines import write_lines
 from service.offline.output import Output, OutputFormat, opened
 from service.offline.tables import common_schema, fitted, json_records, table_writer
 from service.records.arrow import columns_from_batch
+from service.records.faults import OnInvalid, error_fields
 from service.records.files import FileBatch, RecordFiles
 from service.records.formats import FileFormat, column_names
 from service.records.names import UnknownColumns, shown
+from service.records.reported import block_from_file
+from service.records.stream.blocks import Block, in_order, sound_block
 from service.verdicts import Explain, Verdicts, judge
 
 _CONTRIBUTION = pa.struct(
@@ -48,9 +54,12 @@ VERDICT_TYPES = {
 }
 """Columns that scoring adds, in order. Within contributions, what was observed and expected is JSON text."""
 
+_ERRORS = pa.list_(pa.struct([("column", pa.string()), ("code", pa.string()), ("message", pa.string())]))
+"""The column that is added where faults are reported: those of the record, null where there are none."""
+
 _PART_TERMS = 100_000  # bounds the memory of a part's contributions, one term for each record and column
 
-_Write: TypeAlias = Callable[[pa.RecordBatch, Verdicts], None]
+_Write: TypeAlias = Callable[[pa.RecordBatch, Block, Verdicts], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +71,36 @@ class Rules:
         explain: Which records come with contributions.
         unknown_columns: Whether columns that the model does not know are refused, or only copied.
         prefix: What the names of the verdict's columns begin with.
+        on_invalid: Whether a record that does not fit the model's schema ends the work, or is written with its faults.
     """
 
     alpha: float
     explain: Explain
     unknown_columns: UnknownColumns
     prefix: str
+    on_invalid: OnInvalid = OnInvalid.REJECT
+
+    def added(self) -> dict[str, pa.DataType]:
+        """Return the names and types of the columns that are added."""
+        reported = {"errors": _ERRORS} if self.on_invalid is OnInvalid.REPORT else {}
+        return {self.prefix + name: kind for name, kind in (VERDICT_TYPES | reported).items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Records scored so far, and how many of them are anomalies."""
+    """Records scored so far, how many of them are anomalies, and how many others were refused."""
 
     records: int = 0
     anomalies: int = 0
+    refused: int = 0
+
+    def with_part(self, block: Block, verdicts: Verdicts) -> Tally:
+        """Return the tally with the records of a part."""
+        return Tally(
+            self.records + len(verdicts),
+            self.anomalies + int(verdicts.is_anomaly.sum()),
+            self.refused + len(block.faults),
+        )
 
 
 def score_files(
@@ -91,89 +116,108 @@ def score_files(
         progress: Called after each part.
 
     Raises:
-        FileError: a file cannot be read, holds a value that its column does not take or a column of the name of one
-            of the verdict's, or the output cannot be written.
+        FileError: a file cannot be read, or has a column of the name of one of the verdict's; the output cannot be
+            written; or, unless faults are reported, a record does not fit the schema.
     """
-    names = {rules.prefix + name for name in VERDICT_TYPES}
-    schema = pa.schema([]) if output.format is OutputFormat.NDJSON else _input_schema(files)
-    _refuse_taken(names, schema.names, files.paths[0])
+    added = rules.added()
+    schema = pa.schema([]) if output.format is OutputFormat.NDJSON else _input_schema(files, rules.on_invalid)
+    _refuse_taken(added, schema.names, files.paths[0])
     tally = Tally()
-    with opened(output) as stream, _verdict_writer(stream, output.format, schema, rules.prefix) as write:
-        for part in _parts(files, max(1, _PART_TERMS // (len(artifact.contract.columns.columns) + 1))):
-            _refuse_taken(names, part.batch.schema.names, part.path)
-            verdicts = _judged(artifact, part, rules)
+    most = max(1, _PART_TERMS // (len(artifact.contract.columns.columns) + 1))
+    with opened(output) as stream, _verdict_writer(stream, output.format, schema, added) as write:
+        for part in (part for whole in files.batches(rules.on_invalid) for part in whole.parts(most)):
+            _refuse_taken(added, part.batch.schema.names, part.path)
+            block = _block(artifact.contract.columns, part, rules)
+            verdicts = _judged(artifact, block.columns, rules)
             batch = part.batch
-            write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), verdicts)
-            tally = Tally(tally.records + len(verdicts), tally.anomalies + int(verdicts.is_anomaly.sum()))
+            write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), block, verdicts)
+            tally = tally.with_part(block, verdicts)
             progress(tally)
     return tally
 
 
-def _judged(artifact: Artifact, part: FileBatch, rules: Rules) -> Verdicts:
-    schema = artifact.contract.columns
+def _block(schema: Schema, part: FileBatch, rules: Rules) -> Block:
+    """Return the records of a part, and the faults of those that have any where these are reported."""
+    if rules.on_invalid is OnInvalid.REPORT:
+        return block_from_file(part, schema, rules.unknown_columns)
     columns = columns_from_batch(
         part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=rules.unknown_columns
     )
+    return sound_block(columns)
+
+
+def _judged(artifact: Artifact, columns: Columns, rules: Rules) -> Verdicts:
+    schema = artifact.contract.columns
     scores = artifact.scorer.score(columns)
     return judge(schema, artifact.calibration_folds, columns, scores, alpha=rules.alpha, explain=rules.explain)
 
 
-def _parts(files: RecordFiles, rows: int) -> Iterator[FileBatch]:
-    for whole in files.batches():
-        for start in range(0, whole.batch.num_rows, rows):
-            yield FileBatch(whole.batch.slice(start, rows), whole.path, whole.first_row + start)
-
-
-def _input_schema(files: RecordFiles) -> pa.Schema:
+def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:
     """Return the columns of the input with their types.
 
     The types of NDJSON are known only at its end, so it is read once for them alone.
     """
     if files.format is FileFormat.NDJSON:
-        return common_schema(part.batch.schema for part in files.batches())
-    first = next(files.batches(), None)
+        return common_schema(part.batch.schema for part in files.batches(on_invalid))
+    first = next(files.batches(on_invalid), None)
     if first is None:
         return pa.schema([(name, pa.null()) for name in column_names(files.paths[0]) or ()])
     return first.batch.schema.remove_metadata()
 
 
-def _refuse_taken(names: set[str], columns: list[str], path: Path) -> None:
-    taken = sorted(names.intersection(columns))
+def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> None:
+    taken = sorted(set(columns).intersection(names))
     if taken:
         message = "expected no column named as one of the verdict's, got one; --prefix sets the verdict's apart"
         raise FileError(path, message, column=shown(taken[0]))
 
 
 @contextmanager
-def _verdict_writer(stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema, prefix: str) -> Iterator[_Write]:
+def _verdict_writer(
+    stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema, added: Mapping[str, pa.DataType]
+) -> Iterator[_Write]:
     """Yield a function that writes a batch with its verdicts."""
     if output_format is OutputFormat.NDJSON:
-        yield lambda batch, verdicts: write_lines(stream, _json_verdicts(batch, verdicts, prefix))
+        yield lambda batch, block, verdicts: write_lines(stream, _json_verdicts(batch, block, verdicts, [*added]))
         return
-    added = [(prefix + name, kind) for name, kind in VERDICT_TYPES.items()]
-    both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in added)])
+    both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in added.items())])
     with table_writer(stream, output_format, both) as write:
-        yield lambda batch, verdicts: write(
-            pa.RecordBatch.from_arrays([*batch.columns, *_verdict_arrays(verdicts)], schema=both)
+        yield lambda batch, block, verdicts: write(
+            pa.RecordBatch.from_arrays([*batch.columns, *_added_arrays(block, verdicts, added.values())], schema=both)
         )
 
 
-def _json_verdicts(batch: pa.RecordBatch, verdicts: Verdicts, prefix: str) -> Iterator[dict[str, object]]:
-    names = [prefix + name for name in VERDICT_TYPES]
-    contributions = (None if of_record is None else [*map(asdict, of_record)] for of_record in verdicts.contributions)
-    fields = [values.tolist() for values in _arrays(verdicts)]
-    for record, *values in zip(json_records(batch), *fields, verdicts.reasons, contributions, strict=True):
-        yield record | dict(zip(names, values, strict=True))
+def _json_verdicts(
+    batch: pa.RecordBatch, block: Block, verdicts: Verdicts, names: Sequence[str]
+) -> Iterator[dict[str, object]]:
+    numbers = [in_order(block, values.tolist(), repeat(None)) for values in _numbers(verdicts)]
+    fields = (*numbers, *_lists(block, verdicts, asdict))
+    for record, *values in zip(json_records(batch), *fields, strict=True):
+        # The last, the errors, has a name only where faults are reported; so below.
+        yield record | dict(zip(names, values, strict=False))
 
 
-def _verdict_arrays(verdicts: Verdicts) -> list[pa.Array]:
-    contributions = [None if of_record is None else [*map(_struct, of_record)] for of_record in verdicts.contributions]
-    values = (*_arrays(verdicts), verdicts.reasons, contributions)
-    return [pa.array(of_field, kind) for of_field, kind in zip(values, VERDICT_TYPES.values(), strict=True)]
+def _added_arrays(block: Block, verdicts: Verdicts, types: Collection[pa.DataType]) -> list[pa.Array]:
+    at_fault = ~block.sound() if block.faults else None
+    numbers = [pa.array(block.spread(values, 0), mask=at_fault) for values in _numbers(verdicts)]
+    fields = (*numbers, *_lists(block, verdicts, _struct))
+    return [pa.array(values, kind) for values, kind in zip(fields, types, strict=False)]
 
 
-def _arrays(verdicts: Verdicts) -> list[NDArray[Any]]:
+def _numbers(verdicts: Verdicts) -> list[NDArray[Any]]:
     return [getattr(verdicts, name) for name in VERDICT_TYPES if name not in ("reasons", "contributions")]
+
+
+def _lists(
+    block: Block, verdicts: Verdicts, told: Callable[[Contribution], object]
+) -> tuple[Sequence[object], Sequence[object], Sequence[object]]:
+    """Return reasons, contributions and errors of each record, null where it has none."""
+    contributions = [None if of_record is None else [*map(told, of_record)] for of_record in verdicts.contributions]
+    errors: list[object] = [None] * block.records
+    for row, faults in block.faults.items():
+        errors[row] = [*map(asdict, error_fields(faults))]
+    reasons: list[Sequence[object] | None] = [*verdicts.reasons]
+    return in_order(block, reasons, repeat(None)), in_order(block, contributions, repeat(None)), errors
 
 
 def _struct(contribution: Contribution) -> dict[str, object]:

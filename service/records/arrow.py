@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,21 +12,24 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service.columns import Columns
-from service.contract import NO_CATEGORY, Schema
+from service.contract import NO_CATEGORY, Column, Schema
 from service.errors import FileError
 from service.records import values as rules
+from service.records.faults import Report
 from service.records.names import UnknownColumns, shown, unknown_column
+from service.records.stream.assembly import Cells, Instants
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
 
 
 class RefusedCellError(rules.RefusedValueError):
-    """A value in an array that its column's kind does not take, at ``index`` of the array."""
+    """A value that its column's kind does not take, at ``index`` of an array; ``column`` is told where it is known."""
 
     def __init__(self, index: int, code: str, detail: str) -> None:
         super().__init__(code, detail)
         self.index = index
+        self.column: str | None = None
 
 
 def columns_from_batch(
@@ -54,8 +57,23 @@ def columns_from_batch(
     Raises:
         FileError: Naming file, row and column of the first value refused, or the unknown column.
     """
+    check_names(batch.schema.names, schema, path, unknown_columns)
+    try:
+        return filled_from_batch(batch, schema, infinities=infinities)
+    except RefusedCellError as refusal:
+        row = first_row + refusal.index
+        raise FileError(path, str(refusal), row=row, column=shown(refusal.column or "")) from None
+
+
+def filled_from_batch(
+    batch: pa.RecordBatch, schema: Schema, *, infinities: Literal["refuse", "null"] = "refuse"
+) -> Columns:
+    """Return the records of a batch as `columns_from_batch` does, whatever other columns there are.
+
+    Raises:
+        RefusedCellError: A value is not of its column's kind.
+    """
     found = dict(zip(batch.schema.names, batch.columns, strict=True))
-    _check_names(found, schema, path, refuse_unknown=unknown_columns == "reject")
     n = batch.num_rows
     numbers = np.full((n, len(schema.number_positions)), np.nan)
     strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
@@ -70,9 +88,36 @@ def columns_from_batch(
             if column.name in found:
                 strings[:, at], observed[:, at] = categories_of(found[column.name])
     except RefusedCellError as refusal:
-        row = first_row + refusal.index
-        raise FileError(path, str(refusal), row=row, column=shown(column.name)) from None
+        refusal.column = column.name
+        raise
     return Columns(numbers, strings, observed)
+
+
+def cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
+    """Return an array's values as the cells of a column; those of a type that it does not take are reported, and null.
+
+    Args:
+        array: The values.
+        column: The column.
+        report: Told of what is refused.
+    """
+    kind = rules.rule_of(column)
+    is_instant = pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)
+    if array.null_count == len(array):
+        return [None] * len(array)
+    if _is_text(array.type):
+        return list(array.cast(pa.string()).to_pylist())
+    if kind == "categorical":
+        if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+            return list(text_of(array).to_pylist())
+    elif kind == "timestamp" and is_instant:
+        return Instants(_instants_of_type(array))
+    elif _is_number(array.type) or (kind in rules.TRUTHS and pa.types.is_boolean(array.type)):
+        return _float64(array)
+    detail = f"expected {rules.EXPECTED[kind]}, got the type {array.type}"
+    for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
+        report(row, "wrong_type", detail)
+    return [None] * len(array)
 
 
 def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "null"] = "refuse") -> NDArray[np.float64]:
@@ -133,16 +178,21 @@ def text_of(array: pa.Array) -> pa.Array:
     return array.cast(pa.string())
 
 
-def _check_names(found: Mapping[str, object], schema: Schema, path: Path, *, refuse_unknown: bool) -> None:
+def check_names(names: Sequence[str], schema: Schema, path: Path, unknown_columns: UnknownColumns) -> None:
+    """Pass if the names of a batch's columns fit the model's.
+
+    Raises:
+        FileError: None is a column of the model, or one is unknown and these are refused.
+    """
     scored = schema.names
     known = {*scored, *(column.name for column in schema.ignored)}
-    if found.keys().isdisjoint(scored):
+    if set(names).isdisjoint(scored):
         raise FileError(path, "expected at least one column of the model, got none")
-    if not refuse_unknown:
+    if unknown_columns == "ignore":
         return
-    for name in found.keys() - known:
-        if any(other.startswith(f"{name}.") for other in known):
-            continue  # An object that is null in all records of this batch.
+    for name in names:
+        if name in known or any(other.startswith(f"{name}.") for other in known):
+            continue  # Or an object that is null in all records of this batch.
         raise FileError(path, unknown_column(name, scored), column=shown(name))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.csv as pa_csv
 
 from service.errors import FileError
 from service.records.names import shown
+from service.records.reading import Refusal, texts_of
 from service.records.values import CSV_NULLS
 
 BLOCK_BYTES = 4 << 20
@@ -24,10 +26,11 @@ _BadRow = tuple[int | None, int, int]
 def csv_names(stream: pa.NativeFile, path: Path) -> tuple[str, ...]:
     """Return the names in a CSV file's header."""
     try:
-        with _reader(stream, path, (), []) as reader:
+        # While only the header is wanted, a ragged record is no reason to stop: reading will tell it.
+        with _reader(stream, path, (), deque(), stops=False) as reader:
             names = tuple(reader.schema.names)
     except pa.ArrowInvalid as error:
-        raise _told(error, path, 0, []) from None
+        raise _told(error, path, 0, deque()) from None
     except UnicodeDecodeError:
         raise FileError(path, "expected UTF-8 in the header, got other bytes") from None
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
@@ -41,10 +44,10 @@ def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...]) -> Itera
     Raises:
         FileError: A record has more or fewer values than the header, or one that is not UTF-8 or far too long.
     """
-    bad_rows: list[_BadRow] = []
+    bad_rows: deque[_BadRow] = deque()
     rows = 0
     try:
-        with _reader(stream, path, names, bad_rows) as reader:
+        with _reader(stream, path, names, bad_rows, stops=True) as reader:
             for batch in reader:
                 yield _as_text(batch, path, rows + 1)
                 rows += batch.num_rows
@@ -52,13 +55,69 @@ def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...]) -> Itera
         raise _told(error, path, rows, bad_rows) from None
 
 
+def read_csv_past_faults(
+    stream: pa.NativeFile, path: Path, names: tuple[str, ...]
+) -> Iterator[tuple[pa.RecordBatch, dict[int, Refusal]]]:
+    """Yield the records of a CSV stream as `read_csv` does, and which have another width or are not UTF-8.
+
+    Raises:
+        FileError: A value is far too long, so that it is not certain where the next record begins.
+    """
+    bad_rows: deque[_BadRow] = deque()
+    rows = 0
+    try:
+        with _reader(stream, path, names, bad_rows, stops=False) as reader:
+            for batch in reader:
+                whole, refused = _with_bad_rows(batch, rows, bad_rows)
+                yield _as_text(whole, path, rows + 1, refused), refused
+                rows += whole.num_rows
+    except pa.ArrowInvalid as error:
+        raise _told(error, path, rows, deque()) from None
+    if bad_rows:
+        nulls = pa.RecordBatch.from_arrays([pa.nulls(0, pa.string())] * len(names), names=list(names))
+        yield _with_bad_rows(nulls, rows, bad_rows)
+
+
+def _with_bad_rows(
+    batch: pa.RecordBatch, rows: int, bad_rows: deque[_BadRow]
+) -> tuple[pa.RecordBatch, dict[int, Refusal]]:
+    """Return a batch with nulls for the records that the parser passed over, and which those are.
+
+    Args:
+        batch: What it did not pass over.
+        rows: Number of records before.
+        bad_rows: What it passed over from there on, of which those that have their place are taken away.
+    """
+    if not bad_rows:
+        return batch, {}
+    refused: dict[int, Refusal] = {}
+    sources: list[int | None] = []
+    good = iter(range(batch.num_rows))
+    while len(sources) < batch.num_rows + len(refused) or _is_next(bad_rows, rows + len(sources)):
+        if _is_next(bad_rows, rows + len(sources)):
+            _, expected, found = bad_rows.popleft()
+            refused[len(sources)] = Refusal("wrong_width", _width(expected, found))
+            sources.append(None)
+        else:
+            sources.append(next(good))
+    return (batch.take(pa.array(sources, pa.int64())) if refused else batch), refused
+
+
+def _is_next(bad_rows: deque[_BadRow], rows: int) -> bool:
+    """Tell whether the parser passed over the record that comes after so many; it counts the header as well."""
+    return bool(bad_rows) and bad_rows[0][0] == rows + 2
+
+
+def _width(expected: int, found: int) -> str:
+    return f"expected {expected} values as in the header, got {found}"
+
+
 def _reader(
-    stream: pa.NativeFile, path: Path, names: tuple[str, ...], bad_rows: list[_BadRow]
+    stream: pa.NativeFile, path: Path, names: tuple[str, ...], bad_rows: deque[_BadRow], *, stops: bool
 ) -> pa_csv.CSVStreamingReader:
     def refuse(row: pa_csv.InvalidRow) -> str:
         bad_rows.append((row.number, row.expected_columns, row.actual_columns))
-        # While only the header is wanted, a ragged record is no reason to stop: reading will tell it.
-        return "error" if names else "skip"
+        return "error" if stops else "skip"
 
     is_tsv = ".tsv" in (suffix.lower() for suffix in path.suffixes)
     return pa_csv.open_csv(
@@ -77,8 +136,13 @@ def _reader(
     )
 
 
-def _as_text(batch: pa.RecordBatch, path: Path, first_row: int) -> pa.RecordBatch:
-    """Return the columns, read as bytes, as text; the parser itself could not say in which row the text is wrong."""
+def _as_text(
+    batch: pa.RecordBatch, path: Path, first_row: int, refused: dict[int, Refusal] | None = None
+) -> pa.RecordBatch:
+    """Return the columns, read as bytes, as text; the parser itself could not say in which row the text is wrong.
+
+    Records that are not UTF-8 are added to ``refused``; where that is None, they end the reading.
+    """
     arrays = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         lengths = pc.fill_null(pc.binary_length(array), 0).to_numpy()
@@ -87,6 +151,11 @@ def _as_text(batch: pa.RecordBatch, path: Path, first_row: int) -> pa.RecordBatc
         try:
             arrays.append(array.cast(pa.string()))
         except pa.ArrowInvalid:
+            if refused is not None:
+                texts, bad = texts_of(array)
+                arrays.append(texts)
+                refused |= bad
+                continue
             row = first_row + next(at for at, value in enumerate(array.to_pylist()) if not _is_utf8(value))
             raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(name)) from None
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
@@ -100,12 +169,11 @@ def _is_utf8(value: bytes | None) -> bool:
     return True
 
 
-def _told(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: list[_BadRow]) -> FileError:
+def _told(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: deque[_BadRow]) -> FileError:
     """Return the parser's complaint in our words: its own hold the record itself."""
     if bad_rows:
         number, expected, found = bad_rows[-1]
-        detail = f"expected {expected} values as in the header, got {found}"
-        return FileError(path, detail, row=None if number is None else number - 1)
+        return FileError(path, _width(expected, found), row=None if number is None else number - 1)
     detail = str(error)
     if "Empty CSV" in detail:
         return FileError(path, "expected a header and records, got an empty file")

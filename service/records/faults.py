@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Final, Protocol, TypeAlias
+
+import msgspec
 
 from service.errors import Fault, RecordError
 from service.records.names import shown
@@ -12,11 +15,34 @@ from service.records.names import shown
 Report: TypeAlias = Callable[[int, str, str], None]
 """Takes the row, code and detail of a fault of one column."""
 
+Place: TypeAlias = Callable[[int, str | None], str]
+"""Takes the row of a record and the name of one of its columns, and says where that is."""
+
 MOST_FAULTS: Final = 10_000
 """Faults that are told of the records of a part by row, which are scored or answered together."""
 
 _BEFORE_COLUMNS = -1
 """Where a fault of the record as a whole stands among the faults of its row."""
+
+
+class OnInvalid(StrEnum):
+    """What becomes of records of which some do not fit the model's schema."""
+
+    REJECT = "reject"
+    REPORT = "report"
+
+
+class ErrorFields(msgspec.Struct, gc=False):
+    """A fault of a record, as it stands in the record's own place."""
+
+    column: str | None
+    code: str
+    message: str
+
+
+def error_fields(faults: Sequence[Fault]) -> list[ErrorFields]:
+    """Return a record's faults as they stand in its place."""
+    return [ErrorFields(fault.column, fault.code, fault.message) for fault in faults]
 
 
 class Faults(Protocol):
@@ -85,7 +111,11 @@ class FaultList:
     def _add(self, row: int, position: int, column: str | None, code: str, detail: str, *, keep: bool) -> None:
         self._count += 1
         if keep:
-            self._kept.append((row, position, self._count, _fault(row, column, code, detail)))
+            self._kept.append((row, position, self._count, _fault(row, column, code, detail, _in_request)))
+
+
+def _in_request(row: int, column: str | None) -> str:
+    return f"records[{row}]" if column is None else f"records[{row}].{column}"
 
 
 class FaultsByRow:
@@ -94,9 +124,10 @@ class FaultsByRow:
     Beyond `MOST_FAULTS` of all records, only the first that is found of each is kept.
     """
 
-    def __init__(self, limit: int, first_row: int) -> None:
-        """Keep ``limit`` faults of a record; the part's first record is ``first_row`` of its body."""
+    def __init__(self, limit: int, first_row: int, place: Place = _in_request) -> None:
+        """Keep ``limit`` faults of a record; the part's first record is ``first_row`` of its body or file."""
         self._limit = limit
+        self._place = place
         self._left = MOST_FAULTS
         self._first_row = first_row
         self._counts: Counter[int] = Counter()
@@ -126,13 +157,12 @@ class FaultsByRow:
 
     def _add(self, row: int, position: int, column: str | None, code: str, detail: str) -> None:
         if self.has_room(row):
-            fault = _fault(self._first_row + row, column, code, detail)
+            fault = _fault(self._first_row + row, column, code, detail, self._place)
             self._kept.setdefault(row, []).append((position, fault))
             self._left -= 1
         self._counts[row] += 1
 
 
-def _fault(row: int, column: str | None, code: str, detail: str) -> Fault:
+def _fault(row: int, column: str | None, code: str, detail: str, place: Place) -> Fault:
     name = None if column is None else shown(column)
-    place = f"records[{row}]" if name is None else f"records[{row}].{name}"
-    return Fault(row=row, column=name, code=code, message=f"{place}: {detail}")
+    return Fault(row=row, column=name, code=code, message=f"{place(row, name)}: {detail}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from service.errors import FileError
+from service.records.faults import OnInvalid
 from service.records.formats import FileFormat, column_names, format_of, read_file
 from service.records.names import shown
+from service.records.reading import Refusal, Refusals, texts_of, within
 
 MAX_DEPTH = 32
 """Levels of objects within a record that are flattened where the caller sets no limit of its own."""
@@ -27,11 +29,24 @@ class FileBatch:
         batch: The records; objects are flat, their columns' names joined by dots. Columns of CSV are text.
         path: The file.
         first_row: Row of the first record in its file, from 1; a header is not counted.
+        refused: What is wrong with records that could not be read, by position in the batch; what is lost of them is
+            null.
+        parsed: The records as JSON has them, for their values have types of their own; None for those refused.
     """
 
     batch: pa.RecordBatch
     path: Path
     first_row: int
+    refused: Refusals = field(default_factory=dict)
+    parsed: Sequence[object] | None = None
+
+    def parts(self, records: int) -> Iterator[FileBatch]:
+        """Yield the batch in batches of at most so many records."""
+        for start in range(0, self.batch.num_rows, records):
+            part = self.batch.slice(start, records)
+            refused = within(self.refused, start, part.num_rows)
+            parsed = None if self.parsed is None else self.parsed[start : start + records]
+            yield FileBatch(part, self.path, self.first_row + start, refused, parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +65,24 @@ class RecordFiles:
     size_bytes: int
     max_depth: int
 
-    def batches(self) -> Iterator[FileBatch]:
+    def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
         """Yield all records, file by file.
+
+        Args:
+            on_invalid: Whether a record that cannot be read ends the reading, or is told in its place.
 
         Raises:
             FileError: A file cannot be read further; names the file, and row and column where they are known.
         """
         for path in self.paths:
-            for first_row, batch in read_file(path, self.max_depth):
+            for read in read_file(path, self.max_depth, on_invalid):
+                told = dict(read.refused)
+                reported = told if on_invalid is OnInvalid.REPORT else None
                 try:
-                    flat = _flat(batch, path, first_row, self.max_depth)
+                    flat = _flat(read.batch, path, read.first_row, self.max_depth, reported)
                 except UnicodeDecodeError:  # Arrow decodes a name only when it is asked for.
                     raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
-                yield FileBatch(flat, path, first_row)
+                yield FileBatch(flat, path, read.first_row, told, read.parsed)
 
 
 def open_records(path: Path, *, max_depth: int = MAX_DEPTH) -> RecordFiles:
@@ -128,14 +148,19 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
         seen.add(name)
 
 
-def _flat(batch: pa.RecordBatch, path: Path, first_row: int, max_depth: int) -> pa.RecordBatch:
-    """Return a batch whose objects have become columns, with plain types and checked content."""
+def _flat(
+    batch: pa.RecordBatch, path: Path, first_row: int, max_depth: int, refused: dict[int, Refusal] | None
+) -> pa.RecordBatch:
+    """Return a batch whose objects have become columns, with plain types and checked content.
+
+    Records with text that is none are added to ``refused``; where that is None, they end the reading.
+    """
     names: list[str] = []
     arrays: list[pa.Array] = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         for full_name, leaf in _leaves(name, array, path, max_depth):
             names.append(full_name)
-            arrays.append(_checked(leaf, path, first_row, full_name))
+            arrays.append(_checked(leaf, path, first_row, full_name, refused))
     _check_names(tuple(names), path)
     if not arrays:
         # Records without any column keep their number, which a batch without columns cannot tell.
@@ -151,17 +176,21 @@ def _leaves(name: str, array: pa.Array, path: Path, levels: int) -> Iterator[tup
         return
     if levels == 0:
         raise FileError(path, "expected fewer levels of nesting, got more", column=shown(name))
-    # `flatten`, unlike `field`, carries the nulls of the object to its fields.
-    for field, inner in zip(array.type, array.flatten(), strict=True):
-        yield from _leaves(f"{name}.{field.name}", inner, path, levels - 1)
+    # `flatten`, unlike pyarrow's `field`, carries the nulls of the object to its fields.
+    for part, inner in zip(array.type, array.flatten(), strict=True):
+        yield from _leaves(f"{name}.{part.name}", inner, path, levels - 1)
 
 
-def _checked(array: pa.Array, path: Path, first_row: int, column: str) -> pa.Array:
+def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: dict[int, Refusal] | None) -> pa.Array:
     """Return an array in a plain type, after checking that its offsets lie inside and its text is UTF-8."""
     try:
         array.validate(full=True)
     except pa.ArrowInvalid as error:
         place = _BAD_INDEX.search(str(error))
+        if refused is not None and place and (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+            texts, bad = texts_of(array.cast(pa.large_binary()))
+            refused |= bad | refused
+            return texts
         row = first_row + int(place[1]) if place else None
         raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(column)) from None
     if pa.types.is_dictionary(array.type):

@@ -12,8 +12,11 @@ import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
 
 from service.errors import FileError
-from service.records.csv import csv_names, read_csv
+from service.records.csv import csv_names, read_csv, read_csv_past_faults
+from service.records.faults import OnInvalid
+from service.records.lines import read_lines
 from service.records.ndjson import read_ndjson
+from service.records.reading import Read, Refusals, within
 
 MAX_BATCH_ROWS = 65_536
 MAX_BATCH_CELLS = 4_000_000
@@ -76,8 +79,8 @@ def column_names(path: Path) -> tuple[str, ...] | None:
                 return None
 
 
-def read_file(path: Path, max_depth: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield a file's records as they are, with the row of each batch's first record, from 1.
+def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[Read]:
+    """Yield a file's records as they are; where faults are reported, also past those that cannot be read.
 
     Raises:
         FileError: The file cannot be read, or ends or breaks off in the middle.
@@ -85,14 +88,17 @@ def read_file(path: Path, max_depth: int) -> Iterator[tuple[int, pa.RecordBatch]
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
-                yield from _numbered(_csv_batches(path))
+                yield from _numbered(_csv_batches(path, on_invalid))
             case FileFormat.PARQUET:
-                yield from _numbered(_parquet_batches(path))
+                yield from _numbered((batch, {}) for batch in _parquet_batches(path))
             case FileFormat.ARROW:
-                yield from _numbered(_ipc_batches(path))
+                yield from _numbered((batch, {}) for batch in _ipc_batches(path))
             case FileFormat.NDJSON:
                 with _input(path) as stream:
-                    yield from read_ndjson(stream, path, max_depth)
+                    if on_invalid is OnInvalid.REPORT:
+                        yield from read_lines(stream, path, max_depth)
+                    else:
+                        yield from read_ndjson(stream, path, max_depth)
 
 
 @contextmanager
@@ -118,13 +124,13 @@ def _input(path: Path) -> pa.NativeFile:
     return pa.input_stream(str(path), compression=_COMPRESSED.get(path.suffix.lower()))
 
 
-def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _numbered(batches: Iterator[tuple[pa.RecordBatch, Refusals]]) -> Iterator[Read]:
     row = 1
-    for batch in batches:
+    for batch, refused in batches:
         rows = _batch_rows(batch.num_columns)
         for start in range(0, batch.num_rows, rows):
             part = batch.slice(start, rows)
-            yield row, part
+            yield Read(row, part, within(refused, start, part.num_rows))
             row += part.num_rows
 
 
@@ -137,10 +143,13 @@ def _csv_names(path: Path) -> tuple[str, ...]:
         return csv_names(stream, path)
 
 
-def _csv_batches(path: Path) -> Iterator[pa.RecordBatch]:
+def _csv_batches(path: Path, on_invalid: OnInvalid) -> Iterator[tuple[pa.RecordBatch, Refusals]]:
     names = _csv_names(path)
     with _input(path) as stream:
-        yield from read_csv(stream, path, names)
+        if on_invalid is OnInvalid.REPORT:
+            yield from read_csv_past_faults(stream, path, names)
+        else:
+            yield from ((batch, {}) for batch in read_csv(stream, path, names))
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:

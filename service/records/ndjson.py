@@ -14,6 +14,7 @@ import pyarrow.json as pa_json
 from service.errors import FileError
 from service.records.names import shown
 from service.records.nesting import nests_deeper_than
+from service.records.reading import Read
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 64 << 20
@@ -27,23 +28,27 @@ _TextFields = dict[str, "_TextFields"]
 """Fields that must be read as text, nested as in the records; a field without fields is the text itself."""
 
 
-def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the records of an NDJSON stream, with the row of each batch's first record, from 1.
+def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[Read]:
+    """Yield the records of an NDJSON stream.
 
     Raises:
         FileError: A line is not a JSON object, nests too deep, or holds another type than lines of its block.
     """
     row = 1
     text_fields: _TextFields = {}
-    for block in _blocks(stream, path):
+    for block in blocks_of_lines(stream, path):
         _check_depth(block, path, row, max_depth)
         for batch in _parsed(block, path, row, text_fields).combine_chunks().to_batches():
-            yield row, batch
+            yield Read(row, batch)
             row += batch.num_rows
 
 
-def _blocks(stream: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield blocks that end with a line."""
+def blocks_of_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Yield blocks that end with a line.
+
+    Raises:
+        FileError: A line is far too long.
+    """
     rest = b""
     while data := stream.read(BLOCK_BYTES):
         end = data.rfind(b"\n") + 1

@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from service.http.writers.ndjson import Line
-from service.http.writers.writing import error_fields, finite_numbers
+from service.http.writers.writing import finite_numbers
+from service.records.faults import error_fields
 from service.records.stream.blocks import Block
 from service.verdicts import Verdicts
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from service.explanations import Contribution
-from service.http.writers.writing import ErrorFields, error_fields, finite_numbers, in_order
+from service.http.writers.writing import finite_numbers
 from service.reasons import Reason
-from service.records.stream.blocks import Block
+from service.records.faults import ErrorFields, error_fields
+from service.records.stream.blocks import Block, in_order
 from service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()

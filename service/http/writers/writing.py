@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 from urllib.parse import quote
 
-import msgspec
-
 from service.artifact import Artifact
-from service.errors import Fault
 from service.http.answers import shown_digest
 from service.records.stream.blocks import Block
 from service.verdicts import Verdicts
 
 NUMBERS: Final = ("score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution")
 """The fields of verdicts that are numbers."""
-
-_Item = TypeVar("_Item")
-
-
-class ErrorFields(msgspec.Struct, gc=False):
-    """A fault of a record, as it stands in the record's own place."""
-
-    column: str | None
-    code: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +91,6 @@ def finite_numbers(verdicts: Verdicts) -> list[list[float]]:
         _require_finite([item.contribution for item in of_record])
         _require_finite([item.expected for item in of_record if isinstance(item.expected, float)])
     return numbers
-
-
-def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:
-    """Return the items of all records of a block, given those of the sound ones and those of the others."""
-    if not block.faults:
-        return list(sound)
-    left = iter(sound)
-    return [next(faulty) if row in block.faults else next(left) for row in range(block.records)]
-
-
-def error_fields(faults: Sequence[Fault]) -> list[ErrorFields]:
-    """Return a record's faults as they stand in its place."""
-    return [ErrorFields(fault.column, fault.code, fault.message) for fault in faults]
 
 
 def _require_finite(values: list[float]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ BLOCK_VALUES: Final = 128 * 1024
 """Values decoded at a time where records are no text."""
 BLOCK_RECORDS: Final = 4096
 """Records decoded at a time, where they are narrow."""
+
+
+_Item = TypeVar("_Item")
 
 
 class TooMuchHeldError(ServiceError):
@@ -111,6 +114,14 @@ class Decoder(Protocol):
 
     def end(self) -> Iterator[Block]:
         """Take note of the body's end, and yield the last records."""
+
+
+def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:
+    """Return the items of all records of a block, given those of the sound ones and those of the others."""
+    if not block.faults:
+        return list(sound)
+    left = iter(sound)
+    return [next(faulty) if row in block.faults else next(left) for row in range(block.records)]
 
 
 def sound_block(columns: Columns) -> Block:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from service.http.app import create_app
 from service.offline.output import output_argument
 from service.offline.scoring import Rules, score_files
+from service.records.faults import OnInvalid
 from service.records.files import open_records
 from service.records.values import CSV_NULLS
 from service.settings import load_settings
@@ -32,27 +33,26 @@ VERDICT = ("score", "p_value", "is_anomaly", "elbo", "reconstruction_error", "kl
 EARLIEST, LATEST = datetime(1974, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - naive means UTC
 INSTANTS = st.datetimes(EARLIEST, LATEST).map(lambda moment: moment.replace(tzinfo=UTC, microsecond=0))
 AMOUNTS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**30), 10**30)
-RECORDS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "amount": st.none() | AMOUNTS | AMOUNTS.map(str) | st.floats(0, 200).map("{:.2f}".format),
-            "express": st.none() | st.booleans() | st.sampled_from([0, 1, "true", "FALSE"]),
-            "country": st.none()
-            | st.sampled_from(["DE", "FR", "Atlantis", 49, True])
-            | st.text(st.characters(codec="utf-8"), min_size=1).filter(
-                lambda text: text not in CSV_NULLS and "\r" not in text
-            ),
-            "placed_at": st.none()
-            | INSTANTS.map(datetime.isoformat)
-            | INSTANTS.map(lambda moment: int(moment.timestamp()))
-            | INSTANTS.map(lambda moment: int(moment.timestamp()) * 1000)
-            | INSTANTS.map(lambda moment: str(int(moment.timestamp()))),
-            "order_id": st.just("a,1"),
-        }
-    ),
-    min_size=1,
-    max_size=6,
-)
+SOUND = {
+    "amount": st.none() | AMOUNTS | AMOUNTS.map(str) | st.floats(0, 200).map("{:.2f}".format),
+    "express": st.none() | st.booleans() | st.sampled_from([0, 1, "true", "FALSE"]),
+    "country": st.none()
+    | st.sampled_from(["DE", "FR", "Atlantis", 49, True])
+    | st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: text not in CSV_NULLS and "\r" not in text),
+    "placed_at": st.none()
+    | INSTANTS.map(datetime.isoformat)
+    | INSTANTS.map(lambda moment: int(moment.timestamp()))
+    | INSTANTS.map(lambda moment: int(moment.timestamp()) * 1000)
+    | INSTANTS.map(lambda moment: str(int(moment.timestamp()))),
+    "order_id": st.just("a,1"),
+}
+FAULTY = SOUND | {
+    "amount": SOUND["amount"] | st.sampled_from(["many", "1,5", "1e999", "-inf"]),
+    "express": SOUND["express"] | st.sampled_from(["maybe", "2", 2]),
+    "placed_at": SOUND["placed_at"] | st.sampled_from(["never", "2023-13-40", "1e18"]),
+}
+RECORDS = st.lists(st.fixed_dictionaries(SOUND), min_size=1, max_size=6)
+FAULTY_RECORDS = st.lists(st.fixed_dictionaries(FAULTY), min_size=1, max_size=6)
 
 
 def as_text(value):
@@ -91,14 +91,14 @@ def tensors(records):
     return json.dumps({"inputs": inputs}).encode()
 
 
+def ndjson_body(records):
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
 BODIES = {
     "JSON": ("/score", "application/json", lambda records: json.dumps(records).encode()),
     "columns": ("/score", "application/json", lambda records: json.dumps(by_column(records)).encode()),
-    "NDJSON": (
-        "/score",
-        "application/jsonl",
-        lambda records: b"".join(json.dumps(r).encode() + b"\n" for r in records),
-    ),
+    "NDJSON": ("/score", "application/jsonl", ndjson_body),
     "CSV": ("/score", "text/csv", csv_body),
     "Arrow": ("/score", ARROW, arrow_body),
     "V2": ("/v2/models/orders/infer", "application/json", tensors),
@@ -112,21 +112,26 @@ def app(artifact):
     return app
 
 
+def answer(app, kind, records, **query):
+    path, content_type, body = BODIES[kind]
+
+    async def exchange():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            headers = {"content-type": content_type, "accept": "application/json"}
+            return await client.post(path, content=body(records), headers=headers, params=query)
+
+    response = asyncio.run(exchange())
+    assert response.status_code == 200, (kind, response.text)
+    return response
+
+
 @pytest.fixture(scope="module")
 def ask(app):
     """Return the verdicts on records sent in a format, as a matrix of numbers."""
 
     def send(kind, records):
-        path, content_type, body = BODIES[kind]
-
-        async def exchange():
-            transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-                headers = {"content-type": content_type, "accept": "application/json"}
-                return await client.post(path, content=body(records), headers=headers)
-
-        response = asyncio.run(exchange())
-        assert response.status_code == 200, (kind, response.text)
+        response = answer(app, kind, records)
         if kind == "V2":
             columns = {item["name"]: item["data"] for item in response.json()["outputs"]}
         else:
@@ -138,20 +143,35 @@ def ask(app):
 
 
 @pytest.fixture(scope="module")
-def ask_offline(artifact, tmp_path_factory):
-    """Return the verdicts of `vaegis score` on a file in a format."""
+def scored(artifact, tmp_path_factory):
+    """Return the table that `vaegis score` makes of a file in a format."""
     folder = tmp_path_factory.mktemp("files")
 
-    def score(name, write):
+    def score(name, write, on_invalid):
         path = folder / name
         write(path)
         output = output_argument(str(folder / f"scored-{name}.parquet"))
-        rules = Rules(artifact.contract.calibration.alpha, Explain.NONE, "reject", "v_")
+        rules = Rules(artifact.contract.calibration.alpha, Explain.NONE, "reject", "v_", on_invalid)
         score_files(artifact, open_records(path), output, rules, lambda _: None)
-        table = pa.parquet.read_table(output.path)
-        return np.array([table[f"v_{name}"].to_pylist() for name in VERDICT], dtype=np.float64).T
+        return pa.parquet.read_table(output.path)
 
     return score
+
+
+def numbers_in(table):
+    return np.array([table[f"v_{name}"].to_pylist() for name in VERDICT], dtype=np.float64).T
+
+
+def told(errors):
+    """Return column, code and what was expected and came, without the place, of each record's faults."""
+    return [
+        faults and [(fault["column"], fault["code"], fault["message"].split(": ", 1)[1]) for fault in faults]
+        for faults in errors
+    ]
+
+
+def codes(faults):
+    return [of_record and [fault[:2] for fault in of_record] for of_record in faults]
 
 
 FILES = {
@@ -163,12 +183,35 @@ FILES = {
 
 @given(RECORDS)
 @settings(max_examples=60, deadline=None)
-def test_the_same_records_get_the_same_verdicts_in_every_format(ask, ask_offline, records):
+def test_the_same_records_get_the_same_verdicts_in_every_format(ask, scored, records):
     wanted = ask("JSON", records)
     for kind in BODIES:
         np.testing.assert_array_equal(ask(kind, records), wanted, kind)
     for name, written in FILES.items():
-        np.testing.assert_array_equal(ask_offline(name, written(records)), wanted, name)
+        np.testing.assert_array_equal(numbers_in(scored(name, written(records), OnInvalid.REJECT)), wanted, name)
+
+
+@given(FAULTY_RECORDS)
+@settings(max_examples=60, deadline=None)
+def test_faults_that_are_reported_are_the_same_in_every_format_and_the_others_are_scored(app, scored, records):
+    def reported(kind):
+        results = answer(app, kind, records, on_invalid="report").json()["results"]
+        numbers = np.array([[result[name] for name in VERDICT] for result in results], dtype=np.float64)
+        return numbers, told([result["errors"] for result in results])
+
+    wanted, as_text = reported("CSV")  # where all values are text, as they are in the files
+    for kind in ("JSON", "columns", "NDJSON", "Arrow"):
+        numbers, faults = reported(kind)
+        np.testing.assert_array_equal(numbers, wanted, kind)
+        assert codes(faults) == codes(as_text), kind
+    for name, written in FILES.items():
+        table = scored(name, written(records), OnInvalid.REPORT)
+        np.testing.assert_array_equal(numbers_in(table), wanted, name)
+        assert told(table["v_errors"].to_pylist()) == as_text, name
+    _, as_json = reported("NDJSON")
+    table = scored("records.ndjson", lambda path: path.write_bytes(ndjson_body(records)), OnInvalid.REPORT)
+    np.testing.assert_array_equal(numbers_in(table), wanted)
+    assert told(table["v_errors"].to_pylist()) == as_json
 
 
 def test_the_number_of_records_scored_together_shows_in_the_last_digits_only(ask, artifact, new_orders):

@@ -239,6 +239,107 @@ def test_a_bad_value_is_told_with_file_row_and_column(
     assert [path.name for path in tmp_path.iterdir()] == ["records.ndjson"]
 
 
+@pytest.fixture
+def faulty(artifact, records, tmp_path):
+    """NDJSON whose rows 3 and 6 do not fit, and a row 11 that is no record."""
+    number = next(c.name for c in artifact.contract.columns.columns if c.kind == "numeric")
+    lines = [json.dumps(record | ({number: "much"} if at in (2, 5) else {})) for at, record in enumerate(records)]
+    path = tmp_path / "faulty.ndjson"
+    path.write_text("\n".join([*lines[:10], "[]", *lines[10:]]))
+    return path
+
+
+@pytest.mark.parametrize("target", ["parquet", "ndjson", "csv", "arrow"])
+def test_faulty_records_are_written_with_their_errors_and_the_others_are_scored(
+    vaegis, golden_model, faulty, verdicts, tmp_path, target
+):
+    output = tmp_path / f"scored.{target}"
+    ended = vaegis("score", golden_model, faulty, "-o", output, "--on-invalid", "report")
+    assert ended.code == 4
+    assert ended.err.startswith("58 records, ")
+    assert f"; 3 others refused, with their errors, written to {output}\n" in ended.err
+    wanted = [None if at in (2, 5) else score for at, score in enumerate(verdicts.score.tolist())]
+    wanted.insert(10, None)
+    assert scores_in(output) == [None if score is None else pytest.approx(score, abs=1e-3) for score in wanted]
+    errors = errors_in(output)
+    assert [at for at, of_record in enumerate(errors) if of_record] == [2, 5, 10]
+    (number,), (no_record,) = errors[2], errors[10]
+    assert number["code"] == "wrong_type"
+    assert number["message"] == f"{faulty}, row 3, column {number['column']}: expected a number, got text"
+    message = f"{faulty}, row 11: expected an object, got a list"
+    assert no_record == {"column": None, "code": "not_an_object", "message": message}
+    assert "much" not in ended.err + json.dumps(errors)
+
+
+def errors_in(path) -> list[list[dict[str, str | None]] | None]:
+    match path.suffix:
+        case ".parquet":
+            return pa_parquet.read_table(path)["errors"].to_pylist()
+        case ".csv":
+            return [text and json.loads(text) for text in pa_csv.read_csv(path)["errors"].to_pylist()]
+        case ".arrow":
+            return pa.ipc.open_file(path).read_all()["errors"].to_pylist()
+        case _:
+            return [json.loads(line)["errors"] for line in path.read_text().splitlines()]
+
+
+def test_where_no_record_is_at_fault_errors_are_null_and_the_exit_code_is_0(vaegis, golden_model, parquet, tmp_path):
+    output = tmp_path / "scored.parquet"
+    ended = vaegis("score", golden_model, parquet, "-o", output, "--on-invalid", "report")
+    assert (ended.code, "refused" in ended.err) == (0, False)
+    assert errors_in(output) == [None] * RECORDS
+
+
+def test_faults_are_told_by_file_and_row_and_a_part_may_hold_nothing_else(
+    vaegis, golden_model, table, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scoring, "_PART_TERMS", 50)
+    (tmp_path / "day").mkdir()
+    names = ",".join(table.column_names)
+    (tmp_path / "day" / "1.csv").write_text(f"{names}\n" + "1\n" * 30)
+    pa_csv.write_csv(table.slice(0, 20), tmp_path / "day" / "2.csv")
+    with (tmp_path / "day" / "2.csv").open("a") as file:
+        file.write("1\n")
+    ended = vaegis("score", golden_model, tmp_path / "day", "-o", "-", "--on-invalid", "report")
+    assert ended.code == 4
+    errors = [line["errors"] for line in map(json.loads, ended.out.splitlines())]
+    assert [of_record[0]["message"].split(":")[0] for of_record in errors if of_record] == [
+        *(f"{tmp_path}/day/1.csv, row {row}" for row in range(1, 31)),
+        f"{tmp_path}/day/2.csv, row 21",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "code"),
+    [
+        ({"label": None}, "label", "unknown_column"),
+        ({"amount": 1, "country": {"code": "DE"}}, "country", "wrong_type"),
+        ({"country": 1.5}, "country", "wrong_type"),
+        ({"country": ["DE"]}, "country", "wrong_type"),
+        ({"country": "\ud800"}, "country", "invalid_text"),
+        ({}, None, "no_known_column"),
+    ],
+)
+def test_a_record_of_ndjson_has_the_faults_that_the_service_finds(
+    vaegis, golden_model, records, tmp_path, line, column, code
+):
+    path = tmp_path / "records.ndjson"
+    path.write_text("\n".join(map(json.dumps, [*records[:4], line, *records[4:]])))
+    ended = vaegis("score", golden_model, path, "-o", "-", "--on-invalid", "report")
+    errors = [line["errors"] for line in map(json.loads, ended.out.splitlines())]
+    (fault,) = errors.pop(4)
+    assert (fault["column"], fault["code"]) == (column, code)
+    assert errors == [None] * RECORDS
+
+
+def test_a_header_that_does_not_fit_ends_the_work_even_where_faults_are_reported(vaegis, golden_model, table, tmp_path):
+    path = tmp_path / "records.parquet"
+    pa_parquet.write_table(table.append_column("label", pa.array([0] * RECORDS)), path)
+    ended = vaegis("score", golden_model, path, "-o", tmp_path / "scored.csv", "--on-invalid", "report")
+    assert ended.code == 1
+    assert "column label: expected a column of the model, got an unknown one" in ended.err
+
+
 @pytest.mark.parametrize("alpha", ["0", "1", "nan", "1e-9"])
 def test_an_alpha_that_cannot_be_promised_is_a_usage_error(vaegis, golden_model, parquet, tmp_path, alpha):
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.csv", "--alpha", alpha)

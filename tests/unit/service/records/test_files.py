@@ -12,6 +12,7 @@ import pytest
 
 from service.errors import FileError
 from service.records import csv, ndjson
+from service.records.faults import OnInvalid
 from service.records.files import open_records
 from service.records.formats import FileFormat, format_of
 
@@ -250,3 +251,58 @@ def test_a_file_without_permission_is_told(write):
 def test_the_extension_tells_the_format():
     assert format_of(Path("orders.2026.csv.zst")) is FileFormat.CSV
     assert format_of(Path("ORDERS.PQ")) is FileFormat.PARQUET
+
+
+def read_past_faults(path: Path) -> tuple[list[object], dict[int, str]]:
+    """Return the first value of each record, and the codes of those refused by row, from 1."""
+    values: list[object] = []
+    refused = {}
+    for batch in open_records(path).batches(OnInvalid.REPORT):
+        assert batch.first_row == len(values) + 1
+        refused |= {batch.first_row + at: refusal.code for at, refusal in batch.refused.items()}
+        values += [next(iter(record.values()), None) for record in batch.batch.to_pylist()]
+    return values, refused
+
+
+@pytest.mark.parametrize("block_bytes", [64, 1000, 4 << 20])
+def test_reading_goes_on_past_records_of_csv_with_another_width(write, monkeypatch, block_bytes):
+    monkeypatch.setattr(csv, "BLOCK_BYTES", block_bytes)
+    lines = [f"{row},1,2" if row % 7 in (0, 1) else f'"{row}",1' for row in range(1, 301)]
+    path = write("a.csv", "\n".join(["a,b", *lines[:150], "", *lines[150:]]).encode())
+    values, refused = read_past_faults(path)
+    wrong = [row for row in range(1, 301) if row % 7 in (0, 1)]
+    assert values == [None if row in wrong else str(row) for row in range(1, 301)]
+    assert refused == dict.fromkeys(wrong, "wrong_width")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "values", "refused"),
+    [
+        ("only.csv", b"a,b\n1\n2\n", [None, None], {1: "wrong_width", 2: "wrong_width"}),
+        ("last.csv", b"a,b\n1,2\n2\n", ["1", None], {2: "wrong_width"}),
+        ("bytes.csv", b"a,b\nx,1\n\xff,2\ny,\xfe\n", ["x", None, "y"], dict.fromkeys([2, 3], "invalid_utf8")),
+        ("bytes.ndjson", b'{"a":"x"}\n{"a":"\xff"}\n', ["x", None], {2: "invalid_utf8"}),
+        ("broken.ndjson", b'{"a":1}\n\n{"a":\n{"a":2}', [1, None, 2], {2: "invalid_json"}),
+        ("deep.ndjson", b'{"a":1}\n{"a":' + b"[" * 99 + b"]" * 99 + b"}\n", [1, None], {2: "too_deep"}),
+        ("twice.ndjson", b'{"a":1,"a":2}\n{"a":3}\n', [None, 3], {1: "duplicate_key"}),
+        ("mixed.ndjson", b'{"a":1}\n{"a":"b"}\n{"a":true}\n{"a":[1]}\n', ["1", "b", "true", "[1]"], {}),
+        ("large.ndjson", b'{"a":1}\n{"a":1' + b"0" * 30 + b"}\n", ["1", "1" + "0" * 30], {}),
+        ("surrogate.ndjson", b'{"a":"\\ud800"}\n[]\n', ["\\ud800", None], {}),
+        ("none.ndjson", b"a\nb\n", [None, None], dict.fromkeys([1, 2], "invalid_json")),
+    ],
+)
+def test_reading_goes_on_past_records_that_are_none(write, name, content, values, refused):
+    assert read_past_faults(write(name, content)) == (values, refused)
+
+
+def test_reading_goes_on_past_text_of_arrow_that_is_not_utf_8(write):
+    text = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff", None]).buffers())
+    values, refused = read_past_faults(write("a.parquet", parquet(text=text)))
+    assert (values, refused) == (["a", None, None], {2: "invalid_utf8"})
+
+
+def test_a_value_of_csv_that_is_far_too_long_ends_the_reading_nevertheless(write, monkeypatch):
+    monkeypatch.setattr(csv, "MAX_VALUE_BYTES", 10)
+    path = write("a.csv", b"a\n" + b"x" * 11 + b"\n")
+    with pytest.raises(FileError, match="expected values of at most 10 bytes"):
+        read_past_faults(path)

@@ -1,0 +1,72 @@
+"""NDJSON read record by record as the service reads it, so that a faulty one does not end the reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from service.records.json import BodyError, parse_json
+from service.records.ndjson import blocks_of_lines
+from service.records.reading import Read, Refusal
+
+_SPACE = b" \t\r"
+
+
+def read_lines(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[Read]:
+    """Yield the records of an NDJSON stream, one a line; blank lines are passed over.
+
+    In the batches objects are flat, and a column whose values have several types is text: texts as they are, other
+    values as JSON writes them.
+
+    Raises:
+        FileError: A line is far too long.
+    """
+    row = 1
+    for block in blocks_of_lines(stream, path):
+        parsed: list[object] = []
+        refused: dict[int, Refusal] = {}
+        for line in block.split(b"\n"):
+            if line.strip(_SPACE):
+                try:
+                    parsed.append(parse_json(line, max_depth=max_depth))
+                except BodyError as error:
+                    refused[len(parsed)] = Refusal(error.code, str(error).removeprefix("body: "))
+                    parsed.append(None)
+        if parsed:
+            yield Read(row, _batch(parsed), refused, parsed)
+            row += len(parsed)
+
+
+def _batch(parsed: list[object]) -> pa.RecordBatch:
+    records = [dict(_leaves("", record)) if isinstance(record, dict) else {} for record in parsed]
+    names = dict.fromkeys(name for record in records for name in record)
+    if not names:  # a batch has to tell how many records it has nevertheless
+        return pa.RecordBatch.from_struct_array(pa.array(records, pa.struct([])))
+    arrays = [_array([record.get(name) for record in records]) for name in names]
+    return pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+
+def _leaves(prefix: str, part: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for key, value in part.items():
+        name = prefix + _encodable(key)
+        if isinstance(value, dict):
+            yield from _leaves(f"{name}.", value)
+        else:
+            yield name, _encodable(value) if isinstance(value, str) else value
+
+
+def _encodable(text: str) -> str:
+    """Return text with lone surrogates escaped, which UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _array(values: list[object]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        return pa.array(texts, pa.string())
