@@ -24,7 +24,6 @@ _EXIT_CODES = f"""exit codes:
   {EXIT_FAILURE}  a file of records cannot be read or written, or holds what the model does not take
   {EXIT_USAGE}  the command line or a setting is wrong
   {EXIT_ARTIFACT}  the model file cannot be used
-  {score.EXIT_REFUSED}  score --on-invalid report: done, but for records that were refused
   {EXIT_INTERRUPTED}  interrupted"""
 
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from service.offline.scoring import Tally
 
-EXIT_REFUSED = 4
-"""Exit code where all records were written, but some were refused."""
-
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     """Add the command and its flags."""
@@ -68,7 +65,7 @@ def run(args: Namespace) -> int:
     """Score the records.
 
     Returns:
-        0, or `EXIT_REFUSED` where records were refused and reported.
+        0.
 
     Raises:
         ArtifactError: the model cannot be used.
@@ -98,7 +95,7 @@ def run(args: Namespace) -> int:
             artifact, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
         )
     print(_summary(tally, guarantee(artifact.calibration_folds, alpha), args.output), file=sys.stderr)
-    return EXIT_REFUSED if tally.refused else 0
+    return 0
 
 
 def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from service import cli
-from service.commands import score
 from service.errors import AlphaError, ArtifactError, RecordError, ServiceError
 
 HEAVY = ("onnxruntime", "pyarrow", "fastapi", "uvloop")
@@ -26,7 +25,7 @@ def test_help_lists_every_exit_code(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     listed = capsys.readouterr().out.split("exit codes:")[1]
-    for code in (0, cli.EXIT_FAILURE, cli.EXIT_USAGE, cli.EXIT_ARTIFACT, score.EXIT_REFUSED, cli.EXIT_INTERRUPTED):
+    for code in (0, cli.EXIT_FAILURE, cli.EXIT_USAGE, cli.EXIT_ARTIFACT, cli.EXIT_INTERRUPTED):
         assert f"  {code}  " in listed
 
 

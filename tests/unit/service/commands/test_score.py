@@ -255,7 +255,7 @@ def test_faulty_records_are_written_with_their_errors_and_the_others_are_scored(
 ):
     output = tmp_path / f"scored.{target}"
     ended = vaegis("score", golden_model, faulty, "-o", output, "--on-invalid", "report")
-    assert ended.code == 4
+    assert ended.code == 0
     assert ended.err.startswith("58 records, ")
     assert f"; 3 others refused, with their errors, written to {output}\n" in ended.err
     wanted = [None if at in (2, 5) else score for at, score in enumerate(verdicts.score.tolist())]
@@ -283,7 +283,7 @@ def errors_in(path) -> list[list[dict[str, str | None]] | None]:
             return [json.loads(line)["errors"] for line in path.read_text().splitlines()]
 
 
-def test_where_no_record_is_at_fault_errors_are_null_and_the_exit_code_is_0(vaegis, golden_model, parquet, tmp_path):
+def test_where_no_record_is_at_fault_errors_are_null(vaegis, golden_model, parquet, tmp_path):
     output = tmp_path / "scored.parquet"
     ended = vaegis("score", golden_model, parquet, "-o", output, "--on-invalid", "report")
     assert (ended.code, "refused" in ended.err) == (0, False)
@@ -301,7 +301,7 @@ def test_faults_are_told_by_file_and_row_and_a_part_may_hold_nothing_else(
     with (tmp_path / "day" / "2.csv").open("a") as file:
         file.write("1\n")
     ended = vaegis("score", golden_model, tmp_path / "day", "-o", "-", "--on-invalid", "report")
-    assert ended.code == 4
+    assert ended.code == 0
     errors = [line["errors"] for line in map(json.loads, ended.out.splitlines())]
     assert [of_record[0]["message"].split(":")[0] for of_record in errors if of_record] == [
         *(f"{tmp_path}/day/1.csv, row {row}" for row in range(1, 31)),
