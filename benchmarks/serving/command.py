@@ -5,7 +5,7 @@ way (`benchmarks.serving.pydantic_way`) over the same exported model, in turn, r
 records: the service beside onnxruntime alone. Servers run on one core, the load on the other. Writes serving.json,
 with conditions and every slice, and the same as tables in serving.md.
 
-    python -m benchmarks.serving --rounds 5 --seconds 4
+    python -m benchmarks.serving --rounds 9 --seconds 2
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _METHOD: Final = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="slices of each server (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a slice (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="slices of each server (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a slice (%(default)s)")
     parser.add_argument("--models", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="which (%(default)s)")
     parser.add_argument("--sizes", nargs="*", type=int, default=JSON_SIZES, help="records of JSON (%(default)s)")
     parser.add_argument("--no-streams", action="store_true", help="leave the other formats out")
