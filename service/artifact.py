@@ -48,6 +48,7 @@ class Artifact:
     """A model file that passed every check but the golden records, which `verify` runs.
 
     Attributes:
+        name: Of the file, for messages.
         contract: The metadata.
         calibration_folds: `contract.calibration.folds` as vectors, each ascending.
         scorer: The scoring graph.
@@ -55,6 +56,7 @@ class Artifact:
         size_bytes: Size of the file.
     """
 
+    name: str
     contract: Contract
     calibration_folds: tuple[NDArray[np.float64], ...]
     scorer: Scorer
@@ -67,18 +69,24 @@ class Artifact:
         Raises:
             ArtifactError: this runtime on this machine gives other scores, or none.
         """
+        try:
+            return self._verified()
+        except ArtifactError as error:
+            raise ArtifactError(f"{self.name}: golden records: {error}") from error
+
+    def _verified(self) -> Verification:
         golden = self.contract.golden
         try:
             columns = columns_from_records(
                 golden.records, self.contract.columns, unknown_columns="reject", max_faults=1
             )
         except RecordError as error:
-            raise ArtifactError(f"golden records: expected records of the file's own schema, got {error}") from error
+            raise ArtifactError(f"expected records of the file's own schema, got {error}") from error
         try:
             scores = self.scorer.score(columns)
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             told = " ".join(str(error).split())
-            raise ArtifactError(f"golden records: expected a graph that scores them, got: {told}") from error
+            raise ArtifactError(f"expected a graph that scores them, got: {told}") from error
         _check_shapes(scores, len(columns), self.contract)
         given = np.stack([scores.score, scores.reconstruction_error, scores.kl], axis=1)
         stored = np.array([[s.score, s.reconstruction_error, s.kl] for s in golden.scores])
@@ -88,7 +96,7 @@ class Artifact:
         if wrong.size:
             row = int(wrong[0])
             raise ArtifactError(
-                f"golden records: expected a score of {stored[row, 0]:.6g} for record {row}, got {given[row, 0]:.6g}; "
+                f"expected a score of {stored[row, 0]:.6g} for record {row}, got {given[row, 0]:.6g}; "
                 f"{wrong.size} of {len(stored)} records are not reproduced by onnxruntime {VERSION}"
             )
         return Verification(records=len(stored), largest_difference=float(difference[:, 0].max()))
@@ -119,7 +127,7 @@ def open_artifact(data: bytes, name: str, *, threads: int = 1) -> Artifact:
         ArtifactError: as `load_artifact` does.
     """
     try:
-        return _open(data, threads)
+        return _open(data, name, threads)
     except ArtifactError as error:
         raise ArtifactError(f"{name}: {error}") from error
 
@@ -135,7 +143,7 @@ def digest_entry(model: bytes) -> bytes:
     return bytes([0x72, len(entry)]) + entry  # 0x72: field 14 (metadata_props), length-delimited
 
 
-def _open(data: bytes, threads: int) -> Artifact:
+def _open(data: bytes, name: str, threads: int) -> Artifact:
     if not data:
         raise ArtifactError("expected a whole ONNX file written by vaegis-train, got an empty file")
     view = memoryview(data)
@@ -168,6 +176,7 @@ def _open(data: bytes, threads: int) -> Artifact:
         raise ArtifactError(f"expected a graph that onnxruntime {VERSION} runs, got: {error}") from error
     _check_graph(session, contract.columns)
     return Artifact(
+        name=name,
         contract=contract,
         calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
         scorer=Scorer(session),

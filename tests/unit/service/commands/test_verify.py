@@ -29,7 +29,7 @@ def test_scores_that_are_not_reproduced_end_with_exit_code_3(vaegis, golden_mode
     path.write_bytes(altered + digest_entry(altered))
     ended = vaegis("verify", path)
     assert ended.code == 3
-    assert re.fullmatch(r"vaegis: error: golden records: expected a score of .*\n", ended.err)
+    assert re.fullmatch(rf"vaegis: error: {re.escape(str(path))}: golden records: expected a score of .*\n", ended.err)
 
 
 def test_a_file_that_is_cut_off_ends_with_exit_code_3(vaegis, golden_model, tmp_path):

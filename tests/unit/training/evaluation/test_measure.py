@@ -63,6 +63,7 @@ def identity_graph(members):
 
 def new_artifact(golden_model, *folds):
     return Artifact(
+        name="model.onnx",
         contract=load_artifact(golden_model).contract.model_copy(update={"columns": SCHEMA}),
         calibration_folds=folds,
         scorer=Scorer(open_session(identity_graph(len(folds)))),
