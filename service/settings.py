@@ -142,8 +142,9 @@ class Settings(BaseModel):
         le=2**20,
     )
     max_batch_records: int = _setting(
-        256,
-        "Most records of small requests scored together, where several wait; 1 scores each request by itself.",
+        1024,
+        "Most records of small requests scored together, where several wait; fewer with a model that takes longer than "
+        "10 ms for them, and 1 scores each request by itself.",
         unit="records",
         ge=1,
         le=4096,

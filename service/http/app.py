@@ -17,6 +17,7 @@ from service.callers.rates import Rates
 from service.errors import ServiceError
 from service.http.admission import Admission, Room
 from service.http.answers import model_answer, rendered
+from service.http.batch_size import BatchSize
 from service.http.batches import Batches
 from service.http.bodies import AnyBody
 from service.http.counting.families import Families
@@ -96,7 +97,7 @@ def create_app(
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
-    batches, explain = Batches(scoring, settings.max_batch_records), Explain(settings.explain)
+    batches, explain = Batches(scoring, BatchSize(settings.max_batch_records)), Explain(settings.explain)
     any_body = AnyBody(artifact, intake, scoring, limits, _stream_room(settings), alpha, explain)
     score = ScoreEndpoint(intake, scoring, batches, alpha, explain, settings.inline_body_bytes, any_body)
     app = _bare_app(artifact, score)

@@ -1,7 +1,8 @@
 """Small requests that wait at the same time, scored as one batch.
 
 One record alone takes the model about as long as eight together, for most of its time goes into starting each step of
-the graph. Nothing is waited for: a batch is what has come while the one before it was scored and answered.
+the graph. Nothing is waited for: a batch is what has come while the one before it was scored and answered. It holds the
+event loop up, so its size is limited (`BatchSize`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from service.errors import ServiceError
+from service.http.batch_size import BatchSize
 from service.http.json_answer import Result
 from service.http.scoring import Asked, Scoring
 
@@ -33,10 +35,10 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
 class Batches:
     """Gathers requests and scores them. Only for use on the event loop's thread."""
 
-    def __init__(self, scoring: Scoring, max_records: int) -> None:
-        """Score at most ``max_records`` at a time, but never less than a request."""
+    def __init__(self, scoring: Scoring, size: BatchSize) -> None:
+        """Score at most as many records at a time as ``size`` says, but never less than a request."""
         self._scoring = scoring
-        self.max_records = max_records
+        self.size = size
         self._waiting: list[_Waiting] = []
 
     async def judged(self, asked: Asked, begin: Callable[[], None]) -> tuple[list[Result], float]:
@@ -67,6 +69,7 @@ class Batches:
             for waiting in batch:
                 waiting.done.set_exception(error)
         else:
+            self.size.note(sum(len(waiting.asked.columns) for waiting in batch), seconds)
             for waiting, results in zip(batch, found, strict=True):
                 if isinstance(results, ValueError):
                     waiting.done.set_exception(results)
@@ -75,10 +78,10 @@ class Batches:
 
     def _next(self) -> list[_Waiting]:
         """Take the next batch out of those that wait."""
-        records, end = 0, 0
+        records, end, most = 0, 0, self.size.most_records
         for waiting in self._waiting:
             records += len(waiting.asked.columns)
-            if end and records > self.max_records:
+            if end and records > most:
                 break
             end += 1
         batch, self._waiting = self._waiting[:end], self._waiting[end:]

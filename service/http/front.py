@@ -37,8 +37,8 @@ class ScoreEndpoint:
         batches: Scores small ones together.
         alpha: Share of normal records that may be flagged, where a request does not say.
         explain: Which results carry contributions, where it does not say.
-        inline_bytes: Bodies up to this size, of no more records than a batch has, are scored on the event loop, which
-            takes little longer than handing them to a thread; others on a thread, where they hold nobody up.
+        inline_bytes: Bodies up to this size, of no more records than a batch may have, are scored on the event loop,
+            which takes little longer than handing them to a thread; others on a thread, where they hold nobody up.
         any_body: Answers what is not JSON on both sides, or has faults answered in the place of records.
     """
 
@@ -81,7 +81,7 @@ class ScoreEndpoint:
                 lambda: self._answer_bulk(self._asked(body, call, query, ticket), call, ticket), receive, ticket
             )
         asked = self._asked(body, call, query, ticket)
-        if len(asked.columns) > self.batches.max_records:  # by column, a record may take two bytes
+        if len(asked.columns) > self.batches.size.most_records:  # by column, a record may take two bytes
             return await self.intake.on_thread(lambda: self._answer_bulk(asked, call, ticket), receive, ticket)
 
         def begin() -> None:

@@ -348,7 +348,7 @@ def test_a_small_request_is_scored_while_large_ones_leave_no_room_for_records(he
 
 
 def test_a_small_body_of_many_records_is_scored_on_a_thread_while_others_are_answered(held, record):
-    app, started, leave = held(inline_body_bytes=64 * 1024)
+    app, started, leave = held(inline_body_bytes=64 * 1024, max_batch_records=256)
     many = json.dumps({"amount": [1] * 257, "country": ["DE"] * 257}).encode()
 
     first, second = asyncio.run(beside(app, started, leave, many, record))
