@@ -122,15 +122,19 @@ class Pipeline:
             yield block
 
     def _refuse(self, block: Block, others: Iterator[Block | None]) -> Iterator[None]:
-        """End the work for the faults of a block, and of those after it that are here, up to as many as are told."""
+        """End the work for the faults of a block, and of those after it that are here, up to as many as are told.
+
+        Nobody pays for what is only looked through, so that is one more block's worth of bytes at most.
+        """
         found: list[Fault] = []
+        most_bytes = self._unpacked + BLOCK_BYTES
         with suppress(ServiceError):  # whatever else is wrong with the body, the records at fault are told
             for each in chain((block,), others):
                 if each is not None:
                     of_block = _faults_of(each)
                     self.metrics.count_refused(of_block)
                     found += of_block
-                if len(found) > self.max_faults:
+                if len(found) > self.max_faults or self._unpacked > most_bytes:
                     break
                 yield None
         raise RecordError(tuple(found[: self.max_faults]), max(0, len(found) - self.max_faults))

@@ -137,10 +137,10 @@ class Exchange:
     async def until_gone(self) -> None:
         """Return once the client is gone, whether or not there are parts of the body that nobody has asked for.
 
-        As long as they are few, the client is read from: one that is not, is not seen to leave.
+        As long as they are few, and more may come, the client is read from: one that is not, is not seen to leave.
         """
         while not self._gone:
-            if self._unread <= _HIGH_WATER_BYTES:
+            if self._unread <= _HIGH_WATER_BYTES and not self.is_received and self._fault is None:
                 self._connection.resume_reading()
             await self._change()
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -218,13 +219,14 @@ class Service:
     Attributes:
         hub: The hub, which lives in another thread.
         cuts: Why clients were cut, so far.
-        refused: The same, to wait for the next.
+        next_cut: The same, to wait for the next.
     """
 
     def __init__(self) -> None:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = self.listening.getsockname()
         self.cuts: list[str] = []
+        self.next_cut: queue.Queue[str] = queue.Queue()
         self._ready = threading.Event()
         self._finish = asyncio.Event()
 
@@ -233,13 +235,17 @@ class Service:
             runner.run(self._serve(app, limits))
 
     async def _serve(self, app: ASGIApp, limits: ConnectionLimits) -> None:
-        self.hub = Hub(app, limits, asyncio.get_running_loop(), count_cut=self.cuts.append)
+        self.hub = Hub(app, limits, asyncio.get_running_loop(), count_cut=self._note_cut)
         acceptor = Acceptor(self.hub, self.listening, tls=lambda: None, is_crowded=lambda _: False)
         acceptor.start()
         self._ready.set()
         await self._finish.wait()
         await acceptor.stop()
         await self.hub.finish(0.0, lambda: True)
+
+    def _note_cut(self, reason: str) -> None:
+        self.cuts.append(reason)
+        self.next_cut.put(reason)
 
     def wait(self) -> None:
         assert self._ready.wait(TIMEOUT_S)

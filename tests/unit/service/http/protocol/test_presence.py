@@ -70,6 +70,29 @@ def test_a_client_that_has_sent_all_is_not_gone_when_it_sends_no_more(serving, r
         assert read_all(client).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+def test_a_body_that_is_wrongly_framed_is_not_read_further_while_the_app_waits(serving, read_all):
+    seen = asyncio.Queue()
+
+    async def app(scope, receive, send):
+        leaving = asyncio.ensure_future(presence_of(scope).until_gone())
+        await receive()
+        seen.put_nowait("asked")
+        done, _ = await asyncio.wait([leaving], timeout=0.3)
+        assert not done
+        leaving.cancel()
+        await answer(send)
+
+    service = serving(app)
+    with service.connect() as client:
+        client.sendall(HEAD + PART)
+        assert asyncio.run_coroutine_threadsafe(seen.get(), service.hub.loop).result(60) == "asked"
+        client.sendall(b"no length\r\n")
+        assert service.next_cut.get(timeout=60) == "malformed"
+        client.sendall(b"no length\r\n")
+        assert read_all(client).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert service.cuts == ["malformed"]
+
+
 def test_each_request_of_a_connection_has_extensions_of_its_own(serving):
     found = []
 
