@@ -53,20 +53,6 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
     def __len__(self) -> int:
         return len(self.score)
 
-    def rows(self, index: slice) -> Verdicts:
-        """Return the verdicts at ``index``."""
-        return Verdicts(
-            self.score[index],
-            self.p_value[index],
-            self.is_anomaly[index],
-            self.elbo[index],
-            self.reconstruction_error[index],
-            self.kl[index],
-            self.latent_contribution[index],
-            self.reasons[index],
-            self.contributions[index],
-        )
-
 
 def judge(
     schema: Schema,

@@ -71,7 +71,7 @@ class Batches:
         else:
             self.size.note(sum(len(waiting.asked.columns) for waiting in batch), seconds)
             for waiting, results in zip(batch, found, strict=True):
-                if isinstance(results, ValueError):
+                if isinstance(results, Exception):
                     waiting.done.set_exception(results)
                 else:
                     waiting.done.set_result((results, seconds))

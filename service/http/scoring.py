@@ -141,10 +141,12 @@ class Scoring:
     def judged(self, asked: Asked) -> tuple[Verdicts, float]:
         """Return the verdicts on a request's records, and the seconds that the model took; they are counted."""
         scores, seconds = self._scored(asked.columns)
-        return self._judge(asked.columns, scores, asked), seconds
+        verdicts = self._judge(asked.columns, scores, asked)
+        self._metrics.count_scored(asked.columns, verdicts)
+        return verdicts, seconds
 
-    def judged_together(self, requests: Sequence[Asked]) -> tuple[list[list[Result] | ValueError], float]:
-        """Return what `judged` does of each request, all scored in one batch; or why it cannot be written.
+    def judged_together(self, requests: Sequence[Asked]) -> tuple[list[list[Result] | Exception], float]:
+        """Return what `judged` does of each request, all scored in one batch; or what is wrong with its statistics.
 
         Args:
             requests: At least one, each of at least one record.
@@ -155,28 +157,42 @@ class Scoring:
 
     def _results(
         self, requests: Sequence[Asked], columns: Columns, scores: Scores
-    ) -> Iterator[list[Result] | ValueError]:
+    ) -> Iterator[list[Result] | Exception]:
+        # Each step of numpy takes about as long for all requests as it would for each.
+        together = self._together(requests, columns, scores)
+        for asked, rows in zip(requests, _rows(requests), strict=True):
+            yield self._alone(asked, scores.rows(rows)) if together is None else together[rows]
+
+    def _together(self, requests: Sequence[Asked], columns: Columns, scores: Scores) -> list[Result] | None:
+        """Return the results of all requests, None where they ask for different things, or one of them has a fault."""
         first = requests[0]
         if any(asked.alpha != first.alpha or asked.explain is not first.explain for asked in requests):
-            for asked, rows in zip(requests, _rows(requests), strict=True):
-                yield _results_or_fault(self._judge(asked.columns, scores.rows(rows), asked))
-            return
-        # Each step of numpy takes about as long for all requests as it would for each.
-        together = self._judge(columns, scores, first)
-        results = _results_or_fault(together)
-        for rows in _rows(requests):
-            yield results[rows] if isinstance(results, list) else _results_or_fault(together.rows(rows))
+            return None
+        try:
+            return self._told(columns, scores, first)
+        except (ValueError, OverflowError):
+            return None
+
+    def _alone(self, asked: Asked, scores: Scores) -> list[Result] | Exception:
+        try:
+            return self._told(asked.columns, scores, asked)
+        except (ValueError, OverflowError) as fault:
+            return fault
 
     def _scored(self, columns: Columns) -> tuple[Scores, float]:
         started = time.perf_counter()
         scores = self._artifact.scorer.score(columns)
         return scores, time.perf_counter() - started
 
+    def _told(self, columns: Columns, scores: Scores, asked: Asked) -> list[Result]:
+        verdicts = self._judge(columns, scores, asked)
+        results = results_of(verdicts)
+        self._metrics.count_scored(columns, verdicts)
+        return results
+
     def _judge(self, columns: Columns, scores: Scores, asked: Asked) -> Verdicts:
         schema, folds = self._artifact.contract.columns, self._artifact.calibration_folds
-        verdicts = judge(schema, folds, columns, scores, alpha=asked.alpha, explain=asked.explain)
-        self._metrics.count_scored(columns, verdicts)
-        return verdicts
+        return judge(schema, folds, columns, scores, alpha=asked.alpha, explain=asked.explain)
 
     def _json_start(self, alpha: float) -> bytes:
         artifact = self._artifact
@@ -209,13 +225,6 @@ class Scoring:
             )
         _check_count(len(records), limits.max_records)
         return filled_columns(records, schema, faults, unknown_columns=limits.unknown_columns)
-
-
-def _results_or_fault(verdicts: Verdicts) -> list[Result] | ValueError:
-    try:
-        return results_of(verdicts)
-    except ValueError as fault:
-        return fault
 
 
 def _rows(requests: Sequence[Asked]) -> Iterator[slice]:

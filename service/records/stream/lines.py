@@ -13,7 +13,7 @@ class LineBuffer:
     """
 
     def __init__(self, max_held_bytes: int) -> None:
-        """Allow a line of ``max_held_bytes``, and its end."""
+        """Allow a line of ``max_held_bytes``, and the line feed after it."""
         self._max_held_bytes = max_held_bytes
         self._most = max_held_bytes + 1
         self._block = min(BLOCK_BYTES, self._most)

@@ -19,7 +19,7 @@ def calm():
 
 def measured(outcomes):
     """Return what was measured of single records, at a capacity of 100 a second."""
-    steady = Arrived(50.0, 500, {OK: 500}, 0.01, 0.02, 0.0)
+    steady = Arrived(50.0, 500, 0.01, 0.02, 0.0)
     return overload.Overload(
         records=1,
         capacity=(100.0, 100.0),

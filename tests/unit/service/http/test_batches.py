@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 
 import httpx
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -159,15 +159,24 @@ def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, art
     assert app.state.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
 
 
-def test_a_result_that_json_cannot_say_is_500_for_its_request_alone(new_app, artifact, record):
+@pytest.mark.parametrize("name", ["kl", "expected"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_statistic_that_json_cannot_say_is_500_for_its_request_alone(new_app, artifact, record, name, value):
     def score(columns):
         scores = artifact.scorer.score(columns)
-        return replace(scores, kl=np.where(columns.numbers[:, 0] == 1234.0, np.nan, scores.kl))
+        told = getattr(scores, name).copy()
+        told[columns.numbers[:, 0] == 1234.0] = value
+        return replace(scores, **{name: told})
 
-    asked = [(record, ""), ([record, record | {"amount": 1234.0}], ""), (record, "")]
-    app = new_app(score=score)
     assert artifact.contract.columns.number_positions[0] == artifact.contract.columns.names.index("amount")
+    asked = [
+        (record, "?explain=all"),
+        ([record, record | {"amount": 1234.0}], "?explain=all"),
+        (record, "?explain=all"),
+    ]
+    app = new_app(score=score)
     assert [answer.status_code for answer in together(app, asked)] == [200, 500, 200]
+    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 2
 
 
 def test_a_request_that_is_cancelled_takes_nobody_with_it(counting, sizes, record):
