@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from service.commands.extras import needs_files_extra
 from service.offline.output import OutputFormat, opened, output_argument
+from service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -79,7 +80,7 @@ def run(args: Namespace) -> int:
             write(part)
             done += len(part)
             line.show(done)
-    print(f"{done:,} records of seed {seed}, written to {args.output}", file=sys.stderr)
+    print(f"{done:,} records of seed {seed}, written to {printable(str(args.output))}", file=sys.stderr)
     return 0
 
 

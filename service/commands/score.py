@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from service.commands.extras import needs_files_extra
 from service.errors import FileError
 from service.offline.output import Output, output_argument
+from service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
-    """Add the command and its flags."""
+    """Add the command."""
     parser = subparsers.add_parser(
         "score",
         help="score a file or a folder of records",
         description="Score a file or a folder of records, and write them with their verdicts beside them.",
     )
+    _add_arguments(parser)
+    parser.set_defaults(func=run)
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
     parser.add_argument("data", type=Path, help="CSV, Parquet, Arrow or NDJSON: a file, or a folder of them")
     parser.add_argument(
@@ -33,6 +39,13 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         required=True,
         help="where the scored records go: .csv .parquet .arrow .ndjson, or - for NDJSON to standard output",
     )
+    parser.add_argument(
+        "--prefix", default="", help="what the names of the added columns begin with (default: nothing)"
+    )
+    _add_rules(parser)
+
+
+def _add_rules(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--alpha", type=float, help="share of normal records that may be flagged, in (0, 1) (default: the model's own)"
     )
@@ -55,10 +68,6 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         help="end at the first record that does not fit the model, or write each with its errors and score the others "
         "(default: %(default)s)",
     )
-    parser.add_argument(
-        "--prefix", default="", help="what the names of the added columns begin with (default: nothing)"
-    )
-    parser.set_defaults(func=run)
 
 
 def run(args: Namespace) -> int:
@@ -106,4 +115,5 @@ def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
 def _summary(tally: Tally, promise: str, output: Output) -> str:
     share = f" ({tally.anomalies / tally.records:.3%})" if tally.records else ""
     refused = f"; {tally.refused:,} others refused, with their errors" if tally.refused else ""
-    return f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}{refused}, written to {output}\n{promise}"
+    counted = f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}{refused}"
+    return f"{counted}, written to {printable(str(output))}\n{promise}"

@@ -6,6 +6,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.terminal import printable
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -39,7 +41,7 @@ def run(args: Namespace) -> int:
     verification = artifact.verify()
     Generator(artifact.contract)  # its own checks: the decoder loads and fits the schema
     print(
-        f"{args.model}: {verification.records} golden records reproduced by onnxruntime {VERSION}; "
+        f"{printable(str(args.model))}: {verification.records} golden records reproduced by onnxruntime {VERSION}; "
         f"largest difference {verification.largest_difference:.1e}"
     )
     return 0

@@ -60,6 +60,11 @@ def test_no_records_make_an_empty_table(vaegis, golden_model, tmp_path):
     assert pa_parquet.read_table(path).num_rows == 0
 
 
+def test_a_path_cannot_steer_the_terminal(vaegis, golden_model, tmp_path):
+    ended = vaegis("generate", golden_model, "--count", 1, "-o", tmp_path / "a\x1b[2J.ndjson")
+    assert ended.err.endswith(f"written to {tmp_path}/a\\x1b[2J.ndjson\n")
+
+
 def test_a_drawn_seed_is_told_and_repeats_the_records(vaegis, golden_model):
     first = vaegis("generate", golden_model, "--count", 5, "-o", "-")
     seed = first.err.split("seed ")[1].split(",")[0]

@@ -17,6 +17,13 @@ def test_a_model_that_is_reproduced_is_told_with_its_runtime(vaegis, golden_mode
     )
 
 
+def test_a_path_cannot_steer_the_terminal(vaegis, golden_model, tmp_path):
+    path = tmp_path / "a\x1b[2J.onnx"
+    path.write_bytes(golden_model.read_bytes())
+    ended = vaegis("verify", path)
+    assert ended.out.startswith(f"{tmp_path}/a\\x1b[2J.onnx: ")
+
+
 def test_scores_that_are_not_reproduced_end_with_exit_code_3(vaegis, golden_model, tmp_path):
     whole = golden_model.read_bytes()
     body = whole[: -len(digest_entry(b""))]
