@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
@@ -27,6 +27,7 @@ from service.records.faults import OnInvalid, error_fields
 from service.records.files import FileBatch, RecordFiles
 from service.records.formats import FileFormat, column_names
 from service.records.names import UnknownColumns, shown
+from service.records.reading import batch_rows
 from service.records.reported import block_from_file
 from service.records.stream.blocks import Block, in_order, sound_block
 from service.verdicts import Explain, Verdicts, judge
@@ -80,9 +81,14 @@ class Rules:
     prefix: str
     on_invalid: OnInvalid = OnInvalid.REJECT
 
+    @property
+    def reports(self) -> bool:
+        """Whether faults are written with their records."""
+        return self.on_invalid is OnInvalid.REPORT
+
     def added(self) -> dict[str, pa.DataType]:
         """Return the names and types of the columns that are added."""
-        reported = {"errors": _ERRORS} if self.on_invalid is OnInvalid.REPORT else {}
+        reported = {"errors": _ERRORS} if self.reports else {}
         return {self.prefix + name: kind for name, kind in (VERDICT_TYPES | reported).items()}
 
 
@@ -123,8 +129,9 @@ def score_files(
     schema = pa.schema([]) if output.format is OutputFormat.NDJSON else _input_schema(files, rules.on_invalid)
     _refuse_taken(added, schema.names, files.paths[0])
     tally = Tally()
-    most = max(1, _PART_TERMS // (len(artifact.contract.columns.columns) + 1))
-    with opened(output) as stream, _verdict_writer(stream, output.format, schema, added) as write:
+    # NDJSON's batches have only the names of their own records, and get those of all.
+    most = max(1, min(_PART_TERMS // (len(artifact.contract.columns.columns) + 1), batch_rows(len(schema))))
+    with opened(output) as stream, _verdict_writer(stream, output.format, schema, rules) as write:
         for part in (part for whole in files.batches(rules.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
             block = _block(artifact.contract.columns, part, rules)
@@ -138,7 +145,7 @@ def score_files(
 
 def _block(schema: Schema, part: FileBatch, rules: Rules) -> Block:
     """Return the records of a part, and the faults of those that have any where these are reported."""
-    if rules.on_invalid is OnInvalid.REPORT:
+    if rules.reports:
         return block_from_file(part, schema, rules.unknown_columns)
     columns = columns_from_batch(
         part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=rules.unknown_columns
@@ -173,35 +180,33 @@ def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> Non
 
 
 @contextmanager
-def _verdict_writer(
-    stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema, added: Mapping[str, pa.DataType]
-) -> Iterator[_Write]:
+def _verdict_writer(stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema, rules: Rules) -> Iterator[_Write]:
     """Yield a function that writes a batch with its verdicts."""
     if output_format is OutputFormat.NDJSON:
-        yield lambda batch, block, verdicts: write_lines(stream, _json_verdicts(batch, block, verdicts, [*added]))
+        yield lambda batch, block, verdicts: write_lines(stream, _json_verdicts(batch, block, verdicts, rules))
         return
-    both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in added.items())])
+    both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in rules.added().items())])
     with table_writer(stream, output_format, both) as write:
         yield lambda batch, block, verdicts: write(
-            pa.RecordBatch.from_arrays([*batch.columns, *_added_arrays(block, verdicts, added.values())], schema=both)
+            pa.RecordBatch.from_arrays([*batch.columns, *_added_arrays(block, verdicts, rules)], schema=both)
         )
 
 
 def _json_verdicts(
-    batch: pa.RecordBatch, block: Block, verdicts: Verdicts, names: Sequence[str]
+    batch: pa.RecordBatch, block: Block, verdicts: Verdicts, rules: Rules
 ) -> Iterator[dict[str, object]]:
     numbers = [in_order(block, values.tolist(), repeat(None)) for values in _numbers(verdicts)]
-    fields = (*numbers, *_lists(block, verdicts, asdict))
+    fields = (*numbers, *_lists(block, verdicts, asdict, with_errors=rules.reports))
+    names = [*rules.added()]
     for record, *values in zip(json_records(batch), *fields, strict=True):
-        # The last, the errors, has a name only where faults are reported; so below.
-        yield record | dict(zip(names, values, strict=False))
+        yield record | dict(zip(names, values, strict=True))
 
 
-def _added_arrays(block: Block, verdicts: Verdicts, types: Collection[pa.DataType]) -> list[pa.Array]:
+def _added_arrays(block: Block, verdicts: Verdicts, rules: Rules) -> list[pa.Array]:
     at_fault = ~block.sound() if block.faults else None
     numbers = [pa.array(block.spread(values, 0), mask=at_fault) for values in _numbers(verdicts)]
-    fields = (*numbers, *_lists(block, verdicts, _struct))
-    return [pa.array(values, kind) for values, kind in zip(fields, types, strict=False)]
+    fields = (*numbers, *_lists(block, verdicts, _struct, with_errors=rules.reports))
+    return [pa.array(values, kind) for values, kind in zip(fields, rules.added().values(), strict=True)]
 
 
 def _numbers(verdicts: Verdicts) -> list[NDArray[Any]]:
@@ -209,15 +214,19 @@ def _numbers(verdicts: Verdicts) -> list[NDArray[Any]]:
 
 
 def _lists(
-    block: Block, verdicts: Verdicts, told: Callable[[Contribution], object]
-) -> tuple[Sequence[object], Sequence[object], Sequence[object]]:
-    """Return reasons, contributions and errors of each record, null where it has none."""
-    contributions = [None if of_record is None else [*map(told, of_record)] for of_record in verdicts.contributions]
-    errors: list[object] = [None] * block.records
-    for row, faults in block.faults.items():
-        errors[row] = [*map(asdict, error_fields(faults))]
-    reasons: list[Sequence[object] | None] = [*verdicts.reasons]
-    return in_order(block, reasons, repeat(None)), in_order(block, contributions, repeat(None)), errors
+    block: Block, verdicts: Verdicts, told: Callable[[Contribution], object], *, with_errors: bool
+) -> list[list[object]]:
+    """Return reasons, contributions and, where they are reported, errors of each record, null where it has none."""
+    contributions: list[object] = [
+        None if of_record is None else [*map(told, of_record)] for of_record in verdicts.contributions
+    ]
+    lists = [in_order(block, values, repeat(None)) for values in (list[object](verdicts.reasons), contributions)]
+    if with_errors:
+        errors: list[object] = [None] * block.records
+        for row, faults in block.faults.items():
+            errors[row] = [*map(asdict, error_fields(faults))]
+        lists.append(errors)
+    return lists
 
 
 def _struct(contribution: Contribution) -> dict[str, object]:

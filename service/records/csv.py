@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,25 +15,33 @@ import pyarrow.csv as pa_csv
 
 from service.errors import FileError
 from service.records.names import shown
-from service.records.reading import Refusal, texts_of
+from service.records.reading import Refusal, batch_rows, texts_of
 from service.records.values import CSV_NULLS
 
 BLOCK_BYTES = 4 << 20
 MAX_VALUE_BYTES = 1 << 20
 """A longer value is refused: it is rather the rest of the file after a quote that is never closed."""
 
-_BadRow = tuple[int | None, int, int]
+MAX_LEADING_ROWS = 100_000
+"""More records of another width than the header's, before the first one of its width, are not gone on past.
+
+The parser hands over nothing until it has found that one, so that they are held till then.
+"""
+
+_BadRow: TypeAlias = tuple[int | None, int, int]
 """Row as the parser counts (the header is row 1), values expected, values found."""
+_Handler: TypeAlias = Callable[[pa_csv.InvalidRow], str]
 
 
 def csv_names(stream: pa.NativeFile, path: Path) -> tuple[str, ...]:
     """Return the names in a CSV file's header."""
+    bad_rows: deque[_BadRow] = deque()
     try:
         # While only the header is wanted, a ragged record is no reason to stop: reading will tell it.
-        with _reader(stream, path, (), deque(), stops=False) as reader:
+        with _reader(stream, path, (), _passing(bad_rows)) as reader:
             names = tuple(reader.schema.names)
     except pa.ArrowInvalid as error:
-        raise _told(error, path, 0, deque()) from None
+        raise _told_in_passing(error, path, 0, bad_rows) from None
     except UnicodeDecodeError:
         raise FileError(path, "expected UTF-8 in the header, got other bytes") from None
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
@@ -47,7 +58,7 @@ def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...]) -> Itera
     bad_rows: deque[_BadRow] = deque()
     rows = 0
     try:
-        with _reader(stream, path, names, bad_rows, stops=True) as reader:
+        with _reader(stream, path, names, _stopping(bad_rows)) as reader:
             for batch in reader:
                 yield _as_text(batch, path, rows + 1)
                 rows += batch.num_rows
@@ -61,27 +72,27 @@ def read_csv_past_faults(
     """Yield the records of a CSV stream as `read_csv` does, and which have another width or are not UTF-8.
 
     Raises:
-        FileError: A value is far too long, so that it is not certain where the next record begins.
+        FileError: A value is far too long, so that it is not certain where the next record begins; or so many records
+            have another width before the first one of the header's that this is another file's, or the delimiter is.
     """
     bad_rows: deque[_BadRow] = deque()
     rows = 0
     try:
-        with _reader(stream, path, names, bad_rows, stops=False) as reader:
-            for batch in reader:
-                whole, refused = _with_bad_rows(batch, rows, bad_rows)
-                yield _as_text(whole, path, rows + 1, refused), refused
-                rows += whole.num_rows
+        with _reader(stream, path, names, _passing(bad_rows)) as reader:
+            # Another batch at the end, for what was passed over after the last one.
+            nothing = pa.RecordBatch.from_arrays([pa.nulls(0, pa.binary())] * len(names), names=list(names))
+            for batch in chain(reader, [nothing]):
+                for whole, refused in _with_bad_rows(batch, rows, bad_rows):
+                    yield _as_text(whole, path, rows + 1, refused), refused
+                    rows += whole.num_rows
     except pa.ArrowInvalid as error:
-        raise _told(error, path, rows, deque()) from None
-    if bad_rows:
-        nulls = pa.RecordBatch.from_arrays([pa.nulls(0, pa.string())] * len(names), names=list(names))
-        yield _with_bad_rows(nulls, rows, bad_rows)
+        raise _told_in_passing(error, path, rows, bad_rows) from None
 
 
 def _with_bad_rows(
     batch: pa.RecordBatch, rows: int, bad_rows: deque[_BadRow]
-) -> tuple[pa.RecordBatch, dict[int, Refusal]]:
-    """Return a batch with nulls for the records that the parser passed over, and which those are.
+) -> Iterator[tuple[pa.RecordBatch, dict[int, Refusal]]]:
+    """Yield a batch with nulls for the records that the parser passed over, and which those are; in bounded parts.
 
     Args:
         batch: What it did not pass over.
@@ -89,18 +100,25 @@ def _with_bad_rows(
         bad_rows: What it passed over from there on, of which those that have their place are taken away.
     """
     if not bad_rows:
-        return batch, {}
-    refused: dict[int, Refusal] = {}
-    sources: list[int | None] = []
-    good = iter(range(batch.num_rows))
-    while len(sources) < batch.num_rows + len(refused) or _is_next(bad_rows, rows + len(sources)):
-        if _is_next(bad_rows, rows + len(sources)):
-            _, expected, found = bad_rows.popleft()
-            refused[len(sources)] = Refusal("wrong_width", _width(expected, found))
-            sources.append(None)
-        else:
-            sources.append(next(good))
-    return (batch.take(pa.array(sources, pa.int64())) if refused else batch), refused
+        yield batch, {}
+        return
+    most = batch_rows(batch.num_columns)
+    good = 0
+    while good < batch.num_rows or _is_next(bad_rows, rows):
+        refused: dict[int, Refusal] = {}
+        sources: list[int | None] = []
+        while len(sources) < most:
+            if _is_next(bad_rows, rows + len(sources)):
+                _, expected, found = bad_rows.popleft()
+                refused[len(sources)] = _wrong_width(expected, found)
+                sources.append(None)
+            elif good < batch.num_rows:
+                sources.append(good)
+                good += 1
+            else:
+                break
+        rows += len(sources)
+        yield batch.take(pa.array(sources, pa.int64())), refused
 
 
 def _is_next(bad_rows: deque[_BadRow], rows: int) -> bool:
@@ -108,17 +126,40 @@ def _is_next(bad_rows: deque[_BadRow], rows: int) -> bool:
     return bool(bad_rows) and bad_rows[0][0] == rows + 2
 
 
+@lru_cache(maxsize=1024)
+def _wrong_width(expected: int, found: int) -> Refusal:
+    """Return the refusal of a record, the same one for all of its width: there may be millions."""
+    return Refusal("wrong_width", _width(expected, found))
+
+
 def _width(expected: int, found: int) -> str:
     return f"expected {expected} values as in the header, got {found}"
 
 
-def _reader(
-    stream: pa.NativeFile, path: Path, names: tuple[str, ...], bad_rows: deque[_BadRow], *, stops: bool
-) -> pa_csv.CSVStreamingReader:
+def _stopping(bad_rows: deque[_BadRow]) -> _Handler:
+    """Return a function that ends the parsing at the first record of another width, and adds it to ``bad_rows``."""
+
     def refuse(row: pa_csv.InvalidRow) -> str:
         bad_rows.append((row.number, row.expected_columns, row.actual_columns))
-        return "error" if stops else "skip"
+        return "error"
 
+    return refuse
+
+
+def _passing(bad_rows: deque[_BadRow]) -> _Handler:
+    """Return a function that adds records of another width to ``bad_rows``, and ends if too many lead the file."""
+    leading = 0
+
+    def refuse(row: pa_csv.InvalidRow) -> str:
+        nonlocal leading
+        bad_rows.append((row.number, row.expected_columns, row.actual_columns))
+        leading += row.number == leading + 2  # it counts the header as well
+        return "skip" if leading <= MAX_LEADING_ROWS else "error"
+
+    return refuse
+
+
+def _reader(stream: pa.NativeFile, path: Path, names: tuple[str, ...], refuse: _Handler) -> pa_csv.CSVStreamingReader:
     is_tsv = ".tsv" in (suffix.lower() for suffix in path.suffixes)
     return pa_csv.open_csv(
         stream,
@@ -167,6 +208,15 @@ def _is_utf8(value: bytes | None) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _told_in_passing(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: deque[_BadRow]) -> FileError:
+    """Return the complaint of a parser that records of another width do not stop, unless too many lead the file."""
+    if len(bad_rows) > MAX_LEADING_ROWS and bad_rows[MAX_LEADING_ROWS][0] == MAX_LEADING_ROWS + 2:
+        _, expected, _ = bad_rows[0]
+        detail = f"expected records of {expected} values as in the header, got none among the first {MAX_LEADING_ROWS}"
+        return FileError(path, f"{detail} (another header, or another delimiter?)")
+    return _told(error, path, rows, deque())
 
 
 def _told(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: deque[_BadRow]) -> FileError:

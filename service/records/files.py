@@ -13,7 +13,7 @@ from service.errors import FileError
 from service.records.faults import OnInvalid
 from service.records.formats import FileFormat, column_names, format_of, read_file
 from service.records.names import shown
-from service.records.reading import Refusal, Refusals, texts_of, within
+from service.records.reading import Refusal, Refusals, parts, texts_of
 
 MAX_DEPTH = 32
 """Levels of objects within a record that are flattened where the caller sets no limit of its own."""
@@ -42,9 +42,7 @@ class FileBatch:
 
     def parts(self, records: int) -> Iterator[FileBatch]:
         """Yield the batch in batches of at most so many records."""
-        for start in range(0, self.batch.num_rows, records):
-            part = self.batch.slice(start, records)
-            refused = within(self.refused, start, part.num_rows)
+        for start, part, refused in parts(self.batch, self.refused, records):
             parsed = None if self.parsed is None else self.parsed[start : start + records]
             yield FileBatch(part, self.path, self.first_row + start, refused, parsed)
 
@@ -187,14 +185,34 @@ def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: 
         array.validate(full=True)
     except pa.ArrowInvalid as error:
         place = _BAD_INDEX.search(str(error))
-        if refused is not None and place and (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
-            texts, bad = texts_of(array.cast(pa.large_binary()))
+        if refused is not None and place and _is_text(array.type):
+            try:
+                texts, bad = texts_of(_bytes_of(array))
+            except pa.ArrowIndexError:
+                detail = "expected indices within their dictionary, got one outside"
+                raise FileError(path, detail, column=shown(column)) from None
             refused |= bad | refused
             return texts
-        row = first_row + int(place[1]) if place else None
+        # Of a dictionary or a list, the place is that among its values.
+        nests = pa.types.is_dictionary(array.type) or array.type.num_fields > 0
+        row = first_row + int(place[1]) if place and not nests else None
         raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(column)) from None
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         return array.cast(pa.string())
     return array
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain))
+
+
+def _bytes_of(text: pa.Array) -> pa.Array:
+    """Return text whose offsets lie inside, but that may not be UTF-8, as bytes."""
+    if pa.types.is_dictionary(text.type):
+        # Made anew, it looks at its indices, which a check that ended at the text has not come to.
+        values = text.dictionary.cast(pa.large_binary())
+        return pa.DictionaryArray.from_arrays(text.indices, values).dictionary_decode()
+    return text.cast(pa.large_binary())

@@ -16,11 +16,7 @@ from service.records.csv import csv_names, read_csv, read_csv_past_faults
 from service.records.faults import OnInvalid
 from service.records.lines import read_lines
 from service.records.ndjson import read_ndjson
-from service.records.reading import Read, Refusals, within
-
-MAX_BATCH_ROWS = 65_536
-MAX_BATCH_CELLS = 4_000_000
-"""A batch of wide records holds fewer rows, so that its memory stays bounded."""
+from service.records.reading import Read, Refusals, batch_rows, parts
 
 _IPC_FILE_MAGIC = b"ARROW1"
 
@@ -127,15 +123,9 @@ def _input(path: Path) -> pa.NativeFile:
 def _numbered(batches: Iterator[tuple[pa.RecordBatch, Refusals]]) -> Iterator[Read]:
     row = 1
     for batch, refused in batches:
-        rows = _batch_rows(batch.num_columns)
-        for start in range(0, batch.num_rows, rows):
-            part = batch.slice(start, rows)
-            yield Read(row, part, within(refused, start, part.num_rows))
-            row += part.num_rows
-
-
-def _batch_rows(columns: int) -> int:
-    return max(1, min(MAX_BATCH_ROWS, MAX_BATCH_CELLS // max(1, columns)))
+        for start, part, refused_of_part in parts(batch, refused, batch_rows(batch.num_columns)):
+            yield Read(row + start, part, refused_of_part)
+        row += batch.num_rows
 
 
 def _csv_names(path: Path) -> tuple[str, ...]:
@@ -155,7 +145,7 @@ def _csv_batches(path: Path, on_invalid: OnInvalid) -> Iterator[tuple[pa.RecordB
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     # A bounded buffer instead of whole column chunks in memory.
     with pa_parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-        yield from file.iter_batches(batch_size=_batch_rows(len(file.schema_arrow.names)), use_threads=False)
+        yield from file.iter_batches(batch_size=batch_rows(len(file.schema_arrow.names)), use_threads=False)
 
 
 def _ipc_batches(path: Path) -> Iterator[pa.RecordBatch]:

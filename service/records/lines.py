@@ -1,4 +1,4 @@
-"""NDJSON read record by record as the service reads it, so that a faulty one does not end the reading."""
+"""Files of NDJSON parsed line by line by the service's own parser, so that a faulty line does not end the reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from service.records.json import BodyError, parse_json
 from service.records.ndjson import blocks_of_lines
-from service.records.reading import Read, Refusal
+from service.records.reading import Read, Refusal, batch_rows
 
 _SPACE = b" \t\r"
 
@@ -27,22 +27,43 @@ def read_lines(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[Read]:
     """
     row = 1
     for block in blocks_of_lines(stream, path):
-        parsed: list[object] = []
-        refused: dict[int, Refusal] = {}
-        for line in block.split(b"\n"):
-            if line.strip(_SPACE):
-                try:
-                    parsed.append(parse_json(line, max_depth=max_depth))
-                except BodyError as error:
-                    refused[len(parsed)] = Refusal(error.code, str(error).removeprefix("body: "))
-                    parsed.append(None)
-        if parsed:
-            yield Read(row, _batch(parsed), refused, parsed)
+        for read in _reads(block, row, max_depth):
+            yield read
+            row += read.batch.num_rows
+
+
+def _reads(block: bytes, row: int, max_depth: int) -> Iterator[Read]:
+    """Yield a block's records in batches of bounded size, for each may have names that no other has."""
+    parsed: list[object] = []
+    flat: list[dict[str, object]] = []
+    refused: dict[int, Refusal] = {}
+    names: set[str] = set()
+    for line in block.split(b"\n"):
+        if not line.strip(_SPACE):
+            continue
+        record, refusal = _parsed(line, max_depth)
+        leaves = dict(_leaves("", record)) if isinstance(record, dict) else {}
+        names.update(leaves)
+        if len(parsed) >= batch_rows(len(names)):
+            yield Read(row, _batch(flat), refused, parsed)
             row += len(parsed)
+            parsed, flat, refused, names = [], [], {}, set(leaves)
+        if refusal is not None:
+            refused[len(parsed)] = refusal
+        parsed.append(record)
+        flat.append(leaves)
+    if parsed:
+        yield Read(row, _batch(flat), refused, parsed)
 
 
-def _batch(parsed: list[object]) -> pa.RecordBatch:
-    records = [dict(_leaves("", record)) if isinstance(record, dict) else {} for record in parsed]
+def _parsed(line: bytes, max_depth: int) -> tuple[object, Refusal | None]:
+    try:
+        return parse_json(line, max_depth=max_depth), None
+    except BodyError as error:
+        return None, Refusal(error.code, str(error).removeprefix("body: "))
+
+
+def _batch(records: list[dict[str, object]]) -> pa.RecordBatch:
     names = dict.fromkeys(name for record in records for name in record)
     if not names:  # a batch has to tell how many records it has nevertheless
         return pa.RecordBatch.from_struct_array(pa.array(records, pa.struct([])))

@@ -1,4 +1,4 @@
-"""NDJSON read in blocks of whole lines: types are told block by block, and text stays text."""
+"""Files of NDJSON parsed block by block by Arrow's parser: types are told by the block, and text stays text."""
 
 from __future__ import annotations
 

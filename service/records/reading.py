@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import pyarrow as pa
+
+MAX_BATCH_ROWS = 65_536
+MAX_BATCH_CELLS = 4_000_000
+"""A batch of wide records holds fewer rows, so that its memory stays bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,18 @@ class Read:
     parsed: Sequence[object] | None = None
 
 
-def within(refused: Refusals, start: int, records: int) -> Refusals:
-    """Return those of so many records from ``start``, by position among them."""
-    return {at - start: refused[at] for at in refused if start <= at < start + records}
+def batch_rows(columns: int) -> int:
+    """Return how many records of so many columns a batch may hold."""
+    return max(1, min(MAX_BATCH_ROWS, MAX_BATCH_CELLS // max(1, columns)))
+
+
+def parts(batch: pa.RecordBatch, refused: Refusals, records: int) -> Iterator[tuple[int, pa.RecordBatch, Refusals]]:
+    """Yield a batch in batches of at most so many records: where each starts, itself, and those of it refused."""
+    positions = sorted(refused)
+    for start in range(0, batch.num_rows, records):
+        part = batch.slice(start, records)
+        first, end = (bisect_left(positions, at) for at in (start, start + part.num_rows))
+        yield start, part, {at - start: refused[at] for at in positions[first:end]}
 
 
 def texts_of(array: pa.Array) -> tuple[pa.Array, dict[int, Refusal]]:

@@ -1,4 +1,4 @@
-"""Bytes gathered until they hold whole lines."""
+"""Bytes of a request's body gathered until they hold whole lines, which are parsed elsewhere."""
 
 from __future__ import annotations
 

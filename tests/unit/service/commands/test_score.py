@@ -20,6 +20,8 @@ import pyarrow.csv as pa_csv  # noqa: E402 - only where pyarrow is installed
 import pyarrow.parquet as pa_parquet  # noqa: E402 - the same
 
 from service.offline import scoring  # noqa: E402 - the same
+from service.offline.tables import fitted  # noqa: E402 - the same
+from service.records import reading  # noqa: E402 - the same
 from service.records.files import open_records  # noqa: E402 - the same
 
 RECORDS = 60
@@ -338,6 +340,29 @@ def test_a_header_that_does_not_fit_ends_the_work_even_where_faults_are_reported
     ended = vaegis("score", golden_model, path, "-o", tmp_path / "scored.csv", "--on-invalid", "report")
     assert ended.code == 1
     assert "column label: expected a column of the model, got an unknown one" in ended.err
+
+
+def test_a_path_cannot_steer_the_terminal(vaegis, golden_model, parquet, tmp_path):
+    ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "a\x1b[2J.csv")
+    assert f"written to {tmp_path}/a\\x1b[2J.csv\n" in ended.err
+
+
+def test_records_of_ndjson_whose_names_all_differ_are_fitted_in_bounded_parts(
+    vaegis, golden_model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 1000)
+    widths = []
+    monkeypatch.setattr(scoring, "fitted", lambda *args: widths.append(args[0].num_rows) or fitted(*args))
+    path = tmp_path / "records.ndjson"
+    path.write_text("\n".join(f'{{"amount": {at}, "k{at}": 1}}' for at in range(100)))
+    output = tmp_path / "scored.parquet"
+    flags = ("--on-invalid", "report", "--unknown-columns", "ignore")
+    ended = vaegis("score", golden_model, path, "-o", output, *flags)
+    assert ended.code == 0
+    assert (max(widths), sum(widths)) == (1000 // 101, 100)
+    table = pa_parquet.read_table(output)
+    assert [table[f"k{at}"].to_pylist().index(1) for at in range(100)] == [*range(100)]
+    assert None not in scores_in(output)
 
 
 @pytest.mark.parametrize("alpha", ["0", "1", "nan", "1e-9"])

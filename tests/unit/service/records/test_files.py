@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from service.errors import FileError
-from service.records import csv, ndjson
+from service.records import csv, ndjson, reading
 from service.records.faults import OnInvalid
 from service.records.files import open_records
 from service.records.formats import FileFormat, format_of
@@ -295,10 +295,85 @@ def test_reading_goes_on_past_records_that_are_none(write, name, content, values
     assert read_past_faults(write(name, content)) == (values, refused)
 
 
-def test_reading_goes_on_past_text_of_arrow_that_is_not_utf_8(write):
+def test_reading_goes_on_past_text_of_parquet_that_is_not_utf_8(write):
     text = pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", b"\xff", None]).buffers())
     values, refused = read_past_faults(write("a.parquet", parquet(text=text)))
     assert (values, refused) == (["a", None, None], {2: "invalid_utf8"})
+
+
+def text_of_bytes(kind: pa.DataType, values: list[bytes | None]) -> pa.Array:
+    """Return bytes as they stand, valid or not, in an array of text."""
+    of_bytes = pa.array(values, pa.binary_view() if kind == pa.string_view() else pa.binary())
+    return pa.Array.from_buffers(kind, len(values), of_bytes.buffers())
+
+
+VIEW = text_of_bytes(pa.string_view(), [b"a", b"\xff", None, b"a", b"\xff"])
+DICTIONARY = pa.DictionaryArray.from_arrays(
+    pa.array([1, 0, None, 1, 0]), text_of_bytes(pa.string(), [b"\xff", b"a", b"\xfe"])
+)
+
+
+@pytest.mark.parametrize(("text", "row"), [(VIEW, 2), (DICTIONARY, None)], ids=["view", "dictionary"])
+def test_text_of_arrow_that_is_not_utf_8_is_told_or_gone_past_however_it_is_encoded(write, text, row):
+    path = write("a.arrow", ipc(pa.table({"text": text})))
+    assert read_past_faults(path) == (["a", None, None, "a", None], dict.fromkeys([2, 5], "invalid_utf8"))
+    with pytest.raises(FileError, match="expected UTF-8 text") as ended:
+        read(path)
+    assert (ended.value.row, ended.value.column) == (row, "text")
+
+
+def test_a_list_with_text_that_is_not_utf_8_ends_the_reading_nevertheless(write):
+    lists = pa.ListArray.from_arrays(pa.array([0, 0, 1], pa.int32()), text_of_bytes(pa.string(), [b"\xff"]))
+    with pytest.raises(FileError, match="column lists: expected UTF-8 text") as ended:
+        read_past_faults(write("a.arrow", ipc(pa.table({"lists": lists}))))
+    assert ended.value.row is None
+
+
+def test_an_index_outside_a_dictionary_ends_the_reading_although_its_text_is_not_utf_8_either(write):
+    text = pa.DictionaryArray.from_arrays(pa.array([0, 9]), text_of_bytes(pa.string(), [b"\xff"]), safe=False)
+    with pytest.raises(FileError, match="expected indices within their dictionary"):
+        read_past_faults(write("a.arrow", ipc(pa.table({"text": text}))))
+
+
+@pytest.mark.parametrize("lines", [b"1,2,\n" * 50, b"1,2,\n" * 30 + b"1,2\n" + b"1,2,\n" * 19, b"1,2\n1\n" * 25])
+def test_records_of_another_width_come_in_bounded_batches_and_share_their_refusal(write, monkeypatch, lines):
+    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 14)
+    path = write("a.csv", b"a,b\n" + lines)
+    wrong = [row for row, line in enumerate(lines.splitlines(), 1) if line != b"1,2"]
+    assert read_past_faults(path) == (
+        [None if row in wrong else "1" for row in range(1, 51)],
+        dict.fromkeys(wrong, "wrong_width"),
+    )
+    with path.open("rb") as file:
+        parsed = list(csv.read_csv_past_faults(pa.PythonFile(file), path, ("a", "b")))
+    assert max(batch.num_rows for batch, _ in parsed) == 7
+    assert len({id(refusal) for _, refused in parsed for refusal in refused.values()}) == 1
+
+
+def test_too_many_records_of_another_width_before_the_first_sound_one_end_the_reading(write, monkeypatch):
+    monkeypatch.setattr(csv, "MAX_LEADING_ROWS", 20)
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 16)
+    leading = b"a,b\n" + b"1,2,\n" * 20
+    assert len(read_past_faults(write("few.csv", leading))[1]) == 20
+    _, refused = read_past_faults(write("later.csv", leading + b"1,2\n" + b"1\n" * 50))
+    assert len(refused) == 70
+    detail = "expected records of 2 values as in the header, got none among the first 20"
+    for on_invalid in OnInvalid:
+        with pytest.raises(FileError, match=detail):
+            list(open_records(write("many.csv", leading + b"1\n1,2\n")).batches(on_invalid))
+
+
+def test_values_of_ndjson_with_many_names_come_in_bounded_batches(write, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 100)
+    lines = [f'{{"k{at}":{at}}}' if at % 9 else "[" for at in range(50)]
+    batches = list(open_records(write("a.ndjson", "\n".join(lines).encode())).batches(OnInvalid.REPORT))
+    assert 90 < max(batch.batch.num_rows * batch.batch.num_columns for batch in batches) <= 100
+    records = [record for batch in batches for record in batch.parsed]
+    assert records == [{f"k{at}": at} if at % 9 else None for at in range(50)]
+    ends = [batch.first_row + batch.batch.num_rows for batch in batches]
+    assert [batch.first_row for batch in batches] == [1, *ends[:-1]]
+    refused = [batch.first_row + at for batch in batches for at in batch.refused]
+    assert refused == [at + 1 for at in range(0, 50, 9)]
 
 
 def test_a_value_of_csv_that_is_far_too_long_ends_the_reading_nevertheless(write, monkeypatch):
