@@ -41,8 +41,8 @@ _OVER: Final = 3.0
 _SETTLE_S: Final = 5.0
 _PROBES: Final = 10.0  # of /livez, a second
 _CAPACITY_S: Final = 5.0
-_PATIENT: Final = ("--keep-alive-s", "600")
-"""k6 keeps its users' connections from one phase to a later one, and would meet some that are just being closed."""
+_ROOM: Final = ("--max-connections", "4000")
+"""Each phase of k6 keeps the connections of up to 400 users. Beyond the service's usual 1,000, idle ones are closed."""
 _CROWD: Final = 512  # connections, most of which are refused
 
 
@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = trained(parsed.model)
     found = []
     for size in parsed.sizes:
-        with service(model, *_PATIENT, *parsed.flags) as server:
+        with service(model, *_ROOM, *parsed.flags) as server:
             found.append(measured(server, size, seconds=parsed.seconds))
     method = (
         f"Model `{parsed.model}`, the service on one core, k6 on the other at a constant rate of arrival, "
