@@ -169,12 +169,13 @@ def problem_response(scope: Scope, document: ProblemDocument, headers: Mapping[s
     return _document_response(document, headers, is_plain=_is_plain(scope))
 
 
-def closing_answer(document: ProblemDocument) -> bytes:
+def closing_answer(document: ProblemDocument, retry_after_s: int | None = None) -> bytes:
     """Return ``document`` as the bytes of the last answer on a connection, for where there is no request to answer."""
     body = _rendered(document)
+    retry = "" if retry_after_s is None else f"retry-after: {retry_after_s}\r\n"
     head = (
         f"HTTP/1.1 {document.status} {HTTPStatus(document.status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
 

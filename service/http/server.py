@@ -15,6 +15,7 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.http.access import route_of
 from service.http.errors import NotReadyError
 from service.http.metrics import Metrics
 from service.http.problems import response_to
@@ -105,7 +106,14 @@ class Server(uvicorn.Server):
         self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_exception)
         limits = connection_limits(self._settings)
-        self._hub = hub = Hub(self._app, limits, loop, count_cut=self._metrics.count_cut, on_tick=self._on_tick)
+        self._hub = hub = Hub(
+            self._app,
+            limits,
+            loop,
+            count_cut=self._metrics.count_cut,
+            on_tick=self._on_tick,
+            is_vital=lambda path: route_of(path).quiet,
+        )
         self._metrics.connections.set_function(lambda: len(hub))
         self._acceptor = Acceptor(hub, (sockets or [])[0], tls=self._tls, is_crowded=self._is_crowded)
         self._acceptor.start()

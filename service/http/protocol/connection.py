@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from service.errors import ServiceError
-from service.http.errors import BodyTimeoutError, HeadersTooLargeError, HeaderTimeoutError
+from service.http.errors import BodyTimeoutError, HeadersTooLargeError, HeaderTimeoutError, QueueFullError
 from service.http.problems import closing_answer, plain_problem, problem_of
 from service.http.protocol.exchange import Exchange
 from service.http.protocol.flow import Inflow, Outflow, scope_of
@@ -22,6 +22,11 @@ _UNWANTED_BYTES: Final = 256 * 1024  # of a body that nobody reads; beyond, a ne
 _LINGER_BYTES: Final = 64 * 2**20
 _LINGER_S: Final = 2.0
 _LAST_CALL_S: Final = 0.5
+_REFUSALS: Final = {
+    HeaderTimeoutError: "header_timeout",
+    HeadersTooLargeError: "headers_too_large",
+    QueueFullError: "crowded_out",
+}
 
 
 class Connection(asyncio.Protocol):
@@ -31,6 +36,7 @@ class Connection(asyncio.Protocol):
         hub: What it shares with the other connections.
         phase: What it waits for.
         since: From when on, in seconds of the loop's clock.
+        is_spare: Whether it is one of those beyond the limit, which carry one vital request.
     """
 
     outflow: Outflow
@@ -46,6 +52,7 @@ class Connection(asyncio.Protocol):
         self.hub = hub
         self.phase = Phase.IDLE
         self.since = monotonic()
+        self.is_spare = False
         limits = hub.limits
         self._reader = RequestReader(self, max_header_bytes=limits.max_header_bytes, max_headers=limits.max_headers)
         self._shared: Scope = {}
@@ -106,7 +113,14 @@ class Connection(asyncio.Protocol):
     # The reader calls these.
 
     def begin(self, scope: Scope, framing: Framing, *, keeps_alive: bool) -> None:
-        """Take the head of a request."""
+        """Take the head of a request.
+
+        Raises:
+            QueueFullError: there are too many connections for it.
+        """
+        if self.is_spare:
+            self.hub.require_room(scope["path"])
+            keeps_alive = False
         self.phase = Phase.BODY
         self.since = monotonic()
         self._has_served = True
@@ -262,9 +276,9 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, fault: ServiceError) -> None:
         """Answer what did not become a request, and end."""
-        reasons = {HeaderTimeoutError: "header_timeout", HeadersTooLargeError: "headers_too_large"}
-        self.hub.count_cut(reasons.get(type(fault), "malformed"))
-        self.write(closing_answer(problem_of(fault)[1]))
+        self.hub.count_cut(_REFUSALS.get(type(fault), "malformed"))
+        problem, document = problem_of(fault)
+        self.write(closing_answer(document, problem.retry_after_s))
         self._finish()
 
     def _give_up_body(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from email.utils import formatdate
 from time import monotonic, time
 from typing import Any, Final
 
 from starlette.types import ASGIApp
 
+from service.http.errors import QueueFullError
 from service.http.protocol.connection import Connection
 from service.http.protocol.exchange import Exchange
 from service.http.protocol.limits import ConnectionLimits
@@ -26,6 +27,9 @@ CUT_REASONS: Final = (
     "malformed",
     "unsent_bytes",
 )
+SPARE_CONNECTIONS: Final = 16
+"""Beyond the limit, where all others carry requests: each may ask whether the service lives, and for no more."""
+
 _CHECKS_PER_LIMIT: Final = 4
 _LONGEST_CHECK_S: Final = 0.5
 _POLL_S: Final = 0.01
@@ -46,6 +50,7 @@ class Hub:
         *,
         count_cut: Callable[[str], None],
         on_tick: Callable[[], None] = lambda: None,
+        is_vital: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """Begin.
 
@@ -55,6 +60,7 @@ class Hub:
             loop: The event loop that all of it runs on.
             count_cut: Told why a client was cut, one of `CUT_REASONS`.
             on_tick: Called at least every half second while the loop is not held up.
+            is_vital: Takes a path, and tells whether it is answered over spare connections as well.
         """
         self.limits = limits
         self.loop = loop
@@ -62,6 +68,7 @@ class Hub:
         self.is_closing = False
         self.date = b""
         self._on_tick = on_tick
+        self._is_vital = is_vital
         self._app = app
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,10 +79,28 @@ class Hub:
         return len(self._connections)
 
     def add(self, connection: Connection) -> None:
-        """Take a connection in, in the place of the one that has been idle for longest if there are too many."""
+        """Take a connection in, in the place of the one that has been idle for longest if there are too many.
+
+        Where none is, it is a spare one, of which there are few: liveness is not to depend on load.
+        """
+        idle = self._waiting() if len(self._connections) >= self.limits.max_connections else []
         self._connections.add(connection)
-        if len(self._connections) > self.limits.max_connections:
-            self._crowd_out()
+        if len(self._connections) <= self.limits.max_connections:
+            return
+        usual = [each for each in idle if not each.is_spare]
+        connection.is_spare = not usual
+        if usual or len(self._connections) > self.limits.max_connections + SPARE_CONNECTIONS:
+            self._crowd_out(usual or [*idle, connection])
+
+    def require_room(self, path: str) -> None:
+        """Pass if a request over a spare connection can be answered.
+
+        Raises:
+            QueueFullError: it is not vital, and there are too many connections.
+        """
+        most = self.limits.max_connections
+        if len(self._connections) > most and not self._is_vital(path):
+            raise QueueFullError(f"expected at most {most} connections, got more, and none of them idle")
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
@@ -133,12 +158,13 @@ class Hub:
         self._on_tick()
         self._timer = self.loop.call_later(self._check_s, self._tick)
 
-    def _crowd_out(self) -> None:
+    def _waiting(self) -> list[Connection]:
+        """Return the connections that carry no request."""
         waiting = (Phase.IDLE, Phase.HEAD, Phase.LINGER)
-        oldest = min(
-            (connection for connection in self._connections if connection.phase in waiting),
-            key=lambda connection: connection.since,
-        )  # the newest one is idle, so that there is always one
+        return [connection for connection in self._connections if connection.phase in waiting]
+
+    def _crowd_out(self, waiting: Sequence[Connection]) -> None:
+        oldest = min(waiting, key=lambda connection: connection.since)
         oldest.cut("crowded_out")
         self._connections.discard(oldest)
 

@@ -235,7 +235,9 @@ class Service:
             runner.run(self._serve(app, limits))
 
     async def _serve(self, app: ASGIApp, limits: ConnectionLimits) -> None:
-        self.hub = Hub(app, limits, asyncio.get_running_loop(), count_cut=self._note_cut)
+        self.hub = Hub(
+            app, limits, asyncio.get_running_loop(), count_cut=self._note_cut, is_vital=lambda path: path == "/livez"
+        )
         acceptor = Acceptor(self.hub, self.listening, tls=lambda: None, is_crowded=lambda _: False)
         acceptor.start()
         self._ready.set()

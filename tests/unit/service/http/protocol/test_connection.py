@@ -13,6 +13,7 @@ import pytest
 
 from service.errors import ServiceError
 from service.http.errors import BodyTimeoutError, MalformedRequestError
+from service.http.protocol.hub import SPARE_CONNECTIONS
 
 HOST = b"Host: x\r\n"
 GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -417,6 +418,42 @@ def test_a_new_connection_takes_the_place_of_the_one_that_was_idle_for_longest(s
         for client in clients[1:]:
             client.sendall(LAST)
             assert bodies(read_all(client)) == [b"/last:"]
+
+
+def begun(service):
+    """Return a connection whose request the service has begun to read."""
+    client = service.connect()
+    client.sendall(
+        b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n"
+    )
+    assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    return client
+
+
+def test_where_all_connections_carry_requests_only_a_vital_one_is_answered_over_another(serving, read_all):
+    service = serving(echo, max_connections=3)
+    with ExitStack() as stack:
+        busy = [stack.enter_context(begun(service)) for _ in range(3)]
+        for _ in range(20):  # more than there are spare ones: those that end leave theirs
+            alive = service.answer(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert alive.startswith(b"HTTP/1.1 200 OK\r\n")
+        refused = service.answer(GET)
+        assert refused.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+        assert b"\r\nretry-after: 1\r\n" in refused
+        for client in busy:
+            client.sendall(b"hello")
+            assert bodies(read_all(client)) == [b"/body:hello"]
+    assert service.cuts == ["crowded_out"]
+
+
+def test_of_spare_connections_that_say_nothing_the_oldest_makes_room(serving):
+    service = serving(echo, max_connections=1)
+    with ExitStack() as stack:
+        stack.enter_context(begun(service))
+        silent = [stack.enter_context(service.connect()) for _ in range(SPARE_CONNECTIONS)]
+        alive = service.answer(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert alive.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert until_closed(silent[0]) == b""
 
 
 @pytest.mark.parametrize(
