@@ -159,14 +159,18 @@ def _passing(bad_rows: deque[_BadRow]) -> _Handler:
     return refuse
 
 
+def delimiter_of(path: Path) -> str:
+    """Return what parts the values of a CSV file: its name tells."""
+    return "\t" if ".tsv" in (suffix.lower() for suffix in path.suffixes) else ","
+
+
 def _reader(stream: pa.NativeFile, path: Path, names: tuple[str, ...], refuse: _Handler) -> pa_csv.CSVStreamingReader:
-    is_tsv = ".tsv" in (suffix.lower() for suffix in path.suffixes)
     return pa_csv.open_csv(
         stream,
         # One thread: only then does the parser know the number of a bad row.
         read_options=pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
         parse_options=pa_csv.ParseOptions(
-            delimiter="\t" if is_tsv else ",", newlines_in_values=True, invalid_row_handler=refuse
+            delimiter=delimiter_of(path), newlines_in_values=True, invalid_row_handler=refuse
         ),
         convert_options=pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.binary()),

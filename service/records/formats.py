@@ -12,10 +12,11 @@ import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
 
 from service.errors import FileError
-from service.records.csv import csv_names, read_csv, read_csv_past_faults
+from service.records.csv import csv_names, delimiter_of, read_csv, read_csv_past_faults
 from service.records.faults import OnInvalid
 from service.records.lines import read_lines
 from service.records.ndjson import read_ndjson
+from service.records.quotes import ends_within_quotes, has_odd_quotes
 from service.records.reading import Read, Refusals, batch_rows, parts
 
 _IPC_FILE_MAGIC = b"ARROW1"
@@ -140,6 +141,16 @@ def _csv_batches(path: Path, on_invalid: OnInvalid) -> Iterator[tuple[pa.RecordB
             yield from read_csv_past_faults(stream, path, names)
         else:
             yield from ((batch, {}) for batch in read_csv(stream, path, names))
+    _require_closed_quotes(path)
+
+
+def _require_closed_quotes(path: Path) -> None:
+    with _input(path) as stream:
+        if not has_odd_quotes(stream):
+            return
+    with _input(path) as stream:
+        if ends_within_quotes(stream, delimiter_of(path)):
+            raise FileError(path, "expected quotes to be closed, got one that is still open at the end")
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
