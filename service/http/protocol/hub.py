@@ -28,7 +28,7 @@ CUT_REASONS: Final = (
     "unsent_bytes",
 )
 SPARE_CONNECTIONS: Final = 16
-"""Beyond the limit, where all others carry requests: each may ask whether the service lives, and for no more."""
+"""Beyond the limit, where all others carry requests: each may ask for what is vital, and for no more."""
 
 _CHECKS_PER_LIMIT: Final = 4
 _LONGEST_CHECK_S: Final = 0.5

@@ -222,6 +222,15 @@ def begin(client, chunk):
         received += client.recv(65_536)
 
 
+def send_in_vain(client, chunk, *, for_s):
+    """Send a chunk, and see that nothing is answered to it for a while: its stream waits."""
+    client.sendall(chunk)
+    client.settimeout(for_s)
+    with pytest.raises(TimeoutError):
+        client.recv(65_536)
+    client.settimeout(60)
+
+
 def test_a_client_is_not_cut_for_silence_while_its_stream_waits_for_bytes(
     new_app, serving, read_all, record_line, crowded
 ):
@@ -231,11 +240,7 @@ def test_a_client_is_not_cut_for_silence_while_its_stream_waits_for_bytes(
     with service.connect() as client:
         begin(client, chunk)
         with crowded(app, service):
-            client.sendall(chunk)
-            client.settimeout(1.2)
-            with pytest.raises(TimeoutError):
-                client.recv(65_536)
-        client.settimeout(60)
+            send_in_vain(client, chunk, for_s=1.2)
         received = b""
         while b'{"row":1' not in received:
             received += client.recv(65_536)
@@ -253,11 +258,7 @@ def test_a_client_that_leaves_after_one_more_part_ends_a_stream_that_waits_for_b
     with service.connect() as client:
         begin(client, chunk)
         with crowded(app, service):
-            client.sendall(chunk)
-            client.settimeout(0.3)
-            with pytest.raises(TimeoutError):  # until it waits
-                client.recv(65_536)
-            client.settimeout(60)
+            send_in_vain(client, chunk, for_s=0.3)
             client.sendall(chunk)
             client.shutdown(socket.SHUT_WR)
             with suppress(ConnectionResetError):
