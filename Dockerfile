@@ -14,6 +14,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && pip --python /opt/vaegis/bin/python install --quiet --no-compile --require-hashes --only-binary :all: --requirement requirements-service.txt
 
 COPY pyproject.toml README.md LICENSE ./
+COPY vaegis vaegis
 COPY service service
 COPY training training
 # Training cannot run without torch, so neither its package nor its command belongs in the image. What is dropped of
@@ -22,7 +23,7 @@ COPY training training
 RUN python -m hatchling build -t wheel -d /build/wheel \
     && pip --python /opt/vaegis/bin/python install --quiet --no-compile --no-deps --no-index wheel/vaegis-*.whl \
     && cd /opt/vaegis/lib/python3.13/site-packages \
-    && rm -r training ../../../bin/vaegis-train onnxruntime/tools onnxruntime/transformers onnxruntime/quantization \
+    && rm -r vaegis/training ../../../bin/vaegis-train onnxruntime/tools onnxruntime/transformers onnxruntime/quantization \
        onnxruntime/capi/libonnxruntime.so.* \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && python -m compileall -q --invalidation-mode unchecked-hash .

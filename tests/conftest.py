@@ -16,7 +16,7 @@ if HAS_TRAINING:
     from jaxtyping import install_import_hook
 
     # Shapes in signatures are checked in tests only: they cost time, and a wrong one is our mistake, not a user's.
-    install_import_hook("training", "beartype.beartype")
+    install_import_hook("vaegis.training", "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

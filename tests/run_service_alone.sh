@@ -38,12 +38,12 @@ cp -r tests docs pyproject.toml "$copy"
 cd "$copy"
 "$environment/bin/python" -I - "$root" <<'PYTHON'
 import importlib.util, sys
-import service
+import vaegis.service
 found = [name for name in ("torch", "onnx", "onnxscript", "sklearn", "pandas") if importlib.util.find_spec(name)]
 if found:
     sys.exit(f"expected an environment without training libraries, found {found}")
-if not service.__file__.startswith(sys.prefix):
-    sys.exit(f"expected the installed wheel, got {service.__file__}")
+if not vaegis.service.__file__.startswith(sys.prefix):
+    sys.exit(f"expected the installed wheel, got {vaegis.service.__file__}")
 PYTHON
 # pytest's own command, not `python -m pytest`, which would put the working folder on the path.
 "$environment/bin/pytest" -p no:cacheprovider -m "not training" \

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("CONTAINER_IMAGE", "vaegis:ci")
 MODEL = Path(os.environ.get("CONTAINER_MODEL", ROOT / "tests" / "golden" / "orders-v1.onnx")).resolve()
 DEADLINE_S = 60.0
-FORBIDDEN = ("torch", "onnx", "onnxscript", "pandas", "pyarrow", "scipy", "sklearn", "training")
+FORBIDDEN = ("torch", "onnx", "onnxscript", "pandas", "pyarrow", "scipy", "sklearn", "vaegis.training")
 
 OPEN = ("--env", "VAEGIS_OPEN=true")
 

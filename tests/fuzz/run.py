@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import atheris
 
-with atheris.instrument_imports(include=["service"]):
+with atheris.instrument_imports(include=["vaegis.service"]):
     import decoders
 
 TOKENS: Final = Path(__file__).parent / "tokens.dict"

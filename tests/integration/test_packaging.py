@@ -1,8 +1,9 @@
-"""The built wheel holds both packages and nothing else, and asks for torch only where training is asked for."""
+"""The built wheel installs one import name, and asks for torch only where training is asked for."""
 
 from __future__ import annotations
 
 import email
+import os
 import subprocess
 import sys
 import zipfile
@@ -32,16 +33,51 @@ def metadata(wheel: zipfile.ZipFile) -> email.message.Message:
     return email.message_from_bytes(wheel.read(name))
 
 
-def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: zipfile.ZipFile):
+def test_the_wheel_installs_one_import_name(wheel: zipfile.ZipFile):
     tops = {name.split("/")[0] for name in wheel.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"service", "training"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"vaegis"}
 
 
-@pytest.mark.parametrize("package", ["service", "training"])
-def test_every_source_file_is_in_the_wheel(wheel: zipfile.ZipFile, package: str):
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
-    assert f"{package}/__init__.py" in sources
-    assert sources | {f"{package}/py.typed"} == {name for name in wheel.namelist() if name.startswith(f"{package}/")}
+@pytest.mark.parametrize("half", ["service", "training"])
+def test_every_source_file_is_in_the_wheel(wheel: zipfile.ZipFile, half: str):
+    sources = {f"vaegis/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / half).rglob("*.py")}
+    assert f"vaegis/{half}/__init__.py" in sources
+    assert sources == {name for name in wheel.namelist() if name.startswith(f"vaegis/{half}/")}
+    assert {"vaegis/__init__.py", "vaegis/py.typed"} <= set(wheel.namelist())
+
+
+@pytest.mark.parametrize("order", [("foreign", "vaegis"), ("vaegis", "foreign")], ids="-then-".join)
+def test_a_package_named_service_or_training_does_not_clash(
+    wheel: zipfile.ZipFile, tmp_path: Path, order: tuple[str, str]
+):
+    wheels = {"foreign": foreign_wheel(tmp_path), "vaegis": Path(str(wheel.filename))}
+    site = tmp_path / "site"
+    for name in order:
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
+        installed = subprocess.run([*install, str(wheels[name])], capture_output=True, text=True, check=False)
+        assert installed.returncode == 0, installed.stderr
+        assert "already exists" not in installed.stderr
+    probe = "import service, training, vaegis.service.cli as cli; print(service.OWNER, training.OWNER, cli.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", probe], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split() == ["foreign", "foreign", str(site / "vaegis" / "service" / "cli.py")]
+
+
+def foreign_wheel(folder: Path) -> Path:
+    """Return a wheel of somebody else's that installs packages named `service` and `training`."""
+    path = folder / "foreign-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("service/__init__.py", "OWNER = 'foreign'\n")
+        archive.writestr("training/__init__.py", "OWNER = 'foreign'\n")
+        archive.writestr("foreign-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+        archive.writestr(
+            "foreign-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("foreign-1.0.dist-info/RECORD", "")
+    return path
 
 
 def test_the_licence_is_in_the_wheel(wheel: zipfile.ZipFile, metadata: email.message.Message):
@@ -52,8 +88,8 @@ def test_the_licence_is_in_the_wheel(wheel: zipfile.ZipFile, metadata: email.mes
 def test_both_commands_are_declared(wheel: zipfile.ZipFile):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
     assert wheel.read(name).decode().split() == [
-        *("[console_scripts]", "vaegis", "=", "service.cli:main"),
-        *("vaegis-train", "=", "training.cli:main"),
+        *("[console_scripts]", "vaegis", "=", "vaegis.service.cli:main"),
+        *("vaegis-train", "=", "vaegis.training.cli:main"),
     ]
 
 
