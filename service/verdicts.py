@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
@@ -52,6 +53,10 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def rows(self, index: slice) -> Verdicts:
+        """Return the verdicts on the records at ``index``."""
+        return Verdicts(*[values[index] for values in astuple(self)])
 
 
 def judge(

@@ -42,7 +42,7 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.artifact import load_artifact
-    from vaegis.service.http.answers import model_answer
+    from vaegis.service.http.schemas import model_answer
     from vaegis.service.pvalues import threshold
 
     artifact = load_artifact(args.model)

@@ -72,24 +72,16 @@ class BodyTooLargeError(ServiceError):
     """A body of more bytes than the service accepts."""
 
 
+class AnswerTooLargeError(ServiceError):
+    """An answer of more bytes than the service holds until the body has come to its end."""
+
+
 class BodyTimeoutError(ServiceError):
     """A body that did not arrive in time."""
 
 
 class IncompleteBodyError(ServiceError):
     """A connection that was closed before the body was complete."""
-
-
-class TooManyValuesError(ServiceError):
-    """A body with more values than the service parses."""
-
-
-class TooManyRecordsError(ServiceError):
-    """More records than one request may hold."""
-
-
-class NoRecordsError(ServiceError):
-    """A list of records with nothing in it."""
 
 
 class ParameterError(ServiceError):

@@ -148,7 +148,7 @@ class Metrics:
             self._connections_cut.labels(reason)
         self.queue_seconds = new.histogram(
             "vaegis_queue_seconds",
-            "Time from the end of a body, or of a part of a stream, to the start of its computation.",
+            "Time from the end of a body, or of a part of a large one, to the start of its computation.",
             SECONDS_BUCKETS,
         )
         self._inference_seconds = new.histogram(

@@ -15,7 +15,6 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.http.access import route_of
 from vaegis.service.http.errors import NotReadyError
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.problems import response_to
@@ -24,6 +23,7 @@ from vaegis.service.http.protocol.connection import Connection
 from vaegis.service.http.protocol.hub import Hub
 from vaegis.service.http.protocol.limits import ConnectionLimits
 from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.routes import route_of
 from vaegis.service.settings import Settings
 
 _LOG: Final = logging.getLogger("vaegis.http")

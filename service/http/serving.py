@@ -21,8 +21,7 @@ from vaegis.service.generation import Generator
 from vaegis.service.http.app import create_app
 from vaegis.service.http.counting.families import Families
 from vaegis.service.http.counting.processes import Processes
-from vaegis.service.http.log_writer import LineWriter
-from vaegis.service.http.logs import configure_logs
+from vaegis.service.http.logs import LineWriter, configure_logs
 from vaegis.service.http.server import Server
 from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
@@ -125,12 +124,13 @@ def _ready_app(model: bytes, name: str, settings: Settings, writer: LineWriter, 
         families = Families(own, [tally for tally in place.board.by_name().values() if tally is not own])
         processes = Processes(place.board.by_name())
         ledger = Ledger(place.ledger)
+    tracing = configured_tracing(os.environ)
     app = create_app(
         artifact,
         settings,
         writer=writer,
         ledger=ledger,
-        tracing=configured_tracing(os.environ),
+        begin_span=None if tracing is None else tracing.begin,
         families=families,
         processes=processes,
     )

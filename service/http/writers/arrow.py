@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.http.writers.flat_builder import Item, Number, Structs, Table, flat
 from vaegis.service.http.writers.ndjson import Line
-from vaegis.service.http.writers.writing import NUMBERS, Judgement
+from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata
 from vaegis.service.records.stream.arrow_messages import CONTINUATION, END, PREFIX_BYTES, Header
 from vaegis.service.records.stream.blocks import Block
 from vaegis.service.verdicts import Verdicts
@@ -57,13 +57,13 @@ _FIELDS: Final = {
 class ArrowWriter:
     """Writes record batches. What was observed and expected in a column is JSON text, since it may be of any type."""
 
-    def __init__(self, judgement: Judgement) -> None:
-        """Write under ``judgement``, which goes into the schema's metadata."""
-        self._judgement = judgement
+    def __init__(self, metadata: AnswerMetadata) -> None:
+        """Write under ``metadata``, which goes into the schema's metadata."""
+        self._metadata = metadata
 
     def start(self) -> bytes:
         """Return the schema."""
-        pairs = [Table({0: f"vaegis.{name}", 1: str(value)}) for name, value in self._judgement.fields().items()]
+        pairs = [Table({0: f"vaegis.{name}", 1: str(value)}) for name, value in self._metadata.fields().items()]
         fields = [_FIELDS[name] for name in Line.__struct_fields__]
         return _message(Header.SCHEMA, Table({1: fields, 2: pairs}), b"")
 

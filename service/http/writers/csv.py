@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from vaegis.service.http.writers.ndjson import Line
-from vaegis.service.http.writers.writing import finite_numbers
+from vaegis.service.http.writers.writer import finite_numbers
 from vaegis.service.records.faults import error_fields
 from vaegis.service.records.stream.blocks import Block
 from vaegis.service.verdicts import Verdicts

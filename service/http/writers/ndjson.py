@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from vaegis.service.explanations import Contribution
-from vaegis.service.http.writers.writing import finite_numbers
+from vaegis.service.http.writers.writer import finite_numbers
 from vaegis.service.reasons import Reason
 from vaegis.service.records.faults import ErrorFields, error_fields
 from vaegis.service.records.stream.blocks import Block, in_order

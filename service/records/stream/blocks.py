@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns
+from vaegis.service.columns import Columns, stacked
 from vaegis.service.errors import Fault, ServiceError
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.names import UnknownColumns
@@ -27,6 +27,14 @@ _Item = TypeVar("_Item")
 
 class TooMuchHeldError(ServiceError):
     """One piece of a stream that has to be held whole, and is larger than allowed."""
+
+
+class TooManyRecordsError(ServiceError):
+    """More records than one request may hold."""
+
+
+class NoRecordsError(ServiceError):
+    """A body without a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +117,24 @@ class Decoder(Protocol):
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the blocks that it fills."""
 
-    def flush(self) -> Iterator[Block]:
-        """Yield the whole records that wait for their block to fill."""
-
     def end(self) -> Iterator[Block]:
         """Take note of the body's end, and yield the last records."""
+
+
+def merged(blocks: Sequence[Block]) -> Block:
+    """Return the records of all blocks of a body as one block.
+
+    Raises:
+        NoRecordsError: there is none.
+    """
+    if not blocks:
+        raise NoRecordsError("body: expected at least one record, got none")
+    if len(blocks) == 1:
+        return blocks[0]
+    first = blocks[0].first_row
+    faults = {block.first_row - first + row: found for block in blocks for row, found in block.faults.items()}
+    columns = stacked([block.columns for block in blocks])
+    return Block(first, sum(block.records for block in blocks), columns, faults)
 
 
 def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:

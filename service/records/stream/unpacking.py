@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import BLOCK_BYTES
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
 from vaegis.service.records.stream.zstd import ZstdError, decompressor
 
 _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
@@ -113,6 +113,23 @@ UNPACKERS: Final[Mapping[str, Callable[[], Unpacker]]] = {
     "zstd": ZstdUnpacker,
 }
 """What unpacks each content coding."""
+
+
+def decompressed(body: bytes, coding: str, max_bytes: int) -> bytes:
+    """Return a body as it was before it was compressed.
+
+    Raises:
+        TooMuchHeldError: that has more than ``max_bytes``.
+        BodyError: it is not compressed so, or not whole.
+    """
+    decompressor = UNPACKERS[coding]()
+    whole = bytearray()
+    for piece in decompressor.feed(body):
+        whole += piece
+        if len(whole) > max_bytes:
+            raise TooMuchHeldError(f"body: expected at most {max_bytes} bytes when decompressed, got more")
+    decompressor.end()
+    return bytes(whole)
 
 
 def _unpackable(name: str) -> BodyError:

@@ -17,18 +17,18 @@ from msgspec.structs import replace
 from vaegis.service.columns import Columns
 from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
-from vaegis.service.http.answers import ResultItem, ScoreAnswer
+from vaegis.service.http.schemas import ResultItem, ScoreAnswer
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
-from vaegis.service.http.writers.document import DocumentWriter
+from vaegis.service.http.writers.json import JsonWriter
 from vaegis.service.http.writers.ndjson import Line, NdjsonWriter
-from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.offline.scoring import VERDICT_TYPES
 from vaegis.service.reasons import Reason
 from vaegis.service.records.stream.blocks import Block
 from vaegis.service.verdicts import Verdicts
 
-JUDGEMENT = Judgement('m\u00f6del "1"', "sha256:00", 0.01, 4.5, "split-conformal", 1000)
+METADATA = AnswerMetadata('m\u00f6del "1"', "sha256:00", 0.01, 4.5, "split-conformal", 1000)
 ACCOUNT = (
     Contribution("amount", 1.5, 10**20, 0.1 + 0.2, Reason.OUT_OF_RANGE),
     Contribution("a,b", -1e-300, 'D"E\n\u4e2d', None, None),
@@ -117,7 +117,7 @@ def test_a_line_of_csv_holds_them_as_text(blocks):
 
 @SOME
 def test_a_batch_of_arrow_holds_them_by_type(blocks):
-    with pa.ipc.open_stream(written(ArrowWriter(JUDGEMENT), blocks)) as reader:
+    with pa.ipc.open_stream(written(ArrowWriter(METADATA), blocks)) as reader:
         table = reader.read_all()
     table.validate(full=True)
     for name, kind in VERDICT_TYPES.items():
@@ -128,21 +128,21 @@ def test_a_batch_of_arrow_holds_them_by_type(blocks):
             item |= {name: json.dumps(item[name], ensure_ascii=False) for name in ("observed", "expected")}
     assert table.to_pylist() == lines
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    assert metadata == {f"vaegis.{name}": str(value) for name, value in JUDGEMENT.fields().items()}
+    assert metadata == {f"vaegis.{name}": str(value) for name, value in METADATA.fields().items()}
 
 
 @pytest.mark.parametrize(
     ("blocks", "has_errors"), [([], False), (BLOCKS[:1], False), ([], True), (BLOCKS[:1], True), (BLOCKS, True)]
 )
 def test_a_document_holds_them_as_results(blocks, has_errors):
-    answer = json.loads(written(DocumentWriter(JUDGEMENT, has_errors=has_errors), blocks))
+    answer = json.loads(written(JsonWriter(METADATA, has_errors=has_errors), blocks))
     assert list(answer) == list(ScoreAnswer.model_fields)
     names = [*ResultItem.model_fields, *(["errors"] if has_errors else [])]
     assert [list(result) for result in answer["results"]] == [names] * len(answer["results"])
     assert answer["results"] == [{name: line[name] for name in names} for line in expected(blocks)]
 
 
-@pytest.mark.parametrize("writer", [NdjsonWriter(), CsvWriter(), DocumentWriter(JUDGEMENT, has_errors=False)])
+@pytest.mark.parametrize("writer", [NdjsonWriter(), CsvWriter(), JsonWriter(METADATA, has_errors=False)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_no_text_is_written_of_what_is_not_finite(writer, value):
     block, verdicts = BLOCKS[0]
@@ -156,7 +156,7 @@ def test_no_text_is_written_of_what_is_not_finite(writer, value):
 
 
 def test_headers_carry_what_a_format_has_no_place_for():
-    assert dict(JUDGEMENT.headers()) == {
+    assert dict(METADATA.headers()) == {
         b"vaegis-model": b"m%C3%B6del%20%221%22",
         b"vaegis-model-digest": b"sha256:00",
         b"vaegis-alpha": b"0.01",

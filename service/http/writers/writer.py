@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from urllib.parse import quote
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.http.answers import shown_digest
+from vaegis.service.http.schemas import shown_digest
 from vaegis.service.records.stream.blocks import Block
 from vaegis.service.verdicts import Verdicts
 
@@ -18,7 +18,7 @@ NUMBERS: Final = ("score", "p_value", "elbo", "reconstruction_error", "kl", "lat
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class AnswerMetadata:
     """What holds for all verdicts of an answer.
 
     Attributes:
@@ -38,7 +38,7 @@ class Judgement:
     calibration_records: int
 
     @classmethod
-    def by(cls, artifact: Artifact, *, alpha: float, threshold: float) -> Judgement:
+    def by(cls, artifact: Artifact, *, alpha: float, threshold: float) -> AnswerMetadata:
         """Return that of a model."""
         calibration = artifact.contract.calibration
         return cls(

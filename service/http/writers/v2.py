@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.http.writers.writing import NUMBERS, Judgement, finite_numbers
+from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata, finite_numbers
 from vaegis.service.records.faults import error_fields
 from vaegis.service.records.stream.blocks import Block
 from vaegis.service.records.tensors import InferRequest, Output, request_error
@@ -47,7 +47,7 @@ def written_answer(
     request: InferRequest,
     outputs: Sequence[Output],
     parts: Sequence[_Part],
-    judgement: Judgement,
+    metadata: AnswerMetadata,
     version: str,
 ) -> tuple[bytes, int | None]:
     """Return the answer's body, and where in it the JSON ends; None if nothing follows it.
@@ -56,7 +56,7 @@ def written_answer(
         request: What is answered.
         outputs: The outputs to write.
         parts: The records with their verdicts, in order.
-        judgement: What holds for all of them.
+        metadata: What holds for all of them.
         version: Of the model.
 
     Raises:
@@ -77,10 +77,10 @@ def written_answer(
         else:
             tensor["data"] = _JSON[datatype](output.name, parts)
         written.append(tensor)
-    answer: dict[str, object] = {"model_name": judgement.model, "model_version": version}
+    answer: dict[str, object] = {"model_name": metadata.model, "model_version": version}
     if request.id is not None:
         answer["id"] = request.id
-    fields = {name: value for name, value in judgement.fields().items() if name != "model"}
+    fields = {name: value for name, value in metadata.fields().items() if name != "model"}
     header = _ENCODER.encode(answer | {"parameters": fields, "outputs": written})
     return header + b"".join(binary), len(header) if binary else None
 

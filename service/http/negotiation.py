@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from vaegis.service.http.errors import MediaTypeError, NotAcceptableError
+from vaegis.service.records.faults import OnInvalid
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """Headers of a request as ASGI gives them, their names in lower case."""
@@ -50,9 +51,9 @@ class Formats:
     media_type: str
 
     @property
-    def is_plain_json(self) -> bool:
-        """Whether neither side is anything but JSON, and the body is not compressed."""
-        return self.body is self.answer is BodyFormat.JSON and self.encoding is Encoding.NONE
+    def on_invalid(self) -> OnInvalid:
+        """What becomes of faulty records where a request does not say."""
+        return OnInvalid.REJECT if self.body is BodyFormat.JSON else OnInvalid.REPORT
 
     @property
     def is_plain_text(self) -> bool:
