@@ -17,8 +17,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import NearestNeighbors
 
-from service.artifact import load_artifact
-from service.generation import Generator
+from vaegis.service.artifact import load_artifact
+from vaegis.service.generation import Generator
 
 LIVE = ROOT / "demo" / "shuttle" / "live.parquet"
 LABEL = "anomaly"

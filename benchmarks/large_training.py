@@ -25,8 +25,8 @@ from jittered_shuttle import chunks, jittered, readings, sample_schema
 from peak_memory import run_measured
 from quality.figures import ranking
 
-from service.artifact import load_artifact
-from training.config import load_config
+from vaegis.service.artifact import load_artifact
+from vaegis.training.config import load_config
 
 LIVE = ROOT / "demo" / "shuttle" / "live.parquet"
 LABEL = "anomaly"

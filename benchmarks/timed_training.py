@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training.config import load_config, with_overrides
-from training.fit import Epoch
-from training.progress import Progress
-from training.train import train
+from vaegis.training.config import load_config, with_overrides
+from vaegis.training.fit import Epoch
+from vaegis.training.progress import Progress
+from vaegis.training.train import train
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
 
-from training.evaluation.intervals import promised_band
+from vaegis.training.evaluation.intervals import promised_band
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "demo" / "shuttle" / "train.parquet"

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from service import protobuf
-from service.contract import (
+from vaegis.service import protobuf
+from vaegis.service.contract import (
     FORMAT_VERSION,
     Calibration,
     Contract,
@@ -22,10 +22,10 @@ from service.contract import (
     Provenance,
     Schema,
 )
-from service.errors import ArtifactError, RecordError
-from service.records.json import columns_from_records
-from service.runtime import VERSION, GraphError, Session, open_session
-from service.scorer import OUTPUTS, Scorer, Scores
+from vaegis.service.errors import ArtifactError, RecordError
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.runtime import VERSION, GraphError, Session, open_session
+from vaegis.service.scorer import OUTPUTS, Scorer, Scores
 
 _Document = TypeVar("_Document", bound=BaseModel)
 

@@ -8,9 +8,9 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from service.commands import generate, inspect, key, score, serve, verify
-from service.errors import AlphaError, ArtifactError, ServiceError, SettingsError
-from service.terminal import printable
+from vaegis.service.commands import generate, inspect, key, score, serve, verify
+from vaegis.service.errors import AlphaError, ArtifactError, ServiceError, SettingsError
+from vaegis.service.terminal import printable
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2

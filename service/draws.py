@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, NumericColumn, TimestampColumn
-from service.grid import decimals
+from vaegis.service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, NumericColumn, TimestampColumn
+from vaegis.service.grid import decimals
 
 _REDRAWS = 8
 """How often a value outside the training range is drawn anew before it is moved to the nearest bound."""

@@ -1,4 +1,4 @@
-"""What can go wrong in the service: each class names the fault; `service.http.problems` maps it to a status."""
+"""What can go wrong in the service: each class names the fault; `vaegis.service.http.problems` maps it to a status."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import (
+from vaegis.service.columns import Columns
+from vaegis.service.contract import (
     HOURS_PER_DAY,
     BooleanColumn,
     CategoricalColumn,
@@ -24,10 +24,10 @@ from service.contract import (
     TimestampColumn,
     Value,
 )
-from service.grid import decimals, is_integral
-from service.reasons import Reason, column_reason
-from service.records.values import iso_instant
-from service.scorer import Scores
+from vaegis.service.grid import decimals, is_integral
+from vaegis.service.reasons import Reason, column_reason
+from vaegis.service.records.values import iso_instant
+from vaegis.service.scorer import Scores
 
 NOTABLE_SHARE = 0.1
 """A column is given a reason when it makes up this share of the positive contributions of all columns; the largest is

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract import (
+from vaegis.service.contract import (
     DAYS_PER_WEEK,
     HOURS_PER_DAY,
     BooleanColumn,
@@ -26,13 +26,13 @@ from service.contract import (
     TimestampColumn,
     Value,
 )
-from service.contract import Generator as GeneratorDocument
-from service.draws import codes, instants, numbers, possible
-from service.errors import ArtifactError
-from service.grid import is_integral
-from service.protobuf import refers_to_other_files
-from service.records.values import in_calendar, iso_instant
-from service.runtime import GraphError, Session, open_session
+from vaegis.service.contract import Generator as GeneratorDocument
+from vaegis.service.draws import codes, instants, numbers, possible
+from vaegis.service.errors import ArtifactError
+from vaegis.service.grid import is_integral
+from vaegis.service.protobuf import refers_to_other_files
+from vaegis.service.records.values import in_calendar, iso_instant
+from vaegis.service.runtime import GraphError, Session, open_session
 
 BLOCK_RECORDS = 1024
 """Records that share one random stream; always decoded together, so that any part of them comes out the same."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import cache
 
-from service.contract import NumericColumn
+from vaegis.service.contract import NumericColumn
 
 
 def is_integral(column: NumericColumn) -> bool:

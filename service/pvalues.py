@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import AlphaError
+from vaegis.service.errors import AlphaError
 
 
 def p_values(folds: Sequence[NDArray[np.float64]], fold_scores: NDArray[np.float64]) -> NDArray[np.float64]:

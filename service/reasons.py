@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn
 
 RARE_SHARE = 0.01
 """A value is rare where fewer than this share of the training records held one like it."""

@@ -29,7 +29,7 @@ def open_session(model: bytes, *, threads: int = 1) -> Session:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Never its own second format, into which the checks of `service.artifact` do not look.
+    # Never its own second format, into which the checks of `vaegis.service.artifact` do not look.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4  # failures come back as exceptions, in our own words
     try:

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.runtime import Session
+from vaegis.service.columns import Columns
+from vaegis.service.runtime import Session
 
 OUTPUTS = ("score", "fold_scores", "reconstruction_error", "kl", "contributions", "expected")
 """Outputs of the graph, in the order of the fields of `Scores`."""
@@ -53,7 +53,7 @@ class Scorer:
     """The scoring graph of one artifact. It keeps nothing between calls and may be called from several threads."""
 
     def __init__(self, session: Session) -> None:
-        """Wrap a session of the format's inputs and outputs (`service.artifact` checks that)."""
+        """Wrap a session of the format's inputs and outputs (`vaegis.service.artifact` checks that)."""
         self._session = session
         self._inputs = tuple(node.name for node in session.get_inputs())
 

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.errors import SettingsError
-from service.records.names import UnknownColumns, shown
-from service.settings_file import read_settings_file
+from vaegis.service.errors import SettingsError
+from vaegis.service.records.names import UnknownColumns, shown
+from vaegis.service.settings_file import read_settings_file
 
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"
 CONFIG_VARIABLE: Final = "VAEGIS_CONFIG"

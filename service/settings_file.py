@@ -5,8 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from service.errors import SettingsError
-from service.records.names import shown
+from vaegis.service.errors import SettingsError
+from vaegis.service.records.names import shown
 
 
 def read_settings_file(path: Path) -> dict[str, object]:

@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import Schema
-from service.explanations import Contribution, accounts
-from service.pvalues import p_values
-from service.reasons import Reason
-from service.scorer import Scores
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.explanations import Contribution, accounts
+from vaegis.service.pvalues import p_values
+from vaegis.service.reasons import Reason
+from vaegis.service.scorer import Scores
 
 
 class Explain(StrEnum):

@@ -5,11 +5,11 @@ from typing import Literal
 
 import numpy as np
 
-from service.columns import Columns
-from service.contract import Calibration
-from service.pvalues import calibration_records_needed, least_alpha, threshold
-from service.scorer import Scorer
-from training.errors import CalibrationError
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Calibration
+from vaegis.service.pvalues import calibration_records_needed, least_alpha, threshold
+from vaegis.service.scorer import Scorer
+from vaegis.training.errors import CalibrationError
 
 TIE_TOLERANCE = 1e-4
 """How much the stored scores are raised, as a share of max(1, |score|).

@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # After the arguments, because torch takes seconds to load and `--help` should not.
     from rich.console import Console
 
-    from service.errors import ServiceError
-    from service.terminal import printable
-    from training.errors import TrainingError
+    from vaegis.service.errors import ServiceError
+    from vaegis.service.terminal import printable
+    from vaegis.training.errors import TrainingError
 
     console = Console(stderr=False)
     try:
@@ -64,7 +64,7 @@ def _train_parser() -> argparse.ArgumentParser:
 
 
 def _evaluate_parser() -> argparse.ArgumentParser:
-    from training.evaluation.command import add_arguments
+    from vaegis.training.evaluation.command import add_arguments
 
     parser = argparse.ArgumentParser(
         prog="vaegis-train evaluate", description="Measure a model on labelled records, beside other detectors."
@@ -75,9 +75,9 @@ def _evaluate_parser() -> argparse.ArgumentParser:
 
 def _train(parsed: argparse.Namespace, console: Console) -> int:
     with _few_collections():
-        from training.config import load_config, with_overrides
-        from training.progress import Progress
-        from training.train import train
+        from vaegis.training.config import load_config, with_overrides
+        from vaegis.training.progress import Progress
+        from vaegis.training.train import train
 
         overrides = {
             "calibration.alpha": parsed.alpha,
@@ -107,7 +107,7 @@ def _few_collections() -> Iterator[None]:
 
 
 def _evaluate(parsed: argparse.Namespace, console: Console) -> int:
-    from training.evaluation.command import run
+    from vaegis.training.evaluation.command import run
 
     return run(parsed, console)
 

@@ -12,8 +12,8 @@ import annotated_types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from service.records.names import nearest, shown
-from training.errors import ConfigError
+from vaegis.service.records.names import nearest, shown
+from vaegis.training.errors import ConfigError
 
 Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
 """The kinds of column that are scored."""

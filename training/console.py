@@ -2,7 +2,7 @@
 
 from rich.markup import escape
 
-from service.terminal import printable
+from vaegis.service.terminal import printable
 
 
 def verbatim(text: str) -> str:

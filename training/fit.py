@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from training.config import FitSettings
-from training.errors import FitError
-from training.interruption import interruption
-from training.model.preprocessing import Values, rows
-from training.model.prior import blocks_of
-from training.model.vae import VAE
-from training.schedule import batch_size_for, batches, learning_rate_share, steps_for
-from training.trimming import Trimming
+from vaegis.training.config import FitSettings
+from vaegis.training.errors import FitError
+from vaegis.training.interruption import interruption
+from vaegis.training.model.preprocessing import Values, rows
+from vaegis.training.model.prior import blocks_of
+from vaegis.training.model.vae import VAE
+from vaegis.training.schedule import batch_size_for, batches, learning_rate_share, steps_for
+from vaegis.training.trimming import Trimming
 
 _MOST_STEPS_PER_EPOCH = 150
 _WARM_UP = 0.2  # share of all steps in which the KL weight rises and no record is set aside yet

@@ -10,15 +10,15 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from service.contract import Calibration
-from service.pvalues import guarantee
-from training.calibration import far_threshold
-from training.console import verbatim
-from training.data.kinds import ColumnPlan
-from training.data.place import Place
-from training.data.profile import DataProfile
-from training.data.splits import Splits
-from training.fit import Epoch, Fitted
+from vaegis.service.contract import Calibration
+from vaegis.service.pvalues import guarantee
+from vaegis.training.calibration import far_threshold
+from vaegis.training.console import verbatim
+from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.place import Place
+from vaegis.training.data.profile import DataProfile
+from vaegis.training.data.splits import Splits
+from vaegis.training.fit import Epoch, Fitted
 
 _MEBIBYTE = 2**20
 _MOST_PLACES = 3

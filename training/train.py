@@ -11,26 +11,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import Provenance, Schema, TimestampColumn
-from service.offline.replacing import replacing
-from service.records.files import open_records
-from training.calibration import calibrate, check_alpha
-from training.config import TrainConfig
-from training.data.kinds import ColumnPlan, plan_columns
-from training.data.place import Place
-from training.data.profile import DataProfile
-from training.data.sampling import Sample, profile_and_sample
-from training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
-from training.data.splits import Splits, split_at_random, split_by_time
-from training.errors import ExportError
-from training.export.model_file import check_destination, export, generator_document, scoring_model
-from training.fit import Fitted, fit
-from training.model.generator import noise_scales
-from training.model.preprocessing import Values
-from training.model.score import ScoringGraph, typical_terms
-from training.model.vae import VAE
-from training.progress import Progress
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Provenance, Schema, TimestampColumn
+from vaegis.service.offline.replacing import replacing
+from vaegis.service.records.files import open_records
+from vaegis.training.calibration import calibrate, check_alpha
+from vaegis.training.config import TrainConfig
+from vaegis.training.data.kinds import ColumnPlan, plan_columns
+from vaegis.training.data.place import Place
+from vaegis.training.data.profile import DataProfile
+from vaegis.training.data.sampling import Sample, profile_and_sample
+from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
+from vaegis.training.data.splits import Splits, split_at_random, split_by_time
+from vaegis.training.errors import ExportError
+from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
+from vaegis.training.fit import Fitted, fit
+from vaegis.training.model.generator import noise_scales
+from vaegis.training.model.preprocessing import Values
+from vaegis.training.model.score import ScoringGraph, typical_terms
+from vaegis.training.model.vae import VAE
+from vaegis.training.progress import Progress
 
 _LATENT_DIM_RANGE = (2, 32)
 _COMPARED_RECORDS = 256

@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from service.records.arrow import columns_from_batch
-from service.records.files import open_records
-from training.config import TrainConfig
-from training.data.kinds import plan_columns
-from training.data.sampling import profile_and_sample
-from training.data.schema import build_schema, columns_of
-from training.evaluation.baselines import Baselines
+from vaegis.service.records.arrow import columns_from_batch
+from vaegis.service.records.files import open_records
+from vaegis.training.config import TrainConfig
+from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.sampling import profile_and_sample
+from vaegis.training.data.schema import build_schema, columns_of
+from vaegis.training.evaluation.baselines import Baselines
 
 
 def baseline_scores(
@@ -29,7 +29,7 @@ def baseline_scores(
     """Return the scores of the test records by the name of the detector, each of shape (n,).
 
     Args:
-        training: Normal records; at most `training.evaluation.baselines.MAX_REFERENCE_RECORDS` of them are used.
+        training: Normal records; at most `vaegis.training.evaluation.baselines.MAX_REFERENCE_RECORDS` of them are used.
         test: n records with the same columns.
         config: Settings by which columns get their kinds, or are set aside, as in training.
         seed: Of the sample and the forest.

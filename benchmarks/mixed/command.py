@@ -27,8 +27,8 @@ from benchmarks.mixed.report import report
 from benchmarks.mixed.sets import DATA, SETS, MissingDataError, load_set
 from benchmarks.quality.parallel import in_processes
 from benchmarks.quality.sources import library_versions
-from training.config import TrainConfig, load_config
-from training.errors import TrainingError
+from vaegis.training.config import TrainConfig, load_config
+from vaegis.training.errors import TrainingError
 
 NAME = "mixed"
 SEEDS = (0, 1, 2)

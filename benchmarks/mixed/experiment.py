@@ -14,8 +14,8 @@ from benchmarks.mixed.figures import Counts, Members, found, found_by_column, gr
 from benchmarks.mixed.sets import MixedSet, Parts, load_set, split
 from benchmarks.quality.figures import Ranking
 from benchmarks.quality.trained import Trained, train_and_score
-from training.config import TrainConfig, with_overrides
-from training.evaluation.intervals import promised_band
+from vaegis.training.config import TrainConfig, with_overrides
+from vaegis.training.evaluation.intervals import promised_band
 
 MODEL = "vaegis"
 """Name of the product's model among the detectors."""

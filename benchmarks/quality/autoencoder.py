@@ -27,7 +27,7 @@ from benchmarks.quality.protocol import load_set, random_half
 from benchmarks.quality.report import table
 from benchmarks.quality.results import conditions_in_words, incomplete, result_stem, write_results
 from benchmarks.quality.run import commit_measured, exit_code
-from training.config import TrainConfig
+from vaegis.training.config import TrainConfig
 
 NAME = "autoencoder"
 SEEDS = (0,)

@@ -1,6 +1,6 @@
 """What the model is measured against in the same run: nearest neighbours and an isolation forest, on the same halves.
 
-`training.evaluation.baselines` fits the same two on a model's columns, kinds and all. Here they stay independent of the
+`vaegis.training.evaluation.baselines` fits the same two on a model's columns, kinds and all. Here they stay independent of the
 model: every column is a number, standardised by the training half.
 """
 
@@ -12,7 +12,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from training.evaluation.baselines import NEIGHBOURS
+from vaegis.training.evaluation.baselines import NEIGHBOURS
 
 KNN, FOREST = "kNN", "IsolationForest"
 BASELINES = (KNN, FOREST)

@@ -12,8 +12,8 @@ from benchmarks.quality.baselines import baseline_scores
 from benchmarks.quality.figures import Ranking, ranking
 from benchmarks.quality.protocol import contaminated_half, load_set, table_of
 from benchmarks.quality.trained import Trained, train_and_score
-from training.config import TrainConfig
-from training.evaluation.intervals import promised_band
+from vaegis.training.config import TrainConfig
+from vaegis.training.evaluation.intervals import promised_band
 
 MODEL = "vaegis"
 """Name of the product's model among the detectors."""

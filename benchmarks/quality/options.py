@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.conditions import RESULTS, ROOT
 from benchmarks.quality.protocol import ALL, DATA, SMALL, SMALL_BELOW_RECORDS, SetSize, chosen_sets
-from training.config import TrainConfig, load_config
+from vaegis.training.config import TrainConfig, load_config
 
 ROWS = ROOT / "build" / "quality-rows.jsonl"
 """Where rows are kept between runs: ignored by git, as the result files hold them too."""

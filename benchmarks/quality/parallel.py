@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
-from service.errors import ServiceError
+from vaegis.service.errors import ServiceError
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.config import FitSettings, TrainConfig
-from training.data.splits import split_at_random
-from training.fit import clip_gradients
-from training.model.members import MemberLinear, perceptron
-from training.schedule import batch_size_for, batches, learning_rate_share, steps_for
+from vaegis.training.config import FitSettings, TrainConfig
+from vaegis.training.data.splits import split_at_random
+from vaegis.training.fit import clip_gradients
+from vaegis.training.model.members import MemberLinear, perceptron
+from vaegis.training.schedule import batch_size_for, batches, learning_rate_share, steps_for
 
 _REACH = 30.0  # standardised units that anything is seen far, at the most
 _SCORED_AT_ONCE = 1000

@@ -14,7 +14,7 @@ from benchmarks.quality.parallel import in_processes
 from benchmarks.quality.protocol import MissingDataError, SetSize
 from benchmarks.quality.rows import Row, RowFile
 from benchmarks.quality.sources import row_key
-from training.errors import TrainingError
+from vaegis.training.errors import TrainingError
 
 
 def exit_code(command: Callable[[], int]) -> int:

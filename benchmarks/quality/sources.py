@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.conditions import ROOT
-from training.config import TrainConfig
+from vaegis.training.config import TrainConfig
 
 # What only selects, adds up or prints rows is not among them: it may change without a new measurement.
 _MEASURING = ("baselines", "figures", "measure", "protocol", "trained")

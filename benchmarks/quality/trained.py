@@ -19,18 +19,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 
-from service.artifact import Artifact, load_artifact
-from service.columns import Columns
-from service.offline.output import Output, OutputFormat
-from service.offline.scoring import Rules, score_files
-from service.pvalues import least_alpha
-from service.records.arrow import columns_from_batch
-from service.records.files import open_records
-from service.verdicts import Explain
-from training.config import TrainConfig, with_overrides
-from training.data.splits import split_at_random
-from training.progress import Progress
-from training.train import train
+from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.service.columns import Columns
+from vaegis.service.offline.output import Output, OutputFormat
+from vaegis.service.offline.scoring import Rules, score_files
+from vaegis.service.pvalues import least_alpha
+from vaegis.service.records.arrow import columns_from_batch
+from vaegis.service.records.files import open_records
+from vaegis.service.verdicts import Explain
+from vaegis.training.config import TrainConfig, with_overrides
+from vaegis.training.data.splits import split_at_random
+from vaegis.training.progress import Progress
+from vaegis.training.train import train
 
 SPEED_RECORDS = 4096
 """Records of one pass of the speed measurement: the test records, repeated as often as that takes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from service.errors import SettingsError
+from vaegis.service.errors import SettingsError
 
 
 def require_keys_or_open(address: str, *, has_keys: bool, is_open: bool) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from service.errors import SettingsError
+from vaegis.service.errors import SettingsError
 
 MAX_KEYS: Final = 1000
 """Most keys at a time; an unknown key is compared with each of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.errors import ServiceError
+from vaegis.service.errors import ServiceError
 
 
 class MissingExtraError(ServiceError):

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from service.commands.extras import needs_files_extra
-from service.offline.output import OutputFormat, opened, output_argument
-from service.terminal import printable
+from vaegis.service.commands.extras import needs_files_extra
+from vaegis.service.offline.output import OutputFormat, opened, output_argument
+from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from service.contract import Schema
-    from service.generation import Drawn
+    from vaegis.service.contract import Schema
+    from vaegis.service.generation import Drawn
 
 _CHUNK_RECORDS = 16 * 1024
 
@@ -62,9 +62,9 @@ def run(args: Namespace) -> int:
         MissingExtraError: pyarrow is not installed, and the format needs it.
     """
     # onnxruntime loads only here, so that the other commands start without it.
-    from service.artifact import load_artifact
-    from service.generation import Generator, drawn_seed
-    from service.offline.progress import progress_line
+    from vaegis.service.artifact import load_artifact
+    from vaegis.service.generation import Generator, drawn_seed
+    from vaegis.service.offline.progress import progress_line
 
     artifact = load_artifact(args.model)
     artifact.verify()
@@ -87,13 +87,13 @@ def run(args: Namespace) -> int:
 @contextmanager
 def _writer(stream: BinaryIO, output_format: OutputFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
     if output_format is OutputFormat.NDJSON:
-        from service.generation import records_of
-        from service.offline.json_lines import write_lines
+        from vaegis.service.generation import records_of
+        from vaegis.service.offline.json_lines import write_lines
 
         yield lambda drawn: write_lines(stream, records_of(schema, drawn))
         return
     with needs_files_extra():
-        from service.offline.generating import drawn_writer
+        from vaegis.service.offline.generating import drawn_writer
     with drawn_writer(stream, output_format, schema) as write:
         yield write
 
@@ -105,7 +105,7 @@ def _natural(text: str) -> int:
 
 
 def _temperature(text: str) -> float:
-    from service.generation import HIGHEST_TEMPERATURE
+    from vaegis.service.generation import HIGHEST_TEMPERATURE
 
     try:
         temperature = float(text)

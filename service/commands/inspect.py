@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.terminal import printable
+from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from service.artifact import Artifact
-    from service.contract import Column
+    from vaegis.service.artifact import Artifact
+    from vaegis.service.contract import Column
 
 _GAP = "  "
 _CATEGORIES_SHOWN = 3
@@ -41,9 +41,9 @@ def run(args: Namespace) -> int:
         ArtifactError: the file cannot be used.
     """
     # onnxruntime loads only here, so that the other commands start without it.
-    from service.artifact import load_artifact
-    from service.http.answers import model_answer
-    from service.pvalues import threshold
+    from vaegis.service.artifact import load_artifact
+    from vaegis.service.http.answers import model_answer
+    from vaegis.service.pvalues import threshold
 
     artifact = load_artifact(args.model)
     alpha = artifact.contract.calibration.alpha
@@ -94,7 +94,7 @@ def _model_rows(path: Path, artifact: Artifact) -> list[tuple[str, str]]:
 
 
 def _calibration_rows(artifact: Artifact, level: float) -> list[tuple[str, str]]:
-    from service.pvalues import guarantee, least_alpha
+    from vaegis.service.pvalues import guarantee, least_alpha
 
     calibration = artifact.contract.calibration
     exact = "" if len(calibration.folds) == 1 else ", where all members agree on the score; the p-value decides"
@@ -124,7 +124,7 @@ def _statistics(column: Column) -> str:
 
 
 def _instant(seconds: float) -> str:
-    from service.records.values import iso_instant
+    from vaegis.service.records.values import iso_instant
 
     try:
         return iso_instant(seconds, "seconds")

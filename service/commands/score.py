@@ -7,15 +7,15 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.commands.extras import needs_files_extra
-from service.errors import FileError
-from service.offline.output import Output, output_argument
-from service.terminal import printable
+from vaegis.service.commands.extras import needs_files_extra
+from vaegis.service.errors import FileError
+from vaegis.service.offline.output import Output, output_argument
+from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from service.offline.scoring import Tally
+    from vaegis.service.offline.scoring import Tally
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -84,13 +84,13 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
     with needs_files_extra():
-        from service.offline.scoring import Rules, score_files
-        from service.records.faults import OnInvalid
-        from service.records.files import open_records
-    from service.artifact import load_artifact
-    from service.offline.progress import progress_line
-    from service.pvalues import guarantee, threshold
-    from service.verdicts import Explain
+        from vaegis.service.offline.scoring import Rules, score_files
+        from vaegis.service.records.faults import OnInvalid
+        from vaegis.service.records.files import open_records
+    from vaegis.service.artifact import load_artifact
+    from vaegis.service.offline.progress import progress_line
+    from vaegis.service.pvalues import guarantee, threshold
+    from vaegis.service.verdicts import Explain
 
     artifact = load_artifact(args.model)
     artifact.verify()

@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.callers.exposure import require_keys_or_open
-from service.errors import AddressError, ArtifactError
-from service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
-from service.terminal import printable
+from vaegis.service.callers.exposure import require_keys_or_open
+from vaegis.service.errors import AddressError, ArtifactError
+from vaegis.service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
+from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -53,8 +53,8 @@ def run(args: Namespace) -> int:
         AddressError: the address cannot be listened on.
     """
     # What only this command needs is loaded here. A parent of workers does without what they need to score.
-    from service.http.tls import certificate_of
-    from service.http.workers.cores import fitting_workers
+    from vaegis.service.http.tls import certificate_of
+    from vaegis.service.http.workers.cores import fitting_workers
 
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
@@ -70,10 +70,10 @@ def run(args: Namespace) -> int:
             print(f"vaegis is serving {printable(model_name)} on {address}", flush=True)
 
         if workers > 1:
-            from service.http.workers.parent import serve_by_workers
+            from vaegis.service.http.workers.parent import serve_by_workers
 
             return serve_by_workers(model, str(args.model), settings, listening, workers=workers, on_listening=tell)
-        from service.http.serving import serve
+        from vaegis.service.http.serving import serve
 
         serve(model, str(args.model), settings, listening, on_listening=tell)
         return 0
@@ -87,7 +87,7 @@ def _content(model: Path) -> bytes:
 
 
 def _listening(settings: Settings) -> socket.socket:
-    from service.http.listening import listening_socket
+    from vaegis.service.http.listening import listening_socket
 
     try:
         return listening_socket(settings.host, settings.port)

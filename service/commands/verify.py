@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.terminal import printable
+from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -33,9 +33,9 @@ def run(args: Namespace) -> int:
         ArtifactError: the file cannot be used, or its scores are not reproduced.
     """
     # onnxruntime loads only here, so that the other commands start without it.
-    from service.artifact import load_artifact
-    from service.generation import Generator
-    from service.runtime import VERSION
+    from vaegis.service.artifact import load_artifact
+    from vaegis.service.generation import Generator
+    from vaegis.service.runtime import VERSION
 
     artifact = load_artifact(args.model)
     verification = artifact.verify()

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from service.callers.keys import Access
-from service.http.metrics import OTHER
+from vaegis.service.callers.keys import Access
+from vaegis.service.http.metrics import OTHER
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TypeVar
 
-from service.http.byte_room import ByteRoom
-from service.http.errors import DeadlineError, QueueFullError
+from vaegis.service.http.byte_room import ByteRoom
+from vaegis.service.http.errors import DeadlineError, QueueFullError
 
 _Result = TypeVar("_Result")
 

@@ -6,11 +6,11 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.artifact import Artifact
-from service.contract import FORMAT_VERSION, Provenance, Schema, Value
-from service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
-from service.pvalues import guarantee
-from service.reasons import Reason
+from vaegis.service.artifact import Artifact
+from vaegis.service.contract import FORMAT_VERSION, Provenance, Schema, Value
+from vaegis.service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
+from vaegis.service.pvalues import guarantee
+from vaegis.service.reasons import Reason
 
 _THRESHOLD = (
     "Score above which a record is flagged: exactly with the method split-conformal; with cross-conformal where all "

@@ -9,43 +9,43 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.artifact import Artifact
-from service.callers.keyring import Keyring
-from service.callers.keys import parse_keys
-from service.callers.ledger import Ledger
-from service.callers.rates import Rates
-from service.errors import ServiceError
-from service.http.admission import Admission, Room
-from service.http.answers import model_answer, rendered
-from service.http.batch_size import BatchSize
-from service.http.batches import Batches
-from service.http.bodies import AnyBody
-from service.http.counting.families import Families
-from service.http.counting.processes import Processes
-from service.http.front import ScoreEndpoint, Service
-from service.http.generating import Generating
-from service.http.instrumentation import Instrumentation
-from service.http.intake import Intake
-from service.http.keys import KeyCheck
-from service.http.log_writer import LineWriter
-from service.http.metrics import Metrics
-from service.http.openapi import openapi_document
-from service.http.problems import answer_http_exception, answer_query_error, answer_service_error
-from service.http.readiness import Readiness
-from service.http.record_schema import record_schema
-from service.http.request_log import RequestLog
-from service.http.routes import model_routes, operator_routes, work_routes
-from service.http.scoring import Scoring
-from service.http.streaming import StreamRoom
-from service.http.v2 import Inference
-from service.http.v2_routes import v2_routes
-from service.pvalues import threshold
-from service.records.stream.blocks import RecordLimits
-from service.settings import Settings, variable_of
-from service.verdicts import Explain
+from vaegis.service.artifact import Artifact
+from vaegis.service.callers.keyring import Keyring
+from vaegis.service.callers.keys import parse_keys
+from vaegis.service.callers.ledger import Ledger
+from vaegis.service.callers.rates import Rates
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.admission import Admission, Room
+from vaegis.service.http.answers import model_answer, rendered
+from vaegis.service.http.batch_size import BatchSize
+from vaegis.service.http.batches import Batches
+from vaegis.service.http.bodies import AnyBody
+from vaegis.service.http.counting.families import Families
+from vaegis.service.http.counting.processes import Processes
+from vaegis.service.http.front import ScoreEndpoint, Service
+from vaegis.service.http.generating import Generating
+from vaegis.service.http.instrumentation import Instrumentation
+from vaegis.service.http.intake import Intake
+from vaegis.service.http.keys import KeyCheck
+from vaegis.service.http.log_writer import LineWriter
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.openapi import openapi_document
+from vaegis.service.http.problems import answer_http_exception, answer_query_error, answer_service_error
+from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.record_schema import record_schema
+from vaegis.service.http.request_log import RequestLog
+from vaegis.service.http.routes import model_routes, operator_routes, work_routes
+from vaegis.service.http.scoring import Scoring
+from vaegis.service.http.streaming import StreamRoom
+from vaegis.service.http.v2 import Inference
+from vaegis.service.http.v2_routes import v2_routes
+from vaegis.service.pvalues import threshold
+from vaegis.service.records.stream.blocks import RecordLimits
+from vaegis.service.settings import Settings, variable_of
+from vaegis.service.verdicts import Explain
 
 if TYPE_CHECKING:
-    from service.http.tracing import Tracing
+    from vaegis.service.http.tracing import Tracing
 
 
 def create_app(

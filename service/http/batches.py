@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from service.errors import ServiceError
-from service.http.batch_size import BatchSize
-from service.http.json_answer import Result
-from service.http.scoring import Asked, Scoring
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.batch_size import BatchSize
+from vaegis.service.http.json_answer import Result
+from vaegis.service.http.scoring import Asked, Scoring
 
 
 class _Waiting(msgspec.Struct, frozen=True, eq=False):

@@ -8,33 +8,33 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from service.artifact import Artifact
-from service.errors import ServiceError
-from service.http.admission import Ticket
-from service.http.body import unpacked_body
-from service.http.call import Call, call_of
-from service.http.errors import IncompleteBodyError
-from service.http.formats import BodyFormat, Formats
-from service.http.intake import Intake
-from service.http.pipeline import Pipeline
-from service.http.problems import response_to
-from service.http.protocol.presence import presence_of
-from service.http.score_query import ScoreQuery
-from service.http.scoring import Asked, Scoring
-from service.http.streaming import Stream, StreamRoom
-from service.http.writers.arrow import ArrowWriter
-from service.http.writers.csv import CsvWriter
-from service.http.writers.document import DocumentWriter
-from service.http.writers.ndjson import NdjsonWriter
-from service.http.writers.writing import Judgement, Writer
-from service.pvalues import threshold
-from service.records.faults import OnInvalid
-from service.records.stream.arrow import ArrowDecoder
-from service.records.stream.blocks import Decoder, RecordLimits, sound_block
-from service.records.stream.csv import CsvDecoder
-from service.records.stream.ndjson import NdjsonDecoder
-from service.records.stream.unpacking import UNPACKERS
-from service.verdicts import Explain
+from vaegis.service.artifact import Artifact
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.admission import Ticket
+from vaegis.service.http.body import unpacked_body
+from vaegis.service.http.call import Call, call_of
+from vaegis.service.http.errors import IncompleteBodyError
+from vaegis.service.http.formats import BodyFormat, Formats
+from vaegis.service.http.intake import Intake
+from vaegis.service.http.pipeline import Pipeline
+from vaegis.service.http.problems import response_to
+from vaegis.service.http.protocol.presence import presence_of
+from vaegis.service.http.score_query import ScoreQuery
+from vaegis.service.http.scoring import Asked, Scoring
+from vaegis.service.http.streaming import Stream, StreamRoom
+from vaegis.service.http.writers.arrow import ArrowWriter
+from vaegis.service.http.writers.csv import CsvWriter
+from vaegis.service.http.writers.document import DocumentWriter
+from vaegis.service.http.writers.ndjson import NdjsonWriter
+from vaegis.service.http.writers.writing import Judgement, Writer
+from vaegis.service.pvalues import threshold
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.stream.arrow import ArrowDecoder
+from vaegis.service.records.stream.blocks import Decoder, RecordLimits, sound_block
+from vaegis.service.records.stream.csv import CsvDecoder
+from vaegis.service.records.stream.ndjson import NdjsonDecoder
+from vaegis.service.records.stream.unpacking import UNPACKERS
+from vaegis.service.verdicts import Explain
 
 _LOG: Final = logging.getLogger("vaegis.http")
 

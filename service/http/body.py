@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from starlette.types import Receive
 
-from service.http.errors import (
+from vaegis.service.http.errors import (
     BodyTooLargeError,
     IncompleteBodyError,
     TooManyValuesError,
 )
-from service.http.formats import Encoding, Headers, header
-from service.records.json import VALUE_MARKS, parse_json
-from service.records.marks import count_marks
-from service.records.stream.unpacking import UNPACKERS
+from vaegis.service.http.formats import Encoding, Headers, header
+from vaegis.service.records.json import VALUE_MARKS, parse_json
+from vaegis.service.records.marks import count_marks
+from vaegis.service.records.stream.unpacking import UNPACKERS
 
 
 async def read_body(headers: Headers, receive: Receive, *, max_bytes: int, hold: Callable[[int], None]) -> bytes:

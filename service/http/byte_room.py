@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from service.http.errors import QueueFullError
+from vaegis.service.http.errors import QueueFullError
 
 
 class Holder(Protocol):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Scope
 
-from service.callers.rates import Account
-from service.http.access import Route
-from service.http.errors import RateLimitedError
+from vaegis.service.callers.rates import Account
+from vaegis.service.http.access import Route
+from vaegis.service.http.errors import RateLimitedError
 
 if TYPE_CHECKING:
-    from service.http.tracing import RequestSpan
+    from vaegis.service.http.tracing import RequestSpan
 
 _UNTRACED: Final = nullcontext()
 _PLACE: Final = "vaegis.call"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
+from vaegis.service.columns import Columns
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
 
 
 @dataclass(frozen=True, slots=True)

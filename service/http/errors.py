@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from service.errors import ServiceError
+from vaegis.service.errors import ServiceError
 
 _CHALLENGE: Final = 'Bearer realm="vaegis"'
 

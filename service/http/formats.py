@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from service.http.errors import MediaTypeError, NotAcceptableError
+from vaegis.service.http.errors import MediaTypeError, NotAcceptableError
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """Headers of a request as ASGI gives them, their names in lower case."""

@@ -9,18 +9,18 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import ServiceError
-from service.http.admission import Ticket
-from service.http.batches import Batches
-from service.http.bodies import AnyBody
-from service.http.call import Call, call_of
-from service.http.formats import BodyFormat, negotiated
-from service.http.intake import Intake
-from service.http.problems import response_to
-from service.http.score_query import ScoreQuery, parse_query
-from service.http.scoring import Asked, Scoring
-from service.records.faults import OnInvalid
-from service.verdicts import Explain
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.admission import Ticket
+from vaegis.service.http.batches import Batches
+from vaegis.service.http.bodies import AnyBody
+from vaegis.service.http.call import Call, call_of
+from vaegis.service.http.formats import BodyFormat, negotiated
+from vaegis.service.http.intake import Intake
+from vaegis.service.http.problems import response_to
+from vaegis.service.http.score_query import ScoreQuery, parse_query
+from vaegis.service.http.scoring import Asked, Scoring
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.verdicts import Explain
 
 PATH: Final = "/score"
 

@@ -8,14 +8,14 @@ from functools import cached_property
 
 from pydantic import ValidationError
 
-from service.artifact import Artifact
-from service.generation import Generator, drawn_seed, records_of
-from service.http.answers import GenerateRequest, rendered, shown_digest
-from service.http.body import parse_body
-from service.http.call import Call
-from service.http.errors import ParameterError
-from service.http.metrics import Metrics
-from service.http.problems import parameter_messages
+from vaegis.service.artifact import Artifact
+from vaegis.service.generation import Generator, drawn_seed, records_of
+from vaegis.service.http.answers import GenerateRequest, rendered, shown_digest
+from vaegis.service.http.body import parse_body
+from vaegis.service.http.call import Call
+from vaegis.service.http.errors import ParameterError
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.problems import parameter_messages
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.access import route_of
-from service.http.call import Call, enter
-from service.http.metrics import METHODS, OTHER, Metrics
-from service.http.problems import plain_problem, problem_response
-from service.http.request_log import RequestLog
-from service.http.traces import identify
+from vaegis.service.http.access import route_of
+from vaegis.service.http.call import Call, enter
+from vaegis.service.http.metrics import METHODS, OTHER, Metrics
+from vaegis.service.http.problems import plain_problem, problem_response
+from vaegis.service.http.request_log import RequestLog
+from vaegis.service.http.traces import identify
 
 if TYPE_CHECKING:
-    from service.http.tracing import Tracing
+    from vaegis.service.http.tracing import Tracing
 
 _LOG: Final = logging.getLogger("vaegis.http")
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
 
-from service.errors import ServiceError
-from service.http.admission import Admission, Ticket
-from service.http.body import read_body
-from service.http.formats import require_json
-from service.http.metrics import Metrics
-from service.http.readiness import Readiness
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.admission import Admission, Ticket
+from vaegis.service.http.body import read_body
+from vaegis.service.http.formats import require_json
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.readiness import Readiness
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from service.explanations import Contribution
-from service.http.writers.writing import Judgement, finite_numbers
-from service.reasons import Reason
-from service.verdicts import Verdicts
+from vaegis.service.explanations import Contribution
+from vaegis.service.http.writers.writing import Judgement, finite_numbers
+from vaegis.service.reasons import Reason
+from vaegis.service.verdicts import Verdicts
 
 JSON_END = b"]}"
 

@@ -9,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.callers.keyring import Keyring
-from service.callers.rates import Rates
-from service.errors import ServiceError
-from service.http.access import SCORING
-from service.http.call import Call, call_of
-from service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
-from service.http.metrics import OTHER
-from service.http.problems import answer_http_exception, answer_service_error
+from vaegis.service.callers.keyring import Keyring
+from vaegis.service.callers.rates import Rates
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.access import SCORING
+from vaegis.service.http.call import Call, call_of
+from vaegis.service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
+from vaegis.service.http.metrics import OTHER
+from vaegis.service.http.problems import answer_http_exception, answer_service_error
 
 _SCHEME: Final = b"bearer "
 _MAX_KEY_BYTES: Final = 256

@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Final, Literal, TextIO, TypeAlias
 
-from service.http.log_writer import LineWriter
-from service.terminal import printable
+from vaegis.service.http.log_writer import LineWriter
+from vaegis.service.terminal import printable
 
 LogFormat: TypeAlias = Literal["json", "text"]
 """For programs, or for whoever reads along."""

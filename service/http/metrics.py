@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from service.artifact import Artifact
-from service.callers.keyring import Outcome
-from service.columns import Columns
-from service.contract import Column
-from service.errors import Fault
-from service.http.column_counts import ColumnCounter
-from service.http.counting.families import Families
-from service.http.counting.kinds import Count, CounterRow, Distribution
-from service.http.counting.processes import Processes
-from service.http.protocol.hub import CUT_REASONS
-from service.http.workers.board import RESTARTS
-from service.records.values import rule_of
-from service.verdicts import Verdicts
+from vaegis.service.artifact import Artifact
+from vaegis.service.callers.keyring import Outcome
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Column
+from vaegis.service.errors import Fault
+from vaegis.service.http.column_counts import ColumnCounter
+from vaegis.service.http.counting.families import Families
+from vaegis.service.http.counting.kinds import Count, CounterRow, Distribution
+from vaegis.service.http.counting.processes import Processes
+from vaegis.service.http.protocol.hub import CUT_REASONS
+from vaegis.service.http.workers.board import RESTARTS
+from vaegis.service.records.values import rule_of
+from vaegis.service.verdicts import Verdicts
 
 OTHER: Final = "_OTHER"
 """Label value for what is outside a bounded set: unknown paths, unknown methods."""

@@ -10,17 +10,17 @@ import msgspec
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from service.artifact import Artifact
-from service.http.access import route_of
-from service.http.answers import GenerateRequest, ProblemDocument, shown_digest
-from service.http.formats import ANSWER_TYPES, BODY_TYPES
-from service.http.json_answer import JSON_END, json_results, json_start
-from service.http.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
-from service.http.record_schema import DIALECT
-from service.http.writers.writing import Judgement
-from service.pvalues import threshold
-from service.records.json import columns_from_records
-from service.verdicts import Explain, judge
+from vaegis.service.artifact import Artifact
+from vaegis.service.http.access import route_of
+from vaegis.service.http.answers import GenerateRequest, ProblemDocument, shown_digest
+from vaegis.service.http.formats import ANSWER_TYPES, BODY_TYPES
+from vaegis.service.http.json_answer import JSON_END, json_results, json_start
+from vaegis.service.http.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
+from vaegis.service.http.record_schema import DIALECT
+from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.pvalues import threshold
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.verdicts import Explain, judge
 
 _BODY_STATUSES: Final = (400, 408, 413, 415, 422, 429, 500, 503)
 _STATUSES: Final = {

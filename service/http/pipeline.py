@@ -10,16 +10,16 @@ from typing import TypeAlias
 
 import numpy as np
 
-from service.columns import Columns
-from service.errors import Fault, RecordError, ServiceError
-from service.http.call import Call
-from service.http.errors import BodyTooLargeError, NoRecordsError
-from service.http.metrics import Metrics
-from service.http.writers.writing import Writer
-from service.records.faults import OnInvalid
-from service.records.stream.blocks import BLOCK_BYTES, Block, Decoder
-from service.records.stream.unpacking import Unpacker
-from service.verdicts import Verdicts
+from vaegis.service.columns import Columns
+from vaegis.service.errors import Fault, RecordError, ServiceError
+from vaegis.service.http.call import Call
+from vaegis.service.http.errors import BodyTooLargeError, NoRecordsError
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.writers.writing import Writer
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, Block, Decoder
+from vaegis.service.records.stream.unpacking import Unpacker
+from vaegis.service.verdicts import Verdicts
 
 Judge: TypeAlias = Callable[[Columns], tuple[Verdicts, float]]
 """Returns the verdicts on records, and the seconds that the model took."""

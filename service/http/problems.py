@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.errors import AlphaError, RecordError, ServiceError
-from service.http.answers import ErrorItem, ProblemDocument
-from service.http.errors import (
+from vaegis.service.errors import AlphaError, RecordError, ServiceError
+from vaegis.service.http.answers import ErrorItem, ProblemDocument
+from vaegis.service.http.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
     CallerError,
@@ -39,8 +39,8 @@ from service.http.errors import (
     TooManyValuesError,
     UnknownKeyError,
 )
-from service.records.json import BodyError
-from service.records.stream.blocks import TooMuchHeldError
+from vaegis.service.records.json import BodyError
+from vaegis.service.records.stream.blocks import TooMuchHeldError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"

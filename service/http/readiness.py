@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from service.artifact import Verification
-from service.http.errors import NotReadyError
+from vaegis.service.artifact import Verification
+from vaegis.service.http.errors import NotReadyError
 
 
 class State(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from service.contract import (
+from vaegis.service.contract import (
     QUANTILE_FRACTIONS,
     BooleanColumn,
     CategoricalColumn,
@@ -12,7 +12,7 @@ from service.contract import (
     Contract,
     NumericColumn,
 )
-from service.records.names import UnknownColumns
+from vaegis.service.records.names import UnknownColumns
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from service.http.call import Call
-from service.http.log_writer import LineWriter
-from service.http.logs import LogFormat, Stamp
+from vaegis.service.http.call import Call
+from vaegis.service.http.log_writer import LineWriter
+from vaegis.service.http.logs import LogFormat, Stamp
 
 
 class RequestLog:

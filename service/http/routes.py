@@ -8,13 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from prometheus_client.exposition import choose_encoder
 
-from service.http.answers import GenerateAnswer, ModelAnswer, ScoreAnswer, StateAnswer
-from service.http.call import call_of
-from service.http.generating import Generating
-from service.http.intake import Intake
-from service.http.metrics import Metrics
-from service.http.readiness import Readiness
-from service.http.score_query import ScoreQuery
+from vaegis.service.http.answers import GenerateAnswer, ModelAnswer, ScoreAnswer, StateAnswer
+from vaegis.service.http.call import call_of
+from vaegis.service.http.generating import Generating
+from vaegis.service.http.intake import Intake
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.score_query import ScoreQuery
 
 _JSON = "application/json"
 

@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.http.errors import ParameterError
-from service.http.problems import parameter_messages
-from service.records.faults import OnInvalid
-from service.verdicts import Explain
+from vaegis.service.http.errors import ParameterError
+from vaegis.service.http.problems import parameter_messages
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.verdicts import Explain
 
 _KEPT: Final = 256  # queries whose meaning is kept; clients send few different ones
 _LONGEST_KEPT: Final = 100  # bytes

@@ -10,23 +10,23 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from service.artifact import Artifact
-from service.columns import Columns, stacked
-from service.errors import RecordError
-from service.http.body import require_few_values
-from service.http.call import Call
-from service.http.errors import NoRecordsError, TooManyRecordsError
-from service.http.json_answer import JSON_END, Result, json_results, json_start, results_of, written
-from service.http.metrics import Metrics
-from service.http.writers.writing import Judgement
-from service.pvalues import threshold
-from service.records.faults import FaultList, Faults, FaultsByRow
-from service.records.json import filled_columns, parse_records
-from service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
-from service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
-from service.records.typed_json import TypedJson
-from service.scorer import Scores
-from service.verdicts import Explain, Verdicts, judge
+from vaegis.service.artifact import Artifact
+from vaegis.service.columns import Columns, stacked
+from vaegis.service.errors import RecordError
+from vaegis.service.http.body import require_few_values
+from vaegis.service.http.call import Call
+from vaegis.service.http.errors import NoRecordsError, TooManyRecordsError
+from vaegis.service.http.json_answer import JSON_END, Result, json_results, json_start, results_of, written
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.pvalues import threshold
+from vaegis.service.records.faults import FaultList, Faults, FaultsByRow
+from vaegis.service.records.json import filled_columns, parse_records
+from vaegis.service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
+from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
+from vaegis.service.records.typed_json import TypedJson
+from vaegis.service.scorer import Scores
+from vaegis.service.verdicts import Explain, Verdicts, judge
 
 _PART_RECORDS: Final = 1024  # scored, judged and written at a time
 _MAX_ALPHAS: Final = 256  # kept, each with its threshold

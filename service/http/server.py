@@ -15,22 +15,22 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.http.access import route_of
-from service.http.errors import NotReadyError
-from service.http.metrics import Metrics
-from service.http.problems import response_to
-from service.http.protocol.acceptor import Acceptor
-from service.http.protocol.connection import Connection
-from service.http.protocol.hub import Hub
-from service.http.protocol.limits import ConnectionLimits
-from service.http.readiness import Readiness
-from service.settings import Settings
+from vaegis.service.http.access import route_of
+from vaegis.service.http.errors import NotReadyError
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.problems import response_to
+from vaegis.service.http.protocol.acceptor import Acceptor
+from vaegis.service.http.protocol.connection import Connection
+from vaegis.service.http.protocol.hub import Hub
+from vaegis.service.http.protocol.limits import ConnectionLimits
+from vaegis.service.http.readiness import Readiness
+from vaegis.service.settings import Settings
 
 _LOG: Final = logging.getLogger("vaegis.http")
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with connections that have the limits of `service.http.protocol`, until SIGTERM or SIGINT.
+    """uvicorn, with connections that have the limits of `vaegis.service.http.protocol`, until SIGTERM or SIGINT.
 
     SIGTERM: the service is no longer ready, and each answer is the last on its connection; after ``drain_delay_s`` no
     more is accepted, and what is in flight has ``shutdown_grace_s`` to finish. SIGINT: the same without the delay, and

@@ -15,19 +15,19 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from service.artifact import open_artifact
-from service.callers.ledger import Ledger
-from service.generation import Generator
-from service.http.app import create_app
-from service.http.counting.families import Families
-from service.http.counting.processes import Processes
-from service.http.log_writer import LineWriter
-from service.http.logs import configure_logs
-from service.http.server import Server
-from service.http.tls import Certificate, certificate_of
-from service.http.tracing_setup import configured_tracing
-from service.http.workers.board import Board
-from service.settings import Settings
+from vaegis.service.artifact import open_artifact
+from vaegis.service.callers.ledger import Ledger
+from vaegis.service.generation import Generator
+from vaegis.service.http.app import create_app
+from vaegis.service.http.counting.families import Families
+from vaegis.service.http.counting.processes import Processes
+from vaegis.service.http.log_writer import LineWriter
+from vaegis.service.http.logs import configure_logs
+from vaegis.service.http.server import Server
+from vaegis.service.http.tls import Certificate, certificate_of
+from vaegis.service.http.tracing_setup import configured_tracing
+from vaegis.service.http.workers.board import Board
+from vaegis.service.settings import Settings
 
 _LOG: Final = logging.getLogger("vaegis")
 

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
-from service.errors import SettingsError
+from vaegis.service.errors import SettingsError
 
 _LOG: Final = logging.getLogger("vaegis.http")
 _Stamp = tuple[tuple[int, int, int], ...]

@@ -11,29 +11,29 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.artifact import Artifact
-from service.errors import RecordError
-from service.http.admission import Ticket
-from service.http.body import require_few_values, unpacked_body
-from service.http.call import Call, call_of
-from service.http.errors import (
+from vaegis.service.artifact import Artifact
+from vaegis.service.errors import RecordError
+from vaegis.service.http.admission import Ticket
+from vaegis.service.http.body import require_few_values, unpacked_body
+from vaegis.service.http.call import Call, call_of
+from vaegis.service.http.errors import (
     MediaTypeError,
     NoRecordsError,
     ParameterError,
     TooManyRecordsError,
 )
-from service.http.formats import Headers, encoding_of, media_type_of
-from service.http.intake import Intake
-from service.http.problems import parameter_messages
-from service.http.score_query import ScoreQuery
-from service.http.scoring import Scoring
-from service.http.v2_answer import asked_outputs, written_answer
-from service.http.writers.writing import Judgement
-from service.pvalues import threshold
-from service.records.faults import FaultList, FaultsByRow, OnInvalid
-from service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
-from service.records.tensors import InferRequest, columns_of, read_request
-from service.verdicts import Explain
+from vaegis.service.http.formats import Headers, encoding_of, media_type_of
+from vaegis.service.http.intake import Intake
+from vaegis.service.http.problems import parameter_messages
+from vaegis.service.http.score_query import ScoreQuery
+from vaegis.service.http.scoring import Scoring
+from vaegis.service.http.v2_answer import asked_outputs, written_answer
+from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.pvalues import threshold
+from vaegis.service.records.faults import FaultList, FaultsByRow, OnInvalid
+from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
+from vaegis.service.records.tensors import InferRequest, columns_of, read_request
+from vaegis.service.verdicts import Explain
 
 HEADER_LENGTH: Final = "inference-header-content-length"
 JSON: Final = "application/json"

@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.http.writers.writing import NUMBERS, Judgement, finite_numbers
-from service.records.faults import error_fields
-from service.records.stream.blocks import Block
-from service.records.tensors import InferRequest, Output, request_error
-from service.verdicts import Explain, Verdicts
+from vaegis.service.http.writers.writing import NUMBERS, Judgement, finite_numbers
+from vaegis.service.records.faults import error_fields
+from vaegis.service.records.stream.blocks import Block
+from vaegis.service.records.tensors import InferRequest, Output, request_error
+from vaegis.service.verdicts import Explain, Verdicts
 
 _ENCODER = msgspec.json.Encoder()
 _TEXTS: Final = ("reasons", "contributions", "errors")

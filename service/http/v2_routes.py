@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from service.contract import BooleanColumn, CategoricalColumn, Column, TimestampColumn
-from service.http.readiness import Readiness
-from service.http.v2 import BINARY, JSON, Inference
-from service.http.v2_answer import OUTPUTS
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, TimestampColumn
+from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.v2 import BINARY, JSON, Inference
+from vaegis.service.http.v2_answer import OUTPUTS
 
 PREFIX: Final = "/v2"
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
-from service.generation import Drawn
-from service.grid import is_integral
-from service.offline.output import OutputFormat
-from service.offline.tables import table_writer
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
+from vaegis.service.generation import Drawn
+from vaegis.service.grid import is_integral
+from vaegis.service.offline.output import OutputFormat
+from vaegis.service.offline.tables import table_writer
 
 _INTEGERS = 2.0**63
 _MICROSECONDS = 1e6

@@ -11,8 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from service.errors import FileError
-from service.offline.replacing import replacing
+from vaegis.service.errors import FileError
+from vaegis.service.offline.replacing import replacing
 
 STANDARD_OUTPUT = "-"
 

@@ -14,23 +14,23 @@ import pyarrow as pa
 from msgspec.structs import asdict
 from numpy.typing import NDArray
 
-from service.artifact import Artifact
-from service.columns import Columns
-from service.contract import Schema
-from service.errors import FileError
-from service.explanations import Contribution
-from service.offline.json_lines import write_lines
-from service.offline.output import Output, OutputFormat, opened
-from service.offline.tables import common_schema, fitted, json_records, table_writer
-from service.records.arrow import columns_from_batch
-from service.records.faults import OnInvalid, error_fields
-from service.records.files import FileBatch, RecordFiles
-from service.records.formats import FileFormat, column_names
-from service.records.names import UnknownColumns, shown
-from service.records.reading import batch_rows
-from service.records.reported import block_from_file
-from service.records.stream.blocks import Block, in_order, sound_block
-from service.verdicts import Explain, Verdicts, judge
+from vaegis.service.artifact import Artifact
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.errors import FileError
+from vaegis.service.explanations import Contribution
+from vaegis.service.offline.json_lines import write_lines
+from vaegis.service.offline.output import Output, OutputFormat, opened
+from vaegis.service.offline.tables import common_schema, fitted, json_records, table_writer
+from vaegis.service.records.arrow import columns_from_batch
+from vaegis.service.records.faults import OnInvalid, error_fields
+from vaegis.service.records.files import FileBatch, RecordFiles
+from vaegis.service.records.formats import FileFormat, column_names
+from vaegis.service.records.names import UnknownColumns, shown
+from vaegis.service.records.reading import batch_rows
+from vaegis.service.records.reported import block_from_file
+from vaegis.service.records.stream.blocks import Block, in_order, sound_block
+from vaegis.service.verdicts import Explain, Verdicts, judge
 
 _CONTRIBUTION = pa.struct(
     [

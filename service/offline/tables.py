@@ -14,10 +14,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
 
-from service.errors import FileError
-from service.offline.json_lines import write_lines
-from service.offline.output import OutputFormat
-from service.records.names import shown
+from vaegis.service.errors import FileError
+from vaegis.service.offline.json_lines import write_lines
+from vaegis.service.offline.output import OutputFormat
+from vaegis.service.records.names import shown
 
 Write: TypeAlias = Callable[[pa.RecordBatch], None]
 

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import NO_CATEGORY, Column, Schema
-from service.errors import FileError
-from service.records import values as rules
-from service.records.faults import Report
-from service.records.names import UnknownColumns, shown, unknown_column
-from service.records.stream.assembly import Cells, Instants
+from vaegis.service.columns import Columns
+from vaegis.service.contract import NO_CATEGORY, Column, Schema
+from vaegis.service.errors import FileError
+from vaegis.service.records import values as rules
+from vaegis.service.records.faults import Report
+from vaegis.service.records.names import UnknownColumns, shown, unknown_column
+from vaegis.service.records.stream.assembly import Cells, Instants
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0

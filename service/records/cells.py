@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract import NO_CATEGORY
-from service.records import values as rules
-from service.records.faults import Report
-from service.records.instants import instants_of_iso
+from vaegis.service.contract import NO_CATEGORY
+from vaegis.service.records import values as rules
+from vaegis.service.records.faults import Report
+from vaegis.service.records.instants import instants_of_iso
 
 _MEAN_CHARACTERS: Final = 64
 

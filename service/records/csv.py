@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from service.errors import FileError
-from service.records.names import shown
-from service.records.reading import Refusal, batch_rows, texts_of
-from service.records.values import CSV_NULLS
+from vaegis.service.errors import FileError
+from vaegis.service.records.names import shown
+from vaegis.service.records.reading import Refusal, batch_rows, texts_of
+from vaegis.service.records.values import CSV_NULLS
 
 BLOCK_BYTES = 4 << 20
 MAX_VALUE_BYTES = 1 << 20

@@ -9,8 +9,8 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from service.errors import Fault, RecordError
-from service.records.names import shown
+from vaegis.service.errors import Fault, RecordError
+from vaegis.service.records.names import shown
 
 Report: TypeAlias = Callable[[int, str, str], None]
 """Takes the row, code and detail of a fault of one column."""

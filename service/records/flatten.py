@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service.contract import Schema
-from service.records.faults import Faults
-from service.records.names import unknown_column
-from service.records.values import described
+from vaegis.service.contract import Schema
+from vaegis.service.records.faults import Faults
+from vaegis.service.records.names import unknown_column
+from vaegis.service.records.values import described
 
 
 class RecordShape:

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
 
-from service.errors import FileError
-from service.records.csv import csv_names, delimiter_of, read_csv, read_csv_past_faults
-from service.records.faults import OnInvalid
-from service.records.lines import read_lines
-from service.records.ndjson import read_ndjson
-from service.records.quotes import ends_within_quotes, has_odd_quotes
-from service.records.reading import Read, Refusals, batch_rows, parts
+from vaegis.service.errors import FileError
+from vaegis.service.records.csv import csv_names, delimiter_of, read_csv, read_csv_past_faults
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.lines import read_lines
+from vaegis.service.records.ndjson import read_ndjson
+from vaegis.service.records.quotes import ends_within_quotes, has_odd_quotes
+from vaegis.service.records.reading import Read, Refusals, batch_rows, parts
 
 _IPC_FILE_MAGIC = b"ARROW1"
 

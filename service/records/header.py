@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from service.contract import Schema
-from service.errors import Fault, RecordError
-from service.records.names import UnknownColumns, shown, unknown_column
+from vaegis.service.contract import Schema
+from vaegis.service.errors import Fault, RecordError
+from vaegis.service.records.names import UnknownColumns, shown, unknown_column
 
 
 def positions_of(

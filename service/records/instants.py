@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.records.values import in_calendar
+from vaegis.service.records.values import in_calendar
 
 _PATTERN: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?(?:Z|[+-](\d\d):(\d\d))?)?", re.ASCII

@@ -11,14 +11,14 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import NO_CATEGORY, Schema
-from service.errors import ServiceError
-from service.records import values as rules
-from service.records.faults import FaultList, Faults, Report
-from service.records.flatten import RecordShape
-from service.records.names import UnknownColumns, shown
-from service.records.nesting import nests_deeper_than
+from vaegis.service.columns import Columns
+from vaegis.service.contract import NO_CATEGORY, Schema
+from vaegis.service.errors import ServiceError
+from vaegis.service.records import values as rules
+from vaegis.service.records.faults import FaultList, Faults, Report
+from vaegis.service.records.flatten import RecordShape
+from vaegis.service.records.names import UnknownColumns, shown
+from vaegis.service.records.nesting import nests_deeper_than
 
 _SPACE = b" \t\r\n"
 _NO_SPACE = re.compile(r"[^ \t\r\n]")

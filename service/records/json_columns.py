@@ -8,17 +8,17 @@ from typing import Any, TypeGuard
 import msgspec
 import numpy as np
 
-from service.columns import Columns
-from service.contract import NO_CATEGORY, Schema
-from service.errors import Fault, RecordError
-from service.records import values as rules
-from service.records.faults import Faults, FaultsByRow
-from service.records.header import positions_of
-from service.records.json import VALUE_MARKS, categories_of_values, filled_columns, numbers_of_values
-from service.records.marks import count_marks
-from service.records.names import UnknownColumns, shown
-from service.records.typed_forms import UnfitError
-from service.records.typed_json import if_keys_differ
+from vaegis.service.columns import Columns
+from vaegis.service.contract import NO_CATEGORY, Schema
+from vaegis.service.errors import Fault, RecordError
+from vaegis.service.records import values as rules
+from vaegis.service.records.faults import Faults, FaultsByRow
+from vaegis.service.records.header import positions_of
+from vaegis.service.records.json import VALUE_MARKS, categories_of_values, filled_columns, numbers_of_values
+from vaegis.service.records.marks import count_marks
+from vaegis.service.records.names import UnknownColumns, shown
+from vaegis.service.records.typed_forms import UnfitError
+from vaegis.service.records.typed_json import if_keys_differ
 
 _SCALARS: Any = list[str | int | float | bool | None] | msgspec.UnsetType
 _TYPES: dict[str, Any] = {

@@ -11,10 +11,10 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from service.errors import FileError
-from service.records.names import shown
-from service.records.nesting import nests_deeper_than
-from service.records.reading import Read
+from vaegis.service.errors import FileError
+from vaegis.service.records.names import shown
+from vaegis.service.records.nesting import nests_deeper_than
+from vaegis.service.records.reading import Read
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 64 << 20

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from service.records.marks import BLOCK_BYTES, count_marks
+from vaegis.service.records.marks import BLOCK_BYTES, count_marks
 
 _OTHER = re.compile(rb"[^\\]")
 _QUOTE, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'"[]{}'

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.columns import Columns
-from service.contract import Schema
-from service.errors import place_in_file
-from service.records.arrow import RefusedCellError, cells_of_array, check_names, filled_from_batch
-from service.records.faults import Faults, FaultsByRow
-from service.records.files import FileBatch
-from service.records.json import MAX_FAULTS, filled_columns
-from service.records.names import UnknownColumns
-from service.records.stream.assembly import assembled
-from service.records.stream.blocks import Block, block_of
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.errors import place_in_file
+from vaegis.service.records.arrow import RefusedCellError, cells_of_array, check_names, filled_from_batch
+from vaegis.service.records.faults import Faults, FaultsByRow
+from vaegis.service.records.files import FileBatch
+from vaegis.service.records.json import MAX_FAULTS, filled_columns
+from vaegis.service.records.names import UnknownColumns
+from vaegis.service.records.stream.assembly import assembled
+from vaegis.service.records.stream.blocks import Block, block_of
 
 
 def block_from_file(part: FileBatch, schema: Schema, unknown_columns: UnknownColumns) -> Block:

@@ -13,15 +13,15 @@ from typing import Any, Final, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import Schema
-from service.records.faults import Faults
-from service.records.header import positions_of
-from service.records.json import BodyError, parse_json
-from service.records.names import UnknownColumns, shown
-from service.records.stream.arrow_types import ArrowType, Kind
-from service.records.stream.arrow_values import Values, cells_of
-from service.records.stream.assembly import assembled
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.records.faults import Faults
+from vaegis.service.records.header import positions_of
+from vaegis.service.records.json import BodyError, parse_json
+from vaegis.service.records.names import UnknownColumns, shown
+from vaegis.service.records.stream.arrow_types import ArrowType, Kind
+from vaegis.service.records.stream.arrow_values import Values, cells_of
+from vaegis.service.records.stream.assembly import assembled
 
 DATATYPES: Final = {
     kind.name: kind

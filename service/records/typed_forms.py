@@ -14,11 +14,11 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import NO_CATEGORY, Column, Schema
-from service.records import values as rules
-from service.records.instants import instants_of_iso
-from service.records.typed_nodes import UNSET, gather, node
+from vaegis.service.columns import Columns
+from vaegis.service.contract import NO_CATEGORY, Column, Schema
+from vaegis.service.records import values as rules
+from vaegis.service.records.instants import instants_of_iso
+from vaegis.service.records.typed_nodes import UNSET, gather, node
 
 # Of categories, and of what was set aside: nothing can nest in it, and all text in it is checked to be Unicode.
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
@@ -40,7 +40,7 @@ _MANY = 24
 
 
 class UnfitError(Exception):
-    """Records that are left to `service.records.json`: at fault, or of a kind that is not worth a way of its own."""
+    """Records that are left to `vaegis.service.records.json`: at fault, or of a kind that is not worth a way of its own."""
 
 
 class Form:
@@ -79,7 +79,7 @@ class Form:
             records: At least one.
 
         Raises:
-            UnfitError: They are left to `service.records.json`.
+            UnfitError: They are left to `vaegis.service.records.json`.
         """
         n, instants, categories = len(records), self._instants, self._categories
         if n == 1 and not self._root.children:

@@ -1,6 +1,6 @@
 """JSON bodies decoded the fast way: part by part, straight into records of types made from the schema.
 
-What comes out is what `service.records.json` makes of the same body, or nothing: bodies at fault, and sound ones that
+What comes out is what `vaegis.service.records.json` makes of the same body, or nothing: bodies at fault, and sound ones that
 are out of the ordinary, are left to it.
 """
 
@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from service.columns import Columns, stacked
-from service.contract import Schema
-from service.records.json import VALUE_MARKS
-from service.records.marks import BLOCK_BYTES, count_marks
-from service.records.typed_forms import Form, UnfitError, forms
+from vaegis.service.columns import Columns, stacked
+from vaegis.service.contract import Schema
+from vaegis.service.records.json import VALUE_MARKS
+from vaegis.service.records.marks import BLOCK_BYTES, count_marks
+from vaegis.service.records.typed_forms import Form, UnfitError, forms
 
 PART_BYTES: Final = BLOCK_BYTES
 """A list is decoded in parts of about this size, so that no call keeps other threads waiting for long."""
@@ -48,7 +48,7 @@ class TypedJson:
         self._readers = [_Reader(form, max_records) for form in forms(schema, max_depth - 1)]
 
     def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
-        """Return the records of a body by column; None if it has to be read by `service.records.json`.
+        """Return the records of a body by column; None if it has to be read by `vaegis.service.records.json`.
 
         Args:
             body: One record, or a list of them.
@@ -65,7 +65,7 @@ class TypedJson:
         return None
 
     def lines(self, text: bytes, records: int) -> Columns | None:
-        """Return the records of lines by column; None if one has to be read by `service.records.json`.
+        """Return the records of lines by column; None if one has to be read by `vaegis.service.records.json`.
 
         Args:
             text: JSON, one record a line; blank lines are passed over.

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract import BooleanColumn, Column
-from service.errors import ServiceError
+from vaegis.service.contract import BooleanColumn, Column
+from vaegis.service.errors import ServiceError
 
 NUMBER = "a number"
 TRUTH = "true, false, 0 or 1"

@@ -21,9 +21,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import pyarrow as pa
 
-from service.artifact import load_artifact
-from service.http.app import create_app
-from service.settings import load_settings
+from vaegis.service.artifact import load_artifact
+from vaegis.service.http.app import create_app
+from vaegis.service.settings import load_settings
 
 MODEL: Final = Path(__file__).parent.parent / "golden" / "orders-v1.onnx"
 CORPUS: Final = Path(__file__).parent / "corpus"

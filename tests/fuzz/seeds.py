@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pyarrow as pa
 from decoders import CORPUS, MODEL
 
-from service.artifact import load_artifact
+from vaegis.service.artifact import load_artifact
 
 _ARROW: Final = pa.schema(
     [

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training import cli
+from vaegis.training import cli
 
 _HERE = Path(__file__).parent
 _SETTINGS = """

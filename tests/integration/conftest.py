@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())", "serve")
+COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 TIMEOUT_S = 60
 
 

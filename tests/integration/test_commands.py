@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
-VAEGIS = (sys.executable, "-m", "service.cli")
+VAEGIS = (sys.executable, "-m", "vaegis.service.cli")
 FULL = Path("/dev/full")
 # A limit on the size of files would stop coverage's own file as well.
 UNMEASURED = {name: value for name, value in os.environ.items() if not name.startswith("COV")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
-COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())", "serve")
+COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 
 
 @pytest.fixture

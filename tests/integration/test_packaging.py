@@ -52,8 +52,8 @@ def test_the_licence_is_in_the_wheel(wheel: zipfile.ZipFile, metadata: email.mes
 def test_both_commands_are_declared(wheel: zipfile.ZipFile):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
     assert wheel.read(name).decode().split() == [
-        *("[console_scripts]", "vaegis", "=", "service.cli:main"),
-        *("vaegis-train", "=", "training.cli:main"),
+        *("[console_scripts]", "vaegis", "=", "vaegis.service.cli:main"),
+        *("vaegis-train", "=", "vaegis.training.cli:main"),
     ]
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 import httpx
 import pytest
 
-COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())", "serve")
+COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
 GIB = 2**30
 ATTEMPTS = 10_000
@@ -278,7 +278,7 @@ def test_an_address_for_others_without_keys_ends_with_2_and_both_ways_out(golden
 def test_a_name_is_looked_up_once_and_not_trusted_for_what_it_was_before(golden_model):
     program = (
         "import socket, sys\n"
-        "from service.cli import main\n"
+        "from vaegis.service.cli import main\n"
         "look_up, asked = socket.getaddrinfo, []\n"
         "def changing(host, *rest, **details):\n"
         "    asked.append(host)\n"

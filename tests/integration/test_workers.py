@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-COMMAND = (sys.executable, "-c", "import sys; from service.cli import main; sys.exit(main())", "serve")
+COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 RECORD = b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}'
 SCORED = "vaegis_records_scored_total"
 DEADLINE_S = 60

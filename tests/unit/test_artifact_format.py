@@ -14,14 +14,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service import contract, protobuf
-from service.artifact import digest_entry, load_artifact
-from service.errors import AlphaError
-from service.generation import DEFAULT_TEMPERATURE
-from service.pvalues import p_values, threshold
-from service.records.json import columns_from_records
-from service.scorer import OUTPUTS
-from service.verdicts import Explain, judge
+from vaegis.service import contract, protobuf
+from vaegis.service.artifact import digest_entry, load_artifact
+from vaegis.service.errors import AlphaError
+from vaegis.service.generation import DEFAULT_TEMPERATURE
+from vaegis.service.pvalues import p_values, threshold
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.scorer import OUTPUTS
+from vaegis.service.verdicts import Explain, judge
 
 TESTS = Path(__file__).parents[1]
 READER = TESTS / "reader.py"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FORBIDDEN = ("onnx", "onnxscript", "pandas", "pyarrow", "scipy", "sklearn", "torch", "training")
-SERVED = ("service.http.app", "service.commands.serve", "service.cli")
+SERVED = ("vaegis.service.http.app", "vaegis.service.commands.serve", "vaegis.service.cli")
 
 PROBE = """
 import importlib, sys
@@ -36,4 +36,4 @@ def test_the_check_sees_a_forbidden_import_behind_another(tmp_path, monkeypatch)
     (tmp_path / "sklearn.py").touch()
     (tmp_path / "middle.py").write_text("import sklearn\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert loaded_by("service.contract", "middle") == ["sklearn"]
+    assert loaded_by("vaegis.service.contract", "middle") == ["sklearn"]

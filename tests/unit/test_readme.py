@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.artifact import load_artifact
-from service.cli import main
-from service.http.app import create_app
-from service.reasons import Reason
-from service.settings import load_settings
+from vaegis.service.artifact import load_artifact
+from vaegis.service.cli import main
+from vaegis.service.http.app import create_app
+from vaegis.service.reasons import Reason
+from vaegis.service.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

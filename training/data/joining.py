@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from service.records.arrow import RefusedCellError, numbers_of
-from service.records.names import shown
-from training.config import Kind
-from training.data.place import Place
-from training.data.profile import Form, form_of
-from training.errors import DataError
+from vaegis.service.records.arrow import RefusedCellError, numbers_of
+from vaegis.service.records.names import shown
+from vaegis.training.config import Kind
+from vaegis.training.data.place import Place
+from vaegis.training.data.profile import Form, form_of
+from vaegis.training.errors import DataError
 
 _KIND_OF_FORM: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.INSTANT: "timestamp"}
 """What a column is joined as where no kind is set: forms whose values have several types."""

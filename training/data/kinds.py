@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from service.records.names import nearest, shown
-from training.config import Kind, KindSettings, TrainConfig
-from training.data.profile import ColumnProfile, DataProfile, Form
-from training.data.text_profile import Parsed, TextProfile
-from training.errors import ConfigError, DataError
+from vaegis.service.records.names import nearest, shown
+from vaegis.training.config import Kind, KindSettings, TrainConfig
+from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
+from vaegis.training.data.text_profile import Parsed, TextProfile
+from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
 """Share of texts that parse from which the others are taken for a change of type, rather than all of it for text."""

@@ -9,10 +9,10 @@ from enum import StrEnum
 import numpy as np
 import pyarrow as pa
 
-from service.records.files import FileBatch
-from training.data.number_profile import NumberProfile, NumberTally
-from training.data.place import Place
-from training.data.text_profile import TextProfile, TextTally
+from vaegis.service.records.files import FileBatch
+from vaegis.training.data.number_profile import NumberProfile, NumberTally
+from vaegis.training.data.place import Place
+from vaegis.training.data.text_profile import TextProfile, TextTally
 
 
 class Form(StrEnum):

@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from service.errors import FileError
-from service.records.arrow import RefusedCellError, categories_of, numbers_of
-from service.records.files import FileBatch, RecordFiles
-from service.records.formats import FileFormat
-from service.records.names import shown
-from training.config import Kind, TrainConfig
-from training.data.joining import joined
-from training.data.place import Place
-from training.data.profile import DataProfile, Profiler
-from training.errors import DataError
+from vaegis.service.errors import FileError
+from vaegis.service.records.arrow import RefusedCellError, categories_of, numbers_of
+from vaegis.service.records.files import FileBatch, RecordFiles
+from vaegis.service.records.formats import FileFormat
+from vaegis.service.records.names import shown
+from vaegis.training.config import Kind, TrainConfig
+from vaegis.training.data.joining import joined
+from vaegis.training.data.place import Place
+from vaegis.training.data.profile import DataProfile, Profiler
+from vaegis.training.errors import DataError
 
 _FULL_AT = 1.5
 """How many times its limit of bytes a sample may grow before it is cut back to it."""

@@ -9,8 +9,8 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.columns import Columns
-from service.contract import (
+from vaegis.service.columns import Columns
+from vaegis.service.contract import (
     MOST_KNOWN_VALUES,
     NO_CATEGORY,
     QUANTILE_FRACTIONS,
@@ -22,12 +22,12 @@ from service.contract import (
     Schema,
     TimestampColumn,
 )
-from training.config import Kind
-from training.data.kinds import ColumnPlan
-from training.data.sampling import Sample
-from training.errors import DataError
-from training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
-from training.model.preprocessing import NULL_CODE, unit
+from vaegis.training.config import Kind
+from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.sampling import Sample
+from vaegis.training.errors import DataError
+from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
+from vaegis.training.model.preprocessing import NULL_CODE, unit
 
 _BULK = (0.05, 0.95)
 _NEARLY_ALL = (0.005, 0.995)

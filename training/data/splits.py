@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import SplitSettings
-from training.errors import DataError
+from vaegis.training.config import SplitSettings
+from vaegis.training.errors import DataError
 
 FEWEST_RECORDS = 5
 """Records that each split or fold needs, so that it says anything."""

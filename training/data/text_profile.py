@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.records.values import RefusedValueError, instant_of_text
-from training.data.number_profile import NumberTally
-from training.data.place import Place
+from vaegis.service.records.values import RefusedValueError, instant_of_text
+from vaegis.training.data.number_profile import NumberTally
+from vaegis.training.data.place import Place
 
 MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""

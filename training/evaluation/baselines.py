@@ -13,8 +13,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from service.columns import Columns
-from service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, HOURS_PER_DAY, Schema
+from vaegis.service.columns import Columns
+from vaegis.service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, HOURS_PER_DAY, Schema
 
 NEIGHBOURS = 5
 MAX_REFERENCE_RECORDS = 20_000

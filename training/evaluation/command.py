@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from service.artifact import Artifact, load_artifact
-from training.errors import EvaluationError
-from training.evaluation.baselines import MAX_REFERENCE_RECORDS
-from training.evaluation.labelled import read_labelled
-from training.evaluation.measure import Evaluation, evaluate
-from training.evaluation.report import Subject, as_json, format_report
+from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.training.errors import EvaluationError
+from vaegis.training.evaluation.baselines import MAX_REFERENCE_RECORDS
+from vaegis.training.evaluation.labelled import read_labelled
+from vaegis.training.evaluation.measure import Evaluation, evaluate
+from vaegis.training.evaluation.report import Subject, as_json, format_report
 
 _MAX_RECORDS = 50_000
 

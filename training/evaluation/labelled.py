@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import Schema
-from service.errors import FileError
-from service.records.arrow import RefusedCellError, columns_from_batch, numbers_of
-from service.records.files import FileBatch, open_records
-from service.records.names import nearest, shown
-from training.errors import EvaluationError
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.errors import FileError
+from vaegis.service.records.arrow import RefusedCellError, columns_from_batch, numbers_of
+from vaegis.service.records.files import FileBatch, open_records
+from vaegis.service.records.names import nearest, shown
+from vaegis.training.errors import EvaluationError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact import Artifact
-from service.columns import Columns
-from service.pvalues import calibration_records, false_alarm_bound, p_values, threshold
-from training.errors import EvaluationError
-from training.evaluation.baselines import Baselines
-from training.evaluation.intervals import Estimate, promised_band, share
-from training.evaluation.ranking import Ranking, rankings
+from vaegis.service.artifact import Artifact
+from vaegis.service.columns import Columns
+from vaegis.service.pvalues import calibration_records, false_alarm_bound, p_values, threshold
+from vaegis.training.errors import EvaluationError
+from vaegis.training.evaluation.baselines import Baselines
+from vaegis.training.evaluation.intervals import Estimate, promised_band, share
+from vaegis.training.evaluation.ranking import Ranking, rankings
 
 MODEL = "vaegis"
 """Name of the model under evaluation among the detectors."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import CONFIDENCE, Estimate
+from vaegis.training.evaluation.intervals import CONFIDENCE, Estimate
 
 RESAMPLES = 1000
 _TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)

@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from training.console import verbatim
-from training.evaluation.intervals import Estimate
-from training.evaluation.measure import Evaluation
+from vaegis.training.console import verbatim
+from vaegis.training.evaluation.intervals import Estimate
+from vaegis.training.evaluation.measure import Evaluation
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import onnx
 import torch
 from pydantic import BaseModel
 
-from service.artifact import digest_entry, load_artifact
-from service.columns import Columns
-from service.contract import (
+from vaegis.service.artifact import digest_entry, load_artifact
+from vaegis.service.columns import Columns
+from vaegis.service.contract import (
     FORMAT_VERSION,
     Calibration,
     CategoricalColumn,
@@ -26,19 +26,19 @@ from service.contract import (
     Schema,
     Value,
 )
-from service.errors import ArtifactError
-from service.generation import Generator as RecordGenerator
-from service.offline.replacing import replacing
-from service.records.json import columns_from_records
-from service.runtime import open_session
-from service.scorer import Scorer
-from training.data.schema import category_codes
-from training.errors import ExportError
-from training.export.onnx_graph import prepend_category_lookup, to_onnx
-from training.fit import Fitted
-from training.model.generator import GeneratorGraph, GeneratorOutputs
-from training.model.prior import DEGREES_OF_FREEDOM
-from training.model.score import ScoringGraph, ScoringOutputs
+from vaegis.service.errors import ArtifactError
+from vaegis.service.generation import Generator as RecordGenerator
+from vaegis.service.offline.replacing import replacing
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.runtime import open_session
+from vaegis.service.scorer import Scorer
+from vaegis.training.data.schema import category_codes
+from vaegis.training.errors import ExportError
+from vaegis.training.export.onnx_graph import prepend_category_lookup, to_onnx
+from vaegis.training.fit import Fitted
+from vaegis.training.model.generator import GeneratorGraph, GeneratorOutputs
+from vaegis.training.model.prior import DEGREES_OF_FREEDOM
+from vaegis.training.model.score import ScoringGraph, ScoringOutputs
 
 _RELATIVE_TOLERANCE = 1e-4
 _ABSOLUTE_TOLERANCE = 1e-2  # nats; float32 terms of distant exemplars cancel to about a thousandth of a nat

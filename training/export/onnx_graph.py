@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from service.contract import CategoricalColumn, Schema
-from training.model.preprocessing import NULL_CODE
+from vaegis.service.contract import CategoricalColumn, Schema
+from vaegis.training.model.preprocessing import NULL_CODE
 
 OPSET = 18
 ML_OPSET = 3

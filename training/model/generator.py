@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.model.exportable import Places
-from training.model.preprocessing import Values
-from training.model.vae import VAE, Decoded
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.training.model.exportable import Places
+from vaegis.training.model.preprocessing import Values
+from vaegis.training.model.vae import VAE, Decoded
 
 _QUARTILE = 0.7407  # half of the draws from a Student-t of 4 degrees of freedom lie within it
 _LEAST_SCALE = 1e-6

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.model.exportable import Places
-from training.model.likelihoods import timestamp
-from training.model.likelihoods.boolean import NEITHER
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.training.model.exportable import Places
+from vaegis.training.model.likelihoods import timestamp
+from vaegis.training.model.likelihoods.boolean import NEITHER
 
 NULL_CODE = -1
 """Category code of a null."""

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from training.model.exportable import half_power, unflatten
+from vaegis.training.model.exportable import half_power, unflatten
 
 DEGREES_OF_FREEDOM = 4
 """Of the kernels; as heavy as those of the numeric likelihood."""

@@ -8,12 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from service.contract import HOURS_PER_DAY, NumericColumn, Schema
-from training.model.exportable import unflatten
-from training.model.likelihoods.timestamp import FIELDS
-from training.model.preprocessing import Values, rows
-from training.model.prior import blocks_of
-from training.model.vae import VAE, Terms
+from vaegis.service.contract import HOURS_PER_DAY, NumericColumn, Schema
+from vaegis.training.model.exportable import unflatten
+from vaegis.training.model.likelihoods.timestamp import FIELDS
+from vaegis.training.model.preprocessing import Values, rows
+from vaegis.training.model.prior import blocks_of
+from vaegis.training.model.vae import VAE, Terms
 
 LATENT_WEIGHT = 0.5
 """Of the KL divergence's part of the score, beside the reconstruction error's."""
@@ -33,7 +33,7 @@ _LEAST_SPREAD = 1e-2  # far above what rounding makes of records that are all al
 
 
 class ScoringOutputs(NamedTuple):
-    """Outputs of the scoring graph, float64, as `service.scorer.Scores` describes them."""
+    """Outputs of the scoring graph, float64, as `vaegis.service.scorer.Scores` describes them."""
 
     score: Float[Tensor, " n"]
     fold_scores: Float[Tensor, "n e"]

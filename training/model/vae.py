@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.model.exportable import Places, unflatten
-from training.model.likelihoods import boolean, timestamp
-from training.model.likelihoods.categorical import CategoricalLikelihood
-from training.model.likelihoods.numeric import NumericLikelihood
-from training.model.members import MemberEmbedding, MemberLinear, perceptron
-from training.model.preprocessing import NULL_CODE, Preprocessing, Values, categorical_sizes, center, unit
-from training.model.prior import Blocks, ExemplarPrior
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.training.model.exportable import Places, unflatten
+from vaegis.training.model.likelihoods import boolean, timestamp
+from vaegis.training.model.likelihoods.categorical import CategoricalLikelihood
+from vaegis.training.model.likelihoods.numeric import NumericLikelihood
+from vaegis.training.model.members import MemberEmbedding, MemberLinear, perceptron
+from vaegis.training.model.preprocessing import NULL_CODE, Preprocessing, Values, categorical_sizes, center, unit
+from vaegis.training.model.prior import Blocks, ExemplarPrior
 
 _LOGVAR_RANGE = (-8.0, 3.0)  # exp() of it neither vanishes nor overflows
 _ENCODER_REACH = 30.0  # standardised units that the encoder sees far, at the most

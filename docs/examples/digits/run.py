@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from service.artifact import load_artifact
-from service.contract import Contract
-from service.generation import DEFAULT_TEMPERATURE, Generator
-from service.runtime import Session, open_session
-from training.cli import main as vaegis_train
+from vaegis.service.artifact import load_artifact
+from vaegis.service.contract import Contract
+from vaegis.service.generation import DEFAULT_TEMPERATURE, Generator
+from vaegis.service.runtime import Session, open_session
+from vaegis.training.cli import main as vaegis_train
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -13,8 +13,8 @@ import numpy as np
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from service.http.counting.kinds import Across, Counter, CounterRow, Gauge, Histogram, Series
-from service.http.counting.tally import Tally
+from vaegis.service.http.counting.kinds import Across, Counter, CounterRow, Gauge, Histogram, Series
+from vaegis.service.http.counting.tally import Tally
 
 _REDUCE: Final = {"sum": np.add, "max": np.maximum}
 _Family = TypeVar("_Family", Counter, CounterRow, Gauge, Histogram)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
 
-from service.http.counting.tally import Labels, Tally
+from vaegis.service.http.counting.tally import Labels, Tally
 
 Series = dict[Labels, NDArray[np.float64]]
 Across = Literal["sum", "max"]

@@ -11,7 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from service.http.counting.tally import Tally
+from vaegis.service.http.counting.tally import Tally
 
 LABEL: Final = "worker"
 

@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
-from service.http.protocol.connection import Connection
-from service.http.protocol.hub import Hub
+from vaegis.service.http.protocol.connection import Connection
+from vaegis.service.http.protocol.hub import Hub
 
 _LOG: Final = logging.getLogger("vaegis.http")
 _SHY_S: Final = 0.002  # how long a process that has more connections than another leaves a new one to that

@@ -6,17 +6,17 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from service.errors import ServiceError
-from service.http.errors import BodyTimeoutError, HeadersTooLargeError, HeaderTimeoutError, QueueFullError
-from service.http.problems import closing_answer, plain_problem, problem_of
-from service.http.protocol.exchange import Exchange
-from service.http.protocol.flow import Inflow, Outflow, scope_of
-from service.http.protocol.head import Framing
-from service.http.protocol.phase import Phase
-from service.http.protocol.reader import RequestReader, Scope
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.errors import BodyTimeoutError, HeadersTooLargeError, HeaderTimeoutError, QueueFullError
+from vaegis.service.http.problems import closing_answer, plain_problem, problem_of
+from vaegis.service.http.protocol.exchange import Exchange
+from vaegis.service.http.protocol.flow import Inflow, Outflow, scope_of
+from vaegis.service.http.protocol.head import Framing
+from vaegis.service.http.protocol.phase import Phase
+from vaegis.service.http.protocol.reader import RequestReader, Scope
 
 if TYPE_CHECKING:
-    from service.http.protocol.hub import Hub
+    from vaegis.service.http.protocol.hub import Hub
 
 _UNWANTED_BYTES: Final = 256 * 1024  # of a body that nobody reads; beyond, a new connection is cheaper
 _LINGER_BYTES: Final = 64 * 2**20

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Scope
 
-from service.errors import ServiceError
-from service.http.protocol.presence import Presence, with_presence
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.protocol.presence import Presence, with_presence
 
 if TYPE_CHECKING:
-    from service.http.protocol.connection import Connection
+    from vaegis.service.http.protocol.connection import Connection
 
 _LOG: Final = logging.getLogger("vaegis.http")
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Final
 
-from service.http.protocol.limits import ConnectionLimits, Pace
+from vaegis.service.http.protocol.limits import ConnectionLimits, Pace
 
 _HIGH_WATER_BYTES: Final = 64 * 1024  # of what is written and not sent, beyond which an app that streams has to wait
 

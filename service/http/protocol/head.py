@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from httptools import HttpParserError, parse_url
 
-from service.http.errors import MalformedRequestError
+from vaegis.service.http.errors import MalformedRequestError
 
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")  # no path here has any, and patterns treat a line end apart
 _LOOKED_AT: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp
 
-from service.http.errors import QueueFullError
-from service.http.protocol.connection import Connection
-from service.http.protocol.exchange import Exchange
-from service.http.protocol.limits import ConnectionLimits
-from service.http.protocol.phase import Phase
+from vaegis.service.http.errors import QueueFullError
+from vaegis.service.http.protocol.connection import Connection
+from vaegis.service.http.protocol.exchange import Exchange
+from vaegis.service.http.protocol.limits import ConnectionLimits
+from vaegis.service.http.protocol.phase import Phase
 
 CUT_REASONS: Final = (
     "answer_timeout",

@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from service.errors import ServiceError
-from service.http.errors import HeadersTooLargeError, MalformedRequestError
-from service.http.protocol.head import Framing, framing_of, require_version, target_of
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.errors import HeadersTooLargeError, MalformedRequestError
+from vaegis.service.http.protocol.head import Framing, framing_of, require_version, target_of
 
 _HEAD_END: Final = b"\r\n\r\n"
 _CHUNKS_END: Final = b"0\r\n\r\n"  # so end the chunks of nearly all clients; it may also stand within a chunk

@@ -7,7 +7,7 @@ import os
 import tempfile
 from typing import Final
 
-from service.http.counting.tally import TALLY_BYTES, Tally
+from vaegis.service.http.counting.tally import TALLY_BYTES, Tally
 
 PARENT: Final = "parent"
 

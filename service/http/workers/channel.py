@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any, Final
 
-from service.errors import AlphaError, ArtifactError, ServiceError, SettingsError
+from vaegis.service.errors import AlphaError, ArtifactError, ServiceError, SettingsError
 
 Message = dict[str, Any]
 

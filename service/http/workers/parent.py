@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 
-from service.http.logs import configure_logs
-from service.http.workers.board import Board, memory_file
-from service.http.workers.channel import Channel
-from service.http.workers.supervisor import Supervisor
-from service.settings import Settings
+from vaegis.service.http.logs import configure_logs
+from vaegis.service.http.workers.board import Board, memory_file
+from vaegis.service.http.workers.channel import Channel
+from vaegis.service.http.workers.supervisor import Supervisor
+from vaegis.service.settings import Settings
 
 
 def serve_by_workers(
@@ -50,7 +50,7 @@ def serve_by_workers(
         here, there = socket.socketpair()
         with there:
             process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-P", "-m", "service.http.workers.worker", str(there.fileno())],
+                [sys.executable, "-P", "-m", "vaegis.service.http.workers.worker", str(there.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[there.fileno(), *files.values()],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(_import_path())},

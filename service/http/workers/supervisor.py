@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from service.errors import ServiceError
-from service.http.workers.board import RESTARTS, Board
-from service.http.workers.channel import Channel, heard_error
-from service.http.workers.restarts import Restarts
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.workers.board import RESTARTS, Board
+from vaegis.service.http.workers.channel import Channel, heard_error
+from vaegis.service.http.workers.restarts import Restarts
 
 _LOG: Final = logging.getLogger("vaegis.workers")
 _CHECK_S: Final = 0.25

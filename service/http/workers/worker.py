@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-from service.errors import ServiceError
-from service.http.serving import Place, serve
-from service.http.workers.board import Board, content_of
-from service.http.workers.channel import Channel, told_error
-from service.settings import Settings
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.serving import Place, serve
+from vaegis.service.http.workers.board import Board, content_of
+from vaegis.service.http.workers.channel import Channel, told_error
+from vaegis.service.settings import Settings
 
 _LATE_S: Final = 5.0
 

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.http.writers.flat_builder import Item, Number, Structs, Table, flat
-from service.http.writers.ndjson import Line
-from service.http.writers.writing import NUMBERS, Judgement
-from service.records.stream.arrow_messages import CONTINUATION, END, PREFIX_BYTES, Header
-from service.records.stream.blocks import Block
-from service.verdicts import Verdicts
+from vaegis.service.http.writers.flat_builder import Item, Number, Structs, Table, flat
+from vaegis.service.http.writers.ndjson import Line
+from vaegis.service.http.writers.writing import NUMBERS, Judgement
+from vaegis.service.records.stream.arrow_messages import CONTINUATION, END, PREFIX_BYTES, Header
+from vaegis.service.records.stream.blocks import Block
+from vaegis.service.verdicts import Verdicts
 
 _VERSION_5: Final = 4
 _ALIGNMENT: Final = 8

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from service.http.writers.ndjson import Line
-from service.http.writers.writing import finite_numbers
-from service.records.faults import error_fields
-from service.records.stream.blocks import Block
-from service.verdicts import Verdicts
+from vaegis.service.http.writers.ndjson import Line
+from vaegis.service.http.writers.writing import finite_numbers
+from vaegis.service.records.faults import error_fields
+from vaegis.service.records.stream.blocks import Block
+from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()
 _NAMES: Final = Line.__struct_fields__

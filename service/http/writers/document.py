@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from service.http.json_answer import JSON_END, RESULT_FIELDS, json_results, json_start
-from service.http.writers.ndjson import lines_of
-from service.http.writers.writing import Judgement
-from service.records.stream.blocks import Block
-from service.verdicts import Verdicts
+from vaegis.service.http.json_answer import JSON_END, RESULT_FIELDS, json_results, json_start
+from vaegis.service.http.writers.ndjson import lines_of
+from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.records.stream.blocks import Block
+from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()
 _REPORTED_FIELDS = (*RESULT_FIELDS, "errors")

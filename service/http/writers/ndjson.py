@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from service.explanations import Contribution
-from service.http.writers.writing import finite_numbers
-from service.reasons import Reason
-from service.records.faults import ErrorFields, error_fields
-from service.records.stream.blocks import Block, in_order
-from service.verdicts import Verdicts
+from vaegis.service.explanations import Contribution
+from vaegis.service.http.writers.writing import finite_numbers
+from vaegis.service.reasons import Reason
+from vaegis.service.records.faults import ErrorFields, error_fields
+from vaegis.service.records.stream.blocks import Block, in_order
+from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()
 

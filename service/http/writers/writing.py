@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import quote
 
-from service.artifact import Artifact
-from service.http.answers import shown_digest
-from service.records.stream.blocks import Block
-from service.verdicts import Verdicts
+from vaegis.service.artifact import Artifact
+from vaegis.service.http.answers import shown_digest
+from vaegis.service.records.stream.blocks import Block
+from vaegis.service.verdicts import Verdicts
 
 NUMBERS: Final = ("score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution")
 """The fields of verdicts that are numbers."""

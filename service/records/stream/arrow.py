@@ -8,16 +8,23 @@ from typing import Final
 
 import numpy as np
 
-from service.contract import Schema
-from service.records.faults import FaultsByRow
-from service.records.header import positions_of
-from service.records.stream.arrow_batches import ArrowArray, read_batch
-from service.records.stream.arrow_messages import Header, Message, MessageBuffer
-from service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
-from service.records.stream.arrow_values import Values, cells_of, stacked_values, values_of
-from service.records.stream.assembly import Cells, assembled
-from service.records.stream.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, RecordLimits, TooMuchHeldError, block_of
-from service.records.stream.flat_tables import FlatTableError
+from vaegis.service.contract import Schema
+from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.header import positions_of
+from vaegis.service.records.stream.arrow_batches import ArrowArray, read_batch
+from vaegis.service.records.stream.arrow_messages import Header, Message, MessageBuffer
+from vaegis.service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
+from vaegis.service.records.stream.arrow_values import Values, cells_of, stacked_values, values_of
+from vaegis.service.records.stream.assembly import Cells, assembled
+from vaegis.service.records.stream.blocks import (
+    BLOCK_RECORDS,
+    BLOCK_VALUES,
+    Block,
+    RecordLimits,
+    TooMuchHeldError,
+    block_of,
+)
+from vaegis.service.records.stream.flat_tables import FlatTableError
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
 

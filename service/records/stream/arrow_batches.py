@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.records.stream.arrow_types import ArrowField, ArrowType, arrow_error
-from service.records.stream.flat_tables import FlatTable
-from service.records.stream.zstd import ZstdError, decompressor
+from vaegis.service.records.stream.arrow_types import ArrowField, ArrowType, arrow_error
+from vaegis.service.records.stream.flat_tables import FlatTable
+from vaegis.service.records.stream.zstd import ZstdError, decompressor
 
 _ZSTD: Final = 1
 _LENGTH_BYTES: Final = 8

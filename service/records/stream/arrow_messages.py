@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from service.records.stream.arrow_types import arrow_error
-from service.records.stream.blocks import TooMuchHeldError
-from service.records.stream.flat_tables import FlatTable, FlatTableError
+from vaegis.service.records.stream.arrow_types import arrow_error
+from vaegis.service.records.stream.blocks import TooMuchHeldError
+from vaegis.service.records.stream.flat_tables import FlatTable, FlatTableError
 
 CONTINUATION: Final = b"\xff\xff\xff\xff"
 PREFIX_BYTES: Final = 8

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from service.records.json import BodyError
-from service.records.stream.flat_tables import FlatTable
+from vaegis.service.records.json import BodyError
+from vaegis.service.records.stream.flat_tables import FlatTable
 
 
 class Kind(Enum):

@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contract import Column
-from service.records import values as rules
-from service.records.faults import Report
-from service.records.stream.arrow_batches import ArrowArray
-from service.records.stream.arrow_types import ArrowType, Kind, arrow_error
-from service.records.stream.assembly import Cells, Instants
+from vaegis.service.contract import Column
+from vaegis.service.records import values as rules
+from vaegis.service.records.faults import Report
+from vaegis.service.records.stream.arrow_batches import ArrowArray
+from vaegis.service.records.stream.arrow_types import ArrowType, Kind, arrow_error
+from vaegis.service.records.stream.assembly import Cells, Instants
 
 _INLINE: Final = 12  # bytes of text that a view holds itself
 _VIEW_BYTES: Final = 16

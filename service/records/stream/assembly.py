@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.contract import NO_CATEGORY, Schema
-from service.records import values as rules
-from service.records.cells import categories_of_texts, checked_instants, checked_numbers, numbers_of_texts
-from service.records.faults import Faults
+from vaegis.service.columns import Columns
+from vaegis.service.contract import NO_CATEGORY, Schema
+from vaegis.service.records import values as rules
+from vaegis.service.records.cells import categories_of_texts, checked_instants, checked_numbers, numbers_of_texts
+from vaegis.service.records.faults import Faults
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.columns import Columns
-from service.errors import Fault, ServiceError
-from service.records.faults import FaultsByRow
-from service.records.names import UnknownColumns
+from vaegis.service.columns import Columns
+from vaegis.service.errors import Fault, ServiceError
+from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.names import UnknownColumns
 
 BLOCK_BYTES: Final = 256 * 1024
 """Text decoded at a time: a few milliseconds' work, in which no other thread runs."""

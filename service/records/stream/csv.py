@@ -6,16 +6,16 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from service.contract import Schema
-from service.records import values as rules
-from service.records.faults import FaultsByRow
-from service.records.header import positions_of
-from service.records.json import BodyError
-from service.records.stream.assembly import Cells, assembled
-from service.records.stream.blocks import Block, RecordLimits, block_of
-from service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainCells, PlainRows, first_row_of, rows_of
-from service.records.stream.lines import LineBuffer
-from service.records.values import CSV_NULLS
+from vaegis.service.contract import Schema
+from vaegis.service.records import values as rules
+from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.header import positions_of
+from vaegis.service.records.json import BodyError
+from vaegis.service.records.stream.assembly import Cells, assembled
+from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of
+from vaegis.service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainCells, PlainRows, first_row_of, rows_of
+from vaegis.service.records.stream.lines import LineBuffer
+from vaegis.service.records.values import CSV_NULLS
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 

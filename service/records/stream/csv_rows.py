@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from service.records.json import BodyError
+from vaegis.service.records.json import BodyError
 
 PlainCells: TypeAlias = NDArray[np.float64] | list[str]
 """One column's values: numbers, NaN where blank, or text."""

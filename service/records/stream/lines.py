@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
 
 
 class LineBuffer:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from service.columns import Columns
-from service.contract import Schema
-from service.records.faults import FaultsByRow
-from service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
-from service.records.marks import count_marks
-from service.records.stream.blocks import Block, RecordLimits, block_of
-from service.records.stream.lines import LineBuffer
-from service.records.typed_json import TypedJson
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
+from vaegis.service.records.marks import count_marks
+from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of
+from vaegis.service.records.stream.lines import LineBuffer
+from vaegis.service.records.typed_json import TypedJson
 
 _SPACE: Final = b" \t\r"
 

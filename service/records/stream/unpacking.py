@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
-from service.records.json import BodyError
-from service.records.stream.blocks import BLOCK_BYTES
-from service.records.stream.zstd import ZstdError, decompressor
+from vaegis.service.records.json import BodyError
+from vaegis.service.records.stream.blocks import BLOCK_BYTES
+from vaegis.service.records.stream.zstd import ZstdError, decompressor
 
 _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from training import cli
+from vaegis.training import cli
 
 # The tensors here are tiny: threads gain nothing, and on a busy machine their waiting for each other costs minutes.
 torch.set_num_threads(1)

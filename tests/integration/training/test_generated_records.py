@@ -11,9 +11,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from service.artifact import load_artifact
-from service.generation import Generator
-from training import cli
+from vaegis.service.artifact import load_artifact
+from vaegis.service.generation import Generator
+from vaegis.training import cli
 
 pytestmark = pytest.mark.training
 

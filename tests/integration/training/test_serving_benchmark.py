@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.artifact import load_artifact
-from service.http.app import create_app
-from service.settings import load_settings
 from tests.integration.training.conftest import SETTINGS, SPLIT, run
+from vaegis.service.artifact import load_artifact
+from vaegis.service.http.app import create_app
+from vaegis.service.settings import load_settings
 
 pytest.importorskip("orjson", reason="only the bench extra installs it")
 pytest.importorskip("benchmarks")

@@ -18,22 +18,22 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from service.artifact import load_artifact
-from service.columns import Columns
-from service.contract import MetadataKey
-from service.http.app import create_app
-from service.protobuf import metadata_props
-from service.pvalues import threshold
-from service.records.arrow import columns_from_batch
-from service.settings import load_settings
-from training import cli
-from training.calibration import TIE_TOLERANCE
-from training.config import TrainConfig, load_config, with_overrides
-from training.data.place import Place
-from training.errors import ExportError
-from training.fit import Epoch
-from training.progress import Progress
-from training.train import train
+from vaegis.service.artifact import load_artifact
+from vaegis.service.columns import Columns
+from vaegis.service.contract import MetadataKey
+from vaegis.service.http.app import create_app
+from vaegis.service.protobuf import metadata_props
+from vaegis.service.pvalues import threshold
+from vaegis.service.records.arrow import columns_from_batch
+from vaegis.service.settings import load_settings
+from vaegis.training import cli
+from vaegis.training.calibration import TIE_TOLERANCE
+from vaegis.training.config import TrainConfig, load_config, with_overrides
+from vaegis.training.data.place import Place
+from vaegis.training.errors import ExportError
+from vaegis.training.fit import Epoch
+from vaegis.training.progress import Progress
+from vaegis.training.train import train
 
 pytestmark = pytest.mark.training
 
@@ -405,7 +405,7 @@ def test_a_category_of_a_million_values_is_set_aside(run_train, tmp_path, capsys
 def test_an_interrupt_before_the_first_epoch_ends_with_exit_code_130(tmp_path):
     (tmp_path / "data.csv").write_text(csv())
     interrupting = (
-        "import signal, sys; from training import cli, train\n"
+        "import signal, sys; from vaegis.training import cli, train\n"
         "train.fit = lambda *_: signal.raise_signal(signal.SIGINT)\n"
         f"sys.exit(cli.main([{str(tmp_path / 'data.csv')!r}, '-o', {str(tmp_path / 'm.onnx')!r}, '--alpha', '0.2']))"
     )

@@ -10,7 +10,7 @@ from benchmarks.mixed.faults import Faulty
 from benchmarks.mixed.figures import added, found, found_by_column, groups
 from benchmarks.mixed.report import report
 from benchmarks.quality.figures import Ranking
-from training.config import TrainConfig
+from vaegis.training.config import TrainConfig
 
 NORMAL = 200
 ONE = pa.table({"a": [1.0, 2.0]})

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.artifact import Artifact, load_artifact
-from service.columns import Columns
+from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.service.columns import Columns
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -23,7 +23,7 @@ def artifact(golden_model: Path) -> Artifact:
 def new_orders(artifact: Artifact) -> Callable[[int, int], Columns]:
     """Draw orders with a seed that training did not have, as columns of the golden model's schema."""
     # Here because the server's suite has no use for pyarrow, and this loads it.
-    from service.records.arrow import columns_from_batch  # noqa: PLC0415
+    from vaegis.service.records.arrow import columns_from_batch  # noqa: PLC0415
 
     spec = importlib.util.spec_from_file_location("make_golden", GOLDEN / "make_golden.py")
     assert spec is not None

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from service.artifact import digest_entry, load_artifact
-from service.contract import MetadataKey
-from service.errors import ArtifactError
-from service.protobuf import metadata_props
+from vaegis.service.artifact import digest_entry, load_artifact
+from vaegis.service.contract import MetadataKey
+from vaegis.service.errors import ArtifactError
+from vaegis.service.protobuf import metadata_props
 
 METADATA = 14
 DIGEST_BYTES = len(digest_entry(b""))

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from service import cli
-from service.errors import AlphaError, ArtifactError, RecordError, ServiceError
+from vaegis.service import cli
+from vaegis.service.errors import AlphaError, ArtifactError, RecordError, ServiceError
 
 HEAVY = ("onnxruntime", "pyarrow", "fastapi", "uvloop")
 
@@ -31,8 +31,8 @@ def test_help_lists_every_exit_code(capsys):
 
 def test_the_parser_loads_nothing_heavy():
     program = (
-        "import sys, service.cli\n"
-        "try: service.cli.main(['--help'])\n"
+        "import sys, vaegis.service.cli\n"
+        "try: vaegis.service.cli.main(['--help'])\n"
         "except SystemExit: pass\n"
         f"print(*(m for m in {HEAVY!r} if m in sys.modules), file=sys.stderr)"
     )

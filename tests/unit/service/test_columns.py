@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.columns import Columns
+from vaegis.service.columns import Columns
 
 
 @pytest.fixture

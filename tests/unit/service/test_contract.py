@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from service.contract import (
+from vaegis.service.contract import (
     Calibration,
     CategoricalColumn,
     Contract,

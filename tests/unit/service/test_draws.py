@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.contract import NumericColumn, TimestampColumn
-from service.draws import codes, instants, numbers, possible
+from vaegis.service.contract import NumericColumn, TimestampColumn
+from vaegis.service.draws import codes, instants, numbers, possible
 
 RECORDS = 200
 seeds = st.integers(0, 2**32)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.contract import NumericColumn
-from service.explanations import on_grid
+from vaegis.service.contract import NumericColumn
+from vaegis.service.explanations import on_grid
 
 AMOUNT = NumericColumn(
     name="amount",

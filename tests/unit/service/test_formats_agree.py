@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.http.app import create_app
-from service.offline.output import output_argument
-from service.offline.scoring import Rules, score_files
-from service.records.faults import OnInvalid
-from service.records.files import open_records
-from service.records.values import CSV_NULLS
-from service.settings import load_settings
-from service.verdicts import Explain
+from vaegis.service.http.app import create_app
+from vaegis.service.offline.output import output_argument
+from vaegis.service.offline.scoring import Rules, score_files
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.files import open_records
+from vaegis.service.records.values import CSV_NULLS
+from vaegis.service.settings import load_settings
+from vaegis.service.verdicts import Explain
 
 ARROW = "application/vnd.apache.arrow.stream"
 NAMES = ("amount", "express", "country", "placed_at", "order_id")

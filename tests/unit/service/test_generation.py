@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.artifact import load_artifact
-from service.contract import (
+from vaegis.service.artifact import load_artifact
+from vaegis.service.contract import (
     BooleanColumn,
     CategoricalColumn,
     Contract,
@@ -20,10 +20,10 @@ from service.contract import (
     Schema,
     TimestampColumn,
 )
-from service.errors import ArtifactError
-from service.generation import BLOCK_RECORDS, Drawn, Generator, records_of
-from service.grid import is_integral
-from service.records.json import columns_from_records
+from vaegis.service.errors import ArtifactError
+from vaegis.service.generation import BLOCK_RECORDS, Drawn, Generator, records_of
+from vaegis.service.grid import is_integral
+from vaegis.service.records.json import columns_from_records
 
 # A tensor (graph field 5) whose data_location (field 14) is EXTERNAL, inside a model (field 7: the graph).
 EXTERNAL = bytes([0x3A, 4, 0x2A, 2, 0x70, 1])

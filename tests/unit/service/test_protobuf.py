@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from service.protobuf import metadata_props, refers_to_other_files
+from vaegis.service.protobuf import metadata_props, refers_to_other_files
 
 TENSOR_RAW, TENSOR_EXTERNAL, TENSOR_LOCATION = 9, 13, 14
 

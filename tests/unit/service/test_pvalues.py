@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import AlphaError
-from service.pvalues import calibration_records_needed, false_alarm_bound, guarantee, p_values, threshold
+from vaegis.service.errors import AlphaError
+from vaegis.service.pvalues import calibration_records_needed, false_alarm_bound, guarantee, p_values, threshold
 
 # Few distinct values, so that ties are common.
 SCORES = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=60).map(lambda scores: np.array(sorted(scores)))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
-from service.reasons import Reason, column_reason
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from vaegis.service.reasons import Reason, column_reason
 
 AMOUNT = NumericColumn(
     name="amount",

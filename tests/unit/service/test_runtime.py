@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.runtime import VERSION, GraphError, open_session
+from vaegis.service.runtime import VERSION, GraphError, open_session
 
 
 @pytest.mark.parametrize("model", [b"", b"not a graph", bytes(100)])
@@ -32,7 +32,7 @@ def test_only_the_onnx_format_is_read(golden_model: Path):
 
 def test_importing_it_turns_telemetry_off():
     environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
-    probe = "import os, service.runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    probe = "import os, vaegis.service.runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     command = [sys.executable, "-c", probe]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "1"

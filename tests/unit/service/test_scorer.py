@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.columns import Columns
-from service.scorer import Scorer, Scores
+from vaegis.service.columns import Columns
+from vaegis.service.scorer import Scorer, Scores
 
 # The graph computes in float32, whose sums depend on the size of a batch in their last digits.
 ROUNDING = 1e-4

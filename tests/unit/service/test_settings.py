@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.errors import SettingsError
-from service.settings import Settings, described_settings, load_settings, settings_table
-from service.verdicts import Explain
+from vaegis.service.errors import SettingsError
+from vaegis.service.settings import Settings, described_settings, load_settings, settings_table
+from vaegis.service.verdicts import Explain
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
 

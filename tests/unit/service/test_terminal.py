@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.terminal import printable
+from vaegis.service.terminal import printable
 
 
 @pytest.mark.parametrize(

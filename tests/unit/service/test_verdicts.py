@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from service.columns import Columns
-from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from service.pvalues import false_alarm_bound, p_values, threshold
-from service.reasons import Reason
-from service.records.json import columns_from_records
-from service.scorer import Scores
-from service.verdicts import Explain, Verdicts, judge
+from vaegis.service.columns import Columns
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.pvalues import false_alarm_bound, p_values, threshold
+from vaegis.service.reasons import Reason
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.scorer import Scores
+from vaegis.service.verdicts import Explain, Verdicts, judge
 
 AMOUNT = NumericColumn(
     name="amount",

@@ -12,19 +12,19 @@ import pyarrow as pa
 import pytest
 import torch
 
-from service.columns import Columns
-from service.contract import Generator, Schema
-from training.config import FitSettings, SplitSettings
-from training.data.kinds import ColumnPlan
-from training.data.place import Place
-from training.data.sampling import Sample
-from training.data.schema import build_schema, category_codes, columns_of
-from training.data.splits import Splits, split_at_random
-from training.export.model_file import ScoringModel, generator_document, scoring_model
-from training.fit import Epoch, Fitted, fit
-from training.model.preprocessing import Values
-from training.model.score import ScoringGraph, typical_terms
-from training.model.vae import VAE
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Generator, Schema
+from vaegis.training.config import FitSettings, SplitSettings
+from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.place import Place
+from vaegis.training.data.sampling import Sample
+from vaegis.training.data.schema import build_schema, category_codes, columns_of
+from vaegis.training.data.splits import Splits, split_at_random
+from vaegis.training.export.model_file import ScoringModel, generator_document, scoring_model
+from vaegis.training.fit import Epoch, Fitted, fit
+from vaegis.training.model.preprocessing import Values
+from vaegis.training.model.score import ScoringGraph, typical_terms
+from vaegis.training.model.vae import VAE
 
 # The tensors here are tiny: threads gain nothing, and on a busy machine their waiting for each other costs minutes.
 torch.set_num_threads(1)

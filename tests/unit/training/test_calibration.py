@@ -7,19 +7,19 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from service.contract import Calibration
-from service.pvalues import p_values, threshold
-from service.runtime import open_session
-from service.scorer import Scorer
-from training.calibration import TIE_TOLERANCE, calibrate, check_alpha, far_threshold
-from training.config import SplitSettings
-from training.data.kinds import ColumnPlan
-from training.data.schema import build_schema, category_codes, columns_of
-from training.data.splits import split_at_random
-from training.errors import CalibrationError
-from training.model.preprocessing import Values
-from training.model.score import ScoringGraph, typical_terms
-from training.model.vae import VAE
+from vaegis.service.contract import Calibration
+from vaegis.service.pvalues import p_values, threshold
+from vaegis.service.runtime import open_session
+from vaegis.service.scorer import Scorer
+from vaegis.training.calibration import TIE_TOLERANCE, calibrate, check_alpha, far_threshold
+from vaegis.training.config import SplitSettings
+from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.schema import build_schema, category_codes, columns_of
+from vaegis.training.data.splits import split_at_random
+from vaegis.training.errors import CalibrationError
+from vaegis.training.model.preprocessing import Values
+from vaegis.training.model.score import ScoringGraph, typical_terms
+from vaegis.training.model.vae import VAE
 
 pytestmark = pytest.mark.training
 KINDS = {"level": "numeric", "follows": "numeric", "name": "categorical"}

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from training import cli
+from vaegis.training import cli
 
 pytestmark = pytest.mark.training
 
@@ -29,7 +29,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 def test_help_loads_no_torch():
     # Loading it takes seconds.
-    probe = "import sys; from training import cli; code = 0\n"
+    probe = "import sys; from vaegis.training import cli; code = 0\n"
     probe += "try: cli.main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert finished.stdout.splitlines()[-1] == "False"

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from training.config import TrainConfig, load_config, setting_rows, settings_table, with_overrides
-from training.errors import ConfigError
+from vaegis.training.config import TrainConfig, load_config, setting_rows, settings_table, with_overrides
+from vaegis.training.errors import ConfigError
 
 pytestmark = pytest.mark.training
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from training.config import FitSettings
-from training.data.kinds import ColumnPlan
-from training.data.schema import build_schema, category_codes, columns_of
-from training.errors import FitError
-from training.fit import (
+from vaegis.training.config import FitSettings
+from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.schema import build_schema, category_codes, columns_of
+from vaegis.training.errors import FitError
+from vaegis.training.fit import (
     Epoch,
     Fitted,
     _corrupted,
@@ -26,11 +26,11 @@ from training.fit import (
     antithetic_noise,
     clip_gradients,
 )
-from training.model import prior
-from training.model.preprocessing import NULL_CODE, Values, rows
-from training.model.score import ScoringGraph, typical_terms
-from training.model.vae import VAE
-from training.schedule import batch_size_for
+from vaegis.training.model import prior
+from vaegis.training.model.preprocessing import NULL_CODE, Values, rows
+from vaegis.training.model.score import ScoringGraph, typical_terms
+from vaegis.training.model.vae import VAE
+from vaegis.training.schedule import batch_size_for
 
 pytestmark = pytest.mark.training
 # What an encoder is shown is then what the records hold, and no record is left out.

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from training.interruption import interruption
+from vaegis.training.interruption import interruption
 
 pytestmark = pytest.mark.training
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from service.contract import Calibration
-from service.records.files import FileBatch
-from training.config import TrainConfig
-from training.data.kinds import plan_columns
-from training.data.place import Place
-from training.data.profile import Profiler
-from training.data.splits import Splits
-from training.fit import Epoch, Fitted
-from training.progress import Progress
+from vaegis.service.contract import Calibration
+from vaegis.service.records.files import FileBatch
+from vaegis.training.config import TrainConfig
+from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.place import Place
+from vaegis.training.data.profile import Profiler
+from vaegis.training.data.splits import Splits
+from vaegis.training.fit import Epoch, Fitted
+from vaegis.training.progress import Progress
 
 pytestmark = pytest.mark.training
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from training.schedule import batch_size_for, batches, learning_rate_share, steps_for
+from vaegis.training.schedule import batch_size_for, batches, learning_rate_share, steps_for
 
 pytestmark = pytest.mark.training
 

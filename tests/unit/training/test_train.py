@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.contract import BooleanColumn, Schema, TimestampColumn
-from training.train import default_latent_dim
+from vaegis.service.contract import BooleanColumn, Schema, TimestampColumn
+from vaegis.training.train import default_latent_dim
 
 pytestmark = pytest.mark.training
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.trimming import Trimming
+from vaegis.training.trimming import Trimming
 
 pytestmark = pytest.mark.training
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from training.model.exportable import pick, unflatten
+from vaegis.training.model.exportable import pick, unflatten
 
 _LOGIT_BOUND = 15.0
 """Logits are squashed into this range: exp() then neither overflows nor vanishes in float32, without a maximum."""

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from service.contract import NumericColumn
+from vaegis.service.contract import NumericColumn
 
 DEGREES_OF_FREEDOM = 4.0
 """Heavy enough tails that gross values in the history widen no scale, finite variance all the same."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, HOURS_PER_DAY
+from vaegis.service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, HOURS_PER_DAY
 
 FIELDS = (HOURS_PER_DAY, DAYS_PER_WEEK)
 """Sizes of the fields of one timestamp column: hour, then weekday from Monday."""

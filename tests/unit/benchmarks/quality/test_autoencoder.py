@@ -12,7 +12,7 @@ from benchmarks.quality import autoencoder
 from benchmarks.quality.figures import Ranking
 from benchmarks.quality.measure import Case
 from benchmarks.quality.plain_autoencoder import VARIANTS, Autoencoder, _fit, autoencoder_scores
-from training.config import TrainConfig
+from vaegis.training.config import TrainConfig
 
 pytestmark = pytest.mark.training
 

@@ -12,7 +12,7 @@ from benchmarks.quality.measure import Case
 from benchmarks.quality.rows import RowFile
 from benchmarks.quality.run import exit_code
 from benchmarks.quality.sources import row_key
-from training.config import TrainConfig
+from vaegis.training.config import TrainConfig
 
 pytestmark = pytest.mark.training
 

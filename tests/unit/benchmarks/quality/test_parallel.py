@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.quality.parallel import in_processes
-from service.errors import FileError
+from vaegis.service.errors import FileError
 
 pytestmark = pytest.mark.training
 

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.quality import sources
 from benchmarks.quality.sources import row_key
-from training.config import TrainConfig, with_overrides
+from vaegis.training.config import TrainConfig, with_overrides
 
 pytestmark = pytest.mark.training
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.trained import Trained, with_attainable_alpha
-from training.config import TrainConfig, with_overrides
+from vaegis.training.config import TrainConfig, with_overrides
 
 pytestmark = pytest.mark.training
 

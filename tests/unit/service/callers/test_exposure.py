@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.callers.exposure import require_keys_or_open
-from service.errors import SettingsError
+from vaegis.service.callers.exposure import require_keys_or_open
+from vaegis.service.errors import SettingsError
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])

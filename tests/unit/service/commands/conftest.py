@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.cli import main
+from vaegis.service.cli import main
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from service.artifact import load_artifact
-from service.commands.inspect import _aligned, _statistics
-from service.contract import BooleanColumn, CategoricalColumn, TimestampColumn
+from vaegis.service.artifact import load_artifact
+from vaegis.service.commands.inspect import _aligned, _statistics
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, TimestampColumn
 
 
 def test_tables_show_every_column_and_the_calibration(vaegis, golden_model):

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from service.callers.keyring import Keyring
-from service.callers.keys import Access
+from vaegis.service.callers.keyring import Keyring
+from vaegis.service.callers.keys import Access
 
 
 def test_the_line_makes_the_key_valid(vaegis, tmp_path):

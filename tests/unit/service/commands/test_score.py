@@ -9,20 +9,20 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from service.artifact import load_artifact
-from service.generation import Generator
-from service.pvalues import guarantee
-from service.records.json import columns_from_records
-from service.verdicts import Explain, judge
+from vaegis.service.artifact import load_artifact
+from vaegis.service.generation import Generator
+from vaegis.service.pvalues import guarantee
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.verdicts import Explain, judge
 
 pa = pytest.importorskip("pyarrow")
 import pyarrow.csv as pa_csv  # noqa: E402 - only where pyarrow is installed
 import pyarrow.parquet as pa_parquet  # noqa: E402 - the same
 
-from service.offline import scoring  # noqa: E402 - the same
-from service.offline.tables import fitted  # noqa: E402 - the same
-from service.records import reading  # noqa: E402 - the same
-from service.records.files import open_records  # noqa: E402 - the same
+from vaegis.service.offline import scoring  # noqa: E402 - the same
+from vaegis.service.offline.tables import fitted  # noqa: E402 - the same
+from vaegis.service.records import reading  # noqa: E402 - the same
+from vaegis.service.records.files import open_records  # noqa: E402 - the same
 
 RECORDS = 60
 
@@ -180,7 +180,7 @@ def test_a_lacking_column_is_null_throughout(vaegis, golden_model, artifact, tab
 
 
 def test_types_that_change_within_ndjson_become_text(vaegis, golden_model, records, tmp_path, monkeypatch):
-    monkeypatch.setattr("service.records.ndjson.BLOCK_BYTES", 300)
+    monkeypatch.setattr("vaegis.service.records.ndjson.BLOCK_BYTES", 300)
     lines = [json.dumps({**record, "extra": at if at < RECORDS // 2 else str(at)}) for at, record in enumerate(records)]
     (tmp_path / "records.ndjson").write_text("\n".join(lines))
     ended = vaegis(
@@ -393,7 +393,7 @@ def test_an_interrupted_run_leaves_nothing_behind(artifact, parquet, tmp_path, m
 
 
 def test_without_pyarrow_the_extra_is_named(vaegis, golden_model, parquet, tmp_path, monkeypatch):
-    for module in ("service.offline.scoring", "service.offline.tables", "service.records.files"):
+    for module in ("vaegis.service.offline.scoring", "vaegis.service.offline.tables", "vaegis.service.records.files"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet")

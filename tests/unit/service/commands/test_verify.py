@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from service.artifact import digest_entry
-from service.runtime import VERSION
+from vaegis.service.artifact import digest_entry
+from vaegis.service.runtime import VERSION
 
 
 def test_a_model_that_is_reproduced_is_told_with_its_runtime(vaegis, golden_model):

@@ -21,18 +21,18 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message
 
-from service.artifact import Artifact, load_artifact
-from service.columns import Columns
-from service.http.app import create_app
-from service.http.log_writer import LineWriter
-from service.http.logs import configure_logs
-from service.http.protocol.acceptor import Acceptor
-from service.http.protocol.hub import Hub
-from service.http.protocol.limits import ConnectionLimits
-from service.http.server import connection_limits, event_loop
-from service.http.tracing import Tracing
-from service.scorer import Scores
-from service.settings import load_settings
+from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.service.columns import Columns
+from vaegis.service.http.app import create_app
+from vaegis.service.http.log_writer import LineWriter
+from vaegis.service.http.logs import configure_logs
+from vaegis.service.http.protocol.acceptor import Acceptor
+from vaegis.service.http.protocol.hub import Hub
+from vaegis.service.http.protocol.limits import ConnectionLimits
+from vaegis.service.http.server import connection_limits, event_loop
+from vaegis.service.http.tracing import Tracing
+from vaegis.service.scorer import Scores
+from vaegis.service.settings import load_settings
 
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"}
 TIMEOUT_S = 60

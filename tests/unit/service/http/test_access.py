@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from service.callers.keys import Access
-from service.http.access import route_of
-from service.http.metrics import OTHER
+from vaegis.service.callers.keys import Access
+from vaegis.service.http.access import route_of
+from vaegis.service.http.metrics import OTHER
 
 
 def test_every_route_of_the_app_is_known_by_its_template(new_app, send):

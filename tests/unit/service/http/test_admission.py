@@ -12,8 +12,8 @@ from contextlib import closing
 
 import pytest
 
-from service.http.admission import Admission, Room, Ticket
-from service.http.errors import DeadlineError, QueueFullError
+from vaegis.service.http.admission import Admission, Room, Ticket
+from vaegis.service.http.errors import DeadlineError, QueueFullError
 
 
 def admission(*, requests: int = 2, records: int = 10, body_bytes: int = 100, timeout_s: float = 60.0) -> Admission:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from service.http.answers import ScoreAnswer
+from vaegis.service.http.answers import ScoreAnswer
 
 if sys.version_info >= (3, 14):
     from compression import zstd

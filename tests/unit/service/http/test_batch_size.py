@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.batch_size import BATCH_S, FEW_RECORDS, BatchSize
+from vaegis.service.http.batch_size import BATCH_S, FEW_RECORDS, BatchSize
 
 MOST = 1024
 

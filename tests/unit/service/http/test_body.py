@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from service.http.body import read_body
-from service.http.errors import BodyTooLargeError, IncompleteBodyError
+from vaegis.service.http.body import read_body
+from vaegis.service.http.errors import BodyTooLargeError, IncompleteBodyError
 
 
 def read(messages, *, max_bytes=100, headers=(), waits=False):

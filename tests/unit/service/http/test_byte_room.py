@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.byte_room import ByteRoom
-from service.http.errors import QueueFullError
+from vaegis.service.http.byte_room import ByteRoom
+from vaegis.service.http.errors import QueueFullError
 
 MOST = 100
 LARGEST = 60

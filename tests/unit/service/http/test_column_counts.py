@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.columns import Columns
-from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from service.http.column_counts import ColumnCounter
+from vaegis.service.columns import Columns
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.http.column_counts import ColumnCounter
 
 NUMERIC = NumericColumn(
     name="size",

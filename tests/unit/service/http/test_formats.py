@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.http.errors import MediaTypeError, NotAcceptableError
-from service.http.formats import BodyFormat, Encoding, negotiated
+from vaegis.service.http.errors import MediaTypeError, NotAcceptableError
+from vaegis.service.http.formats import BodyFormat, Encoding, negotiated
 
 ARROW = "application/vnd.apache.arrow.stream"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from service.callers.ledger import Ledger, mark_of
-from service.callers.rates import Account
-from service.http.access import route_of
-from service.http.answers import GenerateAnswer
-from service.http.call import Call
-from service.http.errors import DeadlineError
-from service.http.generating import Generating
+from vaegis.service.callers.ledger import Ledger, mark_of
+from vaegis.service.callers.rates import Account
+from vaegis.service.http.access import route_of
+from vaegis.service.http.answers import GenerateAnswer
+from vaegis.service.http.call import Call
+from vaegis.service.http.errors import DeadlineError
+from vaegis.service.http.generating import Generating
 
 
 def test_records_come_in_the_form_that_score_takes(new_app, send, artifact):

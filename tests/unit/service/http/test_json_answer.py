@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from service.explanations import Contribution
-from service.http.answers import ContributionItem, ResultItem, ScoreAnswer
-from service.http.json_answer import JSON_END, json_results, json_start
-from service.http.writers.writing import Judgement
-from service.reasons import Reason
-from service.verdicts import Verdicts
+from vaegis.service.explanations import Contribution
+from vaegis.service.http.answers import ContributionItem, ResultItem, ScoreAnswer
+from vaegis.service.http.json_answer import JSON_END, json_results, json_start
+from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.reasons import Reason
+from vaegis.service.verdicts import Verdicts
 
 EXPLAINED = (
     Contribution("amount", 1.5, 10**400, 0.1 + 0.2, Reason.OUT_OF_RANGE),

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from service.http.listening import listening_socket
+from vaegis.service.http.listening import listening_socket
 
 
 def test_the_protocol_is_named_so_that_asyncio_turns_off_nagles_algorithm():

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.responses import StreamingResponse
 
-from service.callers.keys import digest_of
-from service.http.logs import Stamp
-from service.http.tracing import Tracing
+from vaegis.service.callers.keys import digest_of
+from vaegis.service.http.logs import Stamp
+from vaegis.service.http.tracing import Tracing
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 KEYS = f"tester score,model,metrics sha256:{digest_of(b'vaegis_1').hex()}"

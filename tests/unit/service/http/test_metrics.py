@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from service.http.counting.families import Families
-from service.http.counting.processes import Processes
+from vaegis.service.http.counting.families import Families
+from vaegis.service.http.counting.processes import Processes
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "metrics.md"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.callers.keys import digest_of
-from service.errors import ServiceError
-from service.http.answers import ProblemDocument
-from service.http.app import create_app
-from service.http.problems import PROBLEMS, TYPE_PREFIX
-from service.settings import load_settings
+from vaegis.service.callers.keys import digest_of
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.answers import ProblemDocument
+from vaegis.service.http.app import create_app
+from vaegis.service.http.problems import PROBLEMS, TYPE_PREFIX
+from vaegis.service.settings import load_settings
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "errors.md"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from service.artifact import Verification
-from service.http.app import create_app
-from service.http.readiness import Readiness, State
-from service.settings import load_settings
+from vaegis.service.artifact import Verification
+from vaegis.service.http.app import create_app
+from vaegis.service.http.readiness import Readiness, State
+from vaegis.service.settings import load_settings
 
 
 def test_a_model_that_was_not_verified_is_not_ready_and_does_not_score(artifact, send, record):

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from service.http.answers import ScoreAnswer
-from service.pvalues import threshold
+from vaegis.service.http.answers import ScoreAnswer
+from vaegis.service.pvalues import threshold
 
 ANOMALY = {"amount": 1e9, "express": False, "country": "Atlantis", "placed_at": "2023-11-22T10:00:00Z"}
 

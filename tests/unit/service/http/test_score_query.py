@@ -13,10 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.errors import ParameterError
-from service.http.problems import answer_query_error
-from service.http.score_query import ScoreQuery, parse_query
-from service.verdicts import Explain
+from vaegis.service.http.errors import ParameterError
+from vaegis.service.http.problems import answer_query_error
+from vaegis.service.http.score_query import ScoreQuery, parse_query
+from vaegis.service.verdicts import Explain
 
 names = st.sampled_from(["alpha", "explain", "Alpha", "other", "", "alp%68a", "%C3%A9"])
 values = st.sampled_from(["0.1", "1e-3", "", "+0.2+", "nan", "x", "1_0", "none", "all", "ALL", "%61ll", "%ff", "a=b"])

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from service.http.tls import Certificate, CertificateError, certificate_of
+from vaegis.service.http.tls import Certificate, CertificateError, certificate_of
 
 
 @pytest.fixture

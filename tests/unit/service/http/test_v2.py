@@ -9,9 +9,9 @@ import math
 import numpy as np
 import pytest
 
-from service.http.app import create_app
-from service.http.v2_answer import OUTPUTS
-from service.settings import load_settings
+from vaegis.service.http.app import create_app
+from vaegis.service.http.v2_answer import OUTPUTS
+from vaegis.service.settings import load_settings
 
 RECORDS = [
     {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"},

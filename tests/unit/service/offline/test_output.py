@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import FileError
-from service.offline.output import Output, OutputFormat, opened, output_argument
+from vaegis.service.errors import FileError
+from vaegis.service.offline.output import Output, OutputFormat, opened, output_argument
 
 
 def csv(path: Path) -> Output:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.contract import (
+from vaegis.service.contract import (
     BooleanColumn,
     CategoricalColumn,
     IgnoredColumn,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import FileError
-from service.records.arrow import RefusedCellError, categories_of, columns_from_batch, numbers_of, text_of
-from service.records.files import open_records
-from service.records.json import columns_from_records
+from vaegis.service.errors import FileError
+from vaegis.service.records.arrow import RefusedCellError, categories_of, columns_from_batch, numbers_of, text_of
+from vaegis.service.records.files import open_records
+from vaegis.service.records.json import columns_from_records
 
 PATH = Path("records.csv")
 DAY = 86_400.0

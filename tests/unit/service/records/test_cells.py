@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.records import values
-from service.records.cells import categories_of_texts, checked_numbers, numbers_of_texts
+from vaegis.service.records import values
+from vaegis.service.records.cells import categories_of_texts, checked_numbers, numbers_of_texts
 
 KINDS = st.sampled_from(sorted(values.RULES))
 WORDS = "1 0 -0.5 1e3 +5 .5 007 1. nan inf 1e400 true False yes null NA [1 1] 1,2 {} 1770000000 2026-03-02"

@@ -10,11 +10,11 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from service.errors import FileError
-from service.records import csv, ndjson, reading
-from service.records.faults import OnInvalid
-from service.records.files import open_records
-from service.records.formats import FileFormat, format_of
+from vaegis.service.errors import FileError
+from vaegis.service.records import csv, ndjson, reading
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.files import open_records
+from vaegis.service.records.formats import FileFormat, format_of
 
 
 def read(path: Path) -> list[dict[str, object]]:

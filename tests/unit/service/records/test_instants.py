@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.records import values
-from service.records.instants import instants_of_iso
+from vaegis.service.records import values
+from vaegis.service.records.instants import instants_of_iso
 
 ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 MOMENTS = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=st.none() | st.just(UTC) | ZONES)  # noqa: DTZ001 - naive means UTC

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import RecordError, ServiceError
-from service.records.faults import FaultList
-from service.records.json import BodyError, columns_from_records, parse_json
-from service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
+from vaegis.service.errors import RecordError, ServiceError
+from vaegis.service.records.faults import FaultList
+from vaegis.service.records.json import BodyError, columns_from_records, parse_json
+from vaegis.service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
 
 FULL = {"amount": [1.5, None], "shop.country": ["DE", None], "express": [True, 0], "placed_at": ["1970-01-02", 0]}
 

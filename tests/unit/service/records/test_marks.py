@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.records import marks
-from service.records.marks import count_marks
+from vaegis.service.records import marks
+from vaegis.service.records.marks import count_marks
 
 
 @given(st.text("ab,[", max_size=60).map(str.encode), st.sampled_from([b",", b"[,", b""]), st.integers(0, 9))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.records import nesting
-from service.records.nesting import nests_deeper_than
+from vaegis.service.records import nesting
+from vaegis.service.records.nesting import nests_deeper_than
 
 JSON = st.recursive(
     st.none() | st.text(alphabet='ab"\\[]{}\u00e9', max_size=6) | st.integers(),

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.contract import NumericColumn, Schema
-from service.errors import RecordError, ServiceError
-from service.records.faults import FaultList
-from service.records.json import BodyError
-from service.records.tensors import DATATYPES, columns_of, read_request
+from vaegis.service.contract import NumericColumn, Schema
+from vaegis.service.errors import RecordError, ServiceError
+from vaegis.service.records.faults import FaultList
+from vaegis.service.records.json import BodyError
+from vaegis.service.records.tensors import DATATYPES, columns_of, read_request
 
 
 def tensor(name, datatype, data, shape=None, **rest):

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.columns import Columns
-from service.contract import BooleanColumn, CategoricalColumn, IgnoredColumn, NumericColumn, Schema
-from service.errors import ServiceError
-from service.records import typed_json
-from service.records.json import columns_from_records, parse_json
-from service.records.typed_json import TypedJson
+from vaegis.service.columns import Columns
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, IgnoredColumn, NumericColumn, Schema
+from vaegis.service.errors import ServiceError
+from vaegis.service.records import typed_json
+from vaegis.service.records.json import columns_from_records, parse_json
+from vaegis.service.records.typed_json import TypedJson
 
 MAX_DEPTH, MAX_RECORDS, MAX_VALUES = 8, 50, 5_000
 FULL = {

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.contract import BooleanColumn
-from service.records import values
+from vaegis.service.contract import BooleanColumn
+from vaegis.service.records import values
 
 
 @pytest.mark.parametrize(

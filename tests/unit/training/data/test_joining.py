@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.records.files import FileBatch, open_records
-from training.config import TrainConfig
-from training.data.sampling import Sample, Sampler, profile_and_sample
-from training.errors import DataError
+from vaegis.service.records.files import FileBatch, open_records
+from vaegis.training.config import TrainConfig
+from vaegis.training.data.sampling import Sample, Sampler, profile_and_sample
+from vaegis.training.errors import DataError
 
 pytestmark = pytest.mark.training
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from service.records import csv, ndjson
-from service.records.files import open_records
-from training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
-from training.data.kinds import plan_columns
-from training.data.sampling import profile_and_sample
-from training.errors import ConfigError, DataError
+from vaegis.service.records import csv, ndjson
+from vaegis.service.records.files import open_records
+from vaegis.training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
+from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.sampling import profile_and_sample
+from vaegis.training.errors import ConfigError, DataError
 
 pytestmark = pytest.mark.training
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.records.files import FileBatch, open_records
-from training.config import ColumnSettings, DataSettings, TrainConfig
-from training.data.sampling import Sampler, profile_and_sample
-from training.errors import DataError
+from vaegis.service.records.files import FileBatch, open_records
+from vaegis.training.config import ColumnSettings, DataSettings, TrainConfig
+from vaegis.training.data.sampling import Sampler, profile_and_sample
+from vaegis.training.errors import DataError
 
 pytestmark = pytest.mark.training
 PATH = Path("records.csv")

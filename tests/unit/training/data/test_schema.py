@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
-from training.data.kinds import ColumnPlan
-from training.data.schema import (
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.schema import (
     build_schema,
     category_codes,
     columns_of,
@@ -16,8 +16,8 @@ from training.data.schema import (
     standard_unit,
     with_noise_scales,
 )
-from training.errors import DataError
-from training.model.preprocessing import NULL_CODE, unit
+from vaegis.training.errors import DataError
+from vaegis.training.model.preprocessing import NULL_CODE, unit
 
 pytestmark = pytest.mark.training
 

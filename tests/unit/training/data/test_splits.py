@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.config import SplitSettings
-from training.data.splits import FEWEST_RECORDS, Splits, split_at_random, split_by_time
-from training.errors import DataError
+from vaegis.training.config import SplitSettings
+from vaegis.training.data.splits import FEWEST_RECORDS, Splits, split_at_random, split_by_time
+from vaegis.training.errors import DataError
 
 pytestmark = pytest.mark.training
 TWO = SplitSettings(method="split", calibration_share=0.25)

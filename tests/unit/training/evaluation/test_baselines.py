@@ -5,8 +5,8 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from service.columns import Columns
-from service.contract import (
+from vaegis.service.columns import Columns
+from vaegis.service.contract import (
     QUANTILE_FRACTIONS,
     BooleanColumn,
     CategoricalColumn,
@@ -14,7 +14,7 @@ from service.contract import (
     Schema,
     TimestampColumn,
 )
-from training.evaluation.baselines import MAX_REFERENCE_RECORDS, Baselines
+from vaegis.training.evaluation.baselines import MAX_REFERENCE_RECORDS, Baselines
 
 DAY = 86_400.0
 KNN = "kNN, mean of 5"

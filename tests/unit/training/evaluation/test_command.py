@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from service.artifact import load_artifact
-from service.errors import AlphaError, ArtifactError
-from service.generation import Generator
-from training.errors import EvaluationError
-from training.evaluation.command import add_arguments, run
+from vaegis.service.artifact import load_artifact
+from vaegis.service.errors import AlphaError, ArtifactError
+from vaegis.service.generation import Generator
+from vaegis.training.errors import EvaluationError
+from vaegis.training.evaluation.command import add_arguments, run
 
 
 @pytest.fixture(scope="module")

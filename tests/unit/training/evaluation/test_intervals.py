@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.evaluation.intervals import promised_band, share
+from vaegis.training.evaluation.intervals import promised_band, share
 
 
 @pytest.mark.parametrize(("hits", "of"), [(3, 10), (1, 1000), (999, 1000), (50, 100)])

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.contract import QUANTILE_FRACTIONS, CategoricalColumn, NumericColumn, Schema
-from service.errors import FileError
-from training.errors import EvaluationError
-from training.evaluation.labelled import read_labelled
+from vaegis.service.contract import QUANTILE_FRACTIONS, CategoricalColumn, NumericColumn, Schema
+from vaegis.service.errors import FileError
+from vaegis.training.errors import EvaluationError
+from vaegis.training.evaluation.labelled import read_labelled
 
 SCHEMA = Schema(
     columns=(

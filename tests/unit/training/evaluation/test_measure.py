@@ -6,14 +6,14 @@ import pytest
 from onnx import TensorProto, helper
 from sklearn.metrics import roc_auc_score
 
-from service.artifact import Artifact, load_artifact
-from service.columns import Columns
-from service.contract import QUANTILE_FRACTIONS, NumericColumn, Schema
-from service.errors import AlphaError
-from service.runtime import open_session
-from service.scorer import Scorer
-from training.errors import EvaluationError
-from training.evaluation.measure import MODEL, evaluate
+from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.service.columns import Columns
+from vaegis.service.contract import QUANTILE_FRACTIONS, NumericColumn, Schema
+from vaegis.service.errors import AlphaError
+from vaegis.service.runtime import open_session
+from vaegis.service.scorer import Scorer
+from vaegis.training.errors import EvaluationError
+from vaegis.training.evaluation.measure import MODEL, evaluate
 
 SCHEMA = Schema(
     columns=(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from training.evaluation.ranking import rankings
+from vaegis.training.evaluation.ranking import rankings
 
 
 def noisy(generator, labels, separation):

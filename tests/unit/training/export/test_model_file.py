@@ -13,20 +13,20 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from service.artifact import load_artifact
-from service.columns import Columns
-from service.contract import Calibration, Provenance
-from service.generation import Generator as RecordGenerator
-from service.runtime import open_session
-from service.scorer import Scores
-from training.calibration import calibrate
-from training.data.schema import category_codes
-from training.errors import ExportError
-from training.export.model_file import check_destination, export, generator_document, scoring_model
-from training.model import prior
-from training.model.generator import GeneratorGraph
-from training.model.prior import Blocks
-from training.model.score import ScoringGraph, typical_terms
+from vaegis.service.artifact import load_artifact
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Calibration, Provenance
+from vaegis.service.generation import Generator as RecordGenerator
+from vaegis.service.runtime import open_session
+from vaegis.service.scorer import Scores
+from vaegis.training.calibration import calibrate
+from vaegis.training.data.schema import category_codes
+from vaegis.training.errors import ExportError
+from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
+from vaegis.training.model import prior
+from vaegis.training.model.generator import GeneratorGraph
+from vaegis.training.model.prior import Blocks
+from vaegis.training.model.score import ScoringGraph, typical_terms
 
 pytestmark = pytest.mark.training
 

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from service.contract import CategoricalColumn
-from service.runtime import open_session
-from training.export.onnx_graph import IR_VERSION, ML_OPSET, OPSET
+from vaegis.service.contract import CategoricalColumn
+from vaegis.service.runtime import open_session
+from vaegis.training.export.onnx_graph import IR_VERSION, ML_OPSET, OPSET
 
 pytestmark = pytest.mark.training
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.stats import t as student_t
 
-from training.model.generator import _QUARTILE, noise_scales
-from training.model.preprocessing import rows
+from vaegis.training.model.generator import _QUARTILE, noise_scales
+from vaegis.training.model.preprocessing import rows
 
 pytestmark = pytest.mark.training
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.model.members import MemberEmbedding, MemberLinear, perceptron
+from vaegis.training.model.members import MemberEmbedding, MemberLinear, perceptron
 
 pytestmark = pytest.mark.training
 SIZES = st.integers(1, 5)

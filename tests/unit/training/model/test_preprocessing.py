@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.contract import CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from training.data.schema import standard_unit
-from training.model.preprocessing import NULL_CODE, Preprocessing, categorical_sizes, center, rows, unit
+from vaegis.service.contract import CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.training.data.schema import standard_unit
+from vaegis.training.model.preprocessing import NULL_CODE, Preprocessing, categorical_sizes, center, rows, unit
 
 pytestmark = pytest.mark.training
 NAN = float("nan")

@@ -8,8 +8,8 @@ import torch
 from scipy.stats import multivariate_t
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from training.model import prior as prior_module
-from training.model.prior import BLOCK, BLOCKS_WEIGHT, DEGREES_OF_FREEDOM, Blocks, ExemplarPrior, blocks_of
+from vaegis.training.model import prior as prior_module
+from vaegis.training.model.prior import BLOCK, BLOCKS_WEIGHT, DEGREES_OF_FREEDOM, Blocks, ExemplarPrior, blocks_of
 
 pytestmark = pytest.mark.training
 FAR = 1e4

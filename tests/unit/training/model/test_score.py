@@ -9,15 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.columns import Columns
-from service.contract import NumericColumn
-from training.calibration import TIE_TOLERANCE
-from training.data.schema import category_codes
-from training.fit import antithetic_noise
-from training.model.generator import GeneratorGraph
-from training.model.preprocessing import center, rows, unit
-from training.model.prior import BLOCK, Blocks
-from training.model.score import (
+from vaegis.service.columns import Columns
+from vaegis.service.contract import NumericColumn
+from vaegis.training.calibration import TIE_TOLERANCE
+from vaegis.training.data.schema import category_codes
+from vaegis.training.fit import antithetic_noise
+from vaegis.training.model.generator import GeneratorGraph
+from vaegis.training.model.preprocessing import center, rows, unit
+from vaegis.training.model.prior import BLOCK, Blocks
+from vaegis.training.model.score import (
     LARGEST_WEIGHT,
     LATENT_WEIGHT,
     ScoringGraph,
@@ -28,7 +28,7 @@ from training.model.score import (
     typical_terms,
     weighed,
 )
-from training.model.vae import VAE
+from vaegis.training.model.vae import VAE
 
 pytestmark = pytest.mark.training
 MEMBERS = 3

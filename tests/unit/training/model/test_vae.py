@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Categorical, StudentT
 
-from service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
-from training.fit import antithetic_noise
-from training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
-from training.model.preprocessing import rows
-from training.model.vae import Terms
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from vaegis.training.fit import antithetic_noise
+from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
+from vaegis.training.model.preprocessing import rows
+from vaegis.training.model.vae import Terms
 
 pytestmark = pytest.mark.training
 NOISE = antithetic_noise(4, 3, torch.Generator().manual_seed(0))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.http.counting.families import Families
-from service.http.counting.processes import Processes
-from service.http.counting.tally import TALLY_BYTES, Tally
+from vaegis.service.http.counting.families import Families
+from vaegis.service.http.counting.processes import Processes
+from vaegis.service.http.counting.tally import TALLY_BYTES, Tally
 
 BOUNDS = (0.0, 0.01, 1.0, 2.0)
 VALUES = npst.arrays(np.float64, st.integers(0, 20), elements=st.floats(-3, 3) | st.sampled_from(BOUNDS))

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.errors import ServiceError
-from service.http.errors import BodyTimeoutError, MalformedRequestError
-from service.http.protocol.hub import SPARE_CONNECTIONS
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.errors import BodyTimeoutError, MalformedRequestError
+from vaegis.service.http.protocol.hub import SPARE_CONNECTIONS
 
 HOST = b"Host: x\r\n"
 GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from service.http.protocol.presence import presence_of
+from vaegis.service.http.protocol.presence import presence_of
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 PART = b"5\r\nhello\r\n"

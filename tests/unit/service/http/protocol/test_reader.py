@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.errors import HeadersTooLargeError, MalformedRequestError
-from service.http.protocol.reader import RequestReader
+from vaegis.service.http.errors import HeadersTooLargeError, MalformedRequestError
+from vaegis.service.http.protocol.reader import RequestReader
 
 HOST = b"Host: x\r\n"
 POST = b"POST /score HTTP/1.1\r\n" + HOST

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from service.http.counting.families import Families
-from service.http.workers.board import Board, content_of, memory_file
+from vaegis.service.http.counting.families import Families
+from vaegis.service.http.workers.board import Board, content_of, memory_file
 
 
 @pytest.mark.parametrize("size", [0, 1, 5 * 2**20])
@@ -24,8 +24,8 @@ def test_a_process_counts_where_another_reads():
     board = Board(2)
     program = (
         "import sys\n"
-        "from service.http.counting.families import Families\n"
-        "from service.http.workers.board import Board\n"
+        "from vaegis.service.http.counting.families import Families\n"
+        "from vaegis.service.http.workers.board import Board\n"
         "board = Board(2, int(sys.argv[1]))\n"
         "Families(board.workers[1]).counter('x', '').inc(3)\n"
         "board.workers[1].pid = 7\n"

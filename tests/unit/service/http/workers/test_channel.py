@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from service.errors import AddressError, AlphaError, ArtifactError, ServiceError, SettingsError
-from service.http.workers.channel import Channel, heard_error, told_error
+from vaegis.service.errors import AddressError, AlphaError, ArtifactError, ServiceError, SettingsError
+from vaegis.service.http.workers.channel import Channel, heard_error, told_error
 
 
 @pytest.fixture

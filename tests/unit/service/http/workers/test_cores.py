@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.http.workers.cores import WORKER_BYTES, cpu_limits, fitting_workers, memory_limits
+from vaegis.service.http.workers.cores import WORKER_BYTES, cpu_limits, fitting_workers, memory_limits
 
 CORES = len(os.sched_getaffinity(0))
 

@@ -14,19 +14,19 @@ import pyarrow.ipc
 import pytest
 from msgspec.structs import replace
 
-from service.columns import Columns
-from service.errors import Fault
-from service.explanations import Contribution
-from service.http.answers import ResultItem, ScoreAnswer
-from service.http.writers.arrow import ArrowWriter
-from service.http.writers.csv import CsvWriter
-from service.http.writers.document import DocumentWriter
-from service.http.writers.ndjson import Line, NdjsonWriter
-from service.http.writers.writing import Judgement
-from service.offline.scoring import VERDICT_TYPES
-from service.reasons import Reason
-from service.records.stream.blocks import Block
-from service.verdicts import Verdicts
+from vaegis.service.columns import Columns
+from vaegis.service.errors import Fault
+from vaegis.service.explanations import Contribution
+from vaegis.service.http.answers import ResultItem, ScoreAnswer
+from vaegis.service.http.writers.arrow import ArrowWriter
+from vaegis.service.http.writers.csv import CsvWriter
+from vaegis.service.http.writers.document import DocumentWriter
+from vaegis.service.http.writers.ndjson import Line, NdjsonWriter
+from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.offline.scoring import VERDICT_TYPES
+from vaegis.service.reasons import Reason
+from vaegis.service.records.stream.blocks import Block
+from vaegis.service.verdicts import Verdicts
 
 JUDGEMENT = Judgement('m\u00f6del "1"', "sha256:00", 0.01, 4.5, "split-conformal", 1000)
 ACCOUNT = (

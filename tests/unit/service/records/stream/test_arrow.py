@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import FileError, RecordError, ServiceError
-from service.records.arrow import columns_from_batch
-from service.records.files import open_records
-from service.records.json import BodyError
-from service.records.stream.arrow import ArrowDecoder
-from service.records.stream.blocks import TooMuchHeldError
+from vaegis.service.errors import FileError, RecordError, ServiceError
+from vaegis.service.records.arrow import columns_from_batch
+from vaegis.service.records.files import open_records
+from vaegis.service.records.json import BodyError
+from vaegis.service.records.stream.arrow import ArrowDecoder
+from vaegis.service.records.stream.blocks import TooMuchHeldError
 
 DAY = 86_400.0
 

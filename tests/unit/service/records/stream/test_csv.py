@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import RecordError
-from service.records.arrow import columns_from_batch
-from service.records.files import open_records
-from service.records.json import BodyError
-from service.records.stream import csv as csv_stream
-from service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
-from service.records.stream.csv import CsvDecoder
-from service.records.values import CSV_NULLS
+from vaegis.service.errors import RecordError
+from vaegis.service.records.arrow import columns_from_batch
+from vaegis.service.records.files import open_records
+from vaegis.service.records.json import BodyError
+from vaegis.service.records.stream import csv as csv_stream
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
+from vaegis.service.records.stream.csv import CsvDecoder
+from vaegis.service.records.values import CSV_NULLS
 
 HEADER = "amount,shop.country,express,placed_at,shop.id\n"
 FULL = "1.5,DE,true,1970-01-02,x\n"

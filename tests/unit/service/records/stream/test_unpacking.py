@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.records.json import BodyError
-from service.records.stream.blocks import BLOCK_BYTES
-from service.records.stream.unpacking import GzipUnpacker, NoUnpacker, ZstdUnpacker
+from vaegis.service.records.json import BodyError
+from vaegis.service.records.stream.blocks import BLOCK_BYTES
+from vaegis.service.records.stream.unpacking import GzipUnpacker, NoUnpacker, ZstdUnpacker
 
 if sys.version_info >= (3, 14):
     from compression import zstd

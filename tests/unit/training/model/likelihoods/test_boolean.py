@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli
 
-from training.model.likelihoods import boolean
+from vaegis.training.model.likelihoods import boolean
 
 pytestmark = pytest.mark.training
 LEAST = 0.01

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Categorical
 
-from training.model.likelihoods.categorical import CategoricalLikelihood
+from vaegis.training.model.likelihoods.categorical import CategoricalLikelihood
 
 pytestmark = pytest.mark.training
 SIZES, UNSEEN, SMOOTHING = [3, 1, 4], [0.1, 0.001, 0.25], 0.01

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import StudentT
 
-from service.contract import NumericColumn
-from training.model.likelihoods.numeric import DEGREES_OF_FREEDOM, NumericLikelihood
+from vaegis.service.contract import NumericColumn
+from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM, NumericLikelihood
 
 pytestmark = pytest.mark.training
 

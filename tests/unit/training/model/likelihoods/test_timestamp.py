@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.model.likelihoods.timestamp import ENCODED_WIDTH, FIELDS, encoded, fields
+from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH, FIELDS, encoded, fields
 
 pytestmark = pytest.mark.training
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
