@@ -133,6 +133,10 @@ bench-metrics: venv ## processor time to count a request, and of a scrape of 8 w
 bench-serve: $(VENV)/bench.stamp ## requests a second on one core, beside a bare floor and FastAPI with pydantic
 	$(BIN)/python -m benchmarks.serving
 
+.PHONY: bench-peers
+bench-peers: $(VENV)/bench.stamp ## requests a second beside MLServer, BentoML and LitServe, each from PyPI into build/peers
+	$(BIN)/python -m benchmarks.serving.peers
+
 .PHONY: bench-overload
 bench-overload: $(VENV)/bench.stamp ## an open load of half and of three times capacity: what is refused, and how fast
 	$(BIN)/python -m benchmarks.serving.overload
