@@ -22,7 +22,6 @@ from starlette.types import Message, Receive, Scope
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
-    BodyTooLargeError,
     DeadlineError,
     IncompleteBodyError,
     QueueFullError,
@@ -30,6 +29,8 @@ from vaegis.service.http.errors import (
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.negotiation import header
 from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.request_context import request_context
+from vaegis.service.records.stream.blocks import TooMuchHeldError, body_too_large
 
 _Result = TypeVar("_Result")
 
@@ -112,6 +113,7 @@ class Slot:
         "_received",
         "_scope",
         "_was_computed",
+        "context",
         "held_bytes",
         "is_abandoned",
         "is_whole",
@@ -131,6 +133,7 @@ class Slot:
         """Whether the body has been read to its end."""
         self.is_abandoned = False
         """Whether nobody waits for the answer any more."""
+        self.context = request_context(scope)
 
     async def __aenter__(self) -> Self:
         """Take the slot.
@@ -181,6 +184,17 @@ class Slot:
             self.hold(self.held_bytes + len(part))
             if self.is_whole or size >= at_least:
                 return b"".join(parts)
+
+    async def read_document(self, max_bytes: int) -> bytes:
+        """Return the whole body; see `read`.
+
+        Raises:
+            TooMuchHeldError: it has more than ``max_bytes``.
+        """
+        body = await self.read(at_least=max_bytes + 1)
+        if len(body) > max_bytes:
+            raise TooMuchHeldError(f"body: expected a document of at most {max_bytes} bytes, got more")
+        return body
 
     def hold(self, size: int) -> None:
         """Hold so many bytes in all from now on.
@@ -275,7 +289,7 @@ class Slot:
     def _check_declared_length(self) -> None:
         length = header(self._scope["headers"], b"content-length")
         if length.isdigit() and int(length) > self._admission.limits.max_body_bytes:
-            raise too_large(self._admission.limits.max_body_bytes)
+            raise body_too_large(self._admission.limits.max_body_bytes)
 
     def _next_part(self, message: Message) -> bytes:
         if message["type"] != "http.request":
@@ -285,7 +299,7 @@ class Slot:
         part: bytes = message.get("body", b"")
         self._received += len(part)
         if self._received > self._admission.limits.max_body_bytes:
-            raise too_large(self._admission.limits.max_body_bytes)
+            raise body_too_large(self._admission.limits.max_body_bytes)
         return part
 
     async def _discard_rest(self) -> None:
@@ -307,10 +321,3 @@ class Slot:
         return DeadlineError(
             f"service: expected an answer within {self._admission.limits.request_timeout_s:g} s, got none"
         )
-
-
-def too_large(max_bytes: int) -> BodyTooLargeError:
-    """Return the error of a body that is too long."""
-    return BodyTooLargeError(
-        f"body: expected at most {max_bytes} bytes, got more; score files of any length with `vaegis score`"
-    )

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -20,8 +21,6 @@ from vaegis.service.callers.ledger import Ledger
 from vaegis.service.callers.rates import Rates
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
-from vaegis.service.http.counting.families import Families
-from vaegis.service.http.counting.processes import Processes
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
@@ -57,8 +56,7 @@ def create_app(
     writer: LineWriter | None = None,
     ledger: Ledger | None = None,
     begin_span: BeginSpan | None = None,
-    families: Families | None = None,
-    processes: Processes | None = None,
+    collector: Collector | None = None,
 ) -> FastAPI:
     """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
 
@@ -68,8 +66,7 @@ def create_app(
         writer: Where requests leave their line in the log; nowhere if None.
         ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
         begin_span: Gives a request its span; they are not exported if None.
-        families: Where metrics are counted; by default in this process alone.
-        processes: What tells of the service's processes; by default of this one alone.
+        collector: What collects the metrics of all processes, if this is one of several workers.
 
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
@@ -77,7 +74,7 @@ def create_app(
     """
     alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
     limit = threshold(artifact.calibration_folds, alpha)
-    metrics = Metrics(artifact, alpha=alpha, threshold=limit, families=families, processes=processes)
+    metrics = Metrics(artifact, alpha=alpha, threshold=limit, collector=collector)
     readiness = Readiness(on_ready=metrics.count_model_ready)
     admission = Admission(_admission_limits(settings), readiness, metrics)
     metrics.requests_in_flight.set_function(lambda: admission.slots)

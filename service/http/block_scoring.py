@@ -8,7 +8,6 @@ from itertools import chain
 import numpy as np
 
 from vaegis.service.errors import Fault, RecordError, ServiceError
-from vaegis.service.http.admission import too_large
 from vaegis.service.http.request_context import RequestContext
 from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.served_model import ServedModel
@@ -38,7 +37,6 @@ class BlockScoring:
         writer: Writer,
         context: RequestContext,
         check: Callable[[], None],
-        max_bytes: int,
     ) -> None:
         """Prepare.
 
@@ -48,15 +46,12 @@ class BlockScoring:
             writer: Makes bytes of verdicts.
             context: The request, which is charged for records.
             check: Called between blocks; what it raises ends the work.
-            max_bytes: Longest body, decompressed.
         """
         self._model = model
         self._options = options
         self._writer = writer
         self._context = context
         self._check = check
-        self._max_bytes = max_bytes
-        self._decompressed = 0
         self._records = 0
         self._faults: list[Fault] = []
         self.answer = AnswerBuffer()
@@ -74,9 +69,6 @@ class BlockScoring:
         """
         try:
             for piece in decompressor.feed(data):
-                self._decompressed += len(piece)
-                if self._decompressed > self._max_bytes:
-                    raise too_large(self._max_bytes)
                 self._score_blocks(decoder.feed(piece))
                 self._check()
             if is_last:

@@ -68,10 +68,6 @@ class NotAcceptableError(ServiceError):
     """An answer in a format that the service does not write."""
 
 
-class BodyTooLargeError(ServiceError):
-    """A body of more bytes than the service accepts."""
-
-
 class AnswerTooLargeError(ServiceError):
     """An answer of more bytes than the service holds until the body has come to its end."""
 

@@ -37,7 +37,7 @@ class GenerateEndpoint:
         """Answer one request."""
         async with self._admission.slot(scope, receive) as slot:
             require_json(scope["headers"])
-            body = await slot.read()
+            body = await slot.read_document(self._model.limits.max_held_bytes)
             answer = await slot.run(lambda: self._answer(body, request_context(scope), slot.check))
             await send_answer(send, [answer], len(answer), _HEADERS)
 

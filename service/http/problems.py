@@ -19,7 +19,6 @@ from vaegis.service.errors import AlphaError, RecordError, ServiceError
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     BodyTimeoutError,
-    BodyTooLargeError,
     CallerError,
     DeadlineError,
     HeadersTooLargeError,
@@ -38,7 +37,12 @@ from vaegis.service.http.errors import (
 )
 from vaegis.service.http.schemas import ErrorItem, ProblemDocument
 from vaegis.service.records.json import BodyError, TooManyValuesError
-from vaegis.service.records.stream.blocks import NoRecordsError, TooManyRecordsError, TooMuchHeldError
+from vaegis.service.records.stream.blocks import (
+    BodyTooLargeError,
+    NoRecordsError,
+    TooManyRecordsError,
+    TooMuchHeldError,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"

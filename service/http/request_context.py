@@ -19,6 +19,10 @@ from starlette.types import Scope
 from vaegis.service.callers.rates import Account
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.http.routes import Route
+from vaegis.service.records.stream.blocks import UnpackedBytes
+
+BYTES_PER_RECORD: Final = 16 * 1024
+"""Bytes that are unpacked in about the time in which a record is scored."""
 
 _UNTRACED: Final = nullcontext()
 _KEY: Final = "vaegis.request_context"
@@ -53,6 +57,7 @@ class RequestContext:
         span_id: Its span there.
         key: Name of the caller's key; None where none was asked for.
         account: What the caller may still send; None where there is no limit.
+        unpacked: Counts what its body is unpacked to; None where it is not compressed.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
         span: What is exported of it; None where nothing is.
@@ -67,6 +72,8 @@ class RequestContext:
     records: int = 0
     flagged: int = 0
     span: Span | None = None
+    unpacked: UnpackedBytes | None = None
+    _charged: int = 0
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a tracing span for one step of the work. Thread-safe."""
@@ -93,11 +100,23 @@ class RequestContext:
             wait_s = self.account.take(records)
             if wait_s:
                 raise RateLimitedError(self.account.records_per_s, wait_s)
+            self._charged += records
 
     def owe(self, records: int) -> None:
         """Take ``records`` of a body whose first ones were charged, into debt if need be."""
         if self.account is not None:
             self.account.owe(records)
+            self._charged += records
+
+    def settle(self) -> None:
+        """Take a record for each `BYTES_PER_RECORD` that the body was unpacked to and no record was taken for.
+
+        That happens at the end, whatever became of the request: what unpacks to much and is refused is paid for too.
+        """
+        if self.account is not None and self.unpacked is not None:
+            due = self.unpacked.total // BYTES_PER_RECORD - self._charged
+            if due > 0:
+                self.account.owe(due)
 
 
 def put_context(scope: Scope, context: RequestContext) -> None:

@@ -29,10 +29,10 @@ from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.json_document import JsonDecoder
 from vaegis.service.records.stream.arrow import ArrowDecoder
-from vaegis.service.records.stream.blocks import BLOCK_BYTES, Block, Decoder, merged
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
 from vaegis.service.records.stream.csv import CsvDecoder
 from vaegis.service.records.stream.ndjson import NdjsonDecoder
-from vaegis.service.records.stream.unpacking import UNPACKERS
+from vaegis.service.records.stream.unpacking import unpacker_of
 
 _Headers = Sequence[tuple[bytes, bytes]]
 
@@ -135,7 +135,7 @@ class ScoreEndpoint:
     def _block(self, body: bytes, formats: Formats, options: ScoreOptions, slot: Slot) -> Block:
         if formats.body is BodyFormat.JSON:
             return self._model.documents.decode(body, options.on_invalid, slot.check)
-        decoder = self._decoder(formats, options, slot)
+        decoder = self._decoder(formats, options, slot, UnpackedBytes(len(body)))
         blocks: list[Block] = []
         try:
             for block in chain(decoder.feed(body), decoder.end()):
@@ -172,14 +172,15 @@ class ScoreEndpoint:
     def _block_scoring(
         self, formats: Formats, options: ScoreOptions, slot: Slot, context: RequestContext
     ) -> BlockScoring:
-        writer, max_bytes = self._writer(formats, options), self._admission.limits.max_body_bytes
-        return BlockScoring(self._model, options, writer, context, slot.check, max_bytes)
+        return BlockScoring(self._model, options, self._writer(formats, options), context, slot.check)
 
     async def _score_blocks(
         self, scoring: BlockScoring, first: bytes, formats: Formats, options: ScoreOptions, slot: Slot
     ) -> None:
         """Score a body on threads, as it arrives, and leave the answer in ``scoring``."""
-        decompressor, decoder = UNPACKERS[formats.encoding.value](), self._decoder(formats, options, slot)
+        unpacked = slot.context.unpacked = UnpackedBytes(self._admission.limits.max_body_bytes)
+        decompressor = unpacker_of(formats.encoding.value, unpacked)
+        decoder = self._decoder(formats, options, slot, unpacked)
         data = first
         while True:
             is_last = slot.is_whole
@@ -189,14 +190,14 @@ class ScoreEndpoint:
                 return
             data = await slot.read(at_least=max(BLOCK_BYTES, decoder.missing_bytes))
 
-    def _decoder(self, formats: Formats, options: ScoreOptions, slot: Slot) -> Decoder:
+    def _decoder(self, formats: Formats, options: ScoreOptions, slot: Slot, unpacked: UnpackedBytes) -> Decoder:
         schema, limits = self._model.artifact.contract.columns, self._model.limits
         if formats.body is BodyFormat.JSON:
             return JsonDecoder(self._model.documents, limits.max_held_bytes, options.on_invalid, slot.check)
         if formats.body is BodyFormat.NDJSON:
             return NdjsonDecoder(schema, limits, self._model.documents.typed)
         if formats.body is BodyFormat.ARROW:
-            return ArrowDecoder(schema, limits)
+            return ArrowDecoder(schema, limits, unpacked)
         return CsvDecoder(schema, limits, "\t" if formats.body is BodyFormat.TSV else ",")
 
     def _writer(self, formats: Formats, options: ScoreOptions) -> Writer:

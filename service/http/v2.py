@@ -32,7 +32,14 @@ from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.v2 import OUTPUTS, asked_outputs, written_answer
 from vaegis.service.records.faults import FaultList, FaultsByRow, OnInvalid
 from vaegis.service.records.json import require_few_values
-from vaegis.service.records.stream.blocks import Block, NoRecordsError, TooManyRecordsError, block_of, sound_block
+from vaegis.service.records.stream.blocks import (
+    Block,
+    NoRecordsError,
+    TooManyRecordsError,
+    UnpackedBytes,
+    block_of,
+    sound_block,
+)
 from vaegis.service.records.stream.unpacking import decompressed
 from vaegis.service.records.tensors import InferRequest, columns_of, read_request
 
@@ -110,7 +117,7 @@ class InferEndpoint:
             _require_tensors(scope["headers"])
             encoding = encoding_of(scope["headers"])
             length = header(scope["headers"], HEADER_LENGTH.encode()).decode("latin-1") or None
-            body = await slot.read()
+            body = await slot.read_document(self._model.limits.max_held_bytes)
             work = partial(self._answered, body, encoding, length, request_context(scope), slot.check)
             answer, json_bytes = await slot.run(work)
             headers = [(b"content-type", JSON.encode())]
@@ -128,7 +135,8 @@ class InferEndpoint:
     ) -> tuple[bytes, int | None]:
         model = self._model
         with context.step("decode"):
-            body = decompressed(body, encoding.value, model.limits.max_held_bytes)
+            context.unpacked = UnpackedBytes(model.limits.max_held_bytes)
+            body = decompressed(body, encoding.value, context.unpacked, check)
             request = self._read(body, header_length)
             parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
             options = model.checked_options(parse_parameters(parameters), OnInvalid.REJECT)

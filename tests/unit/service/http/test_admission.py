@@ -16,12 +16,14 @@ from vaegis.service.artifact import Verification
 from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
-    BodyTooLargeError,
     DeadlineError,
     IncompleteBodyError,
     QueueFullError,
 )
 from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.request_context import RequestContext, put_context
+from vaegis.service.http.routes import route_of
+from vaegis.service.records.stream.blocks import BodyTooLargeError
 
 LIMITS = AdmissionLimits(
     max_requests_in_flight=9,
@@ -45,6 +47,12 @@ def new_admission(new_app):
     return make
 
 
+def scope_of(headers=()):
+    scope = {"headers": [*headers]}
+    put_context(scope, RequestContext(route_of("/score"), "", "", ""))
+    return scope
+
+
 def slot_of(admission, *parts, headers=()):
     """Return a slot whose client sends the parts of a body, and then nothing more; it goes away after a None."""
     last = len(parts) - 1
@@ -63,7 +71,7 @@ def slot_of(admission, *parts, headers=()):
             await asyncio.Event().wait()
         return message
 
-    return admission.slot({"headers": [*headers]}, receive)
+    return admission.slot(scope_of(headers), receive)
 
 
 def run(story):
@@ -190,7 +198,7 @@ def test_the_rest_of_a_body_that_is_refused_is_read_unless_it_is_too_long(new_ad
         return {"type": "http.request", "body": part, "more_body": part is not parts[-1] or len(parts) == 10}
 
     async def story():
-        async with new_admission(max_body_bytes=150).slot({"headers": []}, receive) as slot:
+        async with new_admission(max_body_bytes=150).slot(scope_of(), receive) as slot:
             await slot.read(at_least=1)
             raise QueueFullError
 
