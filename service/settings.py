@@ -209,6 +209,11 @@ class Settings(BaseModel):
     open: bool = _setting(
         default=False, meaning="Let everyone call without a key, also on an address that others can reach."
     )
+    allowed_hosts: str | None = _setting(
+        None,
+        "Host names and addresses, with commas between, by which the service may be called, besides this machine's own "
+        "names for itself; unset means any where there are keys or VAEGIS_OPEN is true, and no more elsewhere.",
+    )
     rate_records_per_s: float | None = _setting(
         None,
         "Most records a second for a key without a rate of its own, and for all callers together where there are no "

@@ -55,12 +55,14 @@ def run(args: Namespace) -> int:
     # What only this command needs is loaded here. A parent of workers does without what they need to score.
     from vaegis.service.http.tls import certificate_of
     from vaegis.service.http.workers.cores import fitting_workers
+    from vaegis.service.http.workers.memory import fitted_to_memory
 
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
     certificate_of(settings.tls_certificate, settings.tls_key)  # a bad one is told before anything starts
     model = _content(args.model)
     workers = fitting_workers() if settings.workers is None else settings.workers
+    settings = fitted_to_memory(settings, workers)
     has_keys = settings.keys is not None or settings.keys_file is not None
     with closing(_listening(settings)) as listening:
         require_keys_or_open(listening.getsockname()[0], has_keys=has_keys, is_open=settings.open)

@@ -76,6 +76,8 @@ def serve(
     """
     certificate = certificate_of(settings.tls_certificate, settings.tls_key)
     with closing(configure_logs(settings.log_level, settings.log_format)) as writer:
+        if certificate is not None:
+            certificate.warn_if_exposed()
         app = _ready_app(model, name, settings, writer, place)
         server = _server(app, settings, certificate, place, on_listening)
         # uvicorn puts this back in the end, when one more signal must not end the process with another exit code.

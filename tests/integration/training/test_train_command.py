@@ -151,7 +151,7 @@ def test_a_model_of_few_records_is_served(trained_on_few):
     app.state.readiness.admit(artifact.verify())
 
     async def exchange() -> tuple[httpx.Response, httpx.Response]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post("/score", json=[record, record | {"pressure": 1e6}]), await client.get("/model")
 
     scored, told = asyncio.run(exchange())
