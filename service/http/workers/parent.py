@@ -62,6 +62,7 @@ def serve_by_workers(
     supervisor = Supervisor(
         board,
         start,
+        start_timeout_s=settings.model_timeout_s,
         worker_timeout_s=settings.worker_timeout_s,
         stop_s=settings.drain_delay_s + settings.shutdown_grace_s,
         on_ready=on_listening,

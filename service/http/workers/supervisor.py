@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from vaegis.service.errors import ServiceError
+from vaegis.service.errors import ArtifactError, ServiceError
 from vaegis.service.http.workers.board import RESTARTS, Board
 from vaegis.service.http.workers.channel import Channel, heard_error
 from vaegis.service.http.workers.restarts import Restarts
 
 _LOG: Final = logging.getLogger("vaegis.workers")
 _CHECK_S: Final = 0.25
-_START_S: Final = 60.0  # a worker that is not ready by then hangs
 _LATE_S: Final = 5.0  # what a worker may take beyond its own times to stop
 
 
@@ -55,6 +54,7 @@ class Supervisor:
         board: Board,
         start: Callable[[int], tuple[subprocess.Popen[bytes], socket.socket]],
         *,
+        start_timeout_s: float,
         worker_timeout_s: float,
         stop_s: float,
         on_ready: Callable[[str], None],
@@ -65,6 +65,7 @@ class Supervisor:
         Args:
             board: Where the workers count.
             start: Starts the worker of a number; returns its process and the other end of its channel.
+            start_timeout_s: A worker that does not serve after so long is killed.
             worker_timeout_s: A worker that gives no sign of life for so long is killed.
             stop_s: Time in which a worker that is told to stop does so.
             on_ready: Called with the model's name once the workers serve.
@@ -72,6 +73,7 @@ class Supervisor:
         """
         self._board = board
         self._start_process = start
+        self._start_timeout_s = start_timeout_s
         self._worker_timeout_s = worker_timeout_s
         self._stop_s = stop_s
         self._on_ready = on_ready
@@ -183,8 +185,13 @@ class Supervisor:
     def _kill_hanging(self) -> None:
         now = monotonic()
         for number, worker in self._workers.items():
-            allowed_s = _START_S if worker.ready is None else self._worker_timeout_s
+            allowed_s = self._start_timeout_s if worker.ready is None else self._worker_timeout_s
             if now - worker.heard > allowed_s and not self._is_stopping:
+                if worker.ready is None:
+                    worker.fault = ArtifactError(
+                        "model: expected it to be loaded and its golden records to be scored within "
+                        f"{allowed_s:g} s, they were not; VAEGIS_MODEL_TIMEOUT_S gives them longer"
+                    )
                 _LOG.error(
                     "worker hangs", extra={"fields": {"worker": number, "silent_s": round(now - worker.heard, 1)}}
                 )
