@@ -46,6 +46,8 @@ ENV PATH=/opt/vaegis/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     VAEGIS_HOST=0.0.0.0
 
+# An empty folder, so that a name without a folder leads to nothing.
+WORKDIR /srv/empty
 # A number, so that Kubernetes can check runAsNonRoot without looking into the image.
 USER 10001:10001
 EXPOSE 8080

@@ -93,6 +93,7 @@ def create_app(
         max_count=settings.max_generate_count,
         max_depth=settings.max_depth,
         max_values=settings.max_values,
+        run_timeout_s=settings.run_timeout_s,
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 

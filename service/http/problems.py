@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from vaegis.service.errors import AlphaError, RecordError, ServiceError
+from vaegis.service.errors import AlphaError, RecordError, RunTimeoutError, ServiceError
 from vaegis.service.http.answers import ErrorItem, ProblemDocument
 from vaegis.service.http.errors import (
     BodyTimeoutError,
@@ -95,6 +95,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
     RateLimitedError: Problem(429, "rate-limited", "The caller's rate is used up"),
     NotReadyError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5),
+    RunTimeoutError: Problem(504, "deadline", "The answer took too long", retry_after_s=5),
     DeadlineError: Problem(504, "deadline", "The answer took too long", retry_after_s=5),
 }
 
