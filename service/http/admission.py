@@ -23,13 +23,13 @@ from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     DeadlineError,
-    IncompleteBodyError,
     QueueFullError,
 )
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.negotiation import header
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import request_context
+from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.stream.blocks import TooMuchHeldError, body_too_large
 
 _Result = TypeVar("_Result")

@@ -21,6 +21,7 @@ from vaegis.service.callers.ledger import Ledger
 from vaegis.service.callers.rates import Rates
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
+from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
@@ -71,6 +72,7 @@ def create_app(
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
         KeysError: the keys cannot be read.
+        SettingsError: the allowed hosts are none.
     """
     alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
     limit = threshold(artifact.calibration_folds, alpha)
@@ -101,6 +103,9 @@ def create_app(
     keyring = _keyring(settings, metrics)
     rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
     app.add_middleware(KeyCheck, keyring=keyring, rates=rates)
+    hosts = _allowed_hosts(settings, has_keys=keyring is not None)
+    if keyring is None or hosts is not None:
+        app.add_middleware(CrossSiteCheck, hosts=hosts, has_keys=keyring is not None)
     log = None if writer is None else _request_log(settings, metrics, writer)
     app.add_middleware(Instrumentation, metrics=metrics, log=log, begin_span=begin_span)
     app.state.model_name = model.name
@@ -109,7 +114,7 @@ def create_app(
 
     record = record_schema(artifact.contract, settings.unknown_columns)
     score = ScoreEndpoint(model, admission, settings.inline_body_bytes)
-    generate = GenerateEndpoint(model, admission, settings.max_generate_count)
+    generate = GenerateEndpoint(model, admission, settings.max_generate_count, settings.run_timeout_s)
     infer = InferEndpoint(model, admission)
 
     @cache
@@ -196,6 +201,13 @@ def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
         return None
     inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
     return Keyring(inline, settings.keys_file, on_reload=metrics.count_key_reload)
+
+
+def _allowed_hosts(settings: Settings, *, has_keys: bool) -> frozenset[str] | None:
+    """Return the names by which the service may be called, besides this machine's own; None for any."""
+    if settings.allowed_hosts is None:
+        return None if has_keys or settings.open else frozenset({settings.host.lower()})
+    return parse_hosts(settings.allowed_hosts, variable_of("allowed_hosts")) | {settings.host.lower()}
 
 
 def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> RequestLog:

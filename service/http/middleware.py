@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vaegis.service.callers.keyring import Keyring
+from vaegis.service.callers.keys import Access, Key
 from vaegis.service.callers.rates import Rates
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
@@ -132,11 +134,22 @@ class KeyCheck:
             if key is None:
                 raise UnknownKeyError
             context.key = key.name
-            if key.scopes.isdisjoint(needs):
-                raise MissingScopeError(sorted(needs))
+            _require_scope(key, needs)
+            context.recheck_key = partial(self._recheck, key.digest, needs)
         if needs == SCORING:
             context.account = self._rates.account_of(key)
             context.require_tokens()
+
+    def _recheck(self, digest: bytes, needs: frozenset[Access]) -> None:
+        key = None if self._keyring is None else self._keyring.find_hash(digest)
+        if key is None:
+            raise UnknownKeyError
+        _require_scope(key, needs)
+
+
+def _require_scope(key: Key, needs: frozenset[Access]) -> None:
+    if key.scopes.isdisjoint(needs):
+        raise MissingScopeError(sorted(needs))
 
 
 def _presented(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

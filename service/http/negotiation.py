@@ -61,6 +61,9 @@ class Formats:
         return self.encoding is Encoding.NONE and self.body is not BodyFormat.ARROW
 
 
+HEADER_LENGTH: Final = b"inference-header-content-length"
+"""Header that says where the JSON of a V2 request or answer ends, and binary tensors begin."""
+
 _NDJSON_TYPES: Final = (
     "application/x-ndjson",
     "application/ndjson",

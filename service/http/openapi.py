@@ -24,7 +24,8 @@ from vaegis.service.http.schemas import (
 from vaegis.service.http.score_options import ScoreQuery
 
 _KEY: Final = "key"
-_KEY_STATUSES: Final = (401, 403)
+_CALLER_STATUS: Final = 403
+_KEY_STATUS: Final = 401
 _FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 
@@ -55,9 +56,11 @@ def openapi_document(
         if route.in_schema:
             operation = paths[route.template][route.method.lower()]
             operation["responses"] |= _errors(route.template, route.errors)
+            if route.scopes:
+                operation["responses"] |= _errors(route.template, (_CALLER_STATUS,))
             if has_keys and route.scopes:
-                operation["security"] = [{_KEY: sorted(route.scopes)}]
-                operation["responses"] |= _errors(route.template, _KEY_STATUSES)
+                operation["security"] = [{_KEY: [scope]} for scope in sorted(route.scopes)]
+                operation["responses"] |= _errors(route.template, (_KEY_STATUS,))
     if has_keys:
         document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
     return document

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
@@ -56,6 +56,8 @@ class RequestContext:
         trace_id: The trace that it is part of.
         span_id: Its span there.
         key: Name of the caller's key; None where none was asked for.
+        recheck_key: Passes if that key is still valid and allows the route, on the event loop's thread; None where no
+            key was asked for.
         account: What the caller may still send; None where there is no limit.
         unpacked: Counts what its body is unpacked to; None where it is not compressed.
         records: Records that were scored or generated.
@@ -68,6 +70,7 @@ class RequestContext:
     trace_id: str
     span_id: str
     key: str | None = None
+    recheck_key: Callable[[], None] | None = None
     account: Account | None = None
     records: int = 0
     flagged: int = 0
@@ -78,6 +81,16 @@ class RequestContext:
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a tracing span for one step of the work. Thread-safe."""
         return _UNTRACED if self.span is None else self.span.step(name)
+
+    def require_key(self) -> None:
+        """Pass if the caller may still call; for what goes on for long, on the event loop's thread.
+
+        Raises:
+            UnknownKeyError: its key is no longer valid.
+            MissingScopeError: its key no longer allows the route.
+        """
+        if self.recheck_key is not None:
+            self.recheck_key()
 
     def require_tokens(self) -> None:
         """Pass if the caller may send a record now.

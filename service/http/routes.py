@@ -70,6 +70,7 @@ ROUTES: Final = (
     Route("/v2/models/{model}", scopes=_MODEL, errors=(404, 422), alias="/v2/models/{model}/versions/{version}"),
     Route(
         "/v2/models/{model}/ready",
+        scopes=frozenset({Access.SCORE, Access.MODEL}),
         quiet=True,
         errors=(404, 422, 503),
         alias="/v2/models/{model}/versions/{version}/ready",

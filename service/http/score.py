@@ -188,6 +188,7 @@ class ScoreEndpoint:
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
                 return
+            slot.context.require_key()  # it may have been revoked meanwhile
             data = await slot.read(at_least=max(BLOCK_BYTES, decoder.missing_bytes))
 
     def _decoder(self, formats: Formats, options: ScoreOptions, slot: Slot, unpacked: UnpackedBytes) -> Decoder:

@@ -15,7 +15,7 @@ from vaegis.service.errors import RecordError
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.block_scoring import judged_in_parts
 from vaegis.service.http.errors import MediaTypeError, ParameterError
-from vaegis.service.http.negotiation import Encoding, Headers, encoding_of, header, media_type_of
+from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import RequestContext, request_context
 from vaegis.service.http.responses import send_answer
@@ -45,7 +45,6 @@ from vaegis.service.records.tensors import InferRequest, columns_of, read_reques
 
 INFER: Final = "/v2/models/{model}/infer"
 """Template of the route that scores."""
-HEADER_LENGTH: Final = "inference-header-content-length"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 
@@ -96,17 +95,13 @@ class InferEndpoint:
         """Version of the model: the beginning of its digest."""
         return self._model.artifact.digest[:_VERSION_DIGITS]
 
-    def is_model(self, name: str, version: str | None) -> bool:
-        """Tell whether this model is meant."""
-        return name == self._model.name and version in (None, self.version)
-
     def require_model(self, name: str, version: str | None) -> None:
         """Pass if this model is meant.
 
         Raises:
             HTTPException: another is.
         """
-        if not self.is_model(name, version):
+        if name != self._model.name or version not in (None, self.version):
             known = f"the model {self._model.name!r} of version {self.version}"
             raise HTTPException(404, f"models: expected {known}, got another")
 
@@ -116,13 +111,13 @@ class InferEndpoint:
         async with self._admission.slot(scope, receive) as slot:
             _require_tensors(scope["headers"])
             encoding = encoding_of(scope["headers"])
-            length = header(scope["headers"], HEADER_LENGTH.encode()).decode("latin-1") or None
+            length = header(scope["headers"], HEADER_LENGTH).decode("latin-1") or None
             body = await slot.read_document(self._model.limits.max_held_bytes)
             work = partial(self._answered, body, encoding, length, request_context(scope), slot.check)
             answer, json_bytes = await slot.run(work)
             headers = [(b"content-type", JSON.encode())]
             if json_bytes is not None:
-                headers = [(HEADER_LENGTH.encode(), b"%d" % json_bytes), (b"content-type", BINARY.encode())]
+                headers = [(HEADER_LENGTH, b"%d" % json_bytes), (b"content-type", BINARY.encode())]
             await send_answer(send, [answer], len(answer), headers)
 
     def _answered(
@@ -153,7 +148,9 @@ class InferEndpoint:
             # Python converts no number of thousands of digits, and its error would be taken for a fault of ours.
             is_number = len(header_length) <= _MAX_LENGTH_DIGITS and header_length.isdecimal()
             if not is_number or int(header_length) > length:
-                raise ParameterError(f"{HEADER_LENGTH}: expected a number of at most {length}, got another value")
+                raise ParameterError(
+                    f"{HEADER_LENGTH.decode()}: expected a number of at most {length}, got another value"
+                )
             length = int(header_length)
         header = body[:length]
         require_few_values(header, self._model.limits.max_values)
@@ -218,9 +215,7 @@ def v2_endpoints(model: ServedModel, infer: InferEndpoint, readiness: Readiness)
 
     async def model_ready(model: str, version: str | None = None) -> ModelReady:
         """Tell whether the model can be asked."""
-        if not infer.is_model(model, version):
-            # Nobody needs a key to ask, so that the answer does not say what there is instead.
-            raise HTTPException(404, "models: expected the model that is served, got another")
+        infer.require_model(model, version)
         readiness.require_ready()
         return ModelReady(name=metadata.name, ready=True)
 
