@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import (
@@ -162,6 +162,11 @@ class Slot:
             self._admission.slots -= 1
         return is_nobodys
 
+    @property
+    def max_body_bytes(self) -> int:
+        """Longest body, also when it is decompressed."""
+        return self._admission.limits.max_body_bytes
+
     async def read(self, at_least: float = math.inf) -> bytes:
         """Return the next bytes of the body: at least so many, or all until its end.
 
@@ -285,6 +290,17 @@ class Slot:
             self.release_place()
             if watch is not None:
                 watch.cancel()
+
+    async def send(
+        self, send: Send, parts: Iterable[bytes], length: int, headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Send an answer of ``length`` bytes. Its length is told, so that nobody takes a part of it for all."""
+        self.release_place()
+        headers = [(b"content-length", b"%d" % length), *headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for part in parts:
+            length -= len(part)
+            await send({"type": "http.response.body", "body": part, "more_body": length > 0})
 
     def _check_declared_length(self) -> None:
         length = header(self._scope["headers"], b"content-length")

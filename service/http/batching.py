@@ -16,7 +16,7 @@ import msgspec
 from vaegis.service.columns import Columns, stacked
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.score_options import ScoreOptions
-from vaegis.service.http.writers.json import VerdictRow, rows_of
+from vaegis.service.http.writers.writer import VerdictRow, rows_of
 from vaegis.service.verdicts import Verdicts
 
 BATCH_S: Final = 0.01

@@ -15,7 +15,6 @@ from vaegis.service.http.errors import ParameterError
 from vaegis.service.http.negotiation import require_json
 from vaegis.service.http.problems import parameter_messages
 from vaegis.service.http.request_context import RequestContext, request_context
-from vaegis.service.http.responses import send_answer
 from vaegis.service.http.schemas import GenerateAnswer, GenerateRequest, reference, rendered, shown_digest
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.records.json import parse_json, require_few_values
@@ -40,7 +39,7 @@ class GenerateEndpoint:
             require_json(scope["headers"])
             body = await slot.read_document(self._model.limits.max_held_bytes)
             answer = await slot.run(lambda: self._answer(body, request_context(scope), slot.check))
-            await send_answer(send, [answer], len(answer), _HEADERS)
+            await slot.send(send, [answer], len(answer), _HEADERS)
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""

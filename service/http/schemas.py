@@ -51,11 +51,11 @@ class ResultItem(_Answer):
     elbo: float = Field(description="Estimated lower bound of the log-likelihood, nats: -(reconstruction_error + kl).")
     reconstruction_error: float = Field(description="Expected negative log-likelihood of the observed columns, nats.")
     kl: float = Field(description="Divergence of the latent code from the prior, an upper bound, nats.")
+    latent_contribution: float = Field(description="What the latent code adds to the score.")
     reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
-    latent_contribution: float = Field(description="What the latent code adds to the score.")
 
 
 class ScoreAnswer(_Answer):

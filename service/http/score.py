@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -15,16 +15,14 @@ from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults
 from vaegis.service.http.negotiation import ANSWER_TYPES, BODY_TYPES, BodyFormat, Formats, negotiated
-from vaegis.service.http.request_context import RequestContext, request_context
-from vaegis.service.http.responses import send_answer
 from vaegis.service.http.schemas import REFERENCE_PREFIX, ScoreAnswer, reference
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
-from vaegis.service.http.writers.json import JSON_END, JsonWriter, json_rows, json_start, rows_of
+from vaegis.service.http.writers.json import JsonWriter
 from vaegis.service.http.writers.ndjson import NdjsonWriter
-from vaegis.service.http.writers.writer import Writer
+from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.json_document import JsonDecoder
@@ -34,7 +32,7 @@ from vaegis.service.records.stream.csv import CsvDecoder
 from vaegis.service.records.stream.ndjson import NdjsonDecoder
 from vaegis.service.records.stream.unpacking import unpacker_of
 
-_Headers = Sequence[tuple[bytes, bytes]]
+_JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
 
 
 class ScoreEndpoint:
@@ -58,22 +56,21 @@ class ScoreEndpoint:
         async with self._admission.slot(scope, receive) as slot:
             formats = negotiated(scope["headers"])
             options = self._model.options(scope["query_string"], formats.on_invalid)
+            request = _Request(self._model, slot, formats, options)
             body = await slot.read(at_least=self._inline_body_bytes + 1)
             if slot.is_whole and formats.is_plain_text and len(body) <= self._inline_body_bytes:
                 slot.take_place()
-                block = self._decode(body, formats, options, slot, request_context(scope))
+                block = request.decode(body)
                 if block.records <= self._model.batcher.most_records:
-                    answer = await self._answer_in_batch(block, formats, options, slot, request_context(scope))
-                    slot.release_place()
-                    await send_answer(send, [answer], len(answer), self._headers(formats, options))
+                    answer = await request.answer_in_batch(block)
+                    await slot.send(send, [answer], len(answer), request.headers())
                     return
-                scoring = self._block_scoring(formats, options, slot, request_context(scope))
-                await slot.run(lambda: scoring.score(block))
+                scoring = request.block_scoring()
+                await slot.run(partial(scoring.score, block))
             else:
-                scoring = self._block_scoring(formats, options, slot, request_context(scope))
-                await self._score_blocks(scoring, body, formats, options, slot)
+                scoring = await request.score_blocks(body)
             slot.hold_answer(scoring.answer.held_bytes)
-            await send_answer(send, scoring.answer.parts(), scoring.answer.length, self._headers(formats, options))
+            await slot.send(send, scoring.answer.parts(), scoring.answer.length, request.headers())
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
@@ -115,104 +112,105 @@ class ScoreEndpoint:
         options = self._model.options(b"explain=all", OnInvalid.REJECT)
         columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns)
         verdicts = self._model.verdicts(columns, options)
-        start = json_start(self._model.answer_metadata(options.alpha))
-        return msgspec.json.decode(start + json_rows(rows_of(verdicts)) + JSON_END)
+        return msgspec.json.decode(json_document(self._model.answer_metadata(options.alpha), rows_of(verdicts)))
 
-    def _decode(
-        self, body: bytes, formats: Formats, options: ScoreOptions, slot: Slot, context: RequestContext
-    ) -> Block:
+
+class _Request(msgspec.Struct, frozen=True, eq=False):
+    """One request, and what was agreed on it."""
+
+    model: ServedModel
+    slot: Slot
+    formats: Formats
+    options: ScoreOptions
+
+    def decode(self, body: bytes) -> Block:
         """Return the records of a small body."""
-        with context.step("decode"):
+        with self.slot.context.step("decode"):
             try:
-                block = self._block(body, formats, options, slot)
+                block = self._block(body)
             except RecordError as error:
-                self._model.metrics.count_refused(error.faults)
+                self.model.metrics.count_refused(error.faults)
                 raise
-        if faults := rejecting_faults(self._model, block, options.on_invalid):
-            raise rejected(self._model, faults)
+        if faults := rejecting_faults(self.model, block, self.options.on_invalid):
+            raise rejected(self.model, faults)
         return block
 
-    def _block(self, body: bytes, formats: Formats, options: ScoreOptions, slot: Slot) -> Block:
-        if formats.body is BodyFormat.JSON:
-            return self._model.documents.decode(body, options.on_invalid, slot.check)
-        decoder = self._decoder(formats, options, slot, UnpackedBytes(len(body)))
-        blocks: list[Block] = []
-        try:
-            for block in chain(decoder.feed(body), decoder.end()):
-                blocks.append(block)  # noqa: PERF402 - those before an error count
-        except ServiceError:
-            if options.on_invalid is OnInvalid.REPORT or not any(block.faults for block in blocks):
-                raise  # otherwise the faults are told, whatever else is wrong with the body
-        return merged(blocks)
-
-    async def _answer_in_batch(
-        self, block: Block, formats: Formats, options: ScoreOptions, slot: Slot, context: RequestContext
-    ) -> bytes:
+    async def answer_in_batch(self, block: Block) -> bytes:
         """Return the answer to few records, which are scored together with those of other requests."""
-        model, records = self._model, len(block.columns)
+        model, context, records = self.model, self.slot.context, len(block.columns)
 
         def begin() -> None:
-            slot.begin()
+            self.slot.begin()
             context.charge(block.records)
 
         with context.step("infer"):
-            judged = await model.batcher.judge(block.columns, options, begin)
+            judged = await model.batcher.judge(block.columns, self.options, begin)
         model.metrics.count_batch(records, judged.seconds)
         context.records = records
-        metadata = model.answer_metadata(options.alpha)
-        if formats.answer is BodyFormat.JSON and not block.faults and options.on_invalid is OnInvalid.REJECT:
+        if self.formats.answer is BodyFormat.JSON and self.options.on_invalid is OnInvalid.REJECT:
             rows = judged.rows()
             context.flagged = sum([row.is_anomaly for row in rows])
-            return b"".join((json_start(metadata), json_rows(rows), JSON_END))
+            return json_document(model.answer_metadata(self.options.alpha), rows)
         verdicts = judged.verdicts()
         context.flagged = int(np.count_nonzero(verdicts.is_anomaly))
-        writer = self._writer(formats, options)
+        writer = self._writer()
         return b"".join((writer.start(), writer.part(block, verdicts), writer.end()))
 
-    def _block_scoring(
-        self, formats: Formats, options: ScoreOptions, slot: Slot, context: RequestContext
-    ) -> BlockScoring:
-        return BlockScoring(self._model, options, self._writer(formats, options), context, slot.check)
+    def block_scoring(self) -> BlockScoring:
+        """Return the work on a body that is scored on threads."""
+        return BlockScoring(self.model, self.options, self._writer(), self.slot.context, self.slot.check)
 
-    async def _score_blocks(
-        self, scoring: BlockScoring, first: bytes, formats: Formats, options: ScoreOptions, slot: Slot
-    ) -> None:
-        """Score a body on threads, as it arrives, and leave the answer in ``scoring``."""
-        unpacked = slot.context.unpacked = UnpackedBytes(self._admission.limits.max_body_bytes)
-        decompressor = unpacker_of(formats.encoding.value, unpacked)
-        decoder = self._decoder(formats, options, slot, unpacked)
+    async def score_blocks(self, first: bytes) -> BlockScoring:
+        """Score a body that begins with ``first`` on threads, as it arrives."""
+        slot, scoring = self.slot, self.block_scoring()
+        unpacked = slot.context.unpacked = UnpackedBytes(slot.max_body_bytes)
+        decompressor, decoder = unpacker_of(self.formats.encoding.value, unpacked), self._decoder(unpacked)
         data = first
         while True:
             is_last = slot.is_whole
             await slot.run(partial(scoring.feed, data, decompressor, decoder, is_last=is_last))
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
-                return
+                return scoring
             slot.context.require_key()  # it may have been revoked meanwhile
             data = await slot.read(at_least=max(BLOCK_BYTES, decoder.missing_bytes))
 
-    def _decoder(self, formats: Formats, options: ScoreOptions, slot: Slot, unpacked: UnpackedBytes) -> Decoder:
-        schema, limits = self._model.artifact.contract.columns, self._model.limits
-        if formats.body is BodyFormat.JSON:
-            return JsonDecoder(self._model.documents, limits.max_held_bytes, options.on_invalid, slot.check)
-        if formats.body is BodyFormat.NDJSON:
-            return NdjsonDecoder(schema, limits, self._model.documents.typed)
-        if formats.body is BodyFormat.ARROW:
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return the headers of the answer."""
+        if self.formats.answer is BodyFormat.JSON:
+            return _JSON_HEADERS
+        content_type = (b"content-type", self.formats.media_type.encode())
+        return [content_type, *self.model.answer_metadata(self.options.alpha).headers]
+
+    def _block(self, body: bytes) -> Block:
+        if self.formats.body is BodyFormat.JSON:
+            return self.model.documents.decode(body, self.options.on_invalid, self.slot.check)
+        decoder = self._decoder(UnpackedBytes(len(body)))
+        blocks: list[Block] = []
+        try:
+            for block in chain(decoder.feed(body), decoder.end()):
+                blocks.append(block)  # noqa: PERF402 - those before an error count
+        except ServiceError:
+            if self.options.on_invalid is OnInvalid.REPORT or not any(block.faults for block in blocks):
+                raise  # otherwise the faults are told, whatever else is wrong with the body
+        return merged(blocks)
+
+    def _decoder(self, unpacked: UnpackedBytes) -> Decoder:
+        schema, limits = self.model.artifact.contract.columns, self.model.limits
+        if self.formats.body is BodyFormat.JSON:
+            return JsonDecoder(self.model.documents, limits.max_held_bytes, self.options.on_invalid, self.slot.check)
+        if self.formats.body is BodyFormat.NDJSON:
+            return NdjsonDecoder(schema, limits, self.model.documents.typed)
+        if self.formats.body is BodyFormat.ARROW:
             return ArrowDecoder(schema, limits, unpacked)
-        return CsvDecoder(schema, limits, "\t" if formats.body is BodyFormat.TSV else ",")
+        return CsvDecoder(schema, limits, "\t" if self.formats.body is BodyFormat.TSV else ",")
 
-    def _writer(self, formats: Formats, options: ScoreOptions) -> Writer:
-        metadata = self._model.answer_metadata(options.alpha)
-        if formats.answer is BodyFormat.NDJSON:
+    def _writer(self) -> Writer:
+        metadata = self.model.answer_metadata(self.options.alpha)
+        if self.formats.answer is BodyFormat.NDJSON:
             return NdjsonWriter()
-        if formats.answer is BodyFormat.ARROW:
+        if self.formats.answer is BodyFormat.ARROW:
             return ArrowWriter(metadata)
-        if formats.answer is BodyFormat.CSV:
+        if self.formats.answer is BodyFormat.CSV:
             return CsvWriter()
-        return JsonWriter(metadata, has_errors=options.on_invalid is OnInvalid.REPORT)
-
-    def _headers(self, formats: Formats, options: ScoreOptions) -> _Headers:
-        content_type = (b"content-type", formats.media_type.encode())
-        if formats.answer is BodyFormat.JSON:
-            return [content_type]
-        return [content_type, *self._model.answer_metadata(options.alpha).headers()]
+        return JsonWriter(metadata, has_errors=self.options.on_invalid is OnInvalid.REPORT)

@@ -18,7 +18,6 @@ from vaegis.service.http.errors import MediaTypeError, ParameterError
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import RequestContext, request_context
-from vaegis.service.http.responses import send_answer
 from vaegis.service.http.schemas import (
     ModelMetadata,
     ModelReady,
@@ -118,7 +117,7 @@ class InferEndpoint:
             headers = [(b"content-type", JSON.encode())]
             if json_bytes is not None:
                 headers = [(HEADER_LENGTH, b"%d" % json_bytes), (b"content-type", BINARY.encode())]
-            await send_answer(send, [answer], len(answer), headers)
+            await slot.send(send, [answer], len(answer), headers)
 
     def _answered(
         self,

@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata, finite_numbers
+from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata, columns_of
 from vaegis.service.records.faults import error_fields
 from vaegis.service.records.stream.blocks import Block
 from vaegis.service.records.tensors import InferRequest, Output, request_error
-from vaegis.service.verdicts import Explain, Verdicts
+from vaegis.service.verdicts import ARRAYS, FIELDS, Explain, Verdicts
 
 _ENCODER = msgspec.json.Encoder()
-_TEXTS: Final = ("reasons", "contributions", "errors")
+_TEXTS: Final = (*(name for name in FIELDS if name not in ARRAYS), "errors")
 OUTPUTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(NUMBERS, "FP64"),
     "is_anomaly": "BOOL",
@@ -65,7 +65,7 @@ def written_answer(
         ValueError: a verdict that is written as JSON holds NaN or an infinity.
     """
     for _, verdicts in parts:
-        finite_numbers(verdicts)  # raises where they are not
+        columns_of(verdicts)  # raises where they are not
     all_binary = request.parameters.get("binary_data_output") is True
     binary: list[bytes] = []
     written = []
@@ -82,7 +82,7 @@ def written_answer(
     answer: dict[str, object] = {"model_name": metadata.model, "model_version": version}
     if request.id is not None:
         answer["id"] = request.id
-    fields = {name: value for name, value in metadata.fields().items() if name != "model"}
+    fields = {name: value for name, value in metadata.fields.items() if name != "model"}
     header = _ENCODER.encode(answer | {"parameters": fields, "outputs": written})
     return header + b"".join(binary), len(header) if binary else None
 

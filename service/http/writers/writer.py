@@ -1,23 +1,34 @@
-"""What every writer of verdicts has: a start, a part for each block of records, and an end."""
+"""What every writer of verdicts shares: the fields of a verdict by record, and what holds for all of an answer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import cached_property
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
+
+import msgspec
+from numpy.typing import NDArray
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.http.schemas import shown_digest
 from vaegis.service.records.stream.blocks import Block
-from vaegis.service.verdicts import Verdicts
+from vaegis.service.verdicts import ARRAYS, FIELDS, Verdicts
 
-NUMBERS: Final = ("score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution")
+NUMBERS: Final = tuple(name for name in ARRAYS if name != "is_anomaly")
 """The fields of verdicts that are numbers."""
+VerdictRow: TypeAlias = Any
+"""The fields of one verdict, as a struct."""
+JSON_END: Final = b"]}"
+"""What ends a JSON document of verdicts."""
+
+_ROW: Final = msgspec.defstruct("VerdictRow", FIELDS, gc=False)
+_ENCODER: Final = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AnswerMetadata:
     """What holds for all verdicts of an answer.
 
@@ -50,19 +61,26 @@ class AnswerMetadata:
             calibration_records=calibration.records,
         )
 
+    @cached_property
     def fields(self) -> Mapping[str, str | float]:
-        """Return the fields by name, as `answers.ScoreAnswer` has them."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """The fields by name, as `schemas.ScoreAnswer` has them."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the fields as headers of an answer that has no place for them; text is percent-encoded."""
+    @cached_property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The fields as headers of an answer that has no place for them; text is percent-encoded."""
         return [
             (
                 f"vaegis-{name.replace('_', '-')}".encode(),
                 (quote(v, safe=":") if isinstance(v, str) else repr(v)).encode(),
             )
-            for name, v in self.fields().items()
+            for name, v in self.fields.items()
         ]
+
+    @cached_property
+    def json_start(self) -> bytes:
+        """What comes before the results of a JSON document, which are parted by commas and followed by `JSON_END`."""
+        return _ENCODER.encode(self.fields)[:-1] + b',"results":['
 
 
 class Writer(Protocol):
@@ -78,19 +96,36 @@ class Writer(Protocol):
         """Return what comes after all records."""
 
 
-def finite_numbers(verdicts: Verdicts) -> list[list[float]]:
-    """Return the fields `NUMBERS` of ``verdicts`` as lists.
+def columns_of(verdicts: Verdicts) -> list[list[Any]]:
+    """Return the fields of verdicts as lists, in the order of `FIELDS`.
 
     Raises:
         ValueError: One of their numbers, or of their contributions', is NaN or infinite, which JSON and CSV cannot say.
     """
-    numbers = [getattr(verdicts, name).tolist() for name in NUMBERS]
-    for values in numbers:
-        _require_finite(values)
+    columns: list[list[Any]] = []
+    for name in ARRAYS:
+        values: NDArray[Any] = getattr(verdicts, name)
+        columns.append(values.tolist())
+        _require_finite(columns[-1])
     for of_record in filter(None, verdicts.contributions):
         _require_finite([item.contribution for item in of_record])
         _require_finite([item.expected for item in of_record if isinstance(item.expected, float)])
-    return numbers
+    return [*columns, verdicts.reasons, verdicts.contributions]
+
+
+def rows_of(verdicts: Verdicts) -> list[VerdictRow]:
+    """Return verdicts by record, in order. Raises what `columns_of` does."""
+    return [*map(_ROW, *columns_of(verdicts))]
+
+
+def json_rows(rows: Sequence[VerdictRow]) -> bytes:
+    """Return at least one verdict as JSON, parted by commas."""
+    return _ENCODER.encode(rows)[1:-1]
+
+
+def json_document(metadata: AnswerMetadata, rows: Sequence[VerdictRow]) -> bytes:
+    """Return the answer to a JSON body; `schemas.ScoreAnswer` describes it."""
+    return b"".join((metadata.json_start, json_rows(rows), JSON_END))
 
 
 def _require_finite(values: list[float]) -> None:

@@ -17,12 +17,12 @@ from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     DeadlineError,
-    IncompleteBodyError,
     QueueFullError,
 )
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import RequestContext, put_context
 from vaegis.service.http.routes import route_of
+from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.stream.blocks import BodyTooLargeError
 
 LIMITS = AdmissionLimits(
@@ -343,7 +343,8 @@ def asgi(app, parts, gone=None, query=b"", headers=()):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": [*headers]}
+    typed = [(b"content-type", b"application/json"), *headers]
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": typed}
     return sent, app(scope, receive, send)
 
 

@@ -11,8 +11,7 @@ from msgspec.structs import replace
 
 from vaegis.service.explanations import Contribution
 from vaegis.service.http.schemas import ContributionItem, ResultItem, ScoreAnswer
-from vaegis.service.http.writers.json import JSON_END, json_rows, json_start, rows_of
-from vaegis.service.http.writers.writer import AnswerMetadata
+from vaegis.service.http.writers.writer import AnswerMetadata, json_document, json_rows, rows_of
 from vaegis.service.reasons import Reason
 from vaegis.service.verdicts import Verdicts
 
@@ -50,9 +49,7 @@ def test_every_number_is_read_back_as_it_was(verdicts):
 
 
 def test_the_fields_come_as_documented(artifact, verdicts):
-    answer = json.loads(
-        json_start(AnswerMetadata.by(artifact, alpha=0.25, threshold=1.5)) + json_rows(rows_of(verdicts)) + JSON_END
-    )
+    answer = json.loads(json_document(AnswerMetadata.by(artifact, alpha=0.25, threshold=1.5), rows_of(verdicts)))
     assert list(answer) == list(ScoreAnswer.model_fields)
     assert list(answer["results"][0]) == list(ResultItem.model_fields)
     assert list(answer["results"][0]["contributions"][0]) == list(ContributionItem.model_fields)

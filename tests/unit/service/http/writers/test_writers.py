@@ -21,7 +21,7 @@ from vaegis.service.http.schemas import ResultItem, ScoreAnswer
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
 from vaegis.service.http.writers.json import JsonWriter
-from vaegis.service.http.writers.ndjson import Line, NdjsonWriter
+from vaegis.service.http.writers.ndjson import LINE_FIELDS, NdjsonWriter
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.offline.scoring import VERDICT_TYPES
 from vaegis.service.reasons import Reason
@@ -75,13 +75,13 @@ def expected(blocks):
     for block, verdicts in blocks:
         sound = 0
         for row in range(block.records):
-            line = dict.fromkeys(Line.__struct_fields__) | {"row": block.first_row + row}
+            line = dict.fromkeys(LINE_FIELDS) | {"row": block.first_row + row}
             if row in block.faults:
                 line["errors"] = [
                     {name: getattr(f, name) for name in ("column", "code", "message")} for f in block.faults[row]
                 ]
             else:
-                for name in Line.__struct_fields__[1:8]:
+                for name in LINE_FIELDS[1:8]:
                     line[name] = getattr(verdicts, name)[sound].item()
                 line["reasons"] = [str(reason) for reason in verdicts.reasons[sound]]
                 account = verdicts.contributions[sound]
@@ -112,7 +112,7 @@ def test_a_line_of_csv_holds_them_as_text(blocks):
         for line in csv.DictReader(io.StringIO(text, newline=""))
     ]
     assert found == expected(blocks)
-    assert text.splitlines()[0] == ",".join(Line.__struct_fields__)
+    assert text.splitlines()[0] == ",".join(LINE_FIELDS)
 
 
 @SOME
@@ -128,7 +128,7 @@ def test_a_batch_of_arrow_holds_them_by_type(blocks):
             item |= {name: json.dumps(item[name], ensure_ascii=False) for name in ("observed", "expected")}
     assert table.to_pylist() == lines
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    assert metadata == {f"vaegis.{name}": str(value) for name, value in METADATA.fields().items()}
+    assert metadata == {f"vaegis.{name}": str(value) for name, value in METADATA.fields.items()}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_no_text_is_written_of_what_is_not_finite(writer, value):
 
 
 def test_headers_carry_what_a_format_has_no_place_for():
-    assert dict(METADATA.headers()) == {
+    assert dict(METADATA.headers) == {
         b"vaegis-model": b"m%C3%B6del%20%221%22",
         b"vaegis-model-digest": b"sha256:00",
         b"vaegis-alpha": b"0.01",
@@ -167,5 +167,5 @@ def test_headers_carry_what_a_format_has_no_place_for():
 
 
 def test_a_line_has_the_fields_of_a_result_a_row_and_errors():
-    assert {*Line.__struct_fields__} == {*ResultItem.model_fields, "row", "errors"}
-    assert msgspec.json.decode(NdjsonWriter().part(*BLOCKS[0]).split(b"\n")[0], type=Line).row == 0
+    assert {*LINE_FIELDS} == {*ResultItem.model_fields, "row", "errors"}
+    assert [*json.loads(NdjsonWriter().part(*BLOCKS[0]).split(b"\n")[0])] == [*LINE_FIELDS]
