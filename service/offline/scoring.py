@@ -15,7 +15,6 @@ from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError
 from vaegis.service.explanations import Contribution
@@ -30,7 +29,7 @@ from vaegis.service.records.names import UnknownColumns, shown
 from vaegis.service.records.reading import batch_rows
 from vaegis.service.records.reported import block_from_file
 from vaegis.service.records.stream.blocks import Block, in_order, sound_block
-from vaegis.service.verdicts import Explain, Verdicts, judge
+from vaegis.service.verdicts import Explain, Verdicts
 
 _CONTRIBUTION = pa.struct(
     [
@@ -135,7 +134,7 @@ def score_files(
         for part in (part for whole in files.batches(rules.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
             block = _block(artifact.contract.columns, part, rules)
-            verdicts = _judged(artifact, block.columns, rules)
+            verdicts = artifact.judge(block.columns, alpha=rules.alpha, explain=rules.explain)
             batch = part.batch
             write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), block, verdicts)
             tally = tally.with_part(block, verdicts)
@@ -151,12 +150,6 @@ def _block(schema: Schema, part: FileBatch, rules: Rules) -> Block:
         part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=rules.unknown_columns
     )
     return sound_block(columns)
-
-
-def _judged(artifact: Artifact, columns: Columns, rules: Rules) -> Verdicts:
-    schema = artifact.contract.columns
-    scores = artifact.scorer.score(columns)
-    return judge(schema, artifact.calibration_folds, columns, scores, alpha=rules.alpha, explain=rules.explain)
 
 
 def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:

@@ -13,7 +13,7 @@ from vaegis.service.artifact import load_artifact
 from vaegis.service.generation import Generator
 from vaegis.service.pvalues import guarantee
 from vaegis.service.records.json import columns_from_records
-from vaegis.service.verdicts import Explain, judge
+from vaegis.service.verdicts import Explain
 
 pa = pytest.importorskip("pyarrow")
 import pyarrow.csv as pa_csv  # noqa: E402 - only where pyarrow is installed
@@ -45,8 +45,7 @@ def records(artifact):
 def verdicts(artifact, records):
     schema = artifact.contract.columns
     columns = columns_from_records(records, schema, unknown_columns="reject", max_faults=1)
-    scores = artifact.scorer.score(columns)
-    return judge(schema, artifact.calibration_folds, columns, scores, alpha=0.01, explain=Explain.ANOMALIES)
+    return artifact.judge(columns, alpha=0.01)
 
 
 @pytest.fixture
