@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Provenance, Schema, TimestampColumn
-from vaegis.service.offline.replacing import replacing
-from vaegis.service.records.files import open_records
+from vaegis.service.files.output import replacing
+from vaegis.service.files.record_files import open_records
 from vaegis.training.calibration import calibrate, check_alpha
 from vaegis.training.config import TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, plan_columns

@@ -21,11 +21,11 @@ from rich.console import Console
 
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
-from vaegis.service.offline.output import Output, OutputFormat
-from vaegis.service.offline.scoring import Rules, score_files
+from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.files.output import Output, OutputFormat
+from vaegis.service.files.record_files import open_records
+from vaegis.service.files.scoring import Rules, score_files
 from vaegis.service.pvalues import least_alpha
-from vaegis.service.records.arrow import columns_from_batch
-from vaegis.service.records.files import open_records
 from vaegis.service.verdicts import Explain
 from vaegis.training.config import TrainConfig, with_overrides
 from vaegis.training.data.splits import split_at_random

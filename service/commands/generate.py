@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from vaegis.service.commands.extras import needs_files_extra
-from vaegis.service.offline.output import OutputFormat, opened, output_argument
+from vaegis.service.files.output import OutputFormat, opened, output_argument
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.artifact import load_artifact
+    from vaegis.service.commands.progress import progress_line
     from vaegis.service.generation import Generator, drawn_seed
-    from vaegis.service.offline.progress import progress_line
 
     artifact = load_artifact(args.model)
     artifact.verify()
@@ -87,13 +87,13 @@ def run(args: Namespace) -> int:
 @contextmanager
 def _writer(stream: BinaryIO, output_format: OutputFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
     if output_format is OutputFormat.NDJSON:
+        from vaegis.service.files.json_lines import write_lines
         from vaegis.service.generation import records_of
-        from vaegis.service.offline.json_lines import write_lines
 
         yield lambda drawn: write_lines(stream, records_of(schema, drawn))
         return
     with needs_files_extra():
-        from vaegis.service.offline.generating import drawn_writer
+        from vaegis.service.files.tables import drawn_writer
     with drawn_writer(stream, output_format, schema) as write:
         yield write
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from vaegis.service.commands.extras import needs_files_extra
 from vaegis.service.errors import FileError
-from vaegis.service.offline.output import Output, output_argument
+from vaegis.service.files.output import Output, output_argument
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from vaegis.service.offline.scoring import Tally
+    from vaegis.service.files.scoring import Tally
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -84,11 +84,11 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
     with needs_files_extra():
-        from vaegis.service.offline.scoring import Rules, score_files
+        from vaegis.service.files.record_files import open_records
+        from vaegis.service.files.scoring import Rules, score_files
         from vaegis.service.records.faults import OnInvalid
-        from vaegis.service.records.files import open_records
     from vaegis.service.artifact import load_artifact
-    from vaegis.service.offline.progress import progress_line
+    from vaegis.service.commands.progress import progress_line
     from vaegis.service.pvalues import guarantee, threshold
     from vaegis.service.verdicts import Explain
 

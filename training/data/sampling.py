@@ -11,9 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vaegis.service.errors import FileError
-from vaegis.service.records.arrow import RefusedCellError, categories_of, numbers_of
-from vaegis.service.records.files import FileBatch, RecordFiles
-from vaegis.service.records.formats import FileFormat
+from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, numbers_of
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.record_files import FileBatch, RecordFiles
 from vaegis.service.records.names import shown
 from vaegis.training.config import Kind, TrainConfig
 from vaegis.training.data.joining import joined

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vaegis.service.files.output import output_argument
+from vaegis.service.files.record_files import open_records
+from vaegis.service.files.scoring import Rules, score_files
 from vaegis.service.http.app import create_app
-from vaegis.service.offline.output import output_argument
-from vaegis.service.offline.scoring import Rules, score_files
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.files import open_records
 from vaegis.service.records.values import CSV_NULLS
 from vaegis.service.settings import load_settings
 from vaegis.service.verdicts import Explain

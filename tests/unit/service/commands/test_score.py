@@ -19,10 +19,10 @@ pa = pytest.importorskip("pyarrow")
 import pyarrow.csv as pa_csv  # noqa: E402 - only where pyarrow is installed
 import pyarrow.parquet as pa_parquet  # noqa: E402 - the same
 
-from vaegis.service.offline import scoring  # noqa: E402 - the same
-from vaegis.service.offline.tables import fitted  # noqa: E402 - the same
-from vaegis.service.records import reading  # noqa: E402 - the same
-from vaegis.service.records.files import open_records  # noqa: E402 - the same
+from vaegis.service.files import batches as record_batches  # noqa: E402 - the same
+from vaegis.service.files import scoring  # noqa: E402 - the same
+from vaegis.service.files.record_files import open_records  # noqa: E402 - the same
+from vaegis.service.files.tables import fitted  # noqa: E402 - the same
 
 RECORDS = 60
 
@@ -179,7 +179,7 @@ def test_a_lacking_column_is_null_throughout(vaegis, golden_model, artifact, tab
 
 
 def test_types_that_change_within_ndjson_become_text(vaegis, golden_model, records, tmp_path, monkeypatch):
-    monkeypatch.setattr("vaegis.service.records.ndjson.BLOCK_BYTES", 300)
+    monkeypatch.setattr("vaegis.service.files.ndjson.BLOCK_BYTES", 300)
     lines = [json.dumps({**record, "extra": at if at < RECORDS // 2 else str(at)}) for at, record in enumerate(records)]
     (tmp_path / "records.ndjson").write_text("\n".join(lines))
     ended = vaegis(
@@ -349,7 +349,7 @@ def test_a_path_cannot_steer_the_terminal(vaegis, golden_model, parquet, tmp_pat
 def test_records_of_ndjson_whose_names_all_differ_are_fitted_in_bounded_parts(
     vaegis, golden_model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 1000)
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 1000)
     widths = []
     monkeypatch.setattr(scoring, "fitted", lambda *args: widths.append(args[0].num_rows) or fitted(*args))
     path = tmp_path / "records.ndjson"
@@ -392,7 +392,7 @@ def test_an_interrupted_run_leaves_nothing_behind(artifact, parquet, tmp_path, m
 
 
 def test_without_pyarrow_the_extra_is_named(vaegis, golden_model, parquet, tmp_path, monkeypatch):
-    for module in ("vaegis.service.offline.scoring", "vaegis.service.offline.tables", "vaegis.service.records.files"):
+    for module in ("vaegis.service.files.scoring", "vaegis.service.files.tables", "vaegis.service.files.record_files"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import signal
 import sys
+import threading
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from types import FrameType
+from typing import BinaryIO, NoReturn
 
 from vaegis.service.errors import FileError
-from vaegis.service.offline.replacing import replacing
 
 STANDARD_OUTPUT = "-"
+TERMINATED = 143
+"""Exit code of a program that SIGTERM ended: 128 + 15, as shells have it."""
 
 
 class OutputFormat(StrEnum):
@@ -87,3 +93,43 @@ def opened(output: Output) -> Iterator[BinaryIO]:
             yield stream
     except OSError as error:
         raise FileError(output.path, f"expected to write the whole file, got: {error.strerror or error}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a temporary file beside ``path``, to be written and closed; at the end it takes that place.
+
+    When the block fails or is interrupted, the temporary file is removed and what stood at ``path`` before stays.
+
+    Raises:
+        OSError: the file cannot be made or renamed.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    temporary = target.parent / f".vaegis-{secrets.token_hex(8)}.part"
+    # Not tempfile: its files are closed to everyone else, whatever the user's umask says.
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        with _termination_unwinds():
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """Let SIGTERM end the program as Ctrl-C does, through every `finally`."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)

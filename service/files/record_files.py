@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from vaegis.service.errors import FileError
+from vaegis.service.files.batches import Refusal, Refusals, parts, texts_of
+from vaegis.service.files.formats import FileFormat, column_names, format_of, read_file
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.formats import FileFormat, column_names, format_of, read_file
 from vaegis.service.records.names import shown
-from vaegis.service.records.reading import Refusal, Refusals, parts, texts_of
 
 MAX_DEPTH = 32
 """Levels of objects within a record that are flattened where the caller sets no limit of its own."""

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vaegis.service.records.files import FileBatch
-from vaegis.service.records.reading import Refusal
-from vaegis.service.records.reported import block_from_file
+from vaegis.service.files.batches import Refusal
+from vaegis.service.files.record_files import FileBatch
+from vaegis.service.files.reported import block_from_file
 
 INSTANTS = pa.array([0, 10**12, None], pa.timestamp("s"))  # the second is in the year 33658
 SOUND = {"amount": [1.0, 2.0, None], "express": [True, None, False], "country": ["DE", "FR", None]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -14,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from vaegis.service.errors import FileError
+from vaegis.service.files.batches import Refusal, batch_rows, texts_of
 from vaegis.service.records.names import shown
-from vaegis.service.records.reading import Refusal, batch_rows, texts_of
 from vaegis.service.records.values import CSV_NULLS
 
 BLOCK_BYTES = 4 << 20
@@ -27,6 +29,9 @@ MAX_LEADING_ROWS = 100_000
 
 The parser hands over nothing until it has found that one, so that they are held till then.
 """
+
+_QUOTE = b'"'
+_AFTER_A_QUOTE = "expected after"  # of csv's complaint over text after a closing quote, which pyarrow takes
 
 _BadRow: TypeAlias = tuple[int | None, int, int]
 """Row as the parser counts (the header is row 1), values expected, values found."""
@@ -87,6 +92,29 @@ def read_csv_past_faults(
                     rows += whole.num_rows
     except pa.ArrowInvalid as error:
         raise _told_in_passing(error, path, rows, bad_rows) from None
+
+
+def has_odd_quotes(stream: pa.NativeFile) -> bool:
+    """Tell whether the quotes of a stream are odd in number; a file in which all are closed has an even number."""
+    quotes = 0
+    while block := stream.read(BLOCK_BYTES):
+        quotes += block.count(_QUOTE)
+    return quotes % 2 == 1
+
+
+def ends_within_quotes(stream: pa.NativeFile, delimiter: str) -> bool:
+    """Tell whether a stream ends in a value whose quote is not closed.
+
+    Quotes may also be odd in number for one within a value that has none around it. This reads record by record, and
+    is only worth it where they are.
+    """
+    text = io.TextIOWrapper(stream, "latin-1", newline="")  # for quotes and line ends any superset of ASCII will do
+    try:
+        for _ in csv.reader(text, delimiter=delimiter, strict=True):
+            pass
+    except csv.Error as error:
+        return _AFTER_A_QUOTE not in str(error)
+    return False
 
 
 def _with_bad_rows(

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from vaegis.service.files.batches import Read, Refusal, batch_rows
+from vaegis.service.files.ndjson import blocks_of_lines
 from vaegis.service.records.json import BodyError, parse_json
-from vaegis.service.records.ndjson import blocks_of_lines
-from vaegis.service.records.reading import Read, Refusal, batch_rows
 
 _SPACE = b" \t\r"
 

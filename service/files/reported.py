@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import place_in_file
-from vaegis.service.records.arrow import RefusedCellError, cells_of_array, check_names, filled_from_batch
+from vaegis.service.files.arrow_columns import RefusedCellError, cells_of_array, check_names, filled_from_batch
+from vaegis.service.files.record_files import FileBatch
 from vaegis.service.records.faults import Faults, FaultsByRow
-from vaegis.service.records.files import FileBatch
 from vaegis.service.records.json import MAX_FAULTS, filled_columns
 from vaegis.service.records.names import UnknownColumns
 from vaegis.service.records.stream.assembly import assembled

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from vaegis.service.errors import FileError
-from vaegis.service.offline.output import OutputFormat
+from vaegis.service.files.output import OutputFormat
 
 pa = pytest.importorskip("pyarrow")
 import pyarrow.csv as pa_csv  # noqa: E402 - only where pyarrow is installed
 import pyarrow.parquet as pa_parquet  # noqa: E402 - the same
 
-from vaegis.service.offline.tables import common_schema, fitted, table_writer  # noqa: E402 - the same
+from vaegis.service.files.tables import common_schema, fitted, table_writer  # noqa: E402 - the same
 
 PATH = Path("records.ndjson")
 

@@ -11,10 +11,11 @@ import pyarrow.parquet
 import pytest
 
 from vaegis.service.errors import FileError
-from vaegis.service.records import csv, ndjson, reading
+from vaegis.service.files import batches as record_batches
+from vaegis.service.files import csv, ndjson
+from vaegis.service.files.formats import FileFormat, format_of
+from vaegis.service.files.record_files import open_records
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.files import open_records
-from vaegis.service.records.formats import FileFormat, format_of
 
 
 def read(path: Path) -> list[dict[str, object]]:
@@ -340,7 +341,7 @@ def test_an_index_outside_a_dictionary_ends_the_reading_although_its_text_is_not
 
 @pytest.mark.parametrize("lines", [b"1,2,\n" * 50, b"1,2,\n" * 30 + b"1,2\n" + b"1,2,\n" * 19, b"1,2\n1\n" * 25])
 def test_records_of_another_width_come_in_bounded_batches_and_share_their_refusal(write, monkeypatch, lines):
-    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 14)
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 14)
     path = write("a.csv", b"a,b\n" + lines)
     wrong = [row for row, line in enumerate(lines.splitlines(), 1) if line != b"1,2"]
     assert read_past_faults(path) == (
@@ -367,7 +368,7 @@ def test_too_many_records_of_another_width_before_the_first_sound_one_end_the_re
 
 
 def test_values_of_ndjson_with_many_names_come_in_bounded_batches(write, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 100)
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 100)
     lines = [f'{{"k{at}":{at}}}' if at % 9 else "[" for at in range(50)]
     batches = list(open_records(write("a.ndjson", "\n".join(lines).encode())).batches(OnInvalid.REPORT))
     assert 90 < max(batch.batch.num_rows * batch.batch.num_columns for batch in batches) <= 100

@@ -12,12 +12,18 @@ import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
 
 from vaegis.service.errors import FileError
-from vaegis.service.records.csv import csv_names, delimiter_of, read_csv, read_csv_past_faults
+from vaegis.service.files.batches import Read, Refusals, batch_rows, parts
+from vaegis.service.files.csv import (
+    csv_names,
+    delimiter_of,
+    ends_within_quotes,
+    has_odd_quotes,
+    read_csv,
+    read_csv_past_faults,
+)
+from vaegis.service.files.lines import read_lines
+from vaegis.service.files.ndjson import read_ndjson
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.lines import read_lines
-from vaegis.service.records.ndjson import read_ndjson
-from vaegis.service.records.quotes import ends_within_quotes, has_odd_quotes
-from vaegis.service.records.reading import Read, Refusals, batch_rows, parts
 
 _IPC_FILE_MAGIC = b"ARROW1"
 

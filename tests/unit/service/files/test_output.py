@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vaegis.service.errors import FileError
-from vaegis.service.offline.output import Output, OutputFormat, opened, output_argument
+from vaegis.service.files.output import Output, OutputFormat, opened, output_argument
 
 
 def csv(path: Path) -> Output:

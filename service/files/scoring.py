@@ -18,16 +18,16 @@ from vaegis.service.artifact import Artifact
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError
 from vaegis.service.explanations import Contribution
-from vaegis.service.offline.json_lines import write_lines
-from vaegis.service.offline.output import Output, OutputFormat, opened
-from vaegis.service.offline.tables import common_schema, fitted, json_records, table_writer
-from vaegis.service.records.arrow import columns_from_batch
+from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.files.batches import batch_rows
+from vaegis.service.files.formats import FileFormat, column_names
+from vaegis.service.files.json_lines import write_lines
+from vaegis.service.files.output import Output, OutputFormat, opened
+from vaegis.service.files.record_files import FileBatch, RecordFiles
+from vaegis.service.files.reported import block_from_file
+from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.records.faults import OnInvalid, error_fields
-from vaegis.service.records.files import FileBatch, RecordFiles
-from vaegis.service.records.formats import FileFormat, column_names
 from vaegis.service.records.names import UnknownColumns, shown
-from vaegis.service.records.reading import batch_rows
-from vaegis.service.records.reported import block_from_file
 from vaegis.service.records.stream.blocks import Block, in_order, sound_block
 from vaegis.service.verdicts import Explain, Verdicts
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from vaegis.service.errors import FileError
+from vaegis.service.files.batches import Read
 from vaegis.service.records.names import shown
 from vaegis.service.records.nesting import nests_deeper_than
-from vaegis.service.records.reading import Read
 
 BLOCK_BYTES = 4 << 20
 MAX_LINE_BYTES = 64 << 20
