@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from vaegis.service.commands.extras import needs_files_extra
+from vaegis.service.extras import needs_extra
 from vaegis.service.files.output import OutputFormat, opened, output_argument
 from vaegis.service.terminal import printable
 
@@ -92,7 +92,7 @@ def _writer(stream: BinaryIO, output_format: OutputFormat, schema: Schema) -> It
 
         yield lambda drawn: write_lines(stream, records_of(schema, drawn))
         return
-    with needs_files_extra():
+    with needs_extra("files"):
         from vaegis.service.files.tables import drawn_writer
     with drawn_writer(stream, output_format, schema) as write:
         yield write

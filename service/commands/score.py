@@ -7,8 +7,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaegis.service.commands.extras import needs_files_extra
 from vaegis.service.errors import FileError
+from vaegis.service.extras import needs_extra
 from vaegis.service.files.output import Output, output_argument
 from vaegis.service.terminal import printable
 
@@ -83,27 +83,25 @@ def run(args: Namespace) -> int:
         MissingExtraError: pyarrow is not installed.
     """
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
-    with needs_files_extra():
+    with needs_extra("files"):
         from vaegis.service.files.record_files import open_records
         from vaegis.service.files.scoring import Rules, score_files
         from vaegis.service.records.faults import OnInvalid
-    from vaegis.service.artifact import load_artifact
     from vaegis.service.commands.progress import progress_line
-    from vaegis.service.pvalues import guarantee, threshold
+    from vaegis.service.model import load
     from vaegis.service.verdicts import Explain
 
-    artifact = load_artifact(args.model)
-    artifact.verify()
-    alpha = artifact.contract.calibration.alpha if args.alpha is None else args.alpha
-    threshold(artifact.calibration_folds, alpha)
+    model = load(args.model)
+    alpha = model.alpha if args.alpha is None else args.alpha
+    promise = model.guarantee_at(alpha)
     files = open_records(args.data)
     _refuse_input_as_output(args.output, files.paths)
     rules = Rules(alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid))
     with progress_line() as line:
         tally = score_files(
-            artifact, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
+            model, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
         )
-    print(_summary(tally, guarantee(artifact.calibration_folds, alpha), args.output), file=sys.stderr)
+    print(_summary(tally, promise, args.output), file=sys.stderr)
     return 0
 
 

@@ -179,21 +179,31 @@ def text_of(array: pa.Array) -> pa.Array:
 
 
 def check_names(names: Sequence[str], schema: Schema, path: Path, unknown_columns: UnknownColumns) -> None:
-    """Pass if the names of a batch's columns fit the model's.
+    """Pass if the names of a file's columns fit the model's.
 
     Raises:
         FileError: None is a column of the model, or one is unknown and these are refused.
     """
+    if wrong := name_fault(names, schema, unknown_columns):
+        column, _, detail = wrong
+        raise FileError(path, detail, column=column)
+
+
+def name_fault(
+    names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns
+) -> tuple[str | None, str, str] | None:
+    """Return the first name that does not fit the model's columns, the fault's code and what was expected; or None."""
     scored = schema.names
     known = {*scored, *(column.name for column in schema.ignored)}
     if set(names).isdisjoint(scored):
-        raise FileError(path, "expected at least one column of the model, got none")
+        return None, "no_known_column", "expected at least one column of the model, got none"
     if unknown_columns == "ignore":
-        return
+        return None
     for name in names:
         if name in known or any(other.startswith(f"{name}.") for other in known):
             continue  # Or an object that is null in all records of this batch.
-        raise FileError(path, unknown_column(name, scored), column=shown(name))
+        return shown(name), "unknown_column", unknown_column(name, scored)
+    return None
 
 
 def _numbers_of_text(array: pa.Array, kind: str) -> NDArray[np.float64]:

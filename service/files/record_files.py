@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -47,6 +48,25 @@ class FileBatch:
             yield FileBatch(part, self.path, self.first_row + start, refused, parsed)
 
 
+class RecordSource(Protocol):
+    """Records that are read in batches: files, or what stands in memory."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, in the order in which they are read."""
+
+    @property
+    def format(self) -> FileFormat:
+        """The format of all of them."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Their size; 0 where it is unknown."""
+
+    def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
+        """Yield all records."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordFiles:
     """Files that can be read as one stream, as often as wanted.
@@ -77,7 +97,7 @@ class RecordFiles:
                 told = dict(read.refused)
                 reported = told if on_invalid is OnInvalid.REPORT else None
                 try:
-                    flat = _flat(read.batch, path, read.first_row, self.max_depth, reported)
+                    flat = flat_batch(read.batch, path, read.first_row, self.max_depth, reported)
                 except UnicodeDecodeError:  # Arrow decodes a name only when it is asked for.
                     raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
                 yield FileBatch(flat, path, read.first_row, told, read.parsed)
@@ -103,6 +123,34 @@ def open_records(path: Path, *, max_depth: int = MAX_DEPTH) -> RecordFiles:
             raise FileError(found, f"expected {formats[0]} as in {paths[0]}, got {its_format}")
     _check_headers(paths)
     return RecordFiles(paths, formats[0], sum(found.stat().st_size for found in paths), max_depth)
+
+
+def flat_batch(
+    batch: pa.RecordBatch, path: Path, first_row: int, max_depth: int, refused: dict[int, Refusal] | None
+) -> pa.RecordBatch:
+    """Return a batch whose objects have become columns, with plain types and checked content.
+
+    Args:
+        batch: The records.
+        path: Their file, for messages.
+        first_row: Row of the first one, from 1.
+        max_depth: Levels of objects within a record that are flattened.
+        refused: Told of records with text that is not UTF-8; where it is None, these end the reading.
+
+    Raises:
+        FileError: A name comes twice, an object nests too deep, or text is not UTF-8.
+    """
+    names: list[str] = []
+    arrays: list[pa.Array] = []
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        for full_name, leaf in _leaves(name, array, path, max_depth):
+            names.append(full_name)
+            arrays.append(_checked(leaf, path, first_row, full_name, refused))
+    _check_names(tuple(names), path)
+    if not arrays:
+        # Records without any column keep their number, which a batch without columns cannot tell.
+        return batch.select([])
+    return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
 def _found(path: Path) -> tuple[Path, ...]:
@@ -144,26 +192,6 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
         if name in seen:
             raise FileError(path, "expected names of columns that differ, got one twice", column=shown(name))
         seen.add(name)
-
-
-def _flat(
-    batch: pa.RecordBatch, path: Path, first_row: int, max_depth: int, refused: dict[int, Refusal] | None
-) -> pa.RecordBatch:
-    """Return a batch whose objects have become columns, with plain types and checked content.
-
-    Records with text that is none are added to ``refused``; where that is None, they end the reading.
-    """
-    names: list[str] = []
-    arrays: list[pa.Array] = []
-    for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        for full_name, leaf in _leaves(name, array, path, max_depth):
-            names.append(full_name)
-            arrays.append(_checked(leaf, path, first_row, full_name, refused))
-    _check_names(tuple(names), path)
-    if not arrays:
-        # Records without any column keep their number, which a batch without columns cannot tell.
-        return batch.select([])
-    return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
 def _leaves(name: str, array: pa.Array, path: Path, levels: int) -> Iterator[tuple[str, pa.Array]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import place_in_file
@@ -33,10 +35,24 @@ def block_from_file(part: FileBatch, schema: Schema, unknown_columns: UnknownCol
         faults.add(row, None, refusal.code, refusal.detail)
     if part.parsed is None:
         check_names(part.batch.schema.names, schema, part.path, unknown_columns)
-        columns = _from_batch(part, schema, faults)
+        columns = columns_past_faults(part.batch, schema, faults)
     else:
         columns = _from_json(part, part.parsed, schema, faults, unknown_columns)
     return block_of(columns, faults, part.first_row - 1)
+
+
+def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -> Columns:
+    """Return the records of a flat batch by column; values that are refused are null, and told to ``faults``."""
+    try:
+        return filled_from_batch(batch, schema)
+    except RefusedCellError:  # looked at again, by the way that finds all of them
+        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+        cells = {
+            column.name: cells_of_array(arrays[column.name], column, faults.of_column(column.name, position))
+            for position, column in enumerate(schema.columns)
+            if column.name in arrays
+        }
+        return assembled(schema, cells, batch.num_rows, faults)
 
 
 def _from_json(
@@ -45,16 +61,3 @@ def _from_json(
     blank = {schema.names[0]: None}  # in the place of what is no record, which is told already
     records = [blank if row in part.refused else record for row, record in enumerate(parsed)]
     return filled_columns(records, schema, faults, unknown_columns=unknown_columns)
-
-
-def _from_batch(part: FileBatch, schema: Schema, faults: Faults) -> Columns:
-    try:
-        return filled_from_batch(part.batch, schema)
-    except RefusedCellError:  # looked at again, by the way that finds all of them
-        arrays = dict(zip(part.batch.schema.names, part.batch.columns, strict=True))
-        cells = {
-            column.name: cells_of_array(arrays[column.name], column, faults.of_column(column.name, position))
-            for position, column in enumerate(schema.columns)
-            if column.name in arrays
-        }
-        return assembled(schema, cells, part.batch.num_rows, faults)

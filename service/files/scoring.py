@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
-from msgspec.structs import asdict
-from numpy.typing import NDArray
 
-from vaegis.service.artifact import Artifact
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError
-from vaegis.service.explanations import Contribution
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.files.batches import batch_rows
 from vaegis.service.files.formats import FileFormat, column_names
@@ -26,40 +20,15 @@ from vaegis.service.files.output import Output, OutputFormat, opened
 from vaegis.service.files.record_files import FileBatch, RecordFiles
 from vaegis.service.files.reported import block_from_file
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
-from vaegis.service.records.faults import OnInvalid, error_fields
+from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
+from vaegis.service.model import Model
+from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.names import UnknownColumns, shown
-from vaegis.service.records.stream.blocks import Block, in_order, sound_block
-from vaegis.service.verdicts import Explain, Verdicts
+from vaegis.service.records.stream.blocks import Block, sound_block
+from vaegis.service.score_result import ScoreResult
+from vaegis.service.verdicts import Explain
 
-_CONTRIBUTION = pa.struct(
-    [
-        ("column", pa.string()),
-        ("contribution", pa.float64()),
-        ("observed", pa.string()),
-        ("expected", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
-
-VERDICT_TYPES = {
-    "score": pa.float64(),
-    "p_value": pa.float64(),
-    "is_anomaly": pa.bool_(),
-    "elbo": pa.float64(),
-    "reconstruction_error": pa.float64(),
-    "kl": pa.float64(),
-    "latent_contribution": pa.float64(),
-    "reasons": pa.list_(pa.string()),
-    "contributions": pa.list_(_CONTRIBUTION),
-}
-"""Columns that scoring adds, in order. Within contributions, what was observed and expected is JSON text."""
-
-_ERRORS = pa.list_(pa.struct([("column", pa.string()), ("code", pa.string()), ("message", pa.string())]))
-"""The column that is added where faults are reported: those of the record, null where there are none."""
-
-_PART_TERMS = 100_000  # bounds the memory of a part's contributions, one term for each record and column
-
-_Write: TypeAlias = Callable[[pa.RecordBatch, Block, Verdicts], None]
+_Write: TypeAlias = Callable[[pa.RecordBatch, ScoreResult], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +56,7 @@ class Rules:
 
     def added(self) -> dict[str, pa.DataType]:
         """Return the names and types of the columns that are added."""
-        reported = {"errors": _ERRORS} if self.reports else {}
-        return {self.prefix + name: kind for name, kind in (VERDICT_TYPES | reported).items()}
+        return {self.prefix + name: kind for name, kind in verdict_types(with_errors=self.reports).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +67,21 @@ class Tally:
     anomalies: int = 0
     refused: int = 0
 
-    def with_part(self, block: Block, verdicts: Verdicts) -> Tally:
+    def with_part(self, result: ScoreResult) -> Tally:
         """Return the tally with the records of a part."""
+        refused = int(result.refused().sum())
         return Tally(
-            self.records + len(verdicts),
-            self.anomalies + int(verdicts.is_anomaly.sum()),
-            self.refused + len(block.faults),
+            self.records + len(result) - refused, self.anomalies + int(result.is_anomaly.sum()), self.refused + refused
         )
 
 
 def score_files(
-    artifact: Artifact, files: RecordFiles, output: Output, rules: Rules, progress: Callable[[Tally], None]
+    model: Model, files: RecordFiles, output: Output, rules: Rules, progress: Callable[[Tally], None]
 ) -> Tally:
     """Score every record of ``files`` and write it to ``output``, at constant memory.
 
     Args:
-        artifact: A verified model.
+        model: The model.
         files: The records.
         output: Where they go, with all their columns and those of the verdict.
         rules: How they are judged.
@@ -129,15 +96,15 @@ def score_files(
     _refuse_taken(added, schema.names, files.paths[0])
     tally = Tally()
     # NDJSON's batches have only the names of their own records, and get those of all.
-    most = max(1, min(_PART_TERMS // (len(artifact.contract.columns.columns) + 1), batch_rows(len(schema))))
+    most = min(model.part_records, batch_rows(len(schema)))
     with opened(output) as stream, _verdict_writer(stream, output.format, schema, rules) as write:
         for part in (part for whole in files.batches(rules.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
-            block = _block(artifact.contract.columns, part, rules)
-            verdicts = artifact.judge(block.columns, alpha=rules.alpha, explain=rules.explain)
+            blocks = iter([_block(model.artifact.contract.columns, part, rules)])
+            result = model.judge_blocks(blocks, alpha=rules.alpha, explain=rules.explain, reports=rules.reports)
             batch = part.batch
-            write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), block, verdicts)
-            tally = tally.with_part(block, verdicts)
+            write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), result)
+            tally = tally.with_part(result)
             progress(tally)
     return tally
 
@@ -176,57 +143,17 @@ def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> Non
 def _verdict_writer(stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema, rules: Rules) -> Iterator[_Write]:
     """Yield a function that writes a batch with its verdicts."""
     if output_format is OutputFormat.NDJSON:
-        yield lambda batch, block, verdicts: write_lines(stream, _json_verdicts(batch, block, verdicts, rules))
+        yield lambda batch, result: write_lines(stream, _json_records(batch, result, rules.prefix))
         return
     both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in rules.added().items())])
     with table_writer(stream, output_format, both) as write:
-        yield lambda batch, block, verdicts: write(
-            pa.RecordBatch.from_arrays([*batch.columns, *_added_arrays(block, verdicts, rules)], schema=both)
+        yield lambda batch, result: write(
+            pa.RecordBatch.from_arrays(
+                [*batch.columns, *verdict_arrays(result.fields(), result.refused())], schema=both
+            )
         )
 
 
-def _json_verdicts(
-    batch: pa.RecordBatch, block: Block, verdicts: Verdicts, rules: Rules
-) -> Iterator[dict[str, object]]:
-    numbers = [in_order(block, values.tolist(), repeat(None)) for values in _numbers(verdicts)]
-    fields = (*numbers, *_lists(block, verdicts, asdict, with_errors=rules.reports))
-    names = [*rules.added()]
-    for record, *values in zip(json_records(batch), *fields, strict=True):
-        yield record | dict(zip(names, values, strict=True))
-
-
-def _added_arrays(block: Block, verdicts: Verdicts, rules: Rules) -> list[pa.Array]:
-    at_fault = ~block.sound() if block.faults else None
-    numbers = [pa.array(block.spread(values, 0), mask=at_fault) for values in _numbers(verdicts)]
-    fields = (*numbers, *_lists(block, verdicts, _struct, with_errors=rules.reports))
-    return [pa.array(values, kind) for values, kind in zip(fields, rules.added().values(), strict=True)]
-
-
-def _numbers(verdicts: Verdicts) -> list[NDArray[Any]]:
-    return [getattr(verdicts, name) for name in VERDICT_TYPES if name not in ("reasons", "contributions")]
-
-
-def _lists(
-    block: Block, verdicts: Verdicts, told: Callable[[Contribution], object], *, with_errors: bool
-) -> list[list[object]]:
-    """Return reasons, contributions and, where they are reported, errors of each record, null where it has none."""
-    contributions: list[object] = [
-        None if of_record is None else [*map(told, of_record)] for of_record in verdicts.contributions
-    ]
-    lists = [in_order(block, values, repeat(None)) for values in (list[object](verdicts.reasons), contributions)]
-    if with_errors:
-        errors: list[object] = [None] * block.records
-        for row, faults in block.faults.items():
-            errors[row] = [*map(asdict, error_fields(faults))]
-        lists.append(errors)
-    return lists
-
-
-def _struct(contribution: Contribution) -> dict[str, object]:
-    return {
-        "column": contribution.column,
-        "contribution": contribution.contribution,
-        "observed": json.dumps(contribution.observed, ensure_ascii=False),
-        "expected": json.dumps(contribution.expected, ensure_ascii=False),
-        "reason": contribution.reason,
-    }
+def _json_records(batch: pa.RecordBatch, result: ScoreResult, prefix: str) -> Iterator[dict[str, object]]:
+    for record, verdict in zip(json_records(batch), result, strict=True):
+        yield record | ({prefix + name: value for name, value in verdict.items()} if prefix else verdict)

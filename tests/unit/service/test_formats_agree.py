@@ -21,6 +21,7 @@ from vaegis.service.files.output import output_argument
 from vaegis.service.files.record_files import open_records
 from vaegis.service.files.scoring import Rules, score_files
 from vaegis.service.http.app import create_app
+from vaegis.service.model import Model
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.values import CSV_NULLS
 from vaegis.service.settings import load_settings
@@ -152,7 +153,7 @@ def scored(artifact, tmp_path_factory):
         write(path)
         output = output_argument(str(folder / f"scored-{name}.parquet"))
         rules = Rules(artifact.contract.calibration.alpha, Explain.NONE, "reject", "v_", on_invalid)
-        score_files(artifact, open_records(path), output, rules, lambda _: None)
+        score_files(Model(artifact), open_records(path), output, rules, lambda _: None)
         return pa.parquet.read_table(output.path)
 
     return score

@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from vaegis.service import model
 from vaegis.service.artifact import load_artifact
 from vaegis.service.generation import Generator
 from vaegis.service.pvalues import guarantee
@@ -23,6 +24,7 @@ from vaegis.service.files import batches as record_batches  # noqa: E402 - the s
 from vaegis.service.files import scoring  # noqa: E402 - the same
 from vaegis.service.files.record_files import open_records  # noqa: E402 - the same
 from vaegis.service.files.tables import fitted  # noqa: E402 - the same
+from vaegis.service.files.verdict_table import VERDICT_TYPES  # noqa: E402 - the same
 
 RECORDS = 60
 
@@ -76,7 +78,7 @@ def test_parquet_gets_the_verdicts_beside_its_own_columns(vaegis, golden_model, 
     scored = pa_parquet.read_table(tmp_path / "scored.parquet")
     assert ended.code == 0
     assert scored.select(table.column_names) == table
-    assert scored.column_names == [*table.column_names, *scoring.VERDICT_TYPES]
+    assert scored.column_names == [*table.column_names, *VERDICT_TYPES]
     for field in ("score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution"):
         assert scored[field].to_pylist() == pytest.approx(getattr(verdicts, field), abs=1e-3)
     assert scored["is_anomaly"].to_pylist() == verdicts.is_anomaly.tolist()
@@ -146,7 +148,7 @@ def scores_in(path) -> list[float]:
 
 
 def test_a_folder_is_scored_file_by_file_in_small_parts(vaegis, golden_model, table, verdicts, tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "_PART_TERMS", 50)
+    monkeypatch.setattr(model, "_MAX_TERMS", 50)
     (tmp_path / "day").mkdir()
     pa_parquet.write_table(table.slice(0, 25), tmp_path / "day" / "1.parquet")
     pa_parquet.write_table(table.slice(25), tmp_path / "day" / "2.parquet")
@@ -169,7 +171,7 @@ def test_no_records_make_an_empty_table(vaegis, golden_model, artifact, tmp_path
     ended = vaegis("score", golden_model, tmp_path / "records.csv", "-o", tmp_path / "scored.parquet")
     assert ended.err.startswith("0 records, 0 anomalies, written to")
     scored = pa_parquet.read_table(tmp_path / "scored.parquet")
-    assert scored.column_names == [*artifact.contract.columns.names, *scoring.VERDICT_TYPES]
+    assert scored.column_names == [*artifact.contract.columns.names, *VERDICT_TYPES]
 
 
 def test_a_lacking_column_is_null_throughout(vaegis, golden_model, artifact, table, tmp_path):
@@ -294,7 +296,7 @@ def test_where_no_record_is_at_fault_errors_are_null(vaegis, golden_model, parqu
 def test_faults_are_told_by_file_and_row_and_a_part_may_hold_nothing_else(
     vaegis, golden_model, table, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(scoring, "_PART_TERMS", 50)
+    monkeypatch.setattr(model, "_MAX_TERMS", 50)
     (tmp_path / "day").mkdir()
     names = ",".join(table.column_names)
     (tmp_path / "day" / "1.csv").write_text(f"{names}\n" + "1\n" * 30)
@@ -387,7 +389,7 @@ def test_an_interrupted_run_leaves_nothing_behind(artifact, parquet, tmp_path, m
     output = scoring.Output(tmp_path / "scored.parquet", scoring.OutputFormat.PARQUET)
     rules = scoring.Rules(alpha=0.01, explain=Explain.NONE, unknown_columns="reject", prefix="")
     with pytest.raises(KeyboardInterrupt):
-        scoring.score_files(artifact, files, output, rules, interrupt)
+        scoring.score_files(model.Model(artifact), files, output, rules, interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["records.parquet"]
 
 
@@ -397,4 +399,4 @@ def test_without_pyarrow_the_extra_is_named(vaegis, golden_model, parquet, tmp_p
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet")
     assert ended.code == 1
-    assert ended.err.endswith("to install it: pip install 'vaegis[files]'\n")
+    assert ended.err.endswith("pyarrow is not installed; pip install 'vaegis[files]'\n")

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from vaegis.service.columns import Columns
 from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
-from vaegis.service.files.scoring import VERDICT_TYPES
+from vaegis.service.files.verdict_table import VERDICT_TYPES
 from vaegis.service.http.answers import ResultItem, ScoreAnswer
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
