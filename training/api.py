@@ -16,13 +16,7 @@ from vaegis.training.progress import Progress
 from vaegis.training.train import train
 
 
-def train_model(
-    data: object,
-    settings: Mapping[str, Mapping[str, object]] | str | os.PathLike[str] | None,
-    output: str | os.PathLike[str],
-    *,
-    verbose: bool,
-) -> None:
+def train_model(data: object, settings: object, output: str | os.PathLike[str], *, verbose: bool) -> None:
     """Train as `vaegis.train` says, and leave torch's threads and random state as they were."""
     config = _config(settings)
     source: RecordSource
@@ -38,7 +32,11 @@ def train_model(
         torch.set_num_threads(threads)
 
 
-def _config(settings: Mapping[str, Mapping[str, object]] | str | os.PathLike[str] | None) -> TrainConfig:
+def _config(settings: object) -> TrainConfig:
     if settings is None or isinstance(settings, str | os.PathLike):
         return load_config(None if settings is None else Path(settings))
+    if not isinstance(settings, Mapping):
+        raise TypeError(
+            f"settings: expected a dict of tables, or the path of a train.toml, got {type(settings).__name__}"
+        )
     return config_of(settings)

@@ -126,11 +126,23 @@ class RecordsInMemory:
 
 
 def _bounded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield batches in batches of bounded size."""
+    """Yield batches in batches of bounded size; small ones together, because each is scored in a run of its own."""
+    gathered: list[pa.RecordBatch] = []
+    rows = 0
     for batch in batches:
+        gathered.append(batch)
+        rows += batch.num_rows
         most = batch_rows(batch.num_columns)
-        for start in range(0, batch.num_rows, most):
-            yield batch.slice(start, most)
+        if rows >= most:
+            yield from _together(gathered, most)
+            gathered, rows = [], 0
+    if rows:
+        yield from _together(gathered, most)
+
+
+def _together(batches: list[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
+    table = pa.Table.from_batches(batches)
+    yield from (table if len(batches) == 1 else table.combine_chunks()).to_batches(max_chunksize=most)
 
 
 def _table_of_records(records: Sequence[object]) -> pa.Table:

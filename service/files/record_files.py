@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -48,6 +48,7 @@ class FileBatch:
             yield FileBatch(part, self.path, self.first_row + start, refused, parsed)
 
 
+@runtime_checkable
 class RecordSource(Protocol):
     """Records that are read in batches: files, or what stands in memory."""
 
