@@ -62,13 +62,11 @@ def run(args: Namespace) -> int:
         MissingExtraError: pyarrow is not installed, and the format needs it.
     """
     # onnxruntime loads only here, so that the other commands start without it.
-    from vaegis.service.artifact import load_artifact
     from vaegis.service.commands.progress import progress_line
     from vaegis.service.generation import Generator, drawn_seed
+    from vaegis.service.model import load
 
-    artifact = load_artifact(args.model)
-    artifact.verify()
-    generator = Generator(artifact.contract)
+    generator = Generator(load(args.model).artifact.contract)
     seed = drawn_seed() if args.seed is None else args.seed
     done = 0
     with (
