@@ -1,0 +1,68 @@
+"""The README's first screen: its commands train a model, and the model gives the answer shown."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from vaegis.service.artifact import load_artifact
+from vaegis.service.http.app import create_app
+from vaegis.service.settings import load_settings
+from vaegis.training.cli import main as vaegis_train
+
+ROOT = Path(__file__).parents[3]
+SAMPLE = ROOT / "demo" / "orders" / "train.csv"
+FIRST_SCREEN = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## ")[0]
+
+pytestmark = pytest.mark.training
+
+
+def test_quick_start_gives_the_answer_shown(tmp_path: Path):
+    shown = json.loads(re.search(r"```json\n(.*?)```", FIRST_SCREEN, flags=re.DOTALL)[1])
+    record = json.loads(re.search(r"curl --json '(.*?)'", FIRST_SCREEN)[1])
+    assert f"vaegis-train {SAMPLE.relative_to(ROOT)} -o orders.onnx" in FIRST_SCREEN
+    assert vaegis_train([str(SAMPLE), "-o", str(tmp_path / "orders.onnx")]) == 0
+    found = posted(tmp_path / "orders.onnx", record)
+    assert {key: found[key] for key in ("model", "alpha")} == {key: shown[key] for key in ("model", "alpha")}
+    (expected,), (result,) = shown["results"], found["results"]
+    assert (result["is_anomaly"], result["reasons"]) == (expected["is_anomaly"], expected["reasons"])
+    assert result["p_value"] == pytest.approx(expected["p_value"], rel=0.01)
+    # Training on another processor ends at slightly other weights.
+    assert result["score"] == pytest.approx(expected["score"], rel=0.2)
+    (most,) = expected["contributions"]
+    first = result["contributions"][0]
+    assert (first["column"], first["observed"], first["reason"]) == (most["column"], most["observed"], most["reason"])
+    assert first["expected"] == pytest.approx(most["expected"], rel=0.3)
+
+
+def posted(model: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the service's answer to one record."""
+    artifact = load_artifact(model)
+    app = create_app(artifact, load_settings({}, {}))
+    app.state.readiness.admit(artifact.verify())
+
+    async def score() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            return await client.post("/score", json=record)
+
+    return asyncio.run(score()).json()
+
+
+def test_sample_of_orders_is_what_the_script_makes():
+    spec = importlib.util.spec_from_file_location("make_golden", ROOT / "tests" / "golden" / "make_golden.py")
+    make_golden = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_golden)
+    made = make_golden.orders(4_000, seed=0).to_pylist()
+    with SAMPLE.open(newline="", encoding="utf-8") as lines:
+        kept = list(csv.DictReader(lines))
+    assert [row["order_id"] for row in kept] == [row["order_id"] for row in made]
+    assert [float(row["amount"]) if row["amount"] else None for row in kept] == [row["amount"] for row in made]
+    assert [row["placed_at"] for row in kept] == [f"{row['placed_at']:%Y-%m-%dT%H:%M:%SZ}" for row in made]
