@@ -5,10 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
 
+from vaegis.service.errors import FileError
+
+MAX_LINE_BYTES = 64 << 20
+"""A longer line is refused: it is one JSON document rather than a record per line."""
 MAX_BATCH_ROWS = 65_536
 MAX_BATCH_CELLS = 4_000_000
 """A batch of wide records holds fewer rows, so that its memory stays bounded."""
@@ -57,6 +62,25 @@ def parts(batch: pa.RecordBatch, refused: Refusals, records: int) -> Iterator[tu
         part = batch.slice(start, records)
         first, end = (bisect_left(positions, at) for at in (start, start + part.num_rows))
         yield start, part, {at - start: refused[at] for at in positions[first:end]}
+
+
+def blocks_of_lines(stream: BinaryIO, path: Path, block_bytes: int) -> Iterator[bytes]:
+    """Yield blocks that end with a line, each of about so many bytes.
+
+    Raises:
+        FileError: A line is far too long.
+    """
+    rest = b""
+    while data := stream.read(block_bytes):
+        end = data.rfind(b"\n") + 1
+        if end == 0:
+            rest += data
+            if len(rest) > MAX_LINE_BYTES:
+                raise FileError(path, f"expected a record per line, got a line of more than {MAX_LINE_BYTES} bytes")
+            continue
+        yield rest + data[:end]
+        rest = data[end:]
+    yield rest
 
 
 def texts_of(array: pa.Array) -> tuple[pa.Array, dict[int, Refusal]]:

@@ -18,11 +18,11 @@ from vaegis.service.files.csv import (
     delimiter_of,
     ends_within_quotes,
     has_odd_quotes,
+    open_quote,
     read_csv,
     read_csv_past_faults,
 )
-from vaegis.service.files.lines import read_lines
-from vaegis.service.files.ndjson import read_ndjson
+from vaegis.service.files.ndjson import read_ndjson, read_ndjson_past_faults
 from vaegis.service.records.faults import OnInvalid
 
 _IPC_FILE_MAGIC = b"ARROW1"
@@ -99,7 +99,7 @@ def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[Rea
             case FileFormat.NDJSON:
                 with _input(path) as stream:
                     if on_invalid is OnInvalid.REPORT:
-                        yield from read_lines(stream, path, max_depth)
+                        yield from read_ndjson_past_faults(stream, path, max_depth)
                     else:
                         yield from read_ndjson(stream, path, max_depth)
 
@@ -145,8 +145,8 @@ def _csv_batches(path: Path, on_invalid: OnInvalid) -> Iterator[tuple[pa.RecordB
     with _input(path) as stream:
         if on_invalid is OnInvalid.REPORT:
             yield from read_csv_past_faults(stream, path, names)
-        else:
-            yield from ((batch, {}) for batch in read_csv(stream, path, names))
+            return
+        yield from ((batch, {}) for batch in read_csv(stream, path, names))
     _require_closed_quotes(path)
 
 
@@ -156,7 +156,7 @@ def _require_closed_quotes(path: Path) -> None:
             return
     with _input(path) as stream:
         if ends_within_quotes(stream, delimiter_of(path)):
-            raise FileError(path, "expected quotes to be closed, got one that is still open at the end")
+            raise open_quote(path)
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
