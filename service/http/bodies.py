@@ -30,10 +30,10 @@ from vaegis.service.http.writers.writing import Judgement, Writer
 from vaegis.service.pvalues import threshold
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.stream.arrow import ArrowDecoder
-from vaegis.service.records.stream.blocks import Decoder, RecordLimits, sound_block
+from vaegis.service.records.stream.blocks import Decoder, RecordLimits, UnpackedBytes, sound_block
 from vaegis.service.records.stream.csv import CsvDecoder
 from vaegis.service.records.stream.ndjson import NdjsonDecoder
-from vaegis.service.records.stream.unpacking import UNPACKERS
+from vaegis.service.records.stream.unpacking import unpacker_of
 from vaegis.service.verdicts import Explain
 
 _LOG: Final = logging.getLogger("vaegis.http")
@@ -129,7 +129,8 @@ class AnyBody:
 
     def _document(self, body: bytes, formats: Formats, asked: _Asked, ticket: Ticket, call: Call) -> bytes:
         with call.step("decode"):
-            body = unpacked_body(body, formats.encoding, self.limits.max_held_bytes)
+            call.unpacked = UnpackedBytes(self.limits.max_held_bytes)
+            body = unpacked_body(body, formats.encoding, call.unpacked, ticket.check)
             if asked.on_invalid is OnInvalid.REPORT:
                 block = self.scoring.reported(body, ticket.check)
             else:
@@ -145,9 +146,10 @@ class AnyBody:
         """Return the work on the body of a stream."""
         on_invalid = OnInvalid.REPORT if asked.on_invalid is None else asked.on_invalid
         alpha, explain = asked.judgement.alpha, asked.explain
+        call.unpacked = UnpackedBytes(self.limits.max_held_bytes)
         return Pipeline(
-            unpacker=UNPACKERS[formats.encoding.value](),
-            decoder=self._decoder(formats.body),
+            unpacker=unpacker_of(formats.encoding.value, call.unpacked),
+            decoder=self._decoder(formats.body, call.unpacked),
             judge=lambda columns: self.scoring.judged(Asked(columns, alpha, explain)),
             writer=_writer(formats.answer, asked.judgement, on_invalid),
             on_invalid=on_invalid,
@@ -157,12 +159,12 @@ class AnyBody:
             max_bytes=self.room.max_bytes,
         )
 
-    def _decoder(self, body: BodyFormat) -> Decoder:
+    def _decoder(self, body: BodyFormat, unpacked: UnpackedBytes) -> Decoder:
         schema, limits = self.artifact.contract.columns, self.limits
         if body is BodyFormat.NDJSON:
             return NdjsonDecoder(schema, limits, self.scoring.typed)
         if body is BodyFormat.ARROW:
-            return ArrowDecoder(schema, limits)
+            return ArrowDecoder(schema, limits, unpacked)
         return CsvDecoder(schema, limits, "\t" if body is BodyFormat.TSV else ",")
 
 

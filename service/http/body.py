@@ -6,15 +6,12 @@ from collections.abc import Callable
 
 from starlette.types import Receive
 
-from vaegis.service.http.errors import (
-    BodyTooLargeError,
-    IncompleteBodyError,
-    TooManyValuesError,
-)
+from vaegis.service.http.errors import IncompleteBodyError, TooManyValuesError
 from vaegis.service.http.formats import Encoding, Headers, header
 from vaegis.service.records.json import VALUE_MARKS, parse_json
 from vaegis.service.records.marks import count_marks
-from vaegis.service.records.stream.unpacking import UNPACKERS
+from vaegis.service.records.stream.blocks import BodyTooLargeError, UnpackedBytes
+from vaegis.service.records.stream.unpacking import unpacker_of
 
 
 async def read_body(headers: Headers, receive: Receive, *, max_bytes: int, hold: Callable[[int], None]) -> bytes:
@@ -54,23 +51,28 @@ async def read_body(headers: Headers, receive: Receive, *, max_bytes: int, hold:
             return b"".join(parts)
 
 
-def unpacked_body(body: bytes, encoding: Encoding, max_bytes: int) -> bytes:
+def unpacked_body(body: bytes, encoding: Encoding, count: UnpackedBytes, between: Callable[[], None]) -> bytes:
     """Return a body as it was before it was compressed.
 
+    Args:
+        body: The body as it came.
+        encoding: How it is compressed.
+        count: Told the size of each piece; may raise to refuse it.
+        between: Called after each piece; what it raises ends the work.
+
     Raises:
-        BodyTooLargeError: that has more than ``max_bytes``.
+        BodyTooLargeError: there is more than ``count`` allows.
         BodyError: it is not compressed so, or not whole.
     """
     if encoding is Encoding.NONE:
         return body
-    unpacker = UNPACKERS[encoding.value]()
-    unpacked = bytearray()
+    unpacker = unpacker_of(encoding.value, count)
+    pieces: list[bytes] = []
     for piece in unpacker.feed(body):
-        unpacked += piece
-        if len(unpacked) > max_bytes:
-            raise BodyTooLargeError(f"body: expected at most {max_bytes} bytes when unpacked, got more")
+        pieces.append(piece)
+        between()
     unpacker.end()
-    return bytes(unpacked)
+    return b"".join(pieces)
 
 
 def parse_body(body: bytes, *, max_depth: int, max_values: int) -> object:

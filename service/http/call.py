@@ -16,9 +16,13 @@ from starlette.types import Scope
 from vaegis.service.callers.rates import Account
 from vaegis.service.http.access import Route
 from vaegis.service.http.errors import RateLimitedError
+from vaegis.service.records.stream.blocks import UnpackedBytes
 
 if TYPE_CHECKING:
     from vaegis.service.http.tracing import RequestSpan
+
+BYTES_PER_RECORD: Final = 16 * 1024
+"""Bytes that are unpacked in about the time in which a record is scored."""
 
 _UNTRACED: Final = nullcontext()
 _PLACE: Final = "vaegis.call"
@@ -35,6 +39,7 @@ class Call:
         span_id: Its place there.
         key: Name of the caller's key; None where none was asked for.
         account: What the caller may still send; None where there is no limit.
+        unpacked: Counts what its body is unpacked to; None where it is not compressed.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
         span: What is exported of it; None where nothing is.
@@ -49,6 +54,8 @@ class Call:
     records: int = 0
     flagged: int = 0
     span: RequestSpan | None = None
+    unpacked: UnpackedBytes | None = None
+    _charged: int = 0
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return what a step of the work is to run within, so that its time shows in traces; on any thread."""
@@ -75,6 +82,7 @@ class Call:
             wait_s = self.account.take(records)
             if wait_s:
                 raise RateLimitedError(self.account.records_per_s, wait_s)
+            self._charged += records
 
     def owe(self, records: int) -> float:
         """Take ``records`` of a stream whose answer has begun, so that it is too late to refuse.
@@ -82,7 +90,18 @@ class Call:
         Returns:
             The seconds to wait before more of the stream is read.
         """
+        self._charged += records
         return 0.0 if self.account is None else self.account.owe(records)
+
+    def settle(self) -> None:
+        """Take a record for each `BYTES_PER_RECORD` that the body was unpacked to and no record was taken for.
+
+        That happens at the end, whatever became of the request: what unpacks to much and is refused is paid for too.
+        """
+        if self.account is not None and self.unpacked is not None:
+            due = self.unpacked.total // BYTES_PER_RECORD - self._charged
+            if due > 0:
+                self.account.owe(due)
 
 
 def enter(scope: Scope, call: Call) -> None:

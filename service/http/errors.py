@@ -68,10 +68,6 @@ class NotAcceptableError(ServiceError):
     """An answer in a format that the service does not write."""
 
 
-class BodyTooLargeError(ServiceError):
-    """A body of more bytes than the service accepts."""
-
-
 class BodyTimeoutError(ServiceError):
     """A body that did not arrive in time."""
 

@@ -47,7 +47,12 @@ class KeyCheck:
                 unknown = await answer_http_exception(Request(scope, receive), HTTPException(404))
                 await unknown(scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                call.settle()
+        else:
+            await self._app(scope, receive, send)
 
     def _admit(self, call: Call, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Note who calls. A caller with no room for one record is refused before its records are read.

@@ -6,20 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from vaegis.service.columns import Columns
 from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.http.call import Call
-from vaegis.service.http.errors import BodyTooLargeError, NoRecordsError
+from vaegis.service.http.errors import NoRecordsError
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.writers.writing import Writer
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.stream.blocks import BLOCK_BYTES, Block, Decoder
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, Block, BodyTooLargeError, Decoder
 from vaegis.service.records.stream.unpacking import Unpacker
 from vaegis.service.verdicts import Verdicts
+
+_PIECE_BYTES: Final = 1024  # what an empty piece is worth in work
 
 Judge: TypeAlias = Callable[[Columns], tuple[Verdicts, float]]
 """Returns the verdicts on records, and the seconds that the model took."""
@@ -95,7 +97,7 @@ class Pipeline:
         """Yield the records that are there by now, and None wherever it was long for none."""
         size = 0
         for piece in self.unpacker.feed(data):
-            size += len(piece)
+            size += len(piece) + _PIECE_BYTES
             if size > BLOCK_BYTES:  # what was packed may be any number of bytes, and none of them a record
                 yield None
                 size = len(piece)

@@ -19,7 +19,6 @@ from vaegis.service.errors import AlphaError, RecordError, ServiceError
 from vaegis.service.http.answers import ErrorItem, ProblemDocument
 from vaegis.service.http.errors import (
     BodyTimeoutError,
-    BodyTooLargeError,
     CallerError,
     DeadlineError,
     HeadersTooLargeError,
@@ -40,7 +39,7 @@ from vaegis.service.http.errors import (
     UnknownKeyError,
 )
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import TooMuchHeldError
+from vaegis.service.records.stream.blocks import BodyTooLargeError, TooMuchHeldError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"

@@ -15,12 +15,12 @@ from starlette.types import Message, Receive, Send
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, Ticket
 from vaegis.service.http.begun import Begun
-from vaegis.service.http.errors import BodyTimeoutError, BodyTooLargeError, IncompleteBodyError, QueueFullError
+from vaegis.service.http.errors import BodyTimeoutError, IncompleteBodyError, QueueFullError
 from vaegis.service.http.outbox import Outbox
 from vaegis.service.http.pipeline import Pipeline
 from vaegis.service.http.protocol.presence import Presence
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.stream.blocks import BLOCK_BYTES
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, BodyTooLargeError
 
 _FLUSH_S: Final = 0.05  # how long records wait for others that could be scored with them
 

@@ -31,7 +31,7 @@ from vaegis.service.http.v2_answer import asked_outputs, written_answer
 from vaegis.service.http.writers.writing import Judgement
 from vaegis.service.pvalues import threshold
 from vaegis.service.records.faults import FaultList, FaultsByRow, OnInvalid
-from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
+from vaegis.service.records.stream.blocks import Block, RecordLimits, UnpackedBytes, block_of, sound_block
 from vaegis.service.records.tensors import InferRequest, columns_of, read_request
 from vaegis.service.verdicts import Explain
 
@@ -95,15 +95,16 @@ class Inference:
             _require_tensors(scope["headers"])
             encoding = encoding_of(scope["headers"])
             body = await self.intake.read(scope, request.receive, ticket)
+            call = call_of(scope)
+            call.unpacked = unpacked = UnpackedBytes(self.limits.max_held_bytes)
             length = request.headers.get(HEADER_LENGTH)
 
             header: int | None = None
 
             def work() -> bytes:
                 nonlocal header
-                answer, header = self._answered(
-                    unpacked_body(body, encoding, self.limits.max_held_bytes), length, ticket, call_of(scope)
-                )
+                whole = unpacked_body(body, encoding, unpacked, ticket.check)
+                answer, header = self._answered(whole, length, ticket, call)
                 return answer
 
             answer = await self.intake.on_thread(work, request.receive, ticket)

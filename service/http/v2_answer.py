@@ -31,7 +31,7 @@ def asked_outputs(request: InferRequest, *, explain: Explain, has_errors: bool) 
     """Return the outputs to write: those asked for, or all that hold something.
 
     Raises:
-        BodyError: one that is asked for does not exist.
+        BodyError: one that is asked for does not exist, or is asked for twice.
     """
     if request.outputs is None:
         left_out = {"contributions"} if explain is Explain.NONE else set()
@@ -40,6 +40,8 @@ def asked_outputs(request: InferRequest, *, explain: Explain, has_errors: bool) 
     for output in request.outputs:
         if output.name not in OUTPUTS:
             raise request_error(f"outputs: expected some of {', '.join(OUTPUTS)}, got another")
+    if len({output.name for output in request.outputs}) != len(request.outputs):
+        raise request_error("outputs: expected names that differ, got one twice")
     return request.outputs
 
 

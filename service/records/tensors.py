@@ -20,7 +20,7 @@ from vaegis.service.records.header import positions_of
 from vaegis.service.records.json import BodyError, parse_json
 from vaegis.service.records.names import UnknownColumns, shown
 from vaegis.service.records.stream.arrow_types import ArrowType, Kind
-from vaegis.service.records.stream.arrow_values import Values, cells_of
+from vaegis.service.records.stream.arrow_values import Values, broken_texts, cells_of
 from vaegis.service.records.stream.assembly import assembled
 
 DATATYPES: Final = {
@@ -78,7 +78,11 @@ class Tensor:
         if len(self.data) != count:
             self._fail(f"{count} values as its shape says, got {len(self.data)}")
         valid = np.array([value is not None for value in self.data], dtype=np.bool_)
-        return Values(self.type, self._converted(self.data), None if valid.all() else valid)
+        return self._values(self._converted(self.data), None if valid.all() else valid)
+
+    def _values(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> Values:
+        broken = broken_texts(values.tolist()) if self.type.kind is Kind.TEXT else None
+        return Values(self.type, values, valid, broken=broken)
 
     def _converted(self, data: Sequence[object]) -> NDArray[Any]:
         kind = self.type.kind
@@ -99,7 +103,7 @@ class Tensor:
 
     def _unpacked(self, data: bytes, count: int) -> Values:
         if self.type.kind is Kind.TEXT:
-            return Values(self.type, self._texts(data, count), None)
+            return self._values(self._texts(data, count), None)
         values = np.dtype(self.type.form)
         if len(data) != count * values.itemsize:
             self._fail(f"{count * values.itemsize} bytes as its shape and datatype say, got {len(data)}")

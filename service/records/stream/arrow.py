@@ -21,7 +21,9 @@ from vaegis.service.records.stream.blocks import (
     BLOCK_VALUES,
     Block,
     RecordLimits,
+    TextRoom,
     TooMuchHeldError,
+    UnpackedBytes,
     block_of,
 )
 from vaegis.service.records.stream.flat_tables import FlatTableError
@@ -41,10 +43,11 @@ class _Leaf:
 class ArrowDecoder:
     """Decodes record batches. Objects within records flatten with dots, and dictionaries are looked up."""
 
-    def __init__(self, schema: Schema, limits: RecordLimits) -> None:
-        """Decode records of ``schema``."""
+    def __init__(self, schema: Schema, limits: RecordLimits, unpacked: UnpackedBytes) -> None:
+        """Decode records of ``schema``; ``unpacked`` is told the bytes of buffers that are compressed."""
         self._schema = schema
         self._limits = limits
+        self._unpacked = unpacked
         self._messages = MessageBuffer(limits.max_held_bytes)
         self._fields: tuple[ArrowField, ...] | None = None
         self._leaves: Sequence[_Leaf] = ()
@@ -69,6 +72,7 @@ class ArrowDecoder:
             BodyError: it is no Arrow stream, or has what is not read here.
             RecordError: the schema does not fit the model's.
             TooMuchHeldError: a message, or what it refers to, is larger than allowed.
+            BodyTooLargeError: its buffers hold more than allowed when decompressed.
         """
         self._messages.add(data)
         while (message := self._messages.take()) is not None:
@@ -97,20 +101,23 @@ class ArrowDecoder:
             raise arrow_error("one schema at the beginning, got none or another")
         if self._fields is None:
             limits = self._limits
-            self._fields = read_schema(message.table, max_columns=limits.max_columns, max_depth=limits.max_depth)
-            self._leaves = self._scored_leaves(self._fields)
+            names = TextRoom(limits.max_held_bytes, "names of columns")
+            self._fields = read_schema(
+                message.table, max_columns=limits.max_columns, max_depth=limits.max_depth, names=names
+            )
+            self._leaves = self._scored_leaves(self._fields, names)
         elif message.header is Header.DICTIONARY_BATCH:
             self._read_dictionary(message)
         else:
             yield from self._read_records(message, self._fields)
 
-    def _scored_leaves(self, fields: Sequence[ArrowField]) -> list[_Leaf]:
+    def _scored_leaves(self, fields: Sequence[ArrowField], room: TextRoom) -> list[_Leaf]:
         """Return the columns that are scored, once all names are known to fit the model's."""
         known = {*self._schema.names, *(column.name for column in self._schema.ignored)}
         parents = {name[:dot] for name in known for dot, letter in enumerate(name) if letter == "."}
         leaves = [
             leaf
-            for leaf in _leaves(fields, known)
+            for leaf in _leaves(fields, known, room)
             # An object that is null in all records of a table may come without the names in it.
             if not (leaf.field.type.kind is Kind.NULL and leaf.name in parents - known)
         ]
@@ -125,18 +132,20 @@ class ArrowDecoder:
             return  # of a column that is not scored
         if batch is None:
             raise arrow_error("the values of every dictionary, got none")
-        length, (array,) = read_batch(batch, [field], message.body, self._limits.max_held_bytes, as_values=True)
+        length, (array,) = read_batch(batch, [field], message.body, self._unpacked, as_values=True)
         before = self._dictionaries.get(number) if message.table.number(2, "?", 0) else None
-        others = sum(len(values) for other, values in self._dictionaries.items() if other != number)
-        if others + (0 if before is None else len(before)) + length > self._limits.max_values:
+        kept = [values for other, values in self._dictionaries.items() if other != number or before is not None]
+        if sum(map(len, kept)) + length > self._limits.max_values:
             raise TooMuchHeldError(f"body: expected at most {self._limits.max_values} values in dictionaries, got more")
-        values = values_of(array, 0, length)
+        room = TextRoom(self._limits.max_held_bytes, "dictionaries")
+        room.take(sum(values.text_bytes() for values in kept))
+        values = values_of(array, 0, length, room)
         replaced = self._dictionaries.get(number) if before is None else None
         self._dictionary_bytes += values.held_bytes() - (0 if replaced is None else replaced.held_bytes())
         self._dictionaries[number] = values if before is None else stacked_values(before, values)
 
     def _read_records(self, message: Message, fields: Sequence[ArrowField]) -> Iterator[Block]:
-        length, arrays = read_batch(message.table, fields, message.body, self._limits.max_held_bytes)
+        length, arrays = read_batch(message.table, fields, message.body, self._unpacked)
         found = [(leaf, *_found(arrays, leaf.path)) for leaf in self._leaves]
         most = min(BLOCK_RECORDS, max(1, BLOCK_VALUES // max(1, len(found)) // _ROUND_RECORDS) * _ROUND_RECORDS)
         for start in range(0, length, most):
@@ -161,38 +170,36 @@ class ArrowDecoder:
         """Return the cells of records ``start`` to ``stop`` by column."""
         columns = {column.name: (position, column) for position, column in enumerate(self._schema.columns)}
         cells: dict[str, Cells] = {}
-        left = self._limits.max_held_bytes
+        room = TextRoom(self._limits.max_held_bytes, f"text in {stop - start} records")
         for leaf, array, parents in found:
             position, column = columns[leaf.name]
-            values = self._values(array, start, stop)
+            values = self._values(array, start, stop, room)
             for parent in parents:
                 values = values.within(parent.valid(start, stop))
-            cells[leaf.name] = of_column = cells_of(values, column, faults.of_column(leaf.name, position))
-            if isinstance(of_column, list):
-                # Many records may refer to one long text, and each is given its own.
-                left -= sum(map(len, filter(None, of_column)))
-        if left < 0:
-            most = self._limits.max_held_bytes
-            raise TooMuchHeldError(f"body: expected {stop - start} records of at most {most} characters, got more")
+            cells[leaf.name] = cells_of(values, column, faults.of_column(leaf.name, position))
         return cells
 
-    def _values(self, array: ArrowArray, start: int, stop: int) -> Values:
+    def _values(self, array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
         number = array.field.dictionary
         if number is None:
-            return values_of(array, start, stop)
+            return values_of(array, start, stop, room)
         dictionary = self._dictionaries.get(number)
         if dictionary is None:
             raise arrow_error("dictionaries before the records that refer to them, got none")
-        positions = values_of(array, start, stop)
-        return dictionary.take(positions.values, positions.valid)
+        positions = values_of(array, start, stop, room)
+        return dictionary.take(positions.values, positions.valid, room)
 
 
-def _leaves(fields: Sequence[ArrowField], known: set[str]) -> Iterator[_Leaf]:
-    """Yield what stands under every name, objects opened unless they have a name that is known."""
+def _leaves(fields: Sequence[ArrowField], known: set[str], room: TextRoom) -> Iterator[_Leaf]:
+    """Yield what stands under every name, objects opened unless they have a name that is known.
+
+    Many names may begin with that of one object: there has to be ``room`` for all of them.
+    """
     for position, field in enumerate(fields):
         if field.type.kind is Kind.STRUCT and field.dictionary is None and field.name not in known:
             beneath = {name.removeprefix(f"{field.name}.") for name in known if name.startswith(f"{field.name}.")}
-            for leaf in _leaves(field.children, beneath):
+            for leaf in _leaves(field.children, beneath, room):
+                room.take(len(field.name) + 1 + len(leaf.name))
                 yield _Leaf(f"{field.name}.{leaf.name}", (position, *leaf.path), leaf.field)
         else:
             yield _Leaf(field.name, (position,), field)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.records.stream.arrow_types import ArrowField, ArrowType, arrow_error
+from vaegis.service.records.stream.blocks import UnpackedBytes
 from vaegis.service.records.stream.flat_tables import FlatTable
 from vaegis.service.records.stream.zstd import ZstdError, decompressor
 
@@ -24,34 +25,40 @@ _RECORDS_WITHOUT_BYTES: Final = 65_536
 class Buffers:
     """The buffers of one message. One that is compressed is decompressed when it is asked for."""
 
-    def __init__(self, body: bytes, places: Sequence[tuple[int, ...]], *, is_compressed: bool, max_bytes: int) -> None:
-        """Find buffers in ``body`` at ``places``, each an offset and a length, of ``max_bytes`` decompressed."""
+    def __init__(self, body: bytes, places: NDArray[np.int64], count: UnpackedBytes | None) -> None:
+        """Find buffers in ``body`` at ``places``, each an offset and a length.
+
+        Args:
+            body: The message's body.
+            places: Shape (n, 2).
+            count: Told the length of each that is decompressed; None where none is compressed.
+        """
         self._body = memoryview(body)
         self._places = places
-        self._is_compressed = is_compressed
-        self._left = max_bytes
+        self._count = count
         self._decompressed: dict[int, memoryview] = {}
 
     def __getitem__(self, at: int) -> memoryview:
         if at >= len(self._places):
             raise arrow_error("a buffer for every column, got fewer")
-        start, length = self._places[at]
+        start, length = self._places[at].tolist()
         if start < 0 or length < 0 or start + length > len(self._body):
             raise arrow_error("buffers inside the message, got one outside")
         held = self._body[start : start + length]
-        if not self._is_compressed or not length:
+        if self._count is None or not length:
             return held
         if at not in self._decompressed:
-            self._decompressed[at] = self._decompress(held)
+            self._decompressed[at] = self._decompress(held, self._count)
         return self._decompressed[at]
 
-    def _decompress(self, held: memoryview) -> memoryview:
+    @staticmethod
+    def _decompress(held: memoryview, count: UnpackedBytes) -> memoryview:
         length = int.from_bytes(held[:_LENGTH_BYTES], "little", signed=True)
         if length == _NOT_COMPRESSED:
             return held[_LENGTH_BYTES:]
-        self._left -= length
-        if length < 0 or self._left < 0:
-            raise arrow_error("buffers of no more bytes than may be held, got more when decompressed")
+        if length < 0:
+            raise arrow_error("compressed buffers of the length that they state, got one of less than nothing")
+        count.add(length)
         try:
             found = decompressor().decompress(held[_LENGTH_BYTES:], length + 1)
         except ZstdError:
@@ -111,7 +118,7 @@ class ArrowArray:
 
 
 def read_batch(
-    batch: FlatTable, fields: Sequence[ArrowField], body: bytes, max_bytes: int, *, as_values: bool = False
+    batch: FlatTable, fields: Sequence[ArrowField], body: bytes, unpacked: UnpackedBytes, *, as_values: bool = False
 ) -> tuple[int, list[ArrowArray]]:
     """Return the number of records in a batch, and its columns.
 
@@ -119,23 +126,25 @@ def read_batch(
         batch: The table `RecordBatch`.
         fields: The columns of the schema.
         body: The message's body.
-        max_bytes: Most bytes of all buffers when decompressed.
+        unpacked: Told the bytes of buffers that are decompressed, and of records that may take none.
         as_values: Whether the batch holds the values of a dictionary, rather than positions in one.
 
     Raises:
         BodyError: The message contradicts itself, or is compressed in a way that is not read here.
         FlatTableError: The table is none.
+        BodyTooLargeError: It has more records than ``unpacked`` allows bits.
     """
     length = batch.number(0, "q", 0)
     compression = batch.table(3)
     if compression is not None and compression.number(0, "b", 0) != _ZSTD:
         raise arrow_error("buffers that are not compressed, or by ZSTD, got LZ4")
-    buffers = Buffers(body, batch.structs(2, "qq"), is_compressed=compression is not None, max_bytes=max_bytes)
-    reader = _Reader(batch.structs(1, "qq"), [count for (count,) in batch.structs(4, "q")], buffers)
+    buffers = Buffers(body, batch.structs(2, 2), None if compression is None else unpacked)
+    reader = _Reader(batch.structs(1, 2), batch.structs(4, 1), buffers)
     arrays = [reader.array(field, as_values=as_values) for field in fields]
-    size = max_bytes if compression is not None else len(body)
-    if length > _RECORDS_WITHOUT_BYTES + 8 * size:  # a truth value takes a bit
-        raise arrow_error("no more records than fit the message, got more")
+    if length > _RECORDS_WITHOUT_BYTES + 8 * len(body):  # a truth value takes a bit
+        if compression is None:
+            raise arrow_error("no more records than fit the message, got more")
+        unpacked.add(length // 8)
     if length < 0 or any(array.length != length for array in arrays):
         raise arrow_error("as many values as records in every column, got another number")
     return length, arrays
@@ -144,24 +153,25 @@ def read_batch(
 class _Reader:
     """Hands out the nodes and buffers of a batch in the order of its fields, depth first."""
 
-    def __init__(self, nodes: Sequence[tuple[int, ...]], views: Sequence[int], buffers: Buffers) -> None:
+    def __init__(self, nodes: NDArray[np.int64], views: NDArray[np.int64], buffers: Buffers) -> None:
         self._nodes = iter(nodes)
         self._views = iter(views)
         self._buffers = buffers
         self._next = 0
 
     def array(self, field: ArrowField, *, as_values: bool = False) -> ArrowArray:
-        length, nulls = next(self._nodes, (-1, 0))
-        if length < 0:
+        node = next(self._nodes, None)
+        if node is None or node[0] < 0:
             raise arrow_error("a length for every column, got none")
+        length, nulls = node.tolist()
         is_index = field.dictionary is not None and not as_values
         layout = field.index if is_index else field.type
         count = layout.buffers
         if layout.is_variadic:
-            further = next(self._views, -1)
-            if not 0 <= further <= _MOST_VIEW_BUFFERS:
+            further = next(self._views, None)
+            if further is None or not 0 <= further[0] <= _MOST_VIEW_BUFFERS:
                 raise arrow_error("the number of buffers of every view, got none")
-            count += further
+            count += int(further[0])
         first = self._next
         self._next += count
         children = () if is_index else tuple(self.array(child) for child in field.children)

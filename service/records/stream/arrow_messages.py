@@ -101,13 +101,13 @@ class MessageBuffer:
             return None
         if not self._holds(start := PREFIX_BYTES + size):
             return None
-        metadata = FlatTable.root(bytes(held[PREFIX_BYTES:start]))
+        metadata = FlatTable.root(_part(held, PREFIX_BYTES, start))
         body_bytes = metadata.number(3, "q", 0)
         if body_bytes < 0:
             raise arrow_error("a length of every message's body, got less than nothing")
         if not self._holds(start + body_bytes):
             return None
-        body = bytes(held[start : start + body_bytes])
+        body = _part(held, start, start + body_bytes)
         del held[: start + body_bytes]
         self._needed = PREFIX_BYTES
         return _checked(metadata, body)
@@ -121,6 +121,11 @@ class MessageBuffer:
             )
         self._needed = needed
         return len(self._held) >= needed
+
+
+def _part(held: bytearray, start: int, stop: int) -> bytes:
+    with memoryview(held) as whole:  # a slice of the bytearray would be one copy more
+        return bytes(whole[start:stop])
 
 
 def _checked(metadata: FlatTable, body: bytes) -> Message:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final
 
 from vaegis.service.records.json import BodyError
+from vaegis.service.records.stream.blocks import TextRoom
 from vaegis.service.records.stream.flat_tables import FlatTable
 
 
@@ -110,38 +111,40 @@ def arrow_error(detail: str) -> BodyError:
     return BodyError("invalid_arrow", f"body: expected {detail}")
 
 
-def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int) -> tuple[ArrowField, ...]:
+def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: TextRoom) -> tuple[ArrowField, ...]:
     """Return the columns of a schema message.
 
     Args:
         schema: The table `Schema`.
         max_columns: Most columns, parts of columns counted.
         max_depth: Deepest nesting of them.
+        names: Room for their names.
 
     Raises:
         BodyError: It goes beyond a limit, or has what is not read here.
         FlatTableError: It is no such table.
+        TooMuchHeldError: The names are longer than allowed.
     """
     if schema.number(0, "h", _LITTLE_ENDIAN) != _LITTLE_ENDIAN:
         raise arrow_error("little-endian buffers, got big-endian ones")
     left = iter(range(max_columns, -1, -1))
-    return tuple(_field(field, left, max_depth) for field in schema.tables(1))
+    return tuple(_field(field, left, max_depth, names) for field in schema.tables(1))
 
 
-def _field(field: FlatTable, left: Iterator[int], depth: int) -> ArrowField:
+def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextRoom) -> ArrowField:
     # A table may be pointed to from many places, so that few bytes hold any number of fields: they are counted.
     if next(left, 0) == 0:
         raise BodyError("too_wide", "schema: expected fewer columns and parts of columns, got more")
     if depth == 0:
         raise BodyError("too_deep", "schema: expected fewer levels of nesting, got more")
-    children = tuple(_field(child, left, depth - 1) for child in field.tables(5))
+    children = tuple(_field(child, left, depth - 1, names) for child in field.tables(5))
     encoding = field.table(4)
     index = _INT32
     if encoding is not None:
         given = encoding.table(1)
         index = _INT32 if given is None else _integer(given)
     return ArrowField(
-        name=field.text(0),
+        name=field.text(0, names.take),
         type=_type(field.number(2, "B", 0), field.table(3)),
         children=children,
         dictionary=None if encoding is None else encoding.number(0, "q", 0),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from vaegis.service.contract import Column
 from vaegis.service.records import values as rules
 from vaegis.service.records.faults import Report
+from vaegis.service.records.json import BodyError
 from vaegis.service.records.stream.arrow_batches import ArrowArray
 from vaegis.service.records.stream.arrow_types import ArrowType, Kind, arrow_error
 from vaegis.service.records.stream.assembly import Cells, Instants
+from vaegis.service.records.stream.blocks import TextRoom
 
 _INLINE: Final = 12  # bytes of text that a view holds itself
 _VIEW_BYTES: Final = 16
@@ -35,11 +38,15 @@ class Values:
         values: Text as `str` objects, numbers and truth values as they came, instants in seconds since 1970, decimals
             as float64; of types that no column takes, whatever it may be.
         valid: Which of them are no nulls; None if all are.
+        sizes: Bytes of each text in a body of Arrow; otherwise None.
+        broken: Which texts are not UTF-8; None if all are.
     """
 
     type: ArrowType
     values: NDArray[Any]
     valid: NDArray[np.bool_] | None
+    sizes: NDArray[np.int64] | None = None
+    broken: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -49,37 +56,61 @@ class Values:
         texts = sum(map(sys.getsizeof, self.values)) if self.values.dtype == np.object_ else 0
         return self.values.nbytes + texts
 
-    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None) -> Values:
-        """Return the values at ``positions``, null where those are not ``valid``."""
+    def text_bytes(self) -> int:
+        """Return the bytes of all texts."""
+        return 0 if self.sizes is None else int(self.sizes.sum())
+
+    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, room: TextRoom) -> Values:
+        """Return the values at ``positions``, null where those are not ``valid``.
+
+        Raises:
+            BodyError: There is no value at a position.
+            TooMuchHeldError: The texts there, each counted as often as it is referred to, are beyond the room.
+        """
         at = positions if valid is None else np.where(valid, positions, 0)
         if at.size and (at.min() < 0 or at.max() >= len(self)) and not (valid is not None and not valid.any()):
             raise arrow_error("positions inside the dictionary, got one outside")
         if not len(self):
             return Values(self.type, np.zeros(at.size, dtype=self.values.dtype), valid)
-        return Values(self.type, self.values[at], _both(valid, None if self.valid is None else self.valid[at]))
+        both = _both(valid, None if self.valid is None else self.valid[at])
+        sizes = None
+        if self.sizes is not None:
+            sizes = self.sizes[at]
+            room.take(int(sizes.sum() if both is None else sizes[both].sum()))
+        return Values(self.type, self.values[at], both, sizes, None if self.broken is None else self.broken[at])
 
     def within(self, valid: NDArray[np.bool_] | None) -> Values:
         """Return the values, null also where the object that holds them is not ``valid``."""
-        return Values(self.type, self.values, _both(self.valid, valid))
+        return self if valid is None else replace(self, valid=_both(self.valid, valid))
 
 
 def stacked_values(first: Values, second: Values) -> Values:
     """Return the values of both, which are of one type."""
-    valid = None
+    both = (first, second)
+    valid = broken = sizes = None
     if first.valid is not None or second.valid is not None:
-        valid = np.concatenate(
-            [np.ones(len(each), np.bool_) if each.valid is None else each.valid for each in (first, second)]
+        valid = np.concatenate([np.ones(len(each), np.bool_) if each.valid is None else each.valid for each in both])
+    if first.broken is not None or second.broken is not None:
+        broken = np.concatenate(
+            [np.zeros(len(each), np.bool_) if each.broken is None else each.broken for each in both]
         )
-    return Values(first.type, np.concatenate([first.values, second.values]), valid)
+    if first.sizes is not None and second.sizes is not None:
+        sizes = np.concatenate([first.sizes, second.sizes])
+    return Values(first.type, np.concatenate([first.values, second.values]), valid, sizes, broken)
 
 
-def values_of(array: ArrowArray, start: int, stop: int) -> Values:
+def values_of(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
     """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
 
     Raises:
         BodyError: Its buffers contradict each other.
+        TooMuchHeldError: Its texts are beyond the room.
     """
     kind = array.layout.kind
+    if kind is Kind.TEXT:
+        return _texts(array, start, stop, room)
+    if kind is Kind.TEXT_VIEW:
+        return _viewed_texts(array, start, stop, room)
     valid = array.valid(start, stop)
     values: NDArray[Any]
     if kind in (Kind.INTEGER, Kind.FLOAT):
@@ -91,10 +122,6 @@ def values_of(array: ArrowArray, start: int, stop: int) -> Values:
         values = units * array.layout.seconds / array.layout.units
     elif kind is Kind.DECIMAL:
         values = _decimals(array, start, stop)
-    elif kind is Kind.TEXT:
-        values = _texts(array, start, stop)
-    elif kind is Kind.TEXT_VIEW:
-        values = _viewed_texts(array, start, stop)
     else:
         values = np.zeros(stop - start)
         valid = np.zeros(stop - start, dtype=np.bool_) if kind is Kind.NULL else valid
@@ -144,61 +171,77 @@ def _with_nulls(texts: list[str], found: Values) -> list[str | None]:
     return [text if valid else None for text, valid in zip(texts, found.valid.tolist(), strict=True)]
 
 
+def broken_texts(texts: Sequence[str]) -> NDArray[np.bool_] | None:
+    """Return which texts UTF-8 cannot hold; None if it can hold all of them."""
+    if rules.is_text("".join(texts)):
+        return None
+    return np.array([not rules.is_text(text) for text in texts], dtype=np.bool_)
+
+
 def _told_texts(found: Values, report: Report) -> list[str | None]:
     texts = _with_nulls(found.values.tolist(), found)
-    if rules.is_text("".join(filter(None, texts))):
-        return texts
-    for row, text in enumerate(texts):
-        if text is not None and not rules.is_text(text):
-            report(row, "invalid_utf8", "expected UTF-8, got other bytes")
-            texts[row] = None
+    if found.broken is not None:
+        for row in np.flatnonzero(found.broken).tolist():
+            if texts[row] is not None:
+                report(row, "invalid_utf8", "expected UTF-8, got other bytes")
+                texts[row] = None
     return texts
 
 
-def _texts(array: ArrowArray, start: int, stop: int) -> NDArray[np.object_]:
+def _texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
     """Return text; bytes that are not UTF-8 become lone surrogates."""
     values = np.empty(stop - start, dtype=object)
+    valid = array.valid(start, stop)
     if start == stop:
-        return values
+        return Values(array.layout, values, valid, np.zeros(0, dtype=np.int64))
     offsets = array.fixed(1, array.layout.form, start, stop + 1)
     held = array.buffer(2)
     if offsets[0] < 0 or offsets[-1] > len(held) or (np.diff(offsets) < 0).any():
         raise arrow_error("offsets that ascend inside their text, got others")
+    room.take(int(offsets[-1]) - int(offsets[0]))
     data = bytes(held[int(offsets[0]) : int(offsets[-1])])
     ends = (offsets - offsets[0]).tolist()
+    sizes = np.diff(offsets).astype(np.int64)
     if data.isascii():
         text = data.decode()
         values[:] = [text[begin:end] for begin, end in pairwise(ends)]
-    else:
-        values[:] = [_decoded(data[begin:end]) for begin, end in pairwise(ends)]
-    return values
+        return Values(array.layout, values, valid, sizes)
+    values[:] = texts = [_decoded(data[begin:end]) for begin, end in pairwise(ends)]
+    return Values(array.layout, values, valid, sizes, broken_texts(texts))
 
 
-def _viewed_texts(array: ArrowArray, start: int, stop: int) -> NDArray[np.object_]:
+def _viewed_texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
     """Return text of views, which hold short text themselves, and of long text in which buffer it stands and where."""
     data = array.fixed(1, f"V{_VIEW_BYTES}", start, stop).tobytes()
-    views = np.frombuffer(data, dtype="<i4").reshape(-1, 4).tolist()
+    views = np.frombuffer(data, dtype="<i4").reshape(-1, 4)
     valid = array.valid(start, stop)
     nulls = [False] * len(views) if valid is None else (~valid).tolist()
-    # Many views may point to one place. What they point to is decoded once, and is not more than there is.
-    known: dict[tuple[int, ...], str] = {}
-    left = sum(len(array.buffer(at)) for at in range(2, array.buffers))
+    sizes = views[:, 0].astype(np.int64)
+    if valid is not None:
+        sizes[~valid] = 0
+    if (sizes < 0).any():
+        raise _outside_buffers()
+    room.take(int(sizes.sum()))
+    known: dict[tuple[int, ...], str] = {}  # many views may point to one place
     values = np.empty(stop - start, dtype=object)
-    for row, (view, is_null) in enumerate(zip(views, nulls, strict=True)):
+    for row, (view, is_null) in enumerate(zip(views.tolist(), nulls, strict=True)):
         length, _, buffer, offset = view
-        if is_null or 0 <= length <= _INLINE:
+        if is_null or length <= _INLINE:
             begin = row * _VIEW_BYTES + _VIEW_HEAD
             values[row] = "" if is_null else _decoded(data[begin : begin + length])
             continue
         place = length, buffer, offset
         if place not in known:
-            left -= length
             held = array.buffer(2 + buffer) if 0 <= buffer < array.buffers - 2 else memoryview(b"")
-            if left < 0 or length < 0 or not 0 <= offset <= len(held) - length:
-                raise arrow_error("views of places inside their buffers, got one outside")
+            if not 0 <= offset <= len(held) - length:
+                raise _outside_buffers()
             known[place] = _decoded(bytes(held[offset : offset + length]))
         values[row] = known[place]
-    return values
+    return Values(array.layout, values, valid, sizes, broken_texts(values.tolist()))
+
+
+def _outside_buffers() -> BodyError:
+    return arrow_error("views of places inside their buffers, got one outside")
 
 
 def _decoded(data: bytes) -> str:

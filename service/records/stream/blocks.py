@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, ServiceError
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.names import UnknownColumns
@@ -20,9 +21,16 @@ BLOCK_VALUES: Final = 128 * 1024
 """Values decoded at a time where records are no text."""
 BLOCK_RECORDS: Final = 4096
 """Records decoded at a time, where they are narrow."""
+_TEXT_RECORDS: Final = 16_384
+_TEXT_CELLS: Final = 2**20
+_LEAST_TEXT_RECORDS: Final = 256
 
 
 _Item = TypeVar("_Item")
+
+
+class BodyTooLargeError(ServiceError):
+    """A body of more bytes than the service accepts."""
 
 
 class TooMuchHeldError(ServiceError):
@@ -95,6 +103,52 @@ class Block:
             yield Block(self.first_row + start, stop - start, self.columns.rows(slice(before, sound)), faults)
 
 
+class UnpackedBytes:
+    """Counts the bytes that one body is unpacked to, by its coding and within its format, up to a limit.
+
+    Attributes:
+        total: How many there were so far.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Allow ``most`` bytes."""
+        self._most = most
+        self.total = 0
+
+    def add(self, size: int) -> None:
+        """Count ``size`` more bytes.
+
+        Raises:
+            BodyTooLargeError: there are more than allowed.
+        """
+        self.total += size
+        if self.total > self._most:
+            raise BodyTooLargeError(f"body: expected at most {self._most} bytes when unpacked, got more")
+
+
+class TextRoom:
+    """Bytes of text that may be held at a time, to be counted before any of it is made.
+
+    A few bytes of a body can refer to one long text from many places.
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        """Have room for ``most`` bytes of ``what``, as messages call it."""
+        self._most = most
+        self._left = most
+        self._what = what
+
+    def take(self, size: int) -> None:
+        """Take room for ``size`` bytes.
+
+        Raises:
+            TooMuchHeldError: there is not so much left.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise TooMuchHeldError(f"body: expected {self._what} of at most {self._most} bytes, got more")
+
+
 class Decoder(Protocol):
     """Turns a body, as it arrives, into blocks. Each call's blocks are to be taken before the next call."""
 
@@ -114,6 +168,11 @@ class Decoder(Protocol):
 
     def end(self) -> Iterator[Block]:
         """Take note of the body's end, and yield the last records."""
+
+
+def most_text_records(schema: Schema) -> int:
+    """Return how many records of text are decoded at a time: few bytes may hold many, at fault or with few columns."""
+    return max(_LEAST_TEXT_RECORDS, min(_TEXT_RECORDS, _TEXT_CELLS // len(schema.columns)))
 
 
 def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:

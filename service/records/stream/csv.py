@@ -11,9 +11,24 @@ from vaegis.service.records import values as rules
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.header import positions_of
 from vaegis.service.records.json import BodyError
+from vaegis.service.records.marks import count_marks
 from vaegis.service.records.stream.assembly import Cells, assembled
-from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of
-from vaegis.service.records.stream.csv_rows import MAX_VALUE_CHARACTERS, PlainCells, PlainRows, first_row_of, rows_of
+from vaegis.service.records.stream.blocks import (
+    BLOCK_BYTES,
+    Block,
+    RecordLimits,
+    TooMuchHeldError,
+    block_of,
+    most_text_records,
+)
+from vaegis.service.records.stream.csv_rows import (
+    MAX_VALUE_CHARACTERS,
+    PlainCells,
+    PlainRows,
+    first_row_of,
+    rows_of,
+    without_blank_rows,
+)
 from vaegis.service.records.stream.lines import LineBuffer
 from vaegis.service.records.values import CSV_NULLS
 
@@ -30,6 +45,7 @@ class CsvDecoder:
         self._limits = limits
         self._delimiter = delimiter
         self._lines = LineBuffer(limits.max_held_bytes)
+        self._most_records = most_text_records(schema)
         self._header: _Header | None = None
         self._rows = 0
 
@@ -76,24 +92,41 @@ class CsvDecoder:
 
     def _decoded(self, lines: bytes) -> Iterator[Block]:
         """Yield the records in whole lines; what is no whole record goes back."""
+        self._check_values(lines)
         if self._header is None:
-            row = first_row_of(lines.removeprefix(_BYTE_ORDER_MARK), self._delimiter)
+            lines = lines.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+            row = first_row_of(lines, self._delimiter)
             if row is None:
-                self._put_back(lines.lstrip(b"\r\n"), is_first=True)
+                self._put_back(lines, is_first=True)
                 return
             self._header, lines = _Header(row[0], self._schema, self._limits, self._delimiter), row[1]
-        faults = FaultsByRow(self._limits.max_faults, self._rows)
-        cells = self._header.plain.cells(lines) if lines else None
-        if cells is None:
+        header, most = self._header, self._most_records
+        cells = header.plain.cells(lines) if lines else None
+        if cells is None and len(fewer := without_blank_rows(lines)) < len(lines):
+            lines = fewer
+            cells = header.plain.cells(lines) if lines else None
+        if cells is not None:
+            for start in range(0, len(cells[0]), most):
+                part = [column[start : start + most] for column in cells] if len(cells[0]) > most else cells
+                yield self._block(header, part, FaultsByRow(self._limits.max_faults, self._rows))
+        elif lines:
             rows, rest = rows_of(lines, self._delimiter)
             self._put_back(rest, is_first=not rows)
-            cells = self._header.cells(rows, faults)
-        records = len(cells[0]) if cells else 0
-        if records:
-            found = {name: _with_nulls(cells[position]) for name, position in self._header.positions.items()}
-            columns = assembled(self._schema, found, records, faults)
-            yield block_of(columns, faults, self._rows)
-            self._rows += records
+            for start in range(0, len(rows), most):
+                faults = FaultsByRow(self._limits.max_faults, self._rows)
+                yield self._block(header, header.cells(rows[start : start + most], faults), faults)
+
+    def _check_values(self, lines: bytes) -> None:
+        """Refuse one record, which is what takes more than a block, that holds more values than may be parsed."""
+        most = self._limits.max_values
+        if len(lines) > BLOCK_BYTES and count_marks(lines, b"\n" + self._delimiter.encode()) > most:
+            raise TooMuchHeldError(f"body: expected records of at most {most} values and lines, got a longer one")
+
+    def _block(self, header: _Header, cells: Sequence[PlainCells], faults: FaultsByRow) -> Block:
+        found = {name: _with_nulls(cells[position]) for name, position in header.positions.items()}
+        block = block_of(assembled(self._schema, found, len(cells[0]), faults), faults, self._rows)
+        self._rows += block.records
+        return block
 
     def _put_back(self, rest: bytes, *, is_first: bool) -> None:
         if rest:

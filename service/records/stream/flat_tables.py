@@ -7,14 +7,18 @@ where in the table each field is, by number, 0 where it has its default.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 _INT16: Final = struct.Struct("<H")
 _INT32: Final = struct.Struct("<i")
 _OFFSET: Final = struct.Struct("<I")
 _VTABLE_HEAD: Final = 4  # bytes: its own size and the table's
 _OFFSET_BYTES: Final = 4
+_INT64_BYTES: Final = 8
 
 
 class FlatTableError(ValueError):
@@ -44,8 +48,13 @@ class FlatTable:
         at = self._place(field)
         return self._unpack(struct.Struct("<" + form), at) if at else default
 
-    def text(self, field: int) -> str:
-        """Return a string; an empty one where there is none."""
+    def text(self, field: int, take: Callable[[int], None]) -> str:
+        """Return a string; an empty one where there is none.
+
+        Args:
+            field: Its number.
+            take: Told its bytes before they are copied, because many fields may point to one string; may raise.
+        """
         at = self._target(field)
         if not at:
             return ""
@@ -53,6 +62,7 @@ class FlatTable:
         end = start + self._unpack(_OFFSET, at)
         if end > len(self._data):
             raise FlatTableError("expected the whole string, got its beginning")
+        take(end - start)
         try:
             return self._data[start:end].decode()
         except UnicodeDecodeError:
@@ -69,11 +79,10 @@ class FlatTable:
         for place in range(at, at + count * _OFFSET_BYTES, _OFFSET_BYTES):
             yield FlatTable(self._data, place + self._unpack(_OFFSET, place))
 
-    def structs(self, field: int, form: str) -> list[tuple[int, ...]]:
-        """Return a vector of plain structs, each of the form."""
-        packed = struct.Struct("<" + form)
-        at, count = self._vector(field, packed.size)
-        return list(packed.iter_unpack(self._data[at : at + count * packed.size]))
+    def structs(self, field: int, width: int) -> NDArray[np.int64]:
+        """Return a vector of plain structs of ``width`` 64-bit integers, shape (n, width), without a copy."""
+        at, count = self._vector(field, width * _INT64_BYTES)
+        return np.frombuffer(self._data, dtype="<i8", count=count * width, offset=at).reshape(count, width)
 
     def _vector(self, field: int, width: int) -> tuple[int, int]:
         """Return where a vector's first item is, and how many there are."""

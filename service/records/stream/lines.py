@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
 from vaegis.service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
+
+_NEWLINE: Final = 10
+
+
+def parts_of_lines(text: bytes, most: int) -> Iterator[bytes]:
+    """Yield text in parts of at most so many lines; nothing if it is empty."""
+    if text.count(b"\n") < most:
+        if text:
+            yield text
+        return
+    ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == _NEWLINE)[most - 1 :: most] + 1
+    for start, stop in pairwise([0, *ends.tolist(), len(text)]):
+        if start < stop:
+            yield text[start:stop]
 
 
 class LineBuffer:

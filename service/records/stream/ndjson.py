@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,11 +11,11 @@ from vaegis.service.contract import Schema
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
 from vaegis.service.records.marks import count_marks
-from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of
-from vaegis.service.records.stream.lines import LineBuffer
+from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of, most_text_records
+from vaegis.service.records.stream.lines import LineBuffer, parts_of_lines
 from vaegis.service.records.typed_json import TypedJson
 
-_SPACE: Final = b" \t\r"
+_BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 
 
 class NdjsonDecoder:
@@ -26,6 +27,7 @@ class NdjsonDecoder:
         self._limits = limits
         self._typed = typed
         self._lines = LineBuffer(limits.max_held_bytes)
+        self._most_records = most_text_records(schema)
         self._rows = 0
 
     @property
@@ -65,19 +67,25 @@ class NdjsonDecoder:
             raise BodyError("empty_body", "body: expected JSON, one record a line, got nothing")
 
     def _decoded(self, text: bytes) -> Iterator[Block]:
-        faults = FaultsByRow(self._limits.max_faults, self._rows)
-        columns = self._typed.lines(text, text.count(b"\n") + (not text.endswith(b"\n")))
-        if columns is None:  # there are blank lines, or faulty ones, or others that are out of the ordinary
-            lines = [line for line in text.split(b"\n") if line.strip(_SPACE)]
-            if not lines:
+        lines = _count_lines(text)
+        if lines <= self._most_records:
+            columns = self._typed.lines(text, lines)
+            if columns is not None:
+                yield self._block(columns, FaultsByRow(self._limits.max_faults, self._rows))
                 return
-            columns = self._typed.lines(text, len(lines))
-            if columns is None:
-                columns = self._exactly(lines, faults)
-        yield block_of(columns, faults, self._rows)
-        self._rows += len(columns)
+        # There are blank lines, or faulty ones, or others that are out of the ordinary.
+        for part in parts_of_lines(_without_blank_lines(text), self._most_records):
+            faults = FaultsByRow(self._limits.max_faults, self._rows)
+            columns = self._typed.lines(part, _count_lines(part))
+            yield self._block(self._exactly(part, faults) if columns is None else columns, faults)
 
-    def _exactly(self, lines: list[bytes], faults: FaultsByRow) -> Columns:
+    def _block(self, columns: Columns, faults: FaultsByRow) -> Block:
+        block = block_of(columns, faults, self._rows)
+        self._rows += block.records
+        return block
+
+    def _exactly(self, text: bytes, faults: FaultsByRow) -> Columns:
+        lines = text.removesuffix(b"\n").split(b"\n")
         records = [self._record(row, line, faults) for row, line in enumerate(lines)]
         return filled_columns(records, self._schema, faults, unknown_columns=self._limits.unknown_columns)
 
@@ -94,3 +102,12 @@ class NdjsonDecoder:
             except BodyError as error:
                 faults.add(row, None, error.code, str(error).removeprefix("body: "))
         return {self._schema.names[0]: None}
+
+
+def _count_lines(text: bytes) -> int:
+    return text.count(b"\n") + (not text.endswith(b"\n"))
+
+
+def _without_blank_lines(text: bytes) -> bytes:
+    """Return lines without those that are blank, of which a few packed bytes may hold millions."""
+    return _BLANK_LINES.sub(b"\n", b"\n" + text).strip(b" \t\r\n")

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import BLOCK_BYTES
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, UnpackedBytes
 from vaegis.service.records.stream.zstd import ZstdError, decompressor
 
 _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
+_SLICE_BYTES: Final = 16 * 1024
+"""Packed bytes looked at at a time: what follows a member is copied for each, and there may be one in 20 bytes."""
+_MEMBER_BYTES: Final = 64
+"""What a member of gzip or a frame of zstd counts as beside its content, which may be empty."""
 
 
 class Unpacker(Protocol):
     """Unpacks a body."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next part of the packed body, and yield pieces of the unpacked one."""
+        """Take the next part of the packed body, and yield pieces of the unpacked one.
+
+        A piece is yielded whenever there was some work, so that whoever takes them may give up; it may be empty.
+        """
 
     def end(self) -> None:
         """Pass if the body has come to its end."""
@@ -38,8 +45,9 @@ class NoUnpacker:
 class GzipUnpacker:
     """Unpacks gzip (RFC 1952), of one member or several."""
 
-    def __init__(self) -> None:
-        """Begin."""
+    def __init__(self, count: UnpackedBytes) -> None:
+        """Begin; ``count`` is told what is unpacked."""
+        self._count = count
         self._member = zlib.decompressobj(_GZIP)
         self._has_begun = False
 
@@ -48,18 +56,24 @@ class GzipUnpacker:
 
         Raises:
             BodyError: it is no gzip.
+            BodyTooLargeError: it unpacks to more than is allowed.
         """
+        for start in range(0, len(data), _SLICE_BYTES):
+            yield from self._pieces(data[start : start + _SLICE_BYTES])
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._member.eof:
                 self._member = zlib.decompressobj(_GZIP)
+                self._count.add(_MEMBER_BYTES)
             self._has_begun = True
             try:
                 piece = self._member.decompress(data, BLOCK_BYTES)
             except zlib.error:
                 raise _unpackable("gzip") from None
             data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            if piece:
-                yield piece
+            self._count.add(len(piece))
+            yield piece
 
     def end(self) -> None:
         """Pass if the last member has ended.
@@ -74,8 +88,9 @@ class GzipUnpacker:
 class ZstdUnpacker:
     """Unpacks Zstandard (RFC 8878), of one frame or several, each with a window of at most 8 MiB."""
 
-    def __init__(self) -> None:
-        """Begin."""
+    def __init__(self, count: UnpackedBytes) -> None:
+        """Begin; ``count`` is told what is unpacked."""
+        self._count = count
         self._frame = decompressor()
         self._has_begun = False
 
@@ -84,18 +99,24 @@ class ZstdUnpacker:
 
         Raises:
             BodyError: it is no Zstandard, or needs a larger window.
+            BodyTooLargeError: it unpacks to more than is allowed.
         """
+        for start in range(0, len(data), _SLICE_BYTES):
+            yield from self._pieces(data[start : start + _SLICE_BYTES])
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
         while data or (self._has_begun and not self._frame.needs_input and not self._frame.eof):
             if self._frame.eof:
                 self._frame = decompressor()
+                self._count.add(_MEMBER_BYTES)
             self._has_begun = True
             try:
                 piece = self._frame.decompress(data, BLOCK_BYTES)
             except ZstdError:
                 raise _unpackable("zstd") from None
             data = self._frame.unused_data if self._frame.eof else b""
-            if piece:
-                yield piece
+            self._count.add(len(piece))
+            yield piece
 
     def end(self) -> None:
         """Pass if the last frame has ended.
@@ -107,12 +128,16 @@ class ZstdUnpacker:
             raise _unpackable("zstd")
 
 
-UNPACKERS: Final[Mapping[str, Callable[[], Unpacker]]] = {
-    "identity": NoUnpacker,
-    "gzip": GzipUnpacker,
-    "zstd": ZstdUnpacker,
-}
-"""What unpacks each content coding."""
+def unpacker_of(coding: str, count: UnpackedBytes) -> Unpacker:
+    """Return what undoes a content coding: ``gzip``, ``zstd`` or ``identity``; ``count`` is told what is unpacked."""
+    match coding:
+        case "gzip":
+            return GzipUnpacker(count)
+        case "zstd":
+            return ZstdUnpacker(count)
+        case "identity":
+            return NoUnpacker()
+    raise ValueError(f"coding: expected gzip, zstd or identity, got {coding!r}")
 
 
 def _unpackable(name: str) -> BodyError:

@@ -164,7 +164,7 @@ def test_all_records_that_reject_a_body_which_is_there_are_told(score, kind, end
 def test_no_more_faults_are_told_than_asked_for(score, kind, most, detail):
     body = gzip.compress(faulty(kind) if kind == "CSV" else b" \n" * 2**18 + faulty(kind))
     headers = {"content-encoding": "gzip"}
-    response = score(kind, body, query="?on_invalid=reject", headers=headers, max_faults=most, max_body_bytes=4096)
+    response = score(kind, body, query="?on_invalid=reject", headers=headers, max_faults=most, max_body_bytes=2**20)
     assert [error["row"] for error in response.json()["errors"]] == ROWS[:most]
     assert detail in response.json()["detail"]
 

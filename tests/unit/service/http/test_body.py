@@ -8,7 +8,8 @@ import json
 import pytest
 
 from vaegis.service.http.body import read_body
-from vaegis.service.http.errors import BodyTooLargeError, IncompleteBodyError
+from vaegis.service.http.errors import IncompleteBodyError
+from vaegis.service.records.stream.blocks import BodyTooLargeError
 
 
 def read(messages, *, max_bytes=100, headers=(), waits=False):

@@ -152,6 +152,7 @@ ONE = [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]
         (5, {}, 400, "inputs: expected a list"),
         ([{**ONE[0], "datatype": "TEXT"}], {}, 400, "expected one of BOOL"),
         (ONE, {"outputs": [{"name": "scores"}]}, 400, "outputs: expected some of score"),
+        (ONE, {"outputs": [{"name": "score"}] * 2}, 400, "outputs: expected names that differ"),
         ([{**ONE[0], "name": "amuont"}, ONE[0]], {}, 422, "the nearest is amount"),
         ([{**ONE[0], "datatype": "BYTES", "data": ["x"]}], {}, 422, "records[0].amount: expected a number, got text"),
         ([{**ONE[0], "shape": [0], "data": []}], {}, 422, "at least one record"),

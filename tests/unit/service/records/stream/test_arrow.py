@@ -17,7 +17,7 @@ from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.json import BodyError
 from vaegis.service.records.stream.arrow import ArrowDecoder
-from vaegis.service.records.stream.blocks import TooMuchHeldError
+from vaegis.service.records.stream.blocks import BodyTooLargeError, TooMuchHeldError, UnpackedBytes
 
 DAY = 86_400.0
 
@@ -37,7 +37,8 @@ def one(**columns):
 @pytest.fixture(scope="session")
 def decoded(schema, streams):
     def run(body, parts=None, **changes):
-        return streams.blocks(ArrowDecoder(schema, streams.limits(**changes)), body, parts)
+        limits = streams.limits(**changes)
+        return streams.blocks(ArrowDecoder(schema, limits, UnpackedBytes(limits.max_held_bytes)), body, parts)
 
     return run
 
@@ -265,13 +266,13 @@ def test_what_is_no_whole_stream_is_refused(decoded, body):
 
 def test_a_message_over_the_limit_is_refused_before_it_comes(schema, streams):
     body = ipc(one(amount=np.zeros(100_000)))
-    decoder = ArrowDecoder(schema, streams.limits(max_held_bytes=1 << 16))
+    decoder = ArrowDecoder(schema, streams.limits(max_held_bytes=1 << 16), UnpackedBytes(1 << 20))
     with pytest.raises(TooMuchHeldError, match="at most 65536 bytes"):
         list(decoder.feed(body[:1000]))
 
 
 def test_compressed_buffers_may_not_grow_beyond_the_limit(decoded):
-    with pytest.raises(BodyError, match="when decompressed"):
+    with pytest.raises(BodyTooLargeError, match="at most 1048576 bytes when unpacked"):
         decoded(ipc(one(amount=np.zeros(10**6)), compression="zstd"))
 
 
@@ -339,6 +340,6 @@ def test_dictionaries_count_towards_what_is_held(schema, streams, deltas, times)
         one(shop_in_country=pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array(values)))
         for values in (texts[:400], texts if deltas else texts[400:])
     ]
-    decoder = ArrowDecoder(schema, streams.limits())
+    decoder = ArrowDecoder(schema, streams.limits(), UnpackedBytes(1 << 20))
     assert len([*decoder.feed(ipc(*batches, emit_dictionary_deltas=deltas))]) == 2
     assert 400 * 200 * times < decoder.held_bytes < 400 * 300 * times

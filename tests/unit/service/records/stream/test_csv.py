@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,7 @@ def test_a_quote_that_stays_open_is_not_read_again_and_again(rows, monkeypatch):
 
     monkeypatch.setattr(csv_stream, "rows_of", counted)
     body = HEADER.encode() + b'1,"' + b"x\n" * 400_000 + b'",1,1970-01-02,x\n'
-    assert len(rows(body, parts=1 << 12, max_held_bytes=1 << 24)) == 1
+    assert len(rows(body, parts=1 << 12, max_held_bytes=1 << 24, max_values=10**6)) == 1
     assert sum(parsed) < 5 * len(body)
 
 
@@ -235,3 +236,34 @@ def test_a_body_gives_the_columns_that_a_file_gives(rows, schema, tmp_path_facto
         else:
             columns = columns_from_batch(one, schema, path=Path("x"), first_row=1)
             np.testing.assert_equal(values, [*columns.numbers[0], *columns.strings[0], *columns.strings_observed[0]])
+
+
+BLANK_OR_NOT = ["\n", "\r\n", "\n\n\n", FULL, FULL.replace("x", '"x\n\n\ny"'), "2,FR,0,1970-01-02,\n"]
+
+
+@given(st.lists(st.sampled_from(BLANK_OR_NOT), max_size=8))
+def test_blank_lines_are_passed_over_but_within_quotes(rows, lines):
+    body = HEADER + "".join(lines)
+    kept = HEADER + "".join(line for line in lines if line.strip())
+    assert rows(("\n\n" + body).encode()) == rows(kept.encode())
+
+
+def test_blank_lines_take_less_time_than_records(decoded):
+    def took(line):
+        began = time.process_time()
+        decoded(HEADER.encode() + line * (2**21 // len(line)), 2**16)
+        return time.process_time() - began
+
+    assert took(b"\n") < took(FULL.encode())
+
+
+@pytest.mark.parametrize("head", [b"", HEADER.encode()])
+def test_a_record_of_more_values_than_are_parsed_is_refused(decoded, head):
+    with pytest.raises(TooMuchHeldError, match="at most 1000 values and lines"):
+        decoded(head + b"," * 2**19 + b"\n")
+
+
+def test_many_short_records_come_in_several_blocks(decoded):
+    blocks = decoded(b"amount\n" + b"1\n" * 40_000)
+    assert [block.records for block in blocks] == [16_384, 16_384, 7232]
+    assert [block.first_row for block in blocks] == [0, 16_384, 32_768]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -136,3 +137,19 @@ def test_a_line_gives_what_its_record_gives_in_a_json_body(decoded, streams, sch
         else:
             columns = columns_from_records([record], schema)
             np.testing.assert_equal(row, [*columns.numbers[0], *columns.strings[0], *columns.strings_observed[0]])
+
+
+def test_blank_lines_take_less_time_than_records(decoded):
+    def took(line):
+        began = time.process_time()
+        decoded(LINE.encode() + line * (2**21 // len(line)), 2**16)
+        return time.process_time() - began
+
+    assert took(b" \n") < took(LINE.encode())
+
+
+def test_many_short_records_come_in_several_blocks(decoded):
+    blocks = decoded(b'{"amount":1}\n' * 20_000, max_values=10**6)
+    assert [block.first_row for block in blocks] == [0, 16_384, 20_000 - blocks[-1].records][: len(blocks)]
+    assert sum(block.records for block in blocks) == 20_000
+    assert max(block.records for block in blocks) <= 16_384

@@ -4,23 +4,28 @@ import gzip
 import random
 import sys
 import tracemalloc
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import BLOCK_BYTES
-from vaegis.service.records.stream.unpacking import GzipUnpacker, NoUnpacker, ZstdUnpacker
+from vaegis.service.records.stream.blocks import BLOCK_BYTES, BodyTooLargeError, UnpackedBytes
+from vaegis.service.records.stream.unpacking import unpacker_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-FORMATS = {"gzip": (GzipUnpacker, gzip.compress), "zstd": (ZstdUnpacker, zstd.compress), "none": (NoUnpacker, bytes)}
+PACK = {"gzip": gzip.compress, "zstd": zstd.compress, "identity": bytes}
 PACKED = pytest.mark.parametrize("name", ["gzip", "zstd"])
-ALL = pytest.mark.parametrize("name", FORMATS)
+ALL = pytest.mark.parametrize("name", PACK)
+
+
+def new(name, most=1 << 30):
+    return unpacker_of(name, UnpackedBytes(most))
 
 
 def unpacked(unpacker, packed, step):
@@ -33,25 +38,25 @@ def unpacked(unpacker, packed, step):
 @ALL
 @given(parts=st.lists(st.binary(max_size=200), max_size=3), step=st.integers(1, 300))
 def test_a_body_comes_out_as_it_went_in(name, parts, step):
-    unpacker, pack = FORMATS[name]
-    assert unpacked(unpacker(), b"".join(map(pack, parts)), step) == b"".join(parts)
+    pack = PACK[name]
+    assert unpacked(new(name), b"".join(map(pack, parts)), step) == b"".join(parts)
 
 
 @ALL
 def test_a_large_body_comes_in_pieces(name):
-    unpacker, pack = FORMATS[name]
+    pack = PACK[name]
     for body in (random.Random(0).randbytes(3 * BLOCK_BYTES + 1), bytes(10 * BLOCK_BYTES)):
-        assert unpacked(unpacker(), pack(body), 1 << 16) == body
-        assert unpacked(unpacker(), pack(body), 1 << 30) == body
+        assert unpacked(new(name), pack(body), 1 << 16) == body
+        assert unpacked(new(name), pack(body), 1 << 30) == body
 
 
 @PACKED
 def test_a_bomb_takes_no_more_memory_than_a_piece(name):
-    unpacker, pack = FORMATS[name]
+    pack = PACK[name]
     packed = pack(bytes(100_000_000))
     tracemalloc.start()
     try:
-        pieces = unpacker().feed(packed)
+        pieces = new(name).feed(packed)
         for _ in range(20):
             assert len(next(pieces)) <= BLOCK_BYTES
         assert tracemalloc.get_traced_memory()[1] < 8 * BLOCK_BYTES
@@ -62,15 +67,15 @@ def test_a_bomb_takes_no_more_memory_than_a_piece(name):
 @PACKED
 @given(data=st.data())
 def test_what_is_cut_off_or_altered_is_refused(name, data):
-    unpacker, pack = FORMATS[name]
+    pack = PACK[name]
     packed = pack(b"some text that is packed")
     with pytest.raises(BodyError) as caught:
-        unpacked(unpacker(), packed[: data.draw(st.integers(1, len(packed) - 1))], 10)
+        unpacked(new(name), packed[: data.draw(st.integers(1, len(packed) - 1))], 10)
     assert caught.value.code == "invalid_encoding"
     with pytest.raises(BodyError):
-        unpacked(unpacker(), b"\0" + packed, 10)
+        unpacked(new(name), b"\0" + packed, 10)
     with pytest.raises(BodyError):
-        unpacked(unpacker(), packed + b"more", 10)
+        unpacked(new(name), packed + b"more", 10)
 
 
 def test_a_window_of_more_than_8_mib_is_refused():
@@ -78,4 +83,21 @@ def test_a_window_of_more_than_8_mib_is_refused():
     compressor = zstd.ZstdCompressor(options=options)
     packed = compressor.compress(bytes(40_000_000)) + compressor.flush()
     with pytest.raises(BodyError):
-        unpacked(ZstdUnpacker(), packed, 1 << 16)
+        unpacked(new("zstd"), packed, 1 << 16)
+
+
+@PACKED
+def test_members_without_content_are_counted_and_looked_through_one_by_one(name):
+    packed = PACK[name](b"") * 1000
+    pieces = new(name).feed(packed)
+    assert sum(1 for _ in pieces) >= 1000
+    with pytest.raises(BodyTooLargeError, match="at most 1000 bytes when unpacked"):
+        unpacked(new(name, 1000), packed, 1 << 16)
+
+
+@PACKED
+@pytest.mark.parametrize("size", [1000, 1001])
+def test_a_body_unpacks_to_so_many_bytes_and_no_more(name, size):
+    outcome = nullcontext() if size == 1000 else pytest.raises(BodyTooLargeError)
+    with outcome:
+        assert unpacked(new(name, 1000), PACK[name](bytes(size)), 1 << 16) == bytes(size)
