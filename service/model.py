@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,7 +113,7 @@ class Model:
         alpha = self.alpha if alpha is None else float(alpha)
         return self.judge_blocks(self._blocks(data, unknown), alpha=alpha, explain=told, reports=reports)
 
-    def judge_blocks(self, blocks: Iterator[Block], *, alpha: float, explain: Explain, reports: bool) -> ScoreResult:
+    def judge_blocks(self, blocks: Iterable[Block], *, alpha: float, explain: Explain, reports: bool) -> ScoreResult:
         """Return the verdicts on decoded records.
 
         Args:

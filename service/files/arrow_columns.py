@@ -15,9 +15,9 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.records import values as rules
-from vaegis.service.records.faults import Report
+from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.names import UnknownColumns, shown, unknown_column
-from vaegis.service.records.stream.assembly import Cells, Instants
+from vaegis.service.records.stream.assembly import Cells, Instants, assembled
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
@@ -93,31 +93,18 @@ def filled_from_batch(
     return Columns(numbers, strings, observed)
 
 
-def cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
-    """Return an array's values as the cells of a column; those of a type that it does not take are reported, and null.
-
-    Args:
-        array: The values.
-        column: The column.
-        report: Told of what is refused.
-    """
-    kind = rules.rule_of(column)
-    is_instant = pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)
-    if array.null_count == len(array):
-        return [None] * len(array)
-    if _is_text(array.type):
-        return list(array.cast(pa.string()).to_pylist())
-    if kind == "categorical":
-        if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
-            return list(text_of(array).to_pylist())
-    elif kind == "timestamp" and is_instant:
-        return Instants(_instants_of_type(array))
-    elif _is_number(array.type) or (kind in rules.TRUTHS and pa.types.is_boolean(array.type)):
-        return _float64(array)
-    detail = f"expected {rules.EXPECTED[kind]}, got the type {array.type}"
-    for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
-        report(row, "wrong_type", detail)
-    return [None] * len(array)
+def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -> Columns:
+    """Return the records of a flat batch by column; values that are refused are null, and told to ``faults``."""
+    try:
+        return filled_from_batch(batch, schema)
+    except RefusedCellError:  # looked at again, by the way that finds all of them
+        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+        cells = {
+            column.name: _cells_of_array(arrays[column.name], column, faults.of_column(column.name, position))
+            for position, column in enumerate(schema.columns)
+            if column.name in arrays
+        }
+        return assembled(schema, cells, batch.num_rows, faults)
 
 
 def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "null"] = "refuse") -> NDArray[np.float64]:
@@ -204,6 +191,27 @@ def name_fault(
             continue  # Or an object that is null in all records of this batch.
         return shown(name), "unknown_column", unknown_column(name, scored)
     return None
+
+
+def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
+    """Return an array's values as the cells of a column; values of a type that it does not take are told, and null."""
+    kind = rules.rule_of(column)
+    is_instant = pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)
+    if array.null_count == len(array):
+        return [None] * len(array)
+    if _is_text(array.type):
+        return list(array.cast(pa.string()).to_pylist())
+    if kind == "categorical":
+        if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+            return list(text_of(array).to_pylist())
+    elif kind == "timestamp" and is_instant:
+        return Instants(_instants_of_type(array))
+    elif _is_number(array.type) or (kind in rules.TRUTHS and pa.types.is_boolean(array.type)):
+        return _float64(array)
+    detail = f"expected {rules.EXPECTED[kind]}, got the type {array.type}"
+    for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
+        report(row, "wrong_type", detail)
+    return [None] * len(array)
 
 
 def _numbers_of_text(array: pa.Array, kind: str) -> NDArray[np.float64]:

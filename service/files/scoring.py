@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +10,22 @@ from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
 
+from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.errors import FileError
-from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.errors import FileError, place_in_file
+from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_past_faults
 from vaegis.service.files.batches import batch_rows
 from vaegis.service.files.formats import FileFormat, column_names
 from vaegis.service.files.json_lines import write_lines
 from vaegis.service.files.output import Output, OutputFormat, opened
 from vaegis.service.files.record_files import FileBatch, RecordFiles
-from vaegis.service.files.reported import block_from_file
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
-from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.faults import Faults, FaultsByRow, OnInvalid
+from vaegis.service.records.json import MAX_FAULTS, filled_columns
 from vaegis.service.records.names import UnknownColumns, shown
-from vaegis.service.records.stream.blocks import Block, sound_block
+from vaegis.service.records.stream.blocks import Block, block_of, sound_block
 from vaegis.service.score_result import ScoreResult
 from vaegis.service.verdicts import Explain
 
@@ -100,8 +101,8 @@ def score_files(
     with opened(output) as stream, _verdict_writer(stream, output.format, schema, rules) as write:
         for part in (part for whole in files.batches(rules.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
-            blocks = iter([_block(model.artifact.contract.columns, part, rules)])
-            result = model.judge_blocks(blocks, alpha=rules.alpha, explain=rules.explain, reports=rules.reports)
+            block = _block(part, model.artifact.contract.columns, rules)
+            result = model.judge_blocks([block], alpha=rules.alpha, explain=rules.explain, reports=rules.reports)
             batch = part.batch
             write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), result)
             tally = tally.with_part(result)
@@ -109,10 +110,41 @@ def score_files(
     return tally
 
 
-def _block(schema: Schema, part: FileBatch, rules: Rules) -> Block:
+def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownColumns) -> Block:
+    """Return the records of a batch, and what is wrong with those that do not fit the schema.
+
+    Args:
+        part: The records.
+        schema: The columns to fill.
+        unknown_columns: Whether columns that are not in the schema are refused: of JSON objects for each record, else
+            for all.
+
+    Raises:
+        FileError: All records are of the same columns, and these do not fit the schema.
+    """
+    faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: place_in_file(part.path, row, column))
+    for row, refusal in part.refused.items():
+        faults.add(row, None, refusal.code, refusal.detail)
+    if part.parsed is None:
+        check_names(part.batch.schema.names, schema, part.path, unknown_columns)
+        columns = columns_past_faults(part.batch, schema, faults)
+    else:
+        columns = _columns_of_json(part, part.parsed, schema, faults, unknown_columns)
+    return block_of(columns, faults, part.first_row - 1)
+
+
+def _columns_of_json(
+    part: FileBatch, parsed: Sequence[object], schema: Schema, faults: Faults, unknown_columns: UnknownColumns
+) -> Columns:
+    blank = {schema.names[0]: None}  # in the place of what is no record, which is told already
+    records = [blank if row in part.refused else record for row, record in enumerate(parsed)]
+    return filled_columns(records, schema, faults, unknown_columns=unknown_columns)
+
+
+def _block(part: FileBatch, schema: Schema, rules: Rules) -> Block:
     """Return the records of a part, and the faults of those that have any where these are reported."""
     if rules.reports:
-        return block_from_file(part, schema, rules.unknown_columns)
+        return block_past_faults(part, schema, rules.unknown_columns)
     columns = columns_from_batch(
         part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=rules.unknown_columns
     )

@@ -10,7 +10,7 @@ import pytest
 
 from vaegis.service.files.batches import Refusal
 from vaegis.service.files.record_files import FileBatch
-from vaegis.service.files.reported import block_from_file
+from vaegis.service.files.scoring import block_past_faults
 
 INSTANTS = pa.array([0, 10**12, None], pa.timestamp("s"))  # the second is in the year 33658
 SOUND = {"amount": [1.0, 2.0, None], "express": [True, None, False], "country": ["DE", "FR", None]}
@@ -18,7 +18,7 @@ SOUND = {"amount": [1.0, 2.0, None], "express": [True, None, False], "country": 
 
 def block(artifact, columns, refused=None):
     part = FileBatch(pa.record_batch(columns), Path("a.parquet"), 11, refused or {})
-    return block_from_file(part, artifact.contract.columns, "reject")
+    return block_past_faults(part, artifact.contract.columns, "reject")
 
 
 @pytest.mark.parametrize(
