@@ -70,7 +70,7 @@ class ScoreResult:
             yield dict(zip(names, values, strict=True))
 
     def __repr__(self) -> str:
-        return f"<ScoreResult: {len(self)} records, {int(self.is_anomaly.sum())} anomalies at alpha {self.alpha:g}>"
+        return f"<ScoreResult: {len(self)} records, {int(self.is_anomaly.sum())} flagged at alpha {self.alpha:g}>"
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return one dict a record, of values that JSON can hold; fields are null where a record is at fault."""

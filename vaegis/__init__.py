@@ -92,8 +92,7 @@ def train(
     """
     with needs_extra("training"):
         from vaegis.training.api import train_model
-
-        train_model(data, settings, output, verbose=verbose)
+    train_model(data, settings, output, verbose=verbose)
     return load(output)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from vaegis.service.records.in_memory import is_pandas_frame, plain_record
 from vaegis.service.records.json import MAX_FAULTS
 from vaegis.service.records.names import UnknownColumns, shown
 from vaegis.service.records.stream.blocks import Block, block_of
+from vaegis.service.records.values import RefusedValueError
 
 _SOURCE: Final = Path("data")
 """Stands in messages where the name of a file would."""
@@ -145,12 +146,19 @@ def _together(batches: list[pa.RecordBatch], most: int) -> Iterator[pa.RecordBat
 
 
 def _table_of_records(records: Sequence[object]) -> pa.Table:
-    for at, record in enumerate(records):
-        if not isinstance(record, Mapping):
-            raise TypeError(f"data: expected a list of dicts, got {type(record).__name__} at {at}")
-    plain = [plain_record(record) for record in records]
-    names = dict.fromkeys(name for record in plain for name in record)  # type: ignore[attr-defined]
-    return pa.table({name: _array(name, [record.get(name) for record in plain]) for name in names})  # type: ignore[attr-defined]
+    plain = [_plain_dict(at, record) for at, record in enumerate(records)]
+    names = dict.fromkeys(name for record in plain for name in record)
+    return pa.table({name: _array(name, [record.get(name) for record in plain]) for name in names})
+
+
+def _plain_dict(at: int, record: object) -> dict[str, object]:
+    try:
+        plain = plain_record(record)
+    except RefusedValueError as refusal:
+        raise FileError(_SOURCE, str(refusal), row=at + 1) from None
+    if not isinstance(plain, dict):
+        raise TypeError(f"data: expected a list of dicts, got {type(record).__name__} at {at}")
+    return plain
 
 
 def _array(name: str, values: list[object]) -> pa.Array:

@@ -16,6 +16,7 @@ from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.json import MAX_FAULTS, filled_columns
 from vaegis.service.records.names import UnknownColumns
 from vaegis.service.records.stream.blocks import Block, block_of
+from vaegis.service.records.values import RefusedValueError
 
 _MAX_DEPTH: Final = 32
 _BLOCK_RECORDS: Final = 65_536
@@ -32,7 +33,13 @@ def blocks_of_records(records: Sequence[object], schema: Schema, unknown_columns
     """
     for start in range(0, len(records), _BLOCK_RECORDS):
         faults = FaultsByRow(MAX_FAULTS, start)
-        part = [*map(plain_record, records[start : start + _BLOCK_RECORDS])]
+        part: list[object] = []
+        for row, record in enumerate(records[start : start + _BLOCK_RECORDS]):
+            try:
+                part.append(plain_record(record))
+            except RefusedValueError as refusal:
+                faults.add(row, None, refusal.code, str(refusal))
+                part.append({schema.names[0]: None})
         columns = filled_columns(part, schema, faults, unknown_columns=unknown_columns)
         yield block_of(columns, faults, start)
 
@@ -44,11 +51,17 @@ def is_pandas_frame(data: object) -> bool:
 
 
 def plain_record(record: object) -> object:
-    """Return a record with the values that JSON has, and dates and times; what is no mapping comes back as it is."""
+    """Return a record with the values that JSON has, and dates and times; what is no mapping comes back as it is.
+
+    Raises:
+        RefusedValueError: It nests too deep, or holds itself.
+    """
     return _plain_mapping(record, _MAX_DEPTH) if isinstance(record, Mapping) else record
 
 
 def _plain_mapping(record: Mapping[Any, object], levels: int) -> dict[str, object]:
+    if not levels:
+        raise RefusedValueError("too_deep", f"expected at most {_MAX_DEPTH} levels of nesting, got more")
     return {
         key if type(key) is str else str(key): value if type(value) in _AS_THEY_ARE else _plain(value, levels)
         for key, value in record.items()
@@ -59,7 +72,7 @@ def _plain(value: object, levels: int) -> object:  # noqa: PLR0911 - one for eac
     if isinstance(value, float | np.floating):
         return None if np.isnan(value) else float(value)
     if isinstance(value, Mapping):
-        return _plain_mapping(value, levels - 1) if levels else value
+        return _plain_mapping(value, levels - 1)
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool | np.bool_):

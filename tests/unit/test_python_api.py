@@ -82,7 +82,7 @@ def test_verdicts_come_as_arrays_as_plain_python_and_as_a_table(model):
     assert (len(result), result.alpha, result.errors) == (3, 0.05, None)
     assert result.threshold == threshold(model.artifact.calibration_folds, 0.05)
     assert result.guarantee.startswith("At alpha 0.05,")
-    assert repr(result) == "<ScoreResult: 3 records, 2 anomalies at alpha 0.05>"
+    assert repr(result) == "<ScoreResult: 3 records, 2 flagged at alpha 0.05>"
     plain = json.loads(json.dumps(result.to_list()))
     assert plain == result.to_list() == list(result)
     assert [record["score"] for record in plain] == result.score.tolist()
@@ -242,6 +242,13 @@ def test_faults_that_are_reported_leave_the_others_scored(model, expected):
         "records[1].amount: expected a number, got text",
         "records[1].express: expected true, false, 0 or 1, got another number",
     ]
+
+
+def test_a_record_that_holds_itself_is_at_fault_like_one_that_nests_too_deep(model):
+    endless: dict[str, object] = {"amount": 1.0}
+    endless |= {"a": endless, "b": endless}
+    with pytest.raises(vaegis.RecordError, match=r"^records\[1\]: expected at most 32 levels of nesting, got more$"):
+        model.score([RECORDS[0], endless])
 
 
 def test_faults_of_many_records_are_told_up_to_a_limit(model):
