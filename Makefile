@@ -125,9 +125,17 @@ bench-stream: venv ## train on a set larger than memory; prints the peak memory
 bench-serve-start: venv ## seconds from start to ready, and resident memory
 	$(BIN)/python benchmarks/serve_start.py
 
+.PHONY: bench-metrics
+bench-metrics: venv ## processor time to count a request, and of a scrape of 8 workers
+	$(BIN)/python benchmarks/metrics.py
+
 .PHONY: bench-serve
 bench-serve: $(VENV)/bench.stamp ## requests a second on one core, beside a bare floor and FastAPI with pydantic
 	$(BIN)/python -m benchmarks.serving
+
+.PHONY: bench-peers
+bench-peers: $(VENV)/bench.stamp ## requests a second beside MLServer, BentoML and LitServe, each from PyPI into build/peers
+	$(BIN)/python -m benchmarks.serving.peers
 
 .PHONY: bench-overload
 bench-overload: $(VENV)/bench.stamp ## an open load of half and of three times capacity: what is refused, and how fast

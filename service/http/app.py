@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 
 from vaegis.service.artifact import Artifact
@@ -20,8 +21,6 @@ from vaegis.service.http.answers import model_answer, rendered
 from vaegis.service.http.batch_size import BatchSize
 from vaegis.service.http.batches import Batches
 from vaegis.service.http.bodies import AnyBody
-from vaegis.service.http.counting.families import Families
-from vaegis.service.http.counting.processes import Processes
 from vaegis.service.http.front import ScoreEndpoint, Service
 from vaegis.service.http.generating import Generating
 from vaegis.service.http.instrumentation import Instrumentation
@@ -55,8 +54,7 @@ def create_app(
     writer: LineWriter | None = None,
     ledger: Ledger | None = None,
     tracing: Tracing | None = None,
-    families: Families | None = None,
-    processes: Processes | None = None,
+    collector: Collector | None = None,
 ) -> FastAPI:
     """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
 
@@ -66,8 +64,7 @@ def create_app(
         writer: Where requests leave their line in the log; nowhere if None.
         ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
         tracing: What exports requests as traces; they are not exported if None.
-        families: Where metrics are counted; by default in this process alone.
-        processes: What tells of the service's processes; by default of this one alone.
+        collector: What collects the metrics of all processes, if this is one of several workers.
 
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
@@ -75,7 +72,7 @@ def create_app(
     """
     alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
     limit = threshold(artifact.calibration_folds, alpha)
-    metrics = Metrics(artifact, alpha=alpha, threshold=limit, families=families, processes=processes)
+    metrics = Metrics(artifact, alpha=alpha, threshold=limit, collector=collector)
     readiness = Readiness(on_ready=metrics.count_model_ready)
     room = Room(settings.max_requests_in_flight, settings.max_records_in_flight, settings.max_bytes_in_flight)
     admission = Admission(

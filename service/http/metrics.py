@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.callers.keyring import Outcome
@@ -16,11 +20,8 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import Column
 from vaegis.service.errors import Fault
 from vaegis.service.http.column_counts import ColumnCounter
-from vaegis.service.http.counting.families import Families
-from vaegis.service.http.counting.kinds import Count, CounterRow, Distribution
-from vaegis.service.http.counting.processes import Processes
+from vaegis.service.http.multiprocess_metrics import restarts_counter, without_sum_of_signed
 from vaegis.service.http.protocol.hub import CUT_REASONS
-from vaegis.service.http.workers.board import RESTARTS
 from vaegis.service.records.values import rule_of
 from vaegis.service.verdicts import Verdicts
 
@@ -32,48 +33,119 @@ P_VALUE_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 BATCH_BUCKETS: Final = tuple(2**i for i in range(15))
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+_OUTCOMES: Final = ("succeeded", "failed")
 _SCORE_FRACTIONS: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 _SCORE_TAIL_DOUBLINGS: Final = 10
 
 
+class BoundHistogram:
+    """One series of a histogram, which observes many values at once. The library observes them one by one."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        """Bind the buckets of ``histogram``."""
+        self._sum = histogram._sum  # noqa: SLF001 - the library has no other way to add several at once
+        self._buckets = histogram._buckets  # noqa: SLF001
+        self._bounds = histogram._upper_bounds[:-1]  # noqa: SLF001 - the last is infinity
+        self._bounds_array = np.array(self._bounds)
+
+    def observe(self, value: float) -> None:
+        """Count ``value`` in the first bucket whose bound is at least as great."""
+        self._buckets[bisect_left(self._bounds, value)].inc(1.0)
+        self._sum.inc(value)
+
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Count each of ``values``, shape (n,)."""
+        if len(values) == 1:
+            self.observe(float(values[0]))
+            return
+        counts = np.bincount(self._bounds_array.searchsorted(values))
+        for bucket in counts.nonzero()[0].tolist():
+            self._buckets[bucket].inc(float(counts[bucket]))
+        self._sum.inc(float(values.sum()))
+
+
+class SignedHistogram(Histogram):
+    """A histogram of values that can be negative."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric without its sum, which could fall."""
+        return map(without_sum_of_signed, super().collect())
+
+
+class SampledGauge(Gauge):
+    """A gauge that follows a function.
+
+    The library asks the function at a scrape of this process alone; for scrapes of others, `sample` writes down what
+    the function says.
+    """
+
+    _function: Callable[[], float] | None = None
+
+    def set_function(self, f: Callable[[], float]) -> None:
+        """Follow ``f``."""
+        super().set_function(f)
+        self._function = f
+
+    def sample(self) -> None:
+        """Write down what the function says, if there is one."""
+        if self._function is not None:
+            self.set(self._function())
+
+
+class ColumnCounters:
+    """A counter with the label `column`, for all columns at once."""
+
+    def __init__(self, counter: Counter, columns: Sequence[str | None]) -> None:
+        """Bind the columns of ``counter``; None for those that it leaves out."""
+        self._counters = [None if column is None else counter.labels(column) for column in columns]
+
+    def add(self, counts: NDArray[np.int64]) -> None:
+        """Add ``counts``, shape (D,), which are 0 for the columns left out."""
+        for position in counts.nonzero()[0].tolist():
+            counter = self._counters[position]
+            if counter is not None:
+                counter.inc(float(counts[position]))
+
+
 class Metrics:
-    """The metrics of one app, in a registry of its own."""
+    """The metrics of one app, in a registry of its own.
+
+    Attributes:
+        registry: What `GET /metrics` exposes.
+    """
 
     def __init__(
-        self,
-        artifact: Artifact,
-        *,
-        alpha: float,
-        threshold: float,
-        families: Families | None = None,
-        processes: Processes | None = None,
+        self, artifact: Artifact, *, alpha: float, threshold: float, collector: Collector | None = None
     ) -> None:
-        """Register all metrics and set those that the model alone decides.
+        """Make all metrics and set those that the model alone decides.
 
         Args:
             artifact: The model.
             alpha: Share of normal records that may be flagged, where a request does not say.
             threshold: At that alpha.
-            families: Where to count; by default in this process alone.
-            processes: What tells of the service's processes; by default of this one alone.
+            collector: What collects the metrics of all processes, if this is one of several workers.
         """
+        disable_created_metrics()  # when a process began to count says little where others count on
         self.registry = CollectorRegistry()
-        self.families = Families() if families is None else families
-        self._counter = ColumnCounter(artifact.contract.columns)
-        self._of_requests: dict[tuple[str, str, int], tuple[Count, Distribution]] = {}
-        self._register_traffic()
-        self._register_callers()
-        self._register_records(artifact)
-        self._register_model(artifact, alpha, threshold)
-        self.registry.register(self.families)
-        self.registry.register(Processes() if processes is None else processes)
+        if collector is None:
+            self._registry: CollectorRegistry | None = self.registry
+            ProcessCollector(registry=self.registry)
+        else:
+            self._registry = None  # the metrics count in files, from which ``collector`` collects
+            self.registry.register(collector)
+        self._column_counter = ColumnCounter(artifact.contract.columns)
+        self._of_requests: dict[tuple[str, str, int], tuple[Counter, BoundHistogram]] = {}
+        self._make_traffic()
+        self._make_records(artifact)
+        self._make_model(artifact, alpha, threshold)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. ``route`` is a route's template or `OTHER`, never a path."""
         of_requests = self._of_requests.get((method, route, status))
         if of_requests is None:  # finding a series by its labels costs more than counting
             labels = (method if method in METHODS else OTHER, route, str(status))
-            of_requests = self._requests.labels(*labels), self._request_seconds.labels(*labels)
+            duration = BoundHistogram(self._request_seconds.labels(*labels))
+            of_requests = self._requests.labels(*labels), duration
             if method in METHODS:  # others are without number
                 self._of_requests[method, route, status] = of_requests
         count, duration = of_requests
@@ -87,7 +159,7 @@ class Metrics:
             self._flagged.inc(flagged)
         self._score.observe_all(verdicts.score)
         self._p_value.observe_all(verdicts.p_value)
-        counts = self._counter.count(columns)
+        counts = self._column_counter.count(columns)
         if counts is None:
             return
         self._column_missing.add(counts.missing)
@@ -122,84 +194,119 @@ class Metrics:
         """Count a file of keys that changed."""
         self._key_reloads.labels(outcome).inc()
 
-    def _register_callers(self) -> None:
-        self._key_reloads = self.families.counter("vaegis_key_reloads", "Changes of the file of keys.", ("outcome",))
-        for outcome in ("succeeded", "failed"):
-            self._key_reloads.labels(outcome)
-        self.log_lines_dropped = self.families.counter(
-            "vaegis_log_lines_dropped", "Lines of the log that nobody took in time."
-        )
+    def sample_gauges(self) -> None:
+        """Write down what gauges follow, so that other processes see it."""
+        self.connections.sample()
+        self.requests_in_flight.sample()
 
-    def _register_traffic(self) -> None:
-        new, request = self.families, ("method", "route", "status")
-        self._requests = new.counter("vaegis_requests", "HTTP requests answered.", request)
-        self._request_seconds = new.histogram(
+    def _make_traffic(self) -> None:
+        request = ("method", "route", "status")
+        self._requests = self._counter("vaegis_requests", "HTTP requests answered.", request)
+        self._request_seconds = self._histogram(
             "vaegis_request_duration_seconds",
             "Time from a request's headers to the end of its answer.",
             SECONDS_BUCKETS,
             request,
         )
-        self.requests_in_flight = new.gauge("vaegis_requests_in_flight", "Requests being read, queued or computed.")
-        self.connections = new.gauge("vaegis_connections", "Open connections.")
-        self._connections_cut = new.counter(
-            "vaegis_connections_cut", "Connections that a limit ended, by the limit.", ("reason",)
+        self.requests_in_flight = self._worker_gauge(
+            "vaegis_requests_in_flight", "Requests being read, queued or computed."
         )
-        for reason in CUT_REASONS:
-            self._connections_cut.labels(reason)
-        self.queue_seconds = new.histogram(
-            "vaegis_queue_seconds",
-            "Time from the end of a body, or of a part of a stream, to the start of its computation.",
-            SECONDS_BUCKETS,
+        self.connections = self._worker_gauge("vaegis_connections", "Open connections.")
+        self._connections_cut = self._counter(
+            "vaegis_connections_cut", "Connections that a limit ended, by the limit.", ("reason",), CUT_REASONS
         )
-        self._inference_seconds = new.histogram(
-            "vaegis_inference_seconds", "Time that the model takes for a request's records.", SECONDS_BUCKETS
+        self.queue_seconds = BoundHistogram(
+            self._histogram(
+                "vaegis_queue_seconds",
+                "Time from the end of a body, or of a part of a stream, to the start of its computation.",
+                SECONDS_BUCKETS,
+            )
         )
-        new.gauge("vaegis_workers", "Processes that answer requests.").set(1)
-        new.counter(RESTARTS, "Processes that were started in the place of one that ended.")
+        self._inference_seconds = BoundHistogram(
+            self._histogram(
+                "vaegis_inference_seconds", "Time that the model takes for a request's records.", SECONDS_BUCKETS
+            )
+        )
+        self._worker_gauge("vaegis_workers", "Processes that answer requests.").set(1)
+        restarts_counter(self._registry)
+        self._key_reloads = self._counter("vaegis_key_reloads", "Changes of the file of keys.", ("outcome",), _OUTCOMES)
+        self.log_lines_dropped = self._counter("vaegis_log_lines_dropped", "Lines of the log that nobody took in time.")
 
-    def _register_records(self, artifact: Artifact) -> None:
-        new = self.families
-        self._scored = new.counter("vaegis_records_scored", "Records scored.")
-        self._flagged = new.counter("vaegis_records_flagged", "Scored records that are anomalies.")
-        self._refused = new.counter(
+    def _make_records(self, artifact: Artifact) -> None:
+        self._scored = self._counter("vaegis_records_scored", "Records scored.")
+        self._flagged = self._counter("vaegis_records_flagged", "Scored records that are anomalies.")
+        self._refused = self._counter(
             "vaegis_records_refused", "Records at fault, by the code of their first fault.", ("code",)
         )
-        self.records_generated = new.counter("vaegis_records_generated", "Records generated.")
-        self._batch_records = new.histogram("vaegis_batch_records", "Records in a scored request.", BATCH_BUCKETS)
-        self._score = new.histogram("vaegis_score", "Scores; 0 is typical.", score_buckets(artifact.calibration_folds))
-        self._p_value = new.histogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS)
+        self.records_generated = self._counter("vaegis_records_generated", "Records generated.")
+        self._batch_records = BoundHistogram(
+            self._histogram("vaegis_batch_records", "Records in a scored request.", BATCH_BUCKETS)
+        )
+        self._score = BoundHistogram(
+            SignedHistogram(
+                "vaegis_score",
+                "Scores; 0 is typical.",
+                buckets=score_buckets(artifact.calibration_folds),
+                registry=self._registry,
+            )
+        )
+        self._p_value = BoundHistogram(
+            self._histogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS)
+        )
         columns = artifact.contract.columns.columns
-        self._column_missing = self._column_counter("missing", "Scored records in which the column is null.", columns)
-        self._column_unseen = self._column_counter(
-            "unseen",
+        self._column_missing = self._column_counters(
+            "vaegis_column_missing", "Scored records in which the column is null.", columns
+        )
+        self._column_unseen = self._column_counters(
+            "vaegis_column_unseen",
             "Scored records with a category unknown to training.",
             [column if column.kind == "categorical" else None for column in columns],
         )
-        self._column_out_of_range = self._column_counter(
-            "out_of_range",
+        self._column_out_of_range = self._column_counters(
+            "vaegis_column_out_of_range",
             "Scored records with a number outside the range seen in training.",
             [column if rule_of(column) in ("numeric", "indicator") else None for column in columns],
         )
 
-    def _register_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:
-        new, provenance = self.families, artifact.contract.provenance
-        info = new.gauge("vaegis_model_info", "The model in use; always 1.", ("model", "digest", "version"), "max")
-        info.set(1, provenance.model_name, f"sha256:{artifact.digest}", provenance.vaegis_version)
-        new.gauge("vaegis_alpha_ratio", "Share of normal records that may be flagged.", across="max").set(alpha)
-        new.gauge("vaegis_threshold", "Score above which a record is flagged.", across="max").set(threshold)
-        new.gauge("vaegis_calibration_records", "Scores behind the p-values.", across="max").set(
+    def _make_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:
+        provenance = artifact.contract.provenance
+        labels = {
+            "model": provenance.model_name,
+            "digest": f"sha256:{artifact.digest}",
+            "version": provenance.vaegis_version,
+        }
+        self._model_gauge("vaegis_model_info", "The model in use; always 1.", tuple(labels)).labels(**labels).set(1)
+        self._model_gauge("vaegis_alpha_ratio", "Share of normal records that may be flagged.").set(alpha)
+        self._model_gauge("vaegis_threshold", "Score above which a record is flagged.").set(threshold)
+        self._model_gauge("vaegis_calibration_records", "Scores behind the p-values.").set(
             artifact.contract.calibration.records
         )
-        self._loaded = new.gauge(
-            "vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.", across="max"
-        )
-        self._loads = new.counter("vaegis_model_loads", "Attempts to load a model.", ("outcome",))
-        for outcome in ("succeeded", "failed"):
-            self._loads.labels(outcome)
+        self._loaded = self._model_gauge("vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.")
+        self._loads = self._counter("vaegis_model_loads", "Attempts to load a model.", ("outcome",), _OUTCOMES)
 
-    def _column_counter(self, what: str, documentation: str, columns: Sequence[Column | None]) -> CounterRow:
+    def _counter(self, name: str, documentation: str, labels: Sequence[str] = (), known: Sequence[str] = ()) -> Counter:
+        """Make a counter; the series of the ``known`` values of its only label are there before they count."""
+        counter = Counter(name, documentation, labels, registry=self._registry)
+        for value in known:
+            counter.labels(value)
+        return counter
+
+    def _column_counters(self, name: str, documentation: str, columns: Sequence[Column | None]) -> ColumnCounters:
         names = [None if column is None else column.name for column in columns]
-        return self.families.counter_row(f"vaegis_column_{what}", documentation, "column", names)
+        return ColumnCounters(self._counter(name, documentation, ("column",)), names)
+
+    def _histogram(
+        self, name: str, documentation: str, buckets: Sequence[float], labels: Sequence[str] = ()
+    ) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self._registry)
+
+    def _worker_gauge(self, name: str, documentation: str) -> SampledGauge:
+        """Make a gauge that is the sum over the workers that run."""
+        return SampledGauge(name, documentation, registry=self._registry, multiprocess_mode="livesum")
+
+    def _model_gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
+        """Make a gauge that is what the worker said that was the last to load a model."""
+        return Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode="livemostrecent")
 
 
 def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:

@@ -19,14 +19,13 @@ from vaegis.service.artifact import open_artifact
 from vaegis.service.callers.ledger import Ledger
 from vaegis.service.generation import Generator
 from vaegis.service.http.app import create_app
-from vaegis.service.http.counting.families import Families
-from vaegis.service.http.counting.processes import Processes
 from vaegis.service.http.log_writer import LineWriter
 from vaegis.service.http.logs import configure_logs
+from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
 from vaegis.service.http.server import Server
 from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
-from vaegis.service.http.workers.board import Board
+from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.settings import Settings
 
 _LOG: Final = logging.getLogger("vaegis")
@@ -38,13 +37,15 @@ class Place:
 
     Attributes:
         number: Which of them it is.
-        board: Where they count.
+        table: What they know of each other.
+        metrics_folder: Where they count.
         ledger: File in which they keep their callers' rates.
         beat: Gives a sign of life.
     """
 
     number: int
-    board: Board
+    table: WorkerTable
+    metrics_folder: Path
     ledger: Path
     beat: Callable[[], None]
 
@@ -97,10 +98,10 @@ def _server(
     def tick() -> None:
         if place is not None:
             place.beat()
-            metrics.families.refresh()
+            metrics.sample_gauges()
 
     def is_crowded(connections: int) -> bool:
-        return place is not None and place.board.balance.is_crowded(place.number, connections)
+        return place is not None and place.table.is_crowded(place.number, connections)
 
     return Server(
         app,
@@ -119,20 +120,20 @@ def _ready_app(model: bytes, name: str, settings: Settings, writer: LineWriter, 
     artifact = open_artifact(model, name, threads=settings.inference_threads)
     verification = artifact.verify()
     Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
-    families = processes = ledger = None
-    if place is not None:
-        own = place.board.workers[place.number]
-        families = Families(own, [tally for tally in place.board.by_name().values() if tally is not own])
-        processes = Processes(place.board.by_name())
+    if place is None:
+        ledger = collector = None
+        count_in_memory()
+    else:
         ledger = Ledger(place.ledger)
+        collector = ServiceCollector(place.metrics_folder, place.table.pids)
+        count_in_files(place.metrics_folder, str(place.number))
     app = create_app(
         artifact,
         settings,
         writer=writer,
         ledger=ledger,
         tracing=configured_tracing(os.environ),
-        families=families,
-        processes=processes,
+        collector=collector,
     )
     app.state.readiness.admit(verification)
     fields = {

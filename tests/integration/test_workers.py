@@ -54,6 +54,12 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def metrics_files(pid: int) -> set[Path]:
+    """Return the files in which a worker counts."""
+    maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+    return {Path(file) for file in re.findall(r" (/\S+/vaegis-metrics-\S+\.db)$", maps, re.MULTILINE)}
+
+
 def post(connection: http.client.HTTPConnection) -> int:
     connection.request("POST", "/score", RECORD, {"Content-Type": "application/json"})
     answer = connection.getresponse()
@@ -146,6 +152,8 @@ def test_kill_9_of_a_worker_under_load_costs_at_most_the_requests_in_it(serve):
         return seen[-1]
 
     wait_until(lambda: scored() > 100)
+    (folder,) = {file.parent for file in metrics_files(served.workers()[0])}
+    files = sorted(folder.iterdir())
     for restarts in (1, 2):
         victim, other = served.workers()
         os.kill(victim, signal.SIGKILL)
@@ -161,7 +169,9 @@ def test_kill_9_of_a_worker_under_load_costs_at_most_the_requests_in_it(serve):
     assert seen == sorted(seen)
     # What was answered was counted, before a death as after it.
     assert load.answered <= metric(served, SCORED) <= load.answered + load.failed
+    assert sorted(folder.iterdir()) == files
     assert served.stop() == 0
+    assert not folder.exists()
 
 
 def test_a_worker_that_hangs_is_replaced(serve):
@@ -178,6 +188,7 @@ def test_a_worker_that_hangs_is_replaced(serve):
 def test_kill_9_of_the_parent_ends_the_workers_once_they_have_answered_and_frees_the_address(serve):
     served = serve("--workers", "2")
     workers = served.workers()
+    (folder,) = {file.parent for worker in workers for file in metrics_files(worker)}
     head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RECORD)
     with served.connect() as client:
         client.sendall(head + RECORD[:-1])
@@ -187,6 +198,7 @@ def test_kill_9_of_the_parent_ends_the_workers_once_they_have_answered_and_frees
         client.sendall(RECORD[-1:])
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
     wait_until(lambda: not any(map(is_running, workers)))
+    assert not folder.exists()
     socket.create_server(served.address).close()
 
 

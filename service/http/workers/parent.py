@@ -6,12 +6,19 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from vaegis.service.http.logs import configure_logs
-from vaegis.service.http.workers.board import Board, memory_file
-from vaegis.service.http.workers.channel import Channel
+from vaegis.service.http.multiprocess_metrics import (
+    PARENT,
+    count_in_files,
+    forget_worker,
+    metrics_folder,
+    restarts_counter,
+)
+from vaegis.service.http.workers.channel import Channel, Message
+from vaegis.service.http.workers.shared_memory import WorkerTable, memory_file
 from vaegis.service.http.workers.supervisor import Supervisor
 from vaegis.service.settings import Settings
 
@@ -34,41 +41,59 @@ def serve_by_workers(
         0 if all requests in flight were answered, 1 if not.
 
     Raises:
-        ServiceError: no worker starts.
+        ServiceError: no worker starts, or there is no folder for their metrics.
     """
-    board = Board(workers)
-    board.parent.pid = os.getpid()
+    table = WorkerTable(workers)
     files = {
-        "board": board.file,
+        "table": table.file,
         "ledger": memory_file("ledger"),
         "model": memory_file("model", model),
         "listening": listening.fileno(),
     }
-    setup = {"settings": settings.model_dump_json(), "name": name, "workers": workers, **files}
+    with metrics_folder() as folder, closing(configure_logs(settings.log_level, settings.log_format)):
+        told = {
+            "settings": settings.model_dump_json(),
+            "name": name,
+            "workers": workers,
+            "metrics_folder": str(folder),
+            **files,
+        }
 
-    def start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        here, there = socket.socketpair()
-        with there:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-P", "-m", "vaegis.service.http.workers.worker", str(there.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[there.fileno(), *files.values()],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(_import_path())},
-                process_group=0,  # a terminal's Ctrl-C is for the parent alone, which passes it on
-            )
-        Channel(here).tell(setup | {"worker": number})
-        return process, here
+        def start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+            process, channel = _started(told | {"worker": number}, tuple(files.values()))
+            table.note_start(number, process.pid)
+            return process, channel
 
-    supervisor = Supervisor(
-        board,
-        start,
-        worker_timeout_s=settings.worker_timeout_s,
-        stop_s=settings.drain_delay_s + settings.shutdown_grace_s,
-        on_ready=on_listening,
-        on_stop=listening.close,
-    )
-    with closing(configure_logs(settings.log_level, settings.log_format)):
-        return supervisor.run()
+        def forget(number: int) -> None:
+            table.note_end(number)
+            forget_worker(folder, number)
+
+        count_in_files(folder, PARENT)
+        return Supervisor(
+            workers,
+            start,
+            worker_timeout_s=settings.worker_timeout_s,
+            stop_s=settings.drain_delay_s + settings.shutdown_grace_s,
+            on_ready=on_listening,
+            on_end=forget,
+            on_restart=restarts_counter().inc,
+            on_stop=listening.close,
+        ).run()
+
+
+def _started(told: Message, files: Sequence[int]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a worker, and tell it what to serve; return its process and the other end of its channel."""
+    here, there = socket.socketpair()
+    with there:
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-m", "vaegis.service.http.workers.worker", str(there.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[there.fileno(), *files],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(_import_path())},
+            process_group=0,  # a terminal's Ctrl-C is for the parent alone, which passes it on
+        )
+    Channel(here).tell(told)
+    return process, here
 
 
 def _import_path() -> list[str]:

@@ -14,7 +14,6 @@ from time import monotonic
 from typing import Final
 
 from vaegis.service.errors import ServiceError
-from vaegis.service.http.workers.board import RESTARTS, Board
 from vaegis.service.http.workers.channel import Channel, heard_error
 from vaegis.service.http.workers.restarts import Restarts
 
@@ -52,34 +51,39 @@ class Supervisor:
 
     def __init__(
         self,
-        board: Board,
+        workers: int,
         start: Callable[[int], tuple[subprocess.Popen[bytes], socket.socket]],
         *,
         worker_timeout_s: float,
         stop_s: float,
         on_ready: Callable[[str], None],
+        on_end: Callable[[int], None],
+        on_restart: Callable[[], None],
         on_stop: Callable[[], None],
     ) -> None:
         """Prepare.
 
         Args:
-            board: Where the workers count.
+            workers: How many.
             start: Starts the worker of a number; returns its process and the other end of its channel.
             worker_timeout_s: A worker that gives no sign of life for so long is killed.
             stop_s: Time in which a worker that is told to stop does so.
             on_ready: Called with the model's name once the workers serve.
+            on_end: Called with the number of a worker that has ended.
+            on_restart: Called when another takes its place.
             on_stop: Called when the service is told to stop.
         """
-        self._board = board
+        self._numbers = range(workers)
         self._start_process = start
         self._worker_timeout_s = worker_timeout_s
         self._stop_s = stop_s
         self._on_ready = on_ready
+        self._on_end = on_end
+        self._on_restart = on_restart
         self._on_stop = on_stop
         self._workers: dict[int, Worker] = {}
         self._restarts = Restarts()
-        self._restarted = board.parent.series(RESTARTS, (), 1)
-        self._unsettled = set(range(len(board.workers)))
+        self._unsettled = set(self._numbers)
         self._is_told = False
         self._is_stopping = False
         self._is_clean = True
@@ -104,7 +108,7 @@ class Supervisor:
         self._ended = asyncio.Event()
         for told in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(told, self._stop, told)
-        for number in range(len(self._board.workers)):
+        for number in self._numbers:
             self._start(number)
         while not self._ended.is_set():
             self._kill_hanging()
@@ -120,7 +124,6 @@ class Supervisor:
             _LOG.exception("worker does not start")
             self._loop.call_later(self._restarts.note_end(number, served_s=None), self._start, number)
             return
-        self._board.workers[number].pid = process.pid
         worker = self._workers[number] = Worker(process, Channel(end), monotonic())
         self._loop.add_reader(end.fileno(), self._hear, number, worker)
 
@@ -145,7 +148,7 @@ class Supervisor:
         worker.process.kill()  # one that only closed its channel is of no use either
         code = worker.process.wait()
         del self._workers[number]
-        self._board.forget(number)
+        self._on_end(number)
         if self._is_stopping:
             self._is_clean &= code == 0 or worker.ready is None
         else:
@@ -167,7 +170,7 @@ class Supervisor:
             ended = f"as many that ended, the last with exit code {code}; the log may say why"
             self._give_up(WorkersError(f"workers: expected one that starts within so many attempts, got {ended}"))
             return
-        self._restarted[0] += 1
+        self._on_restart()
         self._settle(number)
         self._loop.call_later(delay_s, self._start, number)
 

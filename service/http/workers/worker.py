@@ -8,13 +8,15 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from vaegis.service.errors import ServiceError
+from vaegis.service.http.multiprocess_metrics import remove_metrics_folder
 from vaegis.service.http.serving import Place, serve
-from vaegis.service.http.workers.board import Board, content_of
 from vaegis.service.http.workers.channel import Channel, told_error
+from vaegis.service.http.workers.shared_memory import WorkerTable, content_of
 from vaegis.service.settings import Settings
 
 _LATE_S: Final = 5.0
@@ -32,7 +34,10 @@ def main(channel_file: int) -> int:
         return 1
     (told,) = messages
     settings = Settings.model_validate_json(told["settings"])
-    threading.Thread(target=_end_with_parent, args=(channel, settings.shutdown_grace_s), daemon=True).start()
+    metrics_folder = Path(told["metrics_folder"])
+    is_orphan = threading.Event()
+    end = partial(_end_with_parent, channel, settings.shutdown_grace_s, metrics_folder, is_orphan)
+    threading.Thread(target=end, daemon=True).start()
     try:
         serve(
             content_of(told["model"]),
@@ -42,7 +47,8 @@ def main(channel_file: int) -> int:
             on_listening=lambda model: channel.tell({"model": model}),
             place=Place(
                 number=told["worker"],
-                board=Board(told["workers"], told["board"]),
+                table=WorkerTable(told["workers"], told["table"]),
+                metrics_folder=metrics_folder,
                 ledger=Path(f"/dev/fd/{told['ledger']}"),
                 beat=channel.beat,
             ),
@@ -52,15 +58,20 @@ def main(channel_file: int) -> int:
         return 1
     except KeyboardInterrupt:
         return 1  # told to stop before it served
+    finally:
+        if is_orphan.is_set():
+            remove_metrics_folder(metrics_folder)
     return 0
 
 
-def _end_with_parent(channel: Channel, grace_s: float) -> None:
+def _end_with_parent(channel: Channel, grace_s: float, metrics_folder: Path, is_orphan: threading.Event) -> None:
     """Stop when the parent has: nobody would replace this worker, and the next parent needs the address."""
     while channel.hear() is not None:
         pass
+    is_orphan.set()
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(grace_s + _LATE_S)
+    remove_metrics_folder(metrics_folder)
     os._exit(1)
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from vaegis.service.http.counting.families import Families
-from vaegis.service.http.counting.processes import Processes
+from vaegis.service.http.metrics import BoundHistogram
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "metrics.md"
+BOUNDS = (0.0, 0.01, 1.0, 2.0)
+VALUES = npst.arrays(np.float64, st.integers(0, 20), elements=st.floats(-3, 3) | st.sampled_from(BOUNDS))
 
 
 def samples(app, send) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -53,9 +59,20 @@ def test_names_and_units_follow_the_conventions(new_app):
         assert family.documentation.endswith(".")
 
 
-def test_every_metric_is_counted_where_processes_can_add_it_up(new_app):
-    collectors = new_app().state.metrics.registry._collector_to_names
-    assert {type(collector) for collector in collectors} == {Families, Processes}
+@given(st.lists(VALUES, max_size=3))
+def test_batches_count_as_their_values_one_by_one_would(batches):
+    bulk, single = CollectorRegistry(), CollectorRegistry()
+    ours = BoundHistogram(Histogram("x", "A value.", buckets=BOUNDS, registry=bulk))
+    theirs = Histogram("x", "A value.", buckets=BOUNDS, registry=single)
+    for batch in batches:
+        ours.observe_all(batch)
+        for value in batch:
+            theirs.observe(value)
+    for bound in ("0.0", "0.01", "1.0", "2.0", "+Inf"):
+        labels = {"le": bound}
+        assert bulk.get_sample_value("x_bucket", labels) == single.get_sample_value("x_bucket", labels)
+    assert bulk.get_sample_value("x_count") == sum(map(len, batches))
+    assert bulk.get_sample_value("x_sum") == pytest.approx(single.get_sample_value("x_sum"))
 
 
 def test_records_are_counted_scored_flagged_and_refused(new_app, send, record):
