@@ -15,7 +15,7 @@ from vaegis.service.terminal import printable
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from vaegis.service.files.scoring import Tally
+    from vaegis.service.files.scoring import ScoreCounts
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -85,7 +85,7 @@ def run(args: Namespace) -> int:
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
     with needs_extra("files"):
         from vaegis.service.files.record_files import open_records
-        from vaegis.service.files.scoring import Rules, score_files
+        from vaegis.service.files.scoring import ScoreFilesOptions, score_files
         from vaegis.service.records.faults import OnInvalid
     from vaegis.service.commands.progress import progress_line
     from vaegis.service.model import load
@@ -96,7 +96,9 @@ def run(args: Namespace) -> int:
     promise = model.guarantee_at(alpha)
     files = open_records(args.data)
     _refuse_input_as_output(args.output, files.paths)
-    rules = Rules(alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid))
+    rules = ScoreFilesOptions(
+        alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid)
+    )
     with progress_line() as line:
         tally = score_files(
             model, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
@@ -110,8 +112,8 @@ def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
         raise FileError(output.path, "expected an output that is none of the files read, got one of them")
 
 
-def _summary(tally: Tally, promise: str, output: Output) -> str:
-    share = f" ({tally.anomalies / tally.records:.3%})" if tally.records else ""
-    refused = f"; {tally.refused:,} others refused, with their errors" if tally.refused else ""
-    counted = f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}{refused}"
-    return f"{counted}, written to {printable(str(output))}\n{promise}"
+def _summary(counts: ScoreCounts, promise: str, output: Output) -> str:
+    share = f" ({counts.anomalies / counts.records:.3%})" if counts.records else ""
+    refused = f"; {counts.refused:,} others refused, with their errors" if counts.refused else ""
+    told = f"{counts.records:,} records, {counts.anomalies:,} anomalies{share}{refused}"
+    return f"{told}, written to {printable(str(output))}\n{promise}"

@@ -12,9 +12,9 @@ import pyarrow as pa
 from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, FileError, RecordError
 from vaegis.service.files.arrow_columns import columns_past_faults, name_fault
-from vaegis.service.files.batches import Refusal, batch_rows
+from vaegis.service.files.batches import FileBatch, Refusal, batch_rows
 from vaegis.service.files.formats import FileFormat
-from vaegis.service.files.record_files import MAX_DEPTH, FileBatch, flat_batch
+from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
 from vaegis.service.records.faults import FaultsByRow, OnInvalid
 from vaegis.service.records.in_memory import is_pandas_frame, plain_record
 from vaegis.service.records.json import MAX_FAULTS

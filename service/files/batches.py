@@ -1,4 +1,4 @@
-"""What reading a file gives, part by part, and records that it goes on past: what is wrong with each, by position."""
+"""Batches of a file's records, and what is wrong with those that reading goes on past."""
 
 from __future__ import annotations
 
@@ -34,34 +34,39 @@ NOT_UTF8 = Refusal("invalid_utf8", "expected UTF-8, got other bytes")
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Some consecutive records of a file.
+class FileBatch:
+    """Some consecutive records of one file.
 
     Attributes:
-        first_row: Row of the first one, from 1.
-        batch: The records; what is lost of those refused is null.
-        refused: Those that cannot be read, where reading goes on past them.
+        batch: The records. Columns of CSV are text; `RecordFiles.batches` gives objects as columns of their own, whose
+            names are joined by dots.
+        path: The file.
+        first_row: Row of the first record in its file, from 1; a header is not counted.
+        refused: What is wrong with records that could not be read, by position in the batch; what is lost of them is
+            null.
         parsed: The records as JSON has them, for their values have types of their own; None for those refused.
     """
 
-    first_row: int
     batch: pa.RecordBatch
+    path: Path
+    first_row: int
     refused: Refusals = field(default_factory=dict)
     parsed: Sequence[object] | None = None
+
+    def parts(self, records: int) -> Iterator[FileBatch]:
+        """Yield the batch in batches of at most so many records."""
+        positions = sorted(self.refused)
+        for start in range(0, self.batch.num_rows, records):
+            part = self.batch.slice(start, records)
+            first, end = (bisect_left(positions, at) for at in (start, start + part.num_rows))
+            refused = {at - start: self.refused[at] for at in positions[first:end]}
+            parsed = None if self.parsed is None else self.parsed[start : start + records]
+            yield FileBatch(part, self.path, self.first_row + start, refused, parsed)
 
 
 def batch_rows(columns: int) -> int:
     """Return how many records of so many columns a batch may hold."""
     return max(1, min(MAX_BATCH_ROWS, MAX_BATCH_CELLS // max(1, columns)))
-
-
-def parts(batch: pa.RecordBatch, refused: Refusals, records: int) -> Iterator[tuple[int, pa.RecordBatch, Refusals]]:
-    """Yield a batch in batches of at most so many records: where each starts, itself, and those of it refused."""
-    positions = sorted(refused)
-    for start in range(0, batch.num_rows, records):
-        part = batch.slice(start, records)
-        first, end = (bisect_left(positions, at) for at in (start, start + part.num_rows))
-        yield start, part, {at - start: refused[at] for at in positions[first:end]}
 
 
 def blocks_of_lines(stream: BinaryIO, path: Path, block_bytes: int) -> Iterator[bytes]:

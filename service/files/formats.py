@@ -12,7 +12,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
 
 from vaegis.service.errors import FileError
-from vaegis.service.files.batches import Read, Refusals, batch_rows, parts
+from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
 from vaegis.service.files.csv import (
     csv_names,
     delimiter_of,
@@ -82,7 +82,7 @@ def column_names(path: Path) -> tuple[str, ...] | None:
                 return None
 
 
-def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[Read]:
+def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[FileBatch]:
     """Yield a file's records as they are; where faults are reported, also past those that cannot be read.
 
     Raises:
@@ -91,11 +91,11 @@ def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[Rea
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
-                yield from _numbered(_csv_batches(path, on_invalid))
+                yield from _numbered(path, _csv_batches(path, on_invalid))
             case FileFormat.PARQUET:
-                yield from _numbered((batch, {}) for batch in _parquet_batches(path))
+                yield from _numbered(path, ((batch, {}) for batch in _parquet_batches(path)))
             case FileFormat.ARROW:
-                yield from _numbered((batch, {}) for batch in _ipc_batches(path))
+                yield from _numbered(path, ((batch, {}) for batch in _ipc_batches(path)))
             case FileFormat.NDJSON:
                 with _input(path) as stream:
                     if on_invalid is OnInvalid.REPORT:
@@ -127,11 +127,11 @@ def _input(path: Path) -> pa.NativeFile:
     return pa.input_stream(str(path), compression=_COMPRESSED.get(path.suffix.lower()))
 
 
-def _numbered(batches: Iterator[tuple[pa.RecordBatch, Refusals]]) -> Iterator[Read]:
+def _numbered(path: Path, batches: Iterator[tuple[pa.RecordBatch, Refusals]]) -> Iterator[FileBatch]:
+    """Yield batches with the row of their first record, each of bounded size."""
     row = 1
     for batch, refused in batches:
-        for start, part, refused_of_part in parts(batch, refused, batch_rows(batch.num_columns)):
-            yield Read(row + start, part, refused_of_part)
+        yield from FileBatch(batch, path, row, refused).parts(batch_rows(batch.num_columns))
         row += batch.num_rows
 
 

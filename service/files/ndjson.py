@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from vaegis.service.errors import FileError
-from vaegis.service.files.batches import Read, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.files.batches import FileBatch, Refusal, batch_rows, blocks_of_lines
 from vaegis.service.records.json import BodyError, parse_json
 from vaegis.service.records.names import shown
 from vaegis.service.records.nesting import nests_deeper_than
@@ -29,7 +29,7 @@ _TextFields = dict[str, "_TextFields"]
 """Fields that must be read as text, nested as in the records; a field without fields is the text itself."""
 
 
-def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[Read]:
+def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[FileBatch]:
     """Yield the records of an NDJSON stream.
 
     Raises:
@@ -40,11 +40,11 @@ def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[Read]:
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
         _check_depth(block, path, row, max_depth)
         for batch in _parsed(block, path, row, text_fields).combine_chunks().to_batches():
-            yield Read(row, batch)
+            yield FileBatch(batch, path, row)
             row += batch.num_rows
 
 
-def read_ndjson_past_faults(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[Read]:
+def read_ndjson_past_faults(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[FileBatch]:
     """Yield the records of an NDJSON stream, one a line; blank lines are passed over.
 
     In the batches objects are flat, and a column whose values have several types is text: texts as they are, other
@@ -55,9 +55,9 @@ def read_ndjson_past_faults(stream: BinaryIO, path: Path, max_depth: int) -> Ite
     """
     row = 1
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
-        for read in _reads(block, row, max_depth):
-            yield read
-            row += read.batch.num_rows
+        for batch in _parsed_lines(block, path, row, max_depth):
+            yield batch
+            row += batch.batch.num_rows
 
 
 def _check_depth(block: bytes, path: Path, row: int, max_depth: int) -> None:
@@ -133,7 +133,7 @@ def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
-def _reads(block: bytes, row: int, max_depth: int) -> Iterator[Read]:
+def _parsed_lines(block: bytes, path: Path, row: int, max_depth: int) -> Iterator[FileBatch]:
     """Yield a block's records in batches of bounded size, for each may have names that no other has."""
     parsed: list[object] = []
     flat: list[dict[str, object]] = []
@@ -146,7 +146,7 @@ def _reads(block: bytes, row: int, max_depth: int) -> Iterator[Read]:
         leaves = dict(_leaves("", record)) if isinstance(record, dict) else {}
         names.update(leaves)
         if len(parsed) >= batch_rows(len(names)):
-            yield Read(row, _batch(flat), refused, parsed)
+            yield FileBatch(_batch(flat), path, row, refused, parsed)
             row += len(parsed)
             parsed, flat, refused, names = [], [], {}, set(leaves)
         if refusal is not None:
@@ -154,7 +154,7 @@ def _reads(block: bytes, row: int, max_depth: int) -> Iterator[Read]:
         parsed.append(record)
         flat.append(leaves)
     if parsed:
-        yield Read(row, _batch(flat), refused, parsed)
+        yield FileBatch(_batch(flat), path, row, refused, parsed)
 
 
 def _parsed_line(line: bytes, max_depth: int) -> tuple[object, Refusal | None]:

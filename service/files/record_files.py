@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from vaegis.service.errors import FileError
-from vaegis.service.files.batches import Refusal, Refusals, parts, texts_of
+from vaegis.service.files.batches import FileBatch, Refusal, texts_of
 from vaegis.service.files.formats import FileFormat, column_names, format_of, read_file
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.names import shown
@@ -20,32 +20,6 @@ MAX_DEPTH = 32
 """Levels of objects within a record that are flattened where the caller sets no limit of its own."""
 
 _BAD_INDEX = re.compile(r"at string index (\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class FileBatch:
-    """Some consecutive records of one file.
-
-    Attributes:
-        batch: The records; objects are flat, their columns' names joined by dots. Columns of CSV are text.
-        path: The file.
-        first_row: Row of the first record in its file, from 1; a header is not counted.
-        refused: What is wrong with records that could not be read, by position in the batch; what is lost of them is
-            null.
-        parsed: The records as JSON has them, for their values have types of their own; None for those refused.
-    """
-
-    batch: pa.RecordBatch
-    path: Path
-    first_row: int
-    refused: Refusals = field(default_factory=dict)
-    parsed: Sequence[object] | None = None
-
-    def parts(self, records: int) -> Iterator[FileBatch]:
-        """Yield the batch in batches of at most so many records."""
-        for start, part, refused in parts(self.batch, self.refused, records):
-            parsed = None if self.parsed is None else self.parsed[start : start + records]
-            yield FileBatch(part, self.path, self.first_row + start, refused, parsed)
 
 
 @runtime_checkable
@@ -94,14 +68,14 @@ class RecordFiles:
             FileError: A file cannot be read further; names the file, and row and column where they are known.
         """
         for path in self.paths:
-            for read in read_file(path, self.max_depth, on_invalid):
-                told = dict(read.refused)
-                reported = told if on_invalid is OnInvalid.REPORT else None
+            for batch in read_file(path, self.max_depth, on_invalid):
+                refused = dict(batch.refused)
+                reported = refused if on_invalid is OnInvalid.REPORT else None
                 try:
-                    flat = flat_batch(read.batch, path, read.first_row, self.max_depth, reported)
+                    flat = flat_batch(batch.batch, path, batch.first_row, self.max_depth, reported)
                 except UnicodeDecodeError:  # Arrow decodes a name only when it is asked for.
                     raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
-                yield FileBatch(flat, path, read.first_row, told, read.parsed)
+                yield replace(batch, batch=flat, refused=refused)
 
 
 def open_records(path: Path, *, max_depth: int = MAX_DEPTH) -> RecordFiles:

@@ -14,11 +14,11 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError, place_in_file
 from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_past_faults
-from vaegis.service.files.batches import batch_rows
+from vaegis.service.files.batches import FileBatch, batch_rows
 from vaegis.service.files.formats import FileFormat, column_names
 from vaegis.service.files.json_lines import write_lines
 from vaegis.service.files.output import Output, OutputFormat, opened
-from vaegis.service.files.record_files import FileBatch, RecordFiles
+from vaegis.service.files.record_files import RecordFiles
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
@@ -33,7 +33,7 @@ _Write: TypeAlias = Callable[[pa.RecordBatch, ScoreResult], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ScoreFilesOptions:
     """How records are judged and written.
 
     Attributes:
@@ -61,53 +61,57 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ScoreCounts:
     """Records scored so far, how many of them are anomalies, and how many others were refused."""
 
     records: int = 0
     anomalies: int = 0
     refused: int = 0
 
-    def with_part(self, result: ScoreResult) -> Tally:
-        """Return the tally with the records of a part."""
+    def with_part(self, result: ScoreResult) -> ScoreCounts:
+        """Return the counts with those of a part."""
         refused = int(result.refused().sum())
-        return Tally(
+        return ScoreCounts(
             self.records + len(result) - refused, self.anomalies + int(result.is_anomaly.sum()), self.refused + refused
         )
 
 
 def score_files(
-    model: Model, files: RecordFiles, output: Output, rules: Rules, progress: Callable[[Tally], None]
-) -> Tally:
+    model: Model,
+    files: RecordFiles,
+    output: Output,
+    options: ScoreFilesOptions,
+    progress: Callable[[ScoreCounts], None],
+) -> ScoreCounts:
     """Score every record of ``files`` and write it to ``output``, at constant memory.
 
     Args:
         model: The model.
         files: The records.
         output: Where they go, with all their columns and those of the verdict.
-        rules: How they are judged.
+        options: How they are judged.
         progress: Called after each part.
 
     Raises:
         FileError: a file cannot be read, or has a column of the name of one of the verdict's; the output cannot be
             written; or, unless faults are reported, a record does not fit the schema.
     """
-    added = rules.added()
-    schema = pa.schema([]) if output.format is OutputFormat.NDJSON else _input_schema(files, rules.on_invalid)
+    added = options.added()
+    schema = pa.schema([]) if output.format is OutputFormat.NDJSON else _input_schema(files, options.on_invalid)
     _refuse_taken(added, schema.names, files.paths[0])
-    tally = Tally()
+    counts = ScoreCounts()
     # NDJSON's batches have only the names of their own records, and get those of all.
     most = min(model.part_records, batch_rows(len(schema)))
-    with opened(output) as stream, _verdict_writer(stream, output.format, schema, rules) as write:
-        for part in (part for whole in files.batches(rules.on_invalid) for part in whole.parts(most)):
+    with opened(output) as stream, _verdict_writer(stream, output.format, schema, options) as write:
+        for part in (part for whole in files.batches(options.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
-            block = _block(part, model.artifact.contract.columns, rules)
-            result = model.judge_blocks([block], alpha=rules.alpha, explain=rules.explain, reports=rules.reports)
+            block = _block(part, model.artifact.contract.columns, options)
+            result = model.judge_blocks([block], alpha=options.alpha, explain=options.explain, reports=options.reports)
             batch = part.batch
             write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), result)
-            tally = tally.with_part(result)
-            progress(tally)
-    return tally
+            counts = counts.with_part(result)
+            progress(counts)
+    return counts
 
 
 def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownColumns) -> Block:
@@ -141,12 +145,12 @@ def _columns_of_json(
     return filled_columns(records, schema, faults, unknown_columns=unknown_columns)
 
 
-def _block(part: FileBatch, schema: Schema, rules: Rules) -> Block:
+def _block(part: FileBatch, schema: Schema, options: ScoreFilesOptions) -> Block:
     """Return the records of a part, and the faults of those that have any where these are reported."""
-    if rules.reports:
-        return block_past_faults(part, schema, rules.unknown_columns)
+    if options.reports:
+        return block_past_faults(part, schema, options.unknown_columns)
     columns = columns_from_batch(
-        part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=rules.unknown_columns
+        part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=options.unknown_columns
     )
     return sound_block(columns)
 
@@ -172,12 +176,14 @@ def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> Non
 
 
 @contextmanager
-def _verdict_writer(stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema, rules: Rules) -> Iterator[_Write]:
+def _verdict_writer(
+    stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema, options: ScoreFilesOptions
+) -> Iterator[_Write]:
     """Yield a function that writes a batch with its verdicts."""
     if output_format is OutputFormat.NDJSON:
-        yield lambda batch, result: write_lines(stream, _json_records(batch, result, rules.prefix))
+        yield lambda batch, result: write_lines(stream, _json_records(batch, result, options.prefix))
         return
-    both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in rules.added().items())])
+    both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in options.added().items())])
     with table_writer(stream, output_format, both) as write:
         yield lambda batch, result: write(
             pa.RecordBatch.from_arrays(

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, numbers_of
+from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.formats import FileFormat
-from vaegis.service.files.record_files import FileBatch, RecordSource
+from vaegis.service.files.record_files import RecordSource
 from vaegis.service.records.names import shown
 from vaegis.training.config import Kind, TrainConfig
 from vaegis.training.data.joining import joined

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from vaegis.service.files.output import output_argument
 from vaegis.service.files.record_files import open_records
-from vaegis.service.files.scoring import Rules, score_files
+from vaegis.service.files.scoring import ScoreFilesOptions, score_files
 from vaegis.service.http.app import create_app
 from vaegis.service.model import Model
 from vaegis.service.records.faults import OnInvalid
@@ -154,7 +154,7 @@ def scored(artifact, tmp_path_factory):
         path = folder / name
         write(path)
         output = output_argument(str(folder / f"scored-{name}.parquet"))
-        rules = Rules(artifact.contract.calibration.alpha, Explain.NONE, "reject", "v_", on_invalid)
+        rules = ScoreFilesOptions(artifact.contract.calibration.alpha, Explain.NONE, "reject", "v_", on_invalid)
         score_files(Model(artifact), open_records(path), output, rules, lambda _: None)
         return pa.parquet.read_table(output.path)
 

@@ -382,12 +382,12 @@ def test_an_output_that_is_an_input_is_refused(vaegis, golden_model, parquet):
 
 
 def test_an_interrupted_run_leaves_nothing_behind(artifact, parquet, tmp_path, monkeypatch):
-    def interrupt(_tally: scoring.Tally) -> None:
+    def interrupt(_tally: scoring.ScoreCounts) -> None:
         raise KeyboardInterrupt
 
     files = open_records(parquet)
     output = scoring.Output(tmp_path / "scored.parquet", scoring.OutputFormat.PARQUET)
-    rules = scoring.Rules(alpha=0.01, explain=Explain.NONE, unknown_columns="reject", prefix="")
+    rules = scoring.ScoreFilesOptions(alpha=0.01, explain=Explain.NONE, unknown_columns="reject", prefix="")
     with pytest.raises(KeyboardInterrupt):
         scoring.score_files(model.Model(artifact), files, output, rules, interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["records.parquet"]

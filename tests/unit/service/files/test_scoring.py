@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vaegis.service.files.batches import Refusal
-from vaegis.service.files.record_files import FileBatch
+from vaegis.service.files.batches import FileBatch, Refusal
 from vaegis.service.files.scoring import block_past_faults
 
 INSTANTS = pa.array([0, 10**12, None], pa.timestamp("s"))  # the second is in the year 33658
