@@ -22,7 +22,8 @@ from rich.console import Console
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.files.arrow_columns import columns_from_batch
-from vaegis.service.files.output import Output, OutputFormat
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.output import Output
 from vaegis.service.files.record_files import open_records
 from vaegis.service.files.scoring import ScoreFilesOptions, score_files
 from vaegis.service.model import Model
@@ -125,7 +126,7 @@ def with_attainable_alpha(config: TrainConfig, records: int) -> TrainConfig:
 def _verdicts(artifact: Artifact, test: Path, scored: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score a file into another, and return the scores and p-values that stand there."""
     rules = ScoreFilesOptions(artifact.contract.calibration.alpha, Explain.NONE, "reject", _PREFIX)
-    score_files(Model(artifact), open_records(test), Output(scored, OutputFormat.PARQUET), rules, lambda _: None)
+    score_files(Model(artifact), open_records(test), Output(scored, FileFormat.PARQUET), rules, lambda _: None)
     verdicts = pq.read_table(scored, columns=[f"{_PREFIX}score", f"{_PREFIX}p_value"])
     scores, p_values = (np.asarray(column.to_numpy(), dtype=np.float64) for column in verdicts.columns)
     return scores, p_values

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from vaegis.service.extras import needs_extra
-from vaegis.service.files.output import OutputFormat, opened, output_argument
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.output import opened, output_argument
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ def run(args: Namespace) -> int:
 
 
 @contextmanager
-def _writer(stream: BinaryIO, output_format: OutputFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
-    if output_format is OutputFormat.NDJSON:
+def _writer(stream: BinaryIO, output_format: FileFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
+    if output_format is FileFormat.NDJSON:
         from vaegis.service.files.json_lines import write_lines
         from vaegis.service.generation import records_of
 

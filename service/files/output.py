@@ -11,32 +11,23 @@ from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, NoReturn
 
 from vaegis.service.errors import FileError
+from vaegis.service.files.formats import FileFormat
 
 STANDARD_OUTPUT = "-"
 TERMINATED = 143
 """Exit code of a program that SIGTERM ended: 128 + 15, as shells have it."""
 
 
-class OutputFormat(StrEnum):
-    """Formats that can be written."""
-
-    CSV = "CSV"
-    PARQUET = "Parquet"
-    ARROW = "Arrow"
-    NDJSON = "NDJSON"
-
-
 _FORMATS = {
-    ".csv": OutputFormat.CSV,
-    ".parquet": OutputFormat.PARQUET,
-    ".arrow": OutputFormat.ARROW,
-    ".ndjson": OutputFormat.NDJSON,
+    ".csv": FileFormat.CSV,
+    ".parquet": FileFormat.PARQUET,
+    ".arrow": FileFormat.ARROW,
+    ".ndjson": FileFormat.NDJSON,
 }
 
 
@@ -50,7 +41,7 @@ class Output:
     """
 
     path: Path | None
-    format: OutputFormat
+    format: FileFormat
 
     def __str__(self) -> str:
         return "standard output" if self.path is None else str(self.path)
@@ -63,7 +54,7 @@ def output_argument(text: str) -> Output:
         ArgumentTypeError: the extension is none of those that can be written.
     """
     if text == STANDARD_OUTPUT:
-        return Output(None, OutputFormat.NDJSON)
+        return Output(None, FileFormat.NDJSON)
     path = Path(text)
     found = _FORMATS.get(path.suffix.lower())
     if found is None:

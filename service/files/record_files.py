@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusal, texts_of
-from vaegis.service.files.formats import FileFormat, column_names, format_of, read_file
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.readers import column_names, format_of, read_file
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.names import shown
 

@@ -15,9 +15,10 @@ from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError, place_in_file
 from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_past_faults
 from vaegis.service.files.batches import FileBatch, batch_rows
-from vaegis.service.files.formats import FileFormat, column_names
+from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.json_lines import write_lines
-from vaegis.service.files.output import Output, OutputFormat, opened
+from vaegis.service.files.output import Output, opened
+from vaegis.service.files.readers import column_names
 from vaegis.service.files.record_files import RecordFiles
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
@@ -97,7 +98,7 @@ def score_files(
             written; or, unless faults are reported, a record does not fit the schema.
     """
     added = options.added()
-    schema = pa.schema([]) if output.format is OutputFormat.NDJSON else _input_schema(files, options.on_invalid)
+    schema = pa.schema([]) if output.format is FileFormat.NDJSON else _input_schema(files, options.on_invalid)
     _refuse_taken(added, schema.names, files.paths[0])
     counts = ScoreCounts()
     # NDJSON's batches have only the names of their own records, and get those of all.
@@ -108,7 +109,7 @@ def score_files(
             block = _block(part, model.artifact.contract.columns, options)
             result = model.judge_blocks([block], alpha=options.alpha, explain=options.explain, reports=options.reports)
             batch = part.batch
-            write(batch if output.format is OutputFormat.NDJSON else fitted(batch, schema, part.path), result)
+            write(batch if output.format is FileFormat.NDJSON else fitted(batch, schema, part.path), result)
             counts = counts.with_part(result)
             progress(counts)
     return counts
@@ -177,10 +178,10 @@ def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> Non
 
 @contextmanager
 def _verdict_writer(
-    stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema, options: ScoreFilesOptions
+    stream: BinaryIO, output_format: FileFormat, schema: pa.Schema, options: ScoreFilesOptions
 ) -> Iterator[_Write]:
     """Yield a function that writes a batch with its verdicts."""
-    if output_format is OutputFormat.NDJSON:
+    if output_format is FileFormat.NDJSON:
         yield lambda batch, result: write_lines(stream, _json_records(batch, result, options.prefix))
         return
     both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in options.added().items())])

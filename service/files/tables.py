@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
 from vaegis.service.errors import FileError
+from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.json_lines import write_lines
-from vaegis.service.files.output import OutputFormat
 from vaegis.service.generation import Drawn
 from vaegis.service.grid import is_integral
 from vaegis.service.records.names import shown
@@ -31,23 +31,23 @@ _MICROSECONDS = 1e6
 
 
 @contextmanager
-def table_writer(stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema) -> Iterator[Write]:
+def table_writer(stream: BinaryIO, output_format: FileFormat, schema: pa.Schema) -> Iterator[Write]:
     """Yield a function that writes record batches of ``schema``; leaving the block completes the table.
 
     CSV holds lists and objects as JSON text. NDJSON holds instants as ISO 8601.
     """
     match output_format:
-        case OutputFormat.PARQUET:
+        case FileFormat.PARQUET:
             with pa_parquet.ParquetWriter(stream, schema) as parquet:
                 yield parquet.write_batch
-        case OutputFormat.ARROW:
+        case FileFormat.ARROW:
             with pa.ipc.new_file(stream, schema) as arrow:
                 yield arrow.write_batch
-        case OutputFormat.CSV:
+        case FileFormat.CSV:
             plain = pa.schema([(field.name, pa.string() if _nests(field.type) else field.type) for field in schema])
             with pa_csv.CSVWriter(stream, plain) as csv:
                 yield lambda batch: csv.write_batch(_converted(batch, _nests, _json_texts))
-        case OutputFormat.NDJSON:
+        case FileFormat.NDJSON:
             yield lambda batch: write_lines(stream, json_records(batch))
 
 
@@ -90,7 +90,7 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBat
 
 
 @contextmanager
-def drawn_writer(stream: BinaryIO, output_format: OutputFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
+def drawn_writer(stream: BinaryIO, output_format: FileFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
     """Yield a function that writes generated records; leaving the block completes the table."""
     types = [_drawn_type(column) for column in schema.columns]
     table = pa.schema(list(zip(schema.names, types, strict=True)))

@@ -22,6 +22,8 @@ import pyarrow.parquet as pa_parquet  # noqa: E402 - the same
 
 from vaegis.service.files import batches as record_batches  # noqa: E402 - the same
 from vaegis.service.files import scoring  # noqa: E402 - the same
+from vaegis.service.files.formats import FileFormat  # noqa: E402 - the same
+from vaegis.service.files.output import Output  # noqa: E402 - the same
 from vaegis.service.files.record_files import open_records  # noqa: E402 - the same
 from vaegis.service.files.tables import fitted  # noqa: E402 - the same
 from vaegis.service.files.verdict_table import VERDICT_TYPES  # noqa: E402 - the same
@@ -386,7 +388,7 @@ def test_an_interrupted_run_leaves_nothing_behind(artifact, parquet, tmp_path, m
         raise KeyboardInterrupt
 
     files = open_records(parquet)
-    output = scoring.Output(tmp_path / "scored.parquet", scoring.OutputFormat.PARQUET)
+    output = Output(tmp_path / "scored.parquet", FileFormat.PARQUET)
     rules = scoring.ScoreFilesOptions(alpha=0.01, explain=Explain.NONE, unknown_columns="reject", prefix="")
     with pytest.raises(KeyboardInterrupt):
         scoring.score_files(model.Model(artifact), files, output, rules, interrupt)

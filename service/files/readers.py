@@ -1,0 +1,180 @@
+"""One file of each format read as a stream of record batches, at a memory bounded by the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pa_parquet
+
+from vaegis.service.errors import FileError
+from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
+from vaegis.service.files.csv import (
+    csv_names,
+    delimiter_of,
+    ends_within_quotes,
+    has_odd_quotes,
+    open_quote,
+    read_csv,
+    read_csv_past_faults,
+)
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.ndjson import read_ndjson, read_ndjson_past_faults
+from vaegis.service.records.faults import OnInvalid
+
+_IPC_FILE_MAGIC = b"ARROW1"
+
+
+_FORMATS = {
+    ".csv": FileFormat.CSV,
+    ".tsv": FileFormat.CSV,
+    ".parquet": FileFormat.PARQUET,
+    ".pq": FileFormat.PARQUET,
+    ".arrow": FileFormat.ARROW,
+    ".arrows": FileFormat.ARROW,
+    ".feather": FileFormat.ARROW,
+    ".ipc": FileFormat.ARROW,
+    ".ndjson": FileFormat.NDJSON,
+    ".jsonl": FileFormat.NDJSON,
+}
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+
+def format_of(path: Path) -> FileFormat:
+    """Return a file's format, told by its extension; ``.gz``, ``.zst`` and ``.bz2`` may follow that of text formats."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compressed = bool(suffixes) and suffixes[-1] in _COMPRESSED
+    named = suffixes[:-1] if compressed else suffixes
+    found = _FORMATS.get(named[-1]) if named else None
+    if found is None or (compressed and found not in {FileFormat.CSV, FileFormat.NDJSON}):
+        known = " ".join(_FORMATS)
+        hint = "; NDJSON, one object per line, is named .ndjson" if named[-1:] == [".json"] else ""
+        raise FileError(path, f"expected one of the extensions {known}, got {''.join(suffixes) or 'none'}{hint}")
+    return found
+
+
+def column_names(path: Path) -> tuple[str, ...] | None:
+    """Return the names of a file's columns as its header tells them; None for NDJSON, which has no header."""
+    with _reading(path):
+        match format_of(path):
+            case FileFormat.CSV:
+                return _csv_names(path)
+            case FileFormat.PARQUET:
+                with pa_parquet.ParquetFile(path) as file:
+                    return tuple(file.schema_arrow.names)
+            case FileFormat.ARROW:
+                with pa.OSFile(str(path)) as source:
+                    return tuple(_ipc_schema(source).names)
+            case FileFormat.NDJSON:
+                _input(path).close()
+                return None
+
+
+def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[FileBatch]:
+    """Yield a file's records as they are; where faults are reported, also past those that cannot be read.
+
+    Raises:
+        FileError: The file cannot be read, or ends or breaks off in the middle.
+    """
+    with _reading(path):
+        match format_of(path):
+            case FileFormat.CSV:
+                yield from _numbered(path, _csv_batches(path, on_invalid))
+            case FileFormat.PARQUET:
+                yield from _numbered(path, ((batch, {}) for batch in _parquet_batches(path)))
+            case FileFormat.ARROW:
+                yield from _numbered(path, ((batch, {}) for batch in _ipc_batches(path)))
+            case FileFormat.NDJSON:
+                with _input(path) as stream:
+                    if on_invalid is OnInvalid.REPORT:
+                        yield from read_ndjson_past_faults(stream, path, max_depth)
+                    else:
+                        yield from read_ndjson(stream, path, max_depth)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what can go wrong in reading into `FileError`, without any part of the file's content."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileError(path, "expected a file, got none of that name") from None
+    except PermissionError:
+        raise FileError(path, "expected a readable file, got no permission") from None
+    except IsADirectoryError:
+        raise FileError(path, "expected a file, got a directory") from None
+    except (pa.ArrowException, OSError, EOFError) as error:
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"expected a whole {format_of(path)} file, got one that cannot be read: {detail}"
+        raise FileError(path, message) from None
+    except UnicodeDecodeError:
+        raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
+
+
+def _input(path: Path) -> pa.NativeFile:
+    return pa.input_stream(str(path), compression=_COMPRESSED.get(path.suffix.lower()))
+
+
+def _numbered(path: Path, batches: Iterator[tuple[pa.RecordBatch, Refusals]]) -> Iterator[FileBatch]:
+    """Yield batches with the row of their first record, each of bounded size."""
+    row = 1
+    for batch, refused in batches:
+        yield from FileBatch(batch, path, row, refused).parts(batch_rows(batch.num_columns))
+        row += batch.num_rows
+
+
+def _csv_names(path: Path) -> tuple[str, ...]:
+    with _input(path) as stream:
+        return csv_names(stream, path)
+
+
+def _csv_batches(path: Path, on_invalid: OnInvalid) -> Iterator[tuple[pa.RecordBatch, Refusals]]:
+    names = _csv_names(path)
+    with _input(path) as stream:
+        if on_invalid is OnInvalid.REPORT:
+            yield from read_csv_past_faults(stream, path, names)
+            return
+        yield from ((batch, {}) for batch in read_csv(stream, path, names))
+    _require_closed_quotes(path)
+
+
+def _require_closed_quotes(path: Path) -> None:
+    with _input(path) as stream:
+        if not has_odd_quotes(stream):
+            return
+    with _input(path) as stream:
+        if ends_within_quotes(stream, delimiter_of(path)):
+            raise open_quote(path)
+
+
+def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    # A bounded buffer instead of whole column chunks in memory.
+    with pa_parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        yield from file.iter_batches(batch_size=batch_rows(len(file.schema_arrow.names)), use_threads=False)
+
+
+def _ipc_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    # Mapped rather than read: a file may hold all its records in one batch.
+    with pa.memory_map(str(path)) as source:
+        if _is_ipc_file(source):
+            with pa.ipc.open_file(source) as reader:
+                for at in range(reader.num_record_batches):
+                    yield reader.get_batch(at)
+        else:
+            with pa.ipc.open_stream(source) as stream:
+                yield from stream
+
+
+def _ipc_schema(source: pa.NativeFile) -> pa.Schema:
+    opened = pa.ipc.open_file(source) if _is_ipc_file(source) else pa.ipc.open_stream(source)
+    with opened as reader:
+        return reader.schema
+
+
+def _is_ipc_file(source: pa.NativeFile) -> bool:
+    magic = source.read(len(_IPC_FILE_MAGIC))
+    source.seek(0)
+    return bool(magic == _IPC_FILE_MAGIC)
