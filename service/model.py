@@ -16,7 +16,7 @@ from vaegis.service.extras import needs_extra
 from vaegis.service.pvalues import guarantee, threshold
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.header import positions_of
-from vaegis.service.records.in_memory import blocks_of_records, is_pandas_frame
+from vaegis.service.records.in_memory import blocks_of_records, is_pandas_frame, with_index
 from vaegis.service.records.json import MAX_FAULTS
 from vaegis.service.records.names import UnknownColumns
 from vaegis.service.records.stream.blocks import Block
@@ -197,8 +197,7 @@ def _blocks_of_frame(frame: Any, schema: Schema, unknown_columns: UnknownColumns
     Raises:
         RecordError: Two columns have one name.
     """
-    levels = [name for name in frame.index.names if name in schema.names and name not in frame.columns]
-    frame = frame.reset_index(level=levels) if levels else frame
+    frame = with_index(frame, schema.names)
     names = [str(name) for name in frame.columns]
     if len({*names}) < len(names):
         positions_of(names, schema, "ignore", MAX_FAULTS)

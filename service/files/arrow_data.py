@@ -16,7 +16,7 @@ from vaegis.service.files.batches import FileBatch, Refusal, batch_rows
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
 from vaegis.service.records.faults import FaultsByRow, OnInvalid
-from vaegis.service.records.in_memory import is_pandas_frame, plain_record
+from vaegis.service.records.in_memory import is_pandas_frame, plain_record, with_index
 from vaegis.service.records.json import MAX_FAULTS
 from vaegis.service.records.names import UnknownColumns, shown
 from vaegis.service.records.stream.blocks import Block, block_of
@@ -114,10 +114,11 @@ class RecordsInMemory:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         data = self.data
         if is_pandas_frame(data):
-            batches = batches_of_frame(data)
+            frame = with_index(data)
+            batches = batches_of_frame(frame)
             if batches is not None:
                 return batches
-            data = data.to_dict("records")  # type: ignore[attr-defined]
+            data = frame.to_dict("records")
         if isinstance(data, Sequence) and not isinstance(data, str | bytes):
             return _bounded(_table_of_records(data).to_reader())
         if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):

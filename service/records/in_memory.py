@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from types import NoneType
@@ -48,6 +48,16 @@ def is_pandas_frame(data: object) -> bool:
     """Tell whether data is a pandas frame; whoever has one has loaded pandas."""
     pandas: Any = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.DataFrame)
+
+
+def with_index(frame: Any, names: Collection[str] | None = None) -> Any:  # noqa: ANN401 - a pandas frame
+    """Return a pandas frame with the named levels of its index as columns: those in ``names``, all where it is None."""
+    levels = [
+        name
+        for name in frame.index.names
+        if name is not None and (names is None or name in names) and name not in frame.columns
+    ]
+    return frame.reset_index(level=levels) if levels else frame
 
 
 def plain_record(record: object) -> object:

@@ -181,9 +181,9 @@ class Country(StrEnum):
         ("country", Country.FRANCE, "FR"),
         ("country", float("nan"), None),
         ("placed_at", pd.NaT, None),
-        ("placed_at", np.datetime64("NaT"), None),
+        ("placed_at", np.datetime64("NaT", "s"), None),
         ("placed_at", np.datetime64("2023-11-14T09:30"), "2023-11-14T09:30:00Z"),
-        ("placed_at", pd.Timestamp("2023-11-14 10:30", tz="Europe/Paris"), "2023-11-14T09:30:00Z"),
+        ("placed_at", pd.Timestamp("2023-11-14T10:30:00+01:00"), "2023-11-14T09:30:00Z"),
         ("placed_at", datetime(2023, 11, 14, 9, 30), "2023-11-14T09:30:00Z"),  # noqa: DTZ001 - naive means UTC
         ("placed_at", datetime(2023, 11, 14, tzinfo=timezone(timedelta(hours=9))), "2023-11-13T15:00:00Z"),
         ("placed_at", date(2023, 11, 14), "2023-11-14"),

@@ -56,8 +56,11 @@ def test_a_file_and_a_file_of_settings_are_taken_by_path_and_only_what_is_asked_
     assert capsys.readouterr().out == ""
     assert (model.name, model.artifact.contract.provenance.sources) == ("quiet", ("readings.parquet",))
     assert model.columns == of_command.columns
-    vaegis.train(table.to_pandas(), trained.settings, output=tmp_path / "told.onnx", verbose=True)
+    frame = table.to_pandas().set_index("taken_at")
+    model = vaegis.train(frame, trained.settings, output=tmp_path / "told.onnx", verbose=True)
     assert "temperature" in capsys.readouterr().out
+    assert set(model.columns) == set(of_command.columns)
+    assert model.score(frame).score.tolist() == model.score(table).score.tolist()
 
 
 @pytest.mark.parametrize(
