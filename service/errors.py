@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+EXIT_ARTIFACT = 3
+"""Exit code of a command whose model file cannot be used."""
+
 
 class ServiceError(Exception):
     """Base of every error that the service raises on purpose; its text is written for the user."""
@@ -12,6 +15,10 @@ class ServiceError(Exception):
 
 class ArtifactError(ServiceError):
     """A model file that cannot be used: unreadable, corrupt, of another format, or not reproducing its scores."""
+
+
+class RunTimeoutError(ServiceError):
+    """A run of a model's graph that took longer than it may, and was ended."""
 
 
 class SettingsError(ServiceError):

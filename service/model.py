@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, get_args
 
-from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.service.artifact import Artifact, open_artifact
 from vaegis.service.contract import Schema
 from vaegis.service.errors import RecordError
 from vaegis.service.extras import needs_extra
+from vaegis.service.model_file import DIGEST_PREFIX, Expected, read_model_file
 from vaegis.service.pvalues import guarantee, threshold
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.header import positions_of
@@ -60,7 +61,7 @@ class Model:
         self._threshold_at = lru_cache(_MAX_ALPHAS)(lambda alpha: threshold(folds, alpha))
         self.artifact: Final = artifact
         self.name: Final[str] = contract.provenance.model_name
-        self.digest: Final = f"sha256:{artifact.digest}"
+        self.digest: Final = DIGEST_PREFIX + artifact.digest
         self.columns: Final[Mapping[str, str]] = {column.name: column.kind for column in contract.columns.columns}
         self.alpha: Final[float] = contract.calibration.alpha
         self.threshold: Final[float] = self._threshold_at(self.alpha)
@@ -166,13 +167,31 @@ class Model:
         raise TypeError(f"data: expected a list of dicts, an Arrow table or a frame, got {type(data).__name__}{hint}")
 
 
-def load(path: str | os.PathLike[str], threads: int = 1) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    threads: int = 1,
+    *,
+    digest: str | None = None,
+    public_key: str | os.PathLike[str] | None = None,
+) -> Model:
     """Open a model file, as `vaegis.load` says."""
     if threads < 1:
         raise ValueError(f"threads: expected at least 1, got {threads}")
-    artifact = load_artifact(Path(path), threads=threads)
-    artifact.verify()
-    return Model(artifact)
+    expected = Expected(digest, None if public_key is None else Path(public_key))
+    model = open_model(Path(path), expected, threads=threads)
+    model.artifact.verify()
+    return model
+
+
+def open_model(path: Path, expected: Expected, *, threads: int = 1) -> Model:
+    """Open a model file without scoring the records inside it.
+
+    Raises:
+        ArtifactError: The file cannot be used, or is not the one that is expected.
+        SettingsError: The digest or the public key that is expected of it cannot be used.
+        MissingExtraError: A signature is to be verified, and `cryptography` is not installed.
+    """
+    return Model(open_artifact(read_model_file(path, expected), str(path), threads=threads))
 
 
 def _choice(name: str, value: str, allowed: Sequence[_Text]) -> _Text:

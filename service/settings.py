@@ -22,6 +22,8 @@ ENVIRONMENT_ONLY: Final = frozenset({"keys"})
 TRUTH_VALUES: Final = "true false"
 """How the values of a setting that is a switch are shown."""
 
+_LEAST_RUN_TIMEOUT_S: Final = 1.0
+
 # Kubernetes gives each pod such variables for every Service of its namespace, and one may well be named vaegis.
 _SERVICE_LINK: Final = re.compile(r"VAEGIS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
 _SERVICE_LINK_PORT: Final = re.compile(r"VAEGIS_(.+_)?PORT")
@@ -49,6 +51,15 @@ class Settings(BaseModel):
     )
     worker_timeout_s: float = _setting(
         30.0, "A worker that gives no sign of life for so long is replaced.", unit="s", ge=1, le=3600
+    )
+    model_digest: str | None = _setting(
+        None, "Digest that the model must have, sha256: and 64 hexadecimal digits as `vaegis inspect` shows it."
+    )
+    model_public_key: Path | None = _setting(
+        None, "File of an Ed25519 public key in PEM; the file of the model's name and .sig must be its signature by it."
+    )
+    model_timeout_s: float = _setting(
+        60.0, "Longest time in which the model is loaded and its golden records are scored.", unit="s", ge=1, le=3600
     )
     tls_certificate: Path | None = _setting(
         None, "File of a certificate chain in PEM, to speak HTTPS; read again when it changes."
@@ -209,6 +220,11 @@ class Settings(BaseModel):
     open: bool = _setting(
         default=False, meaning="Let everyone call without a key, also on an address that others can reach."
     )
+    allowed_hosts: str | None = _setting(
+        None,
+        "Host names and addresses, with commas between, by which the service may be called, besides this machine's own "
+        "names for itself; unset means any where there are keys or VAEGIS_OPEN is true, and no more elsewhere.",
+    )
     rate_records_per_s: float | None = _setting(
         None,
         "Most records a second for a key without a rate of its own, and for all callers together where there are no "
@@ -226,6 +242,11 @@ class Settings(BaseModel):
     log_format: Literal["json", "text"] = _setting(
         "json", "Lines of the log: JSON for programs, or text for whoever reads along."
     )
+
+    @property
+    def run_timeout_s(self) -> float:
+        """Longest time of one run of a graph: within that of a request, and before its worker is taken to hang."""
+        return max(_LEAST_RUN_TIMEOUT_S, min(self.request_timeout_s, self.worker_timeout_s / 2))
 
 
 def load_settings(

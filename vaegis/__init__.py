@@ -17,6 +17,7 @@ from vaegis.service.errors import (
     MissingExtraError,
     RecordError,
     ServiceError,
+    SettingsError,
 )
 from vaegis.service.extras import needs_extra
 
@@ -34,6 +35,7 @@ __all__ = [
     "RecordError",
     "ScoreResult",
     "ServiceError",
+    "SettingsError",
     "TrainingError",
     "load",
     "train",
@@ -46,16 +48,26 @@ _MODULES = {
 }
 
 
-def load(path: str | os.PathLike[str], threads: int = 1) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    threads: int = 1,
+    *,
+    digest: str | None = None,
+    public_key: str | os.PathLike[str] | None = None,
+) -> Model:
     """Open a model file, and check that this machine reproduces the scores of the records inside it.
 
     Args:
         path: The file that `train` or the command `vaegis-train` wrote.
         threads: Threads that onnxruntime may use for one call, at least 1.
+        digest: Refuse the file unless it has this digest, ``sha256:`` and 64 hexadecimal digits.
+        public_key: PEM file of an Ed25519 key; refuse the file unless ``path`` + ``.sig`` is its signature by it.
 
     Raises:
-        ArtifactError: The file cannot be read, is none of ours, was cut off or altered, or its scores are not
-            reproduced.
+        ArtifactError: The file cannot be read, is none of ours, was cut off or altered, is not the one that was
+            expected, or its scores are not reproduced.
+        SettingsError: The digest or the public key is none.
+        MissingExtraError: A signature is to be verified, and the extra for it is not installed.
         ValueError: ``threads`` is below 1.
 
     >>> import vaegis
@@ -65,7 +77,7 @@ def load(path: str | os.PathLike[str], threads: int = 1) -> Model:
     """
     from vaegis.service.model import load as load_model
 
-    return load_model(path, threads)
+    return load_model(path, threads, digest=digest, public_key=public_key)
 
 
 def train(

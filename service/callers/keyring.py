@@ -57,13 +57,17 @@ class Keyring:
         self._signature = self._sign()
         self._keys = self._read()
         self._found: dict[bytes, Key] = {}
+        self._failure: tuple[object, str] | None = None
         self._next_check = now() + CHECK_INTERVAL_S
 
     def find(self, presented: bytes) -> Key | None:
         """Return the key whose hash is that of ``presented``, if it is valid at this moment."""
+        return self.find_hash(digest_of(presented))
+
+    def find_hash(self, digest: bytes) -> Key | None:
+        """Return the key of a hash, if it is valid at this moment."""
         if self._file is not None and self._now() >= self._next_check:
             self._refresh()
-        digest = digest_of(presented)
         found = self._found.get(digest)
         if found is None:
             for key in self._keys:
@@ -74,31 +78,37 @@ class Keyring:
         return found
 
     def _refresh(self) -> None:
-        """Read the file again if it changed; keep the keys as they are where it cannot be read."""
+        """Read the file again if it changed; where it cannot be read, keep the keys as they are, and try again."""
         self._next_check = self._now() + CHECK_INTERVAL_S
         signature = self._sign()
-        if signature == self._signature:
+        if signature == self._signature and self._failure is None:
             return
         self._signature = signature
         try:
             keys = self._read()
         except KeysError as error:
-            _LOG.error("keys not read again, those before stay valid", extra={"fields": {"reason": str(error)}})
-            self._on_reload("failed")
+            failure = signature, str(error)
+            if failure != self._failure:  # told once, however often it is tried
+                _LOG.error("keys not read again, those before stay valid", extra={"fields": {"reason": str(error)}})
+                self._on_reload("failed")
+            self._failure = failure
             return
-        self._keys, self._found = keys, {}
+        self._keys, self._found, self._failure = keys, {}, None
         _LOG.info("keys read again", extra={"fields": {"keys": [key.name for key in keys]}})
         self._on_reload("succeeded")
 
-    def _sign(self) -> tuple[int, int, int] | None:
-        """Return what differs when the file does: also where a link, as Kubernetes keeps secrets, leads elsewhere."""
+    def _sign(self) -> tuple[int, int, int, int] | None:
+        """Return what differs when the file does: also where a link, as Kubernetes keeps secrets, leads elsewhere.
+
+        The time of its last change tells of a new owner or mode too, and nobody can set it back.
+        """
         if self._file is None:
             return None
         try:
             found = self._file.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
     def _read(self) -> tuple[Key, ...]:
         if self._file is None:

@@ -6,9 +6,9 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from vaegis.service.commands.model import add_model_arguments, opened_generator, verified_model
 from vaegis.service.extras import needs_extra
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.output import opened, output_argument
@@ -31,7 +31,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         description="Generate records like those of the training data, in its columns, units and categories. "
         "Columns that training set aside are left out.",
     )
-    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    add_model_arguments(parser)
     parser.add_argument("--count", type=_natural, required=True, help="number of records")
     parser.add_argument(
         "--seed", type=_natural, help="the same seed gives the same records (default: drawn, and told at the end)"
@@ -64,10 +64,10 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.commands.progress import progress_line
-    from vaegis.service.generation import Generator, drawn_seed
-    from vaegis.service.model import load
+    from vaegis.service.generation import drawn_seed
 
-    generator = Generator(load(args.model).artifact.contract)
+    model, _ = verified_model(args)
+    generator = opened_generator(args, model)
     seed = drawn_seed() if args.seed is None else args.seed
     done = 0
     with (

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaegis.service.commands.model import add_model_arguments, verified_model
 from vaegis.service.errors import FileError
 from vaegis.service.extras import needs_extra
 from vaegis.service.files.output import Output, output_argument
@@ -30,7 +31,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    add_model_arguments(parser)
     parser.add_argument("data", type=Path, help="CSV, Parquet, Arrow or NDJSON: a file, or a folder of them")
     parser.add_argument(
         "-o",
@@ -88,10 +89,9 @@ def run(args: Namespace) -> int:
         from vaegis.service.files.scoring import ScoreFilesOptions, score_files
         from vaegis.service.records.faults import OnInvalid
     from vaegis.service.commands.progress import progress_line
-    from vaegis.service.model import load
     from vaegis.service.verdicts import Explain
 
-    model = load(args.model)
+    model, _ = verified_model(args)
     alpha = model.alpha if args.alpha is None else args.alpha
     promise = model.guarantee_at(alpha)
     files = open_records(args.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vaegis.service.callers.keyring import Keyring
+from vaegis.service.callers.keys import Access, Key
 from vaegis.service.callers.rates import Rates
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.access import SCORING
@@ -72,11 +74,22 @@ class KeyCheck:
             if key is None:
                 raise UnknownKeyError
             call.key = key.name
-            if key.scopes.isdisjoint(needs):
-                raise MissingScopeError(sorted(needs))
+            _require_scope(key, needs)
+            call.recheck_key = partial(self._recheck, key.digest, needs)
         if needs == SCORING:
             call.account = self._rates.account_of(key)
             call.require_room()
+
+    def _recheck(self, digest: bytes, needs: frozenset[Access]) -> None:
+        key = None if self._keyring is None else self._keyring.find_hash(digest)
+        if key is None:
+            raise UnknownKeyError
+        _require_scope(key, needs)
+
+
+def _require_scope(key: Key, needs: frozenset[Access]) -> None:
+    if key.scopes.isdisjoint(needs):
+        raise MissingScopeError(sorted(needs))
 
 
 def _presented(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -15,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from vaegis.service.errors import AlphaError, RecordError, ServiceError
+from vaegis.service.errors import AlphaError, RecordError, RunTimeoutError, ServiceError
 from vaegis.service.http.answers import ErrorItem, ProblemDocument
 from vaegis.service.http.errors import (
     BodyTimeoutError,
     CallerError,
+    CrossSiteError,
     DeadlineError,
     HeadersTooLargeError,
     HeaderTimeoutError,
@@ -36,6 +37,7 @@ from vaegis.service.http.errors import (
     RateLimitedError,
     TooManyRecordsError,
     TooManyValuesError,
+    UnknownHostError,
     UnknownKeyError,
 )
 from vaegis.service.records.json import BodyError
@@ -75,6 +77,8 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     KeyRequiredError: Problem(401, "key-required", "A key is required", closes=True),
     UnknownKeyError: Problem(401, "unknown-key", "The key is not valid", closes=True),
     MissingScopeError: Problem(403, "missing-scope", "The key does not allow this", closes=True),
+    CrossSiteError: Problem(403, "cross-site", "A web page of another site may not call the service", closes=True),
+    UnknownHostError: Problem(403, "unknown-host", "The service is not called by this name", closes=True),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),
@@ -91,6 +95,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
     RateLimitedError: Problem(429, "rate-limited", "The caller's rate is used up"),
     NotReadyError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5),
+    RunTimeoutError: Problem(504, "deadline", "The answer took too long", retry_after_s=5),
     DeadlineError: Problem(504, "deadline", "The answer took too long", retry_after_s=5),
 }
 

@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
 from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.settings import Settings
+from vaegis.service.watchdog import Watchdog
 
 _LOG: Final = logging.getLogger("vaegis")
 
@@ -75,9 +76,15 @@ def serve(
         ArtifactError: the model cannot be used.
     """
     certificate = certificate_of(settings.tls_certificate, settings.tls_key)
-    with closing(configure_logs(settings.log_level, settings.log_format)) as writer:
+    with (
+        closing(configure_logs(settings.log_level, settings.log_format)) as writer,
+        _watched(settings, writer, place) as beat,
+    ):
+        if certificate is not None:
+            certificate.warn_if_exposed()
         app = _ready_app(model, name, settings, writer, place)
-        server = _server(app, settings, certificate, place, on_listening)
+        beat(settings.worker_timeout_s)
+        server = _server(app, settings, certificate, place, on_listening, beat)
         # uvicorn puts this back in the end, when one more signal must not end the process with another exit code.
         signal.signal(signal.SIGTERM, server.handle_exit)
         try:
@@ -92,10 +99,12 @@ def _server(
     certificate: Certificate | None,
     place: Place | None,
     on_listening: Callable[[str], None],
+    beat: Callable[[float], None],
 ) -> Server:
     metrics = app.state.metrics
 
     def tick() -> None:
+        beat(settings.worker_timeout_s)
         if place is not None:
             place.beat()
             metrics.sample_gauges()
@@ -115,9 +124,28 @@ def _server(
     )
 
 
+@contextmanager
+def _watched(settings: Settings, writer: LineWriter, place: Place | None) -> Iterator[Callable[[float], None]]:
+    """Yield what takes a sign of life, and the time until the next; without one in time, the process ends.
+
+    It ends so that whatever started it notices. A worker among several is watched by the parent that replaces it.
+    """
+    if place is not None:
+        yield lambda _: None
+        return
+
+    def end(silent_s: float) -> None:
+        _LOG.error("process hangs", extra={"fields": {"silent_s": round(silent_s, 1)}})
+        writer.close()
+        os._exit(1)
+
+    with Watchdog(settings.model_timeout_s, end) as watchdog:
+        yield watchdog.beat
+
+
 def _ready_app(model: bytes, name: str, settings: Settings, writer: LineWriter, place: Place | None) -> FastAPI:
     """Return the app over a model that has reproduced its golden records."""
-    artifact = open_artifact(model, name, threads=settings.inference_threads)
+    artifact = open_artifact(model, name, threads=settings.inference_threads, run_timeout_s=settings.run_timeout_s)
     verification = artifact.verify()
     Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
     if place is None:

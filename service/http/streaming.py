@@ -176,6 +176,7 @@ class Stream:
                 await asyncio.sleep(0)  # requests that came with it are counted before it is scored
         has_more = True
         while has_more:
+            pipeline.call.require_key()
             if pipeline.waiting:
                 self._enter()
             inline = is_small and pipeline.waiting <= room.inline_records

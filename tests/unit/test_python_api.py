@@ -77,6 +77,16 @@ def test_a_model_that_does_not_reproduce_its_scores_is_refused(golden_model, tmp
         vaegis.load(golden_model, threads=0)
 
 
+def test_only_the_file_that_is_expected_is_opened(model, golden_model, tmp_path):
+    assert vaegis.load(golden_model, digest=model.digest).digest == model.digest
+    with pytest.raises(vaegis.ArtifactError, match="expected the digest sha256:0000"):
+        vaegis.load(golden_model, digest="sha256:" + "0" * 64)
+    with pytest.raises(vaegis.SettingsError, match="64 hexadecimal digits"):
+        vaegis.load(golden_model, digest=model.digest[7:])
+    with pytest.raises(vaegis.SettingsError, match=r"key\.pem: expected a readable file"):
+        vaegis.load(golden_model, public_key=tmp_path / "key.pem")
+
+
 def test_verdicts_come_as_arrays_as_plain_python_and_as_a_table(model):
     result = model.score(RECORDS, alpha=0.05)
     assert (len(result), result.alpha, result.errors) == (3, 0.05, None)

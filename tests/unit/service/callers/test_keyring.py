@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +114,34 @@ def test_a_file_that_cannot_be_read_keeps_the_keys_before_and_is_told_once(file,
     file.write_text(line("new", b"2"))
     assert ring.found_after(CHECK_INTERVAL_S, b"2") == "new"
     assert ring.outcomes == ["failed", "succeeded"]
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_although_it_did_not_change(file, monkeypatch):
+    file.write_text(line("old", b"1") + line("kept", b"2"))
+    ring = Reloading(file)
+    file.write_text(line("kept", b"2"))
+    read = Path.open
+
+    def denied(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)  # as where root wrote it and the service runs as another user
+    assert [ring.found_after(CHECK_INTERVAL_S, b"1") for _ in range(3)] == ["old"] * 3
+    monkeypatch.setattr(Path, "open", read)
+    assert ring.found_after(CHECK_INTERVAL_S, b"1") is None
+    assert ring.found_after(0, b"2") == "kept"
+    assert ring.outcomes == ["failed", "succeeded"]
+
+
+def test_a_change_that_leaves_size_and_modification_time_as_they_were_is_a_change(file):
+    ring = Reloading(file)
+    before = file.stat()
+    with file.open("r+") as opened:
+        opened.write(line("new", b"2"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert ring.found_after(CHECK_INTERVAL_S, b"1") is None
+    assert ring.found_after(0, b"2") == "new"
 
 
 def test_a_link_that_leads_elsewhere_is_a_change(tmp_path):

@@ -106,7 +106,8 @@ def send() -> Callable[..., httpx.Response]:
     def request(app: FastAPI, method: str, path: str, **details: Any) -> httpx.Response:
         async def exchange() -> httpx.Response:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            declared = {"content-type": "application/json"}
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=declared) as client:
                 return await client.request(method, path, **details)
 
         return asyncio.run(exchange())

@@ -215,7 +215,7 @@ def crowded(begun, holding):
 
 def begin(client, chunk):
     """Send the head and a first part of a body on a connection, and wait until it is answered."""
-    client.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n")
+    client.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n")
     client.sendall(b"Content-Type: application/x-ndjson\r\n\r\n" + chunk)
     received = b""
     while b'{"row":0' not in received:
