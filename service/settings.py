@@ -168,21 +168,18 @@ class Settings(BaseModel):
         10.0, "Longest time a client may take to send a request's headers, or for TLS.", unit="s", ge=0.01, le=3600
     )
     body_timeout_s: float = _setting(
-        30.0,
-        "Time in which a client must end a body, or send as much as VAEGIS_MIN_BYTES_PER_S asks for.",
+        60.0,
+        "Longest time a client may take to send a body, without the time in which the service does not read it.",
         unit="s",
         ge=0.01,
         le=3600,
     )
     answer_timeout_s: float = _setting(
         30.0,
-        "Time in which a client must have read an answer, or as much as VAEGIS_MIN_BYTES_PER_S asks for.",
+        "Longest time in which a client may read nothing of an answer.",
         unit="s",
         ge=0.01,
         le=3600,
-    )
-    min_bytes_per_s: int = _setting(
-        500, "Least speed of a body or an answer that takes longer than its time.", unit="bytes/s", ge=0, le=10**9
     )
     keep_alive_s: float = _setting(
         75.0, "Longest wait for the next request on a connection.", unit="s", ge=0.01, le=3600
@@ -197,13 +194,6 @@ class Settings(BaseModel):
         unit="connections",
         ge=1,
         le=100_000,
-    )
-    max_unsent_bytes: int = _setting(
-        64 * 2**20,
-        "Most bytes of answers that wait for clients to read them; the largest answer is cut first.",
-        unit="bytes",
-        ge=2**20,
-        le=2**36,
     )
     drain_delay_s: float = _setting(
         0.0, "Time after SIGTERM in which requests are accepted while /readyz answers 503.", unit="s", ge=0, le=600

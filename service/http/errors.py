@@ -82,14 +82,6 @@ class NotAcceptableError(ServiceError):
     """An answer in a format that the service does not write."""
 
 
-class BodyTimeoutError(ServiceError):
-    """A body that did not arrive in time."""
-
-
-class IncompleteBodyError(ServiceError):
-    """A connection that was closed before the body was complete."""
-
-
 class TooManyValuesError(ServiceError):
     """A body with more values than the service parses."""
 
@@ -120,18 +112,6 @@ class QueueFullError(ServiceError):
 
 class DeadlineError(ServiceError):
     """An answer that was not there in time."""
-
-
-class MalformedRequestError(ServiceError):
-    """Bytes that are no HTTP request, or can be understood in two ways."""
-
-
-class HeaderTimeoutError(ServiceError):
-    """Headers that did not arrive in time."""
-
-
-class HeadersTooLargeError(ServiceError):
-    """More headers, or longer ones, than the service reads."""
 
 
 class NotReadyError(ServiceError):

@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +18,15 @@ from fastapi import FastAPI
 from vaegis.service.artifact import open_artifact
 from vaegis.service.callers.ledger import Ledger
 from vaegis.service.generation import Generator
+from vaegis.service.http.access import route_of
 from vaegis.service.http.app import create_app
 from vaegis.service.http.log_writer import LineWriter
 from vaegis.service.http.logs import configure_logs
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
-from vaegis.service.http.server import Server
+from vaegis.service.http.problems import refusal_of
+from vaegis.service.http.server.callbacks import Callbacks
+from vaegis.service.http.server.limits import Limits
+from vaegis.service.http.server.server import Server
 from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
 from vaegis.service.http.workers.shared_memory import WorkerTable
@@ -112,16 +116,24 @@ def _server(
     def is_crowded(connections: int) -> bool:
         return place is not None and place.table.is_crowded(place.number, connections)
 
-    return Server(
-        app,
-        app.state.readiness,
-        metrics,
-        settings,
+    callbacks = Callbacks(
+        refusal=refusal_of,
+        count_cut=metrics.count_cut,
+        is_probe=lambda path: route_of(path).quiet,
         tls=(lambda: None) if certificate is None else certificate.context,
-        on_listening=lambda: on_listening(app.state.model_name),
-        on_tick=tick,
         is_crowded=is_crowded,
+        on_listening=lambda: on_listening(app.state.model_name),
+        on_drain=app.state.readiness.drain,
+        on_tick=tick,
     )
+    server = Server(app, limits_of(settings), callbacks)
+    metrics.connections.set_function(lambda: len(server.server_state.connections))
+    return server
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return what ``settings`` say about connections."""
+    return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
 
 
 @contextmanager

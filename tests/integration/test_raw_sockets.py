@@ -22,7 +22,7 @@ CUTS = ("header_timeout", "body_timeout", "malformed", "headers_too_large")
 
 @pytest.fixture(scope="module")
 def served(serve_for_all):
-    return serve_for_all("--header-timeout-s", "1", "--body-timeout-s", "1", "--min-bytes-per-s", "1000")
+    return serve_for_all("--header-timeout-s", "1", "--body-timeout-s", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import logging
-import socket
 import sys
 import threading
 from contextlib import suppress
@@ -299,26 +298,6 @@ def test_a_caller_that_owes_records_may_go_away(new_app, new_client, record_line
 
 def chunk(data):
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-@pytest.mark.parametrize("last", [b" ", b" " * 100_000])
-def test_a_client_that_leaves_after_one_more_part_ends_a_stream_that_waits_for_its_rate(
-    new_app, serving, read_all, record_line, last
-):
-    service = serving(new_app(rate_records_per_s=0.01, rate_burst_s=200))
-    with service.connect() as client:
-        client.sendall(b"POST /score HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n")
-        client.sendall(b"Content-Type: application/x-ndjson\r\n\r\n")
-        received = b""
-        for records, row in ((1, b'{"row":0'), (100, b'{"row":100')):
-            client.sendall(chunk(record_line * records))
-            while row not in received:
-                received += client.recv(65_536)
-        client.sendall(chunk(last))
-        client.shutdown(socket.SHUT_WR)
-        with suppress(ConnectionResetError):
-            received += read_all(client)
-    assert not received.endswith(b"0\r\n\r\n")
 
 
 @pytest.mark.parametrize("line", ["kept score", "gone model"])

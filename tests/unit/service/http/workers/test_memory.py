@@ -34,7 +34,7 @@ def test_nothing_changes_where_there_is_memory_enough(process, limit):
 def test_two_workers_in_what_compose_gives_them_keep_the_largest_body(process):
     fitted = fitted_to_memory(load_settings({}, {}), 2, process(str(1024 * MIB)))
     assert fitted.max_body_bytes == 16 * MIB
-    assert (fitted.max_bytes_in_flight, fitted.max_unsent_bytes) == (22 * MIB, 44 * MIB)
+    assert fitted.max_bytes_in_flight == 22 * MIB
     assert fitted.scoring_threads == 1
 
 
@@ -51,4 +51,3 @@ def test_what_was_set_stays(process):
     settings = load_settings({"VAEGIS_MAX_BODY_BYTES": "50000000"}, {"max_bytes_in_flight": "70000000"})
     fitted = fitted_to_memory(settings, 2, process(str(300 * MIB)))
     assert (fitted.max_body_bytes, fitted.max_bytes_in_flight) == (50_000_000, 70_000_000)
-    assert fitted.max_unsent_bytes < 64 * MIB
