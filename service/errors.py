@@ -29,6 +29,10 @@ class AddressError(ServiceError):
     """An address that cannot be listened on."""
 
 
+class MissingExtraError(ServiceError):
+    """Something that needs a package which is not installed."""
+
+
 class AlphaError(ServiceError):
     """An alpha that the calibration is too small to promise."""
 

@@ -111,7 +111,7 @@ class ScoreEndpoint:
         artifact = self._model.artifact
         options = self._model.options(b"explain=all", OnInvalid.REJECT)
         columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns)
-        verdicts = self._model.verdicts(columns, options)
+        verdicts = artifact.judge(columns, alpha=options.alpha, explain=options.explain)
         return msgspec.json.decode(json_document(self._model.answer_metadata(options.alpha), rows_of(verdicts)))
 
 

@@ -15,7 +15,7 @@ from vaegis.service.pvalues import threshold
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
 from vaegis.service.records.stream.blocks import RecordLimits
-from vaegis.service.verdicts import Explain, Verdicts, judge
+from vaegis.service.verdicts import Explain, Verdicts
 
 _KEPT_QUERIES = 256  # clients send few different ones
 _LONGEST_KEPT = 100  # bytes
@@ -87,24 +87,13 @@ class ServedModel:
         return options
 
     def judge(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
-        """Return the verdicts on records, and the seconds that they took; they are counted."""
+        """Return the verdicts on records, and the seconds that the model took; they are counted."""
         started = time.perf_counter()
-        verdicts = self.verdicts(columns, options)
+        scores = self.artifact.scorer.score(columns)
         seconds = time.perf_counter() - started
+        verdicts = self.artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
         self.metrics.count_scored(columns, verdicts)
         return verdicts, seconds
-
-    def verdicts(self, columns: Columns, options: ScoreOptions) -> Verdicts:
-        """Return the verdicts on records."""
-        artifact = self.artifact
-        return judge(
-            artifact.contract.columns,
-            artifact.calibration_folds,
-            columns,
-            artifact.scorer.score(columns),
-            alpha=options.alpha,
-            explain=options.explain,
-        )
 
     def _options(self, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
         return self.checked_options(parse_query(query), on_invalid)
