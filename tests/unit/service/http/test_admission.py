@@ -203,7 +203,9 @@ def asgi(app, parts, gone=None, query=b"", headers=()):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": [*headers]}
+    typed = any(name == b"content-type" for name, _ in headers)
+    headers = [*headers] if typed else [(b"content-type", b"application/json"), *headers]
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": headers}
     return sent, app(scope, receive, send)
 
 
