@@ -153,8 +153,8 @@ fuzz-openapi: $(VENV)/fuzz.stamp ## requests made from the service's OpenAPI doc
 QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .PHONY: bench-quality
-bench-quality: venv ## how well the default model finds anomalies, by set; SETS=small for the small ones
-	$(BIN)/python -m benchmarks.quality $(QUALITY_OPTIONS)
+bench-quality: venv ## how well the default model finds anomalies, by set; SETS=small for the small ones, ODDBENCH=folder
+	$(BIN)/python -m benchmarks.quality $(QUALITY_OPTIONS) $(if $(ODDBENCH),--oddbench $(ODDBENCH))
 
 .PHONY: bench-contamination
 bench-contamination: venv ## what anomalies left in the training records cost; SETS=small for the small ones
