@@ -23,6 +23,9 @@ RECONSTRUCTION_WEIGHT = 0.5
 LATENT_WEIGHT = 0.25
 """Of the KL divergence's part of the score."""
 
+LATENT_BOUND = 12.0
+"""Of that excess, before its weight. In small wide tables new normal records lie tens of spreads beyond fitted ones."""
+
 LARGEST_WEIGHT = 0.5
 """Of the largest of the members' scores, beside their mean."""
 
@@ -34,6 +37,7 @@ _LEAST_DEVIATION = 0.5  # nats; dividing by less would raise the noise of quanti
 _TIE = 0.1
 # Members whose scores differ by less share the weight of the largest, so that rounding does not choose between them. Of
 # more than ten members, one that rises to just below the largest may so lower the score, by some hundredths at most.
+_NEVER_NULL = 200.0  # spreads of the reconstruction error that a null adds to it in a column that never held one
 _LEAST_SPREAD = 1e-2  # far above what rounding makes of records that are all alike, in nats or weighed
 
 
@@ -58,7 +62,7 @@ class Typical(NamedTuple):
     value_weight: Float[Tensor, "e 1 d"]
     """1 / standard deviation of the term, which for a quantity that varies counts as `_LEAST_DEVIATION` at least."""
     missingness_weight: Float[Tensor, "e 1 d"]
-    """1 / standard deviation of the term."""
+    """1 / standard deviation of the term; more where no null was, so that one adds `_NEVER_NULL` spreads at least."""
     reconstruction: Float[Tensor, "e 2"]
     """Median and spread of the weighed terms' sum."""
     kl: Float[Tensor, "e 2"]
@@ -72,8 +76,8 @@ class ScoringGraph(nn.Module):
     records in each space, each as its distance from the median of the fit records in their spreads, the score of a
     member is
 
-        sum over spaces of excess(d) + RECONSTRUCTION_WEIGHT * excess(u) + LATENT_WEIGHT * excess(v)
-        excess(u) = log(1 + exp(u)) - log 2
+        sum over spaces of excess(d) + RECONSTRUCTION_WEIGHT * excess(u)
+        + LATENT_WEIGHT * bounded(excess(v)),        excess(u) = log(1 + exp(u)) - log 2,  bounded(x) = b tanh(x / b)
 
     A part that is more typical than usual thus gains little, and cannot outweigh another that is not. Each column gets
     excess(u) in proportion to its own part of u, and excess(d) to its own of d. The score of an ensemble is half the
@@ -125,7 +129,7 @@ class ScoringGraph(nn.Module):
         columns = RECONSTRUCTION_WEIGHT * centred * _excess_share(centred.sum(-1, keepdim=True))
         for at, near in enumerate(self.neighbours):
             columns = columns + self._nearness_part(at, near(values).shares)
-        latent = LATENT_WEIGHT * latent * _excess_share(latent)
+        latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(latent * _excess_share(latent) / LATENT_BOUND)
         # float32 terms add up in float64 without rounding, so the contributions sum exactly to each member's score.
         contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
         fold_scores = contributions.sum(-1)
@@ -220,7 +224,13 @@ def typical_terms(
         kl=torch.stack([_median_and_spread(kl)[:, 0], _median_and_spread(kl_to_all)[:, 1]], dim=1),
     )
     total = weighed(value, missingness, observed, typical).sum(-1)
-    typical = typical._replace(reconstruction=_median_and_spread(total))
+    reconstruction = _median_and_spread(total)
+    # A null where there never was one stands out in every table, however few its records and noisy their sum.
+    was_null = torch.tensor([column.missing_share > 0 for column in schema.columns])
+    to_a_null = _NEVER_NULL * reconstruction[:, None, 1:] / -math.log(vae.least)
+    weight = typical.missingness_weight
+    weight = torch.where(was_null, weight, torch.maximum(weight, to_a_null))
+    typical = typical._replace(reconstruction=reconstruction, missingness_weight=weight)
     return Typical(*(part.float() for part in typical))
 
 

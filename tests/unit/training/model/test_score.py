@@ -19,7 +19,9 @@ from vaegis.training.model.neighbours import Neighbours, TypicalNearness, neighb
 from vaegis.training.model.preprocessing import center, rows, unit
 from vaegis.training.model.prior import BLOCK, Blocks
 from vaegis.training.model.score import (
+    _NEVER_NULL,
     LARGEST_WEIGHT,
+    LATENT_BOUND,
     LATENT_WEIGHT,
     RECONSTRUCTION_WEIGHT,
     ScoringGraph,
@@ -181,7 +183,7 @@ def test_a_score_is_the_excess_of_the_distances_and_parts_of_those_of_the_recons
     u = (total - typical.reconstruction[:, :1]) / typical.reconstruction[:, 1:]
     v = (terms.kl - typical.kl[:, :1]) / typical.kl[:, 1:]
     outputs = scores(graph, prepared)
-    latent = LATENT_WEIGHT * excess(v)
+    latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(excess(v) / LATENT_BOUND)
     by_member = distance_part(graph, prepared) + RECONSTRUCTION_WEIGHT * excess(u) + latent
     torch.testing.assert_close(outputs.fold_scores, by_member.T, rtol=1e-4, atol=1e-4)
     expected = graph._joined(latent[..., None], by_member)[:, 0]
@@ -308,7 +310,12 @@ def test_weights_make_terms_of_one_spread_but_for_numbers_that_hardly_vary(prepa
             deviation = deviation.clamp(min=0.5)
         torch.testing.assert_close(typical.value_weight[:, 0, position], (1 / deviation).float(), msg=column.name)
     spread = terms.missingness.double().std(1, correction=0, keepdim=True)
-    torch.testing.assert_close(typical.missingness_weight, (spread**2 + 1 / 200).rsqrt().float())
+    expected = (spread**2 + 1 / 200).rsqrt().float()
+    was_null = torch.tensor([column.missing_share > 0 for column in prepared.schema.columns])
+    torch.testing.assert_close(typical.missingness_weight[..., was_null], expected[..., was_null])
+    # A null where none ever was adds the same number of spreads to the sum, or more.
+    added = -math.log(vae.least) * typical.missingness_weight / typical.reconstruction[:, None, 1:]
+    assert (added[..., ~was_null] >= 0.999 * _NEVER_NULL).all()
 
 
 def test_what_is_typical_of_a_member_depends_on_the_records_that_it_was_fitted_to_alone(prepared, new_records):
