@@ -168,6 +168,10 @@ bench-autoencoder: venv ## how well plain autoencoders of the model's size find 
 bench-mixed: venv ## how many injected faults are found in records with categories, nulls and timestamps
 	$(BIN)/python -m benchmarks.mixed
 
+.PHONY: bench-faults
+bench-faults: $(VENV)/bench.stamp ## which faults are found in real tables from packages, by kind and table
+	$(BIN)/python -m benchmarks.faults
+
 .PHONY: bench-large
 bench-large: venv ## train on up to 5 million records: seconds, memory and scores by size
 	$(BIN)/python benchmarks/large_training.py

@@ -1,4 +1,4 @@
-"""One table: the share of each kind of fault that the model finds, beside a rule, neighbours and an isolation forest."""
+"""One table: the share of each kind of fault that the model finds, beside a rule, neighbours and a forest."""
 
 from __future__ import annotations
 

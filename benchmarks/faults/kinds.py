@@ -17,6 +17,8 @@ import pyarrow as pa
 Record: TypeAlias = dict[str, Any]
 
 _MOST_CATEGORIES = 256
+_SENTINEL = -999.0
+_PAIR = 2
 _SHAPES = (
     re.compile(r"[^@\s]+@[^@\s]+\.[a-z]+"),  # mail
     re.compile(r"\d{5}(-\d{4})?"),  # zip
@@ -110,7 +112,7 @@ def _percent(record: Record, source: _Source, generator: np.random.Generator) ->
 
 def _sentinel(record: Record, source: _Source, generator: np.random.Generator) -> tuple[str, ...]:
     return _changed(
-        record, source.numbers, generator, lambda _, name: -999.0 if -999.0 not in source.values[name] else None
+        record, source.numbers, generator, lambda _, name: None if _SENTINEL in source.values[name] else _SENTINEL
     )
 
 
@@ -123,7 +125,7 @@ def _null(record: Record, source: _Source, generator: np.random.Generator) -> tu
     return (name,)
 
 
-def _null_burst(record: Record, source: _Source, generator: np.random.Generator) -> tuple[str, ...]:
+def _null_burst(record: Record, _: _Source, generator: np.random.Generator) -> tuple[str, ...]:
     """Lose a third of the record, as where a join found nothing."""
     there = [name for name, value in record.items() if value is not None]
     chosen = generator.choice(len(there), max(1, len(there) // 3), replace=False)
@@ -133,7 +135,7 @@ def _null_burst(record: Record, source: _Source, generator: np.random.Generator)
 
 
 def _other_known(record: Record, source: _Source, generator: np.random.Generator) -> tuple[str, ...]:
-    def other(value: str, name: str) -> str | None:
+    def other(_: str, name: str) -> str | None:
         values = source.values[name]
         found: str = values[generator.integers(len(values))]
         return found if len(values) <= _MOST_CATEGORIES else None
@@ -167,14 +169,11 @@ def _malformed(record: Record, source: _Source, generator: np.random.Generator) 
 
 
 def _swapped(record: Record, source: _Source, generator: np.random.Generator) -> tuple[str, ...]:
-    pool = (
-        source.numbers
-        if len(source.numbers) >= 2 and generator.random() < 0.5 or len(source.texts) < 2
-        else source.texts
-    )  # noqa: PLR2004
-    if len(pool) < 2:  # noqa: PLR2004 - a pair
+    pools = [pool for pool in (source.numbers, source.texts) if len(pool) >= _PAIR]
+    if not pools:
         return ()
-    a, b = (pool[at] for at in generator.choice(len(pool), 2, replace=False))
+    pool = pools[generator.integers(len(pools))]
+    a, b = (pool[at] for at in generator.choice(len(pool), _PAIR, replace=False))
     if None in (record[a], record[b]) or record[a] == record[b]:
         return ()
     record[a], record[b] = record[b], record[a]
@@ -200,7 +199,7 @@ def _moved(
     return _changed(record, source.times, generator, lambda value, _: move(value))
 
 
-def _duplicate(record: Record, source: _Source, generator: np.random.Generator) -> tuple[str, ...]:
+def _duplicate(_: Record, __: _Source, ___: np.random.Generator) -> tuple[str, ...]:
     return ()
 
 
