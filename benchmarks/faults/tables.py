@@ -61,7 +61,8 @@ def _r(package: str, item: str, *dates: str) -> pa.Table:
 def _penguins() -> pa.Table:
     from palmerpenguins import load_penguins_raw  # noqa: PLC0415
 
-    return _table(load_penguins_raw())
+    frame = load_penguins_raw()
+    return _table(frame.assign(**{"Date Egg": pd.to_datetime(frame["Date Egg"], utc=True)}))
 
 
 def _airports() -> pa.Table:

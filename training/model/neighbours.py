@@ -28,6 +28,7 @@ NEAREST = 2
 _CLASSES = 32  # known records of which only the nearest is looked at first: an exact search, and several times faster
 _WHITENED_RECORDS = 4096  # of which correlations are taken
 _COMPARED_RECORDS = 2000  # of which what is typical is taken
+_TIE = 3e-6  # between one known record and the next, in squared distance: more than rounding leaves
 _LEAST_SPREAD = 0.02  # of the distance, as a share of its median
 _SOFTENED = 0.1  # distances below this share of the usual one hardly differ: float32 does not tell them apart
 _LEAST_DISTANCE = 1e-2
@@ -247,10 +248,11 @@ class Neighbours(nn.Module):
             own: Which known record each is itself, which is left out.
         """
         known = self.space.searched(self.known)
-        # Less |record|^2, which is the same for all. What rounding leaves decides between equals alone: `nearness`
-        # takes the distance itself from differences.
+        # Less |record|^2, which is the same for all; `nearness` takes the distance itself from differences. Of records
+        # that are equally near the first counts, whatever rounding makes of them: others blame other columns.
+        length = (known * known).sum(-1) + _TIE * torch.arange(self.known.shape[1])
         product = torch.matmul(self.space.searched(features), _alone(-2.0 * known.transpose(-1, -2)))
-        distance = product + _alone((known * known).sum(-1)[:, None])  # (*e, n, m)
+        distance = product + _alone(length[:, None])  # (*e, n, m)
         if own is not None:
             distance = torch.where(torch.arange(self.known.shape[1]) == own[..., None], math.inf, distance)
         size = self.class_size
