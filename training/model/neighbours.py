@@ -349,7 +349,7 @@ def _knots(values: Float[Tensor, " n"]) -> tuple[list[float], list[float]]:
     """Return positions and normal scores of a column's knots, ascending, the tails beyond its range included."""
     ordered = (values if values.numel() else torch.zeros(1)).double().sort().values
     n = ordered.numel()
-    grid = torch.distributions.Normal(0.0, 1.0).cdf(torch.linspace(-3.5, 3.5, _KNOTS, dtype=torch.float64))
+    grid = torch.special.ndtr(torch.linspace(-3.5, 3.5, _KNOTS, dtype=torch.float64))
     distinct = torch.unique(ordered)
     chosen = distinct if distinct.numel() <= _KNOTS else torch.unique(ordered[(grid * (n - 1)).round().long()])
     chosen = torch.unique(torch.cat([ordered[:1], chosen, ordered[-1:]]))
@@ -395,7 +395,8 @@ def _half_whitening(features: Float[Tensor, "n f"]) -> Float[Tensor, "f f"]:
     shrinkage = (noise / apart).clamp(0.0, 1.0) if apart > 0.0 else torch.ones((), dtype=covariance.dtype)
     shrunk = (1.0 - shrinkage) * covariance + shrinkage * target * torch.eye(width, dtype=covariance.dtype)
     eigenvalues, vectors = torch.linalg.eigh(shrunk)
-    return vectors * eigenvalues.clamp(min=_LEAST_EIGENVALUE) ** -0.25
+    whitening: Tensor = vectors * eigenvalues.clamp(min=_LEAST_EIGENVALUE) ** -0.25
+    return whitening
 
 
 def _columns_of_few_values(distinct: list[int], records: int) -> list[int]:
@@ -415,4 +416,4 @@ def _vectors(number: int, width: int) -> Float[Tensor, "c w"]:
     if number <= width:
         return torch.eye(width)[:number]
     drawn = torch.randn((number, width), generator=torch.Generator().manual_seed(number))
-    return drawn / drawn.norm(dim=1, keepdim=True)
+    return nn.functional.normalize(drawn, dim=1)
