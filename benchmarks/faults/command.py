@@ -21,9 +21,10 @@ from statistics import fmean
 from pydantic_core import to_jsonable_python
 
 from benchmarks.conditions import RESULTS, measured_on
-from benchmarks.faults.experiment import Found, Row, Sizes, measured
+from benchmarks.faults.experiment import Found, Row, measured
 from benchmarks.faults.kinds import KINDS
 from benchmarks.faults.tables import TABLES
+from benchmarks.mixed.experiment import Sizes
 from benchmarks.quality.parallel import in_processes
 from benchmarks.quality.report import table
 from benchmarks.quality.sources import library_versions

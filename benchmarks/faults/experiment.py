@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks.faults.kinds import KINDS, Faulty, Injector
 from benchmarks.faults.tables import TABLES, split
 from benchmarks.mixed.baselines import baseline_scores
+from benchmarks.mixed.experiment import Sizes
 from benchmarks.quality.figures import FALSE_ALARMS, recall_at_false_alarms
 from benchmarks.quality.trained import with_attainable_alpha
 from vaegis.service.artifact import Artifact, load_artifact
@@ -30,21 +31,6 @@ from vaegis.training.progress import Progress
 from vaegis.training.train import train
 
 _MOST_KNOWN_TEXTS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How many records are used.
-
-    Attributes:
-        training: To train on, at most.
-        normal: Normal records to test with, at most a fifth of the table.
-        faults: Faulty records of each kind.
-    """
-
-    training: int
-    normal: int
-    faults: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,7 @@ class Plain(nn.Module):
     """Standardised numbers, and a place of its own for each category and each value of columns that take few."""
 
     value: Tensor
+    tolerance: Tensor
     value_column: Tensor
     vectors: Tensor
     first_vector: Tensor
@@ -155,6 +156,8 @@ class Plain(nn.Module):
         sizes = [distinct[at].numel() for at in few]
         self.few = Places([at for at, size in zip(few, sizes, strict=True) for _ in range(size)], of=len(distinct))
         self.register_buffer("value", torch.cat([distinct[at] for at in few]) if few else torch.zeros(0))
+        tolerances = [_tolerance(distinct[at]) for at in few]
+        self.register_buffer("tolerance", torch.cat(tolerances) if few else torch.zeros(0))
         column = torch.repeat_interleave(torch.arange(len(few)), torch.tensor(sizes, dtype=torch.int64))
         self.register_buffer("value_column", nn.functional.one_hot(column, max(1, len(few))).float())  # (slots, few)
         width = max(4, min(_VECTOR_WIDTH, _VECTORS_WIDTH // max(1, len(categories))))
@@ -180,7 +183,7 @@ class Plain(nn.Module):
         if len(self.many):
             parts.append(self.many(values.numeric))
         if len(self.few):
-            known = (self.few(values.numeric) == self.value).float()
+            known = ((self.few(values.numeric) - self.value).abs() <= self.tolerance).float()
             parts += [known, _NEITHER * (1.0 - torch.matmul(known, self.value_column))]
         if values.boolean.shape[-1]:
             parts.append(math.sqrt(2.0) * values.boolean)
@@ -409,6 +412,12 @@ def _columns_of_few_values(distinct: list[int], records: int) -> list[int]:
         few.append(at)
         left -= size
     return sorted(few)
+
+
+def _tolerance(values: Float[Tensor, " v"]) -> Float[Tensor, " v"]:
+    """Return how far from each of a column's values a number still is that value: trained on as float32, say."""
+    gap = float(values.diff().min()) if values.numel() > 1 else 1.0
+    return torch.full(values.shape, min(1.0, gap) / 4.0)
 
 
 def _vectors(number: int, width: int) -> Float[Tensor, "c w"]:

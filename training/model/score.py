@@ -38,7 +38,7 @@ _TIE = 0.1
 # Members whose scores differ by less share the weight of the largest, so that rounding does not choose between them. Of
 # more than ten members, one that rises to just below the largest may so lower the score, by some hundredths at most.
 _NEVER_NULL = 200.0  # spreads of the reconstruction error that a null adds to it in a column that never held one
-_LEAST_SPREAD = 1e-2  # far above what rounding makes of records that are all alike, in nats or weighed
+_LEAST_SPREAD = 0.1  # far above what rounding makes of records that are all alike, in nats or weighed
 
 
 class ScoringOutputs(NamedTuple):

@@ -176,3 +176,10 @@ def test_a_far_number_is_far_and_its_column_adds_nearly_all_of_it():
     distance, shares = near(record)
     assert float(distance) == pytest.approx(1e6, rel=1e-3)
     assert float(shares[0, 1] / distance[0]) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_value_that_was_rounded_to_float32_and_back_is_the_same_value():
+    x = torch.arange(4.0).repeat(50)[:, None] / 3.0
+    near = space_of_numbers(x, "plain")
+    at, rounded = (near.space.features(numbers(torch.tensor([[value]]))) for value in (1.0, 1.0 + 1e-5))
+    torch.testing.assert_close(at, rounded)

@@ -19,6 +19,7 @@ from vaegis.training.model.neighbours import Neighbours, TypicalNearness, neighb
 from vaegis.training.model.preprocessing import center, rows, unit
 from vaegis.training.model.prior import BLOCK, Blocks
 from vaegis.training.model.score import (
+    _LEAST_SPREAD,
     _NEVER_NULL,
     LARGEST_WEIGHT,
     LATENT_BOUND,
@@ -277,7 +278,8 @@ def test_typical_terms_are_means_over_the_records_that_hold_a_value(prepared):
         torch.testing.assert_close(typical.value[:, 0, position], terms.value[:, there, position].mean(1))
     torch.testing.assert_close(typical.missingness, terms.missingness.mean(1, keepdim=True))
     low, median, high = np.quantile(terms.kl.numpy(), (0.16, 0.5, 0.84), axis=1)
-    torch.testing.assert_close(typical.kl, torch.from_numpy(np.stack([median, (high - low) / 2], axis=1)).float())
+    spread = np.maximum((high - low) / 2, _LEAST_SPREAD)
+    torch.testing.assert_close(typical.kl, torch.from_numpy(np.stack([median, spread], axis=1)).float())
 
 
 def test_a_typical_kl_has_its_middle_by_blocks_of_exemplars_and_its_spread_in_their_whole_mixture(prepared):
