@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_EXPECTATIONS: Final = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "less than or equal to": "at most",
+    "greater than or equal to": "at least",
+}
 
 
 class ServiceError(Exception):
@@ -66,6 +76,20 @@ class FileError(ServiceError):
         self.path = path
         self.row = row
         self.column = column
+
+
+def expectation(message: str) -> str:
+    """Return what a pydantic error expected, in the words of our messages.
+
+    >>> expectation("Input should be less than or equal to 65535")
+    'at most 65535'
+    >>> expectation("Input should be a valid integer, unable to parse string as an integer")
+    'a whole number'
+    """
+    expected = message.removeprefix("Input should be ").partition(", unable to parse")[0].partition(", got a number")[0]
+    for theirs, ours in _EXPECTATIONS.items():
+        expected = expected.replace(theirs, ours)
+    return expected
 
 
 def place_in_file(path: Path, row: int | None, column: str | None) -> str:

@@ -12,6 +12,7 @@ import annotated_types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from vaegis.service.errors import expectation
 from vaegis.service.records.names import nearest, shown
 from vaegis.training.errors import ConfigError
 
@@ -290,13 +291,13 @@ def _faults(error: ValidationError) -> Iterator[str]:
         if fault["type"] == "extra_forbidden":
             meant = _nearest_key(fault["loc"])
             hint = f"; the nearest is {meant}" if meant else ""
-            yield f"{name}: expected a known setting, got an unknown one{hint}"
+            yield f"{name}: unknown setting{hint}"
         elif fault["type"] == "value_error":
             yield f"{name}: {fault['ctx']['error']}"
         elif fault["type"] == "missing":
             yield f"{name}: expected a value, got none"
         else:
-            expected = fault["msg"].removeprefix("Input should be ")
+            expected = expectation(fault["msg"])
             yield f"{name}: expected {expected}, got {shown(repr(fault['input']))}"
 
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from vaegis.service.callers.exposure import require_keys_or_open
 from vaegis.service.errors import AddressError, ArtifactError
-from vaegis.service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
+from vaegis.service.settings import (
+    ENVIRONMENT_ONLY,
+    GROUPS,
+    TRUTH_VALUES,
+    Settings,
+    described_settings,
+    flag_of,
+    load_settings,
+)
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
@@ -28,15 +36,18 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     )
     parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (default $VAEGIS_CONFIG)")
+    groups = {}
+    for title, names in GROUPS.items():
+        groups.update(dict.fromkeys(names, parser.add_argument_group(title)))
     for name, default, unit, allowed, meaning in described_settings():
         if name in ENVIRONMENT_ONLY:
             continue
         values = allowed if not unit else f"{allowed} {unit}"
         told = f"{meaning} ({values}; default {default})"
         if allowed == TRUTH_VALUES:
-            parser.add_argument(flag_of(name), action=BooleanOptionalAction, help=told)
+            groups[name].add_argument(flag_of(name), action=BooleanOptionalAction, help=told)
         else:
-            parser.add_argument(flag_of(name), metavar=name.upper(), help=told)
+            groups[name].add_argument(flag_of(name), metavar=name.upper(), help=told)
     parser.set_defaults(func=run)
 
 

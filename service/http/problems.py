@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from vaegis.service.errors import AlphaError, RecordError, ServiceError
+from vaegis.service.errors import AlphaError, RecordError, ServiceError, expectation
 from vaegis.service.http.answers import ErrorItem, ProblemDocument
 from vaegis.service.http.errors import (
     BodyTimeoutError,
@@ -243,7 +243,7 @@ def _parameter_message(item: Mapping[str, Any]) -> str:
         return f"{name}: expected no parameter of this name"
     if item["type"] == "missing":
         return f"{name}: expected a value, got none"
-    return f"{name}: expected {item['msg'].removeprefix('Input should be ')}, got {_shortened(repr(item['input']))}"
+    return f"{name}: expected {expectation(item['msg'])}, got {_shortened(repr(item['input']))}"
 
 
 def _rendered(document: ProblemDocument) -> bytes:
