@@ -348,8 +348,8 @@ def test_a_type_that_changes_half_way_is_refused_in_json_too(refused):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("[fit]\nsteps = 10\nlaerning_rate = 0.1\n", "fit.laerning_rate: expected a known setting.*learning_rate"),
-        ("[fti]\nsteps = 10\n", "fti: expected a known setting"),
+        ("[fit]\nsteps = 10\nlaerning_rate = 0.1\n", "fit.laerning_rate: unknown setting.*learning_rate"),
+        ("[fti]\nsteps = 10\n", "fti: unknown setting"),
         ("[fit]\nsteps = 'many'\n", "fit.steps: expected"),
         ("[fit\n", "expected TOML"),
         ("[columns.y]\nkind = 'numeric'\n", 'columns."y": expected a column of the records'),
