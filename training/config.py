@@ -130,7 +130,7 @@ class FitSettings(_Section):
         ge=2,
         le=1024,
         multiple_of=2,
-        description="Number of fixed draws from q(z|x) that a score averages over. They come in pairs of opposite sign.",
+        description="Fixed draws from q(z|x) that a score averages over, in pairs of opposite sign.",
     )
     exemplars: int = Field(
         2048, ge=1, le=100_000, description="Most training records whose codes are the centers of the prior's mixture."
@@ -145,7 +145,7 @@ class FitSettings(_Section):
         0.5,
         ge=0.0,
         le=1.0,
-        description="In fitting, this share of the records has more values hidden, so that the model learns how columns depend.",
+        description="In fitting, this share of the records has more values hidden, to learn how columns depend.",
     )
     most_masked: float = Field(
         0.7,
@@ -163,7 +163,7 @@ class FitSettings(_Section):
         0.01,
         ge=0.0,
         le=0.5,
-        description="Each step leaves out this share of the records, those with the highest loss, in case they are anomalies.",
+        description="Each step leaves out this share of the records, by highest loss: they may be anomalies.",
     )
     threads: int = Field(
         1, ge=1, le=256, description="Threads of torch. A second one brings nothing for networks of this size."
