@@ -81,12 +81,12 @@ class Artifact:
                 golden.records, self.contract.columns, unknown_columns="reject", max_faults=1
             )
         except RecordError as error:
-            raise ArtifactError(f"expected records of the file's own schema, got {error}") from error
+            raise ArtifactError(f"the records do not fit the file's own schema: {error}") from error
         try:
             scores = self.scorer.score(columns)
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             told = " ".join(str(error).split())
-            raise ArtifactError(f"expected a graph that scores them, got: {told}") from error
+            raise ArtifactError(f"the graph cannot score them: {told}") from error
         _check_shapes(scores, len(columns), self.contract)
         given = np.stack([scores.score, scores.reconstruction_error, scores.kl], axis=1)
         stored = np.array([[s.score, s.reconstruction_error, s.kl] for s in golden.scores])
@@ -116,7 +116,7 @@ def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{path}: expected a readable file, got: {error.strerror}") from error
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
     return open_artifact(data, str(path), threads=threads)
 
 
@@ -145,14 +145,14 @@ def digest_entry(model: bytes) -> bytes:
 
 def _open(data: bytes, name: str, threads: int) -> Artifact:
     if not data:
-        raise ArtifactError("expected a whole ONNX file written by vaegis-train, got an empty file")
+        raise ArtifactError("expected a file written by vaegis-train, got an empty file")
     view = memoryview(data)
     try:
         entries = protobuf.metadata_props(view)
         external = protobuf.refers_to_other_files(view)
     except ValueError as error:
         came = f"{len(data)} bytes that are not an ONNX model, or only the beginning of one"
-        raise ArtifactError(f"expected a whole ONNX file, got {came}") from error
+        raise ArtifactError(f"expected a complete ONNX file, got {came}") from error
     metadata = dict(entries)
     if MetadataKey.FORMAT not in metadata:
         raise ArtifactError(
@@ -188,7 +188,7 @@ def _open(data: bytes, name: str, threads: int) -> Artifact:
 def _checked_digest(data: bytes) -> str:
     body = data[: -len(digest_entry(b""))]
     if digest_entry(body) != data[len(body) :]:
-        raise ArtifactError("expected the digest at its end to fit its content; the file is cut off or was altered")
+        raise ArtifactError("the digest does not match the content; the file is truncated or was changed")
     return hashlib.sha256(body).hexdigest()
 
 

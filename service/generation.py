@@ -235,7 +235,7 @@ def _check_instants(schema: Schema) -> None:
     """Refuse a timestamp column whose range no calendar writes."""
     for column in schema.columns:
         if isinstance(column, TimestampColumn) and not in_calendar(np.array([column.earliest, column.latest])).all():
-            raise ArtifactError(f"schema: column {column.name!r}: expected instants in the years 1 to 9999, got others")
+            raise ArtifactError(f"schema: column {column.name!r}: expected times in the years 1 to 9999, got others")
 
 
 def _opened(contract: Contract) -> Session:
@@ -244,7 +244,7 @@ def _opened(contract: Contract) -> Session:
         model = base64.b64decode(contract.generator.model, validate=True)
         external = refers_to_other_files(memoryview(model))
     except (binascii.Error, ValueError) as error:
-        raise ArtifactError(f"generator: expected a whole ONNX model in base64, got: {error}") from error
+        raise ArtifactError(f"generator: expected a complete ONNX model in base64, got: {error}") from error
     if external:
         raise ArtifactError("generator: expected all tensors inside the file, got one that refers to another file")
     try:

@@ -20,7 +20,7 @@ def read_settings_file(path: Path) -> dict[str, object]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{path}: expected a readable file, got: {error.strerror}") from error
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: expected UTF-8, got an invalid byte at {error.start}") from error
     except tomllib.TOMLDecodeError as error:

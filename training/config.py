@@ -237,7 +237,7 @@ def load_config(path: Path | None) -> TrainConfig:
     try:
         return TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ConfigError(f"{path}: expected a readable file, got: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: expected UTF-8, got an invalid byte at {error.start}") from error
     except tomllib.TOMLDecodeError as error:

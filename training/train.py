@@ -70,7 +70,7 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
     if set_aside is not None:
         check_destination(set_aside, files.paths)
         if set_aside.resolve() == output.resolve():
-            raise ExportError(f"{set_aside}: expected a file for the records set aside that is not the model's, got it")
+            raise ExportError(f"{set_aside}: the model has the same name; choose another")
     seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
@@ -160,7 +160,7 @@ def _write_places(places: list[Place], path: Path) -> None:
             writer.writerow(("file", "row"))
             writer.writerows((place.path, place.row) for place in places)
     except OSError as error:
-        raise ExportError(f"{path}: expected to write the records set aside, got: {error.strerror}") from error
+        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _provenance(

@@ -19,11 +19,10 @@ def require_keys_or_open(address: str, *, has_keys: bool, is_open: bool) -> None
         SettingsError: neither, on an address that is not this machine's own; or both.
     """
     if has_keys and is_open:
-        raise SettingsError("open: expected it without keys, got both: with keys set, nobody calls without one")
+        raise SettingsError("open: keys are set as well; choose one of the two")
     if has_keys or is_open or ip_address(address).is_loopback:
         return
     raise SettingsError(
-        f"host: expected keys on {address}, which others can reach, got none. Either have them asked for a key, with "
-        "--keys-file FILE (VAEGIS_KEYS_FILE) and `vaegis key NAME >> FILE`; or let everyone call, with --open "
-        "(VAEGIS_OPEN=true)"
+        f"host: other machines can reach {address}, and no keys are set. Set keys with --keys-file FILE "
+        "(VAEGIS_KEYS_FILE), after `vaegis key NAME >> FILE`, or let everyone call with --open (VAEGIS_OPEN=true)"
     )

@@ -106,7 +106,7 @@ class Keyring:
         keys = _keys_of(self._file)
         for key in keys:
             if any(key.name == other.name or compare_digest(key.digest, other.digest) for other in self._inline):
-                raise KeysError(f"{self._file}: {key.name}: expected a name and a hash that VAEGIS_KEYS has not")
+                raise KeysError(f"{self._file}: {key.name}: its name or hash is also in VAEGIS_KEYS")
         return self._inline + keys
 
 
@@ -117,9 +117,9 @@ def _keys_of(file: Path) -> tuple[Key, ...]:
             mode = file.stat().st_mode
         text = content.decode("utf-8-sig")
     except OSError as error:
-        raise KeysError(f"{file}: expected a readable file of keys, got: {error.strerror}") from error
+        raise KeysError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise KeysError(f"{file}: expected UTF-8, got something else") from None
+        raise KeysError(f"{file}: expected UTF-8, got other bytes") from None
     if len(content) > _MAX_FILE_BYTES:
         raise KeysError(f"{file}: expected at most {_MAX_FILE_BYTES} bytes, got more")
     keys = parse_keys(text, str(file))

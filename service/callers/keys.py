@@ -90,7 +90,7 @@ def parse_keys(text: str, source: str) -> tuple[Key, ...]:
         where = f"{source}, line {number}"
         key = _parse_line(content, where)
         if key.name in keys or key.digest in digests:
-            raise KeysError(f"{where}: expected a name and a hash that no line before has, got one of them again")
+            raise KeysError(f"{where}: the name or hash repeats that of an earlier line")
         keys[key.name] = key
         digests.add(key.digest)
     if not 1 <= len(keys) <= MAX_KEYS:
@@ -120,7 +120,7 @@ def parse_scopes(text: str) -> frozenset[Access]:
     """
     known = [access.value for access in Access]
     if not set(text.split(",")) <= set(known):
-        raise KeysError(f"scopes: expected some of {','.join(known)} with commas between, got something else")
+        raise KeysError(f"scopes: expected one or more of {','.join(known)}, separated by commas, got something else")
     return frozenset(map(Access, text.split(",")))
 
 

@@ -25,6 +25,5 @@ def needs_files_extra() -> Iterator[None]:
         if (error.name or "").split(".")[0] != "pyarrow":
             raise
         raise MissingExtraError(
-            "expected pyarrow, which reads and writes files of records, got none; to install it: "
-            "pip install 'vaegis[files]'"
+            "pyarrow, which reads and writes files of records, is not installed: pip install 'vaegis[files]'"
         ) from error

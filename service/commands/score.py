@@ -109,7 +109,7 @@ def run(args: Namespace) -> int:
 
 def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
     if output.path is not None and output.path.exists() and any(output.path.samefile(path) for path in paths):
-        raise FileError(output.path, "expected an output that is none of the files read, got one of them")
+        raise FileError(output.path, "the output is one of the files to read; choose another")
 
 
 def _summary(tally: Tally, promise: str, output: Output) -> str:

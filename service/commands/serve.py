@@ -94,7 +94,7 @@ def _content(model: Path) -> bytes:
     try:
         return model.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{model}: expected a readable file, got: {error.strerror}") from error
+        raise ArtifactError(f"{model}: cannot be read: {error.strerror}") from error
 
 
 def _listening(settings: Settings) -> socket.socket:
@@ -104,7 +104,7 @@ def _listening(settings: Settings) -> socket.socket:
         return listening_socket(settings.host, settings.port)
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
-        raise AddressError(f"{address}: expected an address to listen on, got: {error}") from error
+        raise AddressError(f"{address}: cannot listen on this address: {error}") from error
 
 
 def _address(settings: Settings, listening: socket.socket) -> str:

@@ -27,7 +27,7 @@ class KeyRequiredError(CallerError):
     """A request without a bearer key."""
 
     def __init__(self) -> None:
-        super().__init__("Authorization: expected Bearer and a key, got none", {"WWW-Authenticate": _CHALLENGE})
+        super().__init__("no API key; send `Authorization: Bearer KEY`", {"WWW-Authenticate": _CHALLENGE})
 
 
 class UnknownKeyError(CallerError):
@@ -35,7 +35,7 @@ class UnknownKeyError(CallerError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Authorization: expected a valid key, got another",
+            "unknown API key",
             {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
         )
 
@@ -45,7 +45,7 @@ class MissingScopeError(CallerError):
 
     def __init__(self, needed: Sequence[str]) -> None:
         super().__init__(
-            f"Authorization: expected a key of scope {' or '.join(needed)}, got one of another",
+            f"this API key lacks the scope {' or '.join(needed)}",
             {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{" ".join(needed)}"'},
         )
 
@@ -55,7 +55,7 @@ class RateLimitedError(CallerError):
 
     def __init__(self, records_per_s: float, wait_s: float) -> None:
         super().__init__(
-            f"expected at most {records_per_s:.15g} records a second, got more; there is room in {wait_s:.3g} s",
+            f"rate limit of {records_per_s:.15g} records per second reached; retry after {wait_s:.3g} s",
             {"Retry-After": str(math.ceil(wait_s))},
         )
 

@@ -135,8 +135,8 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     details = {
-        HTTPStatus.NOT_FOUND: "expected a path that GET /openapi.json lists, got an unknown one",
-        HTTPStatus.METHOD_NOT_ALLOWED: "expected a method that the Allow header lists, got another",
+        HTTPStatus.NOT_FOUND: "no such path; GET /openapi.json lists all",
+        HTTPStatus.METHOD_NOT_ALLOWED: "this path does not support the method; the Allow header lists those it does",
     }
     status = HTTPStatus(error.status_code)
     detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
@@ -240,7 +240,7 @@ def _request_item(code: str, message: str) -> ErrorItem:
 def _parameter_message(item: Mapping[str, Any]) -> str:
     name = _shortened(str(item["loc"][-1])) if item["loc"] else "body"
     if item["type"] == "extra_forbidden":
-        return f"{name}: expected no parameter of this name"
+        return f"{name}: unknown parameter"
     if item["type"] == "missing":
         return f"{name}: expected a value, got none"
     return f"{name}: expected {expectation(item['msg'])}, got {_shortened(repr(item['input']))}"

@@ -27,7 +27,7 @@ def certificate_of(certificate: Path | None, key: Path | None) -> Certificate | 
         return None
     if certificate is None or key is None:
         missing, given = ("tls_key", "tls_certificate") if key is None else ("tls_certificate", "tls_key")
-        raise CertificateError(f"{missing}: expected a file beside {given}, got none")
+        raise CertificateError(f"{missing}: must be set together with {given}")
     return Certificate(certificate, key)
 
 
@@ -64,7 +64,7 @@ class Certificate:
         try:
             stats = [path.stat() for path in (self._certificate, self._key)]
         except OSError as error:
-            raise CertificateError(f"{error.filename}: expected a file, got: {error.strerror}") from error
+            raise CertificateError(f"{error.filename}: cannot be read: {error.strerror}") from error
         return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
 
     def _read(self) -> ssl.SSLContext:

@@ -81,9 +81,9 @@ def opened(output: Output) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     if output.path.is_dir():
-        raise FileError(output.path, "expected a file to write, got a directory")
+        raise FileError(output.path, "expected a file, got a directory")
     try:
         with replacing(output.path) as temporary, temporary.open("wb") as stream:
             yield stream
     except OSError as error:
-        raise FileError(output.path, f"expected to write the whole file, got: {error.strerror or error}") from error
+        raise FileError(output.path, f"cannot be written: {error.strerror or error}") from error

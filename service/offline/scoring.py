@@ -175,7 +175,7 @@ def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:
 def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> None:
     taken = sorted(set(columns).intersection(names))
     if taken:
-        message = "expected no column named as one of the verdict's, got one; --prefix sets the verdict's apart"
+        message = "the verdict has a column of this name; choose another with --prefix"
         raise FileError(path, message, column=shown(taken[0]))
 
 

@@ -233,7 +233,7 @@ def _told(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: deque[_BadRow
         return FileError(path, "expected a header and records, got an empty file")
     if "straddling" in detail:
         return _too_long(path, rows + 1, None)
-    return FileError(path, "expected CSV, got text that cannot be read as such", row=rows + 1)
+    return FileError(path, "expected CSV, got other text", row=rows + 1)
 
 
 def _too_long(path: Path, row: int, column: str | None) -> FileError:

@@ -49,7 +49,7 @@ class RecordShape:
             name = prefix + key
             if name in self._known:
                 if name in found:
-                    faults.add(row, name, "duplicate_key", "expected the column once, got it nested and with dots")
+                    faults.add(row, name, "duplicate_key", "expected the column once, got it both nested and with dots")
                     refused = True
                 found[name] = value
                 recognised |= name in self._scored

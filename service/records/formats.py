@@ -104,14 +104,14 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise FileError(path, "expected a file, got none of that name") from None
+        raise FileError(path, "no such file") from None
     except PermissionError:
-        raise FileError(path, "expected a readable file, got no permission") from None
+        raise FileError(path, "permission denied") from None
     except IsADirectoryError:
         raise FileError(path, "expected a file, got a directory") from None
     except (pa.ArrowException, OSError, EOFError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"expected a whole {format_of(path)} file, got one that cannot be read: {detail}"
+        message = f"not a valid {format_of(path)} file: {detail}"
         raise FileError(path, message) from None
     except UnicodeDecodeError:
         raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
@@ -150,7 +150,7 @@ def _require_closed_quotes(path: Path) -> None:
             return
     with _input(path) as stream:
         if ends_within_quotes(stream, delimiter_of(path)):
-            raise FileError(path, "expected quotes to be closed, got one that is still open at the end")
+            raise FileError(path, "expected closed quotes, got one that is open at the end")
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:

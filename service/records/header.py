@@ -28,7 +28,7 @@ def positions_of(
     faults = []
     for position, name in enumerate(names):
         if name in found:
-            faults.append(_fault(name, "duplicate_key", "expected names that differ, got one twice"))
+            faults.append(_fault(name, "duplicate_key", "expected each name once, got one twice"))
         elif name not in scored | known and unknown_columns == "reject":
             faults.append(_fault(name, "unknown_column", unknown_column(name, schema.names, len(faults))))
         found[name] = position

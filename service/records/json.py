@@ -195,7 +195,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise BodyError("duplicate_key", f"body: expected keys that differ, got {shown(key)!r} twice")
+                raise BodyError("duplicate_key", f"body: expected each key once, got {shown(key)!r} twice")
             seen.add(key)
     return built
 

@@ -48,8 +48,8 @@ def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
         told: How many names of the request were told before.
 
     >>> unknown_column("amuont", ["amount", "country"])
-    'expected a column of the model, got an unknown one; the nearest is amount'
+    'unknown column; the nearest is amount'
     """
     meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
     hint = f"; the nearest is {meant}" if meant else ""
-    return f"expected a column of the model, got an unknown one{hint}"
+    return f"unknown column{hint}"

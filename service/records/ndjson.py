@@ -123,7 +123,7 @@ def _told(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
         message = f"expected {_article(was)} as in the records before, got {_article(now)}"
         return FileError(path, message, row=at, column=column)
     if twice := _TWICE.fullmatch(detail):
-        return FileError(path, "expected keys that differ, got one twice", row=at, column=_dotted(twice["column"]))
+        return FileError(path, "expected each key once, got one twice", row=at, column=_dotted(twice["column"]))
     return FileError(path, f"expected a JSON object per line, got broken JSON ({detail.rstrip('.')})", row=at)
 
 

@@ -27,7 +27,7 @@ EXPECTED = {"numeric": NUMBER, "boolean": TRUTH, "indicator": INDICATOR, "timest
 """What values are expected to be, by what `rule_of` a column gives."""
 TRUTHS = ("boolean", "indicator")
 """The rules that take truth values."""
-OUTSIDE_CALENDAR = "expected an instant in the years 1 to 9999, got one outside"
+OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
 """Text that stands for a null in CSV, quoted or not, in files and in streams."""
@@ -127,7 +127,9 @@ def category(value: object) -> str:
         try:
             return str(value)
         except ValueError:  # Python refuses to print more than 4,300 digits.
-            raise RefusedValueError("too_large", "expected at most 4300 digits, got an integer of more") from None
+            raise RefusedValueError(
+                "too_large", "expected an integer of at most 4300 digits, got a longer one"
+            ) from None
     raise _wrong_type(CATEGORY, value)
 
 
@@ -274,7 +276,9 @@ def _instant_of_iso(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise RefusedValueError("invalid_timestamp", "expected a date and time that exist, got another") from None
+        raise RefusedValueError(
+            "invalid_timestamp", "expected an existing date and time, got one that does not exist"
+        ) from None
     seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not EARLIEST_S <= seconds < LATEST_S:
         raise _outside_calendar()

@@ -270,7 +270,7 @@ def test_a_bad_file_of_settings_ends_with_2_and_its_name(golden_model, tmp_path)
 def test_an_address_for_others_without_keys_ends_with_2_and_both_ways_out(golden_model, host):
     code, told = refused(golden_model, "--port", "0", f"--host={host}")
     assert code == 2
-    assert told.startswith(f"vaegis: error: host: expected keys on {host}")
+    assert told.startswith(f"vaegis: error: host: other machines can reach {host}")
     assert "--keys-file FILE (VAEGIS_KEYS_FILE)" in told
     assert "--open (VAEGIS_OPEN=true)" in told
 

@@ -134,9 +134,9 @@ def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: T
 def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextRoom) -> ArrowField:
     # A table may be pointed to from many places, so that few bytes hold any number of fields: they are counted.
     if next(left, 0) == 0:
-        raise BodyError("too_wide", "schema: expected fewer columns and parts of columns, got more")
+        raise BodyError("too_wide", "schema: expected fewer columns and nested fields, got more than allowed")
     if depth == 0:
-        raise BodyError("too_deep", "schema: expected fewer levels of nesting, got more")
+        raise BodyError("too_deep", "schema: expected less nesting, got more levels than allowed")
     children = tuple(_field(child, left, depth - 1, names) for child in field.tables(5))
     encoding = field.table(4)
     index = _INT32

@@ -123,7 +123,7 @@ class UnpackedBytes:
         """
         self.total += size
         if self.total > self._most:
-            raise BodyTooLargeError(f"body: expected at most {self._most} bytes when unpacked, got more")
+            raise BodyTooLargeError(f"body: expected at most {self._most} bytes after decompression, got more")
 
 
 class TextRoom:

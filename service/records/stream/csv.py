@@ -86,7 +86,7 @@ class CsvDecoder:
         if rest:  # all at once: a last line without an end would take the model another run
             yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")
         if len(self._lines):
-            raise BodyError("invalid_csv", "body: expected quotes to be closed, got one that is still open at the end")
+            raise BodyError("invalid_csv", "body: expected closed quotes, got one that is open at the end")
         if self._header is None:
             raise BodyError("empty_body", "body: expected a header and records, got nothing")
 
@@ -142,7 +142,7 @@ class _Header:
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
         if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
-            raise BodyError("invalid_csv", "header: expected names parted by commas, got another separator")
+            raise BodyError("invalid_csv", "header: expected names separated by commas, got another separator")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
         kinds = {column.name: column.kind for column in schema.columns}
         numbers = {position for name, position in self.positions.items() if kinds[name] == "numeric"}

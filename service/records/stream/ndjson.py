@@ -64,7 +64,7 @@ class NdjsonDecoder:
         # All at once: a last line without an end would take the model another run.
         yield from self._decoded(self._lines.take_rest())
         if not self._rows:
-            raise BodyError("empty_body", "body: expected JSON, one record a line, got nothing")
+            raise BodyError("empty_body", "body: expected one JSON record per line, got nothing")
 
     def _decoded(self, text: bytes) -> Iterator[Block]:
         lines = _count_lines(text)

@@ -141,4 +141,4 @@ def unpacker_of(coding: str, count: UnpackedBytes) -> Unpacker:
 
 
 def _unpackable(name: str) -> BodyError:
-    return BodyError("invalid_encoding", f"body: expected whole {name} data as Content-Encoding says, got others")
+    return BodyError("invalid_encoding", f"body: expected valid {name} data, as Content-Encoding says, got other bytes")

@@ -240,7 +240,7 @@ def test_no_model_is_published_when_the_places_of_records_set_aside_cannot_be_wr
     folder, model = tmp_path / "folder", tmp_path / "model.onnx"
     folder.mkdir()
     progress = FolderGoneAfterTheFit(Console(quiet=True), folder)
-    with pytest.raises(ExportError, match=r"aside\.csv: expected to write the records set aside, got: No such file"):
+    with pytest.raises(ExportError, match=r"aside\.csv: cannot be written: No such file"):
         train(trained_on_few.data, model, load_config(trained_on_few.settings), progress, folder / "aside.csv")
     assert not model.exists()
 
@@ -363,7 +363,7 @@ def test_settings_that_are_wrong_are_refused_in_one_line(refused, tmp_path, sett
 
 
 def test_a_settings_file_that_is_not_there_is_refused(refused, tmp_path):
-    assert "absent.toml: expected a readable file" in refused(csv(), "--config", tmp_path / "absent.toml")
+    assert "absent.toml: cannot be read" in refused(csv(), "--config", tmp_path / "absent.toml")
 
 
 @pytest.mark.parametrize(

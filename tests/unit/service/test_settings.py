@@ -113,7 +113,7 @@ def test_a_bad_file_stops_with_its_name_and_the_key(load_file, tmp_path, text, m
 
 
 def test_a_file_that_is_not_there_stops_with_its_name(tmp_path):
-    with pytest.raises(SettingsError, match=r"none\.toml: expected a readable file, got: No such file or directory"):
+    with pytest.raises(SettingsError, match=r"none\.toml: cannot be read: No such file or directory"):
         load_settings({"VAEGIS_CONFIG": str(tmp_path / "none.toml")}, {})
 
 

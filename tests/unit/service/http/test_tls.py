@@ -97,8 +97,8 @@ def test_no_files_are_no_certificate():
 @pytest.mark.parametrize(
     ("certificate", "key", "message"),
     [
-        ("a", None, "tls_key: expected a file beside tls_certificate, got none"),
-        (None, "a", "tls_certificate: expected a file beside tls_key, got none"),
+        ("a", None, "tls_key: must be set together with tls_certificate"),
+        (None, "a", "tls_certificate: must be set together with tls_key"),
         ("/nowhere/a", "/nowhere/b", "/nowhere/a: expected a file, got: No such file or directory"),
     ],
 )

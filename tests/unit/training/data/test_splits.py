@@ -124,7 +124,7 @@ def test_too_few_records_are_refused_with_the_number_needed_which_is_enough(reco
 
 
 def test_records_without_any_time_cannot_be_split_by_it():
-    with pytest.raises(DataError, match="expected a time in some records to split them by, got none"):
+    with pytest.raises(DataError, match="expected a time in at least one record, got none"):
         split_by_time(np.full(100, np.nan), TWO, most_calibrating=MANY)
 
 

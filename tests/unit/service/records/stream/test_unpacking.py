@@ -91,7 +91,7 @@ def test_members_without_content_are_counted_and_looked_through_one_by_one(name)
     packed = PACK[name](b"") * 1000
     pieces = new(name).feed(packed)
     assert sum(1 for _ in pieces) >= 1000
-    with pytest.raises(BodyTooLargeError, match="at most 1000 bytes when unpacked"):
+    with pytest.raises(BodyTooLargeError, match="at most 1000 bytes after decompression"):
         unpacked(new(name, 1000), packed, 1 << 16)
 
 
