@@ -19,7 +19,7 @@ def require_keys_or_open(address: str, *, has_keys: bool, is_open: bool) -> None
         SettingsError: neither, on an address that is not this machine's own; or both.
     """
     if has_keys and is_open:
-        raise SettingsError("open: keys are set as well; choose one of the two")
+        raise SettingsError("open: not allowed when keys are set; choose one of the two")
     if has_keys or is_open or ip_address(address).is_loopback:
         return
     raise SettingsError(

@@ -56,7 +56,7 @@ def test_a_key_shows_neither_itself_nor_its_hash():
         (f"\na score {HASH} 1 4711", "k, line 2: expected a name, .* got 5 words"),
         (f"4711/ score {HASH}", "k, line 1: name: expected 1 to 64 letters, digits, .* got something else"),
         (f"{'a' * 65} score {HASH}", "k, line 1: name: expected"),
-        (f"a 4711 {HASH}", "k, line 1: scopes: expected some of score,model,metrics with commas between"),
+        (f"a 4711 {HASH}", "k, line 1: scopes: expected one or more of score,model,metrics, separated by commas"),
         (f"a score, {HASH}", "k, line 1: scopes: expected"),
         ("a score 4711", "k, line 1: hash: expected sha256: and 64 hexadecimal digits, got something else"),
         (f"a score {HASH.upper()}", "k, line 1: hash: expected"),
@@ -65,8 +65,8 @@ def test_a_key_shows_neither_itself_nor_its_hash():
         (f"a score {HASH} 0", "k, line 1: records a second: expected"),
         (f"a score {HASH} inf", "k, line 1: records a second: expected"),
         (f"a score {HASH} nan", "k, line 1: records a second: expected"),
-        (f"a score {HASH}\na model {OTHER_HASH}", "k, line 2: expected a name and a hash that no line before has"),
-        (f"a score {HASH}\nb score {HASH}", "k, line 2: expected a name and a hash that no line before has"),
+        (f"a score {HASH}\na model {OTHER_HASH}", "k, line 2: the name or hash repeats that of an earlier line"),
+        (f"a score {HASH}\nb score {HASH}", "k, line 2: the name or hash repeats that of an earlier line"),
     ],
 )
 def test_what_is_no_key_is_refused_by_its_line_and_never_quoted(text, message):
