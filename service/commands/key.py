@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from vaegis.service.callers.keys import Access, Key, digest_of, new_key, parse_name, parse_rate, parse_scopes
+from vaegis.service.auth.keys import Access, Key, digest_of, new_key, parse_name, parse_rate, parse_scopes
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

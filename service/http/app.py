@@ -11,10 +11,10 @@ from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.callers.keyring import Keyring
-from vaegis.service.callers.keys import parse_keys
-from vaegis.service.callers.ledger import Ledger
-from vaegis.service.callers.rates import Rates
+from vaegis.service.auth.keyring import Keyring
+from vaegis.service.auth.keys import parse_keys
+from vaegis.service.auth.ledger import Ledger
+from vaegis.service.auth.rates import Rates
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, Room
 from vaegis.service.http.answers import model_answer, rendered

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Scope
 
-from vaegis.service.callers.rates import Account
+from vaegis.service.auth.rates import Account
 from vaegis.service.http.access import Route
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.records.stream.blocks import UnpackedBytes

@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.callers.keyring import Keyring
-from vaegis.service.callers.rates import Rates
+from vaegis.service.auth.keyring import Keyring
+from vaegis.service.auth.rates import Rates
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.access import SCORING
 from vaegis.service.http.call import Call, call_of

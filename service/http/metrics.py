@@ -15,7 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.callers.keyring import Outcome
+from vaegis.service.auth.keyring import Outcome
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Column
 from vaegis.service.errors import Fault

@@ -16,7 +16,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from vaegis.service.artifact import open_artifact
-from vaegis.service.callers.ledger import Ledger
+from vaegis.service.auth.ledger import Ledger
 from vaegis.service.generation import Generator
 from vaegis.service.http.app import create_app
 from vaegis.service.http.log_writer import LineWriter

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from vaegis.service.callers.keyring import Keyring
-from vaegis.service.callers.keys import Access
+from vaegis.service.auth.keyring import Keyring
+from vaegis.service.auth.keys import Access
 
 
 def test_the_line_makes_the_key_valid(vaegis, tmp_path):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vaegis.service.callers.keys import Access
+from vaegis.service.auth.keys import Access
 from vaegis.service.http.access import route_of
 from vaegis.service.http.metrics import OTHER
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.service.callers.ledger import Ledger, mark_of
-from vaegis.service.callers.rates import Account
+from vaegis.service.auth.ledger import Ledger, mark_of
+from vaegis.service.auth.rates import Account
 from vaegis.service.http.access import route_of
 from vaegis.service.http.answers import GenerateAnswer
 from vaegis.service.http.call import Call

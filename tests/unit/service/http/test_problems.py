@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from vaegis.service.callers.keys import digest_of
+from vaegis.service.auth.keys import digest_of
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.answers import ProblemDocument
 from vaegis.service.http.app import create_app

@@ -15,7 +15,7 @@ from contextlib import suppress
 import pyarrow as pa
 import pytest
 
-from vaegis.service.callers.keys import digest_of
+from vaegis.service.auth.keys import digest_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vaegis.service.callers.keys import Key
-from vaegis.service.callers.ledger import Ledger, mark_of
+from vaegis.service.auth.keys import Key
+from vaegis.service.auth.ledger import Ledger, mark_of
 
 
 @dataclass(frozen=True, slots=True)

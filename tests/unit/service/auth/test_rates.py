@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.callers.keys import Key
-from vaegis.service.callers.ledger import _PLACES, _SETS, Ledger, mark_of
-from vaegis.service.callers.rates import Account, Rates
+from vaegis.service.auth.keys import Key
+from vaegis.service.auth.ledger import _PLACES, _SETS, Ledger, mark_of
+from vaegis.service.auth.rates import Account, Rates
 
 
 class Clock:
@@ -156,7 +156,7 @@ def test_processes_together_take_what_there_is_and_no_more(tmp_path):
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from vaegis.service.callers.ledger import Ledger, mark_of\n"
+        "from vaegis.service.auth.ledger import Ledger, mark_of\n"
         "ledger = Ledger(Path(sys.argv[1]), now=lambda: 1000.0)\n"
         "print(sum(ledger.take(mark_of('a'), 0.01, 10.0) == 0 for _ in range(900)))\n"
     )

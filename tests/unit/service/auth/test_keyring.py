@@ -8,9 +8,9 @@ import os
 
 import pytest
 
-from vaegis.service.callers import keyring as module
-from vaegis.service.callers.keyring import CHECK_INTERVAL_S, Keyring
-from vaegis.service.callers.keys import Key, KeysError, digest_of, parse_keys
+from vaegis.service.auth import keyring as module
+from vaegis.service.auth.keyring import CHECK_INTERVAL_S, Keyring
+from vaegis.service.auth.keys import Key, KeysError, digest_of, parse_keys
 
 
 def line(name: str, secret: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.service.callers.exposure import require_keys_or_open
+from vaegis.service.auth.exposure import require_keys_or_open
 from vaegis.service.errors import SettingsError
 
 

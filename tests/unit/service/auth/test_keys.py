@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.callers.keys import MAX_KEYS, Access, Key, KeysError, digest_of, new_key, parse_keys
+from vaegis.service.auth.keys import MAX_KEYS, Access, Key, KeysError, digest_of, new_key, parse_keys
 
 HASH = "sha256:" + "ab" * 32
 OTHER_HASH = "sha256:" + "cd" * 32

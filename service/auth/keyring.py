@@ -10,7 +10,7 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from vaegis.service.callers.keys import Key, KeysError, digest_of, parse_keys
+from vaegis.service.auth.keys import Key, KeysError, digest_of, parse_keys
 
 Outcome: TypeAlias = Literal["succeeded", "failed"]
 """Whether a file of keys that changed could be read."""
