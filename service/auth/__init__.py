@@ -1,1 +1,1 @@
-"""Who may call: keys, what each allows, and how many records a second."""
+"""Who may call: API keys and rate limits."""

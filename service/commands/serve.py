@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaegis.service.auth.exposure import require_keys_or_open
+from vaegis.service.auth.keys import require_keys_or_open
 from vaegis.service.errors import AddressError, ArtifactError
 from vaegis.service.settings import (
     ENVIRONMENT_ONLY,

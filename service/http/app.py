@@ -11,8 +11,7 @@ from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.auth.keyring import Keyring
-from vaegis.service.auth.keys import parse_keys
+from vaegis.service.auth.keys import KeyStore, parse_keys
 from vaegis.service.auth.ledger import Ledger
 from vaegis.service.auth.rates import Rates
 from vaegis.service.errors import ServiceError
@@ -98,9 +97,9 @@ def create_app(
     any_body = AnyBody(artifact, intake, scoring, limits, _stream_room(settings), alpha, explain)
     score = ScoreEndpoint(intake, scoring, batches, alpha, explain, settings.inline_body_bytes, any_body)
     app = _bare_app(artifact, score)
-    keyring = _keyring(settings, metrics)
+    key_store = _key_store(settings, metrics)
     rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
-    app.surround(KeyCheck, keyring=keyring, rates=rates)
+    app.surround(KeyCheck, key_store=key_store, rates=rates)
     log = None if writer is None else _request_log(settings, metrics, writer)
     app.surround(Instrumentation, metrics=metrics, log=log, tracing=tracing)
     app.state.model_name = artifact.contract.provenance.model_name
@@ -110,7 +109,7 @@ def create_app(
     @cache
     def openapi() -> bytes:
         document = openapi_document(
-            app, artifact, record, alpha=alpha, max_records=settings.max_records, has_keys=keyring is not None
+            app, artifact, record, alpha=alpha, max_records=settings.max_records, has_keys=key_store is not None
         )
         return rendered(document)
 
@@ -122,12 +121,12 @@ def create_app(
     return app
 
 
-def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
+def _key_store(settings: Settings, metrics: Metrics) -> KeyStore | None:
     """Return the keys that are set, if any."""
     if settings.keys is None and settings.keys_file is None:
         return None
     inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
-    return Keyring(inline, settings.keys_file, on_reload=metrics.count_key_reload)
+    return KeyStore(inline, settings.keys_file, on_reload=metrics.count_key_reload)
 
 
 def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> RequestLog:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.auth.keyring import Keyring
+from vaegis.service.auth.keys import KeyStore
 from vaegis.service.auth.rates import Rates
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.access import SCORING
@@ -25,10 +25,10 @@ _MAX_KEY_BYTES: Final = 256
 class KeyCheck:
     """ASGI middleware, within `Instrumentation`: lets a request through if its route exists and its key allows it."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring | None, rates: Rates) -> None:
-        """Wrap ``app``; without a ``keyring`` everyone may call."""
+    def __init__(self, app: ASGIApp, key_store: KeyStore | None, rates: Rates) -> None:
+        """Wrap ``app``; without a ``key_store`` everyone may call."""
         self._app = app
-        self._keyring = keyring
+        self._key_store = key_store
         self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,8 +67,8 @@ class KeyCheck:
         if not needs:
             return
         key = None
-        if self._keyring is not None:
-            key = self._keyring.find(_presented(headers))
+        if self._key_store is not None:
+            key = self._key_store.find(_presented(headers))
             if key is None:
                 raise UnknownKeyError
             call.key = key.name

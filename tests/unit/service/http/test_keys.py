@@ -147,7 +147,7 @@ def test_without_keys_everyone_may_call(new_app, send):
 
 
 def test_keys_can_stand_in_a_file_and_a_reload_is_counted(new_app, send, tmp_path, monkeypatch):
-    monkeypatch.setattr("vaegis.service.auth.keyring.CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("vaegis.service.auth.keys.CHECK_INTERVAL_S", 0.0)
     file = tmp_path / "keys.txt"
     file.write_text(KEYS.replace(";", "\n"))
     app = new_app(keys_file=str(file))
