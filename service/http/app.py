@@ -12,8 +12,7 @@ from starlette.exceptions import HTTPException
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import KeyStore, parse_keys
-from vaegis.service.auth.ledger import Ledger
-from vaegis.service.auth.rates import Rates
+from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, Room
 from vaegis.service.http.answers import model_answer, rendered
@@ -51,7 +50,7 @@ def create_app(
     settings: Settings,
     *,
     writer: LineWriter | None = None,
-    ledger: Ledger | None = None,
+    buckets: TokenBuckets | None = None,
     tracing: Tracing | None = None,
     collector: Collector | None = None,
 ) -> FastAPI:
@@ -61,7 +60,7 @@ def create_app(
         artifact: The model.
         settings: The settings in force.
         writer: Where requests leave their line in the log; nowhere if None.
-        ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
+        buckets: Token buckets of the callers' rate limits, which workers share; None for buckets of this process.
         tracing: What exports requests as traces; they are not exported if None.
         collector: What collects the metrics of all processes, if this is one of several workers.
 
@@ -98,8 +97,8 @@ def create_app(
     score = ScoreEndpoint(intake, scoring, batches, alpha, explain, settings.inline_body_bytes, any_body)
     app = _bare_app(artifact, score)
     key_store = _key_store(settings, metrics)
-    rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
-    app.surround(KeyCheck, key_store=key_store, rates=rates)
+    rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
+    app.surround(KeyCheck, key_store=key_store, rate_limits=rate_limits)
     log = None if writer is None else _request_log(settings, metrics, writer)
     app.surround(Instrumentation, metrics=metrics, log=log, tracing=tracing)
     app.state.model_name = artifact.contract.provenance.model_name

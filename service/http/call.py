@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.types import Scope
 
-from vaegis.service.auth.rates import Account
+from vaegis.service.auth.rate_limits import RateLimit
 from vaegis.service.http.access import Route
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.records.stream.blocks import UnpackedBytes
@@ -38,7 +38,7 @@ class Call:
         trace_id: The trace that it is part of.
         span_id: Its place there.
         key: Name of the caller's key; None where none was asked for.
-        account: What the caller may still send; None where there is no limit.
+        rate_limit: The caller's rate limit; None if there is none.
         unpacked: Counts what its body is unpacked to; None where it is not compressed.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
@@ -50,7 +50,7 @@ class Call:
     trace_id: str
     span_id: str
     key: str | None = None
-    account: Account | None = None
+    rate_limit: RateLimit | None = None
     records: int = 0
     flagged: int = 0
     span: RequestSpan | None = None
@@ -67,10 +67,10 @@ class Call:
         Raises:
             RateLimitedError: not yet.
         """
-        if self.account is not None:
-            wait_s = self.account.wait_s()
+        if self.rate_limit is not None:
+            wait_s = self.rate_limit.wait_s()
             if wait_s:
-                raise RateLimitedError(self.account.records_per_s, wait_s)
+                raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
 
     def charge(self, records: int) -> None:
         """Take ``records`` from what the caller may send. To be called once nothing else can refuse them any more.
@@ -78,10 +78,10 @@ class Call:
         Raises:
             RateLimitedError: there is no room for them yet; none was taken.
         """
-        if self.account is not None:
-            wait_s = self.account.take(records)
+        if self.rate_limit is not None:
+            wait_s = self.rate_limit.try_spend(records)
             if wait_s:
-                raise RateLimitedError(self.account.records_per_s, wait_s)
+                raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
             self._charged += records
 
     def owe(self, records: int) -> float:
@@ -91,17 +91,17 @@ class Call:
             The seconds to wait before more of the stream is read.
         """
         self._charged += records
-        return 0.0 if self.account is None else self.account.owe(records)
+        return 0.0 if self.rate_limit is None else self.rate_limit.spend(records)
 
     def settle(self) -> None:
         """Take a record for each `BYTES_PER_RECORD` that the body was unpacked to and no record was taken for.
 
         That happens at the end, whatever became of the request: what unpacks to much and is refused is paid for too.
         """
-        if self.account is not None and self.unpacked is not None:
+        if self.rate_limit is not None and self.unpacked is not None:
             due = self.unpacked.total // BYTES_PER_RECORD - self._charged
             if due > 0:
-                self.account.owe(due)
+                self.rate_limit.spend(due)
 
 
 def enter(scope: Scope, call: Call) -> None:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vaegis.service.auth.keys import KeyStore
-from vaegis.service.auth.rates import Rates
+from vaegis.service.auth.rate_limits import RateLimits
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.access import SCORING
 from vaegis.service.http.call import Call, call_of
@@ -25,11 +25,11 @@ _MAX_KEY_BYTES: Final = 256
 class KeyCheck:
     """ASGI middleware, within `Instrumentation`: lets a request through if its route exists and its key allows it."""
 
-    def __init__(self, app: ASGIApp, key_store: KeyStore | None, rates: Rates) -> None:
+    def __init__(self, app: ASGIApp, key_store: KeyStore | None, rate_limits: RateLimits) -> None:
         """Wrap ``app``; without a ``key_store`` everyone may call."""
         self._app = app
         self._key_store = key_store
-        self._rates = rates
+        self._rate_limits = rate_limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
@@ -75,7 +75,7 @@ class KeyCheck:
             if key.scopes.isdisjoint(needs):
                 raise MissingScopeError(sorted(needs))
         if needs == SCORING:
-            call.account = self._rates.account_of(key)
+            call.rate_limit = self._rate_limits.limit_of(key)
             call.require_room()
 
 

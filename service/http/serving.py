@@ -16,7 +16,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from vaegis.service.artifact import open_artifact
-from vaegis.service.auth.ledger import Ledger
+from vaegis.service.auth.rate_limits import TokenBuckets
 from vaegis.service.generation import Generator
 from vaegis.service.http.app import create_app
 from vaegis.service.http.log_writer import LineWriter
@@ -39,14 +39,14 @@ class Place:
         number: Which of them it is.
         table: What they know of each other.
         metrics_folder: Where they count.
-        ledger: File in which they keep their callers' rates.
+        token_buckets: File with the token buckets of their callers' rate limits.
         beat: Gives a sign of life.
     """
 
     number: int
     table: WorkerTable
     metrics_folder: Path
-    ledger: Path
+    token_buckets: Path
     beat: Callable[[], None]
 
 
@@ -121,17 +121,17 @@ def _ready_app(model: bytes, name: str, settings: Settings, writer: LineWriter, 
     verification = artifact.verify()
     Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
     if place is None:
-        ledger = collector = None
+        buckets = collector = None
         count_in_memory()
     else:
-        ledger = Ledger(place.ledger)
+        buckets = TokenBuckets(place.token_buckets)
         collector = ServiceCollector(place.metrics_folder, place.table.pids)
         count_in_files(place.metrics_folder, str(place.number))
     app = create_app(
         artifact,
         settings,
         writer=writer,
-        ledger=ledger,
+        buckets=buckets,
         tracing=configured_tracing(os.environ),
         collector=collector,
     )

@@ -49,7 +49,7 @@ def main(channel_file: int) -> int:
                 number=told["worker"],
                 table=WorkerTable(told["workers"], told["table"]),
                 metrics_folder=metrics_folder,
-                ledger=Path(f"/dev/fd/{told['ledger']}"),
+                token_buckets=Path(f"/dev/fd/{told['token_buckets']}"),
                 beat=channel.beat,
             ),
         )

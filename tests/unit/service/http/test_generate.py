@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.service.auth.ledger import Ledger, mark_of
-from vaegis.service.auth.rates import Account
+from vaegis.service.auth.rate_limits import RateLimit, TokenBuckets, bucket_id_of
 from vaegis.service.http.access import route_of
 from vaegis.service.http.answers import GenerateAnswer
 from vaegis.service.http.call import Call
@@ -73,8 +72,8 @@ def test_a_body_that_is_no_object_is_refused(new_app, send):
 def test_drawing_ends_between_parts_once_its_answer_is_not_worth_it(new_app, artifact):
     metrics = new_app().state.metrics
     generating = Generating(artifact, metrics, max_count=10_000, max_depth=9, max_values=99)
-    account = Account(Ledger(now=lambda: 0.0), mark_of("caller"), records_per_s=1.0, burst_s=10_000.0)
-    call = Call(route_of("/generate"), "", "", "", account=account)
+    limit = RateLimit(TokenBuckets(now=lambda: 0.0), bucket_id_of("caller"), records_per_s=1.0, burst_s=10_000.0)
+    call = Call(route_of("/generate"), "", "", "", rate_limit=limit)
     worth = iter([True, False])
 
     def between():
@@ -83,8 +82,8 @@ def test_drawing_ends_between_parts_once_its_answer_is_not_worth_it(new_app, art
 
     with pytest.raises(DeadlineError):
         generating.answer(b'{"count": 10000}', call, between)
-    assert account.wait_s() == 1.0  # it was charged, for it began
+    assert limit.wait_s() == 1.0  # it was charged, for it began
     with pytest.raises(DeadlineError):
         generating.answer(b'{"count": 10000}', call, between)
-    assert account.owe(0) == 0.0  # and not again, for nobody waited any more
+    assert limit.spend(0) == 0.0  # and not again, for nobody waited any more
     assert metrics.registry.get_sample_value("vaegis_records_generated_total") == 0
