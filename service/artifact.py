@@ -145,7 +145,7 @@ def digest_entry(model: bytes) -> bytes:
 
 def _open(data: bytes, name: str, threads: int) -> Artifact:
     if not data:
-        raise ArtifactError("expected a file written by vaegis-train, got an empty file")
+        raise ArtifactError("expected a complete ONNX file written by vaegis-train, got an empty file")
     view = memoryview(data)
     try:
         entries = protobuf.metadata_props(view)

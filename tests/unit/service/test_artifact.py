@@ -116,7 +116,7 @@ def test_a_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "expected a file written by vaegis-train, got an empty file"),
+        (b"", "expected a complete ONNX file written by vaegis-train, got an empty file"),
         (b"<html>404</html>", "expected a complete ONNX file, got 16 bytes that are not an ONNX model"),
         (bytes(1000), "expected a complete ONNX file"),
         (b"\x08\x08\x12\x07pytorch", "got 11 bytes without the metadata 'vaegis.format': another ONNX model, or none"),
@@ -145,7 +145,7 @@ def test_a_truncated_file_is_refused(opened, golden_bytes, data):
 
 
 def test_a_file_cut_off_between_two_messages_is_refused(opened, golden_bytes, graph_bytes):
-    with pytest.raises(ArtifactError, match="expected the digest at its end to fit"):
+    with pytest.raises(ArtifactError, match="the digest does not match the content"):
         opened(golden_bytes[:-DIGEST_BYTES])
     with pytest.raises(ArtifactError, match="without the metadata"):
         opened(graph_bytes)

@@ -126,8 +126,8 @@ def test_calibration_records_are_those_of_all_folds():
 @pytest.mark.parametrize(
     ("method", "folds", "message"),
     [
-        ("split-conformal", ((1.0,), (2.0,)), "expected one fold where the method is split-conformal, got 2"),
-        ("cross-conformal", ((1.0, 2.0),), "expected several folds where the method is cross-conformal, got 1"),
+        ("split-conformal", ((1.0,), (2.0,)), "expected one fold for the method split-conformal, got 2"),
+        ("cross-conformal", ((1.0, 2.0),), "expected several folds for the method cross-conformal, got 1"),
         ("split-conformal", (), "at least 1 item"),
         ("cross-conformal", ((1.0,), ()), "at least 1 item"),
         ("jackknife+", ((1.0,), (2.0,)), "'split-conformal' or 'cross-conformal'"),

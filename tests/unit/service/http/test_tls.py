@@ -99,7 +99,7 @@ def test_no_files_are_no_certificate():
     [
         ("a", None, "tls_key: must be set together with tls_certificate"),
         (None, "a", "tls_certificate: must be set together with tls_key"),
-        ("/nowhere/a", "/nowhere/b", "/nowhere/a: expected a file, got: No such file or directory"),
+        ("/nowhere/a", "/nowhere/b", "/nowhere/a: cannot be read: No such file or directory"),
     ],
 )
 def test_a_pair_that_is_not_whole_is_refused(certificate, key, message):

@@ -130,7 +130,7 @@ def test_records_without_any_time_cannot_be_split_by_it():
 
 def test_too_few_records_with_a_time_are_refused_with_their_number():
     times = np.where(np.arange(100) < 20, 1.0, np.nan)
-    with pytest.raises(DataError, match="expected a time in the 25 records for calibration at least, got 20 records"):
+    with pytest.raises(DataError, match="expected at least 25 records with a time, for calibration, got 20"):
         split_by_time(times, TWO, most_calibrating=MANY)
 
 
