@@ -1,5 +1,8 @@
 # The online half only: what `vaegis serve` needs, without torch, compilers or pip's cache.
-FROM docker.io/library/python:3.13-slim-bookworm AS build
+# To build from the very image that was looked at, name it by its digest (docs/operating.md).
+ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
@@ -28,7 +31,7 @@ RUN python -m hatchling build -t wheel -d /build/wheel \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && python -m compileall -q --invalidation-mode unchecked-hash .
 
-FROM docker.io/library/python:3.13-slim-bookworm
+FROM ${PYTHON_IMAGE}
 
 LABEL org.opencontainers.image.title="vaegis" \
       org.opencontainers.image.description="Scores records against an exported vaegis model over HTTP" \
@@ -43,6 +46,8 @@ ENV PATH=/opt/vaegis/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     VAEGIS_HOST=0.0.0.0
 
+# An empty folder, so that a name without a folder leads to nothing.
+WORKDIR /srv/empty
 # A number, so that Kubernetes can check runAsNonRoot without looking into the image.
 USER 10001:10001
 EXPOSE 8080

@@ -50,7 +50,7 @@ demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the 
 	$(BIN)/python demo/run.py
 
 .PHONY: test
-test: lint types imports coverage service-alone oldest-runtime ## everything that must hold before a commit
+test: lint types imports coverage attack-quick service-alone oldest-runtime ## everything that must hold before a commit
 
 .PHONY: lint
 lint: venv ## style, formatting, and the compose file against its specification
@@ -133,6 +133,10 @@ bench-metrics: venv ## processor time to count a request, and of a scrape of 8 w
 bench-serve: $(VENV)/bench.stamp ## requests a second on one core, beside a bare floor and FastAPI with pydantic
 	$(BIN)/python -m benchmarks.serving
 
+.PHONY: bench-peers
+bench-peers: $(VENV)/bench.stamp ## requests a second beside MLServer, BentoML and LitServe, each from PyPI into build/peers
+	$(BIN)/python -m benchmarks.serving.peers
+
 .PHONY: bench-overload
 bench-overload: $(VENV)/bench.stamp ## an open load of half and of three times capacity: what is refused, and how fast
 	$(BIN)/python -m benchmarks.serving.overload
@@ -144,6 +148,14 @@ bench-isolation: $(VENV)/bench.stamp ## how long single records wait while reque
 .PHONY: bench-soak
 bench-soak: $(VENV)/bench.stamp ## memory over RECORDS records (20 million) in every format
 	$(BIN)/python -m benchmarks.serving.soak $(if $(RECORDS),--records $(RECORDS))
+
+.PHONY: attack
+attack: venv ## attack a fresh service in every known way; prints what each attack got
+	$(BIN)/python tests/attacks/run.py
+
+.PHONY: attack-quick
+attack-quick: venv
+	$(BIN)/python tests/attacks/run.py --quick
 
 .PHONY: fuzz
 fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60) in each format

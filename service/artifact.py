@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from vaegis.service import protobuf
 from vaegis.service.contract import (
     FORMAT_VERSION,
     Calibration,
@@ -23,8 +21,11 @@ from vaegis.service.contract import (
     Schema,
 )
 from vaegis.service.errors import ArtifactError, RecordError
+from vaegis.service.graph import open_graph
+from vaegis.service.model_file import content_digest, digest_entry, read_model_file
+from vaegis.service.onnx_model import metadata_props
 from vaegis.service.records.json import columns_from_records
-from vaegis.service.runtime import VERSION, GraphError, Session, open_session
+from vaegis.service.runtime import RUN_TIMEOUT_S, VERSION, GraphError, Session
 from vaegis.service.scorer import OUTPUTS, Scorer, Scores
 
 _Document = TypeVar("_Document", bound=BaseModel)
@@ -111,45 +112,36 @@ def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
 
     Raises:
         ArtifactError: the file cannot be read, is no ONNX file or none of ours, has an unknown format version, is
-            truncated or altered, refers to other files, or its metadata and its graph do not fit each other.
+            truncated or altered, holds what vaegis-train does not write, or its metadata and its graph do not fit
+            each other.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
-    return open_artifact(data, str(path), threads=threads)
+    return open_artifact(read_model_file(path), str(path), threads=threads)
 
 
-def open_artifact(data: bytes, name: str, *, threads: int = 1) -> Artifact:
-    """Open the content of a file that `vaegis-train` wrote; ``name`` is for messages.
+def open_artifact(data: bytes, name: str, *, threads: int = 1, run_timeout_s: float = RUN_TIMEOUT_S) -> Artifact:
+    """Open the content of a file that `vaegis-train` wrote.
+
+    Args:
+        data: The content.
+        name: Of the file, for messages.
+        threads: Threads that onnxruntime may use for one call.
+        run_timeout_s: Longest time of one run of the graph, of up to 256 records.
 
     Raises:
         ArtifactError: as `load_artifact` does.
     """
     try:
-        return _open(data, name, threads)
+        return _open(data, name, threads, run_timeout_s)
     except ArtifactError as error:
         raise ArtifactError(f"{name}: {error}") from error
 
 
-def digest_entry(model: bytes) -> bytes:
-    """Return the metadata entry that closes a file: the SHA-256 of all bytes before it.
-
-    Two protobuf messages written one after the other are one merged message, so the result of ``model +
-    digest_entry(model)`` is an ordinary ONNX file with one more metadata entry, of fixed length, at its end.
-    """
-    key, value = MetadataKey.DIGEST.encode(), hashlib.sha256(model).hexdigest().encode()
-    entry = bytes([0x0A, len(key)]) + key + bytes([0x12, len(value)]) + value
-    return bytes([0x72, len(entry)]) + entry  # 0x72: field 14 (metadata_props), length-delimited
-
-
-def _open(data: bytes, name: str, threads: int) -> Artifact:
+def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifact:
     if not data:
         raise ArtifactError("expected a complete ONNX file written by vaegis-train, got an empty file")
     view = memoryview(data)
     try:
-        entries = protobuf.metadata_props(view)
-        external = protobuf.refers_to_other_files(view)
+        entries = metadata_props(view)
     except ValueError as error:
         came = f"{len(data)} bytes that are not an ONNX model, or only the beginning of one"
         raise ArtifactError(f"expected a complete ONNX file, got {came}") from error
@@ -167,11 +159,11 @@ def _open(data: bytes, name: str, threads: int) -> Artifact:
     if len(metadata) != len(entries):
         raise ArtifactError("expected each metadata key once, got one twice")
     digest = _checked_digest(data)
-    if external:
-        raise ArtifactError("expected all tensors inside the file, got one that refers to another file")
     contract = _contract(metadata)
     try:
-        session = open_session(data, threads=threads)
+        session = open_graph(view, threads=threads, run_timeout_s=run_timeout_s)
+    except ValueError as error:
+        raise ArtifactError(str(error)) from error
     except GraphError as error:
         raise ArtifactError(f"expected a graph that onnxruntime {VERSION} runs, got: {error}") from error
     _check_graph(session, contract.columns)
@@ -189,7 +181,7 @@ def _checked_digest(data: bytes) -> str:
     body = data[: -len(digest_entry(b""))]
     if digest_entry(body) != data[len(body) :]:
         raise ArtifactError("the digest does not match the content; the file is truncated or was changed")
-    return hashlib.sha256(body).hexdigest()
+    return content_digest(data)
 
 
 def _contract(metadata: dict[str, str]) -> Contract:
@@ -219,10 +211,10 @@ def _check_graph(session: Session, schema: Schema) -> None:
     if schema.string_positions:
         expected["strings"] = ("tensor(string)", len(schema.string_positions))
         expected["strings_observed"] = ("tensor(bool)", len(schema.string_positions))
-    given = {node.name: (node.type, *node.shape[1:]) for node in session.get_inputs()}
+    given = {name: (kind, *shape[1:]) for name, (kind, shape) in session.inputs().items()}
     if given != expected:
         raise ArtifactError(f"graph: expected the inputs {expected}, got {given}")
-    outputs = {node.name for node in session.get_outputs()}
+    outputs = session.outputs()
     for name in OUTPUTS:
         if name not in outputs:
             raise ArtifactError(f"graph: expected the output {name!r}, got none")

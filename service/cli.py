@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from vaegis.service.commands import generate, inspect, key, score, serve, verify
-from vaegis.service.errors import AlphaError, ArtifactError, ServiceError, SettingsError
+from vaegis.service.errors import EXIT_ARTIFACT, AlphaError, ArtifactError, ServiceError, SettingsError
 from vaegis.service.terminal import printable
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
-EXIT_ARTIFACT = 3
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 

@@ -18,6 +18,14 @@ FORMAT_VERSION = 1
 MOST_KNOWN_VALUES = 256
 """A numeric column with more distinct values than this keeps none of them."""
 
+MOST_GOLDEN_RECORDS = 1_000
+GREATEST_RELATIVE_TOLERANCE = 1e-3
+GREATEST_ABSOLUTE_TOLERANCE = 0.1
+"""Ten times those that training writes; with larger ones the golden records would show nothing."""
+
+MOST_LATENTS = 4096
+"""Of a generator: each request draws that many numbers for each of a block of records."""
+
 Value: TypeAlias = bool | int | float | str | None
 """What a column of a flat record can hold in JSON."""
 
@@ -217,7 +225,7 @@ class Generator(_Document):
     """The ONNX model, base64. Inputs `exemplar` and `latent_noise`; outputs `location`, `missing`, `categories`."""
     exemplars: Annotated[int, Field(ge=1)]
     """Number of components of the prior, all of equal weight."""
-    latent_dim: Annotated[int, Field(ge=1)]
+    latent_dim: Annotated[int, Field(ge=1, le=MOST_LATENTS)]
     degrees_of_freedom: Annotated[float, Field(gt=0.0)]
     """Of the Student-t kernels around the exemplars: `latent_noise` is drawn from one at width one."""
 
@@ -233,11 +241,11 @@ class GoldenScores(_Document):
 class Golden(_Document):
     """Records with the scores that every runtime must reproduce before the file is used."""
 
-    records: tuple[dict[str, Value], ...] = Field(min_length=1)
+    records: tuple[dict[str, Value], ...] = Field(min_length=1, max_length=MOST_GOLDEN_RECORDS)
     """Invented records, drawn from the model and then altered: none is a user's."""
     scores: tuple[GoldenScores, ...]
-    relative_tolerance: Annotated[float, Field(gt=0.0)]
-    absolute_tolerance: Annotated[float, Field(gt=0.0)]
+    relative_tolerance: Annotated[float, Field(gt=0.0, le=GREATEST_RELATIVE_TOLERANCE)]
+    absolute_tolerance: Annotated[float, Field(gt=0.0, le=GREATEST_ABSOLUTE_TOLERANCE)]
     """In the unit of what is compared."""
 
     @model_validator(mode="after")

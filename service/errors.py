@@ -15,6 +15,9 @@ _EXPECTATIONS: Final = {
     "greater than or equal to": "at least",
 }
 
+EXIT_ARTIFACT = 3
+"""Exit code of a command whose model file cannot be used."""
+
 
 class ServiceError(Exception):
     """Base of every error that the service raises on purpose; its text is written for the user."""
@@ -22,6 +25,10 @@ class ServiceError(Exception):
 
 class ArtifactError(ServiceError):
     """A model file that cannot be used: unreadable, corrupt, of another format, or not reproducing its scores."""
+
+
+class RunTimeoutError(ServiceError):
+    """A run of a model's graph that took longer than it may, and was ended."""
 
 
 class SettingsError(ServiceError):

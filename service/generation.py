@@ -29,10 +29,10 @@ from vaegis.service.contract import (
 from vaegis.service.contract import Generator as GeneratorDocument
 from vaegis.service.draws import codes, instants, numbers, possible
 from vaegis.service.errors import ArtifactError
+from vaegis.service.graph import open_graph
 from vaegis.service.grid import is_integral
-from vaegis.service.protobuf import refers_to_other_files
 from vaegis.service.records.values import in_calendar, iso_instant
-from vaegis.service.runtime import GraphError, Session, open_session
+from vaegis.service.runtime import RUN_TIMEOUT_S, GraphError, Session
 
 BLOCK_RECORDS = 1024
 """Records that share one random stream; always decoded together, so that any part of them comes out the same."""
@@ -93,18 +93,23 @@ class Generator:
     at 0 they are the exemplars decoded. `docs/model.md` has what each does to their likeness and distance.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, *, run_timeout_s: float = RUN_TIMEOUT_S) -> None:
         """Load the decoder.
 
+        Args:
+            contract: The model's documents.
+            run_timeout_s: Longest time of one run of the decoder, of up to `BLOCK_RECORDS` records.
+
         Raises:
-            ArtifactError: the decoder does not load, refers to other files, or does not fit the schema.
+            ArtifactError: the decoder does not load, holds what vaegis-train does not write, or does not fit the
+                schema.
         """
         self.schema = contract.columns
         _check_instants(self.schema)
         self._generator = contract.generator
         self._slots = _slots(self.schema)
         self._outputs = _OUTPUTS if self._slots else _OUTPUTS[:2]
-        self._session = _opened(contract)
+        self._session = _opened(contract, run_timeout_s)
         self._check()
 
     def draw(self, count: int, seed: int, temperature: float | None = None) -> list[dict[str, Value]]:
@@ -238,16 +243,12 @@ def _check_instants(schema: Schema) -> None:
             raise ArtifactError(f"schema: column {column.name!r}: expected times in the years 1 to 9999, got others")
 
 
-def _opened(contract: Contract) -> Session:
+def _opened(contract: Contract, run_timeout_s: float) -> Session:
     """Open the decoder that a contract holds."""
     try:
         model = base64.b64decode(contract.generator.model, validate=True)
-        external = refers_to_other_files(memoryview(model))
+        return open_graph(memoryview(model), run_timeout_s=run_timeout_s)
     except (binascii.Error, ValueError) as error:
         raise ArtifactError(f"generator: expected a complete ONNX model in base64, got: {error}") from error
-    if external:
-        raise ArtifactError("generator: expected all tensors inside the file, got one that refers to another file")
-    try:
-        return open_session(model)
     except GraphError as error:
         raise ArtifactError(f"generator: expected a graph that onnxruntime runs, got: {error}") from error

@@ -55,7 +55,7 @@ class Scorer:
     def __init__(self, session: Session) -> None:
         """Wrap a session of the format's inputs and outputs (`vaegis.service.artifact` checks that)."""
         self._session = session
-        self._inputs = tuple(node.name for node in session.get_inputs())
+        self._inputs = tuple(session.inputs())
 
     def score(self, columns: Columns) -> Scores:
         """Return the statistics of each record, in order; a record's are the same in any batch, to float32 rounding."""

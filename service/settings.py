@@ -23,8 +23,9 @@ TRUTH_VALUES: Final = "true false"
 """The allowed values of a switch, as the documentation shows them."""
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Change these first": ("host", "port", "workers", "keys_file", "alpha", "max_body_bytes"),
+    "Model file": ("model_digest", "model_public_key", "model_timeout_s"),
     "Scoring": ("explain", "unknown_columns", "max_faults", "max_generate_count"),
-    "Callers and rates": ("keys", "open", "rate_records_per_s", "rate_burst_s"),
+    "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
     "HTTPS": ("tls_certificate", "tls_key"),
     "Size of one request": ("max_records", "max_columns", "max_values", "max_depth", "max_stream_bytes"),
     "Work at one time": (
@@ -45,14 +46,14 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "header_timeout_s",
         "body_timeout_s",
         "answer_timeout_s",
-        "min_bytes_per_s",
         "max_answer_bytes",
-        "max_unsent_bytes",
     ),
     "Workers and shutdown": ("worker_timeout_s", "drain_delay_s", "shutdown_grace_s"),
     "Logs": ("log_level", "log_format"),
 }
 """The groups of the documentation and of `vaegis serve --help`: each setting is in one."""
+
+_LEAST_RUN_TIMEOUT_S: Final = 1.0
 
 # Kubernetes sets such variables in each pod for every Service of its namespace, and a Service may be named vaegis.
 _SERVICE_LINK: Final = re.compile(r"VAEGIS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
@@ -85,6 +86,15 @@ class Settings(BaseModel):
         unit="s",
         ge=1,
         le=3600,
+    )
+    model_digest: str | None = _setting(
+        None, "Digest that the model file must have, as `vaegis inspect` shows it: sha256: and 64 hexadecimal digits."
+    )
+    model_public_key: Path | None = _setting(
+        None, "PEM file of an Ed25519 public key. It must verify the signature in the file MODEL.sig."
+    )
+    model_timeout_s: float = _setting(
+        60.0, "Longest time to load the model and score its golden records.", unit="s", ge=1, le=3600
     )
     tls_certificate: Path | None = _setting(
         None, "PEM file of the certificate chain. Turns on HTTPS; reloaded when it changes."
@@ -204,21 +214,18 @@ class Settings(BaseModel):
         le=3600,
     )
     body_timeout_s: float = _setting(
-        30.0,
-        "Time in which a client must end a body, or send as much as VAEGIS_MIN_BYTES_PER_S asks for.",
+        60.0,
+        "Longest time for a client to send a body. Time in which the service does not read does not count.",
         unit="s",
         ge=0.01,
         le=3600,
     )
     answer_timeout_s: float = _setting(
         30.0,
-        "Time in which a client must have read an answer, or as much as VAEGIS_MIN_BYTES_PER_S asks for.",
+        "A client that reads nothing of its answer for this long is disconnected.",
         unit="s",
         ge=0.01,
         le=3600,
-    )
-    min_bytes_per_s: int = _setting(
-        500, "Least speed of a body or an answer that takes longer than its time.", unit="bytes/s", ge=0, le=10**9
     )
     keep_alive_s: float = _setting(75.0, "An idle connection is closed after this long.", unit="s", ge=0.01, le=3600)
     max_header_bytes: int = _setting(
@@ -231,13 +238,6 @@ class Settings(BaseModel):
         unit="connections",
         ge=1,
         le=100_000,
-    )
-    max_unsent_bytes: int = _setting(
-        64 * 2**20,
-        "Most bytes of answers that wait for clients to read them; the largest answer is cut first.",
-        unit="bytes",
-        ge=2**20,
-        le=2**36,
     )
     drain_delay_s: float = _setting(
         0.0,
@@ -258,6 +258,11 @@ class Settings(BaseModel):
     open: bool = _setting(
         default=False, meaning="Let everyone call without a key, even on an address that other machines can reach."
     )
+    allowed_hosts: str | None = _setting(
+        None,
+        "Host names and addresses that callers may use besides localhost and VAEGIS_HOST, separated by commas. Unset "
+        "means any with keys or with VAEGIS_OPEN, and no others without.",
+    )
     rate_records_per_s: float | None = _setting(
         None,
         "Records per second for each key that has no rate of its own; without keys, for all callers together. Unset "
@@ -273,6 +278,11 @@ class Settings(BaseModel):
         "info", "Least severe level to log. debug adds probes and scrapes."
     )
     log_format: Literal["json", "text"] = _setting("json", "Format of log lines: json for programs, text for people.")
+
+    @property
+    def run_timeout_s(self) -> float:
+        """Longest time of one run of a graph: shorter than a request may take, and than a worker may not respond."""
+        return max(_LEAST_RUN_TIMEOUT_S, min(self.request_timeout_s, self.worker_timeout_s / 2))
 
 
 def load_settings(

@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,6 +19,27 @@ if HAS_TRAINING:
 
     # Shapes in signatures are checked in tests only: they cost time, and a wrong one is our mistake, not a user's.
     install_import_hook("vaegis.training", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[Path], ModuleType]:
+    """Return the function that makes a module of a script."""
+
+    def load(path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def hostile(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    """What writes model files as an attacker would."""
+    return load_script(Path(__file__).parent / "attacks" / "hostile_models.py")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Final
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -39,15 +40,33 @@ def require_all_answered(server: Server, bodies: Bodies) -> None:
         raise SystemExit(f"{server.name}, {bodies.name}: expected {bodies.records} verdicts, got {count}")
 
 
-def require_same_scores(some: Server, other: Server, bodies: Bodies) -> None:
-    """Pass if two servers give the records of a body of JSON the same scores.
+def wait_until_answered(server: Server, bodies: Bodies) -> None:
+    """Pass once a server that may still load its model answers.
+
+    Raises:
+        SystemExit: it did not, in a minute.
+    """
+    ends = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            _answered(server, bodies)
+        except OSError as error:
+            if time.monotonic() > ends:
+                raise SystemExit(f"{server.name}: expected an answer, got {error}") from error
+            time.sleep(0.2)
+        else:
+            return
+
+
+def require_same_scores(some: tuple[Server, Bodies], other: tuple[Server, Bodies]) -> None:
+    """Pass if two servers give the same records the same scores, each in the body that it takes.
 
     Raises:
         SystemExit: they do not.
     """
-    one, two = (_scores(json.loads(_answered(server, bodies)[1])) for server in (some, other))
+    one, two = (_scores(json.loads(_answered(*asked)[1])) for asked in (some, other))
     if one.shape != two.shape or not np.allclose(one, two, rtol=_TOLERANCE, atol=_TOLERANCE):
-        raise SystemExit(f"{bodies.name}: expected the same scores of {some.name} and {other.name}")
+        raise SystemExit(f"{some[1].name}: expected the same scores of {some[0].name} and {other[0].name}")
 
 
 def _answered(server: Server, bodies: Bodies) -> tuple[str, bytes]:
@@ -58,12 +77,14 @@ def _answered(server: Server, bodies: Bodies) -> tuple[str, bytes]:
 
 
 def _scores(document: dict[str, object]) -> NDArray[np.float64]:
-    """Return the scores in an answer of the service, of the floor or of the pydantic way."""
+    """Return the scores in an answer of any of the servers."""
     match document:
         case {"results": list(results)}:
             return np.array([each["score"] for each in results])
         case {"score": scores}:
             return np.atleast_1d(np.array(scores))
+        case {"outputs": [{"name": "score", "data": scores}, *_]}:
+            return np.array(scores)
     raise SystemExit(f"expected scores, got {sorted(document)}")
 
 

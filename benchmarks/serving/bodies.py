@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,15 +39,18 @@ class Bodies:
     files: tuple[Path, ...]
 
 
-def written_bodies(form: str, n: int, folder: Path = KEPT) -> Bodies:
+def written_bodies(
+    form: str, n: int, folder: Path = KEPT, *, formats: Mapping[str, tuple[str, Callable[[Rows], bytes]]] | None = None
+) -> Bodies:
     """Return bodies of ``n`` records each, written to files.
 
     Args:
-        form: A name of `FORMATS`.
+        form: A name of ``formats``.
         n: Records of a body; one alone goes as an object, not as a list of one.
         folder: Where the files go.
+        formats: Media types and writers by name; `FORMATS` where None.
     """
-    media_type, write = FORMATS[form]
+    media_type, write = (FORMATS if formats is None else formats)[form]
     count = max(2, min(_MOST_BODIES, _RECORDS_OF_A_KIND // n))
     rows = records(count * n, seed=_LIVE_SEED).tolist()
     name = f"{form}-{n}"
@@ -60,13 +63,13 @@ def written_bodies(form: str, n: int, folder: Path = KEPT) -> Bodies:
 
 def json_body(rows: Rows) -> bytes:
     """Return a JSON list of objects, or the one object, without blanks."""
-    objects = _objects(rows)
-    return _dumped(objects[0] if len(objects) == 1 else objects)
+    records = objects(rows)
+    return json_bytes(records[0] if len(records) == 1 else records)
 
 
 def ndjson_body(rows: Rows) -> bytes:
     """Return an object a line."""
-    return b"".join(_dumped(each) + b"\n" for each in _objects(rows))
+    return b"".join(json_bytes(each) + b"\n" for each in objects(rows))
 
 
 def csv_body(rows: Rows) -> bytes:
@@ -96,9 +99,11 @@ FORMATS: Final[dict[str, tuple[str, Callable[[Rows], bytes]]]] = {
 """Media type and writer of each format."""
 
 
-def _objects(rows: Rows) -> list[dict[str, float]]:
+def objects(rows: Rows) -> list[dict[str, float]]:
+    """Return each record as an object."""
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
-def _dumped(document: object) -> bytes:
+def json_bytes(document: object) -> bytes:
+    """Return JSON without blanks."""
     return json.dumps(document, separators=(",", ":")).encode()

@@ -86,7 +86,7 @@ def _json(name: str, model: Path, plan: Plan, size: int, servers: Sequence[Serve
     bodies = written_bodies(JSON, size)
     contending = [each for each in servers if size > FLOOR_CHUNK or not each.name.startswith(f"{FLOOR},")]
     for other in contending[1:-1]:
-        require_same_scores(contending[0], other, bodies)
+        require_same_scores((contending[0], bodies), (other, bodies))
     contenders: dict[str, Contender] = {graph.NAME: _graph(model, size)}
     contenders |= {each.name: _load(each, bodies) for each in contending}
     slices = in_rounds(contenders, rounds=plan.rounds, seconds=plan.seconds)

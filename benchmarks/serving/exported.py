@@ -15,6 +15,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+WHOLE = 2**31
+"""A chunk that holds every batch."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:

@@ -8,19 +8,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from benchmarks.conditions import COMMANDS, ROOT
+from benchmarks.serving.exported import WHOLE
 
 SERVER_CORE: Final = 0
 LOAD_CORE: Final = 1
-WHOLE: Final = 2**31
-"""A chunk that holds every batch."""
-
 _START_S: Final = 60.0
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -88,30 +86,37 @@ def uvicorn_app(name: str, app: str, model: Path, *, chunk_records: int = WHOLE,
     command = ["uvicorn", "--factory", app, "--loop", "uvloop", "--http", "httptools"]
     command += ["--no-access-log", "--log-level", "warning", "--port"]
     variables = {"SERVING_MODEL": str(model), "SERVING_CHUNK_RECORDS": str(chunk_records)}
-    with _listening(name, command, variables, one_path) as server:
+    with listening(name, lambda port: [sys.executable, "-m", *command, str(port)], variables, one_path) as server:
         yield server
 
 
 @contextmanager
 def constant(name: str) -> Iterator[Server]:
     """Run the server of `benchmarks.serving.constant`."""
-    with _listening(name, ["benchmarks.serving.constant"], {}, "/score") as server:
+    module = "benchmarks.serving.constant"
+    with listening(name, lambda port: [sys.executable, "-m", module, str(port)], {}, "/score") as server:
         yield server
 
 
 @contextmanager
-def _listening(name: str, module: Sequence[str], variables: Mapping[str, str], one_path: str) -> Iterator[Server]:
-    """Run a module whose last argument is its port, and wait until it listens there."""
+def listening(
+    name: str,
+    command: Callable[[int], Sequence[str | Path]],
+    variables: Mapping[str, str],
+    one_path: str,
+    list_path: str = "/score",
+) -> Iterator[Server]:
+    """Run the command for a free port, and wait until something listens there."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     begin = time.perf_counter()
-    with _running([sys.executable, "-m", *module, str(port)], variables, SERVER_CORE) as process:
+    with _running(command(port), variables, SERVER_CORE) as process:
         while not _accepts(port):
             if process.poll() is not None or time.perf_counter() - begin > _START_S:
                 raise SystemExit(f"expected {name} to listen, got nothing")
             time.sleep(0.05)
         seconds = time.perf_counter() - begin
-        yield Server(name, process.pid, f"http://127.0.0.1:{port}", one_path, ready_s=seconds)
+        yield Server(name, process.pid, f"http://127.0.0.1:{port}", one_path, list_path, ready_s=seconds)
 
 
 def _one_worker() -> tuple[str, ...]:

@@ -107,39 +107,51 @@ class KeyStore:
         self._now = now
         self._signature = self._file_signature()
         self._keys = self._read()
+        self._failure: tuple[object, str] | None = None
         self._next_check = now() + CHECK_INTERVAL_S
 
     def find(self, presented: bytes) -> Key | None:
         """Return the valid key that ``presented`` is, or None."""
+        return self.find_digest(digest_of(presented))
+
+    def find_digest(self, digest: bytes) -> Key | None:
+        """Return the valid key with a SHA-256, or None."""
         if self._file is not None and self._now() >= self._next_check:
             self._reload_if_changed()
-        return self._keys.get(digest_of(presented))
+        return self._keys.get(digest)
 
     def _reload_if_changed(self) -> None:
-        """Read the file again if it has changed; if it cannot be read, keep the old keys."""
+        """Read the file again if it has changed. If it cannot be read, keep the old keys and try again each time."""
         self._next_check = self._now() + CHECK_INTERVAL_S
         signature = self._file_signature()
-        if signature == self._signature:
+        if signature == self._signature and self._failure is None:
             return
         self._signature = signature
         try:
             self._keys = self._read()
         except KeysError as error:
-            _LOG.error("keys not reloaded, the old ones stay valid", extra={"fields": {"reason": str(error)}})
-            self._on_reload("failed")
+            failure = signature, str(error)
+            if failure != self._failure:  # logged once, however often it is tried
+                _LOG.error("keys not reloaded, the old ones stay valid", extra={"fields": {"reason": str(error)}})
+                self._on_reload("failed")
+            self._failure = failure
             return
+        self._failure = None
         _LOG.info("keys reloaded", extra={"fields": {"keys": [key.name for key in self._keys.values()]}})
         self._on_reload("succeeded")
 
-    def _file_signature(self) -> tuple[int, int, int] | None:
-        """Return values that change with the file, also if it is a link to another file, as in Kubernetes secrets."""
+    def _file_signature(self) -> tuple[int, int, int, int] | None:
+        """Return values that change with the file, also if it is a link to another file, as in Kubernetes secrets.
+
+        The ctime also changes with the owner and the mode, and nobody can set it back.
+        """
         if self._file is None:
             return None
         try:
             found = self._file.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
     def _read(self) -> dict[bytes, Key]:
         keys = {key.digest: key for key in self._inline}

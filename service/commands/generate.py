@@ -6,10 +6,10 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from vaegis.service.commands.extras import needs_files_extra
+from vaegis.service.commands.model import add_model_arguments, opened_generator, verified_model
 from vaegis.service.offline.output import OutputFormat, opened, output_argument
 from vaegis.service.terminal import printable
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         description="Generate records like those of the training data, in its columns, units and categories. "
         "Columns that training set aside are left out.",
     )
-    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    add_model_arguments(parser)
     parser.add_argument("--count", type=_natural, required=True, help="number of records")
     parser.add_argument(
         "--seed", type=_natural, help="the same seed gives the same records (default: drawn, and told at the end)"
@@ -62,13 +62,11 @@ def run(args: Namespace) -> int:
         MissingExtraError: pyarrow is not installed, and the format needs it.
     """
     # onnxruntime loads only here, so that the other commands start without it.
-    from vaegis.service.artifact import load_artifact
-    from vaegis.service.generation import Generator, drawn_seed
+    from vaegis.service.generation import drawn_seed
     from vaegis.service.offline.progress import progress_line
 
-    artifact = load_artifact(args.model)
-    artifact.verify()
-    generator = Generator(artifact.contract)
+    artifact, _ = verified_model(args)
+    generator = opened_generator(args, artifact)
     seed = drawn_seed() if args.seed is None else args.seed
     done = 0
     with (

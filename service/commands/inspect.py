@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaegis.service.commands.model import add_model_arguments, opened_model
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         help="show a model's columns, calibration and provenance",
         description="Show what a model file holds: its columns, calibration, provenance and generator.",
     )
-    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    add_model_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the document that GET /model answers")
     parser.set_defaults(func=run)
 
@@ -41,11 +42,10 @@ def run(args: Namespace) -> int:
         ArtifactError: the file cannot be used.
     """
     # onnxruntime loads only here, so that the other commands start without it.
-    from vaegis.service.artifact import load_artifact
     from vaegis.service.http.answers import model_answer
     from vaegis.service.pvalues import threshold
 
-    artifact = load_artifact(args.model)
+    artifact = opened_model(args)
     alpha = artifact.contract.calibration.alpha
     level = threshold(artifact.calibration_folds, alpha)
     if args.json:

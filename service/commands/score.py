@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaegis.service.commands.extras import needs_files_extra
+from vaegis.service.commands.model import add_model_arguments, verified_model
 from vaegis.service.errors import FileError
 from vaegis.service.offline.output import Output, output_argument
 from vaegis.service.terminal import printable
@@ -30,7 +31,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    add_model_arguments(parser)
     parser.add_argument("data", type=Path, help="CSV, Parquet, Arrow or NDJSON: a file, or a folder of them")
     parser.add_argument(
         "-o",
@@ -87,13 +88,11 @@ def run(args: Namespace) -> int:
         from vaegis.service.offline.scoring import Rules, score_files
         from vaegis.service.records.faults import OnInvalid
         from vaegis.service.records.files import open_records
-    from vaegis.service.artifact import load_artifact
     from vaegis.service.offline.progress import progress_line
     from vaegis.service.pvalues import guarantee, threshold
     from vaegis.service.verdicts import Explain
 
-    artifact = load_artifact(args.model)
-    artifact.verify()
+    artifact, _ = verified_model(args)
     alpha = artifact.contract.calibration.alpha if args.alpha is None else args.alpha
     threshold(artifact.calibration_folds, alpha)
     files = open_records(args.data)

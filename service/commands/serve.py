@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaegis.service.auth.keys import require_keys_or_open
-from vaegis.service.errors import AddressError, ArtifactError
+from vaegis.service.errors import AddressError
+from vaegis.service.model_file import Expected, read_model_file
 from vaegis.service.settings import (
     ENVIRONMENT_ONLY,
     GROUPS,
@@ -35,6 +36,9 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         "docs/settings.md.",
     )
     parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    # As the other commands call them; the names of settings tell what they are about.
+    parser.add_argument("--digest", dest="model_digest", help=SUPPRESS)
+    parser.add_argument("--public-key", dest="model_public_key", help=SUPPRESS)
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (default $VAEGIS_CONFIG)")
     groups = {}
     for title, names in GROUPS.items():
@@ -60,18 +64,20 @@ def run(args: Namespace) -> int:
     Raises:
         SettingsError: a setting has an unknown name or a bad value, or strangers could call.
         AlphaError: the model's calibration cannot promise the alpha that is set.
-        ArtifactError: the model file cannot be used.
+        ArtifactError: the model file cannot be used, or is not the one that was expected.
         AddressError: the address cannot be listened on.
     """
     # What only this command needs is loaded here. A parent of workers does without what they need to score.
     from vaegis.service.http.tls import certificate_of
     from vaegis.service.http.workers.cores import fitting_workers
+    from vaegis.service.http.workers.memory import fitted_to_memory
 
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
     certificate_of(settings.tls_certificate, settings.tls_key)  # a bad one is told before anything starts
-    model = _content(args.model)
+    model = read_model_file(args.model, Expected(settings.model_digest, settings.model_public_key))
     workers = fitting_workers() if settings.workers is None else settings.workers
+    settings = fitted_to_memory(settings, workers)
     has_keys = settings.keys is not None or settings.keys_file is not None
     with closing(_listening(settings)) as listening:
         require_keys_or_open(listening.getsockname()[0], has_keys=has_keys, is_open=settings.open)
@@ -88,13 +94,6 @@ def run(args: Namespace) -> int:
 
         serve(model, str(args.model), settings, listening, on_listening=tell)
         return 0
-
-
-def _content(model: Path) -> bytes:
-    try:
-        return model.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{model}: cannot be read: {error.strerror}") from error
 
 
 def _listening(settings: Settings) -> socket.socket:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaegis.service.commands.model import add_model_arguments, opened_generator, verified_model
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         help="check that this machine reproduces a model's scores",
         description="Score the golden records inside a model and compare with the scores stored beside them.",
     )
-    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    add_model_arguments(parser)
     parser.set_defaults(func=run)
 
 
@@ -33,15 +33,13 @@ def run(args: Namespace) -> int:
         ArtifactError: the file cannot be used, or its scores are not reproduced.
     """
     # onnxruntime loads only here, so that the other commands start without it.
-    from vaegis.service.artifact import load_artifact
-    from vaegis.service.generation import Generator
     from vaegis.service.runtime import VERSION
 
-    artifact = load_artifact(args.model)
-    verification = artifact.verify()
-    Generator(artifact.contract)  # its own checks: the decoder loads and fits the schema
+    artifact, difference = verified_model(args)
+    opened_generator(args, artifact)  # its own checks: the decoder loads and fits the schema
+    records = len(artifact.contract.golden.records)
     print(
-        f"{printable(str(args.model))}: {verification.records} golden records reproduced by onnxruntime {VERSION}; "
-        f"largest difference {verification.largest_difference:.1e}"
+        f"{printable(str(args.model))}: {records} golden records reproduced by onnxruntime {VERSION}; "
+        f"largest difference {difference:.1e}"
     )
     return 0

@@ -49,7 +49,7 @@ _FIXED: Final = {
 }
 _V2: Final = {
     "": Route("/v2/models/{model}", _MODEL),
-    "/ready": Route("/v2/models/{model}/ready", quiet=True),
+    "/ready": Route("/v2/models/{model}/ready", frozenset({Access.SCORE, Access.MODEL}), quiet=True),
     "/infer": Route("/v2/models/{model}/infer", SCORING),
 }
 _V2_PATH: Final = re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?(|/ready|/infer)")

@@ -19,6 +19,7 @@ from vaegis.service.http.answers import model_answer, rendered
 from vaegis.service.http.batch_size import BatchSize
 from vaegis.service.http.batches import Batches
 from vaegis.service.http.bodies import AnyBody
+from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts
 from vaegis.service.http.front import ScoreEndpoint, Service
 from vaegis.service.http.generating import Generating
 from vaegis.service.http.instrumentation import Instrumentation
@@ -67,6 +68,7 @@ def create_app(
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
         KeysError: the keys cannot be read.
+        SettingsError: the allowed hosts are none.
     """
     alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
     limit = threshold(artifact.calibration_folds, alpha)
@@ -89,6 +91,7 @@ def create_app(
         max_count=settings.max_generate_count,
         max_depth=settings.max_depth,
         max_values=settings.max_values,
+        run_timeout_s=settings.run_timeout_s,
     )
     record = record_schema(artifact.contract, settings.unknown_columns)
 
@@ -99,6 +102,9 @@ def create_app(
     key_store = _key_store(settings, metrics)
     rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
     app.surround(KeyCheck, key_store=key_store, rate_limits=rate_limits)
+    hosts = _allowed_hosts(settings, has_keys=key_store is not None)
+    if key_store is None or hosts is not None:
+        app.surround(CrossSiteCheck, hosts=hosts, has_keys=key_store is not None)
     log = None if writer is None else _request_log(settings, metrics, writer)
     app.surround(Instrumentation, metrics=metrics, log=log, tracing=tracing)
     app.state.model_name = artifact.contract.provenance.model_name
@@ -126,6 +132,13 @@ def _key_store(settings: Settings, metrics: Metrics) -> KeyStore | None:
         return None
     inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
     return KeyStore(inline, settings.keys_file, on_reload=metrics.count_key_reload)
+
+
+def _allowed_hosts(settings: Settings, *, has_keys: bool) -> frozenset[str] | None:
+    """Return the names by which the service may be called, besides this machine's own; None for any."""
+    if settings.allowed_hosts is None:
+        return None if has_keys or settings.open else frozenset({settings.host.lower()})
+    return parse_hosts(settings.allowed_hosts, variable_of("allowed_hosts")) | {settings.host.lower()}
 
 
 def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> RequestLog:

@@ -13,14 +13,13 @@ from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Ticket
 from vaegis.service.http.body import unpacked_body
 from vaegis.service.http.call import Call, call_of
-from vaegis.service.http.errors import IncompleteBodyError
 from vaegis.service.http.formats import BodyFormat, Formats
 from vaegis.service.http.intake import Intake
 from vaegis.service.http.pipeline import Pipeline
 from vaegis.service.http.problems import response_to
-from vaegis.service.http.protocol.presence import presence_of
 from vaegis.service.http.score_query import ScoreQuery
 from vaegis.service.http.scoring import Asked, Scoring
+from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.http.streaming import Stream, StreamRoom
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
@@ -107,7 +106,6 @@ class AnyBody:
                 self.intake.admission,
                 ticket,
                 is_plain_text=formats.is_plain_text,
-                presence=presence_of(scope),
             )
             await stream.run(receive, send, _headers(formats, asked.judgement))
         except ServiceError as error:

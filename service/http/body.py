@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from starlette.types import Receive
 
-from vaegis.service.http.errors import IncompleteBodyError, TooManyValuesError
+from vaegis.service.http.errors import TooManyValuesError
 from vaegis.service.http.formats import Encoding, Headers, header
+from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.json import VALUE_MARKS, parse_json
 from vaegis.service.records.marks import count_marks
 from vaegis.service.records.stream.blocks import BodyTooLargeError, UnpackedBytes

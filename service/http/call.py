@@ -7,6 +7,7 @@ Decoding and inference run within `step("decode")` and `step("infer")`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +39,8 @@ class Call:
         trace_id: The trace that it is part of.
         span_id: Its place there.
         key: Name of the caller's key; None where none was asked for.
+        recheck_key: Passes if that key is still valid and allows the route, on the event loop's thread; None where no
+            key was asked for.
         rate_limit: The caller's rate limit; None if there is none.
         unpacked: Counts what its body is unpacked to; None where it is not compressed.
         records: Records that were scored or generated.
@@ -50,6 +53,7 @@ class Call:
     trace_id: str
     span_id: str
     key: str | None = None
+    recheck_key: Callable[[], None] | None = None
     rate_limit: RateLimit | None = None
     records: int = 0
     flagged: int = 0
@@ -60,6 +64,16 @@ class Call:
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return what a step of the work is to run within, so that its time shows in traces; on any thread."""
         return _UNTRACED if self.span is None else self.span.step(name)
+
+    def require_key(self) -> None:
+        """Pass if the caller may still call; for what goes on for long, on the event loop's thread.
+
+        Raises:
+            UnknownKeyError: its key is no longer valid.
+            MissingScopeError: its key no longer allows the route.
+        """
+        if self.recheck_key is not None:
+            self.recheck_key()
 
     def require_room(self) -> None:
         """Pass if the caller may send a record now.

@@ -50,6 +50,20 @@ class MissingScopeError(CallerError):
         )
 
 
+class UnknownHostError(ServiceError):
+    """A request by a name that is not the service's, as that of a page in a browser whose own name leads here."""
+
+    def __init__(self) -> None:
+        super().__init__("Host: expected a name or an address of the service, got another; see VAEGIS_ALLOWED_HOSTS")
+
+
+class CrossSiteError(ServiceError):
+    """A request that a page of another site had a browser send."""
+
+    def __init__(self) -> None:
+        super().__init__("Origin, Sec-Fetch-Site: expected a request of no web page of another site, got one")
+
+
 class RateLimitedError(CallerError):
     """A caller that has sent more records than its rate lets it, for the time being."""
 
@@ -66,14 +80,6 @@ class MediaTypeError(ServiceError):
 
 class NotAcceptableError(ServiceError):
     """An answer in a format that the service does not write."""
-
-
-class BodyTimeoutError(ServiceError):
-    """A body that did not arrive in time."""
-
-
-class IncompleteBodyError(ServiceError):
-    """A connection that was closed before the body was complete."""
 
 
 class TooManyValuesError(ServiceError):
@@ -106,18 +112,6 @@ class QueueFullError(ServiceError):
 
 class DeadlineError(ServiceError):
     """An answer that was not there in time."""
-
-
-class MalformedRequestError(ServiceError):
-    """Bytes that are no HTTP request, or can be understood in two ways."""
-
-
-class HeaderTimeoutError(ServiceError):
-    """Headers that did not arrive in time."""
-
-
-class HeadersTooLargeError(ServiceError):
-    """More headers, or longer ones, than the service reads."""
 
 
 class NotReadyError(ServiceError):

@@ -27,6 +27,7 @@ class Generating:
     max_count: int
     max_depth: int
     max_values: int
+    run_timeout_s: float
 
     def answer(self, body: bytes, call: Call, between: Callable[[], None]) -> bytes:
         """Return the JSON answer to a JSON body; ``between`` is called between parts, and what it raises ends the work.
@@ -60,7 +61,7 @@ class Generating:
     @cached_property
     def _generator(self) -> Generator:
         """The decoder, loaded at the first request so that a service that only scores never pays for it."""
-        return Generator(self.artifact.contract)
+        return Generator(self.artifact.contract, run_timeout_s=self.run_timeout_s)
 
     def _request(self, body: bytes) -> GenerateRequest:
         try:

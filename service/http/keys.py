@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.auth.keys import KeyStore
+from vaegis.service.auth.keys import Access, Key, KeyStore
 from vaegis.service.auth.rate_limits import RateLimits
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.access import SCORING
@@ -72,11 +73,22 @@ class KeyCheck:
             if key is None:
                 raise UnknownKeyError
             call.key = key.name
-            if key.scopes.isdisjoint(needs):
-                raise MissingScopeError(sorted(needs))
+            _require_scope(key, needs)
+            call.recheck_key = partial(self._recheck, key.digest, needs)
         if needs == SCORING:
             call.rate_limit = self._rate_limits.limit_of(key)
             call.require_room()
+
+    def _recheck(self, digest: bytes, needs: frozenset[Access]) -> None:
+        key = None if self._key_store is None else self._key_store.find_digest(digest)
+        if key is None:
+            raise UnknownKeyError
+        _require_scope(key, needs)
+
+
+def _require_scope(key: Key, needs: frozenset[Access]) -> None:
+    if key.scopes.isdisjoint(needs):
+        raise MissingScopeError(sorted(needs))
 
 
 def _presented(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

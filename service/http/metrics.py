@@ -21,7 +21,7 @@ from vaegis.service.contract import Column
 from vaegis.service.errors import Fault
 from vaegis.service.http.column_counts import ColumnCounter
 from vaegis.service.http.multiprocess_metrics import restarts_counter, without_sum_of_signed
-from vaegis.service.http.protocol.hub import CUT_REASONS
+from vaegis.service.http.server.limits import CUT_REASONS
 from vaegis.service.records.values import rule_of
 from vaegis.service.verdicts import Verdicts
 
@@ -182,7 +182,7 @@ class Metrics:
             self._refused.labels(code).inc()
 
     def count_cut(self, reason: str) -> None:
-        """Count a connection that was cut, for one of `hub.CUT_REASONS`."""
+        """Count a connection that was cut, for one of `server.limits.CUT_REASONS`."""
         self._connections_cut.labels(reason).inc()
 
     def count_model_ready(self) -> None:

@@ -34,7 +34,8 @@ _STREAMS: Final = {
     if name != "application/json"
 }
 _KEY: Final = "key"
-_KEY_STATUSES: Final = (401, 403)
+_CALLER_STATUS: Final = 403
+_KEY_STATUS: Final = 401
 _EXAMPLE_SEED: Final = 7
 _FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 _REF: Final = "#/components/schemas/"
@@ -68,9 +69,11 @@ def openapi_document(
         for operation in operations.values():
             operation["responses"] |= {str(status): _problem(status) for status in _STATUSES.get(path, ())}
             needed = sorted(route_of(path).needs)
+            if needed:
+                operation["responses"][str(_CALLER_STATUS)] = _problem(_CALLER_STATUS)
             if has_keys and needed:
-                operation["security"] = [{_KEY: needed}]
-                operation["responses"] |= {str(status): _problem(status) for status in _KEY_STATUSES}
+                operation["security"] = [{_KEY: [scope]} for scope in needed]
+                operation["responses"][str(_KEY_STATUS)] = _problem(_KEY_STATUS)
     if has_keys:
         document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
     return document

@@ -13,19 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.errors import AlphaError, RecordError, ServiceError, expectation
+from vaegis.service.errors import AlphaError, RecordError, RunTimeoutError, ServiceError, expectation
 from vaegis.service.http.answers import ErrorItem, ProblemDocument
 from vaegis.service.http.errors import (
-    BodyTimeoutError,
     CallerError,
+    CrossSiteError,
     DeadlineError,
-    HeadersTooLargeError,
-    HeaderTimeoutError,
-    IncompleteBodyError,
     KeyRequiredError,
-    MalformedRequestError,
     MediaTypeError,
     MissingScopeError,
     NoRecordsError,
@@ -36,7 +32,17 @@ from vaegis.service.http.errors import (
     RateLimitedError,
     TooManyRecordsError,
     TooManyValuesError,
+    UnknownHostError,
     UnknownKeyError,
+)
+from vaegis.service.http.server.limits import (
+    BodyTimeoutError,
+    HeadersTooLargeError,
+    HeaderTimeoutError,
+    IncompleteBodyError,
+    MalformedRequestError,
+    ShuttingDownError,
+    TooManyConnectionsError,
 )
 from vaegis.service.records.json import BodyError
 from vaegis.service.records.stream.blocks import BodyTooLargeError, TooMuchHeldError
@@ -75,6 +81,8 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     KeyRequiredError: Problem(401, "key-required", "A key is required", closes=True),
     UnknownKeyError: Problem(401, "unknown-key", "The key is not valid", closes=True),
     MissingScopeError: Problem(403, "missing-scope", "The key does not allow this", closes=True),
+    CrossSiteError: Problem(403, "cross-site", "A web page of another site may not call the service", closes=True),
+    UnknownHostError: Problem(403, "unknown-host", "The service is not called by this name", closes=True),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),
@@ -89,8 +97,13 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     AlphaError: Problem(422, "unsupported-alpha", "The model has too few calibration records for this alpha"),
     HeadersTooLargeError: Problem(431, "headers-too-large", "The headers are too large", closes=True),
     QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
+    TooManyConnectionsError: Problem(
+        429, "too-many-requests", "Too many requests are in flight", retry_after_s=1, closes=True
+    ),
     RateLimitedError: Problem(429, "rate-limited", "The caller's rate is used up"),
+    ShuttingDownError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5, closes=True),
     NotReadyError: Problem(503, "not-ready", "The service is not ready", retry_after_s=5),
+    RunTimeoutError: Problem(504, "deadline", "The answer took too long", retry_after_s=5),
     DeadlineError: Problem(504, "deadline", "The answer took too long", retry_after_s=5),
 }
 
@@ -98,6 +111,15 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
 async def answer_service_error(request: Request, error: Exception) -> Response:
     """Return the problem for an error of the table; raise any other again, for it is a fault of ours."""
     return response_to(request.scope, error)
+
+
+def refusal_of(error: Exception) -> ASGIApp:
+    """Return what answers any request with the problem for an error of the table."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await response_to(scope, error)(scope, receive, send)
+
+    return refuse
 
 
 def response_to(scope: Scope, error: Exception, *, unread: bool = False) -> Response:
@@ -166,17 +188,6 @@ def plain_problem(status: int, detail: str) -> ProblemDocument:
 def problem_response(scope: Scope, document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
     """Return ``document`` as a response; below /v2, where another protocol is spoken, in its form of errors."""
     return _document_response(document, headers, is_plain=_is_plain(scope))
-
-
-def closing_answer(document: ProblemDocument, retry_after_s: int | None = None) -> bytes:
-    """Return ``document`` as the bytes of the last answer on a connection, for where there is no request to answer."""
-    body = _rendered(document)
-    retry = "" if retry_after_s is None else f"retry-after: {retry_after_s}\r\n"
-    head = (
-        f"HTTP/1.1 {document.status} {HTTPStatus(document.status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-        f"content-length: {len(body)}\r\n{retry}connection: close\r\n\r\n"
-    )
-    return head.encode("ascii") + body
 
 
 @lru_cache(_KEPT)

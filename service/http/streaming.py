@@ -15,10 +15,10 @@ from starlette.types import Message, Receive, Send
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, Ticket
 from vaegis.service.http.begun import Begun
-from vaegis.service.http.errors import BodyTimeoutError, IncompleteBodyError, QueueFullError
+from vaegis.service.http.errors import QueueFullError
 from vaegis.service.http.outbox import Outbox
 from vaegis.service.http.pipeline import Pipeline
-from vaegis.service.http.protocol.presence import Presence
+from vaegis.service.http.server.limits import BodyTimeoutError, IncompleteBodyError
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.stream.blocks import BLOCK_BYTES, BodyTooLargeError
 
@@ -61,7 +61,6 @@ class Stream:
         ticket: Ticket,
         *,
         is_plain_text: bool,
-        presence: Presence,
     ) -> None:
         """Prepare to answer what ``pipeline`` makes of the body.
 
@@ -71,11 +70,9 @@ class Stream:
             admission: Has the threads.
             ticket: The request's.
             is_plain_text: Whether few bytes hold little.
-            presence: What is told of the client.
         """
         self._pipeline = pipeline
         self._is_plain_text = is_plain_text
-        self._presence = presence
         self._room = room
         self._admission = admission
         self._ticket = ticket
@@ -176,6 +173,7 @@ class Stream:
                 await asyncio.sleep(0)  # requests that came with it are counted before it is scored
         has_more = True
         while has_more:
+            pipeline.call.require_key()
             if pipeline.waiting:
                 self._enter()
             inline = is_small and pipeline.waiting <= room.inline_records
@@ -206,25 +204,17 @@ class Stream:
         return steps()
 
     async def _unless_gone(self, awaited: asyncio.Future[None], receive: Receive) -> None:
-        """Wait for something other than the client, unless it goes away first.
-
-        The next part of the body is asked for, but none after it. So where a part has come, only ``presence`` can tell.
-        """
+        """Wait for something other than the client, unless it goes away first, as far as its next message tells."""
         if self._coming is None:
             self._coming = asyncio.ensure_future(_coroutine(receive))
-        gone = asyncio.ensure_future(self._presence.until_gone())
-        pending: set[asyncio.Future[Any]] = {self._coming, gone, awaited}
         try:
-            while not awaited.done():
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                if self._coming in done:
-                    _part(self._coming.result())
-                if gone in done:
-                    raise _incomplete()
+            either: set[asyncio.Future[Any]] = {self._coming, awaited}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self._coming.done():
+                _part(self._coming.result())
             await awaited
         finally:
             awaited.cancel()
-            gone.cancel()
 
     async def _hold(self, more: int, receive: Receive) -> None:
         """Account for what is held of body and answer, and ``more``.
@@ -236,8 +226,7 @@ class Stream:
             granted = self._ticket.ask_for_in_all(size)
             if granted is not None:
                 self._ticket.leave()
-                with self._presence.excused():
-                    await self._unless_gone(granted, receive)
+                await self._unless_gone(granted, receive)
             return
         try:
             self._ticket.hold_in_all(size)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import ssl
+import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from vaegis.service.errors import SettingsError
 
 _LOG: Final = logging.getLogger("vaegis.http")
-_Stamp = tuple[tuple[int, int, int], ...]
+_RETRY_S: Final = 1.0
+_OTHERS: Final = stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP
+_Stamp = tuple[tuple[int, int, int, int], ...]
 
 
 class CertificateError(SettingsError):
@@ -34,14 +39,17 @@ def certificate_of(certificate: Path | None, key: Path | None) -> Certificate | 
 class Certificate:
     """A certificate chain and its private key, both in PEM."""
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        """Read the files.
+    def __init__(self, certificate: Path, key: Path, *, now: Callable[[], float] = time.monotonic) -> None:
+        """Read the files; ``now`` is the time, in seconds.
 
         Raises:
             CertificateError: they cannot be read, or do not belong together.
         """
         self._certificate = certificate
         self._key = key
+        self._now = now
+        self._failure: tuple[_Stamp, str] | None = None
+        self._retry_at = 0.0
         self._stamp = self._files()
         self._context = self._read()
 
@@ -51,21 +59,38 @@ class Certificate:
             stamp = self._files()
         except CertificateError:
             stamp = ()
-        if stamp != self._stamp:
-            self._stamp = stamp  # files that cannot be used are told once, not at each connection
-            try:
-                self._context = self._read()
-                _LOG.info("certificate read again")
-            except CertificateError as error:
-                _LOG.error("certificate not read again", extra={"fields": {"reason": str(error)}})
+        if stamp != self._stamp or (self._failure is not None and self._now() >= self._retry_at):
+            self._stamp = stamp
+            self._refresh()
         return self._context
+
+    def warn_if_exposed(self) -> None:
+        """Log a warning if others may read the private key, or change it."""
+        mode = self._key.stat().st_mode if self._key.exists() else 0
+        if mode & _OTHERS:
+            fields = {"file": str(self._key), "mode": f"{mode & 0o777:o}"}
+            _LOG.warning("private key open to others", extra={"fields": fields})
+
+    def _refresh(self) -> None:
+        """Read the files again; where they cannot be used, keep to those before, and try again a second later."""
+        try:
+            self._context = self._read()
+        except CertificateError as error:
+            failure = self._stamp, str(error)
+            if failure != self._failure:  # told once, however often it is tried
+                _LOG.error("certificate not read again", extra={"fields": {"reason": str(error)}})
+            self._failure, self._retry_at = failure, self._now() + _RETRY_S
+            return
+        self._failure = None
+        _LOG.info("certificate read again")
+        self.warn_if_exposed()
 
     def _files(self) -> _Stamp:
         try:
-            stats = [path.stat() for path in (self._certificate, self._key)]
+            found = [path.stat() for path in (self._certificate, self._key)]
         except OSError as error:
             raise CertificateError(f"{error.filename}: cannot be read: {error.strerror}") from error
-        return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+        return tuple((each.st_mtime_ns, each.st_ctime_ns, each.st_size, each.st_ino) for each in found)
 
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

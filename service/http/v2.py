@@ -74,17 +74,13 @@ class Inference:
         """Version of the model: the beginning of its digest."""
         return self.artifact.digest[:_VERSION_DIGITS]
 
-    def is_model(self, name: str, version: str | None) -> bool:
-        """Tell whether this model is meant."""
-        return name == self.model and version in (None, self.version)
-
     def require_model(self, name: str, version: str | None) -> None:
         """Pass if this model is meant.
 
         Raises:
             HTTPException: another is.
         """
-        if not self.is_model(name, version):
+        if name != self.model or version not in (None, self.version):
             known = f"the model {self.model!r} of version {self.version}"
             raise HTTPException(404, f"models: expected {known}, got another")
 

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
-from starlette.exceptions import HTTPException
 
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, TimestampColumn
 from vaegis.service.http.readiness import Readiness
@@ -138,9 +137,7 @@ def v2_routes(inference: Inference, readiness: Readiness) -> APIRouter:
     @router.get("/models/{model}/versions/{version}/ready", include_in_schema=False)
     async def model_ready(model: str, version: str | None = None) -> ModelReady:
         """Tell whether the model can be asked."""
-        if not inference.is_model(model, version):
-            # Nobody needs a key to ask, so that the answer does not say what there is instead.
-            raise HTTPException(404, "models: expected the model that is served, got another")
+        inference.require_model(model, version)
         readiness.require_ready()
         return ModelReady(name=inference.model, ready=True)
 

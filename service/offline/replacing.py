@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,20 +21,24 @@ TERMINATED = 143
 def replacing(path: Path) -> Iterator[Path]:
     """Give the name of a temporary file beside ``path``, to be written and closed; at the end it takes that place.
 
-    When the block fails or is interrupted, the temporary file is removed and what stood at ``path`` before stays.
+    The file has the mode of what stood there before, so that nobody can read it who could not. When the block fails or
+    is interrupted, the temporary file is removed and what stood at ``path`` before stays.
 
     Raises:
         OSError: the file cannot be made or renamed.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     temporary = target.parent / f".vaegis-{secrets.token_hex(8)}.part"
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
     # Not tempfile: its files are closed to everyone else, whatever the user's umask says.
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
     try:
         with _termination_unwinds():
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
+            if mode is not None:
+                temporary.chmod(mode)
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

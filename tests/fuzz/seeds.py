@@ -1,4 +1,4 @@
-"""Writes the bodies that fuzzing starts from: sound ones in every format, and some known ways to be wrong.
+"""Writes what fuzzing starts from: sound bodies in every format, fields of graphs, and some known ways to be wrong.
 
 python tests/fuzz/seeds.py
 """
@@ -16,6 +16,9 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
+
+import hostile_models
 import pyarrow as pa
 from decoders import CORPUS, MODEL
 
@@ -60,6 +63,7 @@ def main() -> int:
         "zstd": [zstd(plain[1]), zstd(b" " * 100_000)],
         "v2": [v2, dumped({"inputs": []}), dumped({"inputs": tensors[:1]})],
         "v2-binary": [binary_of()],
+        "model": [*graph_fields()],
         "generate": [b'{"count":2,"seed":1}', b'{"count":1,"temperature":0.5}', b'{"count":-1}'],
     }
     for target, bodies in seeds.items():
@@ -101,6 +105,22 @@ def arrow_bodies(orders: list[dict[str, object]]) -> Iterator[bytes]:
     others |= {"amount": pa.array(["1.5", "x", None]), "placed_at": pa.array([0, 19000, None], pa.date32())}
     others |= {"country": pa.nulls(3), "order_id": pa.array([[1.0], [], None], pa.list_(pa.float64()))}
     yield stream_of(pa.table(others))
+
+
+def graph_fields() -> Iterator[bytes]:
+    """Yield fields of a graph: sound nodes and initializers, and some that no model may have."""
+    constant = hostile_models.tensor("c", [2.0])
+    yield constant
+    yield constant + hostile_models.node("Exp", ["c"], ["e"]) + hostile_models.node("Mul", ["e", "numbers"], ["m"])
+    yield hostile_models.node("Cast", ["numbers"], ["x"], hostile_models.integer("to", 1))
+    yield (
+        constant
+        + hostile_models.tensor("s", [9], hostile_models.INT64)
+        + hostile_models.node("Expand", ["c", "s"], ["e"])
+    )
+    yield hostile_models.node("Loop", ["", "", "numbers"], ["x"], hostile_models.subgraph("body", constant))
+    yield hostile_models.varint((5 << 3 | 2) + 2**32) + b"\x00"
+    yield MODEL.read_bytes()[: 2**12]
 
 
 def stream_of(table: pa.Table, *, batch_records: int = 8192, compression: str | None = None) -> bytes:

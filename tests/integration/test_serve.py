@@ -20,6 +20,7 @@ import pytest
 
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
+HEAD = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 GIB = 2**30
 ATTEMPTS = 10_000
 
@@ -37,7 +38,7 @@ def refused(*arguments: object, **variables: str) -> tuple[int, str]:
 @contextmanager
 def half_sent(served, body: bytes) -> Iterator[socket.socket]:
     """Send a request but for the last byte of its body, and make sure that the service reads it."""
-    head = f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"{HEAD}Content-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(served.address, timeout=60) as connection:
         connection.sendall(head.encode() + body[:-1])
         for _ in range(ATTEMPTS):
@@ -135,13 +136,13 @@ def test_a_request_that_ends_after_the_last_one_was_accepted_is_told_to_come_lat
     served = serve()
     body = json.dumps(RECORD).encode()
     with half_sent(served, body) as in_flight, served.connect() as idle, served.connect() as late:
-        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
-        late.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\n")
+        late.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\n")
         assert late.recv(65536).startswith(b"HTTP/1.1 200 ")
         served.process.send_signal(signal.SIGTERM)
         assert idle.recv(1) == b""  # closed once no more is accepted
-        late.sendall(b"Host: x\r\n\r\n")
+        late.sendall(b"Host: localhost\r\n\r\n")
         refused = everything(late).lower()
         assert refused.startswith(b"http/1.1 503 ")
         assert b"retry-after: 5\r\n" in refused
@@ -182,7 +183,7 @@ def test_a_body_of_1_gib_is_refused_early_and_the_service_keeps_serving_in_littl
 def test_a_body_declared_as_1_gib_is_refused_before_any_of_it_came(serve):
     served = serve()
     with socket.create_connection(served.address, timeout=60) as connection:
-        connection.sendall(f"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: {GIB}\r\n\r\n".encode())
+        connection.sendall(f"{HEAD}Content-Length: {GIB}\r\n\r\n".encode())
         answer = everything(connection)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer.lower()
@@ -199,7 +200,7 @@ def test_what_is_not_http_is_refused_and_the_service_keeps_serving(serve):
 def test_a_slow_body_is_given_up(serve):
     served = serve("--body-timeout-s", "0.05")
     with socket.create_connection(served.address, timeout=60) as connection:
-        connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        connection.sendall(f"{HEAD}Content-Length: 10\r\n\r\n{{".encode())
         answer = everything(connection)
     assert answer.startswith(b"HTTP/1.1 408 ")
 
@@ -317,7 +318,7 @@ def test_a_body_without_a_key_is_refused_before_it_came(serve, tmp_path):
     file.write_text(f"tester score sha256:{'0' * 64}")
     served = serve("--keys-file", str(file))
     with socket.create_connection(served.address, timeout=60) as connection:
-        connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        connection.sendall(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode())
         answer = everything(connection)
     assert answer.startswith(b"HTTP/1.1 401 ")
 

@@ -189,7 +189,10 @@ def test_kill_9_of_the_parent_ends_the_workers_once_they_have_answered_and_frees
     served = serve("--workers", "2")
     workers = served.workers()
     (folder,) = {file.parent for worker in workers for file in metrics_files(worker)}
-    head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RECORD)
+    head = (
+        b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(RECORD)
+    )
     with served.connect() as client:
         client.sendall(head + RECORD[:-1])
         wait_until(lambda: metric(served, "vaegis_requests_in_flight") == 1)
@@ -205,7 +208,10 @@ def test_kill_9_of_the_parent_ends_the_workers_once_they_have_answered_and_frees
 def test_sigterm_ends_all_once_they_have_answered(serve):
     served = serve("--workers", "2")
     workers = served.workers()
-    head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(RECORD)
+    head = (
+        b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(RECORD)
+    )
     with served.connect() as client:
         client.sendall(head + RECORD[:-1])
         wait_until(lambda: metric(served, "vaegis_requests_in_flight") == 1)

@@ -15,9 +15,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vaegis.service import contract, protobuf
-from vaegis.service.artifact import digest_entry, load_artifact
+from vaegis.service.artifact import load_artifact
 from vaegis.service.errors import AlphaError
 from vaegis.service.generation import DEFAULT_TEMPERATURE
+from vaegis.service.model_file import digest_entry
 from vaegis.service.pvalues import p_values, threshold
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.scorer import OUTPUTS
@@ -251,9 +252,9 @@ def test_the_constants_of_the_document_are_those_of_the_code():
 
 
 def test_the_golden_file_has_the_versions_that_the_document_states():
-    fields = list(protobuf._fields(memoryview(GOLDEN.read_bytes())))
+    fields = list(protobuf.fields(memoryview(GOLDEN.read_bytes())))
     assert [value for number, value in fields if number == 1] == [8]  # ir_version
-    sets = [dict(protobuf._fields(value)) for number, value in fields if number == 8]  # opset_import
+    sets = [dict(protobuf.fields(value)) for number, value in fields if number == 8]  # opset_import
     versions = {bytes(entry.get(1, b"")).decode() or "ai.onnx": entry[2] for entry in sets}
     assert versions == {"ai.onnx": 18, "ai.onnx.ml": 3}
     assert "IR version 8" in DOCUMENT

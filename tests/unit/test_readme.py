@@ -52,7 +52,7 @@ def test_the_answer_shown_is_that_of_the_golden_model(golden_model):
     app.state.readiness.admit(artifact.verify())
 
     async def score() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post("/score", json=record)
 
     as_shown(shown, asyncio.run(score()).json())

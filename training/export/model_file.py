@@ -11,7 +11,7 @@ import onnx
 import torch
 from pydantic import BaseModel
 
-from vaegis.service.artifact import digest_entry, load_artifact
+from vaegis.service.artifact import load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
     FORMAT_VERSION,
@@ -28,6 +28,7 @@ from vaegis.service.contract import (
 )
 from vaegis.service.errors import ArtifactError
 from vaegis.service.generation import Generator as RecordGenerator
+from vaegis.service.model_file import digest_entry
 from vaegis.service.offline.replacing import replacing
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.runtime import open_session

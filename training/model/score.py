@@ -125,12 +125,12 @@ class ScoringGraph(nn.Module):
         )
 
     def _over_members(self, x: Float[Tensor, "e n ..."]) -> Float[Tensor, "n ..."]:
-        return x.squeeze(0) if self.vae.members == 1 else x.mean(0)
+        return x[0] if self.vae.members == 1 else x.mean(0)
 
     def _joined(self, contributions: Float[Tensor, "e n d1"], scores: Float[Tensor, "e n"]) -> Float[Tensor, "n d1"]:
         """Return the contributions to the ensemble's score, given those to each member's."""
         if self.vae.members == 1:
-            return contributions.squeeze(0)
+            return contributions[0]
         largest = torch.softmax(scores / _TIE, dim=0)
         weight = (1.0 - LARGEST_WEIGHT) / self.vae.members + LARGEST_WEIGHT * largest
         return (weight[..., None] * contributions).sum(0)

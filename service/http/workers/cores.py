@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-WORKER_BYTES: Final = 192 * 2**20
-"""Memory that a worker is taken to need."""
+WORKER_BYTES: Final = 384 * 2**20
+"""Memory that a worker is taken to need, with the largest bodies in flight."""
 
 _MOUNT_ROOT, _MOUNT_POINT = 3, 4  # fields of a line of mountinfo, by proc_pid_mountinfo(5)
 

@@ -19,7 +19,7 @@ from vaegis.service.http.multiprocess_metrics import (
 )
 from vaegis.service.http.workers.channel import Channel, Message
 from vaegis.service.http.workers.shared_memory import WorkerTable, memory_file
-from vaegis.service.http.workers.supervisor import Supervisor
+from vaegis.service.http.workers.supervisor import Supervisor, WorkerTimeouts
 from vaegis.service.settings import Settings
 
 
@@ -72,8 +72,11 @@ def serve_by_workers(
         return Supervisor(
             workers,
             start,
-            worker_timeout_s=settings.worker_timeout_s,
-            stop_s=settings.drain_delay_s + settings.shutdown_grace_s,
+            timeouts=WorkerTimeouts(
+                start_s=settings.model_timeout_s,
+                silence_s=settings.worker_timeout_s,
+                stop_s=settings.drain_delay_s + settings.shutdown_grace_s,
+            ),
             on_ready=on_listening,
             on_end=forget,
             on_restart=restarts_counter().inc,

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from vaegis.service.errors import ServiceError
+from vaegis.service.errors import ArtifactError, ServiceError
 from vaegis.service.http.workers.channel import Channel, heard_error
 from vaegis.service.http.workers.restarts import Restarts
 
 _LOG: Final = logging.getLogger("vaegis.workers")
 _CHECK_S: Final = 0.25
-_START_S: Final = 60.0  # a worker that is not ready by then hangs
 _LATE_S: Final = 5.0  # what a worker may take beyond its own times to stop
 
 
@@ -46,6 +45,21 @@ class Worker:
     fault: ServiceError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerTimeouts:
+    """How long the supervisor waits for a worker.
+
+    Attributes:
+        start_s: A worker that does not serve after so long is killed.
+        silence_s: A worker that serves, but gives no sign of life for so long, is killed.
+        stop_s: Time in which a worker that is told to stop does so.
+    """
+
+    start_s: float
+    silence_s: float
+    stop_s: float
+
+
 class Supervisor:
     """Keeps a number of workers running until it is told to stop."""
 
@@ -54,8 +68,7 @@ class Supervisor:
         workers: int,
         start: Callable[[int], tuple[subprocess.Popen[bytes], socket.socket]],
         *,
-        worker_timeout_s: float,
-        stop_s: float,
+        timeouts: WorkerTimeouts,
         on_ready: Callable[[str], None],
         on_end: Callable[[int], None],
         on_restart: Callable[[], None],
@@ -66,8 +79,7 @@ class Supervisor:
         Args:
             workers: How many.
             start: Starts the worker of a number; returns its process and the other end of its channel.
-            worker_timeout_s: A worker that gives no sign of life for so long is killed.
-            stop_s: Time in which a worker that is told to stop does so.
+            timeouts: How long a worker is waited for.
             on_ready: Called with the model's name once the workers serve.
             on_end: Called with the number of a worker that has ended.
             on_restart: Called when another takes its place.
@@ -75,8 +87,7 @@ class Supervisor:
         """
         self._numbers = range(workers)
         self._start_process = start
-        self._worker_timeout_s = worker_timeout_s
-        self._stop_s = stop_s
+        self._timeouts = timeouts
         self._on_ready = on_ready
         self._on_end = on_end
         self._on_restart = on_restart
@@ -186,8 +197,13 @@ class Supervisor:
     def _kill_hanging(self) -> None:
         now = monotonic()
         for number, worker in self._workers.items():
-            allowed_s = _START_S if worker.ready is None else self._worker_timeout_s
+            allowed_s = self._timeouts.start_s if worker.ready is None else self._timeouts.silence_s
             if now - worker.heard > allowed_s and not self._is_stopping:
+                if worker.ready is None:
+                    worker.fault = ArtifactError(
+                        "model: expected it to be loaded and its golden records to be scored within "
+                        f"{allowed_s:g} s, they were not; VAEGIS_MODEL_TIMEOUT_S gives them longer"
+                    )
                 _LOG.error(
                     "worker hangs", extra={"fields": {"worker": number, "silent_s": round(now - worker.heard, 1)}}
                 )
@@ -207,7 +223,7 @@ class Supervisor:
         if not self._is_stopping:
             self._is_stopping = True
             self._on_stop()
-            self._loop.call_later(self._stop_s + _LATE_S, self._kill_all)
+            self._loop.call_later(self._timeouts.stop_s + _LATE_S, self._kill_all)
         if not self._workers:
             self._ended.set()
 

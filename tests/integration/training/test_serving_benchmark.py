@@ -37,7 +37,7 @@ def numbers_model(tmp_path_factory):
 
 def posted(app, path, body):
     async def exchange():
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return (await client.post(path, json=body)).json()
 
     return asyncio.run(exchange())

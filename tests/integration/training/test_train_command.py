@@ -22,7 +22,7 @@ from vaegis.service.artifact import load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import MetadataKey
 from vaegis.service.http.app import create_app
-from vaegis.service.protobuf import metadata_props
+from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold
 from vaegis.service.records.arrow import columns_from_batch
 from vaegis.service.settings import load_settings
@@ -151,7 +151,7 @@ def test_a_model_of_few_records_is_served(trained_on_few):
     app.state.readiness.admit(artifact.verify())
 
     async def exchange() -> tuple[httpx.Response, httpx.Response]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post("/score", json=[record, record | {"pressure": 1e6}]), await client.get("/model")
 
     scored, told = asyncio.run(exchange())

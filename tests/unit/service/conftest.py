@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from vaegis.service import protobuf
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
 
@@ -20,16 +21,12 @@ def artifact(golden_model: Path) -> Artifact:
 
 
 @pytest.fixture(scope="session")
-def new_orders(artifact: Artifact) -> Callable[[int, int], Columns]:
+def new_orders(artifact: Artifact, load_script: Callable[[Path], ModuleType]) -> Callable[[int, int], Columns]:
     """Draw orders with a seed that training did not have, as columns of the golden model's schema."""
     # Here because the server's suite has no use for pyarrow, and this loads it.
     from vaegis.service.records.arrow import columns_from_batch  # noqa: PLC0415
 
-    spec = importlib.util.spec_from_file_location("make_golden", GOLDEN / "make_golden.py")
-    assert spec is not None
-    assert spec.loader is not None
-    make_golden = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_golden)
+    make_golden = load_script(GOLDEN / "make_golden.py")
 
     def draw(records: int, seed: int) -> Columns:
         (batch,) = make_golden.orders(records, seed).combine_chunks().to_batches()
@@ -41,14 +38,4 @@ def new_orders(artifact: Artifact) -> Callable[[int, int], Columns]:
 @pytest.fixture(scope="session")
 def field() -> Callable[[int, bytes | int], bytes]:
     """Write one field of a protobuf message: a number as a varint, bytes as a string, message or tensor."""
-
-    def varint(value: int) -> bytes:
-        low, rest = value & 0x7F, value >> 7
-        return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
-
-    def write(number: int, value: bytes | int) -> bytes:
-        if isinstance(value, int):
-            return varint(number << 3) + varint(value)
-        return varint(number << 3 | 2) + varint(len(value)) + value
-
-    return write
+    return protobuf.field

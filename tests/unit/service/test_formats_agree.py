@@ -117,7 +117,7 @@ def answer(app, kind, records, **query):
 
     async def exchange():
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             headers = {"content-type": content_type, "accept": "application/json"}
             return await client.post(path, content=body(records), headers=headers, params=query)
 

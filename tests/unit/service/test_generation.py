@@ -23,6 +23,7 @@ from vaegis.service.contract import (
 from vaegis.service.errors import ArtifactError
 from vaegis.service.generation import BLOCK_RECORDS, Drawn, Generator, records_of
 from vaegis.service.grid import is_integral
+from vaegis.service.protobuf import field, fields
 from vaegis.service.records.json import columns_from_records
 
 # A tensor (graph field 5) whose data_location (field 14) is EXTERNAL, inside a model (field 7: the graph).
@@ -148,12 +149,21 @@ def test_a_column_never_null_in_training_is_never_null(generator):
         ("not base64!", "expected a complete ONNX model in base64"),
         (base64.b64encode(b"\xff\xff").decode(), "expected a complete ONNX model in base64"),
         (base64.b64encode(EXTERNAL).decode(), "refers to another file"),
-        ("", "expected a graph that onnxruntime runs"),
+        ("", "expected ONNX IR version 8, got None"),
     ],
 )
 def test_a_decoder_that_is_no_model_is_refused(contract, model, message):
     with pytest.raises(ArtifactError, match=message):
         Generator(with_generator(contract, model=model))
+
+
+def test_a_decoder_is_held_to_the_same_operators(contract, hostile):
+    model = base64.b64decode(contract.generator.model)
+    graph = next(bytes(value) for number, value in fields(memoryview(model)) if number == 7)
+    draws = field(7, graph + hostile.node("RandomNormal", [], ["noise"]))
+    others = b"".join(field(number, value) for number, value in fields(memoryview(model)) if number != 7)
+    with pytest.raises(ArtifactError, match="expected an operator that vaegis-train writes, got 'RandomNormal'"):
+        Generator(with_generator(contract, model=base64.b64encode(others + draws).decode()))
 
 
 def test_a_decoder_of_another_latent_width_is_refused(contract):

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from vaegis.service.errors import RunTimeoutError
 from vaegis.service.runtime import VERSION, GraphError, open_session
 
 
@@ -18,9 +20,9 @@ def test_bytes_that_are_no_graph_raise_graph_error(model):
 
 def test_a_session_runs_on_the_cpu_with_the_threads_asked_for(golden_model: Path):
     session = open_session(golden_model.read_bytes(), threads=2)
-    assert session.get_providers() == ["CPUExecutionProvider"]
-    assert session.get_session_options().intra_op_num_threads == 2
-    assert session.get_session_options().inter_op_num_threads == 1
+    assert session.inference.get_providers() == ["CPUExecutionProvider"]
+    assert session.inference.get_session_options().intra_op_num_threads == 2
+    assert session.inference.get_session_options().inter_op_num_threads == 1
 
 
 def test_only_the_onnx_format_is_read(golden_model: Path):
@@ -28,6 +30,25 @@ def test_only_the_onnx_format_is_read(golden_model: Path):
     disguised = bytes(4) + b"ORTM" + golden_model.read_bytes()
     with pytest.raises(GraphError, match=r"(?i)protobuf"):
         open_session(disguised)
+
+
+def test_the_data_of_a_tensor_is_not_looked_for_in_the_working_folder(golden_model, hostile, tmp_path, monkeypatch):
+    # Opened without the checks of `service.onnx_model`, to see that onnxruntime itself is told not to.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(b"\xff" * 8)
+    with pytest.raises(GraphError):
+        open_session(hostile.reads_file(golden_model.read_bytes(), "secret", 8))
+
+
+def test_a_run_that_takes_too_long_is_ended(golden_model, hostile):
+    model = hostile.multiplies_when_triggered(golden_model.read_bytes(), 2000, 1000)
+    session = open_session(model, run_timeout_s=0.5)
+    text, truth = np.full((1, 1), "DE", dtype=object), np.ones((1, 1), dtype=bool)
+    feeds = {"numbers": np.array([[hostile.TRIGGER, 0.0, 0.0]]), "strings": text, "strings_observed": truth}
+    with pytest.raises(RunTimeoutError, match=r"within 0\.5 s"):
+        session.run(["score"], feeds)
+    feeds["numbers"] = np.array([[1.0, 0.0, 0.0]])
+    assert session.run(["score"], feeds)[0].shape == (1,)
 
 
 def test_importing_it_turns_telemetry_off():

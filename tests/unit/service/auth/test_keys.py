@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -174,6 +175,34 @@ def test_unreadable_file_keeps_the_old_keys_and_is_logged_once(file, broken, cap
     file.write_text(line("new", b"2"))
     assert ring.found_after(CHECK_INTERVAL_S, b"2") == "new"
     assert ring.outcomes == ["failed", "succeeded"]
+
+
+def test_unreadable_file_is_tried_again_until_it_can_be_read(file, monkeypatch):
+    file.write_text(line("old", b"1") + line("kept", b"2"))
+    ring = Reloading(file)
+    file.write_text(line("kept", b"2"))
+    read = Path.open
+
+    def denied(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)  # as where root wrote it and the service runs as another user
+    assert [ring.found_after(CHECK_INTERVAL_S, b"1") for _ in range(3)] == ["old"] * 3
+    monkeypatch.setattr(Path, "open", read)
+    assert ring.found_after(CHECK_INTERVAL_S, b"1") is None
+    assert ring.found_after(0, b"2") == "kept"
+    assert ring.outcomes == ["failed", "succeeded"]
+
+
+def test_change_of_equal_size_and_mtime_is_a_change(file):
+    ring = Reloading(file)
+    before = file.stat()
+    with file.open("r+") as opened:
+        opened.write(line("new", b"2"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert ring.found_after(CHECK_INTERVAL_S, b"1") is None
+    assert ring.found_after(0, b"2") == "new"
 
 
 def test_link_to_another_file_is_a_change(tmp_path):

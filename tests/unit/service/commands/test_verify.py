@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vaegis.service.artifact import digest_entry
+from vaegis.service.model_file import digest_entry
 from vaegis.service.runtime import VERSION
 
 

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import logging
-import queue
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -26,10 +26,11 @@ from vaegis.service.columns import Columns
 from vaegis.service.http.app import create_app
 from vaegis.service.http.log_writer import LineWriter
 from vaegis.service.http.logs import configure_logs
-from vaegis.service.http.protocol.acceptor import Acceptor
-from vaegis.service.http.protocol.hub import Hub
-from vaegis.service.http.protocol.limits import ConnectionLimits
-from vaegis.service.http.server import connection_limits, event_loop
+from vaegis.service.http.problems import refusal_of
+from vaegis.service.http.server.callbacks import Callbacks
+from vaegis.service.http.server.limits import Limits
+from vaegis.service.http.server.server import Server
+from vaegis.service.http.serving import limits_of
 from vaegis.service.http.tracing import Tracing
 from vaegis.service.scorer import Scores
 from vaegis.service.settings import load_settings
@@ -106,7 +107,8 @@ def send() -> Callable[..., httpx.Response]:
     def request(app: FastAPI, method: str, path: str, **details: Any) -> httpx.Response:
         async def exchange() -> httpx.Response:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            declared = {"content-type": "application/json"}
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=declared) as client:
                 return await client.request(method, path, **details)
 
         return asyncio.run(exchange())
@@ -214,46 +216,36 @@ def new_client() -> type[Client]:
 
 
 class Service:
-    """A hub that accepts connections.
+    """A server in another thread.
 
     Attributes:
-        hub: The hub, which lives in another thread.
+        server: The server.
         cuts: Why clients were cut, so far.
-        next_cut: The same, to wait for the next.
     """
+
+    server: Server
 
     def __init__(self) -> None:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.address = self.listening.getsockname()
         self.cuts: list[str] = []
-        self.next_cut: queue.Queue[str] = queue.Queue()
         self._ready = threading.Event()
-        self._finish = asyncio.Event()
 
-    def run(self, app: ASGIApp, limits: ConnectionLimits) -> None:
-        with asyncio.Runner(loop_factory=event_loop) as runner:
-            runner.run(self._serve(app, limits))
-
-    async def _serve(self, app: ASGIApp, limits: ConnectionLimits) -> None:
-        self.hub = Hub(
-            app, limits, asyncio.get_running_loop(), count_cut=self._note_cut, is_vital=lambda path: path == "/livez"
+    def run(self, app: ASGIApp, limits: Limits) -> None:
+        callbacks = Callbacks(
+            refusal=refusal_of,
+            count_cut=self.cuts.append,
+            is_probe=lambda path: path == "/livez",
+            on_listening=self._ready.set,
         )
-        acceptor = Acceptor(self.hub, self.listening, tls=lambda: None, is_crowded=lambda _: False)
-        acceptor.start()
-        self._ready.set()
-        await self._finish.wait()
-        await acceptor.stop()
-        await self.hub.finish(0.0, lambda: True)
-
-    def _note_cut(self, reason: str) -> None:
-        self.cuts.append(reason)
-        self.next_cut.put(reason)
+        self.server = Server(app, limits, callbacks)
+        self.server.run([self.listening])
 
     def wait(self) -> None:
         assert self._ready.wait(TIMEOUT_S)
 
     def stop(self) -> None:
-        self.hub.loop.call_soon_threadsafe(self._finish.set)
+        self.server.handle_exit(signal.SIGINT, None)
 
     def connect(self, **options: int) -> socket.socket:
         """Connect; options are those of a socket, set before."""
@@ -281,7 +273,7 @@ def everything(client: socket.socket) -> bytes:
 def _serving(app: ASGIApp, **limits: Any) -> Iterator[Service]:
     service = Service()
     thread = threading.Thread(
-        target=service.run, args=(app, replace(connection_limits(load_settings({}, {})), **limits))
+        target=service.run, args=(app, replace(limits_of(load_settings({}, {})), shutdown_grace_s=0, **limits))
     )
     thread.start()
     try:

@@ -24,7 +24,7 @@ def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
         ("/readyz", "/readyz", set()),
         ("/v2/health/live", "/v2/health/live", set()),
         ("/v2/health/ready", "/v2/health/ready", set()),
-        ("/v2/models/orders/ready", "/v2/models/{model}/ready", set()),
+        ("/v2/models/orders/ready", "/v2/models/{model}/ready", {Access.SCORE, Access.MODEL}),
         ("/score", "/score", {Access.SCORE}),
         ("/generate", "/generate", {Access.SCORE}),
         ("/v2/models/orders/infer", "/v2/models/{model}/infer", {Access.SCORE}),

@@ -32,7 +32,7 @@ def together(app, asked) -> list[httpx.Response]:
 
     async def exchange() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             sending = (client.post(f"/score{query}", json=body) for body, query in asked)
             return await asyncio.gather(*sending)
 
@@ -49,7 +49,8 @@ async def posted(app, record) -> int:
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b""}
+    scope["headers"] = [(b"content-type", b"application/json")]
     await app(scope, receive, send)
     return sent[0]["status"]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
 from vaegis.service.http.body import read_body
-from vaegis.service.http.errors import IncompleteBodyError
+from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.stream.blocks import BodyTooLargeError
 
 
@@ -78,17 +77,3 @@ def test_reading_can_be_cancelled_while_it_waits():
         return cleaned_up
 
     assert asyncio.run(scenario()) == [True]
-
-
-def test_a_body_that_comes_fast_enough_may_take_longer_than_its_time(new_app, serving, record):
-    body = json.dumps(record).encode()
-    service = serving(new_app(body_timeout_s=0.05), body_timeout_s=0.05, min_bytes_per_s=1)
-    with service.connect() as client:
-        client.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
-        client.settimeout(0.005)
-        for byte in body:
-            with pytest.raises(TimeoutError):
-                client.recv(1)
-            client.sendall(bytes([byte]))
-        client.settimeout(60)
-        assert client.recv(65_536).startswith(b"HTTP/1.1 200 OK")

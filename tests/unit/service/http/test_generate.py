@@ -71,7 +71,7 @@ def test_a_body_that_is_no_object_is_refused(new_app, send):
 
 def test_drawing_ends_between_parts_once_its_answer_is_not_worth_it(new_app, artifact):
     metrics = new_app().state.metrics
-    generating = Generating(artifact, metrics, max_count=10_000, max_depth=9, max_values=99)
+    generating = Generating(artifact, metrics, max_count=10_000, max_depth=9, max_values=99, run_timeout_s=60.0)
     limit = RateLimit(TokenBuckets(now=lambda: 0.0), bucket_id_of("caller"), records_per_s=1.0, burst_s=10_000.0)
     call = Call(route_of("/generate"), "", "", "", rate_limit=limit)
     worth = iter([True, False])

@@ -33,7 +33,8 @@ def of(problem: dict[str, object]) -> tuple[object, object, object]:
 async def exchange(app, body, **details):
     """Post a body that is an asynchronous generator."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    declared = {"content-type": "application/json"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=declared) as client:
         return await client.post("/score", content=body, **details)
 
 
@@ -48,7 +49,8 @@ def incomplete(app):
     async def keep(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b""}
+    scope["headers"] = [(b"content-type", b"application/json")]
     asyncio.run(app(scope, receive, keep))
     return json.loads(sent[1]["body"])
 
@@ -80,6 +82,8 @@ def provoked(new_app, send, artifact, serving):
     yield send(guarded, "GET", "/model").json()
     yield send(guarded, "GET", "/model", headers={"authorization": "Bearer 2"}).json()
     yield send(guarded, "GET", "/model", headers={"authorization": "Bearer 1"}).json()
+    yield send(app, "GET", "/model", headers={"host": "attacker.example"}).json()
+    yield send(app, "GET", "/model", headers={"sec-fetch-site": "cross-site"}).json()
     yield send(unverified, "GET", "/readyz").json()
     yield send(app, "POST", "/score", content=b"{").json()
     yield send(app, "POST", "/score", content=b"{}", headers={"content-type": "text/html"}).json()
@@ -99,7 +103,10 @@ def provoked(new_app, send, artifact, serving):
     hurried = new_app(request_timeout_s=0.001, inline_body_bytes=0)
     yield send(hurried, "POST", "/score", json=[{"amount": 1}] * 5000).json()
     service = serving(app, header_timeout_s=0.05, body_timeout_s=0.05, max_header_bytes=1024)
-    yield by_bytes(service, b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+    yield by_bytes(
+        service,
+        b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n",
+    )
     yield by_bytes(service, b"GET / HTTP/1.1\r\n\r\n")
     yield by_bytes(service, b"GET / HTTP/1.1\r\nX: " + b"a" * 1024)
     yield by_bytes(service, b"GET / HTTP/1.1\r\n")

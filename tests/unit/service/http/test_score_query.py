@@ -36,7 +36,7 @@ def framework():
     def ask(query: str) -> object:
         async def exchange() -> httpx.Response:
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.get(f"/?{query}")
 
         answer = asyncio.run(exchange()).json()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -182,87 +180,6 @@ def test_what_was_sent_of_an_answer_is_not_held(new_app, new_client, record_line
             await client.end()
 
     asyncio.run(story())
-
-
-@pytest.fixture
-def crowded(begun, holding):
-    """Hold all the bytes that an app of a service may, for a while."""
-
-    @contextmanager
-    def hold_all(app, service):
-        def on_loop(story):
-            return asyncio.run_coroutine_threadsafe(story, service.hub.loop).result(20)
-
-        async def fill():
-            clients = await begun(app), await holding(app)
-            clients[0].part(LARGE_LINE[:150_000])
-            await clients[0].until(clients[0].parts.empty)
-            return clients
-
-        async def leave(clients):
-            for client in clients:
-                client.leave()
-                await client.end()
-
-        clients = on_loop(fill())
-        try:
-            yield
-        finally:
-            on_loop(leave(clients))
-
-    return hold_all
-
-
-def begin(client, chunk):
-    """Send the head and a first part of a body on a connection, and wait until it is answered."""
-    client.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n")
-    client.sendall(b"Content-Type: application/x-ndjson\r\n\r\n" + chunk)
-    received = b""
-    while b'{"row":0' not in received:
-        received += client.recv(65_536)
-
-
-def send_in_vain(client, chunk, *, for_s):
-    """Send a chunk, and see that nothing is answered to it for a while: its stream waits."""
-    client.sendall(chunk)
-    client.settimeout(for_s)
-    with pytest.raises(TimeoutError):
-        client.recv(65_536)
-    client.settimeout(60)
-
-
-def test_a_client_is_not_cut_for_silence_while_its_stream_waits_for_bytes(
-    new_app, serving, read_all, record_line, crowded
-):
-    app = new_app(max_bytes_in_flight=2**20)
-    service = serving(app, body_timeout_s=0.5, min_bytes_per_s=1)
-    chunk = b"%x\r\n%b\r\n" % (len(record_line), record_line)
-    with service.connect() as client:
-        begin(client, chunk)
-        with crowded(app, service):
-            send_in_vain(client, chunk, for_s=1.2)
-        received = b""
-        while b'{"row":1' not in received:
-            received += client.recv(65_536)
-        client.sendall(b"0\r\n\r\n")
-        assert read_all(client).endswith(b"0\r\n\r\n")
-    assert service.cuts == []
-
-
-def test_a_client_that_leaves_after_one_more_part_ends_a_stream_that_waits_for_bytes(
-    new_app, serving, read_all, record_line, crowded
-):
-    app = new_app(max_bytes_in_flight=2**20, body_timeout_s=600)
-    service = serving(app)
-    chunk = b"%x\r\n%b\r\n" % (len(record_line), record_line)
-    with service.connect() as client:
-        begin(client, chunk)
-        with crowded(app, service):
-            send_in_vain(client, chunk, for_s=0.3)
-            client.sendall(chunk)
-            client.shutdown(socket.SHUT_WR)
-            with suppress(ConnectionResetError):
-                assert not read_all(client).endswith(b"0\r\n\r\n")
 
 
 def test_bytes_that_a_message_still_gathers_are_held_as_they_come(new_app, new_client):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import ssl
 from contextlib import suppress
 from pathlib import Path
@@ -83,6 +85,42 @@ def test_new_files_are_read_and_bad_ones_are_told_once_and_not_used(files, autho
     assert [record.levelname for record in logged if record.levelname == "ERROR"] == ["ERROR", "ERROR"]
     write(authority, *files, name="a.third.example")
     assert shown(certificate.context(), authority)[0] == {"a.third.example"}
+
+
+def test_files_that_could_not_be_used_are_tried_again_although_they_did_not_change(
+    files, authority, monkeypatch, logged
+):
+    seconds = itertools.count()  # one later at each look
+    certificate = Certificate(*files, now=lambda: next(seconds))
+    write(authority, *files, name="another.example")
+    load = ssl.SSLContext.load_cert_chain
+
+    def denied(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", denied)
+    for _ in range(3):
+        assert shown(certificate.context(), authority)[0] == {"one.example"}
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load)
+    assert shown(certificate.context(), authority)[0] == {"another.example"}
+    assert [record.levelname for record in logged].count("ERROR") == 1
+
+
+def test_a_change_that_leaves_sizes_and_modification_times_as_they_were_is_a_change(files):
+    certificate = Certificate(*files)
+    before = files[0].stat()
+    first = certificate.context()
+    with files[0].open("r+b") as opened:
+        opened.write(b"-")
+    os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert certificate.context() is not first
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True), (0o660, True)])
+def test_a_private_key_that_others_may_read_or_change_is_warned_of(files, logged, mode, warned):
+    files[1].chmod(mode)
+    Certificate(*files).warn_if_exposed()
+    assert [record.fields["mode"] for record in logged] == ([f"{mode:o}"] if warned else [])
 
 
 def test_files_that_stay_as_they_are_are_read_once(files):

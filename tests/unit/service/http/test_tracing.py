@@ -255,7 +255,7 @@ def test_spans_arrive_at_the_collector_that_the_standard_variables_name(golden_m
         "artifact = load_artifact(Path(sys.argv[1]))\n"
         "app = create_app(artifact, load_settings({}, {}), tracing=configured_tracing(os.environ))\n"
         "async def main():\n"
-        "    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='http://x') as client:\n"
+        "    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='http://localhost') as client:\n"
         "        assert (await client.get('/model')).status_code == 200\n"
         "asyncio.run(main())\n"
     )

@@ -188,14 +188,6 @@ def test_the_model_and_the_server_describe_themselves(new_app, send, artifact):
     assert send(app, "GET", "/v2").json()["extensions"] == ["binary_tensor_data"]
 
 
-@pytest.mark.parametrize("path", ["/v2/models/other/ready", "/v2/models/orders/versions/7/ready"])
-def test_a_probe_for_another_model_does_not_tell_which_one_there_is(new_app, send, artifact, path):
-    response = send(new_app(keys=f"a model sha256:{'0' * 64}"), "GET", path)
-    assert (response.status_code, list(response.json())) == (404, ["error"])
-    assert "orders" not in response.text
-    assert artifact.digest[:12] not in response.text
-
-
 def test_probes_tell_whether_requests_should_come(new_app, send, artifact):
     ready, loading = new_app(), create_app(artifact, load_settings({}, {}))
     assert send(loading, "GET", "/v2/health/live").json() == {"live": True}

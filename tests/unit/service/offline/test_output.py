@@ -129,3 +129,19 @@ def test_a_directory_is_no_output(tmp_path):
     (tmp_path / "out.csv").mkdir()
     with pytest.raises(FileError, match="expected a file, got a directory"):
         opened(csv(tmp_path / "out.csv")).__enter__()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+@pytest.mark.parametrize("is_link", [True, False])
+def test_the_mode_of_what_stood_there_is_kept(tmp_path, mode, is_link):
+    target, link = tmp_path / "secret.csv", tmp_path / "out.csv"
+    target.write_bytes(b"before")
+    target.chmod(mode)
+    link.symlink_to(target)
+    with opened(csv(link if is_link else target)) as stream:
+        (temporary,) = set(tmp_path.iterdir()) - {target, link}
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600  # nobody else can read what is written, meanwhile
+        stream.write(b"after")
+    assert target.read_bytes() == b"after"
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert link.is_symlink()

@@ -1,0 +1,1 @@
+"""What people would take instead: model servers from PyPI over the same exported model."""

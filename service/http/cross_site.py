@@ -1,0 +1,132 @@
+"""Requests that a web page of somebody else has a browser send: by a name of its own (DNS rebinding), or across sites.
+
+Where no key is asked for, whoever can run a script in a browser on this machine could otherwise call the service.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vaegis.service.errors import ServiceError, SettingsError
+from vaegis.service.http.access import SCORING
+from vaegis.service.http.call import call_of
+from vaegis.service.http.errors import CrossSiteError, MediaTypeError, UnknownHostError
+from vaegis.service.http.problems import response_to
+from vaegis.service.http.v2 import HEADER_LENGTH
+
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(?::[0-9]*)?")
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
+_SAME: Final = (b"same-origin", b"none")
+_READING: Final = ("GET", "HEAD")
+_LONGEST_HOST: Final = 300  # a name of DNS has at most 253 characters
+_TRITON: Final = HEADER_LENGTH.encode()
+_LOOKED_AT: Final = frozenset({b"host", b"content-type", b"origin", b"sec-fetch-site", b"sec-fetch-mode", _TRITON})
+
+
+def parse_hosts(text: str, source: str) -> frozenset[str]:
+    """Return the host names and addresses of a list with commas.
+
+    >>> sorted(parse_hosts("scores.example, ::1", "here"))
+    ['::1', 'scores.example']
+
+    Raises:
+        SettingsError: one is neither a name nor an address, or has a port or a scheme.
+    """
+    hosts = [part.strip().lower().rstrip(".") for part in text.split(",")]
+    for host in hosts:
+        if not (_is_address(host) or all(map(_LABEL.fullmatch, host.split(".")))):
+            raise SettingsError(f"{source}: expected host names and addresses with commas between, got {host!r}")
+    return frozenset(hosts)
+
+
+class CrossSiteCheck:
+    """ASGI middleware, within `Instrumentation`: refuses what a page of another site has a browser send.
+
+    Routes that need no key are left out: probes tell nothing, and orchestrators call them by any address.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, *, has_keys: bool) -> None:
+        """Wrap ``app``.
+
+        Args:
+            app: What answers.
+            hosts: Names by which the service may be called, besides this machine's own; None for any.
+            has_keys: Whether callers are asked for a key. A page of another site has none, and a browser does not
+                attach one by itself, so that only the names matter then.
+        """
+        self._app = app
+        self._hosts = hosts
+        self._has_keys = has_keys
+        self._is_known = lru_cache(64)(self._is_host_known)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or have it answered."""
+        if scope["type"] == "http":
+            needs = call_of(scope).route.needs
+            if needs:
+                try:
+                    self._require_own(scope["method"], scope["headers"], scores=needs == SCORING)
+                except ServiceError as error:
+                    await response_to(scope, error)(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+    def _require_own(self, method: str, headers: Sequence[tuple[bytes, bytes]], *, scores: bool) -> None:
+        """Pass if no page of another site can have had a browser send this.
+
+        Raises:
+            UnknownHostError: it was sent to a name that is not the service's.
+            CrossSiteError: it comes from another site.
+            MediaTypeError: it does not say what its body is, as a browser need not for what it sends across sites.
+        """
+        told = {name: value for name, value in headers if name in _LOOKED_AT}
+        host = told.get(b"host")
+        if host is not None and not self._is_known(host):
+            raise UnknownHostError
+        if self._has_keys:
+            return
+        # A link to a page of the service is followed: whoever follows it sees the answer, the other site does not.
+        is_followed = method in _READING and told.get(b"sec-fetch-mode") == b"navigate"
+        if not is_followed and self._is_foreign(told):
+            raise CrossSiteError
+        # A browser asks before it sends another site's page's header of Triton's, and is not let.
+        if scores and method == "POST" and not told.get(b"content-type") and _TRITON not in told:
+            raise MediaTypeError("Content-Type: expected one, such as application/json, got none")
+
+    def _is_foreign(self, told: Mapping[bytes, bytes]) -> bool:
+        """Whether a request comes from a page of another origin. Scripts can forge neither header."""
+        site = told.get(b"sec-fetch-site")
+        if site is not None:  # a proxy before the service may have put another Host
+            return site not in _SAME
+        origin = told.get(b"origin")
+        if origin is None:  # no browser, or one that would name another site
+            return False
+        authority = origin.partition(b"://")[2]
+        return authority != told.get(b"host") and _host_of(authority) not in (self._hosts or ())
+
+    def _is_host_known(self, value: bytes) -> bool:
+        if self._hosts is None:
+            return True
+        host = _host_of(value)
+        return host in self._hosts or host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+def _host_of(authority: bytes) -> str:
+    """Return a host without its port, in lower case; blank if it is none."""
+    text = authority[:_LONGEST_HOST].decode("latin-1").lower()
+    found = _HOST.fullmatch(text)
+    return "" if found is None else found[1].strip("[]")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,223 @@
+"""What callers try: web pages without a key, keys that were revoked, and more than the memory holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from attack import Attack, Outcome, Target
+
+from vaegis.service.auth.keys import Access, Key, digest_of
+from vaegis.service.http.workers.memory import fitted_to_memory
+from vaegis.service.settings import flag_of, load_settings
+
+_COMPOSE: Final = Path(__file__).parents[2] / "docker-compose.yml"
+_SERVE: Final = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
+_MIB: Final = 2**20
+_OK: Final = 200
+_PATIENCE_S: Final = 120
+_JSON: Final = {"Content-Type": "application/json"}
+_RECORD: Final = '{"amount": 1}'
+_TENSOR: Final = '{"inputs": [{"name": "amount", "datatype": "FP64", "shape": [1], "data": [1]}]}'
+_BODIES: Final = {"/score": _RECORD, "/generate": '{"count": 2}', "/v2/models/orders/infer": _TENSOR}
+_READ: Final = ("/model", "/model/schema", "/openapi.json", "/metrics", "/v2", "/v2/models/orders")
+_WORKERS: Final = 2
+
+
+def _status(port: int, path: str, headers: Mapping[str, str], body: str | None = None) -> int:
+    """Return the status of an answer; 0 where the connection was cut."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)) as connection:
+        try:
+            connection.request("GET" if body is None else "POST", path, body, dict(headers))
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, HTTPException):
+            return 0
+        return answer.status
+
+
+def _from_a_page(target: Target, *pages: Mapping[str, str], also_read: bool) -> Outcome:
+    """Send all that a page could have a browser send, with each of the headers; none of it may be answered."""
+    got = Counter[int]()
+    for headers in pages:
+        for path, body in _BODIES.items():
+            got[_status(target.port, path, headers, body)] += 1
+        got.update(_status(target.port, path, headers) for path in _READ if also_read)
+    return Outcome(held=not got[_OK], measured=f"{got[_OK]} of {got.total()} requests answered 200")
+
+
+def _rebinding(target: Target) -> Outcome:
+    name = f"attacker.example:{target.port}"
+    same = {"Host": name, "Origin": f"http://{name}", "Sec-Fetch-Site": "same-origin"}
+    return _from_a_page(target, same | _JSON, {"Host": name} | _JSON, {"Host": ""} | _JSON, also_read=True)
+
+
+def _cross_site(target: Target) -> Outcome:
+    origin = {"Origin": "https://attacker.example"}
+    site = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    return _from_a_page(target, origin | _JSON, site | _JSON, origin | site | _JSON, also_read=True)
+
+
+def _untyped(target: Target) -> Outcome:
+    """Send bodies as a browser sends them across sites without asking, and as an old one does without its headers."""
+    types = ("text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "multipart/form-data")
+    return _from_a_page(target, {}, *({"Content-Type": each} for each in types), also_read=False)
+
+
+def _line(name: str) -> str:
+    return Key(name, frozenset([Access.SCORE]), digest_of(name.encode())).line() + "\n"
+
+
+def _bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {name}"} | _JSON
+
+
+@contextmanager
+def _served(target: Target, *flags: str) -> Iterator[tuple[int, int]]:
+    """Serve the model in another way; give the port and the process."""
+    process = subprocess.Popen(
+        [*_SERVE, str(target.model), "--port", "0", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        banner = process.stdout.readline() if process.stdout else ""
+        yield int(banner.rpartition(":")[2]), process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _written(file: Path, *names: str) -> None:
+    """Replace a file of keys by a rename."""
+    new = file.with_suffix(".new")
+    new.write_text("".join(map(_line, names)))
+    new.chmod(0o600)
+    new.rename(file)
+
+
+def _refused_after_s(port: int, name: str, *, at_most_s: float) -> float | None:
+    """Return the seconds until a key is refused; None if it is not in time."""
+    begin = time.monotonic()
+    while time.monotonic() - begin < at_most_s:
+        if _status(port, "/score", _bearer(name), _RECORD) != _OK:
+            return time.monotonic() - begin
+        time.sleep(0.1)
+    return None
+
+
+def _revoked_unnoticed(target: Target) -> Outcome:
+    """Take a key out while the file cannot be read, and in a write that leaves its size and time as they were."""
+    file = target.folder / "keys.txt"
+    _written(file, "old", "kept")
+    with _served(target, "--workers", "1", "--keys-file", str(file)) as (port, _):
+        before = file.stat()
+        spoilt = "x" * (before.st_size - 1) + "\n"
+        file.write_text(spoilt)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        _refused_after_s(port, "old", at_most_s=2)  # looked at, and not usable
+        file.write_text(_line("kept").ljust(before.st_size - 1) + "\n")
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        after_s = _refused_after_s(port, "old", at_most_s=10)
+        is_kept = _status(port, "/score", _bearer("kept"), _RECORD) == _OK
+    told = "still valid after 10 s" if after_s is None else f"refused after {after_s:.1f} s"
+    return Outcome(held=after_s is not None and is_kept, measured=f"the revoked key was {told}")
+
+
+def _revoked_stream(target: Target) -> Outcome:
+    """Go on with a stream after its key was taken out."""
+    file = target.folder / "keys.txt"
+    _written(file, "old", "kept")
+    part = b"%x\r\n%b\r\n" % (len(_RECORD) * 100 + 100, (_RECORD.encode() + b"\n") * 100)
+    with (
+        _served(target, "--workers", "1", "--keys-file", str(file)) as (port, _),
+        closing(HTTPConnection("127.0.0.1", port, timeout=1)) as connection,
+    ):
+        connection.putrequest("POST", "/score")
+        for name, value in (_bearer("old") | {"Content-Type": "application/x-ndjson"}).items():
+            connection.putheader(name, value)
+        connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders(part)
+        _written(file, "kept")
+        _refused_after_s(port, "old", at_most_s=10)
+        scored = 0
+        for _ in range(20):
+            try:
+                connection.send(part)
+                scored += connection.sock.recv(_MIB).count(b'"score"')
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    # What was answered before and not yet received counts as well.
+    return Outcome(held=scored <= 200, measured=f"{scored} records scored, of 2,000 sent after the key was refused")
+
+
+def _at_once(port: int, times: int, path: str, body: str, media_type: str) -> None:
+    headers = {"Content-Type": media_type}
+    threads = [threading.Thread(target=_status, args=(port, path, headers, body)) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _peak_bytes(pids: Sequence[str]) -> int:
+    """Return the sum of the most memory that each process had resident."""
+    texts = [Path(f"/proc/{pid}/status").read_text(encoding="ascii") for pid in pids]
+    return sum(int(found[1]) * 1024 for text in texts if (found := re.search(r"VmHWM:\s+(\d+) kB", text)))
+
+
+def _more_than_memory(target: Target) -> Outcome:
+    """Send many large bodies at a time to two workers, with the limits that they have in compose's memory."""
+    gibibytes = re.search(r"mem_limit: (\d+)g", _COMPOSE.read_text(encoding="utf-8"))
+    if gibibytes is None:
+        return Outcome(held=False, measured="expected a mem_limit in gibibytes for the service in docker-compose.yml")
+    limit = int(gibibytes[1]) * 2**30
+    with TemporaryDirectory() as folder:
+        process = Path(folder)  # as Linux tells of a process in such a control group
+        (process / "mountinfo").write_text(f"30 23 0:26 / {folder} rw - cgroup2 cgroup2 rw\n")
+        (process / "cgroup").write_text("0::/\n")
+        (process / "memory.max").write_text(f"{limit}\n")
+        asked = load_settings({}, {})
+        fitted = fitted_to_memory(asked, _WORKERS, process).model_dump()
+    flags = [
+        part
+        for name, value in asked.model_dump().items()
+        if fitted[name] != value
+        for part in (flag_of(name), str(fitted[name]))
+    ]
+    quotes = 'amount,country\n1,"' + '""' * (7 * _MIB) + '"'
+    wide = json.dumps([{f"c{column}": 1 for column in range(9990)} for _ in range(90)])
+    with _served(target, "--workers", str(_WORKERS), *flags) as (port, pid):
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        _at_once(port, 24, "/score", quotes, "text/csv")
+        _at_once(port, 8, "/score?on_invalid=report", wide, "application/json")
+        _at_once(port, 16, "/score", quotes.partition("\n")[2], "application/x-ndjson")
+        peak = _peak_bytes([str(pid), *workers])
+        status = _status(port, "/score", _JSON, _RECORD)
+    measured = f"{peak // _MIB} MiB resident at most, of {limit // _MIB}; then answered {status}"
+    return Outcome(held=peak < limit and status == _OK, measured=measured)
+
+
+ATTACKS: Final = (
+    Attack("a page whose own name leads here (DNS rebinding)", _rebinding),
+    Attack("a page of another site, by its headers", _cross_site),
+    Attack("bodies that browsers send across sites without asking", _untyped),
+    Attack("a key revoked while its file cannot be read", _revoked_unnoticed),
+    Attack("a stream that goes on after its key was revoked", _revoked_stream),
+    Attack("many large bodies at once, two workers in compose's memory", _more_than_memory, quick=False),
+)

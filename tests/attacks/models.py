@@ -1,0 +1,206 @@
+"""Attacks by a model file: each writes one, has the commands open it, and measures what it got.
+
+A hostile file is served by a process of the attack's own, because the service under attack has the golden model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import hostile_models
+from attack import Attack, Outcome, Target
+
+_VAEGIS: Final = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())")
+_LONGEST_S: Final = 120
+_REFUSED: Final = 3
+_MOST_BYTES: Final = 400 * 2**20
+"""What opening a refused file may take, onnxruntime itself included."""
+_MOST_SERVING_BYTES: Final = 1400 * 2**20
+_SECRET: Final = bytes(range(200, 232))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a command ended: its exit code, what it told, how long it took and its peak memory."""
+
+    code: int | None
+    told: str
+    seconds: float
+    peak_bytes: int
+
+    def __str__(self) -> str:
+        code = "did not end" if self.code is None else f"exit code {self.code}"
+        return f"{code} after {self.seconds:.1f} s with {self.peak_bytes / 2**20:.0f} MiB"
+
+
+def _run(folder: Path, *arguments: object) -> _Ended:
+    """Run a command to its end, or for as long as an attack waits."""
+    started = time.monotonic()
+    with (folder / "told").open("w+b") as told:
+        process = subprocess.Popen(
+            [*_VAEGIS, *map(str, arguments)], stdout=told, stderr=subprocess.STDOUT, cwd=folder, process_group=0
+        )
+        code: int | None = None
+        peak = 0
+        while time.monotonic() - started < _LONGEST_S:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                code, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+                process.returncode = code
+                break
+            time.sleep(0.05)
+        else:
+            process.kill()
+            process.wait()
+        told.seek(0)
+        return _Ended(code, told.read().decode(errors="replace"), time.monotonic() - started, peak)
+
+
+def _refused(make: Callable[[bytes], bytes]) -> Callable[[Target], Outcome]:
+    """Return an attack that holds if `verify` refuses a file, in little time and memory."""
+
+    def run(target: Target) -> Outcome:
+        model = target.folder / "hostile.onnx"
+        model.write_bytes(make(target.model.read_bytes()))
+        ended = _run(target.folder, "verify", model)
+        return Outcome(ended.code == _REFUSED and ended.peak_bytes < _MOST_BYTES, str(ended))
+
+    return run
+
+
+def _reads_file(target: Target) -> Outcome:
+    """Have a file of the working folder read, and told by what the model expects."""
+    (target.folder / "secret").write_bytes(_SECRET)
+    model = target.folder / "hostile.onnx"
+    model.write_bytes(hostile_models.reads_file(target.model.read_bytes(), "secret", len(_SECRET)))
+    ended = _run(target.folder, "serve", model, "--port", "0", "--workers", "1", "--model-timeout-s", "20")
+    return Outcome(ended.code == _REFUSED, str(ended))
+
+
+def _fills_memory(target: Target) -> Outcome:
+    """Have one record make tensors of 3.2 GB."""
+    model = hostile_models.expands_when_triggered(target.model.read_bytes(), 400_000_000)
+    with _served(target.folder, model) as (url, process):
+        status, _ = _posted(url)
+        peak = _peak_bytes(process.pid)
+        alive = _status(f"{url}/livez")
+    held = alive == 200 and status >= 500 and peak < _MOST_SERVING_BYTES
+    return Outcome(held, f"answered {status}, /livez {alive}, peak {peak / 2**20:.0f} MiB")
+
+
+def _takes_long(target: Target) -> Outcome:
+    """Have one record start an hour of work."""
+    model = hostile_models.multiplies_when_triggered(target.model.read_bytes(), 1500, 4_000)
+    with _served(target.folder, model, "--worker-timeout-s", "6") as (url, _):
+        status, seconds = _posted(url)
+        alive = _status(f"{url}/livez")
+    return Outcome(alive == 200 and status == 504, f"answered {status} after {seconds:.1f} s, /livez {alive}")
+
+
+def _hangs_one_node(target: Target) -> Outcome:
+    """Have one record start a product of matrices in which a run cannot be ended, and look whether the process goes."""
+    model = hostile_models.multiplies_when_triggered(target.model.read_bytes(), 9000, 1)
+    with _served(target.folder, model, "--worker-timeout-s", "1") as (url, process):
+        _posted(url)
+        try:
+            code: int | None = process.wait(_LONGEST_S)
+        except subprocess.TimeoutExpired:
+            code = None
+    return Outcome(code == 1, "the process hangs" if code is None else f"the process ended with exit code {code}")
+
+
+def _loads_for_long(target: Target) -> Outcome:
+    """Have a graph of many nodes take minutes to load."""
+    model = target.folder / "hostile.onnx"
+    model.write_bytes(hostile_models.multiplies_when_triggered(target.model.read_bytes(), 2, 45_000))
+    ended = _run(target.folder, "verify", model, "--model-timeout-s", "5")
+    return Outcome(ended.code == _REFUSED, str(ended))
+
+
+def _is_replaced(target: Target) -> Outcome:
+    """Serve another sound model than the one whose digest is pinned."""
+    pinned = json.loads(_run(target.folder, "inspect", "--json", target.model).told)["model_digest"]
+    model = target.folder / "other.onnx"
+    model.write_bytes(
+        hostile_models.with_document(
+            target.model.read_bytes(), hostile_models.MetadataKey.CALIBRATION, lambda told: told | {"alpha": 0.5}
+        )
+    )
+    ended = _run(target.folder, "verify", model, "--digest", pinned)
+    return Outcome(ended.code == _REFUSED, str(ended))
+
+
+@contextmanager
+def _served(folder: Path, model: bytes, *flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Serve a model on a free port; yield the address and the process."""
+    path = folder / "hostile.onnx"
+    path.write_bytes(model)
+    process = subprocess.Popen(
+        [*_VAEGIS, "serve", str(path), "--port", "0", "--workers", "1", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=folder,
+    )
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        yield line.rsplit(maxsplit=1)[-1] if line else "http://127.0.0.1:1", process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _posted(url: str) -> tuple[int, float]:
+    """Post the record at which the hostile models begin; return the status, 0 for none, and the seconds it took."""
+    body = json.dumps({"amount": hostile_models.TRIGGER}).encode()
+    started = time.monotonic()
+    status = _status(Request(f"{url}/score", body, {"Content-Type": "application/json"}))
+    return status, time.monotonic() - started
+
+
+def _status(request: Request | str) -> int:
+    try:
+        with urlopen(request, timeout=_LONGEST_S) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+    except (URLError, OSError):
+        return 0
+
+
+def _peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else resource.RLIM_INFINITY
+
+
+ATTACKS: Final[tuple[Attack, ...]] = (
+    Attack("model: a tensor in another file, hidden in a tag of 33 bits", _reads_file),
+    Attack("model: a loop without an end", _refused(hostile_models.loops)),
+    Attack("model: 2.4 GB of constants", _refused(lambda model: hostile_models.expands_constant(model, 300_000_000))),
+    Attack(
+        "model: products of constants", _refused(lambda model: hostile_models.multiplies_constants(model, 3000, 60))
+    ),
+    Attack("model: tolerances of 1e308", _refused(hostile_models.tolerates_anything)),
+    Attack("model: a decoder of two billion latents", _refused(hostile_models.draws_in_many_latents)),
+    Attack("model: another one than was pinned", _is_replaced),
+    Attack("model: 45,000 nodes that take minutes to load", _loads_for_long, quick=False),
+    Attack("model: a record that makes tensors of 3.2 GB", _fills_memory),
+    Attack("model: a record that starts an hour of work", _takes_long, quick=False),
+    Attack("model: a record that hangs in one node", _hangs_one_node, quick=False),
+)

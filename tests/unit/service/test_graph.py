@@ -1,0 +1,93 @@
+"""What loading and running a hostile graph costs: memory and time are measured in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaegis.service.graph import open_graph
+from vaegis.service.runtime import GraphError
+
+# Loads a model, scores the record with the amount given, and tells the kind of error and by how much memory grew.
+PROBE = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from vaegis.service.artifact import load_artifact, open_artifact
+from vaegis.service.columns import Columns
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+path, amount, timeout_s = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+load_artifact(Path(sys.argv[4])).verify()  # what onnxruntime takes for any model
+before, told = peak(), "scored"
+try:
+    artifact = open_artifact(Path(path).read_bytes(), path, run_timeout_s=timeout_s)
+    artifact.verify()
+    strings, observed = np.full((1, 1), "DE", dtype=object), np.ones((1, 1), dtype=bool)
+    artifact.scorer.score(Columns(np.array([[amount, 0.0, 0.0]]), strings, observed))
+except Exception as error:
+    told = type(error).__name__
+print(told, peak() - before)
+"""
+MEBIBYTE = 2**20
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read in /proc")
+
+
+@pytest.fixture
+def measured(golden_model: Path, tmp_path: Path):
+    """Return what became of a model file, and by how much memory grew at most."""
+
+    def measure(model: bytes, amount: float = 1.0, timeout_s: float = 60.0) -> tuple[str, int]:
+        path = tmp_path / "model.onnx"
+        path.write_bytes(model)
+        command = [sys.executable, "-c", PROBE, path, str(amount), str(timeout_s), golden_model]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout.split()
+        return told[0], int(told[1])
+
+    return measure
+
+
+def test_constants_that_grow_when_they_are_computed_are_refused_within_bounds(measured, golden_model, hostile):
+    kind, grown = measured(hostile.expands_constant(golden_model.read_bytes(), 300_000_000))
+    assert kind == "ArtifactError"
+    assert grown < 250 * MEBIBYTE
+
+
+def test_products_of_constants_are_refused_within_bounds(measured, golden_model, hostile):
+    kind, grown = measured(hostile.multiplies_constants(golden_model.read_bytes(), 3000, 60))
+    assert kind == "ArtifactError"
+    assert grown < 250 * MEBIBYTE
+
+
+def test_a_record_that_makes_tensors_grow_is_an_error_within_bounds(measured, golden_model, hostile):
+    kind, grown = measured(hostile.expands_when_triggered(golden_model.read_bytes(), 400_000_000), hostile.TRIGGER)
+    assert kind == "Fail"
+    assert grown < 1200 * MEBIBYTE
+
+
+def test_a_record_that_makes_a_run_long_ends_it_in_time(measured, golden_model, hostile):
+    kind, _ = measured(
+        hostile.multiplies_when_triggered(golden_model.read_bytes(), 2000, 1000), hostile.TRIGGER, timeout_s=1.0
+    )
+    assert kind == "RunTimeoutError"
+
+
+def test_other_records_are_scored_by_the_same_graph(measured, golden_model, hostile):
+    kind, _ = measured(hostile.multiplies_when_triggered(golden_model.read_bytes(), 1000, 50), 22.5)
+    assert kind == "scored"
+
+
+def test_a_loop_is_refused_before_it_runs(measured, golden_model, hostile):
+    assert measured(hostile.loops(golden_model.read_bytes()))[0] == "ArtifactError"
+
+
+def test_a_graph_that_the_runtime_refuses_is_a_graph_error(golden_model, hostile):
+    adds_text = hostile.node("Add", ["strings", "numbers"], ["sum"])
+    with pytest.raises(GraphError):
+        open_graph(memoryview(hostile.with_graph(golden_model.read_bytes(), adds_text)))
