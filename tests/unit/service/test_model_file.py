@@ -76,7 +76,7 @@ def test_a_key_that_cannot_be_used_is_a_fault_of_the_settings(model, public_key)
     other = generate_private_key(SECP256R1()).public_key()
     for content in (b"", b"no key", other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)):
         public_key.write_bytes(content)
-        with pytest.raises(SettingsError, match=r"key\.pem: expected an Ed25519 public key"):
+        with pytest.raises(SettingsError, match=r"key\.pem: expected .* public key"):
             read_model_file(model, Expected(public_key=public_key))
     with pytest.raises(SettingsError, match="cannot be read"):
         read_model_file(model, Expected(public_key=public_key.with_name("absent.pem")))
