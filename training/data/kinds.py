@@ -73,7 +73,7 @@ def _plan(column: ColumnProfile, config: TrainConfig, *, is_text: bool) -> Colum
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
-        raise DataError(f"{change.place}, column {shown(name)}: {expected}; {_how_to_set(name)}")
+        raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name)}")
     return _inferred(column, config.kinds, is_text=is_text)
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
-class Places(nn.Module):
-    """The entries of the last dimension at fixed places: one Gather, and no node where they are all in order."""
+class IndexSelect(nn.Module):
+    """Selects fixed entries of the last dimension: one Gather node, or none if it selects all in order."""
 
     index: Tensor
 
@@ -20,7 +20,7 @@ class Places(nn.Module):
             """Call `forward`; torch's own declaration says nothing of what it returns."""
 
     def __init__(self, index: Sequence[int], *, of: int) -> None:
-        """Note the places, among ``of`` entries."""
+        """Select the entries at ``index``, out of ``of``."""
         super().__init__()
         # As a slice no part of the graph needs a tensor without entries, which the exporter gives a wrong type.
         self._is_first = list(index) == list(range(len(index)))

@@ -29,7 +29,7 @@ from vaegis.service.settings import load_settings
 from vaegis.training import cli
 from vaegis.training.calibration import TIE_TOLERANCE
 from vaegis.training.config import TrainConfig, load_config, with_overrides
-from vaegis.training.data.place import Place
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import ExportError
 from vaegis.training.fit import Epoch
 from vaegis.training.progress import Progress
@@ -106,12 +106,12 @@ def test_the_run_shows_what_it_decided(trained):
 
 
 def test_the_places_of_records_set_aside_are_written_down(trained):
-    header, *places = [line.rsplit(",", 1) for line in trained.set_aside.read_text().splitlines()]
+    header, *locations = [line.rsplit(",", 1) for line in trained.set_aside.read_text().splitlines()]
     assert header == ["file", "row"]
-    assert {file for file, _ in places} <= {str(trained.data)}
-    assert all(1 <= int(row) <= 600 for _, row in places)
-    told = f"set aside in fitting, as least like the others: {len(places)} records"
-    assert (told in " ".join(trained.output.split())) is bool(places)
+    assert {file for file, _ in locations} <= {str(trained.data)}
+    assert all(1 <= int(row) <= 600 for _, row in locations)
+    told = f"set aside in fitting, as least like the others: {len(locations)} records"
+    assert (told in " ".join(trained.output.split())) is bool(locations)
 
 
 def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trained_on_few):
@@ -231,8 +231,8 @@ class FolderGoneAfterTheFit(Progress):
         super().__init__(console)
         self._folder = folder
 
-    def set_aside(self, places: Sequence[Place]) -> None:
-        super().set_aside(places)
+    def set_aside(self, locations: Sequence[RowLocation]) -> None:
+        super().set_aside(locations)
         self._folder.rmdir()
 
 
