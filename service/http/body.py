@@ -72,7 +72,7 @@ def unpacked_body(body: bytes, encoding: Encoding, count: UnpackedBytes, between
     for piece in unpacker.feed(body):
         pieces.append(piece)
         between()
-    unpacker.end()
+    unpacker.finish()
     return b"".join(pieces)
 
 

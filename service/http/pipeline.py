@@ -104,8 +104,8 @@ class Pipeline:
             self._count(piece)
             yield from self.decoder.feed(piece)
         if is_last:
-            self.unpacker.end()
-            yield from self.decoder.end()
+            self.unpacker.finish()
+            yield from self.decoder.finish()
         elif flush:
             yield from self.decoder.flush()
 

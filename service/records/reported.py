@@ -30,7 +30,7 @@ def block_from_file(part: FileBatch, schema: Schema, unknown_columns: UnknownCol
     """
     faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: place_in_file(part.path, row, column))
     for row, refusal in part.refused.items():
-        faults.add(row, None, refusal.code, refusal.detail)
+        faults.add_fault(row, None, refusal.code, refusal.detail)
     if part.parsed is None:
         check_names(part.batch.schema.names, schema, part.path, unknown_columns)
         columns = _from_batch(part, schema, faults)

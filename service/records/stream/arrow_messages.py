@@ -59,11 +59,11 @@ class MessageBuffer:
         """How many bytes the next message lacks, as far as that is known."""
         return max(0, self._needed - len(self._held))
 
-    def add(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._held += data
 
-    def take(self) -> Message | None:
+    def next_message(self) -> Message | None:
         """Return the next message, once it is whole.
 
         Raises:

@@ -104,10 +104,10 @@ class Block:
 
 
 class UnpackedBytes:
-    """Counts the bytes that one body is unpacked to, by its coding and within its format, up to a limit.
+    """Counts the decompressed bytes of one body, by `Content-Encoding` and within its format, up to a limit.
 
     Attributes:
-        total: How many there were so far.
+        total: Bytes so far.
     """
 
     def __init__(self, most: int) -> None:
@@ -115,34 +115,34 @@ class UnpackedBytes:
         self._most = most
         self.total = 0
 
-    def add(self, size: int) -> None:
+    def count(self, size: int) -> None:
         """Count ``size`` more bytes.
 
         Raises:
-            BodyTooLargeError: there are more than allowed.
+            BodyTooLargeError: There are more than allowed.
         """
         self.total += size
         if self.total > self._most:
             raise BodyTooLargeError(f"body: expected at most {self._most} bytes after decompression, got more")
 
 
-class TextRoom:
-    """Bytes of text that may be held at a time, to be counted before any of it is made.
+class TextBudget:
+    """Bytes of text that may be held at one time, counted before the text is allocated.
 
-    A few bytes of a body can refer to one long text from many places.
+    A few bytes of a body can refer to one long text many times.
     """
 
     def __init__(self, most: int, what: str) -> None:
-        """Have room for ``most`` bytes of ``what``, as messages call it."""
+        """Allow ``most`` bytes of ``what``, a name for messages."""
         self._most = most
         self._left = most
         self._what = what
 
-    def take(self, size: int) -> None:
-        """Take room for ``size`` bytes.
+    def spend(self, size: int) -> None:
+        """Count ``size`` bytes.
 
         Raises:
-            TooMuchHeldError: there is not so much left.
+            TooMuchHeldError: Fewer are left.
         """
         self._left -= size
         if self._left < 0:
@@ -150,24 +150,24 @@ class TextRoom:
 
 
 class Decoder(Protocol):
-    """Turns a body, as it arrives, into blocks. Each call's blocks are to be taken before the next call."""
+    """Turns a body into blocks as it arrives. Consume the blocks of each call before the next call."""
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the body that are held."""
+        """Bytes of the body in memory."""
 
     @property
     def missing_bytes(self) -> int:
-        """How many more bytes it takes at least until there are records, as far as that is known."""
+        """Least number of bytes until the next record, as far as it is known."""
 
     def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the body, and yield the blocks that it fills."""
+        """Decode the next part of the body, and yield the blocks that it fills."""
 
     def flush(self) -> Iterator[Block]:
-        """Yield the whole records that wait for their block to fill."""
+        """Yield the complete records whose block is not full yet."""
 
-    def end(self) -> Iterator[Block]:
-        """Take note of the body's end, and yield the last records."""
+    def finish(self) -> Iterator[Block]:
+        """End the body, and yield the last records."""
 
 
 def most_text_records(schema: Schema) -> int:

@@ -67,7 +67,7 @@ class CsvDecoder:
             RecordError: the header does not fit the schema.
             TooMuchHeldError: a record is longer than allowed.
         """
-        self._lines.add(data)
+        self._lines.feed(data)
         while lines := self._lines.take_full():
             yield from self._decoded(lines)
 
@@ -76,7 +76,7 @@ class CsvDecoder:
         while lines := self._lines.take_whole():
             yield from self._decoded(lines)
 
-    def end(self) -> Iterator[Block]:
+    def finish(self) -> Iterator[Block]:
         """Yield the last records.
 
         Raises:
@@ -154,11 +154,11 @@ class _Header:
         even = []
         for row, cells in enumerate(rows):
             if len(cells) != self._width:
-                faults.add(
+                faults.add_fault(
                     row, None, "wrong_width", f"expected {self._width} values as in the header, got {len(cells)}"
                 )
             elif not all(map(rules.is_text, cells)):
-                faults.add(row, None, "invalid_utf8", "expected UTF-8, got other bytes")
+                faults.add_fault(row, None, "invalid_utf8", "expected UTF-8, got other bytes")
             else:
                 even.append(cells)
                 continue

@@ -45,7 +45,7 @@ class LineBuffer:
     def __len__(self) -> int:
         return len(self._held)
 
-    def add(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._held += data
 

@@ -46,7 +46,7 @@ class NdjsonDecoder:
         Raises:
             TooMuchHeldError: a line is longer than allowed.
         """
-        self._lines.add(data)
+        self._lines.feed(data)
         while text := self._lines.take_full():
             yield from self._decoded(text)
 
@@ -55,7 +55,7 @@ class NdjsonDecoder:
         while text := self._lines.take_whole():
             yield from self._decoded(text)
 
-    def end(self) -> Iterator[Block]:
+    def finish(self) -> Iterator[Block]:
         """Yield the last records.
 
         Raises:
@@ -95,12 +95,12 @@ class NdjsonDecoder:
         if values > self._limits.max_values:
             most = self._limits.max_values
             detail = f"expected at most {most} commas and opening brackets, got {values}"
-            faults.add(row, None, "too_many_values", detail)
+            faults.add_fault(row, None, "too_many_values", detail)
         else:
             try:
                 return parse_json(line, max_depth=self._limits.max_depth)
             except BodyError as error:
-                faults.add(row, None, error.code, str(error).removeprefix("body: "))
+                faults.add_fault(row, None, error.code, str(error).removeprefix("body: "))
         return {self._schema.names[0]: None}
 
 

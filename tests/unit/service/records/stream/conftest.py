@@ -39,7 +39,7 @@ class Streams:
             if is_flushed:
                 blocks += decoder.flush()
             start = stop
-        return [*blocks, *decoder.end()]
+        return [*blocks, *decoder.finish()]
 
     @classmethod
     def outcome(cls, decoded: Callable[..., list[Block]], *args: Any, **changes: Any) -> list[list[Any]] | type:

@@ -30,7 +30,7 @@ def new(name, most=1 << 30):
 
 def unpacked(unpacker, packed, step):
     pieces = [piece for at in range(0, len(packed), step) for piece in unpacker.feed(packed[at : at + step])]
-    unpacker.end()
+    unpacker.finish()
     assert max(map(len, pieces), default=0) <= BLOCK_BYTES
     return b"".join(pieces)
 
