@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from vaegis.service.columns import Columns
 from vaegis.service.contract import (
     FORMAT_VERSION,
     Calibration,
@@ -24,9 +25,11 @@ from vaegis.service.errors import ArtifactError, RecordError
 from vaegis.service.graph import open_graph
 from vaegis.service.model_file import content_digest, digest_entry, read_model_file
 from vaegis.service.onnx_model import metadata_props
+from vaegis.service.pvalues import threshold_rank
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.runtime import RUN_TIMEOUT_S, VERSION, GraphError, Session
 from vaegis.service.scorer import OUTPUTS, Scorer, Scores
+from vaegis.service.verdicts import Explain, Verdicts, judge
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -63,6 +66,32 @@ class Artifact:
     scorer: Scorer
     digest: str
     size_bytes: int
+
+    def judge(self, columns: Columns, *, alpha: float | None = None, explain: Explain = Explain.ANOMALIES) -> Verdicts:
+        """Return the verdicts on records, in order.
+
+        Args:
+            columns: The records.
+            alpha: Share of normal records that may be flagged, in (0, 1); the model's own where it is None.
+            explain: Which verdicts carry contributions.
+
+        Raises:
+            AlphaError: the calibration records are too few for ``alpha``, or it is outside (0, 1).
+        """
+        alpha = self.contract.calibration.alpha if alpha is None else alpha
+        threshold_rank(self.calibration_folds, alpha)  # refuses what cannot be promised
+        return self.judge_scored(columns, self.scorer.score(columns), alpha=alpha, explain=explain)
+
+    def judge_scored(self, columns: Columns, scores: Scores, *, alpha: float, explain: Explain) -> Verdicts:
+        """Return the verdicts on records that `scorer` has scored, alone or in a batch with others.
+
+        Args:
+            columns: The records.
+            scores: Their statistics.
+            alpha: Share of normal records that may be flagged; `judge` checks it, this does not.
+            explain: Which verdicts carry contributions.
+        """
+        return judge(self.contract.columns, self.calibration_folds, columns, scores, alpha=alpha, explain=explain)
 
     def verify(self) -> Verification:
         """Score the golden records and compare with the scores in the file.

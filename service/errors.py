@@ -39,6 +39,10 @@ class AddressError(ServiceError):
     """The service cannot listen on this address."""
 
 
+class MissingExtraError(ServiceError):
+    """Something that needs a package which is not installed."""
+
+
 class AlphaError(ServiceError):
     """The model has too few calibration records for this alpha."""
 

@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from vaegis.service.contract import MetadataKey
-from vaegis.service.errors import ArtifactError, ServiceError, SettingsError
+from vaegis.service.errors import ArtifactError, SettingsError
+from vaegis.service.extras import needs_extra
 
 MAX_FILE_BYTES: Final = 2**30
 DIGEST_PREFIX: Final = "sha256:"
 SIGNATURE_SUFFIX: Final = ".sig"
 _DIGEST_CHARACTERS: Final = 64
-
-
-class MissingSignatureExtraError(ServiceError):
-    """A signature to be verified where the package that does it is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ def read_model_file(path: Path, expected: Expected | None = None) -> bytes:
     Raises:
         ArtifactError: it cannot be read, is too large, or is not what was expected.
         SettingsError: the public key cannot be used.
-        MissingSignatureExtraError: a signature is to be verified, and `cryptography` is not installed.
+        MissingExtraError: a signature is to be verified, and `cryptography` is not installed.
     """
     data = _read(path, MAX_FILE_BYTES)
     if expected is None:
@@ -103,15 +100,10 @@ def _read(path: Path, most: int) -> bytes:
 
 def _verify_signature(path: Path, data: bytes, public_key: Path) -> None:
     """Compare a file with the 64 bytes of Ed25519 (RFC 8032) in the file beside it."""
-    try:
+    with needs_extra("signature"):
         from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - of an extra that few need
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingSignatureExtraError(
-            "the package cryptography, which verifies signatures of models, is not installed: "
-            "pip install 'vaegis[signature]'"
-        ) from error
     try:
         key = load_pem_public_key(public_key.read_bytes())
     except OSError as error:

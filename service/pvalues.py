@@ -53,6 +53,21 @@ def threshold(folds: Sequence[NDArray[np.float64]], alpha: float) -> float:
     Raises:
         AlphaError: ``alpha`` is outside (0, 1), or below 1 / (n + 1).
     """
+    n, m = calibration_records(folds), threshold_rank(folds, alpha)
+    pooled = folds[0] if len(folds) == 1 else np.partition(np.concatenate(folds), n - m)
+    return float(pooled[n - m])
+
+
+def threshold_rank(folds: Sequence[NDArray[np.float64]], alpha: float) -> int:
+    """Return the largest rank m with m / (n + 1) <= alpha: a record of that rank or a lower one is flagged.
+
+    Args:
+        folds: Calibration scores of each fold, n in all.
+        alpha: Share of normal records that may be flagged, a fraction in (0, 1).
+
+    Raises:
+        AlphaError: ``alpha`` is outside (0, 1), or below 1 / (n + 1).
+    """
     n = calibration_records(folds)
     if not 0.0 < alpha < 1.0:
         raise AlphaError(f"alpha: expected a fraction in (0, 1), got {alpha:g}", needed_records=0)
@@ -69,8 +84,7 @@ def threshold(folds: Sequence[NDArray[np.float64]], alpha: float) -> float:
             f"an alpha of {alpha:g} needs {needed} calibration records",
             needed_records=needed,
         )
-    pooled = folds[0] if len(folds) == 1 else np.partition(np.concatenate(folds), n - m)
-    return float(pooled[n - m])
+    return m
 
 
 def false_alarm_bound(folds: Sequence[NDArray[np.float64]], alpha: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -52,6 +53,12 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def __len__(self) -> int:
         return len(self.score)
+
+
+FIELDS: Final = Verdicts.__struct_fields__
+"""The fields of a verdict, in the order in which they are written."""
+ARRAYS: Final = FIELDS[: FIELDS.index("reasons")]
+"""Those that are arrays, truth values in `is_anomaly` and else numbers."""
 
 
 def judge(

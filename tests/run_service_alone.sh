@@ -39,7 +39,7 @@ cd "$copy"
 "$environment/bin/python" -I - "$root" <<'PYTHON'
 import importlib.util, sys
 import vaegis.service
-found = [name for name in ("torch", "onnx", "onnxscript", "sklearn", "pandas") if importlib.util.find_spec(name)]
+found = [name for name in ("torch", "onnx", "onnxscript", "sklearn") if importlib.util.find_spec(name)]
 if found:
     sys.exit(f"expected an environment without training libraries, found {found}")
 if not vaegis.service.__file__.startswith(sys.prefix):

@@ -261,6 +261,15 @@ def with_overrides(config: TrainConfig, overrides: Mapping[str, object]) -> Trai
         section, key = name.split(".")
         if value is not None:
             settings[section][key] = value
+    return config_of(settings)
+
+
+def config_of(settings: Mapping[str, object]) -> TrainConfig:
+    """Return the settings that the tables of `train.toml` give, here as dicts.
+
+    Raises:
+        ConfigError: A key is unknown, or a value is out of its range.
+    """
     try:
         return TrainConfig.model_validate(settings)
     except ValidationError as error:

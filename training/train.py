@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Provenance, Schema, TimestampColumn
-from vaegis.service.offline.replacing import replacing
-from vaegis.service.records.files import open_records
+from vaegis.service.files.output import replacing
+from vaegis.service.files.record_files import RecordSource, open_records
 from vaegis.training.calibration import calibrate, check_alpha
 from vaegis.training.config import TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, plan_columns
@@ -49,14 +49,17 @@ class _Prepared:
     columns: Columns
 
 
-def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set_aside: Path | None = None) -> None:
-    """Train on a file or folder of records and write the model file.
+def train(
+    data: Path | RecordSource, output: Path, config: TrainConfig, progress: Progress, set_aside: Path | None = None
+) -> None:
+    """Train on records and write the model file.
 
     The same records, settings and machine give the same file but for its time of creation. Ctrl-C during the fit
     keeps the model so far.
 
     Args:
-        data: CSV, Parquet, Arrow or NDJSON: one file or a folder of them, read as a stream.
+        data: CSV, Parquet, Arrow or NDJSON: one file or a folder of them, read as a stream; or another source of
+            records.
         output: The model file; replaced in one step, or left alone when anything fails.
         config: All settings.
         progress: Told how the run goes.
@@ -65,7 +68,7 @@ def train(data: Path, output: Path, config: TrainConfig, progress: Progress, set
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
-    files = open_records(data, max_depth=config.data.max_depth)
+    files = open_records(data, max_depth=config.data.max_depth) if isinstance(data, Path) else data
     check_destination(output, files.paths)
     if set_aside is not None:
         check_destination(set_aside, files.paths)

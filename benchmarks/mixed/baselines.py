@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vaegis.service.records.arrow import columns_from_batch
-from vaegis.service.records.files import open_records
+from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.files.record_files import open_records
 from vaegis.training.config import TrainConfig
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.sampling import profile_and_sample

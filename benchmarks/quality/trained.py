@@ -21,11 +21,13 @@ from rich.console import Console
 
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
-from vaegis.service.offline.output import Output, OutputFormat
-from vaegis.service.offline.scoring import Rules, score_files
+from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.output import Output
+from vaegis.service.files.record_files import open_records
+from vaegis.service.files.scoring import ScoreFilesOptions, score_files
+from vaegis.service.model import Model
 from vaegis.service.pvalues import least_alpha
-from vaegis.service.records.arrow import columns_from_batch
-from vaegis.service.records.files import open_records
 from vaegis.service.verdicts import Explain
 from vaegis.training.config import TrainConfig, with_overrides
 from vaegis.training.data.splits import split_at_random
@@ -123,8 +125,8 @@ def with_attainable_alpha(config: TrainConfig, records: int) -> TrainConfig:
 
 def _verdicts(artifact: Artifact, test: Path, scored: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Score a file into another, and return the scores and p-values that stand there."""
-    rules = Rules(artifact.contract.calibration.alpha, Explain.NONE, "reject", _PREFIX)
-    score_files(artifact, open_records(test), Output(scored, OutputFormat.PARQUET), rules, lambda _: None)
+    rules = ScoreFilesOptions(artifact.contract.calibration.alpha, Explain.NONE, "reject", _PREFIX)
+    score_files(Model(artifact), open_records(test), Output(scored, FileFormat.PARQUET), rules, lambda _: None)
     verdicts = pq.read_table(scored, columns=[f"{_PREFIX}score", f"{_PREFIX}p_value"])
     scores, p_values = (np.asarray(column.to_numpy(), dtype=np.float64) for column in verdicts.columns)
     return scores, p_values

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from vaegis.service.commands.extras import needs_files_extra
 from vaegis.service.commands.model import add_model_arguments, opened_generator, verified_model
-from vaegis.service.offline.output import OutputFormat, opened, output_argument
+from vaegis.service.extras import needs_extra
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.output import opened, output_argument
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ def run(args: Namespace) -> int:
         MissingExtraError: pyarrow is not installed, and the format needs it.
     """
     # onnxruntime loads only here, so that the other commands start without it.
+    from vaegis.service.commands.progress import progress_line
     from vaegis.service.generation import drawn_seed
-    from vaegis.service.offline.progress import progress_line
 
-    artifact, _ = verified_model(args)
-    generator = opened_generator(args, artifact)
+    model, _ = verified_model(args)
+    generator = opened_generator(args, model)
     seed = drawn_seed() if args.seed is None else args.seed
     done = 0
     with (
@@ -83,15 +84,15 @@ def run(args: Namespace) -> int:
 
 
 @contextmanager
-def _writer(stream: BinaryIO, output_format: OutputFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
-    if output_format is OutputFormat.NDJSON:
+def _writer(stream: BinaryIO, output_format: FileFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
+    if output_format is FileFormat.NDJSON:
+        from vaegis.service.files.json_lines import write_lines
         from vaegis.service.generation import records_of
-        from vaegis.service.offline.json_lines import write_lines
 
         yield lambda drawn: write_lines(stream, records_of(schema, drawn))
         return
-    with needs_files_extra():
-        from vaegis.service.offline.generating import drawn_writer
+    with needs_extra("files"):
+        from vaegis.service.files.tables import drawn_writer
     with drawn_writer(stream, output_format, schema) as write:
         yield write
 

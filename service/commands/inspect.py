@@ -13,8 +13,8 @@ from vaegis.service.terminal import printable
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from vaegis.service.artifact import Artifact
     from vaegis.service.contract import Column
+    from vaegis.service.model import Model
 
 _GAP = "  "
 _CATEGORIES_SHOWN = 3
@@ -43,23 +43,21 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.http.answers import model_answer
-    from vaegis.service.pvalues import threshold
 
-    artifact = opened_model(args)
-    alpha = artifact.contract.calibration.alpha
-    level = threshold(artifact.calibration_folds, alpha)
+    model = opened_model(args)
     if args.json:
-        print(model_answer(artifact, alpha=alpha, threshold=level).model_dump_json(by_alias=True, indent=2))
+        answer = model_answer(model.artifact, alpha=model.alpha, threshold=model.threshold)
+        print(answer.model_dump_json(by_alias=True, indent=2))
     else:
-        print("\n".join(_report(args.model, artifact, level)))
+        print("\n".join(_report(args.model, model)))
     return 0
 
 
-def _report(path: Path, artifact: Artifact, level: float) -> Iterable[str]:
-    contract = artifact.contract
-    yield from _section("model", _aligned(_model_rows(path, artifact)))
+def _report(path: Path, model: Model) -> Iterable[str]:
+    contract = model.artifact.contract
+    yield from _section("model", _aligned(_model_rows(path, model)))
     yield ""
-    yield from _section("calibration", _aligned(_calibration_rows(artifact, level)))
+    yield from _section("calibration", _aligned(_calibration_rows(model)))
     yield ""
     columns = [(c.name, c.kind, f"{c.missing_share:.2%}", _statistics(c)) for c in contract.columns.columns]
     yield from _section("columns", _aligned([("name", "kind", "missing", "in training"), *columns]))
@@ -69,16 +67,16 @@ def _report(path: Path, artifact: Artifact, level: float) -> Iterable[str]:
         yield from _section("set aside", _aligned([("name", "reason"), *ignored]))
 
 
-def _model_rows(path: Path, artifact: Artifact) -> list[tuple[str, str]]:
-    contract = artifact.contract
+def _model_rows(path: Path, model: Model) -> list[tuple[str, str]]:
+    contract = model.artifact.contract
     provenance, golden, generator = contract.provenance, contract.golden, contract.generator
     records = ", ".join(f"{count:,} {name}" for name, count in provenance.records.items())
     fit = ", ".join(f"{name} {_short(value)}" for name, value in provenance.fit.items())
     return [
-        ("name", provenance.model_name),
+        ("name", model.name),
         ("file", str(path)),
-        ("size", f"{artifact.size_bytes:,} bytes"),
-        ("digest", f"sha256:{artifact.digest}"),
+        ("size", f"{model.artifact.size_bytes:,} bytes"),
+        ("digest", model.digest),
         ("created", provenance.created_at.isoformat()),
         ("versions", f"vaegis {provenance.vaegis_version}, torch {provenance.torch_version}"),
         ("sources", ", ".join(provenance.sources)),
@@ -93,18 +91,18 @@ def _model_rows(path: Path, artifact: Artifact) -> list[tuple[str, str]]:
     ]
 
 
-def _calibration_rows(artifact: Artifact, level: float) -> list[tuple[str, str]]:
-    from vaegis.service.pvalues import guarantee, least_alpha
+def _calibration_rows(model: Model) -> list[tuple[str, str]]:
+    from vaegis.service.pvalues import least_alpha
 
-    calibration = artifact.contract.calibration
+    calibration = model.artifact.contract.calibration
     exact = "" if len(calibration.folds) == 1 else ", where all members agree on the score; the p-value decides"
     return [
         ("method", calibration.method),
         ("folds", f"{len(calibration.folds)}"),
         ("records", f"{calibration.records:,}"),
-        ("alpha", f"{calibration.alpha:g}, at least {least_alpha(calibration.records):.3g} with this many records"),
-        ("threshold", f"{level:.6g}{exact}"),
-        ("guarantee", guarantee(artifact.calibration_folds, calibration.alpha)),
+        ("alpha", f"{model.alpha:g}, at least {least_alpha(calibration.records):.3g} with this many records"),
+        ("threshold", f"{model.threshold:.6g}{exact}"),
+        ("guarantee", model.guarantee),
     ]
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaegis.service.errors import EXIT_ARTIFACT, ArtifactError
-from vaegis.service.model_file import Expected, read_model_file
+from vaegis.service.model_file import Expected
 from vaegis.service.terminal import printable
 from vaegis.service.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from vaegis.service.artifact import Artifact
     from vaegis.service.generation import Generator
+    from vaegis.service.model import Model
 
 DIGEST_VARIABLE = "VAEGIS_MODEL_DIGEST"
 PUBLIC_KEY_VARIABLE = "VAEGIS_MODEL_PUBLIC_KEY"
@@ -49,7 +49,7 @@ def add_model_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def opened_model(args: Namespace) -> Artifact:
+def opened_model(args: Namespace) -> Model:
     """Open the model that ``args`` name, without scoring its golden records.
 
     Raises:
@@ -60,7 +60,7 @@ def opened_model(args: Namespace) -> Artifact:
         return _opened(args)
 
 
-def verified_model(args: Namespace) -> tuple[Artifact, float]:
+def verified_model(args: Namespace) -> tuple[Model, float]:
     """Open the model that ``args`` name; return it and the largest difference of a golden record's score.
 
     Raises:
@@ -68,11 +68,11 @@ def verified_model(args: Namespace) -> tuple[Artifact, float]:
         SettingsError: the digest or the public key that is expected of it cannot be used.
     """
     with _watched(args):
-        artifact = _opened(args)
-        return artifact, artifact.verify().largest_difference
+        model = _opened(args)
+        return model, model.artifact.verify().largest_difference
 
 
-def opened_generator(args: Namespace, artifact: Artifact) -> Generator:
+def opened_generator(args: Namespace, model: Model) -> Generator:
     """Open the decoder of a model.
 
     Raises:
@@ -81,16 +81,15 @@ def opened_generator(args: Namespace, artifact: Artifact) -> Generator:
     from vaegis.service.generation import Generator
 
     with _watched(args):
-        return Generator(artifact.contract)
+        return Generator(model.artifact.contract)
 
 
-def _opened(args: Namespace) -> Artifact:
+def _opened(args: Namespace) -> Model:
     # onnxruntime loads only here, so that the other commands start without it.
-    from vaegis.service.artifact import open_artifact
+    from vaegis.service.model import open_model
 
     public_key = None if args.public_key is None else Path(args.public_key)
-    data = read_model_file(args.model, Expected(args.digest, public_key))
-    return open_artifact(data, str(args.model))
+    return open_model(args.model, Expected(args.digest, public_key))
 
 
 def _watched(args: Namespace) -> Watchdog:

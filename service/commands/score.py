@@ -7,16 +7,16 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaegis.service.commands.extras import needs_files_extra
 from vaegis.service.commands.model import add_model_arguments, verified_model
 from vaegis.service.errors import FileError
-from vaegis.service.offline.output import Output, output_argument
+from vaegis.service.extras import needs_extra
+from vaegis.service.files.output import Output, output_argument
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from vaegis.service.offline.scoring import Tally
+    from vaegis.service.files.scoring import ScoreCounts
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -84,25 +84,26 @@ def run(args: Namespace) -> int:
         MissingExtraError: pyarrow is not installed.
     """
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
-    with needs_files_extra():
-        from vaegis.service.offline.scoring import Rules, score_files
+    with needs_extra("files"):
+        from vaegis.service.files.record_files import open_records
+        from vaegis.service.files.scoring import ScoreFilesOptions, score_files
         from vaegis.service.records.faults import OnInvalid
-        from vaegis.service.records.files import open_records
-    from vaegis.service.offline.progress import progress_line
-    from vaegis.service.pvalues import guarantee, threshold
+    from vaegis.service.commands.progress import progress_line
     from vaegis.service.verdicts import Explain
 
-    artifact, _ = verified_model(args)
-    alpha = artifact.contract.calibration.alpha if args.alpha is None else args.alpha
-    threshold(artifact.calibration_folds, alpha)
+    model, _ = verified_model(args)
+    alpha = model.alpha if args.alpha is None else args.alpha
+    promise = model.guarantee_at(alpha)
     files = open_records(args.data)
     _refuse_input_as_output(args.output, files.paths)
-    rules = Rules(alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid))
+    rules = ScoreFilesOptions(
+        alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid)
+    )
     with progress_line() as line:
         tally = score_files(
-            artifact, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
+            model, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
         )
-    print(_summary(tally, guarantee(artifact.calibration_folds, alpha), args.output), file=sys.stderr)
+    print(_summary(tally, promise, args.output), file=sys.stderr)
     return 0
 
 
@@ -111,8 +112,8 @@ def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
         raise FileError(output.path, "the output is one of the files to read; choose another")
 
 
-def _summary(tally: Tally, promise: str, output: Output) -> str:
-    share = f" ({tally.anomalies / tally.records:.3%})" if tally.records else ""
-    refused = f"; {tally.refused:,} others refused, with their errors" if tally.refused else ""
-    counted = f"{tally.records:,} records, {tally.anomalies:,} anomalies{share}{refused}"
-    return f"{counted}, written to {printable(str(output))}\n{promise}"
+def _summary(counts: ScoreCounts, promise: str, output: Output) -> str:
+    share = f" ({counts.anomalies / counts.records:.3%})" if counts.records else ""
+    refused = f"; {counts.refused:,} others refused, with their errors" if counts.refused else ""
+    told = f"{counts.records:,} records, {counts.anomalies:,} anomalies{share}{refused}"
+    return f"{told}, written to {printable(str(output))}\n{promise}"

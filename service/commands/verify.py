@@ -35,9 +35,9 @@ def run(args: Namespace) -> int:
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.runtime import VERSION
 
-    artifact, difference = verified_model(args)
-    opened_generator(args, artifact)  # its own checks: the decoder loads and fits the schema
-    records = len(artifact.contract.golden.records)
+    model, difference = verified_model(args)
+    opened_generator(args, model)  # its own checks: the decoder loads and fits the schema
+    records = len(model.artifact.contract.golden.records)
     print(
         f"{printable(str(args.model))}: {records} golden records reproduced by onnxruntime {VERSION}; "
         f"largest difference {difference:.1e}"

@@ -20,7 +20,7 @@ from vaegis.service.http.record_schema import DIALECT
 from vaegis.service.http.writers.writing import Judgement
 from vaegis.service.pvalues import threshold
 from vaegis.service.records.json import columns_from_records
-from vaegis.service.verdicts import Explain, judge
+from vaegis.service.verdicts import Explain
 
 _BODY_STATUSES: Final = (400, 408, 413, 415, 422, 429, 500, 503)
 _STATUSES: Final = {
@@ -135,11 +135,10 @@ def _describe_generate(operation: dict[str, Any], schemas: dict[str, Any], artif
 
 
 def _example_answer(artifact: Artifact, alpha: float) -> object:
-    schema, folds = artifact.contract.columns, artifact.calibration_folds
-    columns = columns_from_records(artifact.contract.golden.records[:1], schema)
-    scores = artifact.scorer.score(columns)
-    verdicts = judge(schema, folds, columns, scores, alpha=alpha, explain=Explain.ALL)
-    start = json_start(Judgement.by(artifact, alpha=alpha, threshold=threshold(folds, alpha)))
+    columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns)
+    verdicts = artifact.judge(columns, alpha=alpha, explain=Explain.ALL)
+    limit = threshold(artifact.calibration_folds, alpha)
+    start = json_start(Judgement.by(artifact, alpha=alpha, threshold=limit))
     return msgspec.json.decode(start + json_results(verdicts) + JSON_END)
 
 

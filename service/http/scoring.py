@@ -26,7 +26,7 @@ from vaegis.service.records.json_columns import TypedColumns, filled_from_lists,
 from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
 from vaegis.service.records.typed_json import TypedJson
 from vaegis.service.scorer import Scores
-from vaegis.service.verdicts import Explain, Verdicts, judge
+from vaegis.service.verdicts import Explain, Verdicts
 
 _PART_RECORDS: Final = 1024  # scored, judged and written at a time
 _MAX_ALPHAS: Final = 256  # kept, each with its threshold
@@ -191,8 +191,7 @@ class Scoring:
         return results
 
     def _judge(self, columns: Columns, scores: Scores, asked: Asked) -> Verdicts:
-        schema, folds = self._artifact.contract.columns, self._artifact.calibration_folds
-        return judge(schema, folds, columns, scores, alpha=asked.alpha, explain=asked.explain)
+        return self._artifact.judge_scored(columns, scores, alpha=asked.alpha, explain=asked.explain)
 
     def _json_start(self, alpha: float) -> bytes:
         artifact = self._artifact

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import NO_CATEGORY, Schema
 from vaegis.service.errors import ServiceError
 from vaegis.service.records import values as rules
+from vaegis.service.records.cells import numbers_of_texts
 from vaegis.service.records.faults import FaultList, Faults, Report
 from vaegis.service.records.flatten import RecordShape
 from vaegis.service.records.names import UnknownColumns, shown
@@ -144,6 +145,8 @@ def numbers_of_values(values: list[object], kind: str, report: Report) -> NDArra
     fast = _fast_numbers(values, kind) if numeric else None
     if fast is not None:
         return fast
+    if types == {str}:
+        return numbers_of_texts(cast("list[str | None]", values), kind, report)
     rule = rules.RULES[kind]
     converted = np.full(len(values), np.nan)
     for row, value in enumerate(values):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,10 +91,12 @@ def instant(value: object) -> float:
     """Return an instant in seconds since 1970-01-01T00:00:00Z.
 
     Text is ISO 8601, taken as UTC where it names no zone, or a number. A number is in seconds, milliseconds,
-    microseconds or nanoseconds, told by its size: `instants_of_numbers`.
+    microseconds or nanoseconds, told by its size: `instants_of_numbers`. Python's own dates and times are taken too.
     """
     if isinstance(value, str):
         return instant_of_text(value)
+    if isinstance(value, date):
+        return _instant_of_date(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong_type(INSTANT, value)
     seconds = float(instants_of_numbers(np.array([_finite(value)]))[0])
@@ -279,6 +281,12 @@ def _instant_of_iso(text: str) -> float:
         raise RefusedValueError(
             "invalid_timestamp", "expected an existing date and time, got one that does not exist"
         ) from None
+    return _instant_of_date(moment)
+
+
+def _instant_of_date(day: date) -> float:
+    """Return a date, or a date and time, in seconds since 1970; in UTC if it has no zone."""
+    moment = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC)
     seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not EARLIEST_S <= seconds < LATEST_S:
         raise _outside_calendar()

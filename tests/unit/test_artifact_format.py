@@ -22,7 +22,7 @@ from vaegis.service.model_file import digest_entry
 from vaegis.service.pvalues import p_values, threshold
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.scorer import OUTPUTS
-from vaegis.service.verdicts import Explain, judge
+from vaegis.service.verdicts import Explain
 
 TESTS = Path(__file__).parents[1]
 READER = TESTS / "reader.py"
@@ -81,10 +81,7 @@ def artifact():
 
 def verdicts_of_service(artifact, records, alpha):
     columns = columns_from_records(records, artifact.contract.columns)
-    scores = artifact.scorer.score(columns)
-    verdicts = judge(
-        artifact.contract.columns, artifact.calibration_folds, columns, scores, alpha=alpha, explain=Explain.NONE
-    )
+    verdicts = artifact.judge(columns, alpha=alpha, explain=Explain.NONE)
     fields = ("score", "p_value", "is_anomaly")
     values = zip(*(getattr(verdicts, name).tolist() for name in fields), strict=True)
     return [dict(zip(fields, of_record, strict=True)) for of_record in values]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vaegis.service.records.arrow import RefusedCellError, numbers_of
+from vaegis.service.files.arrow_columns import RefusedCellError, numbers_of
 from vaegis.service.records.names import shown
 from vaegis.training.config import Kind
 from vaegis.training.data.profile import Form, form_of

@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 import pyarrow as pa
 
-from vaegis.service.records.files import FileBatch
+from vaegis.service.files.batches import FileBatch
 from vaegis.training.data.number_profile import NumberProfile, NumberTally
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.text_profile import TextProfile, TextTally

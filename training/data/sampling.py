@@ -11,9 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vaegis.service.errors import FileError
-from vaegis.service.records.arrow import RefusedCellError, categories_of, numbers_of
-from vaegis.service.records.files import FileBatch, RecordFiles
-from vaegis.service.records.formats import FileFormat
+from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, numbers_of
+from vaegis.service.files.batches import FileBatch
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.record_files import RecordSource
 from vaegis.service.records.names import shown
 from vaegis.training.config import Kind, TrainConfig
 from vaegis.training.data.joining import joined
@@ -77,7 +78,7 @@ class Sample:
 
 
 def profile_and_sample(
-    records: RecordFiles,
+    records: RecordSource,
     config: TrainConfig,
     generator: np.random.Generator,
     on_batch: Callable[[int], None] | None = None,
@@ -85,7 +86,7 @@ def profile_and_sample(
     """Read the files once: profile every record and keep a uniform sample.
 
     Args:
-        records: The files.
+        records: The files, or records in memory.
         config: Sections `[data]` and `[kinds]` bound the sample and the profile. Columns to ignore are not kept, but
             for one whose time the records are split by.
         generator: Draws the sample.

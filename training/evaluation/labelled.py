@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError
-from vaegis.service.records.arrow import RefusedCellError, columns_from_batch, numbers_of
-from vaegis.service.records.files import FileBatch, open_records
+from vaegis.service.files.arrow_columns import RefusedCellError, columns_from_batch, numbers_of
+from vaegis.service.files.batches import FileBatch
+from vaegis.service.files.record_files import open_records
 from vaegis.service.records.names import nearest, shown
 from vaegis.training.errors import EvaluationError
 

@@ -27,9 +27,9 @@ from vaegis.service.contract import (
     Value,
 )
 from vaegis.service.errors import ArtifactError
+from vaegis.service.files.output import replacing
 from vaegis.service.generation import Generator as RecordGenerator
 from vaegis.service.model_file import digest_entry
-from vaegis.service.offline.replacing import replacing
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scorer

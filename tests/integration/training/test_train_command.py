@@ -21,10 +21,10 @@ from rich.console import Console
 from vaegis.service.artifact import load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import MetadataKey
+from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.http.app import create_app
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold
-from vaegis.service.records.arrow import columns_from_batch
 from vaegis.service.settings import load_settings
 from vaegis.training import cli
 from vaegis.training.calibration import TIE_TOLERANCE

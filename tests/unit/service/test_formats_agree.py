@@ -1,4 +1,4 @@
-"""One meaning everywhere: the same records get the same verdicts in every format, and from `vaegis score`."""
+"""One meaning everywhere: the same records get the same verdicts in every format, from `vaegis score` and in Python."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 import httpx
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
@@ -17,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vaegis.service.files.output import output_argument
+from vaegis.service.files.record_files import open_records
+from vaegis.service.files.scoring import ScoreFilesOptions, score_files
 from vaegis.service.http.app import create_app
-from vaegis.service.offline.output import output_argument
-from vaegis.service.offline.scoring import Rules, score_files
+from vaegis.service.model import Model
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.files import open_records
 from vaegis.service.records.values import CSV_NULLS
 from vaegis.service.settings import load_settings
 from vaegis.service.verdicts import Explain
@@ -151,8 +154,8 @@ def scored(artifact, tmp_path_factory):
         path = folder / name
         write(path)
         output = output_argument(str(folder / f"scored-{name}.parquet"))
-        rules = Rules(artifact.contract.calibration.alpha, Explain.NONE, "reject", "v_", on_invalid)
-        score_files(artifact, open_records(path), output, rules, lambda _: None)
+        rules = ScoreFilesOptions(artifact.contract.calibration.alpha, Explain.NONE, "reject", "v_", on_invalid)
+        score_files(Model(artifact), open_records(path), output, rules, lambda _: None)
         return pa.parquet.read_table(output.path)
 
     return score
@@ -181,19 +184,31 @@ FILES = {
 }
 
 
+TABLES = {
+    "dicts": lambda records: records,
+    "pandas": lambda records: pd.DataFrame(records, dtype=object),
+    "pyarrow": texts,
+    "polars": lambda records: pl.from_arrow(texts(records)),
+}
+"""Records as the Python API takes them."""
+
+
 @given(RECORDS)
 @settings(max_examples=60, deadline=None)
-def test_the_same_records_get_the_same_verdicts_in_every_format(ask, scored, records):
+def test_the_same_records_get_the_same_verdicts_in_every_format(artifact, ask, scored, records):
     wanted = ask("JSON", records)
     for kind in BODIES:
         np.testing.assert_array_equal(ask(kind, records), wanted, kind)
     for name, written in FILES.items():
         np.testing.assert_array_equal(numbers_in(scored(name, written(records), OnInvalid.REJECT)), wanted, name)
+    for name, given_ in TABLES.items():
+        result = Model(artifact).score(given_(records), explain="none")
+        np.testing.assert_array_equal(np.array([getattr(result, field) for field in VERDICT]).T, wanted, name)
 
 
 @given(FAULTY_RECORDS)
 @settings(max_examples=60, deadline=None)
-def test_faults_that_are_reported_are_the_same_in_every_format_and_the_others_are_scored(app, scored, records):
+def test_reported_faults_are_the_same_in_every_format_and_the_others_are_scored(artifact, app, scored, records):
     def reported(kind):
         results = answer(app, kind, records, on_invalid="report").json()["results"]
         numbers = np.array([[result[name] for name in VERDICT] for result in results], dtype=np.float64)
@@ -212,6 +227,13 @@ def test_faults_that_are_reported_are_the_same_in_every_format_and_the_others_ar
     table = scored("records.ndjson", lambda path: path.write_bytes(ndjson_body(records)), OnInvalid.REPORT)
     np.testing.assert_array_equal(numbers_in(table), wanted)
     assert told(table["v_errors"].to_pylist()) == as_json
+    for name, given_ in TABLES.items():
+        results = Model(artifact).score(given_(records), explain="none", on_invalid="report").to_list()
+        numbers = np.array([[result[field] for field in VERDICT] for result in results], dtype=np.float64)
+        np.testing.assert_array_equal(numbers, wanted, name)
+        assert codes(told([result["errors"] for result in results])) == codes(as_text), name
+    results = Model(artifact).score(records, explain="none", on_invalid="report").to_list()
+    assert told([result["errors"] for result in results]) == as_json
 
 
 def test_the_number_of_records_scored_together_shows_in_the_last_digits_only(ask, artifact, new_orders):

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vaegis.service import model_file
-from vaegis.service.errors import ArtifactError, SettingsError
-from vaegis.service.model_file import Expected, MissingSignatureExtraError, content_digest, read_model_file
+from vaegis.service.errors import ArtifactError, MissingExtraError, SettingsError
+from vaegis.service.model_file import Expected, content_digest, read_model_file
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_key_that_cannot_be_used_is_a_fault_of_the_settings(model, public_key)
 
 def test_without_cryptography_a_signature_is_not_taken_for_good(model, public_key, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
-    with pytest.raises(MissingSignatureExtraError, match=r"pip install 'vaegis\[signature\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'vaegis\[signature\]'"):
         read_model_file(model, Expected(public_key=public_key))
 
 

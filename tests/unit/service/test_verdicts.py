@@ -10,6 +10,7 @@ import pytest
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.errors import AlphaError
 from vaegis.service.pvalues import false_alarm_bound, p_values, threshold
 from vaegis.service.reasons import Reason
 from vaegis.service.records.json import columns_from_records
@@ -204,15 +205,29 @@ def test_no_records_get_no_verdicts():
 
 @pytest.mark.parametrize("explain", Explain)
 def test_records_judged_together_get_what_each_gets_alone(artifact, new_orders, explain):
-    schema, folds, columns = artifact.contract.columns, artifact.calibration_folds, new_orders(300, 3)
+    columns = new_orders(300, 3)
     scores = artifact.scorer.score(columns)
-    together = judge(schema, folds, columns, scores, alpha=0.2, explain=explain)
+    together = artifact.judge(columns, alpha=0.2, explain=explain)
     assert 0 < together.is_anomaly.sum() < len(together)
     for row in range(len(columns)):
         at = slice(row, row + 1)
         of_row = Scores(*(getattr(scores, name)[at] for name in Scores.__struct_fields__))
-        alone = judge(schema, folds, columns.rows(at), of_row, alpha=0.2, explain=explain)
+        alone = artifact.judge_scored(columns.rows(at), of_row, alpha=0.2, explain=explain)
         assert of_record(alone) == of_record(together, row)
+
+
+def test_records_are_judged_by_the_models_own_alpha_where_none_is_given(artifact, new_orders):
+    columns, own = new_orders(2000, 3), artifact.contract.calibration.alpha
+    flagged = artifact.judge(columns).is_anomaly
+    assert flagged.any()
+    assert (flagged == artifact.judge(columns, alpha=own).is_anomaly).all()
+    assert flagged.sum() < artifact.judge(columns, alpha=20 * own).is_anomaly.sum()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan"), 1e-9])
+def test_no_record_is_judged_by_an_alpha_that_cannot_be_promised(artifact, new_orders, alpha):
+    with pytest.raises(AlphaError, match="alpha: expected"):
+        artifact.judge(new_orders(1, 3), alpha=alpha)
 
 
 @pytest.fixture(scope="module")
@@ -224,9 +239,7 @@ def judged(artifact) -> Callable[..., SimpleNamespace]:
         columns = columns_from_records(
             [usual | record], artifact.contract.columns, unknown_columns="reject", max_faults=1
         )
-        scores = artifact.scorer.score(columns)
-        folds = artifact.calibration_folds
-        return of_record(judge(artifact.contract.columns, folds, columns, scores, alpha=0.1, explain=Explain.ALL))
+        return of_record(artifact.judge(columns, alpha=0.1, explain=Explain.ALL))
 
     return judge_one
 

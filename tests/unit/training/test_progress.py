@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from vaegis.service.contract import Calibration
-from vaegis.service.records.files import FileBatch
+from vaegis.service.files.batches import FileBatch
 from vaegis.training.config import TrainConfig
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.profile import Profiler

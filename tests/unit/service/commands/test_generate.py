@@ -79,8 +79,8 @@ def test_a_count_that_is_no_number_is_a_usage_error(vaegis, golden_model, count)
 
 
 def test_without_pyarrow_only_ndjson_is_written(vaegis, golden_model, tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "vaegis.service.offline.generating", raising=False)
-    monkeypatch.delitem(sys.modules, "vaegis.service.offline.tables", raising=False)
+    monkeypatch.delitem(sys.modules, "vaegis.service.files.tables", raising=False)
+    monkeypatch.delitem(sys.modules, "vaegis.service.files.tables", raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ended = vaegis("generate", golden_model, "--count", 5, "-o", tmp_path / "synthetic.parquet")
     assert ended.code == 1

@@ -9,20 +9,24 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from vaegis.service import model
 from vaegis.service.artifact import load_artifact
 from vaegis.service.generation import Generator
 from vaegis.service.pvalues import guarantee
 from vaegis.service.records.json import columns_from_records
-from vaegis.service.verdicts import Explain, judge
+from vaegis.service.verdicts import Explain
 
 pa = pytest.importorskip("pyarrow")
 import pyarrow.csv as pa_csv  # noqa: E402 - only where pyarrow is installed
 import pyarrow.parquet as pa_parquet  # noqa: E402 - the same
 
-from vaegis.service.offline import scoring  # noqa: E402 - the same
-from vaegis.service.offline.tables import fitted  # noqa: E402 - the same
-from vaegis.service.records import reading  # noqa: E402 - the same
-from vaegis.service.records.files import open_records  # noqa: E402 - the same
+from vaegis.service.files import batches as record_batches  # noqa: E402 - the same
+from vaegis.service.files import scoring  # noqa: E402 - the same
+from vaegis.service.files.formats import FileFormat  # noqa: E402 - the same
+from vaegis.service.files.output import Output  # noqa: E402 - the same
+from vaegis.service.files.record_files import open_records  # noqa: E402 - the same
+from vaegis.service.files.tables import fitted  # noqa: E402 - the same
+from vaegis.service.files.verdict_table import VERDICT_TYPES  # noqa: E402 - the same
 
 RECORDS = 60
 
@@ -45,8 +49,7 @@ def records(artifact):
 def verdicts(artifact, records):
     schema = artifact.contract.columns
     columns = columns_from_records(records, schema, unknown_columns="reject", max_faults=1)
-    scores = artifact.scorer.score(columns)
-    return judge(schema, artifact.calibration_folds, columns, scores, alpha=0.01, explain=Explain.ANOMALIES)
+    return artifact.judge(columns, alpha=0.01)
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def test_parquet_gets_the_verdicts_beside_its_own_columns(vaegis, golden_model, 
     scored = pa_parquet.read_table(tmp_path / "scored.parquet")
     assert ended.code == 0
     assert scored.select(table.column_names) == table
-    assert scored.column_names == [*table.column_names, *scoring.VERDICT_TYPES]
+    assert scored.column_names == [*table.column_names, *VERDICT_TYPES]
     for field in ("score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution"):
         assert scored[field].to_pylist() == pytest.approx(getattr(verdicts, field), abs=1e-3)
     assert scored["is_anomaly"].to_pylist() == verdicts.is_anomaly.tolist()
@@ -147,7 +150,7 @@ def scores_in(path) -> list[float]:
 
 
 def test_a_folder_is_scored_file_by_file_in_small_parts(vaegis, golden_model, table, verdicts, tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "_PART_TERMS", 50)
+    monkeypatch.setattr(model, "_MAX_TERMS", 50)
     (tmp_path / "day").mkdir()
     pa_parquet.write_table(table.slice(0, 25), tmp_path / "day" / "1.parquet")
     pa_parquet.write_table(table.slice(25), tmp_path / "day" / "2.parquet")
@@ -170,7 +173,7 @@ def test_no_records_make_an_empty_table(vaegis, golden_model, artifact, tmp_path
     ended = vaegis("score", golden_model, tmp_path / "records.csv", "-o", tmp_path / "scored.parquet")
     assert ended.err.startswith("0 records, 0 anomalies, written to")
     scored = pa_parquet.read_table(tmp_path / "scored.parquet")
-    assert scored.column_names == [*artifact.contract.columns.names, *scoring.VERDICT_TYPES]
+    assert scored.column_names == [*artifact.contract.columns.names, *VERDICT_TYPES]
 
 
 def test_a_lacking_column_is_null_throughout(vaegis, golden_model, artifact, table, tmp_path):
@@ -180,7 +183,7 @@ def test_a_lacking_column_is_null_throughout(vaegis, golden_model, artifact, tab
 
 
 def test_types_that_change_within_ndjson_become_text(vaegis, golden_model, records, tmp_path, monkeypatch):
-    monkeypatch.setattr("vaegis.service.records.ndjson.BLOCK_BYTES", 300)
+    monkeypatch.setattr("vaegis.service.files.ndjson.BLOCK_BYTES", 300)
     lines = [json.dumps({**record, "extra": at if at < RECORDS // 2 else str(at)}) for at, record in enumerate(records)]
     (tmp_path / "records.ndjson").write_text("\n".join(lines))
     ended = vaegis(
@@ -295,7 +298,7 @@ def test_where_no_record_is_at_fault_errors_are_null(vaegis, golden_model, parqu
 def test_faults_are_told_by_file_and_row_and_a_part_may_hold_nothing_else(
     vaegis, golden_model, table, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(scoring, "_PART_TERMS", 50)
+    monkeypatch.setattr(model, "_MAX_TERMS", 50)
     (tmp_path / "day").mkdir()
     names = ",".join(table.column_names)
     (tmp_path / "day" / "1.csv").write_text(f"{names}\n" + "1\n" * 30)
@@ -350,7 +353,7 @@ def test_a_path_cannot_steer_the_terminal(vaegis, golden_model, parquet, tmp_pat
 def test_records_of_ndjson_whose_names_all_differ_are_fitted_in_bounded_parts(
     vaegis, golden_model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 1000)
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 1000)
     widths = []
     monkeypatch.setattr(scoring, "fitted", lambda *args: widths.append(args[0].num_rows) or fitted(*args))
     path = tmp_path / "records.ndjson"
@@ -381,21 +384,21 @@ def test_an_output_that_is_an_input_is_refused(vaegis, golden_model, parquet):
 
 
 def test_an_interrupted_run_leaves_nothing_behind(artifact, parquet, tmp_path, monkeypatch):
-    def interrupt(_tally: scoring.Tally) -> None:
+    def interrupt(_tally: scoring.ScoreCounts) -> None:
         raise KeyboardInterrupt
 
     files = open_records(parquet)
-    output = scoring.Output(tmp_path / "scored.parquet", scoring.OutputFormat.PARQUET)
-    rules = scoring.Rules(alpha=0.01, explain=Explain.NONE, unknown_columns="reject", prefix="")
+    output = Output(tmp_path / "scored.parquet", FileFormat.PARQUET)
+    rules = scoring.ScoreFilesOptions(alpha=0.01, explain=Explain.NONE, unknown_columns="reject", prefix="")
     with pytest.raises(KeyboardInterrupt):
-        scoring.score_files(artifact, files, output, rules, interrupt)
+        scoring.score_files(model.Model(artifact), files, output, rules, interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["records.parquet"]
 
 
 def test_without_pyarrow_the_extra_is_named(vaegis, golden_model, parquet, tmp_path, monkeypatch):
-    for module in ("vaegis.service.offline.scoring", "vaegis.service.offline.tables", "vaegis.service.records.files"):
+    for module in ("vaegis.service.files.scoring", "vaegis.service.files.tables", "vaegis.service.files.record_files"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet")
     assert ended.code == 1
-    assert ended.err.endswith("is not installed: pip install 'vaegis[files]'\n")
+    assert ended.err.endswith("pyarrow is not installed; pip install 'vaegis[files]'\n")

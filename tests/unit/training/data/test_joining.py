@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vaegis.service.records.files import FileBatch, open_records
+from vaegis.service.files.batches import FileBatch
+from vaegis.service.files.record_files import open_records
 from vaegis.training.config import TrainConfig
 from vaegis.training.data.sampling import Sample, Sampler, profile_and_sample
 from vaegis.training.errors import DataError

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from vaegis.service.records import csv, ndjson
-from vaegis.service.records.files import open_records
+from vaegis.service.files import csv, ndjson
+from vaegis.service.files.record_files import open_records
 from vaegis.training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.sampling import profile_and_sample

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaegis.service.records.files import FileBatch, open_records
+from vaegis.service.files.batches import FileBatch
+from vaegis.service.files.record_files import open_records
 from vaegis.training.config import ColumnSettings, DataSettings, TrainConfig
 from vaegis.training.data.sampling import Sampler, profile_and_sample
 from vaegis.training.errors import DataError

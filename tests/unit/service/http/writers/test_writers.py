@@ -17,13 +17,13 @@ from msgspec.structs import replace
 from vaegis.service.columns import Columns
 from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
+from vaegis.service.files.verdict_table import VERDICT_TYPES
 from vaegis.service.http.answers import ResultItem, ScoreAnswer
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
 from vaegis.service.http.writers.document import DocumentWriter
 from vaegis.service.http.writers.ndjson import Line, NdjsonWriter
 from vaegis.service.http.writers.writing import Judgement
-from vaegis.service.offline.scoring import VERDICT_TYPES
 from vaegis.service.reasons import Reason
 from vaegis.service.records.stream.blocks import Block
 from vaegis.service.verdicts import Verdicts

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.errors import RecordError
-from vaegis.service.records.arrow import columns_from_batch
-from vaegis.service.records.files import open_records
+from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.files.record_files import open_records
 from vaegis.service.records.json import BodyError
 from vaegis.service.records.stream import csv as csv_stream
 from vaegis.service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError

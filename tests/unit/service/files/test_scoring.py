@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vaegis.service.records.files import FileBatch
-from vaegis.service.records.reading import Refusal
-from vaegis.service.records.reported import block_from_file
+from vaegis.service.files.batches import FileBatch, Refusal
+from vaegis.service.files.scoring import block_past_faults
 
 INSTANTS = pa.array([0, 10**12, None], pa.timestamp("s"))  # the second is in the year 33658
 SOUND = {"amount": [1.0, 2.0, None], "express": [True, None, False], "country": ["DE", "FR", None]}
@@ -18,7 +17,7 @@ SOUND = {"amount": [1.0, 2.0, None], "express": [True, None, False], "country": 
 
 def block(artifact, columns, refused=None):
     part = FileBatch(pa.record_batch(columns), Path("a.parquet"), 11, refused or {})
-    return block_from_file(part, artifact.contract.columns, "reject")
+    return block_past_faults(part, artifact.contract.columns, "reject")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.errors import FileError
-from vaegis.service.records.arrow import RefusedCellError, categories_of, columns_from_batch, numbers_of, text_of
-from vaegis.service.records.files import open_records
+from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, columns_from_batch, numbers_of, text_of
+from vaegis.service.files.record_files import open_records
 from vaegis.service.records.json import columns_from_records
 
 PATH = Path("records.csv")

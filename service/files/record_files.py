@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from vaegis.service.errors import FileError
+from vaegis.service.files.batches import FileBatch, Refusal, texts_of
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.readers import column_names, format_of, read_file
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.formats import FileFormat, column_names, format_of, read_file
 from vaegis.service.records.names import shown
-from vaegis.service.records.reading import Refusal, Refusals, parts, texts_of
 
 MAX_DEPTH = 32
 """Levels of objects within a record that are flattened where the caller sets no limit of its own."""
@@ -21,30 +23,24 @@ MAX_DEPTH = 32
 _BAD_INDEX = re.compile(r"at string index (\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class FileBatch:
-    """Some consecutive records of one file.
+@runtime_checkable
+class RecordSource(Protocol):
+    """Records that are read in batches: files, or what stands in memory."""
 
-    Attributes:
-        batch: The records; objects are flat, their columns' names joined by dots. Columns of CSV are text.
-        path: The file.
-        first_row: Row of the first record in its file, from 1; a header is not counted.
-        refused: What is wrong with records that could not be read, by position in the batch; what is lost of them is
-            null.
-        parsed: The records as JSON has them, for their values have types of their own; None for those refused.
-    """
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files, in the order in which they are read."""
 
-    batch: pa.RecordBatch
-    path: Path
-    first_row: int
-    refused: Refusals = field(default_factory=dict)
-    parsed: Sequence[object] | None = None
+    @property
+    def format(self) -> FileFormat:
+        """The format of all of them."""
 
-    def parts(self, records: int) -> Iterator[FileBatch]:
-        """Yield the batch in batches of at most so many records."""
-        for start, part, refused in parts(self.batch, self.refused, records):
-            parsed = None if self.parsed is None else self.parsed[start : start + records]
-            yield FileBatch(part, self.path, self.first_row + start, refused, parsed)
+    @property
+    def size_bytes(self) -> int:
+        """Their size; 0 where it is unknown."""
+
+    def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
+        """Yield all records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +69,14 @@ class RecordFiles:
             FileError: A file cannot be read further; names the file, and row and column where they are known.
         """
         for path in self.paths:
-            for read in read_file(path, self.max_depth, on_invalid):
-                told = dict(read.refused)
-                reported = told if on_invalid is OnInvalid.REPORT else None
+            for batch in read_file(path, self.max_depth, on_invalid):
+                refused = dict(batch.refused)
+                reported = refused if on_invalid is OnInvalid.REPORT else None
                 try:
-                    flat = _flat(read.batch, path, read.first_row, self.max_depth, reported)
+                    flat = flat_batch(batch.batch, path, batch.first_row, self.max_depth, reported)
                 except UnicodeDecodeError:  # Arrow decodes a name only when it is asked for.
                     raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
-                yield FileBatch(flat, path, read.first_row, told, read.parsed)
+                yield replace(batch, batch=flat, refused=refused)
 
 
 def open_records(path: Path, *, max_depth: int = MAX_DEPTH) -> RecordFiles:
@@ -103,6 +99,34 @@ def open_records(path: Path, *, max_depth: int = MAX_DEPTH) -> RecordFiles:
             raise FileError(found, f"expected {formats[0]} as in {paths[0]}, got {its_format}")
     _check_headers(paths)
     return RecordFiles(paths, formats[0], sum(found.stat().st_size for found in paths), max_depth)
+
+
+def flat_batch(
+    batch: pa.RecordBatch, path: Path, first_row: int, max_depth: int, refused: dict[int, Refusal] | None
+) -> pa.RecordBatch:
+    """Return a batch whose objects have become columns, with plain types and checked content.
+
+    Args:
+        batch: The records.
+        path: Their file, for messages.
+        first_row: Row of the first one, from 1.
+        max_depth: Levels of objects within a record that are flattened.
+        refused: Told of records with text that is not UTF-8; where it is None, these end the reading.
+
+    Raises:
+        FileError: A name comes twice, an object nests too deep, or text is not UTF-8.
+    """
+    names: list[str] = []
+    arrays: list[pa.Array] = []
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        for full_name, leaf in _leaves(name, array, path, max_depth):
+            names.append(full_name)
+            arrays.append(_checked(leaf, path, first_row, full_name, refused))
+    _check_names(tuple(names), path)
+    if not arrays:
+        # Records without any column keep their number, which a batch without columns cannot tell.
+        return batch.select([])
+    return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
 def _found(path: Path) -> tuple[Path, ...]:
@@ -144,26 +168,6 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
         if name in seen:
             raise FileError(path, "expected each column name once, got one twice", column=shown(name))
         seen.add(name)
-
-
-def _flat(
-    batch: pa.RecordBatch, path: Path, first_row: int, max_depth: int, refused: dict[int, Refusal] | None
-) -> pa.RecordBatch:
-    """Return a batch whose objects have become columns, with plain types and checked content.
-
-    Records with text that is none are added to ``refused``; where that is None, they end the reading.
-    """
-    names: list[str] = []
-    arrays: list[pa.Array] = []
-    for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        for full_name, leaf in _leaves(name, array, path, max_depth):
-            names.append(full_name)
-            arrays.append(_checked(leaf, path, first_row, full_name, refused))
-    _check_names(tuple(names), path)
-    if not arrays:
-        # Records without any column keep their number, which a batch without columns cannot tell.
-        return batch.select([])
-    return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
 def _leaves(name: str, array: pa.Array, path: Path, levels: int) -> Iterator[tuple[str, pa.Array]]:

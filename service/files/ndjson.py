@@ -1,10 +1,11 @@
-"""Files of NDJSON parsed block by block by Arrow's parser: types are told by the block, and text stays text."""
+"""Files of NDJSON, read by Arrow's parser block by block, or line by line by the service's, past faulty lines."""
 
 from __future__ import annotations
 
 import io
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,13 +13,13 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from vaegis.service.errors import FileError
+from vaegis.service.files.batches import FileBatch, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.records.json import BodyError, parse_json
 from vaegis.service.records.names import shown
 from vaegis.service.records.nesting import nests_deeper_than
-from vaegis.service.records.reading import Read
 
 BLOCK_BYTES = 4 << 20
-MAX_LINE_BYTES = 64 << 20
-"""A longer line is refused: it is one JSON document rather than a record per line."""
+_SPACE = b" \t\r"
 
 _ROW = re.compile(r"\s*in row (\d+)$")
 _CHANGED = re.compile(r"Column\((?P<column>.*)\) changed from (?P<was>\w+) to (?P<now>\w+)$", re.DOTALL)
@@ -28,7 +29,7 @@ _TextFields = dict[str, "_TextFields"]
 """Fields that must be read as text, nested as in the records; a field without fields is the text itself."""
 
 
-def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[Read]:
+def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[FileBatch]:
     """Yield the records of an NDJSON stream.
 
     Raises:
@@ -36,30 +37,27 @@ def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[Read]:
     """
     row = 1
     text_fields: _TextFields = {}
-    for block in blocks_of_lines(stream, path):
+    for block in blocks_of_lines(stream, path, BLOCK_BYTES):
         _check_depth(block, path, row, max_depth)
         for batch in _parsed(block, path, row, text_fields).combine_chunks().to_batches():
-            yield Read(row, batch)
+            yield FileBatch(batch, path, row)
             row += batch.num_rows
 
 
-def blocks_of_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield blocks that end with a line.
+def read_ndjson_past_faults(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[FileBatch]:
+    """Yield the records of an NDJSON stream, one a line; blank lines are passed over.
+
+    In the batches objects are flat, and a column whose values have several types is text: texts as they are, other
+    values as JSON writes them.
 
     Raises:
         FileError: A line is far too long.
     """
-    rest = b""
-    while data := stream.read(BLOCK_BYTES):
-        end = data.rfind(b"\n") + 1
-        if end == 0:
-            rest += data
-            if len(rest) > MAX_LINE_BYTES:
-                raise FileError(path, f"expected a record per line, got a line of more than {MAX_LINE_BYTES} bytes")
-            continue
-        yield rest + data[:end]
-        rest = data[end:]
-    yield rest
+    row = 1
+    for block in blocks_of_lines(stream, path, BLOCK_BYTES):
+        for batch in _parsed_lines(block, path, row, max_depth):
+            yield batch
+            row += batch.batch.num_rows
 
 
 def _check_depth(block: bytes, path: Path, row: int, max_depth: int) -> None:
@@ -133,3 +131,64 @@ def _dotted(pointer: str) -> str | None:
 
 def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _parsed_lines(block: bytes, path: Path, row: int, max_depth: int) -> Iterator[FileBatch]:
+    """Yield a block's records in batches of bounded size, for each may have names that no other has."""
+    parsed: list[object] = []
+    flat: list[dict[str, object]] = []
+    refused: dict[int, Refusal] = {}
+    names: set[str] = set()
+    for line in block.split(b"\n"):
+        if not line.strip(_SPACE):
+            continue
+        record, refusal = _parsed_line(line, max_depth)
+        leaves = dict(_leaves("", record)) if isinstance(record, dict) else {}
+        names.update(leaves)
+        if len(parsed) >= batch_rows(len(names)):
+            yield FileBatch(_batch(flat), path, row, refused, parsed)
+            row += len(parsed)
+            parsed, flat, refused, names = [], [], {}, set(leaves)
+        if refusal is not None:
+            refused[len(parsed)] = refusal
+        parsed.append(record)
+        flat.append(leaves)
+    if parsed:
+        yield FileBatch(_batch(flat), path, row, refused, parsed)
+
+
+def _parsed_line(line: bytes, max_depth: int) -> tuple[object, Refusal | None]:
+    try:
+        return parse_json(line, max_depth=max_depth), None
+    except BodyError as error:
+        return None, Refusal(error.code, str(error).removeprefix("body: "))
+
+
+def _batch(records: list[dict[str, object]]) -> pa.RecordBatch:
+    names = dict.fromkeys(name for record in records for name in record)
+    if not names:  # a batch has to tell how many records it has nevertheless
+        return pa.RecordBatch.from_struct_array(pa.array(records, pa.struct([])))
+    arrays = [_array([record.get(name) for record in records]) for name in names]
+    return pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+
+def _leaves(prefix: str, part: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for key, value in part.items():
+        name = prefix + _encodable(key)
+        if isinstance(value, dict):
+            yield from _leaves(f"{name}.", value)
+        else:
+            yield name, _encodable(value) if isinstance(value, str) else value
+
+
+def _encodable(text: str) -> str:
+    """Return text with lone surrogates escaped, which UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _array(values: list[object]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        return pa.array(texts, pa.string())

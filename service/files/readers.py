@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,23 +11,21 @@ import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
 
 from vaegis.service.errors import FileError
-from vaegis.service.records.csv import csv_names, delimiter_of, read_csv, read_csv_past_faults
+from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
+from vaegis.service.files.csv import (
+    csv_names,
+    delimiter_of,
+    ends_within_quotes,
+    has_odd_quotes,
+    open_quote,
+    read_csv,
+    read_csv_past_faults,
+)
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.ndjson import read_ndjson, read_ndjson_past_faults
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.lines import read_lines
-from vaegis.service.records.ndjson import read_ndjson
-from vaegis.service.records.quotes import ends_within_quotes, has_odd_quotes
-from vaegis.service.records.reading import Read, Refusals, batch_rows, parts
 
 _IPC_FILE_MAGIC = b"ARROW1"
-
-
-class FileFormat(StrEnum):
-    """Formats that can be read."""
-
-    CSV = "CSV"
-    PARQUET = "Parquet"
-    ARROW = "Arrow"
-    NDJSON = "NDJSON"
 
 
 _FORMATS = {
@@ -76,7 +73,7 @@ def column_names(path: Path) -> tuple[str, ...] | None:
                 return None
 
 
-def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[Read]:
+def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[FileBatch]:
     """Yield a file's records as they are; where faults are reported, also past those that cannot be read.
 
     Raises:
@@ -85,15 +82,15 @@ def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[Rea
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
-                yield from _numbered(_csv_batches(path, on_invalid))
+                yield from _numbered(path, _csv_batches(path, on_invalid))
             case FileFormat.PARQUET:
-                yield from _numbered((batch, {}) for batch in _parquet_batches(path))
+                yield from _numbered(path, ((batch, {}) for batch in _parquet_batches(path)))
             case FileFormat.ARROW:
-                yield from _numbered((batch, {}) for batch in _ipc_batches(path))
+                yield from _numbered(path, ((batch, {}) for batch in _ipc_batches(path)))
             case FileFormat.NDJSON:
                 with _input(path) as stream:
                     if on_invalid is OnInvalid.REPORT:
-                        yield from read_lines(stream, path, max_depth)
+                        yield from read_ndjson_past_faults(stream, path, max_depth)
                     else:
                         yield from read_ndjson(stream, path, max_depth)
 
@@ -121,11 +118,11 @@ def _input(path: Path) -> pa.NativeFile:
     return pa.input_stream(str(path), compression=_COMPRESSED.get(path.suffix.lower()))
 
 
-def _numbered(batches: Iterator[tuple[pa.RecordBatch, Refusals]]) -> Iterator[Read]:
+def _numbered(path: Path, batches: Iterator[tuple[pa.RecordBatch, Refusals]]) -> Iterator[FileBatch]:
+    """Yield batches with the row of their first record, each of bounded size."""
     row = 1
     for batch, refused in batches:
-        for start, part, refused_of_part in parts(batch, refused, batch_rows(batch.num_columns)):
-            yield Read(row + start, part, refused_of_part)
+        yield from FileBatch(batch, path, row, refused).parts(batch_rows(batch.num_columns))
         row += batch.num_rows
 
 
@@ -139,8 +136,8 @@ def _csv_batches(path: Path, on_invalid: OnInvalid) -> Iterator[tuple[pa.RecordB
     with _input(path) as stream:
         if on_invalid is OnInvalid.REPORT:
             yield from read_csv_past_faults(stream, path, names)
-        else:
-            yield from ((batch, {}) for batch in read_csv(stream, path, names))
+            return
+        yield from ((batch, {}) for batch in read_csv(stream, path, names))
     _require_closed_quotes(path)
 
 
@@ -150,7 +147,7 @@ def _require_closed_quotes(path: Path) -> None:
             return
     with _input(path) as stream:
         if ends_within_quotes(stream, delimiter_of(path)):
-            raise FileError(path, "expected closed quotes, got one that is open at the end")
+            raise open_quote(path)
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+import codecs
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,19 +15,19 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from vaegis.service.errors import FileError
+from vaegis.service.files.batches import NOT_UTF8, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.records.json import BodyError
 from vaegis.service.records.names import shown
-from vaegis.service.records.reading import Refusal, batch_rows, texts_of
-from vaegis.service.records.values import CSV_NULLS
+from vaegis.service.records.stream.csv_rows import rows_of
+from vaegis.service.records.values import CSV_NULLS, is_text
 
 BLOCK_BYTES = 4 << 20
 MAX_VALUE_BYTES = 1 << 20
 """A longer value is refused: it is rather the rest of the file after a quote that is never closed."""
 
-MAX_LEADING_ROWS = 100_000
-"""More records of another width than the header's, before the first one of its width, are not gone on past.
-
-The parser hands over nothing until it has found that one, so that they are held till then.
-"""
+_QUOTE = b'"'
+_NULLS = pa.array(sorted(CSV_NULLS), pa.string())
+_AFTER_A_QUOTE = "expected after"  # of csv's complaint over text after a closing quote, which pyarrow takes
 
 _BadRow: TypeAlias = tuple[int | None, int, int]
 """Row as the parser counts (the header is row 1), values expected, values found."""
@@ -35,13 +36,12 @@ _Handler: TypeAlias = Callable[[pa_csv.InvalidRow], str]
 
 def csv_names(stream: pa.NativeFile, path: Path) -> tuple[str, ...]:
     """Return the names in a CSV file's header."""
-    bad_rows: deque[_BadRow] = deque()
     try:
         # While only the header is wanted, a ragged record is no reason to stop: reading will tell it.
-        with _reader(stream, path, (), _passing(bad_rows)) as reader:
+        with _reader(stream, path, (), lambda _: "skip") as reader:
             names = tuple(reader.schema.names)
     except pa.ArrowInvalid as error:
-        raise _told_in_passing(error, path, 0, bad_rows) from None
+        raise _told(error, path, 0, []) from None
     except UnicodeDecodeError:
         raise FileError(path, "expected UTF-8 in the header, got other bytes") from None
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
@@ -55,7 +55,7 @@ def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...]) -> Itera
     Raises:
         FileError: A record has more or fewer values than the header, or one that is not UTF-8 or far too long.
     """
-    bad_rows: deque[_BadRow] = deque()
+    bad_rows: list[_BadRow] = []
     rows = 0
     try:
         with _reader(stream, path, names, _stopping(bad_rows)) as reader:
@@ -69,61 +69,86 @@ def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...]) -> Itera
 def read_csv_past_faults(
     stream: pa.NativeFile, path: Path, names: tuple[str, ...]
 ) -> Iterator[tuple[pa.RecordBatch, dict[int, Refusal]]]:
-    """Yield the records of a CSV stream as `read_csv` does, and which have another width or are not UTF-8.
+    """Yield the records of a CSV stream, and which have another width or are not UTF-8, as the service parses them.
 
     Raises:
-        FileError: A value is far too long, so that it is not certain where the next record begins; or so many records
-            have another width before the first one of the header's that this is another file's, or the delimiter is.
+        FileError: A value is far too long, or its quote is never closed.
     """
-    bad_rows: deque[_BadRow] = deque()
-    rows = 0
+    rows_read = 0
+    for rows in _parsed_rows(stream, path):
+        records = rows if rows_read else rows[1:]
+        most = batch_rows(len(names))
+        for start in range(0, len(records), most):
+            yield _text_batch(records[start : start + most], names)
+        rows_read += len(rows)
+
+
+def open_quote(path: Path) -> FileError:
+    """Return the error of a file that ends within quotes."""
+    return FileError(path, "expected closed quotes, got one that is open at the end")
+
+
+def has_odd_quotes(stream: pa.NativeFile) -> bool:
+    """Tell whether the quotes of a stream are odd in number; a file in which all are closed has an even number."""
+    quotes = 0
+    while block := stream.read(BLOCK_BYTES):
+        quotes += block.count(_QUOTE)
+    return quotes % 2 == 1
+
+
+def ends_within_quotes(stream: pa.NativeFile, delimiter: str) -> bool:
+    """Tell whether a stream ends in a value whose quote is not closed.
+
+    Quotes may also be odd in number for one within a value that has none around it. This reads record by record, and
+    is only worth it where they are.
+    """
+    text = io.TextIOWrapper(stream, "latin-1", newline="")  # for quotes and line ends any superset of ASCII will do
     try:
-        with _reader(stream, path, names, _passing(bad_rows)) as reader:
-            # Another batch at the end, for what was passed over after the last one.
-            nothing = pa.RecordBatch.from_arrays([pa.nulls(0, pa.binary())] * len(names), names=list(names))
-            for batch in chain(reader, [nothing]):
-                for whole, refused in _with_bad_rows(batch, rows, bad_rows):
-                    yield _as_text(whole, path, rows + 1, refused), refused
-                    rows += whole.num_rows
-    except pa.ArrowInvalid as error:
-        raise _told_in_passing(error, path, rows, bad_rows) from None
+        for _ in csv.reader(text, delimiter=delimiter, strict=True):
+            pass
+    except csv.Error as error:
+        return _AFTER_A_QUOTE not in str(error)
+    return False
 
 
-def _with_bad_rows(
-    batch: pa.RecordBatch, rows: int, bad_rows: deque[_BadRow]
-) -> Iterator[tuple[pa.RecordBatch, dict[int, Refusal]]]:
-    """Yield a batch with nulls for the records that the parser passed over, and which those are; in bounded parts.
-
-    Args:
-        batch: What it did not pass over.
-        rows: Number of records before.
-        bad_rows: What it passed over from there on, of which those that have their place are taken away.
-    """
-    if not bad_rows:
-        yield batch, {}
-        return
-    most = batch_rows(batch.num_columns)
-    good = 0
-    while good < batch.num_rows or _is_next(bad_rows, rows):
-        refused: dict[int, Refusal] = {}
-        sources: list[int | None] = []
-        while len(sources) < most:
-            if _is_next(bad_rows, rows + len(sources)):
-                _, expected, found = bad_rows.popleft()
-                refused[len(sources)] = _wrong_width(expected, found)
-                sources.append(None)
-            elif good < batch.num_rows:
-                sources.append(good)
-                good += 1
-            else:
-                break
-        rows += len(sources)
-        yield batch.take(pa.array(sources, pa.int64())), refused
+def _parsed_rows(stream: pa.NativeFile, path: Path) -> Iterator[list[list[str]]]:
+    """Yield the rows of blocks of lines, the header among them; bytes that are not UTF-8 are lone surrogates."""
+    csv.field_size_limit(MAX_VALUE_BYTES)  # the module's own, for the whole process
+    delimiter = delimiter_of(path)
+    rest, rows_read = b"", 0
+    for block in blocks_of_lines(stream, path, BLOCK_BYTES):
+        lines = rest + block
+        if not rows_read:
+            lines = lines.removeprefix(codecs.BOM_UTF8)
+        if not lines.endswith(b"\n"):  # the last one
+            lines += b"\n"
+        try:
+            rows, rest = rows_of(lines, delimiter)
+        except BodyError:
+            raise _too_long(path, rows_read, None) from None
+        rows_read += len(rows)
+        if rows:
+            yield rows
+    if rest:
+        raise open_quote(path)
 
 
-def _is_next(bad_rows: deque[_BadRow], rows: int) -> bool:
-    """Tell whether the parser passed over the record that comes after so many; it counts the header as well."""
-    return bool(bad_rows) and bad_rows[0][0] == rows + 2
+def _text_batch(rows: Sequence[list[str]], names: tuple[str, ...]) -> tuple[pa.RecordBatch, dict[int, Refusal]]:
+    """Return rows as columns of text, and which are no records; what is lost of these is null."""
+    refused: dict[int, Refusal] = {}
+    even: list[Sequence[str | None]] = []
+    for at, row in enumerate(rows):
+        if len(row) != len(names):
+            refused[at] = _wrong_width(len(names), len(row))
+            even.append([None] * len(names))
+        elif is_text("".join(row)):
+            even.append(row)
+        else:
+            refused[at] = NOT_UTF8
+            even.append([value if is_text(value) else None for value in row])
+    columns = [pa.array(values, pa.string()) for values in zip(*even, strict=True)]
+    arrays = [pc.if_else(pc.is_in(column, _NULLS), None, column) for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, names=list(names)), refused
 
 
 @lru_cache(maxsize=1024)
@@ -136,25 +161,12 @@ def _width(expected: int, found: int) -> str:
     return f"expected {expected} values as in the header, got {found}"
 
 
-def _stopping(bad_rows: deque[_BadRow]) -> _Handler:
+def _stopping(bad_rows: list[_BadRow]) -> _Handler:
     """Return a function that ends the parsing at the first record of another width, and adds it to ``bad_rows``."""
 
     def refuse(row: pa_csv.InvalidRow) -> str:
         bad_rows.append((row.number, row.expected_columns, row.actual_columns))
         return "error"
-
-    return refuse
-
-
-def _passing(bad_rows: deque[_BadRow]) -> _Handler:
-    """Return a function that adds records of another width to ``bad_rows``, and ends if too many lead the file."""
-    leading = 0
-
-    def refuse(row: pa_csv.InvalidRow) -> str:
-        nonlocal leading
-        bad_rows.append((row.number, row.expected_columns, row.actual_columns))
-        leading += row.number == leading + 2  # it counts the header as well
-        return "skip" if leading <= MAX_LEADING_ROWS else "error"
 
     return refuse
 
@@ -181,13 +193,8 @@ def _reader(stream: pa.NativeFile, path: Path, names: tuple[str, ...], refuse: _
     )
 
 
-def _as_text(
-    batch: pa.RecordBatch, path: Path, first_row: int, refused: dict[int, Refusal] | None = None
-) -> pa.RecordBatch:
-    """Return the columns, read as bytes, as text; the parser itself could not say in which row the text is wrong.
-
-    Records that are not UTF-8 are added to ``refused``; where that is None, they end the reading.
-    """
+def _as_text(batch: pa.RecordBatch, path: Path, first_row: int) -> pa.RecordBatch:
+    """Return the columns, read as bytes, as text; the parser itself could not say in which row the text is wrong."""
     arrays = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         lengths = pc.fill_null(pc.binary_length(array), 0).to_numpy()
@@ -196,11 +203,6 @@ def _as_text(
         try:
             arrays.append(array.cast(pa.string()))
         except pa.ArrowInvalid:
-            if refused is not None:
-                texts, bad = texts_of(array)
-                arrays.append(texts)
-                refused |= bad
-                continue
             row = first_row + next(at for at, value in enumerate(array.to_pylist()) if not _is_utf8(value))
             raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(name)) from None
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
@@ -214,16 +216,7 @@ def _is_utf8(value: bytes | None) -> bool:
     return True
 
 
-def _told_in_passing(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: deque[_BadRow]) -> FileError:
-    """Return the complaint of a parser that records of another width do not stop, unless too many lead the file."""
-    if len(bad_rows) > MAX_LEADING_ROWS and bad_rows[MAX_LEADING_ROWS][0] == MAX_LEADING_ROWS + 2:
-        _, expected, _ = bad_rows[0]
-        detail = f"expected records of {expected} values as in the header, got none among the first {MAX_LEADING_ROWS}"
-        return FileError(path, f"{detail} (another header, or another delimiter?)")
-    return _told(error, path, rows, deque())
-
-
-def _told(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: deque[_BadRow]) -> FileError:
+def _told(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: list[_BadRow]) -> FileError:
     """Return the parser's complaint in our words: its own hold the record itself."""
     if bad_rows:
         number, expected, found = bad_rows[-1]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.records.quotes import ends_within_quotes, has_odd_quotes
+from vaegis.service.files.csv import ends_within_quotes, has_odd_quotes
 
 
 def stream(text: str) -> pa.NativeFile:

@@ -1,4 +1,4 @@
-"""Arrow record batches written as CSV, Parquet, Arrow IPC or NDJSON, and made to fit one schema."""
+"""Arrow record batches and generated records written as CSV, Parquet, Arrow IPC or NDJSON."""
 
 from __future__ import annotations
 
@@ -8,38 +8,46 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
+from numpy.typing import NDArray
 
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
 from vaegis.service.errors import FileError
-from vaegis.service.offline.json_lines import write_lines
-from vaegis.service.offline.output import OutputFormat
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.json_lines import write_lines
+from vaegis.service.generation import Drawn
+from vaegis.service.grid import is_integral
 from vaegis.service.records.names import shown
 
 Write: TypeAlias = Callable[[pa.RecordBatch], None]
 
+_INTEGERS = 2.0**63
+_MICROSECONDS = 1e6
+
 
 @contextmanager
-def table_writer(stream: BinaryIO, output_format: OutputFormat, schema: pa.Schema) -> Iterator[Write]:
+def table_writer(stream: BinaryIO, output_format: FileFormat, schema: pa.Schema) -> Iterator[Write]:
     """Yield a function that writes record batches of ``schema``; leaving the block completes the table.
 
     CSV holds lists and objects as JSON text. NDJSON holds instants as ISO 8601.
     """
     match output_format:
-        case OutputFormat.PARQUET:
+        case FileFormat.PARQUET:
             with pa_parquet.ParquetWriter(stream, schema) as parquet:
                 yield parquet.write_batch
-        case OutputFormat.ARROW:
+        case FileFormat.ARROW:
             with pa.ipc.new_file(stream, schema) as arrow:
                 yield arrow.write_batch
-        case OutputFormat.CSV:
+        case FileFormat.CSV:
             plain = pa.schema([(field.name, pa.string() if _nests(field.type) else field.type) for field in schema])
             with pa_csv.CSVWriter(stream, plain) as csv:
                 yield lambda batch: csv.write_batch(_converted(batch, _nests, _json_texts))
-        case OutputFormat.NDJSON:
+        case FileFormat.NDJSON:
             yield lambda batch: write_lines(stream, json_records(batch))
 
 
@@ -81,6 +89,23 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBat
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+@contextmanager
+def drawn_writer(stream: BinaryIO, output_format: FileFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
+    """Yield a function that writes generated records; leaving the block completes the table."""
+    types = [_drawn_type(column) for column in schema.columns]
+    table = pa.schema(list(zip(schema.names, types, strict=True)))
+
+    def batch(drawn: Drawn) -> pa.RecordBatch:
+        arrays = [
+            pa.array(_drawn_values(values, kind), kind, mask=drawn.missing[:, i])
+            for i, (values, kind) in enumerate(zip(drawn.values, types, strict=True))
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=table)
+
+    with table_writer(stream, output_format, table) as write:
+        yield lambda drawn: write(batch(drawn))
+
+
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     pair = [pa.schema([("column", kind)]) for kind in (one, other)]
     try:
@@ -114,3 +139,18 @@ def _json_texts(array: pa.Array) -> pa.Array:
 def _iso_texts(array: pa.Array) -> pa.Array:
     """Return instants and dates as text; Arrow's own conversion to Python refuses nanoseconds."""
     return pc.replace_substring(array.cast(pa.string()), " ", "T", max_replacements=1)
+
+
+def _drawn_type(column: Column) -> pa.DataType:
+    if isinstance(column, NumericColumn):
+        fits = column.minimum >= -_INTEGERS and column.maximum < _INTEGERS
+        return pa.int64() if is_integral(column) and fits else pa.float64()
+    if isinstance(column, BooleanColumn):
+        return pa.int64() if column.as_number else pa.bool_()
+    return pa.string() if isinstance(column, CategoricalColumn) else pa.timestamp("us", "UTC")
+
+
+def _drawn_values(values: NDArray[np.generic], kind: pa.DataType) -> NDArray[np.generic]:
+    if pa.types.is_timestamp(kind):
+        return np.rint(values.astype(np.float64) * _MICROSECONDS).astype("datetime64[us]")
+    return values.astype(np.int64) if kind == pa.int64() else values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from vaegis.service.offline.progress import ProgressLine
+from vaegis.service.commands.progress import ProgressLine
 
 
 class Terminal(io.StringIO):

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from vaegis.service.errors import FileError
-from vaegis.service.offline.output import Output, OutputFormat, opened, output_argument
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.output import Output, opened, output_argument
 
 
 def csv(path: Path) -> Output:
-    return Output(path, OutputFormat.CSV)
+    return Output(path, FileFormat.CSV)
 
 
 def names(folder: Path) -> list[str]:
@@ -33,10 +34,10 @@ def fail(failure: BaseException, path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a/b.csv", OutputFormat.CSV),
-        ("b.PARQUET", OutputFormat.PARQUET),
-        ("b.arrow", OutputFormat.ARROW),
-        ("b.ndjson", OutputFormat.NDJSON),
+        ("a/b.csv", FileFormat.CSV),
+        ("b.PARQUET", FileFormat.PARQUET),
+        ("b.arrow", FileFormat.ARROW),
+        ("b.ndjson", FileFormat.NDJSON),
     ],
 )
 def test_the_extension_tells_the_format(text, expected):
@@ -48,7 +49,7 @@ def test_a_dash_is_ndjson_to_standard_output(capfdbinary):
     with opened(output) as stream:
         stream.write(b"{}\n")
     assert capfdbinary.readouterr().out == b"{}\n"
-    assert (output.format, str(output)) == (OutputFormat.NDJSON, "standard output")
+    assert (output.format, str(output)) == (FileFormat.NDJSON, "standard output")
 
 
 @pytest.mark.parametrize("text", ["out", "out.xlsx", "out.csv.gz", ".csv/out"])

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from vaegis.service.errors import FileError
-from vaegis.service.offline.output import OutputFormat
+from vaegis.service.files.formats import FileFormat
 
 pa = pytest.importorskip("pyarrow")
 import pyarrow.csv as pa_csv  # noqa: E402 - only where pyarrow is installed
 import pyarrow.parquet as pa_parquet  # noqa: E402 - the same
 
-from vaegis.service.offline.tables import common_schema, fitted, table_writer  # noqa: E402 - the same
+from vaegis.service.files.tables import common_schema, fitted, table_writer  # noqa: E402 - the same
 
 PATH = Path("records.ndjson")
 
 
-def written(batch: pa.RecordBatch, output_format: OutputFormat) -> io.BytesIO:
+def written(batch: pa.RecordBatch, output_format: FileFormat) -> io.BytesIO:
     stream = io.BytesIO()
     with table_writer(stream, output_format, batch.schema) as write:
         write(batch)
@@ -43,22 +43,22 @@ def batch() -> pa.RecordBatch:
 
 
 def test_parquet_keeps_every_type(batch):
-    assert pa_parquet.read_table(written(batch, OutputFormat.PARQUET)).to_batches()[0].slice(0, 2) == batch
+    assert pa_parquet.read_table(written(batch, FileFormat.PARQUET)).to_batches()[0].slice(0, 2) == batch
 
 
 def test_arrow_keeps_every_type(batch):
-    assert pa.ipc.open_file(written(batch, OutputFormat.ARROW)).get_batch(1) == batch
+    assert pa.ipc.open_file(written(batch, FileFormat.ARROW)).get_batch(1) == batch
 
 
 def test_csv_holds_lists_as_json_text(batch):
-    table = pa_csv.read_csv(written(batch, OutputFormat.CSV))
+    table = pa_csv.read_csv(written(batch, FileFormat.CSV))
     assert table["text"].to_pylist() == ["a,b", "", "a,b", ""]
     assert table["number"].to_pylist() == [0.1, None, 0.1, None]
     assert json.loads(table["tags"][0].as_py()) == ["x", "y"]
 
 
 def test_ndjson_holds_instants_as_text_and_lists_as_lists(batch):
-    first, second, *_ = written(batch, OutputFormat.NDJSON).read().decode().splitlines()
+    first, second, *_ = written(batch, FileFormat.NDJSON).read().decode().splitlines()
     assert json.loads(second) == {"text": None, "number": None, "at": None, "tags": None}
     record = json.loads(first)
     assert record["tags"] == ["x", "y"]
@@ -67,7 +67,7 @@ def test_ndjson_holds_instants_as_text_and_lists_as_lists(batch):
 
 def test_a_nanosecond_does_not_stop_ndjson():
     instant = pa.array([1], pa.timestamp("ns", "UTC"))
-    line = written(pa.RecordBatch.from_arrays([instant], names=["at"]), OutputFormat.NDJSON).readline()
+    line = written(pa.RecordBatch.from_arrays([instant], names=["at"]), FileFormat.NDJSON).readline()
     assert json.loads(line) == {"at": "1970-01-01T00:00:00.000000001Z"}
 
 

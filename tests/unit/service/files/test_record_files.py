@@ -11,10 +11,12 @@ import pyarrow.parquet
 import pytest
 
 from vaegis.service.errors import FileError
-from vaegis.service.records import csv, ndjson, reading
+from vaegis.service.files import batches as record_batches
+from vaegis.service.files import csv, ndjson
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.readers import format_of
+from vaegis.service.files.record_files import open_records
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.files import open_records
-from vaegis.service.records.formats import FileFormat, format_of
 
 
 def read(path: Path) -> list[dict[str, object]]:
@@ -199,7 +201,7 @@ def test_invalid_text_in_parquet_is_told_with_its_row(write):
 
 def test_a_line_of_ndjson_is_bounded(write, monkeypatch):
     monkeypatch.setattr(ndjson, "BLOCK_BYTES", 100)
-    monkeypatch.setattr(ndjson, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(record_batches, "MAX_LINE_BYTES", 1000)
     with pytest.raises(FileError, match="a line of more than 1000 bytes"):
         read(write("a.ndjson", b'{"a": "' + b"x" * 5000 + b'"}'))
 
@@ -340,7 +342,7 @@ def test_an_index_outside_a_dictionary_ends_the_reading_although_its_text_is_not
 
 @pytest.mark.parametrize("lines", [b"1,2,\n" * 50, b"1,2,\n" * 30 + b"1,2\n" + b"1,2,\n" * 19, b"1,2\n1\n" * 25])
 def test_records_of_another_width_come_in_bounded_batches_and_share_their_refusal(write, monkeypatch, lines):
-    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 14)
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 14)
     path = write("a.csv", b"a,b\n" + lines)
     wrong = [row for row, line in enumerate(lines.splitlines(), 1) if line != b"1,2"]
     assert read_past_faults(path) == (
@@ -353,21 +355,22 @@ def test_records_of_another_width_come_in_bounded_batches_and_share_their_refusa
     assert len({id(refusal) for _, refused in parsed for refusal in refused.values()}) == 1
 
 
-def test_too_many_records_of_another_width_before_the_first_sound_one_end_the_reading(write, monkeypatch):
-    monkeypatch.setattr(csv, "MAX_LEADING_ROWS", 20)
+def test_any_number_of_records_of_another_width_may_come_before_the_first_sound_one(write, monkeypatch):
     monkeypatch.setattr(csv, "BLOCK_BYTES", 16)
-    leading = b"a,b\n" + b"1,2,\n" * 20
-    assert len(read_past_faults(write("few.csv", leading))[1]) == 20
-    _, refused = read_past_faults(write("later.csv", leading + b"1,2\n" + b"1\n" * 50))
-    assert len(refused) == 70
-    detail = "expected records of 2 values as in the header, got none among the first 20"
-    for on_invalid in OnInvalid:
-        with pytest.raises(FileError, match=detail):
-            list(open_records(write("many.csv", leading + b"1\n1,2\n")).batches(on_invalid))
+    path = write("a.csv", b"a,b\n" + b"1,2,\n" * 500 + b"1,2\n" + b"1\n" * 50)
+    values, refused = read_past_faults(path)
+    assert values == [*[None] * 500, "1", *[None] * 50]
+    assert len(refused) == 550
+
+
+def test_a_file_that_ends_within_quotes_is_refused_where_faults_are_reported_too(write):
+    for content in (b'a,b\n1,x\n2,"secret\n3,y\n', b'a,b\nx"y,1\n2,"', b'a,b\n1,2\n"'):
+        with pytest.raises(FileError, match="expected closed quotes"):
+            read_past_faults(write("a.csv", content))
 
 
 def test_values_of_ndjson_with_many_names_come_in_bounded_batches(write, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_BATCH_CELLS", 100)
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 100)
     lines = [f'{{"k{at}":{at}}}' if at % 9 else "[" for at in range(50)]
     batches = list(open_records(write("a.ndjson", "\n".join(lines).encode())).batches(OnInvalid.REPORT))
     assert 90 < max(batch.batch.num_rows * batch.batch.num_columns for batch in batches) <= 100

@@ -15,9 +15,9 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.records import values as rules
-from vaegis.service.records.faults import Report
+from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.names import UnknownColumns, shown, unknown_column
-from vaegis.service.records.stream.assembly import Cells, Instants
+from vaegis.service.records.stream.assembly import Cells, Instants, assembled
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
@@ -93,31 +93,18 @@ def filled_from_batch(
     return Columns(numbers, strings, observed)
 
 
-def cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
-    """Return an array's values as the cells of a column; those of a type that it does not take are reported, and null.
-
-    Args:
-        array: The values.
-        column: The column.
-        report: Told of what is refused.
-    """
-    kind = rules.rule_of(column)
-    is_instant = pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)
-    if array.null_count == len(array):
-        return [None] * len(array)
-    if _is_text(array.type):
-        return list(array.cast(pa.string()).to_pylist())
-    if kind == "categorical":
-        if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
-            return list(text_of(array).to_pylist())
-    elif kind == "timestamp" and is_instant:
-        return Instants(_instants_of_type(array))
-    elif _is_number(array.type) or (kind in rules.TRUTHS and pa.types.is_boolean(array.type)):
-        return _float64(array)
-    detail = f"expected {rules.EXPECTED[kind]}, got the type {array.type}"
-    for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
-        report(row, "wrong_type", detail)
-    return [None] * len(array)
+def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -> Columns:
+    """Return the records of a flat batch by column; values that are refused are null, and told to ``faults``."""
+    try:
+        return filled_from_batch(batch, schema)
+    except RefusedCellError:  # looked at again, by the way that finds all of them
+        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+        cells = {
+            column.name: _cells_of_array(arrays[column.name], column, faults.of_column(column.name, position))
+            for position, column in enumerate(schema.columns)
+            if column.name in arrays
+        }
+        return assembled(schema, cells, batch.num_rows, faults)
 
 
 def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "null"] = "refuse") -> NDArray[np.float64]:
@@ -179,21 +166,52 @@ def text_of(array: pa.Array) -> pa.Array:
 
 
 def check_names(names: Sequence[str], schema: Schema, path: Path, unknown_columns: UnknownColumns) -> None:
-    """Pass if the names of a batch's columns fit the model's.
+    """Pass if the names of a file's columns fit the model's.
 
     Raises:
         FileError: None is a column of the model, or one is unknown and these are refused.
     """
+    if wrong := name_fault(names, schema, unknown_columns):
+        column, _, detail = wrong
+        raise FileError(path, detail, column=column)
+
+
+def name_fault(
+    names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns
+) -> tuple[str | None, str, str] | None:
+    """Return the first name that does not fit the model's columns, the fault's code and what was expected; or None."""
     scored = schema.names
     known = {*scored, *(column.name for column in schema.ignored)}
     if set(names).isdisjoint(scored):
-        raise FileError(path, "expected at least one column of the model, got none")
+        return None, "no_known_column", "expected at least one column of the model, got none"
     if unknown_columns == "ignore":
-        return
+        return None
     for name in names:
         if name in known or any(other.startswith(f"{name}.") for other in known):
             continue  # Or an object that is null in all records of this batch.
-        raise FileError(path, unknown_column(name, scored), column=shown(name))
+        return shown(name), "unknown_column", unknown_column(name, scored)
+    return None
+
+
+def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
+    """Return an array's values as the cells of a column; values of a type that it does not take are told, and null."""
+    kind = rules.rule_of(column)
+    is_instant = pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)
+    if array.null_count == len(array):
+        return [None] * len(array)
+    if _is_text(array.type):
+        return list(array.cast(pa.string()).to_pylist())
+    if kind == "categorical":
+        if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+            return list(text_of(array).to_pylist())
+    elif kind == "timestamp" and is_instant:
+        return Instants(_instants_of_type(array))
+    elif _is_number(array.type) or (kind in rules.TRUTHS and pa.types.is_boolean(array.type)):
+        return _float64(array)
+    detail = f"expected {rules.EXPECTED[kind]}, got the type {array.type}"
+    for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
+        report(row, "wrong_type", detail)
+    return [None] * len(array)
 
 
 def _numbers_of_text(array: pa.Array, kind: str) -> NDArray[np.float64]:

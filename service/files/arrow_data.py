@@ -1,0 +1,169 @@
+"""Arrow data in memory: tables, frames and streams of any library, read as batches of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from vaegis.service.contract import Schema
+from vaegis.service.errors import Fault, FileError, RecordError
+from vaegis.service.files.arrow_columns import columns_past_faults, name_fault
+from vaegis.service.files.batches import FileBatch, Refusal, batch_rows
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
+from vaegis.service.records.faults import FaultsByRow, OnInvalid
+from vaegis.service.records.in_memory import is_pandas_frame, plain_record, with_index
+from vaegis.service.records.json import MAX_FAULTS
+from vaegis.service.records.names import UnknownColumns, shown
+from vaegis.service.records.stream.blocks import Block, block_of
+from vaegis.service.records.values import RefusedValueError
+
+_SOURCE: Final = Path("data")
+"""Stands in messages where the name of a file would."""
+
+
+def batches_of(data: object) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of an object that has Arrow's PyCapsule interface.
+
+    Raises:
+        TypeError: It holds one column, as a series does, rather than a table.
+    """
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
+            reader = pa.RecordBatchReader.from_stream(data)
+        else:
+            reader = pa.Table.from_batches([pa.record_batch(data)]).to_reader()
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TypeError(f"data: expected a table or a frame, got {type(data).__name__}") from error
+    return _bounded(reader)
+
+
+def batches_of_frame(frame: Any) -> Iterator[pa.RecordBatch] | None:  # noqa: ANN401 - a pandas frame
+    """Return the batches of a pandas frame; None where Arrow has no type for the values of one of its columns."""
+    if any(str(dtype).startswith("period[") for dtype in frame.dtypes):
+        return None  # which Arrow takes for whole numbers
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        return None
+    return _bounded(table.to_reader())
+
+
+def blocks_of_batches(
+    batches: Iterable[pa.RecordBatch], schema: Schema, unknown_columns: UnknownColumns
+) -> Iterator[Block]:
+    """Yield the records of batches in blocks, by the rules that files of Arrow have.
+
+    Raises:
+        RecordError: The columns do not fit the model's.
+    """
+    first_row = 0
+    for batch in batches:
+        refused: dict[int, Refusal] = {}
+        try:
+            flat = flat_batch(batch, _SOURCE, first_row + 1, MAX_DEPTH, refused)
+        except FileError as error:
+            raise RecordError((Fault(None, error.column, "invalid_arrow", str(error)),)) from None
+        if wrong := name_fault(flat.schema.names, schema, unknown_columns):
+            column, code, detail = wrong
+            place = "header" if column is None else f"header.{column}"
+            raise RecordError((Fault(None, column, code, f"{place}: {detail}"),))
+        faults = FaultsByRow(MAX_FAULTS, first_row)
+        for row, refusal in refused.items():
+            faults.add_fault(row, None, refusal.code, refusal.detail)
+        yield block_of(columns_past_faults(flat, schema, faults), faults, first_row)
+        first_row += flat.num_rows
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsInMemory:
+    """Records in memory, read as files are.
+
+    Attributes:
+        data: A list of dicts, an Arrow table or stream, or a pandas frame.
+        max_depth: Levels of objects within a record that are flattened.
+        paths: What stands for them where files would.
+        format: The format whose rules they are read by.
+        size_bytes: 0: unknown.
+    """
+
+    data: object
+    max_depth: int
+    paths: tuple[Path, ...] = (_SOURCE,)
+    format: FileFormat = FileFormat.ARROW
+    size_bytes: int = 0
+
+    def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
+        """Yield all records.
+
+        Raises:
+            TypeError: The data are neither a list of dicts nor a table or frame.
+            FileError: A column holds values of several types, or an object nests too deep.
+        """
+        row = 1
+        for batch in self._batches():
+            refused: dict[int, Refusal] = {}
+            reported = refused if on_invalid is OnInvalid.REPORT else None
+            yield FileBatch(flat_batch(batch, _SOURCE, row, self.max_depth, reported), _SOURCE, row, refused)
+            row += batch.num_rows
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        data = self.data
+        if is_pandas_frame(data):
+            frame = with_index(data)
+            batches = batches_of_frame(frame)
+            if batches is not None:
+                return batches
+            data = frame.to_dict("records")
+        if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+            return _bounded(_table_of_records(data).to_reader())
+        if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+            return batches_of(data)
+        raise TypeError(f"data: expected a path, a list of dicts, an Arrow table or a frame, got {type(data).__name__}")
+
+
+def _bounded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield batches in batches of bounded size; small ones together, because each is scored in a run of its own."""
+    gathered: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        gathered.append(batch)
+        rows += batch.num_rows
+        most = batch_rows(batch.num_columns)
+        if rows >= most:
+            yield from _together(gathered, most)
+            gathered, rows = [], 0
+    if rows:
+        yield from _together(gathered, most)
+
+
+def _together(batches: list[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
+    table = pa.Table.from_batches(batches)
+    yield from (table if len(batches) == 1 else table.combine_chunks()).to_batches(max_chunksize=most)
+
+
+def _table_of_records(records: Sequence[object]) -> pa.Table:
+    plain = [_plain_dict(at, record) for at, record in enumerate(records)]
+    names = dict.fromkeys(name for record in plain for name in record)
+    return pa.table({name: _array(name, [record.get(name) for record in plain]) for name in names})
+
+
+def _plain_dict(at: int, record: object) -> dict[str, object]:
+    try:
+        plain = plain_record(record)
+    except RefusedValueError as refusal:
+        raise FileError(_SOURCE, str(refusal), row=at + 1) from None
+    if not isinstance(plain, dict):
+        raise TypeError(f"data: expected a list of dicts, got {type(record).__name__} at {at}")
+    return plain
+
+
+def _array(name: str, values: list[object]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        raise FileError(_SOURCE, "expected values of one type, got several", column=shown(name)) from None

@@ -1,0 +1,131 @@
+"""Where a command's result goes: a file that appears only when it is whole, or standard output."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import stat
+import sys
+import threading
+from argparse import ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO, NoReturn
+
+from vaegis.service.errors import FileError
+from vaegis.service.files.formats import FileFormat
+
+STANDARD_OUTPUT = "-"
+TERMINATED = 143
+"""Exit code of a program that SIGTERM ended: 128 + 15, as shells have it."""
+
+
+_FORMATS = {
+    ".csv": FileFormat.CSV,
+    ".parquet": FileFormat.PARQUET,
+    ".arrow": FileFormat.ARROW,
+    ".ndjson": FileFormat.NDJSON,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A place for records.
+
+    Attributes:
+        path: The file, or None for standard output.
+        format: What is written there.
+    """
+
+    path: Path | None
+    format: FileFormat
+
+    def __str__(self) -> str:
+        return "standard output" if self.path is None else str(self.path)
+
+
+def output_argument(text: str) -> Output:
+    """Return the output that a command line names, its format told by the extension; `-` is NDJSON to standard output.
+
+    Raises:
+        ArgumentTypeError: the extension is none of those that can be written.
+    """
+    if text == STANDARD_OUTPUT:
+        return Output(None, FileFormat.NDJSON)
+    path = Path(text)
+    found = _FORMATS.get(path.suffix.lower())
+    if found is None:
+        got = repr(path.suffix) if path.suffix else "none"
+        raise ArgumentTypeError(f"expected one of the extensions {' '.join(_FORMATS)}, or -; got {got}")
+    return Output(path, found)
+
+
+@contextmanager
+def opened(output: Output) -> Iterator[BinaryIO]:
+    """Open an output for writing.
+
+    A file is written under a temporary name beside its place and renamed when the block ends; when the block fails
+    or is interrupted, the temporary file is removed and what stood there before stays.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    if output.path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if output.path.is_dir():
+        raise FileError(output.path, "expected a file, got a directory")
+    try:
+        with replacing(output.path) as temporary, temporary.open("wb") as stream:
+            yield stream
+    except OSError as error:
+        raise FileError(output.path, f"cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a temporary file beside ``path``, to be written and closed; at the end it takes that place.
+
+    The file has the mode of what stood there before, so that nobody can read it who could not. When the block fails or
+    is interrupted, the temporary file is removed and what stood at ``path`` before stays.
+
+    Raises:
+        OSError: the file cannot be made or renamed.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    temporary = target.parent / f".vaegis-{secrets.token_hex(8)}.part"
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    # Not tempfile: its files are closed to everyone else, whatever the user's umask says.
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
+    try:
+        with _termination_unwinds():
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            if mode is not None:
+                temporary.chmod(mode)
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """Let SIGTERM end the program as Ctrl-C does, through every `finally`."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,198 @@
+"""Files of records scored as a stream: the input's columns with the verdict's beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import pyarrow as pa
+
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.errors import FileError, place_in_file
+from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_past_faults
+from vaegis.service.files.batches import FileBatch, batch_rows
+from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.json_lines import write_lines
+from vaegis.service.files.output import Output, opened
+from vaegis.service.files.readers import column_names
+from vaegis.service.files.record_files import RecordFiles
+from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
+from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
+from vaegis.service.model import Model
+from vaegis.service.records.faults import Faults, FaultsByRow, OnInvalid
+from vaegis.service.records.json import MAX_FAULTS, filled_columns
+from vaegis.service.records.names import UnknownColumns, shown
+from vaegis.service.records.stream.blocks import Block, block_of, sound_block
+from vaegis.service.score_result import ScoreResult
+from vaegis.service.verdicts import Explain
+
+_Write: TypeAlias = Callable[[pa.RecordBatch, ScoreResult], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFilesOptions:
+    """How records are judged and written.
+
+    Attributes:
+        alpha: A record is an anomaly when its p-value is at most this.
+        explain: Which records come with contributions.
+        unknown_columns: Whether columns that the model does not know are refused, or only copied.
+        prefix: What the names of the verdict's columns begin with.
+        on_invalid: Whether a record that does not fit the model's schema ends the work, or is written with its faults.
+    """
+
+    alpha: float
+    explain: Explain
+    unknown_columns: UnknownColumns
+    prefix: str
+    on_invalid: OnInvalid = OnInvalid.REJECT
+
+    @property
+    def reports(self) -> bool:
+        """Whether faults are written with their records."""
+        return self.on_invalid is OnInvalid.REPORT
+
+    def added(self) -> dict[str, pa.DataType]:
+        """Return the names and types of the columns that are added."""
+        return {self.prefix + name: kind for name, kind in verdict_types(with_errors=self.reports).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCounts:
+    """Records scored so far, how many of them are anomalies, and how many others were refused."""
+
+    records: int = 0
+    anomalies: int = 0
+    refused: int = 0
+
+    def with_part(self, result: ScoreResult) -> ScoreCounts:
+        """Return the counts with those of a part."""
+        refused = int(result.refused().sum())
+        return ScoreCounts(
+            self.records + len(result) - refused, self.anomalies + int(result.is_anomaly.sum()), self.refused + refused
+        )
+
+
+def score_files(
+    model: Model,
+    files: RecordFiles,
+    output: Output,
+    options: ScoreFilesOptions,
+    progress: Callable[[ScoreCounts], None],
+) -> ScoreCounts:
+    """Score every record of ``files`` and write it to ``output``, at constant memory.
+
+    Args:
+        model: The model.
+        files: The records.
+        output: Where they go, with all their columns and those of the verdict.
+        options: How they are judged.
+        progress: Called after each part.
+
+    Raises:
+        FileError: a file cannot be read, or has a column of the name of one of the verdict's; the output cannot be
+            written; or, unless faults are reported, a record does not fit the schema.
+    """
+    added = options.added()
+    schema = pa.schema([]) if output.format is FileFormat.NDJSON else _input_schema(files, options.on_invalid)
+    _refuse_taken(added, schema.names, files.paths[0])
+    counts = ScoreCounts()
+    # NDJSON's batches have only the names of their own records, and get those of all.
+    most = min(model.part_records, batch_rows(len(schema)))
+    with opened(output) as stream, _verdict_writer(stream, output.format, schema, options) as write:
+        for part in (part for whole in files.batches(options.on_invalid) for part in whole.parts(most)):
+            _refuse_taken(added, part.batch.schema.names, part.path)
+            block = _block(part, model.artifact.contract.columns, options)
+            result = model.judge_blocks([block], alpha=options.alpha, explain=options.explain, reports=options.reports)
+            batch = part.batch
+            write(batch if output.format is FileFormat.NDJSON else fitted(batch, schema, part.path), result)
+            counts = counts.with_part(result)
+            progress(counts)
+    return counts
+
+
+def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownColumns) -> Block:
+    """Return the records of a batch, and what is wrong with those that do not fit the schema.
+
+    Args:
+        part: The records.
+        schema: The columns to fill.
+        unknown_columns: Whether columns that are not in the schema are refused: of JSON objects for each record, else
+            for all.
+
+    Raises:
+        FileError: All records are of the same columns, and these do not fit the schema.
+    """
+    faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: place_in_file(part.path, row, column))
+    for row, refusal in part.refused.items():
+        faults.add_fault(row, None, refusal.code, refusal.detail)
+    if part.parsed is None:
+        check_names(part.batch.schema.names, schema, part.path, unknown_columns)
+        columns = columns_past_faults(part.batch, schema, faults)
+    else:
+        columns = _columns_of_json(part, part.parsed, schema, faults, unknown_columns)
+    return block_of(columns, faults, part.first_row - 1)
+
+
+def _columns_of_json(
+    part: FileBatch, parsed: Sequence[object], schema: Schema, faults: Faults, unknown_columns: UnknownColumns
+) -> Columns:
+    blank = {schema.names[0]: None}  # in the place of what is no record, which is told already
+    records = [blank if row in part.refused else record for row, record in enumerate(parsed)]
+    return filled_columns(records, schema, faults, unknown_columns=unknown_columns)
+
+
+def _block(part: FileBatch, schema: Schema, options: ScoreFilesOptions) -> Block:
+    """Return the records of a part, and the faults of those that have any where these are reported."""
+    if options.reports:
+        return block_past_faults(part, schema, options.unknown_columns)
+    columns = columns_from_batch(
+        part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=options.unknown_columns
+    )
+    return sound_block(columns)
+
+
+def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:
+    """Return the columns of the input with their types.
+
+    The types of NDJSON are known only at its end, so it is read once for them alone.
+    """
+    if files.format is FileFormat.NDJSON:
+        return common_schema(part.batch.schema for part in files.batches(on_invalid))
+    first = next(files.batches(on_invalid), None)
+    if first is None:
+        return pa.schema([(name, pa.null()) for name in column_names(files.paths[0]) or ()])
+    return first.batch.schema.remove_metadata()
+
+
+def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> None:
+    taken = sorted(set(columns).intersection(names))
+    if taken:
+        message = "the verdict has a column of this name; choose another with --prefix"
+        raise FileError(path, message, column=shown(taken[0]))
+
+
+@contextmanager
+def _verdict_writer(
+    stream: BinaryIO, output_format: FileFormat, schema: pa.Schema, options: ScoreFilesOptions
+) -> Iterator[_Write]:
+    """Yield a function that writes a batch with its verdicts."""
+    if output_format is FileFormat.NDJSON:
+        yield lambda batch, result: write_lines(stream, _json_records(batch, result, options.prefix))
+        return
+    both = pa.schema([*schema, *(pa.field(name, kind) for name, kind in options.added().items())])
+    with table_writer(stream, output_format, both) as write:
+        yield lambda batch, result: write(
+            pa.RecordBatch.from_arrays(
+                [*batch.columns, *verdict_arrays(result.fields(), result.refused())], schema=both
+            )
+        )
+
+
+def _json_records(batch: pa.RecordBatch, result: ScoreResult, prefix: str) -> Iterator[dict[str, object]]:
+    for record, verdict in zip(json_records(batch), result, strict=True):
+        yield record | ({prefix + name: value for name, value in verdict.items()} if prefix else verdict)

@@ -1,0 +1,75 @@
+"""Verdicts as Arrow columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vaegis.service.errors import Fault
+from vaegis.service.explanations import Contribution
+from vaegis.service.verdicts import ARRAYS
+
+_CONTRIBUTION: Final = pa.struct(
+    [
+        ("column", pa.string()),
+        ("contribution", pa.float64()),
+        ("observed", pa.string()),
+        ("expected", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+_ERRORS: Final = pa.list_(pa.struct([("column", pa.string()), ("code", pa.string()), ("message", pa.string())]))
+
+VERDICT_TYPES: Final[Mapping[str, pa.DataType]] = {
+    **dict.fromkeys(ARRAYS, pa.float64()),
+    "is_anomaly": pa.bool_(),
+    "reasons": pa.list_(pa.string()),
+    "contributions": pa.list_(_CONTRIBUTION),
+}
+"""The fields of a verdict with their types. Within contributions, what was observed and expected is JSON text."""
+
+
+def verdict_types(*, with_errors: bool) -> Mapping[str, pa.DataType]:
+    """Return the types of a verdict's fields by name, and of its errors where faults are reported."""
+    return {**VERDICT_TYPES, "errors": _ERRORS} if with_errors else VERDICT_TYPES
+
+
+def verdict_table(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> pa.Table:
+    """Return verdicts as a table.
+
+    Args:
+        fields: Those of a `ScoreResult` by name.
+        refused: Which records have no verdict, shape (n,); their fields are null.
+    """
+    schema = pa.schema(list(verdict_types(with_errors="errors" in fields).items()))
+    return pa.table(verdict_arrays(fields, refused), schema=schema)
+
+
+def verdict_arrays(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> list[pa.Array]:
+    """Return the columns of `verdict_table`."""
+    arrays = [pa.array(fields[name], VERDICT_TYPES[name], mask=refused) for name in ARRAYS]
+    reasons = [None if is_refused else why for why, is_refused in zip(fields["reasons"], refused.tolist(), strict=True)]
+    contributions = [items and [*map(_contribution, items)] for items in fields["contributions"]]
+    arrays += [pa.array(reasons, VERDICT_TYPES["reasons"]), pa.array(contributions, VERDICT_TYPES["contributions"])]
+    if "errors" in fields:
+        arrays.append(pa.array([faults and [*map(_error, faults)] for faults in fields["errors"]], _ERRORS))
+    return arrays
+
+
+def _contribution(contribution: Contribution) -> dict[str, object]:
+    return {
+        "column": contribution.column,
+        "contribution": contribution.contribution,
+        "observed": json.dumps(contribution.observed, ensure_ascii=False),
+        "expected": json.dumps(contribution.expected, ensure_ascii=False),
+        "reason": contribution.reason,
+    }
+
+
+def _error(fault: Fault) -> dict[str, object]:
+    return {"column": fault.column, "code": fault.code, "message": fault.message}

@@ -1,1 +1,0 @@
-"""Scoring and generating files without a server: results written as a stream, whole or not at all."""
