@@ -1,4 +1,4 @@
-"""Opening an exported model: every check that comes before a file may score a record."""
+"""Open an exported model, with every check that it must pass before it scores a record."""
 
 from __future__ import annotations
 

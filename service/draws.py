@@ -1,4 +1,4 @@
-"""Random values of one column, from the distribution that the decoder gave it for each of n records."""
+"""Draw random values of one column, from the distributions that the decoder gave for n records."""
 
 from __future__ import annotations
 

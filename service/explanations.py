@@ -1,4 +1,4 @@
-"""An account of the columns that made a record's score: what each added, held and was expected to hold."""
+"""Explain a record's score: what each column added, what it held, and what was expected there."""
 
 from __future__ import annotations
 

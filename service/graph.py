@@ -1,4 +1,4 @@
-"""Opening a graph that came in a model file: read strictly, written anew, tried out within bounds, then loaded."""
+"""Open a graph from a model file: parse it strictly, write it anew, test it within limits, then load it."""
 
 from __future__ import annotations
 

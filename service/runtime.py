@@ -1,4 +1,4 @@
-"""onnxruntime, the only place where it is imported and configured."""
+"""The only module that imports and configures onnxruntime."""
 
 from __future__ import annotations
 

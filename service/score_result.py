@@ -1,4 +1,4 @@
-"""What scoring gives in Python: verdicts by column, as arrays, as plain Python or as an Arrow table."""
+"""The result of scoring in Python: verdicts as arrays, as plain Python or as an Arrow table."""
 
 from __future__ import annotations
 

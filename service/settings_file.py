@@ -1,4 +1,4 @@
-"""A TOML file of settings: one key for each, with no tables."""
+"""Read a TOML file of settings, one key for each setting, without tables."""
 
 from __future__ import annotations
 

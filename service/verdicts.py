@@ -1,4 +1,4 @@
-"""Verdicts: scores turned into p-values, flags and an account of the columns that did it."""
+"""Turn scores into verdicts: p-values, flags, reasons and contributions."""
 
 from __future__ import annotations
 

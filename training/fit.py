@@ -1,4 +1,4 @@
-"""Fitting the VAE by stochastic gradient ascent on the ELBO, all members of an ensemble side by side."""
+"""Fit the VAE by stochastic gradient ascent on the ELBO, all members of an ensemble together."""
 
 import math
 from collections.abc import Callable, Iterator

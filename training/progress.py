@@ -1,4 +1,4 @@
-"""What a training run shows: one line for each thing decided, bars for what takes long."""
+"""Show the progress of a training run: a line for each decision, a bar for what takes long."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A training run from end to end: records in, one verified model file out."""
+"""Train from end to end: records in, one verified model file out."""
 
 import csv
 from dataclasses import dataclass

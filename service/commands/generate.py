@@ -1,4 +1,4 @@
-"""`vaegis generate`: invented records, drawn from the model."""
+"""`vaegis generate`: generate new records from the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vaegis key`: a new key for a caller, and the line that makes it valid."""
+"""`vaegis key`: make a key for a caller, and its line for the keys file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model that a command works with: its arguments, and opening it within a time."""
+"""The model argument of a command, and opening the model within a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vaegis score`: files of records scored without a server."""
+"""`vaegis score`: score files of records without a server."""
 
 from __future__ import annotations
 

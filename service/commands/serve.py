@@ -1,4 +1,4 @@
-"""`vaegis serve`: the HTTP service over one model."""
+"""`vaegis serve`: serve a model over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vaegis verify`: whether this machine reproduces the scores that a model was exported with."""
+"""`vaegis verify`: check that this machine reproduces the scores that are stored in a model file."""
 
 from __future__ import annotations
 

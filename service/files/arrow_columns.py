@@ -1,4 +1,4 @@
-"""Arrow arrays by column kind, and batches of them turned into the columns that a model scores."""
+"""Convert Arrow arrays by column kind, and batches of them to the columns that a model scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrow data in memory: tables, frames and streams of any library, read as batches of records."""
+"""Read Arrow data in memory (tables, frames and streams of any library) as batches of records."""
 
 from __future__ import annotations
 

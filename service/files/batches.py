@@ -1,4 +1,4 @@
-"""Batches of a file's records, and what is wrong with those that reading goes on past."""
+"""Batches of a file's records, with the faults of records that could not be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV read as a stream of batches in which every value is still the text that the file holds."""
+"""Read CSV as a stream of batches in which every value is still text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of NDJSON, read by Arrow's parser block by block, or line by line by the service's, past faulty lines."""
+"""Read NDJSON files: in blocks by Arrow's parser, or line by line by the service's parser, past faulty lines."""
 
 from __future__ import annotations
 

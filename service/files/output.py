@@ -1,4 +1,4 @@
-"""Where a command's result goes: a file that appears only when it is whole, or standard output."""
+"""Where a command writes its result: a file that appears only when it is complete, or standard output."""
 
 from __future__ import annotations
 

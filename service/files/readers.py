@@ -1,4 +1,4 @@
-"""One file of each format read as a stream of record batches, at a memory bounded by the batch."""
+"""Read one file of each format as a stream of record batches. Memory is bounded by the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of records, one or a folder of them, as one stream of flat record batches at constant memory."""
+"""Read a file or a folder of records as one stream of flat record batches, in constant memory."""
 
 from __future__ import annotations
 

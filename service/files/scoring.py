@@ -1,4 +1,4 @@
-"""Files of records scored as a stream: the input's columns with the verdict's beside them."""
+"""Score files of records as a stream: the output has the columns of the input and those of the verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrow record batches and generated records written as CSV, Parquet, Arrow IPC or NDJSON."""
+"""Write Arrow record batches and generated records as CSV, Parquet, Arrow IPC or NDJSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A column's cells, as text or as numbers, turned into what the graph takes; every fault is reported."""
+"""Convert the cells of a column, text or numbers, to what the graph takes, and report every fault."""
 
 from __future__ import annotations
 

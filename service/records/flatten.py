@@ -1,4 +1,4 @@
-"""One JSON record made flat: objects within it become columns whose names are joined by dots."""
+"""Flatten one JSON record: nested objects become columns whose names are joined by dots."""
 
 from __future__ import annotations
 

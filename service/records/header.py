@@ -1,4 +1,4 @@
-"""The names of a body's columns, where they stand once for all records."""
+"""Check the column names of a body that has them once for all records."""
 
 from __future__ import annotations
 

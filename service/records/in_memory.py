@@ -1,4 +1,4 @@
-"""Records in memory: dicts and pandas frames, whose values have types that JSON lacks."""
+"""Decode dicts and pandas frames, whose values have types that JSON lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON bodies and the records in them: strict parsing, and records by row turned into columns."""
+"""Parse JSON bodies strictly, and convert their records, row by row, to columns."""
 
 from __future__ import annotations
 

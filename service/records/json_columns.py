@@ -1,4 +1,4 @@
-"""JSON bodies that hold records by column: an object of lists, told from a record by its values being lists."""
+"""Parse JSON bodies that hold records by column: an object whose values are lists."""
 
 from __future__ import annotations
 

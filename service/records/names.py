@@ -1,4 +1,4 @@
-"""How a column's name is shown in messages, which known one it was meant to be, and what becomes of an unknown one."""
+"""Show column names in messages, find the nearest known name, and decide about unknown columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How deep a JSON text nests, told before a parser that recurses gets to see it."""
+"""Measure how deep a JSON text nests, before a recursive parser sees it."""
 
 from __future__ import annotations
 

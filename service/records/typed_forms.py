@@ -1,4 +1,4 @@
-"""Records decoded by msgspec into types made from a schema, and from there turned into columns."""
+"""Decode records with msgspec into types made from a schema, and convert them to columns."""
 
 from __future__ import annotations
 

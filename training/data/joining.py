@@ -1,4 +1,4 @@
-"""Tables of one stream below each other, whatever types their columns have in its files and blocks."""
+"""Concatenate tables of one stream whose columns may have different types."""
 
 from __future__ import annotations
 

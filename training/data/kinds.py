@@ -1,4 +1,4 @@
-"""The kind of each column, told from its profile or set in `train.toml`, or why the column is set aside."""
+"""Decide the kind of each column from its profile or `train.toml`, or why it is set aside."""
 
 from __future__ import annotations
 

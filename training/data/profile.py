@@ -1,4 +1,4 @@
-"""What each column of the records holds, told by one pass over them at constant memory."""
+"""Profile each column of the records in one pass, in constant memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A uniform sample of a stream of records at constant memory, taken in the same pass that profiles them."""
+"""Draw a uniform sample of a stream of records in constant memory, in the pass that profiles them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema of a model: what the fit split says of each column."""
+"""The schema of a model: statistics of each column in the fit split."""
 
 from collections import Counter
 

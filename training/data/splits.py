@@ -1,4 +1,4 @@
-"""Which records are fitted, and which calibrate."""
+"""Decide which records are fitted and which calibrate."""
 
 from __future__ import annotations
 

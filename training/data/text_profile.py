@@ -1,4 +1,4 @@
-"""What the texts of one column look like: how many differ, how long they are, and as what they parse."""
+"""Profile the texts of one column: how many differ, how long they are, and as what they parse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vaegis-train evaluate`: a model's figures on labelled records."""
+"""`vaegis-train evaluate`: measure a model on labelled records."""
 
 from __future__ import annotations
 

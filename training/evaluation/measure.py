@@ -1,4 +1,4 @@
-"""Measuring a model on labelled records, beside ordinary baselines on the same split."""
+"""Measure a model on labelled records, beside baselines on the same split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An evaluation as it is shown: two tables with warnings beneath, or one JSON document."""
+"""Show an evaluation, as two tables with warnings or as one JSON document."""
 
 from __future__ import annotations
 

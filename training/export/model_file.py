@@ -1,4 +1,4 @@
-"""Export: a fitted model becomes one verified ONNX file, or no file at all."""
+"""Export a fitted model as one verified ONNX file, or as no file at all."""
 
 import base64
 import os

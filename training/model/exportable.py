@@ -1,4 +1,4 @@
-"""Tensor operations in the form that torch's ONNX exporter turns into the right nodes, and few of them."""
+"""Tensor operations written so that torch's ONNX exporter emits few and correct nodes."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Arrow IPC streams decoded as they arrive, batch by batch, without a library of Arrow's."""
+"""Decode Arrow IPC streams as they arrive, batch by batch, without an Arrow library."""
 
 from __future__ import annotations
 

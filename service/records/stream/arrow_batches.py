@@ -1,4 +1,4 @@
-"""Arrow record batches: which of a message's buffers belong to which column, and the buffers themselves."""
+"""Find the buffers of each column in an Arrow record batch."""
 
 from __future__ import annotations
 

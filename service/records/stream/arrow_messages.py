@@ -1,4 +1,4 @@
-"""The frames of an Arrow IPC stream: https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format."""
+"""Split an Arrow IPC stream into messages: https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format."""
 
 from __future__ import annotations
 

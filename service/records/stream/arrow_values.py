@@ -1,4 +1,4 @@
-"""Values of Arrow arrays, as numpy holds them, and from there the cells that a column takes."""
+"""Convert Arrow arrays to numpy values, and these to the cells of a column."""
 
 from __future__ import annotations
 

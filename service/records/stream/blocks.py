@@ -1,4 +1,4 @@
-"""What every decoder of a stream gives: blocks of records, the sound ones by column and the faults of the others."""
+"""Blocks of records, as every decoder yields them: valid records by column, and the faults of the others."""
 
 from __future__ import annotations
 

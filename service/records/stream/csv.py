@@ -1,4 +1,4 @@
-"""CSV decoded as it arrives: the header, then records in blocks, by the rules that files of CSV have."""
+"""Decode CSV as it arrives: the header, then records in blocks, by the same rules as CSV files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of CSV parsed: plain ones all at once through a JSON parser, others row by row by the standard library."""
+"""Parse lines of CSV: plain ones all at once by a JSON parser, others row by row by the standard library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of a request's body gathered until they hold whole lines, which are parsed elsewhere."""
+"""Buffer the bytes of a body until they hold complete lines."""
 
 from __future__ import annotations
 

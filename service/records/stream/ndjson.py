@@ -1,4 +1,4 @@
-"""NDJSON decoded as it arrives: one record a line, each by the rules that a JSON body has."""
+"""Decode NDJSON as it arrives: one record per line, each by the rules of a JSON body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed bodies unpacked as they arrive, a bounded piece at a time."""
+"""Decompress bodies as they arrive, one bounded piece at a time."""
 
 from __future__ import annotations
 
