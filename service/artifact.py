@@ -72,7 +72,7 @@ class Artifact:
 
         Args:
             columns: The records.
-            alpha: Share of normal records that may be flagged, in (0, 1); the model's own where it is None.
+            alpha: Share of normal records that may be flagged, in (0, 1); the model's own if None.
             explain: Which verdicts carry contributions.
 
         Raises:

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The arguments, without the program's name; those of the process where None.
+        argv: The arguments, without the program's name; those of the process if None.
 
     Returns:
         The exit code.

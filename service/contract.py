@@ -105,7 +105,7 @@ class TimestampColumn(_Column):
 
 
 class CategoricalColumn(_Column):
-    """One of a list of values: scored by a softmax likelihood, with a share kept for what is not in the list."""
+    """A value from a list. Its likelihood is a softmax, with a share for values that are not in the list."""
 
     kind: Literal["categorical"] = "categorical"
     categories: tuple[str, ...] = Field(min_length=1)

@@ -129,7 +129,7 @@ def accounts(
 
 
 def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
-    """Return the function that finds the nearest value that a column could hold; six digits where it has no grid."""
+    """Return a function that finds the nearest possible value of a column; six digits if it has no grid."""
     step = column.step
     if step == 0:
         return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
@@ -155,7 +155,7 @@ def _contributions(
     expected: Sequence[float],
     reasons: Sequence[Reason],
 ) -> tuple[Contribution, ...]:
-    """Return one record's contributions of the columns in ``order``, of which the first have ``reasons``."""
+    """Return one record's contributions by the columns in ``order``; the first columns have ``reasons``."""
     names, shown, tell = tellers.names, tellers.shown, tellers.expected
     found = chain(reasons, repeat(None))
     return tuple(
@@ -195,7 +195,7 @@ def _tellers(key: _ByIdentity) -> _Tellers:
 
 
 def _shown(column: Column) -> Callable[[Any], Value] | None:
-    """Return the function that gives a value as its column writes it, None where that is as it is."""
+    """Return a function that formats a value of a column, or None if the value needs no formatting."""
     if isinstance(column, BooleanColumn):
         return _truth
     if isinstance(column, TimestampColumn):

@@ -191,7 +191,7 @@ class Generator:
 
 
 def drawn_seed() -> int:
-    """Return a seed at random, for those who name none."""
+    """Return a random seed."""
     return secrets.randbelow(_SEEDS)
 
 

@@ -10,9 +10,9 @@ from vaegis.service.records.names import shown
 
 
 def read_settings_file(path: Path) -> dict[str, object]:
-    """Return the values of a file by key, which are not yet known to be settings.
+    """Return the values of a file by key. Keys may not be settings.
 
-    Truth values become the text that a variable would hold, for as they are they would pass for the numbers 0 and 1.
+    Booleans become text, as in a variable, because pydantic would accept them as the numbers 0 and 1.
 
     Raises:
         SettingsError: the file cannot be read, is not TOML, or holds a table.

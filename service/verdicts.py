@@ -27,7 +27,7 @@ class Explain(StrEnum):
 
 
 class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What m records get, by field. `latent_contribution` and the contributions of all columns sum to `score`.
+    """The verdicts on m records, by field. `latent_contribution` and the contributions of all columns sum to `score`.
 
     Attributes:
         score: Shape (m,), as are the arrays below; higher is more anomalous.

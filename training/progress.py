@@ -39,7 +39,7 @@ class Progress:
             yield lambda records: bars.update(task, completed=records)
 
     def columns(self, profile: DataProfile, plans: tuple[ColumnPlan, ...]) -> None:
-        """Show what is done with each column, and how many values are null or not finite."""
+        """Show the plan for each column, and how many values are null or not finite."""
         table = Table("column", "kind", "why", "null", "not finite", box=None, pad_edge=False, header_style="bold")
         for column, plan in zip(profile.columns, plans, strict=True):
             kind = plan.kind or "[yellow]set aside[/yellow]"

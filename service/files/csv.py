@@ -97,7 +97,7 @@ def has_odd_quotes(stream: pa.NativeFile) -> bool:
 
 
 def ends_within_quotes(stream: pa.NativeFile, delimiter: str) -> bool:
-    """Tell whether a stream ends in a value whose quote is not closed.
+    """Return whether a stream ends in a value whose quote is not closed.
 
     Quotes may also be odd in number for one within a value that has none around it. This reads record by record, and
     is only worth it where they are.
@@ -134,7 +134,7 @@ def _parsed_rows(stream: pa.NativeFile, path: Path) -> Iterator[list[list[str]]]
 
 
 def _text_batch(rows: Sequence[list[str]], names: tuple[str, ...]) -> tuple[pa.RecordBatch, dict[int, Refusal]]:
-    """Return rows as columns of text, and which are no records; what is lost of these is null."""
+    """Return rows as columns of text, and which rows are not records; those are null."""
     refused: dict[int, Refusal] = {}
     even: list[Sequence[str | None]] = []
     for at, row in enumerate(rows):
@@ -172,7 +172,7 @@ def _stopping(bad_rows: list[_BadRow]) -> _Handler:
 
 
 def delimiter_of(path: Path) -> str:
-    """Return what parts the values of a CSV file: its name tells."""
+    """Return the delimiter of a CSV file, by its extension."""
     return "\t" if ".tsv" in (suffix.lower() for suffix in path.suffixes) else ","
 
 

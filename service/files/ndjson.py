@@ -109,7 +109,7 @@ def _add_instants(fields: pa.Schema | pa.StructType, text_fields: _TextFields) -
 
 
 def _told(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
-    """Return the parser's complaint with its place, in our words where they are clearer, and without any value."""
+    """Return the parser's error with its location, in clearer words and without any value."""
     detail = str(error).removeprefix("JSON parse error: ")
     place = _ROW.search(detail)
     at = row + int(place[1]) if place else row
@@ -134,7 +134,7 @@ def _article(kind: str) -> str:
 
 
 def _parsed_lines(block: bytes, path: Path, row: int, max_depth: int) -> Iterator[FileBatch]:
-    """Yield a block's records in batches of bounded size, for each may have names that no other has."""
+    """Yield a block's records in batches of bounded size, because each may have names that no other has."""
     parsed: list[object] = []
     flat: list[dict[str, object]] = []
     refused: dict[int, Refusal] = {}

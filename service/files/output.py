@@ -49,7 +49,7 @@ class Output:
 
 
 def output_argument(text: str) -> Output:
-    """Return the output that a command line names, its format told by the extension; `-` is NDJSON to standard output.
+    """Return the output that a command line names. The extension decides its format; `-` is NDJSON to standard output.
 
     Raises:
         ArgumentTypeError: the extension is none of those that can be written.

@@ -44,7 +44,7 @@ _COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
 def format_of(path: Path) -> FileFormat:
-    """Return a file's format, told by its extension; ``.gz``, ``.zst`` and ``.bz2`` may follow that of text formats."""
+    """Return a file's format, by its extension. Text formats may have ``.gz``, ``.zst`` or ``.bz2`` after it."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = bool(suffixes) and suffixes[-1] in _COMPRESSED
     named = suffixes[:-1] if compressed else suffixes
@@ -57,7 +57,7 @@ def format_of(path: Path) -> FileFormat:
 
 
 def column_names(path: Path) -> tuple[str, ...] | None:
-    """Return the names of a file's columns as its header tells them; None for NDJSON, which has no header."""
+    """Return the column names in a file's header; None for NDJSON, which has no header."""
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:

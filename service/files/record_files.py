@@ -37,7 +37,7 @@ class RecordSource(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """Their size; 0 where it is unknown."""
+        """Their size; 0 if it is unknown."""
 
     def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
         """Yield all records."""

@@ -98,7 +98,7 @@ def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_
 
 
 def _at_once(texts: list[str], kind: str) -> NDArray[np.float64] | None:
-    """Return the values of text that is uniform; None where it must be looked at one by one."""
+    """Return the values of uniform text; None if each value must be parsed by itself."""
     if kind in rules.TRUTHS:
         words = [_WORDS.get(text) for text in texts]
         if None not in words:

@@ -25,7 +25,7 @@ class RecordShape:
         self._told = 0
 
     def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
-        """Return the record's known columns by their full name, adding what is wrong to ``faults``."""
+        """Return the record's known columns by full name, and report the others to ``faults``."""
         if not isinstance(record, dict):
             faults.add_fault(row, None, "not_an_object", f"expected an object, got {described(record)}")
             return {}

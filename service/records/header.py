@@ -12,7 +12,7 @@ from vaegis.service.records.names import UnknownColumns, shown, unknown_column
 def positions_of(
     names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int
 ) -> Mapping[str, int]:
-    """Return where each column of the model stands among ``names``; those that stand nowhere are left out.
+    """Return the position of each column of the model among ``names``; missing columns are left out.
 
     Args:
         names: The names, in their order.

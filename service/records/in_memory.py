@@ -45,13 +45,13 @@ def blocks_of_records(records: Sequence[object], schema: Schema, unknown_columns
 
 
 def is_pandas_frame(data: object) -> bool:
-    """Tell whether data is a pandas frame; whoever has one has loaded pandas."""
+    """Return whether data is a pandas frame, without importing pandas."""
     pandas: Any = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
 def with_index(frame: Any, names: Collection[str] | None = None) -> Any:  # noqa: ANN401 - a pandas frame
-    """Return a pandas frame with the named levels of its index as columns: those in ``names``, all where it is None."""
+    """Return a pandas frame with named levels of its index as columns: those in ``names``, or all if None."""
     levels = [
         name
         for name in frame.index.names

@@ -40,12 +40,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
-    """Return what a message says of a name that is none of the model's ``columns``.
+    """Return the message about a name that is not one of the model's ``columns``.
 
     Args:
         name: The name.
         columns: Names of the model's columns.
-        told: How many names of the request were told before.
+        told: How many unknown names of the request had a message before.
 
     >>> unknown_column("amuont", ["amount", "country"])
     'unknown column; the nearest is amount'

@@ -118,7 +118,7 @@ def iso_instant(seconds: float, timespec: str = "auto") -> str:
 
 
 def category(value: object) -> str:
-    """Return a category: a string as it is, an integer in decimal, a boolean as ``true`` or ``false``."""
+    """Return a category: a string unchanged, an integer in decimal, a boolean as ``true`` or ``false``."""
     if isinstance(value, str):
         if not is_text(value):
             raise RefusedValueError("invalid_text", "expected valid Unicode text, got a lone surrogate")
@@ -242,7 +242,7 @@ def is_text(value: str) -> bool:
 
 
 def described(value: object) -> str:
-    """Return what a JSON value is, for a message; never the value itself."""
+    """Return the kind of a JSON value for a message, never the value itself."""
     if value is None:
         return "null"
     names = ((bool, "a boolean"), (int | float, "a number"), (str, "a string"), (dict, "an object"), (list, "a list"))

@@ -21,7 +21,7 @@ _MICROSECONDS_PER_SECOND = 1e6
 
 
 def joined(tables: list[pa.Table], kinds: Mapping[str, Kind], location: Callable[[int, int], RowLocation]) -> pa.Table:
-    """Return tables below each other; a column that one lacks is null there.
+    """Concatenate tables. A column that one of them lacks is null there.
 
     A column whose types have no common one is converted: to text where its kind is boolean or categorical, to instants
     of UTC for a timestamp, else to float64.

@@ -32,7 +32,7 @@ class ColumnPlan:
 
     Attributes:
         name: Its name.
-        kind: Its kind; None where it is set aside.
+        kind: Its kind; None if it is set aside.
         reason: Why, as is printed and as stands in the model for columns set aside.
     """
 
@@ -42,7 +42,7 @@ class ColumnPlan:
 
 
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
-    """Return what is done with each column, in the order of the records.
+    """Return the plan for each column, in the order of the records.
 
     Raises:
         ConfigError: The settings name a column that the records do not have.
@@ -133,7 +133,7 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
 
 
 def _check_all(column: ColumnProfile, parsed: Parsed, expected: str) -> None:
-    """Refuse texts of which most, but not all, parse: the column changes its type half way."""
+    """Refuse a column if most, but not all, of its texts parse: it changes its type half way."""
     if parsed.first_other is None or parsed.count < _MOSTLY * column.observed:
         return
     share = parsed.count / column.observed

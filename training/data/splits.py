@@ -47,7 +47,7 @@ class Splits:
 def split_at_random(
     records: int, settings: SplitSettings, generator: np.random.Generator, *, most_calibrating: int
 ) -> Splits:
-    """Split ``records`` records at random: into two, or where they are few into folds.
+    """Split ``records`` records at random into two, or into folds if they are few.
 
     Args:
         records: Their number.

@@ -140,7 +140,7 @@ class TextTally:
         self.numbers.add(numbers.cast(pa.float64()).to_numpy(), counts[mask])
 
     def _add_order(self, texts: pa.Array, location: Callable[[int], RowLocation], *, are_numbers: bool) -> None:
-        """Tell the numbers in their order, for as long as they may be row numbers."""
+        """Pass the numbers on in order, as long as they may be row numbers."""
         if not self.numbers.may_be_consecutive:
             return
         if texts.null_count or not are_numbers:

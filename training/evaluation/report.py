@@ -73,7 +73,7 @@ def as_json(evaluation: Evaluation, subject: Subject) -> str:
 
 
 def warnings(evaluation: Evaluation) -> list[str]:
-    """Return what whoever trusts the model should know first."""
+    """Return the warnings to read before trusting the model."""
     found = []
     if evaluation.promise_is_broken:
         found.append(

@@ -141,7 +141,7 @@ def export(
 
 
 def _compare(model: ScoringModel, sample: Columns) -> None:
-    """Score ordinary and odd records in torch and in onnxruntime, and raise `ExportError` where they differ."""
+    """Score ordinary and odd records in torch and in onnxruntime, and raise `ExportError` if they differ."""
     for name, records in _probes(sample, model.schema).items():
         with torch.no_grad():
             codes = category_codes(records, model.schema)

@@ -43,7 +43,7 @@ def pick(x: Tensor, index: Int[Tensor, " i"]) -> Tensor:
 
 
 def unflatten(x: Tensor, *sizes: int) -> Tensor:
-    """Return ``x`` with its last dimension taken apart into ``sizes``."""
+    """Return ``x`` with its last dimension split into ``sizes``."""
     return x.reshape(*x.shape[:-1], *sizes)
 
 

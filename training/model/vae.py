@@ -37,7 +37,7 @@ class Decoded(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The ELBO of each record under each member, taken apart, in nats."""
+    """The terms of the ELBO of each record under each member, in nats."""
 
     value: Float[Tensor, "e n d"]
     """-E_q[log p(value|z)] by column, 0 where the value is null."""
@@ -187,7 +187,7 @@ class VAE(nn.Module):
         return alone
 
     def _lay_out(self, schema: Schema) -> None:
-        """Note which columns are of which kind, and how to bring their terms back into schema order."""
+        """Set up which columns are of which kind, and how to restore schema order."""
         kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
         by_kind = [[i for i, c in enumerate(schema.columns) if isinstance(c, kind)] for kind in kinds]
         self.kind_positions = by_kind

@@ -44,7 +44,7 @@ class ArrowDecoder:
     """Decodes record batches. Objects within records flatten with dots, and dictionaries are looked up."""
 
     def __init__(self, schema: Schema, limits: RecordLimits, unpacked: UnpackedBytes) -> None:
-        """Decode records of ``schema``; ``unpacked`` is told the bytes of buffers that are compressed."""
+        """Decode records of ``schema``. ``unpacked`` counts the bytes of compressed buffers."""
         self._schema = schema
         self._limits = limits
         self._unpacked = unpacked

@@ -42,7 +42,7 @@ class Message:
 
 
 class MessageBuffer:
-    """Bytes gathered until they hold whole messages, of which it holds one."""
+    """Buffers bytes until they hold complete messages. It holds one message at a time."""
 
     def __init__(self, max_held_bytes: int) -> None:
         """Allow a message of ``max_held_bytes``."""
@@ -113,7 +113,7 @@ class MessageBuffer:
         return _checked(metadata, body)
 
     def _holds(self, needed: int) -> bool:
-        """Tell whether so many bytes are there, and otherwise wait for them."""
+        """Return whether enough bytes have arrived; otherwise wait for them."""
         if needed > self._max_held_bytes:
             most = self._max_held_bytes
             raise TooMuchHeldError(

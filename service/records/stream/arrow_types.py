@@ -107,7 +107,7 @@ _INT32: Final = ArrowType("int32", Kind.INTEGER, form="<i4")
 
 
 def arrow_error(detail: str) -> BodyError:
-    """Return the error of a body that is no Arrow stream, or one with what is not read here."""
+    """Return the error for a body that is not an Arrow stream, or has an unsupported feature."""
     return BodyError("invalid_arrow", f"body: expected {detail}")
 
 
@@ -118,7 +118,7 @@ def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: T
         schema: The table `Schema`.
         max_columns: Most columns, parts of columns counted.
         max_depth: Deepest nesting of them.
-        names: Room for their names.
+        names: Budget for their names.
 
     Raises:
         BodyError: It goes beyond a limit, or has what is not read here.

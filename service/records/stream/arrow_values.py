@@ -129,12 +129,12 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> V
 
 
 def cells_of(found: Values, column: Column, report: Report) -> Cells:
-    """Return values as the cells of a column; those of a type that it does not take are reported, and null.
+    """Return values as the cells of a column. Values of a wrong type are reported and null.
 
     Args:
         found: The values.
         column: The column.
-        report: Told of what is refused.
+        report: Reports refused values.
     """
     kind, of_type = rules.rule_of(column), found.type.kind
     if of_type in (Kind.TEXT, Kind.TEXT_VIEW):

@@ -39,7 +39,7 @@ class TooMuchHeldError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class RecordLimits:
-    """What a decoder may hold at a time, and what it refuses.
+    """Limits of a decoder.
 
     Attributes:
         max_records: Most records of a body that is no stream.
@@ -66,7 +66,7 @@ class Block:
 
     Attributes:
         first_row: Position of the first one in the body, from 0.
-        records: How many there are, sound or not.
+        records: Number of records, valid or not.
         columns: The sound ones, in order.
         faults: What is wrong with the others, by position in the block, ascending.
     """
@@ -83,7 +83,7 @@ class Block:
         return sound
 
     def spread(self, values: NDArray[Any], blank: object) -> NDArray[Any]:
-        """Return a value for each record, given those of the sound ones, and ``blank`` for the others."""
+        """Return a value for each record: the given values for valid records, ``blank`` for the others."""
         if not self.faults:
             return values
         spread = np.full(self.records, blank, dtype=values.dtype)
@@ -91,7 +91,7 @@ class Block:
         return spread
 
     def parts(self, records: int) -> Iterator[Block]:
-        """Yield the block in blocks of at most so many records."""
+        """Yield the block in blocks of at most ``records`` records."""
         if self.records <= records:
             yield self
             return
@@ -176,7 +176,7 @@ def most_text_records(schema: Schema) -> int:
 
 
 def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:
-    """Return the items of all records of a block, given those of the sound ones and those of the others."""
+    """Return the items of all records of a block, given those of valid and of faulty records."""
     if not block.faults:
         return list(sound)
     left = iter(sound)
@@ -184,7 +184,7 @@ def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> l
 
 
 def sound_block(columns: Columns) -> Block:
-    """Return a block of records, all of which are sound."""
+    """Return a block of valid records."""
     return Block(0, len(columns), columns, {})
 
 

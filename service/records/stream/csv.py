@@ -91,7 +91,7 @@ class CsvDecoder:
             raise BodyError("empty_body", "body: expected a header and records, got nothing")
 
     def _decoded(self, lines: bytes) -> Iterator[Block]:
-        """Yield the records in whole lines; what is no whole record goes back."""
+        """Yield the records in complete lines, and keep an incomplete record."""
         self._check_values(lines)
         if self._header is None:
             lines = lines.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
@@ -150,7 +150,7 @@ class _Header:
         self._width = len(names)
 
     def cells(self, rows: Sequence[list[str]], faults: FaultsByRow) -> list[PlainCells]:
-        """Return rows of any form by position, adding what is wrong with them to ``faults``; a faulty one is blank."""
+        """Return rows of any form by position, and report faults to ``faults``. A faulty row is blank."""
         even = []
         for row, cells in enumerate(rows):
             if len(cells) != self._width:

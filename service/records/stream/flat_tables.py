@@ -49,7 +49,7 @@ class FlatTable:
         return self._unpack(struct.Struct("<" + form), at) if at else default
 
     def text(self, field: int, take: Callable[[int], None]) -> str:
-        """Return a string; an empty one where there is none.
+        """Return a string; empty if there is none.
 
         Args:
             field: Its number.

@@ -14,7 +14,7 @@ _NEWLINE: Final = 10
 
 
 def parts_of_lines(text: bytes, most: int) -> Iterator[bytes]:
-    """Yield text in parts of at most so many lines; nothing if it is empty."""
+    """Yield text in parts of a limited number of lines; nothing if it is empty."""
     if text.count(b"\n") < most:
         if text:
             yield text

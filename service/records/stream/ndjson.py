@@ -90,7 +90,7 @@ class NdjsonDecoder:
         return filled_columns(records, self._schema, faults, unknown_columns=self._limits.unknown_columns)
 
     def _record(self, row: int, line: bytes, faults: FaultsByRow) -> object:
-        """Return a line's value; where it is at fault, that is told, and a record of nulls takes its place."""
+        """Return a line's value. A faulty line is reported, and replaced by a record of nulls."""
         values = count_marks(line, VALUE_MARKS)
         if values > self._limits.max_values:
             most = self._limits.max_values
@@ -109,5 +109,5 @@ def _count_lines(text: bytes) -> int:
 
 
 def _without_blank_lines(text: bytes) -> bytes:
-    """Return lines without those that are blank, of which a few packed bytes may hold millions."""
+    """Return lines without blank ones. A few compressed bytes may hold millions of them."""
     return _BLANK_LINES.sub(b"\n", b"\n" + text).strip(b" \t\r\n")

@@ -21,9 +21,9 @@ class Unpacker(Protocol):
     """Unpacks a body."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next part of the packed body, and yield pieces of the unpacked one.
+        """Decompress the next part of the body, and yield it in pieces.
 
-        A piece is yielded whenever there was some work, so that whoever takes them may give up; it may be empty.
+        It yields a piece, which may be empty, after each bit of work, so that the caller can stop.
         """
 
     def finish(self) -> None:
@@ -52,7 +52,7 @@ class GzipUnpacker:
         self._has_begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next part of the packed body, and yield pieces of the unpacked one.
+        """Decompress the next part of the body, and yield it in pieces.
 
         Raises:
             BodyError: it is no gzip.
@@ -95,7 +95,7 @@ class ZstdUnpacker:
         self._has_begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next part of the packed body, and yield pieces of the unpacked one.
+        """Decompress the next part of the body, and yield it in pieces.
 
         Raises:
             BodyError: it is no Zstandard, or needs a larger window.
