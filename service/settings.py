@@ -27,10 +27,9 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Scoring": ("explain", "unknown_columns", "max_faults", "max_generate_count"),
     "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
     "HTTPS": ("tls_certificate", "tls_key"),
-    "Size of one request": ("max_records", "max_columns", "max_values", "max_depth", "max_stream_bytes"),
+    "Size of one request": ("max_document_bytes", "max_records", "max_columns", "max_values", "max_depth"),
     "Work at one time": (
         "max_requests_in_flight",
-        "max_records_in_flight",
         "max_bytes_in_flight",
         "request_timeout_s",
         "max_batch_records",
@@ -46,7 +45,6 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "header_timeout_s",
         "body_timeout_s",
         "answer_timeout_s",
-        "max_answer_bytes",
     ),
     "Workers and shutdown": ("worker_timeout_s", "drain_delay_s", "shutdown_grace_s"),
     "Logs": ("log_level", "log_format"),
@@ -115,8 +113,23 @@ class Settings(BaseModel):
     unknown_columns: UnknownColumns = _setting(
         "reject", "Whether a column that the model does not know is an error or is dropped."
     )
-    max_body_bytes: int = _setting(16 * 2**20, "Largest request body.", unit="bytes", ge=1024, le=2**30)
-    max_records: int = _setting(10_000, "Most records in one request.", unit="records", ge=1, le=1_000_000)
+    max_body_bytes: int = _setting(
+        64 * 2**20,
+        "Largest request body, after decompression. `vaegis score` takes files of any size.",
+        unit="bytes",
+        ge=1024,
+        le=2**30,
+    )
+    max_document_bytes: int = _setting(
+        16 * 2**20,
+        "Largest part of a body that is parsed whole: a JSON document, a line, a CSV record or an Arrow message.",
+        unit="bytes",
+        ge=1024,
+        le=2**30,
+    )
+    max_records: int = _setting(
+        10_000, "Most records in one JSON document or V2 request.", unit="records", ge=1, le=1_000_000
+    )
     max_columns: int = _setting(
         10_000, "Most columns in a header; each field of a nested column counts.", unit="columns", ge=1, le=1_000_000
     )
@@ -141,20 +154,6 @@ class Settings(BaseModel):
         ge=1,
         le=10_000,
     )
-    max_stream_bytes: int | None = _setting(
-        None,
-        "Largest body of NDJSON, CSV or Arrow, which are read as streams. Unset means any size.",
-        unit="bytes",
-        ge=1024,
-        le=2**50,
-    )
-    max_answer_bytes: int = _setting(
-        4 * 2**20,
-        "When this much of a stream's answer waits for the client, the service stops reading its body.",
-        unit="bytes",
-        ge=64 * 1024,
-        le=2**30,
-    )
     max_generate_count: int = _setting(
         10_000, "Most records that one request may generate.", unit="records", ge=1, le=1_000_000
     )
@@ -165,24 +164,17 @@ class Settings(BaseModel):
         ge=1,
         le=1024,
     )
-    max_records_in_flight: int = _setting(
-        50_000,
-        "Most records being scored on threads at one time, over all requests. The next request is answered 429.",
-        unit="records",
-        ge=1,
-        le=10_000_000,
-    )
     max_bytes_in_flight: int = _setting(
         64 * 2**20,
-        "Most bytes of large bodies held at one time, over all requests. The next request is answered 429; a stream "
-        "that has begun waits.",
+        "Most bytes of large bodies and their answers held at one time, over all requests. The next request is "
+        "answered 429; a single answer that is larger, 413.",
         unit="bytes",
         ge=1024,
         le=2**33,
     )
     request_timeout_s: float = _setting(
         30.0,
-        "Longest time from the end of the body to the answer. After it the request is answered 504.",
+        "Longest time from the end of a body, or of a part of a large one, to its verdicts. After it: 504.",
         unit="s",
         ge=0.001,
         le=3600,

@@ -82,16 +82,8 @@ class NotAcceptableError(ServiceError):
     """The service writes no format that `Accept` allows."""
 
 
-class TooManyValuesError(ServiceError):
-    """The body has more values than the limit."""
-
-
-class TooManyRecordsError(ServiceError):
-    """The request has more records than the limit."""
-
-
-class NoRecordsError(ServiceError):
-    """The request has no record."""
+class AnswerTooLargeError(ServiceError):
+    """The answer is larger than the service may hold until the body has ended."""
 
 
 class ParameterError(ServiceError):

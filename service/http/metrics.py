@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,9 +18,8 @@ from prometheus_client.registry import Collector
 from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import ReloadOutcome
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Column
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
 from vaegis.service.errors import Fault
-from vaegis.service.http.column_counts import ColumnCounter
 from vaegis.service.http.multiprocess_metrics import restarts_counter, without_sum_of_signed
 from vaegis.service.http.server.limits import CUT_REASONS
 from vaegis.service.records.values import rule_of
@@ -105,6 +105,62 @@ class ColumnCounters:
             counter = self._counters[position]
             if counter is not None:
                 counter.inc(float(counts[position]))
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCounts:
+    """Records by column in which the value is so, each of shape (D,), in schema order.
+
+    Attributes:
+        missing: Null, or absent.
+        unseen: A category that training did not know; 0 for columns that are not categorical.
+        out_of_range: A number outside what training saw; 0 for instants and categories.
+    """
+
+    missing: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+    out_of_range: NDArray[np.int64]
+
+
+class ColumnCounter:
+    """Counts by column, for one schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Keep what the counts need of ``schema`` in the form that makes them cheap."""
+        self._width = len(schema.columns)
+        self._number_positions = np.array(schema.number_positions, dtype=np.intp)
+        self._string_positions = np.array(schema.string_positions, dtype=np.intp)
+        numbers = [schema.columns[i] for i in schema.number_positions]
+        self._minimum, self._maximum = np.array([_range(column) for column in numbers]).reshape(-1, 2).T
+        strings = [schema.columns[i] for i in schema.string_positions]
+        self._known = [frozenset(c.categories) for c in strings if isinstance(c, CategoricalColumn)]
+
+    def count(self, columns: Columns) -> ColumnCounts | None:
+        """Return the counts over a batch; None if nothing in it is unusual."""
+        numbers, observed = columns.numbers, columns.strings_observed
+        inside = (numbers >= self._minimum) & (numbers <= self._maximum)  # no null is
+        unseen = self._unseen(columns)
+        if np.count_nonzero(inside) == inside.size and np.count_nonzero(observed) == observed.size and not any(unseen):
+            return None
+        is_null = np.isnan(numbers)
+        counts = np.zeros((3, self._width), dtype=np.int64)
+        counts[0, self._number_positions] = is_null.sum(axis=0)
+        counts[0, self._string_positions] = (~observed).sum(axis=0)
+        counts[1, self._string_positions] = unseen
+        counts[2, self._number_positions] = (~(inside | is_null)).sum(axis=0)
+        return ColumnCounts(*counts)
+
+    def _unseen(self, columns: Columns) -> list[int]:
+        """Return how many unknown categories each column of strings holds."""
+        found = []
+        for at, known in enumerate(self._known):
+            values = columns.strings[:, at].tolist()
+            if known.issuperset(values):
+                found.append(0)
+            else:
+                pairs = zip(values, columns.strings_observed[:, at].tolist(), strict=True)
+                found.append(sum(is_there and value not in known for value, is_there in pairs))
+        return found
 
 
 class Metrics:
@@ -218,7 +274,7 @@ class Metrics:
         self.queue_seconds = BoundHistogram(
             self._histogram(
                 "vaegis_queue_seconds",
-                "Time from the end of a body, or of a part of a stream, to the start of its computation.",
+                "Time from the end of a body, or of a part of a large one, to the start of its computation.",
                 SECONDS_BUCKETS,
             )
         )
@@ -321,3 +377,9 @@ def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:
     spread = max(greatest - float(np.median(scores)), abs(greatest) / 10, 1.0)
     tail = [greatest + spread * (2**i - 1) for i in range(_SCORE_TAIL_DOUBLINGS)]
     return sorted({float(f"{bound:.3g}") for bound in (*body, *tail)})
+
+
+def _range(column: Column) -> tuple[float, float]:
+    if isinstance(column, NumericColumn):
+        return column.minimum, column.maximum
+    return (0.0, 1.0) if isinstance(column, BooleanColumn) else (-np.inf, np.inf)

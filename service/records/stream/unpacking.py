@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from vaegis.service.records.json import BodyError
@@ -141,6 +141,30 @@ def unpacker_of(coding: str, decompressed: UnpackedBytes) -> Unpacker:
         case "identity":
             return NoUnpacker()
     raise ValueError(f"coding: expected gzip, zstd or identity, got {coding!r}")
+
+
+def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable[[], None]) -> bytes:
+    """Return a body as it was before it was compressed.
+
+    Args:
+        body: The body as it came.
+        coding: How it is compressed.
+        count: Told the size of each piece; may raise to refuse it.
+        check: Called after each piece; what it raises ends the work.
+
+    Raises:
+        BodyTooLargeError: there is more than ``count`` allows.
+        BodyError: it is not compressed so, or not whole.
+    """
+    if coding == "identity":
+        return body
+    unpacker = unpacker_of(coding, count)
+    pieces: list[bytes] = []
+    for piece in unpacker.feed(body):
+        pieces.append(piece)
+        check()
+    unpacker.finish()
+    return b"".join(pieces)
 
 
 def _unpackable(name: str) -> BodyError:

@@ -6,11 +6,11 @@ import sys
 from typing import Final
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
 else:
-    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
 
-__all__ = ["ZstdDecompressor", "ZstdError", "decompressor"]
+__all__ = ["ZstdDecompressor", "ZstdError", "compress", "decompress", "decompressor"]
 
 _LARGEST_WINDOW: Final = 23  # log2 of 8 MiB, what RFC 9659 lets an HTTP body ask for
 

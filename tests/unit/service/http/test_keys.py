@@ -8,7 +8,7 @@ import json
 import pytest
 
 from vaegis.service.auth.keys import Access, digest_of
-from vaegis.service.http.access import route_of
+from vaegis.service.http.routes import route_of
 
 SECRETS = {"both": "vaegis_both", **{access.value: f"vaegis_{access.value}" for access in Access}}
 KEYS = "; ".join(
@@ -112,7 +112,7 @@ def test_no_route_is_reached_by_what_only_looks_like_its_path(new_app, send, tar
     app = new_app(**settings)
     reached = {}
     for method, path in targets:
-        needs = route_of(path).needs
+        needs = route_of(path).scopes
         body = {"count": 1} if path == "/generate" else record
         for access in sorted(set(Access) - needs) if "keys" in settings and needs else [Access.SCORE]:
             headers = {"authorization": f"Bearer {SECRETS[access]}"}
@@ -233,7 +233,7 @@ def test_openapi_says_which_key_each_route_needs(call, new_app, send):
     assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            needs = sorted(route_of(path).needs)
+            needs = sorted(route_of(path).scopes)
             assert operation.get("security", []) == [{"key": [scope]} for scope in needs]
             assert {"401", "403"}.isdisjoint(operation["responses"]) is (not needs)
     without = send(new_app(), "GET", "/openapi.json").json()
