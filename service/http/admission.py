@@ -81,7 +81,7 @@ class Admission:
         """
         most = self.limits.max_requests_in_flight
         if self.computing >= most:
-            raise QueueFullError(f"too many requests in flight (limit {most})")
+            raise QueueFullError(f"too many requests in flight (limit {most}); retry after 1 s")
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
         """Return what blocking ``work`` gives on one of the threads, which are waited for in order of arrival.
@@ -210,7 +210,7 @@ class Slot:
         admission, most = self._admission, self._admission.limits.max_bytes_in_flight
         others = admission.held_bytes - self.held_bytes
         if size > self.held_bytes and others and others + size > most:
-            raise QueueFullError(f"too many bytes of bodies and answers in flight (limit {most})")
+            raise QueueFullError(f"too many bytes of bodies and answers in flight (limit {most}); retry after 1 s")
         self.held_bytes, admission.held_bytes = size, others + size
 
     def hold_answer(self, answer: int, rest: int = 0) -> None:
@@ -222,8 +222,8 @@ class Slot:
         most = self._admission.limits.max_bytes_in_flight
         if answer > most:
             raise AnswerTooLargeError(
-                f"answer: expected at most {most} bytes to hold, got more; send fewer records, "
-                "or score files of any length with `vaegis score`"
+                f"the answer is too large (limit {most} bytes); send fewer records per request, "
+                "or score the file with `vaegis score`"
             )
         self.hold(answer + rest)
 
@@ -310,7 +310,7 @@ class Slot:
     def _next_part(self, message: Message) -> bytes:
         if message["type"] != "http.request":
             self.is_whole = True  # nothing more comes
-            raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
+            raise IncompleteBodyError("the client closed the connection before the body ended")
         self.is_whole = not message.get("more_body", False)
         part: bytes = message.get("body", b"")
         self._received += len(part)
@@ -335,5 +335,5 @@ class Slot:
 
     def _late(self) -> DeadlineError:
         return DeadlineError(
-            f"service: expected an answer within {self._admission.limits.request_timeout_s:g} s, got none"
+            f"no answer within {self._admission.limits.request_timeout_s:g} s; send fewer records per request"
         )

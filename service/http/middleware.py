@@ -71,7 +71,7 @@ class Instrumentation:
             _LOG.exception("unexpected error", extra={"fields": {"request_id": context.request_id}})
             # An answer that has begun stays half: the server cuts it off there, so that nobody takes it for whole.
             if not status:
-                document = plain_problem(500, f"expected no fault of the service, got {failure}; see its log")
+                document = plain_problem(500, f"internal error ({failure}); see the log of the service")
                 await problem_response(scope, document)(scope, receive, noting)
         finally:
             if context.span is not None:

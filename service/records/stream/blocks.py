@@ -137,7 +137,7 @@ class UnpackedBytes:
 def body_too_large(max_bytes: int, when: str = "") -> BodyTooLargeError:
     """Return the error for a body that is too large."""
     return BodyTooLargeError(
-        f"body: expected at most {max_bytes} bytes{when}, got more; score files of any length with `vaegis score`"
+        f"body: expected at most {max_bytes} bytes{when}, got more; score the file with `vaegis score`"
     )
 
 
