@@ -82,7 +82,7 @@ class FileError(ServiceError):
     """A file of records cannot be read. Holds the place where reading stopped."""
 
     def __init__(self, path: Path, detail: str, *, row: int | None = None, column: str | None = None) -> None:
-        super().__init__(f"{place_in_file(path, row, column)}: {detail}")
+        super().__init__(f"{location_in_file(path, row, column)}: {detail}")
         self.path = path
         self.row = row
         self.column = column
@@ -102,7 +102,7 @@ def expectation(message: str) -> str:
     return expected
 
 
-def place_in_file(path: Path, row: int | None, column: str | None) -> str:
+def location_in_file(path: Path, row: int | None, column: str | None) -> str:
     """Return how messages name a place: the file, and the row (from 1) and the column if they are known."""
     at_row = "" if row is None else f", row {row}"
     return f"{path}{at_row}" if column is None else f"{path}{at_row}, column {column}"

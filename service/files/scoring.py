@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.errors import FileError, place_in_file
+from vaegis.service.errors import FileError, location_in_file
 from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_past_faults
 from vaegis.service.files.batches import FileBatch, batch_rows
 from vaegis.service.files.formats import FileFormat
@@ -127,7 +127,7 @@ def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownC
     Raises:
         FileError: All records are of the same columns, and these do not fit the schema.
     """
-    faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: place_in_file(part.path, row, column))
+    faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: location_in_file(part.path, row, column))
     for row, refusal in part.refused.items():
         faults.add_fault(row, None, refusal.code, refusal.detail)
     if part.parsed is None:
