@@ -24,7 +24,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "score",
         help="score a file or a folder of records",
-        description="Score a file or a folder of records, and write them with their verdicts beside them.",
+        description="Score a file or a folder of records, and write them with their verdicts.",
     )
     _add_arguments(parser)
     parser.set_defaults(func=run)
@@ -40,9 +40,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         required=True,
         help="where the scored records go: .csv .parquet .arrow .ndjson, or - for NDJSON to standard output",
     )
-    parser.add_argument(
-        "--prefix", default="", help="what the names of the added columns begin with (default: nothing)"
-    )
+    parser.add_argument("--prefix", default="", help="prefix for the names of added columns (default: none)")
     _add_rules(parser)
 
 
@@ -60,7 +58,7 @@ def _add_rules(parser: ArgumentParser) -> None:
         "--unknown-columns",
         choices=("reject", "ignore"),
         default="reject",
-        help="refuse columns that the model does not know, or only copy them (default: %(default)s)",
+        help="refuse columns that the model does not know, or copy them unscored (default: %(default)s)",
     )
     parser.add_argument(
         "--on-invalid",
