@@ -37,7 +37,7 @@ def add_model_arguments(parser: ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         default=os.environ.get(PUBLIC_KEY_VARIABLE) or None,
-        help=f"refuse the model unless this Ed25519 key verifies the signature MODEL.sig (default ${PUBLIC_KEY_VARIABLE})",
+        help=f"refuse the model unless this Ed25519 key verifies MODEL.sig (default ${PUBLIC_KEY_VARIABLE})",
     )
     parser.add_argument(
         "--model-timeout-s",
