@@ -1,4 +1,4 @@
-"""An account of the columns that made a record's score: what each added, held and was expected to hold."""
+"""Explain a record's score: what each column added, what it held, and what was expected there."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class Contribution(msgspec.Struct, frozen=True, gc=False):
     reason: Reason | None
 
 
-Account: TypeAlias = tuple[tuple[Reason, ...], tuple[Contribution, ...]]
-"""Why a record is an anomaly, the weightiest reason first; and what its columns contribute, the largest first."""
+Explanation: TypeAlias = tuple[tuple[Reason, ...], tuple[Contribution, ...]]
+"""The reasons of a record and the contributions of its columns, the largest first."""
 
 
 class _ByIdentity:
-    """A schema as a key of a cache: comparing two of them by their content would cost more than is kept."""
+    """A schema as a cache key. Comparing two schemas by content would cost more than the cache saves."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -74,15 +74,15 @@ class _ByIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tellers:
-    """How the values of a schema's columns are written; each of the D entries belongs to a column.
+class _Formatters:
+    """Functions that format the values of a schema, with one entry for each of the D columns.
 
     Attributes:
         columns: The columns.
         names: Their names.
-        shown: Take a value; None where it is shown as it is.
-        expected: Take what the model expected.
-        inputs: Where the columns' values stand among the graph's, numbers first.
+        shown: Format a value; None if it needs no formatting.
+        expected: Format what the model expected.
+        inputs: Position of each column among the inputs of the graph, numbers first.
     """
 
     columns: tuple[Column, ...]
@@ -92,7 +92,7 @@ class _Tellers:
     inputs: tuple[int, ...]
 
 
-def accounts(
+def explain_records(
     schema: Schema,
     columns: Columns,
     scores: Scores,
@@ -100,8 +100,8 @@ def accounts(
     is_anomaly: NDArray[np.bool_],
     *,
     whole: bool,
-) -> Iterator[Account]:
-    """Yield the account of each record at ``rows``.
+) -> Iterator[Explanation]:
+    """Yield the explanation of each record at ``rows``.
 
     Args:
         schema: The model's columns.
@@ -109,19 +109,19 @@ def accounts(
         scores: Their statistics.
         rows: Positions of k of the records.
         is_anomaly: Which of the k are anomalies, shape (k,); only these have reasons.
-        whole: Whether every column's contribution is told, or only those with a reason.
+        whole: Whether to return every column's contribution, or only those with a reason.
     """
-    tellers = _tellers(_ByIdentity(schema))
-    # Lists, for few records are told, and for one of them each step of numpy costs more than a column does here.
+    formatters = _formatters(_ByIdentity(schema))
+    # Lists: few records are explained, and for one record a numpy step costs more than a column does here.
     for row, is_one in zip(rows.tolist(), is_anomaly.tolist(), strict=True):
         *terms, latent = scores.contributions[row].tolist()
         order = sorted(range(len(terms)), key=terms.__getitem__, reverse=True)  # equal ones stay in order
         of_columns = sum(term for term in terms if term > 0)
         notable = _notable(terms, order, of_columns) if is_one else []
-        values = _record(tellers.inputs, columns, row)
-        found = [column_reason(tellers.columns[at], values[at]) for at in notable]
+        values = _record(formatters.inputs, columns, row)
+        found = [column_reason(formatters.columns[at], values[at]) for at in notable]
         contributions = _contributions(
-            tellers, order if whole else notable, terms, values, scores.expected[row].tolist(), found
+            formatters, order if whole else notable, terms, values, scores.expected[row].tolist(), found
         )
         if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
             found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
@@ -129,7 +129,7 @@ def accounts(
 
 
 def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
-    """Return the function that finds the nearest value that a column could hold; six digits where it has no grid."""
+    """Return a function that finds the nearest possible value of a column; six digits if it has no grid."""
     step = column.step
     if step == 0:
         return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
@@ -142,21 +142,21 @@ def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
 
 
 def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) -> list[int]:
-    """Return the columns that are given a reason, the weightiest first."""
+    """Return the columns that get a reason, the largest contribution first."""
     least = min(NOTABLE_SHARE * of_columns, terms[order[0]])
     return list(takewhile(lambda at: 0 < terms[at] >= least, order))
 
 
 def _contributions(
-    tellers: _Tellers,
+    formatters: _Formatters,
     order: Sequence[int],
     terms: Sequence[float],
     values: Sequence[float | str | None],
     expected: Sequence[float],
     reasons: Sequence[Reason],
 ) -> tuple[Contribution, ...]:
-    """Return one record's contributions of the columns in ``order``, of which the first have ``reasons``."""
-    names, shown, tell = tellers.names, tellers.shown, tellers.expected
+    """Return one record's contributions by the columns in ``order``; the first columns have ``reasons``."""
+    names, shown, tell = formatters.names, formatters.shown, formatters.expected
     found = chain(reasons, repeat(None))
     return tuple(
         [
@@ -182,10 +182,10 @@ def _record(inputs: Sequence[int], columns: Columns, row: int) -> list[float | s
 
 
 @lru_cache(maxsize=8)
-def _tellers(key: _ByIdentity) -> _Tellers:
+def _formatters(key: _ByIdentity) -> _Formatters:
     columns = tuple(key.schema.columns)
     order = (*key.schema.number_positions, *key.schema.string_positions)
-    return _Tellers(
+    return _Formatters(
         columns,
         tuple(column.name for column in columns),
         tuple(map(_shown, columns)),
@@ -195,7 +195,7 @@ def _tellers(key: _ByIdentity) -> _Tellers:
 
 
 def _shown(column: Column) -> Callable[[Any], Value] | None:
-    """Return the function that gives a value as its column writes it, None where that is as it is."""
+    """Return a function that formats a value of a column, or None if the value needs no formatting."""
     if isinstance(column, BooleanColumn):
         return _truth
     if isinstance(column, TimestampColumn):

@@ -191,7 +191,7 @@ class Generator:
 
 
 def drawn_seed() -> int:
-    """Return a seed at random, for those who name none."""
+    """Return a random seed."""
     return secrets.randbelow(_SEEDS)
 
 
@@ -240,7 +240,7 @@ def _check_instants(schema: Schema) -> None:
     """Refuse a timestamp column whose range no calendar writes."""
     for column in schema.columns:
         if isinstance(column, TimestampColumn) and not in_calendar(np.array([column.earliest, column.latest])).all():
-            raise ArtifactError(f"schema: column {column.name!r}: expected instants in the years 1 to 9999, got others")
+            raise ArtifactError(f"schema: column {column.name!r}: expected times in the years 1 to 9999, got others")
 
 
 def _opened(contract: Contract, run_timeout_s: float) -> Session:
@@ -249,6 +249,6 @@ def _opened(contract: Contract, run_timeout_s: float) -> Session:
         model = base64.b64decode(contract.generator.model, validate=True)
         return open_graph(memoryview(model), run_timeout_s=run_timeout_s)
     except (binascii.Error, ValueError) as error:
-        raise ArtifactError(f"generator: expected a whole ONNX model in base64, got: {error}") from error
+        raise ArtifactError(f"generator: expected a complete ONNX model in base64, got: {error}") from error
     except GraphError as error:
         raise ArtifactError(f"generator: expected a graph that onnxruntime runs, got: {error}") from error

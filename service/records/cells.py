@@ -1,4 +1,4 @@
-"""A column's cells, as text or as numbers, turned into what the graph takes; every fault is reported."""
+"""Convert the cells of a column, text or numbers, to what the graph takes, and report every fault."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_
 
 
 def _at_once(texts: list[str], kind: str) -> NDArray[np.float64] | None:
-    """Return the values of text that is uniform; None where it must be looked at one by one."""
+    """Return the values of uniform text; None if each value must be parsed by itself."""
     if kind in rules.TRUTHS:
         words = [_WORDS.get(text) for text in texts]
         if None not in words:

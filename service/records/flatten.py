@@ -1,4 +1,4 @@
-"""One JSON record made flat: objects within it become columns whose names are joined by dots."""
+"""Flatten one JSON record: nested objects become columns whose names are joined by dots."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class RecordShape:
         self._told = 0
 
     def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
-        """Return the record's known columns by their full name, adding what is wrong to ``faults``."""
+        """Return the record's known columns by full name, and report the others to ``faults``."""
         if not isinstance(record, dict):
-            faults.add(row, None, "not_an_object", f"expected an object, got {described(record)}")
+            faults.add_fault(row, None, "not_an_object", f"expected an object, got {described(record)}")
             return {}
         if record.keys() <= self._known and not self._scored.isdisjoint(record):
             return record
         found: dict[str, object] = {}
         recognised, refused = self._walk(row, "", record, found, faults)
         if not recognised and not refused:
-            faults.add(row, None, "no_known_column", "expected at least one column of the model, got none")
+            faults.add_fault(row, None, "no_known_column", "expected at least one column of the model, got none")
         return found
 
     def _walk(
@@ -49,7 +49,9 @@ class RecordShape:
             name = prefix + key
             if name in self._known:
                 if name in found:
-                    faults.add(row, name, "duplicate_key", "expected the column once, got it nested and with dots")
+                    faults.add_fault(
+                        row, name, "duplicate_key", "expected the column once, got it both nested and with dots"
+                    )
                     refused = True
                 found[name] = value
                 recognised |= name in self._scored
@@ -61,16 +63,16 @@ class RecordShape:
             elif value is None:
                 recognised = True
             else:
-                faults.add(row, name, "wrong_type", f"expected an object, got {described(value)}")
+                faults.add_fault(row, name, "wrong_type", f"expected an object, got {described(value)}")
                 refused = True
         return recognised, refused
 
     def _unknown(self, row: int, name: str, faults: Faults) -> bool:
         if self._ignore_unknown:
             return False
-        if not faults.has_room(row):
+        if not faults.would_keep(row):
             faults.count(row, 1)
             return True
-        faults.add(row, name, "unknown_column", unknown_column(name, self._names, self._told))
+        faults.add_fault(row, name, "unknown_column", unknown_column(name, self._names, self._told))
         self._told += 1
         return True

@@ -1,4 +1,4 @@
-"""The names of a body's columns, where they stand once for all records."""
+"""Check the column names of a body that has them once for all records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vaegis.service.records.names import UnknownColumns, shown, unknown_column
 def positions_of(
     names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int
 ) -> Mapping[str, int]:
-    """Return where each column of the model stands among ``names``; those that stand nowhere are left out.
+    """Return the position of each column of the model among ``names``; missing columns are left out.
 
     Args:
         names: The names, in their order.
@@ -28,7 +28,7 @@ def positions_of(
     faults = []
     for position, name in enumerate(names):
         if name in found:
-            faults.append(_fault(name, "duplicate_key", "expected names that differ, got one twice"))
+            faults.append(_fault(name, "duplicate_key", "expected each name once, got one twice"))
         elif name not in scored | known and unknown_columns == "reject":
             faults.append(_fault(name, "unknown_column", unknown_column(name, schema.names, len(faults))))
         found[name] = position

@@ -1,4 +1,4 @@
-"""ISO 8601 text read many at once, where all of it follows one pattern."""
+"""Parse many ISO 8601 timestamps at once, if all of them follow one pattern."""
 
 from __future__ import annotations
 

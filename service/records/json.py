@@ -1,4 +1,4 @@
-"""JSON bodies and the records in them: strict parsing, and records by row turned into columns."""
+"""Parse JSON bodies strictly, and convert their records, row by row, to columns."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def columns_from_records(
 def filled_columns(
     records: Sequence[object], schema: Schema, faults: Faults, *, unknown_columns: UnknownColumns
 ) -> Columns:
-    """Return records as `columns_from_records` does, adding what is wrong to ``faults``; faulty values are null."""
+    """Return records as `columns_from_records` does, but report faults to ``faults``. Faulty values are null."""
     shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
     flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
     n = len(flat)
@@ -178,7 +178,7 @@ def numbers_of_values(values: list[object], kind: str, report: Report) -> NDArra
 
 
 def _fast_numbers(values: list[object], kind: str) -> NDArray[np.float64] | None:
-    """Return the values, all numbers or null, at once; None where one of them breaks a rule."""
+    """Return the values, all numbers or null, at once; None if one of them breaks a rule."""
     try:
         converted = np.array(values, dtype=np.float64)  # None becomes NaN.
     except OverflowError:
@@ -217,7 +217,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise BodyError("duplicate_key", f"body: expected keys that differ, got {shown(key)!r} twice")
+                raise BodyError("duplicate_key", f"body: expected each key once, got {shown(key)!r} twice")
             seen.add(key)
     return built
 

@@ -1,4 +1,4 @@
-"""JSON bodies that hold records by column: an object of lists, told from a record by its values being lists."""
+"""Parse JSON bodies that hold records by column: an object whose values are lists."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def filled_from_lists(
     unknown_columns: UnknownColumns,
     max_faults: int,
 ) -> Columns:
-    """Return records, given as a list of values for each column, by the rules that values of records have.
+    """Return records that are given as a list of values for each column. Values follow the rules of records.
 
     Args:
         lists: The values of each column.
@@ -66,7 +66,7 @@ class TypedColumns:
     """Decodes such bodies by a type made from the schema. It may be called from several threads."""
 
     def __init__(self, schema: Schema, *, max_values: int, max_records: int) -> None:
-        """Make the type that bodies are decoded into, for the limits that JSON bodies have."""
+        """Make the type that bodies are decoded into, within the limits of JSON bodies."""
         self._schema = schema
         self._max_values = max_values
         self._max_records = max_records

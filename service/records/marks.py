@@ -1,4 +1,4 @@
-"""Counting marks in a text block by block, so that no call keeps other threads waiting for long."""
+"""Count characters in a text block by block, so that no call blocks other threads for long."""
 
 from __future__ import annotations
 

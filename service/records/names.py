@@ -1,4 +1,4 @@
-"""How a column's name is shown in messages, which known one it was meant to be, and what becomes of an unknown one."""
+"""Show column names in messages, find the nearest known name, and decide about unknown columns."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
-    """Return what a message says of a name that is none of the model's ``columns``.
+    """Return the message about a name that is not one of the model's ``columns``.
 
     Args:
         name: The name.
         columns: Names of the model's columns.
-        told: How many names of the request were told before.
+        told: How many unknown names of the request had a message before.
 
     >>> unknown_column("amuont", ["amount", "country"])
-    'expected a column of the model, got an unknown one; the nearest is amount'
+    'unknown column; the nearest is amount'
     """
     meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
     hint = f"; the nearest is {meant}" if meant else ""
-    return f"expected a column of the model, got an unknown one{hint}"
+    return f"unknown column{hint}"

@@ -1,4 +1,4 @@
-"""How deep a JSON text nests, told before a parser that recurses gets to see it."""
+"""Measure how deep a JSON text nests, before a recursive parser sees it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def nests_deeper_than(text: bytes, levels: int) -> bool:
 
 
 def _parts(text: bytes) -> Iterator[bytes]:
-    """Yield ``text`` in parts, without what is escaped by backslashes in it."""
+    """Yield ``text`` in parts, without characters that backslashes escape."""
     start = 0
     while start < len(text):
         end = start + BLOCK_BYTES

@@ -1,4 +1,4 @@
-"""The msgspec types of a record's objects, made from the keys that lead to its values."""
+"""Make the msgspec types of a record's objects from the keys that lead to its values."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from vaegis.training.model.exportable import Places
+from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.vae import VAE, Decoded
 
@@ -38,7 +38,7 @@ class GeneratorGraph(nn.Module):
         self.vae = vae.member(0)
         self.register_buffer("exemplars", exemplars[0])
         slots = _slots_in_schema_order(vae, schema)
-        self.in_schema_order = Places(slots, of=len(slots))
+        self.in_schema_order = IndexSelect(slots, of=len(slots))
         numeric = [isinstance(column, NumericColumn) for column in schema.columns]
         boolean = [isinstance(column, BooleanColumn) for column in schema.columns]
         self.others = len(schema.columns) - sum(numeric) - sum(boolean)

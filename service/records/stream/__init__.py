@@ -1,1 +1,1 @@
-"""Bodies of many records decoded part by part, at a memory that does not grow with their length."""
+"""Decode bodies of many records part by part. Memory does not grow with their length."""

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import TextRoom
+from vaegis.service.records.stream.blocks import TextBudget
 from vaegis.service.records.stream.flat_tables import FlatTable
 
 
@@ -107,18 +107,18 @@ _INT32: Final = ArrowType("int32", Kind.INTEGER, form="<i4")
 
 
 def arrow_error(detail: str) -> BodyError:
-    """Return the error of a body that is no Arrow stream, or one with what is not read here."""
+    """Return the error for a body that is not an Arrow stream, or has an unsupported feature."""
     return BodyError("invalid_arrow", f"body: expected {detail}")
 
 
-def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: TextRoom) -> tuple[ArrowField, ...]:
+def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: TextBudget) -> tuple[ArrowField, ...]:
     """Return the columns of a schema message.
 
     Args:
         schema: The table `Schema`.
         max_columns: Most columns, parts of columns counted.
         max_depth: Deepest nesting of them.
-        names: Room for their names.
+        names: Budget for their names.
 
     Raises:
         BodyError: It goes beyond a limit, or has what is not read here.
@@ -131,12 +131,12 @@ def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: T
     return tuple(_field(field, left, max_depth, names) for field in schema.tables(1))
 
 
-def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextRoom) -> ArrowField:
+def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextBudget) -> ArrowField:
     # A table may be pointed to from many places, so that few bytes hold any number of fields: they are counted.
     if next(left, 0) == 0:
-        raise BodyError("too_wide", "schema: expected fewer columns and parts of columns, got more")
+        raise BodyError("too_wide", "schema: expected fewer columns and nested fields, got more than allowed")
     if depth == 0:
-        raise BodyError("too_deep", "schema: expected fewer levels of nesting, got more")
+        raise BodyError("too_deep", "schema: expected less nesting, got more levels than allowed")
     children = tuple(_field(child, left, depth - 1, names) for child in field.tables(5))
     encoding = field.table(4)
     index = _INT32
@@ -144,7 +144,7 @@ def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextRoom) -
         given = encoding.table(1)
         index = _INT32 if given is None else _integer(given)
     return ArrowField(
-        name=field.text(0, names.take),
+        name=field.text(0, names.spend),
         type=_type(field.number(2, "B", 0), field.table(3)),
         children=children,
         dictionary=None if encoding is None else encoding.number(0, "q", 0),

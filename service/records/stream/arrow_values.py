@@ -1,4 +1,4 @@
-"""Values of Arrow arrays, as numpy holds them, and from there the cells that a column takes."""
+"""Convert Arrow arrays to numpy values, and these to the cells of a column."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vaegis.service.records.json import BodyError
 from vaegis.service.records.stream.arrow_batches import ArrowArray
 from vaegis.service.records.stream.arrow_types import ArrowType, Kind, arrow_error
 from vaegis.service.records.stream.assembly import Cells, Instants
-from vaegis.service.records.stream.blocks import TextRoom
+from vaegis.service.records.stream.blocks import TextBudget
 
 _INLINE: Final = 12  # bytes of text that a view holds itself
 _VIEW_BYTES: Final = 16
@@ -60,12 +60,12 @@ class Values:
         """Return the bytes of all texts."""
         return 0 if self.sizes is None else int(self.sizes.sum())
 
-    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, room: TextRoom) -> Values:
+    def look_up(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, budget: TextBudget) -> Values:
         """Return the values at ``positions``, null where those are not ``valid``.
 
         Raises:
             BodyError: There is no value at a position.
-            TooMuchHeldError: The texts there, each counted as often as it is referred to, are beyond the room.
+            TooMuchHeldError: The texts there, each counted as often as it is referred to, exceed the budget.
         """
         at = positions if valid is None else np.where(valid, positions, 0)
         if at.size and (at.min() < 0 or at.max() >= len(self)) and not (valid is not None and not valid.any()):
@@ -76,7 +76,7 @@ class Values:
         sizes = None
         if self.sizes is not None:
             sizes = self.sizes[at]
-            room.take(int(sizes.sum() if both is None else sizes[both].sum()))
+            budget.spend(int(sizes.sum() if both is None else sizes[both].sum()))
         return Values(self.type, self.values[at], both, sizes, None if self.broken is None else self.broken[at])
 
     def within(self, valid: NDArray[np.bool_] | None) -> Values:
@@ -99,18 +99,18 @@ def stacked_values(first: Values, second: Values) -> Values:
     return Values(first.type, np.concatenate([first.values, second.values]), valid, sizes, broken)
 
 
-def values_of(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
+def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
     """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
 
     Raises:
         BodyError: Its buffers contradict each other.
-        TooMuchHeldError: Its texts are beyond the room.
+        TooMuchHeldError: Its texts exceed the budget.
     """
     kind = array.layout.kind
     if kind is Kind.TEXT:
-        return _texts(array, start, stop, room)
+        return _texts(array, start, stop, budget)
     if kind is Kind.TEXT_VIEW:
-        return _viewed_texts(array, start, stop, room)
+        return _viewed_texts(array, start, stop, budget)
     valid = array.valid(start, stop)
     values: NDArray[Any]
     if kind in (Kind.INTEGER, Kind.FLOAT):
@@ -129,12 +129,12 @@ def values_of(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Value
 
 
 def cells_of(found: Values, column: Column, report: Report) -> Cells:
-    """Return values as the cells of a column; those of a type that it does not take are reported, and null.
+    """Return values as the cells of a column. Values of a wrong type are reported and null.
 
     Args:
         found: The values.
         column: The column.
-        report: Told of what is refused.
+        report: Reports refused values.
     """
     kind, of_type = rules.rule_of(column), found.type.kind
     if of_type in (Kind.TEXT, Kind.TEXT_VIEW):
@@ -188,7 +188,7 @@ def _told_texts(found: Values, report: Report) -> list[str | None]:
     return texts
 
 
-def _texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
+def _texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
     """Return text; bytes that are not UTF-8 become lone surrogates."""
     values = np.empty(stop - start, dtype=object)
     valid = array.valid(start, stop)
@@ -198,7 +198,7 @@ def _texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
     held = array.buffer(2)
     if offsets[0] < 0 or offsets[-1] > len(held) or (np.diff(offsets) < 0).any():
         raise arrow_error("offsets that ascend inside their text, got others")
-    room.take(int(offsets[-1]) - int(offsets[0]))
+    budget.spend(int(offsets[-1]) - int(offsets[0]))
     data = bytes(held[int(offsets[0]) : int(offsets[-1])])
     ends = (offsets - offsets[0]).tolist()
     sizes = np.diff(offsets).astype(np.int64)
@@ -210,7 +210,7 @@ def _texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
     return Values(array.layout, values, valid, sizes, broken_texts(texts))
 
 
-def _viewed_texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
+def _viewed_texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
     """Return text of views, which hold short text themselves, and of long text in which buffer it stands and where."""
     data = array.fixed(1, f"V{_VIEW_BYTES}", start, stop).tobytes()
     views = np.frombuffer(data, dtype="<i4").reshape(-1, 4)
@@ -221,7 +221,7 @@ def _viewed_texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> V
         sizes[~valid] = 0
     if (sizes < 0).any():
         raise _outside_buffers()
-    room.take(int(sizes.sum()))
+    budget.spend(int(sizes.sum()))
     known: dict[tuple[int, ...], str] = {}  # many views may point to one place
     values = np.empty(stop - start, dtype=object)
     for row, (view, is_null) in enumerate(zip(views.tolist(), nulls, strict=True)):

@@ -1,4 +1,4 @@
-"""Cells by column, whatever format they came in, put together as the columns that a model scores."""
+"""Assemble cells, from any format, into the columns that a model scores."""
 
 from __future__ import annotations
 

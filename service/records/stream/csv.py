@@ -1,4 +1,4 @@
-"""CSV decoded as it arrives: the header, then records in blocks, by the rules that files of CSV have."""
+"""Decode CSV as it arrives: the header, then records in blocks, by the same rules as CSV files."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class CsvDecoder:
             RecordError: the header does not fit the schema.
             TooMuchHeldError: a record is longer than allowed.
         """
-        self._lines.add(data)
+        self._lines.feed(data)
         while lines := self._lines.take_full():
             yield from self._decoded(lines)
 
-    def end(self) -> Iterator[Block]:
+    def finish(self) -> Iterator[Block]:
         """Yield the last records.
 
         Raises:
@@ -81,12 +81,12 @@ class CsvDecoder:
         if rest:  # all at once: a last line without an end would take the model another run
             yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")
         if len(self._lines):
-            raise BodyError("invalid_csv", "body: expected quotes to be closed, got one that is still open at the end")
+            raise BodyError("invalid_csv", "body: expected closed quotes, got one that is open at the end")
         if self._header is None:
             raise BodyError("empty_body", "body: expected a header and records, got nothing")
 
     def _decoded(self, lines: bytes) -> Iterator[Block]:
-        """Yield the records in whole lines; what is no whole record goes back."""
+        """Yield the records in complete lines, and keep an incomplete record."""
         self._check_values(lines)
         if self._header is None:
             lines = lines.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
@@ -137,7 +137,7 @@ class _Header:
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
         if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
-            raise BodyError("invalid_csv", "header: expected names parted by commas, got another separator")
+            raise BodyError("invalid_csv", "header: expected names separated by commas, got another separator")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
         kinds = {column.name: column.kind for column in schema.columns}
         numbers = {position for name, position in self.positions.items() if kinds[name] == "numeric"}
@@ -145,15 +145,15 @@ class _Header:
         self._width = len(names)
 
     def cells(self, rows: Sequence[list[str]], faults: FaultsByRow) -> list[PlainCells]:
-        """Return rows of any form by position, adding what is wrong with them to ``faults``; a faulty one is blank."""
+        """Return rows of any form by position, and report faults to ``faults``. A faulty row is blank."""
         even = []
         for row, cells in enumerate(rows):
             if len(cells) != self._width:
-                faults.add(
+                faults.add_fault(
                     row, None, "wrong_width", f"expected {self._width} values as in the header, got {len(cells)}"
                 )
             elif not all(map(rules.is_text, cells)):
-                faults.add(row, None, "invalid_utf8", "expected UTF-8, got other bytes")
+                faults.add_fault(row, None, "invalid_utf8", "expected UTF-8, got other bytes")
             else:
                 even.append(cells)
                 continue

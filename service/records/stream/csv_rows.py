@@ -1,4 +1,4 @@
-"""Lines of CSV parsed: plain ones all at once through a JSON parser, others row by row by the standard library."""
+"""Parse lines of CSV: plain ones all at once by a JSON parser, others row by row by the standard library."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def first_row_of(lines: bytes, delimiter: str) -> tuple[list[str], bytes] | None
 
 
 def without_blank_rows(lines: bytes) -> bytes:
-    """Return lines without blank rows, of which a few packed bytes may hold millions; as they are if any is quoted."""
+    """Return lines without blank rows; unchanged if any is quoted. A few compressed bytes may hold millions of them."""
     return lines if b'"' in lines else _LINE_ENDS.sub(b"\n", lines.lstrip(b"\r\n"))
 
 
@@ -78,7 +78,7 @@ class PlainRows:
     """Parses lines without quotes in which every row has all its values, several times as fast as row by row."""
 
     def __init__(self, width: int, numbers: Collection[int], delimiter: str) -> None:
-        """Expect ``width`` values a row, of which those at the positions ``numbers`` are quantities."""
+        """Expect ``width`` values per row; those at the positions ``numbers`` are numbers."""
         self._width = width
         self._numbers = sorted(numbers)
         self._texts = [position for position in range(width) if position not in numbers]
@@ -91,7 +91,7 @@ class PlainRows:
         self._decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[item])
 
     def cells(self, lines: bytes) -> list[PlainCells] | None:
-        """Return the values by position, or None where the lines are not plain or hold what is no number.
+        """Return the values by position; None if the lines are not plain or a number does not parse.
 
         Args:
             lines: Bytes that end with a line.
@@ -155,7 +155,7 @@ class PlainRows:
 
 
 def _float64(values: list[Any]) -> NDArray[np.float64]:
-    """Return numbers as float64, NaN where None."""
+    """Return numbers as float64; NaN for None."""
     try:
         return np.frombuffer(struct.pack(f"{len(values)}d", *values))  # the fastest way for a list of floats
     except struct.error:
