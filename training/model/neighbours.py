@@ -293,7 +293,8 @@ def neighbours_of(
 ) -> list[tuple[Neighbours, TypicalNearness]]:
     """Return the spaces, made of the records at ``fitted`` of each member, with what is typical of these.
 
-    No record that a member was not fitted to has a part in its spaces. Each record is left out of the known ones by its
+    No record that a member was not fitted to has a part in its spaces, but for which values a column of few has: all
+    members share that, as they share the schema. Each record is left out of the known ones by its
     place and not by its values: of two that are alike, one is known to the other.
     """
     kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
