@@ -25,6 +25,7 @@ from vaegis.training.errors import ExportError
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
 from vaegis.training.model import prior
 from vaegis.training.model.generator import GeneratorGraph
+from vaegis.training.model.neighbours import neighbours_of
 from vaegis.training.model.prior import Blocks
 from vaegis.training.model.score import ScoringGraph, typical_terms
 
@@ -100,10 +101,10 @@ def test_they_agree_where_the_exemplars_make_several_blocks(new_export, monkeypa
     made = new_export("all", members=members)
     fitted, schema = made.fitted, made.prepared.schema
     values = made.prepared.values(fitted.vae)
-    typical = typical_terms(
-        fitted.vae, schema, values, torch.from_numpy(made.splits.fit), fitted.exemplars, fitted.noise
-    )
-    module = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+    rows = torch.from_numpy(made.splits.fit)
+    typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
+    near = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
+    module = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near).eval()
     by_blocks = dataclasses.replace(made, model=scoring_model(module, schema))
     for alter in (ordinary, partly_missing, empty, single):
         require_agreement(by_blocks, alter(made.prepared.columns))
@@ -218,13 +219,18 @@ def test_the_same_model_gives_the_same_bytes(write, tmp_path):
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
-def test_an_existing_file_is_replaced_and_readable_by_others(write, tmp_path):
+def test_an_existing_file_is_replaced_and_keeps_its_mode(write, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the model before")
-    path.chmod(0o600)
+    path.chmod(0o640)
     write(path)
     assert load_artifact(path).contract.provenance == PROVENANCE
-    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_new_file_is_readable_by_others(write, tmp_path):
+    write(tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").stat().st_mode & 0o777 == 0o644
 
 
 def test_the_decoder_in_the_file_draws_records(write, tmp_path):
