@@ -233,7 +233,7 @@ def test_openapi_says_which_key_each_route_needs(call, new_app, send):
     assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            needs = sorted(route_of(path).needs)
+            needs = sorted(route_of(path).scopes)
             assert operation.get("security", []) == [{"key": [scope]} for scope in needs]
             assert {"401", "403"}.isdisjoint(operation["responses"]) is (not needs)
     without = send(new_app(), "GET", "/openapi.json").json()
