@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import importlib.util
 import json
 import re
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
-from vaegis.service.artifact import load_artifact
-from vaegis.service.http.app import create_app
-from vaegis.service.settings import load_settings
+import vaegis
 from vaegis.training.cli import main as vaegis_train
 
 ROOT = Path(__file__).parents[3]
@@ -30,9 +25,9 @@ def test_quick_start_gives_the_answer_shown(tmp_path: Path):
     record = json.loads(re.search(r"curl --json '(.*?)'", FIRST_SCREEN)[1])
     assert f"vaegis-train {SAMPLE.relative_to(ROOT)} -o orders.onnx" in FIRST_SCREEN
     assert vaegis_train([str(SAMPLE), "-o", str(tmp_path / "orders.onnx")]) == 0
-    found = posted(tmp_path / "orders.onnx", record)
-    assert {key: found[key] for key in ("model", "alpha")} == {key: shown[key] for key in ("model", "alpha")}
-    (expected,), (result,) = shown["results"], found["results"]
+    model = vaegis.load(tmp_path / "orders.onnx")
+    assert (model.name, model.alpha) == (shown["model"], shown["alpha"])
+    (expected,), (result,) = shown["results"], model.score([record]).to_list()
     assert (result["is_anomaly"], result["reasons"]) == (expected["is_anomaly"], expected["reasons"])
     assert result["p_value"] == pytest.approx(expected["p_value"], rel=0.01)
     # Training on another processor ends at slightly other weights.
@@ -41,19 +36,6 @@ def test_quick_start_gives_the_answer_shown(tmp_path: Path):
     first = result["contributions"][0]
     assert (first["column"], first["observed"], first["reason"]) == (most["column"], most["observed"], most["reason"])
     assert first["expected"] == pytest.approx(most["expected"], rel=0.3)
-
-
-def posted(model: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Return the service's answer to one record."""
-    artifact = load_artifact(model)
-    app = create_app(artifact, load_settings({}, {}))
-    app.state.readiness.admit(artifact.verify())
-
-    async def score() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-            return await client.post("/score", json=record)
-
-    return asyncio.run(score()).json()
 
 
 def test_sample_of_orders_is_what_the_script_makes():
