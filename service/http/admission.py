@@ -1,6 +1,6 @@
 """Admission: how many requests and bytes are held at a time, and until when an answer is worth its work.
 
-with admission.slot(scope, receive) as slot:  # raises where there is no model or no place, before a byte is read
+with admission.slot(scope, receive) as slot:  # raises if there is no model or too much to do
     body = await slot.read()
     answer = await slot.run(lambda: work(body))  # on a thread, within the time that an answer may take
 """
@@ -74,7 +74,7 @@ class Admission:
         """Return the slot of one request, to be entered before its body is read."""
         return Slot(self, scope, receive)
 
-    def require_place(self) -> None:
+    def require_capacity(self) -> None:
         """Pass if the computation of another request could be queued.
 
         Raises:
@@ -108,8 +108,8 @@ class Slot:
 
     __slots__ = (
         "_admission",
-        "_has_place",
-        "_place_since",
+        "_computing_since",
+        "_is_computing",
         "_receive",
         "_received",
         "_scope",
@@ -125,9 +125,9 @@ class Slot:
         self._scope = scope
         self._receive = receive
         self._received = 0
-        self._has_place = False
+        self._is_computing = False
         self._was_computed = False
-        self._place_since = 0.0
+        self._computing_since = 0.0
         self.held_bytes = 0
         """Bytes of the body and of the answer that are in memory."""
         self.is_whole = False
@@ -144,7 +144,7 @@ class Slot:
             QueueFullError: too many requests are in flight.
         """
         self._admission.readiness.require_model()
-        self._admission.require_place()
+        self._admission.require_capacity()
         self._admission.slots += 1
         return self
 
@@ -154,7 +154,7 @@ class Slot:
         """Give everything back. An error of a request whose client is gone is nobody's, and ends here."""
         is_nobodys = self.is_abandoned and isinstance(error, ServiceError)
         self.is_abandoned = True
-        self.release_place()
+        self.stop_computing()
         self.hold(0)
         try:
             if self._received and not self.is_whole and isinstance(error, ServiceError):
@@ -228,23 +228,23 @@ class Slot:
             )
         self.hold(answer + rest)
 
-    def take_place(self) -> None:
-        """Take a place among the requests that are computed; from now on the time of the answer runs.
+    def start_computing(self) -> None:
+        """Count as a request that is queued or computed; from now on the time of the answer runs.
 
         Raises:
-            QueueFullError: there is none, and the request has not been computed in part yet.
+            QueueFullError: there are too many, and this one has not been computed in part yet.
         """
         if not self._was_computed:
-            self._admission.require_place()
+            self._admission.require_capacity()
             self._was_computed = True
-        self._has_place = True
+        self._is_computing = True
         self._admission.computing += 1
-        self._place_since = time.perf_counter()
+        self._computing_since = time.perf_counter()
 
-    def release_place(self) -> None:
-        """Leave the place to others while there is nothing to compute."""
-        if self._has_place:
-            self._has_place = False
+    def stop_computing(self) -> None:
+        """No longer count as one, while there is nothing to compute."""
+        if self._is_computing:
+            self._is_computing = False
             self._admission.computing -= 1
 
     def begin(self) -> None:
@@ -253,7 +253,7 @@ class Slot:
         Raises:
             DeadlineError: it is not.
         """
-        self._admission.metrics.queue_seconds.observe(time.perf_counter() - self._place_since)
+        self._admission.metrics.queue_seconds.observe(time.perf_counter() - self._computing_since)
         self.check()
 
     def check(self) -> None:
@@ -262,16 +262,16 @@ class Slot:
         Raises:
             DeadlineError: it is not.
         """
-        if self.is_abandoned or time.perf_counter() - self._place_since > self._admission.limits.request_timeout_s:
+        if self.is_abandoned or time.perf_counter() - self._computing_since > self._admission.limits.request_timeout_s:
             raise self._late()
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Return what blocking ``work`` gives on a thread, having taken a place for its time.
+        """Return what blocking ``work`` gives on a thread, counted as a request that is computed meanwhile.
 
         It is not waited for once the time is up. Then, and when the client leaves, `check` fails, which ends it.
 
         Raises:
-            QueueFullError: there is no place.
+            QueueFullError: too many requests are computed.
             DeadlineError: the time is up.
         """
 
@@ -279,8 +279,8 @@ class Slot:
             self.begin()
             return work()
 
-        if not self._has_place:
-            self.take_place()
+        if not self._is_computing:
+            self.start_computing()
         watch = asyncio.ensure_future(self._watch_client()) if self.is_whole else None
         try:
             async with asyncio.timeout(self._admission.limits.request_timeout_s):
@@ -288,7 +288,7 @@ class Slot:
         except TimeoutError:
             raise self._late() from None
         finally:
-            self.release_place()
+            self.stop_computing()
             if watch is not None:
                 watch.cancel()
 
@@ -296,7 +296,7 @@ class Slot:
         self, send: Send, parts: Iterable[bytes], length: int, headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
         """Send an answer of ``length`` bytes. Its length is told, so that nobody takes a part of it for all."""
-        self.release_place()
+        self.stop_computing()
         headers = [(b"content-length", b"%d" % length), *headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for part in parts:
