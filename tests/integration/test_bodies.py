@@ -59,5 +59,5 @@ def test_probes_are_answered_while_a_bomb_is_unpacked(serve, media_type, head, p
         answered = 0
         while not answered or not all(attack.done() for attack in attacks):
             answered += httpx.get(f"{served.url}/livez", timeout=10).status_code == 200
-    assert {attack.result().status_code for attack in attacks} <= {413, 429}
+    assert {attack.result().status_code for attack in attacks} <= {413, 429, 504}
     assert served.peak_bytes() - before < 8 * MOST_BYTES
