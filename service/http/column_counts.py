@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
+from vaegis.service.contract import Schema
+from vaegis.service.records.kinds import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,11 @@ class ColumnCounter:
         self._number_positions = np.array(schema.number_positions, dtype=np.intp)
         self._string_positions = np.array(schema.string_positions, dtype=np.intp)
         numbers = [schema.columns[i] for i in schema.number_positions]
-        self._minimum, self._maximum = np.array([_range(column) for column in numbers]).reshape(-1, 2).T
+        self._minimum, self._maximum = (
+            np.array([kind_of(column).observed_range(column) for column in numbers]).reshape(-1, 2).T
+        )
         strings = [schema.columns[i] for i in schema.string_positions]
-        self._known = [frozenset(c.categories) for c in strings if isinstance(c, CategoricalColumn)]
+        self._known = [kind_of(column).known_categories(column) or frozenset() for column in strings]
 
     def count(self, columns: Columns) -> ColumnCounts | None:
         """Return the counts over a batch; None if nothing in it is unusual."""
@@ -65,9 +68,3 @@ class ColumnCounter:
                 pairs = zip(values, columns.strings_observed[:, at].tolist(), strict=True)
                 found.append(sum(is_there and value not in known for value, is_there in pairs))
         return found
-
-
-def _range(column: Column) -> tuple[float, float]:
-    if isinstance(column, NumericColumn):
-        return column.minimum, column.maximum
-    return (0.0, 1.0) if isinstance(column, BooleanColumn) else (-np.inf, np.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +23,7 @@ from vaegis.service.errors import Fault
 from vaegis.service.http.column_counts import ColumnCounter
 from vaegis.service.http.multiprocess_metrics import restarts_counter, without_sum_of_signed
 from vaegis.service.http.server.limits import CUT_REASONS
-from vaegis.service.records.values import rule_of
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Verdicts
 
 OTHER: Final = "_OTHER"
@@ -260,12 +261,12 @@ class Metrics:
         self._column_unseen = self._column_counters(
             "vaegis_column_unseen",
             "Scored records with a category unknown to training.",
-            [column if column.kind == "categorical" else None for column in columns],
+            [column if kind_of(column).known_categories(column) is not None else None for column in columns],
         )
         self._column_out_of_range = self._column_counters(
             "vaegis_column_out_of_range",
             "Scored records with a number outside the range seen in training.",
-            [column if rule_of(column) in ("numeric", "indicator") else None for column in columns],
+            [column if math.isfinite(kind_of(column).observed_range(column)[0]) else None for column in columns],
         )
 
     def _make_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns
-from vaegis.service.contract import NO_CATEGORY, Schema
+from vaegis.service.columns import Categories, Columns, build_columns
+from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import ServiceError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import numbers_of_texts
 from vaegis.service.records.faults import FaultList, Faults, Report
 from vaegis.service.records.flatten import RecordShape
+from vaegis.service.records.kinds import NumberKind, number_kind_of
 from vaegis.service.records.names import UnknownColumns, shown
 from vaegis.service.records.nesting import nests_deeper_than
 
@@ -117,48 +118,50 @@ def filled_columns(
     """Return records as `columns_from_records` does, adding what is wrong to ``faults``; faulty values are null."""
     shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
     flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
-    n = len(flat)
-    numbers = np.empty((n, len(schema.number_positions)))
-    for at, position in enumerate(schema.number_positions):
-        column = schema.columns[position]
-        taken = _taken(flat, column.name)
-        numbers[:, at] = numbers_of_values(taken, rules.rule_of(column), faults.of_column(column.name, position))
-    strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
-    observed = np.zeros(strings.shape, dtype=np.bool_)
-    for at, position in enumerate(schema.string_positions):
-        name = schema.columns[position].name
-        taken = _taken(flat, name)
-        strings[:, at] = categories_of_values(taken, faults.of_column(name, position))
-        observed[:, at] = [value is not None for value in taken]
-    return Columns(numbers, strings, observed)
+    return columns_of_values(schema, len(flat), lambda name: [record.get(name) for record in flat], faults)
 
 
-def _taken(flat: Sequence[Mapping[str, object]], name: str) -> list[object]:
-    return [record.get(name) for record in flat]
+def columns_of_values(
+    schema: Schema, records: int, values_of: Callable[[str], list[object] | None], faults: Faults
+) -> Columns:
+    """Return records by column, given a function that finds the values of a column by its name, if there are any."""
+
+    def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
+        values = values_of(column.name)
+        report = faults.of_column(column.name, position)
+        return None if values is None else numbers_of_values(values, number_kind_of(column), report)
+
+    def categories(position: int, column: Column) -> Categories | None:
+        values = values_of(column.name)
+        if values is None:
+            return None
+        found = categories_of_values(values, faults.of_column(column.name, position))
+        return found, [value is not None for value in values]
+
+    return build_columns(schema, records, numbers, categories)
 
 
-def numbers_of_values(values: list[object], kind: str, report: Report) -> NDArray[np.float64]:
+def numbers_of_values(values: list[object], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
     """Return a column's values as float64, NaN where null; the rules value by value only where a shortcut fails."""
     types = set(map(type, values))
     types.discard(type(None))
-    numeric = types <= {int, float} or (kind == "boolean" and types <= {bool, int, float})
+    numeric = types <= {int, float} or (kind.takes_truths and types <= {bool, int, float})
     fast = _fast_numbers(values, kind) if numeric else None
     if fast is not None:
         return fast
     if types == {str}:
         return numbers_of_texts(cast("list[str | None]", values), kind, report)
-    rule = rules.RULES[kind]
     converted = np.full(len(values), np.nan)
     for row, value in enumerate(values):
         if value is not None:
             try:
-                converted[row] = rule(value)
+                converted[row] = kind.parse(value)
             except rules.RefusedValueError as refusal:
                 report(row, refusal.code, str(refusal))
     return converted
 
 
-def _fast_numbers(values: list[object], kind: str) -> NDArray[np.float64] | None:
+def _fast_numbers(values: list[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
     """Return the values, all numbers or null, at once; None where one of them breaks a rule."""
     try:
         converted = np.array(values, dtype=np.float64)  # None becomes NaN.
@@ -166,12 +169,8 @@ def _fast_numbers(values: list[object], kind: str) -> NDArray[np.float64] | None
         return None
     if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
         return None
-    if kind == "boolean" and not ((converted == 0) | (converted == 1) | np.isnan(converted)).all():
-        return None
-    if kind == "timestamp":
-        converted = rules.instants_of_numbers(converted)
-        return converted if rules.in_calendar(converted).all() else None
-    return converted
+    converted, wrong = kind.of_numbers(converted)
+    return None if wrong.any() else converted
 
 
 def categories_of_values(values: list[object], report: Report) -> list[str]:

@@ -6,26 +6,20 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import msgspec
-import numpy as np
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import NO_CATEGORY, Schema
+from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, RecordError
-from vaegis.service.records import values as rules
 from vaegis.service.records.faults import Faults, FaultsByRow
 from vaegis.service.records.header import positions_of
-from vaegis.service.records.json import VALUE_MARKS, categories_of_values, filled_columns, numbers_of_values
+from vaegis.service.records.json import VALUE_MARKS, columns_of_values, filled_columns
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.marks import count_marks
 from vaegis.service.records.names import UnknownColumns, shown
 from vaegis.service.records.typed_forms import UnfitError
 from vaegis.service.records.typed_json import if_keys_differ
 
 _SCALARS: Any = list[str | int | float | bool | None] | msgspec.UnsetType
-_TYPES: dict[str, Any] = {
-    "numeric": list[float | None] | msgspec.UnsetType,
-    "boolean": list[bool | float | None] | msgspec.UnsetType,
-    "indicator": list[bool | float | None] | msgspec.UnsetType,
-}
 
 
 def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
@@ -59,7 +53,7 @@ def filled_from_lists(
         rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
         return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
     positions_of(list(lists), schema, unknown_columns, max_faults)
-    return _filled(lists, schema, records, faults)
+    return columns_of_values(schema, records, lists.get, faults)
 
 
 class TypedColumns:
@@ -70,7 +64,7 @@ class TypedColumns:
         self._schema = schema
         self._max_values = max_values
         self._max_records = max_records
-        kinds = [(column.name, _TYPES.get(rules.rule_of(column), _SCALARS)) for column in schema.columns]
+        kinds = [(column.name, kind_of(column).json_list) for column in schema.columns]
         kinds += [(column.name, _SCALARS) for column in schema.ignored]
         self._names = [name for name, _ in kinds]
         self._decoder: msgspec.json.Decoder[msgspec.Struct] | None
@@ -102,27 +96,10 @@ class TypedColumns:
             if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
                 return None
             faults = FaultsByRow(1, 0)
-            columns = if_keys_differ(_filled(lists, self._schema, max(lengths), faults), body, len(lists))
+            columns = if_keys_differ(columns_of_values(self._schema, max(lengths), lists.get, faults), body, len(lists))
             return None if faults.by_row() else columns
         except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-
-
-def _filled(lists: Mapping[str, list[object]], schema: Schema, records: int, faults: Faults) -> Columns:
-    numbers = np.full((records, len(schema.number_positions)), np.nan)
-    for at, position in enumerate(schema.number_positions):
-        column = schema.columns[position]
-        if column.name in lists:
-            report = faults.of_column(column.name, position)
-            numbers[:, at] = numbers_of_values(lists[column.name], rules.rule_of(column), report)
-    strings = np.full((records, len(schema.string_positions)), NO_CATEGORY, dtype=object)
-    observed = np.zeros(strings.shape, dtype=np.bool_)
-    for at, position in enumerate(schema.string_positions):
-        name = schema.columns[position].name
-        if name in lists:
-            strings[:, at] = categories_of_values(lists[name], faults.of_column(name, position))
-            observed[:, at] = [value is not None for value in lists[name]]
-    return Columns(numbers, strings, observed)
 
 
 def _length(lists: Mapping[str, list[object]], max_faults: int) -> int:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
+from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import Faults
 from vaegis.service.records.header import positions_of
 from vaegis.service.records.json import BodyError, parse_json
 from vaegis.service.records.names import UnknownColumns, shown
 from vaegis.service.records.stream.arrow_types import ArrowType, Kind
 from vaegis.service.records.stream.arrow_values import Values, broken_texts, cells_of
-from vaegis.service.records.stream.assembly import assembled
 
 DATATYPES: Final = {
     kind.name: kind
@@ -240,7 +240,7 @@ def columns_of(
             name: cells_of(values, columns[name][1], faults.of_column(name, columns[name][0]))
             for name, values in found.items()
         }
-        return assembled(schema, cells, request.records, faults)
+        return columns_of_cells(schema, cells, request.records, faults)
 
 
 def _every(valid: NDArray[np.bool_] | None, at: int, width: int) -> NDArray[np.bool_] | None:

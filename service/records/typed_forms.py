@@ -17,23 +17,11 @@ from numpy.typing import NDArray
 from vaegis.service.columns import Columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
-from vaegis.service.records.instants import instants_of_iso
+from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 from vaegis.service.records.typed_nodes import UNSET, gather, node
 
 # Of categories, and of what was set aside: nothing can nest in it, and all text in it is checked to be Unicode.
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
-_TYPES: dict[str, tuple[Any, object]] = {
-    # NaN, which JSON does not have, stands for an absent key where only numbers may come.
-    "numeric": (float | None, math.nan),
-    "boolean": (bool | float | None, math.nan),
-    "indicator": (bool | float | None, math.nan),
-    "timestamp": (str | float | msgspec.UnsetType | None, UNSET),
-    "categorical": (_SCALAR, UNSET),
-}
-"""Type of a column's value and what stands for its absence, by what `values.rule_of` gives."""
-_RANKS = {"numeric": 0, "boolean": 0, "indicator": 0, "timestamp": 1, "categorical": 2}
-"""Columns are laid out so that all that converts to numbers at once comes first, then instants, then categories."""
-
 _TRUTHS = (0, 1, None)
 _MANY = 24
 """As many texts are sooner read all at once than one by one."""
@@ -61,11 +49,12 @@ class Form:
         order = sorted(range(len(inputs)), key=lambda at: _rank(inputs[at]))
         scored = [inputs[at] for at in order]
         ranks = [_rank(column) for column in scored]
-        self._numbers, self._instants, self._categories = (ranks.count(rank) for rank in range(3))
-        self._inputs = order[: self._numbers + self._instants]
-        self._is_in_order = self._instants == 0 and self._inputs == sorted(self._inputs)
-        self._truths = [at for at, column in enumerate(scored) if rules.rule_of(column) == "boolean"]
-        fields = [(column.name, *_TYPES[rules.rule_of(column)]) for column in scored]
+        self._numbers, self._parsed, self._categories = (ranks.count(rank) for rank in range(3))
+        self._inputs = order[: self._numbers + self._parsed]
+        self._parsed_kinds = [number_kind_of(scored[at]) for at in range(self._numbers, len(self._inputs))]
+        self._is_in_order = self._parsed == 0 and self._inputs == sorted(self._inputs)
+        self._truths = [at for at, column in enumerate(scored) if kind_of(column).only_truths]
+        fields = [(c.name, kind.json_type, kind.json_absent) for c in scored for kind in (kind_of(c),)]
         fields += [(column.name, _SCALAR, UNSET) for column in schema.ignored]
         self._width = len(fields)
         self._root = node([(name.split(".") if nested else [name], at, *f) for at, (name, *f) in enumerate(fields)])
@@ -81,7 +70,7 @@ class Form:
         Raises:
             UnfitError: They are left to `vaegis.service.records.json`.
         """
-        n, instants, categories = len(records), self._instants, self._categories
+        n, parsed, categories = len(records), self._parsed, self._categories
         if n == 1 and not self._root.children:
             return self._lone(astuple(records[0]))
         values, rest, objects = self._split(records)
@@ -90,25 +79,25 @@ class Form:
         self._check_truths(numbers)
         absent += sum(map(_absent, rest))
         if not (self._is_in_order and self._is_by_record):
-            numbers = self._in_order(numbers, rest[:instants])
-        strings, observed = _categories(rest[instants : instants + categories], n)
+            numbers = self._in_order(numbers, rest[:parsed])
+        strings, observed = _categories(rest[parsed : parsed + categories], n)
         if absent and (np.isnan(numbers).all(axis=1) & ~observed.any(axis=1)).any():
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
 
     def _lone(self, values: Sequence[Any]) -> tuple[Columns, int]:
         """Return one record as `columns` does: for so few values a list is cheaper than each step of numpy."""
-        first, last = self._numbers, self._numbers + self._instants
-        numbers, instants, texts = values[:first], values[first:last], values[last : last + self._categories]
+        first, last = self._numbers, self._numbers + self._parsed
+        numbers, parsed, texts = values[:first], values[first:last], values[last : last + self._categories]
         if self._is_in_order and _are_numbers(numbers):
             inputs, absent = numbers, 0
         else:
             inputs = [math.nan] * last
-            for at, number in zip(self._inputs, numbers, strict=False):  # instants come after them
+            for at, number in zip(self._inputs, numbers, strict=False):  # those that are parsed come after them
                 if number is not None:
                     inputs[at] = number
-            for at, instant in zip(self._inputs[first:], instants, strict=True):
-                inputs[at] = _instant(instant)
+            for at, value, kind in zip(self._inputs[first:], parsed, self._parsed_kinds, strict=True):
+                inputs[at] = _parsed(value, kind)
             # What is absent is NaN among the numbers, and a null None.
             absent = sum(number != number for number in numbers)  # noqa: PLR0124
         if any(numbers[at] not in _TRUTHS and numbers[at] == numbers[at] for at in self._truths):
@@ -124,12 +113,12 @@ class Form:
         )
         return columns, self._width - absent
 
-    def _in_order(self, numbers: NDArray[np.float64], instants: Sequence[list[Any]]) -> NDArray[np.float64]:
-        """Return numbers and instants as the model takes them."""
+    def _in_order(self, numbers: NDArray[np.float64], parsed: Sequence[list[Any]]) -> NDArray[np.float64]:
+        """Return numbers, and values that are parsed to numbers, as the model takes them."""
         inputs = np.empty((len(numbers), len(self._inputs)))
         inputs[:, self._inputs[: self._numbers]] = numbers
-        for at, values in zip(self._inputs[self._numbers :], instants, strict=True):
-            inputs[:, at] = _instants_of(values)
+        for at, values, kind in zip(self._inputs[self._numbers :], parsed, self._parsed_kinds, strict=True):
+            inputs[:, at] = _parsed_column(values, kind)
         return inputs
 
     @property
@@ -172,7 +161,11 @@ def forms(schema: Schema, max_levels: int) -> list[Form]:
 
 
 def _rank(column: Column) -> int:
-    return _RANKS[rules.rule_of(column)]
+    """Columns are laid out so that what converts to numbers at once comes first, then what is parsed, then text."""
+    kind = kind_of(column)
+    if isinstance(kind, NumberKind):
+        return 0 if kind.json_is_number else 1
+    return 2
 
 
 def _are_numbers(values: Sequence[float | None]) -> bool:
@@ -200,22 +193,22 @@ def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
     return converted, int(np.count_nonzero(np.isnan(converted))) - nulls
 
 
-def _instants_of(values: list[Any]) -> NDArray[np.float64]:
-    """Return instants in seconds since 1970, NaN where null or absent."""
+def _parsed_column(values: list[Any], kind: NumberKind[Any]) -> NDArray[np.float64]:
+    """Return what values stand for, NaN where null or absent."""
     types = set(map(type, values))
-    if types == {str} and len(values) >= _MANY and (instants := instants_of_iso(values)) is not None:
-        return instants
+    if types == {str} and len(values) >= _MANY and (uniform := kind.parse_uniform(values)) is not None:
+        return uniform
     if types == {float}:
-        seconds = rules.instants_of_numbers(np.array(values))
-        if not rules.in_calendar(seconds).all():
+        numbers, wrong = kind.of_numbers(np.array(values))
+        if wrong.any():
             raise UnfitError
-        return seconds
-    return np.array([_instant(value) for value in values])
+        return numbers
+    return np.array([_parsed(value, kind) for value in values])
 
 
-def _instant(value: object) -> float:
+def _parsed(value: object, kind: NumberKind[Any]) -> float:
     try:
-        return math.nan if value is None or value is UNSET else rules.instant(value)
+        return math.nan if value is None or value is UNSET else kind.parse(value)
     except rules.RefusedValueError:
         raise UnfitError from None
 

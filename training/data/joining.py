@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vaegis.service.files.arrow_columns import RefusedCellError, numbers_of
+from vaegis.service.records.kinds import number_kind_named
 from vaegis.service.records.names import shown
 from vaegis.training.config import Kind
 from vaegis.training.data.place import Place
@@ -81,7 +82,7 @@ def _concatenated(parts: list[pa.Array]) -> pa.Array:
 def _converted(part: pa.Array, kind: Kind) -> pa.Array:
     if kind in ("boolean", "categorical"):
         return part.cast(pa.string())
-    numbers = numbers_of(part, kind, infinities="null")
+    numbers = numbers_of(part, number_kind_named(kind), infinities="null")
     return _instants(numbers) if kind == "timestamp" else pa.array(numbers, from_pandas=True)
 
 

@@ -15,6 +15,7 @@ from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, 
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import RecordSource
+from vaegis.service.records.kinds import number_kind_named
 from vaegis.service.records.names import shown
 from vaegis.training.config import Kind, TrainConfig
 from vaegis.training.data.joining import joined
@@ -54,7 +55,7 @@ class Sample:
             DataError: Naming file, row and column of a value that is not of the kind.
         """
         try:
-            return numbers_of(self._column(name), kind, infinities="null")
+            return numbers_of(self._column(name), number_kind_named(kind), infinities="null")
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
 

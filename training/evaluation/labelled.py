@@ -15,6 +15,7 @@ from vaegis.service.errors import FileError
 from vaegis.service.files.arrow_columns import RefusedCellError, columns_from_batch, numbers_of
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.record_files import open_records
+from vaegis.service.records.kinds import BOOLEAN
 from vaegis.service.records.names import nearest, shown
 from vaegis.training.errors import EvaluationError
 
@@ -85,7 +86,7 @@ def _labels(batch: FileBatch, label_column: str | None) -> NDArray[np.bool_]:
         hint = f"; the nearest is {shown(meant)}" if meant else ""
         raise FileError(batch.path, f"expected the label column {shown(label_column)}, got none of this name{hint}")
     try:
-        labels = numbers_of(batch.batch[label_column], "boolean")
+        labels = numbers_of(batch.batch[label_column], BOOLEAN)
     except RefusedCellError as refusal:
         row = batch.first_row + refusal.index
         raise FileError(batch.path, str(refusal), row=row, column=shown(label_column)) from None

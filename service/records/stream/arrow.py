@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from vaegis.service.contract import Schema
+from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.header import positions_of
 from vaegis.service.records.stream.arrow_batches import ArrowArray, read_batch
 from vaegis.service.records.stream.arrow_messages import Header, Message, MessageBuffer
 from vaegis.service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
 from vaegis.service.records.stream.arrow_values import Values, cells_of, stacked_values, values_of
-from vaegis.service.records.stream.assembly import Cells, assembled
 from vaegis.service.records.stream.blocks import (
     BLOCK_RECORDS,
     BLOCK_VALUES,
@@ -158,7 +158,7 @@ class ArrowDecoder:
         faults = FaultsByRow(self._limits.max_faults, self._rows)
         with np.errstate(invalid="ignore"):  # some of the many forms of NaN
             cells = self._cells(found, start, stop, faults)
-            return block_of(assembled(self._schema, cells, stop - start, faults), faults, self._rows)
+            return block_of(columns_of_cells(self._schema, cells, stop - start, faults), faults, self._rows)
 
     def _cells(
         self,

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Column
 from vaegis.service.records import values as rules
+from vaegis.service.records.cells import Cells, Instants
 from vaegis.service.records.faults import Report
 from vaegis.service.records.json import BodyError
+from vaegis.service.records.kinds import NumberKind, kind_of
 from vaegis.service.records.stream.arrow_batches import ArrowArray
 from vaegis.service.records.stream.arrow_types import ArrowType, Kind, arrow_error
-from vaegis.service.records.stream.assembly import Cells, Instants
 from vaegis.service.records.stream.blocks import TextRoom
 
 _INLINE: Final = 12  # bytes of text that a view holds itself
@@ -136,21 +137,20 @@ def cells_of(found: Values, column: Column, report: Report) -> Cells:
         column: The column.
         report: Told of what is refused.
     """
-    kind, of_type = rules.rule_of(column), found.type.kind
+    kind, of_type = kind_of(column), found.type.kind
     if of_type in (Kind.TEXT, Kind.TEXT_VIEW):
         return _told_texts(found, report)
-    if kind == "categorical":
+    if not isinstance(kind, NumberKind):
         if of_type is Kind.INTEGER:
             return _with_nulls(list(map(str, found.values.tolist())), found)
         if of_type is Kind.BOOLEAN:
             return _with_nulls(["true" if value else "false" for value in found.values.tolist()], found)
-    elif of_type is Kind.INSTANT and kind == "timestamp":
+    elif of_type is Kind.INSTANT and kind.takes_instants:
         return Instants(_numbers(found))
-    elif of_type in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL) or (of_type is Kind.BOOLEAN and kind in rules.TRUTHS):
+    elif of_type in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL) or (of_type is Kind.BOOLEAN and kind.takes_truths):
         return _numbers(found)
-    expected = rules.EXPECTED[kind]
     for row in np.flatnonzero(np.ones(len(found)) if found.valid is None else found.valid).tolist():
-        report(row, "wrong_type", f"expected {expected}, got the type {found.type.name}")
+        report(row, "wrong_type", f"expected {kind.expected}, got the type {found.type.name}")
     return [None] * len(found)
 
 

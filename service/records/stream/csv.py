@@ -8,11 +8,12 @@ from typing import Final
 
 from vaegis.service.contract import Schema
 from vaegis.service.records import values as rules
+from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.header import positions_of
 from vaegis.service.records.json import BodyError
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.marks import count_marks
-from vaegis.service.records.stream.assembly import Cells, assembled
 from vaegis.service.records.stream.blocks import (
     BLOCK_BYTES,
     Block,
@@ -124,7 +125,7 @@ class CsvDecoder:
 
     def _block(self, header: _Header, cells: Sequence[PlainCells], faults: FaultsByRow) -> Block:
         found = {name: _with_nulls(cells[position]) for name, position in header.positions.items()}
-        block = block_of(assembled(self._schema, found, len(cells[0]), faults), faults, self._rows)
+        block = block_of(columns_of_cells(self._schema, found, len(cells[0]), faults), faults, self._rows)
         self._rows += block.records
         return block
 
@@ -144,8 +145,8 @@ class _Header:
         if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
             raise BodyError("invalid_csv", "header: expected names parted by commas, got another separator")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
-        kinds = {column.name: column.kind for column in schema.columns}
-        numbers = {position for name, position in self.positions.items() if kinds[name] == "numeric"}
+        plain = {column.name for column in schema.columns if kind_of(column).is_plain_number}
+        numbers = {position for name, position in self.positions.items() if name in plain}
         self.plain = PlainRows(len(names), numbers, delimiter)
         self._width = len(names)
 

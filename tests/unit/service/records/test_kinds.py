@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
-from vaegis.service.reasons import Reason, column_reason
+from vaegis.service.reasons import Reason
+from vaegis.service.records.kinds import BOOLEAN, INDICATOR, kind_of
 
 AMOUNT = NumericColumn(
     name="amount",
@@ -23,7 +24,7 @@ PLACED_AT = TimestampColumn(name="placed_at", missing_share=0.0, earliest=0.0, l
 
 @pytest.mark.parametrize("column", [AMOUNT, COUNTRY, EXPRESS, PLACED_AT], ids=lambda column: column.kind)
 def test_a_null_is_unexpectedly_missing_whatever_the_kind(column):
-    assert column_reason(column, None) is Reason.UNEXPECTED_MISSING
+    assert kind_of(column).reason(column, None) is Reason.UNEXPECTED_MISSING
 
 
 @pytest.mark.parametrize(
@@ -49,4 +50,9 @@ def test_a_null_is_unexpectedly_missing_whatever_the_kind(column):
     ],
 )
 def test_the_reason_tells_what_kind_of_wrong_a_value_is(column, observed, reason):
-    assert column_reason(column, observed) is reason
+    assert kind_of(column).reason(column, observed) is reason
+
+
+def test_only_a_boolean_that_training_saw_as_numbers_takes_other_numbers():
+    assert kind_of(EXPRESS) is BOOLEAN
+    assert kind_of(EXPRESS.model_copy(update={"as_number": True})) is INDICATOR

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.contract import NumericColumn
-from vaegis.service.explanations import on_grid
+from vaegis.service.grid import on_grid
 
 AMOUNT = NumericColumn(
     name="amount",
