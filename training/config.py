@@ -12,7 +12,7 @@ import annotated_types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from vaegis.service.records.names import nearest, shown
+from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.errors import ConfigError
 
 Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]

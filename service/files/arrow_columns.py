@@ -16,9 +16,9 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import Cells, Instants, columns_of_cells
+from vaegis.service.records.column_names import UnknownColumns, shown, unknown_column
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
-from vaegis.service.records.names import UnknownColumns, shown, unknown_column
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0

@@ -21,8 +21,8 @@ from vaegis.service.errors import FileError
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.json_lines import write_lines
 from vaegis.service.generation import Drawn
+from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import kind_of
-from vaegis.service.records.names import shown
 
 Write: TypeAlias = Callable[[pa.RecordBatch], None]
 

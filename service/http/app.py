@@ -40,7 +40,7 @@ from vaegis.service.http.streaming import StreamRoom
 from vaegis.service.http.v2 import Inference
 from vaegis.service.http.v2_routes import v2_routes
 from vaegis.service.pvalues import threshold
-from vaegis.service.records.stream.blocks import RecordLimits
+from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
 

@@ -27,12 +27,12 @@ from vaegis.service.http.writers.document import DocumentWriter
 from vaegis.service.http.writers.ndjson import NdjsonWriter
 from vaegis.service.http.writers.writing import Judgement, Writer
 from vaegis.service.pvalues import threshold
+from vaegis.service.records.arrow.decoder import ArrowDecoder
+from vaegis.service.records.blocks import Decoder, RecordLimits, UnpackedBytes, sound_block
+from vaegis.service.records.csv import CsvDecoder
+from vaegis.service.records.decompression import unpacker_of
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.stream.arrow import ArrowDecoder
-from vaegis.service.records.stream.blocks import Decoder, RecordLimits, UnpackedBytes, sound_block
-from vaegis.service.records.stream.csv import CsvDecoder
-from vaegis.service.records.stream.ndjson import NdjsonDecoder
-from vaegis.service.records.stream.unpacking import unpacker_of
+from vaegis.service.records.ndjson import NdjsonDecoder
 from vaegis.service.verdicts import Explain
 
 _LOG: Final = logging.getLogger("vaegis.http")

@@ -9,10 +9,10 @@ from starlette.types import Receive
 from vaegis.service.http.errors import TooManyValuesError
 from vaegis.service.http.formats import Encoding, Headers, header
 from vaegis.service.http.server.limits import IncompleteBodyError
+from vaegis.service.records.blocks import BodyTooLargeError, UnpackedBytes
+from vaegis.service.records.decompression import unpacker_of
 from vaegis.service.records.json import VALUE_MARKS, parse_json
-from vaegis.service.records.marks import count_marks
-from vaegis.service.records.stream.blocks import BodyTooLargeError, UnpackedBytes
-from vaegis.service.records.stream.unpacking import unpacker_of
+from vaegis.service.records.json_limits import count_marks
 
 
 async def read_body(headers: Headers, receive: Receive, *, max_bytes: int, hold: Callable[[int], None]) -> bytes:

@@ -17,7 +17,7 @@ from starlette.types import Scope
 from vaegis.service.callers.rates import Account
 from vaegis.service.http.access import Route
 from vaegis.service.http.errors import RateLimitedError
-from vaegis.service.records.stream.blocks import UnpackedBytes
+from vaegis.service.records.blocks import UnpackedBytes
 
 if TYPE_CHECKING:
     from vaegis.service.http.tracing import RequestSpan

@@ -16,9 +16,9 @@ from vaegis.service.http.call import Call
 from vaegis.service.http.errors import NoRecordsError
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.writers.writing import Writer
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, BodyTooLargeError, Decoder
+from vaegis.service.records.decompression import Unpacker
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.stream.blocks import BLOCK_BYTES, Block, BodyTooLargeError, Decoder
-from vaegis.service.records.stream.unpacking import Unpacker
 from vaegis.service.verdicts import Verdicts
 
 _PIECE_BYTES: Final = 1024  # what an empty piece is worth in work

@@ -44,8 +44,8 @@ from vaegis.service.http.server.limits import (
     ShuttingDownError,
     TooManyConnectionsError,
 )
+from vaegis.service.records.blocks import BodyTooLargeError, TooMuchHeldError
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import BodyTooLargeError, TooMuchHeldError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from vaegis.service.contract import Contract
+from vaegis.service.records.column_names import UnknownColumns
 from vaegis.service.records.kinds import kind_of
-from vaegis.service.records.names import UnknownColumns
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 

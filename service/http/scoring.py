@@ -20,11 +20,10 @@ from vaegis.service.http.json_answer import JSON_END, Result, json_results, json
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.writers.writing import Judgement
 from vaegis.service.pvalues import threshold
+from vaegis.service.records.blocks import Block, RecordLimits, block_of, sound_block
 from vaegis.service.records.faults import FaultList, Faults, FaultsByRow
-from vaegis.service.records.json import filled_columns, parse_records
-from vaegis.service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
-from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of, sound_block
-from vaegis.service.records.typed_json import TypedJson
+from vaegis.service.records.json import filled_columns, filled_from_lists, is_by_column, parse_records
+from vaegis.service.records.json_fast import TypedColumns, TypedJson
 from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts
 

@@ -19,8 +19,8 @@ from vaegis.service.http.errors import QueueFullError
 from vaegis.service.http.outbox import Outbox
 from vaegis.service.http.pipeline import Pipeline
 from vaegis.service.http.server.limits import BodyTimeoutError, IncompleteBodyError
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyTooLargeError
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.stream.blocks import BLOCK_BYTES, BodyTooLargeError
 
 _FLUSH_S: Final = 0.05  # how long records wait for others that could be scored with them
 

@@ -30,9 +30,9 @@ from vaegis.service.http.scoring import Scoring
 from vaegis.service.http.v2_answer import asked_outputs, written_answer
 from vaegis.service.http.writers.writing import Judgement
 from vaegis.service.pvalues import threshold
+from vaegis.service.records.blocks import Block, RecordLimits, UnpackedBytes, block_of, sound_block
 from vaegis.service.records.faults import FaultList, FaultsByRow, OnInvalid
-from vaegis.service.records.stream.blocks import Block, RecordLimits, UnpackedBytes, block_of, sound_block
-from vaegis.service.records.tensors import InferRequest, columns_of, read_request
+from vaegis.service.records.open_inference import InferRequest, columns_of, read_request
 from vaegis.service.verdicts import Explain
 
 HEADER_LENGTH: Final = "inference-header-content-length"

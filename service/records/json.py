@@ -1,26 +1,26 @@
-"""JSON bodies and the records in them: strict parsing, and records by row turned into columns."""
+"""JSON bodies and the records in them, by row or by column: strict parsing, nesting flattened, every fault worded."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Categories, Columns, build_columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
-from vaegis.service.errors import ServiceError
+from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import numbers_of_texts
+from vaegis.service.records.column_names import UnknownColumns, positions_of, shown, unknown_column
 from vaegis.service.records.faults import FaultList, Faults, Report
-from vaegis.service.records.flatten import RecordShape
+from vaegis.service.records.json_limits import nests_deeper_than
 from vaegis.service.records.kinds import NumberKind, number_kind_of
-from vaegis.service.records.names import UnknownColumns, shown
-from vaegis.service.records.nesting import nests_deeper_than
+from vaegis.service.records.values import described
 
 _SPACE = b" \t\r\n"
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
@@ -161,18 +161,6 @@ def numbers_of_values(values: list[object], kind: NumberKind[Any], report: Repor
     return converted
 
 
-def _fast_numbers(values: list[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
-    """Return the values, all numbers or null, at once; None where one of them breaks a rule."""
-    try:
-        converted = np.array(values, dtype=np.float64)  # None becomes NaN.
-    except OverflowError:
-        return None
-    if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
-        return None
-    converted, wrong = kind.of_numbers(converted)
-    return None if wrong.any() else converted
-
-
 def categories_of_values(values: list[object], report: Report) -> list[str]:
     """Return a column's values as categories, `contract.NO_CATEGORY` where null."""
     types = set(map(type, values))
@@ -188,6 +176,118 @@ def categories_of_values(values: list[object], report: Report) -> list[str]:
             except rules.RefusedValueError as refusal:
                 report(row, refusal.code, str(refusal))
     return converted
+
+
+def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
+    """Tell whether a parsed body holds records by column; an empty object is a record without columns."""
+    return isinstance(document, dict) and bool(document) and all(isinstance(value, list) for value in document.values())
+
+
+def filled_from_lists(
+    lists: Mapping[str, list[object]],
+    schema: Schema,
+    faults: Faults,
+    *,
+    unknown_columns: UnknownColumns,
+    max_faults: int,
+) -> Columns:
+    """Return records, given as a list of values for each column, by the rules that values of records have.
+
+    Args:
+        lists: The values of each column.
+        schema: The columns to fill.
+        faults: Told what is wrong with values, which then are null.
+        unknown_columns: Whether a column that is not in the schema is refused.
+        max_faults: Faults of names and lengths told in full.
+
+    Raises:
+        RecordError: The lists are not equally long, or their names do not fit the schema.
+    """
+    records = _length(lists, max_faults)
+    parents = {name.partition(".")[0] for name in (*schema.names, *(column.name for column in schema.ignored))}
+    if any(name in parents and any(isinstance(value, dict) for value in values) for name, values in lists.items()):
+        rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+        return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
+    positions_of(list(lists), schema, unknown_columns, max_faults)
+    return columns_of_values(schema, records, lists.get, faults)
+
+
+class RecordShape:
+    """The columns that a record may have, by name, as one schema gives them."""
+
+    def __init__(self, schema: Schema, *, ignore_unknown: bool) -> None:
+        self._names = schema.names
+        self._scored = frozenset(self._names)
+        self._dropped = frozenset(column.name for column in schema.ignored)
+        self._known = self._scored | self._dropped
+        self._parents = frozenset(
+            name[:dot] for name in self._known if "." in name for dot, letter in enumerate(name) if letter == "."
+        )
+        self._ignore_unknown = ignore_unknown
+        self._told = 0
+
+    def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
+        """Return the record's known columns by their full name, adding what is wrong to ``faults``."""
+        if not isinstance(record, dict):
+            faults.add(row, None, "not_an_object", f"expected an object, got {described(record)}")
+            return {}
+        if record.keys() <= self._known and not self._scored.isdisjoint(record):
+            return record
+        found: dict[str, object] = {}
+        recognised, refused = self._walk(row, "", record, found, faults)
+        if not recognised and not refused:
+            faults.add(row, None, "no_known_column", "expected at least one column of the model, got none")
+        return found
+
+    def _walk(
+        self, row: int, prefix: str, part: Mapping[str, object], found: dict[str, object], faults: Faults
+    ) -> tuple[bool, bool]:
+        """Gather the columns under ``prefix``; return whether a scored one was among them, and whether any was refused.
+
+        Only names under which the schema has a column are entered, so the schema bounds both depth and names.
+        """
+        recognised, refused = False, False
+        for key, value in part.items():
+            name = prefix + key
+            if name in self._known:
+                if name in found:
+                    faults.add(row, name, "duplicate_key", "expected the column once, got it nested and with dots")
+                    refused = True
+                found[name] = value
+                recognised |= name in self._scored
+            elif name not in self._parents:
+                refused |= self._unknown(row, name, faults)
+            elif isinstance(value, dict):
+                below = self._walk(row, f"{name}.", value, found, faults)
+                recognised, refused = recognised or below[0], refused or below[1]
+            elif value is None:
+                recognised = True
+            else:
+                faults.add(row, name, "wrong_type", f"expected an object, got {described(value)}")
+                refused = True
+        return recognised, refused
+
+    def _unknown(self, row: int, name: str, faults: Faults) -> bool:
+        if self._ignore_unknown:
+            return False
+        if not faults.has_room(row):
+            faults.count(row, 1)
+            return True
+        faults.add(row, name, "unknown_column", unknown_column(name, self._names, self._told))
+        self._told += 1
+        return True
+
+
+def _fast_numbers(values: list[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
+    """Return the values, all numbers or null, at once; None where one of them breaks a rule."""
+    try:
+        converted = np.array(values, dtype=np.float64)  # None becomes NaN.
+    except OverflowError:
+        return None
+    if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
+        return None
+    converted, wrong = kind.of_numbers(converted)
+    return None if wrong.any() else converted
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -247,6 +347,23 @@ def _told(max_depth: int) -> Iterator[None]:
 
 def _too_deep(max_depth: int) -> BodyError:
     return BodyError("too_deep", f"body: expected at most {max_depth} levels of nesting, got more")
+
+
+def _length(lists: Mapping[str, list[object]], max_faults: int) -> int:
+    first = len(next(iter(lists.values())))
+    faults = tuple(
+        Fault(
+            row=None,
+            column=shown(name),
+            code="wrong_length",
+            message=f"columns.{shown(name)}: expected {first} values as in the first column, got {len(values)}",
+        )
+        for name, values in lists.items()
+        if len(values) != first
+    )
+    if faults:
+        raise RecordError(faults[:max_faults], max(0, len(faults) - max_faults))
+    return first
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

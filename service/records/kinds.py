@@ -371,11 +371,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
         }
 
     def statistics(self, column: TimestampColumn) -> str:
-        try:
-            earliest, latest = (rules.iso_instant(at, "seconds") for at in (column.earliest, column.latest))
-        except OverflowError:
-            return f"{column.earliest:g} s to {column.latest:g} s"
-        return f"{earliest} to {latest}"
+        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}"
 
     def draw(
         self,
@@ -490,6 +486,13 @@ def _truth(value: float) -> Value:
 def _weekday_and_hour(expected: float) -> Value:
     weekday, hour = divmod(int(expected), HOURS_PER_DAY)
     return f"{WEEKDAYS[weekday]} {hour:02}:00 UTC"
+
+
+def _iso_or_seconds(seconds: float) -> str:
+    try:
+        return rules.iso_instant(seconds, "seconds")
+    except OverflowError:
+        return f"{seconds:g} s"
 
 
 def _iso_or_number(seconds: float) -> Value:

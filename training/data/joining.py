@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vaegis.service.files.arrow_columns import RefusedCellError, numbers_of
+from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
-from vaegis.service.records.names import shown
 from vaegis.training.config import Kind
 from vaegis.training.data.place import Place
 from vaegis.training.data.profile import Form, form_of

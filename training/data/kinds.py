@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from vaegis.service.records.names import nearest, shown
+from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.config import Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
 from vaegis.training.data.text_profile import Parsed, TextProfile

@@ -15,8 +15,8 @@ from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, 
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import RecordSource
+from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
-from vaegis.service.records.names import shown
 from vaegis.training.config import Kind, TrainConfig
 from vaegis.training.data.joining import joined
 from vaegis.training.data.place import Place

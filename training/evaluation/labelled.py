@@ -15,8 +15,8 @@ from vaegis.service.errors import FileError
 from vaegis.service.files.arrow_columns import RefusedCellError, columns_from_batch, numbers_of
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.record_files import open_records
+from vaegis.service.records.column_names import nearest, shown
 from vaegis.service.records.kinds import BOOLEAN
-from vaegis.service.records.names import nearest, shown
 from vaegis.training.errors import EvaluationError
 
 

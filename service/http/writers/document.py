@@ -7,7 +7,7 @@ import msgspec
 from vaegis.service.http.json_answer import JSON_END, RESULT_FIELDS, json_results, json_start
 from vaegis.service.http.writers.ndjson import lines_of
 from vaegis.service.http.writers.writing import Judgement
-from vaegis.service.records.stream.blocks import Block
+from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()

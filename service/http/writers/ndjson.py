@@ -7,8 +7,8 @@ import msgspec
 from vaegis.service.explanations import Contribution
 from vaegis.service.http.writers.writing import finite_numbers
 from vaegis.service.reasons import Reason
+from vaegis.service.records.blocks import Block, in_order
 from vaegis.service.records.faults import ErrorFields, error_fields
-from vaegis.service.records.stream.blocks import Block, in_order
 from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.http.answers import shown_digest
-from vaegis.service.records.stream.blocks import Block
+from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import Verdicts
 
 NUMBERS: Final = ("score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution")

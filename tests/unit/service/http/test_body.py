@@ -8,7 +8,7 @@ import pytest
 
 from vaegis.service.http.body import read_body
 from vaegis.service.http.server.limits import IncompleteBodyError
-from vaegis.service.records.stream.blocks import BodyTooLargeError
+from vaegis.service.records.blocks import BodyTooLargeError
 
 
 def read(messages, *, max_bytes=100, headers=(), waits=False):

@@ -19,12 +19,12 @@ from vaegis.service.http.body import unpacked_body
 from vaegis.service.http.formats import Encoding
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.scoring import Scoring
+from vaegis.service.records.arrow.decoder import ArrowDecoder
+from vaegis.service.records.blocks import RecordLimits, UnpackedBytes
+from vaegis.service.records.csv import CsvDecoder
 from vaegis.service.records.faults import FaultsByRow
-from vaegis.service.records.stream.arrow import ArrowDecoder
-from vaegis.service.records.stream.blocks import RecordLimits, UnpackedBytes
-from vaegis.service.records.stream.csv import CsvDecoder
-from vaegis.service.records.stream.ndjson import NdjsonDecoder
-from vaegis.service.records.tensors import columns_of, read_request
+from vaegis.service.records.ndjson import NdjsonDecoder
+from vaegis.service.records.open_inference import columns_of, read_request
 
 MOST_BYTES = 2**22
 MULTIPLE = 20

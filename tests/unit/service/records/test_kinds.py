@@ -56,3 +56,17 @@ def test_the_reason_tells_what_kind_of_wrong_a_value_is(column, observed, reason
 def test_only_a_boolean_that_training_saw_as_numbers_takes_other_numbers():
     assert kind_of(EXPRESS) is BOOLEAN
     assert kind_of(EXPRESS.model_copy(update={"as_number": True})) is INDICATOR
+
+
+def test_statistics_name_the_commonest_categories_first():
+    column = CategoricalColumn(
+        name="c", missing_share=0.0, categories=("a", "b", "c", "d"), shares=(0.1, 0.6, 0.1, 0.2)
+    )
+    assert kind_of(column).statistics(column) == "4 categories: b 60.00%, d 20.00%, a 10.00%, ..."
+
+
+def test_statistics_of_booleans_and_instants_are_in_words():
+    boolean = BooleanColumn(name="b", missing_share=0.0, true_share=0.25)
+    assert kind_of(boolean).statistics(boolean) == "25.00% true"
+    day = TimestampColumn(name="t", missing_share=0.0, earliest=0.0, latest=1e300)
+    assert kind_of(day).statistics(day) == "1970-01-01T00:00:00+00:00 to 1e+300 s"

@@ -25,7 +25,7 @@ from vaegis.service.http.writers.document import DocumentWriter
 from vaegis.service.http.writers.ndjson import Line, NdjsonWriter
 from vaegis.service.http.writers.writing import Judgement
 from vaegis.service.reasons import Reason
-from vaegis.service.records.stream.blocks import Block
+from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import Verdicts
 
 JUDGEMENT = Judgement('m\u00f6del "1"', "sha256:00", 0.01, 4.5, "split-conformal", 1000)

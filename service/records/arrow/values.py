@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Column
 from vaegis.service.records import values as rules
+from vaegis.service.records.arrow.record_batches import ArrowArray
+from vaegis.service.records.arrow.types import ArrowKind, ArrowType, arrow_error
+from vaegis.service.records.blocks import TextBudget
 from vaegis.service.records.cells import Cells, Instants
 from vaegis.service.records.faults import Report
 from vaegis.service.records.json import BodyError
 from vaegis.service.records.kinds import NumberKind, kind_of
-from vaegis.service.records.stream.arrow_batches import ArrowArray
-from vaegis.service.records.stream.arrow_types import ArrowType, Kind, arrow_error
-from vaegis.service.records.stream.blocks import TextRoom
 
 _INLINE: Final = 12  # bytes of text that a view holds itself
 _VIEW_BYTES: Final = 16
@@ -61,7 +61,7 @@ class Values:
         """Return the bytes of all texts."""
         return 0 if self.sizes is None else int(self.sizes.sum())
 
-    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, room: TextRoom) -> Values:
+    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, room: TextBudget) -> Values:
         """Return the values at ``positions``, null where those are not ``valid``.
 
         Raises:
@@ -100,7 +100,7 @@ def stacked_values(first: Values, second: Values) -> Values:
     return Values(first.type, np.concatenate([first.values, second.values]), valid, sizes, broken)
 
 
-def values_of(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
+def values_of(array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values:
     """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
 
     Raises:
@@ -108,24 +108,24 @@ def values_of(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Value
         TooMuchHeldError: Its texts are beyond the room.
     """
     kind = array.layout.kind
-    if kind is Kind.TEXT:
+    if kind is ArrowKind.TEXT:
         return _texts(array, start, stop, room)
-    if kind is Kind.TEXT_VIEW:
+    if kind is ArrowKind.TEXT_VIEW:
         return _viewed_texts(array, start, stop, room)
     valid = array.valid(start, stop)
     values: NDArray[Any]
-    if kind in (Kind.INTEGER, Kind.FLOAT):
+    if kind in (ArrowKind.INTEGER, ArrowKind.FLOAT):
         values = array.fixed(1, array.layout.form, start, stop)
-    elif kind is Kind.BOOLEAN:
+    elif kind is ArrowKind.BOOLEAN:
         values = array.bits(1, start, stop)
-    elif kind is Kind.INSTANT:
+    elif kind is ArrowKind.INSTANT:
         units = array.fixed(1, array.layout.form, start, stop).astype(np.float64)
         values = units * array.layout.seconds / array.layout.units
-    elif kind is Kind.DECIMAL:
+    elif kind is ArrowKind.DECIMAL:
         values = _decimals(array, start, stop)
     else:
         values = np.zeros(stop - start)
-        valid = np.zeros(stop - start, dtype=np.bool_) if kind is Kind.NULL else valid
+        valid = np.zeros(stop - start, dtype=np.bool_) if kind is ArrowKind.NULL else valid
     return Values(array.layout, values, valid)
 
 
@@ -138,16 +138,18 @@ def cells_of(found: Values, column: Column, report: Report) -> Cells:
         report: Told of what is refused.
     """
     kind, of_type = kind_of(column), found.type.kind
-    if of_type in (Kind.TEXT, Kind.TEXT_VIEW):
+    if of_type in (ArrowKind.TEXT, ArrowKind.TEXT_VIEW):
         return _told_texts(found, report)
     if not isinstance(kind, NumberKind):
-        if of_type is Kind.INTEGER:
+        if of_type is ArrowKind.INTEGER:
             return _with_nulls(list(map(str, found.values.tolist())), found)
-        if of_type is Kind.BOOLEAN:
+        if of_type is ArrowKind.BOOLEAN:
             return _with_nulls(["true" if value else "false" for value in found.values.tolist()], found)
-    elif of_type is Kind.INSTANT and kind.takes_instants:
+    elif of_type is ArrowKind.INSTANT and kind.takes_instants:
         return Instants(_numbers(found))
-    elif of_type in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL) or (of_type is Kind.BOOLEAN and kind.takes_truths):
+    elif of_type in (ArrowKind.INTEGER, ArrowKind.FLOAT, ArrowKind.DECIMAL) or (
+        of_type is ArrowKind.BOOLEAN and kind.takes_truths
+    ):
         return _numbers(found)
     for row in np.flatnonzero(np.ones(len(found)) if found.valid is None else found.valid).tolist():
         report(row, "wrong_type", f"expected {kind.expected}, got the type {found.type.name}")
@@ -188,7 +190,7 @@ def _told_texts(found: Values, report: Report) -> list[str | None]:
     return texts
 
 
-def _texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
+def _texts(array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values:
     """Return text; bytes that are not UTF-8 become lone surrogates."""
     values = np.empty(stop - start, dtype=object)
     valid = array.valid(start, stop)
@@ -210,7 +212,7 @@ def _texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
     return Values(array.layout, values, valid, sizes, broken_texts(texts))
 
 
-def _viewed_texts(array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
+def _viewed_texts(array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values:
     """Return text of views, which hold short text themselves, and of long text in which buffer it stands and where."""
     data = array.fixed(1, f"V{_VIEW_BYTES}", start, stop).tobytes()
     views = np.frombuffer(data, dtype="<i4").reshape(-1, 4)

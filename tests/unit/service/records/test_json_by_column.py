@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.records.faults import FaultList
-from vaegis.service.records.json import BodyError, columns_from_records, parse_json
-from vaegis.service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
+from vaegis.service.records.json import BodyError, columns_from_records, filled_from_lists, is_by_column, parse_json
+from vaegis.service.records.json_fast import TypedColumns
 
 FULL = {"amount": [1.5, None], "shop.country": ["DE", None], "express": [True, 0], "placed_at": ["1970-01-02", 0]}
 

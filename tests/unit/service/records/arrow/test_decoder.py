@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from vaegis.service.errors import FileError, RecordError, ServiceError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.files.record_files import open_records
+from vaegis.service.records.arrow.decoder import ArrowDecoder
+from vaegis.service.records.blocks import BodyTooLargeError, TooMuchHeldError, UnpackedBytes
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.arrow import ArrowDecoder
-from vaegis.service.records.stream.blocks import BodyTooLargeError, TooMuchHeldError, UnpackedBytes
 
 DAY = 86_400.0
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from vaegis.service.records.stream.arrow_types import arrow_error
-from vaegis.service.records.stream.blocks import TooMuchHeldError
-from vaegis.service.records.stream.flat_tables import FlatTable, FlatTableError
+from vaegis.service.records.arrow.flat_tables import FlatTable, FlatTableError
+from vaegis.service.records.arrow.types import arrow_error
+from vaegis.service.records.blocks import TooMuchHeldError
 
 CONTINUATION: Final = b"\xff\xff\xff\xff"
 PREFIX_BYTES: Final = 8
@@ -18,7 +18,7 @@ _FILE_MAGIC: Final = b"ARROW1"
 _VERSIONS: Final = (3, 4)  # versions 4 and 5 of the metadata, in use since Arrow 0.8
 
 
-class Header(IntEnum):
+class MessageType(IntEnum):
     """What a message holds."""
 
     SCHEMA = 1
@@ -36,7 +36,7 @@ class Message:
         body: Its buffers.
     """
 
-    header: Header
+    header: MessageType
     table: FlatTable
     body: bytes
 
@@ -132,9 +132,9 @@ def _checked(metadata: FlatTable, body: bytes) -> Message:
     if metadata.number(0, "h", 0) not in _VERSIONS:
         raise arrow_error("metadata of version 4 or 5, got another")
     header, table = metadata.number(1, "B", 0), metadata.table(2)
-    if header not in set(Header) or table is None:
+    if header not in set(MessageType) or table is None:
         raise arrow_error("a schema, dictionaries and record batches, got another message")
-    return Message(Header(header), table, body)
+    return Message(MessageType(header), table, body)
 
 
 def _broken(error: FlatTableError) -> Exception:

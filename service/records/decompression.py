@@ -1,20 +1,31 @@
-"""Compressed bodies unpacked as they arrive, a bounded piece at a time."""
+"""Compressed bodies decompressed as they arrive, a bounded piece at a time."""
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from vaegis.service.records.blocks import BLOCK_BYTES, UnpackedBytes
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import BLOCK_BYTES, UnpackedBytes
-from vaegis.service.records.stream.zstd import ZstdError, decompressor
 
+if sys.version_info >= (3, 14):
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+else:
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+__all__ = ["ZstdDecompressor", "ZstdError", "decompressor"]
+_LARGEST_WINDOW: Final = 23  # log2 of 8 MiB, what RFC 9659 lets an HTTP body ask for
 _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
 _SLICE_BYTES: Final = 16 * 1024
 """Packed bytes looked at at a time: what follows a member is copied for each, and there may be one in 20 bytes."""
 _MEMBER_BYTES: Final = 64
 """What a member of gzip or a frame of zstd counts as beside its content, which may be empty."""
+
+
+def decompressor() -> ZstdDecompressor:
+    """Return a decompressor of one frame that refuses frames which need more than 8 MiB of memory."""
+    return ZstdDecompressor(options={DecompressionParameter.window_log_max: _LARGEST_WINDOW})
 
 
 class Unpacker(Protocol):

@@ -8,12 +8,12 @@ from typing import Final
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
+from vaegis.service.records.blocks import Block, RecordLimits, block_of, most_text_records
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
-from vaegis.service.records.marks import count_marks
-from vaegis.service.records.stream.blocks import Block, RecordLimits, block_of, most_text_records
-from vaegis.service.records.stream.lines import LineBuffer, parts_of_lines
-from vaegis.service.records.typed_json import TypedJson
+from vaegis.service.records.json_fast import TypedJson
+from vaegis.service.records.json_limits import count_marks
+from vaegis.service.records.line_buffer import LineBuffer, parts_of_lines
 
 _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 

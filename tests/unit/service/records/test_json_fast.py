@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from vaegis.service.columns import Columns
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, IgnoredColumn, NumericColumn, Schema
 from vaegis.service.errors import ServiceError
-from vaegis.service.records import typed_json
+from vaegis.service.records import json_fast
 from vaegis.service.records.json import columns_from_records, parse_json
-from vaegis.service.records.typed_json import TypedJson
+from vaegis.service.records.json_fast import TypedJson
 
 MAX_DEPTH, MAX_RECORDS, MAX_VALUES = 8, 50, 5_000
 FULL = {
@@ -128,8 +128,8 @@ def test_whatever_becomes_of_a_sound_body(schema, records, is_nested, data):
 def test_whatever_a_list_holds_that_is_read_in_parts(schema, texts, space, data):
     body = f"[{space}{(space + ',' + space).join(texts)}{data.draw(st.sampled_from(['', ',', space]))}]{space}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(typed_json, "PART_BYTES", data.draw(st.integers(1, 60)))
-        patch.setattr(typed_json, "_BETWEEN_CUTS", 1)
+        patch.setattr(json_fast, "PART_BYTES", data.draw(st.integers(1, 60)))
+        patch.setattr(json_fast, "_BETWEEN_CUTS", 1)
         assert_agree(schema, body.encode("utf-8", "surrogatepass"))
 
 
@@ -224,7 +224,7 @@ def test_objects_are_counted_before_they_take_memory(schema):
 
 
 def test_work_on_a_long_list_can_be_ended_between_its_parts(schema, monkeypatch):
-    monkeypatch.setattr(typed_json, "PART_BYTES", 100)
+    monkeypatch.setattr(json_fast, "PART_BYTES", 100)
     body = json.dumps([FULL] * 40).encode()
     done = []
 

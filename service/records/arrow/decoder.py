@@ -9,24 +9,24 @@ from typing import Final
 import numpy as np
 
 from vaegis.service.contract import Schema
-from vaegis.service.records.cells import Cells, columns_of_cells
-from vaegis.service.records.faults import FaultsByRow
-from vaegis.service.records.header import positions_of
-from vaegis.service.records.stream.arrow_batches import ArrowArray, read_batch
-from vaegis.service.records.stream.arrow_messages import Header, Message, MessageBuffer
-from vaegis.service.records.stream.arrow_types import ArrowField, Kind, arrow_error, read_schema
-from vaegis.service.records.stream.arrow_values import Values, cells_of, stacked_values, values_of
-from vaegis.service.records.stream.blocks import (
+from vaegis.service.records.arrow.flat_tables import FlatTableError
+from vaegis.service.records.arrow.messages import Message, MessageBuffer, MessageType
+from vaegis.service.records.arrow.record_batches import ArrowArray, read_batch
+from vaegis.service.records.arrow.types import ArrowField, ArrowKind, arrow_error, read_schema
+from vaegis.service.records.arrow.values import Values, cells_of, stacked_values, values_of
+from vaegis.service.records.blocks import (
     BLOCK_RECORDS,
     BLOCK_VALUES,
     Block,
     RecordLimits,
-    TextRoom,
+    TextBudget,
     TooMuchHeldError,
     UnpackedBytes,
     block_of,
 )
-from vaegis.service.records.stream.flat_tables import FlatTableError
+from vaegis.service.records.cells import Cells, columns_of_cells
+from vaegis.service.records.column_names import positions_of
+from vaegis.service.records.faults import FaultsByRow
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
 
@@ -97,21 +97,21 @@ class ArrowDecoder:
         return iter(())
 
     def _read(self, message: Message) -> Iterator[Block]:
-        if (message.header is Header.SCHEMA) != (self._fields is None):
+        if (message.header is MessageType.SCHEMA) != (self._fields is None):
             raise arrow_error("one schema at the beginning, got none or another")
         if self._fields is None:
             limits = self._limits
-            names = TextRoom(limits.max_held_bytes, "names of columns")
+            names = TextBudget(limits.max_held_bytes, "names of columns")
             self._fields = read_schema(
                 message.table, max_columns=limits.max_columns, max_depth=limits.max_depth, names=names
             )
             self._leaves = self._scored_leaves(self._fields, names)
-        elif message.header is Header.DICTIONARY_BATCH:
+        elif message.header is MessageType.DICTIONARY_BATCH:
             self._read_dictionary(message)
         else:
             yield from self._read_records(message, self._fields)
 
-    def _scored_leaves(self, fields: Sequence[ArrowField], room: TextRoom) -> list[_Leaf]:
+    def _scored_leaves(self, fields: Sequence[ArrowField], room: TextBudget) -> list[_Leaf]:
         """Return the columns that are scored, once all names are known to fit the model's."""
         known = {*self._schema.names, *(column.name for column in self._schema.ignored)}
         parents = {name[:dot] for name in known for dot, letter in enumerate(name) if letter == "."}
@@ -119,7 +119,7 @@ class ArrowDecoder:
             leaf
             for leaf in _leaves(fields, known, room)
             # An object that is null in all records of a table may come without the names in it.
-            if not (leaf.field.type.kind is Kind.NULL and leaf.name in parents - known)
+            if not (leaf.field.type.kind is ArrowKind.NULL and leaf.name in parents - known)
         ]
         names = [leaf.name for leaf in leaves]
         positions = positions_of(names, self._schema, self._limits.unknown_columns, self._limits.max_faults)
@@ -137,7 +137,7 @@ class ArrowDecoder:
         kept = [values for other, values in self._dictionaries.items() if other != number or before is not None]
         if sum(map(len, kept)) + length > self._limits.max_values:
             raise TooMuchHeldError(f"body: expected at most {self._limits.max_values} values in dictionaries, got more")
-        room = TextRoom(self._limits.max_held_bytes, "dictionaries")
+        room = TextBudget(self._limits.max_held_bytes, "dictionaries")
         room.take(sum(values.text_bytes() for values in kept))
         values = values_of(array, 0, length, room)
         replaced = self._dictionaries.get(number) if before is None else None
@@ -170,7 +170,7 @@ class ArrowDecoder:
         """Return the cells of records ``start`` to ``stop`` by column."""
         columns = {column.name: (position, column) for position, column in enumerate(self._schema.columns)}
         cells: dict[str, Cells] = {}
-        room = TextRoom(self._limits.max_held_bytes, f"text in {stop - start} records")
+        room = TextBudget(self._limits.max_held_bytes, f"text in {stop - start} records")
         for leaf, array, parents in found:
             position, column = columns[leaf.name]
             values = self._values(array, start, stop, room)
@@ -179,7 +179,7 @@ class ArrowDecoder:
             cells[leaf.name] = cells_of(values, column, faults.of_column(leaf.name, position))
         return cells
 
-    def _values(self, array: ArrowArray, start: int, stop: int, room: TextRoom) -> Values:
+    def _values(self, array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values:
         number = array.field.dictionary
         if number is None:
             return values_of(array, start, stop, room)
@@ -190,13 +190,13 @@ class ArrowDecoder:
         return dictionary.take(positions.values, positions.valid, room)
 
 
-def _leaves(fields: Sequence[ArrowField], known: set[str], room: TextRoom) -> Iterator[_Leaf]:
+def _leaves(fields: Sequence[ArrowField], known: set[str], room: TextBudget) -> Iterator[_Leaf]:
     """Yield what stands under every name, objects opened unless they have a name that is known.
 
     Many names may begin with that of one object: there has to be ``room`` for all of them.
     """
     for position, field in enumerate(fields):
-        if field.type.kind is Kind.STRUCT and field.dictionary is None and field.name not in known:
+        if field.type.kind is ArrowKind.STRUCT and field.dictionary is None and field.name not in known:
             beneath = {name.removeprefix(f"{field.name}.") for name in known if name.startswith(f"{field.name}.")}
             for leaf in _leaves(field.children, beneath, room):
                 room.take(len(field.name) + 1 + len(leaf.name))

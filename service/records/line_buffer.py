@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from vaegis.service.records.stream.blocks import BLOCK_BYTES, TooMuchHeldError
+from vaegis.service.records.blocks import BLOCK_BYTES, TooMuchHeldError
 
 _NEWLINE: Final = 10
 

@@ -11,7 +11,7 @@ from vaegis.service.contract import NumericColumn, Schema
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.records.faults import FaultList
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.tensors import DATATYPES, columns_of, read_request
+from vaegis.service.records.open_inference import DATATYPES, columns_of, read_request
 
 
 def tensor(name, datatype, data, shape=None, **rest):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyTooLargeError, UnpackedBytes
+from vaegis.service.records.decompression import unpacker_of
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import BLOCK_BYTES, BodyTooLargeError, UnpackedBytes
-from vaegis.service.records.stream.unpacking import unpacker_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd

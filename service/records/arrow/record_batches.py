@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.records.stream.arrow_types import ArrowField, ArrowType, arrow_error
-from vaegis.service.records.stream.blocks import UnpackedBytes
-from vaegis.service.records.stream.flat_tables import FlatTable
-from vaegis.service.records.stream.zstd import ZstdError, decompressor
+from vaegis.service.records.arrow.flat_tables import FlatTable
+from vaegis.service.records.arrow.types import ArrowField, ArrowType, arrow_error
+from vaegis.service.records.blocks import UnpackedBytes
+from vaegis.service.records.decompression import ZstdError, decompressor
 
 _ZSTD: Final = 1
 _LENGTH_BYTES: Final = 8

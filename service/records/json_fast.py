@@ -1,4 +1,4 @@
-"""JSON bodies decoded the fast way: part by part, straight into records of types made from the schema.
+"""JSON bodies decoded the fast way: part by part, straight into types made from the schema.
 
 What comes out is what `records.json` makes of the same body, or nothing: bodies at fault, and sound ones that
 are out of the ordinary, are left to it.
@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
-from vaegis.service.records.json import VALUE_MARKS
-from vaegis.service.records.marks import BLOCK_BYTES, count_marks
-from vaegis.service.records.typed_forms import Form, UnfitError, forms
+from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.json import VALUE_MARKS, columns_of_values
+from vaegis.service.records.json_limits import BLOCK_BYTES, count_marks
+from vaegis.service.records.json_types import Form, UnfitError, forms
+from vaegis.service.records.kinds import kind_of
 
 PART_BYTES: Final = BLOCK_BYTES
 """A list is decoded in parts of about this size, so that no call keeps other threads waiting for long."""
-
 _MOST_CUTS: Final = 16  # places tried as the end of a part
 _BETWEEN_CUTS: Final = 4096  # bytes
 _SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
 _SPACE: Final = b" \t\r\n"
 _COLON, _QUOTE = b':"'
 _END_OF_OBJECT: Final = re.compile(rb"\}[ \t\r\n]*,")
+_SCALARS: Any = list[str | int | float | bool | None] | msgspec.UnsetType
 
 
 class TypedJson:
@@ -172,6 +174,52 @@ def if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
     if count_marks(text, b":") != keys and _count_after_quotes(text) != keys:
         raise UnfitError
     return columns
+
+
+class TypedColumns:
+    """Decodes such bodies by a type made from the schema. It may be called from several threads."""
+
+    def __init__(self, schema: Schema, *, max_values: int, max_records: int) -> None:
+        """Make the type that bodies are decoded into, for the limits that JSON bodies have."""
+        self._schema = schema
+        self._max_values = max_values
+        self._max_records = max_records
+        kinds = [(column.name, kind_of(column).json_list) for column in schema.columns]
+        kinds += [(column.name, _SCALARS) for column in schema.ignored]
+        self._names = [name for name, _ in kinds]
+        self._decoder: msgspec.json.Decoder[msgspec.Struct] | None
+        try:
+            made = msgspec.defstruct(
+                "Columns",
+                [(f"field{at}", kind, msgspec.UNSET) for at, (_, kind) in enumerate(kinds)],
+                rename={f"field{at}": name for at, name in enumerate(self._names)},
+                forbid_unknown_fields=True,
+                gc=False,
+            )
+        except ValueError:  # a name has characters that JSON escapes
+            self._decoder = None
+        else:
+            self._decoder = msgspec.json.Decoder(made)
+
+    def columns(self, body: bytes) -> Columns | None:
+        """Return the records of a body; None if it has to be read by `filled_from_lists`, or is no such body."""
+        if self._decoder is None or count_marks(body, VALUE_MARKS) > self._max_values:
+            return None
+        try:
+            values = msgspec.structs.astuple(self._decoder.decode(body))
+            lists = {
+                name: of_column
+                for name, of_column in zip(self._names, values, strict=True)
+                if of_column is not msgspec.UNSET
+            }
+            lengths = set(map(len, lists.values()))
+            if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
+                return None
+            faults = FaultsByRow(1, 0)
+            columns = if_keys_differ(columns_of_values(self._schema, max(lengths), lists.get, faults), body, len(lists))
+            return None if faults.by_row() else columns
+        except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
 
 
 def _count_after_quotes(text: bytes) -> int:

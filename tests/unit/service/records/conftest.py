@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vaegis.service.errors import ServiceError
-from vaegis.service.records.stream.blocks import Block, Decoder, RecordLimits
+from vaegis.service.records.blocks import Block, Decoder, RecordLimits
 
 
 class Streams:

@@ -15,33 +15,37 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
+from vaegis.service.records.arrow.types import ArrowKind, ArrowType
+from vaegis.service.records.arrow.values import Values, broken_texts, cells_of
 from vaegis.service.records.cells import columns_of_cells
+from vaegis.service.records.column_names import UnknownColumns, positions_of, shown
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.header import positions_of
 from vaegis.service.records.json import BodyError, parse_json
-from vaegis.service.records.names import UnknownColumns, shown
-from vaegis.service.records.stream.arrow_types import ArrowType, Kind
-from vaegis.service.records.stream.arrow_values import Values, broken_texts, cells_of
 
 DATATYPES: Final = {
     kind.name: kind
     for kind in (
-        ArrowType("BOOL", Kind.BOOLEAN, form="?"),
-        ArrowType("BYTES", Kind.TEXT),
-        *(ArrowType(f"INT{bits}", Kind.INTEGER, form=f"<i{bits // 8}") for bits in (8, 16, 32, 64)),
-        *(ArrowType(f"UINT{bits}", Kind.INTEGER, form=f"<u{bits // 8}") for bits in (8, 16, 32, 64)),
-        *(ArrowType(f"FP{bits}", Kind.FLOAT, form=f"<f{bits // 8}") for bits in (16, 32, 64)),
+        ArrowType("BOOL", ArrowKind.BOOLEAN, form="?"),
+        ArrowType("BYTES", ArrowKind.TEXT),
+        *(ArrowType(f"INT{bits}", ArrowKind.INTEGER, form=f"<i{bits // 8}") for bits in (8, 16, 32, 64)),
+        *(ArrowType(f"UINT{bits}", ArrowKind.INTEGER, form=f"<u{bits // 8}") for bits in (8, 16, 32, 64)),
+        *(ArrowType(f"FP{bits}", ArrowKind.FLOAT, form=f"<f{bits // 8}") for bits in (16, 32, 64)),
     )
 }
 """Datatypes of tensors, by name."""
 
-_TAKES: Final[Mapping[Kind, set[type]]] = {
-    Kind.TEXT: {str},
-    Kind.BOOLEAN: {bool},
-    Kind.INTEGER: {int},
-    Kind.FLOAT: {float, int},
+_TAKES: Final[Mapping[ArrowKind, set[type]]] = {
+    ArrowKind.TEXT: {str},
+    ArrowKind.BOOLEAN: {bool},
+    ArrowKind.INTEGER: {int},
+    ArrowKind.FLOAT: {float, int},
 }
-_BLANK: Final[Mapping[Kind, object]] = {Kind.TEXT: "", Kind.BOOLEAN: False, Kind.INTEGER: 0, Kind.FLOAT: 0.0}
+_BLANK: Final[Mapping[ArrowKind, object]] = {
+    ArrowKind.TEXT: "",
+    ArrowKind.BOOLEAN: False,
+    ArrowKind.INTEGER: 0,
+    ArrowKind.FLOAT: 0.0,
+}
 _LENGTH_BYTES: Final = 4
 _MOST_DIMENSIONS: Final = 2
 
@@ -81,7 +85,7 @@ class Tensor:
         return self._values(self._converted(self.data), None if valid.all() else valid)
 
     def _values(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> Values:
-        broken = broken_texts(values.tolist()) if self.type.kind is Kind.TEXT else None
+        broken = broken_texts(values.tolist()) if self.type.kind is ArrowKind.TEXT else None
         return Values(self.type, values, valid, broken=broken)
 
     def _converted(self, data: Sequence[object]) -> NDArray[Any]:
@@ -89,11 +93,11 @@ class Tensor:
         filled: list[Any] = [_BLANK[kind] if value is None else value for value in data]
         if not {*map(type, filled)} <= _TAKES[kind]:
             self._fail(f"values of the datatype {self.type.name}, got others")
-        if kind is Kind.INTEGER and filled:
+        if kind is ArrowKind.INTEGER and filled:
             bounds = np.iinfo(self.type.form)
             if min(filled) < bounds.min or max(filled) > bounds.max:
                 self._fail(f"values of the datatype {self.type.name}, got larger ones")
-        if kind is not Kind.FLOAT:
+        if kind is not ArrowKind.FLOAT:
             return np.array(filled, dtype=self.type.form or object)
         try:
             with np.errstate(over="ignore"):
@@ -102,7 +106,7 @@ class Tensor:
             return self._fail(f"values of the datatype {self.type.name}, got larger ones")
 
     def _unpacked(self, data: bytes, count: int) -> Values:
-        if self.type.kind is Kind.TEXT:
+        if self.type.kind is ArrowKind.TEXT:
             return self._values(self._texts(data, count), None)
         values = np.dtype(self.type.form)
         if len(data) != count * values.itemsize:
@@ -220,7 +224,7 @@ def columns_of(
     found: dict[str, Values] = {}
     first = request.inputs[0]
     if len(request.inputs) == 1 and (first.width != 1 or first.name not in columns.keys() | ignored):
-        if first.type.kind is Kind.TEXT or first.width != len(columns):
+        if first.type.kind is ArrowKind.TEXT or first.width != len(columns):
             raise request_error(
                 f"inputs.{shown(first.name)}: expected a tensor for each column, or one of {len(columns)} numbers a "
                 f"record in the order of the schema, got {first.width}"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, ServiceError
+from vaegis.service.records.column_names import UnknownColumns
 from vaegis.service.records.faults import FaultsByRow
-from vaegis.service.records.names import UnknownColumns
 
 BLOCK_BYTES: Final = 256 * 1024
 """Text decoded at a time: a few milliseconds' work, in which no other thread runs."""
@@ -126,7 +126,7 @@ class UnpackedBytes:
             raise BodyTooLargeError(f"body: expected at most {self._most} bytes when unpacked, got more")
 
 
-class TextRoom:
+class TextBudget:
     """Bytes of text that may be held at a time, to be counted before any of it is made.
 
     A few bytes of a body can refer to one long text from many places.

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from vaegis.service.records.arrow.flat_tables import FlatTable
+from vaegis.service.records.blocks import TextBudget
 from vaegis.service.records.json import BodyError
-from vaegis.service.records.stream.blocks import TextRoom
-from vaegis.service.records.stream.flat_tables import FlatTable
 
 
-class Kind(Enum):
+class ArrowKind(Enum):
     """What a type is to scoring."""
 
     NULL = "null"
@@ -47,7 +47,7 @@ class ArrowType:
     """
 
     name: str
-    kind: Kind = Kind.OTHER
+    kind: ArrowKind = ArrowKind.OTHER
     buffers: int = 2
     form: str = ""
     width: int = 0
@@ -77,24 +77,24 @@ class ArrowField:
 
 
 _LAYOUTS: Final = {
-    1: ArrowType("null", Kind.NULL, buffers=0),
+    1: ArrowType("null", ArrowKind.NULL, buffers=0),
     4: ArrowType("binary", buffers=3),
-    5: ArrowType("string", Kind.TEXT, 3, "<i4"),
-    6: ArrowType("bool", Kind.BOOLEAN),
+    5: ArrowType("string", ArrowKind.TEXT, 3, "<i4"),
+    6: ArrowType("bool", ArrowKind.BOOLEAN),
     9: ArrowType("time"),
     11: ArrowType("interval"),
     12: ArrowType("list"),
-    13: ArrowType("struct", Kind.STRUCT, buffers=1),
+    13: ArrowType("struct", ArrowKind.STRUCT, buffers=1),
     15: ArrowType("fixed_size_binary"),
     16: ArrowType("fixed_size_list", buffers=1),
     17: ArrowType("map"),
     18: ArrowType("duration"),
     19: ArrowType("large_binary", buffers=3),
-    20: ArrowType("large_string", Kind.TEXT, 3, "<i8"),
+    20: ArrowType("large_string", ArrowKind.TEXT, 3, "<i8"),
     21: ArrowType("large_list"),
     22: ArrowType("run_end_encoded", buffers=0),
     23: ArrowType("binary_view", is_variadic=True),
-    24: ArrowType("string_view", Kind.TEXT_VIEW, is_variadic=True),
+    24: ArrowType("string_view", ArrowKind.TEXT_VIEW, is_variadic=True),
     25: ArrowType("list_view", buffers=3),
     26: ArrowType("large_list_view", buffers=3),
 }
@@ -103,7 +103,7 @@ _BITS: Final = (8, 16, 32, 64)
 _UNIT_NAMES: Final = ("s", "ms", "us", "ns")
 _DAY: Final = 86_400.0
 _LITTLE_ENDIAN: Final = 0
-_INT32: Final = ArrowType("int32", Kind.INTEGER, form="<i4")
+_INT32: Final = ArrowType("int32", ArrowKind.INTEGER, form="<i4")
 
 
 def arrow_error(detail: str) -> BodyError:
@@ -111,7 +111,7 @@ def arrow_error(detail: str) -> BodyError:
     return BodyError("invalid_arrow", f"body: expected {detail}")
 
 
-def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: TextRoom) -> tuple[ArrowField, ...]:
+def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: TextBudget) -> tuple[ArrowField, ...]:
     """Return the columns of a schema message.
 
     Args:
@@ -131,7 +131,7 @@ def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: T
     return tuple(_field(field, left, max_depth, names) for field in schema.tables(1))
 
 
-def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextRoom) -> ArrowField:
+def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextBudget) -> ArrowField:
     # A table may be pointed to from many places, so that few bytes hold any number of fields: they are counted.
     if next(left, 0) == 0:
         raise BodyError("too_wide", "schema: expected fewer columns and parts of columns, got more")
@@ -165,30 +165,32 @@ def _integer(details: FlatTable) -> ArrowType:
     if bits not in _BITS:
         raise _unknown()
     sign = "" if is_signed else "u"
-    return ArrowType(f"{sign}int{bits}", Kind.INTEGER, form=f"<{'i' if is_signed else 'u'}{bits // 8}")
+    return ArrowType(f"{sign}int{bits}", ArrowKind.INTEGER, form=f"<{'i' if is_signed else 'u'}{bits // 8}")
 
 
 def _float(details: FlatTable) -> ArrowType:
     precision = _among(details.number(0, "h", 0), 3)
-    return ArrowType(("float16", "float32", "float64")[precision], Kind.FLOAT, form=("<f2", "<f4", "<f8")[precision])
+    return ArrowType(
+        ("float16", "float32", "float64")[precision], ArrowKind.FLOAT, form=("<f2", "<f4", "<f8")[precision]
+    )
 
 
 def _decimal(details: FlatTable) -> ArrowType:
     width, scale = details.number(2, "i", 128) // 8, details.number(1, "i", 0)
     if width not in (4, 8, 16, 32) or abs(scale) > 8 * width:
         raise _unknown()
-    return ArrowType(f"decimal{8 * width}", Kind.DECIMAL, width=width, scale=scale)
+    return ArrowType(f"decimal{8 * width}", ArrowKind.DECIMAL, width=width, scale=scale)
 
 
 def _date(details: FlatTable) -> ArrowType:
     if details.number(0, "h", 1):
-        return ArrowType("date64", Kind.INSTANT, form="<i8", units=1e3)
-    return ArrowType("date32", Kind.INSTANT, form="<i4", seconds=_DAY)
+        return ArrowType("date64", ArrowKind.INSTANT, form="<i8", units=1e3)
+    return ArrowType("date32", ArrowKind.INSTANT, form="<i4", seconds=_DAY)
 
 
 def _timestamp(details: FlatTable) -> ArrowType:
     unit = _among(details.number(0, "h", 0), len(_UNIT_NAMES))
-    return ArrowType(f"timestamp[{_UNIT_NAMES[unit]}]", Kind.INSTANT, form="<i8", units=10.0 ** (3 * unit))
+    return ArrowType(f"timestamp[{_UNIT_NAMES[unit]}]", ArrowKind.INSTANT, form="<i8", units=10.0 ** (3 * unit))
 
 
 def _union(details: FlatTable) -> ArrowType:

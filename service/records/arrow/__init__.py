@@ -1,0 +1,1 @@
+"""Arrow IPC streams decoded without a library of Arrow's."""
