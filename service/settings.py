@@ -76,8 +76,24 @@ class Settings(BaseModel):
         "anomalies", "Which records of an answer come with contributions, where a request does not say."
     )
     unknown_columns: UnknownColumns = _setting("reject", "What to do with columns that the model does not know.")
-    max_body_bytes: int = _setting(16 * 2**20, "Largest request body.", unit="bytes", ge=1024, le=2**30)
-    max_records: int = _setting(10_000, "Most records in one request.", unit="records", ge=1, le=1_000_000)
+    max_body_bytes: int = _setting(
+        64 * 2**20,
+        "Longest request body, also when it is decompressed; `vaegis score` takes files of any length.",
+        unit="bytes",
+        ge=1024,
+        le=2**30,
+    )
+    max_document_bytes: int = _setting(
+        16 * 2**20,
+        "Largest piece of a body that is parsed whole: a JSON document, a line of NDJSON, a record of CSV, a message "
+        "of Arrow.",
+        unit="bytes",
+        ge=1024,
+        le=2**30,
+    )
+    max_records: int = _setting(
+        10_000, "Most records in one JSON document or V2 request.", unit="records", ge=1, le=1_000_000
+    )
     max_columns: int = _setting(
         10_000, "Most columns of a header, parts of columns counted.", unit="columns", ge=1, le=1_000_000
     )
@@ -102,20 +118,6 @@ class Settings(BaseModel):
         ge=1,
         le=10_000,
     )
-    max_stream_bytes: int | None = _setting(
-        None,
-        "Longest body of NDJSON, CSV or Arrow, which are read as streams; unset means any length.",
-        unit="bytes",
-        ge=1024,
-        le=2**50,
-    )
-    max_answer_bytes: int = _setting(
-        4 * 2**20,
-        "Most bytes of the answer to a stream that wait for the client, before the service stops to read.",
-        unit="bytes",
-        ge=64 * 1024,
-        le=2**30,
-    )
     max_generate_count: int = _setting(
         10_000, "Most records that one request may have generated.", unit="records", ge=1, le=1_000_000
     )
@@ -126,23 +128,20 @@ class Settings(BaseModel):
         ge=1,
         le=1024,
     )
-    max_records_in_flight: int = _setting(
-        50_000,
-        "Most records computed at a time on threads, over all requests; the next request is answered 429.",
-        unit="records",
-        ge=1,
-        le=10_000_000,
-    )
     max_bytes_in_flight: int = _setting(
         64 * 2**20,
-        "Most bytes of large bodies held at a time, over all requests; the next is answered 429, a stream that was "
-        "let in waits.",
+        "Most bytes of large bodies and their answers held at a time, over all requests; the next is answered 429, and "
+        "an answer that alone is larger 413.",
         unit="bytes",
         ge=1024,
         le=2**33,
     )
     request_timeout_s: float = _setting(
-        30.0, "Longest time from the end of a body to its answer; 504 after it.", unit="s", ge=0.001, le=3600
+        30.0,
+        "Longest time from the end of a body, or of a part of a large one, to its verdicts; 504 after it.",
+        unit="s",
+        ge=0.001,
+        le=3600,
     )
     inline_body_bytes: int = _setting(
         64 * 2**10,

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
@@ -53,6 +54,10 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def rows(self, index: slice) -> Verdicts:
+        """Return the verdicts on the records at ``index``."""
+        return Verdicts(*[values[index] for values in astuple(self)])
 
 
 FIELDS: Final = Verdicts.__struct_fields__

@@ -40,7 +40,7 @@ def run(args: Namespace) -> int:
         ArtifactError: the file cannot be used.
     """
     # onnxruntime loads only here, so that the other commands start without it.
-    from vaegis.service.http.answers import model_answer
+    from vaegis.service.http.schemas import model_answer
 
     model = opened_model(args)
     if args.json:

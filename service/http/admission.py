@@ -1,109 +1,92 @@
-"""Bounded work: how many requests, records and bytes are held at a time, and until when an answer is worth its work."""
+"""Admission: how many requests and bytes are held at a time, and until when an answer is worth its work.
+
+with admission.slot(scope, receive) as slot:  # raises where there is no model or no place, before a byte is read
+    body = await slot.read()
+    answer = await slot.run(lambda: work(body))  # on a thread, within the time that an answer may take
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
-from vaegis.service.http.byte_room import ByteRoom
-from vaegis.service.http.errors import DeadlineError, QueueFullError
+from starlette.types import Message, Receive, Scope, Send
+
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.errors import (
+    AnswerTooLargeError,
+    DeadlineError,
+    QueueFullError,
+)
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.negotiation import header
+from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.request_context import request_context
+from vaegis.service.http.server.limits import IncompleteBodyError
+from vaegis.service.records.blocks import TooMuchHeldError, body_too_large
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """What is held at most; the settings of similar names.
+class AdmissionLimits:
+    """The settings of the same names.
 
     Attributes:
-        requests: Of which something is there to compute, queued or computed.
-        records: Of the requests that are computed on threads.
-        body_bytes: Of the bodies that come in several parts.
+        max_requests_in_flight: Most requests of which something is there to compute, queued or computed.
+        max_bytes_in_flight: Most bytes of bodies that come in several parts, and of answers, over all requests.
+        max_body_bytes: Longest body, also when it is decompressed.
+        request_timeout_s: Longest time from the end of a body, or of a part of it, to the end of its computation.
+        scoring_threads: Threads that compute what would hold up the event loop.
     """
 
-    requests: int
-    records: int
-    body_bytes: int
+    max_requests_in_flight: int
+    max_bytes_in_flight: int
+    max_body_bytes: int
+    request_timeout_s: float
+    scoring_threads: int
 
 
 class Admission:
-    """Lets requests in while there is room.
+    """Admits requests while there is room, and refuses the others at once. For use on the event loop's thread."""
 
-    One that finds none is refused at once; only a stream that was let in waits, for bytes (`ByteRoom`).
-    """
+    def __init__(self, limits: AdmissionLimits, readiness: Readiness, metrics: Metrics) -> None:
+        """Admit requests once ``readiness`` has a model; ``metrics`` are told how long requests wait for a thread."""
+        self.limits = limits
+        self.readiness = readiness
+        self.metrics = metrics
+        self.slots = 0
+        """Requests that are being read, computed or answered."""
+        self.computing = 0
+        """Requests of which something is queued or computed."""
+        self.held_bytes = 0
+        self._threads = ThreadPoolExecutor(limits.scoring_threads, thread_name_prefix="scoring")
 
-    def __init__(self, room: Room, *, timeout_s: float, patience_s: float, threads: int) -> None:
-        """Let in what ``room`` holds; it is computed by so many ``threads``, within ``timeout_s``.
+    def slot(self, scope: Scope, receive: Receive) -> Slot:
+        """Return the slot of one request, to be entered before its body is read."""
+        return Slot(self, scope, receive)
 
-        A stream that others wait for, and that gives no bytes back for ``patience_s``, has to give up.
-        """
-        self.timeout_s = timeout_s
-        self.lock = Lock()
-        """Guards the records, which are counted on the threads."""
-        self.body_room = ByteRoom(room.body_bytes, patience_s)
-        self._room = room
-        self._tickets = 0
-        self._requests = 0
-        self._records = 0
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
-
-    @property
-    def in_flight(self) -> int:
-        """Requests being read, queued or computed."""
-        return self._tickets
-
-    def take_ticket(self) -> None:
-        """Count a request whose body is still to come; on the event loop's thread."""
-        self._tickets += 1
-
-    def require_room(self) -> None:
-        """Pass if another request would be let in: one that would not is refused before its body is read.
+    def require_place(self) -> None:
+        """Pass if the computation of another request could be queued.
 
         Raises:
-            QueueFullError: there is no room.
+            QueueFullError: it could not.
         """
-        if self._requests >= self._room.requests:
-            raise QueueFullError(f"expected fewer than {self._room.requests} requests in flight, got as many")
+        most = self.limits.max_requests_in_flight
+        if self.computing >= most:
+            raise QueueFullError(f"too many requests in flight (limit {most})")
 
-    def let_in(self, *, anyway: bool) -> None:
-        """Count a request of which there is something to compute; on the event loop's thread.
+    async def run(self, work: Callable[[], _Result]) -> _Result:
+        """Return what blocking ``work`` gives on one of the threads, which are waited for in order of arrival.
 
-        Raises:
-            QueueFullError: there is no room, and it is not let in ``anyway``.
-        """
-        if not anyway:
-            self.require_room()
-        self._requests += 1
-
-    def leave(self) -> None:
-        """Count one less of them."""
-        self._requests -= 1
-
-    def hold_records(self, records: int) -> None:
-        """Count records; under `lock`. Those of one request alone are never too many.
-
-        Raises:
-            QueueFullError: there is no room.
-        """
-        if self._records and self._records + records > self._room.records:
-            raise QueueFullError(f"expected at most {self._room.records} records in flight, got more")
-        self._records += records
-
-    def let_out(self, *, requests: int, records: int) -> None:
-        """Take back a ticket and what was counted for it; on the event loop's thread, and under `lock`."""
-        self._tickets -= 1
-        self._requests -= requests
-        self._records -= records
-
-    async def run(self, work: Callable[[], _Result], *, to_its_end: bool = False) -> _Result:
-        """Run blocking ``work`` on one of the threads, waiting in order of arrival for a free one.
-
-        Who is cancelled waits for work that has begun only if ``to_its_end``, but it keeps its thread until it ends.
+        Work that has begun keeps its thread to its end, also when nobody waits for it any more.
         """
         waiting = [work]
 
@@ -114,93 +97,163 @@ class Admission:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            try:
-                waiting.pop()  # or the executor would keep the work, and with it a body, until a thread is free
-            except IndexError:  # it has begun
-                if to_its_end:
-                    await asyncio.wait({running})
-            running.cancel()  # or the event loop would log its fault, which nobody waits for
+            waiting.clear()  # or the executor would keep the work, and with it a body, until a thread is free
+            running.cancel()  # or the event loop would log its error, which nobody waits for
             raise
 
 
-class Ticket:
-    """What one request holds. Whoever makes it closes it, on the event loop's thread."""
+class Slot:
+    """What one request holds, from its headers to the end of its answer."""
 
     __slots__ = (
         "_admission",
-        "_entered_at",
-        "_records",
-        "_requests",
-        "body_bytes",
+        "_has_place",
+        "_place_since",
+        "_receive",
+        "_received",
+        "_scope",
+        "_was_computed",
+        "context",
+        "held_bytes",
         "is_abandoned",
-        "overdue",
-        "was_in",
+        "is_whole",
     )
 
-    def __init__(self, admission: Admission) -> None:
-        """Hold nothing yet."""
-        admission.take_ticket()
+    def __init__(self, admission: Admission, scope: Scope, receive: Receive) -> None:
         self._admission = admission
-        self._requests = 0
-        self._records = 0
-        self._entered_at = 0.0
-        self.body_bytes = 0
-        """Bytes that it holds."""
-        self.was_in = False
-        """Whether it was ever let in."""
+        self._scope = scope
+        self._receive = receive
+        self._received = 0
+        self._has_place = False
+        self._was_computed = False
+        self._place_since = 0.0
+        self.held_bytes = 0
+        """Bytes of the body and of the answer that are in memory."""
+        self.is_whole = False
+        """Whether the body has been read to its end."""
         self.is_abandoned = False
         """Whether nobody waits for the answer any more."""
-        self.overdue: asyncio.Future[None] | None = None
-        """Done once others have waited too long for its bytes; of those that `ask_for_in_all`."""
+        self.context = request_context(scope)
 
-    def hold_bytes(self, size: int) -> None:
-        """Hold more of the body, or less; see `ByteRoom.hold`."""
-        self._admission.body_room.hold(self, size)
+    async def __aenter__(self) -> Self:
+        """Take the slot.
 
-    def hold_in_all(self, size: int) -> None:
-        """Hold so many bytes from now on, instead of those so far."""
-        self.hold_bytes(size - self.body_bytes)
-
-    def give_up(self) -> None:
-        """Be overdue; see `ByteRoom`."""
-        if self.overdue is not None and not self.overdue.done():
-            self.overdue.set_result(None)
-
-    def ask_for_in_all(self, size: int) -> asyncio.Future[None] | None:
-        """Hold so many bytes instead of those so far, at once or later; see `ByteRoom.ask`."""
-        return self._admission.body_room.ask(self, size - self.body_bytes)
-
-    def enter(self) -> None:
-        """Be let in, once there is something to compute; from now on the time runs. See `Admission.let_in`.
-
-        One that has left is let in again whatever room there is, for its answer may have begun.
+        Raises:
+            NotReadyError: there is no model yet.
+            QueueFullError: too many requests are in flight.
         """
-        self._admission.let_in(anyway=self.was_in)
-        self.was_in = True
-        self._requests = 1
-        self._entered_at = time.perf_counter()
+        self._admission.readiness.require_model()
+        self._admission.require_place()
+        self._admission.slots += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Give everything back. An error of a request whose client is gone is nobody's, and ends here."""
+        is_nobodys = self.is_abandoned and isinstance(error, ServiceError)
+        self.is_abandoned = True
+        self.release_place()
+        self.hold(0)
+        try:
+            if self._received and not self.is_whole and isinstance(error, ServiceError):
+                await self._discard_rest()
+        finally:
+            self._admission.slots -= 1
+        return is_nobodys
 
     @property
-    def is_in(self) -> bool:
-        """Whether it takes a place."""
-        return self._requests > 0
+    def max_body_bytes(self) -> int:
+        """Longest body, also when it is decompressed."""
+        return self._admission.limits.max_body_bytes
 
-    def leave(self) -> None:
-        """Give the place back for as long as there is nothing to compute."""
-        if self._requests:
-            self._admission.leave()
-            self._requests = 0
+    async def read(self, at_least: float = math.inf) -> bytes:
+        """Return the next bytes of the body: at least so many, or all until its end.
 
-    def waited_s(self) -> float:
-        """Return the time since the request was let in."""
-        return time.perf_counter() - self._entered_at
+        Raises:
+            BodyTooLargeError: the body is too long, by its Content-Length or by count.
+            QueueFullError: other requests hold too many bytes.
+            IncompleteBodyError: the client went away.
+            BodyTimeoutError: the body came too slowly.
+        """
+        if not self._received:
+            self._check_declared_length()
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            part = self._next_part(await self._receive())
+            if self.is_whole and not parts:
+                return part
+            size += len(part)
+            parts.append(part)
+            self.hold(self.held_bytes + len(part))
+            if self.is_whole or size >= at_least:
+                return b"".join(parts)
 
-    def hold_records(self, records: int) -> None:
-        """Hold the request's records; on any thread. See `Admission.hold_records` and `check`."""
-        with self._admission.lock:  # `close` comes before, and there is nothing to hold any more, or after
-            self.check()
-            self._admission.hold_records(records)
-            self._records += records
+    async def read_document(self, max_bytes: int) -> bytes:
+        """Return the whole body; see `read`.
+
+        Raises:
+            TooMuchHeldError: it has more than ``max_bytes``.
+        """
+        body = await self.read(at_least=max_bytes + 1)
+        if len(body) > max_bytes:
+            raise TooMuchHeldError(f"body: expected a document of at most {max_bytes} bytes, got more")
+        return body
+
+    def hold(self, size: int) -> None:
+        """Hold so many bytes in all from now on.
+
+        Raises:
+            QueueFullError: other requests hold too many. One alone may hold any number.
+        """
+        admission, most = self._admission, self._admission.limits.max_bytes_in_flight
+        others = admission.held_bytes - self.held_bytes
+        if size > self.held_bytes and others and others + size > most:
+            raise QueueFullError(f"too many bytes of bodies and answers in flight (limit {most})")
+        self.held_bytes, admission.held_bytes = size, others + size
+
+    def hold_answer(self, answer: int, rest: int = 0) -> None:
+        """Hold the bytes of an answer, and ``rest`` of the body, from now on; see `hold`.
+
+        Raises:
+            AnswerTooLargeError: those of the answer are more than all requests together may hold.
+        """
+        most = self._admission.limits.max_bytes_in_flight
+        if answer > most:
+            raise AnswerTooLargeError(
+                f"answer: expected at most {most} bytes to hold, got more; send fewer records, "
+                "or score files of any length with `vaegis score`"
+            )
+        self.hold(answer + rest)
+
+    def take_place(self) -> None:
+        """Take a place among the requests that are computed; from now on the time of the answer runs.
+
+        Raises:
+            QueueFullError: there is none, and the request has not been computed in part yet.
+        """
+        if not self._was_computed:
+            self._admission.require_place()
+            self._was_computed = True
+        self._has_place = True
+        self._admission.computing += 1
+        self._place_since = time.perf_counter()
+
+    def release_place(self) -> None:
+        """Leave the place to others while there is nothing to compute."""
+        if self._has_place:
+            self._has_place = False
+            self._admission.computing -= 1
+
+    def begin(self) -> None:
+        """Note that the work begins, if its answer is still worth it; on any thread.
+
+        Raises:
+            DeadlineError: it is not.
+        """
+        self._admission.metrics.queue_seconds.observe(time.perf_counter() - self._place_since)
+        self.check()
 
     def check(self) -> None:
         """Pass if the answer is still worth its work; on any thread.
@@ -208,17 +261,79 @@ class Ticket:
         Raises:
             DeadlineError: it is not.
         """
-        if self.is_abandoned or self.waited_s() > self._admission.timeout_s:
-            raise self.late()
+        if self.is_abandoned or time.perf_counter() - self._place_since > self._admission.limits.request_timeout_s:
+            raise self._late()
 
-    def late(self) -> DeadlineError:
-        """Return the error of an answer that was not there in time."""
-        return DeadlineError(f"service: expected an answer within {self._admission.timeout_s:g} s, got none")
+    async def run(self, work: Callable[[], _Result]) -> _Result:
+        """Return what blocking ``work`` gives on a thread, having taken a place for its time.
 
-    def close(self) -> None:
-        """Give everything back."""
-        with self._admission.lock:
-            self.is_abandoned = True
-            self._admission.let_out(requests=self._requests, records=self._records)
-        if self.body_bytes:
-            self.hold_in_all(0)
+        It is not waited for once the time is up. Then, and when the client leaves, `check` fails, which ends it.
+
+        Raises:
+            QueueFullError: there is no place.
+            DeadlineError: the time is up.
+        """
+
+        def begun() -> _Result:
+            self.begin()
+            return work()
+
+        if not self._has_place:
+            self.take_place()
+        watch = asyncio.ensure_future(self._watch_client()) if self.is_whole else None
+        try:
+            async with asyncio.timeout(self._admission.limits.request_timeout_s):
+                return await self._admission.run(begun)
+        except TimeoutError:
+            raise self._late() from None
+        finally:
+            self.release_place()
+            if watch is not None:
+                watch.cancel()
+
+    async def send(
+        self, send: Send, parts: Iterable[bytes], length: int, headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        """Send an answer of ``length`` bytes. Its length is told, so that nobody takes a part of it for all."""
+        self.release_place()
+        headers = [(b"content-length", b"%d" % length), *headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for part in parts:
+            length -= len(part)
+            await send({"type": "http.response.body", "body": part, "more_body": length > 0})
+
+    def _check_declared_length(self) -> None:
+        length = header(self._scope["headers"], b"content-length")
+        if length.isdigit() and int(length) > self._admission.limits.max_body_bytes:
+            raise body_too_large(self._admission.limits.max_body_bytes)
+
+    def _next_part(self, message: Message) -> bytes:
+        if message["type"] != "http.request":
+            self.is_whole = True  # nothing more comes
+            raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
+        self.is_whole = not message.get("more_body", False)
+        part: bytes = message.get("body", b"")
+        self._received += len(part)
+        if self._received > self._admission.limits.max_body_bytes:
+            raise body_too_large(self._admission.limits.max_body_bytes)
+        return part
+
+    async def _discard_rest(self) -> None:
+        """Read the body to its end: many clients and proxies read no answer before they have sent everything."""
+        left = self._admission.limits.max_body_bytes
+        with suppress(ServiceError):  # the client is gone, or too slow
+            while not self.is_whole and left > 0:
+                message = await self._receive()
+                self.is_whole = not message.get("more_body", False)
+                left -= len(message.get("body", b""))
+
+    async def _watch_client(self) -> None:
+        with suppress(ServiceError):  # what a server may raise to say that the connection cannot be used further
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        self.is_abandoned = True
+
+    def _late(self) -> DeadlineError:
+        return DeadlineError(
+            f"service: expected an answer within {self._admission.limits.request_timeout_s:g} s, got none"
+        )

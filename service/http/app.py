@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.callers.keyring import Keyring
@@ -16,36 +20,34 @@ from vaegis.service.callers.keys import parse_keys
 from vaegis.service.callers.ledger import Ledger
 from vaegis.service.callers.rates import Rates
 from vaegis.service.errors import ServiceError
-from vaegis.service.http.admission import Admission, Room
-from vaegis.service.http.answers import model_answer, rendered
-from vaegis.service.http.batch_size import BatchSize
-from vaegis.service.http.batches import Batches
-from vaegis.service.http.bodies import AnyBody
+from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts
-from vaegis.service.http.front import ScoreEndpoint, Service
-from vaegis.service.http.generating import Generating
-from vaegis.service.http.instrumentation import Instrumentation
-from vaegis.service.http.intake import Intake
-from vaegis.service.http.keys import KeyCheck
-from vaegis.service.http.log_writer import LineWriter
+from vaegis.service.http.generate import GenerateEndpoint
+from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.middleware import BeginSpan, Instrumentation, KeyCheck
 from vaegis.service.http.openapi import openapi_document
 from vaegis.service.http.problems import answer_http_exception, answer_query_error, answer_service_error
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
-from vaegis.service.http.request_log import RequestLog
-from vaegis.service.http.routes import model_routes, operator_routes, work_routes
-from vaegis.service.http.scoring import Scoring
-from vaegis.service.http.streaming import StreamRoom
-from vaegis.service.http.v2 import Inference
-from vaegis.service.http.v2_routes import v2_routes
+from vaegis.service.http.routes import ROUTES
+from vaegis.service.http.schemas import ModelAnswer, StateAnswer, model_answer, rendered
+from vaegis.service.http.score import ScoreEndpoint
+from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.pvalues import threshold
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
 
-if TYPE_CHECKING:
-    from vaegis.service.http.tracing import Tracing
+_JSON: Final = "application/json"
+_SCHEMA_JSON: Final = "application/schema+json"
+_CONTENT: Final[Mapping[str, dict[int | str, dict[str, Any]]]] = {
+    "/model": {200: {"model": ModelAnswer}},
+    "/model/schema": {200: {"content": {_SCHEMA_JSON: {}}}},
+    "/metrics": {200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
+}
+"""What routes answer whose functions do not say it by their type."""
 
 
 def create_app(
@@ -54,7 +56,7 @@ def create_app(
     *,
     writer: LineWriter | None = None,
     ledger: Ledger | None = None,
-    tracing: Tracing | None = None,
+    begin_span: BeginSpan | None = None,
     collector: Collector | None = None,
 ) -> FastAPI:
     """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
@@ -64,7 +66,7 @@ def create_app(
         settings: The settings in force.
         writer: Where requests leave their line in the log; nowhere if None.
         ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
-        tracing: What exports requests as traces; they are not exported if None.
+        begin_span: Gives a request its span; they are not exported if None.
         collector: What collects the metrics of all processes, if this is one of several workers.
 
     Raises:
@@ -76,56 +78,121 @@ def create_app(
     limit = threshold(artifact.calibration_folds, alpha)
     metrics = Metrics(artifact, alpha=alpha, threshold=limit, collector=collector)
     readiness = Readiness(on_ready=metrics.count_model_ready)
-    room = Room(settings.max_requests_in_flight, settings.max_records_in_flight, settings.max_bytes_in_flight)
-    admission = Admission(
-        room,
-        timeout_s=settings.request_timeout_s,
-        patience_s=settings.body_timeout_s,
-        threads=settings.scoring_threads,
-    )
-    metrics.requests_in_flight.set_function(lambda: admission.in_flight)
-    limits = _record_limits(settings)
-    intake = Intake(readiness, admission, metrics, settings.max_body_bytes)
-    scoring = Scoring(artifact, metrics, limits)
-    generating = Generating(
+    admission = Admission(_admission_limits(settings), readiness, metrics)
+    metrics.requests_in_flight.set_function(lambda: admission.slots)
+    model = ServedModel(
         artifact,
         metrics,
-        max_count=settings.max_generate_count,
-        max_depth=settings.max_depth,
-        max_values=settings.max_values,
-        run_timeout_s=settings.run_timeout_s,
+        _record_limits(settings),
+        alpha=alpha,
+        explain=Explain(settings.explain),
+        max_batch_records=settings.max_batch_records,
     )
-    record = record_schema(artifact.contract, settings.unknown_columns)
-
-    batches, explain = Batches(scoring, BatchSize(settings.max_batch_records)), Explain(settings.explain)
-    any_body = AnyBody(artifact, intake, scoring, limits, _stream_room(settings), alpha, explain)
-    score = ScoreEndpoint(intake, scoring, batches, alpha, explain, settings.inline_body_bytes, any_body)
-    app = _bare_app(artifact, score)
+    app = FastAPI(
+        title="vaegis",
+        description=f"Scores records with the model {model.name}.",
+        version=artifact.contract.provenance.vaegis_version,
+        openapi_url=None,
+        redirect_slashes=False,
+        # Its own would put queries and texts of exceptions into traces; older versions know nothing of it.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.add_exception_handler(ServiceError, answer_service_error)
+    app.add_exception_handler(HTTPException, answer_http_exception)
+    app.add_exception_handler(RequestValidationError, answer_query_error)
     keyring = _keyring(settings, metrics)
     rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
-    app.surround(KeyCheck, keyring=keyring, rates=rates)
+    app.add_middleware(KeyCheck, keyring=keyring, rates=rates)
     hosts = _allowed_hosts(settings, has_keys=keyring is not None)
     if keyring is None or hosts is not None:
-        app.surround(CrossSiteCheck, hosts=hosts, has_keys=keyring is not None)
+        app.add_middleware(CrossSiteCheck, hosts=hosts, has_keys=keyring is not None)
     log = None if writer is None else _request_log(settings, metrics, writer)
-    app.surround(Instrumentation, metrics=metrics, log=log, tracing=tracing)
-    app.state.model_name = artifact.contract.provenance.model_name
+    app.add_middleware(Instrumentation, metrics=metrics, log=log, begin_span=begin_span)
+    app.state.model_name = model.name
     app.state.readiness = readiness
     app.state.metrics = metrics
 
+    record = record_schema(artifact.contract, settings.unknown_columns)
+    score = ScoreEndpoint(model, admission, settings.inline_body_bytes)
+    generate = GenerateEndpoint(model, admission, settings.max_generate_count, settings.run_timeout_s)
+    infer = InferEndpoint(model, admission)
+
     @cache
     def openapi() -> bytes:
+        operations = {"/score": score.operation(), "/generate": generate.operation(), INFER: infer.operation()}
         document = openapi_document(
-            app, artifact, record, alpha=alpha, max_records=settings.max_records, has_keys=keyring is not None
+            app, operations, record, max_records=settings.max_records, has_keys=keyring is not None
         )
         return rendered(document)
 
-    app.include_router(work_routes(intake, generating))
-    app.include_router(model_routes(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)))
-    inference = Inference(artifact, intake, scoring, limits, alpha, explain)
-    app.include_router(v2_routes(inference, readiness))
-    app.include_router(operator_routes(readiness, metrics, openapi))
+    endpoints: dict[str, Callable[..., Any]] = {
+        "/score": score,
+        "/generate": generate,
+        **v2_endpoints(model, infer, readiness),
+        **_model_endpoints(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)),
+        **_operator_endpoints(readiness, metrics, openapi),
+    }
+    _mount(app, endpoints)
     return app
+
+
+def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
+    """Have what is in ``endpoints`` by template answer the routes of the table, in its order."""
+    for route in ROUTES:
+        endpoint = endpoints[route.template]
+        for path in route.paths:
+            if route.method == "POST":  # the framework's own routes cost several times as much as a bare one
+                app.router.routes.append(Route(path, endpoint, methods=[route.method]))
+            else:
+                shown = route.in_schema and path == route.template
+                app.add_api_route(path, endpoint, include_in_schema=shown, responses=_CONTENT.get(path))
+        if route.has_head:
+            app.add_api_route(route.template, endpoint, methods=["HEAD"], include_in_schema=False)
+
+
+def _model_endpoints(model: ModelAnswer, record_schema: bytes) -> dict[str, Callable[..., Any]]:
+    """Return what describes the model, by template."""
+    described = model.model_dump_json(by_alias=True).encode()
+
+    async def get_model() -> Response:
+        """Describe the model: its columns, calibration and provenance."""
+        return Response(described, media_type=_JSON)
+
+    async def get_record_schema() -> Response:
+        """Give the JSON Schema of a record."""
+        return Response(record_schema, media_type=_SCHEMA_JSON)
+
+    return {"/model": get_model, "/model/schema": get_record_schema}
+
+
+def _operator_endpoints(
+    readiness: Readiness, metrics: Metrics, openapi: Callable[[], bytes]
+) -> dict[str, Callable[..., Any]]:
+    """Return what those need who run the service, by template."""
+
+    async def livez() -> StateAnswer:
+        """Tell that the process answers; it says nothing about the model."""
+        return StateAnswer(state="alive")
+
+    async def readyz() -> StateAnswer:
+        """Tell whether requests should be sent here: the golden records were reproduced, and no shutdown has begun."""
+        readiness.require_ready()
+        return StateAnswer(state=readiness.state)
+
+    # These two are no coroutines, so that the framework runs them on a thread: both take milliseconds.
+    def get_metrics(request: Request) -> Response:
+        """Expose the metrics, in the text format or in OpenMetrics."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.registry), headers={"Content-Type": content_type})
+
+    def get_openapi() -> Response:
+        return Response(openapi(), media_type=_JSON)
+
+    return {"/livez": livez, "/readyz": readyz, "/metrics": get_metrics, "/openapi.json": get_openapi}
+
+
+def _admission_limits(settings: Settings) -> AdmissionLimits:
+    return AdmissionLimits(**{field.name: getattr(settings, field.name) for field in fields(AdmissionLimits)})
 
 
 def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
@@ -151,34 +218,10 @@ def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> Re
 def _record_limits(settings: Settings) -> RecordLimits:
     return RecordLimits(
         max_records=settings.max_records,
-        max_held_bytes=settings.max_body_bytes,
+        max_held_bytes=min(settings.max_document_bytes, settings.max_body_bytes),
         max_columns=settings.max_columns,
         max_values=settings.max_values,
         max_depth=settings.max_depth,
         max_faults=settings.max_faults,
         unknown_columns=settings.unknown_columns,
     )
-
-
-def _stream_room(settings: Settings) -> StreamRoom:
-    return StreamRoom(
-        settings.max_stream_bytes, settings.max_answer_bytes, settings.inline_body_bytes, settings.max_batch_records
-    )
-
-
-def _bare_app(artifact: Artifact, score: ScoreEndpoint) -> Service:
-    """Return an app with no route but POST /score, that answers every error with a problem."""
-    app = Service(
-        score,
-        title="vaegis",
-        description=f"Scores records with the model {artifact.contract.provenance.model_name}.",
-        version=artifact.contract.provenance.vaegis_version,
-        openapi_url=None,
-        redirect_slashes=False,
-        # Its own would put queries and texts of exceptions into traces; older versions know nothing of it.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-    )
-    app.add_exception_handler(ServiceError, answer_service_error)
-    app.add_exception_handler(HTTPException, answer_http_exception)
-    app.add_exception_handler(RequestValidationError, answer_query_error)
-    return app

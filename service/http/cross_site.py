@@ -14,18 +14,18 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vaegis.service.errors import ServiceError, SettingsError
-from vaegis.service.http.access import SCORING
-from vaegis.service.http.call import call_of
 from vaegis.service.http.errors import CrossSiteError, MediaTypeError, UnknownHostError
+from vaegis.service.http.negotiation import HEADER_LENGTH
 from vaegis.service.http.problems import response_to
-from vaegis.service.http.v2 import HEADER_LENGTH
+from vaegis.service.http.request_context import request_context
+from vaegis.service.http.routes import SCORING
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(?::[0-9]*)?")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 _SAME: Final = (b"same-origin", b"none")
 _READING: Final = ("GET", "HEAD")
 _LONGEST_HOST: Final = 300  # a name of DNS has at most 253 characters
-_TRITON: Final = HEADER_LENGTH.encode()
+_TRITON: Final = HEADER_LENGTH
 _LOOKED_AT: Final = frozenset({b"host", b"content-type", b"origin", b"sec-fetch-site", b"sec-fetch-mode", _TRITON})
 
 
@@ -68,7 +68,7 @@ class CrossSiteCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
         if scope["type"] == "http":
-            needs = call_of(scope).route.needs
+            needs = request_context(scope).route.scopes
             if needs:
                 try:
                     self._require_own(scope["method"], scope["headers"], scores=needs == SCORING)

@@ -82,16 +82,8 @@ class NotAcceptableError(ServiceError):
     """An answer in a format that the service does not write."""
 
 
-class TooManyValuesError(ServiceError):
-    """A body with more values than the service parses."""
-
-
-class TooManyRecordsError(ServiceError):
-    """More records than one request may hold."""
-
-
-class NoRecordsError(ServiceError):
-    """A list of records with nothing in it."""
+class AnswerTooLargeError(ServiceError):
+    """An answer of more bytes than the service holds until the body has come to its end."""
 
 
 class ParameterError(ServiceError):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from threading import Event, Lock, Thread
 from typing import Final, Literal, TextIO, TypeAlias
 
-from vaegis.service.http.log_writer import LineWriter
+from vaegis.service.http.request_context import RequestContext
 from vaegis.service.terminal import printable
 
 LogFormat: TypeAlias = Literal["json", "text"]
@@ -20,6 +23,13 @@ _LOGGERS: Final = ("vaegis", "opentelemetry")
 # What exports traces knows no header. The rest of OpenTelemetry warns with the text of those that it cannot read, which
 # a caller could also fill the log with.
 _QUOTE_NO_CALLER: Final = ("vaegis", "opentelemetry.sdk", "opentelemetry.exporter")
+MAX_LINES: Final = 10_000
+"""Most lines that wait; further ones are dropped and counted."""
+
+_COLLECT_S: Final = 0.05  # what comes within it is written together, so that the thread wakes 20 times a second at most
+_CLOSE_S: Final = 2.0
+# Several processes may write to one pipe, and up to this many bytes at a time do not mix (PIPE_BUF of Linux).
+_ATOMIC_BYTES: Final = 4096
 
 
 def configure_logs(level: str, log_format: LogFormat = "json", stream: TextIO | None = None) -> LineWriter:
@@ -56,6 +66,109 @@ class Stamp:
         return f"{self._shown}.{int((instant_s - second) * 1000):03}+00:00"
 
 
+class RequestLog:
+    """Writes a line for each request, by hand: `logging` would cost several times as much. Not thread-safe.
+
+    Whatever stands in a line is one of a bounded set, a number, or was checked for its form, so that nothing in it
+    needs to be escaped, and nothing comes from a record, a path or a header but the ids of the request and its trace.
+    """
+
+    def __init__(self, writer: LineWriter, level: str, log_format: LogFormat = "json") -> None:
+        """Write to ``writer``, if ``level`` is low enough; requests to quiet routes at level debug alone."""
+        self._writer = writer
+        self._writes = level in ("debug", "info")
+        self._writes_quiet = level == "debug"
+        self._shown = _text_line if log_format == "text" else _json_line
+        self._stamp = Stamp()
+
+    def note(self, context: RequestContext, method: str, status: int, duration_s: float) -> None:
+        """Write the line of an answered request.
+
+        Args:
+            context: The request.
+            method: Its method, if that is a known one.
+            status: Of the answer; 0 if there was none.
+            duration_s: From the request's headers to the end of the answer.
+        """
+        quiet = context.route.quiet
+        if self._writes_quiet if quiet else self._writes:
+            level = "debug" if quiet else "info"
+            self._writer.write(self._shown(context, self._stamp(time.time()), level, method, status, duration_s))
+
+
+class LineWriter:
+    """Writes lines in order. Lines may come from any thread."""
+
+    def __init__(self, stream: TextIO, max_lines: int = MAX_LINES) -> None:
+        """Write to ``stream``, holding at most ``max_lines``."""
+        self._stream = stream
+        self._max_lines = max_lines
+        self._on_dropped: list[Callable[[float], object]] = []
+        self._thread: Thread | None = None
+        self._begin()
+        atexit.register(self.close)
+
+    def write(self, line: str) -> None:
+        """Hand over a line with its end. It is dropped if too many wait."""
+        lines = self._lines
+        if len(lines) >= self._max_lines:
+            self._drop(1)
+            return
+        lines.append(line)
+        if not self._woken.is_set():
+            if self._thread is None:
+                self._start()
+            self._woken.set()
+
+    def tell_dropped(self, to: Callable[[float], object]) -> None:
+        """Call ``to`` with how many lines were dropped, whenever some are."""
+        self._on_dropped.append(to)
+
+    def close(self) -> None:
+        """Write what waits, giving up on a reader that takes nothing for seconds. Lines after that start anew."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._closing.set()
+            self._woken.set()
+            thread.join(_CLOSE_S)
+            self._begin()
+
+    def _begin(self) -> None:
+        """Start with nothing."""
+        self._lines: deque[str] = deque()
+        self._lock = Lock()
+        self._woken = Event()
+        self._closing = Event()
+        self._thread = None
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                state = self._lines, self._woken, self._closing
+                self._thread = Thread(target=self._run, args=state, name="log", daemon=True)
+                self._thread.start()
+
+    def _run(self, lines: deque[str], woken: Event, closing: Event) -> None:
+        while lines or not closing.is_set():
+            woken.wait()
+            closing.wait(_COLLECT_S)
+            woken.clear()
+            for part in _parts(lines.popleft() for _ in range(len(lines))):
+                self._write(part)
+
+    def _write(self, part: list[str]) -> None:
+        try:
+            self._stream.write("".join(part))
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads any more, or it is closed
+            self._drop(len(part))
+
+    def _drop(self, lines: int) -> None:
+        for to in self._on_dropped:
+            to(lines)
+
+
 class _Handler(logging.Handler):
     """Hands events to the writer."""
 
@@ -90,3 +203,36 @@ def _fault(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
         kind, _, where = record.exc_info
         yield "error", kind.__name__
         yield "at", [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(where)]
+
+
+def _json_line(context: RequestContext, instant: str, level: str, method: str, status: int, duration_s: float) -> str:
+    key = "null" if context.key is None else f'"{context.key}"'
+    return (
+        f'{{"time":"{instant}","level":"{level}","event":"request","request_id":"{context.request_id}",'
+        f'"trace_id":"{context.trace_id}","span_id":"{context.span_id}","method":"{method}","route":"{context.route.template}",'
+        f'"status":{status},"duration_s":{duration_s:.6f},"records":{context.records},"flagged":{context.flagged},'
+        f'"key":{key}}}\n'
+    )
+
+
+def _text_line(context: RequestContext, instant: str, level: str, method: str, status: int, duration_s: float) -> str:
+    key = "" if context.key is None else f" key={context.key}"
+    return (
+        f"{instant} {level:<7} {method} {context.route.template} {status} in {duration_s * 1000:.2f} ms, "
+        f"{context.records} records, {context.flagged} flagged{key} request_id={context.request_id} "
+        f"trace_id={context.trace_id}\n"
+    )
+
+
+def _parts(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yield lines in parts that can be written in one piece each."""
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        if part and size + len(line) > _ATOMIC_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += len(line)
+    if part:
+        yield part

@@ -6,6 +6,7 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,9 +19,8 @@ from prometheus_client.registry import Collector
 from vaegis.service.artifact import Artifact
 from vaegis.service.callers.keyring import Outcome
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Column
+from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import Fault
-from vaegis.service.http.column_counts import ColumnCounter
 from vaegis.service.http.multiprocess_metrics import restarts_counter, without_sum_of_signed
 from vaegis.service.http.server.limits import CUT_REASONS
 from vaegis.service.records.kinds import kind_of
@@ -106,6 +106,63 @@ class ColumnCounters:
             counter = self._counters[position]
             if counter is not None:
                 counter.inc(float(counts[position]))
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCounts:
+    """Records by column in which the value is so, each of shape (D,), in schema order.
+
+    Attributes:
+        missing: Null, or absent.
+        unseen: A category that training did not know; 0 for columns that are not categorical.
+        out_of_range: A number outside what training saw; 0 for instants and categories.
+    """
+
+    missing: NDArray[np.int64]
+    unseen: NDArray[np.int64]
+    out_of_range: NDArray[np.int64]
+
+
+class ColumnCounter:
+    """Counts by column, for one schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Keep what the counts need of ``schema`` in the form that makes them cheap."""
+        self._width = len(schema.columns)
+        self._number_positions = np.array(schema.number_positions, dtype=np.intp)
+        self._string_positions = np.array(schema.string_positions, dtype=np.intp)
+        numbers = [schema.columns[i] for i in schema.number_positions]
+        ranges = [kind_of(column).observed_range(column) for column in numbers]
+        self._minimum, self._maximum = np.array(ranges).reshape(-1, 2).T
+        strings = [schema.columns[i] for i in schema.string_positions]
+        self._known = [kind_of(column).known_categories(column) or frozenset() for column in strings]
+
+    def count(self, columns: Columns) -> ColumnCounts | None:
+        """Return the counts over a batch; None if nothing in it is unusual."""
+        numbers, observed = columns.numbers, columns.strings_observed
+        inside = (numbers >= self._minimum) & (numbers <= self._maximum)  # no null is
+        unseen = self._unseen(columns)
+        if np.count_nonzero(inside) == inside.size and np.count_nonzero(observed) == observed.size and not any(unseen):
+            return None
+        is_null = np.isnan(numbers)
+        counts = np.zeros((3, self._width), dtype=np.int64)
+        counts[0, self._number_positions] = is_null.sum(axis=0)
+        counts[0, self._string_positions] = (~observed).sum(axis=0)
+        counts[1, self._string_positions] = unseen
+        counts[2, self._number_positions] = (~(inside | is_null)).sum(axis=0)
+        return ColumnCounts(*counts)
+
+    def _unseen(self, columns: Columns) -> list[int]:
+        """Return how many unknown categories each column of strings holds."""
+        found = []
+        for at, known in enumerate(self._known):
+            values = columns.strings[:, at].tolist()
+            if known.issuperset(values):
+                found.append(0)
+            else:
+                pairs = zip(values, columns.strings_observed[:, at].tolist(), strict=True)
+                found.append(sum(is_there and value not in known for value, is_there in pairs))
+        return found
 
 
 class Metrics:
@@ -219,7 +276,7 @@ class Metrics:
         self.queue_seconds = BoundHistogram(
             self._histogram(
                 "vaegis_queue_seconds",
-                "Time from the end of a body, or of a part of a stream, to the start of its computation.",
+                "Time from the end of a body, or of a part of a large one, to the start of its computation.",
                 SECONDS_BUCKETS,
             )
         )

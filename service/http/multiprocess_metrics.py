@@ -29,7 +29,9 @@ _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder in it is mad
 
 @contextmanager
 def metrics_folder() -> Iterator[Path]:
-    """Give a new folder for the files in which the processes of one service count, and remove it in the end.
+    """Give a new folder for the files in which the processes of one service count.
+
+    In the end it is removed, and what this process makes from then on counts in memory.
 
     Raises:
         ServiceError: neither shared memory nor the temporary folder can be written.
@@ -38,6 +40,8 @@ def metrics_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
+        count_in_memory()
+        os.environ.pop(_FOLDER_VARIABLE, None)
         remove_metrics_folder(folder)
 
 

@@ -16,25 +16,23 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vaegis.service.errors import AlphaError, RecordError, RunTimeoutError, ServiceError
-from vaegis.service.http.answers import ErrorItem, ProblemDocument
 from vaegis.service.http.errors import (
+    AnswerTooLargeError,
     CallerError,
     CrossSiteError,
     DeadlineError,
     KeyRequiredError,
     MediaTypeError,
     MissingScopeError,
-    NoRecordsError,
     NotAcceptableError,
     NotReadyError,
     ParameterError,
     QueueFullError,
     RateLimitedError,
-    TooManyRecordsError,
-    TooManyValuesError,
     UnknownHostError,
     UnknownKeyError,
 )
+from vaegis.service.http.schemas import ErrorItem, ProblemDocument
 from vaegis.service.http.server.limits import (
     BodyTimeoutError,
     HeadersTooLargeError,
@@ -44,13 +42,19 @@ from vaegis.service.http.server.limits import (
     ShuttingDownError,
     TooManyConnectionsError,
 )
-from vaegis.service.records.blocks import BodyTooLargeError, TooMuchHeldError
-from vaegis.service.records.json import BodyError
+from vaegis.service.records.blocks import (
+    BodyTooLargeError,
+    NoRecordsError,
+    TooManyRecordsError,
+    TooMuchHeldError,
+)
+from vaegis.service.records.json import BodyError, TooManyValuesError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"
 
-_PLAIN_PATHS: Final = "/v2"
+PLAIN_ERRORS: Final = "/v2"
+"""Below it another protocol is spoken, which has a form of errors of its own."""
 _LONGEST_TEXT: Final = 500  # characters; a message may quote a name of the client's, of any length
 _KEPT: Final = 64  # answers
 
@@ -87,6 +91,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),
     BodyTooLargeError: Problem(413, "body-too-large", "The body is too large", closes=True),
+    AnswerTooLargeError: Problem(413, "answer-too-large", "The answer is too large to be held"),
     TooMuchHeldError: Problem(413, "record-too-large", "A piece of the body is too large to be held"),
     TooManyValuesError: Problem(413, "too-many-values", "The body holds too many values"),
     TooManyRecordsError: Problem(413, "too-many-records", "The request holds too many records"),
@@ -214,7 +219,7 @@ def _document_response(document: ProblemDocument, headers: Mapping[str, str] | N
 
 def _is_plain(scope: Scope) -> bool:
     path: str = scope["path"]
-    return path.startswith(_PLAIN_PATHS)
+    return path.startswith(PLAIN_ERRORS)
 
 
 def _detail(error: Exception) -> str:

@@ -1,89 +1,93 @@
-"""The routes: what each path takes and answers."""
+"""The one table of routes: the template that logs and metrics call each by, and what a key must allow to reach it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+import re
+from dataclasses import dataclass
+from typing import Final
 
-from fastapi import APIRouter, Query, Request, Response
-from prometheus_client.exposition import choose_encoder
-
-from vaegis.service.http.answers import GenerateAnswer, ModelAnswer, ScoreAnswer, StateAnswer
-from vaegis.service.http.call import call_of
-from vaegis.service.http.generating import Generating
-from vaegis.service.http.intake import Intake
-from vaegis.service.http.metrics import Metrics
-from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.score_query import ScoreQuery
-
-_JSON = "application/json"
+from vaegis.service.callers.keys import Access
+from vaegis.service.http.metrics import OTHER
 
 
-def work_routes(intake: Intake, generating: Generating) -> APIRouter:
-    """Return the routes that compute."""
-    router = APIRouter()
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route.
 
-    @router.post("/score", responses={200: {"model": ScoreAnswer}})
-    async def score(query: Annotated[ScoreQuery, Query()]) -> Response:
-        """Score one record or a list: how unlikely each is, whether it is an anomaly, and which columns did it."""
-        raise NotImplementedError(f"{query}: expected `front` to answer")  # this one only describes
+    Attributes:
+        template: Its path, with names in braces for what differs between requests.
+        method: Its method.
+        scopes: Of these a key must have one; nobody needs a key where there are none.
+        quiet: Whether it is asked for so often, and says so little, that only a debug log shows it.
+        errors: Statuses of the problems that OpenAPI tells of, beside those of keys.
+        alias: Another path to the same, which OpenAPI does not show.
+        has_head: Whether it answers HEAD as well.
+        in_schema: Whether OpenAPI shows it.
+    """
 
-    @router.post("/generate", responses={200: {"model": GenerateAnswer}})
-    async def generate(request: Request) -> Response:
-        """Draw new records like those that the model was trained on."""
-        call = call_of(request.scope)
-        answer = await intake.answer(
-            request.scope, request.receive, lambda body, between: generating.answer(body, call, between)
-        )
-        return Response(answer, media_type=_JSON)
+    template: str
+    method: str = "GET"
+    scopes: frozenset[Access] = frozenset()
+    quiet: bool = False
+    errors: tuple[int, ...] = ()
+    alias: str | None = None
+    has_head: bool = False
+    in_schema: bool = True
 
-    return router
-
-
-def model_routes(model: ModelAnswer, record_schema: bytes) -> APIRouter:
-    """Return the routes that describe the model."""
-    router = APIRouter()
-    described = model.model_dump_json(by_alias=True).encode()
-
-    @router.get("/model", responses={200: {"model": ModelAnswer}})
-    async def get_model() -> Response:
-        """Describe the model: its columns, calibration and provenance."""
-        return Response(described, media_type=_JSON)
-
-    @router.get("/model/schema", responses={200: {"content": {"application/schema+json": {}}}})
-    async def get_record_schema() -> Response:
-        """Give the JSON Schema of a record."""
-        return Response(record_schema, media_type="application/schema+json")
-
-    return router
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The template and the alias."""
+        return (self.template,) if self.alias is None else (self.template, self.alias)
 
 
-def operator_routes(readiness: Readiness, metrics: Metrics, openapi: Callable[[], bytes]) -> APIRouter:
-    """Return the routes for those who run the service."""
-    router = APIRouter()
+SCORING: Final = frozenset({Access.SCORE})
+"""What the routes need that take records, or make some."""
 
-    @router.head("/livez", include_in_schema=False)
-    @router.get("/livez")
-    async def livez() -> StateAnswer:
-        """Tell that the process answers; it says nothing about the model."""
-        return StateAnswer(state="alive")
+_MODEL: Final = frozenset({Access.MODEL})
+_METRICS: Final = frozenset({Access.METRICS})
+_BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503)
 
-    @router.head("/readyz", include_in_schema=False)
-    @router.get("/readyz")
-    async def readyz() -> StateAnswer:
-        """Tell whether requests should be sent here: the golden records were reproduced, and no shutdown has begun."""
-        readiness.require_ready()
-        return StateAnswer(state=readiness.state)
+# The first ones are found first.
+ROUTES: Final = (
+    Route("/score", "POST", SCORING, errors=(*_BODY_ERRORS, 406)),
+    Route(
+        "/v2/models/{model}/infer",
+        "POST",
+        SCORING,
+        errors=(*_BODY_ERRORS, 404, 504),
+        alias="/v2/models/{model}/versions/{version}/infer",
+    ),
+    Route("/generate", "POST", SCORING, errors=_BODY_ERRORS),
+    Route("/livez", quiet=True, has_head=True),
+    Route("/readyz", quiet=True, errors=(503,), has_head=True),
+    Route("/metrics", scopes=_METRICS, quiet=True),
+    Route("/model", scopes=_MODEL),
+    Route("/model/schema", scopes=_MODEL),
+    Route("/openapi.json", scopes=_MODEL, in_schema=False),
+    Route("/v2", scopes=_MODEL),
+    Route("/v2/health/live", quiet=True),
+    Route("/v2/health/ready", quiet=True, errors=(503,)),
+    Route("/v2/models/{model}", scopes=_MODEL, errors=(404, 422), alias="/v2/models/{model}/versions/{version}"),
+    Route(
+        "/v2/models/{model}/ready",
+        scopes=frozenset({Access.SCORE, Access.MODEL}),
+        quiet=True,
+        errors=(404, 422, 503),
+        alias="/v2/models/{model}/versions/{version}/ready",
+    ),
+)
 
-    # These two are no coroutines, so that the framework runs them on a thread: both take milliseconds.
-    @router.get("/metrics", responses={200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}})
-    def get_metrics(request: Request) -> Response:
-        """Expose the metrics, in the text format or in OpenMetrics."""
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(metrics.registry), headers={"Content-Type": content_type})
+_BY_PATH: Final = {path: route for route in ROUTES for path in route.paths if "{" not in path}
+_BY_PATTERN: Final = tuple(
+    (re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path)), route) for route in ROUTES for path in route.paths if "{" in path
+)
+# Whoever has a key may learn which paths there are; whoever has none may not.
+_UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access))
 
-    @router.get("/openapi.json", include_in_schema=False)
-    def get_openapi() -> Response:
-        return Response(openapi(), media_type=_JSON)
 
-    return router
+def route_of(path: str) -> Route:
+    """Return the route of a path, whatever the method; one of template `OTHER` where there is none."""
+    route = _BY_PATH.get(path)
+    if route is not None:
+        return route
+    return next((route for pattern, route in _BY_PATTERN if pattern.fullmatch(path)), _UNKNOWN)

@@ -18,12 +18,11 @@ from fastapi import FastAPI
 from vaegis.service.artifact import open_artifact
 from vaegis.service.callers.ledger import Ledger
 from vaegis.service.generation import Generator
-from vaegis.service.http.access import route_of
 from vaegis.service.http.app import create_app
-from vaegis.service.http.log_writer import LineWriter
-from vaegis.service.http.logs import configure_logs
+from vaegis.service.http.logs import LineWriter, configure_logs
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
 from vaegis.service.http.problems import refusal_of
+from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.callbacks import Callbacks
 from vaegis.service.http.server.limits import Limits
 from vaegis.service.http.server.server import Server
@@ -167,12 +166,13 @@ def _ready_app(model: bytes, name: str, settings: Settings, writer: LineWriter, 
         ledger = Ledger(place.ledger)
         collector = ServiceCollector(place.metrics_folder, place.table.pids)
         count_in_files(place.metrics_folder, str(place.number))
+    tracing = configured_tracing(os.environ)
     app = create_app(
         artifact,
         settings,
         writer=writer,
         ledger=ledger,
-        tracing=configured_tracing(os.environ),
+        begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )
     app.state.readiness.admit(verification)

@@ -26,8 +26,8 @@ from opentelemetry.semconv.schemas import Schemas
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_span_id, format_trace_id, set_span_in_context
 from starlette.types import Scope
 
-from vaegis.service.http.call import Call
 from vaegis.service.http.metrics import METHODS, OTHER
+from vaegis.service.http.request_context import RequestContext
 
 _FIRST_SERVER_ERROR: Final = 500
 
@@ -43,10 +43,10 @@ class Tracing:
             installed = None
         self._tracer = provider.get_tracer("vaegis", installed, schema_url=Schemas.V1_25_0.value)
 
-    def begin(self, scope: Scope, call: Call) -> None:
-        """Give ``call`` a span, within the caller's trace if it names one, and the ids of that span."""
+    def begin(self, scope: Scope, request: RequestContext) -> None:
+        """Give ``request`` a span, within the caller's trace if it names one, and the ids of that span."""
         method = scope["method"] if scope["method"] in METHODS else OTHER
-        template = call.route.template
+        template = request.route.template
         named = [method if method != OTHER else "HTTP", *([template] if template != OTHER else [])]
         span = self._tracer.start_span(
             " ".join(named),
@@ -55,8 +55,8 @@ class Tracing:
             attributes=dict(_request_attributes(scope, method, template)),
         )
         context = span.get_span_context()
-        call.trace_id, call.span_id = format_trace_id(context.trace_id), format_span_id(context.span_id)
-        call.span = RequestSpan(self._tracer, span)
+        request.trace_id, request.span_id = format_trace_id(context.trace_id), format_span_id(context.span_id)
+        request.span = RequestSpan(self._tracer, span)
 
 
 class RequestSpan:
@@ -74,11 +74,11 @@ class RequestSpan:
         """Return a span within this one, to be entered where the step begins; on any thread."""
         return Step(self._tracer, name, self._context)
 
-    def end(self, call: Call, status: int, error: str | None) -> None:
+    def end(self, context: RequestContext, status: int, error: str | None) -> None:
         """End it.
 
         Args:
-            call: The request.
+            context: The request.
             status: Of its answer; 0 if there was none.
             error: Kind of the exception that nobody expected, if there was one.
         """
@@ -88,9 +88,9 @@ class RequestSpan:
         if error is not None or status >= _FIRST_SERVER_ERROR:
             span.set_attribute(error_attributes.ERROR_TYPE, error or str(status))
             span.set_status(StatusCode.ERROR)
-        if call.records:
-            span.set_attributes({"vaegis.records": call.records, "vaegis.flagged": call.flagged})
-        span.set_attribute("vaegis.request_id", call.request_id)
+        if context.records:
+            span.set_attributes({"vaegis.records": context.records, "vaegis.flagged": context.flagged})
+        span.set_attribute("vaegis.request_id", context.request_id)
         span.end()
 
 

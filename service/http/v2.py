@@ -1,78 +1,98 @@
-"""Inference by the Open Inference Protocol, version 2: from the bytes of a request to those of its answer."""
+"""The Open Inference Protocol, version 2, with the extension for binary tensors: metadata, health and inference."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from typing import Any, Final
 
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from vaegis.service.artifact import Artifact
 from vaegis.service.errors import RecordError
-from vaegis.service.http.admission import Ticket
-from vaegis.service.http.body import require_few_values, unpacked_body
-from vaegis.service.http.call import Call, call_of
-from vaegis.service.http.errors import (
-    MediaTypeError,
-    NoRecordsError,
-    ParameterError,
-    TooManyRecordsError,
+from vaegis.service.http.admission import Admission
+from vaegis.service.http.block_scoring import judged_in_parts
+from vaegis.service.http.errors import MediaTypeError, ParameterError
+from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
+from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.request_context import RequestContext, request_context
+from vaegis.service.http.schemas import (
+    ModelMetadata,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    TensorMetadata,
 )
-from vaegis.service.http.formats import Headers, encoding_of, media_type_of
-from vaegis.service.http.intake import Intake
-from vaegis.service.http.problems import parameter_messages
-from vaegis.service.http.score_query import ScoreQuery
-from vaegis.service.http.scoring import Scoring
-from vaegis.service.http.v2_answer import asked_outputs, written_answer
-from vaegis.service.http.writers.writing import Judgement
-from vaegis.service.pvalues import threshold
-from vaegis.service.records.blocks import Block, RecordLimits, UnpackedBytes, block_of, sound_block
+from vaegis.service.http.score_options import ScoreQuery, parse_parameters
+from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.writers.v2 import OUTPUTS, asked_outputs, written_answer
+from vaegis.service.records.blocks import (
+    Block,
+    NoRecordsError,
+    TooManyRecordsError,
+    UnpackedBytes,
+    block_of,
+    sound_block,
+)
+from vaegis.service.records.decompression import decompressed
 from vaegis.service.records.faults import FaultList, FaultsByRow, OnInvalid
+from vaegis.service.records.json import require_few_values
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.open_inference import InferRequest, columns_of, read_request
-from vaegis.service.verdicts import Explain
 
-HEADER_LENGTH: Final = "inference-header-content-length"
+INFER: Final = "/v2/models/{model}/infer"
+"""Template of the route that scores."""
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 
 _VERSION_DIGITS: Final = 12
 _MAX_LENGTH_DIGITS: Final = 20
 _OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
+_TENSOR: Final = {
+    "type": "object",
+    "required": ["name", "shape", "datatype"],
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
+        "datatype": {"type": "string"},
+        "parameters": {"type": "object"},
+        "data": {"type": "array"},
+    },
+}
+_REQUEST: Final = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {
+                "type": "object",
+                "required": ["inputs"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "parameters": {"type": "object"},
+                    "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
+                    "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                },
+            }
+        },
+        BINARY: {"schema": {"type": "string", "format": "binary"}},
+    },
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Inference:
-    """Answers inference requests with one model.
+class InferEndpoint:
+    """Answers inference requests, as an ASGI app."""
 
-    Attributes:
-        artifact: The model.
-        intake: Lets requests in.
-        scoring: Scores records.
-        limits: What is decoded.
-        alpha: Share of normal records that may be flagged, where a request does not say.
-        explain: Which verdicts carry contributions, where it does not say.
-    """
-
-    artifact: Artifact
-    intake: Intake
-    scoring: Scoring
-    limits: RecordLimits
-    alpha: float
-    explain: Explain
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self.artifact.contract.provenance.model_name
+    def __init__(self, model: ServedModel, admission: Admission) -> None:
+        """Score with ``model`` what ``admission`` admits."""
+        self._model = model
+        self._admission = admission
 
     @property
     def version(self) -> str:
         """Version of the model: the beginning of its digest."""
-        return self.artifact.digest[:_VERSION_DIGITS]
+        return self._model.artifact.digest[:_VERSION_DIGITS]
 
     def require_model(self, name: str, version: str | None) -> None:
         """Pass if this model is meant.
@@ -80,49 +100,46 @@ class Inference:
         Raises:
             HTTPException: another is.
         """
-        if name != self.model or version not in (None, self.version):
-            known = f"the model {self.model!r} of version {self.version}"
+        if name != self._model.name or version not in (None, self.version):
+            known = f"the model {self._model.name!r} of version {self.version}"
             raise HTTPException(404, f"models: expected {known}, got another")
 
-    async def answer(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        scope = request.scope
-        with closing(Ticket(self.intake.admission)) as ticket:
+        self.require_model(scope["path_params"]["model"], scope["path_params"].get("version"))
+        async with self._admission.slot(scope, receive) as slot:
             _require_tensors(scope["headers"])
             encoding = encoding_of(scope["headers"])
-            body = await self.intake.read(scope, request.receive, ticket)
-            call = call_of(scope)
-            call.unpacked = unpacked = UnpackedBytes(self.limits.max_held_bytes)
-            length = request.headers.get(HEADER_LENGTH)
+            length = header(scope["headers"], HEADER_LENGTH).decode("latin-1") or None
+            body = await slot.read_document(self._model.limits.max_held_bytes)
+            work = partial(self._answered, body, encoding, length, request_context(scope), slot.check)
+            answer, json_bytes = await slot.run(work)
+            headers = [(b"content-type", JSON.encode())]
+            if json_bytes is not None:
+                headers = [(HEADER_LENGTH, b"%d" % json_bytes), (b"content-type", BINARY.encode())]
+            await slot.send(send, [answer], len(answer), headers)
 
-            header: int | None = None
-
-            def work() -> bytes:
-                nonlocal header
-                whole = unpacked_body(body, encoding, unpacked, ticket.check)
-                answer, header = self._answered(whole, length, ticket, call)
-                return answer
-
-            answer = await self.intake.on_thread(work, request.receive, ticket)
-        if header is None:
-            return Response(answer, media_type=JSON)
-        return Response(answer, headers={HEADER_LENGTH: str(header)}, media_type=BINARY)
-
-    def _answered(self, body: bytes, header_length: str | None, ticket: Ticket, call: Call) -> tuple[bytes, int | None]:
-        with call.step("decode"):
+    def _answered(
+        self,
+        body: bytes,
+        encoding: Encoding,
+        header_length: str | None,
+        context: RequestContext,
+        check: Callable[[], None],
+    ) -> tuple[bytes, int | None]:
+        model = self._model
+        with context.step("decode"):
+            context.unpacked = UnpackedBytes(model.limits.max_held_bytes)
+            body = decompressed(body, encoding.value, context.unpacked, check)
             request = self._read(body, header_length)
-            query = _query(request)
-            alpha = self.alpha if query.alpha is None else query.alpha
-            explain = self.explain if query.explain is None else query.explain
-            reports = query.on_invalid is OnInvalid.REPORT
-            limit = threshold(self.artifact.calibration_folds, alpha)
-            outputs = asked_outputs(request, explain=explain, has_errors=reports)
+            parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
+            options = model.checked_options(parse_parameters(parameters), OnInvalid.REJECT)
+            reports = options.on_invalid is OnInvalid.REPORT
+            outputs = asked_outputs(request, explain=options.explain, has_errors=reports)
             block = self._block(request, reports=reports)
-        ticket.hold_records(block.records)
-        call.charge(block.records)
-        parts = list(self.scoring.judged_in_parts(block, alpha, explain, call, ticket.check))
-        judgement = Judgement.by(self.artifact, alpha=alpha, threshold=limit)
-        return written_answer(request, outputs, parts, judgement, self.version)
+        context.charge(block.records)
+        parts = list(judged_in_parts(model, block, options, context, check))
+        return written_answer(request, outputs, parts, model.answer_metadata(options.alpha), self.version)
 
     def _read(self, body: bytes, header_length: str | None) -> InferRequest:
         length = len(body)
@@ -130,20 +147,22 @@ class Inference:
             # Python converts no number of thousands of digits, and its error would be taken for a fault of ours.
             is_number = len(header_length) <= _MAX_LENGTH_DIGITS and header_length.isdecimal()
             if not is_number or int(header_length) > length:
-                raise ParameterError(f"{HEADER_LENGTH}: expected a number of at most {length}, got another value")
+                raise ParameterError(
+                    f"{HEADER_LENGTH.decode()}: expected a number of at most {length}, got another value"
+                )
             length = int(header_length)
         header = body[:length]
-        require_few_values(header, self.limits.max_values)
-        request = read_request(header, body[length:], max_depth=self.limits.max_depth)
+        require_few_values(header, self._model.limits.max_values)
+        request = read_request(header, body[length:], max_depth=self._model.limits.max_depth)
         if not request.records:
             raise NoRecordsError("inputs: expected at least one record, got none")
-        if request.records > self.limits.max_records:
-            most = self.limits.max_records
+        if request.records > self._model.limits.max_records:
+            most = self._model.limits.max_records
             raise TooManyRecordsError(f"inputs: expected at most {most} records, got {request.records}")
         return request
 
     def _block(self, request: InferRequest, *, reports: bool) -> Block:
-        schema, limits = self.artifact.contract.columns, self.limits
+        schema, limits = self._model.artifact.contract.columns, self._model.limits
         faults = FaultsByRow(limits.max_faults, 0) if reports else FaultList(limits.max_faults)
         try:
             columns = columns_of(
@@ -151,26 +170,76 @@ class Inference:
             )
             if isinstance(faults, FaultsByRow):
                 block = block_of(columns, faults, 0)
-                self.intake.metrics.count_refused(fault for found in block.faults.values() for fault in found)
+                self._model.metrics.count_refused(fault for found in block.faults.values() for fault in found)
                 return block
             faults.raise_any()
         except RecordError as error:
-            self.intake.metrics.count_refused(error.faults)
+            self._model.metrics.count_refused(error.faults)
             raise
         return sound_block(columns)
 
+    def operation(self) -> dict[str, Any]:
+        """Return what OpenAPI says of it."""
+        return {
+            "summary": "Infer",
+            "description": "Score records that come as tensors, one for each column.",
+            "operationId": "infer",
+            "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "requestBody": _REQUEST,
+            "responses": {"200": {"description": "Verdicts as tensors", "content": {JSON: {"schema": {}}}}},
+        }
 
-def _query(request: InferRequest) -> ScoreQuery:
-    """Return what the request's parameters say of what the query of POST /score says."""
-    try:
-        return ScoreQuery.model_validate(
-            {name: request.parameters[name] for name in _OURS if name in request.parameters}
-        )
-    except ValidationError as error:
-        raise ParameterError(*parameter_messages(error.errors(include_url=False))) from error
+
+def v2_endpoints(model: ServedModel, infer: InferEndpoint, readiness: Readiness) -> dict[str, Callable[..., Any]]:
+    """Return what answers the routes of the protocol, by template."""
+    metadata = _metadata(model, infer.version)
+
+    async def get_server() -> ServerMetadata:
+        """Tell what is served here, and by which extensions of the protocol."""
+        return ServerMetadata(name="vaegis", version=version("vaegis"), extensions=["binary_tensor_data"])
+
+    async def live() -> ServerLive:
+        """Tell that the process answers."""
+        return ServerLive(live=True)
+
+    async def ready() -> ServerReady:
+        """Tell whether requests should be sent here."""
+        readiness.require_ready()
+        return ServerReady(ready=True)
+
+    async def get_model(model: str, version: str | None = None) -> ModelMetadata:
+        """Describe the inputs and outputs of the model."""
+        infer.require_model(model, version)
+        return metadata
+
+    async def model_ready(model: str, version: str | None = None) -> ModelReady:
+        """Tell whether the model can be asked."""
+        infer.require_model(model, version)
+        readiness.require_ready()
+        return ModelReady(name=metadata.name, ready=True)
+
+    return {
+        "/v2": get_server,
+        "/v2/health/live": live,
+        "/v2/health/ready": ready,
+        "/v2/models/{model}": get_model,
+        "/v2/models/{model}/ready": model_ready,
+        INFER: infer,
+    }
 
 
 def _require_tensors(headers: Headers) -> None:
     declared = media_type_of(headers)
     if declared not in ("", JSON, BINARY):
         raise MediaTypeError(f"Content-Type: expected {JSON} or {BINARY}, got {declared!r}")
+
+
+def _metadata(model: ServedModel, version: str) -> ModelMetadata:
+    columns = model.artifact.contract.columns.columns
+    return ModelMetadata(
+        name=model.name,
+        versions=[version],
+        platform="onnx_onnxv1",
+        inputs=[TensorMetadata(name=c.name, datatype=kind_of(c).datatype, shape=[-1, 1]) for c in columns],
+        outputs=[TensorMetadata(name=name, datatype=kind, shape=[-1]) for name, kind in OUTPUTS.items()],
+    )

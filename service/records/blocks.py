@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns
+from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, ServiceError
 from vaegis.service.records.column_names import UnknownColumns
@@ -35,6 +35,14 @@ class BodyTooLargeError(ServiceError):
 
 class TooMuchHeldError(ServiceError):
     """One piece of a stream that has to be held whole, and is larger than allowed."""
+
+
+class TooManyRecordsError(ServiceError):
+    """More records than one request may hold."""
+
+
+class NoRecordsError(ServiceError):
+    """A body without a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,14 @@ class UnpackedBytes:
         """
         self.total += size
         if self.total > self._most:
-            raise BodyTooLargeError(f"body: expected at most {self._most} bytes when unpacked, got more")
+            raise body_too_large(self._most, " when unpacked")
+
+
+def body_too_large(max_bytes: int, when: str = "") -> BodyTooLargeError:
+    """Return the error of a body that is too long."""
+    return BodyTooLargeError(
+        f"body: expected at most {max_bytes} bytes{when}, got more; score files of any length with `vaegis score`"
+    )
 
 
 class TextBudget:
@@ -163,11 +178,24 @@ class Decoder(Protocol):
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the blocks that it fills."""
 
-    def flush(self) -> Iterator[Block]:
-        """Yield the whole records that wait for their block to fill."""
-
     def end(self) -> Iterator[Block]:
         """Take note of the body's end, and yield the last records."""
+
+
+def merged(blocks: Sequence[Block]) -> Block:
+    """Return the records of all blocks of a body as one block.
+
+    Raises:
+        NoRecordsError: there is none.
+    """
+    if not blocks:
+        raise NoRecordsError("body: expected at least one record, got none")
+    if len(blocks) == 1:
+        return blocks[0]
+    first = blocks[0].first_row
+    faults = {block.first_row - first + row: found for block in blocks for row, found in block.faults.items()}
+    columns = stacked([block.columns for block in blocks])
+    return Block(first, sum(block.records for block in blocks), columns, faults)
 
 
 def most_text_records(schema: Schema) -> int:

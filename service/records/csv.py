@@ -85,11 +85,6 @@ class CsvDecoder:
         while lines := self._lines.take_full():
             yield from self._decoded(lines)
 
-    def flush(self) -> Iterator[Block]:
-        """Yield the whole records that wait for their block to fill."""
-        while lines := self._lines.take_whole():
-            yield from self._decoded(lines)
-
     def end(self) -> Iterator[Block]:
         """Yield the last records.
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from vaegis.service.records.blocks import BLOCK_BYTES, UnpackedBytes
 from vaegis.service.records.json import BodyError
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
 else:
-    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
-__all__ = ["ZstdDecompressor", "ZstdError", "decompressor"]
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
+__all__ = ["ZstdDecompressor", "ZstdError", "compress", "decompress", "decompressor"]
 _LARGEST_WINDOW: Final = 23  # log2 of 8 MiB, what RFC 9659 lets an HTTP body ask for
 _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
 _SLICE_BYTES: Final = 16 * 1024
@@ -149,6 +149,30 @@ def unpacker_of(coding: str, count: UnpackedBytes) -> Unpacker:
         case "identity":
             return NoUnpacker()
     raise ValueError(f"coding: expected gzip, zstd or identity, got {coding!r}")
+
+
+def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable[[], None]) -> bytes:
+    """Return a body as it was before it was compressed.
+
+    Args:
+        body: The body as it came.
+        coding: How it is compressed.
+        count: Told the size of each piece; may raise to refuse it.
+        check: Called after each piece; what it raises ends the work.
+
+    Raises:
+        BodyTooLargeError: there is more than ``count`` allows.
+        BodyError: it is not compressed so, or not whole.
+    """
+    if coding == "identity":
+        return body
+    unpacker = unpacker_of(coding, count)
+    pieces: list[bytes] = []
+    for piece in unpacker.feed(body):
+        pieces.append(piece)
+        check()
+    unpacker.end()
+    return b"".join(pieces)
 
 
 def _unpackable(name: str) -> BodyError:

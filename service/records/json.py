@@ -18,7 +18,7 @@ from vaegis.service.records import values as rules
 from vaegis.service.records.cells import numbers_of_texts
 from vaegis.service.records.column_names import UnknownColumns, positions_of, shown, unknown_column
 from vaegis.service.records.faults import FaultList, Faults, Report
-from vaegis.service.records.json_limits import nests_deeper_than
+from vaegis.service.records.json_limits import count_marks, nests_deeper_than
 from vaegis.service.records.kinds import NumberKind, number_kind_of
 from vaegis.service.records.values import described
 
@@ -36,6 +36,24 @@ class BodyError(ServiceError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class TooManyValuesError(ServiceError):
+    """A body with more values than the service parses."""
+
+
+def require_few_values(body: bytes, max_values: int) -> None:
+    """Pass if a body can be parsed as JSON without taking too much memory.
+
+    A value may take a hundred bytes in memory for two in the body, so that a limit of bytes alone bounds little.
+    Values are counted by what begins or parts them: commas and opening brackets, also within text.
+
+    Raises:
+        TooManyValuesError: there are more than ``max_values``.
+    """
+    values = count_marks(body, VALUE_MARKS)
+    if values > max_values:
+        raise TooManyValuesError(f"body: expected at most {max_values} commas and opening brackets, got {values}")
 
 
 def parse_json(body: bytes, *, max_depth: int) -> object:

@@ -50,11 +50,6 @@ class NdjsonDecoder:
         while text := self._lines.take_full():
             yield from self._decoded(text)
 
-    def flush(self) -> Iterator[Block]:
-        """Yield the whole records that wait for their block to fill."""
-        while text := self._lines.take_whole():
-            yield from self._decoded(text)
-
     def end(self) -> Iterator[Block]:
         """Yield the last records.
 

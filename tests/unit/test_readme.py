@@ -11,6 +11,7 @@ import pytest
 from vaegis.service.artifact import load_artifact
 from vaegis.service.cli import main
 from vaegis.service.http.app import create_app
+from vaegis.service.http.routes import ROUTES
 from vaegis.service.reasons import Reason
 from vaegis.service.settings import load_settings
 
@@ -58,10 +59,8 @@ def test_the_answer_shown_is_that_of_the_golden_model(golden_model):
     as_shown(shown, asyncio.run(score()).json())
 
 
-def test_every_route_is_listed_with_its_method(golden_model):
-    app = create_app(load_artifact(golden_model), load_settings({}, {}))
-    paths = app.openapi()["paths"]
-    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+def test_every_route_is_listed_with_its_method():
+    served = {f"{route.method} {route.template}" for route in ROUTES if route.in_schema}
     listed = set(re.findall(r"(?:GET|POST) /[a-z0-9/.{}]+", section("Endpoints"))) - {"GET /openapi.json"}
     assert listed == served
 

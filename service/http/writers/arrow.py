@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.http.writers.flat_builder import Item, Number, Structs, Table, flat
-from vaegis.service.http.writers.ndjson import Line
-from vaegis.service.http.writers.writing import NUMBERS, Judgement
+from vaegis.service.http.writers.ndjson import LINE_FIELDS
+from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata
 from vaegis.service.records.arrow.messages import CONTINUATION, END, PREFIX_BYTES, MessageType
 from vaegis.service.records.blocks import Block
-from vaegis.service.verdicts import Verdicts
+from vaegis.service.verdicts import ARRAYS, Verdicts
 
 _VERSION_5: Final = 4
 _ALIGNMENT: Final = 8
@@ -57,14 +57,14 @@ _FIELDS: Final = {
 class ArrowWriter:
     """Writes record batches. What was observed and expected in a column is JSON text, since it may be of any type."""
 
-    def __init__(self, judgement: Judgement) -> None:
-        """Write under ``judgement``, which goes into the schema's metadata."""
-        self._judgement = judgement
+    def __init__(self, metadata: AnswerMetadata) -> None:
+        """Write under ``metadata``, which goes into the schema's metadata."""
+        self._metadata = metadata
 
     def start(self) -> bytes:
         """Return the schema."""
-        pairs = [Table({0: f"vaegis.{name}", 1: str(value)}) for name, value in self._judgement.fields().items()]
-        fields = [_FIELDS[name] for name in Line.__struct_fields__]
+        pairs = [Table({0: f"vaegis.{name}", 1: str(value)}) for name, value in self._metadata.fields.items()]
+        fields = [_FIELDS[name] for name in LINE_FIELDS]
         return _message(MessageType.SCHEMA, Table({1: fields, 2: pairs}), b"")
 
     def part(self, block: Block, verdicts: Verdicts) -> bytes:
@@ -73,7 +73,7 @@ class ArrowWriter:
         n = block.records
         valid = block.sound()
         body.numbers(np.arange(block.first_row, block.first_row + n, dtype=np.int64), None)
-        for name in Line.__struct_fields__[1:8]:
+        for name in ARRAYS:
             body.numbers(block.spread(getattr(verdicts, name), 0), valid)
         self._put_lists(body, block, verdicts, valid)
         batch = Table({0: Number("q", n), 1: Structs(2, body.nodes), 2: Structs(2, body.places)})

@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
-from vaegis.service.http.writers.ndjson import Line
-from vaegis.service.http.writers.writing import finite_numbers
+from vaegis.service.http.writers.ndjson import LINE_FIELDS
+from vaegis.service.http.writers.writer import columns_of
 from vaegis.service.records.blocks import Block
 from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()
-_NAMES: Final = Line.__struct_fields__
 _NO_LISTS: Final = b",[],,\n"
 """What ends a record that is neither flagged nor explained."""
 
@@ -24,7 +23,7 @@ class CsvWriter:
 
     def start(self) -> bytes:
         """Return the header."""
-        return ",".join(_NAMES).encode() + b"\n"
+        return ",".join(LINE_FIELDS).encode() + b"\n"
 
     def part(self, block: Block, verdicts: Verdicts) -> bytes:
         """Return the lines of a block.
@@ -42,12 +41,12 @@ class CsvWriter:
 def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
     """Yield the lines, those between two that differ from the others all at once."""
     sound = [row for row in range(block.records) if row not in block.faults] if block.faults else range(block.records)
-    score, p_value, *others = finite_numbers(verdicts)
+    *columns, all_reasons, all_contributions = columns_of(verdicts)
     rows = (row + block.first_row for row in sound)
-    values = list(zip(rows, score, p_value, verdicts.is_anomaly.tolist(), *others, strict=True))
+    values = list(zip(rows, *columns, strict=True))
     told = [
         at
-        for at, (why, by_column) in enumerate(zip(verdicts.reasons, verdicts.contributions, strict=True))
+        for at, (why, by_column) in enumerate(zip(all_reasons, all_contributions, strict=True))
         if why or by_column is not None
     ]
     # Where a faulty record stands, as a place between sound ones: so many of these are before it.
@@ -57,10 +56,10 @@ def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
         yield _plain(values[start:at])
         start = at
         if row is not None:
-            blank = b"," * (len(_NAMES) - 1)
+            blank = b"," * (len(LINE_FIELDS) - 1)
             yield b"%d%b%b\n" % (block.first_row + row, blank, _cell(error_fields(block.faults[row])))
         else:
-            reasons, contributions = verdicts.reasons[at], verdicts.contributions[at]
+            reasons, contributions = all_reasons[at], all_contributions[at]
             last = b"" if contributions is None else _cell(contributions)
             yield b"%b,%b,%b,\n" % (_ENCODER.encode(values[at])[1:-1], _cell(reasons), last)
             start = at + 1

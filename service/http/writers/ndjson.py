@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import msgspec
 
-from vaegis.service.explanations import Contribution
-from vaegis.service.http.writers.writing import finite_numbers
-from vaegis.service.reasons import Reason
+from vaegis.service.http.writers.writer import columns_of
 from vaegis.service.records.blocks import Block, in_order
-from vaegis.service.records.faults import ErrorFields, error_fields
-from vaegis.service.verdicts import Verdicts
+from vaegis.service.records.faults import error_fields
+from vaegis.service.verdicts import FIELDS, Verdicts
 
 _ENCODER = msgspec.json.Encoder()
 
 
-class Line(msgspec.Struct, gc=False):
-    """The fields of a line, in the order in which they are written."""
+LINE_FIELDS: Final = ("row", *FIELDS, "errors")
+"""The fields of a line, in the order in which they are written."""
 
-    row: int
-    score: float | None = None
-    p_value: float | None = None
-    is_anomaly: bool | None = None
-    elbo: float | None = None
-    reconstruction_error: float | None = None
-    kl: float | None = None
-    latent_contribution: float | None = None
-    reasons: tuple[Reason, ...] | None = None
-    contributions: tuple[Contribution, ...] | None = None
-    errors: list[ErrorFields] | None = None
+_LINE: Final = msgspec.defstruct("Line", [(name, Any, None) for name in LINE_FIELDS], gc=False)
 
 
 class NdjsonWriter:
@@ -46,27 +36,10 @@ class NdjsonWriter:
         return b""
 
 
-def lines_of(block: Block, verdicts: Verdicts) -> list[Line]:
-    """Return the lines of a block.
-
-    Raises:
-        ValueError: A verdict holds NaN or an infinity.
-    """
-    score, p_value, elbo, error, kl, latent = finite_numbers(verdicts)
+def lines_of(block: Block, verdicts: Verdicts) -> list[Any]:
+    """Return the lines of a block. Raises what `columns_of` does."""
     rows = range(block.first_row, block.first_row + block.records)
     sound = [row for row in rows if row - block.first_row not in block.faults] if block.faults else rows
-    lines = map(
-        Line,
-        sound,
-        score,
-        p_value,
-        verdicts.is_anomaly.tolist(),
-        elbo,
-        error,
-        kl,
-        latent,
-        verdicts.reasons,
-        verdicts.contributions,
-    )
-    faulty = (Line(block.first_row + row, errors=error_fields(faults)) for row, faults in block.faults.items())
-    return in_order(block, list(lines), faulty)
+    lines = [*map(_LINE, sound, *columns_of(verdicts))]
+    faulty = (_LINE(block.first_row + row, errors=error_fields(faults)) for row, faults in block.faults.items())
+    return in_order(block, lines, faulty)

@@ -81,10 +81,6 @@ class ArrowDecoder:
             except FlatTableError as error:
                 raise arrow_error(f"metadata that is whole, got other bytes: {error}") from None
 
-    def flush(self) -> Iterator[Block]:
-        """Yield nothing: whole records do not wait."""
-        return iter(())
-
     def end(self) -> Iterator[Block]:
         """Take note of the body's end.
 

@@ -24,8 +24,7 @@ from starlette.types import ASGIApp, Message
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.http.app import create_app
-from vaegis.service.http.log_writer import LineWriter
-from vaegis.service.http.logs import configure_logs
+from vaegis.service.http.logs import LineWriter, configure_logs
 from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.server.callbacks import Callbacks
 from vaegis.service.http.server.limits import Limits
@@ -76,7 +75,8 @@ def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
         **settings: object,
     ) -> FastAPI:
         served = artifact if score is None else replace(artifact, scorer=SimpleNamespace(score=score))
-        app = create_app(served, load_settings({}, settings), writer=writer, tracing=tracing)
+        begin_span = None if tracing is None else tracing.begin
+        app = create_app(served, load_settings({}, settings), writer=writer, begin_span=begin_span)
         app.state.readiness.admit(artifact.verify())
         return app
 

@@ -8,93 +8,233 @@ import gzip
 import json
 import threading
 import weakref
-from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from vaegis.service.http.admission import Admission, Room, Ticket
-from vaegis.service.http.errors import DeadlineError, QueueFullError
+from vaegis.service.artifact import Verification
+from vaegis.service.http.admission import Admission, AdmissionLimits
+from vaegis.service.http.errors import (
+    AnswerTooLargeError,
+    DeadlineError,
+    QueueFullError,
+)
+from vaegis.service.http.readiness import Readiness
+from vaegis.service.http.request_context import RequestContext, put_context
+from vaegis.service.http.routes import route_of
+from vaegis.service.http.server.limits import IncompleteBodyError
+from vaegis.service.records.blocks import BodyTooLargeError
+
+LIMITS = AdmissionLimits(
+    max_requests_in_flight=9,
+    max_bytes_in_flight=10_000,
+    max_body_bytes=10_000,
+    request_timeout_s=60.0,
+    scoring_threads=2,
+)
 
 
-def admission(*, requests: int = 2, records: int = 10, body_bytes: int = 100, timeout_s: float = 60.0) -> Admission:
-    return Admission(Room(requests, records, body_bytes), timeout_s=timeout_s, patience_s=60.0, threads=1)
+@pytest.fixture
+def new_admission(new_app):
+    """Make admission with the given limits, to a model that is ready."""
+
+    def make(**changes: float) -> Admission:
+        metrics = new_app().state.metrics
+        readiness = Readiness(on_ready=lambda: None)
+        readiness.admit(Verification(records=1, largest_difference=0.0))
+        return Admission(replace(LIMITS, **changes), readiness, metrics)
+
+    return make
 
 
-def test_as_many_requests_are_let_in_as_there_is_room_for_and_places_are_given_back():
-    room = admission(requests=2)
-    with closing(Ticket(room)) as first, closing(Ticket(room)) as second, closing(Ticket(room)) as third:
-        first.enter()
-        second.enter()
-        with pytest.raises(QueueFullError, match="expected fewer than 2 requests in flight, got as many"):
-            room.require_room()
-        with pytest.raises(QueueFullError):
-            third.enter()
-    room.require_room()
+def scope_of(headers=()):
+    scope = {"headers": [*headers]}
+    put_context(scope, RequestContext(route_of("/score"), "", "", ""))
+    return scope
 
 
-def test_a_request_whose_body_is_still_to_come_is_in_flight_and_takes_nobodys_place():
-    room = admission(requests=1)
-    with closing(Ticket(room)), closing(Ticket(room)) as other:
-        assert room.in_flight == 2
-        other.enter()
-    assert room.in_flight == 0
+def slot_of(admission, *parts, headers=()):
+    """Return a slot whose client sends the parts of a body, and then nothing more; it goes away after a None."""
+    last = len(parts) - 1
+    messages = iter(
+        [
+            {"type": "http.disconnect"}
+            if part is None
+            else {"type": "http.request", "body": part, "more_body": at < last or None in parts}
+            for at, part in enumerate(parts)
+        ]
+    )
+
+    async def receive():
+        message = next(messages, None)
+        if message is None:
+            await asyncio.Event().wait()
+        return message
+
+    return admission.slot(scope_of(headers), receive)
 
 
-@pytest.mark.parametrize("what", ["hold_records", "hold_bytes"])
-def test_records_and_bytes_have_their_limit_over_all_requests(what):
-    room = admission(records=100, body_bytes=100)
-    with closing(Ticket(room)) as first, closing(Ticket(room)) as second:
-        first.enter()
-        second.enter()
-        getattr(first, what)(60)
-        getattr(second, what)(40)
-        with pytest.raises(QueueFullError, match="expected at most 100"):
-            getattr(second, what)(1)
-        first.close()
-        getattr(second, what)(60)
+def run(story):
+    return asyncio.run(story())
 
 
-@pytest.mark.parametrize("what", ["hold_records", "hold_bytes"])
-def test_what_one_request_holds_alone_is_never_too_much(what):
-    room = admission(records=10, body_bytes=10)
-    with closing(Ticket(room)) as only:
-        only.enter()
-        getattr(only, what)(1000)
+def test_as_many_requests_are_computed_as_there_are_places_and_places_are_given_back(new_admission):
+    async def story():
+        admission = new_admission(max_requests_in_flight=2)
+        async with slot_of(admission) as first, slot_of(admission) as second, slot_of(admission) as third:
+            first.take_place()
+            second.take_place()
+            with pytest.raises(QueueFullError, match=r"too many requests in flight \(limit 2\)"):
+                third.take_place()
+            with pytest.raises(QueueFullError):
+                async with slot_of(admission):
+                    pass
+            first.release_place()
+            third.take_place()
+        assert (admission.computing, admission.slots) == (0, 0)
+
+    run(story)
 
 
-def test_bytes_of_a_body_that_comes_alone_in_many_parts_are_never_too_much():
-    with closing(Ticket(admission(body_bytes=10))) as only:
-        for _ in range(5):
-            only.hold_bytes(9)
+def test_a_request_that_was_computed_in_part_goes_on_whatever_place_there_is(new_admission):
+    async def story():
+        admission = new_admission(max_requests_in_flight=1)
+        async with slot_of(admission) as first, slot_of(admission) as second:
+            first.take_place()
+            first.release_place()
+            second.take_place()
+            first.take_place()
+            assert admission.computing == 2
+
+    run(story)
 
 
-def test_an_answer_is_not_worth_its_work_after_its_time_or_once_nobody_waits_for_it():
-    with closing(Ticket(admission(timeout_s=1e-9))) as late:
-        late.enter()
-        with pytest.raises(DeadlineError, match="expected an answer within 1e-09 s"):
-            late.check()
-    with closing(Ticket(admission())) as left:
-        left.enter()
-        left.check()
-        left.is_abandoned = True
-        with pytest.raises(DeadlineError):
+def test_a_request_whose_body_is_still_to_come_is_in_flight_and_takes_nobodys_place(new_admission):
+    async def story():
+        admission = new_admission(max_requests_in_flight=1)
+        async with slot_of(admission), slot_of(admission) as other:
+            assert admission.slots == 2
+            other.take_place()
+        assert admission.slots == 0
+
+    run(story)
+
+
+def test_bytes_have_their_limit_over_all_requests_but_one_alone_may_hold_any_number(new_admission):
+    async def story():
+        admission = new_admission(max_bytes_in_flight=100)
+        async with slot_of(admission) as first:
+            first.hold(1000)
+            first.hold(60)
+            async with slot_of(admission) as second:
+                second.hold(40)
+                with pytest.raises(QueueFullError, match=r"\(limit 100\)"):
+                    second.hold(41)
+                first.hold(0)
+                second.hold(1000)
+        assert admission.held_bytes == 0
+
+    run(story)
+
+
+def test_an_answer_has_the_limit_of_all_requests(new_admission):
+    async def story():
+        async with slot_of(new_admission(max_bytes_in_flight=100)) as only:
+            only.hold_answer(100, 900)
+            with pytest.raises(AnswerTooLargeError, match="at most 100 bytes"):
+                only.hold_answer(101)
+
+    run(story)
+
+
+def test_a_body_is_put_together_and_counted_unless_it_comes_in_one_piece(new_admission):
+    async def story():
+        admission = new_admission()
+        async with slot_of(admission, b"abc") as slot:
+            assert (await slot.read(), slot.held_bytes, slot.is_whole) == (b"abc", 0, True)
+        async with slot_of(admission, b"ab", b"", b"c") as slot:
+            assert (await slot.read(), slot.held_bytes, slot.is_whole) == (b"abc", 3, True)
+
+    run(story)
+
+
+def test_a_body_is_read_at_least_so_far(new_admission):
+    async def story():
+        async with slot_of(new_admission(), b"ab", b"cd", b"ef", b"gh") as slot:
+            assert [await slot.read(at_least=3), slot.is_whole] == [b"abcd", False]
+            assert [await slot.read(), slot.is_whole] == [b"efgh", True]
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("parts", "headers"),
+    [((), [(b"content-length", b"101")]), ((b"a" * 101,), ()), ((b"a" * 60, b"a" * 60), ())],
+)
+def test_a_body_too_large_is_refused_by_its_length_or_by_count(new_admission, parts, headers):
+    async def story():
+        async with slot_of(new_admission(max_body_bytes=100), *parts, headers=headers) as slot:
+            await slot.read()
+
+    with pytest.raises(BodyTooLargeError, match="at most 100 bytes, got more"):
+        run(story)
+
+
+def test_a_client_that_goes_away_is_noticed(new_admission):
+    async def story():
+        async with slot_of(new_admission(), b"a", None) as slot:
+            await slot.read()
+
+    with pytest.raises(IncompleteBodyError):
+        run(story)
+
+
+@pytest.mark.parametrize(("parts", "left"), [((b"a", b"b", b"c"), 0), ((b"a", *[b"b" * 100] * 9), 7)])
+def test_the_rest_of_a_body_that_is_refused_is_read_unless_it_is_too_long(new_admission, parts, left):
+    asked = iter(parts)
+
+    async def receive():
+        part = next(asked)
+        return {"type": "http.request", "body": part, "more_body": part is not parts[-1] or len(parts) == 10}
+
+    async def story():
+        async with new_admission(max_body_bytes=150).slot(scope_of(), receive) as slot:
+            await slot.read(at_least=1)
+            raise QueueFullError
+
+    with pytest.raises(QueueFullError):
+        run(story)
+    assert len([*asked]) == left
+
+
+def test_an_answer_is_not_worth_its_work_after_its_time_or_once_nobody_waits_for_it(new_admission):
+    async def story():
+        async with slot_of(new_admission(request_timeout_s=1e-9)) as late:
+            late.take_place()
+            with pytest.raises(DeadlineError, match="expected an answer within 1e-09 s"):
+                late.check()
+        async with slot_of(new_admission()) as left:
+            left.take_place()
             left.check()
+            left.is_abandoned = True
+            with pytest.raises(DeadlineError):
+                left.check()
+
+    run(story)
 
 
-def test_work_that_outlives_its_request_holds_nothing():
-    room = admission(records=1)
-    ticket = Ticket(room)
-    ticket.enter()
-    ticket.close()
-    with pytest.raises(DeadlineError):
-        ticket.hold_records(5)
-    with closing(Ticket(room)) as other:
-        other.enter()
-        other.hold_records(1)
+def test_an_error_of_a_request_whose_client_is_gone_ends_there(new_admission):
+    async def story():
+        async with slot_of(new_admission()) as slot:
+            slot.is_abandoned = True
+            raise DeadlineError
+        return "nobody's"
+
+    assert run(story) == "nobody's"
 
 
-def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
-    room, started, leave = admission(), threading.Event(), threading.Event()
+def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends(new_admission):
+    room, started, leave = new_admission(scoring_threads=1), threading.Event(), threading.Event()
     has_ended = threading.Event()
 
     def long():
@@ -114,8 +254,8 @@ def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends():
     assert asyncio.run(scenario()) == (set(), True)
 
 
-def test_a_fault_of_work_that_nobody_waits_for_any_more_is_not_the_event_loops():
-    room, started, leave = admission(), threading.Event(), threading.Event()
+def test_a_fault_of_work_that_nobody_waits_for_any_more_is_not_the_event_loops(new_admission):
+    room, started, leave = new_admission(scoring_threads=1), threading.Event(), threading.Event()
     told = []
 
     def faulty():
@@ -125,7 +265,7 @@ def test_a_fault_of_work_that_nobody_waits_for_any_more_is_not_the_event_loops()
 
     async def scenario():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        task = asyncio.create_task(room.run(faulty, to_its_end=True))
+        task = asyncio.create_task(room.run(faulty))
         await until(started)
         task.cancel()
         await asyncio.sleep(0)
@@ -141,8 +281,8 @@ def test_a_fault_of_work_that_nobody_waits_for_any_more_is_not_the_event_loops()
     assert told == []
 
 
-def test_work_that_nobody_waits_for_any_more_is_let_go_before_a_thread_is_free():
-    room, started, leave = admission(), threading.Event(), threading.Event()
+def test_work_that_nobody_waits_for_any_more_is_let_go_before_a_thread_is_free(new_admission):
+    room, started, leave = new_admission(scoring_threads=1), threading.Event(), threading.Event()
 
     class Body:
         """What the work holds."""
@@ -203,7 +343,8 @@ def asgi(app, parts, gone=None, query=b"", headers=()):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": [*headers]}
+    typed = [(b"content-type", b"application/json"), *headers]
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": typed}
     return sent, app(scope, receive, send)
 
 
@@ -271,14 +412,13 @@ def test_a_late_answer_is_504_at_once_and_its_work_ends(held, record):
 @pytest.mark.parametrize(
     ("settings", "detail"),
     [
-        ({"max_requests_in_flight": 1}, "expected fewer than 1 requests in flight, got as many"),
-        ({"max_records_in_flight": 1}, "expected at most 1 records in flight, got more"),
-        ({"max_bytes_in_flight": 1024}, "expected at most 1024 bytes of bodies in flight, got more"),
+        ({"max_requests_in_flight": 1}, "too many requests in flight (limit 1)"),
+        ({"max_bytes_in_flight": 4096}, "too many bytes of bodies and answers in flight (limit 4096)"),
     ],
 )
 def test_what_finds_no_room_is_refused_at_once_while_the_service_is_alive(held, send, record, settings, detail):
     app, started, leave = held(**settings)
-    body = json.dumps([record] * 10).encode()
+    body = json.dumps([record] * 5).encode() + b" " * 2048
 
     async def scenario():
         first, answering = asgi(app, [body[:900], body[900:]])
@@ -340,8 +480,8 @@ async def beside(app, started, leave, large, record):
     return first, second
 
 
-def test_a_small_request_is_scored_while_large_ones_leave_no_room_for_records(held, record):
-    app, started, leave = held(max_records_in_flight=10, inline_body_bytes=500)
+def test_a_small_request_is_scored_while_large_ones_take_all_threads(held, record):
+    app, started, leave = held(scoring_threads=1, inline_body_bytes=500)
 
     first, second = asyncio.run(beside(app, started, leave, json.dumps([record] * 10).encode(), record))
     assert (first[0]["status"], second[0]["status"]) == (200, 200)
@@ -358,7 +498,7 @@ def test_a_small_body_of_many_records_is_scored_on_a_thread_while_others_are_ans
 
 @OTHER_WAYS
 def test_json_that_is_packed_or_answered_otherwise_has_the_limits_of_all_json(held, record, query, headers):
-    app, started, leave = held(max_records_in_flight=10)
+    app, started, leave = held(max_requests_in_flight=1)
     body = json.dumps([record] * 10).encode()
     asked = packed(body, headers)
 
@@ -389,7 +529,7 @@ def test_json_that_is_packed_or_answered_otherwise_has_its_time(new_app, record,
 
 @pytest.mark.parametrize(("query", "headers"), [(b"", []), *OTHER_WAYS_OF_JSON])
 def test_what_finds_no_room_costs_its_caller_nothing(held, record, query, headers):
-    app, started, leave = held(max_records_in_flight=1, rate_records_per_s=0.1, rate_burst_s=300)
+    app, started, leave = held(max_requests_in_flight=1, rate_records_per_s=0.1, rate_burst_s=300)
     body = packed(json.dumps([record] * 20).encode(), headers)
 
     async def scenario():

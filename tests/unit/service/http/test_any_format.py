@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from vaegis.service.http.answers import ScoreAnswer
+from vaegis.service.http.schemas import ScoreAnswer
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -151,7 +151,7 @@ def faulty(kind, end=b""):
 
 @pytest.mark.parametrize("kind", ["NDJSON", "CSV", "TSV"])
 @pytest.mark.parametrize("end", [b"", b"\n", b'\n"'])
-@pytest.mark.parametrize("settings", [{}, {"max_body_bytes": 1024}, {"inline_body_bytes": 2**20}])
+@pytest.mark.parametrize("settings", [{}, {"max_document_bytes": 1024}, {"inline_body_bytes": 2**20}])
 def test_all_records_that_reject_a_body_which_is_there_are_told(score, kind, end, settings):
     response = score(kind, faulty(kind, end), query="?on_invalid=reject", **settings)
     assert response.status_code == 422
@@ -164,7 +164,7 @@ def test_all_records_that_reject_a_body_which_is_there_are_told(score, kind, end
 def test_no_more_faults_are_told_than_asked_for(score, kind, most, detail):
     body = gzip.compress(faulty(kind) if kind == "CSV" else b" \n" * 2**18 + faulty(kind))
     headers = {"content-encoding": "gzip"}
-    response = score(kind, body, query="?on_invalid=reject", headers=headers, max_faults=most, max_body_bytes=2**20)
+    response = score(kind, body, query="?on_invalid=reject", headers=headers, max_faults=most, max_document_bytes=4096)
     assert [error["row"] for error in response.json()["errors"]] == ROWS[:most]
     assert detail in response.json()["detail"]
 
@@ -203,7 +203,7 @@ def test_a_header_that_does_not_fit_rejects_all_in_any_case(score, kind, on_inva
     ],
 )
 def test_what_cannot_be_answered_is_a_problem_whatever_accept_says(score, kind, body, status, problem):
-    response = score(kind, body, headers={"accept": "text/csv"}, max_body_bytes=4096)
+    response = score(kind, body, headers={"accept": "text/csv"}, max_document_bytes=4096)
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
     assert response.json()["type"] == f"urn:vaegis:problem:{problem}"
 
@@ -214,12 +214,24 @@ def test_a_format_that_is_not_written_is_refused(score):
     assert response.json()["type"] == "urn:vaegis:problem:not-acceptable"
 
 
-def test_streams_may_be_longer_than_a_body_but_not_than_their_own_limit(score):
+@pytest.mark.parametrize("kind", ["NDJSON", "CSV", "Arrow", "JSON"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_a_body_has_a_limit_also_when_it_is_decompressed(score, kind, encoding):
+    body = encoded(RECORDS * 2000, kind)
+    packed = gzip.compress(body) if encoding == "gzip" else body
+    headers = {"content-encoding": encoding}
+    assert len(read(score(kind, packed, headers=headers, max_body_bytes=len(body)))) == 6000
+    response = score(kind, packed, headers=headers, max_body_bytes=len(body) - 1)
+    assert (response.status_code, response.json()["type"]) == (413, "urn:vaegis:problem:body-too-large")
+    assert "`vaegis score`" in response.json()["detail"]
+
+
+def test_a_body_may_be_longer_than_a_document_and_hold_more_records(score):
     body = encoded(RECORDS * 2000, "NDJSON")
     assert len(body) > 2**18
-    assert len(read(score("NDJSON", body, max_body_bytes=2**16, max_records=10))) == 6000
-    assert score("NDJSON", body, max_stream_bytes=2**16).status_code == 413
-    assert score("JSON", encoded(RECORDS * 2000, "JSON"), max_body_bytes=2**16).status_code == 413
+    assert len(read(score("NDJSON", body, max_document_bytes=2**16, max_records=10))) == 6000
+    response = score("JSON", encoded(RECORDS * 2000, "JSON"), max_document_bytes=2**16)
+    assert (response.status_code, response.json()["type"]) == (413, "urn:vaegis:problem:record-too-large")
 
 
 def test_a_compressed_document_is_limited_by_what_it_unpacks_to(score):

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.service.callers.ledger import Ledger, mark_of
-from vaegis.service.callers.rates import Account
-from vaegis.service.http.access import route_of
-from vaegis.service.http.answers import GenerateAnswer
-from vaegis.service.http.call import Call
-from vaegis.service.http.errors import DeadlineError
-from vaegis.service.http.generating import Generating
+from vaegis.service.http.schemas import GenerateAnswer
 
 
 def test_records_come_in_the_form_that_score_takes(new_app, send, artifact):
@@ -70,21 +64,8 @@ def test_a_body_that_is_no_object_is_refused(new_app, send):
     assert send(new_app(), "POST", "/generate", content=b"{").status_code == 400
 
 
-def test_drawing_ends_between_parts_once_its_answer_is_not_worth_it(new_app, artifact):
-    metrics = new_app().state.metrics
-    generating = Generating(artifact, metrics, max_count=10_000, max_depth=9, max_values=99, run_timeout_s=60.0)
-    account = Account(Ledger(now=lambda: 0.0), mark_of("caller"), records_per_s=1.0, burst_s=10_000.0)
-    call = Call(route_of("/generate"), "", "", "", account=account)
-    worth = iter([True, False])
-
-    def between():
-        if not next(worth, False):
-            raise DeadlineError
-
-    with pytest.raises(DeadlineError):
-        generating.answer(b'{"count": 10000}', call, between)
-    assert account.wait_s() == 1.0  # it was charged, for it began
-    with pytest.raises(DeadlineError):
-        generating.answer(b'{"count": 10000}', call, between)
-    assert account.owe(0) == 0.0  # and not again, for nobody waited any more
-    assert metrics.registry.get_sample_value("vaegis_records_generated_total") == 0
+def test_drawing_ends_between_parts_once_its_time_is_up(new_app, send):
+    app = new_app(request_timeout_s=0.001, rate_records_per_s=1.0, rate_burst_s=3600.0)
+    response = send(app, "POST", "/generate", json={"count": 10_000})
+    assert (response.status_code, response.json()["type"]) == (504, "urn:vaegis:problem:deadline")
+    assert app.state.metrics.registry.get_sample_value("vaegis_records_generated_total") == 0

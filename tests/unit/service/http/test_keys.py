@@ -8,7 +8,7 @@ import json
 import pytest
 
 from vaegis.service.callers.keys import Access, digest_of
-from vaegis.service.http.access import route_of
+from vaegis.service.http.routes import route_of
 
 SECRETS = {"both": "vaegis_both", **{access.value: f"vaegis_{access.value}" for access in Access}}
 KEYS = "; ".join(
@@ -112,7 +112,7 @@ def test_no_route_is_reached_by_what_only_looks_like_its_path(new_app, send, tar
     app = new_app(**settings)
     reached = {}
     for method, path in targets:
-        needs = route_of(path).needs
+        needs = route_of(path).scopes
         body = {"count": 1} if path == "/generate" else record
         for access in sorted(set(Access) - needs) if "keys" in settings and needs else [Access.SCORE]:
             headers = {"authorization": f"Bearer {SECRETS[access]}"}

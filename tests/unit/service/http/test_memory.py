@@ -15,14 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaegis.service.errors import ServiceError
-from vaegis.service.http.body import unpacked_body
-from vaegis.service.http.formats import Encoding
-from vaegis.service.http.metrics import Metrics
-from vaegis.service.http.scoring import Scoring
 from vaegis.service.records.arrow.decoder import ArrowDecoder
 from vaegis.service.records.blocks import RecordLimits, UnpackedBytes
 from vaegis.service.records.csv import CsvDecoder
-from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.decompression import decompressed
+from vaegis.service.records.faults import FaultsByRow, OnInvalid
+from vaegis.service.records.json_document import JsonDocuments
 from vaegis.service.records.ndjson import NdjsonDecoder
 from vaegis.service.records.open_inference import columns_of, read_request
 
@@ -79,8 +77,8 @@ TEXT_BODIES = st.builds(
 
 
 @pytest.fixture(scope="module")
-def scoring(artifact):
-    return Scoring(artifact, Metrics(artifact, alpha=0.01, threshold=1.0), LIMITS)
+def documents(artifact):
+    return JsonDocuments(artifact.contract.columns, LIMITS)
 
 
 def peak_of(work):
@@ -105,11 +103,11 @@ def streamed(decoder, body):
 @pytest.mark.parametrize("kind", ["JSON", "NDJSON", "CSV", "V2"])
 @given(body=TEXT_BODIES)
 @settings(max_examples=15, deadline=None)
-def test_text_takes_at_most_a_multiple_of_the_longest_body(scoring, artifact, kind, body):
+def test_text_takes_at_most_a_multiple_of_the_longest_body(documents, artifact, kind, body):
     schema = artifact.contract.columns
     work = {
-        "JSON": lambda: scoring.reported(body, lambda: None),
-        "NDJSON": lambda: streamed(NdjsonDecoder(schema, LIMITS, scoring.typed), body),
+        "JSON": lambda: documents.decode(body, OnInvalid.REPORT, lambda: None),
+        "NDJSON": lambda: streamed(NdjsonDecoder(schema, LIMITS, documents.typed), body),
         "CSV": lambda: streamed(CsvDecoder(schema, LIMITS), body),
         "V2": lambda: read_request(body, b"", max_depth=32),
     }[kind]
@@ -185,7 +183,7 @@ def test_tensors_take_at_most_a_multiple_of_the_longest_body(artifact, text, rec
 @settings(max_examples=10, deadline=None)
 def test_a_packed_document_takes_at_most_a_multiple_of_the_longest_body(piece, times):
     body = gzip.compress(piece * (MOST_BYTES // len(piece) * times // 4), 1)
-    work = lambda: unpacked_body(body, Encoding.GZIP, UnpackedBytes(MOST_BYTES), lambda: None)  # noqa: E731
+    work = lambda: decompressed(body, "gzip", UnpackedBytes(MOST_BYTES), lambda: None)  # noqa: E731
     assert peak_of(work) < 3 * MOST_BYTES
 
 

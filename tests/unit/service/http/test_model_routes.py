@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.service.http.answers import GenerateRequest, ModelAnswer, ScoreAnswer
 from vaegis.service.http.record_schema import record_schema
+from vaegis.service.http.schemas import GenerateRequest, ModelAnswer, ScoreAnswer
 
 
 @pytest.fixture

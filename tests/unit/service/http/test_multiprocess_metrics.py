@@ -268,3 +268,13 @@ def test_a_service_that_can_write_nowhere_says_where_it_tried(monkeypatch, tmp_p
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "neither"))
     with pytest.raises(ServiceError, match=r"a folder that can be written.*none.*neither"), metrics_folder():
         pass
+
+
+def test_metrics_made_after_the_folder_is_gone_count_in_memory(monkeypatch):
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    with metrics_folder() as made:
+        count_in_files(made, PARENT)
+    counter = Counter("later", "How many.", registry=CollectorRegistry())
+    counter.inc()
+    assert counter.collect()[0].samples[0].value == 1
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ

@@ -12,9 +12,9 @@ import pytest
 
 from vaegis.service.callers.keys import digest_of
 from vaegis.service.errors import ServiceError
-from vaegis.service.http.answers import ProblemDocument
 from vaegis.service.http.app import create_app
 from vaegis.service.http.problems import PROBLEMS, TYPE_PREFIX
+from vaegis.service.http.schemas import ProblemDocument
 from vaegis.service.settings import load_settings
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "errors.md"
@@ -88,7 +88,10 @@ def provoked(new_app, send, artifact, serving):
     yield send(app, "POST", "/score", content=b"{").json()
     yield send(app, "POST", "/score", content=b"{}", headers={"content-type": "text/html"}).json()
     yield send(app, "POST", "/score", content=b"{}", headers={"accept": "text/html"}).json()
-    yield send(app, "POST", "/score", content=b"x" * 1025, headers={"content-type": "text/csv"}).json()
+    piecemeal = new_app(max_document_bytes=1024, max_bytes_in_flight=1024, inline_body_bytes=0)
+    csv = {"content-type": "text/csv"}
+    yield send(piecemeal, "POST", "/score", content=b"x" * 1025, headers=csv).json()
+    yield send(piecemeal, "POST", "/score", content=b"amount\n" + b"1\n" * 100, headers=csv).json()
     yield send(app, "POST", "/score", content=b" " * 1025).json()
     yield send(app, "POST", "/score", json=[{}, {}]).json()
     yield send(app, "POST", "/score", json=[{}] * 51).json()

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from vaegis.service.http.answers import ScoreAnswer
+from vaegis.service.http.schemas import ScoreAnswer
 from vaegis.service.pvalues import threshold
 
 ANOMALY = {"amount": 1e9, "express": False, "country": "Atlantis", "placed_at": "2023-11-22T10:00:00Z"}

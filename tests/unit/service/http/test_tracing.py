@@ -253,7 +253,7 @@ def test_spans_arrive_at_the_collector_that_the_standard_variables_name(golden_m
         "from vaegis.service.http.tracing_setup import configured_tracing\n"
         "from vaegis.service.settings import load_settings\n"
         "artifact = load_artifact(Path(sys.argv[1]))\n"
-        "app = create_app(artifact, load_settings({}, {}), tracing=configured_tracing(os.environ))\n"
+        "app = create_app(artifact, load_settings({}, {}), begin_span=configured_tracing(os.environ).begin)\n"
         "async def main():\n"
         "    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='http://localhost') as client:\n"
         "        assert (await client.get('/model')).status_code == 200\n"

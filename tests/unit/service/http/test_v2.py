@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vaegis.service.http.app import create_app
-from vaegis.service.http.v2_answer import OUTPUTS
+from vaegis.service.http.writers.v2 import OUTPUTS
 from vaegis.service.settings import load_settings
 
 RECORDS = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,18 +28,16 @@ class Streams:
         return RecordLimits(**{**usual, "unknown_columns": "reject", **changes})
 
     @staticmethod
-    def blocks(decoder: Decoder, body: bytes, parts: int | Mapping[int, bool] | None = None) -> list[Block]:
-        """Feed a body to a decoder, ``parts`` bytes at a time, each flushed; or cut where told, and flushed if told."""
-        if isinstance(parts, int):
-            parts = dict.fromkeys(range(parts, len(body) + parts, parts), True)
-        cuts = {**(parts or {}), len(body): (parts or {}).get(len(body), False)}
+    def blocks(decoder: Decoder, body: bytes, parts: int | Iterable[int] | None = None) -> list[Block]:
+        """Feed a body to a decoder, ``parts`` bytes at a time, or cut where told."""
+        cuts = (
+            range(parts, len(body), parts)
+            if isinstance(parts, int)
+            else sorted(cut for cut in parts or () if cut < len(body))
+        )
         blocks: list[Block] = []
-        start = 0
-        for stop, is_flushed in sorted(cuts.items()):
+        for start, stop in pairwise([0, *cuts, len(body)]):
             blocks += decoder.feed(body[start:stop])
-            if is_flushed:
-                blocks += decoder.flush()
-            start = stop
         return [*blocks, *decoder.end()]
 
     @classmethod

@@ -31,10 +31,11 @@ def test_nothing_changes_where_there_is_memory_enough(process, limit):
     assert fitted_to_memory(settings, 2, process(limit)) == settings
 
 
-def test_two_workers_in_what_compose_gives_them_keep_the_largest_body(process):
+def test_two_workers_in_what_compose_gives_them_keep_nearly_the_largest_document(process):
     fitted = fitted_to_memory(load_settings({}, {}), 2, process(str(1024 * MIB)))
-    assert fitted.max_body_bytes == 16 * MIB
-    assert fitted.max_bytes_in_flight == 22 * MIB
+    assert fitted.max_body_bytes == 64 * MIB
+    assert fitted.max_document_bytes > 14 * MIB
+    assert fitted.max_bytes_in_flight == 64 * MIB
     assert fitted.scoring_threads == 1
 
 
@@ -42,12 +43,12 @@ def test_two_workers_in_what_compose_gives_them_keep_the_largest_body(process):
 def test_little_memory_makes_small_limits_that_settings_allow(process, limit):
     fitted = fitted_to_memory(load_settings({}, {}), 2, process(str(limit)))
     assert load_settings({}, fitted.model_dump(exclude_none=True, exclude={"keys"})) == fitted
-    assert fitted.max_body_bytes < 16 * MIB
+    assert fitted.max_document_bytes < 16 * MIB
     assert fitted.max_bytes_in_flight < 64 * MIB
     assert fitted.max_values < 1_000_000
 
 
 def test_what_was_set_stays(process):
-    settings = load_settings({"VAEGIS_MAX_BODY_BYTES": "50000000"}, {"max_bytes_in_flight": "70000000"})
+    settings = load_settings({"VAEGIS_MAX_DOCUMENT_BYTES": "50000000"}, {"max_bytes_in_flight": "70000000"})
     fitted = fitted_to_memory(settings, 2, process(str(300 * MIB)))
-    assert (fitted.max_body_bytes, fitted.max_bytes_in_flight) == (50_000_000, 70_000_000)
+    assert (fitted.max_document_bytes, fitted.max_bytes_in_flight) == (50_000_000, 70_000_000)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vaegis.service.http.errors import ParameterError
 from vaegis.service.http.problems import answer_query_error
-from vaegis.service.http.score_query import ScoreQuery, parse_query
+from vaegis.service.http.score_options import ScoreQuery, parse_query
 from vaegis.service.verdicts import Explain
 
 names = st.sampled_from(["alpha", "explain", "Alpha", "other", "", "alp%68a", "%C3%A9"])

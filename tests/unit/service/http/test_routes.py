@@ -7,8 +7,8 @@ import json
 import pytest
 
 from vaegis.service.callers.keys import Access
-from vaegis.service.http.access import route_of
 from vaegis.service.http.metrics import OTHER
+from vaegis.service.http.routes import route_of
 
 
 def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
@@ -48,4 +48,4 @@ def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
 )
 def test_a_path_has_a_template_and_needs(path, template, needs):
     route = route_of(path)
-    assert (route.template, route.needs) == (template, needs)
+    assert (route.template, route.scopes) == (template, needs)

@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.http.writers.writing import NUMBERS, Judgement, finite_numbers
+from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata, columns_of
 from vaegis.service.records.blocks import Block
 from vaegis.service.records.faults import error_fields
 from vaegis.service.records.open_inference import InferRequest, Output, request_error
-from vaegis.service.verdicts import Explain, Verdicts
+from vaegis.service.verdicts import ARRAYS, FIELDS, Explain, Verdicts
 
 _ENCODER = msgspec.json.Encoder()
-_TEXTS: Final = ("reasons", "contributions", "errors")
+_TEXTS: Final = (*(name for name in FIELDS if name not in ARRAYS), "errors")
 OUTPUTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(NUMBERS, "FP64"),
     "is_anomaly": "BOOL",
@@ -49,7 +49,7 @@ def written_answer(
     request: InferRequest,
     outputs: Sequence[Output],
     parts: Sequence[_Part],
-    judgement: Judgement,
+    metadata: AnswerMetadata,
     version: str,
 ) -> tuple[bytes, int | None]:
     """Return the answer's body, and where in it the JSON ends; None if nothing follows it.
@@ -58,14 +58,14 @@ def written_answer(
         request: What is answered.
         outputs: The outputs to write.
         parts: The records with their verdicts, in order.
-        judgement: What holds for all of them.
+        metadata: What holds for all of them.
         version: Of the model.
 
     Raises:
         ValueError: a verdict that is written as JSON holds NaN or an infinity.
     """
     for _, verdicts in parts:
-        finite_numbers(verdicts)  # raises where they are not
+        columns_of(verdicts)  # raises where they are not
     all_binary = request.parameters.get("binary_data_output") is True
     binary: list[bytes] = []
     written = []
@@ -79,10 +79,10 @@ def written_answer(
         else:
             tensor["data"] = _JSON[datatype](output.name, parts)
         written.append(tensor)
-    answer: dict[str, object] = {"model_name": judgement.model, "model_version": version}
+    answer: dict[str, object] = {"model_name": metadata.model, "model_version": version}
     if request.id is not None:
         answer["id"] = request.id
-    fields = {name: value for name, value in judgement.fields().items() if name != "model"}
+    fields = {name: value for name, value in metadata.fields.items() if name != "model"}
     header = _ENCODER.encode(answer | {"parameters": fields, "outputs": written})
     return header + b"".join(binary), len(header) if binary else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vaegis.service.http.errors import MediaTypeError, NotAcceptableError
-from vaegis.service.http.formats import BodyFormat, Encoding, negotiated
+from vaegis.service.http.negotiation import BodyFormat, Encoding, negotiated
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -92,11 +92,11 @@ def test_bodies_may_not_be_compressed_otherwise(encoding):
         agreed("text/csv", encoding=encoding)
 
 
-def test_only_json_on_both_sides_and_uncompressed_is_plain():
-    assert agreed("application/json").is_plain_json
-    assert not agreed("application/json", "text/csv").is_plain_json
-    assert not agreed("text/csv", "application/json").is_plain_json
-    assert not agreed("application/json", encoding="gzip").is_plain_json
+def test_only_what_is_neither_compressed_nor_arrow_is_plain_text():
+    assert agreed("application/json").is_plain_text
+    assert agreed("text/csv", "application/json").is_plain_text
+    assert not agreed("application/json", encoding="gzip").is_plain_text
+    assert not agreed("application/vnd.apache.arrow.stream").is_plain_text
 
 
 @pytest.mark.parametrize(

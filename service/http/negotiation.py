@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 from vaegis.service.http.errors import MediaTypeError, NotAcceptableError
+from vaegis.service.records.faults import OnInvalid
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 """Headers of a request as ASGI gives them, their names in lower case."""
@@ -50,15 +51,18 @@ class Formats:
     media_type: str
 
     @property
-    def is_plain_json(self) -> bool:
-        """Whether neither side is anything but JSON, and the body is not compressed."""
-        return self.body is self.answer is BodyFormat.JSON and self.encoding is Encoding.NONE
+    def on_invalid(self) -> OnInvalid:
+        """What becomes of faulty records where a request does not say."""
+        return OnInvalid.REJECT if self.body is BodyFormat.JSON else OnInvalid.REPORT
 
     @property
     def is_plain_text(self) -> bool:
         """Whether the body is neither compressed nor of a format that may compress what is in it, or refer to it."""
         return self.encoding is Encoding.NONE and self.body is not BodyFormat.ARROW
 
+
+HEADER_LENGTH: Final = b"inference-header-content-length"
+"""Header that says where the JSON of a V2 request or answer ends, and binary tensors begin."""
 
 _NDJSON_TYPES: Final = (
     "application/x-ndjson",

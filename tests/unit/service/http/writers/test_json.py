@@ -10,9 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from vaegis.service.explanations import Contribution
-from vaegis.service.http.answers import ContributionItem, ResultItem, ScoreAnswer
-from vaegis.service.http.json_answer import JSON_END, json_results, json_start
-from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.http.schemas import ContributionItem, ResultItem, ScoreAnswer
+from vaegis.service.http.writers.writer import AnswerMetadata, json_document, json_rows, rows_of
 from vaegis.service.reasons import Reason
 from vaegis.service.verdicts import Verdicts
 
@@ -33,7 +32,7 @@ def verdicts() -> Verdicts:
 
 
 def test_every_number_is_read_back_as_it_was(verdicts):
-    first, second = json.loads(b"[" + json_results(verdicts) + b"]")
+    first, second = json.loads(b"[" + json_rows(rows_of(verdicts)) + b"]")
     assert [first[name] for name in ("score", "p_value", "elbo", "kl")] == [1 / 3, 1e300, -0.0, 1e300]
     assert second["reconstruction_error"] == 5e-324
     assert (first["is_anomaly"], second["is_anomaly"]) == (True, False)
@@ -50,9 +49,7 @@ def test_every_number_is_read_back_as_it_was(verdicts):
 
 
 def test_the_fields_come_as_documented(artifact, verdicts):
-    answer = json.loads(
-        json_start(Judgement.by(artifact, alpha=0.25, threshold=1.5)) + json_results(verdicts) + JSON_END
-    )
+    answer = json.loads(json_document(AnswerMetadata.by(artifact, alpha=0.25, threshold=1.5), rows_of(verdicts)))
     assert list(answer) == list(ScoreAnswer.model_fields)
     assert list(answer["results"][0]) == list(ResultItem.model_fields)
     assert list(answer["results"][0]["contributions"][0]) == list(ContributionItem.model_fields)
@@ -63,15 +60,15 @@ def test_the_fields_come_as_documented(artifact, verdicts):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_that_json_lacks_are_refused(verdicts, name, value):
     with pytest.raises(ValueError, match="expected finite numbers"):
-        json_results(replace(verdicts, **{name: np.array([value, 1.0])}))
+        json_rows(rows_of(replace(verdicts, **{name: np.array([value, 1.0])})))
 
 
 @pytest.mark.parametrize("item", [Contribution("a", math.nan, 1, 1, None), Contribution("a", 1.0, 1, math.inf, None)])
 def test_contributions_that_json_lacks_are_refused(verdicts, item):
     with pytest.raises(ValueError, match="expected finite numbers"):
-        json_results(replace(verdicts, contributions=[(item,), None]))
+        json_rows(rows_of(replace(verdicts, contributions=[(item,), None])))
 
 
 def test_finite_numbers_whose_sum_is_not_are_written(verdicts):
     huge = replace(verdicts, score=np.array([1.7e308, 1.7e308]))
-    assert [result["score"] for result in json.loads(b"[" + json_results(huge) + b"]")] == [1.7e308, 1.7e308]
+    assert [result["score"] for result in json.loads(b"[" + json_rows(rows_of(huge)) + b"]")] == [1.7e308, 1.7e308]

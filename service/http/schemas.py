@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +13,8 @@ from vaegis.service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
 from vaegis.service.pvalues import guarantee
 from vaegis.service.reasons import Reason
 
+REFERENCE_PREFIX: Final = "#/components/schemas/"
+
 _THRESHOLD = (
     "Score above which a record is flagged: exactly with the method split-conformal; with cross-conformal where all "
     "members agree on the score, and otherwise the p-value alone decides."
@@ -19,7 +22,7 @@ _THRESHOLD = (
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class ContributionItem(_Answer):
@@ -48,11 +51,11 @@ class ResultItem(_Answer):
     elbo: float = Field(description="Estimated lower bound of the log-likelihood, nats: -(reconstruction_error + kl).")
     reconstruction_error: float = Field(description="Expected negative log-likelihood of the observed columns, nats.")
     kl: float = Field(description="Divergence of the latent code from the prior, an upper bound, nats.")
+    latent_contribution: float = Field(description="What the latent code adds to the score.")
     reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
-    latent_contribution: float = Field(description="What the latent code adds to the score.")
 
 
 class ScoreAnswer(_Answer):
@@ -151,6 +154,62 @@ class ProblemDocument(_Answer):
     status: int
     detail: str
     errors: tuple[ErrorItem, ...]
+
+
+class ServerLive(_Answer):
+    """The answer of the liveness probe."""
+
+    live: bool
+
+
+class ServerReady(_Answer):
+    """The answer of the readiness probe."""
+
+    ready: bool
+
+
+class ServerMetadata(_Answer):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ModelReady(_Answer):
+    """Whether a model can be asked."""
+
+    name: str
+    ready: bool
+
+
+class TensorMetadata(_Answer):
+    """An input or an output; a shape of -1 stands for any number of records."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(_Answer):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class InferenceError(_Answer):
+    """Any error below /v2."""
+
+    error: str
+
+
+def reference(name: str) -> dict[str, str]:
+    """Return how OpenAPI refers to a schema."""
+    return {"$ref": f"{REFERENCE_PREFIX}{name}"}
 
 
 def shown_digest(artifact: Artifact) -> str:

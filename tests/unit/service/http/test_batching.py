@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections import Counter
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+
+from vaegis.service.http.batching import BATCH_S, FEW_RECORDS, BatchSize
 
 # Sums in float32 depend on the size of a batch in their last digits.
 ROUNDING = {"rel": 1e-4, "abs": 1e-4}
@@ -101,7 +104,11 @@ def assert_same(one: httpx.Response, other: httpx.Response) -> None:
 def test_each_caller_gets_what_it_would_get_alone(counting, sizes, asked):
     app = counting()
     answers = together(app, asked)
-    assert sizes == [sum(len(body) if isinstance(body, list) else 1 for body, _ in asked)]
+    # Those that ask for the same are scored together.
+    records_of = Counter()
+    for body, query in asked:
+        records_of[query] += len(body) if isinstance(body, list) else 1
+    assert sorted(sizes) == sorted(records_of.values())
     for one, answer in zip(asked, answers, strict=True):
         (alone,) = together(app, [one])
         assert_same(answer, alone)
@@ -175,9 +182,7 @@ def test_a_statistic_that_json_cannot_say_is_500_for_its_request_alone(new_app, 
         ([record, record | {"amount": 1234.0}], "?explain=all"),
         (record, "?explain=all"),
     ]
-    app = new_app(score=score)
-    assert [answer.status_code for answer in together(app, asked)] == [200, 500, 200]
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 2
+    assert [answer.status_code for answer in together(new_app(score=score), asked)] == [200, 500, 200]
 
 
 def test_a_request_that_is_cancelled_takes_nobody_with_it(counting, sizes, record):
@@ -193,3 +198,35 @@ def test_a_request_that_is_cancelled_takes_nobody_with_it(counting, sizes, recor
     assert (first, third) == (200, 200)
     assert isinstance(second, asyncio.CancelledError)
     assert sizes == [2]
+
+
+MOST = 1024
+
+
+def learned(batches, most=MOST) -> BatchSize:
+    size = BatchSize(most)
+    for records, seconds in batches:
+        size.note(records, seconds)
+    return size
+
+
+@pytest.mark.parametrize(
+    ("record_s", "records"), [(1e-6, MOST), (BATCH_S / MOST, MOST), (2e-5, 500), (1e-4, 100), (1e-3, FEW_RECORDS)]
+)
+def test_it_comes_to_what_the_model_takes_ten_milliseconds_for(record_s, records):
+    assert learned([(200, 200 * record_s)] * 200).most_records == pytest.approx(records, abs=1)
+
+
+def test_one_faster_batch_is_enough_and_one_slower_changes_little():
+    slow = [(256, 256 * 1e-4)] * 100
+    assert learned([*slow, (256, 256 * 1e-5)]).most_records == pytest.approx(1000, abs=1)
+    assert learned([*slow, (256, 10.0)]).most_records >= 90
+
+
+def test_small_batches_tell_nothing():
+    assert learned([(FEW_RECORDS - 1, 1.0)] * 1000).most_records == MOST
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 1e3)), max_size=300), st.integers(1, 4096))
+def test_it_stays_within_its_bounds(batches, most):
+    assert min(most, FEW_RECORDS) <= learned(batches, most).most_records <= most

@@ -1,35 +1,34 @@
-"""Verdicts as one JSON document, for bodies that come as a stream or may have faulty records in it."""
+"""Verdicts as one JSON document, which may have the faults of records in it."""
 
 from __future__ import annotations
 
 import msgspec
 
-from vaegis.service.http.json_answer import JSON_END, RESULT_FIELDS, json_results, json_start
 from vaegis.service.http.writers.ndjson import lines_of
-from vaegis.service.http.writers.writing import Judgement
+from vaegis.service.http.writers.writer import JSON_END, AnswerMetadata, json_rows, rows_of
 from vaegis.service.records.blocks import Block
-from vaegis.service.verdicts import Verdicts
+from vaegis.service.verdicts import FIELDS, Verdicts
 
 _ENCODER = msgspec.json.Encoder()
-_REPORTED_FIELDS = (*RESULT_FIELDS, "errors")
+_REPORTED_FIELDS = (*FIELDS, "errors")
 
 
-class DocumentWriter:
-    """Writes what `answers.ScoreAnswer` describes; where faults are reported, each result has ``errors`` as well."""
+class JsonWriter:
+    """Writes a document; where faults are reported, each result has ``errors`` as well."""
 
-    def __init__(self, judgement: Judgement, *, has_errors: bool) -> None:
-        """Write under ``judgement``; without errors, blocks have no faults."""
-        self._judgement = judgement
+    def __init__(self, metadata: AnswerMetadata, *, has_errors: bool) -> None:
+        """Write ``metadata`` and results; without errors, blocks have no faults."""
+        self._metadata = metadata
         self._has_errors = has_errors
         self._is_first = True
 
     def start(self) -> bytes:
         """Return the fields that all results share."""
-        return json_start(self._judgement)
+        return self._metadata.json_start
 
     def part(self, block: Block, verdicts: Verdicts) -> bytes:
         """Return the results of a block."""
-        written = _reported(block, verdicts) if self._has_errors else json_results(verdicts)
+        written = _reported(block, verdicts) if self._has_errors else json_rows(rows_of(verdicts))
         separator = b"" if self._is_first else b","
         self._is_first = False
         return separator + written

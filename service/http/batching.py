@@ -1,0 +1,199 @@
+"""Small requests that wait at the same time, scored as one batch.
+
+One record alone takes the model about as long as eight together, for most of its time goes into starting each step of
+the graph. Nothing is waited for: a batch is what has come while the one before it was scored and answered. It holds the
+event loop up, so its size is limited by the time that the model takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from vaegis.service.columns import Columns, stacked
+from vaegis.service.errors import ServiceError
+from vaegis.service.http.score_options import ScoreOptions
+from vaegis.service.http.writers.writer import VerdictRow, rows_of
+from vaegis.service.verdicts import Verdicts
+
+BATCH_S: Final = 0.01
+"""Longest time that the model is to take for a batch."""
+FEW_RECORDS: Final = 64
+"""Always allowed; of fewer, starting the graph takes much of the time, and nothing is learned from them."""
+
+_SLOWER: Final = 1.1  # how much longer a record is thought to take after a batch that took longer
+_FASTEST_S: Final = 1e-6  # a record, before anything is known
+
+Judge = Callable[[Columns, ScoreOptions], tuple[Verdicts, float]]
+"""Returns the verdicts on records, and the seconds that the model took."""
+
+
+class BatchSize:
+    """Learns from batches how long the model takes for a record: at once from a faster one, else little by little.
+
+    So a pause of the machine counts for little.
+    """
+
+    def __init__(self, max_records: int) -> None:
+        """Allow ``max_records`` in any case."""
+        self._max_records = max_records
+        self._record_s = _FASTEST_S
+
+    @property
+    def most_records(self) -> int:
+        """Most records of the next batch."""
+        return min(self._max_records, max(FEW_RECORDS, int(BATCH_S / self._record_s)))
+
+    def note(self, records: int, seconds: float) -> None:
+        """Learn from a batch of so many records."""
+        if records >= FEW_RECORDS:
+            self._record_s = max(_FASTEST_S, min(self._record_s * _SLOWER, seconds / records))
+
+
+class Judged(msgspec.Struct, frozen=True, eq=False):
+    """The verdicts on the records of one request, as a part of those on its batch.
+
+    Attributes:
+        batch: The batch.
+        records: Which of its records are the request's.
+        seconds: How long the model took for the batch.
+    """
+
+    batch: _Batch
+    records: slice
+    seconds: float
+
+    def verdicts(self) -> Verdicts:
+        """Return the verdicts by field."""
+        return self.batch.verdicts.rows(self.records)
+
+    def rows(self) -> list[VerdictRow]:
+        """Return the verdicts by record.
+
+        Raises:
+            ValueError: one holds NaN or an infinity.
+        """
+        rows = self.batch.rows
+        return rows_of(self.verdicts()) if rows is None else rows[self.records]
+
+
+class _Batch(msgspec.Struct, frozen=True, eq=False):
+    """The verdicts on all records of a batch.
+
+    Attributes:
+        verdicts: By field.
+        rows: By record, which takes about as long for all as for one; None where one cannot be told.
+    """
+
+    verdicts: Verdicts
+    rows: list[VerdictRow] | None
+
+
+class _Waiting(msgspec.Struct, frozen=True, eq=False):
+    """A request whose records wait.
+
+    Attributes:
+        columns: The records.
+        options: What is asked about them.
+        begin: Called before they are scored; may raise why they are not.
+        done: Gets the verdicts.
+    """
+
+    columns: Columns
+    options: ScoreOptions
+    begin: Callable[[], None]
+    done: asyncio.Future[Judged]
+
+
+class Batcher:
+    """Gathers requests and scores them. Only for use on the event loop's thread."""
+
+    def __init__(self, judge: Judge, max_records: int) -> None:
+        """Have ``judge`` score at most ``max_records`` at a time, but never less than a request."""
+        self._judge = judge
+        self._size = BatchSize(max_records)
+        self._waiting: list[_Waiting] = []
+
+    @property
+    def most_records(self) -> int:
+        """Most records of a request that is scored here; more would hold up the event loop."""
+        return self._size.most_records
+
+    async def judge(self, columns: Columns, options: ScoreOptions, begin: Callable[[], None]) -> Judged:
+        """Return the verdicts on the records of a request.
+
+        Args:
+            columns: The records, at least one.
+            options: What is asked about them.
+            begin: Called before they are scored; what it raises is raised here.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(columns, options, begin, loop.create_future())
+        if not self._waiting:
+            # Requests that came with this one are ahead of the first call, and those that the network had by then
+            # ahead of the second: they get into the batch too.
+            loop.call_soon(loop.call_soon, self._score, loop)
+        self._waiting.append(waiting)
+        return await waiting.done
+
+    def _score(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = [waiting for waiting in self._next() if _begins(waiting)]
+        if self._waiting:
+            loop.call_soon(self._score, loop)
+        try:
+            self._judge_batch(batch)
+        except (ValueError, OverflowError):  # the statistics of one of them cannot be told: the others can
+            for waiting in batch:
+                self._judge_alone(waiting)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the requests are answered
+            for waiting in batch:
+                waiting.done.set_exception(error)
+
+    def _judge_alone(self, waiting: _Waiting) -> None:
+        try:
+            self._judge_batch([waiting])
+        except Exception as error:  # noqa: BLE001 - as above
+            waiting.done.set_exception(error)
+
+    def _judge_batch(self, batch: Sequence[_Waiting]) -> None:
+        if not batch:
+            return
+        verdicts, seconds = self._judge(stacked([waiting.columns for waiting in batch]), batch[0].options)
+        self._size.note(len(verdicts), seconds)
+        try:
+            rows = rows_of(verdicts)
+        except (ValueError, OverflowError):
+            rows = None
+        judged = _Batch(verdicts, rows)
+        start = 0
+        for waiting in batch:
+            stop = start + len(waiting.columns)
+            waiting.done.set_result(Judged(judged, slice(start, stop), seconds))
+            start = stop
+
+    def _next(self) -> list[_Waiting]:
+        """Take the next batch out of those that wait: the first request, and others that ask for the same."""
+        options, most = self._waiting[0].options, self._size.most_records
+        batch: list[_Waiting] = []
+        left: list[_Waiting] = []
+        records = 0
+        for waiting in self._waiting:
+            fits = waiting.options == options and (not batch or records + len(waiting.columns) <= most)
+            (batch if fits else left).append(waiting)
+            records += len(waiting.columns) if fits else 0
+        self._waiting = left
+        return batch
+
+
+def _begins(waiting: _Waiting) -> bool:
+    if waiting.done.done():
+        return False  # nobody waits for it any more
+    try:
+        waiting.begin()
+    except ServiceError as error:
+        waiting.done.set_exception(error)
+        return False
+    return True

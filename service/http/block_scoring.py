@@ -1,0 +1,158 @@
+"""A body scored block by block on threads, as it arrives: what is kept of it is the encoded answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+
+from vaegis.service.errors import Fault, RecordError, ServiceError
+from vaegis.service.http.request_context import RequestContext
+from vaegis.service.http.score_options import ScoreOptions
+from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.writers.answer_buffer import AnswerBuffer
+from vaegis.service.http.writers.writer import Writer
+from vaegis.service.records.blocks import Block, Decoder, NoRecordsError
+from vaegis.service.records.decompression import Unpacker
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.verdicts import Verdicts
+
+_PART_RECORDS = 1024  # judged and written at a time
+
+
+class BlockScoring:
+    """The work on one body. Its methods block, and are to be called one after the other, on any thread.
+
+    A fault that rejects the body ends the scoring; the rest is only looked through for further faults.
+
+    Attributes:
+        answer: What is answered to the records so far.
+    """
+
+    def __init__(
+        self,
+        model: ServedModel,
+        options: ScoreOptions,
+        writer: Writer,
+        context: RequestContext,
+        check: Callable[[], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            model: Judges the records.
+            options: What is asked about them; it says what becomes of faulty ones.
+            writer: Makes bytes of verdicts.
+            context: The request, which is charged for records.
+            check: Called between blocks; what it raises ends the work.
+        """
+        self._model = model
+        self._options = options
+        self._writer = writer
+        self._context = context
+        self._check = check
+        self._records = 0
+        self._faults: list[Fault] = []
+        self.answer = AnswerBuffer()
+
+    def feed(self, data: bytes, decompressor: Unpacker, decoder: Decoder, *, is_last: bool) -> None:
+        """Score what the next bytes of the body complete, and end the answer with the last ones.
+
+        Raises:
+            BodyError: the body is not in the format declared.
+            RecordError: records that reject it do not fit the schema, as many as are told, or its header does not.
+            BodyTooLargeError: it is too long when decompressed.
+            TooMuchHeldError: a piece of it that has to be held whole is larger than allowed.
+            NoRecordsError: there was no record in the whole body.
+            RateLimitedError: the caller may not send its first records yet.
+        """
+        try:
+            for piece in decompressor.feed(data):
+                self._score_blocks(decoder.feed(piece))
+                self._check()
+            if is_last:
+                decompressor.end()
+                self._score_blocks(decoder.end())
+        except ServiceError:
+            if self._faults:  # they are told, whatever else is wrong with the body
+                raise rejected(self._model, self._faults) from None
+            raise
+        if is_last:
+            self._end()
+
+    def score(self, block: Block) -> None:
+        """Score a whole body that is decoded, and end the answer."""
+        self._score_blocks([block])
+        self._end()
+
+    def _end(self) -> None:
+        if self._faults:
+            raise rejected(self._model, self._faults)
+        if not self._records:
+            raise NoRecordsError("body: expected at least one record, got none")
+        self.answer.append(self._writer.end())
+
+    def _score_blocks(self, blocks: Iterable[Block]) -> None:
+        for block in self._decoded(blocks):
+            self._faults += rejecting_faults(self._model, block, self._options.on_invalid)
+            if len(self._faults) > self._model.limits.max_faults:
+                raise rejected(self._model, self._faults)
+            if not self._faults:
+                self._score(block)
+            self._check()
+
+    def _decoded(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Yield blocks, the time that they take to decode in a step of the trace."""
+        left = iter(blocks)
+        while True:
+            with self._context.step("decode"):
+                try:
+                    block = next(left, None)
+                except RecordError as error:
+                    self._model.metrics.count_refused(error.faults)
+                    raise
+            if block is None:
+                return
+            yield block
+
+    def _score(self, block: Block) -> None:
+        if self._records:
+            self._context.owe(block.records)
+        else:
+            self._context.charge(block.records)
+            self.answer.append(self._writer.start())
+        self._records += block.records
+        for part, verdicts in judged_in_parts(self._model, block, self._options, self._context, self._check):
+            self.answer.append(self._writer.part(part, verdicts))
+
+
+def rejecting_faults(model: ServedModel, block: Block, on_invalid: OnInvalid) -> list[Fault]:
+    """Return the faults of a block that reject its body, if any. All faults are counted."""
+    if not block.faults:
+        return []
+    found = [*chain.from_iterable(block.faults.values())]
+    model.metrics.count_refused(found)
+    return found if on_invalid is OnInvalid.REJECT else []
+
+
+def rejected(model: ServedModel, faults: Sequence[Fault]) -> RecordError:
+    """Return the error of a body that is rejected for its faults, with as many as are told."""
+    most = model.limits.max_faults
+    return RecordError(tuple(faults[:most]), max(0, len(faults) - most))
+
+
+def judged_in_parts(
+    model: ServedModel, block: Block, options: ScoreOptions, context: RequestContext, check: Callable[[], None]
+) -> Iterator[tuple[Block, Verdicts]]:
+    """Yield the records of a block in parts, each with its verdicts; ``check`` is called after each."""
+    total_s = 0.0
+    for part in block.parts(_PART_RECORDS):
+        with context.step("infer"):
+            verdicts, seconds = model.judge(part.columns, options)
+        total_s += seconds
+        context.records += len(part.columns)
+        context.flagged += int(np.count_nonzero(verdicts.is_anomaly))
+        yield part, verdicts
+        check()
+    model.metrics.count_batch(len(block.columns), total_s)

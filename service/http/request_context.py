@@ -1,0 +1,199 @@
+"""What is known of a request while it is answered: `request_context(scope)`.
+
+A route that takes records calls `charge` before it scores them, and adds up `records` and `flagged`; one that scores a
+body block by block calls `charge` for the first block and `owe` for the others. Decoding and inference run within
+`step("decode")` and `step("infer")`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
+
+from starlette.types import Scope
+
+from vaegis.service.callers.rates import Account
+from vaegis.service.http.errors import RateLimitedError
+from vaegis.service.http.routes import Route
+from vaegis.service.records.blocks import UnpackedBytes
+
+BYTES_PER_RECORD: Final = 16 * 1024
+"""Bytes that are unpacked in about the time in which a record is scored."""
+
+_UNTRACED: Final = nullcontext()
+_KEY: Final = "vaegis.request_context"
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_PARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_INVALID_VERSION: Final = b"ff"
+_FIRST_VERSION: Final = b"00"  # which has nothing after the flags
+_NO_TRACE: Final = b"0" * 32
+_NO_SPAN: Final = b"0" * 16
+_MADE_BYTES: Final = 32  # of chance for a request: an id of 16, and as many for a trace
+_MADE_AT_ONCE: Final = 128  # asking the system takes longer than all else here
+
+
+class Span(Protocol):
+    """What is exported of a request as a trace."""
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Return a context manager that records a span for one step. Thread-safe."""
+
+    def end(self, context: RequestContext, status: int, error: str | None) -> None:
+        """End the span of the request: the status of its answer, 0 if none, and the kind of an unexpected error."""
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """A request and its answer.
+
+    Attributes:
+        route: Where it goes.
+        request_id: Its own id.
+        trace_id: The trace that it is part of.
+        span_id: Its span there.
+        key: Name of the caller's key; None where none was asked for.
+        recheck_key: Passes if that key is still valid and allows the route, on the event loop's thread; None where no
+            key was asked for.
+        account: What the caller may still send; None where there is no limit.
+        unpacked: Counts what its body is unpacked to; None where it is not compressed.
+        records: Records that were scored or generated.
+        flagged: Those of them that are anomalies.
+        span: What is exported of it; None where nothing is.
+    """
+
+    route: Route
+    request_id: str
+    trace_id: str
+    span_id: str
+    key: str | None = None
+    recheck_key: Callable[[], None] | None = None
+    account: Account | None = None
+    records: int = 0
+    flagged: int = 0
+    span: Span | None = None
+    unpacked: UnpackedBytes | None = None
+    _charged: int = 0
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Return a context manager that records a tracing span for one step of the work. Thread-safe."""
+        return _UNTRACED if self.span is None else self.span.step(name)
+
+    def require_key(self) -> None:
+        """Pass if the caller may still call; for what goes on for long, on the event loop's thread.
+
+        Raises:
+            UnknownKeyError: its key is no longer valid.
+            MissingScopeError: its key no longer allows the route.
+        """
+        if self.recheck_key is not None:
+            self.recheck_key()
+
+    def require_tokens(self) -> None:
+        """Pass if the caller may send a record now.
+
+        Raises:
+            RateLimitedError: not yet.
+        """
+        if self.account is not None:
+            wait_s = self.account.wait_s()
+            if wait_s:
+                raise RateLimitedError(self.account.records_per_s, wait_s)
+
+    def charge(self, records: int) -> None:
+        """Take ``records`` from what the caller may send. To be called once nothing else can refuse them any more.
+
+        Raises:
+            RateLimitedError: the caller may not send them yet; none was taken.
+        """
+        if self.account is not None:
+            wait_s = self.account.take(records)
+            if wait_s:
+                raise RateLimitedError(self.account.records_per_s, wait_s)
+            self._charged += records
+
+    def owe(self, records: int) -> None:
+        """Take ``records`` of a body whose first ones were charged, into debt if need be."""
+        if self.account is not None:
+            self.account.owe(records)
+            self._charged += records
+
+    def settle(self) -> None:
+        """Take a record for each `BYTES_PER_RECORD` that the body was unpacked to and no record was taken for.
+
+        That happens at the end, whatever became of the request: what unpacks to much and is refused is paid for too.
+        """
+        if self.account is not None and self.unpacked is not None:
+            due = self.unpacked.total // BYTES_PER_RECORD - self._charged
+            if due > 0:
+                self.account.owe(due)
+
+
+def put_context(scope: Scope, context: RequestContext) -> None:
+    """Put ``context`` where everything further in finds it."""
+    scope[_KEY] = context
+
+
+def request_context(scope: Scope) -> RequestContext:
+    """Return what is known of the request that ``scope`` is of."""
+    found: Any = scope[_KEY]
+    context: RequestContext = found
+    return context
+
+
+class Identity(NamedTuple):
+    """By what a request is known.
+
+    Attributes:
+        request_id: The caller's, if it is well-formed and short; otherwise a new one.
+        trace_id: 32 hexadecimal digits; that of the caller's trace, if it names one.
+        span_id: 16 hexadecimal digits, always new.
+    """
+
+    request_id: str
+    trace_id: str
+    span_id: str
+
+
+def identify(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
+    """Return by what a request is known. A header that is malformed, or comes twice, is as none.
+
+    Only for use on the event loop's thread.
+    """
+    request_id = parent = None
+    for name, value in headers:
+        if name == b"x-request-id":
+            request_id = value if request_id is None else b""
+        elif name == b"traceparent":
+            parent = value if parent is None else b""
+    made = next(_MADE)
+    return Identity(
+        request_id.decode() if request_id is not None and _REQUEST_ID.fullmatch(request_id) else made[:32],
+        (parent is not None and _trace_of(parent)) or made[32:],
+        made[:16],
+    )
+
+
+def _made() -> Iterator[str]:
+    """Yield hexadecimal digits of chance, without end."""
+    while True:
+        chance = os.urandom(_MADE_BYTES * _MADE_AT_ONCE).hex()
+        for at in range(0, len(chance), 2 * _MADE_BYTES):
+            yield chance[at : at + 2 * _MADE_BYTES]
+
+
+_MADE: Final = _made()
+
+
+def _trace_of(parent: bytes) -> str | None:
+    """Return the trace of a `traceparent` header, if it is valid."""
+    found = _PARENT.fullmatch(parent)
+    if found is None:
+        return None
+    version, trace, span, more = found.groups()
+    if version == _INVALID_VERSION or (version == _FIRST_VERSION and more) or trace == _NO_TRACE or span == _NO_SPAN:
+        return None
+    return str(trace, "ascii")

@@ -1,0 +1,216 @@
+"""POST /score: records in any format, read to their end, and their verdicts in the format that Accept asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from starlette.types import Receive, Scope, Send
+
+from vaegis.service.errors import RecordError, ServiceError
+from vaegis.service.http.admission import Admission, Slot
+from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults
+from vaegis.service.http.negotiation import ANSWER_TYPES, BODY_TYPES, BodyFormat, Formats, negotiated
+from vaegis.service.http.schemas import REFERENCE_PREFIX, ScoreAnswer, reference
+from vaegis.service.http.score_options import ScoreOptions, ScoreQuery
+from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.writers.arrow import ArrowWriter
+from vaegis.service.http.writers.csv import CsvWriter
+from vaegis.service.http.writers.json import JsonWriter
+from vaegis.service.http.writers.ndjson import NdjsonWriter
+from vaegis.service.http.writers.writer import Writer, json_document, rows_of
+from vaegis.service.records.arrow.decoder import ArrowDecoder
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
+from vaegis.service.records.csv import CsvDecoder
+from vaegis.service.records.decompression import unpacker_of
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.json_document import JsonDecoder
+from vaegis.service.records.ndjson import NdjsonDecoder
+
+_JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
+
+
+class ScoreEndpoint:
+    """Answers POST /score, as an ASGI app."""
+
+    def __init__(self, model: ServedModel, admission: Admission, inline_body_bytes: int) -> None:
+        """Score with ``model``.
+
+        Args:
+            model: The model.
+            admission: Admits requests.
+            inline_body_bytes: Bodies up to this size, of no more records than a batch may have, are scored on the event
+                loop, which takes little longer than handing them to a thread.
+        """
+        self._model = model
+        self._admission = admission
+        self._inline_body_bytes = inline_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        async with self._admission.slot(scope, receive) as slot:
+            formats = negotiated(scope["headers"])
+            options = self._model.options(scope["query_string"], formats.on_invalid)
+            request = _Request(self._model, slot, formats, options)
+            body = await slot.read(at_least=self._inline_body_bytes + 1)
+            if slot.is_whole and formats.is_plain_text and len(body) <= self._inline_body_bytes:
+                slot.take_place()
+                block = request.decode(body)
+                if block.records <= self._model.batcher.most_records:
+                    answer = await request.answer_in_batch(block)
+                    await slot.send(send, [answer], len(answer), request.headers())
+                    return
+                scoring = request.block_scoring()
+                await slot.run(partial(scoring.score, block))
+            else:
+                scoring = await request.score_blocks(body)
+            slot.hold_answer(scoring.answer.held_bytes)
+            await slot.send(send, scoring.answer.parts(), scoring.answer.length, request.headers())
+
+    def operation(self) -> dict[str, Any]:
+        """Return what OpenAPI says of the route."""
+        model = self._model
+        record, most = model.artifact.contract.golden.records[0], model.limits.max_records
+        records = {"type": "array", "items": reference("Record"), "minItems": 1, "maxItems": most}
+        json_body = {
+            "schema": {"anyOf": [reference("Record"), records, reference("RecordsByColumn")]},
+            "examples": {
+                "one": {"summary": "One record", "value": record},
+                "list": {"summary": "A list of records", "value": [record]},
+                "columns": {"summary": "By column", "value": {key: [value] for key, value in record.items()}},
+            },
+        }
+        json_answer = {"schema": reference(ScoreAnswer.__name__), "example": self._example_answer()}
+        others = {
+            name: {"schema": {"type": "string", "contentMediaType": name, "description": "See docs/formats.md."}}
+            for name in BODY_TYPES
+            if name != "application/json"
+        }
+        written = {name: others[name] for name in ANSWER_TYPES if name in others}
+        return {
+            "summary": "Score",
+            "description": "Score one record or a list: how unlikely each is, whether it is an anomaly, and which "
+            "columns did it.",
+            "operationId": "score",
+            "parameters": [
+                {"name": name, "in": "query", "required": False, "schema": schema}
+                for name, schema in ScoreQuery.model_json_schema(ref_template=REFERENCE_PREFIX + "{model}")[
+                    "properties"
+                ].items()
+            ],
+            "requestBody": {"required": True, "content": {"application/json": json_body, **others}},
+            "responses": {"200": {"description": "Verdicts", "content": {"application/json": json_answer, **written}}},
+        }
+
+    def _example_answer(self) -> object:
+        artifact = self._model.artifact
+        options = self._model.options(b"explain=all", OnInvalid.REJECT)
+        columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns)
+        verdicts = artifact.judge(columns, alpha=options.alpha, explain=options.explain)
+        return msgspec.json.decode(json_document(self._model.answer_metadata(options.alpha), rows_of(verdicts)))
+
+
+class _Request(msgspec.Struct, frozen=True, eq=False):
+    """One request, and what was agreed on it."""
+
+    model: ServedModel
+    slot: Slot
+    formats: Formats
+    options: ScoreOptions
+
+    def decode(self, body: bytes) -> Block:
+        """Return the records of a small body."""
+        with self.slot.context.step("decode"):
+            try:
+                block = self._block(body)
+            except RecordError as error:
+                self.model.metrics.count_refused(error.faults)
+                raise
+        if faults := rejecting_faults(self.model, block, self.options.on_invalid):
+            raise rejected(self.model, faults)
+        return block
+
+    async def answer_in_batch(self, block: Block) -> bytes:
+        """Return the answer to few records, which are scored together with those of other requests."""
+        model, context, records = self.model, self.slot.context, len(block.columns)
+
+        def begin() -> None:
+            self.slot.begin()
+            context.charge(block.records)
+
+        with context.step("infer"):
+            judged = await model.batcher.judge(block.columns, self.options, begin)
+        model.metrics.count_batch(records, judged.seconds)
+        context.records = records
+        if self.formats.answer is BodyFormat.JSON and self.options.on_invalid is OnInvalid.REJECT:
+            rows = judged.rows()
+            context.flagged = sum([row.is_anomaly for row in rows])
+            return json_document(model.answer_metadata(self.options.alpha), rows)
+        verdicts = judged.verdicts()
+        context.flagged = int(np.count_nonzero(verdicts.is_anomaly))
+        writer = self._writer()
+        return b"".join((writer.start(), writer.part(block, verdicts), writer.end()))
+
+    def block_scoring(self) -> BlockScoring:
+        """Return the work on a body that is scored on threads."""
+        return BlockScoring(self.model, self.options, self._writer(), self.slot.context, self.slot.check)
+
+    async def score_blocks(self, first: bytes) -> BlockScoring:
+        """Score a body that begins with ``first`` on threads, as it arrives."""
+        slot, scoring = self.slot, self.block_scoring()
+        unpacked = slot.context.unpacked = UnpackedBytes(slot.max_body_bytes)
+        decompressor, decoder = unpacker_of(self.formats.encoding.value, unpacked), self._decoder(unpacked)
+        data = first
+        while True:
+            is_last = slot.is_whole
+            await slot.run(partial(scoring.feed, data, decompressor, decoder, is_last=is_last))
+            slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
+            if is_last:
+                return scoring
+            slot.context.require_key()  # it may have been revoked meanwhile
+            data = await slot.read(at_least=max(BLOCK_BYTES, decoder.missing_bytes))
+
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return the headers of the answer."""
+        if self.formats.answer is BodyFormat.JSON:
+            return _JSON_HEADERS
+        content_type = (b"content-type", self.formats.media_type.encode())
+        return [content_type, *self.model.answer_metadata(self.options.alpha).headers]
+
+    def _block(self, body: bytes) -> Block:
+        if self.formats.body is BodyFormat.JSON:
+            return self.model.documents.decode(body, self.options.on_invalid, self.slot.check)
+        decoder = self._decoder(UnpackedBytes(len(body)))
+        blocks: list[Block] = []
+        try:
+            for block in chain(decoder.feed(body), decoder.end()):
+                blocks.append(block)  # noqa: PERF402 - those before an error count
+        except ServiceError:
+            if self.options.on_invalid is OnInvalid.REPORT or not any(block.faults for block in blocks):
+                raise  # otherwise the faults are told, whatever else is wrong with the body
+        return merged(blocks)
+
+    def _decoder(self, unpacked: UnpackedBytes) -> Decoder:
+        schema, limits = self.model.artifact.contract.columns, self.model.limits
+        if self.formats.body is BodyFormat.JSON:
+            return JsonDecoder(self.model.documents, limits.max_held_bytes, self.options.on_invalid, self.slot.check)
+        if self.formats.body is BodyFormat.NDJSON:
+            return NdjsonDecoder(schema, limits, self.model.documents.typed)
+        if self.formats.body is BodyFormat.ARROW:
+            return ArrowDecoder(schema, limits, unpacked)
+        return CsvDecoder(schema, limits, "\t" if self.formats.body is BodyFormat.TSV else ",")
+
+    def _writer(self) -> Writer:
+        metadata = self.model.answer_metadata(self.options.alpha)
+        if self.formats.answer is BodyFormat.NDJSON:
+            return NdjsonWriter()
+        if self.formats.answer is BodyFormat.ARROW:
+            return ArrowWriter(metadata)
+        if self.formats.answer is BodyFormat.CSV:
+            return CsvWriter()
+        return JsonWriter(metadata, has_errors=self.options.on_invalid is OnInvalid.REPORT)

@@ -1,0 +1,70 @@
+"""What a request asks about its records: alpha, explain and on_invalid, the same for every route that scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vaegis.service.http.errors import ParameterError
+from vaegis.service.http.problems import parameter_messages
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.verdicts import Explain
+
+
+class ScoreOptions(msgspec.Struct, frozen=True, gc=False):
+    """What holds for one request.
+
+    Attributes:
+        alpha: Share of normal records that may be flagged.
+        explain: Which verdicts carry contributions.
+        on_invalid: Whether a faulty record rejects all, or is told in its place.
+    """
+
+    alpha: float
+    explain: Explain
+    on_invalid: OnInvalid
+
+
+class ScoreQuery(BaseModel):
+    """Query of POST /score, and parameters of an inference request."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float | None = None
+    """Share of normal records that may be flagged; the service's own if left out."""
+    explain: Explain | None = None
+    """Which results carry contributions; the service's own choice if left out."""
+    on_invalid: OnInvalid | None = None
+    """What becomes of records that do not fit; by the format of the body if left out."""
+
+    def options(self, default: ScoreOptions) -> ScoreOptions:
+        """Return what is asked for, and ``default`` where nothing is said."""
+        return ScoreOptions(
+            default.alpha if self.alpha is None else self.alpha,
+            default.explain if self.explain is None else self.explain,
+            default.on_invalid if self.on_invalid is None else self.on_invalid,
+        )
+
+
+def parse_query(query: bytes) -> ScoreQuery:
+    """Return what a query string says. Of a parameter that comes twice the last one counts.
+
+    Raises:
+        ParameterError: a parameter is unknown or has a bad value.
+    """
+    return parse_parameters(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+
+
+def parse_parameters(values: Mapping[str, object]) -> ScoreQuery:
+    """Return what parameters say.
+
+    Raises:
+        ParameterError: a parameter is unknown or has a bad value.
+    """
+    try:
+        return ScoreQuery.model_validate(values)
+    except ValidationError as error:
+        raise ParameterError(*parameter_messages(error.errors(include_url=False))) from error

@@ -1,0 +1,105 @@
+"""One model as it is served: what reads records for it, judges them, and tells of it."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+
+from vaegis.service.artifact import Artifact
+from vaegis.service.columns import Columns
+from vaegis.service.http.batching import Batcher
+from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.score_options import ScoreOptions, ScoreQuery, parse_query
+from vaegis.service.http.writers.writer import AnswerMetadata
+from vaegis.service.pvalues import threshold
+from vaegis.service.records.blocks import RecordLimits
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.json_document import JsonDocuments
+from vaegis.service.verdicts import Explain, Verdicts
+
+_KEPT_QUERIES = 256  # clients send few different ones
+_LONGEST_KEPT = 100  # bytes
+
+
+class ServedModel:
+    """A model. Its methods may be called from several threads; its batcher only from the event loop's.
+
+    Attributes:
+        artifact: The model.
+        metrics: Counts what is scored.
+        limits: What records of it are decoded within.
+        documents: Decodes JSON.
+        batcher: Scores small requests together.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        metrics: Metrics,
+        limits: RecordLimits,
+        *,
+        alpha: float,
+        explain: Explain,
+        max_batch_records: int,
+    ) -> None:
+        """Serve ``artifact``.
+
+        Args:
+            artifact: The model.
+            metrics: Told of all that is scored.
+            limits: What records are decoded within.
+            alpha: Share of normal records that may be flagged, where a request does not say.
+            explain: Which verdicts carry contributions, where it does not say.
+            max_batch_records: Most records of small requests that are scored together.
+
+        Raises:
+            AlphaError: the calibration cannot promise ``alpha``.
+        """
+        self.artifact = artifact
+        self.metrics = metrics
+        self.limits = limits
+        self.documents = JsonDocuments(artifact.contract.columns, limits)
+        self.batcher = Batcher(self.judge, max_batch_records)
+        self.answer_metadata = lru_cache(_KEPT_QUERIES)(self._answer_metadata)
+        self._kept_options = lru_cache(_KEPT_QUERIES)(self._options)
+        self._alpha, self._explain = alpha, explain
+        self.answer_metadata(alpha)
+
+    @property
+    def name(self) -> str:
+        """The model's own name."""
+        return self.artifact.contract.provenance.model_name
+
+    def options(self, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
+        """Return what the query of a request asks for, ``on_invalid`` where it says nothing of faulty records.
+
+        Raises:
+            ParameterError: a parameter is unknown or has a bad value.
+            AlphaError: the calibration cannot promise the alpha.
+        """
+        read = self._kept_options if len(query) <= _LONGEST_KEPT else self._options
+        return read(query, on_invalid)
+
+    def checked_options(self, query: ScoreQuery, on_invalid: OnInvalid) -> ScoreOptions:
+        """Return what is asked for; see `options`."""
+        options = query.options(ScoreOptions(self._alpha, self._explain, on_invalid))
+        self.answer_metadata(options.alpha)
+        return options
+
+    def judge(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
+        """Return the verdicts on records, and the seconds that the model took; they are counted."""
+        started = time.perf_counter()
+        scores = self.artifact.scorer.score(columns)
+        seconds = time.perf_counter() - started
+        verdicts = self.artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
+        self.metrics.count_scored(columns, verdicts)
+        return verdicts, seconds
+
+    def _options(self, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
+        return self.checked_options(parse_query(query), on_invalid)
+
+    def _answer_metadata(self, alpha: float) -> AnswerMetadata:
+        """Return what holds for all verdicts at an alpha."""
+        return AnswerMetadata.by(
+            self.artifact, alpha=alpha, threshold=threshold(self.artifact.calibration_folds, alpha)
+        )

@@ -1,0 +1,125 @@
+"""JSON bodies decoded as a whole: one record, a list of records, or an object that holds a list for each column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.records.blocks import (
+    Block,
+    NoRecordsError,
+    RecordLimits,
+    TooManyRecordsError,
+    TooMuchHeldError,
+    block_of,
+    sound_block,
+)
+from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid
+from vaegis.service.records.json import (
+    filled_columns,
+    filled_from_lists,
+    is_by_column,
+    parse_records,
+    require_few_values,
+)
+from vaegis.service.records.json_fast import TypedColumns, TypedJson
+
+
+class JsonDocuments:
+    """Decodes JSON documents of one schema. Thread-safe."""
+
+    def __init__(self, schema: Schema, limits: RecordLimits) -> None:
+        """Make the types that records of ``schema`` are decoded into."""
+        self._schema = schema
+        self._limits = limits
+        self.typed = TypedJson(
+            schema, max_depth=limits.max_depth, max_values=limits.max_values, max_records=limits.max_records
+        )
+        self._by_column = TypedColumns(schema, max_values=limits.max_values, max_records=limits.max_records)
+
+    def decode(self, body: bytes, on_invalid: OnInvalid, check: Callable[[], None]) -> Block:
+        """Return the records of a document.
+
+        Args:
+            body: The document.
+            on_invalid: Whether a faulty record rejects all, or is told in its place.
+            check: Called between parts of the work; what it raises ends the work.
+
+        Raises:
+            BodyError: the body is not well-formed JSON.
+            TooManyValuesError: it holds more values than allowed.
+            TooManyRecordsError: it holds more records than allowed.
+            NoRecordsError: it is an empty list.
+            RecordError: a record does not fit the schema, and rejects all.
+        """
+        columns = self.typed.columns(body, check)
+        if columns is None and b"[" in body:
+            columns = self._by_column.columns(body)
+        if columns is not None:
+            return sound_block(columns)
+        if on_invalid is OnInvalid.REPORT:
+            by_row = FaultsByRow(self._limits.max_faults, 0)
+            return block_of(self._columns_exactly(body, by_row), by_row, 0)
+        faults = FaultList(self._limits.max_faults)
+        columns = self._columns_exactly(body, faults)
+        faults.raise_any()
+        return sound_block(columns)
+
+    def _columns_exactly(self, body: bytes, faults: Faults) -> Columns:
+        """Return the records of a document that no type fits, by the way that tells what is wrong with it."""
+        limits, schema = self._limits, self._schema
+        require_few_values(body, limits.max_values)
+        records = parse_records(body, max_depth=limits.max_depth, most=limits.max_records)
+        by_column = None if body.lstrip(b" \t\r\n").startswith(b"[") else records[0]
+        if is_by_column(by_column):
+            _check_count(len(next(iter(by_column.values()))), limits.max_records)
+            return filled_from_lists(
+                by_column, schema, faults, unknown_columns=limits.unknown_columns, max_faults=limits.max_faults
+            )
+        _check_count(len(records), limits.max_records)
+        return filled_columns(records, schema, faults, unknown_columns=limits.unknown_columns)
+
+
+class JsonDecoder:
+    """Gathers one JSON document, and decodes it at its end."""
+
+    missing_bytes = 0
+
+    def __init__(
+        self, documents: JsonDocuments, max_bytes: int, on_invalid: OnInvalid, check: Callable[[], None]
+    ) -> None:
+        """Decode with ``documents`` a document of at most ``max_bytes``; see `JsonDocuments.decode` for the rest."""
+        self._documents = documents
+        self._max_bytes = max_bytes
+        self._on_invalid = on_invalid
+        self._check = check
+        self._pieces: list[bytes] = []
+        self.held_bytes = 0
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Take the next part of the document.
+
+        Raises:
+            TooMuchHeldError: the document is longer than allowed.
+        """
+        self._pieces.append(data)
+        self.held_bytes += len(data)
+        if self.held_bytes > self._max_bytes:
+            raise TooMuchHeldError(
+                f"body: expected a JSON document of at most {self._max_bytes} bytes, got more; NDJSON may be longer"
+            )
+        return iter(())
+
+    def end(self) -> Iterator[Block]:
+        """Yield the records; see `JsonDocuments.decode`."""
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        yield self._documents.decode(body, self._on_invalid, self._check)
+
+
+def _check_count(records: int, limit: int) -> None:
+    if not records:
+        raise NoRecordsError("body: expected at least one record, got an empty list")
+    if records > limit:
+        raise TooManyRecordsError(f"body: expected at most {limit} records, got more")
