@@ -46,19 +46,25 @@ def instants_of_iso(texts: Sequence[str]) -> NDArray[np.float64] | None:
         return None
     moment, fraction, zone = found[1] or found[0], found[2], found[3]
     microseconds = _microseconds(letters[:, : len(moment)])
-    if microseconds is None:
+    minutes = _zone_minutes(digits[:, -4:], zone)
+    if microseconds is None or minutes is None:
         return None
-    if zone and zone != "Z":
-        places = digits[:, -4:].astype(np.int64)
-        if (places[:, 0] * 10 + places[:, 1] >= 24).any() or (places[:, 2] >= 6).any():  # noqa: PLR2004 - a clock
-            return None
-        minutes = places @ _ZONE_WEIGHTS
-        microseconds -= minutes * (60 * _MICROSECONDS * (-1 if zone[0] == "-" else 1))
+    microseconds -= minutes * (60 * _MICROSECONDS)
     if fraction and np.abs(microseconds).max() >= _EXACT:
         return None  # The division below would round twice.
     # Without a fraction the quotient is a whole number, which float64 holds.
     instants = microseconds / _MICROSECONDS if fraction else (microseconds // _MICROSECONDS).astype(np.float64)
     return instants if in_calendar(instants).all() else None
+
+
+def _zone_minutes(digits: NDArray[np.uint8], zone: str | None) -> NDArray[np.int64] | int | None:
+    """Return how far zones are ahead of UTC, given their four digits; None where one is no time of a clock."""
+    if zone is None or zone == "Z":
+        return 0
+    places = digits.astype(np.int64)
+    if (places[:, 0] * 10 + places[:, 1] >= 24).any() or (places[:, 2] >= 6).any():  # noqa: PLR2004 - a clock
+        return None
+    return places @ (-_ZONE_WEIGHTS if zone.startswith("-") else _ZONE_WEIGHTS)
 
 
 def _microseconds(letters: NDArray[np.uint8]) -> NDArray[np.int64] | None:
