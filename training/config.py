@@ -17,7 +17,9 @@ from vaegis.training.errors import ConfigError
 
 Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
 """The kinds of column that are scored."""
-KindSetting: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp", "ignore"]
+KindSetting: TypeAlias = Literal[Kind, "ignore"]
+TIME_KIND: Kind = "timestamp"
+"""The kind of a column by whose time records are split."""
 
 
 class _Section(BaseModel):

@@ -64,7 +64,8 @@ def _zone_minutes(digits: NDArray[np.uint8], zone: str | None) -> NDArray[np.int
     places = digits.astype(np.int64)
     if (places[:, 0] * 10 + places[:, 1] >= 24).any() or (places[:, 2] >= 6).any():  # noqa: PLR2004 - a clock
         return None
-    return places @ (-_ZONE_WEIGHTS if zone.startswith("-") else _ZONE_WEIGHTS)
+    ahead: NDArray[np.int64] = places @ (-_ZONE_WEIGHTS if zone.startswith("-") else _ZONE_WEIGHTS)
+    return ahead
 
 
 def _microseconds(letters: NDArray[np.uint8]) -> NDArray[np.int64] | None:

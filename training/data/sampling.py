@@ -17,7 +17,7 @@ from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import RecordSource
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
-from vaegis.training.config import Kind, TrainConfig
+from vaegis.training.config import TIME_KIND, Kind, TrainConfig
 from vaegis.training.data.joining import joined
 from vaegis.training.data.place import Place
 from vaegis.training.data.profile import DataProfile, Profiler
@@ -103,7 +103,7 @@ def profile_and_sample(
     kinds: dict[str, Kind] = {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
     if time_column in ignored:  # it is not scored, but splits all the same
         ignored.remove(time_column)
-        kinds[time_column] = "timestamp"
+        kinds[time_column] = TIME_KIND
     sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
     read = 0
     try:

@@ -79,9 +79,7 @@ def columns_of(sample: Sample, schema: Schema) -> Columns:
 def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
     """Return the code of each category, as the graph's look-up gives it."""
     codes = np.full(columns.strings.shape, NULL_CODE, dtype=np.int64)
-    for at, position in enumerate(schema.string_positions):
-        column = schema.columns[position]
-        assert isinstance(column, CategoricalColumn)  # noqa: S101 - by the definition of string_positions
+    for at, column in enumerate(schema.categorical):
         code = {category: i for i, category in enumerate(column.categories)}
         unseen = len(code)
         found = [code.get(value, unseen) for value in columns.strings[:, at]]

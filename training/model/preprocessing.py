@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import BooleanColumn, NumericColumn, Schema, TimestampColumn
 from vaegis.training.model.exportable import Places
 from vaegis.training.model.likelihoods import timestamp
 from vaegis.training.model.likelihoods.boolean import NEITHER
@@ -117,7 +117,7 @@ def unit(column: NumericColumn) -> float:
 
 def categorical_sizes(schema: Schema) -> tuple[list[int], list[float]]:
     """Return the size of each categorical field and the share of training values that are not among its categories."""
-    columns = [column for column in schema.columns if isinstance(column, CategoricalColumn)]
+    columns = schema.categorical
     instants = sum(isinstance(column, TimestampColumn) for column in schema.columns)
     sizes = [len(column.categories) for column in columns] + list(timestamp.FIELDS) * instants
     outside = [max(0.0, 1.0 - sum(column.shares)) for column in columns] + [0.0] * (2 * instants)

@@ -82,7 +82,7 @@ class VAE(nn.Module):
         self.register_buffer("highest", torch.tensor([min(_ENCODER_REACH, high) for _, high in ranges]))
         self._lay_out(schema)
 
-        embedded = [c for c in columns if isinstance(c, CategoricalColumn)]
+        embedded = schema.categorical
         # A slot each, and one for the null. An unseen category has the null's: no record could teach it one of its own.
         slots = [len(c.categories) + 1 for c in embedded]
         self.register_buffer("first_embedding", torch.tensor([sum(slots[:i]) for i in range(len(slots))]).long())
