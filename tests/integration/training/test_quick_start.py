@@ -50,7 +50,7 @@ def posted(model: Path, record: dict[str, Any]) -> dict[str, Any]:
     app.state.readiness.admit(artifact.verify())
 
     async def score() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post("/score", json=record)
 
     return asyncio.run(score()).json()

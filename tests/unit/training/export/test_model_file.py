@@ -218,13 +218,18 @@ def test_the_same_model_gives_the_same_bytes(write, tmp_path):
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
-def test_an_existing_file_is_replaced_and_readable_by_others(write, tmp_path):
+def test_an_existing_file_is_replaced_and_keeps_its_mode(write, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the model before")
-    path.chmod(0o600)
+    path.chmod(0o640)
     write(path)
     assert load_artifact(path).contract.provenance == PROVENANCE
-    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_new_file_is_readable_by_others(write, tmp_path):
+    write(tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").stat().st_mode & 0o777 == 0o644
 
 
 def test_the_decoder_in_the_file_draws_records(write, tmp_path):
