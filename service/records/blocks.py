@@ -148,16 +148,16 @@ class TextBudget:
     """
 
     def __init__(self, most: int, what: str) -> None:
-        """Have room for ``most`` bytes of ``what``, as messages call it."""
+        """Allow ``most`` bytes of ``what``, as messages call it."""
         self._most = most
         self._left = most
         self._what = what
 
-    def take(self, size: int) -> None:
-        """Take room for ``size`` bytes.
+    def spend(self, size: int) -> None:
+        """Count ``size`` bytes against it.
 
         Raises:
-            TooMuchHeldError: there is not so much left.
+            TooMuchHeldError: there are not so many left.
         """
         self._left -= size
         if self._left < 0:

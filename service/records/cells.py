@@ -17,8 +17,10 @@ from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, number_kind_of
 
 _MEAN_CHARACTERS: Final = 64
+
 Cells: TypeAlias = "NDArray[np.float64] | Instants | Sequence[str | None]"
 """One column's values: numbers, NaN where null, or instants, or text. A categorical column has text."""
+
 _NUMBERS: Final = msgspec.json.Decoder(list[float])
 
 

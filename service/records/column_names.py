@@ -11,8 +11,10 @@ from vaegis.service.errors import Fault, RecordError
 
 MAX_SHOWN_CHARACTERS = 80
 """A longer name is cut in messages, and no nearest name is looked for: it is a payload rather than a typing error."""
+
 _MAX_SUGGESTIONS = 5
 """Nearest names looked for per request: each costs a comparison with every column."""
+
 UnknownColumns: TypeAlias = Literal["reject", "ignore"]
 """What to do with columns that the model does not know."""
 

@@ -34,8 +34,10 @@ from vaegis.service.records.line_buffer import LineBuffer
 from vaegis.service.records.values import CSV_NULLS
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
 PlainCells: TypeAlias = NDArray[np.float64] | list[str]
 """One column's values: numbers, NaN where blank, or text."""
+
 MAX_VALUE_CHARACTERS: Final = 1 << 20
 """A longer value is refused: it is rather the rest of the body after a quote that is never closed."""
 # Stands after the last line. Where it does not come back as a row of its own, a quoted value was still open.

@@ -14,11 +14,14 @@ if sys.version_info >= (3, 14):
     from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
 else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
+
 __all__ = ["ZstdDecompressor", "ZstdError", "compress", "decompress", "decompressor"]
 _LARGEST_WINDOW: Final = 23  # log2 of 8 MiB, what RFC 9659 lets an HTTP body ask for
 _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
+
 _SLICE_BYTES: Final = 16 * 1024
 """Packed bytes looked at at a time: what follows a member is copied for each, and there may be one in 20 bytes."""
+
 _MEMBER_BYTES: Final = 64
 """What a member of gzip or a frame of zstd counts as beside its content, which may be empty."""
 

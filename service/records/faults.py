@@ -15,7 +15,7 @@ from vaegis.service.records.column_names import shown
 Report: TypeAlias = Callable[[int, str, str], None]
 """Takes the row, code and detail of a fault of one column."""
 
-Place: TypeAlias = Callable[[int, str | None], str]
+RowLocation: TypeAlias = Callable[[int, str | None], str]
 """Takes the row of a record and the name of one of its columns, and says where that is."""
 
 MOST_FAULTS: Final = 10_000
@@ -124,7 +124,7 @@ class FaultsByRow:
     Beyond `MOST_FAULTS` of all records, only the first that is found of each is kept.
     """
 
-    def __init__(self, limit: int, first_row: int, place: Place = _in_request) -> None:
+    def __init__(self, limit: int, first_row: int, place: RowLocation = _in_request) -> None:
         """Keep ``limit`` faults of a record; the part's first record is ``first_row`` of its body or file."""
         self._limit = limit
         self._place = place
@@ -163,6 +163,6 @@ class FaultsByRow:
         self._counts[row] += 1
 
 
-def _fault(row: int, column: str | None, code: str, detail: str, place: Place) -> Fault:
+def _fault(row: int, column: str | None, code: str, detail: str, place: RowLocation) -> Fault:
     name = None if column is None else shown(column)
     return Fault(row=row, column=name, code=code, message=f"{place(row, name)}: {detail}")

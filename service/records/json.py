@@ -24,8 +24,10 @@ from vaegis.service.records.values import described
 
 _SPACE = b" \t\r\n"
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
+
 VALUE_MARKS = b",[{"
 """What begins or parts values."""
+
 MAX_FAULTS = 100
 """Faults told in full where the caller sets no limit of its own."""
 

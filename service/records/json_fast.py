@@ -18,11 +18,12 @@ from vaegis.service.contract import Schema
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.json import VALUE_MARKS, columns_of_values
 from vaegis.service.records.json_limits import BLOCK_BYTES, count_marks
-from vaegis.service.records.json_types import Form, UnfitError, forms
+from vaegis.service.records.json_types import RecordType, UnfitError, record_types
 from vaegis.service.records.kinds import kind_of
 
 PART_BYTES: Final = BLOCK_BYTES
 """A list is decoded in parts of about this size, so that no call keeps other threads waiting for long."""
+
 _MOST_CUTS: Final = 16  # places tried as the end of a part
 _BETWEEN_CUTS: Final = 4096  # bytes
 _SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
@@ -47,7 +48,7 @@ class TypedJson:
         self._max_values = max_values
         self._max_records = max_records
         # In a list, records are one level further down.
-        self._readers = [_Reader(form, max_records) for form in forms(schema, max_depth - 1)]
+        self._readers = [_Reader(form, max_records) for form in record_types(schema, max_depth - 1)]
 
     def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
         """Return the records of a body by column; None if it has to be read by `vaegis.service.records.json`.
@@ -97,7 +98,7 @@ class TypedJson:
 class _Reader:
     """Reads the records of one form."""
 
-    def __init__(self, form: Form, max_records: int) -> None:
+    def __init__(self, form: RecordType, max_records: int) -> None:
         self._form = form
         self._one = msgspec.json.Decoder(form.type)
         self._many = msgspec.json.Decoder(list[form.type])  # type: ignore[name-defined]

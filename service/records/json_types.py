@@ -23,10 +23,13 @@ from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 # Of categories, and of what was set aside: nothing can nest in it, and all text in it is checked to be Unicode.
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
 _TRUTHS = (0, 1, None)
+
 _MANY = 24
 """As many texts are sooner read all at once than one by one."""
+
 UNSET = msgspec.UNSET
 """What stands for an absent key, unless NaN does."""
+
 Leaf: TypeAlias = tuple[Sequence[str], int, Any, object]
 """The keys that lead to a value, its position among all leaves, its type, and what stands for its absence."""
 
@@ -35,7 +38,7 @@ class UnfitError(Exception):
     """Records that are left to `records.json`: at fault, or of a kind that is not worth a way of its own."""
 
 
-class Form:
+class RecordType:
     """One way to write the records of a schema: with the names of columns as keys, or with objects within objects.
 
     Attributes:
@@ -150,7 +153,7 @@ class Form:
                 raise UnfitError
 
 
-def forms(schema: Schema, max_levels: int) -> list[Form]:
+def record_types(schema: Schema, max_levels: int) -> list[RecordType]:
     """Return the ways to write the records of ``schema`` with so many objects within each other.
 
     There are none where the names of columns are such that types cannot have them.
@@ -160,7 +163,7 @@ def forms(schema: Schema, max_levels: int) -> list[Form]:
     for nested in (False, True):
         if not nested or 0 < dots < max_levels:
             with suppress(ValueError):
-                found.append(Form(schema, nested=nested))
+                found.append(RecordType(schema, nested=nested))
     return found
 
 

@@ -107,13 +107,13 @@ class ArrowDecoder:
         else:
             yield from self._read_records(message, self._fields)
 
-    def _scored_leaves(self, fields: Sequence[ArrowField], room: TextBudget) -> list[_Leaf]:
+    def _scored_leaves(self, fields: Sequence[ArrowField], budget: TextBudget) -> list[_Leaf]:
         """Return the columns that are scored, once all names are known to fit the model's."""
         known = {*self._schema.names, *(column.name for column in self._schema.ignored)}
         parents = {name[:dot] for name in known for dot, letter in enumerate(name) if letter == "."}
         leaves = [
             leaf
-            for leaf in _leaves(fields, known, room)
+            for leaf in _leaves(fields, known, budget)
             # An object that is null in all records of a table may come without the names in it.
             if not (leaf.field.type.kind is ArrowKind.NULL and leaf.name in parents - known)
         ]
@@ -133,9 +133,9 @@ class ArrowDecoder:
         kept = [values for other, values in self._dictionaries.items() if other != number or before is not None]
         if sum(map(len, kept)) + length > self._limits.max_values:
             raise TooMuchHeldError(f"body: expected at most {self._limits.max_values} values in dictionaries, got more")
-        room = TextBudget(self._limits.max_held_bytes, "dictionaries")
-        room.take(sum(values.text_bytes() for values in kept))
-        values = values_of(array, 0, length, room)
+        budget = TextBudget(self._limits.max_held_bytes, "dictionaries")
+        budget.spend(sum(values.text_bytes() for values in kept))
+        values = values_of(array, 0, length, budget)
         replaced = self._dictionaries.get(number) if before is None else None
         self._dictionary_bytes += values.held_bytes() - (0 if replaced is None else replaced.held_bytes())
         self._dictionaries[number] = values if before is None else stacked_values(before, values)
@@ -166,36 +166,36 @@ class ArrowDecoder:
         """Return the cells of records ``start`` to ``stop`` by column."""
         columns = {column.name: (position, column) for position, column in enumerate(self._schema.columns)}
         cells: dict[str, Cells] = {}
-        room = TextBudget(self._limits.max_held_bytes, f"text in {stop - start} records")
+        budget = TextBudget(self._limits.max_held_bytes, f"text in {stop - start} records")
         for leaf, array, parents in found:
             position, column = columns[leaf.name]
-            values = self._values(array, start, stop, room)
+            values = self._values(array, start, stop, budget)
             for parent in parents:
                 values = values.within(parent.valid(start, stop))
             cells[leaf.name] = cells_of(values, column, faults.of_column(leaf.name, position))
         return cells
 
-    def _values(self, array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values:
+    def _values(self, array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
         number = array.field.dictionary
         if number is None:
-            return values_of(array, start, stop, room)
+            return values_of(array, start, stop, budget)
         dictionary = self._dictionaries.get(number)
         if dictionary is None:
             raise arrow_error("dictionaries before the records that refer to them, got none")
-        positions = values_of(array, start, stop, room)
-        return dictionary.take(positions.values, positions.valid, room)
+        positions = values_of(array, start, stop, budget)
+        return dictionary.take(positions.values, positions.valid, budget)
 
 
-def _leaves(fields: Sequence[ArrowField], known: set[str], room: TextBudget) -> Iterator[_Leaf]:
+def _leaves(fields: Sequence[ArrowField], known: set[str], budget: TextBudget) -> Iterator[_Leaf]:
     """Yield what stands under every name, objects opened unless they have a name that is known.
 
-    Many names may begin with that of one object: there has to be ``room`` for all of them.
+    Many names may begin with that of one object: there has to be a ``budget`` for all of them.
     """
     for position, field in enumerate(fields):
         if field.type.kind is ArrowKind.STRUCT and field.dictionary is None and field.name not in known:
             beneath = {name.removeprefix(f"{field.name}.") for name in known if name.startswith(f"{field.name}.")}
-            for leaf in _leaves(field.children, beneath, room):
-                room.take(len(field.name) + 1 + len(leaf.name))
+            for leaf in _leaves(field.children, beneath, budget):
+                budget.spend(len(field.name) + 1 + len(leaf.name))
                 yield _Leaf(f"{field.name}.{leaf.name}", (position, *leaf.path), leaf.field)
         else:
             yield _Leaf(field.name, (position,), field)

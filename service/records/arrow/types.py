@@ -118,7 +118,7 @@ def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: T
         schema: The table `Schema`.
         max_columns: Most columns, parts of columns counted.
         max_depth: Deepest nesting of them.
-        names: Room for their names.
+        names: Bytes that their names may take.
 
     Raises:
         BodyError: It goes beyond a limit, or has what is not read here.
@@ -144,7 +144,7 @@ def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextBudget)
         given = encoding.table(1)
         index = _INT32 if given is None else _integer(given)
     return ArrowField(
-        name=field.text(0, names.take),
+        name=field.text(0, names.spend),
         type=_type(field.number(2, "B", 0), field.table(3)),
         children=children,
         dictionary=None if encoding is None else encoding.number(0, "q", 0),

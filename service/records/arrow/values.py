@@ -61,12 +61,12 @@ class Values:
         """Return the bytes of all texts."""
         return 0 if self.sizes is None else int(self.sizes.sum())
 
-    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, room: TextBudget) -> Values:
+    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, budget: TextBudget) -> Values:
         """Return the values at ``positions``, null where those are not ``valid``.
 
         Raises:
             BodyError: There is no value at a position.
-            TooMuchHeldError: The texts there, each counted as often as it is referred to, are beyond the room.
+            TooMuchHeldError: The texts there, each counted as often as it is referred to, are beyond the budget.
         """
         at = positions if valid is None else np.where(valid, positions, 0)
         if at.size and (at.min() < 0 or at.max() >= len(self)) and not (valid is not None and not valid.any()):
@@ -77,7 +77,7 @@ class Values:
         sizes = None
         if self.sizes is not None:
             sizes = self.sizes[at]
-            room.take(int(sizes.sum() if both is None else sizes[both].sum()))
+            budget.spend(int(sizes.sum() if both is None else sizes[both].sum()))
         return Values(self.type, self.values[at], both, sizes, None if self.broken is None else self.broken[at])
 
     def within(self, valid: NDArray[np.bool_] | None) -> Values:
@@ -100,18 +100,18 @@ def stacked_values(first: Values, second: Values) -> Values:
     return Values(first.type, np.concatenate([first.values, second.values]), valid, sizes, broken)
 
 
-def values_of(array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values:
+def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
     """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
 
     Raises:
         BodyError: Its buffers contradict each other.
-        TooMuchHeldError: Its texts are beyond the room.
+        TooMuchHeldError: Its texts are beyond the budget.
     """
     kind = array.layout.kind
     if kind is ArrowKind.TEXT:
-        return _texts(array, start, stop, room)
+        return _texts(array, start, stop, budget)
     if kind is ArrowKind.TEXT_VIEW:
-        return _viewed_texts(array, start, stop, room)
+        return _viewed_texts(array, start, stop, budget)
     valid = array.valid(start, stop)
     values: NDArray[Any]
     if kind in (ArrowKind.INTEGER, ArrowKind.FLOAT):
@@ -190,7 +190,7 @@ def _told_texts(found: Values, report: Report) -> list[str | None]:
     return texts
 
 
-def _texts(array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values:
+def _texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
     """Return text; bytes that are not UTF-8 become lone surrogates."""
     values = np.empty(stop - start, dtype=object)
     valid = array.valid(start, stop)
@@ -200,7 +200,7 @@ def _texts(array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values
     held = array.buffer(2)
     if offsets[0] < 0 or offsets[-1] > len(held) or (np.diff(offsets) < 0).any():
         raise arrow_error("offsets that ascend inside their text, got others")
-    room.take(int(offsets[-1]) - int(offsets[0]))
+    budget.spend(int(offsets[-1]) - int(offsets[0]))
     data = bytes(held[int(offsets[0]) : int(offsets[-1])])
     ends = (offsets - offsets[0]).tolist()
     sizes = np.diff(offsets).astype(np.int64)
@@ -212,7 +212,7 @@ def _texts(array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values
     return Values(array.layout, values, valid, sizes, broken_texts(texts))
 
 
-def _viewed_texts(array: ArrowArray, start: int, stop: int, room: TextBudget) -> Values:
+def _viewed_texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
     """Return text of views, which hold short text themselves, and of long text in which buffer it stands and where."""
     data = array.fixed(1, f"V{_VIEW_BYTES}", start, stop).tobytes()
     views = np.frombuffer(data, dtype="<i4").reshape(-1, 4)
@@ -223,7 +223,7 @@ def _viewed_texts(array: ArrowArray, start: int, stop: int, room: TextBudget) ->
         sizes[~valid] = 0
     if (sizes < 0).any():
         raise _outside_buffers()
-    room.take(int(sizes.sum()))
+    budget.spend(int(sizes.sum()))
     known: dict[tuple[int, ...], str] = {}  # many views may point to one place
     values = np.empty(stop - start, dtype=object)
     for row, (view, is_null) in enumerate(zip(views.tolist(), nulls, strict=True)):
