@@ -306,6 +306,8 @@ def _fast_numbers(values: list[object], kind: NumberKind[Any]) -> NDArray[np.flo
         return None
     if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
         return None
+    if kind.takes_any_finite:
+        return converted
     converted, wrong = kind.of_numbers(converted)
     return None if wrong.any() else converted
 

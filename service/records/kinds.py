@@ -149,6 +149,8 @@ class ColumnKind(ABC, Generic[_Column]):
 class NumberKind(ColumnKind[_Column]):
     """A kind whose values stand in the graph's input `numbers`."""
 
+    takes_any_finite: ClassVar[bool] = True
+    """Whether every finite number is a value of it, and stands for itself."""
     json_is_number: ClassVar[bool] = True
     """Whether JSON values of `json_type` are numbers and truth values alone, so that those of all columns convert at
     once; otherwise they are parsed column by column."""
@@ -242,6 +244,7 @@ class BooleanKind(NumberKind[BooleanColumn]):
     expected = rules.TRUTH
     takes_truths = True
     only_truths = True
+    takes_any_finite = False
     json_type = bool | float | None
     json_absent = math.nan
     json_list = list[bool | float | None] | msgspec.UnsetType
@@ -296,6 +299,7 @@ class IndicatorKind(BooleanKind):
 
     expected = rules.INDICATOR
     only_truths = False
+    takes_any_finite = True
     datatype = "FP64"
 
     def parse(self, value: object) -> float:
@@ -331,6 +335,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
     expected = rules.INSTANT
     takes_instants = True
     json_type = str | float | msgspec.UnsetType | None
+    takes_any_finite = False
     json_is_number = False
     datatype = "BYTES"
 

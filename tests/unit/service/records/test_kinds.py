@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from vaegis.service.reasons import Reason
 from vaegis.service.records.kinds import BOOLEAN, INDICATOR, kind_of
 
+ROOT = Path(__file__).resolve().parents[4]
 AMOUNT = NumericColumn(
     name="amount",
     missing_share=0.1,
@@ -70,3 +74,12 @@ def test_statistics_of_booleans_and_instants_are_in_words():
     assert kind_of(boolean).statistics(boolean) == "25.00% true"
     day = TimestampColumn(name="t", missing_share=0.0, earliest=0.0, latest=1e300)
     assert kind_of(day).statistics(day) == "1970-01-01T00:00:00+00:00 to 1e+300 s"
+
+
+def test_a_new_kind_touches_at_most_12_source_files():
+    # Not "boolean", which JSON Schema and Arrow have too.
+    names = re.compile(r'"(numeric|indicator|timestamp|categorical)"|\b(Numeric|Boolean|Timestamp|Categorical)Column\b')
+    sources = [path for side in ("service", "training") for path in (ROOT / side).rglob("*.py")]
+    naming = [str(path.relative_to(ROOT)) for path in sources if names.search(path.read_text(encoding="utf-8"))]
+    assert "service/records/kinds.py" in naming
+    assert len(naming) <= 12, naming
