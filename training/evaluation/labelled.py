@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns
+from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError
 from vaegis.service.files.arrow_columns import RefusedCellError, columns_from_batch, numbers_of
@@ -110,7 +110,7 @@ class _Kept:
     _keys: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def add(self, columns: Columns, labels: NDArray[np.bool_]) -> None:
-        self.columns = columns if self.columns is None else _joined(self.columns, columns)
+        self.columns = columns if self.columns is None else stacked((self.columns, columns))
         self.labels = np.concatenate([self.labels, labels])
         self._keys = np.concatenate([self._keys, self.generator.random(labels.size)])
         self.read += labels.size
@@ -122,11 +122,3 @@ class _Kept:
             smallest = np.sort(np.argpartition(self._keys, self.max_records - 1)[: self.max_records])
             self.columns, self.labels = self.columns.rows(smallest), self.labels[smallest]
             self._keys = self._keys[smallest]
-
-
-def _joined(first: Columns, second: Columns) -> Columns:
-    return Columns(
-        np.concatenate([first.numbers, second.numbers]),
-        np.concatenate([first.strings, second.strings]),
-        np.concatenate([first.strings_observed, second.strings_observed]),
-    )
