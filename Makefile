@@ -169,8 +169,8 @@ fuzz-openapi: $(VENV)/fuzz.stamp ## requests made from the service's OpenAPI doc
 QUALITY_OPTIONS = $(if $(SETS),--sets $(SETS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .PHONY: bench-quality
-bench-quality: venv ## how well the default model finds anomalies, by set; SETS=small for the small ones
-	$(BIN)/python -m benchmarks.quality $(QUALITY_OPTIONS)
+bench-quality: venv ## how well the default model finds anomalies, by set; SETS=small for the small ones, ODDBENCH=folder
+	$(BIN)/python -m benchmarks.quality $(QUALITY_OPTIONS) $(if $(ODDBENCH),--oddbench $(ODDBENCH))
 
 .PHONY: bench-contamination
 bench-contamination: venv ## what anomalies left in the training records cost; SETS=small for the small ones
@@ -183,6 +183,10 @@ bench-autoencoder: venv ## how well plain autoencoders of the model's size find 
 .PHONY: bench-mixed
 bench-mixed: venv ## how many injected faults are found in records with categories, nulls and timestamps
 	$(BIN)/python -m benchmarks.mixed
+
+.PHONY: bench-faults
+bench-faults: $(VENV)/bench.stamp ## which faults are found in real tables from packages, by kind and table
+	$(BIN)/python -m benchmarks.faults
 
 .PHONY: bench-large
 bench-large: venv ## train on up to 5 million records: seconds, memory and scores by size

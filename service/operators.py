@@ -42,6 +42,7 @@ OPERATORS: Final[Mapping[tuple[str, str], Mapping[str, int]]] = {
     ("", "Shape"): {},
     ("", "Softmax"): _AXIS,
     ("", "Split"): _AXIS,
+    ("", "TopK"): {**_AXIS, "largest": INT, "sorted": INT},
     ("", "Transpose"): {"perm": INTS},
     ("ai.onnx.ml", "LabelEncoder"): {"default_int64": INT, "keys_strings": STRINGS, "values_int64s": INTS},
 }

@@ -28,6 +28,7 @@ from vaegis.training.errors import ExportError
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
 from vaegis.training.fit import Fitted, fit
 from vaegis.training.model.generator import noise_scales
+from vaegis.training.model.neighbours import neighbours_of
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
@@ -136,7 +137,8 @@ def _fit(
         fitted = fit(vae, records, members, config.fit, generator, on_epoch)
     chosen = members[:, torch.randperm(members.shape[1], generator=generator)[:_TYPICAL_RECORDS]]
     typical = typical_terms(fitted.vae, schema, records, chosen, fitted.exemplars, fitted.noise)
-    model = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+    neighbours = neighbours_of(schema, records, chosen, generator)
+    model = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, neighbours).eval()
     return fitted, model, chosen[0].numpy()
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.baselines import baseline_scores
 from benchmarks.quality.figures import Ranking, ranking
-from benchmarks.quality.protocol import contaminated_half, load_set, table_of
+from benchmarks.quality.oddbench import has_own_split, load_table
+from benchmarks.quality.protocol import Halves, contaminated_half, load_set, table_of
 from benchmarks.quality.trained import Trained, train_and_score
 from vaegis.training.config import TrainConfig
 from vaegis.training.evaluation.intervals import promised_band
@@ -112,8 +113,7 @@ def measured(case: Case, data: Path, config: TrainConfig) -> Measured:
         MissingDataError: There is no such set.
         TrainingError, ServiceError: The product refused the records.
     """
-    records, labels = load_set(data, case.set_name)
-    halves = contaminated_half(records, labels, case.seed, left=case.left, untested=case.untested)
+    halves = _halves(case, data)
     trained = train_and_score(table_of(halves.training), table_of(halves.test), config)
     scores = {MODEL: trained.scores, **baseline_scores(halves.training, halves.test, case.seed)}
     return Measured(
@@ -127,6 +127,13 @@ def measured(case: Case, data: Path, config: TrainConfig) -> Measured:
         file_bytes=trained.file_bytes,
         promise=_promise(trained, halves.labels),
     )
+
+
+def _halves(case: Case, data: Path) -> Halves:
+    if has_own_split(data, case.set_name):
+        return load_table(data, case.set_name, case.seed)
+    records, labels = load_set(data, case.set_name)
+    return contaminated_half(records, labels, case.seed, left=case.left, untested=case.untested)
 
 
 def _promise(trained: Trained, labels: NDArray[np.bool_]) -> Promise:

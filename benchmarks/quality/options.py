@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.conditions import RESULTS, ROOT
-from benchmarks.quality.protocol import ALL, DATA, SMALL, SMALL_BELOW_RECORDS, SetSize, chosen_sets
+from benchmarks.quality.protocol import ALL, DATA, NONE, SMALL, SMALL_BELOW_RECORDS, SetSize, chosen_sets
 from vaegis.training.config import TrainConfig, load_config
 
 ROWS = ROOT / "build" / "quality-rows.jsonl"
@@ -28,6 +28,8 @@ class Options:
         processes: Cases measured at the same time.
         rows: File of the rows measured so far.
         output: Folder of the result files.
+        oddbench: Folder of OddBench tables, a second group of sets; None: that group is left out.
+        tables: Most OddBench tables of each half; None: all.
     """
 
     wanted: str
@@ -38,6 +40,8 @@ class Options:
     processes: int
     rows: Path
     output: Path
+    oddbench: Path | None = None
+    tables: int | None = None
 
 
 def read_options(description: str | None, seeds: Sequence[int], arguments: Sequence[str] | None) -> Options:
@@ -56,7 +60,7 @@ def read_options(description: str | None, seeds: Sequence[int], arguments: Seque
     parser.add_argument(
         "--sets",
         default=ALL,
-        help=f"{ALL}, {SMALL} (sets under {SMALL_BELOW_RECORDS} records), or names with commas between (%(default)s)",
+        help=f"{ALL}, {NONE}, {SMALL} (under {SMALL_BELOW_RECORDS} records), or names with commas (%(default)s)",
     )
     parser.add_argument(
         "--seeds", type=_numbers, default=tuple(seeds), help=f"of the halves ({','.join(map(str, seeds))})"
@@ -66,6 +70,8 @@ def read_options(description: str | None, seeds: Sequence[int], arguments: Seque
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each (%(default)s)")
     parser.add_argument("--rows", type=Path, default=ROWS, help="rows measured so far (build/quality-rows.jsonl)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (benchmarks/results)")
+    parser.add_argument("--oddbench", type=Path, help="folder of OddBench tables; none: that group is left out")
+    parser.add_argument("--tables", type=int, help="most OddBench tables of each half (all)")
     parsed = parser.parse_args(arguments)
     return Options(
         wanted=parsed.sets,
@@ -76,6 +82,8 @@ def read_options(description: str | None, seeds: Sequence[int], arguments: Seque
         processes=parsed.jobs,
         rows=parsed.rows,
         output=parsed.output,
+        oddbench=parsed.oddbench,
+        tables=parsed.tables,
     )
 
 

@@ -1,7 +1,8 @@
 """The public sets, and the "random half" protocol that every figure of this package follows.
 
 A random half of a set's normal records trains, the other half and all anomalies test. Whatever is fitted, scaling
-included, sees the training half only; labels serve the final figure only, and nothing is tuned per set.
+included, sees the training half only; labels serve the final figure only, and nothing is tuned per set. A table that
+comes with a split of its own keeps it (`benchmarks.quality.oddbench`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAX_TEST_RECORDS = 50_000
 SMALL_BELOW_RECORDS = 1000
 """A set with fewer records than this is in the group ``small``."""
 
-SMALL, ALL = "small", "all"
+SMALL, ALL, NONE = "small", "all", "none"
 _FIRST_SEED = 1000  # of the permutations, so that others can be given the same halves
 
 
@@ -89,11 +90,13 @@ def chosen_sets(data: Path, wanted: str) -> tuple[SetSize, ...]:
 
     Args:
         data: Folder of the sets.
-        wanted: ``all``, ``small`` (fewer than `SMALL_BELOW_RECORDS` records), or names with commas between them.
+        wanted: ``all``, ``none``, ``small`` (fewer than `SMALL_BELOW_RECORDS` records), or names with commas between.
 
     Raises:
         MissingDataError: The folder has no inventory, or no set of a name.
     """
+    if wanted == NONE:
+        return ()
     sets = inventory(data)
     if wanted == ALL:
         return sets

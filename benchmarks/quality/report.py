@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
 from benchmarks.quality.measure import BAND_ALPHA, BAND_CALIBRATION_RECORDS, MODEL, RECALL_ALPHA
-from benchmarks.quality.summary import METRICS, SetSummary, Standing
+from benchmarks.quality.summary import METRICS, Lead, SetSummary, Standing
 
 _TITLES = {"auroc": "AUROC", "ap": "AP", "recall": "recall at 1%"}
 _MEGABYTE = 1e6
 
 
 def report(
-    title: str, notes: Sequence[str], sets: Sequence[SetSummary], run: Sequence[Standing], others: Sequence[Standing]
+    title: str,
+    notes: Sequence[str],
+    sets: Sequence[SetSummary],
+    run: Sequence[Standing],
+    others: Sequence[Standing],
+    earlier: Sequence[Standing] = (),
 ) -> str:
     """Return the page.
 
@@ -23,15 +28,43 @@ def report(
         sets: Means over seeds.
         run: The detectors of the run.
         others: The model among published detectors; empty where there are none.
+        earlier: The model beside earlier ones; empty where there are none.
     """
     parts = [f"# {title}", *notes]
     parts += ["## Means over sets", _standings(run)]
+    if earlier:
+        parts += [f"## Beside earlier models, {earlier[0].sets} sets", _standings(earlier)]
     if others:
         parts += [f"## Beside published figures, {others[0].sets} sets", _standings(others)]
+    return "\n\n".join([*parts, *_by_set(sets)]) + "\n"
+
+
+def group_report(
+    title: str,
+    notes: Sequence[str],
+    sets: Sequence[SetSummary],
+    standings: Mapping[str, Sequence[Standing]],
+    leads: Mapping[str, Lead],
+) -> str:
+    """Return the page of sets that are looked at by parts, such as those that nothing was chosen on.
+
+    Args:
+        title: Its heading.
+        notes: What was measured and how, a line each.
+        sets: All of them.
+        standings: By name of the part, how the model stands among the others.
+        leads: By the same names, how far it is ahead of nearest neighbours.
+    """
+    parts = [f"# {title}", *notes]
+    for name, found in standings.items():
+        parts += [f"## Means over the tables, {name}: {found[0].sets}", _standings(found), str(leads[name])]
+    return "\n\n".join([*parts, *_by_set(sets)]) + "\n"
+
+
+def _by_set(sets: Sequence[SetSummary]) -> Iterator[str]:
     for metric in METRICS:
-        parts += [f"## {_TITLES[metric]} by set", _ranking(sets, metric)]
-    parts += ["## Promise", _PROMISE, _promises(sets), "## Cost", _costs(sets)]
-    return "\n\n".join(parts) + "\n"
+        yield from (f"## {_TITLES[metric]} by set", _ranking(sets, metric))
+    yield from ("## Promise", _PROMISE, _promises(sets), "## Cost", _costs(sets))
 
 
 _PROMISE = f"""False alarms: share of the normal test records flagged at alpha = {BAND_ALPHA:.0%}. In band: seeds

@@ -12,7 +12,7 @@ from benchmarks.conditions import ROOT
 from vaegis.training.config import TrainConfig
 
 # What only selects, adds up or prints rows is not among them: it may change without a new measurement.
-_MEASURING = ("baselines", "figures", "measure", "protocol", "trained")
+_MEASURING = ("baselines", "figures", "measure", "oddbench", "protocol", "trained")
 _LIBRARIES = ("numpy", "onnxruntime", "scikit-learn", "torch")
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 
-from benchmarks.quality.baselines import BASELINES
+from benchmarks.quality.baselines import BASELINES, KNN
 from benchmarks.quality.measure import BAND_CALIBRATION_RECORDS, MODEL, Measured
 from benchmarks.quality.rows import Row
 
 METRICS = ("auroc", "ap", "recall")
+_MARGIN = 0.005  # smaller differences of one seed are noise
 _DECIMALS = 4  # figures that agree to so many are equal; published ones have no more
 
 BySet = Mapping[str, Mapping[str, float]]
@@ -76,6 +78,29 @@ class Standing:
     lost: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """How far the model is ahead of nearest neighbours, means over sets with the standard error of paired differences.
+
+    Attributes:
+        auroc: Mean difference of AUROC.
+        auroc_error: Its standard error.
+        ap: Mean difference of average precision.
+        ap_error: Its standard error.
+    """
+
+    auroc: float
+    auroc_error: float
+    ap: float
+    ap_error: float
+
+    def __str__(self) -> str:
+        return (
+            f"Ahead of {KNN} by {self.auroc:+.4f} AUROC (standard error over sets {self.auroc_error:.4f}) "
+            f"and {self.ap:+.4f} AP ({self.ap_error:.4f})."
+        )
+
+
 def by_set(rows: Sequence[Row]) -> list[SetSummary]:
     """Return a summary of each set, in the order of the rows."""
     names = dict.fromkeys(row.case.set_name for row in rows)
@@ -95,12 +120,29 @@ def among_published(sets: Sequence[SetSummary], published: Mapping[str, BySet]) 
     return sorted(found, key=lambda standing: -standing.means["auroc"])
 
 
-def standings(figures: Mapping[str, BySet], metrics: Sequence[str]) -> list[Standing]:
+def beside_earlier(sets: Sequence[SetSummary], earlier: Mapping[str, BySet]) -> list[Standing]:
+    """Return how the model stands among the baselines of the same run and earlier models, on the sets that all have."""
+    figures = {name: {each.name: each.detectors[name] for each in sets} for name in (MODEL, *BASELINES)}
+    return standings({**figures, **earlier}, METRICS[:2], margin=_MARGIN)
+
+
+def lead_over(sets: Sequence[SetSummary], detector: str = KNN) -> Lead:
+    """Return how far the model is ahead of a detector of the same run; the error is not a number for one set."""
+    figures = []
+    for metric in METRICS[:2]:
+        differences = [each.detectors[MODEL][metric] - each.detectors[detector][metric] for each in sets]
+        error = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
+        figures += [fmean(differences), error]
+    return Lead(*figures)
+
+
+def standings(figures: Mapping[str, BySet], metrics: Sequence[str], *, margin: float = 0.0) -> list[Standing]:
     """Compare detectors on the sets that all of them have; nothing where there is none.
 
     Args:
         figures: By detector, the model among them.
         metrics: Those to compare; higher is better.
+        margin: By which a figure must be higher to be counted as better.
     """
     shared = [name for name in figures[MODEL] if all(name in of_sets for of_sets in figures.values())]
     if not shared:
@@ -118,8 +160,8 @@ def standings(figures: Mapping[str, BySet], metrics: Sequence[str]) -> list[Stan
             sets=len(shared),
             means={metric: fmean(of_sets[name][metric] for name in shared) for metric in metrics},
             ranks={metric: _mean_rank(table[metric], detector) for metric in metrics},
-            won={metric: _exceeds(table[metric], MODEL, detector) for metric in metrics},
-            lost={metric: _exceeds(table[metric], detector, MODEL) for metric in metrics},
+            won={metric: _exceeds(table[metric], MODEL, detector, margin) for metric in metrics},
+            lost={metric: _exceeds(table[metric], detector, MODEL, margin) for metric in metrics},
         )
         for detector, of_sets in figures.items()
     ]
@@ -165,5 +207,5 @@ def _mean_rank(figures: dict[str, list[float]], detector: str) -> float:
     )
 
 
-def _exceeds(figures: dict[str, list[float]], one: str, other: str) -> int:
-    return sum(mine > theirs for mine, theirs in zip(figures[one], figures[other], strict=True))
+def _exceeds(figures: dict[str, list[float]], one: str, other: str, margin: float) -> int:
+    return sum(mine > theirs + margin for mine, theirs in zip(figures[one], figures[other], strict=True))

@@ -31,7 +31,8 @@ from vaegis.training.model.preprocessing import NULL_CODE, unit
 _BULK = (0.05, 0.95)
 _NEARLY_ALL = (0.005, 0.995)
 _MOST_DECIMALS = 6
-_WHOLE_TOLERANCE = 1e-9  # how far, relatively, a decimal fraction lies from its float64
+_WHOLE_TOLERANCE = 4.0 * np.finfo(np.float64).eps  # how far, relatively, a decimal fraction lies from its float64
+_MOST_WHOLE_TOLERANCE = 1e-3  # beyond, any number would be near enough to a whole one
 _ROUNDING = 1e-12  # a share of the largest value, well above what rounding to float64 leaves
 _LARGEST_WHOLE = 2.0**50  # above, float64 does not tell a whole number from its neighbours well enough
 
@@ -92,7 +93,7 @@ def standard_unit(values: NDArray[np.float64], step: float) -> float:
 
     Gross are values farther from the central 90% than it is wide; where it has no width, the outermost 0.5% each way.
     A column with too few values off its main one takes a tenth of its range; a constant one its grid step, or a
-    millionth of its value, so that any other value stands far off.
+    millionth of its value if that is more, so that float32 rounds to the same value and any other stands far off.
     """
     low, high = np.quantile(values, _BULK)
     reach = high - low
@@ -103,8 +104,8 @@ def standard_unit(values: NDArray[np.float64], step: float) -> float:
     # Of a constant column, rounding may leave a little. Beside one gross value, an ordinary width is little as well.
     if (width := _standard_deviation(drawn_in)) > _ROUNDING * drawn_in_size:
         return width
-    candidates = (float(np.ptp(values)) / 10.0, step)
-    return next((width for width in candidates if width > _ROUNDING * size), max(size * 1e-6, 1e-6))
+    width = float(np.ptp(values)) / 10.0
+    return width if width > _ROUNDING * size else max(step, size * 1e-6, 1e-6)
 
 
 def with_noise_scales(schema: Schema, scales: list[float]) -> Schema:
@@ -131,7 +132,8 @@ def grid_step(values: NDArray[np.float64]) -> float:
         if largest * scale > _LARGEST_WHOLE:
             return 0.0
         scaled = values * scale
-        if (np.abs(scaled - np.round(scaled)) <= _WHOLE_TOLERANCE * np.maximum(1.0, np.abs(scaled))).all():
+        tolerance = np.minimum(_WHOLE_TOLERANCE * np.abs(scaled), _MOST_WHOLE_TOLERANCE)
+        if (np.abs(scaled - np.round(scaled)) <= tolerance).all():
             return 1.0 / scale
     return 0.0
 

@@ -41,6 +41,8 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str,
             output_names=list(outputs),
             dynamic_axes={name: {0: "n"} for name in (*inputs, *outputs)},
             opset_version=OPSET,
+            # The runtime folds constants as it loads the graph; folded here, known records would be in the file twice.
+            do_constant_folding=False,
             dynamo=False,
         )
     model = onnx.load_from_string(file.getvalue())

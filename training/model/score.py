@@ -1,6 +1,7 @@
-"""The score: reconstruction error and KL divergence, each set against what is typical, as the exported graph."""
+"""The score: distances to known records, reconstruction error and KL divergence, each set against what is typical."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,12 +12,19 @@ from torch.nn.functional import softplus
 from vaegis.service.contract import HOURS_PER_DAY, NumericColumn, Schema
 from vaegis.training.model.exportable import unflatten
 from vaegis.training.model.likelihoods.timestamp import FIELDS
+from vaegis.training.model.neighbours import Neighbours, TypicalNearness
 from vaegis.training.model.preprocessing import Values, rows
 from vaegis.training.model.prior import blocks_of
 from vaegis.training.model.vae import VAE, Terms
 
-LATENT_WEIGHT = 0.5
-"""Of the KL divergence's part of the score, beside the reconstruction error's."""
+RECONSTRUCTION_WEIGHT = 0.5
+"""Of the reconstruction error's part of the score, beside that of each distance to known records."""
+
+LATENT_WEIGHT = 0.25
+"""Of the KL divergence's part of the score."""
+
+LATENT_BOUND = 12.0
+"""Of that excess, before its weight. In small wide tables new normal records lie tens of spreads beyond fitted ones."""
 
 LARGEST_WEIGHT = 0.5
 """Of the largest of the members' scores, beside their mean."""
@@ -29,7 +37,8 @@ _LEAST_DEVIATION = 0.5  # nats; dividing by less would raise the noise of quanti
 _TIE = 0.1
 # Members whose scores differ by less share the weight of the largest, so that rounding does not choose between them. Of
 # more than ten members, one that rises to just below the largest may so lower the score, by some hundredths at most.
-_LEAST_SPREAD = 1e-2  # far above what rounding makes of records that are all alike, in nats or weighed
+_NEVER_NULL = 200.0  # spreads of the reconstruction error that a null adds to it in a column that never held one
+_LEAST_SPREAD = 0.1  # far above what rounding makes of records that are all alike, in nats or weighed
 
 
 class ScoringOutputs(NamedTuple):
@@ -53,7 +62,7 @@ class Typical(NamedTuple):
     value_weight: Float[Tensor, "e 1 d"]
     """1 / standard deviation of the term, which for a quantity that varies counts as `_LEAST_DEVIATION` at least."""
     missingness_weight: Float[Tensor, "e 1 d"]
-    """1 / standard deviation of the term."""
+    """1 / standard deviation of the term; more where no null was, so that one adds `_NEVER_NULL` spreads at least."""
     reconstruction: Float[Tensor, "e 2"]
     """Median and spread of the weighed terms' sum."""
     kl: Float[Tensor, "e 2"]
@@ -63,14 +72,17 @@ class Typical(NamedTuple):
 class ScoringGraph(nn.Module):
     """Raw columns in, statistics out.
 
-    With u the weighed terms of the columns, summed, and v the KL divergence, each as its distance from the median of
-    the fit records in their spreads, the score of a member is
+    With u the weighed terms of the columns, summed, v the KL divergence, and d the distance to the nearest known
+    records in each space, each as its distance from the median of the fit records in their spreads, the score of a
+    member is
 
-        excess(u) + LATENT_WEIGHT * excess(v),        excess(u) = log(1 + exp(u)) - log 2
+        sum over spaces of excess(d) + RECONSTRUCTION_WEIGHT * excess(u)
+        + LATENT_WEIGHT * bounded(excess(v)),        excess(u) = log(1 + exp(u)) - log 2,  bounded(x) = b tanh(x / b)
 
     A part that is more typical than usual thus gains little, and cannot outweigh another that is not. Each column gets
-    excess(u) in proportion to its own part of u. The score of an ensemble is half the mean of its members' and half the
-    largest: what is odd to the member that did not see it, is odd, though it was among the records of all others.
+    excess(u) in proportion to its own part of u, and excess(d) to its own of d. The score of an ensemble is half the
+    mean of its members' and half the largest: what is odd to the member that did not see it, is odd, though it was
+    among the records of all others.
     """
 
     exemplars: Tensor
@@ -89,6 +101,7 @@ class ScoringGraph(nn.Module):
         exemplars: Float[Tensor, "e m l"],
         noise: Float[Tensor, "k l"],
         typical: Typical,
+        neighbours: Sequence[tuple[Neighbours, TypicalNearness]],
     ) -> None:
         """Wrap a fitted model."""
         super().__init__()
@@ -99,6 +112,10 @@ class ScoringGraph(nn.Module):
         self.register_buffer("noise", noise)
         for name, part in typical._asdict().items():
             self.register_buffer(name, part)
+        self.neighbours = nn.ModuleList([near for near, _ in neighbours])
+        for at, (_, usual) in enumerate(neighbours):
+            for name, part in usual._asdict().items():
+                self.register_buffer(f"{name}_{at}", part)
 
     def forward(self, numbers: Float[Tensor, "n dn"], codes: Int[Tensor, "n ds"] | None = None) -> ScoringOutputs:
         """Return the statistics of each record; inputs as for `Preprocessing`."""
@@ -109,8 +126,10 @@ class ScoringGraph(nn.Module):
         median, spread = self.reconstruction[:, :1], self.reconstruction[:, 1:]
         centred = (columns - median[..., None] / len(self.schema.columns)) / spread[..., None]
         latent = (kl - self.kl[:, :1]) / self.kl[:, 1:]
-        columns = centred * _excess_share(centred.sum(-1, keepdim=True))
-        latent = LATENT_WEIGHT * latent * _excess_share(latent)
+        columns = RECONSTRUCTION_WEIGHT * centred * _excess_share(centred.sum(-1, keepdim=True))
+        for at, near in enumerate(self.neighbours):
+            columns = columns + self._nearness_part(at, near(values).shares)
+        latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(latent * _excess_share(latent) / LATENT_BOUND)
         # float32 terms add up in float64 without rounding, so the contributions sum exactly to each member's score.
         contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
         fold_scores = contributions.sum(-1)
@@ -134,6 +153,12 @@ class ScoringGraph(nn.Module):
         largest = torch.softmax(scores / _TIE, dim=0)
         weight = (1.0 - LARGEST_WEIGHT) / self.vae.members + LARGEST_WEIGHT * largest
         return (weight[..., None] * contributions).sum(0)
+
+    def _nearness_part(self, at: int, shares: Float[Tensor, "*k n d"]) -> Float[Tensor, "e n d"]:
+        """Return each column's part of the excess of the distance to known records in one space."""
+        usual = TypicalNearness(*(getattr(self, f"{name}_{at}") for name in TypicalNearness._fields))
+        centred = (shares - usual.shares) / usual.distance[:, None, 1:]
+        return centred * _excess_share(centred.sum(-1, keepdim=True))
 
     def _typical(self) -> Typical:
         return Typical(*(getattr(self, name) for name in Typical._fields))
@@ -199,7 +224,13 @@ def typical_terms(
         kl=torch.stack([_median_and_spread(kl)[:, 0], _median_and_spread(kl_to_all)[:, 1]], dim=1),
     )
     total = weighed(value, missingness, observed, typical).sum(-1)
-    typical = typical._replace(reconstruction=_median_and_spread(total))
+    reconstruction = _median_and_spread(total)
+    # A null where there never was one stands out in every table, however few its records and noisy their sum.
+    was_null = torch.tensor([column.missing_share > 0 for column in schema.columns])
+    to_a_null = _NEVER_NULL * reconstruction[:, None, 1:] / -math.log(vae.least)
+    weight = typical.missingness_weight
+    weight = torch.where(was_null, weight, torch.maximum(weight, to_a_null))
+    typical = typical._replace(reconstruction=reconstruction, missingness_weight=weight)
     return Typical(*(part.float() for part in typical))
 
 

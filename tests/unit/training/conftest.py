@@ -22,6 +22,7 @@ from vaegis.training.data.schema import build_schema, category_codes, columns_of
 from vaegis.training.data.splits import Splits, split_at_random
 from vaegis.training.export.model_file import ScoringModel, generator_document, scoring_model
 from vaegis.training.fit import Epoch, Fitted, fit
+from vaegis.training.model.neighbours import neighbours_of
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
@@ -178,7 +179,8 @@ def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
             values, rows = prepared.values(vae), torch.from_numpy(splits.fit)
             fitted = quick_fit(vae, values, members=rows)
             typical = typical_terms(fitted.vae, prepared.schema, values, rows, fitted.exemplars, fitted.noise)
-            module = ScoringGraph(fitted.vae, prepared.schema, fitted.exemplars, fitted.noise, typical).eval()
+            near = neighbours_of(prepared.schema, values, rows, torch.Generator().manual_seed(0))
+            module = ScoringGraph(fitted.vae, prepared.schema, fitted.exemplars, fitted.noise, typical, near).eval()
             made[name, members] = Exported(prepared, splits, fitted, scoring_model(module, prepared.schema))
         return made[name, members]
 

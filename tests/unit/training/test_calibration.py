@@ -17,6 +17,7 @@ from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.schema import build_schema, category_codes, columns_of
 from vaegis.training.data.splits import split_at_random
 from vaegis.training.errors import CalibrationError
+from vaegis.training.model.neighbours import neighbours_of
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
@@ -141,7 +142,8 @@ def test_the_mean_false_alarm_rate_of_small_ensembles_is_near_alpha(new_sample, 
         rows = torch.from_numpy(splits.fit)
         fitted = quick_fit(vae, values, members=rows, steps=100, batch_size=16)
         typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
-        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+        near = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
+        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near).eval()
         with torch.no_grad():
             fold_scores = graph(numbers, codes).fold_scores.numpy()
         folds = [np.sort(fold_scores[rows, k]) for k, rows in enumerate(splits.calibration)]

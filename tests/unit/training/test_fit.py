@@ -27,6 +27,7 @@ from vaegis.training.fit import (
     clip_gradients,
 )
 from vaegis.training.model import prior
+from vaegis.training.model.neighbours import neighbours_of
 from vaegis.training.model.preprocessing import NULL_CODE, Values, rows
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
@@ -409,7 +410,8 @@ def fitted_to(new_sample, quick_fit):
         fitted = quick_fit(vae, known, steps=600, batch_size=64, exemplars=400)
         members = torch.from_numpy(everyone)[None]
         typical = typical_terms(fitted.vae, schema, known, members, fitted.exemplars, fitted.noise)
-        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical).eval()
+        near = neighbours_of(schema, known, members, torch.Generator().manual_seed(0))
+        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near).eval()
 
         def scores(table: pa.Table) -> np.ndarray:
             with torch.no_grad():

@@ -23,7 +23,7 @@ def test_other_settings_data_or_libraries_give_another(tmp_path, monkeypatch):
 
 def test_a_changed_source_gives_another(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "ROOT", tmp_path)
-    for name in ("baselines", "figures", "measure", "protocol", "trained"):
+    for name in sources._MEASURING:
         path = tmp_path / "benchmarks" / "quality" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")

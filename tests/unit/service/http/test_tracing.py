@@ -65,7 +65,7 @@ def test_a_request_is_a_server_span_with_the_attributes_of_the_conventions(trace
         "http.route": "/score",
         "http.response.status_code": 200,
         "network.protocol.version": "1.1",
-        "server.address": "service",
+        "server.address": "localhost",
         "url.path": "/score",
         "url.scheme": "http",
         "vaegis.records": 2,

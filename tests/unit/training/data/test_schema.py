@@ -194,3 +194,13 @@ def test_decimal_fractions_lie_on_their_grid(mantissas, decimals):
     step = grid_step(values)
     assert step >= 10.0**-decimals * (1 - 1e-12)
     assert np.abs(values / step - np.round(values / step)).max() < 1e-3
+
+
+@pytest.mark.parametrize(("middle", "width"), [(1e3, 10.0), (1e6, 1.0), (1e9, 0.2)])
+def test_numbers_that_lie_on_no_grid_have_none_however_large_they_are(middle, width):
+    assert grid_step(np.random.default_rng(0).normal(middle, width, 2000)) == 0.0
+
+
+def test_a_constant_that_was_float32_stays_near_itself_as_its_shortest_decimal():
+    constant = np.full(100, np.float64(np.float32(0.1)))
+    assert abs(0.1 - constant[0]) < 0.1 * standard_unit(constant, grid_step(constant))

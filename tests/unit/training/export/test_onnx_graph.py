@@ -45,7 +45,7 @@ def shape_of(node: onnx.ValueInfoProto) -> list[str | int]:
 
 def test_an_ensemble_takes_no_more_nodes_the_more_members_it_has_and_few_more_than_one_member(new_export):
     one, three, five = (len(new_export("all", members=members).model.proto.graph.node) for members in (1, 3, 5))
-    assert three <= one + 12  # which join the members' contributions
+    assert three <= 1.06 * one  # more join the members' contributions and find each member's known records
     assert five == three
 
 

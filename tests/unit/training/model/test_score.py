@@ -15,11 +15,16 @@ from vaegis.training.calibration import TIE_TOLERANCE
 from vaegis.training.data.schema import category_codes
 from vaegis.training.fit import antithetic_noise
 from vaegis.training.model.generator import GeneratorGraph
+from vaegis.training.model.neighbours import Neighbours, TypicalNearness, neighbours_of
 from vaegis.training.model.preprocessing import center, rows, unit
 from vaegis.training.model.prior import BLOCK, Blocks
 from vaegis.training.model.score import (
+    _LEAST_SPREAD,
+    _NEVER_NULL,
     LARGEST_WEIGHT,
+    LATENT_BOUND,
     LATENT_WEIGHT,
+    RECONSTRUCTION_WEIGHT,
     ScoringGraph,
     ScoringOutputs,
     Typical,
@@ -35,7 +40,8 @@ MEMBERS = 3
 ORDER = ("country", "amount", "placed_at", "express", "size", "weight")
 NOISE = antithetic_noise(4, 3, torch.Generator().manual_seed(0))
 EXEMPLARS = torch.randn((MEMBERS, 7, 3), generator=torch.Generator().manual_seed(1))
-LEAST = -math.log(2.0) * (1.0 + LATENT_WEIGHT)
+LEAST_OF_COLUMNS = -math.log(2.0) * (2.0 + RECONSTRUCTION_WEIGHT)
+LEAST = LEAST_OF_COLUMNS - math.log(2.0) * LATENT_WEIGHT
 
 
 def everyone(prepared, members: int = MEMBERS) -> torch.Tensor:
@@ -48,9 +54,27 @@ def typical_of(prepared, vae: VAE) -> Typical:
     return typical_terms(vae, prepared.schema, prepared.values(vae), fitted, EXEMPLARS[: vae.members], NOISE)
 
 
+def known_to(prepared, vae: VAE) -> list[tuple[Neighbours, TypicalNearness]]:
+    """Return the spaces of all records, to which each member is taken to be fitted."""
+    generator = torch.Generator().manual_seed(0)
+    return neighbours_of(prepared.schema, prepared.values(vae), everyone(prepared, vae.members), generator)
+
+
 def scoring_graph(prepared, members: int = MEMBERS) -> ScoringGraph:
     vae = prepared.model(members=members).eval()
-    return ScoringGraph(vae, prepared.schema, EXEMPLARS[:members], NOISE, typical_of(prepared, vae)).eval()
+    typical, near = typical_of(prepared, vae), known_to(prepared, vae)
+    return ScoringGraph(vae, prepared.schema, EXEMPLARS[:members], NOISE, typical, near).eval()
+
+
+def distance_part(graph: ScoringGraph, prepared) -> torch.Tensor:
+    """Return the sum of the excesses of the distances to known records, (members, n)."""
+    parts = []
+    with torch.no_grad():
+        for at, near in enumerate(graph.neighbours):
+            distance = near(prepared.values(graph.vae)).distance
+            median, spread = getattr(graph, f"distance_{at}").T[..., None]
+            parts.append(excess((distance - median) / spread))
+    return sum(parts)
 
 
 @torch.no_grad()
@@ -137,7 +161,8 @@ def test_each_member_scores_as_it_would_alone(prepared, graph):
     for member in range(MEMBERS):
         part = slice(member, member + 1)
         typical = Typical(*(statistic[part] for statistic in graph._typical()))
-        one = ScoringGraph(graph.vae.member(member), prepared.schema, EXEMPLARS[part], NOISE, typical).eval()
+        vae = graph.vae.member(member)
+        one = ScoringGraph(vae, prepared.schema, EXEMPLARS[part], NOISE, typical, known_to(prepared, vae)).eval()
         alone.append(scores(one, prepared))
         torch.testing.assert_close(together.fold_scores[:, member], alone[-1].score, rtol=1e-5, atol=1e-4)
     for name in ("reconstruction_error", "kl", "expected"):
@@ -150,7 +175,7 @@ def test_each_member_scores_as_it_would_alone(prepared, graph):
     torch.testing.assert_close(together.contributions, graph._joined(contributions, by_member), rtol=1e-5, atol=1e-4)
 
 
-def test_a_score_is_the_excess_of_the_reconstruction_and_a_part_of_that_of_the_kl(prepared, graph):
+def test_a_score_is_the_excess_of_the_distances_and_parts_of_those_of_the_reconstruction_and_the_kl(prepared, graph):
     values = prepared.values(graph.vae)
     typical = graph._typical()
     with torch.no_grad():
@@ -159,8 +184,8 @@ def test_a_score_is_the_excess_of_the_reconstruction_and_a_part_of_that_of_the_k
     u = (total - typical.reconstruction[:, :1]) / typical.reconstruction[:, 1:]
     v = (terms.kl - typical.kl[:, :1]) / typical.kl[:, 1:]
     outputs = scores(graph, prepared)
-    latent = LATENT_WEIGHT * excess(v)
-    by_member = excess(u) + latent
+    latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(excess(v) / LATENT_BOUND)
+    by_member = distance_part(graph, prepared) + RECONSTRUCTION_WEIGHT * excess(u) + latent
     torch.testing.assert_close(outputs.fold_scores, by_member.T, rtol=1e-4, atol=1e-4)
     expected = graph._joined(latent[..., None], by_member)[:, 0]
     torch.testing.assert_close(outputs.contributions[:, -1], expected, rtol=1e-4, atol=2e-4)
@@ -178,9 +203,10 @@ def test_reconstruction_error_and_kl_are_the_terms_of_the_elbo_averaged_over_mem
 def test_half_of_the_fit_records_are_beyond_what_is_typical_of_them_in_either_part(new_records):
     # An odd number, so that the median is one of the records.
     prepared = new_records(101)
-    outputs = scores(scoring_graph(prepared, members=1), prepared)
+    graph = scoring_graph(prepared, members=1)
+    outputs = scores(graph, prepared)
     latent, columns = outputs.contributions[:, -1], outputs.contributions[:, :-1].sum(1)
-    for part in (latent, columns):
+    for part in (latent, columns - distance_part(graph, prepared)[0]):
         assert float(part.median()) == pytest.approx(0.0, abs=1e-3)
 
 
@@ -203,7 +229,7 @@ def test_any_record_has_a_finite_score_no_less_than_the_least(prepared, graph, n
 def test_no_part_of_a_score_falls_below_its_least(prepared, graph):
     outputs = scores(graph, prepared)
     assert (outputs.contributions[:, -1] >= -math.log(2.0) * LATENT_WEIGHT - 1e-5).all()
-    assert (outputs.contributions[:, :-1].sum(1) >= -math.log(2.0) - 1e-4).all()
+    assert (outputs.contributions[:, :-1].sum(1) >= LEAST_OF_COLUMNS - 1e-4).all()
 
 
 @given(st.integers(0, 199), st.floats(0.0, 1e3), st.floats(1.001, 100.0))
@@ -252,7 +278,8 @@ def test_typical_terms_are_means_over_the_records_that_hold_a_value(prepared):
         torch.testing.assert_close(typical.value[:, 0, position], terms.value[:, there, position].mean(1))
     torch.testing.assert_close(typical.missingness, terms.missingness.mean(1, keepdim=True))
     low, median, high = np.quantile(terms.kl.numpy(), (0.16, 0.5, 0.84), axis=1)
-    torch.testing.assert_close(typical.kl, torch.from_numpy(np.stack([median, (high - low) / 2], axis=1)).float())
+    spread = np.maximum((high - low) / 2, _LEAST_SPREAD)
+    torch.testing.assert_close(typical.kl, torch.from_numpy(np.stack([median, spread], axis=1)).float())
 
 
 def test_a_typical_kl_has_its_middle_by_blocks_of_exemplars_and_its_spread_in_their_whole_mixture(prepared):
@@ -285,7 +312,12 @@ def test_weights_make_terms_of_one_spread_but_for_numbers_that_hardly_vary(prepa
             deviation = deviation.clamp(min=0.5)
         torch.testing.assert_close(typical.value_weight[:, 0, position], (1 / deviation).float(), msg=column.name)
     spread = terms.missingness.double().std(1, correction=0, keepdim=True)
-    torch.testing.assert_close(typical.missingness_weight, (spread**2 + 1 / 200).rsqrt().float())
+    expected = (spread**2 + 1 / 200).rsqrt().float()
+    was_null = torch.tensor([column.missing_share > 0 for column in prepared.schema.columns])
+    torch.testing.assert_close(typical.missingness_weight[..., was_null], expected[..., was_null])
+    # A null where none ever was adds the same number of spreads to the sum, or more.
+    added = -math.log(vae.least) * typical.missingness_weight / typical.reconstruction[:, None, 1:]
+    assert (added[..., ~was_null] >= 0.999 * _NEVER_NULL).all()
 
 
 def test_what_is_typical_of_a_member_depends_on_the_records_that_it_was_fitted_to_alone(prepared, new_records):

@@ -1,0 +1,212 @@
+"""One table: the share of each kind of fault that the model finds, beside a rule, neighbours and a forest."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from rich.console import Console
+
+from benchmarks.faults.kinds import KINDS, Faulty, Injector
+from benchmarks.faults.tables import TABLES, split
+from benchmarks.mixed.baselines import baseline_scores
+from benchmarks.mixed.experiment import Sizes
+from benchmarks.quality.figures import FALSE_ALARMS, recall_at_false_alarms
+from benchmarks.quality.trained import with_attainable_alpha
+from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.service.columns import Columns
+from vaegis.service.pvalues import p_values
+from vaegis.service.records.arrow import columns_from_batch
+from vaegis.training.config import TrainConfig
+from vaegis.training.evaluation.intervals import promised_band
+from vaegis.training.progress import Progress
+from vaegis.training.train import train
+
+_MOST_KNOWN_TEXTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How one kind of fault was found, shares of its records.
+
+    Attributes:
+        records: How many had the fault.
+        flagged: By the model, at the alpha of the row.
+        culprit_first: Of those flagged whose fault is in one column, the share whose largest contribution is that
+            column's; None where none is.
+        rule: Outside what training held: range, known texts, nulls.
+        baselines: By detector, above the score that 1% of the normal test records exceed.
+    """
+
+    records: int
+    flagged: float
+    culprit_first: float | None
+    rule: float
+    baselines: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The figures of one table.
+
+    Attributes:
+        table: Its name.
+        records: In it.
+        training_records: That trained.
+        columns: In it.
+        scored_columns: That the model scores; in others no fault is seen.
+        alpha: Promised: 1%, or the least that so few records can promise.
+        normal_records: Without a fault, that test.
+        false_alarms: Share of them flagged.
+        false_alarm_band: In which chance leaves it with a probability of 95%.
+        rule_false_alarms: Share of them that the rule reports.
+        kinds: By kind of fault; those that no record can have are left out.
+        fit_seconds: Of training, beside other processes.
+    """
+
+    table: str
+    records: int
+    training_records: int
+    columns: int
+    scored_columns: int
+    alpha: float
+    normal_records: int
+    false_alarms: float
+    false_alarm_band: tuple[float, float]
+    rule_false_alarms: float
+    kinds: dict[str, Found]
+    fit_seconds: float
+
+
+class Rule:
+    """What anyone would write down of the training records: range of numbers and times, known texts, nulls or none."""
+
+    def __init__(self, training: pa.Table) -> None:
+        """Learn it; texts of more than a thousand values have none that are known."""
+        self._ranges = {}
+        self._known = {}
+        self._never_null = [name for name in training.schema.names if training[name].null_count == 0]
+        for field in training.schema:
+            values = training[field.name].drop_null()
+            if not len(values):
+                continue
+            if pa.types.is_string(field.type):
+                known = pc.unique(values)
+                if len(known) <= _MOST_KNOWN_TEXTS:
+                    self._known[field.name] = known
+            elif not pa.types.is_boolean(field.type):
+                self._ranges[field.name] = pc.min_max(values)
+
+    def broken_by(self, records: pa.Table) -> NDArray[np.bool_]:
+        """Return which records break it, shape (n,)."""
+        broken = np.zeros(records.num_rows, dtype=np.bool_)
+        for name in self._never_null:
+            broken |= _array(pc.is_null(records[name]))
+        for name, bounds in self._ranges.items():
+            low, high = pc.less(records[name], bounds["min"]), pc.greater(records[name], bounds["max"])
+            broken |= _array(pc.fill_null(pc.or_(low, high), fill_value=False))
+        for name, known in self._known.items():
+            outside = pc.invert(pc.is_in(records[name], value_set=known))
+            broken |= _array(pc.and_(outside, pc.is_valid(records[name])))
+        return broken
+
+
+def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
+    """Train and score by the product's own files, fit and score the baselines, and return the figures.
+
+    Args:
+        name: Of the table.
+        sizes: How many records to use.
+        config: Training settings.
+        seed: Of parts, faults and baselines.
+
+    Raises:
+        TrainingError, ServiceError: The product refused the records.
+    """
+    table = next(each for each in TABLES if each.name == name).load()
+    parting, injecting = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(2))
+    parts = split(table, sizes.training, sizes.normal, parting)
+    injector = Injector(parts.training, parts.normal, injecting)
+    faults = {kind: made for kind in KINDS if (made := injector.inject(kind, sizes.faults)) is not None}
+    test = pa.concat_tables([parts.normal, *(made.records for made in faults.values())])
+    config = with_attainable_alpha(config, parts.training.num_rows)
+    with tempfile.TemporaryDirectory() as folder:
+        artifact, seconds = _trained(parts.training, Path(folder), config)
+        columns = _columns(test, artifact)
+        scores = artifact.scorer.score(columns)
+    calibration = artifact.contract.calibration
+    p = p_values([np.array(fold) for fold in calibration.folds], scores.fold_scores)
+    is_flagged = p <= calibration.alpha
+    baselines = baseline_scores(parts.training, test, config, seed)
+    is_broken = Rule(parts.training).broken_by(test)
+    normal = parts.normal.num_rows
+    band = promised_band(calibration.records, normal, calibration.alpha)
+    names = [column.name for column in artifact.contract.columns.columns]
+    blamed = [names[at] for at in scores.contributions[:, : len(names)].argmax(1)]
+    kinds, start = {}, normal
+    for kind, made in faults.items():
+        rows = np.arange(start, start + made.records.num_rows)
+        start = int(rows[-1]) + 1
+        kinds[kind] = Found(
+            records=rows.size,
+            flagged=float(is_flagged[rows].mean()),
+            culprit_first=_culprit_first(made, is_flagged[rows], [blamed[row] for row in rows]),
+            rule=float(is_broken[rows].mean()),
+            baselines={name: _recall(values, normal, rows) for name, values in baselines.items()},
+        )
+    return Row(
+        table=name,
+        records=table.num_rows,
+        training_records=parts.training.num_rows,
+        columns=table.num_columns,
+        scored_columns=len(names),
+        alpha=calibration.alpha,
+        normal_records=normal,
+        false_alarms=float(is_flagged[:normal].mean()),
+        false_alarm_band=(band.low, band.high),
+        rule_false_alarms=float(is_broken[:normal].mean()),
+        kinds=kinds,
+        fit_seconds=seconds,
+    )
+
+
+def _trained(training: pa.Table, folder: Path, config: TrainConfig) -> tuple[Artifact, float]:
+    pq.write_table(training, folder / "training.parquet")
+    begin = time.perf_counter()
+    train(folder / "training.parquet", folder / "model.onnx", config, Progress(Console(file=io.StringIO())))
+    seconds = time.perf_counter() - begin
+    artifact = load_artifact(folder / "model.onnx", threads=1)
+    artifact.verify()
+    return artifact, seconds
+
+
+def _columns(records: pa.Table, artifact: Artifact) -> Columns:
+    (batch,) = records.combine_chunks().to_batches()
+    return columns_from_batch(batch, artifact.contract.columns, path=Path("test"), first_row=1)
+
+
+def _culprit_first(made: Faulty, is_flagged: NDArray[np.bool_], blamed: list[str]) -> float | None:
+    hits = [
+        name == columns[0]
+        for flagged, name, columns in zip(is_flagged, blamed, made.columns, strict=True)
+        if flagged and len(columns) == 1
+    ]
+    return float(np.mean(hits)) if hits else None
+
+
+def _recall(scores: NDArray[np.float64], normal: int, rows: NDArray[np.int64]) -> float:
+    labels = np.arange(normal + rows.size) >= normal
+    return recall_at_false_alarms(labels, scores[np.concatenate([np.arange(normal), rows])], FALSE_ALARMS)
+
+
+def _array(mask: pa.ChunkedArray) -> NDArray[np.bool_]:
+    is_so: NDArray[np.bool_] = mask.to_numpy().astype(np.bool_)
+    return is_so
