@@ -169,6 +169,11 @@ class Schema(_Document):
         return tuple(i for i, column in enumerate(self.columns) if column.kind == "categorical")
 
     @property
+    def numeric(self) -> tuple[NumericColumn, ...]:
+        """The quantities."""
+        return tuple(column for column in self.columns if isinstance(column, NumericColumn))
+
+    @property
     def categorical(self) -> tuple[CategoricalColumn, ...]:
         """The columns of the `strings` input."""
         return tuple(column for column in self.columns if isinstance(column, CategoricalColumn))

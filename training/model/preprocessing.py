@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
 from vaegis.training.model.exportable import Places
 from vaegis.training.model.likelihoods import timestamp
 from vaegis.training.model.likelihoods.boolean import NEITHER
@@ -55,9 +55,8 @@ class Preprocessing(nn.Module):
             Places([i for i, column in enumerate(numbers) if isinstance(column, kind)], of=len(numbers))
             for kind in (NumericColumn, BooleanColumn, TimestampColumn)
         )
-        numeric = [column for column in numbers if isinstance(column, NumericColumn)]
-        self.register_buffer("center", torch.tensor([center(column) for column in numeric], dtype=torch.float64))
-        self.register_buffer("unit", torch.tensor([unit(column) for column in numeric], dtype=torch.float64))
+        self.register_buffer("center", torch.tensor([center(column) for column in schema.numeric], dtype=torch.float64))
+        self.register_buffer("unit", torch.tensor([unit(column) for column in schema.numeric], dtype=torch.float64))
         # Position of each schema column in [numbers, strings], to bring the observed flags into schema order.
         place = {position: at for at, position in enumerate(schema.number_positions + schema.string_positions)}
         self.in_schema_order = Places([place[i] for i in range(len(schema.columns))], of=len(schema.columns))
@@ -103,6 +102,12 @@ class Preprocessing(nn.Module):
         present = there.float().repeat(1, timestamp.ENCODED_WIDTH)
         fields = timestamp.fields(seconds).reshape(seconds.shape[0], len(self.timestamps) * len(timestamp.FIELDS))
         return timestamp.encoded(seconds) * present, fields
+
+
+def positions_by_kind(schema: Schema) -> list[list[int]]:
+    """Return the schema positions of the numeric, boolean, categorical and timestamp columns: a list for each kind."""
+    kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
+    return [[at for at, column in enumerate(schema.columns) if isinstance(column, kind)] for kind in kinds]
 
 
 def center(column: NumericColumn) -> float:

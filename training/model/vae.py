@@ -12,13 +12,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import Schema
 from vaegis.training.model.exportable import Places, unflatten
 from vaegis.training.model.likelihoods import boolean, timestamp
 from vaegis.training.model.likelihoods.categorical import CategoricalLikelihood
 from vaegis.training.model.likelihoods.numeric import NumericLikelihood
 from vaegis.training.model.members import MemberEmbedding, MemberLinear, perceptron
-from vaegis.training.model.preprocessing import NULL_CODE, Preprocessing, Values, categorical_sizes, center, unit
+from vaegis.training.model.preprocessing import (
+    NULL_CODE,
+    Preprocessing,
+    Values,
+    categorical_sizes,
+    center,
+    positions_by_kind,
+    unit,
+)
 from vaegis.training.model.prior import Blocks, ExemplarPrior
 
 _LOGVAR_RANGE = (-8.0, 3.0)  # exp() of it neither vanishes nor overflows
@@ -65,8 +73,7 @@ class VAE(nn.Module):
             members: Number of members of the ensemble.
         """
         super().__init__()
-        columns = schema.columns
-        numeric = [c for c in columns if isinstance(c, NumericColumn)]
+        numeric = schema.numeric
         self.members = members
         self.least = 1.0 / (records + 2)
         self.preprocessing = Preprocessing(schema)
@@ -188,9 +195,7 @@ class VAE(nn.Module):
 
     def _lay_out(self, schema: Schema) -> None:
         """Note which columns are of which kind, and how to bring their terms back into schema order."""
-        kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
-        by_kind = [[i for i, c in enumerate(schema.columns) if isinstance(c, kind)] for kind in kinds]
-        self.kind_positions = by_kind
+        self.kind_positions = by_kind = positions_by_kind(schema)
         self.numerics, self.booleans, self.categorical_columns, self.timestamps = map(len, by_kind)
         columns = len(schema.columns)
         self.boolean_columns = Places(by_kind[1], of=columns)
