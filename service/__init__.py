@@ -1,1 +1,1 @@
-"""The online half of vaegis: loads an exported model and scores records; needs no training library."""
+"""The online half of vaegis: it loads an exported model and scores records, without a training library."""

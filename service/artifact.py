@@ -1,4 +1,4 @@
-"""Opening an exported model: every check that comes before a file may score a record."""
+"""Open an exported model, with every check that it must pass before it scores a record."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Artifact:
 
         Args:
             columns: The records.
-            alpha: Share of normal records that may be flagged, in (0, 1); the model's own where it is None.
+            alpha: Share of normal records that may be flagged, in (0, 1); the model's own if None.
             explain: Which verdicts carry contributions.
 
         Raises:
@@ -111,12 +111,12 @@ class Artifact:
                 golden.records, self.contract.columns, unknown_columns="reject", max_faults=1
             )
         except RecordError as error:
-            raise ArtifactError(f"expected records of the file's own schema, got {error}") from error
+            raise ArtifactError(f"the records do not fit the file's own schema: {error}") from error
         try:
             scores = self.scorer.score(columns)
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             told = " ".join(str(error).split())
-            raise ArtifactError(f"expected a graph that scores them, got: {told}") from error
+            raise ArtifactError(f"the graph cannot score them: {told}") from error
         _check_shapes(scores, len(columns), self.contract)
         given = np.stack([scores.score, scores.reconstruction_error, scores.kl], axis=1)
         stored = np.array([[s.score, s.reconstruction_error, s.kl] for s in golden.scores])
@@ -167,13 +167,13 @@ def open_artifact(data: bytes, name: str, *, threads: int = 1, run_timeout_s: fl
 
 def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifact:
     if not data:
-        raise ArtifactError("expected a whole ONNX file written by vaegis-train, got an empty file")
+        raise ArtifactError("expected a complete ONNX file written by vaegis-train, got an empty file")
     view = memoryview(data)
     try:
         entries = metadata_props(view)
     except ValueError as error:
         came = f"{len(data)} bytes that are not an ONNX model, or only the beginning of one"
-        raise ArtifactError(f"expected a whole ONNX file, got {came}") from error
+        raise ArtifactError(f"expected a complete ONNX file, got {came}") from error
     metadata = dict(entries)
     if MetadataKey.FORMAT not in metadata:
         raise ArtifactError(
@@ -209,7 +209,7 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifac
 def _checked_digest(data: bytes) -> str:
     body = data[: -len(digest_entry(b""))]
     if digest_entry(body) != data[len(body) :]:
-        raise ArtifactError("expected the digest at its end to fit its content; the file is cut off or was altered")
+        raise ArtifactError("the digest does not match the content; the file is truncated or was changed")
     return content_digest(data)
 
 

@@ -20,7 +20,7 @@ EXIT_BROKEN_PIPE = 141
 _COMMANDS = (serve, score, inspect, verify, generate, key)
 _EXIT_CODES = f"""exit codes:
   0  done
-  {EXIT_FAILURE}  a file of records cannot be read or written, or holds what the model does not take
+  {EXIT_FAILURE}  a file of records cannot be read or written, or its records do not fit the model
   {EXIT_USAGE}  the command line or a setting is wrong
   {EXIT_ARTIFACT}  the model file cannot be used
   {EXIT_INTERRUPTED}  interrupted"""
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The arguments, without the program's name; those of the process where None.
+        argv: The arguments, without the program's name; those of the process if None.
 
     Returns:
         The exit code.

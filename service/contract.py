@@ -105,7 +105,7 @@ class TimestampColumn(_Column):
 
 
 class CategoricalColumn(_Column):
-    """One of a list of values: scored by a softmax likelihood, with a share kept for what is not in the list."""
+    """A value from a list. Its likelihood is a softmax, with a share for values that are not in the list."""
 
     kind: Literal["categorical"] = "categorical"
     categories: tuple[str, ...] = Field(min_length=1)
@@ -118,7 +118,7 @@ class CategoricalColumn(_Column):
         if len(self.shares) != len(self.categories):
             raise ValueError(f"expected {len(self.categories)} shares, got {len(self.shares)}")
         if len(set(self.categories)) != len(self.categories):
-            raise ValueError("expected categories that differ, got one twice")
+            raise ValueError("expected unique categories, got one twice")
         return self
 
 
@@ -150,7 +150,7 @@ class Schema(_Document):
         names = [column.name for column in self.columns] + [column.name for column in self.ignored]
         twice = {name for name in names if names.count(name) > 1} if len(set(names)) != len(names) else set()
         if twice:
-            raise ValueError(f"expected column names that differ, got {min(twice)!r} twice")
+            raise ValueError(f"expected unique column names, got {min(twice)!r} twice")
         return self
 
     @property
@@ -201,7 +201,7 @@ class Calibration(_Document):
     def _folds_fit_the_method(self) -> Calibration:
         if (self.method == "split-conformal") != (len(self.folds) == 1):
             wanted = "one fold" if self.method == "split-conformal" else "several folds"
-            raise ValueError(f"expected {wanted} where the method is {self.method}, got {len(self.folds)}")
+            raise ValueError(f"expected {wanted} for the method {self.method}, got {len(self.folds)}")
         if any(low > high for fold in self.folds for low, high in pairwise(fold)):
             raise ValueError("expected the scores of each fold in ascending order")
         if self.alpha * (self.records + 1) < 1.0 - 1e-9:

@@ -1,4 +1,4 @@
-"""Random values of one column, from the distribution that the decoder gave it for each of n records."""
+"""Draw random values of one column, from the distributions that the decoder gave for n records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS_PER_HOUR, _SECONDS_PER_DAY = 3600, 86400
 
 
 def numbers(column: NumericColumn, location: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Draw from the Student-t likelihood, kept inside the training range and on the values that the column takes.
+    """Draw from the Student-t likelihood, within the training range and on the grid of the column.
 
     Values outside are drawn anew rather than moved to the bound, where they would pile up. Going to the grid adds the
     variance of a uniform over one step, step^2 / 12, which the learned scale contains: it is taken off the noise, whose

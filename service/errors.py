@@ -1,20 +1,30 @@
-"""What can go wrong in the service: each class names the fault; `vaegis.service.http.problems` maps it to a status."""
+"""Errors of the service. Each class names a fault; `vaegis.service.http.problems` maps it to a status."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_EXPECTATIONS: Final = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "less than or equal to": "at most",
+    "greater than or equal to": "at least",
+}
 
 EXIT_ARTIFACT = 3
 """Exit code of a command whose model file cannot be used."""
 
 
 class ServiceError(Exception):
-    """Base of every error that the service raises on purpose; its text is written for the user."""
+    """Base of every error that the service raises on purpose. Its text is for the user."""
 
 
 class ArtifactError(ServiceError):
-    """A model file that cannot be used: unreadable, corrupt, of another format, or not reproducing its scores."""
+    """The model file cannot be used: it is unreadable, corrupt, of another format, or does not reproduce its scores."""
 
 
 class RunTimeoutError(ServiceError):
@@ -22,11 +32,11 @@ class RunTimeoutError(ServiceError):
 
 
 class SettingsError(ServiceError):
-    """A setting with an unknown name or a bad value, or a file of settings that cannot be read."""
+    """A setting is unknown or has a bad value, or the settings file cannot be read."""
 
 
 class AddressError(ServiceError):
-    """An address that cannot be listened on."""
+    """The service cannot listen on this address."""
 
 
 class MissingExtraError(ServiceError):
@@ -34,7 +44,7 @@ class MissingExtraError(ServiceError):
 
 
 class AlphaError(ServiceError):
-    """An alpha that the calibration is too small to promise."""
+    """The model has too few calibration records for this alpha."""
 
     def __init__(self, message: str, needed_records: int) -> None:
         super().__init__(message)
@@ -43,12 +53,11 @@ class AlphaError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with one record, or with the header of all.
+    """One fault of a record, or of the header.
 
     Attributes:
-        row: Position of the record in the request, from 0, or in its file, from 1; None where all records are at fault
-            in the same way.
-        column: Name of the column, or None where the record as a whole is at fault.
+        row: Position of the record in the request, from 0, or in its file, from 1; None if all records have the fault.
+        column: Name of the column; None if the record as a whole is faulty.
         code: Stable name of the fault, listed in `docs/errors.md`.
         message: What was expected, what came, and where.
     """
@@ -60,7 +69,7 @@ class Fault:
 
 
 class RecordError(ServiceError):
-    """Records that do not fit the model's schema, with every fault up to a limit."""
+    """Records do not fit the model's schema. Holds the faults, up to a limit."""
 
     def __init__(self, faults: tuple[Fault, ...], omitted: int = 0) -> None:
         more = f" (and {omitted} more)" if omitted else ""
@@ -70,16 +79,30 @@ class RecordError(ServiceError):
 
 
 class FileError(ServiceError):
-    """A file of records that cannot be read, with the place where reading stopped."""
+    """A file of records cannot be read. Holds the place where reading stopped."""
 
     def __init__(self, path: Path, detail: str, *, row: int | None = None, column: str | None = None) -> None:
-        super().__init__(f"{place_in_file(path, row, column)}: {detail}")
+        super().__init__(f"{location_in_file(path, row, column)}: {detail}")
         self.path = path
         self.row = row
         self.column = column
 
 
-def place_in_file(path: Path, row: int | None, column: str | None) -> str:
-    """Return how messages name a place: the file, the row in it, from 1, and the column, as far as they are known."""
+def expectation(message: str) -> str:
+    """Return what a pydantic error expected, in the words of our messages.
+
+    >>> expectation("Input should be less than or equal to 65535")
+    'at most 65535'
+    >>> expectation("Input should be a valid integer, unable to parse string as an integer")
+    'a whole number'
+    """
+    expected = message.removeprefix("Input should be ").partition(", unable to parse")[0].partition(", got a number")[0]
+    for theirs, ours in _EXPECTATIONS.items():
+        expected = expected.replace(theirs, ours)
+    return expected
+
+
+def location_in_file(path: Path, row: int | None, column: str | None) -> str:
+    """Return how messages name a place: the file, and the row (from 1) and the column if they are known."""
     at_row = "" if row is None else f", row {row}"
     return f"{path}{at_row}" if column is None else f"{path}{at_row}, column {column}"

@@ -1,4 +1,4 @@
-"""An account of the columns that made a record's score: what each added, held and was expected to hold."""
+"""Explain a record's score: what each column added, what it held, and what was expected there."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Contribution(msgspec.Struct, frozen=True, gc=False):
     reason: Reason | None
 
 
-Account: TypeAlias = tuple[tuple[Reason, ...], tuple[Contribution, ...]]
-"""Why a record is an anomaly, the weightiest reason first; and what its columns contribute, the largest first."""
+Explanation: TypeAlias = tuple[tuple[Reason, ...], tuple[Contribution, ...]]
+"""The reasons of a record and the contributions of its columns, the largest first."""
 
 
 class _ByIdentity:
-    """A schema as a key of a cache: comparing two of them by their content would cost more than is kept."""
+    """A schema as a cache key. Comparing two schemas by content would cost more than the cache saves."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -60,15 +60,15 @@ class _ByIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tellers:
-    """How the values of a schema's columns are written; each of the D entries belongs to a column.
+class _Formatters:
+    """Functions that format the values of a schema, with one entry for each of the D columns.
 
     Attributes:
         reasons: Take a value and return why it is unusual.
         names: Their names.
-        shown: Take a value; None where it is shown as it is.
-        expected: Take what the model expected.
-        inputs: Where the columns' values stand among the graph's, numbers first.
+        shown: Format a value; None if it needs no formatting.
+        expected: Format what the model expected.
+        inputs: Position of each column among the inputs of the graph, numbers first.
     """
 
     reasons: tuple[Callable[[float | str | None], Reason], ...]
@@ -78,7 +78,7 @@ class _Tellers:
     inputs: tuple[int, ...]
 
 
-def accounts(
+def explain_records(
     schema: Schema,
     columns: Columns,
     scores: Scores,
@@ -86,8 +86,8 @@ def accounts(
     is_anomaly: NDArray[np.bool_],
     *,
     whole: bool,
-) -> Iterator[Account]:
-    """Yield the account of each record at ``rows``.
+) -> Iterator[Explanation]:
+    """Yield the explanation of each record at ``rows``.
 
     Args:
         schema: The model's columns.
@@ -95,19 +95,19 @@ def accounts(
         scores: Their statistics.
         rows: Positions of k of the records.
         is_anomaly: Which of the k are anomalies, shape (k,); only these have reasons.
-        whole: Whether every column's contribution is told, or only those with a reason.
+        whole: Whether to return every column's contribution, or only those with a reason.
     """
-    tellers = _tellers(_ByIdentity(schema))
-    # Lists, for few records are told, and for one of them each step of numpy costs more than a column does here.
+    formatters = _formatters(_ByIdentity(schema))
+    # Lists: few records are explained, and for one record a numpy step costs more than a column does here.
     for row, is_one in zip(rows.tolist(), is_anomaly.tolist(), strict=True):
         *terms, latent = scores.contributions[row].tolist()
         order = sorted(range(len(terms)), key=terms.__getitem__, reverse=True)  # equal ones stay in order
         of_columns = sum(term for term in terms if term > 0)
         notable = _notable(terms, order, of_columns) if is_one else []
-        values = _record(tellers.inputs, columns, row)
-        found = [tellers.reasons[at](values[at]) for at in notable]
+        values = _record(formatters.inputs, columns, row)
+        found = [formatters.reasons[at](values[at]) for at in notable]
         contributions = _contributions(
-            tellers, order if whole else notable, terms, values, scores.expected[row].tolist(), found
+            formatters, order if whole else notable, terms, values, scores.expected[row].tolist(), found
         )
         if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
             found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
@@ -115,21 +115,21 @@ def accounts(
 
 
 def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) -> list[int]:
-    """Return the columns that are given a reason, the weightiest first."""
+    """Return the columns that get a reason, the largest contribution first."""
     least = min(NOTABLE_SHARE * of_columns, terms[order[0]])
     return list(takewhile(lambda at: 0 < terms[at] >= least, order))
 
 
 def _contributions(
-    tellers: _Tellers,
+    formatters: _Formatters,
     order: Sequence[int],
     terms: Sequence[float],
     values: Sequence[float | str | None],
     expected: Sequence[float],
     reasons: Sequence[Reason],
 ) -> tuple[Contribution, ...]:
-    """Return one record's contributions of the columns in ``order``, of which the first have ``reasons``."""
-    names, shown, tell = tellers.names, tellers.shown, tellers.expected
+    """Return one record's contributions by the columns in ``order``; the first columns have ``reasons``."""
+    names, shown, tell = formatters.names, formatters.shown, formatters.expected
     found = chain(reasons, repeat(None))
     return tuple(
         [
@@ -155,11 +155,11 @@ def _record(inputs: Sequence[int], columns: Columns, row: int) -> list[float | s
 
 
 @lru_cache(maxsize=8)
-def _tellers(key: _ByIdentity) -> _Tellers:
+def _formatters(key: _ByIdentity) -> _Formatters:
     columns = tuple(key.schema.columns)
     order = (*key.schema.number_positions, *key.schema.string_positions)
     kinds = tuple(map(kind_of, columns))
-    return _Tellers(
+    return _Formatters(
         tuple(partial(kind.reason, column) for kind, column in zip(kinds, columns, strict=True)),
         tuple(column.name for column in columns),
         tuple(kind.shown(column) for kind, column in zip(kinds, columns, strict=True)),

@@ -172,7 +172,7 @@ class Generator:
 
 
 def drawn_seed() -> int:
-    """Return a seed at random, for those who name none."""
+    """Return a random seed."""
     return secrets.randbelow(_SEEDS)
 
 
@@ -220,6 +220,6 @@ def _opened(contract: Contract, run_timeout_s: float) -> Session:
         model = base64.b64decode(contract.generator.model, validate=True)
         return open_graph(memoryview(model), run_timeout_s=run_timeout_s)
     except (binascii.Error, ValueError) as error:
-        raise ArtifactError(f"generator: expected a whole ONNX model in base64, got: {error}") from error
+        raise ArtifactError(f"generator: expected a complete ONNX model in base64, got: {error}") from error
     except GraphError as error:
         raise ArtifactError(f"generator: expected a graph that onnxruntime runs, got: {error}") from error

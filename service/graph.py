@@ -1,4 +1,4 @@
-"""Opening a graph that came in a model file: read strictly, written anew, tried out within bounds, then loaded."""
+"""Open a graph from a model file: parse it strictly, write it anew, test it within limits, then load it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 def open_graph(data: memoryview, *, threads: int = 1, run_timeout_s: float = RUN_TIMEOUT_S) -> Session:
-    """Load the graph of a model file of which nothing is known yet.
+    """Load the graph of a model file that may be hostile.
 
     Args:
         data: A serialised ONNX model.

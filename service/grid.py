@@ -27,7 +27,7 @@ def decimals(step: float) -> int:
 
 
 def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
-    """Return the function that finds the nearest value that a column could hold; six digits where it has no grid."""
+    """Return a function that finds the nearest possible value of a column; six digits if it has no grid."""
     step = column.step
     if step == 0:
         return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")

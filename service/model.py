@@ -1,4 +1,4 @@
-"""A model in Python: opened once, it scores records in memory."""
+"""The model in Python: opened once, it scores records in memory."""
 
 from __future__ import annotations
 

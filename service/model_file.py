@@ -92,7 +92,7 @@ def _read(path: Path, most: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(most + 1)
     except OSError as error:
-        raise ArtifactError(f"{path}: expected a readable file, got: {error.strerror}") from error
+        raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
     if len(data) > most:
         raise ArtifactError(f"{path}: expected a file of at most {most} bytes, got a larger one")
     return data
@@ -107,13 +107,13 @@ def _verify_signature(path: Path, data: bytes, public_key: Path) -> None:
     try:
         key = load_pem_public_key(public_key.read_bytes())
     except OSError as error:
-        raise SettingsError(f"{public_key}: expected a readable file, got: {error.strerror}") from error
+        raise SettingsError(f"{public_key}: cannot be read: {error.strerror}") from error
     except Exception as error:  # cryptography raises several kinds for what is no key
         raise SettingsError(f"{public_key}: expected a public key in PEM, got something else") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise SettingsError(f"{public_key}: expected a public key of Ed25519, got one of another kind")
+        raise SettingsError(f"{public_key}: expected an Ed25519 public key, got another kind")
     signature = path.with_name(path.name + SIGNATURE_SUFFIX)
     try:
         key.verify(_read(signature, 64), data)
     except InvalidSignature:
-        raise ArtifactError(f"{path}: expected the signature in {signature} to be good by {public_key}") from None
+        raise ArtifactError(f"{path}: the signature in {signature} does not verify with {public_key}") from None

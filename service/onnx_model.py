@@ -121,7 +121,7 @@ def more_outputs(names: Iterable[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
-    """A model of which every field was checked; its metadata are left out."""
+    """A model whose every field was checked, without its metadata."""
 
     _message: Message
 

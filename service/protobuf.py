@@ -84,7 +84,7 @@ def field(number: int, value: int | bytes | memoryview) -> bytes:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return the number that begins at ``at``, and where it ends."""
+    """Return the number that begins at ``at``, and its end."""
     if at < len(message) and message[at] < _MORE_FOLLOW:
         return message[at], at + 1
     value = shift = 0

@@ -88,7 +88,7 @@ def threshold_rank(folds: Sequence[NDArray[np.float64]], alpha: float) -> int:
 
 
 def false_alarm_bound(folds: Sequence[NDArray[np.float64]], alpha: float) -> float:
-    """Return what P(p <= alpha) is proven not to exceed for a normal record exchangeable with the calibration records.
+    """Return the proven bound on P(p <= alpha), for a normal record exchangeable with the calibration records.
 
     With one fold it is alpha. With K > 1 it is 2 alpha + 2 (1 - alpha) (K - 1) / (n + K), though the share is close to
     alpha in practice. Proof: counted within fold k of n_k records alone, p_k = (1 + #{scores of fold k >= fold score

@@ -1,4 +1,4 @@
-"""Reason codes: what kind of wrong a column's value is, so that alerts can be routed."""
+"""Reason codes: in which way a column's value is wrong, so that alerts can be routed."""
 
 from __future__ import annotations
 

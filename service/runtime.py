@@ -1,4 +1,4 @@
-"""onnxruntime, the only place where it is imported and configured."""
+"""The only module that imports and configures onnxruntime."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Session:
         return [node.name for node in self.inference.get_outputs()]
 
     def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Any]:
-        """Return the values of ``outputs``, all of them where None.
+        """Return the values of ``outputs``; of all outputs if None.
 
         Raises:
             RunTimeoutError: the run did not end in its time; it was ended after the node it was at.

@@ -1,4 +1,4 @@
-"""What scoring gives in Python: verdicts by column, as arrays, as plain Python or as an Arrow table."""
+"""The result of scoring in Python: verdicts as arrays, as plain Python or as an Arrow table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class ScoreResult:
     """The verdicts on n records, in order.
 
-    Iterating gives one dict a record. Libraries that take Arrow data take the result as it is, as in
+    Iterating yields one dict per record. Libraries that accept Arrow data accept the result, as in
     ``polars.DataFrame(result)``, ``pyarrow.table(result)`` or DuckDB's ``from result``.
 
     Attributes:
@@ -91,7 +91,7 @@ class ScoreResult:
         return stream
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields of the verdicts by name, and the errors where they are reported."""
+        """Return the fields of the verdicts by name, with errors if they are reported."""
         fields = {name: getattr(self, name) for name in FIELDS}
         return fields if self.errors is None else fields | {"errors": self.errors}
 

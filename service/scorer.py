@@ -1,4 +1,4 @@
-"""Scoring: columns in, the graph's statistics out."""
+"""Run the graph: columns in, statistics out."""
 
 from __future__ import annotations
 

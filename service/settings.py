@@ -10,83 +10,119 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vaegis.service.errors import SettingsError
+from vaegis.service.errors import SettingsError, expectation
 from vaegis.service.records.column_names import UnknownColumns, shown
 from vaegis.service.settings_file import read_settings_file
 
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"
 CONFIG_VARIABLE: Final = "VAEGIS_CONFIG"
-"""Names the file of settings, where `--config` does not."""
+"""Names the settings file unless `--config` does."""
 ENVIRONMENT_ONLY: Final = frozenset({"keys"})
-"""Settings without a flag, which every user of the machine could read, and without a key in the file of settings."""
+"""Secrets. They have no flag, because every user of the machine can read flags, and no key in the settings file."""
 TRUTH_VALUES: Final = "true false"
-"""How the values of a setting that is a switch are shown."""
+"""The allowed values of a switch, as the documentation shows them."""
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Change these first": ("host", "port", "workers", "keys_file", "alpha", "max_body_bytes"),
+    "Model file": ("model_digest", "model_public_key", "model_timeout_s"),
+    "Scoring": ("explain", "unknown_columns", "max_faults", "max_generate_count"),
+    "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
+    "HTTPS": ("tls_certificate", "tls_key"),
+    "Size of one request": ("max_document_bytes", "max_records", "max_columns", "max_values", "max_depth"),
+    "Work at one time": (
+        "max_requests_in_flight",
+        "max_bytes_in_flight",
+        "request_timeout_s",
+        "max_batch_records",
+        "inline_body_bytes",
+        "scoring_threads",
+        "inference_threads",
+    ),
+    "Connections and slow clients": (
+        "max_connections",
+        "keep_alive_s",
+        "max_header_bytes",
+        "max_headers",
+        "header_timeout_s",
+        "body_timeout_s",
+        "answer_timeout_s",
+    ),
+    "Workers and shutdown": ("worker_timeout_s", "drain_delay_s", "shutdown_grace_s"),
+    "Logs": ("log_level", "log_format"),
+}
+"""The groups of the documentation and of `vaegis serve --help`: each setting is in one."""
 
 _LEAST_RUN_TIMEOUT_S: Final = 1.0
 
-# Kubernetes gives each pod such variables for every Service of its namespace, and one may well be named vaegis.
+# Kubernetes sets such variables in each pod for every Service of its namespace, and a Service may be named vaegis.
 _SERVICE_LINK: Final = re.compile(r"VAEGIS_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
 _SERVICE_LINK_PORT: Final = re.compile(r"VAEGIS_(.+_)?PORT")
 _SERVICE_LINK_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
 
 
 def _setting(default: object, meaning: str, *, unit: str = "", ge: float | None = None, le: float | None = None) -> Any:  # noqa: ANN401 - so is Field
-    """Return a field whose bounds, unit and help also make its flag and its row in the documentation."""
+    """Return a field whose bounds, unit and meaning also describe its flag and its row in the documentation."""
     return Field(default, ge=ge, le=le, description=meaning, json_schema_extra={"unit": unit}, validate_default=False)
 
 
 class Settings(BaseModel):
-    """What an operator can set, each by a flag of `vaegis serve` or by `VAEGIS_` and its name in capitals."""
+    """Everything an operator can set, by a flag of `vaegis serve`, a `VAEGIS_` variable or a settings file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    host: str = _setting("127.0.0.1", "Address to listen on; 0.0.0.0 for every interface, :: for IPv6 as well.")
-    port: int = _setting(8080, "TCP port to listen on; 0 picks a free one.", ge=0, le=65535)
+    host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 means every IPv4 interface; :: adds IPv6.")
+    port: int = _setting(8080, "TCP port to listen on. 0 picks a free one.", ge=0, le=65535)
     workers: int | None = _setting(
         None,
-        "Processes that answer requests; unset means one for each core that it may use, as far as the memory goes.",
+        "Worker processes. Unset means one for each available core, fewer if memory is short.",
         unit="processes",
         ge=1,
         le=256,
     )
     worker_timeout_s: float = _setting(
-        30.0, "A worker that gives no sign of life for so long is replaced.", unit="s", ge=1, le=3600
+        30.0,
+        "A worker whose event loop does not respond for this long is killed and replaced.",
+        unit="s",
+        ge=1,
+        le=3600,
     )
     model_digest: str | None = _setting(
-        None, "Digest that the model must have, sha256: and 64 hexadecimal digits as `vaegis inspect` shows it."
+        None, "Digest that the model file must have, as `vaegis inspect` shows it: sha256: and 64 hexadecimal digits."
     )
     model_public_key: Path | None = _setting(
-        None, "File of an Ed25519 public key in PEM; the file of the model's name and .sig must be its signature by it."
+        None, "PEM file of an Ed25519 public key. It must verify the signature in the file MODEL.sig."
     )
     model_timeout_s: float = _setting(
-        60.0, "Longest time in which the model is loaded and its golden records are scored.", unit="s", ge=1, le=3600
+        60.0, "Longest time to load the model and score its golden records.", unit="s", ge=1, le=3600
     )
     tls_certificate: Path | None = _setting(
-        None, "File of a certificate chain in PEM, to speak HTTPS; read again when it changes."
+        None, "PEM file of the certificate chain. Turns on HTTPS; reloaded when it changes."
     )
-    tls_key: Path | None = _setting(None, "File of the certificate's private key in PEM, without a password.")
+    tls_key: Path | None = _setting(
+        None, "PEM file of the certificate's private key, without a password. Reloaded when it changes."
+    )
     alpha: float | None = _setting(
         None,
-        "Share of normal records that may be flagged, where a request does not say; unset means the model's own.",
+        "Share of normal records that may be flagged, unless the request says otherwise. Unset means the model's own.",
         unit="share",
         ge=1e-9,
         le=0.999,
     )
     explain: Literal["none", "anomalies", "all"] = _setting(
-        "anomalies", "Which records of an answer come with contributions, where a request does not say."
+        "anomalies", "Which records get contributions in the answer, unless the request says otherwise."
     )
-    unknown_columns: UnknownColumns = _setting("reject", "What to do with columns that the model does not know.")
+    unknown_columns: UnknownColumns = _setting(
+        "reject", "Whether a column that the model does not know is an error or is dropped."
+    )
     max_body_bytes: int = _setting(
         64 * 2**20,
-        "Longest request body, also when it is decompressed; `vaegis score` takes files of any length.",
+        "Largest request body, after decompression. `vaegis score` takes files of any size.",
         unit="bytes",
         ge=1024,
         le=2**30,
     )
     max_document_bytes: int = _setting(
         16 * 2**20,
-        "Largest piece of a body that is parsed whole: a JSON document, a line of NDJSON, a record of CSV, a message "
-        "of Arrow.",
+        "Largest part of a body that is parsed whole: a JSON document, a line, a CSV record or an Arrow message.",
         unit="bytes",
         ge=1024,
         le=2**30,
@@ -95,163 +131,166 @@ class Settings(BaseModel):
         10_000, "Most records in one JSON document or V2 request.", unit="records", ge=1, le=1_000_000
     )
     max_columns: int = _setting(
-        10_000, "Most columns of a header, parts of columns counted.", unit="columns", ge=1, le=1_000_000
+        10_000, "Most columns in a header; each field of a nested column counts.", unit="columns", ge=1, le=1_000_000
     )
     max_values: int = _setting(
         1_000_000,
-        "Most values in a body, counted by its commas and opening brackets.",
+        "Most values in a body, estimated by counting commas and opening brackets.",
         unit="values",
         ge=100,
         le=100_000_000,
     )
     max_depth: int = _setting(
         32,
-        "Deepest nesting of a JSON body; a list of records and a record are a level each.",
+        "Deepest nesting of a JSON body. The list of records is one level, a record is another.",
         unit="levels",
         ge=2,
         le=200,
     )
     max_faults: int = _setting(
         100,
-        "Most faults listed where one rejects a request; of one record, where they are reported in its place.",
+        "Most faults listed in a 422, or for one record with `on_invalid=report`.",
         unit="faults",
         ge=1,
         le=10_000,
     )
     max_generate_count: int = _setting(
-        10_000, "Most records that one request may have generated.", unit="records", ge=1, le=1_000_000
+        10_000, "Most records that one request may generate.", unit="records", ge=1, le=1_000_000
     )
     max_requests_in_flight: int = _setting(
         256,
-        "Most requests queued or computed at a time; the next is answered 429.",
+        "Most requests queued or being scored at one time. The next is answered 429.",
         unit="requests",
         ge=1,
         le=1024,
     )
     max_bytes_in_flight: int = _setting(
         64 * 2**20,
-        "Most bytes of large bodies and their answers held at a time, over all requests; the next is answered 429, and "
-        "an answer that alone is larger 413.",
+        "Most bytes of large bodies and their answers held at one time, over all requests. The next request is "
+        "answered 429; a single answer that is larger, 413.",
         unit="bytes",
         ge=1024,
         le=2**33,
     )
     request_timeout_s: float = _setting(
         30.0,
-        "Longest time from the end of a body, or of a part of a large one, to its verdicts; 504 after it.",
+        "Longest time from the end of a body, or of a part of a large one, to its verdicts. After it: 504.",
         unit="s",
         ge=0.001,
         le=3600,
     )
     inline_body_bytes: int = _setting(
         64 * 2**10,
-        "Largest body of a small request; larger ones, and those of more than VAEGIS_MAX_BATCH_RECORDS records, are "
-        "scored on a thread.",
+        "A larger body is scored on a thread. So is one of more than VAEGIS_MAX_BATCH_RECORDS records.",
         unit="bytes",
         ge=0,
         le=2**20,
     )
     max_batch_records: int = _setting(
         1024,
-        "Most records of small requests scored together, where several wait; fewer with a model that takes longer than "
-        "10 ms for them, and 1 scores each request by itself.",
+        "Small requests that wait together are scored in batches of up to this many records, fewer if the model needs "
+        "more than 10 ms for them. 1 turns batching off.",
         unit="records",
         ge=1,
         le=4096,
     )
     scoring_threads: int = _setting(
-        2, "Large requests scored side by side; the others wait their turn.", unit="threads", ge=1, le=64
+        2, "Threads that score large requests. Further large requests wait.", unit="threads", ge=1, le=64
     )
-    inference_threads: int = _setting(1, "Threads that onnxruntime uses within a request.", unit="threads", ge=1, le=64)
+    inference_threads: int = _setting(1, "Threads that onnxruntime uses for one request.", unit="threads", ge=1, le=64)
     header_timeout_s: float = _setting(
-        10.0, "Longest time a client may take to send a request's headers, or for TLS.", unit="s", ge=0.01, le=3600
+        10.0,
+        "Longest time for a client to send the headers of a request, or to finish the TLS handshake.",
+        unit="s",
+        ge=0.01,
+        le=3600,
     )
     body_timeout_s: float = _setting(
         60.0,
-        "Longest time a client may take to send a body, without the time in which the service does not read it.",
+        "Longest time for a client to send a body. Time in which the service does not read does not count.",
         unit="s",
         ge=0.01,
         le=3600,
     )
     answer_timeout_s: float = _setting(
         30.0,
-        "Longest time in which a client may read nothing of an answer.",
+        "A client that reads nothing of its answer for this long is disconnected.",
         unit="s",
         ge=0.01,
         le=3600,
     )
-    keep_alive_s: float = _setting(
-        75.0, "Longest wait for the next request on a connection.", unit="s", ge=0.01, le=3600
-    )
+    keep_alive_s: float = _setting(75.0, "An idle connection is closed after this long.", unit="s", ge=0.01, le=3600)
     max_header_bytes: int = _setting(
-        16 * 2**10, "Longest request line and headers together.", unit="bytes", ge=1024, le=2**20
+        16 * 2**10, "Largest request line and headers together.", unit="bytes", ge=1024, le=2**20
     )
-    max_headers: int = _setting(100, "Most headers of a request.", unit="headers", ge=10, le=10_000)
+    max_headers: int = _setting(100, "Most headers in a request.", unit="headers", ge=10, le=10_000)
     max_connections: int = _setting(
         1000,
-        "Most connections to a process; a new one takes the place of the one that has been idle for longest.",
+        "Most connections to one worker. A further one replaces the connection that has been idle longest.",
         unit="connections",
         ge=1,
         le=100_000,
     )
     drain_delay_s: float = _setting(
-        0.0, "Time after SIGTERM in which requests are accepted while /readyz answers 503.", unit="s", ge=0, le=600
+        0.0,
+        "After SIGTERM, requests are still accepted for this long while /readyz answers 503.",
+        unit="s",
+        ge=0,
+        le=600,
     )
     shutdown_grace_s: int = _setting(
-        30, "Longest wait for requests in flight once no more are accepted.", unit="s", ge=1, le=600
+        30, "Longest wait for requests in flight after the service stops accepting new ones.", unit="s", ge=1, le=600
     )
     keys_file: Path | None = _setting(
-        None, "File of the keys that callers may use, one a line as `vaegis key` prints it; read again when it changes."
+        None, "File of valid keys, one per line as `vaegis key` prints it. Reloaded when it changes."
     )
     keys: str | None = _setting(
-        None, "The same in the environment, with semicolons between, for what no file is to hold; never read again."
+        None, "Valid keys, as lines of the keys file with semicolons between. Read once, at the start."
     )
     open: bool = _setting(
-        default=False, meaning="Let everyone call without a key, also on an address that others can reach."
+        default=False, meaning="Let everyone call without a key, even on an address that other machines can reach."
     )
     allowed_hosts: str | None = _setting(
         None,
-        "Host names and addresses, with commas between, by which the service may be called, besides this machine's own "
-        "names for itself; unset means any where there are keys or VAEGIS_OPEN is true, and no more elsewhere.",
+        "Host names and addresses that callers may use besides localhost and VAEGIS_HOST, separated by commas. Unset "
+        "means any with keys or with VAEGIS_OPEN, and no others without.",
     )
     rate_records_per_s: float | None = _setting(
         None,
-        "Most records a second for a key without a rate of its own, and for all callers together where there are no "
-        "keys; unset means any number.",
+        "Records per second for each key that has no rate of its own; without keys, for all callers together. Unset "
+        "means no limit.",
         unit="records/s",
         ge=0.001,
         le=1e7,
     )
     rate_burst_s: float = _setting(
-        10.0, "Time at its rate that a caller who sends nothing saves up.", unit="s", ge=0.1, le=3600
+        10.0, "Size of the token bucket, as seconds at the caller's rate.", unit="s", ge=0.1, le=3600
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "info", "Least severe events to log; debug adds probes and scrapes."
+        "info", "Least severe level to log. debug adds probes and scrapes."
     )
-    log_format: Literal["json", "text"] = _setting(
-        "json", "Lines of the log: JSON for programs, or text for whoever reads along."
-    )
+    log_format: Literal["json", "text"] = _setting("json", "Format of log lines: json for programs, text for people.")
 
     @property
     def run_timeout_s(self) -> float:
-        """Longest time of one run of a graph: within that of a request, and before its worker is taken to hang."""
+        """Longest time of one run of a graph: shorter than a request may take, and than a worker may not respond."""
         return max(_LEAST_RUN_TIMEOUT_S, min(self.request_timeout_s, self.worker_timeout_s / 2))
 
 
 def load_settings(
     environment: Mapping[str, str], flags: Mapping[str, object], config: str | Path | None = None
 ) -> Settings:
-    """Return the settings in force: flags before environment variables before the file before defaults.
+    """Return the settings: a flag overrides a variable, which overrides the settings file, which overrides the default.
 
     Args:
-        environment: Environment variables. Empty ones count as unset, and those that Kubernetes makes for a Service
-            named vaegis are passed over.
-        flags: Values by name of the setting; None where a flag was not given.
-        config: A TOML file of settings; where None, the one that `VAEGIS_CONFIG` names, if any.
+        environment: Environment variables. An empty one counts as unset. Variables that Kubernetes sets for a Service
+            named vaegis are ignored.
+        flags: Values by setting name; None for a flag that was not given.
+        config: TOML file of settings. If None, the file that `VAEGIS_CONFIG` names, if any.
 
     Raises:
-        SettingsError: the file cannot be read, a variable that starts with `VAEGIS_` or a key of the file names no
-            setting, or one that may not stand there, or a value is bad.
+        SettingsError: The file cannot be read, a `VAEGIS_` variable or a key of the file is not a setting, a secret
+            is in the file, or a value is bad.
     """
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
@@ -262,7 +301,7 @@ def load_settings(
             if name not in Settings.model_fields:
                 raise _unknown(origin, name.lower(), Settings.model_fields)
             if name in ENVIRONMENT_ONLY:
-                raise SettingsError(f"{origin}: expected it in {variable_of(name)} alone, got it in a file")
+                raise SettingsError(f"{origin}: not allowed in a file; set {variable_of(name)} instead")
             values[name], origins[name] = given, origin
     for variable, value in sorted(environment.items()):
         if _is_ours(variable, value):
@@ -293,7 +332,7 @@ def variable_of(name: str) -> str:
 
 
 def described_settings() -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield the name, default, unit, range and help of each setting."""
+    """Yield the name, default, unit, allowed values and meaning of each setting."""
     for name, schema in Settings.model_json_schema()["properties"].items():
         bounds = next((option for option in schema.get("anyOf", ()) if "minimum" in option), schema)
         if "enum" in schema:
@@ -309,18 +348,16 @@ def described_settings() -> Iterator[tuple[str, str, str, str, str]]:
         yield name, default, schema["unit"], allowed, schema["description"]
 
 
-def settings_table() -> str:
-    """Return the table of `docs/settings.md`."""
-    rows = ["| variable | flag | default | unit | values | meaning |", "| --- | --- | --- | --- | --- | --- |"]
-    rows += [
-        f"| `{variable_of(name)}` | {_flag_cell(name)} | {default} | {unit} | {allowed} | {meaning} |"
+def settings_tables() -> str:
+    """Return the tables of `docs/settings.md`, one for each group."""
+    rows = {
+        name: f"| `{variable_of(name)}` | {default} | {unit} | {allowed} | {meaning} |"
         for name, default, unit, allowed, meaning in described_settings()
-    ]
-    return "\n".join(rows) + "\n"
-
-
-def _flag_cell(name: str) -> str:
-    return "none" if name in ENVIRONMENT_ONLY else f"`{flag_of(name)}`"
+    }
+    head = "| variable | default | unit | values | meaning |\n| --- | --- | --- | --- | --- |"
+    return "\n".join(
+        "\n".join([f"## {group}", "", head, *(rows[name] for name in names), ""]) for group, names in GROUPS.items()
+    )
 
 
 def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:
@@ -328,7 +365,7 @@ def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Sett
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        expected = first["msg"].removeprefix("Input should be ")
+        expected = expectation(first["msg"])
         got = shown(repr(first["input"]))
         raise SettingsError(f"{origins[str(first['loc'][0])]}: expected {expected}, got {got}") from error
 
@@ -346,11 +383,11 @@ def _setting_named_by(variable: str) -> str:
 
 def _unknown(origin: str, name: str, known: Iterable[str]) -> SettingsError:
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
-    return SettingsError(f"{origin}: expected a setting of docs/settings.md, got none; the nearest is {nearest}")
+    return SettingsError(f"{origin}: unknown setting; the nearest is {nearest}. docs/settings.md lists all")
 
 
 def _is_ours(variable: str, value: str) -> bool:
-    """Whether a variable sets something in this process; that of the file has been read by then."""
+    """Return whether a variable holds a setting of this process. `VAEGIS_CONFIG` has been read before."""
     if not value or variable == CONFIG_VARIABLE:
         return False
     return variable.startswith(ENVIRONMENT_PREFIX) and not _is_service_link(variable, value)
@@ -363,4 +400,4 @@ def _is_service_link(variable: str, value: str) -> bool:
 
 
 if __name__ == "__main__":
-    print(settings_table(), end="")
+    print(settings_tables(), end="")

@@ -1,4 +1,4 @@
-"""A TOML file of settings: one key for each, with no tables."""
+"""Read a TOML file of settings, one key for each setting, without tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vaegis.service.records.column_names import shown
 
 
 def read_settings_file(path: Path) -> dict[str, object]:
-    """Return the values of a file by key, which are not yet known to be settings.
+    """Return the values of a file by key. Keys may not be settings.
 
-    Truth values become the text that a variable would hold, for as they are they would pass for the numbers 0 and 1.
+    Booleans become text, as in a variable, because pydantic would accept them as the numbers 0 and 1.
 
     Raises:
         SettingsError: the file cannot be read, is not TOML, or holds a table.
@@ -20,7 +20,7 @@ def read_settings_file(path: Path) -> dict[str, object]:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{path}: expected a readable file, got: {error.strerror}") from error
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: expected UTF-8, got an invalid byte at {error.start}") from error
     except tomllib.TOMLDecodeError as error:

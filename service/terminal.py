@@ -1,4 +1,4 @@
-"""Text that comes from files, shown on a terminal."""
+"""Show text from files on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verdicts: scores turned into p-values, flags and an account of the columns that did it."""
+"""Turn scores into verdicts: p-values, flags, reasons and contributions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.explanations import Contribution, accounts
+from vaegis.service.explanations import Contribution, explain_records
 from vaegis.service.pvalues import p_values
 from vaegis.service.reasons import Reason
 from vaegis.service.scorer import Scores
@@ -28,7 +28,7 @@ class Explain(StrEnum):
 
 
 class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What m records get, by field. `latent_contribution` and the contributions of all columns sum to `score`.
+    """The verdicts on m records, by field. `latent_contribution` and the contributions of all columns sum to `score`.
 
     Attributes:
         score: Shape (m,), as are the arrays below; higher is more anomalous.
@@ -93,7 +93,7 @@ def judge(
     told = np.arange(len(p)) if explain is Explain.ALL else is_anomaly.nonzero()[0]
     whole = explain is not Explain.NONE
     if told.size:
-        found = accounts(schema, columns, scores, told, is_anomaly[told], whole=whole)
+        found = explain_records(schema, columns, scores, told, is_anomaly[told], whole=whole)
         for row, (why, by_column) in zip(told.tolist(), found, strict=True):
             reasons[row] = why
             contributions[row] = by_column if whole else None

@@ -1,4 +1,4 @@
-"""Noticing that a process hangs, from a thread of its own, so that it can end where nobody else would notice."""
+"""A thread that ends a hanging process if there is no supervisor to do it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The offline half of vaegis: learns from records and exports one ONNX file."""
+"""The offline half of vaegis: it learns from records and exports one ONNX file."""

@@ -1,4 +1,4 @@
-"""Training from Python: on files or on records in memory, with settings as dicts."""
+"""Train from Python, on files or on records in memory, with settings as dicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration: the scores of normal records that fitting never saw, from which p-values are counted."""
+"""Calibration: scores of normal records that fitting never saw. P-values are counted from them."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -54,11 +54,13 @@ def _train_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("data", type=Path, help="CSV, Parquet, Arrow or NDJSON: one file or a folder of them")
     parser.add_argument("-o", "--output", type=Path, default=Path("model.onnx"), help="the file to write (%(default)s)")
-    parser.add_argument("-c", "--config", type=Path, help="train.toml, with any setting; flags win over it")
+    parser.add_argument("-c", "--config", type=Path, help="train.toml, with any setting; flags override it")
     parser.add_argument("--alpha", type=float, help="share of normal records that may be flagged (0.01)")
-    parser.add_argument("--seed", type=int, help="seed of all randomness (0)")
-    parser.add_argument("--time-column", help="split by this column's time instead of at random")
-    parser.add_argument("--set-aside", type=Path, help="CSV file for the places of records left out of fitting as odd")
+    parser.add_argument("--seed", type=int, help="seed of the sample, splits, weights and draws (0)")
+    parser.add_argument(
+        "--time-column", help="calibrate on the newest records by this column, instead of a random share"
+    )
+    parser.add_argument("--set-aside", type=Path, help="CSV file for the locations of records that fitting left out")
     parser.add_argument("--name", help="name of the model in answers and metrics (the output's file name)")
     return parser
 

@@ -12,6 +12,7 @@ import annotated_types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from vaegis.service.errors import expectation
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.errors import ConfigError
 
@@ -30,69 +31,74 @@ class DataSettings(_Section):
     """How records are read."""
 
     time_column: str | None = Field(
-        None, description="Column by whose time the records are split, the newest to calibrate; none: at random."
+        None, description="Calibrate on the newest records by this column. none: calibrate on a random share."
     )
     max_records: int = Field(
         500_000,
         ge=100,
         le=100_000_000,
-        description="Most records kept in memory, a uniform sample of all that are read.",
+        description="Most records in the sample that is fitted. All records are read; the sample is uniform.",
     )
     max_sample_bytes: int = Field(
         256 * 2**20,
         ge=2**20,
         le=2**40,
-        description="Most memory of that sample, in bytes; wide records make a smaller one.",
+        description="Most memory for that sample, in bytes. Wide records make it smaller.",
     )
-    max_depth: int = Field(32, ge=1, le=64, description="Most levels of objects within a record that are flattened.")
+    max_depth: int = Field(
+        32, ge=1, le=64, description="Deepest nesting of objects that become columns such as `address.city`."
+    )
 
 
 class ColumnSettings(_Section):
-    """What is known of one column beforehand."""
+    """What the user knows about one column."""
 
-    kind: KindSetting = Field(description="Kind of this column in place of the inferred one; ignore sets it aside.")
+    kind: KindSetting = Field(description="Kind of this column. ignore: the column is not scored.")
 
 
 class KindSettings(_Section):
     """How the kind of a column is inferred."""
 
     max_categories: int = Field(
-        256, ge=2, le=10_000, description="Most categories kept per column; the rarer values count as unseen."
+        256, ge=2, le=10_000, description="Most categories kept for one column. Rarer values count as unseen."
     )
     min_category_share: float = Field(
         0.5,
         ge=0.0,
         le=1.0,
-        description="Share of records that the kept categories must cover, else the text is set aside.",
+        description="A text column is scored only if its kept categories cover at least this share of the records.",
     )
     max_distinct_share: float = Field(
-        0.9, gt=0.0, le=1.0, description="Share of distinct values above which text is an identifier and set aside."
+        0.9,
+        gt=0.0,
+        le=1.0,
+        description="A text column with a larger share of distinct values is an identifier and not scored.",
     )
     max_mean_characters: int = Field(
-        64, ge=1, le=100_000, description="Mean length in characters above which text is free text and set aside."
+        64, ge=1, le=100_000, description="A text column with a larger mean length is free text and not scored."
     )
     max_distinct: int = Field(
-        50_000, ge=100, le=10_000_000, description="Most distinct texts counted per column, which bounds memory."
+        50_000, ge=100, le=10_000_000, description="Most distinct texts counted for one column. Bounds memory."
     )
 
 
 class SplitSettings(_Section):
-    """Which records are fitted and which calibrate."""
+    """Which records the model is fitted to, and which calibrate it."""
 
     method: Literal["auto", "split", "cross"] = Field(
         "auto",
-        description="split: some records calibrate, the others are fitted; cross: each does both, for different "
-        "members of an ensemble; auto: cross for few records, but never with a time column.",
+        description="split: some records calibrate, the others are fitted. cross: several models, each "
+        "calibrated by the records that it was not fitted to. auto: cross for few records without a time column.",
     )
-    cross_below: int = Field(
-        1000, ge=0, le=100_000, description="Number of records below which auto means cross rather than split."
+    cross_below: int = Field(1000, ge=0, le=100_000, description="auto means cross below this number of records.")
+    folds: int = Field(
+        5, ge=2, le=20, description="cross: number of models. Each is fitted without one fold, which calibrates it."
     )
-    folds: int = Field(5, ge=2, le=20, description="Members of the ensemble, each fitted without its fold (cross).")
     calibration_share: float = Field(
         0.2,
         gt=0.0,
         lt=1.0,
-        description="Share of the records from which p-values are counted; fitting never sees them (split).",
+        description="split: share of the records that calibrate. The model is not fitted to them.",
     )
 
 
@@ -103,9 +109,9 @@ class ModelSettings(_Section):
         None,
         ge=1,
         le=512,
-        description="Width of the latent space; none: one a column, two a timestamp, within 2 to 32.",
+        description="Width of the latent space. none: one per column and two per timestamp, within 2 to 32.",
     )
-    hidden: int = Field(128, ge=4, le=4096, description="Width of the hidden layers of encoder and decoder.")
+    hidden: int = Field(128, ge=4, le=4096, description="Width of the hidden layers of the encoder and the decoder.")
 
 
 class FitSettings(_Section):
@@ -115,7 +121,7 @@ class FitSettings(_Section):
         3000,
         ge=1,
         le=10_000_000,
-        description="Most optimiser steps, rounded up to whole epochs of at most 150; small sets take fewer.",
+        description="Most optimiser steps, rounded up to whole epochs of at most 150 steps. Small sets take fewer.",
     )
     batch_size: int = Field(128, ge=2, le=1_000_000, description="Records per step.")
     learning_rate: float = Field(3e-3, gt=0.0, le=1.0, description="Highest learning rate of AdamW.")
@@ -126,69 +132,69 @@ class FitSettings(_Section):
         ge=2,
         le=1024,
         multiple_of=2,
-        description="Fixed draws from q(z|x), half of each sign, that a score averages over; even.",
+        description="Fixed draws from q(z|x) that a score averages over, in pairs of opposite sign.",
     )
     exemplars: int = Field(
-        2048, ge=1, le=100_000, description="Training records around whose codes the prior is a mixture."
+        2048, ge=1, le=100_000, description="Most training records whose codes are the centers of the prior's mixture."
     )
     missing_rate: float = Field(
         0.1,
         ge=0.0,
         le=0.9,
-        description="Share of values hidden from the encoder in fitting, to learn to do without them.",
+        description="In fitting, this share of the values is hidden from the encoder, so that it copes with nulls.",
     )
     masked_share: float = Field(
         0.5,
         ge=0.0,
         le=1.0,
-        description="Share of records, in fitting, of which another share is hidden, to learn how columns depend.",
+        description="In fitting, this share of the records has more values hidden, to learn how columns depend.",
     )
     most_masked: float = Field(
         0.7,
         ge=0.0,
         le=1.0,
-        description="Largest share of such a record that is hidden; uniform from 0 up to it.",
+        description="In such a record, a share between 0 and this is hidden, drawn uniformly.",
     )
     input_noise: float = Field(
         0.1,
         ge=0.0,
         le=10.0,
-        description="Noise on the numbers that the encoder sees in fitting, in standard deviations of the column.",
+        description="In fitting, noise on numbers that the encoder sees, in standard deviations of the column.",
     )
     trim_share: float = Field(
         0.01,
         ge=0.0,
         le=0.5,
-        description="Share of the records, by highest loss, left out of each step: history may hold anomalies.",
+        description="Each step leaves out this share of the records, by highest loss: they may be anomalies.",
     )
     threads: int = Field(
-        1, ge=1, le=256, description="Threads of torch; networks of this size gain nothing from a second one."
+        1, ge=1, le=256, description="Threads of torch. A second one brings nothing for networks of this size."
     )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of all randomness: sample, splits, weights and draws.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of the sample, splits, weights and draws.")
 
 
 class CalibrationSettings(_Section):
-    """What is promised."""
+    """The false-alarm rate that the model promises."""
 
     alpha: float = Field(
-        0.01, gt=0.0, lt=1.0, description="Share of normal records that may be flagged, unless serving says else."
+        0.01, gt=0.0, lt=1.0, description="Share of normal records that may be flagged. Can be overridden in serving."
     )
     max_records: int = Field(
         50_000,
         ge=10,
         le=10_000_000,
-        description="Most records that calibrate, whose scores the file keeps; beyond, all are fitted (split).",
+        description="split: most records that calibrate. The file holds their scores; further records are fitted.",
     )
 
 
 class ExportSettings(_Section):
-    """What is written."""
+    """The model file."""
 
     model_name: str | None = Field(
         None,
         min_length=1,
         max_length=100,
-        description="Name of the model in answers and metrics; none: the name of the output file.",
+        description="Name of the model in answers and metrics. none: the name of the output file.",
     )
 
 
@@ -211,9 +217,9 @@ class SettingRow:
 
     Attributes:
         name: Section and key, as in `fit.seed`.
-        default: As it stands in TOML; ``none`` where it is absent.
-        range: Values that are taken.
-        help: One line.
+        default: The default in TOML; ``none`` if there is none.
+        range: The allowed values.
+        help: One line that says what the setting does.
     """
 
     name: str
@@ -223,17 +229,17 @@ class SettingRow:
 
 
 def load_config(path: Path | None) -> TrainConfig:
-    """Read `train.toml`; without a path, every setting has its default.
+    """Read `train.toml`. Without a path, every setting has its default.
 
     Raises:
-        ConfigError: The file cannot be read or is not TOML, a key is unknown, or a value is out of its range.
+        ConfigError: The file cannot be read or is not TOML, a key is unknown, or a value is out of range.
     """
     if path is None:
         return TrainConfig()
     try:
         return TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ConfigError(f"{path}: expected a readable file, got: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: expected UTF-8, got an invalid byte at {error.start}") from error
     except tomllib.TOMLDecodeError as error:
@@ -243,14 +249,14 @@ def load_config(path: Path | None) -> TrainConfig:
 
 
 def with_overrides(config: TrainConfig, overrides: Mapping[str, object]) -> TrainConfig:
-    """Return the settings with some replaced, as the command line does.
+    """Return the settings with some values replaced, for the flags of the command line.
 
     Args:
         config: The settings.
         overrides: Values by section and key, as in `fit.seed`; None leaves the setting as it is.
 
     Raises:
-        ConfigError: A value is out of its range.
+        ConfigError: A value is out of range.
     """
     settings = config.model_dump()
     for name, value in overrides.items():
@@ -301,18 +307,18 @@ def _faults(error: ValidationError) -> Iterator[str]:
         if fault["type"] == "extra_forbidden":
             meant = _nearest_key(fault["loc"])
             hint = f"; the nearest is {meant}" if meant else ""
-            yield f"{name}: expected a known setting, got an unknown one{hint}"
+            yield f"{name}: unknown setting{hint}"
         elif fault["type"] == "value_error":
             yield f"{name}: {fault['ctx']['error']}"
         elif fault["type"] == "missing":
             yield f"{name}: expected a value, got none"
         else:
-            expected = fault["msg"].removeprefix("Input should be ")
+            expected = expectation(fault["msg"])
             yield f"{name}: expected {expected}, got {shown(repr(fault['input']))}"
 
 
 def _nearest_key(location: tuple[int | str, ...]) -> str | None:
-    """Return the valid key most like an unknown one; for a key outside any section, the one of that name in its own."""
+    """Return the valid key most similar to an unknown one, or the section's key if only the section is missing."""
     key = str(location[-1])
     elsewhere = [row.name for row in setting_rows() if len(location) == 1 and row.name.endswith(f".{key}")]
     return elsewhere[0] if elsewhere else nearest(key, _keys_beside(location))
@@ -348,7 +354,7 @@ def _range(setting: FieldInfo) -> str:
             case annotated_types.Lt(lt=bound):
                 high = f"below {bound}"
             case annotated_types.MinLen(min_length=bound):
-                low = f"at least {bound} characters"
+                low = f"{bound} or more characters"
             case annotated_types.MaxLen(max_length=bound):
                 high = f"at most {bound} characters"
     return ", ".join(part for part in (low, high) if part) or "text"

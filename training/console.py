@@ -1,4 +1,4 @@
-"""Text of the user's, as rich's console shows it."""
+"""Show the user's text on rich's console."""
 
 from rich.markup import escape
 

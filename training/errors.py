@@ -1,4 +1,4 @@
-"""What can go wrong in training: each class names the fault, and its text is written for the user."""
+"""Errors of training. Each class names a fault, and its text is for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting the VAE by stochastic gradient ascent on the ELBO, all members of an ensemble side by side."""
+"""Fit the VAE by stochastic gradient ascent on the ELBO, all members of an ensemble together."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -161,7 +161,7 @@ def _steps(
 
 
 def _optimiser(vae: VAE, settings: FitSettings) -> torch.optim.Optimizer:
-    """Return AdamW with a higher rate, and no decay, for the few parameters that scales and widths are made of.
+    """Return AdamW, with a higher rate and no decay for the few parameters of scales and widths.
 
     A step of Adam is about as long as the learning rate: at the weights' own rate a scale could not shrink from one to
     the size of the residuals within a whole fit, and the noise it starts with would stay in the model.
@@ -199,7 +199,7 @@ def _losses(
 
 
 def _corrupted(vae: VAE, values: Values, settings: FitSettings, generator: torch.Generator) -> Values:
-    """Return what the encoder is shown: noise on numbers, few values hidden, and in a share of the records any number.
+    """Return the encoder's input in fitting: noisy numbers, and hidden values, in a share of the records any number.
 
     What is hidden or shaken must be told from the other columns, so the model learns how these depend on each other
     rather than to copy.

@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish to stop at the next good place, rather than wherever it falls."""
+"""Handle Ctrl-C: stop at the next step, not in the middle of one."""
 
 import signal
 import threading

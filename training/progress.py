@@ -1,4 +1,4 @@
-"""What a training run shows: one line for each thing decided, bars for what takes long."""
+"""Show the progress of a training run: a line for each decision, a bar for what takes long."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from vaegis.service.pvalues import guarantee
 from vaegis.training.calibration import far_threshold
 from vaegis.training.console import verbatim
 from vaegis.training.data.kinds import ColumnPlan
-from vaegis.training.data.place import Place
 from vaegis.training.data.profile import DataProfile
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.splits import Splits
 from vaegis.training.fit import Epoch, Fitted
 
 _MEBIBYTE = 2**20
-_MOST_PLACES = 3
+_MOST_LOCATIONS = 3
 
 
 class Progress:
@@ -39,7 +39,7 @@ class Progress:
             yield lambda records: bars.update(task, completed=records)
 
     def columns(self, profile: DataProfile, plans: tuple[ColumnPlan, ...]) -> None:
-        """Show what is done with each column, and how many values are null or not finite."""
+        """Show the plan for each column, and how many values are null or not finite."""
         table = Table("column", "kind", "why", "null", "not finite", box=None, pad_edge=False, header_style="bold")
         for column, plan in zip(profile.columns, plans, strict=True):
             kind = plan.kind or "[yellow]set aside[/yellow]"
@@ -84,13 +84,13 @@ class Progress:
 
             yield on_epoch
 
-    def set_aside(self, places: Sequence[Place]) -> None:
+    def set_aside(self, locations: Sequence[RowLocation]) -> None:
         """Show which records were unlike the others in fitting."""
-        if places:
-            first = ", ".join(verbatim(str(place)) for place in places[:_MOST_PLACES])
-            more = ", ..." if len(places) > _MOST_PLACES else ""
+        if locations:
+            first = ", ".join(verbatim(str(location)) for location in locations[:_MOST_LOCATIONS])
+            more = ", ..." if len(locations) > _MOST_LOCATIONS else ""
             self._console.print(
-                f"set aside in fitting, as least like the others: {len(places):,} records ({first}{more})"
+                f"set aside in fitting, as least like the others: {len(locations):,} records ({first}{more})"
             )
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""A training run from end to end: records in, one verified model file out."""
+"""Train from end to end: records in, one verified model file out."""
 
 import csv
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from vaegis.service.records.kinds import kind_of
 from vaegis.training.calibration import calibrate, check_alpha
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, plan_columns
-from vaegis.training.data.place import Place
 from vaegis.training.data.profile import DataProfile
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
 from vaegis.training.data.splits import Splits, split_at_random, split_by_time
@@ -75,7 +75,7 @@ def train(
     if set_aside is not None:
         check_destination(set_aside, files.paths)
         if set_aside.resolve() == output.resolve():
-            raise ExportError(f"{set_aside}: expected a file for the records set aside that is not the model's, got it")
+            raise ExportError(f"{set_aside}: the model has the same name; choose another")
     seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
@@ -84,10 +84,10 @@ def train(
     torch.set_num_threads(config.fit.threads)
     torch.manual_seed(seed)  # the initial weights; all later draws have the generator below
     fitted, model, typical = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
-    aside = [prepared.sample.place(record) for record in fitted.set_aside]
+    aside = [prepared.sample.location(record) for record in fitted.set_aside]
     progress.set_aside(aside)
     if set_aside is not None:  # before the model, which is published last
-        _write_places(aside, set_aside)
+        _write_set_aside(aside, set_aside)
     with progress.stage("exporting the graph"):
         schema = with_noise_scales(prepared.schema, _noise_scales(prepared, fitted, np.sort(typical)))
         scoring = scoring_model(model, schema)
@@ -159,14 +159,14 @@ def _values(vae: VAE, columns: Columns, schema: Schema) -> Values:
         return Values(*vae.preprocessing(torch.from_numpy(columns.numbers), codes))
 
 
-def _write_places(places: list[Place], path: Path) -> None:
+def _write_set_aside(locations: list[RowLocation], path: Path) -> None:
     try:
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("file", "row"))
-            writer.writerows((place.path, place.row) for place in places)
+            writer.writerows((location.path, location.row) for location in locations)
     except OSError as error:
-        raise ExportError(f"{path}: expected to write the records set aside, got: {error.strerror}") from error
+        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _provenance(

@@ -28,7 +28,7 @@ class Trimming:
         self._left_out = torch.zeros(records)
 
     def kept(self, losses: Float[Tensor, "e b"], batch: Int[Tensor, "e b"]) -> Bool[Tensor, "e b"]:
-        """Tell which records of a batch stay, for each member.
+        """Return which records of a batch are kept, for each member.
 
         Args:
             losses: Of the records of the batch.

@@ -23,8 +23,8 @@ from benchmarks.quality.figures import FALSE_ALARMS, recall_at_false_alarms
 from benchmarks.quality.trained import with_attainable_alpha
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
+from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.pvalues import p_values
-from vaegis.service.records.arrow import columns_from_batch
 from vaegis.training.config import TrainConfig
 from vaegis.training.evaluation.intervals import promised_band
 from vaegis.training.progress import Progress

@@ -1,4 +1,4 @@
-"""`vaegis generate`: invented records, drawn from the model."""
+"""`vaegis generate`: generate new records from the model."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     add_model_arguments(parser)
     parser.add_argument("--count", type=_natural, required=True, help="number of records")
     parser.add_argument(
-        "--seed", type=_natural, help="the same seed gives the same records (default: drawn, and told at the end)"
+        "--seed", type=_natural, help="the same seed gives the same records (default: random, printed at the end)"
     )
     parser.add_argument(
         "--temperature",
         type=_temperature,
-        help="how far records may be from known ones, 0 to 2: 1 draws from the prior itself (default: 0.5)",
+        help="how far records may be from known ones, 0 to 2; 1 draws from the prior (default: 0.5)",
     )
     parser.add_argument(
         "-o",

@@ -1,4 +1,4 @@
-"""`vaegis inspect`: what a model file holds, as tables or as JSON."""
+"""`vaegis inspect`: show what a model file holds, as tables or as JSON."""
 
 from __future__ import annotations
 

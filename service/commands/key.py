@@ -1,4 +1,4 @@
-"""`vaegis key`: a new key for a caller, and the line that makes it valid."""
+"""`vaegis key`: make a key for a caller, and its line for the keys file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from vaegis.service.callers.keys import Access, Key, digest_of, new_key, parse_name, parse_rate, parse_scopes
+from vaegis.service.auth.keys import Access, Key, digest_of, new_key, parse_name, parse_rate, parse_scopes
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_DESCRIPTION = """Make a key. Its line goes to stdout, to be appended to the file that `vaegis serve --keys-file`
-names; the key itself goes to stderr, this one time: nothing keeps it."""
+_DESCRIPTION = """Make a key. Its line goes to stdout, for the file that `vaegis serve --keys-file` names.
+The key itself goes to stderr, only this once: it is not stored."""
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -20,13 +20,17 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "key", help="make a key for a caller", description=_DESCRIPTION, epilog="vaegis key pipeline >> keys.txt"
     )
-    parser.add_argument("name", help="what logs will call it: who is to hold it, and since when")
+    parser.add_argument("name", help="its name in logs, such as its holder and the year")
     parser.add_argument(
         "--scopes",
         default=Access.SCORE.value,
-        help=f"what it allows, with commas: {', '.join(Access)} (default %(default)s)",
+        help=f"what it allows, separated by commas: {', '.join(Access)} (default %(default)s)",
     )
-    parser.add_argument("--records-per-s", metavar="RATE", help="its own rate (default: the one set for all keys)")
+    parser.add_argument(
+        "--records-per-s",
+        metavar="RATE",
+        help="its own rate limit, in records per second (default: the limit for all keys)",
+    )
     parser.set_defaults(func=run)
 
 
@@ -37,7 +41,7 @@ def run(args: Namespace) -> int:
         0.
 
     Raises:
-        KeysError: the name, a scope or the rate is none.
+        KeysError: The name, a scope or the rate is not valid.
     """
     name, scopes = parse_name(args.name), parse_scopes(args.scopes)
     rate = None if args.records_per_s is None else parse_rate(args.records_per_s)

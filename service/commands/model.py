@@ -1,4 +1,4 @@
-"""The model that a command works with: its arguments, and opening it within a time."""
+"""The model argument of a command, and opening the model within a time limit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add_model_arguments(parser: ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         default=os.environ.get(PUBLIC_KEY_VARIABLE) or None,
-        help=f"refuse the model unless MODEL.sig is its signature by this Ed25519 key (default ${PUBLIC_KEY_VARIABLE})",
+        help=f"refuse the model unless this Ed25519 key verifies MODEL.sig (default ${PUBLIC_KEY_VARIABLE})",
     )
     parser.add_argument(
         "--model-timeout-s",

@@ -1,4 +1,4 @@
-"""A line that counts records while a command runs, on a terminal only."""
+"""Show a count of records while a command runs, on a terminal only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vaegis score`: files of records scored without a server."""
+"""`vaegis score`: score files of records without a server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "score",
         help="score a file or a folder of records",
-        description="Score a file or a folder of records, and write them with their verdicts beside them.",
+        description="Score a file or a folder of records, and write them with their verdicts.",
     )
     _add_arguments(parser)
     parser.set_defaults(func=run)
@@ -40,9 +40,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         required=True,
         help="where the scored records go: .csv .parquet .arrow .ndjson, or - for NDJSON to standard output",
     )
-    parser.add_argument(
-        "--prefix", default="", help="what the names of the added columns begin with (default: nothing)"
-    )
+    parser.add_argument("--prefix", default="", help="prefix for the names of added columns (default: none)")
     _add_rules(parser)
 
 
@@ -60,7 +58,7 @@ def _add_rules(parser: ArgumentParser) -> None:
         "--unknown-columns",
         choices=("reject", "ignore"),
         default="reject",
-        help="refuse columns that the model does not know, or only copy them (default: %(default)s)",
+        help="refuse columns that the model does not know, or copy them unscored (default: %(default)s)",
     )
     parser.add_argument(
         "--on-invalid",
@@ -109,7 +107,7 @@ def run(args: Namespace) -> int:
 
 def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
     if output.path is not None and output.path.exists() and any(output.path.samefile(path) for path in paths):
-        raise FileError(output.path, "expected an output that is none of the files read, got one of them")
+        raise FileError(output.path, "the output is one of the files to read; choose another")
 
 
 def _summary(counts: ScoreCounts, promise: str, output: Output) -> str:

@@ -1,4 +1,4 @@
-"""`vaegis serve`: the HTTP service over one model."""
+"""`vaegis serve`: serve a model over HTTP."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaegis.service.callers.exposure import require_keys_or_open
+from vaegis.service.auth.keys import require_keys_or_open
 from vaegis.service.errors import AddressError
 from vaegis.service.model_file import Expected, read_model_file
-from vaegis.service.settings import ENVIRONMENT_ONLY, TRUTH_VALUES, Settings, described_settings, flag_of, load_settings
+from vaegis.service.settings import (
+    ENVIRONMENT_ONLY,
+    GROUPS,
+    TRUTH_VALUES,
+    Settings,
+    described_settings,
+    flag_of,
+    load_settings,
+)
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
@@ -32,15 +40,18 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("--digest", dest="model_digest", help=SUPPRESS)
     parser.add_argument("--public-key", dest="model_public_key", help=SUPPRESS)
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (default $VAEGIS_CONFIG)")
+    groups = {}
+    for title, names in GROUPS.items():
+        groups.update(dict.fromkeys(names, parser.add_argument_group(title)))
     for name, default, unit, allowed, meaning in described_settings():
         if name in ENVIRONMENT_ONLY:
             continue
         values = allowed if not unit else f"{allowed} {unit}"
         told = f"{meaning} ({values}; default {default})"
         if allowed == TRUTH_VALUES:
-            parser.add_argument(flag_of(name), action=BooleanOptionalAction, help=told)
+            groups[name].add_argument(flag_of(name), action=BooleanOptionalAction, help=told)
         else:
-            parser.add_argument(flag_of(name), metavar=name.upper(), help=told)
+            groups[name].add_argument(flag_of(name), metavar=name.upper(), help=told)
     parser.set_defaults(func=run)
 
 
@@ -92,7 +103,7 @@ def _listening(settings: Settings) -> socket.socket:
         return listening_socket(settings.host, settings.port)
     except OSError as error:
         address = f"{settings.host}:{settings.port}"
-        raise AddressError(f"{address}: expected an address to listen on, got: {error}") from error
+        raise AddressError(f"{address}: cannot listen on this address: {error}") from error
 
 
 def _address(settings: Settings, listening: socket.socket) -> str:

@@ -1,4 +1,4 @@
-"""`vaegis verify`: whether this machine reproduces the scores that a model was exported with."""
+"""`vaegis verify`: check that this machine reproduces the scores that are stored in a model file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "verify",
         help="check that this machine reproduces a model's scores",
-        description="Score the golden records inside a model and compare with the scores stored beside them.",
+        description="Score the golden records in a model file and compare with the stored scores.",
     )
     add_model_arguments(parser)
     parser.set_defaults(func=run)

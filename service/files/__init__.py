@@ -1,1 +1,1 @@
-"""The pyarrow wall: files and tables of records read, scored and written, which needs the `files` extra."""
+"""Everything that needs pyarrow (the `files` extra): reading, scoring and writing files and tables of records."""

@@ -1,4 +1,4 @@
-"""Arrow arrays by column kind, and batches of them turned into the columns that a model scores."""
+"""Convert Arrow arrays by column kind, and batches of them to the columns that a model scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Converted = TypeVar("_Converted")
 
 
 class RefusedCellError(rules.RefusedValueError):
-    """A value that its column's kind does not take, at ``index`` of an array; ``column`` is told where it is known."""
+    """A value that its column's kind does not accept, at ``index`` of an array, in ``column`` if that is known."""
 
     def __init__(self, index: int, code: str, detail: str) -> None:
         super().__init__(code, detail)
@@ -96,7 +96,7 @@ def filled_from_batch(
 
 
 def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -> Columns:
-    """Return the records of a flat batch by column; values that are refused are null, and told to ``faults``."""
+    """Return the records of a flat batch by column. Refused values are null and reported to ``faults``."""
     try:
         return filled_from_batch(batch, schema)
     except RefusedCellError:  # looked at again, by the way that finds all of them
@@ -196,7 +196,7 @@ def name_fault(
 
 
 def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
-    """Return an array's values as the cells of a column; values of a type that it does not take are told, and null."""
+    """Return an array's values as the cells of a column. Values of a wrong type are reported and null."""
     kind = kind_of(column)
     if array.null_count == len(array):
         return [None] * len(array)

@@ -1,4 +1,4 @@
-"""Arrow data in memory: tables, frames and streams of any library, read as batches of records."""
+"""Read Arrow data in memory (tables, frames and streams of any library) as batches of records."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def blocks_of_batches(
             raise RecordError((Fault(None, column, code, f"{place}: {detail}"),))
         faults = FaultsByRow(MAX_FAULTS, first_row)
         for row, refusal in refused.items():
-            faults.add(row, None, refusal.code, refusal.detail)
+            faults.add_fault(row, None, refusal.code, refusal.detail)
         yield block_of(columns_past_faults(flat, schema, faults), faults, first_row)
         first_row += flat.num_rows
 

@@ -1,4 +1,4 @@
-"""Batches of a file's records, and what is wrong with those that reading goes on past."""
+"""Batches of a file's records, with the faults of records that could not be read."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class FileBatch:
     parsed: Sequence[object] | None = None
 
     def parts(self, records: int) -> Iterator[FileBatch]:
-        """Yield the batch in batches of at most so many records."""
+        """Yield the batch in batches of at most ``records`` records."""
         positions = sorted(self.refused)
         for start in range(0, self.batch.num_rows, records):
             part = self.batch.slice(start, records)
@@ -65,7 +65,7 @@ class FileBatch:
 
 
 def batch_rows(columns: int) -> int:
-    """Return how many records of so many columns a batch may hold."""
+    """Return how many records a batch may hold, given the number of columns."""
     return max(1, min(MAX_BATCH_ROWS, MAX_BATCH_CELLS // max(1, columns)))
 
 
@@ -89,7 +89,7 @@ def blocks_of_lines(stream: BinaryIO, path: Path, block_bytes: int) -> Iterator[
 
 
 def texts_of(array: pa.Array) -> tuple[pa.Array, dict[int, Refusal]]:
-    """Return binary values as text, null where they are not UTF-8, and which those are."""
+    """Return binary values as text, and which are not UTF-8; those are null."""
     texts: list[str | None] = []
     refused: dict[int, Refusal] = {}
     for at, value in enumerate(array.to_pylist()):

@@ -1,4 +1,4 @@
-"""CSV read as a stream of batches in which every value is still the text that the file holds."""
+"""Read CSV as a stream of batches in which every value is still text."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def read_csv_past_faults(
 
 def open_quote(path: Path) -> FileError:
     """Return the error of a file that ends within quotes."""
-    return FileError(path, "expected quotes to be closed, got one that is still open at the end")
+    return FileError(path, "expected closed quotes, got one that is open at the end")
 
 
 def has_odd_quotes(stream: pa.NativeFile) -> bool:
@@ -97,7 +97,7 @@ def has_odd_quotes(stream: pa.NativeFile) -> bool:
 
 
 def ends_within_quotes(stream: pa.NativeFile, delimiter: str) -> bool:
-    """Tell whether a stream ends in a value whose quote is not closed.
+    """Return whether a stream ends in a value whose quote is not closed.
 
     Quotes may also be odd in number for one within a value that has none around it. This reads record by record, and
     is only worth it where they are.
@@ -134,7 +134,7 @@ def _parsed_rows(stream: pa.NativeFile, path: Path) -> Iterator[list[list[str]]]
 
 
 def _text_batch(rows: Sequence[list[str]], names: tuple[str, ...]) -> tuple[pa.RecordBatch, dict[int, Refusal]]:
-    """Return rows as columns of text, and which are no records; what is lost of these is null."""
+    """Return rows as columns of text, and which rows are not records; those are null."""
     refused: dict[int, Refusal] = {}
     even: list[Sequence[str | None]] = []
     for at, row in enumerate(rows):
@@ -172,7 +172,7 @@ def _stopping(bad_rows: list[_BadRow]) -> _Handler:
 
 
 def delimiter_of(path: Path) -> str:
-    """Return what parts the values of a CSV file: its name tells."""
+    """Return the delimiter of a CSV file, by its extension."""
     return "\t" if ".tsv" in (suffix.lower() for suffix in path.suffixes) else ","
 
 
@@ -226,7 +226,7 @@ def _told(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: list[_BadRow]
         return FileError(path, "expected a header and records, got an empty file")
     if "straddling" in detail:
         return _too_long(path, rows + 1, None)
-    return FileError(path, "expected CSV, got text that cannot be read as such", row=rows + 1)
+    return FileError(path, "expected CSV, got other text", row=rows + 1)
 
 
 def _too_long(path: Path, row: int, column: str | None) -> FileError:

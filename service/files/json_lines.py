@@ -1,4 +1,4 @@
-"""Records written as NDJSON, one object a line."""
+"""Write records as NDJSON, one object per line."""
 
 from __future__ import annotations
 

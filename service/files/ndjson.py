@@ -1,4 +1,4 @@
-"""Files of NDJSON, read by Arrow's parser block by block, or line by line by the service's, past faulty lines."""
+"""Read NDJSON files: in blocks by Arrow's parser, or line by line by the service's parser, past faulty lines."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _add_instants(fields: pa.Schema | pa.StructType, text_fields: _TextFields) -
 
 
 def _told(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
-    """Return the parser's complaint with its place, in our words where they are clearer, and without any value."""
+    """Return the parser's error with its location, in clearer words and without any value."""
     detail = str(error).removeprefix("JSON parse error: ")
     place = _ROW.search(detail)
     at = row + int(place[1]) if place else row
@@ -121,7 +121,7 @@ def _told(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
         message = f"expected {_article(was)} as in the records before, got {_article(now)}"
         return FileError(path, message, row=at, column=column)
     if twice := _TWICE.fullmatch(detail):
-        return FileError(path, "expected keys that differ, got one twice", row=at, column=_dotted(twice["column"]))
+        return FileError(path, "expected each key once, got one twice", row=at, column=_dotted(twice["column"]))
     return FileError(path, f"expected a JSON object per line, got broken JSON ({detail.rstrip('.')})", row=at)
 
 
@@ -134,7 +134,7 @@ def _article(kind: str) -> str:
 
 
 def _parsed_lines(block: bytes, path: Path, row: int, max_depth: int) -> Iterator[FileBatch]:
-    """Yield a block's records in batches of bounded size, for each may have names that no other has."""
+    """Yield a block's records in batches of bounded size, because each may have names that no other has."""
     parsed: list[object] = []
     flat: list[dict[str, object]] = []
     refused: dict[int, Refusal] = {}

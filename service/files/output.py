@@ -1,4 +1,4 @@
-"""Where a command's result goes: a file that appears only when it is whole, or standard output."""
+"""Where a command writes its result: a file that appears only when it is complete, or standard output."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Output:
 
 
 def output_argument(text: str) -> Output:
-    """Return the output that a command line names, its format told by the extension; `-` is NDJSON to standard output.
+    """Return the output that a command line names. The extension decides its format; `-` is NDJSON to standard output.
 
     Raises:
         ArgumentTypeError: the extension is none of those that can be written.
@@ -79,12 +79,12 @@ def opened(output: Output) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     if output.path.is_dir():
-        raise FileError(output.path, "expected a file to write, got a directory")
+        raise FileError(output.path, "expected a file, got a directory")
     try:
         with replacing(output.path) as temporary, temporary.open("wb") as stream:
             yield stream
     except OSError as error:
-        raise FileError(output.path, f"expected to write the whole file, got: {error.strerror or error}") from error
+        raise FileError(output.path, f"cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One file of each format read as a stream of record batches, at a memory bounded by the batch."""
+"""Read one file of each format as a stream of record batches. Memory is bounded by the batch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
 def format_of(path: Path) -> FileFormat:
-    """Return a file's format, told by its extension; ``.gz``, ``.zst`` and ``.bz2`` may follow that of text formats."""
+    """Return a file's format, by its extension. Text formats may have ``.gz``, ``.zst`` or ``.bz2`` after it."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = bool(suffixes) and suffixes[-1] in _COMPRESSED
     named = suffixes[:-1] if compressed else suffixes
@@ -57,7 +57,7 @@ def format_of(path: Path) -> FileFormat:
 
 
 def column_names(path: Path) -> tuple[str, ...] | None:
-    """Return the names of a file's columns as its header tells them; None for NDJSON, which has no header."""
+    """Return the column names in a file's header; None for NDJSON, which has no header."""
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
@@ -101,14 +101,14 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise FileError(path, "expected a file, got none of that name") from None
+        raise FileError(path, "no such file") from None
     except PermissionError:
-        raise FileError(path, "expected a readable file, got no permission") from None
+        raise FileError(path, "permission denied") from None
     except IsADirectoryError:
         raise FileError(path, "expected a file, got a directory") from None
     except (pa.ArrowException, OSError, EOFError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"expected a whole {format_of(path)} file, got one that cannot be read: {detail}"
+        message = f"not a valid {format_of(path)} file: {detail}"
         raise FileError(path, message) from None
     except UnicodeDecodeError:
         raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None

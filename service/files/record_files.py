@@ -1,4 +1,4 @@
-"""Files of records, one or a folder of them, as one stream of flat record batches at constant memory."""
+"""Read a file or a folder of records as one stream of flat record batches, in constant memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RecordSource(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """Their size; 0 where it is unknown."""
+        """Their size; 0 if it is unknown."""
 
     def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
         """Yield all records."""
@@ -131,7 +131,7 @@ def flat_batch(
 
 def _found(path: Path) -> tuple[Path, ...]:
     if not path.exists():
-        raise FileError(path, "expected a file, got none of that name")
+        raise FileError(path, "no such file")
     if not path.is_dir():
         return (path,)
     found = tuple(
@@ -142,7 +142,7 @@ def _found(path: Path) -> tuple[Path, ...]:
         )
     )
     if not found:
-        raise FileError(path, "expected a folder with files of records, got none in it")
+        raise FileError(path, "expected files of records in the folder, found none")
     return found
 
 
@@ -166,7 +166,7 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise FileError(path, "expected names of columns that differ, got one twice", column=shown(name))
+            raise FileError(path, "expected each column name once, got one twice", column=shown(name))
         seen.add(name)
 
 
@@ -177,7 +177,7 @@ def _leaves(name: str, array: pa.Array, path: Path, levels: int) -> Iterator[tup
         yield name, array
         return
     if levels == 0:
-        raise FileError(path, "expected fewer levels of nesting, got more", column=shown(name))
+        raise FileError(path, "expected less nesting, got more levels than allowed", column=shown(name))
     # `flatten`, unlike pyarrow's `field`, carries the nulls of the object to its fields.
     for part, inner in zip(array.type, array.flatten(), strict=True):
         yield from _leaves(f"{name}.{part.name}", inner, path, levels - 1)

@@ -1,4 +1,4 @@
-"""Files of records scored as a stream: the input's columns with the verdict's beside them."""
+"""Score files of records as a stream: the output has the columns of the input and those of the verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.errors import FileError, place_in_file
+from vaegis.service.errors import FileError, location_in_file
 from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_past_faults
 from vaegis.service.files.batches import FileBatch, batch_rows
 from vaegis.service.files.formats import FileFormat
@@ -127,9 +127,9 @@ def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownC
     Raises:
         FileError: All records are of the same columns, and these do not fit the schema.
     """
-    faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: place_in_file(part.path, row, column))
+    faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: location_in_file(part.path, row, column))
     for row, refusal in part.refused.items():
-        faults.add(row, None, refusal.code, refusal.detail)
+        faults.add_fault(row, None, refusal.code, refusal.detail)
     if part.parsed is None:
         check_names(part.batch.schema.names, schema, part.path, unknown_columns)
         columns = columns_past_faults(part.batch, schema, faults)
@@ -172,7 +172,7 @@ def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:
 def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> None:
     taken = sorted(set(columns).intersection(names))
     if taken:
-        message = "expected no column named as one of the verdict's, got one; --prefix sets the verdict's apart"
+        message = "the verdict has a column of this name; choose another with --prefix"
         raise FileError(path, message, column=shown(taken[0]))
 
 

@@ -1,4 +1,4 @@
-"""Arrow record batches and generated records written as CSV, Parquet, Arrow IPC or NDJSON."""
+"""Write Arrow record batches and generated records as CSV, Parquet, Arrow IPC or NDJSON."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
 
 
 def fitted(batch: pa.RecordBatch, schema: pa.Schema, path: Path) -> pa.RecordBatch:
-    """Return a batch with exactly the columns of ``schema``, null where it has none of the name.
+    """Return a batch with exactly the columns of ``schema``; missing columns are null.
 
     Raises:
         FileError: a column is of another type, and its values do not fit that of the schema.

@@ -1,6 +1,6 @@
 """Admission: how many requests and bytes are held at a time, and until when an answer is worth its work.
 
-with admission.slot(scope, receive) as slot:  # raises where there is no model or no place, before a byte is read
+with admission.slot(scope, receive) as slot:  # raises if there is no model or no capacity, before a byte is read
     body = await slot.read()
     answer = await slot.run(lambda: work(body))  # on a thread, within the time that an answer may take
 """
@@ -73,7 +73,7 @@ class Admission:
         """Return the slot of one request, to be entered before its body is read."""
         return Slot(self, scope, receive)
 
-    def require_place(self) -> None:
+    def require_capacity(self) -> None:
         """Pass if the computation of another request could be queued.
 
         Raises:
@@ -81,7 +81,7 @@ class Admission:
         """
         most = self.limits.max_requests_in_flight
         if self.computing >= most:
-            raise QueueFullError(f"too many requests in flight (limit {most})")
+            raise QueueFullError(f"too many requests in flight (limit {most}); retry after 1 s")
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
         """Return what blocking ``work`` gives on one of the threads, which are waited for in order of arrival.
@@ -107,8 +107,8 @@ class Slot:
 
     __slots__ = (
         "_admission",
-        "_has_place",
-        "_place_since",
+        "_computing_since",
+        "_is_computing",
         "_receive",
         "_received",
         "_scope",
@@ -124,9 +124,9 @@ class Slot:
         self._scope = scope
         self._receive = receive
         self._received = 0
-        self._has_place = False
+        self._is_computing = False
         self._was_computed = False
-        self._place_since = 0.0
+        self._computing_since = 0.0
         self.held_bytes = 0
         """Bytes of the body and of the answer that are in memory."""
         self.is_whole = False
@@ -143,7 +143,7 @@ class Slot:
             QueueFullError: too many requests are in flight.
         """
         self._admission.readiness.require_model()
-        self._admission.require_place()
+        self._admission.require_capacity()
         self._admission.slots += 1
         return self
 
@@ -153,7 +153,7 @@ class Slot:
         """Give everything back. An error of a request whose client is gone is nobody's, and ends here."""
         is_nobodys = self.is_abandoned and isinstance(error, ServiceError)
         self.is_abandoned = True
-        self.release_place()
+        self.stop_computing()
         self.hold(0)
         try:
             if self._received and not self.is_whole and isinstance(error, ServiceError):
@@ -210,7 +210,7 @@ class Slot:
         admission, most = self._admission, self._admission.limits.max_bytes_in_flight
         others = admission.held_bytes - self.held_bytes
         if size > self.held_bytes and others and others + size > most:
-            raise QueueFullError(f"too many bytes of bodies and answers in flight (limit {most})")
+            raise QueueFullError(f"too many bytes of bodies and answers in flight (limit {most}); retry after 1 s")
         self.held_bytes, admission.held_bytes = size, others + size
 
     def hold_answer(self, answer: int, rest: int = 0) -> None:
@@ -222,55 +222,55 @@ class Slot:
         most = self._admission.limits.max_bytes_in_flight
         if answer > most:
             raise AnswerTooLargeError(
-                f"answer: expected at most {most} bytes to hold, got more; send fewer records, "
-                "or score files of any length with `vaegis score`"
+                f"the answer is too large (limit {most} bytes); send fewer records per request, "
+                "or score the file with `vaegis score`"
             )
         self.hold(answer + rest)
 
-    def take_place(self) -> None:
-        """Take a place among the requests that are computed; from now on the time of the answer runs.
+    def start_computing(self) -> None:
+        """Count this request as computing, and start the time limit of its answer.
 
         Raises:
-            QueueFullError: there is none, and the request has not been computed in part yet.
+            QueueFullError: Too many requests are computing, and no part of this one has been computed yet.
         """
         if not self._was_computed:
-            self._admission.require_place()
+            self._admission.require_capacity()
             self._was_computed = True
-        self._has_place = True
+        self._is_computing = True
         self._admission.computing += 1
-        self._place_since = time.perf_counter()
+        self._computing_since = time.perf_counter()
 
-    def release_place(self) -> None:
-        """Leave the place to others while there is nothing to compute."""
-        if self._has_place:
-            self._has_place = False
+    def stop_computing(self) -> None:
+        """Stop counting this request while there is nothing to compute."""
+        if self._is_computing:
+            self._is_computing = False
             self._admission.computing -= 1
 
     def begin(self) -> None:
-        """Note that the work begins, if its answer is still worth it; on any thread.
+        """Record that the work begins, if its answer is still needed. Thread-safe.
 
         Raises:
             DeadlineError: it is not.
         """
-        self._admission.metrics.queue_seconds.observe(time.perf_counter() - self._place_since)
+        self._admission.metrics.queue_seconds.observe(time.perf_counter() - self._computing_since)
         self.check()
 
     def check(self) -> None:
-        """Pass if the answer is still worth its work; on any thread.
+        """Pass if the answer is still needed. Thread-safe.
 
         Raises:
             DeadlineError: it is not.
         """
-        if self.is_abandoned or time.perf_counter() - self._place_since > self._admission.limits.request_timeout_s:
+        if self.is_abandoned or time.perf_counter() - self._computing_since > self._admission.limits.request_timeout_s:
             raise self._late()
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Return what blocking ``work`` gives on a thread, having taken a place for its time.
+        """Run blocking ``work`` on a thread, and count the request as computing meanwhile.
 
         It is not waited for once the time is up. Then, and when the client leaves, `check` fails, which ends it.
 
         Raises:
-            QueueFullError: there is no place.
+            QueueFullError: Too many requests are computing.
             DeadlineError: the time is up.
         """
 
@@ -278,8 +278,8 @@ class Slot:
             self.begin()
             return work()
 
-        if not self._has_place:
-            self.take_place()
+        if not self._is_computing:
+            self.start_computing()
         watch = asyncio.ensure_future(self._watch_client()) if self.is_whole else None
         try:
             async with asyncio.timeout(self._admission.limits.request_timeout_s):
@@ -287,7 +287,7 @@ class Slot:
         except TimeoutError:
             raise self._late() from None
         finally:
-            self.release_place()
+            self.stop_computing()
             if watch is not None:
                 watch.cancel()
 
@@ -295,7 +295,7 @@ class Slot:
         self, send: Send, parts: Iterable[bytes], length: int, headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
         """Send an answer of ``length`` bytes. Its length is told, so that nobody takes a part of it for all."""
-        self.release_place()
+        self.stop_computing()
         headers = [(b"content-length", b"%d" % length), *headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for part in parts:
@@ -310,7 +310,7 @@ class Slot:
     def _next_part(self, message: Message) -> bytes:
         if message["type"] != "http.request":
             self.is_whole = True  # nothing more comes
-            raise IncompleteBodyError("body: expected all of it, got a connection closed by the client")
+            raise IncompleteBodyError("the client closed the connection before the body ended")
         self.is_whole = not message.get("more_body", False)
         part: bytes = message.get("body", b"")
         self._received += len(part)
@@ -335,5 +335,5 @@ class Slot:
 
     def _late(self) -> DeadlineError:
         return DeadlineError(
-            f"service: expected an answer within {self._admission.limits.request_timeout_s:g} s, got none"
+            f"no answer within {self._admission.limits.request_timeout_s:g} s; send fewer records per request"
         )

@@ -15,10 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.callers.keyring import Keyring
-from vaegis.service.callers.keys import parse_keys
-from vaegis.service.callers.ledger import Ledger
-from vaegis.service.callers.rates import Rates
+from vaegis.service.auth.keys import KeyStore, parse_keys
+from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts
@@ -55,7 +53,7 @@ def create_app(
     settings: Settings,
     *,
     writer: LineWriter | None = None,
-    ledger: Ledger | None = None,
+    buckets: TokenBuckets | None = None,
     begin_span: BeginSpan | None = None,
     collector: Collector | None = None,
 ) -> FastAPI:
@@ -65,7 +63,7 @@ def create_app(
         artifact: The model.
         settings: The settings in force.
         writer: Where requests leave their line in the log; nowhere if None.
-        ledger: Where callers' rates are kept; one of this process where None, so that each process has its own.
+        buckets: Token buckets of the callers' rate limits, which workers share; None for buckets of this process.
         begin_span: Gives a request its span; they are not exported if None.
         collector: What collects the metrics of all processes, if this is one of several workers.
 
@@ -100,12 +98,12 @@ def create_app(
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_query_error)
-    keyring = _keyring(settings, metrics)
-    rates = Rates(ledger or Ledger(), settings.rate_records_per_s, settings.rate_burst_s)
-    app.add_middleware(KeyCheck, keyring=keyring, rates=rates)
-    hosts = _allowed_hosts(settings, has_keys=keyring is not None)
-    if keyring is None or hosts is not None:
-        app.add_middleware(CrossSiteCheck, hosts=hosts, has_keys=keyring is not None)
+    key_store = _key_store(settings, metrics)
+    rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
+    app.add_middleware(KeyCheck, key_store=key_store, rate_limits=rate_limits)
+    hosts = _allowed_hosts(settings, has_keys=key_store is not None)
+    if key_store is None or hosts is not None:
+        app.add_middleware(CrossSiteCheck, hosts=hosts, has_keys=key_store is not None)
     log = None if writer is None else _request_log(settings, metrics, writer)
     app.add_middleware(Instrumentation, metrics=metrics, log=log, begin_span=begin_span)
     app.state.model_name = model.name
@@ -121,7 +119,7 @@ def create_app(
     def openapi() -> bytes:
         operations = {"/score": score.operation(), "/generate": generate.operation(), INFER: infer.operation()}
         document = openapi_document(
-            app, operations, record, max_records=settings.max_records, has_keys=keyring is not None
+            app, operations, record, max_records=settings.max_records, has_keys=key_store is not None
         )
         return rendered(document)
 
@@ -195,12 +193,12 @@ def _admission_limits(settings: Settings) -> AdmissionLimits:
     return AdmissionLimits(**{field.name: getattr(settings, field.name) for field in fields(AdmissionLimits)})
 
 
-def _keyring(settings: Settings, metrics: Metrics) -> Keyring | None:
+def _key_store(settings: Settings, metrics: Metrics) -> KeyStore | None:
     """Return the keys that are set, if any."""
     if settings.keys is None and settings.keys_file is None:
         return None
     inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
-    return Keyring(inline, settings.keys_file, on_reload=metrics.count_key_reload)
+    return KeyStore(inline, settings.keys_file, on_reload=metrics.count_key_reload)
 
 
 def _allowed_hosts(settings: Settings, *, has_keys: bool) -> frozenset[str] | None:

@@ -72,8 +72,8 @@ class BlockScoring:
                 self._score_blocks(decoder.feed(piece))
                 self._check()
             if is_last:
-                decompressor.end()
-                self._score_blocks(decoder.end())
+                decompressor.finish()
+                self._score_blocks(decoder.finish())
         except ServiceError:
             if self._faults:  # they are told, whatever else is wrong with the body
                 raise rejected(self._model, self._faults) from None

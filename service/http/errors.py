@@ -1,4 +1,4 @@
-"""Requests that cannot be answered for a reason other than a record's content; `problems` maps each to a status."""
+"""Why a request is refused, apart from the content of its records. `problems` maps each error to a status."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _CHALLENGE: Final = 'Bearer realm="vaegis"'
 
 
 class CallerError(ServiceError):
-    """A caller who may not do what it asks for.
+    """The caller may not do this.
 
     Attributes:
-        headers: What the answer says to the caller's program.
+        headers: Headers of the answer.
     """
 
     def __init__(self, message: str, headers: Mapping[str, str]) -> None:
@@ -24,73 +24,73 @@ class CallerError(ServiceError):
 
 
 class KeyRequiredError(CallerError):
-    """A request without a bearer key."""
+    """The request has no bearer key."""
 
     def __init__(self) -> None:
-        super().__init__("Authorization: expected Bearer and a key, got none", {"WWW-Authenticate": _CHALLENGE})
+        super().__init__("no API key; send `Authorization: Bearer KEY`", {"WWW-Authenticate": _CHALLENGE})
 
 
 class UnknownKeyError(CallerError):
-    """A key that is not valid, or no longer."""
+    """The key is not valid, or no longer valid."""
 
     def __init__(self) -> None:
         super().__init__(
-            "Authorization: expected a valid key, got another",
+            "unknown API key",
             {"WWW-Authenticate": f'{_CHALLENGE}, error="invalid_token"'},
         )
 
 
 class MissingScopeError(CallerError):
-    """A valid key that does not allow what is asked for."""
+    """The key is valid but does not allow this route."""
 
     def __init__(self, needed: Sequence[str]) -> None:
         super().__init__(
-            f"Authorization: expected a key of scope {' or '.join(needed)}, got one of another",
+            f"this API key lacks the scope {' or '.join(needed)}",
             {"WWW-Authenticate": f'{_CHALLENGE}, error="insufficient_scope", scope="{" ".join(needed)}"'},
         )
 
 
 class UnknownHostError(ServiceError):
-    """A request by a name that is not the service's, as that of a page in a browser whose own name leads here."""
+    """The `Host` is not a name of the service, as after DNS rebinding."""
 
     def __init__(self) -> None:
-        super().__init__("Host: expected a name or an address of the service, got another; see VAEGIS_ALLOWED_HOSTS")
+        super().__init__("the service is not called by this Host; VAEGIS_ALLOWED_HOSTS can add names")
 
 
 class CrossSiteError(ServiceError):
-    """A request that a page of another site had a browser send."""
+    """A web page of another site made the browser send the request."""
 
     def __init__(self) -> None:
-        super().__init__("Origin, Sec-Fetch-Site: expected a request of no web page of another site, got one")
+        super().__init__("a web page of another site sent this request (Origin, Sec-Fetch-Site)")
 
 
 class RateLimitedError(CallerError):
-    """A caller that has sent more records than its rate lets it, for the time being."""
+    """The caller has reached its rate limit."""
 
     def __init__(self, records_per_s: float, wait_s: float) -> None:
         super().__init__(
-            f"expected at most {records_per_s:.15g} records a second, got more; there is room in {wait_s:.3g} s",
+            f"rate limit of {records_per_s:.15g} records per second reached; retry after {wait_s:.3g} s",
             {"Retry-After": str(math.ceil(wait_s))},
         )
 
 
 class MediaTypeError(ServiceError):
-    """A body in a format or an encoding that the service does not read."""
+    """The service does not read the format or the encoding of the body."""
 
 
 class NotAcceptableError(ServiceError):
-    """An answer in a format that the service does not write."""
+    """The service writes no format that `Accept` allows."""
 
 
 class AnswerTooLargeError(ServiceError):
-    """An answer of more bytes than the service holds until the body has come to its end."""
+    """The answer is larger than the service may hold until the body has ended."""
 
 
 class ParameterError(ServiceError):
-    """Parameters, of the query or of a body that holds no records, which the route does not understand.
+    """Parameters in the query or in the body are unknown or have bad values.
 
     Attributes:
-        messages: What was expected and what came, for each parameter at fault.
+        messages: One for each faulty parameter.
     """
 
     def __init__(self, *messages: str) -> None:
@@ -99,12 +99,12 @@ class ParameterError(ServiceError):
 
 
 class QueueFullError(ServiceError):
-    """As many requests in flight as the service holds."""
+    """Too much work is in flight."""
 
 
 class DeadlineError(ServiceError):
-    """An answer that was not there in time."""
+    """The answer took too long."""
 
 
 class NotReadyError(ServiceError):
-    """A service that is still loading its model, or already shutting down."""
+    """The model is still loading, or the service is shutting down."""

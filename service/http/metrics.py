@@ -17,7 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.callers.keyring import Outcome
+from vaegis.service.auth.keys import ReloadOutcome
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import Fault
@@ -248,7 +248,7 @@ class Metrics:
         self._loads.labels("succeeded").inc()
         self._loaded.set(time.time())
 
-    def count_key_reload(self, outcome: Outcome) -> None:
+    def count_key_reload(self, outcome: ReloadOutcome) -> None:
         """Count a file of keys that changed."""
         self._key_reloads.labels(outcome).inc()
 

@@ -12,9 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vaegis.service.callers.keyring import Keyring
-from vaegis.service.callers.keys import Access, Key
-from vaegis.service.callers.rates import Rates
+from vaegis.service.auth.keys import Access, Key, KeyStore
+from vaegis.service.auth.rate_limits import RateLimits
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
 from vaegis.service.http.logs import RequestLog
@@ -72,7 +71,7 @@ class Instrumentation:
             _LOG.exception("unexpected error", extra={"fields": {"request_id": context.request_id}})
             # An answer that has begun stays half: the server cuts it off there, so that nobody takes it for whole.
             if not status:
-                document = plain_problem(500, f"expected no fault of the service, got {failure}; see its log")
+                document = plain_problem(500, f"internal error ({failure}); see the log of the service")
                 await problem_response(scope, document)(scope, receive, noting)
         finally:
             if context.span is not None:
@@ -88,11 +87,11 @@ class Instrumentation:
 class KeyCheck:
     """ASGI middleware, within `Instrumentation`: lets a request through if its route exists and its key allows it."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring | None, rates: Rates) -> None:
-        """Wrap ``app``; without a ``keyring`` everyone may call."""
+    def __init__(self, app: ASGIApp, key_store: KeyStore | None, rate_limits: RateLimits) -> None:
+        """Wrap ``app``; without a ``key_store`` everyone may call."""
         self._app = app
-        self._keyring = keyring
-        self._rates = rates
+        self._key_store = key_store
+        self._rate_limits = rate_limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
@@ -129,19 +128,19 @@ class KeyCheck:
         if not needs:
             return
         key = None
-        if self._keyring is not None:
-            key = self._keyring.find(_presented(headers))
+        if self._key_store is not None:
+            key = self._key_store.find(_presented(headers))
             if key is None:
                 raise UnknownKeyError
             context.key = key.name
             _require_scope(key, needs)
             context.recheck_key = partial(self._recheck, key.digest, needs)
         if needs == SCORING:
-            context.account = self._rates.account_of(key)
+            context.rate_limit = self._rate_limits.limit_of(key)
             context.require_tokens()
 
     def _recheck(self, digest: bytes, needs: frozenset[Access]) -> None:
-        key = None if self._keyring is None else self._keyring.find_hash(digest)
+        key = None if self._key_store is None else self._key_store.find_digest(digest)
         if key is None:
             raise UnknownKeyError
         _require_scope(key, needs)

@@ -121,7 +121,7 @@ def _new_folder() -> Path:
             return Path(tempfile.mkdtemp(prefix="vaegis-metrics-", dir=place))
         except OSError as error:
             reasons.append(str(error))
-    raise ServiceError(f"metrics of workers: expected a folder that can be written, got: {'; '.join(reasons)}")
+    raise ServiceError(f"no folder for the metrics of workers can be written: {'; '.join(reasons)}")
 
 
 def _value_class(process: str) -> type:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.errors import AlphaError, RecordError, RunTimeoutError, ServiceError
+from vaegis.service.errors import AlphaError, RecordError, RunTimeoutError, ServiceError, expectation
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     CallerError,
@@ -91,15 +91,15 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),
     BodyTooLargeError: Problem(413, "body-too-large", "The body is too large", closes=True),
-    AnswerTooLargeError: Problem(413, "answer-too-large", "The answer is too large to be held"),
-    TooMuchHeldError: Problem(413, "record-too-large", "A piece of the body is too large to be held"),
+    AnswerTooLargeError: Problem(413, "answer-too-large", "The answer is too large"),
+    TooMuchHeldError: Problem(413, "record-too-large", "A part of the body is too large"),
     TooManyValuesError: Problem(413, "too-many-values", "The body holds too many values"),
     TooManyRecordsError: Problem(413, "too-many-records", "The request holds too many records"),
-    MediaTypeError: Problem(415, "unsupported-media-type", "The body is in a format that is not read here"),
+    MediaTypeError: Problem(415, "unsupported-media-type", "The format of the body is not supported"),
     RecordError: Problem(422, "invalid-records", "Records do not fit the model's schema"),
     NoRecordsError: Problem(422, "no-records", "The request holds no record"),
     ParameterError: Problem(422, "invalid-parameter", "A parameter is unknown or has a bad value"),
-    AlphaError: Problem(422, "unsupported-alpha", "The model's calibration cannot promise this alpha"),
+    AlphaError: Problem(422, "unsupported-alpha", "The model has too few calibration records for this alpha"),
     HeadersTooLargeError: Problem(431, "headers-too-large", "The headers are too large", closes=True),
     QueueFullError: Problem(429, "too-many-requests", "Too many requests are in flight", retry_after_s=1),
     TooManyConnectionsError: Problem(
@@ -162,8 +162,8 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     details = {
-        HTTPStatus.NOT_FOUND: "expected a path that GET /openapi.json lists, got an unknown one",
-        HTTPStatus.METHOD_NOT_ALLOWED: "expected a method that the Allow header lists, got another",
+        HTTPStatus.NOT_FOUND: "no such path; GET /openapi.json lists all",
+        HTTPStatus.METHOD_NOT_ALLOWED: "this path does not support the method; the Allow header lists those it does",
     }
     status = HTTPStatus(error.status_code)
     detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
@@ -256,10 +256,10 @@ def _request_item(code: str, message: str) -> ErrorItem:
 def _parameter_message(item: Mapping[str, Any]) -> str:
     name = _shortened(str(item["loc"][-1])) if item["loc"] else "body"
     if item["type"] == "extra_forbidden":
-        return f"{name}: expected no parameter of this name"
+        return f"{name}: unknown parameter"
     if item["type"] == "missing":
         return f"{name}: expected a value, got none"
-    return f"{name}: expected {item['msg'].removeprefix('Input should be ')}, got {_shortened(repr(item['input']))}"
+    return f"{name}: expected {expectation(item['msg'])}, got {_shortened(repr(item['input']))}"
 
 
 def _rendered(document: ProblemDocument) -> bytes:

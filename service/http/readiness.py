@@ -51,7 +51,7 @@ class Readiness:
             NotReadyError: no model was admitted yet.
         """
         if not self._has_model:
-            raise NotReadyError("service: expected a verified model, got one that is still being loaded")
+            raise NotReadyError("the model is still loading")
 
     def require_ready(self) -> None:
         """Pass if requests should be sent here.
@@ -60,4 +60,4 @@ class Readiness:
             NotReadyError: the service is loading or draining.
         """
         if self.state is not State.READY:
-            raise NotReadyError(f"service: expected it to be ready, got {self.state}")
+            raise NotReadyError(f"the service is {self.state}")

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from starlette.types import Scope
 
-from vaegis.service.callers.rates import Account
+from vaegis.service.auth.rate_limits import RateLimit
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.http.routes import Route
 from vaegis.service.records.blocks import UnpackedBytes
@@ -58,7 +58,7 @@ class RequestContext:
         key: Name of the caller's key; None where none was asked for.
         recheck_key: Passes if that key is still valid and allows the route, on the event loop's thread; None where no
             key was asked for.
-        account: What the caller may still send; None where there is no limit.
+        rate_limit: The caller's rate limit; None if there is none.
         unpacked: Counts what its body is unpacked to; None where it is not compressed.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
@@ -71,7 +71,7 @@ class RequestContext:
     span_id: str
     key: str | None = None
     recheck_key: Callable[[], None] | None = None
-    account: Account | None = None
+    rate_limit: RateLimit | None = None
     records: int = 0
     flagged: int = 0
     span: Span | None = None
@@ -98,10 +98,10 @@ class RequestContext:
         Raises:
             RateLimitedError: not yet.
         """
-        if self.account is not None:
-            wait_s = self.account.wait_s()
+        if self.rate_limit is not None:
+            wait_s = self.rate_limit.wait_s()
             if wait_s:
-                raise RateLimitedError(self.account.records_per_s, wait_s)
+                raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
 
     def charge(self, records: int) -> None:
         """Take ``records`` from what the caller may send. To be called once nothing else can refuse them any more.
@@ -109,16 +109,16 @@ class RequestContext:
         Raises:
             RateLimitedError: the caller may not send them yet; none was taken.
         """
-        if self.account is not None:
-            wait_s = self.account.take(records)
+        if self.rate_limit is not None:
+            wait_s = self.rate_limit.try_spend(records)
             if wait_s:
-                raise RateLimitedError(self.account.records_per_s, wait_s)
+                raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
             self._charged += records
 
     def owe(self, records: int) -> None:
         """Take ``records`` of a body whose first ones were charged, into debt if need be."""
-        if self.account is not None:
-            self.account.owe(records)
+        if self.rate_limit is not None:
+            self.rate_limit.spend(records)
             self._charged += records
 
     def settle(self) -> None:
@@ -126,10 +126,10 @@ class RequestContext:
 
         That happens at the end, whatever became of the request: what unpacks to much and is refused is paid for too.
         """
-        if self.account is not None and self.unpacked is not None:
+        if self.rate_limit is not None and self.unpacked is not None:
             due = self.unpacked.total // BYTES_PER_RECORD - self._charged
             if due > 0:
-                self.account.owe(due)
+                self.rate_limit.spend(due)
 
 
 def put_context(scope: Scope, context: RequestContext) -> None:

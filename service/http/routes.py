@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from vaegis.service.callers.keys import Access
+from vaegis.service.auth.keys import Access
 from vaegis.service.http.metrics import OTHER
 
 

@@ -59,7 +59,7 @@ class ScoreEndpoint:
             request = _Request(self._model, slot, formats, options)
             body = await slot.read(at_least=self._inline_body_bytes + 1)
             if slot.is_whole and formats.is_plain_text and len(body) <= self._inline_body_bytes:
-                slot.take_place()
+                slot.start_computing()
                 block = request.decode(body)
                 if block.records <= self._model.batcher.most_records:
                     answer = await request.answer_in_batch(block)
@@ -188,7 +188,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         decoder = self._decoder(UnpackedBytes(len(body)))
         blocks: list[Block] = []
         try:
-            for block in chain(decoder.feed(body), decoder.end()):
+            for block in chain(decoder.feed(body), decoder.finish()):
                 blocks.append(block)  # noqa: PERF402 - those before an error count
         except ServiceError:
             if self.options.on_invalid is OnInvalid.REPORT or not any(block.faults for block in blocks):

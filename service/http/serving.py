@@ -16,7 +16,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from vaegis.service.artifact import open_artifact
-from vaegis.service.callers.ledger import Ledger
+from vaegis.service.auth.rate_limits import TokenBuckets
 from vaegis.service.generation import Generator
 from vaegis.service.http.app import create_app
 from vaegis.service.http.logs import LineWriter, configure_logs
@@ -36,21 +36,21 @@ _LOG: Final = logging.getLogger("vaegis")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A worker's place among the others.
+class WorkerContext:
+    """What a worker among several shares with the others.
 
     Attributes:
-        number: Which of them it is.
-        table: What they know of each other.
-        metrics_folder: Where they count.
-        ledger: File in which they keep their callers' rates.
-        beat: Gives a sign of life.
+        number: Its number, from 0.
+        table: State that workers share.
+        metrics_folder: Folder with the metrics of all workers.
+        token_buckets: File with the token buckets of all workers.
+        beat: Tells the supervisor that this worker is alive.
     """
 
     number: int
     table: WorkerTable
     metrics_folder: Path
-    ledger: Path
+    token_buckets: Path
     beat: Callable[[], None]
 
 
@@ -61,7 +61,7 @@ def serve(
     listening: socket.socket,
     *,
     on_listening: Callable[[str], None],
-    place: Place | None = None,
+    worker: WorkerContext | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -71,7 +71,7 @@ def serve(
         settings: The settings in force.
         listening: Where connections come from; closed in the end.
         on_listening: Called with the model's own name once requests are answered.
-        place: This process's place among several; None if it is alone.
+        worker: What this worker shares with others; None if it is the only one.
 
     Raises:
         SettingsError: the certificate cannot be used.
@@ -81,13 +81,13 @@ def serve(
     certificate = certificate_of(settings.tls_certificate, settings.tls_key)
     with (
         closing(configure_logs(settings.log_level, settings.log_format)) as writer,
-        _watched(settings, writer, place) as beat,
+        _watched(settings, writer, worker) as beat,
     ):
         if certificate is not None:
             certificate.warn_if_exposed()
-        app = _ready_app(model, name, settings, writer, place)
+        app = _ready_app(model, name, settings, writer, worker)
         beat(settings.worker_timeout_s)
-        server = _server(app, settings, certificate, place, on_listening, beat)
+        server = _server(app, settings, certificate, worker, on_listening, beat)
         # uvicorn puts this back in the end, when one more signal must not end the process with another exit code.
         signal.signal(signal.SIGTERM, server.handle_exit)
         try:
@@ -100,7 +100,7 @@ def _server(
     app: FastAPI,
     settings: Settings,
     certificate: Certificate | None,
-    place: Place | None,
+    worker: WorkerContext | None,
     on_listening: Callable[[str], None],
     beat: Callable[[float], None],
 ) -> Server:
@@ -108,12 +108,12 @@ def _server(
 
     def tick() -> None:
         beat(settings.worker_timeout_s)
-        if place is not None:
-            place.beat()
+        if worker is not None:
+            worker.beat()
             metrics.sample_gauges()
 
     def is_crowded(connections: int) -> bool:
-        return place is not None and place.table.is_crowded(place.number, connections)
+        return worker is not None and worker.table.is_crowded(worker.number, connections)
 
     callbacks = Callbacks(
         refusal=refusal_of,
@@ -136,12 +136,12 @@ def limits_of(settings: Settings) -> Limits:
 
 
 @contextmanager
-def _watched(settings: Settings, writer: LineWriter, place: Place | None) -> Iterator[Callable[[float], None]]:
+def _watched(settings: Settings, writer: LineWriter, worker: WorkerContext | None) -> Iterator[Callable[[float], None]]:
     """Yield what takes a sign of life, and the time until the next; without one in time, the process ends.
 
     It ends so that whatever started it notices. A worker among several is watched by the parent that replaces it.
     """
-    if place is not None:
+    if worker is not None:
         yield lambda _: None
         return
 
@@ -154,24 +154,26 @@ def _watched(settings: Settings, writer: LineWriter, place: Place | None) -> Ite
         yield watchdog.beat
 
 
-def _ready_app(model: bytes, name: str, settings: Settings, writer: LineWriter, place: Place | None) -> FastAPI:
+def _ready_app(
+    model: bytes, name: str, settings: Settings, writer: LineWriter, worker: WorkerContext | None
+) -> FastAPI:
     """Return the app over a model that has reproduced its golden records."""
     artifact = open_artifact(model, name, threads=settings.inference_threads, run_timeout_s=settings.run_timeout_s)
     verification = artifact.verify()
     Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
-    if place is None:
-        ledger = collector = None
+    if worker is None:
+        buckets = collector = None
         count_in_memory()
     else:
-        ledger = Ledger(place.ledger)
-        collector = ServiceCollector(place.metrics_folder, place.table.pids)
-        count_in_files(place.metrics_folder, str(place.number))
+        buckets = TokenBuckets(worker.token_buckets)
+        collector = ServiceCollector(worker.metrics_folder, worker.table.pids)
+        count_in_files(worker.metrics_folder, str(worker.number))
     tracing = configured_tracing(os.environ)
     app = create_app(
         artifact,
         settings,
         writer=writer,
-        ledger=ledger,
+        buckets=buckets,
         begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )

@@ -32,7 +32,7 @@ def certificate_of(certificate: Path | None, key: Path | None) -> Certificate | 
         return None
     if certificate is None or key is None:
         missing, given = ("tls_key", "tls_certificate") if key is None else ("tls_certificate", "tls_key")
-        raise CertificateError(f"{missing}: expected a file beside {given}, got none")
+        raise CertificateError(f"{missing}: must be set together with {given}")
     return Certificate(certificate, key)
 
 
@@ -89,7 +89,7 @@ class Certificate:
         try:
             found = [path.stat() for path in (self._certificate, self._key)]
         except OSError as error:
-            raise CertificateError(f"{error.filename}: expected a file, got: {error.strerror}") from error
+            raise CertificateError(f"{error.filename}: cannot be read: {error.strerror}") from error
         return tuple((each.st_mtime_ns, each.st_ctime_ns, each.st_size, each.st_ino) for each in found)
 
     def _read(self) -> ssl.SSLContext:

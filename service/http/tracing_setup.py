@@ -35,7 +35,7 @@ def configured_tracing(environment: Mapping[str, str]) -> Tracing | None:
         try:
             return _tracing(exporter)
         except ImportError:
-            reason = "expected the otel extra, got none; to install it: pip install 'vaegis[otel]'"
+            reason = "the extra otel is not installed: pip install 'vaegis[otel]'"
     _LOG.warning("no traces are exported", extra={"fields": {"reason": reason}})
     return None
 

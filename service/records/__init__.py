@@ -1,1 +1,1 @@
-"""Records as they come, from JSON or from files, turned into the columns that a model scores."""
+"""Decode records in the body of a request, or in memory, into the columns that a model scores."""

@@ -1,4 +1,4 @@
-"""What every decoder of a stream gives: blocks of records, the sound ones by column and the faults of the others."""
+"""Blocks of records, as every decoder yields them: valid records by column, and the faults of the others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NoRecordsError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class RecordLimits:
-    """What a decoder may hold at a time, and what it refuses.
+    """Limits of a decoder.
 
     Attributes:
         max_records: Most records of a body that is no stream.
@@ -74,7 +74,7 @@ class Block:
 
     Attributes:
         first_row: Position of the first one in the body, from 0.
-        records: How many there are, sound or not.
+        records: Number of records, valid or not.
         columns: The sound ones, in order.
         faults: What is wrong with the others, by position in the block, ascending.
     """
@@ -91,7 +91,7 @@ class Block:
         return sound
 
     def spread(self, values: NDArray[Any], blank: object) -> NDArray[Any]:
-        """Return a value for each record, given those of the sound ones, and ``blank`` for the others."""
+        """Return a value for each record: the given values for valid records, ``blank`` for the others."""
         if not self.faults:
             return values
         spread = np.full(self.records, blank, dtype=values.dtype)
@@ -99,7 +99,7 @@ class Block:
         return spread
 
     def parts(self, records: int) -> Iterator[Block]:
-        """Yield the block in blocks of at most so many records."""
+        """Yield the block in blocks of at most ``records`` records."""
         if self.records <= records:
             yield self
             return
@@ -112,10 +112,10 @@ class Block:
 
 
 class UnpackedBytes:
-    """Counts the bytes that one body is unpacked to, by its coding and within its format, up to a limit.
+    """Counts the decompressed bytes of one body, by `Content-Encoding` and within its format, up to a limit.
 
     Attributes:
-        total: How many there were so far.
+        total: Bytes so far.
     """
 
     def __init__(self, most: int) -> None:
@@ -123,41 +123,41 @@ class UnpackedBytes:
         self._most = most
         self.total = 0
 
-    def add(self, size: int) -> None:
+    def count(self, size: int) -> None:
         """Count ``size`` more bytes.
 
         Raises:
-            BodyTooLargeError: there are more than allowed.
+            BodyTooLargeError: There are more than allowed.
         """
         self.total += size
         if self.total > self._most:
-            raise body_too_large(self._most, " when unpacked")
+            raise body_too_large(self._most, " after decompression")
 
 
 def body_too_large(max_bytes: int, when: str = "") -> BodyTooLargeError:
-    """Return the error of a body that is too long."""
+    """Return the error for a body that is too large."""
     return BodyTooLargeError(
-        f"body: expected at most {max_bytes} bytes{when}, got more; score files of any length with `vaegis score`"
+        f"body: expected at most {max_bytes} bytes{when}, got more; score the file with `vaegis score`"
     )
 
 
 class TextBudget:
-    """Bytes of text that may be held at a time, to be counted before any of it is made.
+    """Bytes of text that may be held at one time, counted before the text is allocated.
 
-    A few bytes of a body can refer to one long text from many places.
+    A few bytes of a body can refer to one long text many times.
     """
 
     def __init__(self, most: int, what: str) -> None:
-        """Allow ``most`` bytes of ``what``, as messages call it."""
+        """Allow ``most`` bytes of ``what``, a name for messages."""
         self._most = most
         self._left = most
         self._what = what
 
     def spend(self, size: int) -> None:
-        """Count ``size`` bytes against it.
+        """Count ``size`` bytes.
 
         Raises:
-            TooMuchHeldError: there are not so many left.
+            TooMuchHeldError: Fewer are left.
         """
         self._left -= size
         if self._left < 0:
@@ -165,21 +165,21 @@ class TextBudget:
 
 
 class Decoder(Protocol):
-    """Turns a body, as it arrives, into blocks. Each call's blocks are to be taken before the next call."""
+    """Turns a body into blocks as it arrives. Consume the blocks of each call before the next call."""
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the body that are held."""
+        """Bytes of the body in memory."""
 
     @property
     def missing_bytes(self) -> int:
-        """How many more bytes it takes at least until there are records, as far as that is known."""
+        """Least number of bytes until the next record, as far as it is known."""
 
     def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the body, and yield the blocks that it fills."""
+        """Decode the next part of the body, and yield the blocks that it fills."""
 
-    def end(self) -> Iterator[Block]:
-        """Take note of the body's end, and yield the last records."""
+    def finish(self) -> Iterator[Block]:
+        """End the body, and yield the last records."""
 
 
 def merged(blocks: Sequence[Block]) -> Block:
@@ -204,7 +204,7 @@ def most_text_records(schema: Schema) -> int:
 
 
 def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:
-    """Return the items of all records of a block, given those of the sound ones and those of the others."""
+    """Return the items of all records of a block, given those of valid and of faulty records."""
     if not block.faults:
         return list(sound)
     left = iter(sound)
@@ -212,7 +212,7 @@ def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> l
 
 
 def sound_block(columns: Columns) -> Block:
-    """Return a block of records, all of which are sound."""
+    """Return a block of valid records."""
     return Block(0, len(columns), columns, {})
 
 

@@ -1,4 +1,4 @@
-"""A column's cells, as text, numbers or instants, turned into what the graph takes; every fault is reported."""
+"""Convert the cells of columns, text, numbers or times, to what the graph takes, and report every fault."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_
 
 
 def _at_once(texts: list[str], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
-    """Return the values of text that is uniform; None where it must be looked at one by one."""
+    """Return the values of uniform text; None if each value must be parsed by itself."""
     if (uniform := kind.parse_uniform(texts)) is not None:
         return uniform
     if sum(map(len, texts)) > _MEAN_CHARACTERS * len(texts):

@@ -1,4 +1,4 @@
-"""Names of columns: where each stands in a header, how messages show them, what an unknown one was meant to be."""
+"""Show column names in messages, find the nearest known name, and check the names of a header."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
-    """Return what a message says of a name that is none of the model's ``columns``.
+    """Return the message about a name that is not one of the model's ``columns``.
 
     Args:
         name: The name.
         columns: Names of the model's columns.
-        told: How many names of the request were told before.
+        told: How many unknown names of the request had a message before.
 
     >>> unknown_column("amuont", ["amount", "country"])
-    'expected a column of the model, got an unknown one; the nearest is amount'
+    'unknown column; the nearest is amount'
     """
     meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
     hint = f"; the nearest is {meant}" if meant else ""
-    return f"expected a column of the model, got an unknown one{hint}"
+    return f"unknown column{hint}"
 
 
 def positions_of(
     names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int
 ) -> Mapping[str, int]:
-    """Return where each column of the model stands among ``names``; those that stand nowhere are left out.
+    """Return the position of each column of the model among ``names``; missing columns are left out.
 
     Args:
         names: The names, in their order.
@@ -76,7 +76,7 @@ def positions_of(
     faults = []
     for position, name in enumerate(names):
         if name in found:
-            faults.append(_fault(name, "duplicate_key", "expected names that differ, got one twice"))
+            faults.append(_fault(name, "duplicate_key", "expected each name once, got one twice"))
         elif name not in scored | known and unknown_columns == "reject":
             faults.append(_fault(name, "unknown_column", unknown_column(name, schema.names, len(faults))))
         found[name] = position

@@ -1,4 +1,4 @@
-"""CSV decoded as it arrives: plain lines at once through a JSON parser, others row by row by the standard library."""
+"""Decode CSV as it arrives: plain lines all at once by a JSON parser, others row by row by the standard library."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ class CsvDecoder:
             RecordError: the header does not fit the schema.
             TooMuchHeldError: a record is longer than allowed.
         """
-        self._lines.add(data)
+        self._lines.feed(data)
         while lines := self._lines.take_full():
             yield from self._decoded(lines)
 
-    def end(self) -> Iterator[Block]:
+    def finish(self) -> Iterator[Block]:
         """Yield the last records.
 
         Raises:
@@ -97,12 +97,12 @@ class CsvDecoder:
         if rest:  # all at once: a last line without an end would take the model another run
             yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")
         if len(self._lines):
-            raise BodyError("invalid_csv", "body: expected quotes to be closed, got one that is still open at the end")
+            raise BodyError("invalid_csv", "body: expected closed quotes, got one that is open at the end")
         if self._header is None:
             raise BodyError("empty_body", "body: expected a header and records, got nothing")
 
     def _decoded(self, lines: bytes) -> Iterator[Block]:
-        """Yield the records in whole lines; what is no whole record goes back."""
+        """Yield the records in complete lines, and keep an incomplete record."""
         self._check_values(lines)
         if self._header is None:
             lines = lines.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
@@ -153,7 +153,7 @@ class _Header:
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
         if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
-            raise BodyError("invalid_csv", "header: expected names parted by commas, got another separator")
+            raise BodyError("invalid_csv", "header: expected names separated by commas, got another separator")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
         plain = {column.name for column in schema.columns if kind_of(column).is_plain_number}
         numbers = {position for name, position in self.positions.items() if name in plain}
@@ -161,15 +161,15 @@ class _Header:
         self._width = len(names)
 
     def cells(self, rows: Sequence[list[str]], faults: FaultsByRow) -> list[PlainCells]:
-        """Return rows of any form by position, adding what is wrong with them to ``faults``; a faulty one is blank."""
+        """Return rows of any form by position, and report faults to ``faults``. A faulty row is blank."""
         even = []
         for row, cells in enumerate(rows):
             if len(cells) != self._width:
-                faults.add(
+                faults.add_fault(
                     row, None, "wrong_width", f"expected {self._width} values as in the header, got {len(cells)}"
                 )
             elif not all(map(rules.is_text, cells)):
-                faults.add(row, None, "invalid_utf8", "expected UTF-8, got other bytes")
+                faults.add_fault(row, None, "invalid_utf8", "expected UTF-8, got other bytes")
             else:
                 even.append(cells)
                 continue
@@ -193,7 +193,7 @@ def first_row_of(lines: bytes, delimiter: str) -> tuple[list[str], bytes] | None
 
 
 def without_blank_rows(lines: bytes) -> bytes:
-    """Return lines without blank rows, of which a few packed bytes may hold millions; as they are if any is quoted."""
+    """Return lines without blank rows; unchanged if any is quoted. A few compressed bytes may hold millions of them."""
     return lines if b'"' in lines else _LINE_ENDS.sub(b"\n", lines.lstrip(b"\r\n"))
 
 
@@ -222,7 +222,7 @@ class PlainRows:
     """Parses lines without quotes in which every row has all its values, several times as fast as row by row."""
 
     def __init__(self, width: int, numbers: Collection[int], delimiter: str) -> None:
-        """Expect ``width`` values a row, of which those at the positions ``numbers`` are quantities."""
+        """Expect ``width`` values per row; those at the positions ``numbers`` are numbers."""
         self._width = width
         self._numbers = sorted(numbers)
         self._texts = [position for position in range(width) if position not in numbers]
@@ -235,7 +235,7 @@ class PlainRows:
         self._decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[item])
 
     def cells(self, lines: bytes) -> list[PlainCells] | None:
-        """Return the values by position, or None where the lines are not plain or hold what is no number.
+        """Return the values by position; None if the lines are not plain or a number does not parse.
 
         Args:
             lines: Bytes that end with a line.
@@ -305,7 +305,7 @@ def _with_nulls(cells: PlainCells) -> Cells:
 
 
 def _float64(values: list[Any]) -> NDArray[np.float64]:
-    """Return numbers as float64, NaN where None."""
+    """Return numbers as float64; NaN for None."""
     try:
         return np.frombuffer(struct.pack(f"{len(values)}d", *values))  # the fastest way for a list of floats
     except struct.error:

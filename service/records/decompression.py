@@ -1,4 +1,4 @@
-"""Compressed bodies decompressed as they arrive, a bounded piece at a time."""
+"""Decompress bodies as they arrive, one bounded piece at a time."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Unpacker(Protocol):
     """Unpacks a body."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next part of the packed body, and yield pieces of the unpacked one.
+        """Decompress the next part of the body, and yield it in pieces.
 
-        A piece is yielded whenever there was some work, so that whoever takes them may give up; it may be empty.
+        It yields a piece, which may be empty, after each bit of work, so that the caller can stop.
         """
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Pass if the body has come to its end."""
 
 
@@ -52,21 +52,21 @@ class NoUnpacker:
         for start in range(0, len(data), BLOCK_BYTES):
             yield data[start : start + BLOCK_BYTES]
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Pass."""
 
 
 class GzipUnpacker:
     """Unpacks gzip (RFC 1952), of one member or several."""
 
-    def __init__(self, count: UnpackedBytes) -> None:
-        """Begin; ``count`` is told what is unpacked."""
-        self._count = count
+    def __init__(self, decompressed: UnpackedBytes) -> None:
+        """Start; ``decompressed`` counts the bytes."""
+        self._decompressed = decompressed
         self._member = zlib.decompressobj(_GZIP)
         self._has_begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next part of the packed body, and yield pieces of the unpacked one.
+        """Decompress the next part of the body, and yield it in pieces.
 
         Raises:
             BodyError: it is no gzip.
@@ -79,17 +79,17 @@ class GzipUnpacker:
         while data:
             if self._member.eof:
                 self._member = zlib.decompressobj(_GZIP)
-                self._count.add(_MEMBER_BYTES)
+                self._decompressed.count(_MEMBER_BYTES)
             self._has_begun = True
             try:
                 piece = self._member.decompress(data, BLOCK_BYTES)
             except zlib.error:
                 raise _unpackable("gzip") from None
             data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            self._count.add(len(piece))
+            self._decompressed.count(len(piece))
             yield piece
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Pass if the last member has ended.
 
         Raises:
@@ -102,14 +102,14 @@ class GzipUnpacker:
 class ZstdUnpacker:
     """Unpacks Zstandard (RFC 8878), of one frame or several, each with a window of at most 8 MiB."""
 
-    def __init__(self, count: UnpackedBytes) -> None:
-        """Begin; ``count`` is told what is unpacked."""
-        self._count = count
+    def __init__(self, decompressed: UnpackedBytes) -> None:
+        """Start; ``decompressed`` counts the bytes."""
+        self._decompressed = decompressed
         self._frame = decompressor()
         self._has_begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next part of the packed body, and yield pieces of the unpacked one.
+        """Decompress the next part of the body, and yield it in pieces.
 
         Raises:
             BodyError: it is no Zstandard, or needs a larger window.
@@ -122,17 +122,17 @@ class ZstdUnpacker:
         while data or (self._has_begun and not self._frame.needs_input and not self._frame.eof):
             if self._frame.eof:
                 self._frame = decompressor()
-                self._count.add(_MEMBER_BYTES)
+                self._decompressed.count(_MEMBER_BYTES)
             self._has_begun = True
             try:
                 piece = self._frame.decompress(data, BLOCK_BYTES)
             except ZstdError:
                 raise _unpackable("zstd") from None
             data = self._frame.unused_data if self._frame.eof else b""
-            self._count.add(len(piece))
+            self._decompressed.count(len(piece))
             yield piece
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Pass if the last frame has ended.
 
         Raises:
@@ -142,13 +142,16 @@ class ZstdUnpacker:
             raise _unpackable("zstd")
 
 
-def unpacker_of(coding: str, count: UnpackedBytes) -> Unpacker:
-    """Return what undoes a content coding: ``gzip``, ``zstd`` or ``identity``; ``count`` is told what is unpacked."""
+def unpacker_of(coding: str, decompressed: UnpackedBytes) -> Unpacker:
+    """Return the decompressor of a content coding: ``gzip``, ``zstd`` or ``identity``.
+
+    ``decompressed`` counts its bytes.
+    """
     match coding:
         case "gzip":
-            return GzipUnpacker(count)
+            return GzipUnpacker(decompressed)
         case "zstd":
-            return ZstdUnpacker(count)
+            return ZstdUnpacker(decompressed)
         case "identity":
             return NoUnpacker()
     raise ValueError(f"coding: expected gzip, zstd or identity, got {coding!r}")
@@ -174,9 +177,9 @@ def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable
     for piece in unpacker.feed(body):
         pieces.append(piece)
         check()
-    unpacker.end()
+    unpacker.finish()
     return b"".join(pieces)
 
 
 def _unpackable(name: str) -> BodyError:
-    return BodyError("invalid_encoding", f"body: expected whole {name} data as Content-Encoding says, got others")
+    return BodyError("invalid_encoding", f"body: expected valid {name} data, as Content-Encoding says, got other bytes")

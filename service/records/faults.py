@@ -1,4 +1,4 @@
-"""The faults of a request's records, gathered by column and told by row, up to a limit."""
+"""The faults of a request's records, collected by column and listed by row, up to a limit."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from vaegis.service.errors import Fault, RecordError
 from vaegis.service.records.column_names import shown
 
 Report: TypeAlias = Callable[[int, str, str], None]
-"""Takes the row, code and detail of a fault of one column."""
+"""Reports a fault of one column, given its row, code and detail."""
 
-RowLocation: TypeAlias = Callable[[int, str | None], str]
-"""Takes the row of a record and the name of one of its columns, and says where that is."""
+LocationName: TypeAlias = Callable[[int, str | None], str]
+"""Returns how messages name a location, given the row of a record and the name of a column."""
 
 MOST_FAULTS: Final = 10_000
-"""Faults that are told of the records of a part by row, which are scored or answered together."""
+"""Most faults listed by row for records that are scored or answered together."""
 
 _BEFORE_COLUMNS = -1
-"""Where a fault of the record as a whole stands among the faults of its row."""
+"""Sorts a fault of the record as a whole before the faults of its columns."""
 
 
 class OnInvalid(StrEnum):
-    """What becomes of records of which some do not fit the model's schema."""
+    """What to do if some records do not fit the model's schema."""
 
     REJECT = "reject"
     REPORT = "report"
 
 
 class ErrorFields(msgspec.Struct, gc=False):
-    """A fault of a record, as it stands in the record's own place."""
+    """A fault of a record in the answer."""
 
     column: str | None
     code: str
@@ -41,17 +41,17 @@ class ErrorFields(msgspec.Struct, gc=False):
 
 
 def error_fields(faults: Sequence[Fault]) -> list[ErrorFields]:
-    """Return a record's faults as they stand in its place."""
+    """Return a record's faults for the answer."""
     return [ErrorFields(fault.column, fault.code, fault.message) for fault in faults]
 
 
 class Faults(Protocol):
-    """Where faults are reported; rows count from the first record of a part."""
+    """Collects faults. Rows count from the first record of a block."""
 
-    def has_room(self, row: int) -> bool:
-        """Tell whether a fault of a record as a whole would be kept: only then is its message worth building."""
+    def would_keep(self, row: int) -> bool:
+        """Return whether a further fault of a record as a whole would be kept, and is worth a message."""
 
-    def add(self, row: int, column: str | None, code: str, detail: str) -> None:
+    def add_fault(self, row: int, column: str | None, code: str, detail: str) -> None:
         """Add a fault of a record as a whole, or of a column that the schema does not have."""
 
     def count(self, row: int, faults: int) -> None:
@@ -62,10 +62,10 @@ class Faults(Protocol):
 
 
 class FaultList:
-    """Faults, of which only the first ones by row are kept and the others counted.
+    """Keeps the first faults by row and counts the others.
 
-    Each source (the records themselves, then every column) reports in order of row, so that keeping the first
-    ``limit`` of each is enough to know the first ``limit`` of all, whatever the number of faulty records.
+    Each source (the records themselves, then every column) reports in order of row, so the first ``limit`` faults of
+    each source are enough to know the first ``limit`` of all.
     """
 
     def __init__(self, limit: int) -> None:
@@ -76,11 +76,11 @@ class FaultList:
         self._count = 0
         self._of_records = 0
 
-    def has_room(self, row: int) -> bool:  # noqa: ARG002 - the limit is one for all rows
-        """Tell whether a fault of a record as a whole would be kept: only then is its message worth building."""
+    def would_keep(self, row: int) -> bool:  # noqa: ARG002 - the limit is one for all rows
+        """Return whether a further fault of a record as a whole would be kept, and is worth a message."""
         return self._of_records < self._limit
 
-    def add(self, row: int, column: str | None, code: str, detail: str) -> None:
+    def add_fault(self, row: int, column: str | None, code: str, detail: str) -> None:
         """Add a fault of a record as a whole, or of a column that the schema does not have."""
         self._of_records += 1
         self._add(row, _BEFORE_COLUMNS, column, code, detail, keep=self._of_records <= self._limit)
@@ -119,26 +119,26 @@ def _in_request(row: int, column: str | None) -> str:
 
 
 class FaultsByRow:
-    """The faults of each record apart, up to a limit for each: for answers that score the other records.
+    """Keeps the faults of each record, up to a limit for each, for answers that score the other records.
 
-    Beyond `MOST_FAULTS` of all records, only the first that is found of each is kept.
+    After `MOST_FAULTS` faults of all records, it keeps only the first fault of each further record.
     """
 
-    def __init__(self, limit: int, first_row: int, place: RowLocation = _in_request) -> None:
-        """Keep ``limit`` faults of a record; the part's first record is ``first_row`` of its body or file."""
+    def __init__(self, limit: int, first_row: int, location: LocationName = _in_request) -> None:
+        """Keep ``limit`` faults of a record; the block's first record is ``first_row`` of its body or file."""
         self._limit = limit
-        self._place = place
+        self._location = location
         self._left = MOST_FAULTS
         self._first_row = first_row
         self._counts: Counter[int] = Counter()
         self._kept: dict[int, list[tuple[int, Fault]]] = {}
 
-    def has_room(self, row: int) -> bool:
-        """Tell whether a fault of this record would be kept."""
+    def would_keep(self, row: int) -> bool:
+        """Return whether a further fault of this record would be kept."""
         count = self._counts[row]
         return not count or (count < self._limit and self._left > 0)
 
-    def add(self, row: int, column: str | None, code: str, detail: str) -> None:
+    def add_fault(self, row: int, column: str | None, code: str, detail: str) -> None:
         """Add a fault of a record as a whole, or of a column that the schema does not have."""
         self._add(row, _BEFORE_COLUMNS, column, code, detail)
 
@@ -156,13 +156,13 @@ class FaultsByRow:
         return {row: tuple(fault for _, fault in sorted(of_row, key=lambda entry: entry[0])) for row, of_row in kept}
 
     def _add(self, row: int, position: int, column: str | None, code: str, detail: str) -> None:
-        if self.has_room(row):
-            fault = _fault(self._first_row + row, column, code, detail, self._place)
+        if self.would_keep(row):
+            fault = _fault(self._first_row + row, column, code, detail, self._location)
             self._kept.setdefault(row, []).append((position, fault))
             self._left -= 1
         self._counts[row] += 1
 
 
-def _fault(row: int, column: str | None, code: str, detail: str, place: RowLocation) -> Fault:
+def _fault(row: int, column: str | None, code: str, detail: str, location: LocationName) -> Fault:
     name = None if column is None else shown(column)
-    return Fault(row=row, column=name, code=code, message=f"{place(row, name)}: {detail}")
+    return Fault(row=row, column=name, code=code, message=f"{location(row, name)}: {detail}")

@@ -1,4 +1,4 @@
-"""Records in memory: dicts and pandas frames, whose values have types that JSON lacks."""
+"""Decode dicts and pandas frames, whose values have types that JSON lacks."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def blocks_of_records(records: Sequence[object], schema: Schema, unknown_columns
             try:
                 part.append(plain_record(record))
             except RefusedValueError as refusal:
-                faults.add(row, None, refusal.code, str(refusal))
+                faults.add_fault(row, None, refusal.code, str(refusal))
                 part.append({schema.names[0]: None})
         columns = filled_columns(part, schema, faults, unknown_columns=unknown_columns)
         yield block_of(columns, faults, start)
 
 
 def is_pandas_frame(data: object) -> bool:
-    """Tell whether data is a pandas frame; whoever has one has loaded pandas."""
+    """Return whether data is a pandas frame, without importing pandas."""
     pandas: Any = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
 def with_index(frame: Any, names: Collection[str] | None = None) -> Any:  # noqa: ANN401 - a pandas frame
-    """Return a pandas frame with the named levels of its index as columns: those in ``names``, all where it is None."""
+    """Return a pandas frame with named levels of its index as columns: those in ``names``, or all if None."""
     levels = [
         name
         for name in frame.index.names

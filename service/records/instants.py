@@ -1,4 +1,4 @@
-"""ISO 8601 text read many at once by numpy, where all of it follows one pattern."""
+"""Parse many ISO 8601 timestamps at once with numpy, if all of them follow one pattern."""
 
 from __future__ import annotations
 

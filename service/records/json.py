@@ -1,4 +1,4 @@
-"""JSON bodies and the records in them, by row or by column: strict parsing, nesting flattened, every fault worded."""
+"""Parse JSON bodies strictly, and convert their records, by row or by column, to columns."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def columns_from_records(
 def filled_columns(
     records: Sequence[object], schema: Schema, faults: Faults, *, unknown_columns: UnknownColumns
 ) -> Columns:
-    """Return records as `columns_from_records` does, adding what is wrong to ``faults``; faulty values are null."""
+    """Return records as `columns_from_records` does, but report faults to ``faults``. Faulty values are null."""
     shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
     flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
     return columns_of_values(schema, len(flat), lambda name: [record.get(name) for record in flat], faults)
@@ -211,7 +211,7 @@ def filled_from_lists(
     unknown_columns: UnknownColumns,
     max_faults: int,
 ) -> Columns:
-    """Return records, given as a list of values for each column, by the rules that values of records have.
+    """Return records that are given as a list of values for each column. Values follow the rules of records.
 
     Args:
         lists: The values of each column.
@@ -247,16 +247,16 @@ class RecordShape:
         self._told = 0
 
     def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
-        """Return the record's known columns by their full name, adding what is wrong to ``faults``."""
+        """Return the record's known columns by full name, and report the others to ``faults``."""
         if not isinstance(record, dict):
-            faults.add(row, None, "not_an_object", f"expected an object, got {described(record)}")
+            faults.add_fault(row, None, "not_an_object", f"expected an object, got {described(record)}")
             return {}
         if record.keys() <= self._known and not self._scored.isdisjoint(record):
             return record
         found: dict[str, object] = {}
         recognised, refused = self._walk(row, "", record, found, faults)
         if not recognised and not refused:
-            faults.add(row, None, "no_known_column", "expected at least one column of the model, got none")
+            faults.add_fault(row, None, "no_known_column", "expected at least one column of the model, got none")
         return found
 
     def _walk(
@@ -271,7 +271,9 @@ class RecordShape:
             name = prefix + key
             if name in self._known:
                 if name in found:
-                    faults.add(row, name, "duplicate_key", "expected the column once, got it nested and with dots")
+                    faults.add_fault(
+                        row, name, "duplicate_key", "expected the column once, got it both nested and with dots"
+                    )
                     refused = True
                 found[name] = value
                 recognised |= name in self._scored
@@ -283,23 +285,23 @@ class RecordShape:
             elif value is None:
                 recognised = True
             else:
-                faults.add(row, name, "wrong_type", f"expected an object, got {described(value)}")
+                faults.add_fault(row, name, "wrong_type", f"expected an object, got {described(value)}")
                 refused = True
         return recognised, refused
 
     def _unknown(self, row: int, name: str, faults: Faults) -> bool:
         if self._ignore_unknown:
             return False
-        if not faults.has_room(row):
+        if not faults.would_keep(row):
             faults.count(row, 1)
             return True
-        faults.add(row, name, "unknown_column", unknown_column(name, self._names, self._told))
+        faults.add_fault(row, name, "unknown_column", unknown_column(name, self._names, self._told))
         self._told += 1
         return True
 
 
 def _fast_numbers(values: list[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
-    """Return the values, all numbers or null, at once; None where one of them breaks a rule."""
+    """Return the values, all numbers or null, at once; None if one of them breaks a rule."""
     try:
         converted = np.array(values, dtype=np.float64)  # None becomes NaN.
     except OverflowError:
@@ -319,7 +321,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise BodyError("duplicate_key", f"body: expected keys that differ, got {shown(key)!r} twice")
+                raise BodyError("duplicate_key", f"body: expected each key once, got {shown(key)!r} twice")
             seen.add(key)
     return built
 

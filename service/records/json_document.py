@@ -111,7 +111,7 @@ class JsonDecoder:
             )
         return iter(())
 
-    def end(self) -> Iterator[Block]:
+    def finish(self) -> Iterator[Block]:
         """Yield the records; see `JsonDocuments.decode`."""
         body = b"".join(self._pieces)
         self._pieces.clear()

@@ -181,7 +181,7 @@ class TypedColumns:
     """Decodes such bodies by a type made from the schema. It may be called from several threads."""
 
     def __init__(self, schema: Schema, *, max_values: int, max_records: int) -> None:
-        """Make the type that bodies are decoded into, for the limits that JSON bodies have."""
+        """Make the type that bodies are decoded into, within the limits of JSON bodies."""
         self._schema = schema
         self._max_values = max_values
         self._max_records = max_records

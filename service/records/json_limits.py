@@ -1,4 +1,4 @@
-"""How many values JSON text holds and how deep it nests, counted before a parser sees it."""
+"""Count the values of JSON text and measure how deep it nests, before a parser sees it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def nests_deeper_than(text: bytes, levels: int) -> bool:
 
 
 def _parts(text: bytes) -> Iterator[bytes]:
-    """Yield ``text`` in parts, without what is escaped by backslashes in it."""
+    """Yield ``text`` in parts, without characters that backslashes escape."""
     start = 0
     while start < len(text):
         end = start + BLOCK_BYTES

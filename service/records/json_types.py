@@ -1,4 +1,4 @@
-"""Types that msgspec decodes records into, made from a schema, and their fields turned into columns."""
+"""Decode records with msgspec into types made from a schema, and convert them to columns."""
 
 from __future__ import annotations
 
@@ -154,9 +154,9 @@ class RecordType:
 
 
 def record_types(schema: Schema, max_levels: int) -> list[RecordType]:
-    """Return the ways to write the records of ``schema`` with so many objects within each other.
+    """Return the ways to write the records of ``schema`` with a given depth of nesting.
 
-    There are none where the names of columns are such that types cannot have them.
+    There are none if types cannot have the column names.
     """
     dots = max(column.name.count(".") for column in (*schema.columns, *schema.ignored))
     found = []

@@ -105,7 +105,7 @@ class ColumnKind(ABC, Generic[_Column]):
 
     @abstractmethod
     def shown(self, column: _Column) -> Callable[[Any], Value] | None:
-        """Return the function that gives a value as its column writes it, None where that is as it is."""
+        """Return a function that formats a value of a column, or None if the value needs no formatting."""
 
     @abstractmethod
     def expectation(self, column: _Column) -> Callable[[float], Value]:
@@ -357,7 +357,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
 
     def fault(self, column: TimestampColumn) -> str | None:
         is_sound = rules.in_calendar(np.array([column.earliest, column.latest])).all()
-        return None if is_sound else "expected instants in the years 1 to 9999, got others"
+        return None if is_sound else "expected times in the years 1 to 9999, got others"
 
     def _reason_of_value(self, column: TimestampColumn, observed: float) -> Reason:
         return Reason.RARE_COMBINATION

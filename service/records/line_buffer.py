@@ -1,4 +1,4 @@
-"""Bytes of a request's body gathered until they hold whole lines, which are parsed elsewhere."""
+"""Buffer the bytes of a body until they hold complete lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NEWLINE: Final = 10
 
 
 def parts_of_lines(text: bytes, most: int) -> Iterator[bytes]:
-    """Yield text in parts of at most so many lines; nothing if it is empty."""
+    """Yield text in parts of a limited number of lines; nothing if it is empty."""
     if text.count(b"\n") < most:
         if text:
             yield text
@@ -45,7 +45,7 @@ class LineBuffer:
     def __len__(self) -> int:
         return len(self._held)
 
-    def add(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._held += data
 

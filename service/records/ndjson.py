@@ -1,4 +1,4 @@
-"""NDJSON decoded as it arrives: one record a line, each by the rules that a JSON body has."""
+"""Decode NDJSON as it arrives: one record per line, each by the rules of a JSON body."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class NdjsonDecoder:
         Raises:
             TooMuchHeldError: a line is longer than allowed.
         """
-        self._lines.add(data)
+        self._lines.feed(data)
         while text := self._lines.take_full():
             yield from self._decoded(text)
 
-    def end(self) -> Iterator[Block]:
+    def finish(self) -> Iterator[Block]:
         """Yield the last records.
 
         Raises:
@@ -59,7 +59,7 @@ class NdjsonDecoder:
         # All at once: a last line without an end would take the model another run.
         yield from self._decoded(self._lines.take_rest())
         if not self._rows:
-            raise BodyError("empty_body", "body: expected JSON, one record a line, got nothing")
+            raise BodyError("empty_body", "body: expected one JSON record per line, got nothing")
 
     def _decoded(self, text: bytes) -> Iterator[Block]:
         lines = _count_lines(text)
@@ -85,17 +85,17 @@ class NdjsonDecoder:
         return filled_columns(records, self._schema, faults, unknown_columns=self._limits.unknown_columns)
 
     def _record(self, row: int, line: bytes, faults: FaultsByRow) -> object:
-        """Return a line's value; where it is at fault, that is told, and a record of nulls takes its place."""
+        """Return a line's value. A faulty line is reported, and replaced by a record of nulls."""
         values = count_marks(line, VALUE_MARKS)
         if values > self._limits.max_values:
             most = self._limits.max_values
             detail = f"expected at most {most} commas and opening brackets, got {values}"
-            faults.add(row, None, "too_many_values", detail)
+            faults.add_fault(row, None, "too_many_values", detail)
         else:
             try:
                 return parse_json(line, max_depth=self._limits.max_depth)
             except BodyError as error:
-                faults.add(row, None, error.code, str(error).removeprefix("body: "))
+                faults.add_fault(row, None, error.code, str(error).removeprefix("body: "))
         return {self._schema.names[0]: None}
 
 
@@ -104,5 +104,5 @@ def _count_lines(text: bytes) -> int:
 
 
 def _without_blank_lines(text: bytes) -> bytes:
-    """Return lines without those that are blank, of which a few packed bytes may hold millions."""
+    """Return lines without blank ones. A few compressed bytes may hold millions of them."""
     return _BLANK_LINES.sub(b"\n", b"\n" + text).strip(b" \t\r\n")

@@ -189,7 +189,7 @@ def read_request(header: bytes, binary: bytes, *, max_depth: int) -> InferReques
     if at != len(binary):
         raise request_error(f"request: expected {at} bytes after the header, got {len(binary)}")
     if len({tensor.records for tensor in tensors}) != 1:
-        raise request_error("inputs: expected one or more, all of as many records, got others")
+        raise request_error("inputs: expected one or more tensors with the same number of records, got others")
     asked = document.get("outputs")
     request_id = document.get("id")
     return InferRequest(

@@ -20,7 +20,7 @@ TRUTH = "true, false, 0 or 1"
 INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
-OUTSIDE_CALENDAR = "expected an instant in the years 1 to 9999, got one outside"
+OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
 """Text that stands for a null in CSV, quoted or not, in files and in streams."""
@@ -111,7 +111,7 @@ def iso_instant(seconds: float, timespec: str = "auto") -> str:
 
 
 def category(value: object) -> str:
-    """Return a category: a string as it is, an integer in decimal, a boolean as ``true`` or ``false``."""
+    """Return a category: a string unchanged, an integer in decimal, a boolean as ``true`` or ``false``."""
     if isinstance(value, str):
         if not is_text(value):
             raise RefusedValueError("invalid_text", "expected valid Unicode text, got a lone surrogate")
@@ -122,7 +122,9 @@ def category(value: object) -> str:
         try:
             return str(value)
         except ValueError:  # Python refuses to print more than 4,300 digits.
-            raise RefusedValueError("too_large", "expected at most 4300 digits, got an integer of more") from None
+            raise RefusedValueError(
+                "too_large", "expected an integer of at most 4300 digits, got a longer one"
+            ) from None
     raise _wrong_type(CATEGORY, value)
 
 
@@ -209,7 +211,7 @@ def is_text(value: str) -> bool:
 
 
 def described(value: object) -> str:
-    """Return what a JSON value is, for a message; never the value itself."""
+    """Return the kind of a JSON value for a message, never the value itself."""
     if value is None:
         return "null"
     names = ((bool, "a boolean"), (int | float, "a number"), (str, "a string"), (dict, "an object"), (list, "a list"))
@@ -245,12 +247,14 @@ def _instant_of_iso(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise RefusedValueError("invalid_timestamp", "expected a date and time that exist, got another") from None
+        raise RefusedValueError(
+            "invalid_timestamp", "expected an existing date and time, got one that does not exist"
+        ) from None
     return _instant_of_date(moment)
 
 
 def _instant_of_date(day: date) -> float:
-    """Return a date, or a date and time, in seconds since 1970; in UTC where it has no zone."""
+    """Return a date, or a date and time, in seconds since 1970; in UTC if it has no zone."""
     moment = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC)
     seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not EARLIEST_S <= seconds < LATEST_S:

@@ -19,7 +19,7 @@ from typing import Final
 
 from attack import Attack, Outcome, Target
 
-from vaegis.service.callers.keys import Access, Key, digest_of
+from vaegis.service.auth.keys import Access, Key, digest_of
 from vaegis.service.http.workers.memory import fitted_to_memory
 from vaegis.service.settings import flag_of, load_settings
 

@@ -96,7 +96,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(golden_model, generated, 
     source = [generated] if command == "score" else ["--count", 20_000]
     ended = vaegis(command, golden_model, *source, "-o", output, preexec_fn=small_files_only, env=UNMEASURED)
     assert ended.returncode == 1
-    assert ended.stderr == f"vaegis: error: {output}: expected to write the whole file, got: File too large\n"
+    assert ended.stderr == f"vaegis: error: {output}: cannot be written: File too large\n"
     assert list(tmp_path.iterdir()) == []
 
 

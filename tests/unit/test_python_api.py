@@ -83,7 +83,7 @@ def test_only_the_file_that_is_expected_is_opened(model, golden_model, tmp_path)
         vaegis.load(golden_model, digest="sha256:" + "0" * 64)
     with pytest.raises(vaegis.SettingsError, match="64 hexadecimal digits"):
         vaegis.load(golden_model, digest=model.digest[7:])
-    with pytest.raises(vaegis.SettingsError, match=r"key\.pem: expected a readable file"):
+    with pytest.raises(vaegis.SettingsError, match=r"key\.pem: cannot be read"):
         vaegis.load(golden_model, public_key=tmp_path / "key.pem")
 
 
@@ -222,8 +222,8 @@ def test_pythons_own_values_mean_what_json_says_for_them(model, column, value, s
             np.datetime64("20000-01-01"),
             "an ISO 8601 date and time, or a number since 1970, got a datetime64",
         ),
-        ("amuont", 1, "expected a column of the model, got an unknown one; the nearest is amount"),
-        (1, 1, "expected a column of the model, got an unknown one"),
+        ("amuont", 1, "unknown column; the nearest is amount"),
+        (1, 1, "unknown column"),
     ],
 )
 def test_a_record_that_does_not_fit_is_an_error_that_says_where(model, column, value, message):
@@ -285,12 +285,12 @@ def test_columns_that_are_unknown_can_be_ignored(model, expected):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (table(amuont=pa.nulls(3)), "header.amuont: expected a column of the model, got an unknown one"),
+        (table(amuont=pa.nulls(3)), "header.amuont: unknown column"),
         (pa.table({"a": [1]}), "header: expected at least one column of the model, got none"),
-        (pa.table([[1], [2]], names=["amount", "amount"]), "expected names of columns that differ, got one twice"),
+        (pa.table([[1], [2]], names=["amount", "amount"]), "expected each column name once, got one twice"),
         (
             pd.DataFrame([[1, 2]], columns=["amount", "amount"]),
-            "header.amount: expected names that differ, got one twice",
+            "header.amount: expected each name once, got one twice",
         ),
         ([{}], r"records\[0\]: expected at least one column of the model, got none"),
         ([[1]], r"records\[0\]: expected an object, got a list"),

@@ -1,4 +1,4 @@
-"""Tables of one stream below each other, whatever types their columns have in its files and blocks."""
+"""Concatenate tables of one stream whose columns may have different types."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import KINDS, kind_of_joined
-from vaegis.training.data.place import Place
 from vaegis.training.data.profile import Form, form_of
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import DataError
 
 _MICROSECONDS_PER_SECOND = 1e6
 
 
-def joined(tables: list[pa.Table], kinds: Mapping[str, Kind], place: Callable[[int, int], Place]) -> pa.Table:
-    """Return tables below each other; a column that one lacks is null there.
+def joined(tables: list[pa.Table], kinds: Mapping[str, Kind], location: Callable[[int, int], RowLocation]) -> pa.Table:
+    """Concatenate tables. A column that one of them lacks is null there.
 
     A column whose types have no common one is converted: to text where its kind is boolean or categorical, to instants
     of UTC for a timestamp, else to float64.
@@ -29,7 +29,7 @@ def joined(tables: list[pa.Table], kinds: Mapping[str, Kind], place: Callable[[i
     Args:
         tables: One or more.
         kinds: The kinds of columns that are set.
-        place: Where the record at a row of one of the tables stands.
+        location: Returns the location of a record, given its table and its row there.
 
     Raises:
         DataError: Naming file, row and column of a value that is not of the kind.
@@ -38,10 +38,12 @@ def joined(tables: list[pa.Table], kinds: Mapping[str, Kind], place: Callable[[i
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         names = dict.fromkeys(name for table in tables for name in table.schema.names)
-        return pa.table({name: _column(tables, name, kinds.get(name), place) for name in names})
+        return pa.table({name: _column(tables, name, kinds.get(name), location) for name in names})
 
 
-def _column(tables: list[pa.Table], name: str, kind: Kind | None, place: Callable[[int, int], Place]) -> pa.Array:
+def _column(
+    tables: list[pa.Table], name: str, kind: Kind | None, location: Callable[[int, int], RowLocation]
+) -> pa.Array:
     parts = [_part(table, name) for table in tables]
     try:
         return _concatenated(parts)
@@ -55,14 +57,14 @@ def _column(tables: list[pa.Table], name: str, kind: Kind | None, place: Callabl
     if Form.OTHER in forms:
         at, part = next((at, part) for at, part in enumerate(parts) if form_of(part.type) is Form.OTHER)
         raise DataError(
-            f"{place(at, 0)}, column {shown(name)}: expected values that can be {kind}, got the {part.type}"
+            f"{location(at, 0)}, column {shown(name)}: expected values that can be {kind}, got the {part.type}"
         )
     converted = []
     for at, part in enumerate(parts):
         try:
             converted.append(_converted(part, kind))
         except RefusedCellError as refusal:
-            raise DataError(f"{place(at, refusal.index)}, column {shown(name)}: {refusal}") from None
+            raise DataError(f"{location(at, refusal.index)}, column {shown(name)}: {refusal}") from None
     return _concatenated(converted)
 
 

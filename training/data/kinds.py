@@ -1,4 +1,4 @@
-"""The kind of each column, told from its profile or set in `train.toml`, or why the column is set aside."""
+"""Decide the kind of each column from its profile or `train.toml`, or why it is set aside."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ColumnPlan:
 
     Attributes:
         name: Its name.
-        kind: Its kind; None where it is set aside.
+        kind: Its kind; None if it is set aside.
         reason: Why, as is printed and as stands in the model for columns set aside.
     """
 
@@ -70,7 +70,7 @@ class ColumnPlan:
 
 
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
-    """Return what is done with each column, in the order of the records.
+    """Return the plan for each column, in the order of the records.
 
     Raises:
         ConfigError: The settings name a column that the records do not have.
@@ -106,7 +106,7 @@ def _plan(column: ColumnProfile, config: TrainConfig, *, is_text: bool) -> Colum
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
-        raise DataError(f"{change.place}, column {shown(name)}: {expected}; {_how_to_set(name)}")
+        raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name)}")
     return _inferred(column, config.kinds, is_text=is_text)
 
 
@@ -166,7 +166,7 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
 
 
 def _check_all(column: ColumnProfile, parsed: Parsed, expected: str) -> None:
-    """Refuse texts of which most, but not all, parse: the column changes its type half way."""
+    """Refuse a column if most, but not all, of its texts parse: it changes its type half way."""
     if parsed.first_other is None or parsed.count < _MOSTLY * column.observed:
         return
     share = parsed.count / column.observed

@@ -1,4 +1,4 @@
-"""What the numbers of one column look like: whether they are truth values, or only count the records."""
+"""Profile the numbers of one column: whether they are booleans, or only number the records."""
 
 from __future__ import annotations
 

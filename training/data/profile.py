@@ -1,4 +1,4 @@
-"""What each column of the records holds, told by one pass over them at constant memory."""
+"""Profile each column of the records in one pass, in constant memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from vaegis.service.files.batches import FileBatch
 from vaegis.training.data.number_profile import NumberProfile, NumberTally
-from vaegis.training.data.place import Place
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.text_profile import TextProfile, TextTally
 
 
@@ -29,7 +29,7 @@ class Form(StrEnum):
 class FormChange:
     """Where a column's values first have another form than those before, and which."""
 
-    place: Place
+    location: RowLocation
     was: Form
     now: Form
 
@@ -91,13 +91,13 @@ class Profiler:
     def add(self, batch: FileBatch) -> None:
         """Add the records of a batch."""
 
-        def place(index: int) -> Place:
-            return Place(batch.path, batch.first_row + index)
+        def location(index: int) -> RowLocation:
+            return RowLocation(batch.path, batch.first_row + index)
 
         for name, array in zip(batch.batch.schema.names, batch.batch.columns, strict=True):
             if name not in self._columns:
                 self._columns[name] = _ColumnTally(self._max_distinct)
-            self._columns[name].add(array, place)
+            self._columns[name].add(array, location)
         self._records += batch.batch.num_rows
 
     def finish(self) -> DataProfile:
@@ -118,7 +118,7 @@ class _ColumnTally:
         self._texts = TextTally(max_distinct)
         self._has_text = False
 
-    def add(self, array: pa.Array, place: Callable[[int], Place]) -> None:
+    def add(self, array: pa.Array, location: Callable[[int], RowLocation]) -> None:
         valid = len(array) - array.null_count
         if not valid:
             self._numbers.break_order()
@@ -130,12 +130,12 @@ class _ColumnTally:
             self._form = form
         elif form is not self._form and self._change is None:
             first = int(np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))[0])
-            self._change = FormChange(place(first), self._form, form)
+            self._change = FormChange(location(first), self._form, form)
         if form is Form.TEXT:
             self._has_text = True
-            self._texts.add(array, place)
+            self._texts.add(array, location)
         elif form is Form.NUMBER:
-            self._add_numbers(array, place)
+            self._add_numbers(array, location)
 
     def finish(self, name: str, records: int) -> ColumnProfile:
         numbers = (self._texts.numbers if self._has_text else self._numbers).finish()
@@ -150,14 +150,14 @@ class _ColumnTally:
             text=self._texts.finish() if self._has_text else None,
         )
 
-    def _add_numbers(self, array: pa.Array, place: Callable[[int], Place]) -> None:
+    def _add_numbers(self, array: pa.Array, location: Callable[[int], RowLocation]) -> None:
         # The valid ones alone: a null would otherwise look like NaN, which is counted apart.
         numbers = array.drop_null().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         self._numbers.add(numbers)
         if array.null_count:
             self._numbers.break_order()
         else:
-            self._numbers.add_order(numbers, place(0).path)
+            self._numbers.add_order(numbers, location(0).path)
 
 
 def form_of(kind: pa.DataType) -> Form:

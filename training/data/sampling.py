@@ -1,4 +1,4 @@
-"""A uniform sample of a stream of records at constant memory, taken in the same pass that profiles them."""
+"""Draw a uniform sample of a stream of records in constant memory, in the pass that profiles them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
 from vaegis.training.config import TIME_KIND, Kind, TrainConfig
 from vaegis.training.data.joining import joined
-from vaegis.training.data.place import Place
 from vaegis.training.data.profile import DataProfile, Profiler
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import DataError
 
 _FULL_AT = 1.5
@@ -39,14 +39,14 @@ class Sample:
 
     table: pa.Table
     rows: NDArray[np.int64]
-    starts: tuple[tuple[int, Place], ...]
+    starts: tuple[tuple[int, RowLocation], ...]
 
     def __len__(self) -> int:
         return int(self.rows.size)
 
-    def place(self, index: int) -> Place:
+    def location(self, index: int) -> RowLocation:
         """Return where the record at ``index`` of the sample stands."""
-        return _place(self.starts, int(self.rows[index]))
+        return _location(self.starts, int(self.rows[index]))
 
     def numbers(self, name: str, kind: Kind) -> NDArray[np.float64]:
         """Return a column as ``kind``, shape (n,), NaN where null; infinite values become null.
@@ -75,7 +75,7 @@ class Sample:
         return self.table[name].combine_chunks() if name in self.table.schema.names else pa.nulls(len(self))
 
     def _refused(self, name: str, refusal: RefusedCellError) -> DataError:
-        return DataError(f"{self.place(refusal.index)}, column {shown(name)}: {refusal}")
+        return DataError(f"{self.location(refusal.index)}, column {shown(name)}: {refusal}")
 
 
 def profile_and_sample(
@@ -145,7 +145,7 @@ class Sampler:
         self._generator = generator
         self._kinds = kinds
         self._read = 0
-        self._starts: list[tuple[int, Place]] = []
+        self._starts: list[tuple[int, RowLocation]] = []
         self._tables: list[pa.Table] = []
         self._keys: list[NDArray[np.float64]] = []
         self._rows: list[NDArray[np.int64]] = []
@@ -157,7 +157,7 @@ class Sampler:
         """Offer the records of a batch to the sample."""
         n = batch.batch.num_rows
         if not self._starts or self._starts[-1][1].path != batch.path:
-            self._starts.append((self._read, Place(batch.path, batch.first_row)))
+            self._starts.append((self._read, RowLocation(batch.path, batch.first_row)))
         keys = self._generator.random(n)
         at = np.flatnonzero(keys < self._largest_key)
         if at.size:
@@ -185,7 +185,7 @@ class Sampler:
             self._tables, self._keys = [pa.table({})], [np.empty(0)]
             self._rows = [np.empty(0, dtype=np.int64)]
             return
-        table = joined(self._tables, self._kinds, lambda at, row: _place(self._starts, int(self._rows[at][row])))
+        table = joined(self._tables, self._kinds, lambda at, row: _location(self._starts, int(self._rows[at][row])))
         keys, rows = np.concatenate(self._keys), np.concatenate(self._rows)
         # Once records prove large, the sample stays as small as they make it: it is then still uniform.
         self._max_records = min(self._max_records, max(1, int(keys.size * self._max_bytes / max(1, table.nbytes))))
@@ -198,7 +198,7 @@ class Sampler:
         self._buffered_records, self._buffered_bytes = keys.size, self._tables[0].nbytes
 
 
-def _place(starts: Sequence[tuple[int, Place]], row: int) -> Place:
+def _location(starts: Sequence[tuple[int, RowLocation]], row: int) -> RowLocation:
     """Return where the record at ``row`` of all that were read stands."""
     start, first = starts[bisect_right([start for start, _ in starts], row) - 1]
-    return Place(first.path, first.row + row - start)
+    return RowLocation(first.path, first.row + row - start)

@@ -1,4 +1,4 @@
-"""The schema of a model: what the fit split says of each column."""
+"""The schema of a model: statistics of each column in the fit split."""
 
 from collections import Counter
 
@@ -89,7 +89,7 @@ def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
 
 
 def standard_unit(values: NDArray[np.float64], step: float) -> float:
-    """Return the unit in which the model sees a column: the standard deviation, gross values drawn in.
+    """Return the unit of a column for the model: the standard deviation, with gross values clipped.
 
     Gross are values farther from the central 90% than it is wide; where it has no width, the outermost 0.5% each way.
     A column with too few values off its main one takes a tenth of its range; a constant one its grid step, or a
@@ -139,7 +139,7 @@ def grid_step(values: NDArray[np.float64]) -> float:
 
 
 def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int) -> Column | None:
-    """Return a column with its statistics, or None where it holds no value."""
+    """Return a column with its statistics, or None if it has no value."""
     if kind == "categorical":
         strings, observed = sample.categories(name)
         return _categorical(name, strings[fit_rows], observed[fit_rows], max_categories)

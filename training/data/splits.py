@@ -1,4 +1,4 @@
-"""Which records are fitted, and which calibrate."""
+"""Decide which records are fitted and which calibrate."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Splits:
 def split_at_random(
     records: int, settings: SplitSettings, generator: np.random.Generator, *, most_calibrating: int
 ) -> Splits:
-    """Split ``records`` records at random: into two, or where they are few into folds.
+    """Split ``records`` records at random into two, or into folds if they are few.
 
     Args:
         records: Their number.
@@ -81,13 +81,11 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings, *, most_c
         raise DataError("expected splits.method auto or split with a time column, got cross: folds have no order")
     undated = int(np.isnan(times).sum())
     if undated == times.size:
-        raise DataError("expected a time in some records to split them by, got none")
+        raise DataError("expected a time in at least one record, got none")
     calibration = _calibration_size(times.size, settings, most_calibrating)
     dated = times.size - undated
     if dated < calibration:
-        raise DataError(
-            f"expected a time in the {calibration} records for calibration at least, got {dated} records with one"
-        )
+        raise DataError(f"expected at least {calibration} records with a time, for calibration, got {dated}")
     # Undated records first: minus infinity is before every time.
     order = np.argsort(np.where(np.isnan(times), -np.inf, times), kind="stable")
     return _cut(order, calibration, undated=undated)

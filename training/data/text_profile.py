@@ -1,4 +1,4 @@
-"""What the texts of one column look like: how many differ, how long they are, and as what they parse."""
+"""Profile the texts of one column: how many differ, how long they are, and as what they parse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.records.values import RefusedValueError, instant_of_text
 from vaegis.training.data.number_profile import NumberTally
-from vaegis.training.data.place import Place
+from vaegis.training.data.row_location import RowLocation
 
 MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""
@@ -34,7 +34,7 @@ class Parsed:
     """
 
     count: int
-    first_other: Place | None
+    first_other: RowLocation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ class TextTally:
         self._has_leading_zeros = False
         self._separated = 0
         self._parsed = {"number": 0, "truth": 0, "instant": 0}
-        self._first_other: dict[str, Place] = {}
+        self._first_other: dict[str, RowLocation] = {}
 
-    def add(self, texts: pa.Array, place: Callable[[int], Place]) -> None:
-        """Add texts, of which nulls do not count; ``place`` tells where the one at an index stands."""
+    def add(self, texts: pa.Array, location: Callable[[int], RowLocation]) -> None:
+        """Profile texts; nulls do not count. ``location`` returns the location of the text at an index."""
         counted = pc.value_counts(texts.drop_null())
         values, counts = counted.field("values"), counted.field("counts").to_numpy()
         if not len(values):
@@ -95,10 +95,10 @@ class TextTally:
             self._parsed[kind] += int(counts[mask].sum())
             if not mask.all() and kind not in self._first_other:
                 others = pc.is_in(texts, value_set=values.filter(pa.array(~mask)))
-                self._first_other[kind] = place(pc.index(others, value=True).as_py())
+                self._first_other[kind] = location(pc.index(others, value=True).as_py())
         self._separated += int(counts[_matches(trimmed, _SEPARATED) & _matches(trimmed, _SEPARATOR)].sum())
         self._add_numbers(trimmed, counts, masks["number"])
-        self._add_order(texts, place, are_numbers=bool(masks["number"].all()))
+        self._add_order(texts, location, are_numbers=bool(masks["number"].all()))
 
     def finish(self) -> TextProfile:
         """Return what was gathered."""
@@ -139,15 +139,15 @@ class TextTally:
         self._has_leading_zeros |= bool(pc.any(pc.match_substring_regex(numbers, _LEADING_ZERO)).as_py())
         self.numbers.add(numbers.cast(pa.float64()).to_numpy(), counts[mask])
 
-    def _add_order(self, texts: pa.Array, place: Callable[[int], Place], *, are_numbers: bool) -> None:
-        """Tell the numbers in their order, for as long as they may be row numbers."""
+    def _add_order(self, texts: pa.Array, location: Callable[[int], RowLocation], *, are_numbers: bool) -> None:
+        """Pass the numbers on in order, as long as they may be row numbers."""
         if not self.numbers.may_be_consecutive:
             return
         if texts.null_count or not are_numbers:
             self.numbers.break_order()
         else:
             numbers = pc.utf8_trim_whitespace(texts).cast(pa.float64()).to_numpy()
-            self.numbers.add_order(numbers, place(0).path)
+            self.numbers.add_order(numbers, location(0).path)
 
 
 def _are_numbers(texts: pa.Array) -> NDArray[np.bool_]:

@@ -1,1 +1,1 @@
-"""`vaegis-train evaluate`: a model on labelled records, beside other detectors."""
+"""`vaegis-train evaluate`: measure a model on labelled records, beside other detectors."""

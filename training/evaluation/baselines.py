@@ -1,4 +1,4 @@
-"""What a model is measured against: scikit-learn's isolation forest and the mean distance to the nearest neighbours."""
+"""The baselines of an evaluation: scikit-learn's isolation forest, and the mean distance to the nearest neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vaegis-train evaluate`: a model's figures on labelled records."""
+"""`vaegis-train evaluate`: measure a model on labelled records."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ _MAX_RECORDS = 50_000
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
-    parser.add_argument("labelled", type=Path, help="records with labels, a file or a folder; none used in training")
+    parser.add_argument("labelled", type=Path, help="labelled records that training did not use: a file or a folder")
     parser.add_argument(
-        "--label-column", required=True, metavar="NAME", help="column that is 1 or true for an anomaly, 0 or false else"
+        "--label-column",
+        required=True,
+        metavar="NAME",
+        help="column with 1 or true for an anomaly, 0 or false otherwise",
     )
     parser.add_argument("--alpha", type=float, help="share of normal records that may be flagged (the model's own)")
     parser.add_argument(
@@ -40,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help=f"most labelled records used, a random sample of all ({_MAX_RECORDS})",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of samples, splits, baselines and intervals (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of samples, splits, baselines and intervals (0)")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
 
 

@@ -1,4 +1,4 @@
-"""How far a measured share may lie from the true one, and from the promise that was made about it."""
+"""Confidence intervals of a measured share, and of the share that was promised."""
 
 from __future__ import annotations
 

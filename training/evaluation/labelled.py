@@ -1,4 +1,4 @@
-"""Reading records to measure a model on: by the service's own rules, a bounded sample of them, with their labels."""
+"""Read labelled records by the service's own rules, as a bounded sample."""
 
 from __future__ import annotations
 

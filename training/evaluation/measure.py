@@ -1,4 +1,4 @@
-"""Measuring a model on labelled records, beside ordinary baselines on the same split."""
+"""Measure a model on labelled records, beside baselines on the same split."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def evaluate(
 def _check_labels(labels: NDArray[np.bool_], needed_normal: int) -> None:
     anomalies, normal = int(labels.sum()), int((~labels).sum())
     if not anomalies:
-        raise EvaluationError(f"expected anomalies among the labelled records, got {normal:,} normal ones alone")
+        raise EvaluationError(f"expected anomalies among the labelled records, got {normal:,} normal ones only")
     if normal < needed_normal:
         raise EvaluationError(
             f"expected at least {needed_normal} normal records, got {normal} with {anomalies:,} anomalies"

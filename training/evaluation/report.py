@@ -1,4 +1,4 @@
-"""An evaluation as it is shown: two tables with warnings beneath, or one JSON document."""
+"""Show an evaluation, as two tables with warnings or as one JSON document."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def as_json(evaluation: Evaluation, subject: Subject) -> str:
 
 
 def warnings(evaluation: Evaluation) -> list[str]:
-    """Return what whoever trusts the model should know first."""
+    """Return the warnings to read before trusting the model."""
     found = []
     if evaluation.promise_is_broken:
         found.append(

@@ -1,4 +1,4 @@
-"""Export: a fitted model becomes one verified ONNX file, or no file at all."""
+"""Export a fitted model as one verified ONNX file, or as no file at all."""
 
 import base64
 import os
@@ -96,14 +96,14 @@ def check_destination(path: Path, read: Iterable[Path]) -> None:
         ExportError: it is a folder or one of the files read, or its folder is none or may not be written to.
     """
     if path.is_dir():
-        raise ExportError(f"{path}: expected the name of a file to write, got a folder")
+        raise ExportError(f"{path}: expected a file, got a folder")
     if path.resolve() in {source.resolve() for source in read}:
-        raise ExportError(f"{path}: expected an output that is none of the files read")
+        raise ExportError(f"{path}: the output is one of the files to read; choose another")
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise ExportError(f"{path}: expected a folder to write into, got none named {folder}")
+        raise ExportError(f"{path}: no such folder: {folder}")
     if not os.access(folder, os.W_OK):
-        raise ExportError(f"{path}: expected a folder that may be written to, got {folder}")
+        raise ExportError(f"{path}: cannot write into the folder {folder}")
 
 
 def export(
@@ -137,11 +137,11 @@ def export(
     except ArtifactError as error:
         raise ExportError(f"{path}: the file written does not pass its own checks, and was removed: {error}") from error
     except OSError as error:
-        raise ExportError(f"{path}: expected to write {len(data)} bytes, got: {error.strerror}") from error
+        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _compare(model: ScoringModel, sample: Columns) -> None:
-    """Score ordinary and odd records in torch and in onnxruntime, and raise `ExportError` where they differ."""
+    """Score ordinary and odd records in torch and in onnxruntime, and raise `ExportError` if they differ."""
     for name, records in _probes(sample, model.schema).items():
         with torch.no_grad():
             codes = category_codes(records, model.schema)
@@ -156,7 +156,7 @@ def _compare(model: ScoringModel, sample: Columns) -> None:
             difference = np.abs(want - got)
             if not (difference <= _ABSOLUTE_TOLERANCE + _RELATIVE_TOLERANCE * np.abs(want)).all():
                 raise ExportError(
-                    f"{name} records, {output}: expected onnxruntime to give what torch gives, "
+                    f"{name} records, {output}: expected the same values from onnxruntime and torch, "
                     f"got a difference of {difference.max():.3g}"
                 )
 

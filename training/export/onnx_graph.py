@@ -1,4 +1,4 @@
-"""torch modules to ONNX graphs that onnxruntime 1.17 and later read."""
+"""Convert torch modules to ONNX graphs that onnxruntime 1.17 and later read."""
 
 import io
 import warnings

@@ -1,1 +1,1 @@
-"""The model: how likely each value is, encoder, decoder and prior, and the score that is made of them."""
+"""The model: likelihoods, encoder, decoder, prior, and the score made from them."""

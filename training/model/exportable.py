@@ -1,4 +1,4 @@
-"""Tensor operations in the form that torch's ONNX exporter turns into the right nodes, and few of them."""
+"""Tensor operations written so that torch's ONNX exporter emits few and correct nodes."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
-class Places(nn.Module):
-    """The entries of the last dimension at fixed places: one Gather, and no node where they are all in order."""
+class IndexSelect(nn.Module):
+    """Selects fixed entries of the last dimension: one Gather node, or none if it selects all in order."""
 
     index: Tensor
 
@@ -20,7 +20,7 @@ class Places(nn.Module):
             """Call `forward`; torch's own declaration says nothing of what it returns."""
 
     def __init__(self, index: Sequence[int], *, of: int) -> None:
-        """Note the places, among ``of`` entries."""
+        """Select the entries at ``index``, out of ``of``."""
         super().__init__()
         # As a slice no part of the graph needs a tensor without entries, which the exporter gives a wrong type.
         self._is_first = list(index) == list(range(len(index)))
@@ -43,7 +43,7 @@ def pick(x: Tensor, index: Int[Tensor, " i"]) -> Tensor:
 
 
 def unflatten(x: Tensor, *sizes: int) -> Tensor:
-    """Return ``x`` with its last dimension taken apart into ``sizes``."""
+    """Return ``x`` with its last dimension split into ``sizes``."""
     return x.reshape(*x.shape[:-1], *sizes)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vaegis.service.contract import Schema
 from vaegis.service.records.kinds import kind_of
-from vaegis.training.model.exportable import Places
+from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.vae import VAE, Decoded
 
@@ -39,7 +39,7 @@ class GeneratorGraph(nn.Module):
         self.vae = vae.member(0)
         self.register_buffer("exemplars", exemplars[0])
         slots = _slots_in_schema_order(vae, schema)
-        self.in_schema_order = Places(slots, of=len(slots))
+        self.in_schema_order = IndexSelect(slots, of=len(slots))
         self.others = len(schema.columns) - vae.numerics - vae.booleans
 
     def forward(self, exemplar: Int[Tensor, " n"], latent_noise: Float[Tensor, "n l"]) -> GeneratorOutputs:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vaegis.service.contract import Schema
-from vaegis.training.model.exportable import Places, unflatten
+from vaegis.training.model.exportable import IndexSelect, unflatten
 from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH
 from vaegis.training.model.preprocessing import NULL_CODE, Values, positions_by_kind, rows
 
@@ -152,9 +152,9 @@ class Plain(nn.Module):
         distinct = [torch.unique(column) for column in numeric.flatten(0, 1).T]
         few = _columns_of_few_values([each.numel() for each in distinct], numeric.shape[1])
         many = [at for at in range(len(distinct)) if at not in few]
-        self.many = Places(many, of=len(distinct))
+        self.many = IndexSelect(many, of=len(distinct))
         sizes = [distinct[at].numel() for at in few]
-        self.few = Places([at for at, size in zip(few, sizes, strict=True) for _ in range(size)], of=len(distinct))
+        self.few = IndexSelect([at for at, size in zip(few, sizes, strict=True) for _ in range(size)], of=len(distinct))
         self.register_buffer("value", torch.cat([distinct[at] for at in few]) if few else torch.zeros(0))
         tolerances = [_tolerance(distinct[at]) for at in few]
         self.register_buffer("tolerance", torch.cat(tolerances) if few else torch.zeros(0))
@@ -229,7 +229,7 @@ class Neighbours(nn.Module):
         column = torch.tensor(space.columns)
         # A column that has no feature here has no part in the distance.
         self.register_buffer("feature_column", nn.functional.one_hot(column, columns).float())  # (f, d)
-        self.observed = Places(space.columns, of=columns)
+        self.observed = IndexSelect(space.columns, of=columns)
         # Numbers of their own: those taken from a shape are computed in the graph.
         self.members, number, self.width = known.shape
         self.columns = columns

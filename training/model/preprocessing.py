@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from vaegis.training.model.exportable import Places
+from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.likelihoods import timestamp
 from vaegis.training.model.likelihoods.boolean import NEITHER
 
@@ -52,14 +52,14 @@ class Preprocessing(nn.Module):
         super().__init__()
         numbers = [schema.columns[i] for i in schema.number_positions]
         self.numeric, self.boolean, self.timestamps = (
-            Places([i for i, column in enumerate(numbers) if isinstance(column, kind)], of=len(numbers))
+            IndexSelect([i for i, column in enumerate(numbers) if isinstance(column, kind)], of=len(numbers))
             for kind in (NumericColumn, BooleanColumn, TimestampColumn)
         )
         self.register_buffer("center", torch.tensor([center(column) for column in schema.numeric], dtype=torch.float64))
         self.register_buffer("unit", torch.tensor([unit(column) for column in schema.numeric], dtype=torch.float64))
         # Position of each schema column in [numbers, strings], to bring the observed flags into schema order.
         place = {position: at for at, position in enumerate(schema.number_positions + schema.string_positions)}
-        self.in_schema_order = Places([place[i] for i in range(len(schema.columns))], of=len(schema.columns))
+        self.in_schema_order = IndexSelect([place[i] for i in range(len(schema.columns))], of=len(schema.columns))
 
     def forward(self, numbers: Float[Tensor, "n dn"], codes: Int[Tensor, "n ds"] | None = None) -> Values:
         """Return the batch in standardised form.

@@ -40,7 +40,7 @@ class Blocks(NamedTuple):
 
 
 def blocks_of(exemplars: int) -> Blocks:
-    """Return the blocks that so many exemplars make, but for a few that may be left over."""
+    """Return the number of blocks for a number of exemplars; a few may be left over."""
     number = max(1, exemplars // BLOCK)
     return Blocks(number, exemplars // number)
 

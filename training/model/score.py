@@ -184,7 +184,7 @@ def weighed(
     observed: Float[Tensor, "*e n d"],
     typical: Typical,
 ) -> Float[Tensor, "e n d"]:
-    """Return each column's terms above what is typical of them, weighed; a null has no value to be odd."""
+    """Return each column's weighted terms above their typical value. A null has no value term."""
     values = (value - typical.value) * typical.value_weight * observed
     return values + (missingness - typical.missingness) * typical.missingness_weight
 
@@ -198,7 +198,7 @@ def typical_terms(
     exemplars: Float[Tensor, "e m l"],
     noise: Float[Tensor, "k l"],
 ) -> Typical:
-    """Return what is typical of the records at ``fitted`` under each member, which was fitted to them.
+    """Return the typical terms of the records at ``fitted``, for each member that was fitted to them.
 
     No record that the member was not fitted to has a part in it: its scores of these stay exchangeable with those of
     new records.

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vaegis.service.contract import Schema
-from vaegis.training.model.exportable import Places, unflatten
+from vaegis.training.model.exportable import IndexSelect, unflatten
 from vaegis.training.model.likelihoods import boolean, timestamp
 from vaegis.training.model.likelihoods.categorical import CategoricalLikelihood
 from vaegis.training.model.likelihoods.numeric import NumericLikelihood
@@ -45,7 +45,7 @@ class Decoded(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The ELBO of each record under each member, taken apart, in nats."""
+    """The terms of the ELBO of each record under each member, in nats."""
 
     value: Float[Tensor, "e n d"]
     """-E_q[log p(value|z)] by column, 0 where the value is null."""
@@ -194,17 +194,17 @@ class VAE(nn.Module):
         return alone
 
     def _lay_out(self, schema: Schema) -> None:
-        """Note which columns are of which kind, and how to bring their terms back into schema order."""
+        """Set up which columns are of which kind, and how to restore schema order."""
         self.kind_positions = by_kind = positions_by_kind(schema)
         self.numerics, self.booleans, self.categorical_columns, self.timestamps = map(len, by_kind)
         columns = len(schema.columns)
-        self.boolean_columns = Places(by_kind[1], of=columns)
-        self.number_columns = Places(schema.number_positions, of=columns)
-        self.from_kinds = Places(_inverse([i for positions in by_kind for i in positions]), of=columns)
+        self.boolean_columns = IndexSelect(by_kind[1], of=columns)
+        self.number_columns = IndexSelect(schema.number_positions, of=columns)
+        self.from_kinds = IndexSelect(_inverse([i for positions in by_kind for i in positions]), of=columns)
         nullable = [i for i, c in enumerate(schema.columns) if c.missing_share > 0]
         never = [i for i, c in enumerate(schema.columns) if c.missing_share == 0]
-        self.nullable, self.never_null = Places(nullable, of=columns), Places(never, of=columns)
-        self.from_nullable_first = Places(_inverse(nullable + never), of=columns)
+        self.nullable, self.never_null = IndexSelect(nullable, of=columns), IndexSelect(never, of=columns)
+        self.from_nullable_first = IndexSelect(_inverse(nullable + never), of=columns)
 
     def _missingness(self, decoded: Decoded, observed: Bool[Tensor, "*e n d"]) -> Float[Tensor, "e n d"]:
         """Return -log P(null or not|z), nats; of columns that were never null it does not depend on z."""

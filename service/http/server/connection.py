@@ -132,7 +132,7 @@ class Connection(HttpToolsProtocol):
         if self.cycle is None or not self.is_busy:
             return False
         if self.cycle.more_body and not self._ahead:
-            self.cycle.fail(IncompleteBodyError("body: expected all of it, got a connection closed by the client"))
+            self.cycle.fail(IncompleteBodyError("the client closed the connection before the body ended"))
         return self.transport.get_extra_info("sslcontext") is None  # TLS closes in both directions
 
     def on_message_begin(self) -> None:
@@ -157,7 +157,9 @@ class Connection(HttpToolsProtocol):
         scope["path"], scope["raw_path"], scope["query_string"] = split_target(self.url)
         is_excess = self.is_reserved and len(state.connections) > state.limits.max_connections
         if is_excess and not state.callbacks.is_probe(scope["path"]):
-            raise TooManyConnectionsError(f"too many connections (limit {state.limits.max_connections})")
+            raise TooManyConnectionsError(
+                f"too many connections (limit {state.limits.max_connections}); retry after 1 s"
+            )
         self._body_bytes = body_bytes
         if parser.should_upgrade():
             length = b"transfer-encoding: chunked" if body_bytes is None else b"content-length: %d" % body_bytes
@@ -238,7 +240,7 @@ class Connection(HttpToolsProtocol):
             if self.flow.read_paused:
                 self.since += elapsed_s
             elif waited_s > limits.body_timeout_s:
-                self._fail(BodyTimeoutError(f"body: expected its end within {limits.body_timeout_s:g} s, got none"))
+                self._fail(BodyTimeoutError(f"the body did not arrive within {limits.body_timeout_s:g} s"))
         elif not self.is_busy:
             self._check_idle(waited_s)
 
@@ -246,7 +248,7 @@ class Connection(HttpToolsProtocol):
         limits = self.server_state.limits
         if waited_s > (limits.header_timeout_s if self.cycle is None or self._is_in_head else limits.keep_alive_s):
             if self._is_in_head:
-                text = f"headers: expected their end within {limits.header_timeout_s:g} s, got none"
+                text = f"the headers did not arrive within {limits.header_timeout_s:g} s"
                 self._fail(HeaderTimeoutError(text))
             else:
                 self.transport.close()

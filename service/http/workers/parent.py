@@ -46,7 +46,7 @@ def serve_by_workers(
     table = WorkerTable(workers)
     files = {
         "table": table.file,
-        "ledger": memory_file("ledger"),
+        "token_buckets": memory_file("token_buckets"),
         "model": memory_file("model", model),
         "listening": listening.fileno(),
     }

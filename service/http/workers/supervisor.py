@@ -178,8 +178,8 @@ class Supervisor:
             fields["reason"] = str(worker.fault)
         _LOG.error("worker ended", extra={"fields": fields})
         if self._restarts.is_hopeless and not any(other.ready for other in self._workers.values()):
-            ended = f"as many that ended, the last with exit code {code}; the log may say why"
-            self._give_up(WorkersError(f"workers: expected one that starts within so many attempts, got {ended}"))
+            ended = f"all attempts failed, the last with exit code {code}; see the log"
+            self._give_up(WorkersError(f"no worker could start: {ended}"))
             return
         self._on_restart()
         self._settle(number)

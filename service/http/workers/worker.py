@@ -14,7 +14,7 @@ from typing import Final
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.multiprocess_metrics import remove_metrics_folder
-from vaegis.service.http.serving import Place, serve
+from vaegis.service.http.serving import WorkerContext, serve
 from vaegis.service.http.workers.channel import Channel, told_error
 from vaegis.service.http.workers.shared_memory import WorkerTable, content_of
 from vaegis.service.settings import Settings
@@ -45,11 +45,11 @@ def main(channel_file: int) -> int:
             settings,
             socket.socket(fileno=told["listening"]),
             on_listening=lambda model: channel.tell({"model": model}),
-            place=Place(
+            worker=WorkerContext(
                 number=told["worker"],
                 table=WorkerTable(told["workers"], told["table"]),
                 metrics_folder=metrics_folder,
-                ledger=Path(f"/dev/fd/{told['ledger']}"),
+                token_buckets=Path(f"/dev/fd/{told['token_buckets']}"),
                 beat=channel.beat,
             ),
         )

@@ -1,1 +1,1 @@
-"""Arrow IPC streams decoded without a library of Arrow's."""
+"""Decode Arrow IPC streams without an Arrow library."""

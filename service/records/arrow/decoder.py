@@ -1,4 +1,4 @@
-"""Arrow IPC streams decoded as they arrive, batch by batch, without a library of Arrow's."""
+"""Decode Arrow IPC streams as they arrive, batch by batch, without an Arrow library."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ArrowDecoder:
     """Decodes record batches. Objects within records flatten with dots, and dictionaries are looked up."""
 
     def __init__(self, schema: Schema, limits: RecordLimits, unpacked: UnpackedBytes) -> None:
-        """Decode records of ``schema``; ``unpacked`` is told the bytes of buffers that are compressed."""
+        """Decode records of ``schema``. ``unpacked`` counts the bytes of compressed buffers."""
         self._schema = schema
         self._limits = limits
         self._unpacked = unpacked
@@ -74,14 +74,14 @@ class ArrowDecoder:
             TooMuchHeldError: a message, or what it refers to, is larger than allowed.
             BodyTooLargeError: its buffers hold more than allowed when decompressed.
         """
-        self._messages.add(data)
-        while (message := self._messages.take()) is not None:
+        self._messages.feed(data)
+        while (message := self._messages.next_message()) is not None:
             try:
                 yield from self._read(message)
             except FlatTableError as error:
                 raise arrow_error(f"metadata that is whole, got other bytes: {error}") from None
 
-    def end(self) -> Iterator[Block]:
+    def finish(self) -> Iterator[Block]:
         """Take note of the body's end.
 
         Raises:
@@ -183,13 +183,13 @@ class ArrowDecoder:
         if dictionary is None:
             raise arrow_error("dictionaries before the records that refer to them, got none")
         positions = values_of(array, start, stop, budget)
-        return dictionary.take(positions.values, positions.valid, budget)
+        return dictionary.look_up(positions.values, positions.valid, budget)
 
 
 def _leaves(fields: Sequence[ArrowField], known: set[str], budget: TextBudget) -> Iterator[_Leaf]:
     """Yield what stands under every name, objects opened unless they have a name that is known.
 
-    Many names may begin with that of one object: there has to be a ``budget`` for all of them.
+    Many names may begin with that of one object: ``budget`` bounds all of them.
     """
     for position, field in enumerate(fields):
         if field.type.kind is ArrowKind.STRUCT and field.dictionary is None and field.name not in known:

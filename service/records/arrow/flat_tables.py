@@ -49,7 +49,7 @@ class FlatTable:
         return self._unpack(struct.Struct("<" + form), at) if at else default
 
     def text(self, field: int, take: Callable[[int], None]) -> str:
-        """Return a string; an empty one where there is none.
+        """Return a string; empty if there is none.
 
         Args:
             field: Its number.
@@ -61,12 +61,12 @@ class FlatTable:
         start = at + _OFFSET_BYTES
         end = start + self._unpack(_OFFSET, at)
         if end > len(self._data):
-            raise FlatTableError("expected the whole string, got its beginning")
+            raise FlatTableError("expected a complete string, got its beginning")
         take(end - start)
         try:
             return self._data[start:end].decode()
         except UnicodeDecodeError:
-            raise FlatTableError("expected a string of UTF-8, got other bytes") from None
+            raise FlatTableError("expected UTF-8, got other bytes") from None
 
     def table(self, field: int) -> FlatTable | None:
         """Return a table within this one."""
@@ -91,7 +91,7 @@ class FlatTable:
             return 0, 0
         count = self._unpack(_OFFSET, at)
         if at + _OFFSET_BYTES + count * width > len(self._data):
-            raise FlatTableError("expected the whole vector, got its beginning")
+            raise FlatTableError("expected a complete vector, got its beginning")
         return at + _OFFSET_BYTES, count
 
     def _place(self, field: int) -> int:
@@ -114,5 +114,5 @@ class FlatTable:
 
 def _checked(form: struct.Struct, data: bytes, at: int) -> tuple[int, ...]:
     if not 0 <= at <= len(data) - form.size:
-        raise FlatTableError("expected a place inside the bytes, got one outside")
+        raise FlatTableError("expected an offset inside the bytes, got one outside")
     return form.unpack_from(data, at)

@@ -1,4 +1,4 @@
-"""The frames of an Arrow IPC stream: https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format."""
+"""Split an Arrow IPC stream into messages: https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Message:
 
 
 class MessageBuffer:
-    """Bytes gathered until they hold whole messages, of which it holds one."""
+    """Buffers bytes until they hold complete messages. It holds one message at a time."""
 
     def __init__(self, max_held_bytes: int) -> None:
         """Allow a message of ``max_held_bytes``."""
@@ -59,11 +59,11 @@ class MessageBuffer:
         """How many bytes the next message lacks, as far as that is known."""
         return max(0, self._needed - len(self._held))
 
-    def add(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._held += data
 
-    def take(self) -> Message | None:
+    def next_message(self) -> Message | None:
         """Return the next message, once it is whole.
 
         Raises:
@@ -113,7 +113,7 @@ class MessageBuffer:
         return _checked(metadata, body)
 
     def _holds(self, needed: int) -> bool:
-        """Tell whether so many bytes are there, and otherwise wait for them."""
+        """Return whether enough bytes have arrived; otherwise wait for them."""
         if needed > self._max_held_bytes:
             most = self._max_held_bytes
             raise TooMuchHeldError(

@@ -1,4 +1,4 @@
-"""Arrow record batches: which of a message's buffers belong to which column, and the buffers themselves."""
+"""Find the buffers of each column in an Arrow record batch."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ _RECORDS_WITHOUT_BYTES: Final = 65_536
 class Buffers:
     """The buffers of one message. One that is compressed is decompressed when it is asked for."""
 
-    def __init__(self, body: bytes, places: NDArray[np.int64], count: UnpackedBytes | None) -> None:
-        """Find buffers in ``body`` at ``places``, each an offset and a length.
+    def __init__(self, body: bytes, extents: NDArray[np.int64], unpacked: UnpackedBytes | None) -> None:
+        """Find buffers in ``body`` at ``extents``, each an offset and a length.
 
         Args:
             body: The message's body.
-            places: Shape (n, 2).
-            count: Told the length of each that is decompressed; None where none is compressed.
+            extents: Shape (n, 2).
+            unpacked: Counts the decompressed bytes; None if no buffer is compressed.
         """
         self._body = memoryview(body)
-        self._places = places
-        self._count = count
+        self._extents = extents
+        self._unpacked = unpacked
         self._decompressed: dict[int, memoryview] = {}
 
     def __getitem__(self, at: int) -> memoryview:
-        if at >= len(self._places):
+        if at >= len(self._extents):
             raise arrow_error("a buffer for every column, got fewer")
-        start, length = self._places[at].tolist()
+        start, length = self._extents[at].tolist()
         if start < 0 or length < 0 or start + length > len(self._body):
             raise arrow_error("buffers inside the message, got one outside")
         held = self._body[start : start + length]
-        if self._count is None or not length:
+        if self._unpacked is None or not length:
             return held
         if at not in self._decompressed:
-            self._decompressed[at] = self._decompress(held, self._count)
+            self._decompressed[at] = self._decompress(held, self._unpacked)
         return self._decompressed[at]
 
     @staticmethod
-    def _decompress(held: memoryview, count: UnpackedBytes) -> memoryview:
+    def _decompress(held: memoryview, unpacked: UnpackedBytes) -> memoryview:
         length = int.from_bytes(held[:_LENGTH_BYTES], "little", signed=True)
         if length == _NOT_COMPRESSED:
             return held[_LENGTH_BYTES:]
         if length < 0:
             raise arrow_error("compressed buffers of the length that they state, got one of less than nothing")
-        count.add(length)
+        unpacked.count(length)
         try:
             found = decompressor().decompress(held[_LENGTH_BYTES:], length + 1)
         except ZstdError:
@@ -144,7 +144,7 @@ def read_batch(
     if length > _RECORDS_WITHOUT_BYTES + 8 * len(body):  # a truth value takes a bit
         if compression is None:
             raise arrow_error("no more records than fit the message, got more")
-        unpacked.add(length // 8)
+        unpacked.count(length // 8)
     if length < 0 or any(array.length != length for array in arrays):
         raise arrow_error("as many values as records in every column, got another number")
     return length, arrays

@@ -107,7 +107,7 @@ _INT32: Final = ArrowType("int32", ArrowKind.INTEGER, form="<i4")
 
 
 def arrow_error(detail: str) -> BodyError:
-    """Return the error of a body that is no Arrow stream, or one with what is not read here."""
+    """Return the error for a body that is not an Arrow stream, or has an unsupported feature."""
     return BodyError("invalid_arrow", f"body: expected {detail}")
 
 
@@ -118,7 +118,7 @@ def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: T
         schema: The table `Schema`.
         max_columns: Most columns, parts of columns counted.
         max_depth: Deepest nesting of them.
-        names: Bytes that their names may take.
+        names: Budget for their names.
 
     Raises:
         BodyError: It goes beyond a limit, or has what is not read here.
@@ -134,9 +134,9 @@ def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: T
 def _field(field: FlatTable, left: Iterator[int], depth: int, names: TextBudget) -> ArrowField:
     # A table may be pointed to from many places, so that few bytes hold any number of fields: they are counted.
     if next(left, 0) == 0:
-        raise BodyError("too_wide", "schema: expected fewer columns and parts of columns, got more")
+        raise BodyError("too_wide", "schema: expected fewer columns and nested fields, got more than allowed")
     if depth == 0:
-        raise BodyError("too_deep", "schema: expected fewer levels of nesting, got more")
+        raise BodyError("too_deep", "schema: expected less nesting, got more levels than allowed")
     children = tuple(_field(child, left, depth - 1, names) for child in field.tables(5))
     encoding = field.table(4)
     index = _INT32

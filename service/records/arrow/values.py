@@ -1,4 +1,4 @@
-"""Values of Arrow arrays, as numpy holds them, and from there the cells that a column takes."""
+"""Convert Arrow arrays to numpy values, and these to the cells of a column."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class Values:
         """Return the bytes of all texts."""
         return 0 if self.sizes is None else int(self.sizes.sum())
 
-    def take(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, budget: TextBudget) -> Values:
+    def look_up(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, budget: TextBudget) -> Values:
         """Return the values at ``positions``, null where those are not ``valid``.
 
         Raises:
             BodyError: There is no value at a position.
-            TooMuchHeldError: The texts there, each counted as often as it is referred to, are beyond the budget.
+            TooMuchHeldError: The texts there, each counted as often as it is referred to, exceed the budget.
         """
         at = positions if valid is None else np.where(valid, positions, 0)
         if at.size and (at.min() < 0 or at.max() >= len(self)) and not (valid is not None and not valid.any()):
@@ -105,7 +105,7 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> V
 
     Raises:
         BodyError: Its buffers contradict each other.
-        TooMuchHeldError: Its texts are beyond the budget.
+        TooMuchHeldError: Its texts exceed the budget.
     """
     kind = array.layout.kind
     if kind is ArrowKind.TEXT:
@@ -130,12 +130,12 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> V
 
 
 def cells_of(found: Values, column: Column, report: Report) -> Cells:
-    """Return values as the cells of a column; those of a type that it does not take are reported, and null.
+    """Return values as the cells of a column. Values of a wrong type are reported and null.
 
     Args:
         found: The values.
         column: The column.
-        report: Told of what is refused.
+        report: Reports refused values.
     """
     kind, of_type = kind_of(column), found.type.kind
     if of_type in (ArrowKind.TEXT, ArrowKind.TEXT_VIEW):

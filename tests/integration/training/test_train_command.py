@@ -29,7 +29,7 @@ from vaegis.service.settings import load_settings
 from vaegis.training import cli
 from vaegis.training.calibration import TIE_TOLERANCE
 from vaegis.training.config import TrainConfig, load_config, with_overrides
-from vaegis.training.data.place import Place
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import ExportError
 from vaegis.training.fit import Epoch
 from vaegis.training.progress import Progress
@@ -106,12 +106,12 @@ def test_the_run_shows_what_it_decided(trained):
 
 
 def test_the_places_of_records_set_aside_are_written_down(trained):
-    header, *places = [line.rsplit(",", 1) for line in trained.set_aside.read_text().splitlines()]
+    header, *locations = [line.rsplit(",", 1) for line in trained.set_aside.read_text().splitlines()]
     assert header == ["file", "row"]
-    assert {file for file, _ in places} <= {str(trained.data)}
-    assert all(1 <= int(row) <= 600 for _, row in places)
-    told = f"set aside in fitting, as least like the others: {len(places)} records"
-    assert (told in " ".join(trained.output.split())) is bool(places)
+    assert {file for file, _ in locations} <= {str(trained.data)}
+    assert all(1 <= int(row) <= 600 for _, row in locations)
+    told = f"set aside in fitting, as least like the others: {len(locations)} records"
+    assert (told in " ".join(trained.output.split())) is bool(locations)
 
 
 def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trained_on_few):
@@ -221,7 +221,7 @@ def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train
 
 def test_the_places_of_records_set_aside_do_not_replace_the_model(refused, tmp_path):
     said = refused(csv(), "--set-aside", tmp_path / "." / "model.onnx")
-    assert "model.onnx: expected a file for the records set aside that is not the model's" in said
+    assert "model.onnx: the model has the same name" in said
 
 
 class FolderGoneAfterTheFit(Progress):
@@ -231,8 +231,8 @@ class FolderGoneAfterTheFit(Progress):
         super().__init__(console)
         self._folder = folder
 
-    def set_aside(self, places: Sequence[Place]) -> None:
-        super().set_aside(places)
+    def set_aside(self, locations: Sequence[RowLocation]) -> None:
+        super().set_aside(locations)
         self._folder.rmdir()
 
 
@@ -240,7 +240,7 @@ def test_no_model_is_published_when_the_places_of_records_set_aside_cannot_be_wr
     folder, model = tmp_path / "folder", tmp_path / "model.onnx"
     folder.mkdir()
     progress = FolderGoneAfterTheFit(Console(quiet=True), folder)
-    with pytest.raises(ExportError, match=r"aside\.csv: expected to write the records set aside, got: No such file"):
+    with pytest.raises(ExportError, match=r"aside\.csv: cannot be written: No such file"):
         train(trained_on_few.data, model, load_config(trained_on_few.settings), progress, folder / "aside.csv")
     assert not model.exists()
 
@@ -314,7 +314,7 @@ def csv(*columns: str, records: int = 60) -> str:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, r"data\.csv: expected a file, got none"),
+        (None, r"data\.csv: no such file"),
         ("", "data.csv"),
         ("x,y\n", ": expected records, got none"),
         ("x,y\n1,2\n", "expected at least"),
@@ -348,8 +348,8 @@ def test_a_type_that_changes_half_way_is_refused_in_json_too(refused):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("[fit]\nsteps = 10\nlaerning_rate = 0.1\n", "fit.laerning_rate: expected a known setting.*learning_rate"),
-        ("[fti]\nsteps = 10\n", "fti: expected a known setting"),
+        ("[fit]\nsteps = 10\nlaerning_rate = 0.1\n", "fit.laerning_rate: unknown setting.*learning_rate"),
+        ("[fti]\nsteps = 10\n", "fti: unknown setting"),
         ("[fit]\nsteps = 'many'\n", "fit.steps: expected"),
         ("[fit\n", "expected TOML"),
         ("[columns.y]\nkind = 'numeric'\n", 'columns."y": expected a column of the records'),
@@ -363,7 +363,7 @@ def test_settings_that_are_wrong_are_refused_in_one_line(refused, tmp_path, sett
 
 
 def test_a_settings_file_that_is_not_there_is_refused(refused, tmp_path):
-    assert "absent.toml: expected a readable file" in refused(csv(), "--config", tmp_path / "absent.toml")
+    assert "absent.toml: cannot be read" in refused(csv(), "--config", tmp_path / "absent.toml")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_file_and_a_file_of_settings_are_taken_by_path_and_only_what_is_asked_
         (pd.DataFrame({"a": [1, "x"]}), vaegis.TrainingError, "data, column a: expected values of one type"),
         ([{"a": 1}, 5], TypeError, "expected a list of dicts, got int at 1"),
         (5, TypeError, "expected a path, a list of dicts, an Arrow table or a frame, got int"),
-        ("absent.csv", vaegis.ServiceError, "absent.csv: expected a file, got none of that name"),
+        ("absent.csv", vaegis.ServiceError, "absent.csv: no such file"),
     ],
 )
 def test_what_nothing_can_be_learned_from_is_refused(data, error, message, tmp_path):
@@ -85,7 +85,7 @@ def test_what_nothing_can_be_learned_from_is_refused(data, error, message, tmp_p
     [
         ({"fit": {"stepps": 1}}, vaegis.TrainingError, "fit.stepps: expected a known setting, got an unknown one"),
         ({"fit": {"steps": 0}}, vaegis.TrainingError, "fit.steps: expected greater than or equal to 1, got 0"),
-        ("absent.toml", vaegis.TrainingError, "absent.toml: expected a readable file"),
+        ("absent.toml", vaegis.TrainingError, "absent.toml: cannot be read"),
         (5, TypeError, "settings: expected a dict of tables, or the path of a train.toml, got int"),
     ],
 )

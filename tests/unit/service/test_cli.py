@@ -94,5 +94,5 @@ def test_every_command_names_a_file_that_is_no_model_and_what_is_in_it(capfd, tm
     more = {"serve": ["--port", "0"], "score": ["data.csv", "-o", "-"], "generate": ["--count", "1", "-o", "-"]}
     assert cli.main([command, str(path), *more.get(command, [])]) == 3
     printed = capfd.readouterr().err
-    assert printed.startswith(f"vaegis: error: {path}: expected a whole ONNX file")
+    assert printed.startswith(f"vaegis: error: {path}: expected a complete ONNX file")
     assert came in printed

@@ -76,7 +76,7 @@ def test_strings_hold_the_categorical_columns_and_numbers_all_others_in_schema_o
         (NUMERIC | {"step": -1.0}, "greater than or equal to 0"),
         (BOOLEAN | {"true_share": 1.1}, "less than or equal to 1"),
         (CATEGORICAL | {"categories": ["DE"]}, "expected 1 shares, got 2"),
-        (CATEGORICAL | {"categories": ["DE", "DE"]}, "expected categories that differ, got one twice"),
+        (CATEGORICAL | {"categories": ["DE", "DE"]}, "expected unique categories, got one twice"),
         (CATEGORICAL | {"categories": [], "shares": []}, "at least 1 item"),
         ({key: value for key, value in TIMESTAMP.items() if key != "latest"}, "Field required"),
     ],
@@ -99,7 +99,7 @@ def test_a_schema_without_columns_is_refused():
 
 
 def test_a_name_used_twice_is_refused_also_between_scored_and_ignored_columns():
-    with pytest.raises(ValidationError, match="expected column names that differ, got 'amount' twice"):
+    with pytest.raises(ValidationError, match="expected unique column names, got 'amount' twice"):
         read_schema(NUMERIC, BOOLEAN | {"name": "amount"})
     with pytest.raises(ValidationError, match="got 'amount' twice"):
         read_schema(NUMERIC, ignored=({"name": "amount", "reason": "an identifier"},))
@@ -126,8 +126,8 @@ def test_calibration_records_are_those_of_all_folds():
 @pytest.mark.parametrize(
     ("method", "folds", "message"),
     [
-        ("split-conformal", ((1.0,), (2.0,)), "expected one fold where the method is split-conformal, got 2"),
-        ("cross-conformal", ((1.0, 2.0),), "expected several folds where the method is cross-conformal, got 1"),
+        ("split-conformal", ((1.0,), (2.0,)), "expected one fold for the method split-conformal, got 2"),
+        ("cross-conformal", ((1.0, 2.0),), "expected several folds for the method cross-conformal, got 1"),
         ("split-conformal", (), "at least 1 item"),
         ("cross-conformal", ((1.0,), ()), "at least 1 item"),
         ("jackknife+", ((1.0,), (2.0,)), "'split-conformal' or 'cross-conformal'"),

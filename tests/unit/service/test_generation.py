@@ -146,8 +146,8 @@ def test_a_column_never_null_in_training_is_never_null(generator):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("not base64!", "expected a whole ONNX model in base64"),
-        (base64.b64encode(b"\xff\xff").decode(), "expected a whole ONNX model in base64"),
+        ("not base64!", "expected a complete ONNX model in base64"),
+        (base64.b64encode(b"\xff\xff").decode(), "expected a complete ONNX model in base64"),
         (base64.b64encode(EXTERNAL).decode(), "refers to another file"),
         ("", "expected ONNX IR version 8, got None"),
     ],

@@ -55,20 +55,20 @@ def test_a_signed_model_is_read(model, public_key):
 
 def test_a_model_that_was_changed_after_it_was_signed_is_refused(model, public_key):
     model.write_bytes(model.read_bytes() + b"\0")
-    with pytest.raises(ArtifactError, match=r"model\.onnx: expected the signature in .*model\.onnx\.sig to be good by"):
+    with pytest.raises(ArtifactError, match=r"model\.onnx: the signature in .*model\.onnx\.sig does not verify with"):
         read_model_file(model, Expected(public_key=public_key))
 
 
 @pytest.mark.parametrize("signature", [b"", bytes(63), bytes(64), bytes(65)])
 def test_what_is_no_signature_of_the_model_is_refused(model, public_key, signature):
     model.with_name("model.onnx.sig").write_bytes(signature)
-    with pytest.raises(ArtifactError, match=r"expected the signature|expected a file of at most 64 bytes"):
+    with pytest.raises(ArtifactError, match=r"does not verify|expected a file of at most 64 bytes"):
         read_model_file(model, Expected(public_key=public_key))
 
 
 def test_a_model_without_a_signature_is_refused(model, public_key):
     model.with_name("model.onnx.sig").unlink()
-    with pytest.raises(ArtifactError, match=r"model\.onnx\.sig: expected a readable file"):
+    with pytest.raises(ArtifactError, match=r"model\.onnx\.sig: cannot be read"):
         read_model_file(model, Expected(public_key=public_key))
 
 
@@ -76,9 +76,9 @@ def test_a_key_that_cannot_be_used_is_a_fault_of_the_settings(model, public_key)
     other = generate_private_key(SECP256R1()).public_key()
     for content in (b"", b"no key", other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)):
         public_key.write_bytes(content)
-        with pytest.raises(SettingsError, match=r"key\.pem: expected a public key"):
+        with pytest.raises(SettingsError, match=r"key\.pem: expected .* public key"):
             read_model_file(model, Expected(public_key=public_key))
-    with pytest.raises(SettingsError, match="expected a readable file"):
+    with pytest.raises(SettingsError, match="cannot be read"):
         read_model_file(model, Expected(public_key=public_key.with_name("absent.pem")))
 
 

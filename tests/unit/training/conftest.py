@@ -16,7 +16,7 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import Generator, Schema
 from vaegis.training.config import FitSettings, SplitSettings
 from vaegis.training.data.kinds import ColumnPlan
-from vaegis.training.data.place import Place
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of
 from vaegis.training.data.splits import Splits, split_at_random
@@ -81,7 +81,7 @@ def table(records: int, seed: int = 0, *, missing_share: float = 0.1) -> pa.Tabl
 def prepare(records: pa.Table, names: tuple[str, ...] = ORDER) -> Prepared:
     """Return the named columns of some records, with a schema made of all of them."""
     n = records.num_rows
-    sample = Sample(records, np.arange(n), ((0, Place(Path("records"), 1)),))
+    sample = Sample(records, np.arange(n), ((0, RowLocation(Path("records"), 1)),))
     plans = tuple(ColumnPlan(name, KINDS[name], "") for name in names)
     schema = build_schema(plans, sample, np.arange(n), max_categories=100)
     return Prepared(schema, columns_of(sample, schema))
@@ -108,7 +108,7 @@ def new_sample() -> Callable[[pa.Table], Sample]:
     """Make a sample that holds all records of a table."""
 
     def make(records: pa.Table) -> Sample:
-        return Sample(records, np.arange(records.num_rows), ((0, Place(Path("records.csv"), 1)),))
+        return Sample(records, np.arange(records.num_rows), ((0, RowLocation(Path("records.csv"), 1)),))
 
     return make
 

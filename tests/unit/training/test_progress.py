@@ -14,8 +14,8 @@ from vaegis.service.contract import Calibration
 from vaegis.service.files.batches import FileBatch
 from vaegis.training.config import TrainConfig
 from vaegis.training.data.kinds import plan_columns
-from vaegis.training.data.place import Place
 from vaegis.training.data.profile import Profiler
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.splits import Splits
 from vaegis.training.fit import Epoch, Fitted
 from vaegis.training.progress import Progress
@@ -90,7 +90,7 @@ def test_names_and_paths_cannot_command_the_terminal(shown):
     profiler.add(FileBatch(batch, Path("f"), 1))
     profile = profiler.finish()
     progress.columns(profile, plan_columns(profile, TrainConfig()))
-    progress.set_aside([Place(Path("odd\x1b[2J.csv"), 3)])
+    progress.set_aside([RowLocation(Path("odd\x1b[2J.csv"), 3)])
     assert "a\\x1b[2J\\nb" in text.getvalue()
     assert "\\x1b[31m" in text.getvalue()
     assert "odd\\x1b[2J.csv, row 3" in text.getvalue()
@@ -109,7 +109,7 @@ def test_records_set_aside_are_counted_and_the_first_are_named(shown):
     progress, text = shown
     progress.set_aside([])
     assert text.getvalue() == ""
-    progress.set_aside([Place(Path("a.csv"), row) for row in (3, 4, 7, 9)])
+    progress.set_aside([RowLocation(Path("a.csv"), row) for row in (3, 4, 7, 9)])
     assert "4 records (a.csv, row 3, a.csv, row 4, a.csv, row 7, ...)" in text.getvalue()
 
 

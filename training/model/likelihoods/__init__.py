@@ -1,1 +1,1 @@
-"""One file for each kind of column: how likely a value is under what the decoder says of it."""
+"""One file for each kind of column: the likelihood of a value, given the decoder's output."""

@@ -26,7 +26,7 @@ class CategoricalLikelihood(nn.Module):
     padded: Tensor
 
     def __init__(self, sizes: list[int], unseen: list[float], smoothing: float) -> None:
-        """Lay the fields out.
+        """Set up the fields.
 
         Args:
             sizes: Number of known categories of each field.

@@ -44,6 +44,4 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal():
 def test_a_missing_file_ends_with_exit_code_3(vaegis, tmp_path):
     ended = vaegis("inspect", tmp_path / "none.onnx")
     assert ended.code == 3
-    assert (
-        ended.err == f"vaegis: error: {tmp_path}/none.onnx: expected a readable file, got: No such file or directory\n"
-    )
+    assert ended.err == f"vaegis: error: {tmp_path}/none.onnx: cannot be read: No such file or directory\n"

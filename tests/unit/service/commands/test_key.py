@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from vaegis.service.callers.keyring import Keyring
-from vaegis.service.callers.keys import Access
+from vaegis.service.auth.keys import Access, KeyStore
 
 
 def test_the_line_makes_the_key_valid(vaegis, tmp_path):
@@ -16,7 +15,7 @@ def test_the_line_makes_the_key_valid(vaegis, tmp_path):
     shown = re.fullmatch(r"the key, shown only now: (vaegis_\S{43})\n", made.err)
     file = tmp_path / "keys.txt"
     file.write_text(made.out)
-    key = Keyring((), file).find(shown[1].encode())
+    key = KeyStore((), file).find(shown[1].encode())
     assert (key.name, key.scopes, key.records_per_s) == ("pipeline-2024", {Access.SCORE, Access.MODEL}, 2500)
     assert shown[1] not in made.out
 
@@ -29,8 +28,8 @@ def test_a_key_is_for_scoring_alone_unless_told_otherwise(vaegis):
     ("arguments", "message"),
     [
         (("a b",), "name: expected 1 to 64 letters"),
-        (("a", "--scopes", "admin"), "scopes: expected some of score,model,metrics"),
-        (("a", "--records-per-s", "0"), "records a second: expected 0.001 to 1e+07"),
+        (("a", "--scopes", "admin"), "scopes: expected one or more of score,model,metrics"),
+        (("a", "--records-per-s", "0"), "records per second: expected 0.001 to 1e+07"),
     ],
 )
 def test_what_no_line_could_say_ends_with_2_and_no_key(vaegis, arguments, message):

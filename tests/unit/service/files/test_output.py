@@ -116,19 +116,19 @@ def test_a_link_keeps_pointing_to_the_file(tmp_path):
 
 
 def test_an_error_of_the_disk_names_the_file(tmp_path):
-    with pytest.raises(FileError, match=r"out\.csv: expected to write the whole file, got: No space left"):
+    with pytest.raises(FileError, match=r"out\.csv: cannot be written: No space left"):
         fail(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), tmp_path / "out.csv")
     assert names(tmp_path) == []
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path):
-    with pytest.raises(FileError, match="expected to write the whole file, got: No such file or directory"):
+    with pytest.raises(FileError, match="cannot be written: No such file or directory"):
         opened(csv(tmp_path / "none" / "out.csv")).__enter__()
 
 
 def test_a_directory_is_no_output(tmp_path):
     (tmp_path / "out.csv").mkdir()
-    with pytest.raises(FileError, match="expected a file to write, got a directory"):
+    with pytest.raises(FileError, match="expected a file, got a directory"):
         opened(csv(tmp_path / "out.csv")).__enter__()
 
 

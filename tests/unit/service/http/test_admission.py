@@ -82,15 +82,15 @@ def test_as_many_requests_are_computed_as_there_are_places_and_places_are_given_
     async def story():
         admission = new_admission(max_requests_in_flight=2)
         async with slot_of(admission) as first, slot_of(admission) as second, slot_of(admission) as third:
-            first.take_place()
-            second.take_place()
+            first.start_computing()
+            second.start_computing()
             with pytest.raises(QueueFullError, match=r"too many requests in flight \(limit 2\)"):
-                third.take_place()
+                third.start_computing()
             with pytest.raises(QueueFullError):
                 async with slot_of(admission):
                     pass
-            first.release_place()
-            third.take_place()
+            first.stop_computing()
+            third.start_computing()
         assert (admission.computing, admission.slots) == (0, 0)
 
     run(story)
@@ -100,10 +100,10 @@ def test_a_request_that_was_computed_in_part_goes_on_whatever_place_there_is(new
     async def story():
         admission = new_admission(max_requests_in_flight=1)
         async with slot_of(admission) as first, slot_of(admission) as second:
-            first.take_place()
-            first.release_place()
-            second.take_place()
-            first.take_place()
+            first.start_computing()
+            first.stop_computing()
+            second.start_computing()
+            first.start_computing()
             assert admission.computing == 2
 
     run(story)
@@ -114,7 +114,7 @@ def test_a_request_whose_body_is_still_to_come_is_in_flight_and_takes_nobodys_pl
         admission = new_admission(max_requests_in_flight=1)
         async with slot_of(admission), slot_of(admission) as other:
             assert admission.slots == 2
-            other.take_place()
+            other.start_computing()
         assert admission.slots == 0
 
     run(story)
@@ -141,7 +141,7 @@ def test_an_answer_has_the_limit_of_all_requests(new_admission):
     async def story():
         async with slot_of(new_admission(max_bytes_in_flight=100)) as only:
             only.hold_answer(100, 900)
-            with pytest.raises(AnswerTooLargeError, match="at most 100 bytes"):
+            with pytest.raises(AnswerTooLargeError, match="limit 100 bytes"):
                 only.hold_answer(101)
 
     run(story)
@@ -210,11 +210,11 @@ def test_the_rest_of_a_body_that_is_refused_is_read_unless_it_is_too_long(new_ad
 def test_an_answer_is_not_worth_its_work_after_its_time_or_once_nobody_waits_for_it(new_admission):
     async def story():
         async with slot_of(new_admission(request_timeout_s=1e-9)) as late:
-            late.take_place()
-            with pytest.raises(DeadlineError, match="expected an answer within 1e-09 s"):
+            late.start_computing()
+            with pytest.raises(DeadlineError, match="no answer within 1e-09 s"):
                 late.check()
         async with slot_of(new_admission()) as left:
-            left.take_place()
+            left.start_computing()
             left.check()
             left.is_abandoned = True
             with pytest.raises(DeadlineError):
@@ -412,8 +412,8 @@ def test_a_late_answer_is_504_at_once_and_its_work_ends(held, record):
 @pytest.mark.parametrize(
     ("settings", "detail"),
     [
-        ({"max_requests_in_flight": 1}, "too many requests in flight (limit 1)"),
-        ({"max_bytes_in_flight": 4096}, "too many bytes of bodies and answers in flight (limit 4096)"),
+        ({"max_requests_in_flight": 1}, "too many requests in flight (limit 1); retry after 1 s"),
+        ({"max_bytes_in_flight": 4096}, "too many bytes of bodies and answers in flight (limit 4096); retry after 1 s"),
     ],
 )
 def test_what_finds_no_room_is_refused_at_once_while_the_service_is_alive(held, send, record, settings, detail):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.service.callers.keys import digest_of
+from vaegis.service.auth.keys import digest_of
 from vaegis.service.errors import SettingsError
 from vaegis.service.http.cross_site import parse_hosts
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from vaegis.service.callers.keys import Access, digest_of
+from vaegis.service.auth.keys import Access, digest_of
 from vaegis.service.http.routes import route_of
 
 SECRETS = {"both": "vaegis_both", **{access.value: f"vaegis_{access.value}" for access in Access}}
@@ -148,7 +148,7 @@ def test_without_keys_everyone_may_call(new_app, send):
 
 
 def test_keys_can_stand_in_a_file_and_a_reload_is_counted(new_app, send, tmp_path, monkeypatch):
-    monkeypatch.setattr("vaegis.service.callers.keyring.CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("vaegis.service.auth.keys.CHECK_INTERVAL_S", 0.0)
     file = tmp_path / "keys.txt"
     file.write_text(KEYS.replace(";", "\n"))
     app = new_app(keys_file=str(file))
@@ -233,7 +233,7 @@ def test_openapi_says_which_key_each_route_needs(call, new_app, send):
     assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            needs = sorted(route_of(path).needs)
+            needs = sorted(route_of(path).scopes)
             assert operation.get("security", []) == [{"key": [scope]} for scope in needs]
             assert {"401", "403"}.isdisjoint(operation["responses"]) is (not needs)
     without = send(new_app(), "GET", "/openapi.json").json()

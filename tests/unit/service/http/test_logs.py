@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.responses import StreamingResponse
 
-from vaegis.service.callers.keys import digest_of
+from vaegis.service.auth.keys import digest_of
 from vaegis.service.http.logs import Stamp
 from vaegis.service.http.tracing import Tracing
 

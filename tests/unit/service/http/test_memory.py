@@ -97,7 +97,7 @@ def streamed(decoder, body):
     for at in range(0, len(body), 2**18):
         if next(decoder.feed(body[at : at + 2**18]), None) is not None:
             return
-    next(decoder.end(), None)
+    next(decoder.finish(), None)
 
 
 @pytest.mark.parametrize("kind", ["JSON", "NDJSON", "CSV", "V2"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from vaegis.service.callers.keys import digest_of
+from vaegis.service.auth.keys import digest_of
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.app import create_app
 from vaegis.service.http.problems import PROBLEMS, TYPE_PREFIX
@@ -175,7 +175,7 @@ def test_an_unexpected_error_tells_the_client_its_kind_and_the_log_its_place_but
     logger.addHandler(caplog.handler)
     response = send(app, "DELETE", "/model")
     logger.removeHandler(caplog.handler)
-    assert response.json()["detail"] == "expected no fault of the service, got ValueError; see its log"
+    assert response.json()["detail"] == "internal error (ValueError); see the log of the service"
     assert "4711" not in response.text
     assert any(entry.exc_info for entry in caplog.records)
 

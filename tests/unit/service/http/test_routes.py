@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vaegis.service.callers.keys import Access
+from vaegis.service.auth.keys import Access
 from vaegis.service.http.metrics import OTHER
 from vaegis.service.http.routes import route_of
 

@@ -135,9 +135,9 @@ def test_no_files_are_no_certificate():
 @pytest.mark.parametrize(
     ("certificate", "key", "message"),
     [
-        ("a", None, "tls_key: expected a file beside tls_certificate, got none"),
-        (None, "a", "tls_certificate: expected a file beside tls_key, got none"),
-        ("/nowhere/a", "/nowhere/b", "/nowhere/a: expected a file, got: No such file or directory"),
+        ("a", None, "tls_key: must be set together with tls_certificate"),
+        (None, "a", "tls_certificate: must be set together with tls_key"),
+        ("/nowhere/a", "/nowhere/b", "/nowhere/a: cannot be read: No such file or directory"),
     ],
 )
 def test_a_pair_that_is_not_whole_is_refused(certificate, key, message):

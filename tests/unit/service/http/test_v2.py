@@ -166,7 +166,7 @@ ONE = [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]
         (ONE, {"headers": {"inference-header-content-length": "9" * 5000}}, 422, "expected a number of at most"),
         (ONE, {"path": "/v2/models/others/infer"}, 404, "expected the model 'orders'"),
         (ONE, {"path": "/v2/models/orders/versions/7/infer"}, 404, "of version"),
-        (ONE, {"path": "/v2/nowhere"}, 404, "expected a path"),
+        (ONE, {"path": "/v2/nowhere"}, 404, "no such path"),
     ],
 )
 def test_an_error_has_the_form_of_the_protocol(infer, inputs, rest, status, message):

@@ -13,7 +13,7 @@ import threading
 import pyarrow as pa
 import pytest
 
-from vaegis.service.callers.keys import digest_of
+from vaegis.service.auth.keys import digest_of
 from vaegis.service.http.writers.answer_buffer import UNCOMPRESSED_BYTES, AnswerBuffer
 
 if sys.version_info >= (3, 14):

@@ -38,7 +38,7 @@ class Streams:
         blocks: list[Block] = []
         for start, stop in pairwise([0, *cuts, len(body)]):
             blocks += decoder.feed(body[start:stop])
-        return [*blocks, *decoder.end()]
+        return [*blocks, *decoder.finish()]
 
     @classmethod
     def outcome(cls, decoded: Callable[..., list[Block]], *args: Any, **changes: Any) -> list[list[Any]] | type:

@@ -103,7 +103,7 @@ def test_one_tensor_of_numbers_holds_all_columns_in_order(schema):
         ([tensor("amount", "UINT8", [-1])], "values of the datatype UINT8, got larger"),
         ([tensor("express", "BOOL", [1])], "values of the datatype BOOL"),
         ([tensor("shop.country", "BYTES", [1])], "values of the datatype BYTES"),
-        ([tensor("amount", "FP64", [1]), tensor("express", "BOOL", [True, True])], "all of as many records"),
+        ([tensor("amount", "FP64", [1]), tensor("express", "BOOL", [True, True])], "the same number of records"),
         ([tensor("amount", "FP64", [[1, 2]], [1, 2])], "a tensor for each column, or one of 4 numbers"),
         ([tensor("amount", "FP64", [[1, 2]], [1, 2]), tensor("express", "BOOL", [True])], "[N] or [N, 1]"),
         ([tensor("predict", "FP64", [1.0])], "a tensor for each column"),

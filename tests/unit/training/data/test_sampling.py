@@ -71,7 +71,7 @@ def test_the_place_of_a_sampled_record_is_its_file_and_row():
         for start in range(0, rows, 5):
             sampler.add(FileBatch(pa.record_batch({"a": list(range(5))}), Path(path), start + 1))
     drawn = sampler.finish()
-    assert [str(drawn.place(index)) for index in (0, 9, 10, 29)] == [
+    assert [str(drawn.location(index)) for index in (0, 9, 10, 29)] == [
         "a.csv, row 1",
         "a.csv, row 10",
         "b.csv, row 1",

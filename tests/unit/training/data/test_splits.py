@@ -124,13 +124,13 @@ def test_too_few_records_are_refused_with_the_number_needed_which_is_enough(reco
 
 
 def test_records_without_any_time_cannot_be_split_by_it():
-    with pytest.raises(DataError, match="expected a time in some records to split them by, got none"):
+    with pytest.raises(DataError, match="expected a time in at least one record, got none"):
         split_by_time(np.full(100, np.nan), TWO, most_calibrating=MANY)
 
 
 def test_too_few_records_with_a_time_are_refused_with_their_number():
     times = np.where(np.arange(100) < 20, 1.0, np.nan)
-    with pytest.raises(DataError, match="expected a time in the 25 records for calibration at least, got 20 records"):
+    with pytest.raises(DataError, match="expected at least 25 records with a time, for calibration, got 20"):
         split_by_time(times, TWO, most_calibrating=MANY)
 
 

@@ -177,7 +177,7 @@ def test_one_seed_gives_one_evaluation(artifact):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([False, False, False], "expected anomalies among the labelled records, got 3 normal ones alone"),
+        ([False, False, False], "expected anomalies among the labelled records, got 3 normal ones only"),
         ([True, True, False], "expected at least 2 normal records, got 1 with 2 anomalies"),
     ],
 )

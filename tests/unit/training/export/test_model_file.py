@@ -274,7 +274,9 @@ def test_a_graph_that_disagrees_with_torch_is_not_written(write, exported_all, o
     before = tensor.clone()
     try:
         tensor += by
-        with pytest.raises(ExportError, match="ordinary records, score: expected onnxruntime to give what torch gives"):
+        with pytest.raises(
+            ExportError, match="ordinary records, score: expected the same values from onnxruntime and torch"
+        ):
             write(old_file)
     finally:
         tensor.copy_(before)
@@ -297,33 +299,33 @@ def test_a_full_disk_leaves_nothing_half_written(write, old_file):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        with pytest.raises(ExportError, match=r"model\.onnx: expected to write \d+ bytes, got: File too large"):
+        with pytest.raises(ExportError, match=r"model\.onnx: cannot be written: File too large"):
             write(old_file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_path_that_cannot_be_written_is_refused(write, old_file):
-    with pytest.raises(ExportError, match=r"expected to write .* bytes, got: (Not a directory|File exists)"):
+    with pytest.raises(ExportError, match=r"cannot be written: (Not a directory|File exists)"):
         write(old_file / "model.onnx")
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused_and_kept(write, tmp_path):
     (tmp_path / "model.onnx").mkdir()
-    with pytest.raises(ExportError, match=r"expected to write .* bytes, got: Is a directory"):
+    with pytest.raises(ExportError, match=r"cannot be written: Is a directory"):
         write(tmp_path / "model.onnx")
     assert names_in(tmp_path) == ["model.onnx"]
 
 
 def test_a_folder_is_no_place_for_a_model(tmp_path):
-    with pytest.raises(ExportError, match="expected the name of a file to write, got a folder"):
+    with pytest.raises(ExportError, match="expected a file, got a folder"):
         check_destination(tmp_path, [])
 
 
 @pytest.mark.parametrize("name", ["taken/model.onnx", "missing/model.onnx"])
 def test_a_model_needs_a_folder_that_is_there(tmp_path, name):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(ExportError, match="expected a folder to write into, got none named"):
+    with pytest.raises(ExportError, match="no such folder: "):
         check_destination(tmp_path / name, [])
 
 
@@ -332,6 +334,6 @@ def test_a_model_replaces_none_of_the_files_read(tmp_path):
     records.write_text("a\n1\n")
     link.symlink_to(records)
     for output in (records, link):
-        with pytest.raises(ExportError, match="expected an output that is none of the files read"):
+        with pytest.raises(ExportError, match="the output is one of the files to read; choose another"):
             check_destination(output, [records])
     check_destination(tmp_path / "model.onnx", [records])

@@ -1,12 +1,12 @@
-"""Where a record stands."""
+"""The file and the row of a record."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands: its file, and its row there, from 1."""
+class RowLocation:
+    """The file of a record and its row there, from 1."""
 
     path: Path
     row: int

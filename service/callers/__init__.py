@@ -1,1 +1,0 @@
-"""Who may call: keys, what each allows, and how many records a second."""
