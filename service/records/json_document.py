@@ -11,8 +11,8 @@ from vaegis.service.records.blocks import (
     NoRecordsError,
     RecordLimits,
     TooManyRecordsError,
-    TooMuchHeldError,
     block_of,
+    body_too_large,
     sound_block,
 )
 from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid
@@ -101,14 +101,12 @@ class JsonDecoder:
         """Take the next part of the document.
 
         Raises:
-            TooMuchHeldError: the document is longer than allowed.
+            BodyTooLargeError: the document is longer than allowed.
         """
         self._pieces.append(data)
         self.held_bytes += len(data)
         if self.held_bytes > self._max_bytes:
-            raise TooMuchHeldError(
-                f"body: expected a JSON document of at most {self._max_bytes} bytes, got more; NDJSON may be longer"
-            )
+            raise body_too_large(self._max_bytes, " in a JSON document")
         return iter(())
 
     def finish(self) -> Iterator[Block]:

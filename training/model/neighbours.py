@@ -28,7 +28,7 @@ NEAREST = 2
 _CLASSES = 32  # known records of which only the nearest is looked at first: an exact search, and several times faster
 _WHITENED_RECORDS = 4096  # of which correlations are taken
 _COMPARED_RECORDS = 2000  # of which what is typical is taken
-_TIE = 3e-6  # between one known record and the next, in squared distance: more than rounding leaves
+_TIE = 0.05  # of the squared softening, between the first known record and the last
 _LEAST_SPREAD = 0.02  # of the distance, as a share of its median
 _SOFTENED = 0.1  # distances below this share of the usual one hardly differ: float32 does not tell them apart
 _LEAST_DISTANCE = 1e-2
@@ -231,9 +231,9 @@ class Neighbours(nn.Module):
         self.register_buffer("feature_column", nn.functional.one_hot(column, columns).float())  # (f, d)
         self.observed = IndexSelect(space.columns, of=columns)
         # Numbers of their own: those taken from a shape are computed in the graph.
-        self.members, number, self.width = known.shape
+        self.members, self.number, self.width = known.shape
         self.columns = columns
-        self.class_size = 0 if number % _CLASSES else number // _CLASSES
+        self.class_size = 0 if self.number % _CLASSES else self.number // _CLASSES
         self.is_a_feature_a_column = space.columns == list(range(columns))
 
     def forward(self, values: Values) -> Nearness:
@@ -253,11 +253,12 @@ class Neighbours(nn.Module):
         known = self.space.searched(self.known)
         # Less |record|^2, which is the same for all; `nearness` takes the distance itself from differences. Of records
         # that are equally near the first counts, whatever rounding makes of them: others blame other columns.
-        length = (known * known).sum(-1) + _TIE * torch.arange(self.known.shape[1])
+        later = torch.arange(self.number) * (_TIE / self.number) * self.softening[:, 0, 0]
+        length = (known * known).sum(-1) + later
         product = torch.matmul(self.space.searched(features), _alone(-2.0 * known.transpose(-1, -2)))
         distance = product + _alone(length[:, None])  # (*e, n, m)
         if own is not None:
-            distance = torch.where(torch.arange(self.known.shape[1]) == own[..., None], math.inf, distance)
+            distance = torch.where(torch.arange(self.number) == own[..., None], math.inf, distance)
         size = self.class_size
         if size < NEAREST:
             return _smallest(distance)
@@ -293,7 +294,8 @@ def neighbours_of(
 ) -> list[tuple[Neighbours, TypicalNearness]]:
     """Return the spaces, made of the records at ``fitted`` of each member, with what is typical of these.
 
-    No record that a member was not fitted to has a part in its spaces. Each record is left out of the known ones by its
+    No record that a member was not fitted to has a part in its spaces, but for which values a column of few has: all
+    members share that, as they share the schema. Each record is left out of the known ones by its
     place and not by its values: of two that are alike, one is known to the other.
     """
     positions = positions_by_kind(schema)
@@ -323,7 +325,7 @@ def _typical(
     observed = records.observed[index]
     usual = neighbours.nearness(features, nearest, observed).distance.double().quantile(0.5, dim=1)
     neighbours.softening.copy_((_SOFTENED * usual)[:, None, None, None].clamp(min=_LEAST_DISTANCE) ** 2)
-    distance, shares = neighbours.nearness(features, nearest, observed)
+    distance, shares = neighbours.nearness(features, neighbours.nearest(features, own), observed)
     low, median, high = distance.double().quantile(torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=1)
     spread = torch.maximum((high - low) / 2.0, (_LEAST_SPREAD * median).clamp(min=_LEAST_DISTANCE))
     of_median = (median / distance.double().mean(1))[:, None, None]

@@ -17,13 +17,10 @@ from vaegis.training.model.preprocessing import Values, rows
 from vaegis.training.model.prior import blocks_of
 from vaegis.training.model.vae import VAE, Terms
 
-RECONSTRUCTION_WEIGHT = 0.5
-"""Of the reconstruction error's part of the score, beside that of each distance to known records."""
+LATENT_WEIGHT = 0.5
+"""Of the KL divergence's part of the score, beside the reconstruction error's and that of each distance."""
 
-LATENT_WEIGHT = 0.25
-"""Of the KL divergence's part of the score."""
-
-LATENT_BOUND = 12.0
+LATENT_BOUND = 24.0
 """Of that excess, before its weight. In small wide tables new normal records lie tens of spreads beyond fitted ones."""
 
 LARGEST_WEIGHT = 0.5
@@ -76,8 +73,8 @@ class ScoringGraph(nn.Module):
     records in each space, each as its distance from the median of the fit records in their spreads, the score of a
     member is
 
-        sum over spaces of excess(d) + RECONSTRUCTION_WEIGHT * excess(u)
-        + LATENT_WEIGHT * bounded(excess(v)),        excess(u) = log(1 + exp(u)) - log 2,  bounded(x) = b tanh(x / b)
+        sum over spaces of excess(d) + excess(u) + LATENT_WEIGHT * bounded(excess(v))
+        excess(u) = log(1 + exp(u)) - log 2,  bounded(x) = b tanh(x / b)
 
     A part that is more typical than usual thus gains little, and cannot outweigh another that is not. Each column gets
     excess(u) in proportion to its own part of u, and excess(d) to its own of d. The score of an ensemble is half the
@@ -126,7 +123,7 @@ class ScoringGraph(nn.Module):
         median, spread = self.reconstruction[:, :1], self.reconstruction[:, 1:]
         centred = (columns - median[..., None] / len(self.schema.columns)) / spread[..., None]
         latent = (kl - self.kl[:, :1]) / self.kl[:, 1:]
-        columns = RECONSTRUCTION_WEIGHT * centred * _excess_share(centred.sum(-1, keepdim=True))
+        columns = centred * _excess_share(centred.sum(-1, keepdim=True))
         for at, near in enumerate(self.neighbours):
             columns = columns + self._nearness_part(at, near(values).shares)
         latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(latent * _excess_share(latent) / LATENT_BOUND)

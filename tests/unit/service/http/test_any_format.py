@@ -231,7 +231,7 @@ def test_a_body_may_be_longer_than_a_document_and_hold_more_records(score):
     assert len(body) > 2**18
     assert len(read(score("NDJSON", body, max_document_bytes=2**16, max_records=10))) == 6000
     response = score("JSON", encoded(RECORDS * 2000, "JSON"), max_document_bytes=2**16)
-    assert (response.status_code, response.json()["type"]) == (413, "urn:vaegis:problem:record-too-large")
+    assert (response.status_code, response.json()["type"]) == (413, "urn:vaegis:problem:body-too-large")
 
 
 def test_a_compressed_document_is_limited_by_what_it_unpacks_to(score):

@@ -65,7 +65,7 @@ def test_the_nearest_are_those_of_a_search_through_all_known_records(made):
         searched, known = (near.space.searched(each).double() for each in (features, near.known))
         everything = torch.cdist(searched, known).sort(-1).values[..., :NEAREST]
         chosen = torch.gather(torch.cdist(searched, known), -1, found.expand(*everything.shape))
-        torch.testing.assert_close(chosen.sort(-1).values, everything, atol=5e-3, rtol=1e-3)
+        torch.testing.assert_close(chosen.sort(-1).values, everything, atol=2e-2, rtol=1e-2)
 
 
 def test_what_columns_add_sums_to_the_distance(made):

@@ -24,7 +24,6 @@ from vaegis.training.model.score import (
     LARGEST_WEIGHT,
     LATENT_BOUND,
     LATENT_WEIGHT,
-    RECONSTRUCTION_WEIGHT,
     ScoringGraph,
     ScoringOutputs,
     Typical,
@@ -40,7 +39,7 @@ MEMBERS = 3
 ORDER = ("country", "amount", "placed_at", "express", "size", "weight")
 NOISE = antithetic_noise(4, 3, torch.Generator().manual_seed(0))
 EXEMPLARS = torch.randn((MEMBERS, 7, 3), generator=torch.Generator().manual_seed(1))
-LEAST_OF_COLUMNS = -math.log(2.0) * (2.0 + RECONSTRUCTION_WEIGHT)
+LEAST_OF_COLUMNS = -math.log(2.0) * 3.0
 LEAST = LEAST_OF_COLUMNS - math.log(2.0) * LATENT_WEIGHT
 
 
@@ -175,7 +174,7 @@ def test_each_member_scores_as_it_would_alone(prepared, graph):
     torch.testing.assert_close(together.contributions, graph._joined(contributions, by_member), rtol=1e-5, atol=1e-4)
 
 
-def test_a_score_is_the_excess_of_the_distances_and_parts_of_those_of_the_reconstruction_and_the_kl(prepared, graph):
+def test_a_score_is_the_excess_of_distances_and_reconstruction_and_a_part_of_that_of_the_kl(prepared, graph):
     values = prepared.values(graph.vae)
     typical = graph._typical()
     with torch.no_grad():
@@ -185,7 +184,7 @@ def test_a_score_is_the_excess_of_the_distances_and_parts_of_those_of_the_recons
     v = (terms.kl - typical.kl[:, :1]) / typical.kl[:, 1:]
     outputs = scores(graph, prepared)
     latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(excess(v) / LATENT_BOUND)
-    by_member = distance_part(graph, prepared) + RECONSTRUCTION_WEIGHT * excess(u) + latent
+    by_member = distance_part(graph, prepared) + excess(u) + latent
     torch.testing.assert_close(outputs.fold_scores, by_member.T, rtol=1e-4, atol=1e-4)
     expected = graph._joined(latent[..., None], by_member)[:, 0]
     torch.testing.assert_close(outputs.contributions[:, -1], expected, rtol=1e-4, atol=2e-4)
@@ -235,16 +234,20 @@ def test_no_part_of_a_score_falls_below_its_least(prepared, graph):
 @given(st.integers(0, 199), st.floats(0.0, 1e3), st.floats(1.001, 100.0))
 @settings(deadline=None)
 def test_the_further_a_number_lies_outside_the_training_range_the_higher_the_score(prepared, graph, at, beyond, times):
+    # Of a whole record: neighbours are sought with nulls filled in, and distances to them taken without these columns.
+    whole = np.flatnonzero(prepared.columns.strings_observed.all(1) & ~np.isnan(prepared.columns.numbers).any(1))
+    at = whole[at % whole.size]
     amount = prepared.schema.columns[1]
     near = amount.maximum + (1.0 + beyond) * unit(amount)
     records = prepared.columns.rows(np.array([at, at]))
     records.numbers[:, 0] = [near, amount.maximum + (near - amount.maximum) * times]
     outputs = scores(graph, prepared, records)
-    # The encoder sees the end of the range in both; so only this column's term grows.
+    # The encoder sees the end of the range in both; so only this column's term grows. Of its contribution the same
+    # cannot be said: other known records, farther off in other columns, may be the nearest now.
     assert (outputs.fold_scores[1] >= outputs.fold_scores[0] - 1e-4).all()
     if times > 1.1:
         assert (outputs.fold_scores[1] > outputs.fold_scores[0]).all()
-    assert outputs.contributions[1, 1] >= outputs.contributions[0, 1] - 1e-4
+    assert outputs.contributions[1, 1] > 0.0
 
 
 def test_a_record_scores_the_same_alone_and_in_any_batch(prepared, graph):
