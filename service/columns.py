@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from vaegis.service.contract import NO_CATEGORY, Column, Schema
 
 
 # Frozen by msgspec, as are verdicts and scores: each request makes several, in a tenth of the time of dataclasses.
@@ -31,6 +33,37 @@ class Columns(msgspec.Struct, frozen=True, eq=False, gc=False):
     def rows(self, index: slice | NDArray[Any]) -> Columns:
         """Return the records at ``index``."""
         return Columns(self.numbers[index], self.strings[index], self.strings_observed[index])
+
+
+Categories: TypeAlias = tuple[NDArray[np.object_] | Sequence[str], NDArray[np.bool_] | Sequence[bool]]
+"""A column's categories, `contract.NO_CATEGORY` where null, and which are not null."""
+
+
+def build_columns(
+    schema: Schema,
+    records: int,
+    numbers_of: Callable[[int, Column], NDArray[np.float64] | None],
+    categories_of: Callable[[int, Column], Categories | None],
+) -> Columns:
+    """Return records by column, asking for the values of each column in the order of the graph's inputs.
+
+    Args:
+        schema: The columns to fill.
+        records: Number of records.
+        numbers_of: Takes a column's position in the schema and the column, and returns its values as the graph takes
+            them, NaN where null; None where the column is null throughout.
+        categories_of: Likewise returns the values of a column of text.
+    """
+    numbers = np.empty((records, len(schema.number_positions)))
+    for at, position in enumerate(schema.number_positions):
+        values = numbers_of(position, schema.columns[position])
+        numbers[:, at] = np.nan if values is None else values
+    strings = np.empty((records, len(schema.string_positions)), dtype=object)
+    observed = np.empty(strings.shape, dtype=np.bool_)
+    for at, position in enumerate(schema.string_positions):
+        categories = categories_of(position, schema.columns[position])
+        strings[:, at], observed[:, at] = (NO_CATEGORY, False) if categories is None else categories
+    return Columns(numbers, strings, observed)
 
 
 def stacked(parts: Sequence[Columns]) -> Columns:

@@ -168,6 +168,16 @@ class Schema(_Document):
         """Schema position of each column of the `strings` input."""
         return tuple(i for i, column in enumerate(self.columns) if column.kind == "categorical")
 
+    @property
+    def numeric(self) -> tuple[NumericColumn, ...]:
+        """The quantities."""
+        return tuple(column for column in self.columns if isinstance(column, NumericColumn))
+
+    @property
+    def categorical(self) -> tuple[CategoricalColumn, ...]:
+        """The columns of the `strings` input."""
+        return tuple(column for column in self.columns if isinstance(column, CategoricalColumn))
+
 
 class Calibration(_Document):
     """Scores of normal records, each by the member that was fitted without it, from which p-values are counted."""

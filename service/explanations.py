@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, repeat, takewhile
 from math import isnan
 from typing import Any, TypeAlias
@@ -14,28 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import (
-    HOURS_PER_DAY,
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    NumericColumn,
-    Schema,
-    TimestampColumn,
-    Value,
-)
-from vaegis.service.grid import decimals, is_integral
-from vaegis.service.reasons import Reason, column_reason
-from vaegis.service.records.values import iso_instant
+from vaegis.service.contract import Schema, Value
+from vaegis.service.reasons import Reason
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.scorer import Scores
 
 NOTABLE_SHARE = 0.1
 """A column is given a reason when it makes up this share of the positive contributions of all columns; the largest is
 in any case. The latent term is, when it makes up this share of all positive terms."""
-
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-_SIGNIFICANT_DIGITS = 6
 
 
 class Contribution(msgspec.Struct, frozen=True, gc=False):
@@ -78,14 +64,14 @@ class _Formatters:
     """Functions that format the values of a schema, with one entry for each of the D columns.
 
     Attributes:
-        columns: The columns.
+        reasons: Take a value and return why it is unusual.
         names: Their names.
         shown: Format a value; None if it needs no formatting.
         expected: Format what the model expected.
         inputs: Position of each column among the inputs of the graph, numbers first.
     """
 
-    columns: tuple[Column, ...]
+    reasons: tuple[Callable[[float | str | None], Reason], ...]
     names: tuple[str, ...]
     shown: tuple[Callable[[Any], Value] | None, ...]
     expected: tuple[Callable[[float], Value], ...]
@@ -119,26 +105,13 @@ def explain_records(
         of_columns = sum(term for term in terms if term > 0)
         notable = _notable(terms, order, of_columns) if is_one else []
         values = _record(formatters.inputs, columns, row)
-        found = [column_reason(formatters.columns[at], values[at]) for at in notable]
+        found = [formatters.reasons[at](values[at]) for at in notable]
         contributions = _contributions(
             formatters, order if whole else notable, terms, values, scores.expected[row].tolist(), found
         )
         if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
             found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
         yield tuple(dict.fromkeys(found)), contributions
-
-
-def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
-    """Return a function that finds the nearest possible value of a column; six digits if it has no grid."""
-    step = column.step
-    if step == 0:
-        return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
-    # A quotient of whole numbers is the decimal that it should be, which a multiple of the step may miss by a bit.
-    unit = 10 ** decimals(step)
-    units = round(step * unit)
-    if is_integral(column):
-        return lambda value: round(value / step) * units // unit
-    return lambda value: round(value / step) * units / unit
 
 
 def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) -> list[int]:
@@ -185,50 +158,11 @@ def _record(inputs: Sequence[int], columns: Columns, row: int) -> list[float | s
 def _formatters(key: _ByIdentity) -> _Formatters:
     columns = tuple(key.schema.columns)
     order = (*key.schema.number_positions, *key.schema.string_positions)
+    kinds = tuple(map(kind_of, columns))
     return _Formatters(
-        columns,
+        tuple(partial(kind.reason, column) for kind, column in zip(kinds, columns, strict=True)),
         tuple(column.name for column in columns),
-        tuple(map(_shown, columns)),
-        tuple(map(_expected, columns)),
+        tuple(kind.shown(column) for kind, column in zip(kinds, columns, strict=True)),
+        tuple(kind.expectation(column) for kind, column in zip(kinds, columns, strict=True)),
         tuple(map(order.index, range(len(columns)))),
     )
-
-
-def _shown(column: Column) -> Callable[[Any], Value] | None:
-    """Return a function that formats a value of a column, or None if the value needs no formatting."""
-    if isinstance(column, BooleanColumn):
-        return _truth
-    if isinstance(column, TimestampColumn):
-        return _instant
-    return _whole if isinstance(column, NumericColumn) and is_integral(column) else None
-
-
-def _expected(column: Column) -> Callable[[float], Value]:
-    """Return the function that gives what the model expected as its column writes it."""
-    if isinstance(column, CategoricalColumn):
-        return lambda code: column.categories[int(code)]
-    if isinstance(column, BooleanColumn):
-        return lambda share: share >= 0.5  # noqa: PLR2004 - the likelier of the two
-    return _hour if isinstance(column, TimestampColumn) else on_grid(column)
-
-
-def _whole(value: float) -> Value:
-    return int(value) if value.is_integer() else value
-
-
-def _truth(value: float) -> Value:
-    return bool(value) if value in (0, 1) else value
-
-
-def _hour(expected: float) -> Value:
-    """Return weekday and hour."""
-    weekday, hour = divmod(int(expected), HOURS_PER_DAY)
-    return f"{WEEKDAYS[weekday]} {hour:02}:00 UTC"
-
-
-def _instant(seconds: float) -> Value:
-    """Return an instant in ISO 8601, or the number itself outside the years 1 to 9999."""
-    try:
-        return iso_instant(seconds)
-    except OverflowError:
-        return seconds

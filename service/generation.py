@@ -15,23 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import (
-    DAYS_PER_WEEK,
-    HOURS_PER_DAY,
-    BooleanColumn,
-    CategoricalColumn,
-    Contract,
-    NumericColumn,
-    Schema,
-    TimestampColumn,
-    Value,
-)
+from vaegis.service.contract import Contract, Schema, Value
 from vaegis.service.contract import Generator as GeneratorDocument
-from vaegis.service.draws import codes, instants, numbers, possible
+from vaegis.service.draws import possible
 from vaegis.service.errors import ArtifactError
 from vaegis.service.graph import open_graph
-from vaegis.service.grid import is_integral
-from vaegis.service.records.values import in_calendar, iso_instant
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.runtime import RUN_TIMEOUT_S, GraphError, Session
 
 BLOCK_RECORDS = 1024
@@ -105,7 +94,7 @@ class Generator:
                 schema.
         """
         self.schema = contract.columns
-        _check_instants(self.schema)
+        _check_columns(self.schema)
         self._generator = contract.generator
         self._slots = _slots(self.schema)
         self._outputs = _OUTPUTS if self._slots else _OUTPUTS[:2]
@@ -154,16 +143,8 @@ class Generator:
         decoded = self._decode(exemplar, noise)
         values: list[NDArray[Any]] = []
         for i, column in enumerate(self.schema.columns):
-            if isinstance(column, NumericColumn):
-                values.append(numbers(column, decoded.location[:, i], random))
-            elif isinstance(column, BooleanColumn):
-                values.append(random.random(BLOCK_RECORDS) < possible(decoded.location[:, i], column.true_share))
-            elif isinstance(column, CategoricalColumn):
-                code = codes(decoded.categories[i][0], random)
-                values.append(np.array(column.categories, dtype=object)[code])
-            else:
-                hours, weekdays = decoded.categories[i]
-                values.append(instants(column, hours, weekdays, random))
+            probabilities = decoded.categories.get(i, ())
+            values.append(kind_of(column).draw(column, decoded.location[:, i], probabilities, random))
         shares = [column.missing_share for column in self.schema.columns]
         missing = random.random(decoded.missing.shape) < possible(decoded.missing, np.array(shares))
         return Drawn(tuple(values), missing)
@@ -207,28 +188,19 @@ def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:
     """Return generated records as JSON writes them: whole numbers as integers, instants in ISO 8601, in UTC."""
     columns: list[list[Value]] = []
     for i, (column, values) in enumerate(zip(schema.columns, drawn.values, strict=True)):
-        shown: list[Value] = values.tolist()
-        if isinstance(column, NumericColumn) and is_integral(column):
-            shown = list(map(int, values.tolist()))
-        elif isinstance(column, BooleanColumn) and column.as_number:
-            shown = values.astype(np.int64).tolist()
-        elif isinstance(column, TimestampColumn):
-            shown = [iso_instant(value) for value in values.tolist()]
+        shown = kind_of(column).drawn_json(column, values)
         nulls = drawn.missing[:, i].tolist()
         columns.append([None if null else value for value, null in zip(shown, nulls, strict=True)])
     return [dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:
-    """Return where in the output `categories` each categorical and each timestamp column has its probabilities."""
+    """Return where in the output `categories` each column that has probabilities there has them."""
     slots: dict[int, tuple[slice, ...]] = {}
     end = 0
     for position, column in enumerate(schema.columns):
-        if isinstance(column, CategoricalColumn):
-            sizes: tuple[int, ...] = (len(column.categories),)
-        elif isinstance(column, TimestampColumn):
-            sizes = (HOURS_PER_DAY, DAYS_PER_WEEK)
-        else:
+        sizes = kind_of(column).category_sizes(column)
+        if not sizes:
             continue
         ends = end + np.cumsum(sizes)
         slots[position] = tuple(slice(int(e) - size, int(e)) for e, size in zip(ends, sizes, strict=True))
@@ -236,11 +208,10 @@ def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:
     return slots
 
 
-def _check_instants(schema: Schema) -> None:
-    """Refuse a timestamp column whose range no calendar writes."""
+def _check_columns(schema: Schema) -> None:
     for column in schema.columns:
-        if isinstance(column, TimestampColumn) and not in_calendar(np.array([column.earliest, column.latest])).all():
-            raise ArtifactError(f"schema: column {column.name!r}: expected times in the years 1 to 9999, got others")
+        if fault := kind_of(column).fault(column):
+            raise ArtifactError(f"schema: column {column.name!r}: {fault}")
 
 
 def _opened(contract: Contract, run_timeout_s: float) -> Session:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
 
 from vaegis.service.contract import NumericColumn
+
+_SIGNIFICANT_DIGITS = 6
 
 
 def is_integral(column: NumericColumn) -> bool:
@@ -21,3 +24,16 @@ def decimals(step: float) -> int:
     (0, 2, 2)
     """
     return max(0, -int(Decimal(str(step)).normalize().as_tuple().exponent))
+
+
+def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
+    """Return a function that finds the nearest possible value of a column; six digits if it has no grid."""
+    step = column.step
+    if step == 0:
+        return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    # A quotient of whole numbers is the decimal that it should be, which a multiple of the step may miss by a bit.
+    unit = 10 ** decimals(step)
+    units = round(step * unit)
+    if is_integral(column):
+        return lambda value: round(value / step) * units // unit
+    return lambda value: round(value / step) * units / unit

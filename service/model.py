@@ -15,12 +15,11 @@ from vaegis.service.errors import RecordError
 from vaegis.service.extras import needs_extra
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, read_model_file
 from vaegis.service.pvalues import guarantee, threshold
+from vaegis.service.records.blocks import Block
+from vaegis.service.records.column_names import UnknownColumns, positions_of
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.header import positions_of
 from vaegis.service.records.in_memory import blocks_of_records, is_pandas_frame, with_index
 from vaegis.service.records.json import MAX_FAULTS
-from vaegis.service.records.names import UnknownColumns
-from vaegis.service.records.stream.blocks import Block
 from vaegis.service.score_result import ScoreResult, result_of
 from vaegis.service.verdicts import Explain, Verdicts
 

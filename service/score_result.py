@@ -15,8 +15,8 @@ from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
 from vaegis.service.extras import needs_extra
 from vaegis.service.reasons import Reason
+from vaegis.service.records.blocks import Block, in_order
 from vaegis.service.records.faults import error_fields
-from vaegis.service.records.stream.blocks import Block, in_order
 from vaegis.service.verdicts import ARRAYS, FIELDS, Verdicts
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaegis.service.errors import SettingsError, expectation
-from vaegis.service.records.names import UnknownColumns, shown
+from vaegis.service.records.column_names import UnknownColumns, shown
 from vaegis.service.settings_file import read_settings_file
 
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"

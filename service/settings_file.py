@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from vaegis.service.errors import SettingsError
-from vaegis.service.records.names import shown
+from vaegis.service.records.column_names import shown
 
 
 def read_settings_file(path: Path) -> dict[str, object]:

@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from vaegis.service.errors import expectation
-from vaegis.service.records.names import nearest, shown
+from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.errors import ConfigError
 
 Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
 """The kinds of column that are scored."""
-KindSetting: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp", "ignore"]
+KindSetting: TypeAlias = Literal[Kind, "ignore"]
+TIME_KIND: Kind = "timestamp"
+"""The kind of a column by whose time records are split."""
 
 
 class _Section(BaseModel):

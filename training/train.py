@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Provenance, Schema, TimestampColumn
+from vaegis.service.contract import Provenance, Schema
 from vaegis.service.files.output import replacing
 from vaegis.service.files.record_files import RecordSource, open_records
+from vaegis.service.records.kinds import kind_of
 from vaegis.training.calibration import calibrate, check_alpha
-from vaegis.training.config import TrainConfig
+from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, plan_columns
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
@@ -110,7 +111,7 @@ def _prepare(
     if config.data.time_column is None:
         splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
     else:
-        times = sample.numbers(config.data.time_column, "timestamp")
+        times = sample.numbers(config.data.time_column, TIME_KIND)
         splits = split_by_time(times, config.splits, most_calibrating=most)
     progress.splits(profile.records, splits)
     check_alpha(config.calibration.alpha, splits.calibration_records)
@@ -147,7 +148,7 @@ def _noise_scales(prepared: _Prepared, fitted: Fitted, rows: NDArray[np.int64]) 
 
 def default_latent_dim(schema: Schema) -> int:
     """Return the width of the latent space: one dimension a column, two a timestamp, within 2 to 32."""
-    wanted = len(schema.columns) + sum(isinstance(column, TimestampColumn) for column in schema.columns)
+    wanted = len(schema.columns) + sum(kind_of(column).takes_instants for column in schema.columns)
     low, high = _LATENT_DIM_RANGE
     return min(high, max(low, wanted))
 

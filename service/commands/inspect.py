@@ -13,11 +13,9 @@ from vaegis.service.terminal import printable
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from vaegis.service.contract import Column
     from vaegis.service.model import Model
 
 _GAP = "  "
-_CATEGORIES_SHOWN = 3
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -54,12 +52,14 @@ def run(args: Namespace) -> int:
 
 
 def _report(path: Path, model: Model) -> Iterable[str]:
+    from vaegis.service.records.kinds import kind_of
+
     contract = model.artifact.contract
     yield from _section("model", _aligned(_model_rows(path, model)))
     yield ""
     yield from _section("calibration", _aligned(_calibration_rows(model)))
     yield ""
-    columns = [(c.name, c.kind, f"{c.missing_share:.2%}", _statistics(c)) for c in contract.columns.columns]
+    columns = [(c.name, c.kind, f"{c.missing_share:.2%}", kind_of(c).statistics(c)) for c in contract.columns.columns]
     yield from _section("columns", _aligned([("name", "kind", "missing", "in training"), *columns]))
     if contract.columns.ignored:
         yield ""
@@ -104,30 +104,6 @@ def _calibration_rows(model: Model) -> list[tuple[str, str]]:
         ("threshold", f"{model.threshold:.6g}{exact}"),
         ("guarantee", model.guarantee),
     ]
-
-
-def _statistics(column: Column) -> str:
-    """Return what training saw of a column, in a few words."""
-    if column.kind == "numeric":
-        median = column.quantiles[len(column.quantiles) // 2]
-        grid = f", step {column.step:g}" if column.step else ""
-        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {median:.6g}{grid}"
-    if column.kind == "boolean":
-        return f"{column.true_share:.2%} true"
-    if column.kind == "timestamp":
-        return f"{_instant(column.earliest)} to {_instant(column.latest)}"
-    commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
-    shown = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_SHOWN])
-    return f"{len(column.categories)} categories: {shown}{', ...' if len(commonest) > _CATEGORIES_SHOWN else ''}"
-
-
-def _instant(seconds: float) -> str:
-    from vaegis.service.records.values import iso_instant
-
-    try:
-        return iso_instant(seconds, "seconds")
-    except OverflowError:
-        return f"{seconds:g} s"
 
 
 def _short(value: object) -> str:

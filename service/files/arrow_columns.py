@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns
+from vaegis.service.columns import Categories, Columns, build_columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.records import values as rules
+from vaegis.service.records.cells import Cells, Instants, columns_of_cells
+from vaegis.service.records.column_names import UnknownColumns, shown, unknown_column
 from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.names import UnknownColumns, shown, unknown_column
-from vaegis.service.records.stream.assembly import Cells, Instants, assembled
+from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
+
+_Converted = TypeVar("_Converted")
 
 
 class RefusedCellError(rules.RefusedValueError):
@@ -74,23 +77,22 @@ def filled_from_batch(
         RefusedCellError: A value is not of its column's kind.
     """
     found = dict(zip(batch.schema.names, batch.columns, strict=True))
-    n = batch.num_rows
-    numbers = np.full((n, len(schema.number_positions)), np.nan)
-    strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
-    observed = np.zeros(strings.shape, dtype=np.bool_)
-    try:
-        for at, position in enumerate(schema.number_positions):
-            column = schema.columns[position]
-            if column.name in found:
-                numbers[:, at] = numbers_of(found[column.name], rules.rule_of(column), infinities=infinities)
-        for at, position in enumerate(schema.string_positions):
-            column = schema.columns[position]
-            if column.name in found:
-                strings[:, at], observed[:, at] = categories_of(found[column.name])
-    except RefusedCellError as refusal:
-        refusal.column = column.name
-        raise
-    return Columns(numbers, strings, observed)
+
+    def converted(column: Column, convert: Callable[[pa.Array], _Converted]) -> _Converted | None:
+        try:
+            return convert(found[column.name]) if column.name in found else None
+        except RefusedCellError as refusal:
+            refusal.column = column.name
+            raise
+
+    def numbers(_: int, column: Column) -> NDArray[np.float64] | None:
+        kind = number_kind_of(column)
+        return converted(column, lambda array: numbers_of(array, kind, infinities=infinities))
+
+    def categories(_: int, column: Column) -> Categories | None:
+        return converted(column, categories_of)
+
+    return build_columns(schema, batch.num_rows, numbers, categories)
 
 
 def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -> Columns:
@@ -104,15 +106,17 @@ def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -
             for position, column in enumerate(schema.columns)
             if column.name in arrays
         }
-        return assembled(schema, cells, batch.num_rows, faults)
+        return columns_of_cells(schema, cells, batch.num_rows, faults)
 
 
-def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "null"] = "refuse") -> NDArray[np.float64]:
+def numbers_of(
+    array: pa.Array, kind: NumberKind[Any], *, infinities: Literal["refuse", "null"] = "refuse"
+) -> NDArray[np.float64]:
     """Return an array's values as the number, truth value or instant that ``kind`` makes of them.
 
     Args:
         array: n values of any type.
-        kind: ``numeric``, ``boolean``, ``indicator`` or ``timestamp``: see `values.rule_of`.
+        kind: The column's.
         infinities: Whether an infinite value is refused or becomes a null.
 
     Returns:
@@ -123,20 +127,18 @@ def numbers_of(array: pa.Array, kind: str, *, infinities: Literal["refuse", "nul
     """
     if array.null_count == len(array):
         return np.full(len(array), np.nan)
+    is_seconds = False
     if _is_text(array.type):
-        converted = _numbers_of_text(array.cast(pa.string()), kind)
-    elif kind == "timestamp" and (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
-        converted = _instants_of_type(array)
-    elif _is_number(array.type) or (kind in rules.TRUTHS and pa.types.is_boolean(array.type)):
-        converted = _float64(array)
-        if kind == "timestamp":
-            converted = rules.instants_of_numbers(converted)
+        numbers, is_seconds = _numbers_of_text(array.cast(pa.string()), kind)
+    elif kind.takes_instants and _is_instant(array.type):
+        numbers, is_seconds = _instants_of_type(array), True
+    elif _is_number(array.type) or (kind.takes_truths and pa.types.is_boolean(array.type)):
+        numbers = _float64(array)
     else:
-        raise _refused_type(array, rules.EXPECTED[kind])
+        raise _refused_type(array, kind.expected)
     if infinities == "null":
-        converted[np.isinf(converted)] = np.nan
-    _check_range(converted, kind)
-    return converted
+        numbers[np.isinf(numbers)] = np.nan
+    return _checked(numbers, kind, is_seconds=is_seconds)
 
 
 def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
@@ -195,56 +197,50 @@ def name_fault(
 
 def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
     """Return an array's values as the cells of a column. Values of a wrong type are reported and null."""
-    kind = rules.rule_of(column)
-    is_instant = pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)
+    kind = kind_of(column)
     if array.null_count == len(array):
         return [None] * len(array)
     if _is_text(array.type):
         return list(array.cast(pa.string()).to_pylist())
-    if kind == "categorical":
+    if not isinstance(kind, NumberKind):
         if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
             return list(text_of(array).to_pylist())
-    elif kind == "timestamp" and is_instant:
+    elif kind.takes_instants and _is_instant(array.type):
         return Instants(_instants_of_type(array))
-    elif _is_number(array.type) or (kind in rules.TRUTHS and pa.types.is_boolean(array.type)):
+    elif _is_number(array.type) or (kind.takes_truths and pa.types.is_boolean(array.type)):
         return _float64(array)
-    detail = f"expected {rules.EXPECTED[kind]}, got the type {array.type}"
+    detail = f"expected {kind.expected}, got the type {array.type}"
     for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
         report(row, "wrong_type", detail)
     return [None] * len(array)
 
 
-def _numbers_of_text(array: pa.Array, kind: str) -> NDArray[np.float64]:
-    """Parse text at once where all of it follows one pattern, else value by value."""
+def _numbers_of_text(array: pa.Array, kind: NumberKind[Any]) -> tuple[NDArray[np.float64], bool]:
+    """Return what text holds, parsed at once where all of it follows one pattern, and whether that is in seconds."""
     trimmed = pc.utf8_trim_whitespace(array)
     trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
-    if kind in rules.TRUTHS:
+    if kind.takes_truths:
         lowered = pc.utf8_lower(trimmed)
         is_word = pc.is_in(lowered, pa.array(["true", "false"]))
         trimmed = pc.if_else(is_word, pc.if_else(pc.equal(lowered, "true"), "1", "0"), trimmed)
     try:
-        numbers = _float64(trimmed)
+        return _float64(trimmed), False
     except pa.ArrowInvalid:
-        return _instants_of_text(trimmed) if kind == "timestamp" else _value_by_value(trimmed, kind)
-    return rules.instants_of_numbers(numbers) if kind == "timestamp" else numbers
-
-
-def _instants_of_text(array: pa.Array) -> NDArray[np.float64]:
-    for zone in ("UTC", None):  # Text with a zone in every value, then text with none.
+        pass
+    for zone in ("UTC", None) if kind.takes_instants else ():  # text with a zone in every value, then with none
         try:
-            return _instants_of_type(array.cast(pa.timestamp("us", zone)))
+            return _instants_of_type(trimmed.cast(pa.timestamp("us", zone))), True
         except pa.ArrowInvalid:
             continue
-    return _value_by_value(array, "timestamp")
+    return _value_by_value(trimmed, kind), kind.takes_instants
 
 
-def _value_by_value(array: pa.Array, kind: str) -> NDArray[np.float64]:
-    rule = rules.TEXT_RULES[kind]
+def _value_by_value(array: pa.Array, kind: NumberKind[Any]) -> NDArray[np.float64]:
     converted = np.full(len(array), np.nan)
     for index, text in enumerate(array.to_pylist()):
         if text is not None:
             try:
-                converted[index] = rule(text)
+                converted[index] = kind.parse_text(text)
             except rules.RefusedValueError as refusal:
                 raise RefusedCellError(index, refusal.code, str(refusal)) from None
     return converted
@@ -263,19 +259,25 @@ def _float64(array: pa.Array) -> NDArray[np.float64]:
     return np.array(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _check_range(converted: NDArray[np.float64], kind: str) -> None:
-    """Raise `RefusedCellError` at the first number that its kind does not hold."""
-    infinite = np.flatnonzero(np.isinf(converted))
+def _checked(numbers: NDArray[np.float64], kind: NumberKind[Any], *, is_seconds: bool) -> NDArray[np.float64]:
+    """Return the values that numbers stand for; raise `RefusedCellError` at the first that the kind does not hold."""
+    infinite = np.flatnonzero(np.isinf(numbers))
     if infinite.size:
         raise RefusedCellError(int(infinite[0]), "too_large", "expected a number within float64, got an infinite one")
-    if kind == "boolean":
-        wrong = np.flatnonzero(~((converted == 0) | (converted == 1) | np.isnan(converted)))
-        if wrong.size:
-            raise RefusedCellError(int(wrong[0]), "wrong_type", f"expected {rules.TRUTH}, got another number")
-    if kind == "timestamp":
-        wrong = np.flatnonzero(~rules.in_calendar(converted))
-        if wrong.size:
-            raise RefusedCellError(int(wrong[0]), "invalid_timestamp", rules.OUTSIDE_CALENDAR)
+    converted, wrong = (numbers, ~rules.in_calendar(numbers)) if is_seconds else kind.of_numbers(numbers)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        if is_seconds:
+            raise RefusedCellError(first, "invalid_timestamp", rules.OUTSIDE_CALENDAR)
+        try:
+            kind.parse(float(numbers[first]))
+        except rules.RefusedValueError as refusal:
+            raise RefusedCellError(first, refusal.code, str(refusal)) from None
+    return converted
+
+
+def _is_instant(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -15,11 +15,11 @@ from vaegis.service.files.arrow_columns import columns_past_faults, name_fault
 from vaegis.service.files.batches import FileBatch, Refusal, batch_rows
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
+from vaegis.service.records.blocks import Block, block_of
+from vaegis.service.records.column_names import UnknownColumns, shown
 from vaegis.service.records.faults import FaultsByRow, OnInvalid
 from vaegis.service.records.in_memory import is_pandas_frame, plain_record, with_index
 from vaegis.service.records.json import MAX_FAULTS
-from vaegis.service.records.names import UnknownColumns, shown
-from vaegis.service.records.stream.blocks import Block, block_of
 from vaegis.service.records.values import RefusedValueError
 
 _SOURCE: Final = Path("data")

@@ -14,9 +14,9 @@ import pyarrow.json as pa_json
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.records.column_names import shown
 from vaegis.service.records.json import BodyError, parse_json
-from vaegis.service.records.names import shown
-from vaegis.service.records.nesting import nests_deeper_than
+from vaegis.service.records.json_limits import nests_deeper_than
 
 BLOCK_BYTES = 4 << 20
 _SPACE = b" \t\r"

@@ -14,8 +14,8 @@ from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusal, texts_of
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.readers import column_names, format_of, read_file
+from vaegis.service.records.column_names import shown
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.names import shown
 
 MAX_DEPTH = 32
 """Levels of objects within a record that are flattened where the caller sets no limit of its own."""

@@ -23,10 +23,10 @@ from vaegis.service.files.record_files import RecordFiles
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
+from vaegis.service.records.blocks import Block, block_of, sound_block
+from vaegis.service.records.column_names import UnknownColumns, shown
 from vaegis.service.records.faults import Faults, FaultsByRow, OnInvalid
 from vaegis.service.records.json import MAX_FAULTS, filled_columns
-from vaegis.service.records.names import UnknownColumns, shown
-from vaegis.service.records.stream.blocks import Block, block_of, sound_block
 from vaegis.service.score_result import ScoreResult
 from vaegis.service.verdicts import Explain
 

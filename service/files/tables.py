@@ -16,17 +16,16 @@ import pyarrow.ipc
 import pyarrow.parquet as pa_parquet
 from numpy.typing import NDArray
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
+from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.json_lines import write_lines
 from vaegis.service.generation import Drawn
-from vaegis.service.grid import is_integral
-from vaegis.service.records.names import shown
+from vaegis.service.records.column_names import shown
+from vaegis.service.records.kinds import kind_of
 
 Write: TypeAlias = Callable[[pa.RecordBatch], None]
 
-_INTEGERS = 2.0**63
 _MICROSECONDS = 1e6
 
 
@@ -142,12 +141,10 @@ def _iso_texts(array: pa.Array) -> pa.Array:
 
 
 def _drawn_type(column: Column) -> pa.DataType:
-    if isinstance(column, NumericColumn):
-        fits = column.minimum >= -_INTEGERS and column.maximum < _INTEGERS
-        return pa.int64() if is_integral(column) and fits else pa.float64()
-    if isinstance(column, BooleanColumn):
-        return pa.int64() if column.as_number else pa.bool_()
-    return pa.string() if isinstance(column, CategoricalColumn) else pa.timestamp("us", "UTC")
+    drawn = kind_of(column).drawn_type(column)
+    if drawn.kind == "O":
+        return pa.string()
+    return pa.timestamp("us", "UTC") if drawn.kind == "M" else pa.from_numpy_dtype(drawn)
 
 
 def _drawn_values(values: NDArray[np.generic], kind: pa.DataType) -> NDArray[np.generic]:

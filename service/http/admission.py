@@ -31,7 +31,7 @@ from vaegis.service.http.problems import UNREAD
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import request_context
 from vaegis.service.http.server.limits import IncompleteBodyError
-from vaegis.service.records.stream.blocks import body_too_large
+from vaegis.service.records.blocks import body_too_large
 
 _Result = TypeVar("_Result")
 

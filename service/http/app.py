@@ -34,7 +34,7 @@ from vaegis.service.http.score import ScoreEndpoint
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.pvalues import threshold
-from vaegis.service.records.stream.blocks import RecordLimits
+from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
 

@@ -13,9 +13,9 @@ from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.answer_buffer import AnswerBuffer
 from vaegis.service.http.writers.writer import Writer
+from vaegis.service.records.blocks import Block, Decoder, NoRecordsError
+from vaegis.service.records.decompression import Unpacker
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.stream.blocks import Block, Decoder, NoRecordsError
-from vaegis.service.records.stream.unpacking import Unpacker
 from vaegis.service.verdicts import Verdicts
 
 _PART_RECORDS = 1024  # judged and written at a time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +19,11 @@ from prometheus_client.registry import Collector
 from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import ReloadOutcome
 from vaegis.service.columns import Columns
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
+from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import Fault
 from vaegis.service.http.multiprocess_metrics import restarts_counter, without_sum_of_signed
 from vaegis.service.http.server.limits import CUT_REASONS
-from vaegis.service.records.values import rule_of
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Verdicts
 
 OTHER: Final = "_OTHER"
@@ -131,9 +132,10 @@ class ColumnCounter:
         self._number_positions = np.array(schema.number_positions, dtype=np.intp)
         self._string_positions = np.array(schema.string_positions, dtype=np.intp)
         numbers = [schema.columns[i] for i in schema.number_positions]
-        self._minimum, self._maximum = np.array([_range(column) for column in numbers]).reshape(-1, 2).T
+        ranges = [kind_of(column).observed_range(column) for column in numbers]
+        self._minimum, self._maximum = np.array(ranges).reshape(-1, 2).T
         strings = [schema.columns[i] for i in schema.string_positions]
-        self._known = [frozenset(c.categories) for c in strings if isinstance(c, CategoricalColumn)]
+        self._known = [kind_of(column).known_categories(column) or frozenset() for column in strings]
 
     def count(self, columns: Columns) -> ColumnCounts | None:
         """Return the counts over a batch; None if nothing in it is unusual."""
@@ -316,12 +318,12 @@ class Metrics:
         self._column_unseen = self._column_counters(
             "vaegis_column_unseen",
             "Scored records with a category unknown to training.",
-            [column if column.kind == "categorical" else None for column in columns],
+            [column if kind_of(column).known_categories(column) is not None else None for column in columns],
         )
         self._column_out_of_range = self._column_counters(
             "vaegis_column_out_of_range",
             "Scored records with a number outside the range seen in training.",
-            [column if rule_of(column) in ("numeric", "indicator") else None for column in columns],
+            [column if math.isfinite(kind_of(column).observed_range(column)[0]) else None for column in columns],
         )
 
     def _make_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:
@@ -377,9 +379,3 @@ def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:
     spread = max(greatest - float(np.median(scores)), abs(greatest) / 10, 1.0)
     tail = [greatest + spread * (2**i - 1) for i in range(_SCORE_TAIL_DOUBLINGS)]
     return sorted({float(f"{bound:.3g}") for bound in (*body, *tail)})
-
-
-def _range(column: Column) -> tuple[float, float]:
-    if isinstance(column, NumericColumn):
-        return column.minimum, column.maximum
-    return (0.0, 1.0) if isinstance(column, BooleanColumn) else (-np.inf, np.inf)

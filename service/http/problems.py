@@ -42,13 +42,13 @@ from vaegis.service.http.server.limits import (
     ShuttingDownError,
     TooManyConnectionsError,
 )
-from vaegis.service.records.json import BodyError, TooManyValuesError
-from vaegis.service.records.stream.blocks import (
+from vaegis.service.records.blocks import (
     BodyTooLargeError,
     NoRecordsError,
     TooManyRecordsError,
     TooMuchHeldError,
 )
+from vaegis.service.records.json import BodyError, TooManyValuesError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"

@@ -19,7 +19,7 @@ from starlette.types import Scope
 from vaegis.service.auth.rate_limits import RateLimit
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.http.routes import Route
-from vaegis.service.records.stream.blocks import UnpackedBytes
+from vaegis.service.records.blocks import UnpackedBytes
 
 BYTES_PER_RECORD: Final = 16 * 1024
 """Bytes that are unpacked in about the time in which a record is scored."""

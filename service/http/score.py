@@ -23,14 +23,14 @@ from vaegis.service.http.writers.csv import CsvWriter
 from vaegis.service.http.writers.json import JsonWriter
 from vaegis.service.http.writers.ndjson import NdjsonWriter
 from vaegis.service.http.writers.writer import Writer, json_document, rows_of
+from vaegis.service.records.arrow.decoder import ArrowDecoder
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
+from vaegis.service.records.csv import CsvDecoder
+from vaegis.service.records.decompression import unpacker_of
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.json_document import JsonDecoder
-from vaegis.service.records.stream.arrow import ArrowDecoder
-from vaegis.service.records.stream.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
-from vaegis.service.records.stream.csv import CsvDecoder
-from vaegis.service.records.stream.ndjson import NdjsonDecoder
-from vaegis.service.records.stream.unpacking import unpacker_of
+from vaegis.service.records.ndjson import NdjsonDecoder
 
 _JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
 

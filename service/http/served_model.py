@@ -12,9 +12,9 @@ from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery, parse_query
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.pvalues import threshold
+from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
-from vaegis.service.records.stream.blocks import RecordLimits
 from vaegis.service.verdicts import Explain, Verdicts
 
 _KEPT_QUERIES = 256  # clients send few different ones

@@ -10,7 +10,6 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, Column, TimestampColumn
 from vaegis.service.errors import RecordError
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.block_scoring import judged_in_parts
@@ -29,9 +28,7 @@ from vaegis.service.http.schemas import (
 from vaegis.service.http.score_options import ScoreQuery, parse_parameters
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.v2 import OUTPUTS, asked_outputs, written_answer
-from vaegis.service.records.faults import FaultList, FaultsByRow, OnInvalid
-from vaegis.service.records.json import require_few_values
-from vaegis.service.records.stream.blocks import (
+from vaegis.service.records.blocks import (
     Block,
     NoRecordsError,
     TooManyRecordsError,
@@ -39,8 +36,11 @@ from vaegis.service.records.stream.blocks import (
     block_of,
     sound_block,
 )
-from vaegis.service.records.stream.unpacking import decompressed
-from vaegis.service.records.tensors import InferRequest, columns_of, read_request
+from vaegis.service.records.decompression import decompressed
+from vaegis.service.records.faults import FaultList, FaultsByRow, OnInvalid
+from vaegis.service.records.json import require_few_values
+from vaegis.service.records.kinds import kind_of
+from vaegis.service.records.open_inference import InferRequest, columns_of, read_request
 
 INFER: Final = "/v2/models/{model}/infer"
 """Template of the route that scores."""
@@ -240,12 +240,6 @@ def _metadata(model: ServedModel, version: str) -> ModelMetadata:
         name=model.name,
         versions=[version],
         platform="onnx_onnxv1",
-        inputs=[TensorMetadata(name=c.name, datatype=_datatype(c), shape=[-1, 1]) for c in columns],
+        inputs=[TensorMetadata(name=c.name, datatype=kind_of(c).datatype, shape=[-1, 1]) for c in columns],
         outputs=[TensorMetadata(name=name, datatype=kind, shape=[-1]) for name, kind in OUTPUTS.items()],
     )
-
-
-def _datatype(column: Column) -> str:
-    if isinstance(column, (CategoricalColumn, TimestampColumn)):
-        return "BYTES"
-    return "BOOL" if isinstance(column, BooleanColumn) and not column.as_number else "FP64"

@@ -1,35 +1,73 @@
-"""Convert the cells of a column, text or numbers, to what the graph takes, and report every fault."""
+"""Convert the cells of columns, text, numbers or times, to what the graph takes, and report every fault."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import NO_CATEGORY
+from vaegis.service.columns import Categories, Columns, build_columns
+from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
-from vaegis.service.records.faults import Report
-from vaegis.service.records.instants import instants_of_iso
+from vaegis.service.records.faults import Faults, Report
+from vaegis.service.records.kinds import NumberKind, number_kind_of
 
 _MEAN_CHARACTERS: Final = 64
 
+Cells: TypeAlias = "NDArray[np.float64] | Instants | Sequence[str | None]"
+"""One column's values: numbers, NaN where null, or instants, or text. A categorical column has text."""
+
 _NUMBERS: Final = msgspec.json.Decoder(list[float])
-_WORDS: Final = {
-    word: float(index)
-    for index, words in enumerate((("0", "false", "False", "FALSE"), ("1", "true", "True", "TRUE")))
-    for word in words
-}
 
 
-def numbers_of_texts(texts: Sequence[str | None], kind: str, report: Report) -> NDArray[np.float64]:
-    """Return text as the numbers, truth values or instants that `values.TEXT_RULES` makes of it.
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """Values whose unit is known: ``seconds`` since 1970, shape (n,), NaN where null."""
+
+    seconds: NDArray[np.float64]
+
+
+def columns_of_cells(schema: Schema, found: Mapping[str, Cells], records: int, faults: Faults) -> Columns:
+    """Return the columns of ``records`` records; a column that was not found is null throughout.
+
+    Args:
+        schema: The columns to fill.
+        found: Cells by name of the column, ``records`` in each.
+        records: Number of records.
+        faults: Told of each cell that is refused, which then is null.
+    """
+
+    def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
+        cells = found.get(column.name)
+        if cells is None:
+            return None
+        report = faults.of_column(column.name, position)
+        if isinstance(cells, Instants):
+            return checked_instants(cells.seconds, report)
+        kind = number_kind_of(column)
+        if isinstance(cells, np.ndarray):
+            return checked_numbers(cells, kind, report)
+        return numbers_of_texts(cells, kind, report)
+
+    def categories(_: int, column: Column) -> Categories | None:
+        cells = found.get(column.name)
+        if isinstance(cells, (np.ndarray, Instants)):
+            raise TypeError(f"{column.name}: expected text in a categorical column, got numbers")
+        return None if cells is None else categories_of_texts(cells)
+
+    return build_columns(schema, records, numbers, categories)
+
+
+def numbers_of_texts(texts: Sequence[str | None], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
+    """Return text as the numbers, truth values or instants that ``kind`` makes of it.
 
     Args:
         texts: n cells; None is a null.
-        kind: What `values.rule_of` a column gives.
+        kind: The column's.
         report: Told of each cell that is refused.
 
     Returns:
@@ -48,31 +86,23 @@ def numbers_of_texts(texts: Sequence[str | None], kind: str, report: Report) -> 
     return _one_by_one(told, kind, report) if at_once is None else at_once
 
 
-def checked_numbers(numbers: NDArray[np.float64], kind: str, report: Report) -> NDArray[np.float64]:
+def checked_numbers(numbers: NDArray[np.float64], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
     """Return numbers as the quantities, truth values or instants that ``kind`` makes of them.
 
     Args:
         numbers: Shape (n,), of the caller's making; NaN is a null.
-        kind: What `values.rule_of` a column gives.
+        kind: The column's.
         report: Told of each number that is refused.
 
     Returns:
         Shape (n,); NaN where null or refused.
     """
-    converted = numbers
-    if kind == "timestamp":
-        converted = rules.instants_of_numbers(numbers)
-        wrong = ~rules.in_calendar(converted)
-    elif kind == "boolean":
-        wrong = ~((numbers == 0) | (numbers == 1) | np.isnan(numbers))
-    else:
-        wrong = np.isinf(numbers)
+    converted, wrong = kind.of_numbers(numbers)
     if not wrong.any():
         return converted
-    rule = rules.RULES[kind]
     for row in np.flatnonzero(wrong).tolist():
         try:
-            rule(float(numbers[row]))
+            kind.parse(float(numbers[row]))
         except rules.RefusedValueError as refusal:
             report(row, refusal.code, str(refusal))
     return np.where(wrong, np.nan, converted)
@@ -97,19 +127,17 @@ def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_
     return strings, observed
 
 
-def _at_once(texts: list[str], kind: str) -> NDArray[np.float64] | None:
+def _at_once(texts: list[str], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
     """Return the values of uniform text; None if each value must be parsed by itself."""
-    if kind in rules.TRUTHS:
-        words = [_WORDS.get(text) for text in texts]
-        if None not in words:
-            return np.array(words, dtype=np.float64)
+    if (uniform := kind.parse_uniform(texts)) is not None:
+        return uniform
     if sum(map(len, texts)) > _MEAN_CHARACTERS * len(texts):
         return None  # which may be one text, held once, that all records refer to
     try:
         # JSON's numbers are among those that the rules take, and its parser is several times as fast as Python's.
         decoded = _NUMBERS.decode("[" + ",".join(texts) + "]")
     except msgspec.DecodeError:
-        return instants_of_iso(texts) if kind == "timestamp" else None
+        return None
     if len(decoded) != len(texts):
         return None
     refused = False
@@ -122,12 +150,11 @@ def _at_once(texts: list[str], kind: str) -> NDArray[np.float64] | None:
     return None if refused else numbers
 
 
-def _one_by_one(texts: list[str], kind: str, report: Report) -> NDArray[np.float64]:
-    rule = rules.RULES[kind]
+def _one_by_one(texts: list[str], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
     converted = np.full(len(texts), np.nan)
     for row, text in enumerate(texts):
         try:
-            converted[row] = rule(text)
+            converted[row] = kind.parse(text)
         except rules.RefusedValueError as refusal:
             report(row, refusal.code, str(refusal))
     return converted

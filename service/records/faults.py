@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 
 from vaegis.service.errors import Fault, RecordError
-from vaegis.service.records.names import shown
+from vaegis.service.records.column_names import shown
 
 Report: TypeAlias = Callable[[int, str, str], None]
 """Reports a fault of one column, given its row, code and detail."""

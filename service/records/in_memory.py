@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 
 from vaegis.service.contract import Schema
+from vaegis.service.records.blocks import Block, block_of
+from vaegis.service.records.column_names import UnknownColumns
 from vaegis.service.records.faults import FaultsByRow
 from vaegis.service.records.json import MAX_FAULTS, filled_columns
-from vaegis.service.records.names import UnknownColumns
-from vaegis.service.records.stream.blocks import Block, block_of
 from vaegis.service.records.values import RefusedValueError
 
 _MAX_DEPTH: Final = 32

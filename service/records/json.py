@@ -1,31 +1,33 @@
-"""Parse JSON bodies strictly, and convert their records, row by row, to columns."""
+"""Parse JSON bodies strictly, and convert their records, by row or by column, to columns."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, cast
+from typing import Any, NoReturn, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns
-from vaegis.service.contract import NO_CATEGORY, Schema
-from vaegis.service.errors import ServiceError
+from vaegis.service.columns import Categories, Columns, build_columns
+from vaegis.service.contract import NO_CATEGORY, Column, Schema
+from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import numbers_of_texts
+from vaegis.service.records.column_names import UnknownColumns, positions_of, shown, unknown_column
 from vaegis.service.records.faults import FaultList, Faults, Report
-from vaegis.service.records.flatten import RecordShape
-from vaegis.service.records.marks import count_marks
-from vaegis.service.records.names import UnknownColumns, shown
-from vaegis.service.records.nesting import nests_deeper_than
+from vaegis.service.records.json_limits import count_marks, nests_deeper_than
+from vaegis.service.records.kinds import NumberKind, number_kind_of
+from vaegis.service.records.values import described
 
 _SPACE = b" \t\r\n"
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
+
 VALUE_MARKS = b",[{"
 """What begins or parts values."""
+
 MAX_FAULTS = 100
 """Faults told in full where the caller sets no limit of its own."""
 
@@ -136,60 +138,46 @@ def filled_columns(
     """Return records as `columns_from_records` does, but report faults to ``faults``. Faulty values are null."""
     shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
     flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
-    n = len(flat)
-    numbers = np.empty((n, len(schema.number_positions)))
-    for at, position in enumerate(schema.number_positions):
-        column = schema.columns[position]
-        taken = _taken(flat, column.name)
-        numbers[:, at] = numbers_of_values(taken, rules.rule_of(column), faults.of_column(column.name, position))
-    strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
-    observed = np.zeros(strings.shape, dtype=np.bool_)
-    for at, position in enumerate(schema.string_positions):
-        name = schema.columns[position].name
-        taken = _taken(flat, name)
-        strings[:, at] = categories_of_values(taken, faults.of_column(name, position))
-        observed[:, at] = [value is not None for value in taken]
-    return Columns(numbers, strings, observed)
+    return columns_of_values(schema, len(flat), lambda name: [record.get(name) for record in flat], faults)
 
 
-def _taken(flat: Sequence[Mapping[str, object]], name: str) -> list[object]:
-    return [record.get(name) for record in flat]
+def columns_of_values(
+    schema: Schema, records: int, values_of: Callable[[str], list[object] | None], faults: Faults
+) -> Columns:
+    """Return records by column, given a function that finds the values of a column by its name, if there are any."""
+
+    def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
+        values = values_of(column.name)
+        report = faults.of_column(column.name, position)
+        return None if values is None else numbers_of_values(values, number_kind_of(column), report)
+
+    def categories(position: int, column: Column) -> Categories | None:
+        values = values_of(column.name)
+        if values is None:
+            return None
+        found = categories_of_values(values, faults.of_column(column.name, position))
+        return found, [value is not None for value in values]
+
+    return build_columns(schema, records, numbers, categories)
 
 
-def numbers_of_values(values: list[object], kind: str, report: Report) -> NDArray[np.float64]:
+def numbers_of_values(values: list[object], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
     """Return a column's values as float64, NaN where null; the rules value by value only where a shortcut fails."""
     types = set(map(type, values))
     types.discard(type(None))
-    numeric = types <= {int, float} or (kind == "boolean" and types <= {bool, int, float})
+    numeric = types <= {int, float} or (kind.takes_truths and types <= {bool, int, float})
     fast = _fast_numbers(values, kind) if numeric else None
     if fast is not None:
         return fast
     if types == {str}:
         return numbers_of_texts(cast("list[str | None]", values), kind, report)
-    rule = rules.RULES[kind]
     converted = np.full(len(values), np.nan)
     for row, value in enumerate(values):
         if value is not None:
             try:
-                converted[row] = rule(value)
+                converted[row] = kind.parse(value)
             except rules.RefusedValueError as refusal:
                 report(row, refusal.code, str(refusal))
-    return converted
-
-
-def _fast_numbers(values: list[object], kind: str) -> NDArray[np.float64] | None:
-    """Return the values, all numbers or null, at once; None if one of them breaks a rule."""
-    try:
-        converted = np.array(values, dtype=np.float64)  # None becomes NaN.
-    except OverflowError:
-        return None
-    if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
-        return None
-    if kind == "boolean" and not ((converted == 0) | (converted == 1) | np.isnan(converted)).all():
-        return None
-    if kind == "timestamp":
-        converted = rules.instants_of_numbers(converted)
-        return converted if rules.in_calendar(converted).all() else None
     return converted
 
 
@@ -208,6 +196,122 @@ def categories_of_values(values: list[object], report: Report) -> list[str]:
             except rules.RefusedValueError as refusal:
                 report(row, refusal.code, str(refusal))
     return converted
+
+
+def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
+    """Tell whether a parsed body holds records by column; an empty object is a record without columns."""
+    return isinstance(document, dict) and bool(document) and all(isinstance(value, list) for value in document.values())
+
+
+def filled_from_lists(
+    lists: Mapping[str, list[object]],
+    schema: Schema,
+    faults: Faults,
+    *,
+    unknown_columns: UnknownColumns,
+    max_faults: int,
+) -> Columns:
+    """Return records that are given as a list of values for each column. Values follow the rules of records.
+
+    Args:
+        lists: The values of each column.
+        schema: The columns to fill.
+        faults: Told what is wrong with values, which then are null.
+        unknown_columns: Whether a column that is not in the schema is refused.
+        max_faults: Faults of names and lengths told in full.
+
+    Raises:
+        RecordError: The lists are not equally long, or their names do not fit the schema.
+    """
+    records = _length(lists, max_faults)
+    parents = {name.partition(".")[0] for name in (*schema.names, *(column.name for column in schema.ignored))}
+    if any(name in parents and any(isinstance(value, dict) for value in values) for name, values in lists.items()):
+        rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+        return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
+    positions_of(list(lists), schema, unknown_columns, max_faults)
+    return columns_of_values(schema, records, lists.get, faults)
+
+
+class RecordShape:
+    """The columns that a record may have, by name, as one schema gives them."""
+
+    def __init__(self, schema: Schema, *, ignore_unknown: bool) -> None:
+        self._names = schema.names
+        self._scored = frozenset(self._names)
+        self._dropped = frozenset(column.name for column in schema.ignored)
+        self._known = self._scored | self._dropped
+        self._parents = frozenset(
+            name[:dot] for name in self._known if "." in name for dot, letter in enumerate(name) if letter == "."
+        )
+        self._ignore_unknown = ignore_unknown
+        self._told = 0
+
+    def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
+        """Return the record's known columns by full name, and report the others to ``faults``."""
+        if not isinstance(record, dict):
+            faults.add_fault(row, None, "not_an_object", f"expected an object, got {described(record)}")
+            return {}
+        if record.keys() <= self._known and not self._scored.isdisjoint(record):
+            return record
+        found: dict[str, object] = {}
+        recognised, refused = self._walk(row, "", record, found, faults)
+        if not recognised and not refused:
+            faults.add_fault(row, None, "no_known_column", "expected at least one column of the model, got none")
+        return found
+
+    def _walk(
+        self, row: int, prefix: str, part: Mapping[str, object], found: dict[str, object], faults: Faults
+    ) -> tuple[bool, bool]:
+        """Gather the columns under ``prefix``; return whether a scored one was among them, and whether any was refused.
+
+        Only names under which the schema has a column are entered, so the schema bounds both depth and names.
+        """
+        recognised, refused = False, False
+        for key, value in part.items():
+            name = prefix + key
+            if name in self._known:
+                if name in found:
+                    faults.add_fault(
+                        row, name, "duplicate_key", "expected the column once, got it both nested and with dots"
+                    )
+                    refused = True
+                found[name] = value
+                recognised |= name in self._scored
+            elif name not in self._parents:
+                refused |= self._unknown(row, name, faults)
+            elif isinstance(value, dict):
+                below = self._walk(row, f"{name}.", value, found, faults)
+                recognised, refused = recognised or below[0], refused or below[1]
+            elif value is None:
+                recognised = True
+            else:
+                faults.add_fault(row, name, "wrong_type", f"expected an object, got {described(value)}")
+                refused = True
+        return recognised, refused
+
+    def _unknown(self, row: int, name: str, faults: Faults) -> bool:
+        if self._ignore_unknown:
+            return False
+        if not faults.would_keep(row):
+            faults.count(row, 1)
+            return True
+        faults.add_fault(row, name, "unknown_column", unknown_column(name, self._names, self._told))
+        self._told += 1
+        return True
+
+
+def _fast_numbers(values: list[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
+    """Return the values, all numbers or null, at once; None if one of them breaks a rule."""
+    try:
+        converted = np.array(values, dtype=np.float64)  # None becomes NaN.
+    except OverflowError:
+        return None
+    if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
+        return None
+    if kind.takes_any_finite:
+        return converted
+    converted, wrong = kind.of_numbers(converted)
+    return None if wrong.any() else converted
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -267,6 +371,23 @@ def _told(max_depth: int) -> Iterator[None]:
 
 def _too_deep(max_depth: int) -> BodyError:
     return BodyError("too_deep", f"body: expected at most {max_depth} levels of nesting, got more")
+
+
+def _length(lists: Mapping[str, list[object]], max_faults: int) -> int:
+    first = len(next(iter(lists.values())))
+    faults = tuple(
+        Fault(
+            row=None,
+            column=shown(name),
+            code="wrong_length",
+            message=f"columns.{shown(name)}: expected {first} values as in the first column, got {len(values)}",
+        )
+        for name, values in lists.items()
+        if len(values) != first
+    )
+    if faults:
+        raise RecordError(faults[:max_faults], max(0, len(faults) - max_faults))
+    return first
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

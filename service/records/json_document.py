@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterator
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid
-from vaegis.service.records.json import filled_columns, parse_records, require_few_values
-from vaegis.service.records.json_columns import TypedColumns, filled_from_lists, is_by_column
-from vaegis.service.records.stream.blocks import (
+from vaegis.service.records.blocks import (
     Block,
     NoRecordsError,
     RecordLimits,
@@ -18,7 +15,15 @@ from vaegis.service.records.stream.blocks import (
     body_too_large,
     sound_block,
 )
-from vaegis.service.records.typed_json import TypedJson
+from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid
+from vaegis.service.records.json import (
+    filled_columns,
+    filled_from_lists,
+    is_by_column,
+    parse_records,
+    require_few_values,
+)
+from vaegis.service.records.json_fast import TypedColumns, TypedJson
 
 
 class JsonDocuments:

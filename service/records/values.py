@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import BooleanColumn, Column
 from vaegis.service.errors import ServiceError
 
 NUMBER = "a number"
@@ -22,11 +20,6 @@ TRUTH = "true, false, 0 or 1"
 INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
-
-EXPECTED = {"numeric": NUMBER, "boolean": TRUTH, "indicator": INDICATOR, "timestamp": INSTANT, "categorical": CATEGORY}
-"""What values are expected to be, by what `rule_of` a column gives."""
-TRUTHS = ("boolean", "indicator")
-"""The rules that take truth values."""
 OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
@@ -182,30 +175,6 @@ def instant_of_text(text: str) -> float:
     except RefusedValueError:
         return _instant_of_iso(stripped)
     return value if math.isnan(value) else instant(value)
-
-
-RULES: dict[str, Callable[[object], float]] = {
-    "numeric": number,
-    "boolean": truth,
-    "indicator": indicator,
-    "timestamp": instant,
-}
-"""The rule for a JSON value, by what `rule_of` a column gives; categories have `category`. NaN is a null."""
-TEXT_RULES: dict[str, Callable[[str], float]] = {
-    "numeric": number_of_text,
-    "boolean": truth_of_text,
-    "indicator": indicator_of_text,
-    "timestamp": instant_of_text,
-}
-"""The rule for a value that a file holds as text, likewise."""
-
-
-def rule_of(column: Column) -> str:
-    """Return the name of a column's rule: its kind, or ``indicator`` for booleans that training saw as 0 and 1.
-
-    Integers that happened to be 0 or 1 in all of the training records are of this kind: a 2 is news, not an error.
-    """
-    return "indicator" if isinstance(column, BooleanColumn) and column.as_number else column.kind
 
 
 def instants_of_numbers(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,14 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vaegis.service.files.arrow_columns import RefusedCellError, numbers_of
-from vaegis.service.records.names import shown
+from vaegis.service.records.column_names import shown
+from vaegis.service.records.kinds import number_kind_named
 from vaegis.training.config import Kind
+from vaegis.training.data.kinds import KINDS, kind_of_joined
 from vaegis.training.data.profile import Form, form_of
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import DataError
 
-_KIND_OF_FORM: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.INSTANT: "timestamp"}
-"""What a column is joined as where no kind is set: forms whose values have several types."""
 _MICROSECONDS_PER_SECOND = 1e6
 
 
@@ -50,7 +50,7 @@ def _column(
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         forms = {form_of(part.type) for part in parts if not pa.types.is_null(part.type)}
     if kind is None and len(forms) == 1:
-        kind = _KIND_OF_FORM.get(next(iter(forms)))
+        kind = kind_of_joined(next(iter(forms)))
     if kind is None:
         # Nothing reads such values: planning sets the column aside, or refuses it for its types.
         return pa.nulls(sum(map(len, parts)))
@@ -81,10 +81,11 @@ def _concatenated(parts: list[pa.Array]) -> pa.Array:
 
 
 def _converted(part: pa.Array, kind: Kind) -> pa.Array:
-    if kind in ("boolean", "categorical"):
+    if KINDS[kind].is_joined_as_text:
         return part.cast(pa.string())
-    numbers = numbers_of(part, kind, infinities="null")
-    return _instants(numbers) if kind == "timestamp" else pa.array(numbers, from_pandas=True)
+    number_kind = number_kind_named(kind)
+    numbers = numbers_of(part, number_kind, infinities="null")
+    return _instants(numbers) if number_kind.takes_instants else pa.array(numbers, from_pandas=True)
 
 
 def _instants(seconds: NDArray[np.float64]) -> pa.Array:

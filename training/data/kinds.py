@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from vaegis.service.records.names import nearest, shown
+from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.config import Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
 from vaegis.training.data.text_profile import Parsed, TextProfile
@@ -15,15 +16,42 @@ _MOSTLY = 0.5
 """Share of texts that parse from which the others are taken for a change of type, rather than all of it for text."""
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
-_FORMS = {
-    "numeric": {Form.NUMBER, Form.TEXT},
-    "boolean": {Form.NUMBER, Form.BOOLEAN, Form.TEXT},
-    "timestamp": {Form.NUMBER, Form.INSTANT, Form.TEXT},
-    "categorical": {Form.NUMBER, Form.BOOLEAN, Form.TEXT},
-}
-"""What the values may be where a kind is set."""
 _NOT_CATEGORIES = ("float", "double", "halffloat", "decimal")
 """Arrow types that are numbers, but none that could name a category."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingKind:
+    """What a kind decides until a column's statistics are known; `service.records.kinds` has the rest.
+
+    Attributes:
+        forms: What the values may be where the kind is set.
+        parsed: Takes the profile of texts, and returns those that are values of the kind, in each way to write them;
+            nothing where any text is one.
+        is_joined_as_text: Whether values whose types differ are joined as text.
+        joined_form: Values of this form are joined as the kind where none is set: they have several types.
+    """
+
+    forms: frozenset[Form]
+    parsed: Callable[[TextProfile], tuple[Parsed, ...]]
+    is_joined_as_text: bool = False
+    joined_form: Form | None = None
+
+
+KINDS: dict[Kind, TrainingKind] = {
+    "numeric": TrainingKind(frozenset({Form.NUMBER, Form.TEXT}), lambda text: (text.numbers,), joined_form=Form.NUMBER),
+    "boolean": TrainingKind(
+        frozenset({Form.NUMBER, Form.BOOLEAN, Form.TEXT}), lambda text: (text.truths,), is_joined_as_text=True
+    ),
+    "timestamp": TrainingKind(
+        frozenset({Form.NUMBER, Form.INSTANT, Form.TEXT}),
+        lambda text: (text.instants, text.numbers),
+        joined_form=Form.INSTANT,
+    ),
+    "categorical": TrainingKind(
+        frozenset({Form.NUMBER, Form.BOOLEAN, Form.TEXT}), lambda _: (), is_joined_as_text=True
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +86,11 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
         raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
     return plans
+
+
+def kind_of_joined(form: Form) -> Kind | None:
+    """Return what values of one form but several types are joined as where no kind is set."""
+    return next((name for name, kind in KINDS.items() if kind.joined_form is form), None)
 
 
 def _plan(column: ColumnProfile, config: TrainConfig, *, is_text: bool) -> ColumnPlan:
@@ -147,20 +180,14 @@ def _check_fits(column: ColumnProfile, wanted: Kind) -> None:
     """Refuse a kind that the values cannot have."""
     forms = {column.form} if column.change is None else {column.form, column.change.now}
     coarse = wanted == "categorical" and any(name.startswith(_NOT_CATEGORIES) for name in column.types)
-    if not forms <= _FORMS[wanted] or coarse:
+    if not forms <= KINDS[wanted].forms or coarse:
         raise DataError(
             f"column {shown(column.name)}: expected values that can be {wanted}, as set in train.toml, "
             f"got the type {' and '.join(column.types)}"
         )
     if column.text is None:
         return
-    text = column.text
-    ways = {
-        "numeric": (text.numbers,),
-        "boolean": (text.truths,),
-        "timestamp": (text.instants, text.numbers),
-        "categorical": (),
-    }[wanted]
+    ways = KINDS[wanted].parsed(column.text)
     if ways and all(way.first_other is not None for way in ways):
         raise DataError(
             f"{ways[0].first_other}, column {shown(column.name)}: expected text that can be {wanted}, as set in "

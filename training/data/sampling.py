@@ -15,8 +15,9 @@ from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, 
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import RecordSource
-from vaegis.service.records.names import shown
-from vaegis.training.config import Kind, TrainConfig
+from vaegis.service.records.column_names import shown
+from vaegis.service.records.kinds import number_kind_named
+from vaegis.training.config import TIME_KIND, Kind, TrainConfig
 from vaegis.training.data.joining import joined
 from vaegis.training.data.profile import DataProfile, Profiler
 from vaegis.training.data.row_location import RowLocation
@@ -54,7 +55,7 @@ class Sample:
             DataError: Naming file, row and column of a value that is not of the kind.
         """
         try:
-            return numbers_of(self._column(name), kind, infinities="null")
+            return numbers_of(self._column(name), number_kind_named(kind), infinities="null")
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
 
@@ -102,7 +103,7 @@ def profile_and_sample(
     kinds: dict[str, Kind] = {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
     if time_column in ignored:  # it is not scored, but splits all the same
         ignored.remove(time_column)
-        kinds[time_column] = "timestamp"
+        kinds[time_column] = TIME_KIND
     sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
     read = 0
     try:

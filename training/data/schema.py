@@ -9,10 +9,9 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaegis.service.columns import Columns
+from vaegis.service.columns import Columns, build_columns
 from vaegis.service.contract import (
     MOST_KNOWN_VALUES,
-    NO_CATEGORY,
     QUANTILE_FRACTIONS,
     BooleanColumn,
     CategoricalColumn,
@@ -70,25 +69,18 @@ def build_schema(
 
 def columns_of(sample: Sample, schema: Schema) -> Columns:
     """Return the sample by column; infinities count as nulls, as the profile reports."""
-    n = len(sample)
-    numbers = np.full((n, len(schema.number_positions)), np.nan)
-    strings = np.full((n, len(schema.string_positions)), NO_CATEGORY, dtype=object)
-    observed = np.zeros(strings.shape, dtype=np.bool_)
-    for at, position in enumerate(schema.number_positions):
-        column = schema.columns[position]
-        if column.kind != "categorical":
-            numbers[:, at] = sample.numbers(column.name, column.kind)
-    for at, position in enumerate(schema.string_positions):
-        strings[:, at], observed[:, at] = sample.categories(schema.columns[position].name)
-    return Columns(numbers, strings, observed)
+    return build_columns(
+        schema,
+        len(sample),
+        lambda _, column: sample.numbers(column.name, column.kind),
+        lambda _, column: sample.categories(column.name),
+    )
 
 
 def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
     """Return the code of each category, as the graph's look-up gives it."""
     codes = np.full(columns.strings.shape, NULL_CODE, dtype=np.int64)
-    for at, position in enumerate(schema.string_positions):
-        column = schema.columns[position]
-        assert isinstance(column, CategoricalColumn)  # noqa: S101 - by the definition of string_positions
+    for at, column in enumerate(schema.categorical):
         code = {category: i for i, category in enumerate(column.categories)}
         unseen = len(code)
         found = [code.get(value, unseen) for value in columns.strings[:, at]]

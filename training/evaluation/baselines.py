@@ -15,6 +15,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, HOURS_PER_DAY, Schema
+from vaegis.service.records.kinds import kind_of
 
 NEIGHBOURS = 5
 MAX_REFERENCE_RECORDS = 20_000
@@ -72,8 +73,8 @@ class _Features:
     """
 
     def __init__(self, schema: Schema, reference: Columns) -> None:
-        kinds = [schema.columns[position].kind for position in schema.number_positions]
-        self._is_instant = np.array([kind == "timestamp" for kind in kinds], dtype=np.bool_)
+        kinds = [kind_of(schema.columns[position]) for position in schema.number_positions]
+        self._is_instant = np.array([kind.takes_instants for kind in kinds], dtype=np.bool_)
         encoders = (
             (
                 self._numbers,

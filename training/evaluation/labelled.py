@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns
+from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError
 from vaegis.service.files.arrow_columns import RefusedCellError, columns_from_batch, numbers_of
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.record_files import open_records
-from vaegis.service.records.names import nearest, shown
+from vaegis.service.records.column_names import nearest, shown
+from vaegis.service.records.kinds import BOOLEAN
 from vaegis.training.errors import EvaluationError
 
 
@@ -85,7 +86,7 @@ def _labels(batch: FileBatch, label_column: str | None) -> NDArray[np.bool_]:
         hint = f"; the nearest is {shown(meant)}" if meant else ""
         raise FileError(batch.path, f"expected the label column {shown(label_column)}, got none of this name{hint}")
     try:
-        labels = numbers_of(batch.batch[label_column], "boolean")
+        labels = numbers_of(batch.batch[label_column], BOOLEAN)
     except RefusedCellError as refusal:
         row = batch.first_row + refusal.index
         raise FileError(batch.path, str(refusal), row=row, column=shown(label_column)) from None
@@ -109,7 +110,7 @@ class _Kept:
     _keys: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def add(self, columns: Columns, labels: NDArray[np.bool_]) -> None:
-        self.columns = columns if self.columns is None else _joined(self.columns, columns)
+        self.columns = columns if self.columns is None else stacked((self.columns, columns))
         self.labels = np.concatenate([self.labels, labels])
         self._keys = np.concatenate([self._keys, self.generator.random(labels.size)])
         self.read += labels.size
@@ -121,11 +122,3 @@ class _Kept:
             smallest = np.sort(np.argpartition(self._keys, self.max_records - 1)[: self.max_records])
             self.columns, self.labels = self.columns.rows(smallest), self.labels[smallest]
             self._keys = self._keys[smallest]
-
-
-def _joined(first: Columns, second: Columns) -> Columns:
-    return Columns(
-        np.concatenate([first.numbers, second.numbers]),
-        np.concatenate([first.strings, second.strings]),
-        np.concatenate([first.strings_observed, second.strings_observed]),
-    )

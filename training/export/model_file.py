@@ -16,7 +16,6 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import (
     FORMAT_VERSION,
     Calibration,
-    CategoricalColumn,
     Contract,
     Generator,
     Golden,
@@ -31,6 +30,7 @@ from vaegis.service.files.output import replacing
 from vaegis.service.generation import Generator as RecordGenerator
 from vaegis.service.model_file import digest_entry
 from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scorer
 from vaegis.training.data.schema import category_codes
@@ -163,7 +163,8 @@ def _compare(model: ScoringModel, sample: Columns) -> None:
 
 def _probes(sample: Columns, schema: Schema) -> dict[str, Columns]:
     """Return batches of every sort that a graph must take."""
-    unbounded = np.array([schema.columns[i].kind != "boolean" for i in schema.number_positions], dtype=np.bool_)
+    kinds = [kind_of(schema.columns[i]) for i in schema.number_positions]
+    unbounded = np.array([not kind.takes_truths for kind in kinds], dtype=np.bool_)
     huge = np.where(unbounded & ~np.isnan(sample.numbers), np.sign(sample.numbers) * _HUGE, sample.numbers)
     unseen = np.full_like(sample.strings, _unseen(schema))
     nothing = np.zeros_like(sample.strings_observed)
@@ -216,16 +217,16 @@ def _altered(record: dict[str, Value], schema: Schema, how: str, *, first: int) 
     for column in schema.columns[first::2]:
         if how == "missing":
             altered[column.name] = None
-        elif how == "unseen" and isinstance(column, CategoricalColumn):
+        elif how == "unseen" and column in schema.categorical:
             altered[column.name] = _unseen(schema)
-        elif how == "huge" and column.kind == "numeric":
+        elif how == "huge" and kind_of(column).is_plain_number:
             altered[column.name] = _HUGE
     return altered
 
 
 def _unseen(schema: Schema) -> str:
     """Return a category that no column knows."""
-    known = {category for c in schema.columns if isinstance(c, CategoricalColumn) for category in c.categories}
+    known = {category for column in schema.categorical for category in column.categories}
     unseen = "unseen"
     while unseen in known:
         unseen += "-"

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from vaegis.service.contract import CategoricalColumn, Schema
+from vaegis.service.contract import Schema
 from vaegis.training.model.preprocessing import NULL_CODE
 
 OPSET = 18
@@ -58,10 +58,8 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str,
 
 def prepend_category_lookup(model: onnx.ModelProto, schema: Schema) -> None:
     """Replace the input `codes` by `strings` and `strings_observed`, looked up within the graph."""
-    columns = [schema.columns[i] for i in schema.string_positions]
     nodes, looked_up = [], []
-    for at, column in enumerate(columns):
-        assert isinstance(column, CategoricalColumn)  # noqa: S101 - by the definition of string_positions
+    for at, column in enumerate(schema.categorical):
         size = len(column.categories)
         names = [f"category_{at}_{part}" for part in ("index", "string", "code")]
         model.graph.initializer.append(numpy_helper.from_array(np.array([at], dtype=np.int64), names[0]))
@@ -87,7 +85,7 @@ def prepend_category_lookup(model: onnx.ModelProto, schema: Schema) -> None:
     del model.graph.input[:]
     model.graph.input.extend(kept)
     for name, kind in (("strings", TensorProto.STRING), ("strings_observed", TensorProto.BOOL)):
-        model.graph.input.append(helper.make_tensor_value_info(name, kind, ["n", len(columns)]))
+        model.graph.input.append(helper.make_tensor_value_info(name, kind, ["n", len(schema.categorical)]))
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))
 
 

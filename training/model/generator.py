@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import Schema
+from vaegis.service.records.kinds import kind_of
 from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.vae import VAE, Decoded
@@ -39,9 +40,7 @@ class GeneratorGraph(nn.Module):
         self.register_buffer("exemplars", exemplars[0])
         slots = _slots_in_schema_order(vae, schema)
         self.in_schema_order = IndexSelect(slots, of=len(slots))
-        numeric = [isinstance(column, NumericColumn) for column in schema.columns]
-        boolean = [isinstance(column, BooleanColumn) for column in schema.columns]
-        self.others = len(schema.columns) - sum(numeric) - sum(boolean)
+        self.others = len(schema.columns) - vae.numerics - vae.booleans
 
     def forward(self, exemplar: Int[Tensor, " n"], latent_noise: Float[Tensor, "n l"]) -> GeneratorOutputs:
         """Decode z = exemplars[exemplar] + width * latent_noise.
@@ -84,17 +83,16 @@ def _slots_in_schema_order(vae: VAE, schema: Schema) -> list[int]:
     if vae.categorical is None:
         return []
     first, sizes = vae.categorical.first_slot.tolist(), vae.categorical.sizes.tolist()
-    categorical = [c.name for c in schema.columns if isinstance(c, CategoricalColumn)]
-    instants = [c.name for c in schema.columns if isinstance(c, TimestampColumn)]
-    order: list[int] = []
-    for column in schema.columns:
-        if column.name in categorical:
-            fields = [categorical.index(column.name)]
-        elif column.name in instants:
-            hour = len(categorical) + 2 * instants.index(column.name)
-            fields = [hour, hour + 1]
-        else:
-            continue
-        for field in fields:
-            order.extend(range(first[field], first[field] + sizes[field]))
-    return order
+    _, _, categorical, instants = vae.kind_positions
+    fields: dict[int, range] = {}  # of the decoder, by position of their column
+    end = 0
+    for position in (*categorical, *instants):
+        column = schema.columns[position]
+        start, end = end, end + len(kind_of(column).category_sizes(column))
+        fields[position] = range(start, end)
+    return [
+        slot
+        for position in sorted(fields)
+        for field in fields[position]
+        for slot in range(first[field], first[field] + sizes[field])
+    ]

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import Schema
 from vaegis.training.model.exportable import IndexSelect, unflatten
 from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH
-from vaegis.training.model.preprocessing import NULL_CODE, Values, rows
+from vaegis.training.model.preprocessing import NULL_CODE, Values, positions_by_kind, rows
 
 KNOWN_RECORDS = 2048
 """Most records that distances are taken to, drawn at random from those fitted: real records, within the file."""
@@ -298,9 +298,8 @@ def neighbours_of(
     members share that, as they share the schema. Each record is left out of the known ones by its
     place and not by its values: of two that are alike, one is known to the other.
     """
-    kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
-    positions = [[at for at, column in enumerate(schema.columns) if isinstance(column, kind)] for kind in kinds]
-    sizes = [len(column.categories) for column in schema.columns if isinstance(column, CategoricalColumn)]
+    positions = positions_by_kind(schema)
+    sizes = [len(column.categories) for column in schema.categorical]
     n = fitted.shape[1]
     most = min(n, KNOWN_RECORDS)
     known = torch.randperm(n, generator=generator)[: most - most % _CLASSES if most >= NEAREST * _CLASSES else most]

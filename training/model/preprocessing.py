@@ -55,9 +55,8 @@ class Preprocessing(nn.Module):
             IndexSelect([i for i, column in enumerate(numbers) if isinstance(column, kind)], of=len(numbers))
             for kind in (NumericColumn, BooleanColumn, TimestampColumn)
         )
-        numeric = [column for column in numbers if isinstance(column, NumericColumn)]
-        self.register_buffer("center", torch.tensor([center(column) for column in numeric], dtype=torch.float64))
-        self.register_buffer("unit", torch.tensor([unit(column) for column in numeric], dtype=torch.float64))
+        self.register_buffer("center", torch.tensor([center(column) for column in schema.numeric], dtype=torch.float64))
+        self.register_buffer("unit", torch.tensor([unit(column) for column in schema.numeric], dtype=torch.float64))
         # Position of each schema column in [numbers, strings], to bring the observed flags into schema order.
         place = {position: at for at, position in enumerate(schema.number_positions + schema.string_positions)}
         self.in_schema_order = IndexSelect([place[i] for i in range(len(schema.columns))], of=len(schema.columns))
@@ -105,6 +104,12 @@ class Preprocessing(nn.Module):
         return timestamp.encoded(seconds) * present, fields
 
 
+def positions_by_kind(schema: Schema) -> list[list[int]]:
+    """Return the schema positions of the numeric, boolean, categorical and timestamp columns: a list for each kind."""
+    kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
+    return [[at for at, column in enumerate(schema.columns) if isinstance(column, kind)] for kind in kinds]
+
+
 def center(column: NumericColumn) -> float:
     """Return the median of a column, the zero of its standardised form."""
     return column.quantiles[len(column.quantiles) // 2]
@@ -117,7 +122,7 @@ def unit(column: NumericColumn) -> float:
 
 def categorical_sizes(schema: Schema) -> tuple[list[int], list[float]]:
     """Return the size of each categorical field and the share of training values that are not among its categories."""
-    columns = [column for column in schema.columns if isinstance(column, CategoricalColumn)]
+    columns = schema.categorical
     instants = sum(isinstance(column, TimestampColumn) for column in schema.columns)
     sizes = [len(column.categories) for column in columns] + list(timestamp.FIELDS) * instants
     outside = [max(0.0, 1.0 - sum(column.shares)) for column in columns] + [0.0] * (2 * instants)

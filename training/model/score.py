@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from vaegis.service.contract import HOURS_PER_DAY, NumericColumn, Schema
+from vaegis.service.contract import HOURS_PER_DAY, Schema
 from vaegis.training.model.exportable import unflatten
 from vaegis.training.model.likelihoods.timestamp import FIELDS
 from vaegis.training.model.neighbours import Neighbours, TypicalNearness
@@ -210,7 +210,8 @@ def typical_terms(
     value_variance = (((value - typical_value) * observed) ** 2).sum(1, keepdim=True) / holding + 1.0 / n
     missingness_variance = ((missingness - typical_missingness) ** 2).mean(1, keepdim=True) + 1.0 / n
     deviation = value_variance.sqrt()
-    is_quantity = torch.tensor([isinstance(c, NumericColumn) and c.minimum < c.maximum for c in schema.columns])
+    varying = {column.name for column in schema.numeric if column.minimum < column.maximum}
+    is_quantity = torch.tensor([column.name in varying for column in schema.columns])
     typical = Typical(
         value=typical_value,
         missingness=typical_missingness,

@@ -12,13 +12,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import Schema
 from vaegis.training.model.exportable import IndexSelect, unflatten
 from vaegis.training.model.likelihoods import boolean, timestamp
 from vaegis.training.model.likelihoods.categorical import CategoricalLikelihood
 from vaegis.training.model.likelihoods.numeric import NumericLikelihood
 from vaegis.training.model.members import MemberEmbedding, MemberLinear, perceptron
-from vaegis.training.model.preprocessing import NULL_CODE, Preprocessing, Values, categorical_sizes, center, unit
+from vaegis.training.model.preprocessing import (
+    NULL_CODE,
+    Preprocessing,
+    Values,
+    categorical_sizes,
+    center,
+    positions_by_kind,
+    unit,
+)
 from vaegis.training.model.prior import Blocks, ExemplarPrior
 
 _LOGVAR_RANGE = (-8.0, 3.0)  # exp() of it neither vanishes nor overflows
@@ -65,8 +73,7 @@ class VAE(nn.Module):
             members: Number of members of the ensemble.
         """
         super().__init__()
-        columns = schema.columns
-        numeric = [c for c in columns if isinstance(c, NumericColumn)]
+        numeric = schema.numeric
         self.members = members
         self.least = 1.0 / (records + 2)
         self.preprocessing = Preprocessing(schema)
@@ -82,7 +89,7 @@ class VAE(nn.Module):
         self.register_buffer("highest", torch.tensor([min(_ENCODER_REACH, high) for _, high in ranges]))
         self._lay_out(schema)
 
-        embedded = [c for c in columns if isinstance(c, CategoricalColumn)]
+        embedded = schema.categorical
         # A slot each, and one for the null. An unseen category has the null's: no record could teach it one of its own.
         slots = [len(c.categories) + 1 for c in embedded]
         self.register_buffer("first_embedding", torch.tensor([sum(slots[:i]) for i in range(len(slots))]).long())
@@ -188,9 +195,7 @@ class VAE(nn.Module):
 
     def _lay_out(self, schema: Schema) -> None:
         """Set up which columns are of which kind, and how to restore schema order."""
-        kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
-        by_kind = [[i for i, c in enumerate(schema.columns) if isinstance(c, kind)] for kind in kinds]
-        self.kind_positions = by_kind
+        self.kind_positions = by_kind = positions_by_kind(schema)
         self.numerics, self.booleans, self.categorical_columns, self.timestamps = map(len, by_kind)
         columns = len(schema.columns)
         self.boolean_columns = IndexSelect(by_kind[1], of=columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from vaegis.service.records.stream.zstd import compress, decompress
+from vaegis.service.records.decompression import compress, decompress
 
 UNCOMPRESSED_BYTES: Final = 4 * 2**20
 """The beginning of an answer is kept as it is; what follows is compressed, to about a third."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vaegis.service.http.writers.flat_builder import Item, Number, Structs, Table, flat
 from vaegis.service.http.writers.ndjson import LINE_FIELDS
 from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata
-from vaegis.service.records.stream.arrow_messages import CONTINUATION, END, PREFIX_BYTES, Header
-from vaegis.service.records.stream.blocks import Block
+from vaegis.service.records.arrow.messages import CONTINUATION, END, PREFIX_BYTES, MessageType
+from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import ARRAYS, Verdicts
 
 _VERSION_5: Final = 4
@@ -65,7 +65,7 @@ class ArrowWriter:
         """Return the schema."""
         pairs = [Table({0: f"vaegis.{name}", 1: str(value)}) for name, value in self._metadata.fields.items()]
         fields = [_FIELDS[name] for name in LINE_FIELDS]
-        return _message(Header.SCHEMA, Table({1: fields, 2: pairs}), b"")
+        return _message(MessageType.SCHEMA, Table({1: fields, 2: pairs}), b"")
 
     def part(self, block: Block, verdicts: Verdicts) -> bytes:
         """Return the batch of a block."""
@@ -77,7 +77,7 @@ class ArrowWriter:
             body.numbers(block.spread(getattr(verdicts, name), 0), valid)
         self._put_lists(body, block, verdicts, valid)
         batch = Table({0: Number("q", n), 1: Structs(2, body.nodes), 2: Structs(2, body.places)})
-        return _message(Header.RECORD_BATCH, batch, bytes(body.data))
+        return _message(MessageType.RECORD_BATCH, batch, bytes(body.data))
 
     def end(self) -> bytes:
         """Return the mark of the end."""
@@ -172,7 +172,7 @@ def _json_texts(values: Sequence[object]) -> list[bytes]:
     return _ENCODER.encode_lines(values).split(b"\n")[:-1]
 
 
-def _message(header: Header, table: Table, body: bytes) -> bytes:
+def _message(header: MessageType, table: Table, body: bytes) -> bytes:
     metadata = flat(Table({0: Number("h", _VERSION_5), 1: Number("B", header), 2: table, 3: Number("q", len(body))}))
     metadata += bytes(-(PREFIX_BYTES + len(metadata)) % _ALIGNMENT)
     return CONTINUATION + len(metadata).to_bytes(4, "little") + metadata + body

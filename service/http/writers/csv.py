@@ -9,8 +9,8 @@ import msgspec
 
 from vaegis.service.http.writers.ndjson import LINE_FIELDS
 from vaegis.service.http.writers.writer import columns_of
+from vaegis.service.records.blocks import Block
 from vaegis.service.records.faults import error_fields
-from vaegis.service.records.stream.blocks import Block
 from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()

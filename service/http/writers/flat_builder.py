@@ -1,4 +1,4 @@
-"""FlatBuffers written without a library: what `records.stream.flat_tables` reads, and Arrow's own readers.
+"""FlatBuffers written without a library: what `records.arrow.flat_tables` reads, and Arrow's own readers.
 
 Everything that a table points to follows it, so that all offsets are positive, and is aligned as its type asks.
 """

@@ -6,7 +6,7 @@ import msgspec
 
 from vaegis.service.http.writers.ndjson import lines_of
 from vaegis.service.http.writers.writer import JSON_END, AnswerMetadata, json_rows, rows_of
-from vaegis.service.records.stream.blocks import Block
+from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import FIELDS, Verdicts
 
 _ENCODER = msgspec.json.Encoder()

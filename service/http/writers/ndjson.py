@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from vaegis.service.http.writers.writer import columns_of
+from vaegis.service.records.blocks import Block, in_order
 from vaegis.service.records.faults import error_fields
-from vaegis.service.records.stream.blocks import Block, in_order
 from vaegis.service.verdicts import FIELDS, Verdicts
 
 _ENCODER = msgspec.json.Encoder()

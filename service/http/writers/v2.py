@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata, columns_of
+from vaegis.service.records.blocks import Block
 from vaegis.service.records.faults import error_fields
-from vaegis.service.records.stream.blocks import Block
-from vaegis.service.records.tensors import InferRequest, Output, request_error
+from vaegis.service.records.open_inference import InferRequest, Output, request_error
 from vaegis.service.verdicts import ARRAYS, FIELDS, Explain, Verdicts
 
 _ENCODER = msgspec.json.Encoder()

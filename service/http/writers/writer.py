@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.http.schemas import shown_digest
-from vaegis.service.records.stream.blocks import Block
+from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import ARRAYS, FIELDS, Verdicts
 
 NUMBERS: Final = tuple(name for name in ARRAYS if name != "is_anomaly")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vaegis.service.columns import Columns
+from vaegis.service.columns import Columns, build_columns
+from vaegis.service.contract import NO_CATEGORY, BooleanColumn, CategoricalColumn, Schema, TimestampColumn
 
 
 @pytest.fixture
@@ -33,3 +34,21 @@ def test_rows_takes_the_same_records_of_every_part(columns, index):
 
 def test_rows_may_be_none(columns):
     assert len(columns.rows(slice(0, 0))) == 0
+
+
+def test_columns_are_built_in_the_order_of_the_inputs_and_null_where_there_are_no_values():
+    country, city = (
+        CategoricalColumn(name=name, missing_share=0.0, categories=("a",), shares=(1.0,))
+        for name in ("country", "city")
+    )
+    ok = BooleanColumn(name="ok", missing_share=0.0, true_share=0.5)
+    at = TimestampColumn(name="at", missing_share=0.0, earliest=0.0, latest=1.0)
+    columns = build_columns(
+        Schema(columns=(country, ok, city, at)),
+        2,
+        lambda position, column: np.array([position, 7.0]) if column.name == "at" else None,
+        lambda position, column: (["a", str(position)], [True, False]) if column.name == "city" else None,
+    )
+    np.testing.assert_array_equal(columns.numbers, [[np.nan, 3.0], [np.nan, 7.0]])
+    assert columns.strings.tolist() == [[NO_CATEGORY, "a"], [NO_CATEGORY, "2"]]
+    assert columns.strings_observed.tolist() == [[False, True], [False, False]]

@@ -1,6 +1,7 @@
 """The likelihood of a quantity: Student-t, with one learned scale a column."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -25,7 +26,7 @@ class NumericLikelihood(nn.Module):
 
     floor: Tensor
 
-    def __init__(self, columns: list[NumericColumn], unit: Float[Tensor, " d"], members: int) -> None:
+    def __init__(self, columns: Sequence[NumericColumn], unit: Float[Tensor, " d"], members: int) -> None:
         """Start with a scale of one.
 
         Args:

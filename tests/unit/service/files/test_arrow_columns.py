@@ -15,6 +15,7 @@ from vaegis.service.errors import FileError
 from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, columns_from_batch, numbers_of, text_of
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.kinds import BOOLEAN, INDICATOR, NUMERIC, TIMESTAMP
 
 PATH = Path("records.csv")
 DAY = 86_400.0
@@ -23,28 +24,28 @@ DAY = 86_400.0
 @pytest.mark.parametrize(
     ("array", "kind", "expected"),
     [
-        (pa.array([1, None, 3]), "numeric", [1.0, np.nan, 3.0]),
-        (pa.array([2**64 - 1], pa.uint64()), "numeric", [2.0**64]),
-        (pa.array([0.5, float("nan")]), "numeric", [0.5, np.nan]),
-        (pa.array([1.5], pa.float16()), "numeric", [1.5]),
-        (pa.array([Decimal("1.25")]), "numeric", [1.25]),
-        (pa.array([" 1.5", "", None, "+2", "1e3"]), "numeric", [1.5, np.nan, np.nan, 2.0, 1000.0]),
-        (pa.array(["1"], pa.large_string()), "numeric", [1.0]),
-        (pa.nulls(2), "numeric", [np.nan, np.nan]),
-        (pa.array([True, None]), "boolean", [1.0, np.nan]),
-        (pa.array([0, 1]), "boolean", [0.0, 1.0]),
-        (pa.array(["TRUE", "0", " ", "1.0"]), "boolean", [1.0, 0.0, np.nan, 1.0]),
-        (pa.array([True, None]), "indicator", [1.0, np.nan]),
-        (pa.array([0, 1, 2]), "indicator", [0.0, 1.0, 2.0]),
-        (pa.array(["TRUE", "0", " ", "-2.5"]), "indicator", [1.0, 0.0, np.nan, -2.5]),
-        (pa.array([date(1970, 1, 2), None]), "timestamp", [DAY, np.nan]),
-        (pa.array([date(1970, 1, 2)], pa.date64()), "timestamp", [DAY]),
-        (pa.array([datetime(1970, 1, 2)]), "timestamp", [DAY]),  # noqa: DTZ001 - naive means UTC
-        (pa.array([datetime(1970, 1, 2, tzinfo=UTC)], pa.timestamp("ns", "Europe/Berlin")), "timestamp", [DAY]),
-        (pa.array(["1970-01-02", "1970-01-01 12:00"]), "timestamp", [DAY, DAY / 2]),
-        (pa.array(["1970-01-02T02:00:00+02:00"]), "timestamp", [DAY]),
-        (pa.array(["1970-01-02T00:00:00Z", "1970-01-02", "86400", None]), "timestamp", [DAY, DAY, DAY, np.nan]),
-        (pa.array([1.7e12, 1.7e9]), "timestamp", [1.7e9, 1.7e9]),
+        (pa.array([1, None, 3]), NUMERIC, [1.0, np.nan, 3.0]),
+        (pa.array([2**64 - 1], pa.uint64()), NUMERIC, [2.0**64]),
+        (pa.array([0.5, float("nan")]), NUMERIC, [0.5, np.nan]),
+        (pa.array([1.5], pa.float16()), NUMERIC, [1.5]),
+        (pa.array([Decimal("1.25")]), NUMERIC, [1.25]),
+        (pa.array([" 1.5", "", None, "+2", "1e3"]), NUMERIC, [1.5, np.nan, np.nan, 2.0, 1000.0]),
+        (pa.array(["1"], pa.large_string()), NUMERIC, [1.0]),
+        (pa.nulls(2), NUMERIC, [np.nan, np.nan]),
+        (pa.array([True, None]), BOOLEAN, [1.0, np.nan]),
+        (pa.array([0, 1]), BOOLEAN, [0.0, 1.0]),
+        (pa.array(["TRUE", "0", " ", "1.0"]), BOOLEAN, [1.0, 0.0, np.nan, 1.0]),
+        (pa.array([True, None]), INDICATOR, [1.0, np.nan]),
+        (pa.array([0, 1, 2]), INDICATOR, [0.0, 1.0, 2.0]),
+        (pa.array(["TRUE", "0", " ", "-2.5"]), INDICATOR, [1.0, 0.0, np.nan, -2.5]),
+        (pa.array([date(1970, 1, 2), None]), TIMESTAMP, [DAY, np.nan]),
+        (pa.array([date(1970, 1, 2)], pa.date64()), TIMESTAMP, [DAY]),
+        (pa.array([datetime(1970, 1, 2)]), TIMESTAMP, [DAY]),  # noqa: DTZ001 - naive means UTC
+        (pa.array([datetime(1970, 1, 2, tzinfo=UTC)], pa.timestamp("ns", "Europe/Berlin")), TIMESTAMP, [DAY]),
+        (pa.array(["1970-01-02", "1970-01-01 12:00"]), TIMESTAMP, [DAY, DAY / 2]),
+        (pa.array(["1970-01-02T02:00:00+02:00"]), TIMESTAMP, [DAY]),
+        (pa.array(["1970-01-02T00:00:00Z", "1970-01-02", "86400", None]), TIMESTAMP, [DAY, DAY, DAY, np.nan]),
+        (pa.array([1.7e12, 1.7e9]), TIMESTAMP, [1.7e9, 1.7e9]),
     ],
 )
 def test_values_become_numbers_by_kind(array, kind, expected):
@@ -54,18 +55,18 @@ def test_values_become_numbers_by_kind(array, kind, expected):
 @pytest.mark.parametrize(
     ("array", "kind", "index", "code"),
     [
-        (pa.array(["1", None, "x"]), "numeric", 2, "wrong_type"),
-        (pa.array([None, True]), "numeric", 1, "wrong_type"),
-        (pa.array([None, datetime(2026, 1, 1)]), "numeric", 1, "wrong_type"),  # noqa: DTZ001 - naive means UTC
-        (pa.array([1.0, float("inf")]), "numeric", 1, "too_large"),
-        (pa.array(["1", "1e400"]), "numeric", 1, "too_large"),
-        (pa.array([0, 1, 2]), "boolean", 2, "wrong_type"),
-        (pa.array(["true", "yes"]), "boolean", 1, "wrong_type"),
-        (pa.array([b"x"]), "boolean", 0, "wrong_type"),
-        (pa.array(["2", "yes"]), "indicator", 1, "wrong_type"),
-        (pa.array(["2026-01-01", "2026-02-30"]), "timestamp", 1, "invalid_timestamp"),
-        (pa.array([1.0, 1e300]), "timestamp", 1, "invalid_timestamp"),
-        (pa.array([True]), "timestamp", 0, "wrong_type"),
+        (pa.array(["1", None, "x"]), NUMERIC, 2, "wrong_type"),
+        (pa.array([None, True]), NUMERIC, 1, "wrong_type"),
+        (pa.array([None, datetime(2026, 1, 1)]), NUMERIC, 1, "wrong_type"),  # noqa: DTZ001 - naive means UTC
+        (pa.array([1.0, float("inf")]), NUMERIC, 1, "too_large"),
+        (pa.array(["1", "1e400"]), NUMERIC, 1, "too_large"),
+        (pa.array([0, 1, 2]), BOOLEAN, 2, "wrong_type"),
+        (pa.array(["true", "yes"]), BOOLEAN, 1, "wrong_type"),
+        (pa.array([b"x"]), BOOLEAN, 0, "wrong_type"),
+        (pa.array(["2", "yes"]), INDICATOR, 1, "wrong_type"),
+        (pa.array(["2026-01-01", "2026-02-30"]), TIMESTAMP, 1, "invalid_timestamp"),
+        (pa.array([1.0, 1e300]), TIMESTAMP, 1, "invalid_timestamp"),
+        (pa.array([True]), TIMESTAMP, 0, "wrong_type"),
     ],
 )
 def test_the_first_value_that_is_not_of_the_kind_is_named(array, kind, index, code):
@@ -76,7 +77,7 @@ def test_the_first_value_that_is_not_of_the_kind_is_named(array, kind, index, co
 
 def test_infinities_can_become_nulls():
     array = pa.array([1.0, float("inf"), float("-inf")])
-    np.testing.assert_array_equal(numbers_of(array, "numeric", infinities="null"), [1.0, np.nan, np.nan])
+    np.testing.assert_array_equal(numbers_of(array, NUMERIC, infinities="null"), [1.0, np.nan, np.nan])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import RequestContext, put_context
 from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.limits import IncompleteBodyError
-from vaegis.service.records.stream.blocks import BodyTooLargeError
+from vaegis.service.records.blocks import BodyTooLargeError
 
 LIMITS = AdmissionLimits(
     max_requests_in_flight=9,

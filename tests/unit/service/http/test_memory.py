@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaegis.service.errors import ServiceError
+from vaegis.service.records.arrow.decoder import ArrowDecoder
+from vaegis.service.records.blocks import RecordLimits, UnpackedBytes
+from vaegis.service.records.csv import CsvDecoder
+from vaegis.service.records.decompression import decompressed
 from vaegis.service.records.faults import FaultsByRow, OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
-from vaegis.service.records.stream.arrow import ArrowDecoder
-from vaegis.service.records.stream.blocks import RecordLimits, UnpackedBytes
-from vaegis.service.records.stream.csv import CsvDecoder
-from vaegis.service.records.stream.ndjson import NdjsonDecoder
-from vaegis.service.records.stream.unpacking import decompressed
-from vaegis.service.records.tensors import columns_of, read_request
+from vaegis.service.records.ndjson import NdjsonDecoder
+from vaegis.service.records.open_inference import columns_of, read_request
 
 MOST_BYTES = 2**22
 MULTIPLE = 20

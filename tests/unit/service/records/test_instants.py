@@ -22,6 +22,16 @@ def test_text_of_one_pattern_gives_what_each_gives_alone(moments, spec, separato
         assert together.tolist() == [values.instant(text) for text in texts]
 
 
+@given(MOMENTS, SPECS, st.integers(0, 31), st.sampled_from("0123456789:-+TtZ /.\0e"))
+def test_text_with_a_letter_changed_gives_what_it_gives_alone(moment, spec, at, letter):
+    text = moment.isoformat("T", spec)
+    changed = text[:at] + letter + text[at + 1 :]
+    for texts in ([changed], [text, changed]):
+        together = instants_of_iso(texts)
+        if together is not None:
+            assert together.tolist() == [values.instant(each) for each in texts]
+
+
 @pytest.mark.parametrize(
     "text",
     [

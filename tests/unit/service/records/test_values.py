@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.contract import BooleanColumn
 from vaegis.service.records import values
 
 
@@ -120,7 +119,7 @@ def test_text_can_hold_a_number(text, expected):
 
 @pytest.mark.parametrize("text", ["", "  ", "nan"])
 def test_blank_text_is_a_null(text):
-    assert all(math.isnan(rule(text)) for rule in values.RULES.values())
+    assert all(math.isnan(rule(text)) for rule in (values.number, values.truth, values.indicator, values.instant))
     assert math.isnan(values.number_of_text(text))
     assert math.isnan(values.truth_of_text(text))
     assert math.isnan(values.instant_of_text(text))
@@ -172,9 +171,3 @@ def test_an_indicator_takes_truths_and_any_finite_number(value):
 def test_an_indicator_takes_nothing_else(value):
     with pytest.raises(values.RefusedValueError):
         values.indicator(value)
-
-
-def test_only_a_boolean_that_training_saw_as_numbers_takes_other_numbers():
-    boolean = BooleanColumn(name="ok", missing_share=0.0, true_share=0.5)
-    assert values.rule_of(boolean) == "boolean"
-    assert values.rule_of(boolean.model_copy(update={"as_number": True})) == "indicator"

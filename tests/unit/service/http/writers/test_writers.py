@@ -25,7 +25,7 @@ from vaegis.service.http.writers.json import JsonWriter
 from vaegis.service.http.writers.ndjson import LINE_FIELDS, NdjsonWriter
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.reasons import Reason
-from vaegis.service.records.stream.blocks import Block
+from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import Verdicts
 
 METADATA = AnswerMetadata('m\u00f6del "1"', "sha256:00", 0.01, 4.5, "split-conformal", 1000)

@@ -1,0 +1,1 @@
+"""Decode Arrow IPC streams without an Arrow library."""

@@ -1,0 +1,213 @@
+"""Decode Arrow IPC streams as they arrive, batch by batch, without an Arrow library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from vaegis.service.contract import Schema
+from vaegis.service.records.arrow.flat_tables import FlatTableError
+from vaegis.service.records.arrow.messages import Message, MessageBuffer, MessageType
+from vaegis.service.records.arrow.record_batches import ArrowArray, read_batch
+from vaegis.service.records.arrow.types import ArrowField, ArrowKind, arrow_error, read_schema
+from vaegis.service.records.arrow.values import Values, cells_of, stacked_values, values_of
+from vaegis.service.records.blocks import (
+    BLOCK_RECORDS,
+    BLOCK_VALUES,
+    Block,
+    RecordLimits,
+    TextBudget,
+    TooMuchHeldError,
+    UnpackedBytes,
+    block_of,
+)
+from vaegis.service.records.cells import Cells, columns_of_cells
+from vaegis.service.records.column_names import positions_of
+from vaegis.service.records.faults import FaultsByRow
+
+_ROUND_RECORDS: Final = 256  # what the graph scores at a time
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A column that may be scored: its full name, its positions from the schema downwards, and its field."""
+
+    name: str
+    path: tuple[int, ...]
+    field: ArrowField
+
+
+class ArrowDecoder:
+    """Decodes record batches. Objects within records flatten with dots, and dictionaries are looked up."""
+
+    def __init__(self, schema: Schema, limits: RecordLimits, unpacked: UnpackedBytes) -> None:
+        """Decode records of ``schema``. ``unpacked`` counts the bytes of compressed buffers."""
+        self._schema = schema
+        self._limits = limits
+        self._unpacked = unpacked
+        self._messages = MessageBuffer(limits.max_held_bytes)
+        self._fields: tuple[ArrowField, ...] | None = None
+        self._leaves: Sequence[_Leaf] = ()
+        self._dictionaries: dict[int, Values] = {}
+        self._dictionary_bytes = 0
+        self._rows = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held, and about what dictionaries take."""
+        return len(self._messages) + self._dictionary_bytes
+
+    @property
+    def missing_bytes(self) -> int:
+        """What the next message lacks."""
+        return self._messages.missing_bytes
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Take the next part of the body, and yield the records of the batches that it completes.
+
+        Raises:
+            BodyError: it is no Arrow stream, or has what is not read here.
+            RecordError: the schema does not fit the model's.
+            TooMuchHeldError: a message, or what it refers to, is larger than allowed.
+            BodyTooLargeError: its buffers hold more than allowed when decompressed.
+        """
+        self._messages.feed(data)
+        while (message := self._messages.next_message()) is not None:
+            try:
+                yield from self._read(message)
+            except FlatTableError as error:
+                raise arrow_error(f"metadata that is whole, got other bytes: {error}") from None
+
+    def finish(self) -> Iterator[Block]:
+        """Take note of the body's end.
+
+        Raises:
+            BodyError: it came within a message, or before the schema.
+        """
+        self._messages.require_end()
+        if self._fields is None:
+            raise arrow_error("a schema and record batches, got nothing")
+        return iter(())
+
+    def _read(self, message: Message) -> Iterator[Block]:
+        if (message.header is MessageType.SCHEMA) != (self._fields is None):
+            raise arrow_error("one schema at the beginning, got none or another")
+        if self._fields is None:
+            limits = self._limits
+            names = TextBudget(limits.max_held_bytes, "names of columns")
+            self._fields = read_schema(
+                message.table, max_columns=limits.max_columns, max_depth=limits.max_depth, names=names
+            )
+            self._leaves = self._scored_leaves(self._fields, names)
+        elif message.header is MessageType.DICTIONARY_BATCH:
+            self._read_dictionary(message)
+        else:
+            yield from self._read_records(message, self._fields)
+
+    def _scored_leaves(self, fields: Sequence[ArrowField], budget: TextBudget) -> list[_Leaf]:
+        """Return the columns that are scored, once all names are known to fit the model's."""
+        known = {*self._schema.names, *(column.name for column in self._schema.ignored)}
+        parents = {name[:dot] for name in known for dot, letter in enumerate(name) if letter == "."}
+        leaves = [
+            leaf
+            for leaf in _leaves(fields, known, budget)
+            # An object that is null in all records of a table may come without the names in it.
+            if not (leaf.field.type.kind is ArrowKind.NULL and leaf.name in parents - known)
+        ]
+        names = [leaf.name for leaf in leaves]
+        positions = positions_of(names, self._schema, self._limits.unknown_columns, self._limits.max_faults)
+        return [leaves[position] for position in positions.values()]
+
+    def _read_dictionary(self, message: Message) -> None:
+        number, batch = message.table.number(0, "q", 0), message.table.table(1)
+        field = next((leaf.field for leaf in self._leaves if leaf.field.dictionary == number), None)
+        if field is None:
+            return  # of a column that is not scored
+        if batch is None:
+            raise arrow_error("the values of every dictionary, got none")
+        length, (array,) = read_batch(batch, [field], message.body, self._unpacked, as_values=True)
+        before = self._dictionaries.get(number) if message.table.number(2, "?", 0) else None
+        kept = [values for other, values in self._dictionaries.items() if other != number or before is not None]
+        if sum(map(len, kept)) + length > self._limits.max_values:
+            raise TooMuchHeldError(f"body: expected at most {self._limits.max_values} values in dictionaries, got more")
+        budget = TextBudget(self._limits.max_held_bytes, "dictionaries")
+        budget.spend(sum(values.text_bytes() for values in kept))
+        values = values_of(array, 0, length, budget)
+        replaced = self._dictionaries.get(number) if before is None else None
+        self._dictionary_bytes += values.held_bytes() - (0 if replaced is None else replaced.held_bytes())
+        self._dictionaries[number] = values if before is None else stacked_values(before, values)
+
+    def _read_records(self, message: Message, fields: Sequence[ArrowField]) -> Iterator[Block]:
+        length, arrays = read_batch(message.table, fields, message.body, self._unpacked)
+        found = [(leaf, *_found(arrays, leaf.path)) for leaf in self._leaves]
+        most = min(BLOCK_RECORDS, max(1, BLOCK_VALUES // max(1, len(found)) // _ROUND_RECORDS) * _ROUND_RECORDS)
+        for start in range(0, length, most):
+            block = self._block(found, start, min(start + most, length))
+            yield block
+            self._rows += block.records
+
+    def _block(self, found: Sequence[tuple[_Leaf, ArrowArray, Sequence[ArrowArray]]], start: int, stop: int) -> Block:
+        """Return records ``start`` to ``stop`` of a batch."""
+        faults = FaultsByRow(self._limits.max_faults, self._rows)
+        with np.errstate(invalid="ignore"):  # some of the many forms of NaN
+            cells = self._cells(found, start, stop, faults)
+            return block_of(columns_of_cells(self._schema, cells, stop - start, faults), faults, self._rows)
+
+    def _cells(
+        self,
+        found: Sequence[tuple[_Leaf, ArrowArray, Sequence[ArrowArray]]],
+        start: int,
+        stop: int,
+        faults: FaultsByRow,
+    ) -> Mapping[str, Cells]:
+        """Return the cells of records ``start`` to ``stop`` by column."""
+        columns = {column.name: (position, column) for position, column in enumerate(self._schema.columns)}
+        cells: dict[str, Cells] = {}
+        budget = TextBudget(self._limits.max_held_bytes, f"text in {stop - start} records")
+        for leaf, array, parents in found:
+            position, column = columns[leaf.name]
+            values = self._values(array, start, stop, budget)
+            for parent in parents:
+                values = values.within(parent.valid(start, stop))
+            cells[leaf.name] = cells_of(values, column, faults.of_column(leaf.name, position))
+        return cells
+
+    def _values(self, array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
+        number = array.field.dictionary
+        if number is None:
+            return values_of(array, start, stop, budget)
+        dictionary = self._dictionaries.get(number)
+        if dictionary is None:
+            raise arrow_error("dictionaries before the records that refer to them, got none")
+        positions = values_of(array, start, stop, budget)
+        return dictionary.look_up(positions.values, positions.valid, budget)
+
+
+def _leaves(fields: Sequence[ArrowField], known: set[str], budget: TextBudget) -> Iterator[_Leaf]:
+    """Yield what stands under every name, objects opened unless they have a name that is known.
+
+    Many names may begin with that of one object: ``budget`` bounds all of them.
+    """
+    for position, field in enumerate(fields):
+        if field.type.kind is ArrowKind.STRUCT and field.dictionary is None and field.name not in known:
+            beneath = {name.removeprefix(f"{field.name}.") for name in known if name.startswith(f"{field.name}.")}
+            for leaf in _leaves(field.children, beneath, budget):
+                budget.spend(len(field.name) + 1 + len(leaf.name))
+                yield _Leaf(f"{field.name}.{leaf.name}", (position, *leaf.path), leaf.field)
+        else:
+            yield _Leaf(field.name, (position,), field)
+
+
+def _found(arrays: Sequence[ArrowArray], path: Sequence[int]) -> tuple[ArrowArray, Sequence[ArrowArray]]:
+    """Return the array at a path, and those of the objects that hold it."""
+    parents: list[ArrowArray] = []
+    array = arrays[path[0]]
+    for position in path[1:]:
+        parents.append(array)
+        if array.children[position].length != array.length:
+            raise arrow_error("as many values as records in every column, got another number")
+        array = array.children[position]
+    return array, parents

@@ -1,0 +1,227 @@
+"""Blocks of records, as every decoder yields them: valid records by column, and the faults of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaegis.service.columns import Columns, stacked
+from vaegis.service.contract import Schema
+from vaegis.service.errors import Fault, ServiceError
+from vaegis.service.records.column_names import UnknownColumns
+from vaegis.service.records.faults import FaultsByRow
+
+BLOCK_BYTES: Final = 256 * 1024
+"""Text decoded at a time: a few milliseconds' work, in which no other thread runs."""
+BLOCK_VALUES: Final = 128 * 1024
+"""Values decoded at a time where records are no text."""
+BLOCK_RECORDS: Final = 4096
+"""Records decoded at a time, where they are narrow."""
+_TEXT_RECORDS: Final = 16_384
+_TEXT_CELLS: Final = 2**20
+_LEAST_TEXT_RECORDS: Final = 256
+
+
+_Item = TypeVar("_Item")
+
+
+class BodyTooLargeError(ServiceError):
+    """A body of more bytes than the service accepts."""
+
+
+class TooMuchHeldError(ServiceError):
+    """One piece of a stream that has to be held whole, and is larger than allowed."""
+
+
+class TooManyRecordsError(ServiceError):
+    """More records than one request may hold."""
+
+
+class NoRecordsError(ServiceError):
+    """A body without a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLimits:
+    """Limits of a decoder.
+
+    Attributes:
+        max_records: Most records of a body that is no stream.
+        max_held_bytes: Largest piece that must be held whole: a document, a line, a record of CSV, a message of Arrow.
+        max_columns: Most columns of a header.
+        max_values: Most values in one document or line of JSON.
+        max_depth: Deepest nesting of one.
+        max_faults: Most faults told of one document that they refuse, or of one record.
+        unknown_columns: Whether columns that the model does not know are refused.
+    """
+
+    max_records: int
+    max_held_bytes: int
+    max_columns: int
+    max_values: int
+    max_depth: int
+    max_faults: int
+    unknown_columns: UnknownColumns
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some consecutive records of a body.
+
+    Attributes:
+        first_row: Position of the first one in the body, from 0.
+        records: Number of records, valid or not.
+        columns: The sound ones, in order.
+        faults: What is wrong with the others, by position in the block, ascending.
+    """
+
+    first_row: int
+    records: int
+    columns: Columns
+    faults: Mapping[int, tuple[Fault, ...]]
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Return which records are not at fault."""
+        sound = np.ones(self.records, dtype=np.bool_)
+        sound[list(self.faults)] = False
+        return sound
+
+    def spread(self, values: NDArray[Any], blank: object) -> NDArray[Any]:
+        """Return a value for each record: the given values for valid records, ``blank`` for the others."""
+        if not self.faults:
+            return values
+        spread = np.full(self.records, blank, dtype=values.dtype)
+        spread[self.sound()] = values
+        return spread
+
+    def parts(self, records: int) -> Iterator[Block]:
+        """Yield the block in blocks of at most ``records`` records."""
+        if self.records <= records:
+            yield self
+            return
+        sound = 0
+        for start in range(0, self.records, records):
+            stop = min(start + records, self.records)
+            faults = {row - start: self.faults[row] for row in range(start, stop) if row in self.faults}
+            before, sound = sound, sound + stop - start - len(faults)
+            yield Block(self.first_row + start, stop - start, self.columns.rows(slice(before, sound)), faults)
+
+
+class UnpackedBytes:
+    """Counts the decompressed bytes of one body, by `Content-Encoding` and within its format, up to a limit.
+
+    Attributes:
+        total: Bytes so far.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Allow ``most`` bytes."""
+        self._most = most
+        self.total = 0
+
+    def count(self, size: int) -> None:
+        """Count ``size`` more bytes.
+
+        Raises:
+            BodyTooLargeError: There are more than allowed.
+        """
+        self.total += size
+        if self.total > self._most:
+            raise body_too_large(self._most, " after decompression")
+
+
+def body_too_large(max_bytes: int, when: str = "") -> BodyTooLargeError:
+    """Return the error for a body that is too large."""
+    return BodyTooLargeError(
+        f"body: expected at most {max_bytes} bytes{when}, got more; score the file with `vaegis score`"
+    )
+
+
+class TextBudget:
+    """Bytes of text that may be held at one time, counted before the text is allocated.
+
+    A few bytes of a body can refer to one long text many times.
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        """Allow ``most`` bytes of ``what``, a name for messages."""
+        self._most = most
+        self._left = most
+        self._what = what
+
+    def spend(self, size: int) -> None:
+        """Count ``size`` bytes.
+
+        Raises:
+            TooMuchHeldError: Fewer are left.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise TooMuchHeldError(f"body: expected {self._what} of at most {self._most} bytes, got more")
+
+
+class Decoder(Protocol):
+    """Turns a body into blocks as it arrives. Consume the blocks of each call before the next call."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body in memory."""
+
+    @property
+    def missing_bytes(self) -> int:
+        """Least number of bytes until the next record, as far as it is known."""
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Decode the next part of the body, and yield the blocks that it fills."""
+
+    def finish(self) -> Iterator[Block]:
+        """End the body, and yield the last records."""
+
+
+def merged(blocks: Sequence[Block]) -> Block:
+    """Return the records of all blocks of a body as one block.
+
+    Raises:
+        NoRecordsError: there is none.
+    """
+    if not blocks:
+        raise NoRecordsError("body: expected at least one record, got none")
+    if len(blocks) == 1:
+        return blocks[0]
+    first = blocks[0].first_row
+    faults = {block.first_row - first + row: found for block in blocks for row, found in block.faults.items()}
+    columns = stacked([block.columns for block in blocks])
+    return Block(first, sum(block.records for block in blocks), columns, faults)
+
+
+def most_text_records(schema: Schema) -> int:
+    """Return how many records of text are decoded at a time: few bytes may hold many, at fault or with few columns."""
+    return max(_LEAST_TEXT_RECORDS, min(_TEXT_RECORDS, _TEXT_CELLS // len(schema.columns)))
+
+
+def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:
+    """Return the items of all records of a block, given those of valid and of faulty records."""
+    if not block.faults:
+        return list(sound)
+    left = iter(sound)
+    return [next(faulty) if row in block.faults else next(left) for row in range(block.records)]
+
+
+def sound_block(columns: Columns) -> Block:
+    """Return a block of valid records."""
+    return Block(0, len(columns), columns, {})
+
+
+def block_of(columns: Columns, faults: FaultsByRow, first_row: int) -> Block:
+    """Return a block of all records of ``columns``, whose faulty ones are dropped from them."""
+    by_row = faults.by_row()
+    records = len(columns)
+    if by_row:
+        sound = np.ones(records, dtype=np.bool_)
+        sound[list(by_row)] = False
+        columns = columns.rows(sound)
+    return Block(first_row, records, columns, by_row)

@@ -1,0 +1,94 @@
+"""Show column names in messages, find the nearest known name, and check the names of a header."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+from vaegis.service.contract import Schema
+from vaegis.service.errors import Fault, RecordError
+
+MAX_SHOWN_CHARACTERS = 80
+"""A longer name is cut in messages, and no nearest name is looked for: it is a payload rather than a typing error."""
+
+_MAX_SUGGESTIONS = 5
+"""Nearest names looked for per request: each costs a comparison with every column."""
+
+UnknownColumns: TypeAlias = Literal["reject", "ignore"]
+"""What to do with columns that the model does not know."""
+
+
+def shown(name: str) -> str:
+    """Return ``name`` as a message may hold it: of bounded length, and encodable even with lone surrogates.
+
+    >>> shown("amount")
+    'amount'
+    """
+    cut = name if len(name) <= MAX_SHOWN_CHARACTERS else name[: MAX_SHOWN_CHARACTERS - 3] + "..."
+    return cut.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like ``name``, or None where nothing is like it.
+
+    >>> nearest("amuont", ["amount", "country"])
+    'amount'
+    """
+    if len(name) > MAX_SHOWN_CHARACTERS:
+        return None
+    found = difflib.get_close_matches(name, list(known), n=1)
+    return found[0] if found else None
+
+
+def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
+    """Return the message about a name that is not one of the model's ``columns``.
+
+    Args:
+        name: The name.
+        columns: Names of the model's columns.
+        told: How many unknown names of the request had a message before.
+
+    >>> unknown_column("amuont", ["amount", "country"])
+    'unknown column; the nearest is amount'
+    """
+    meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
+    hint = f"; the nearest is {meant}" if meant else ""
+    return f"unknown column{hint}"
+
+
+def positions_of(
+    names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int
+) -> Mapping[str, int]:
+    """Return the position of each column of the model among ``names``; missing columns are left out.
+
+    Args:
+        names: The names, in their order.
+        schema: The model's columns.
+        unknown_columns: Whether a name that the model does not know is refused.
+        limit: Faults told in full.
+
+    Raises:
+        RecordError: A name comes twice, or is unknown, or none is a column of the model.
+    """
+    found: dict[str, int] = {}
+    scored, known = set(schema.names), {column.name for column in schema.ignored}
+    faults = []
+    for position, name in enumerate(names):
+        if name in found:
+            faults.append(_fault(name, "duplicate_key", "expected each name once, got one twice"))
+        elif name not in scored | known and unknown_columns == "reject":
+            faults.append(_fault(name, "unknown_column", unknown_column(name, schema.names, len(faults))))
+        found[name] = position
+    positions = {name: position for name, position in found.items() if name in scored}
+    if not positions and not faults:
+        faults.append(_fault(None, "no_known_column", "expected at least one column of the model, got none"))
+    if faults:
+        raise RecordError(tuple(faults[:limit]), max(0, len(faults) - limit))
+    return positions
+
+
+def _fault(column: str | None, code: str, detail: str) -> Fault:
+    name = None if column is None else shown(column)
+    place = "header" if name is None else f"header.{name}"
+    return Fault(row=None, column=name, code=code, message=f"{place}: {detail}")

@@ -1,0 +1,185 @@
+"""Decompress bodies as they arrive, one bounded piece at a time."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from vaegis.service.records.blocks import BLOCK_BYTES, UnpackedBytes
+from vaegis.service.records.json import BodyError
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
+else:
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
+
+__all__ = ["ZstdDecompressor", "ZstdError", "compress", "decompress", "decompressor"]
+_LARGEST_WINDOW: Final = 23  # log2 of 8 MiB, what RFC 9659 lets an HTTP body ask for
+_GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
+
+_SLICE_BYTES: Final = 16 * 1024
+"""Packed bytes looked at at a time: what follows a member is copied for each, and there may be one in 20 bytes."""
+
+_MEMBER_BYTES: Final = 64
+"""What a member of gzip or a frame of zstd counts as beside its content, which may be empty."""
+
+
+def decompressor() -> ZstdDecompressor:
+    """Return a decompressor of one frame that refuses frames which need more than 8 MiB of memory."""
+    return ZstdDecompressor(options={DecompressionParameter.window_log_max: _LARGEST_WINDOW})
+
+
+class Unpacker(Protocol):
+    """Unpacks a body."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decompress the next part of the body, and yield it in pieces.
+
+        It yields a piece, which may be empty, after each bit of work, so that the caller can stop.
+        """
+
+    def finish(self) -> None:
+        """Pass if the body has come to its end."""
+
+
+class NoUnpacker:
+    """Passes a body on that is not packed."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield it in pieces."""
+        for start in range(0, len(data), BLOCK_BYTES):
+            yield data[start : start + BLOCK_BYTES]
+
+    def finish(self) -> None:
+        """Pass."""
+
+
+class GzipUnpacker:
+    """Unpacks gzip (RFC 1952), of one member or several."""
+
+    def __init__(self, decompressed: UnpackedBytes) -> None:
+        """Start; ``decompressed`` counts the bytes."""
+        self._decompressed = decompressed
+        self._member = zlib.decompressobj(_GZIP)
+        self._has_begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decompress the next part of the body, and yield it in pieces.
+
+        Raises:
+            BodyError: it is no gzip.
+            BodyTooLargeError: it unpacks to more than is allowed.
+        """
+        for start in range(0, len(data), _SLICE_BYTES):
+            yield from self._pieces(data[start : start + _SLICE_BYTES])
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._member.eof:
+                self._member = zlib.decompressobj(_GZIP)
+                self._decompressed.count(_MEMBER_BYTES)
+            self._has_begun = True
+            try:
+                piece = self._member.decompress(data, BLOCK_BYTES)
+            except zlib.error:
+                raise _unpackable("gzip") from None
+            data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            self._decompressed.count(len(piece))
+            yield piece
+
+    def finish(self) -> None:
+        """Pass if the last member has ended.
+
+        Raises:
+            BodyError: it has not.
+        """
+        if self._has_begun and not self._member.eof:
+            raise _unpackable("gzip")
+
+
+class ZstdUnpacker:
+    """Unpacks Zstandard (RFC 8878), of one frame or several, each with a window of at most 8 MiB."""
+
+    def __init__(self, decompressed: UnpackedBytes) -> None:
+        """Start; ``decompressed`` counts the bytes."""
+        self._decompressed = decompressed
+        self._frame = decompressor()
+        self._has_begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decompress the next part of the body, and yield it in pieces.
+
+        Raises:
+            BodyError: it is no Zstandard, or needs a larger window.
+            BodyTooLargeError: it unpacks to more than is allowed.
+        """
+        for start in range(0, len(data), _SLICE_BYTES):
+            yield from self._pieces(data[start : start + _SLICE_BYTES])
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        while data or (self._has_begun and not self._frame.needs_input and not self._frame.eof):
+            if self._frame.eof:
+                self._frame = decompressor()
+                self._decompressed.count(_MEMBER_BYTES)
+            self._has_begun = True
+            try:
+                piece = self._frame.decompress(data, BLOCK_BYTES)
+            except ZstdError:
+                raise _unpackable("zstd") from None
+            data = self._frame.unused_data if self._frame.eof else b""
+            self._decompressed.count(len(piece))
+            yield piece
+
+    def finish(self) -> None:
+        """Pass if the last frame has ended.
+
+        Raises:
+            BodyError: it has not.
+        """
+        if self._has_begun and not self._frame.eof:
+            raise _unpackable("zstd")
+
+
+def unpacker_of(coding: str, decompressed: UnpackedBytes) -> Unpacker:
+    """Return the decompressor of a content coding: ``gzip``, ``zstd`` or ``identity``.
+
+    ``decompressed`` counts its bytes.
+    """
+    match coding:
+        case "gzip":
+            return GzipUnpacker(decompressed)
+        case "zstd":
+            return ZstdUnpacker(decompressed)
+        case "identity":
+            return NoUnpacker()
+    raise ValueError(f"coding: expected gzip, zstd or identity, got {coding!r}")
+
+
+def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable[[], None]) -> bytes:
+    """Return a body as it was before it was compressed.
+
+    Args:
+        body: The body as it came.
+        coding: How it is compressed.
+        count: Told the size of each piece; may raise to refuse it.
+        check: Called after each piece; what it raises ends the work.
+
+    Raises:
+        BodyTooLargeError: there is more than ``count`` allows.
+        BodyError: it is not compressed so, or not whole.
+    """
+    if coding == "identity":
+        return body
+    unpacker = unpacker_of(coding, count)
+    pieces: list[bytes] = []
+    for piece in unpacker.feed(body):
+        pieces.append(piece)
+        check()
+    unpacker.finish()
+    return b"".join(pieces)
+
+
+def _unpackable(name: str) -> BodyError:
+    return BodyError("invalid_encoding", f"body: expected valid {name} data, as Content-Encoding says, got other bytes")

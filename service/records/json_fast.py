@@ -1,0 +1,232 @@
+"""JSON bodies decoded the fast way: part by part, straight into types made from the schema.
+
+What comes out is what `records.json` makes of the same body, or nothing: bodies at fault, and sound ones that
+are out of the ordinary, are left to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from vaegis.service.columns import Columns, stacked
+from vaegis.service.contract import Schema
+from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.json import VALUE_MARKS, columns_of_values
+from vaegis.service.records.json_limits import BLOCK_BYTES, count_marks
+from vaegis.service.records.json_types import RecordType, UnfitError, record_types
+from vaegis.service.records.kinds import kind_of
+
+PART_BYTES: Final = BLOCK_BYTES
+"""A list is decoded in parts of about this size, so that no call keeps other threads waiting for long."""
+
+_MOST_CUTS: Final = 16  # places tried as the end of a part
+_BETWEEN_CUTS: Final = 4096  # bytes
+_SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
+_SPACE: Final = b" \t\r\n"
+_COLON, _QUOTE = b':"'
+_END_OF_OBJECT: Final = re.compile(rb"\}[ \t\r\n]*,")
+_SCALARS: Any = list[str | int | float | bool | None] | msgspec.UnsetType
+
+
+class TypedJson:
+    """Decodes records of one schema. It may be called from several threads."""
+
+    def __init__(self, schema: Schema, *, max_depth: int, max_values: int, max_records: int) -> None:
+        """Make the types that records are decoded into.
+
+        Args:
+            schema: The columns to fill.
+            max_depth: Levels of arrays and objects within each other, at least 2.
+            max_values: Commas and opening brackets in a body.
+            max_records: Records in a body.
+        """
+        self._max_values = max_values
+        self._max_records = max_records
+        # In a list, records are one level further down.
+        self._readers = [_Reader(form, max_records) for form in record_types(schema, max_depth - 1)]
+
+    def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
+        """Return the records of a body by column; None if it has to be read by `vaegis.service.records.json`.
+
+        Args:
+            body: One record, or a list of them.
+            between: Called between parts of the work; what it raises ends the work.
+        """
+        if len(body) > self._max_values and count_marks(body, VALUE_MARKS) > self._max_values:
+            return None
+        is_list = body.lstrip(_SPACE).startswith(b"[")
+        for reader in self._readers:
+            try:
+                return self._listed(reader, body, between) if is_list else reader.one(body)
+            except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
+                continue
+        return None
+
+    def lines(self, text: bytes, records: int) -> Columns | None:
+        """Return the records of lines by column; None if one has to be read by `vaegis.service.records.json`.
+
+        Args:
+            text: JSON, one record a line; blank lines are passed over.
+            records: How many lines are not blank.
+        """
+        if count_marks(text, VALUE_MARKS) > self._max_values:
+            return None
+        for reader in self._readers:
+            try:
+                return reader.lines(text, records)
+            except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
+                continue
+        return None
+
+    def _listed(self, reader: _Reader, body: bytes, between: Callable[[], None]) -> Columns:
+        parts: list[Columns] = []
+        left = self._max_records
+        for part in reader.parts(body):
+            parts.append(part)
+            left -= len(part)
+            if left < 0:
+                raise UnfitError
+            between()
+        return stacked(parts)
+
+
+class _Reader:
+    """Reads the records of one form."""
+
+    def __init__(self, form: RecordType, max_records: int) -> None:
+        self._form = form
+        self._one = msgspec.json.Decoder(form.type)
+        self._many = msgspec.json.Decoder(list[form.type])  # type: ignore[name-defined]
+        self._max_objects = max_records * form.objects
+
+    def one(self, text: bytes) -> Columns:
+        """Return one record by column."""
+        columns, keys = self._form.columns([self._one.decode(text)])
+        return if_keys_differ(columns, text, keys)
+
+    def many(self, text: bytes) -> Columns:
+        """Return a list of records by column."""
+        # A record may take a hundred times the memory of its text.
+        if count_marks(text, b"{") > self._max_objects:
+            raise UnfitError
+        records = self._many.decode(text)
+        if not records:
+            raise UnfitError
+        columns, keys = self._form.columns(records)
+        return if_keys_differ(columns, text, keys)
+
+    def lines(self, text: bytes, lines: int) -> Columns:
+        """Return records, one a line, by column."""
+        if count_marks(text, b"{") > lines * self._form.objects:
+            raise UnfitError
+        records = self._one.decode_lines(text)
+        if len(records) != lines:
+            raise UnfitError  # msgspec takes a record that goes on over the end of its line
+        columns, keys = self._form.columns(records)
+        return if_keys_differ(columns, text, keys)
+
+    def parts(self, body: bytes) -> Iterator[Columns]:
+        """Yield the records of a list, part by part.
+
+        JSON is read from left to right: what is a list of whole objects from the start of one on, is that whatever
+        may follow. So a place that looks like the end of an object is one if the text up to there can be read.
+        """
+        if len(body) <= 2 * PART_BYTES:
+            yield self.many(body)
+            return
+        start = body.index(b"[") + 1
+        while len(body) - start > 2 * PART_BYTES and (found := self._part(body, start)):
+            yield found[0]
+            start = found[1]
+        yield self.many(b"[" + body[start:])
+
+    def _part(self, body: bytes, start: int) -> tuple[Columns, int] | None:
+        """Return the records of a part and where the next one starts; None if the rest of the body is one part."""
+        at = start + PART_BYTES
+        for _ in range(_MOST_CUTS):
+            end = _END_OF_OBJECT.search(body, at)
+            if end is None:
+                return None
+            try:
+                return self.many(b"[" + body[start : end.start() + 1] + b"]"), end.end()
+            except msgspec.ValidationError:
+                raise
+            except msgspec.DecodeError:
+                at = end.end() + _BETWEEN_CUTS  # the place was within text, or within a record
+        raise UnfitError
+
+
+def if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
+    """Return ``columns`` unless an object of ``text`` may hold a key twice, of which msgspec would take the last.
+
+    Each key is followed by a colon. So there are as many keys as fields that were set if there are as many colons, or
+    if as many colons follow a quote and none follows white space. There can be more colons for those within text.
+
+    Args:
+        columns: The records of ``text``.
+        text: Valid JSON.
+        keys: Fields that were set.
+    """
+    if count_marks(text, b":") != keys and _count_after_quotes(text) != keys:
+        raise UnfitError
+    return columns
+
+
+class TypedColumns:
+    """Decodes such bodies by a type made from the schema. It may be called from several threads."""
+
+    def __init__(self, schema: Schema, *, max_values: int, max_records: int) -> None:
+        """Make the type that bodies are decoded into, within the limits of JSON bodies."""
+        self._schema = schema
+        self._max_values = max_values
+        self._max_records = max_records
+        kinds = [(column.name, kind_of(column).json_list) for column in schema.columns]
+        kinds += [(column.name, _SCALARS) for column in schema.ignored]
+        self._names = [name for name, _ in kinds]
+        self._decoder: msgspec.json.Decoder[msgspec.Struct] | None
+        try:
+            made = msgspec.defstruct(
+                "Columns",
+                [(f"field{at}", kind, msgspec.UNSET) for at, (_, kind) in enumerate(kinds)],
+                rename={f"field{at}": name for at, name in enumerate(self._names)},
+                forbid_unknown_fields=True,
+                gc=False,
+            )
+        except ValueError:  # a name has characters that JSON escapes
+            self._decoder = None
+        else:
+            self._decoder = msgspec.json.Decoder(made)
+
+    def columns(self, body: bytes) -> Columns | None:
+        """Return the records of a body; None if it has to be read by `filled_from_lists`, or is no such body."""
+        if self._decoder is None or count_marks(body, VALUE_MARKS) > self._max_values:
+            return None
+        try:
+            values = msgspec.structs.astuple(self._decoder.decode(body))
+            lists = {
+                name: of_column
+                for name, of_column in zip(self._names, values, strict=True)
+                if of_column is not msgspec.UNSET
+            }
+            lengths = set(map(len, lists.values()))
+            if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
+                return None
+            faults = FaultsByRow(1, 0)
+            columns = if_keys_differ(columns_of_values(self._schema, max(lengths), lists.get, faults), body, len(lists))
+            return None if faults.by_row() else columns
+        except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+
+def _count_after_quotes(text: bytes) -> int:
+    """Return how many colons follow a quote; -1 if there is one after white space."""
+    if len(text) <= _SHORT:
+        return -1 if any(bytes((space, _COLON)) in text for space in _SPACE) else text.count(b'":')
+    marks = np.frombuffer(text, dtype=np.uint8)
+    before = marks[np.flatnonzero(marks == _COLON) - 1]
+    return -1 if np.isin(before, np.frombuffer(_SPACE, dtype=np.uint8)).any() else int((before == _QUOTE).sum())

@@ -1,0 +1,508 @@
+"""The kinds of columns. Each class holds all that its kind decides: how values are read, described, explained, drawn.
+
+A new kind is a column in `contract`, a class here and a class in `training.data.kinds`, beside its likelihood.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vaegis.service import draws
+from vaegis.service.contract import (
+    DAYS_PER_WEEK,
+    HOURS_PER_DAY,
+    QUANTILE_FRACTIONS,
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    NumericColumn,
+    TimestampColumn,
+    Value,
+)
+from vaegis.service.grid import is_integral, on_grid
+from vaegis.service.reasons import RARE_SHARE, Reason
+from vaegis.service.records import values as rules
+from vaegis.service.records.instants import instants_of_iso
+
+WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+_LARGEST_INTEGER: Final = 2.0**63
+_MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
+_CATEGORIES_IN_STATISTICS: Final = 3
+_CATEGORIES_IN_SCHEMA: Final = 20
+_NUMBER_PATTERN: Final = r"^([+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?)?$"
+"""Text that is surely taken as a number; blank text is a null."""
+_TRUTH_WORDS: Final = {
+    word: float(index)
+    for index, words in enumerate((("0", "false", "False", "FALSE"), ("1", "true", "True", "TRUE")))
+    for word in words
+}
+
+AnyColumn: TypeAlias = NumericColumn | BooleanColumn | TimestampColumn | CategoricalColumn
+_Column = TypeVar("_Column", bound=AnyColumn)
+
+
+class ColumnKind(ABC, Generic[_Column]):
+    """What one kind of column decides. Methods that take a column take one of this kind."""
+
+    expected: ClassVar[str]
+    """What a value is expected to be, for messages."""
+    takes_truths: ClassVar[bool] = False
+    """Whether typed booleans are values of it."""
+    only_truths: ClassVar[bool] = False
+    """Whether of numbers only 0 and 1 are values of it."""
+    takes_numbers: ClassVar[bool] = True
+    """Whether typed numbers of any sort are values of it; integers are of every kind."""
+    takes_instants: ClassVar[bool] = False
+    """Whether typed dates and times are values of it."""
+    is_plain_number: ClassVar[bool] = False
+    """Whether its text is a number or blank, and nothing else."""
+    json_type: ClassVar[Any]
+    """Type of a value in JSON for msgspec, `UnsetType` included where `json_absent` is not NaN."""
+    json_absent: ClassVar[object] = msgspec.UNSET
+    """What stands for a key that is absent."""
+    json_list: ClassVar[Any] = list[str | int | float | bool | None] | msgspec.UnsetType
+    """Type of the values of one column in a JSON object of lists."""
+    datatype: ClassVar[str]
+    """Datatype of its tensors in the Open Inference Protocol, version 2."""
+
+    def observed_range(self, column: _Column) -> tuple[float, float]:
+        """Return the least and the greatest number that training saw; infinite where none is out of range."""
+        return -math.inf, math.inf
+
+    def known_categories(self, column: _Column) -> frozenset[str] | None:
+        """Return the categories that training knew; None where the kind has no categories."""
+        return None
+
+    def category_sizes(self, column: _Column) -> tuple[int, ...]:
+        """Return how many probabilities the generator gives for each of the column's categorical fields."""
+        return ()
+
+    def fault(self, column: _Column) -> str | None:
+        """Return what is wrong with a column that a file describes, if anything is."""
+        return None
+
+    def reason(self, column: _Column, observed: float | str | None) -> Reason:
+        """Return why the value of a column that contributes to an anomaly is unusual.
+
+        Args:
+            column: The column, with its training statistics.
+            observed: The value: a number (seconds for an instant), a category, or None for null.
+        """
+        if observed is None:
+            return Reason.UNEXPECTED_MISSING
+        return self._reason_of_value(column, observed)
+
+    @abstractmethod
+    def _reason_of_value(self, column: _Column, observed: Any) -> Reason: ...  # noqa: ANN401 - a float or a str by kind
+
+    @abstractmethod
+    def shown(self, column: _Column) -> Callable[[Any], Value] | None:
+        """Return a function that formats a value of a column, or None if the value needs no formatting."""
+
+    @abstractmethod
+    def expectation(self, column: _Column) -> Callable[[float], Value]:
+        """Return the function that turns the graph's output `expected` into what the column would write."""
+
+    @abstractmethod
+    def json_schema(self, column: _Column) -> dict[str, Any]:
+        """Return the JSON Schema of the values that the service takes; one that training never saw is none the less."""
+
+    @abstractmethod
+    def statistics(self, column: _Column) -> str:
+        """Return what training saw of a column, in a few words."""
+
+    @abstractmethod
+    def draw(
+        self,
+        column: _Column,
+        location: NDArray[np.float64],
+        probabilities: Sequence[NDArray[np.float64]],
+        random: np.random.Generator,
+    ) -> NDArray[Any]:
+        """Draw a value for each of n records from what the generator says.
+
+        Args:
+            column: The column.
+            location: The output `location`, shape (n,).
+            probabilities: For each of `category_sizes`, shape (n, size).
+            random: Draws.
+        """
+
+    @abstractmethod
+    def drawn_type(self, column: _Column) -> np.dtype[Any]:
+        """Return the type that drawn values have in files; `object` is text, datetimes are in UTC."""
+
+    def drawn_json(self, column: _Column, drawn: NDArray[Any]) -> list[Value]:
+        """Return drawn values as JSON writes them."""
+        values: list[Value] = drawn.tolist()
+        return values
+
+
+class NumberKind(ColumnKind[_Column]):
+    """A kind whose values stand in the graph's input `numbers`."""
+
+    takes_any_finite: ClassVar[bool] = True
+    """Whether every finite number is a value of it, and stands for itself."""
+    json_is_number: ClassVar[bool] = True
+    """Whether JSON values of `json_type` are numbers and truth values alone, so that those of all columns convert at
+    once; otherwise they are parsed column by column."""
+
+    @abstractmethod
+    def parse(self, value: object) -> float:
+        """Return the number that a value of JSON or Python is; NaN is a null.
+
+        Raises:
+            RefusedValueError: It is of another kind.
+        """
+
+    @abstractmethod
+    def parse_text(self, text: str) -> float:
+        """Return the number that text of a file is, which may be infinite; NaN is a null.
+
+        Raises:
+            RefusedValueError: It is of another kind.
+        """
+
+    def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
+        """Return texts that all have one form of the kind's own, read at once; None where they have another."""
+        return None
+
+    def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the values that numbers stand for, NaN for null, and which of them the kind refuses; both (n,)."""
+        return numbers, np.isinf(numbers)
+
+
+class NumericKind(NumberKind[NumericColumn]):
+    """A quantity."""
+
+    expected = rules.NUMBER
+    is_plain_number = True
+    json_type = float | None  # NaN, which JSON does not have, stands for an absent key where only numbers may come
+    json_absent = math.nan
+    json_list = list[float | None] | msgspec.UnsetType
+    datatype = "FP64"
+
+    def parse(self, value: object) -> float:
+        return rules.number(value)
+
+    def parse_text(self, text: str) -> float:
+        return rules.number_of_text(text)
+
+    def observed_range(self, column: NumericColumn) -> tuple[float, float]:
+        return column.minimum, column.maximum
+
+    def _reason_of_value(self, column: NumericColumn, observed: float) -> Reason:
+        if not column.minimum <= observed <= column.maximum:
+            return Reason.OUT_OF_RANGE
+        return _rare_or_not(is_rare=not column.quantiles[0] <= observed <= column.quantiles[-1])
+
+    def shown(self, column: NumericColumn) -> Callable[[float], Value] | None:
+        return _whole if is_integral(column) else None
+
+    def expectation(self, column: NumericColumn) -> Callable[[float], Value]:
+        return on_grid(column)
+
+    def json_schema(self, column: NumericColumn) -> dict[str, Any]:
+        description = (
+            f"A quantity; training saw {column.minimum:.6g} to {column.maximum:.6g}, "
+            f"half of it below {column.quantiles[_MEDIAN]:.6g}."
+        )
+        return {"type": ["number", "string", "null"], "pattern": _NUMBER_PATTERN, "description": description}
+
+    def statistics(self, column: NumericColumn) -> str:
+        grid = f", step {column.step:g}" if column.step else ""
+        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}"
+
+    def draw(
+        self,
+        column: NumericColumn,
+        location: NDArray[np.float64],
+        probabilities: Sequence[NDArray[np.float64]],
+        random: np.random.Generator,
+    ) -> NDArray[np.float64]:
+        return draws.numbers(column, location, random)
+
+    def drawn_type(self, column: NumericColumn) -> np.dtype[Any]:
+        fits = column.minimum >= -_LARGEST_INTEGER and column.maximum < _LARGEST_INTEGER
+        return np.dtype(np.int64 if is_integral(column) and fits else np.float64)
+
+    def drawn_json(self, column: NumericColumn, drawn: NDArray[Any]) -> list[Value]:
+        return list(map(int, drawn.tolist())) if is_integral(column) else drawn.tolist()
+
+
+class BooleanKind(NumberKind[BooleanColumn]):
+    """A truth value that training saw as false and true."""
+
+    expected = rules.TRUTH
+    takes_truths = True
+    only_truths = True
+    takes_any_finite = False
+    json_type = bool | float | None
+    json_absent = math.nan
+    json_list = list[bool | float | None] | msgspec.UnsetType
+    datatype = "BOOL"
+
+    def parse(self, value: object) -> float:
+        return rules.truth(value)
+
+    def parse_text(self, text: str) -> float:
+        return rules.truth_of_text(text)
+
+    def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
+        words = [_TRUTH_WORDS.get(text) for text in texts]
+        return None if None in words else np.array(words, dtype=np.float64)
+
+    def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        return numbers, ~((numbers == 0) | (numbers == 1) | np.isnan(numbers))
+
+    def _reason_of_value(self, column: BooleanColumn, observed: float) -> Reason:
+        if observed not in (0, 1):
+            return Reason.OUT_OF_RANGE
+        return _rare_or_not(is_rare=(column.true_share if observed else 1.0 - column.true_share) < RARE_SHARE)
+
+    def shown(self, column: BooleanColumn) -> Callable[[float], Value] | None:
+        return _truth
+
+    def expectation(self, column: BooleanColumn) -> Callable[[float], Value]:
+        return lambda share: share >= 0.5  # noqa: PLR2004 - the likelier of the two
+
+    def json_schema(self, column: BooleanColumn) -> dict[str, Any]:
+        return {"enum": [True, False, 1, 0, "true", "false", "1", "0", "", None], "description": "A truth value."}
+
+    def statistics(self, column: BooleanColumn) -> str:
+        return f"{column.true_share:.2%} true"
+
+    def draw(
+        self,
+        column: BooleanColumn,
+        location: NDArray[np.float64],
+        probabilities: Sequence[NDArray[np.float64]],
+        random: np.random.Generator,
+    ) -> NDArray[np.bool_]:
+        drawn: NDArray[np.bool_] = random.random(location.size) < draws.possible(location, column.true_share)
+        return drawn
+
+    def drawn_type(self, column: BooleanColumn) -> np.dtype[Any]:
+        return np.dtype(np.bool_)
+
+
+class IndicatorKind(BooleanKind):
+    """A truth value that training saw as 0 and 1: any other number is news there, not an error."""
+
+    expected = rules.INDICATOR
+    only_truths = False
+    takes_any_finite = True
+    datatype = "FP64"
+
+    def parse(self, value: object) -> float:
+        return rules.indicator(value)
+
+    def parse_text(self, text: str) -> float:
+        return rules.indicator_of_text(text)
+
+    def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        return numbers, np.isinf(numbers)
+
+    def observed_range(self, column: BooleanColumn) -> tuple[float, float]:
+        return 0.0, 1.0
+
+    def json_schema(self, column: BooleanColumn) -> dict[str, Any]:
+        return {
+            "type": ["boolean", "number", "string", "null"],
+            "pattern": _NUMBER_PATTERN,
+            "description": "0 or 1. Another number is legal, and anomalous.",
+        }
+
+    def drawn_type(self, column: BooleanColumn) -> np.dtype[Any]:
+        return np.dtype(np.int64)
+
+    def drawn_json(self, column: BooleanColumn, drawn: NDArray[Any]) -> list[Value]:
+        values: list[Value] = drawn.astype(np.int64).tolist()
+        return values
+
+
+class TimestampKind(NumberKind[TimestampColumn]):
+    """An instant, in seconds since 1970-01-01T00:00:00Z."""
+
+    expected = rules.INSTANT
+    takes_instants = True
+    json_type = str | float | msgspec.UnsetType | None
+    takes_any_finite = False
+    json_is_number = False
+    datatype = "BYTES"
+
+    def parse(self, value: object) -> float:
+        return rules.instant(value)
+
+    def parse_text(self, text: str) -> float:
+        return rules.instant_of_text(text)
+
+    def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
+        return instants_of_iso(texts)
+
+    def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        seconds = rules.instants_of_numbers(numbers)
+        return seconds, ~rules.in_calendar(seconds)
+
+    def category_sizes(self, column: TimestampColumn) -> tuple[int, ...]:
+        return HOURS_PER_DAY, DAYS_PER_WEEK
+
+    def fault(self, column: TimestampColumn) -> str | None:
+        is_sound = rules.in_calendar(np.array([column.earliest, column.latest])).all()
+        return None if is_sound else "expected times in the years 1 to 9999, got others"
+
+    def _reason_of_value(self, column: TimestampColumn, observed: float) -> Reason:
+        return Reason.RARE_COMBINATION
+
+    def shown(self, column: TimestampColumn) -> Callable[[float], Value] | None:
+        return _iso_or_number
+
+    def expectation(self, column: TimestampColumn) -> Callable[[float], Value]:
+        return _weekday_and_hour
+
+    def json_schema(self, column: TimestampColumn) -> dict[str, Any]:
+        return {
+            "type": ["string", "number", "null"],
+            "description": "An instant: ISO 8601 (UTC if without an offset), or a number, also as text, of seconds, "
+            "milliseconds, microseconds or nanoseconds since 1970, told apart by its size.",
+        }
+
+    def statistics(self, column: TimestampColumn) -> str:
+        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}"
+
+    def draw(
+        self,
+        column: TimestampColumn,
+        location: NDArray[np.float64],
+        probabilities: Sequence[NDArray[np.float64]],
+        random: np.random.Generator,
+    ) -> NDArray[np.float64]:
+        hours, weekdays = probabilities
+        return draws.instants(column, hours, weekdays, random)
+
+    def drawn_type(self, column: TimestampColumn) -> np.dtype[Any]:
+        return np.dtype("datetime64[us]")
+
+    def drawn_json(self, column: TimestampColumn, drawn: NDArray[Any]) -> list[Value]:
+        return [rules.iso_instant(seconds) for seconds in drawn.tolist()]
+
+
+class CategoricalKind(ColumnKind[CategoricalColumn]):
+    """One of a list of values, which stands in the graph's input `strings`."""
+
+    expected = rules.CATEGORY
+    takes_truths = True
+    takes_numbers = False
+    json_type = str | int | float | bool | msgspec.UnsetType | None
+    datatype = "BYTES"
+
+    def known_categories(self, column: CategoricalColumn) -> frozenset[str] | None:
+        return frozenset(column.categories)
+
+    def category_sizes(self, column: CategoricalColumn) -> tuple[int, ...]:
+        return (len(column.categories),)
+
+    def _reason_of_value(self, column: CategoricalColumn, observed: str) -> Reason:
+        if observed not in column.categories:
+            return Reason.UNSEEN_CATEGORY
+        return _rare_or_not(is_rare=column.shares[column.categories.index(observed)] < RARE_SHARE)
+
+    def shown(self, column: CategoricalColumn) -> Callable[[str], Value] | None:
+        return None
+
+    def expectation(self, column: CategoricalColumn) -> Callable[[float], Value]:
+        return lambda code: column.categories[int(code)]
+
+    def json_schema(self, column: CategoricalColumn) -> dict[str, Any]:
+        return {
+            "type": ["string", "integer", "boolean", "null"],
+            "description": f"A category; training knew {len(column.categories)}. Another one is legal, and anomalous.",
+            "examples": list(column.categories[:_CATEGORIES_IN_SCHEMA]),
+        }
+
+    def statistics(self, column: CategoricalColumn) -> str:
+        commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
+        named = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_IN_STATISTICS])
+        more = ", ..." if len(commonest) > _CATEGORIES_IN_STATISTICS else ""
+        return f"{len(column.categories)} categories: {named}{more}"
+
+    def draw(
+        self,
+        column: CategoricalColumn,
+        location: NDArray[np.float64],
+        probabilities: Sequence[NDArray[np.float64]],
+        random: np.random.Generator,
+    ) -> NDArray[np.object_]:
+        categories: NDArray[np.object_] = np.array(column.categories, dtype=object)
+        return categories[draws.codes(probabilities[0], random)]
+
+    def drawn_type(self, column: CategoricalColumn) -> np.dtype[Any]:
+        return np.dtype(np.object_)
+
+
+NUMERIC: Final = NumericKind()
+BOOLEAN: Final = BooleanKind()
+INDICATOR: Final = IndicatorKind()
+TIMESTAMP: Final = TimestampKind()
+CATEGORICAL: Final = CategoricalKind()
+
+_NUMBER_KINDS: Final[dict[str, NumberKind[Any]]] = {"numeric": NUMERIC, "boolean": BOOLEAN, "timestamp": TIMESTAMP}
+
+
+def kind_of(column: Column) -> ColumnKind[Any]:
+    """Return a column's kind."""
+    return CATEGORICAL if isinstance(column, CategoricalColumn) else number_kind_of(column)
+
+
+def number_kind_of(column: Column) -> NumberKind[Any]:
+    """Return the kind of a column of the graph's input `numbers`.
+
+    Raises:
+        KeyError: The column is of the input `strings`.
+    """
+    return INDICATOR if isinstance(column, BooleanColumn) and column.as_number else _NUMBER_KINDS[column.kind]
+
+
+def number_kind_named(name: str) -> NumberKind[Any]:
+    """Return the kind that `contract` and the settings of training call ``name``."""
+    return _NUMBER_KINDS[name]
+
+
+def _rare_or_not(*, is_rare: bool) -> Reason:
+    return Reason.RARE_VALUE if is_rare else Reason.RARE_COMBINATION
+
+
+def _whole(value: float) -> Value:
+    return int(value) if value.is_integer() else value
+
+
+def _truth(value: float) -> Value:
+    return bool(value) if value in (0, 1) else value
+
+
+def _weekday_and_hour(expected: float) -> Value:
+    weekday, hour = divmod(int(expected), HOURS_PER_DAY)
+    return f"{WEEKDAYS[weekday]} {hour:02}:00 UTC"
+
+
+def _iso_or_seconds(seconds: float) -> str:
+    try:
+        return rules.iso_instant(seconds, "seconds")
+    except OverflowError:
+        return f"{seconds:g} s"
+
+
+def _iso_or_number(seconds: float) -> Value:
+    """Return an instant in ISO 8601, or the number itself outside the years 1 to 9999."""
+    try:
+        return rules.iso_instant(seconds)
+    except OverflowError:
+        return seconds

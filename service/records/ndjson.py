@@ -1,0 +1,108 @@
+"""Decode NDJSON as it arrives: one record per line, each by the rules of a JSON body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.records.blocks import Block, RecordLimits, block_of, most_text_records
+from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
+from vaegis.service.records.json_fast import TypedJson
+from vaegis.service.records.json_limits import count_marks
+from vaegis.service.records.line_buffer import LineBuffer, parts_of_lines
+
+_BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
+
+
+class NdjsonDecoder:
+    """Decodes JSON objects, one a line (UTF-8). Blank lines are passed over."""
+
+    def __init__(self, schema: Schema, limits: RecordLimits, typed: TypedJson) -> None:
+        """Decode records of ``schema``; ``typed`` is the fast way to do so."""
+        self._schema = schema
+        self._limits = limits
+        self._typed = typed
+        self._lines = LineBuffer(limits.max_held_bytes)
+        self._most_records = most_text_records(schema)
+        self._rows = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+        return len(self._lines)
+
+    @property
+    def missing_bytes(self) -> int:
+        """None: the next line may be short."""
+        return 0
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Take the next part of the body, and yield the blocks that it fills.
+
+        Raises:
+            TooMuchHeldError: a line is longer than allowed.
+        """
+        self._lines.feed(data)
+        while text := self._lines.take_full():
+            yield from self._decoded(text)
+
+    def finish(self) -> Iterator[Block]:
+        """Yield the last records.
+
+        Raises:
+            BodyError: there was nothing but blank lines.
+        """
+        # All at once: a last line without an end would take the model another run.
+        yield from self._decoded(self._lines.take_rest())
+        if not self._rows:
+            raise BodyError("empty_body", "body: expected one JSON record per line, got nothing")
+
+    def _decoded(self, text: bytes) -> Iterator[Block]:
+        lines = _count_lines(text)
+        if lines <= self._most_records:
+            columns = self._typed.lines(text, lines)
+            if columns is not None:
+                yield self._block(columns, FaultsByRow(self._limits.max_faults, self._rows))
+                return
+        # There are blank lines, or faulty ones, or others that are out of the ordinary.
+        for part in parts_of_lines(_without_blank_lines(text), self._most_records):
+            faults = FaultsByRow(self._limits.max_faults, self._rows)
+            columns = self._typed.lines(part, _count_lines(part))
+            yield self._block(self._exactly(part, faults) if columns is None else columns, faults)
+
+    def _block(self, columns: Columns, faults: FaultsByRow) -> Block:
+        block = block_of(columns, faults, self._rows)
+        self._rows += block.records
+        return block
+
+    def _exactly(self, text: bytes, faults: FaultsByRow) -> Columns:
+        lines = text.removesuffix(b"\n").split(b"\n")
+        records = [self._record(row, line, faults) for row, line in enumerate(lines)]
+        return filled_columns(records, self._schema, faults, unknown_columns=self._limits.unknown_columns)
+
+    def _record(self, row: int, line: bytes, faults: FaultsByRow) -> object:
+        """Return a line's value. A faulty line is reported, and replaced by a record of nulls."""
+        values = count_marks(line, VALUE_MARKS)
+        if values > self._limits.max_values:
+            most = self._limits.max_values
+            detail = f"expected at most {most} commas and opening brackets, got {values}"
+            faults.add_fault(row, None, "too_many_values", detail)
+        else:
+            try:
+                return parse_json(line, max_depth=self._limits.max_depth)
+            except BodyError as error:
+                faults.add_fault(row, None, error.code, str(error).removeprefix("body: "))
+        return {self._schema.names[0]: None}
+
+
+def _count_lines(text: bytes) -> int:
+    return text.count(b"\n") + (not text.endswith(b"\n"))
+
+
+def _without_blank_lines(text: bytes) -> bytes:
+    """Return lines without blank ones. A few compressed bytes may hold millions of them."""
+    return _BLANK_LINES.sub(b"\n", b"\n" + text).strip(b" \t\r\n")
