@@ -1,4 +1,4 @@
-"""An attack: what it is called, what it does to a service, and whether that held."""
+"""An attack on a service, and its outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A service that was started for one attack.
+    """The service that an attack is run against, started for it alone.
 
     Attributes:
         url: Where it listens.
@@ -28,11 +28,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attack.
+    """The outcome of an attack.
 
     Attributes:
         held: Whether the service withstood it.
-        measured: What it got: bytes of memory, seconds of processor time, statuses, files read.
+        measured: What was measured: bytes of memory, seconds of processor time, statuses, files read.
     """
 
     held: bool
@@ -45,7 +45,7 @@ class Attack:
 
     Attributes:
         name: What it tries, in a few words.
-        run: Makes it.
+        run: Runs it.
         quick: Whether it takes seconds, so that every check of a change includes it.
     """
 

@@ -1,4 +1,4 @@
-"""Bodies of few bytes that would take much memory or time: what they unpack to, refer to or repeat."""
+"""Attacks by small bodies that expand: by decompression, by references or by repetition."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_GROWTH: Final = 400 * _MIB
 _MOST_CPU_S: Final = 20.0
 _MOST_SILENCE_S: Final = 2.0
 _TIMEOUT_S: Final = 60.0
-_GZIP: Final = 31  # zlib's word for gzip's wrapping
+_GZIP: Final = 31  # wbits of zlib for the gzip format
 _ARROW: Final = "application/vnd.apache.arrow.stream"
 
 
@@ -173,7 +173,7 @@ def _memory_bytes(pid: int, field: str) -> int:
 
 @contextmanager
 def _probed(target: Target) -> Iterator[list[float]]:
-    """Ask for /livez over and over meanwhile; the list holds how many seconds each answer took."""
+    """Ask for /livez repeatedly meanwhile; yield the list of the seconds that each answer took."""
     took: list[float] = []
     ended = threading.Event()
 
@@ -263,7 +263,7 @@ def _attack(name: str) -> Callable[[Target], Outcome]:
 
 
 def _leave(target: Target) -> Outcome:
-    """Post a bomb, leave at once, and see how long the server goes on."""
+    """Post a bomb, leave at once, and measure how long the server continues."""
     body = _packed(_repeated(b"amount\n", b"\n"))
     before_s = _cpu_s(target.pid)
     connection = http.client.HTTPConnection(*_address(target), timeout=_TIMEOUT_S)

@@ -36,7 +36,7 @@ _SECRET: Final = bytes(range(200, 232))
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """How a command ended: its exit code, what it told, how long it took and its peak memory."""
+    """How a command ended: its exit code, its output, how long it took and its peak memory."""
 
     code: int | None
     told: str
@@ -84,7 +84,7 @@ def _refused(make: Callable[[bytes], bytes]) -> Callable[[Target], Outcome]:
 
 
 def _reads_file(target: Target) -> Outcome:
-    """Have a file of the working folder read, and told by what the model expects."""
+    """Try to have a file of the working folder read, and its content told by the output `expected`."""
     (target.folder / "secret").write_bytes(_SECRET)
     model = target.folder / "hostile.onnx"
     model.write_bytes(hostile_models.reads_file(target.model.read_bytes(), "secret", len(_SECRET)))
@@ -113,7 +113,7 @@ def _takes_long(target: Target) -> Outcome:
 
 
 def _hangs_one_node(target: Target) -> Outcome:
-    """Have one record start a product of matrices in which a run cannot be ended, and look whether the process goes."""
+    """Have one record start a product of matrices that cannot be interrupted; the process must end."""
     model = hostile_models.multiplies_when_triggered(target.model.read_bytes(), 9000, 1)
     with _served(target.folder, model, "--worker-timeout-s", "1") as (url, process):
         _posted(url)
