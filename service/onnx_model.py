@@ -44,7 +44,6 @@ class _Field(NamedTuple):
     repeated: bool = False
 
 
-_NAME_AND_DOC: Final = {1: _Field("name", "text"), 3: _Field("doc_string", "unused")}
 _MESSAGES: Final[dict[str, dict[int, _Field]]] = {
     "model": {
         1: _Field("ir_version", "int"),

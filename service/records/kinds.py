@@ -1,4 +1,4 @@
-"""The kinds of columns. Each class holds all that its kind decides: how values are read, described, explained, drawn.
+"""The kinds of columns. Each class says how values of its kind are read, described, explained and drawn.
 
 A new kind is a column in `contract`, a class here and a class in `training.data.kinds`, beside its likelihood.
 """
@@ -38,7 +38,7 @@ _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _CATEGORIES_IN_STATISTICS: Final = 3
 _CATEGORIES_IN_SCHEMA: Final = 20
 _NUMBER_PATTERN: Final = r"^([+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?)?$"
-"""Text that is surely taken as a number; blank text is a null."""
+"""Text that is certainly read as a number; blank text is a null."""
 _TRUTH_WORDS: Final = {
     word: float(index)
     for index, words in enumerate((("0", "false", "False", "FALSE"), ("1", "true", "True", "TRUE")))
@@ -53,13 +53,11 @@ class ColumnKind(ABC, Generic[_Column]):
     """What one kind of column decides. Methods that take a column take one of this kind."""
 
     expected: ClassVar[str]
-    """What a value is expected to be, for messages."""
+    """Description of a valid value, for error messages."""
     takes_truths: ClassVar[bool] = False
     """Whether typed booleans are values of it."""
     only_truths: ClassVar[bool] = False
-    """Whether of numbers only 0 and 1 are values of it."""
-    takes_numbers: ClassVar[bool] = True
-    """Whether typed numbers of any sort are values of it; integers are of every kind."""
+    """Whether 0 and 1 are the only numbers that are values of it."""
     takes_instants: ClassVar[bool] = False
     """Whether typed dates and times are values of it."""
     is_plain_number: ClassVar[bool] = False
@@ -113,7 +111,7 @@ class ColumnKind(ABC, Generic[_Column]):
 
     @abstractmethod
     def json_schema(self, column: _Column) -> dict[str, Any]:
-        """Return the JSON Schema of the values that the service takes; one that training never saw is none the less."""
+        """Return the JSON Schema of the values that the service takes, including those that training never saw."""
 
     @abstractmethod
     def statistics(self, column: _Column) -> str:
@@ -157,7 +155,7 @@ class NumberKind(ColumnKind[_Column]):
 
     @abstractmethod
     def parse(self, value: object) -> float:
-        """Return the number that a value of JSON or Python is; NaN is a null.
+        """Return a value of JSON or Python as a number; NaN is a null.
 
         Raises:
             RefusedValueError: It is of another kind.
@@ -165,14 +163,14 @@ class NumberKind(ColumnKind[_Column]):
 
     @abstractmethod
     def parse_text(self, text: str) -> float:
-        """Return the number that text of a file is, which may be infinite; NaN is a null.
+        """Return text of a file as a number, which may be infinite; NaN is a null.
 
         Raises:
             RefusedValueError: It is of another kind.
         """
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
-        """Return texts that all have one form of the kind's own, read at once; None where they have another."""
+        """Return the values of texts that all have the kind's usual form, read at once; None if one has another."""
         return None
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -295,7 +293,7 @@ class BooleanKind(NumberKind[BooleanColumn]):
 
 
 class IndicatorKind(BooleanKind):
-    """A truth value that training saw as 0 and 1: any other number is news there, not an error."""
+    """A truth value that training saw as 0 and 1: any other number is an anomaly, not an error."""
 
     expected = rules.INDICATOR
     only_truths = False
@@ -400,7 +398,6 @@ class CategoricalKind(ColumnKind[CategoricalColumn]):
 
     expected = rules.CATEGORY
     takes_truths = True
-    takes_numbers = False
     json_type = str | int | float | bool | msgspec.UnsetType | None
     datatype = "BYTES"
 
