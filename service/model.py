@@ -24,7 +24,7 @@ from vaegis.service.score_result import ScoreResult, result_of
 from vaegis.service.verdicts import Explain, Verdicts
 
 _MAX_TERMS: Final = 100_000  # bounds the memory of a part's contributions, one term for each record and column
-_MAX_ALPHAS: Final = 64  # whose thresholds are kept
+_MAX_ALPHAS: Final = 64  # most alphas whose thresholds are cached
 
 _UNKNOWN_COLUMNS: Final[tuple[UnknownColumns, ...]] = get_args(UnknownColumns)
 _Text = TypeVar("_Text", bound=str)
@@ -49,8 +49,8 @@ class Model:
         name: The model's name.
         digest: SHA-256 of its file, as the service answers it.
         columns: The kind of each column that is scored, by name: numeric, boolean, categorical or timestamp.
-        alpha: Share of normal records that may be flagged, where `score` is told no other.
-        threshold: Score above which a record is then flagged.
+        alpha: Share of normal records that may be flagged, unless `score` gets another one.
+        threshold: Score above which a record is flagged at that alpha.
         guarantee: What that alpha promises, as a sentence.
     """
 
@@ -186,8 +186,8 @@ def open_model(path: Path, expected: Expected, *, threads: int = 1) -> Model:
     """Open a model file without scoring the records inside it.
 
     Raises:
-        ArtifactError: The file cannot be used, or is not the one that is expected.
-        SettingsError: The digest or the public key that is expected of it cannot be used.
+        ArtifactError: The file cannot be used, or is not the expected one.
+        SettingsError: The expected digest or the public key is not valid.
         MissingExtraError: A signature is to be verified, and `cryptography` is not installed.
     """
     return Model(open_artifact(read_model_file(path, expected), str(path), threads=threads))
@@ -208,9 +208,9 @@ def _refuse_faults(block: Block) -> None:
 
 
 def _blocks_of_frame(frame: Any, schema: Schema, unknown_columns: UnknownColumns) -> Iterator[Block]:  # noqa: ANN401
-    """Yield the records of a pandas frame in blocks, by way of Arrow where pyarrow is installed and takes its values.
+    """Yield the records of a pandas frame in blocks, through Arrow if pyarrow is installed and takes its values.
 
-    Levels of its index that have the name of a column are taken for it; others are none of the records.
+    Levels of its index that have the name of a column become that column; other levels are left out.
 
     Raises:
         RecordError: Two columns have one name.

@@ -64,9 +64,9 @@ def load(
         public_key: PEM file of an Ed25519 key; refuse the file unless ``path`` + ``.sig`` is its signature by it.
 
     Raises:
-        ArtifactError: The file cannot be read, is none of ours, was cut off or altered, is not the one that was
-            expected, or its scores are not reproduced.
-        SettingsError: The digest or the public key is none.
+        ArtifactError: The file cannot be read, is not a vaegis model, was cut off or altered, is not the expected one,
+            or its scores are not reproduced.
+        SettingsError: The digest or the public key is not valid.
         MissingExtraError: A signature is to be verified, and the extra for it is not installed.
         ValueError: ``threads`` is below 1.
 
@@ -94,7 +94,7 @@ def train(
             stream, or a frame. Anything with Arrow's PyCapsule interface is read once, as a stream.
         settings: The tables of `train.toml` as dicts, or the path of such a file; None: the defaults.
         output: The model file. It is replaced in one step, or left alone when anything fails.
-        verbose: Whether to print what is decided and how far the fit is.
+        verbose: Whether to print decisions of training and its progress.
 
     Raises:
         TrainingError: Nothing can be learned from the records, a setting is wrong, or the file cannot be written.

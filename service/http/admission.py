@@ -1,4 +1,4 @@
-"""Admission: how many requests and bytes are held at a time, and until when an answer is worth its work.
+"""Admission: the limits on requests and bytes in flight, and the deadline of an answer.
 
 with admission.slot(scope, receive) as slot:  # raises if there is no model or no capacity, before a byte is read
     body = await slot.read()
@@ -41,11 +41,11 @@ class AdmissionLimits:
     """The settings of the same names.
 
     Attributes:
-        max_requests_in_flight: Most requests of which something is there to compute, queued or computed.
-        max_bytes_in_flight: Most bytes of bodies that come in several parts, and of answers, over all requests.
-        max_body_bytes: Longest body, also when it is decompressed.
+        max_requests_in_flight: Most requests that are queued or computed at one time.
+        max_bytes_in_flight: Most bytes held of answers and of bodies that come in several parts, over all requests.
+        max_body_bytes: Longest body, before and after decompression.
         request_timeout_s: Longest time from the end of a body, or of a part of it, to the end of its computation.
-        scoring_threads: Threads that compute what would hold up the event loop.
+        scoring_threads: Threads for work that would block the event loop.
     """
 
     max_requests_in_flight: int
@@ -56,17 +56,17 @@ class AdmissionLimits:
 
 
 class Admission:
-    """Admits requests while there is room, and refuses the others at once. For use on the event loop's thread."""
+    """Admits requests within the limits, and refuses others at once. For use on the event loop's thread."""
 
     def __init__(self, limits: AdmissionLimits, readiness: Readiness, metrics: Metrics) -> None:
-        """Admit requests once ``readiness`` has a model; ``metrics`` are told how long requests wait for a thread."""
+        """Admit requests once ``readiness`` has a model; ``metrics`` get the time that requests wait for a thread."""
         self.limits = limits
         self.readiness = readiness
         self.metrics = metrics
         self.slots = 0
         """Requests that are being read, computed or answered."""
         self.computing = 0
-        """Requests of which something is queued or computed."""
+        """Requests that are queued or computed."""
         self.held_bytes = 0
         self._threads = ThreadPoolExecutor(limits.scoring_threads, thread_name_prefix="scoring")
 
@@ -85,9 +85,9 @@ class Admission:
             raise QueueFullError(f"too many requests in flight (limit {most}); retry after 1 s")
 
     async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Return what blocking ``work`` gives on one of the threads, which are waited for in order of arrival.
+        """Run blocking ``work`` on one of the threads and return its result. Threads are given in order of arrival.
 
-        Work that has begun keeps its thread to its end, also when nobody waits for it any more.
+        Work that has begun keeps its thread to its end, even if nobody waits for it any more.
         """
         waiting = [work]
 
@@ -151,8 +151,8 @@ class Slot:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """Give everything back. An error of a request whose client is gone is nobody's, and ends here."""
-        is_nobodys = self.is_abandoned and isinstance(error, ServiceError)
+        """Release everything, and suppress the error of a request whose client has left."""
+        is_suppressed = self.is_abandoned and isinstance(error, ServiceError)
         self.is_abandoned = True
         self.stop_computing()
         self.hold(0)
@@ -161,15 +161,15 @@ class Slot:
                 await self._discard_rest()
         finally:
             self._admission.slots -= 1
-        return is_nobodys
+        return is_suppressed
 
     @property
     def max_body_bytes(self) -> int:
-        """Longest body, also when it is decompressed."""
+        """Longest body, before and after decompression."""
         return self._admission.limits.max_body_bytes
 
     async def read(self, at_least: float = math.inf) -> bytes:
-        """Return the next bytes of the body: at least so many, or all until its end.
+        """Return the next bytes of the body: ``at_least`` so many, or all until its end.
 
         Raises:
             BodyTooLargeError: the body is too long, by its Content-Length or by count.
@@ -203,10 +203,10 @@ class Slot:
         return body
 
     def hold(self, size: int) -> None:
-        """Hold so many bytes in all from now on.
+        """Set the number of bytes that this request holds.
 
         Raises:
-            QueueFullError: other requests hold too many. One alone may hold any number.
+            QueueFullError: other requests hold too many. A single request may hold any number.
         """
         admission, most = self._admission, self._admission.limits.max_bytes_in_flight
         others = admission.held_bytes - self.held_bytes
@@ -215,10 +215,10 @@ class Slot:
         self.held_bytes, admission.held_bytes = size, others + size
 
     def hold_answer(self, answer: int, rest: int = 0) -> None:
-        """Hold the bytes of an answer, and ``rest`` of the body, from now on; see `hold`.
+        """Set the number of bytes held of the answer, and of the ``rest`` of the body; see `hold`.
 
         Raises:
-            AnswerTooLargeError: those of the answer are more than all requests together may hold.
+            AnswerTooLargeError: the answer is larger than all requests together may hold.
         """
         most = self._admission.limits.max_bytes_in_flight
         if answer > most:
@@ -268,7 +268,7 @@ class Slot:
     async def run(self, work: Callable[[], _Result]) -> _Result:
         """Run blocking ``work`` on a thread, and count the request as computing meanwhile.
 
-        It is not waited for once the time is up. Then, and when the client leaves, `check` fails, which ends it.
+        Nobody waits for it after the deadline. From then on, or once the client left, `check` raises, which ends it.
 
         Raises:
             QueueFullError: Too many requests are computing.
@@ -295,7 +295,7 @@ class Slot:
     async def send(
         self, send: Send, parts: Iterable[bytes], length: int, headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
-        """Send an answer of ``length`` bytes. Its length is told, so that nobody takes a part of it for all."""
+        """Send an answer of ``length`` bytes, with its Content-Length, so that nobody takes a part of it for all."""
         self.stop_computing()
         headers = [(b"content-length", b"%d" % length), *headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -45,7 +45,7 @@ _CONTENT: Final[Mapping[str, dict[int | str, dict[str, Any]]]] = {
     "/model/schema": {200: {"content": {_SCHEMA_JSON: {}}}},
     "/metrics": {200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
 }
-"""What routes answer whose functions do not say it by their type."""
+"""Answers of the routes whose functions do not declare them by their return type."""
 
 
 def create_app(
@@ -62,15 +62,15 @@ def create_app(
     Args:
         artifact: The model.
         settings: The settings in force.
-        writer: Where requests leave their line in the log; nowhere if None.
+        writer: Writes the log line of each request; None for no log.
         buckets: Token buckets of the callers' rate limits, which workers share; None for buckets of this process.
-        begin_span: Gives a request its span; they are not exported if None.
+        begin_span: Begins the tracing span of a request; None for no traces.
         collector: What collects the metrics of all processes, if this is one of several workers.
 
     Raises:
         AlphaError: the model's calibration cannot promise the alpha of ``settings``.
         KeysError: the keys cannot be read.
-        SettingsError: the allowed hosts are none.
+        SettingsError: an allowed host is neither a name nor an address.
     """
     alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
     limit = threshold(artifact.calibration_folds, alpha)
@@ -92,7 +92,7 @@ def create_app(
         version=artifact.contract.provenance.vaegis_version,
         openapi_url=None,
         redirect_slashes=False,
-        # Its own would put queries and texts of exceptions into traces; older versions know nothing of it.
+        # FastAPI's own would put queries and texts of exceptions into traces; older versions ignore the argument.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.add_exception_handler(ServiceError, answer_service_error)
@@ -135,7 +135,7 @@ def create_app(
 
 
 def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
-    """Have what is in ``endpoints`` by template answer the routes of the table, in its order."""
+    """Register ``endpoints``, which are keyed by template, in the order of the table of routes."""
     for route in ROUTES:
         endpoint = endpoints[route.template]
         for path in route.paths:
@@ -149,7 +149,7 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
 
 
 def _model_endpoints(model: ModelAnswer, record_schema: bytes) -> dict[str, Callable[..., Any]]:
-    """Return what describes the model, by template."""
+    """Return the endpoints that describe the model, by template."""
     described = model.model_dump_json(by_alias=True).encode()
 
     async def get_model() -> Response:
@@ -166,10 +166,10 @@ def _model_endpoints(model: ModelAnswer, record_schema: bytes) -> dict[str, Call
 def _operator_endpoints(
     readiness: Readiness, metrics: Metrics, openapi: Callable[[], bytes]
 ) -> dict[str, Callable[..., Any]]:
-    """Return what those need who run the service, by template."""
+    """Return the endpoints for operators, by template."""
 
     async def livez() -> StateAnswer:
-        """Tell that the process answers; it says nothing about the model."""
+        """Answer as long as the process runs; this says nothing about the model."""
         return StateAnswer(state="alive")
 
     async def readyz() -> StateAnswer:
@@ -177,7 +177,7 @@ def _operator_endpoints(
         readiness.require_ready()
         return StateAnswer(state=readiness.state)
 
-    # These two are no coroutines, so that the framework runs them on a thread: both take milliseconds.
+    # These two are not coroutines: the framework runs them on a thread, because both take milliseconds.
     def get_metrics(request: Request) -> Response:
         """Expose the metrics, in the text format or in OpenMetrics."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

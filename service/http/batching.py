@@ -1,8 +1,8 @@
 """Small requests that wait at the same time, scored as one batch.
 
-One record alone takes the model about as long as eight together, for most of its time goes into starting each step of
-the graph. Nothing is waited for: a batch is what has come while the one before it was scored and answered. It holds the
-event loop up, so its size is limited by the time that the model takes.
+One record alone takes the model about as long as eight together, because most of its time goes into starting each
+step of the graph. No request waits for others to arrive: a batch holds those that came while the one before it was
+scored and answered. It blocks the event loop, so its size is limited by the time that the model takes.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from vaegis.service.verdicts import Verdicts
 BATCH_S: Final = 0.01
 """Longest time that the model is to take for a batch."""
 FEW_RECORDS: Final = 64
-"""Always allowed; of fewer, starting the graph takes much of the time, and nothing is learned from them."""
+"""Batches up to this size are always allowed. Smaller ones say little about the time of a record, because starting the
+graph takes much of theirs."""
 
-_SLOWER: Final = 1.1  # how much longer a record is thought to take after a batch that took longer
-_FASTEST_S: Final = 1e-6  # a record, before anything is known
+_SLOWER: Final = 1.1  # the most that the estimate grows by after a slower batch
+_FASTEST_S: Final = 1e-6  # for a record: the first and the lowest estimate
 
 Judge = Callable[[Columns, ScoreOptions], tuple[Verdicts, float]]
 """Returns the verdicts on records, and the seconds that the model took."""
 
 
 class BatchSize:
-    """Learns from batches how long the model takes for a record: at once from a faster one, else little by little.
+    """Estimates from batches how long the model takes for a record.
 
-    So a pause of the machine counts for little.
+    A faster batch lowers the estimate at once. A slower one raises it by a tenth at most, so a pause of the machine
+    changes it little.
     """
 
     def __init__(self, max_records: int) -> None:
@@ -85,7 +87,7 @@ class _Batch(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         verdicts: By field.
-        rows: By record, which takes about as long for all as for one; None where one cannot be told.
+        rows: By record, made for all at once, which takes about as long as for one; None if one cannot be written.
     """
 
     verdicts: Verdicts
@@ -98,7 +100,7 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         columns: The records.
         options: What is asked about them.
-        begin: Called before they are scored; may raise why they are not.
+        begin: Called before they are scored; raises the reason if they are not.
         done: Gets the verdicts.
     """
 
@@ -112,14 +114,14 @@ class Batcher:
     """Gathers requests and scores them. Only for use on the event loop's thread."""
 
     def __init__(self, judge: Judge, max_records: int) -> None:
-        """Have ``judge`` score at most ``max_records`` at a time, but never less than a request."""
+        """Score at most ``max_records`` at a time with ``judge``, but always at least one request."""
         self._judge = judge
         self._size = BatchSize(max_records)
         self._waiting: list[_Waiting] = []
 
     @property
     def most_records(self) -> int:
-        """Most records of a request that is scored here; more would hold up the event loop."""
+        """Most records of a request that is scored here; more would block the event loop."""
         return self._size.most_records
 
     async def judge(self, columns: Columns, options: ScoreOptions, begin: Callable[[], None]) -> Judged:
@@ -145,7 +147,7 @@ class Batcher:
             loop.call_soon(self._score, loop)
         try:
             self._judge_batch(batch)
-        except (ValueError, OverflowError):  # the statistics of one of them cannot be told: the others can
+        except (ValueError, OverflowError):  # the statistics of one of them cannot be written: those of others can
             for waiting in batch:
                 self._judge_alone(waiting)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the requests are answered
@@ -175,7 +177,7 @@ class Batcher:
             start = stop
 
     def _next(self) -> list[_Waiting]:
-        """Take the next batch out of those that wait: the first request, and others that ask for the same."""
+        """Remove and return the next batch: the first request that waits, and others that ask for the same."""
         options, most = self._waiting[0].options, self._size.most_records
         batch: list[_Waiting] = []
         left: list[_Waiting] = []

@@ -1,4 +1,4 @@
-"""A body scored block by block on threads, as it arrives: what is kept of it is the encoded answer."""
+"""Scoring of a body block by block on threads, as it arrives. Only the encoded answer is kept in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PART_RECORDS = 1024  # judged and written at a time
 class BlockScoring:
     """The work on one body. Its methods block, and are to be called one after the other, on any thread.
 
-    A fault that rejects the body ends the scoring; the rest is only looked through for further faults.
+    A fault that rejects the body ends the scoring; the rest is only searched for further faults.
 
     Attributes:
         answer: What is answered to the records so far.
@@ -42,8 +42,8 @@ class BlockScoring:
 
         Args:
             model: Judges the records.
-            options: What is asked about them; it says what becomes of faulty ones.
-            writer: Makes bytes of verdicts.
+            options: What is asked about them, including what happens to faulty ones.
+            writer: Encodes verdicts.
             context: The request, which is charged for records.
             check: Called between blocks; what it raises ends the work.
         """
@@ -57,11 +57,11 @@ class BlockScoring:
         self.answer = AnswerBuffer()
 
     def feed(self, data: bytes, decompressor: Unpacker, decoder: Decoder, *, is_last: bool) -> None:
-        """Score what the next bytes of the body complete, and end the answer with the last ones.
+        """Score the records that the next bytes of the body complete; the last bytes end the answer.
 
         Raises:
             BodyError: the body is not in the format declared.
-            RecordError: records that reject it do not fit the schema, as many as are told, or its header does not.
+            RecordError: its header or some of its records do not fit the schema, and that rejects it.
             BodyTooLargeError: it is too long when decompressed.
             TooMuchHeldError: a piece of it that has to be held whole is larger than allowed.
             NoRecordsError: there was no record in the whole body.
@@ -103,7 +103,7 @@ class BlockScoring:
             self._check()
 
     def _decoded(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """Yield blocks, the time that they take to decode in a step of the trace."""
+        """Yield blocks; decoding each is a step of the trace."""
         left = iter(blocks)
         while True:
             with self._context.step("decode"):
@@ -137,7 +137,7 @@ def rejecting_faults(model: ServedModel, block: Block, on_invalid: OnInvalid) ->
 
 
 def rejected(model: ServedModel, faults: Sequence[Fault]) -> RecordError:
-    """Return the error of a body that is rejected for its faults, with as many as are told."""
+    """Return the error of a body that is rejected for its faults, which lists as many as the limit allows."""
     most = model.limits.max_faults
     return RecordError(tuple(faults[:most]), max(0, len(faults) - most))
 

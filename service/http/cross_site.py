@@ -1,6 +1,6 @@
-"""Requests that a web page of somebody else has a browser send: by a name of its own (DNS rebinding), or across sites.
+"""Refusal of requests that web pages of other sites make a browser send: across sites, or by DNS rebinding.
 
-Where no key is asked for, whoever can run a script in a browser on this machine could otherwise call the service.
+Without keys, every page that is open in a browser on this machine could otherwise call the service.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def parse_hosts(text: str, source: str) -> frozenset[str]:
 
 
 class CrossSiteCheck:
-    """ASGI middleware, within `Instrumentation`: refuses what a page of another site has a browser send.
+    """ASGI middleware, within `Instrumentation`: refuses requests that a page of another site makes a browser send.
 
-    Routes that need no key are left out: probes tell nothing, and orchestrators call them by any address.
+    Routes that need no key are exempt: probes reveal nothing, and orchestrators call them by any address.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, *, has_keys: bool) -> None:
@@ -78,12 +78,12 @@ class CrossSiteCheck:
         await self._app(scope, receive, send)
 
     def _require_own(self, method: str, headers: Sequence[tuple[bytes, bytes]], *, scores: bool) -> None:
-        """Pass if no page of another site can have had a browser send this.
+        """Pass if no page of another site can have made a browser send this.
 
         Raises:
             UnknownHostError: it was sent to a name that is not the service's.
             CrossSiteError: it comes from another site.
-            MediaTypeError: it does not say what its body is, as a browser need not for what it sends across sites.
+            MediaTypeError: it has no Content-Type; a browser may send such a request across sites without asking.
         """
         told = {name: value for name, value in headers if name in _LOOKED_AT}
         host = told.get(b"host")
@@ -95,7 +95,7 @@ class CrossSiteCheck:
         is_followed = method in _READING and told.get(b"sec-fetch-mode") == b"navigate"
         if not is_followed and self._is_foreign(told):
             raise CrossSiteError
-        # A browser asks before it sends another site's page's header of Triton's, and is not let.
+        # A browser sends Triton's header across sites only after a preflight request, which is refused.
         if scores and method == "POST" and not told.get(b"content-type") and _TRITON not in told:
             raise MediaTypeError("Content-Type: expected one, such as application/json, got none")
 

@@ -64,8 +64,8 @@ class GenerateEndpoint:
         Raises:
             TooManyValuesError: the body holds more values than allowed.
             BodyError: it is not well-formed JSON.
-            ParameterError: it is no `GenerateRequest`, or asks for too many records.
-            RateLimitedError: the caller may not have as many yet.
+            ParameterError: it is not a `GenerateRequest`, or asks for too many records.
+            RateLimitedError: the caller may not have so many records yet.
         """
         asked = self._request(body)
         check()

@@ -17,11 +17,11 @@ from vaegis.service.http.request_context import RequestContext
 from vaegis.service.terminal import printable
 
 LogFormat: TypeAlias = Literal["json", "text"]
-"""For programs, or for whoever reads along."""
+"""Format of log lines: JSON for programs, text for people."""
 
 _LOGGERS: Final = ("vaegis", "opentelemetry")
-# What exports traces knows no header. The rest of OpenTelemetry warns with the text of those that it cannot read, which
-# a caller could also fill the log with.
+# The exporters of OpenTelemetry never see a header. Its other parts quote unreadable headers in warnings, with which a
+# caller could fill the log.
 _QUOTE_NO_CALLER: Final = ("vaegis", "opentelemetry.sdk", "opentelemetry.exporter")
 MAX_LINES: Final = 10_000
 """Most lines that wait; further ones are dropped and counted."""
@@ -36,7 +36,7 @@ def configure_logs(level: str, log_format: LogFormat = "json", stream: TextIO | 
     """Send the events of the service and its server, from ``level`` up, to ``stream`` (stderr if left out).
 
     Returns:
-        What writes them, for lines that are made elsewhere; to be closed in the end.
+        The writer, for lines that are formatted elsewhere. Close it at the end.
     """
     writer = LineWriter(sys.stderr if stream is None else stream)
     handler = _Handler(writer)
@@ -69,12 +69,12 @@ class Stamp:
 class RequestLog:
     """Writes a line for each request, by hand: `logging` would cost several times as much. Not thread-safe.
 
-    Whatever stands in a line is one of a bounded set, a number, or was checked for its form, so that nothing in it
-    needs to be escaped, and nothing comes from a record, a path or a header but the ids of the request and its trace.
+    Each value in a line is a number, comes from a bounded set, or has a checked form, so nothing needs to be escaped.
+    Only the ids of the request and its trace come from headers; nothing comes from a record or a path.
     """
 
     def __init__(self, writer: LineWriter, level: str, log_format: LogFormat = "json") -> None:
-        """Write to ``writer``, if ``level`` is low enough; requests to quiet routes at level debug alone."""
+        """Write to ``writer``, if ``level`` is low enough; requests to quiet routes only at level debug."""
         self._writer = writer
         self._writes = level in ("debug", "info")
         self._writes_quiet = level == "debug"
@@ -125,7 +125,7 @@ class LineWriter:
         self._on_dropped.append(to)
 
     def close(self) -> None:
-        """Write what waits, giving up on a reader that takes nothing for seconds. Lines after that start anew."""
+        """Write the lines that wait, but give up after seconds if nobody reads them. Later lines start a new thread."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
@@ -198,7 +198,7 @@ class _Formatter(logging.Formatter):
 
 
 def _fault(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    """Yield what an event tells of an exception: its kind and its places, but not its text."""
+    """Yield the fields of an exception: its kind and its places in the code, but not its text."""
     if record.exc_info and record.exc_info[0] is not None:
         kind, _, where = record.exc_info
         yield "error", kind.__name__

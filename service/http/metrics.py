@@ -110,7 +110,7 @@ class ColumnCounters:
 
 @dataclass(frozen=True, slots=True)
 class ColumnCounts:
-    """Records by column in which the value is so, each of shape (D,), in schema order.
+    """Number of unusual values by column, each of shape (D,), in schema order.
 
     Attributes:
         missing: Null, or absent.
@@ -127,7 +127,7 @@ class ColumnCounter:
     """Counts by column, for one schema."""
 
     def __init__(self, schema: Schema) -> None:
-        """Keep what the counts need of ``schema`` in the form that makes them cheap."""
+        """Prepare ranges and known categories of ``schema`` as arrays and sets, so that counting is cheap."""
         self._width = len(schema.columns)
         self._number_positions = np.array(schema.number_positions, dtype=np.intp)
         self._string_positions = np.array(schema.string_positions, dtype=np.intp)
@@ -179,11 +179,11 @@ class Metrics:
 
         Args:
             artifact: The model.
-            alpha: Share of normal records that may be flagged, where a request does not say.
-            threshold: At that alpha.
+            alpha: Share of normal records that may be flagged, unless a request says otherwise.
+            threshold: Threshold at that alpha.
             collector: What collects the metrics of all processes, if this is one of several workers.
         """
-        disable_created_metrics()  # when a process began to count says little where others count on
+        disable_created_metrics()  # the time at which a process began says little if others continue its counts
         self.registry = CollectorRegistry()
         if collector is None:
             self._registry: CollectorRegistry | None = self.registry
@@ -204,7 +204,7 @@ class Metrics:
             labels = (method if method in METHODS else OTHER, route, str(status))
             duration = BoundHistogram(self._request_seconds.labels(*labels))
             of_requests = self._requests.labels(*labels), duration
-            if method in METHODS:  # others are without number
+            if method in METHODS:  # the number of others has no bound
                 self._of_requests[method, route, status] = of_requests
         count, duration = of_requests
         count.inc()
@@ -363,7 +363,7 @@ class Metrics:
         return SampledGauge(name, documentation, registry=self._registry, multiprocess_mode="livesum")
 
     def _model_gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
-        """Make a gauge that is what the worker said that was the last to load a model."""
+        """Make a gauge with the value of the worker that loaded its model last."""
         return Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode="livemostrecent")
 
 

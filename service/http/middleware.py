@@ -1,4 +1,4 @@
-"""What every request passes: its metrics, its line in the log and its trace, and then the check of its key."""
+"""Middleware of every request: its metrics, log line and trace, and then the check of its key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vaegis.service.http.request_context import RequestContext, identify, put_co
 from vaegis.service.http.routes import SCORING, route_of
 
 BeginSpan = Callable[[Scope, RequestContext], None]
-"""Gives a request its span."""
+"""Begins the tracing span of a request."""
 
 _LOG: Final = logging.getLogger("vaegis.http")
 _SCHEME: Final = b"bearer "
@@ -31,9 +31,9 @@ _MAX_KEY_BYTES: Final = 256
 
 
 class Instrumentation:
-    """ASGI middleware around everything else: counts, logs and traces requests; the last resort for their errors.
+    """ASGI middleware around everything else: counts, logs and traces requests, and answers unexpected errors.
 
-    It makes the `RequestContext` that all within finds in the scope.
+    It puts a `RequestContext` into the scope, for everything within.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: RequestLog | None, begin_span: BeginSpan | None) -> None:
@@ -69,7 +69,7 @@ class Instrumentation:
         except Exception as error:  # noqa: BLE001 - the last resort
             failure = type(error).__name__
             _LOG.exception("unexpected error", extra={"fields": {"request_id": context.request_id}})
-            # An answer that has begun stays half: the server cuts it off there, so that nobody takes it for whole.
+            # If an answer has begun, the server cuts the connection, so that nobody takes it for a whole one.
             if not status:
                 document = plain_problem(500, f"internal error ({failure}); see the log of the service")
                 await problem_response(scope, document)(scope, receive, noting)
@@ -116,13 +116,13 @@ class KeyCheck:
             await self._app(scope, receive, send)
 
     def _admit(self, context: RequestContext, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Note who calls. A caller with no room for one record is refused before its records are read.
+        """Note who calls. A caller whose rate limit is reached is refused before its body is read.
 
         Raises:
             KeyRequiredError: a key is needed, and there is none.
             UnknownKeyError: there is one that is not valid.
             MissingScopeError: there is one that does not allow the route.
-            RateLimitedError: the caller has no room for a record.
+            RateLimitedError: the caller may not send a record now.
         """
         needs = context.route.scopes
         if not needs:

@@ -21,7 +21,7 @@ from prometheus_client.samples import Sample
 from vaegis.service.errors import ServiceError
 
 PARENT: Final = "parent"
-"""What the process that starts the workers is called where they are called by their numbers."""
+"""Name of the process that starts the workers, where workers are named by their numbers."""
 
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder in it is made by mkdtemp, for this user alone
@@ -29,9 +29,9 @@ _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder in it is mad
 
 @contextmanager
 def metrics_folder() -> Iterator[Path]:
-    """Give a new folder for the files in which the processes of one service count.
+    """Yield a new folder for the metrics of all processes of one service.
 
-    In the end it is removed, and what this process makes from then on counts in memory.
+    At the end the folder is removed, and metrics that this process makes later count in memory.
 
     Raises:
         ServiceError: neither shared memory nor the temporary folder can be written.
@@ -51,7 +51,7 @@ def remove_metrics_folder(folder: Path) -> None:
 
 
 def count_in_files(folder: Path, process: str) -> None:
-    """Have each metric that is made from now on in this process count in a file of ``folder``.
+    """Make later metrics of this process count in a file of ``folder``.
 
     Args:
         folder: The same for all processes of a service.
@@ -62,7 +62,7 @@ def count_in_files(folder: Path, process: str) -> None:
 
 
 def count_in_memory() -> None:
-    """Have each metric that is made from now on count in this process alone, whatever the environment asks for."""
+    """Make later metrics count in the memory of this process, whatever the environment says."""
     values.ValueClass = values.MutexValue
 
 
@@ -72,7 +72,7 @@ def forget_worker(folder: Path, worker: int) -> None:
 
 
 def restarts_counter(registry: CollectorRegistry | None = None) -> Counter:
-    """Return the one metric that the parent counts."""
+    """Return the only metric that the parent counts."""
     return Counter(
         "vaegis_worker_restarts", "Processes that were started in the place of one that ended.", registry=registry
     )
@@ -125,10 +125,10 @@ def _new_folder() -> Path:
 
 
 def _value_class(process: str) -> type:
-    """Return the type of one number of a metric, which stands in a file of ``process``.
+    """Return the type of one number of a metric, which is kept in a file of ``process``.
 
     A request counts a dozen numbers. The library's own `inc` takes a microsecond: it compares process ids, looks the
-    position up, packs bytes. Here the number is added to where it stands.
+    position up, packs bytes. Here the number is increased in place.
     """
     lock = Lock()
 

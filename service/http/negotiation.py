@@ -1,4 +1,4 @@
-"""Which format a body is in, and which one its answer gets: Content-Type, Content-Encoding and Accept (RFC 9110)."""
+"""Formats of a body and of its answer, from Content-Type, Content-Encoding and Accept (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """What was agreed on.
+    """The formats of one request and its answer.
 
     Attributes:
         body: Format of the body.
         encoding: How it is compressed.
         answer: Format of the answer, never TSV.
         media_type: What the answer's Content-Type says.
-        is_plain_text: Whether the body is neither compressed nor of a format that may compress what is in it, or refer
-            to it.
-        on_invalid: What becomes of faulty records where a request does not say.
+        is_plain_text: Whether the body cannot expand: it has no Content-Encoding and is not Arrow, which can compress
+            its buffers and refer to one text many times.
+        on_invalid: Whether faulty records reject the body, if the request does not say.
     """
 
     body: BodyFormat
@@ -75,7 +75,7 @@ BODY_TYPES: Final = {
 }
 """Formats of bodies, by media type."""
 ANSWER_TYPES: Final = {name: kind for name, kind in BODY_TYPES.items() if kind is not BodyFormat.TSV}
-"""Formats of answers, likewise."""
+"""Formats of answers, by media type."""
 _JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json")
 _ENCODINGS: Final = {
     "": Encoding.NONE,
@@ -123,7 +123,7 @@ def require_json(headers: Headers) -> None:
 
 
 def header(headers: Headers, name: bytes) -> bytes:
-    """Return what a header says, where it comes several times the last one; nothing if it does not come."""
+    """Return the last value of a header; blank if there is none."""
     found = b""
     for key, value in headers:
         if key == name:
@@ -181,7 +181,7 @@ def _own(body: BodyFormat, declared: str) -> str:
 
 
 def _chosen(accept: str, own: str) -> str:
-    """Return the media type that ``accept`` likes best; of equals ``own``, then the first that is written here."""
+    """Return the media type that ``accept`` likes best; among equals ``own``, then the first of the table."""
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
     if not ranges:
         return own
@@ -193,7 +193,7 @@ def _chosen(accept: str, own: str) -> str:
 
 
 def _quality(name: str, ranges: list[tuple[str, float]]) -> float:
-    """Return how much a media type is liked: what the most specific range that it is in says."""
+    """Return the quality of a media type: that of the most specific range that covers it."""
     wide = name.partition("/")[0] + "/*"
     for wanted in (name, wide, "*/*"):
         found = [quality for media_range, quality in ranges if media_range == wanted]

@@ -56,8 +56,8 @@ UNREAD: Final = "vaegis.unread"
 """Key of a scope whose client is still sending a body, so that the connection cannot be used further."""
 
 PLAIN_ERRORS: Final = "/v2"
-"""Below it another protocol is spoken, which has a form of errors of its own."""
-_LONGEST_TEXT: Final = 500  # characters; a message may quote a name of the client's, of any length
+"""Prefix of the paths of the Open Inference Protocol, which has its own form of errors."""
+_LONGEST_TEXT: Final = 500  # characters; a message may quote a column name of any length
 _KEPT: Final = 64  # answers
 
 
@@ -69,7 +69,7 @@ class Problem:
         status: HTTP status.
         name: Last part of the type URI.
         title: The same for every error of the kind.
-        retry_after_s: After how many seconds the same request may succeed; None where it never will.
+        retry_after_s: Seconds until the same request may succeed; None if it never will.
         closes: Whether the connection cannot be used further.
     """
 
@@ -121,7 +121,7 @@ async def answer_service_error(request: Request, error: Exception) -> Response:
 
 
 def refusal_of(error: Exception) -> ASGIApp:
-    """Return what answers any request with the problem for an error of the table."""
+    """Return an ASGI app that answers any request with the problem for an error of the table."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         await response_to(scope, error)(scope, receive, send)
@@ -180,20 +180,20 @@ def parameter_messages(errors: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def plain_problem(status: int, detail: str) -> ProblemDocument:
-    """Return a problem which its status says all about (RFC 9457, section 4.2.1)."""
+    """Return a problem that its status describes fully (RFC 9457, section 4.2.1)."""
     return ProblemDocument(
         type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=_shortened(detail), errors=()
     )
 
 
 def problem_response(scope: Scope, document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
-    """Return ``document`` as a response; below /v2, where another protocol is spoken, in its form of errors."""
+    """Return ``document`` as a response; below /v2, in the form of the Open Inference Protocol."""
     return _document_response(document, headers, is_plain=_is_plain(scope))
 
 
 @lru_cache(_KEPT)
 def _queue_full(text: str, *, is_plain: bool, unread: bool) -> Response:
-    """Return the problem of a `QueueFullError`, made once: it is answered most when there is least time for it."""
+    """Return the problem of a `QueueFullError` from a cache, because a service that is full answers it most often."""
     return _response(QueueFullError(text), is_plain=is_plain, unread=unread)
 
 
@@ -203,7 +203,7 @@ def _response(error: Exception, *, is_plain: bool, unread: bool) -> Response:
     if isinstance(error, CallerError):
         headers |= error.headers
     if problem.closes or unread:
-        headers["Connection"] = "close"  # the server sees to it that the client can read the answer before
+        headers["Connection"] = "close"  # after the client has had time to read the answer
     return _document_response(document, headers, is_plain=is_plain)
 
 
@@ -263,7 +263,7 @@ def _rendered(document: ProblemDocument) -> bytes:
 
 
 def _rendered_plainly(document: ProblemDocument) -> bytes:
-    """Return a problem as the Open Inference Protocol has errors."""
+    """Return a problem as an error of the Open Inference Protocol."""
     told = [document.detail, *(item.message for item in document.errors if item.message != document.detail)]
     return json.dumps({"error": "; ".join(told)}, ensure_ascii=False).encode()
 

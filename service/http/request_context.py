@@ -22,7 +22,7 @@ from vaegis.service.http.routes import Route
 from vaegis.service.records.blocks import UnpackedBytes
 
 BYTES_PER_RECORD: Final = 16 * 1024
-"""Bytes that are unpacked in about the time in which a record is scored."""
+"""Decompressing this many bytes takes about as long as scoring one record."""
 
 _UNTRACED: Final = nullcontext()
 _KEY: Final = "vaegis.request_context"
@@ -32,18 +32,18 @@ _INVALID_VERSION: Final = b"ff"
 _FIRST_VERSION: Final = b"00"  # which has nothing after the flags
 _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
-_MADE_BYTES: Final = 32  # of chance for a request: an id of 16, and as many for a trace
-_MADE_AT_ONCE: Final = 128  # asking the system takes longer than all else here
+_MADE_BYTES: Final = 32  # random bytes for a request: 16 for its id, 16 for its trace
+_MADE_AT_ONCE: Final = 128  # because each call of the system takes longer than the rest of this
 
 
 class Span(Protocol):
-    """What is exported of a request as a trace."""
+    """The tracing span of a request."""
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a span for one step. Thread-safe."""
 
     def end(self, context: RequestContext, status: int, error: str | None) -> None:
-        """End the span of the request: the status of its answer, 0 if none, and the kind of an unexpected error."""
+        """End the span, with the answer's status, 0 if there is none, and the kind of an unexpected error."""
 
 
 @dataclass(slots=True)
@@ -51,18 +51,18 @@ class RequestContext:
     """A request and its answer.
 
     Attributes:
-        route: Where it goes.
+        route: Its route.
         request_id: Its own id.
         trace_id: The trace that it is part of.
         span_id: Its span there.
-        key: Name of the caller's key; None where none was asked for.
-        recheck_key: Passes if that key is still valid and allows the route, on the event loop's thread; None where no
-            key was asked for.
+        key: Name of the caller's key; None if the route needs none.
+        recheck_key: Passes if that key is still valid and allows the route; None if there is no key. Only for the event
+            loop's thread.
         rate_limit: The caller's rate limit; None if there is none.
-        unpacked: Counts what its body is unpacked to; None where it is not compressed.
+        unpacked: Counts the decompressed bytes of its body; None if it is not compressed.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
-        span: What is exported of it; None where nothing is.
+        span: Its tracing span; None if it is not traced.
     """
 
     route: Route
@@ -83,7 +83,7 @@ class RequestContext:
         return _UNTRACED if self.span is None else self.span.step(name)
 
     def require_key(self) -> None:
-        """Pass if the caller may still call; for what goes on for long, on the event loop's thread.
+        """Pass if the caller may still call, between the blocks of a large body. Only for the event loop's thread.
 
         Raises:
             UnknownKeyError: its key is no longer valid.
@@ -104,10 +104,10 @@ class RequestContext:
                 raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
 
     def charge(self, records: int) -> None:
-        """Take ``records`` from what the caller may send. To be called once nothing else can refuse them any more.
+        """Charge ``records`` to the caller's rate. Call this once nothing else can refuse them.
 
         Raises:
-            RateLimitedError: the caller may not send them yet; none was taken.
+            RateLimitedError: the caller may not send them yet; none was charged.
         """
         if self.rate_limit is not None:
             wait_s = self.rate_limit.try_spend(records)
@@ -116,15 +116,15 @@ class RequestContext:
             self._charged += records
 
     def owe(self, records: int) -> None:
-        """Take ``records`` of a body whose first ones were charged, into debt if need be."""
+        """Charge later ``records`` of a body, into debt if need be."""
         if self.rate_limit is not None:
             self.rate_limit.spend(records)
             self._charged += records
 
     def settle(self) -> None:
-        """Take a record for each `BYTES_PER_RECORD` that the body was unpacked to and no record was taken for.
+        """Charge one record for each `BYTES_PER_RECORD` of decompressed body, less the records already charged.
 
-        That happens at the end, whatever became of the request: what unpacks to much and is refused is paid for too.
+        Called at the end of every request, so a body that is refused after decompression costs its caller too.
         """
         if self.rate_limit is not None and self.unpacked is not None:
             due = self.unpacked.total // BYTES_PER_RECORD - self._charged
@@ -133,19 +133,19 @@ class RequestContext:
 
 
 def put_context(scope: Scope, context: RequestContext) -> None:
-    """Put ``context`` where everything further in finds it."""
+    """Store ``context`` in the scope, for `request_context`."""
     scope[_KEY] = context
 
 
 def request_context(scope: Scope) -> RequestContext:
-    """Return what is known of the request that ``scope`` is of."""
+    """Return the context of the request of ``scope``."""
     found: Any = scope[_KEY]
     context: RequestContext = found
     return context
 
 
 class Identity(NamedTuple):
-    """By what a request is known.
+    """The ids of a request.
 
     Attributes:
         request_id: The caller's, if it is well-formed and short; otherwise a new one.
@@ -159,7 +159,7 @@ class Identity(NamedTuple):
 
 
 def identify(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
-    """Return by what a request is known. A header that is malformed, or comes twice, is as none.
+    """Return the ids of a request. A header that is malformed or comes twice is ignored.
 
     Only for use on the event loop's thread.
     """
@@ -178,11 +178,11 @@ def identify(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
 
 
 def _made() -> Iterator[str]:
-    """Yield hexadecimal digits of chance, without end."""
+    """Yield random hexadecimal digits without end."""
     while True:
-        chance = os.urandom(_MADE_BYTES * _MADE_AT_ONCE).hex()
-        for at in range(0, len(chance), 2 * _MADE_BYTES):
-            yield chance[at : at + 2 * _MADE_BYTES]
+        random = os.urandom(_MADE_BYTES * _MADE_AT_ONCE).hex()
+        for at in range(0, len(random), 2 * _MADE_BYTES):
+            yield random[at : at + 2 * _MADE_BYTES]
 
 
 _MADE: Final = _made()

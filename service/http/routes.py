@@ -1,4 +1,4 @@
-"""The one table of routes: the template that logs and metrics call each by, and what a key must allow to reach it."""
+"""The table of routes: the template by which logs and metrics name each, and the scopes that a key needs for it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Route:
     Attributes:
         template: Its path, with names in braces for what differs between requests.
         method: Its method.
-        scopes: Of these a key must have one; nobody needs a key where there are none.
-        quiet: Whether it is asked for so often, and says so little, that only a debug log shows it.
-        errors: Statuses of the problems that OpenAPI tells of, beside those of keys.
-        alias: Another path to the same, which OpenAPI does not show.
+        scopes: A key must have one of these; if there are none, no key is needed.
+        quiet: Whether only a debug log shows its requests, because they are frequent and say little.
+        errors: Statuses of the problems that OpenAPI lists, beside those of keys.
+        alias: Another path to the same route, which OpenAPI does not show.
         has_head: Whether it answers HEAD as well.
         in_schema: Whether OpenAPI shows it.
     """
@@ -41,13 +41,12 @@ class Route:
 
 
 SCORING: Final = frozenset({Access.SCORE})
-"""What the routes need that take records, or make some."""
+"""Scope of the routes that score or generate records."""
 
 _MODEL: Final = frozenset({Access.MODEL})
 _METRICS: Final = frozenset({Access.METRICS})
 _BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503)
 
-# The first ones are found first.
 ROUTES: Final = (
     Route("/score", "POST", SCORING, errors=(*_BODY_ERRORS, 406)),
     Route(
@@ -86,7 +85,7 @@ _UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access))
 
 
 def route_of(path: str) -> Route:
-    """Return the route of a path, whatever the method; one of template `OTHER` where there is none."""
+    """Return the route of a path, whatever the method; one of template `OTHER` if there is none."""
     route = _BY_PATH.get(path)
     if route is not None:
         return route

@@ -44,8 +44,8 @@ class ScoreEndpoint:
         Args:
             model: The model.
             admission: Admits requests.
-            inline_body_bytes: Bodies up to this size, of no more records than a batch may have, are scored on the event
-                loop, which takes little longer than handing them to a thread.
+            inline_body_bytes: Bodies up to this size, with no more records than a batch may have, are scored on the
+                event loop, because handing them to a thread would take about as long.
         """
         self._model = model
         self._admission = admission
@@ -116,7 +116,7 @@ class ScoreEndpoint:
 
 
 class _Request(msgspec.Struct, frozen=True, eq=False):
-    """One request, and what was agreed on it."""
+    """One request, with its formats and options."""
 
     model: ServedModel
     slot: Slot
@@ -157,7 +157,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         return b"".join((writer.start(), writer.part(block, verdicts), writer.end()))
 
     def block_scoring(self) -> BlockScoring:
-        """Return the work on a body that is scored on threads."""
+        """Return the scoring of a body that is scored on threads."""
         return BlockScoring(self.model, self.options, self._writer(), self.slot.context, self.slot.check)
 
     async def score_blocks(self, first: bytes) -> BlockScoring:

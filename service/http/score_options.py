@@ -1,4 +1,4 @@
-"""What a request asks about its records: alpha, explain and on_invalid, the same for every route that scores."""
+"""Options of scoring: alpha, explain and on_invalid, the same for every route that scores."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vaegis.service.verdicts import Explain
 
 
 class ScoreOptions(msgspec.Struct, frozen=True, gc=False):
-    """What holds for one request.
+    """The options of one request.
 
     Attributes:
         alpha: Share of normal records that may be flagged.
         explain: Which verdicts carry contributions.
-        on_invalid: Whether a faulty record rejects all, or is told in its place.
+        on_invalid: Whether a faulty record rejects the body, or is reported in its place.
     """
 
     alpha: float
@@ -38,10 +38,10 @@ class ScoreQuery(BaseModel):
     explain: Explain | None = None
     """Which results carry contributions; the service's own choice if left out."""
     on_invalid: OnInvalid | None = None
-    """What becomes of records that do not fit; by the format of the body if left out."""
+    """What happens to records that do not fit; by the format of the body if left out."""
 
     def options(self, default: ScoreOptions) -> ScoreOptions:
-        """Return what is asked for, and ``default`` where nothing is said."""
+        """Return the options that are given, and ``default`` for the others."""
         return ScoreOptions(
             default.alpha if self.alpha is None else self.alpha,
             default.explain if self.explain is None else self.explain,
@@ -50,7 +50,7 @@ class ScoreQuery(BaseModel):
 
 
 def parse_query(query: bytes) -> ScoreQuery:
-    """Return what a query string says. Of a parameter that comes twice the last one counts.
+    """Parse a query string. The last value of a repeated parameter counts.
 
     Raises:
         ParameterError: a parameter is unknown or has a bad value.
@@ -59,7 +59,7 @@ def parse_query(query: bytes) -> ScoreQuery:
 
 
 def parse_parameters(values: Mapping[str, object]) -> ScoreQuery:
-    """Return what parameters say.
+    """Validate parameters.
 
     Raises:
         ParameterError: a parameter is unknown or has a bad value.

@@ -1,4 +1,4 @@
-"""One model as it is served: what reads records for it, judges them, and tells of it."""
+"""The model that is served, with its limits, its options and the scoring of its records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ServedModel:
     Attributes:
         artifact: The model.
         metrics: Counts what is scored.
-        limits: What records of it are decoded within.
+        limits: Limits within which records are decoded.
         documents: Decodes JSON.
         batcher: Scores small requests together.
     """
@@ -46,10 +46,10 @@ class ServedModel:
 
         Args:
             artifact: The model.
-            metrics: Told of all that is scored.
-            limits: What records are decoded within.
-            alpha: Share of normal records that may be flagged, where a request does not say.
-            explain: Which verdicts carry contributions, where it does not say.
+            metrics: Counts what is scored.
+            limits: Limits within which records are decoded.
+            alpha: Share of normal records that may be flagged, unless a request says otherwise.
+            explain: Which verdicts carry contributions, unless a request says otherwise.
             max_batch_records: Most records of small requests that are scored together.
 
         Raises:
@@ -71,7 +71,7 @@ class ServedModel:
         return self.artifact.contract.provenance.model_name
 
     def options(self, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
-        """Return what the query of a request asks for, ``on_invalid`` where it says nothing of faulty records.
+        """Return the options in the query of a request, with ``on_invalid`` unless it has its own.
 
         Raises:
             ParameterError: a parameter is unknown or has a bad value.
@@ -81,7 +81,7 @@ class ServedModel:
         return read(query, on_invalid)
 
     def checked_options(self, query: ScoreQuery, on_invalid: OnInvalid) -> ScoreOptions:
-        """Return what is asked for; see `options`."""
+        """Return the options of a parsed query; see `options`."""
         options = query.options(ScoreOptions(self._alpha, self._explain, on_invalid))
         self.answer_metadata(options.alpha)
         return options

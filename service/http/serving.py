@@ -1,4 +1,4 @@
-"""A model served by this process: alone, or as one of several workers."""
+"""Serves a model in this process: alone, or as one of several workers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def serve(
         model: Content of a model file.
         name: Name of that file, for messages.
         settings: The settings in force.
-        listening: Where connections come from; closed in the end.
+        listening: The listening socket; closed at the end.
         on_listening: Called with the model's own name once requests are answered.
         worker: What this worker shares with others; None if it is the only one.
 
@@ -88,7 +88,7 @@ def serve(
         app = _ready_app(model, name, settings, writer, worker)
         beat(settings.worker_timeout_s)
         server = _server(app, settings, certificate, worker, on_listening, beat)
-        # uvicorn puts this back in the end, when one more signal must not end the process with another exit code.
+        # uvicorn restores this handler at the end. A further signal must not end the process with another exit code.
         signal.signal(signal.SIGTERM, server.handle_exit)
         try:
             server.run([listening])
@@ -131,15 +131,15 @@ def _server(
 
 
 def limits_of(settings: Settings) -> Limits:
-    """Return what ``settings`` say about connections."""
+    """Return the limits on connections in ``settings``."""
     return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
 
 
 @contextmanager
 def _watched(settings: Settings, writer: LineWriter, worker: WorkerContext | None) -> Iterator[Callable[[float], None]]:
-    """Yield what takes a sign of life, and the time until the next; without one in time, the process ends.
+    """Yield a function to call with the longest time until its next call. If no call comes in time, the process ends.
 
-    It ends so that whatever started it notices. A worker among several is watched by the parent that replaces it.
+    Whatever started the process can then start it again. A worker among several is watched by its parent instead.
     """
     if worker is not None:
         yield lambda _: None
@@ -160,7 +160,7 @@ def _ready_app(
     """Return the app over a model that has reproduced its golden records."""
     artifact = open_artifact(model, name, threads=settings.inference_threads, run_timeout_s=settings.run_timeout_s)
     verification = artifact.verify()
-    Generator(artifact.contract)  # checked and let go: POST /generate loads it at its first request
+    Generator(artifact.contract)  # only checked: POST /generate loads it again at its first request
     if worker is None:
         buckets = collector = None
         count_in_memory()
@@ -186,5 +186,5 @@ def _ready_app(
     }
     _LOG.info("model ready", extra={"fields": fields})
     gc.collect()
-    gc.freeze()  # what is there now stays, and looking through it for cycles would hold up all requests for 40 ms
+    gc.freeze()  # these objects stay, and searching them for cycles would block all requests for 40 ms
     return app

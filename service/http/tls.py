@@ -1,4 +1,4 @@
-"""TLS: the certificate that clients are shown, read again when its files change."""
+"""TLS: the service's certificate and key, read again when their files change."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Certificate:
         self._context = self._read()
 
     def context(self) -> ssl.SSLContext:
-        """Return what a connection needs, of the newest files that can be used."""
+        """Return the TLS context of the newest files that can be used."""
         try:
             stamp = self._files()
         except CertificateError:
@@ -72,12 +72,12 @@ class Certificate:
             _LOG.warning("private key open to others", extra={"fields": fields})
 
     def _refresh(self) -> None:
-        """Read the files again; where they cannot be used, keep to those before, and try again a second later."""
+        """Read the files again. If they cannot be used, keep the old ones and try again a second later."""
         try:
             self._context = self._read()
         except CertificateError as error:
             failure = self._stamp, str(error)
-            if failure != self._failure:  # told once, however often it is tried
+            if failure != self._failure:  # logged once, however often it is tried
                 _LOG.error("certificate not read again", extra={"fields": {"reason": str(error)}})
             self._failure, self._retry_at = failure, self._now() + _RETRY_S
             return

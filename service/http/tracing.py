@@ -1,8 +1,8 @@
 """OpenTelemetry traces: a server span for each request, and one within it for each step of the work.
 
 Only `tracing_setup` imports this, when traces are asked for, because it needs the otel extra. Attributes follow the
-semantic conventions for HTTP spans, less what a caller may have put a secret into: no header, no query, no address of
-a caller, of the path no more than the route's template, and of an exception its kind but not its text.
+semantic conventions for HTTP spans, without what may contain a secret of a caller: no header, no query, no address of a
+caller, the route's template instead of the path, and the kind of an exception without its text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FIRST_SERVER_ERROR: Final = 500
 
 
 class Tracing:
-    """Begins the spans of requests."""
+    """Begins the tracing spans of requests."""
 
     def __init__(self, provider: TracerProvider) -> None:
         """Have ``provider`` export them."""
@@ -65,7 +65,7 @@ class RequestSpan:
     __slots__ = ("_context", "_span", "_tracer")
 
     def __init__(self, tracer: Tracer, span: Span) -> None:
-        """Stand for ``span``."""
+        """Wrap ``span``."""
         self._tracer = tracer
         self._span = span
         self._context = set_span_in_context(span, Context())

@@ -1,4 +1,4 @@
-"""Whether traces are exported, and where to: by the standard `OTEL_*` variables, if the otel extra is installed."""
+"""Set-up of traces by the standard `OTEL_*` variables, if the otel extra is installed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NAMELESS: Final = "unknown_service"
 
 
 def configured_tracing(environment: Mapping[str, str]) -> Tracing | None:
-    """Return what exports traces, or None where none are asked for, or they cannot be exported, which is logged.
+    """Return the set-up of traces; None if nobody asks for traces, or if they cannot be exported, which is logged.
 
-    They are asked for by OTEL_TRACES_EXPORTER or an endpoint of OTLP, unless OTEL_SDK_DISABLED is true. The SDK reads
-    the other variables: headers, resource, sampler, batches. All of them may be set for a whole cluster, so that none
-    keeps the service from starting.
+    OTEL_TRACES_EXPORTER or an endpoint of OTLP asks for them, unless OTEL_SDK_DISABLED is true. The SDK reads the other
+    variables: headers, resource, sampler, batches. They may be set for a whole cluster, so none of them keeps the
+    service from starting.
     """
     endpoint = next((name for name in _ENDPOINTS if environment.get(name)), None)
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() or ("otlp" if endpoint else "none")
@@ -41,7 +41,7 @@ def configured_tracing(environment: Mapping[str, str]) -> Tracing | None:
 
 
 def _unsupported(exporter: str, environment: Mapping[str, str]) -> str | None:
-    """Return what is asked for that there is not, if anything."""
+    """Return which value of the variables is not supported, if any."""
     if exporter not in _EXPORTERS:
         return f"OTEL_TRACES_EXPORTER: expected none or one of {', '.join(_EXPORTERS)}, got another"
     protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), _PROTOCOL)

@@ -85,7 +85,7 @@ class InferEndpoint:
     """Answers inference requests, as an ASGI app."""
 
     def __init__(self, model: ServedModel, admission: Admission) -> None:
-        """Score with ``model`` what ``admission`` admits."""
+        """Score requests that ``admission`` admits with ``model``."""
         self._model = model
         self._admission = admission
 
@@ -95,10 +95,10 @@ class InferEndpoint:
         return self._model.artifact.digest[:_VERSION_DIGITS]
 
     def require_model(self, name: str, version: str | None) -> None:
-        """Pass if this model is meant.
+        """Pass if ``name`` and ``version`` are those of this model.
 
         Raises:
-            HTTPException: another is.
+            HTTPException: they are not.
         """
         if name != self._model.name or version not in (None, self.version):
             known = f"the model {self._model.name!r} of version {self.version}"
@@ -144,7 +144,7 @@ class InferEndpoint:
     def _read(self, body: bytes, header_length: str | None) -> InferRequest:
         length = len(body)
         if header_length is not None:
-            # Python converts no number of thousands of digits, and its error would be taken for a fault of ours.
+            # int() raises ValueError for thousands of digits, which would be answered 500.
             is_number = len(header_length) <= _MAX_LENGTH_DIGITS and header_length.isdecimal()
             if not is_number or int(header_length) > length:
                 raise ParameterError(
@@ -179,7 +179,7 @@ class InferEndpoint:
         return sound_block(columns)
 
     def operation(self) -> dict[str, Any]:
-        """Return what OpenAPI says of it."""
+        """Return what OpenAPI says of the route."""
         return {
             "summary": "Infer",
             "description": "Score records that come as tensors, one for each column.",
@@ -191,7 +191,7 @@ class InferEndpoint:
 
 
 def v2_endpoints(model: ServedModel, infer: InferEndpoint, readiness: Readiness) -> dict[str, Callable[..., Any]]:
-    """Return what answers the routes of the protocol, by template."""
+    """Return the endpoints of the protocol, by template."""
     metadata = _metadata(model, infer.version)
 
     async def get_server() -> ServerMetadata:
