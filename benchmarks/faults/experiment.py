@@ -38,12 +38,12 @@ class Found:
     """How one kind of fault was found, shares of its records.
 
     Attributes:
-        records: How many had the fault.
-        flagged: By the model, at the alpha of the row.
+        records: Number of records with the fault.
+        flagged: Share that the model flags, at the alpha of the row.
         culprit_first: Of those flagged whose fault is in one column, the share whose largest contribution is that
             column's; None where none is.
-        rule: Outside what training held: range, known texts, nulls.
-        baselines: By detector, above the score that 1% of the normal test records exceed.
+        rule: Share that breaks the rule.
+        baselines: By detector, the share above the score that 1% of the normal test records exceed.
     """
 
     records: int
@@ -59,17 +59,17 @@ class Row:
 
     Attributes:
         table: Its name.
-        records: In it.
-        training_records: That trained.
-        columns: In it.
-        scored_columns: That the model scores; in others no fault is seen.
-        alpha: Promised: 1%, or the least that so few records can promise.
-        normal_records: Without a fault, that test.
-        false_alarms: Share of them flagged.
-        false_alarm_band: In which chance leaves it with a probability of 95%.
-        rule_false_alarms: Share of them that the rule reports.
-        kinds: By kind of fault; those that no record can have are left out.
-        fit_seconds: Of training, beside other processes.
+        records: Records of the table.
+        training_records: Records that the model was trained on.
+        columns: Columns of the table.
+        scored_columns: Columns that the model scores. It sees no fault in others.
+        alpha: The promised false-alarm rate: 1%, or the least that so few records can promise.
+        normal_records: Test records without a fault.
+        false_alarms: Share of the normal test records that the model flags.
+        false_alarm_band: Interval in which that share lies with a probability of 95%, if the promise holds.
+        rule_false_alarms: Share of the normal test records that the rule flags.
+        kinds: Figures by kind of fault, without the kinds that no record can have.
+        fit_seconds: Time of training, beside other processes.
     """
 
     table: str
@@ -87,10 +87,10 @@ class Row:
 
 
 class Rule:
-    """What anyone would write down of the training records: range of numbers and times, known texts, nulls or none."""
+    """A plain rule from the training records: ranges of numbers and times, known texts, and whether nulls occur."""
 
     def __init__(self, training: pa.Table) -> None:
-        """Learn it; texts of more than a thousand values have none that are known."""
+        """Learn the rule. Columns with more than 1,000 different texts have no known texts."""
         self._ranges = {}
         self._known = {}
         self._never_null = [name for name in training.schema.names if training[name].null_count == 0]

@@ -1,10 +1,10 @@
 """Distance to the nearest known records, in two spaces: the part of the score that needs no fit by gradients.
 
-The autoencoder learns how columns depend on each other; whether records like this one were seen at all, plain
-distances tell better on most real tables (docs/log.md). One space has the columns as normal scores of their ranks, half
-whitened, in which no column's shape or unit matters and columns that say the same count less. The other has them as
-they are, standardised, each value of a column that takes few as a place of its own; whitening costs where many columns
-carry one signal, and this space stays beside it for that.
+The autoencoder learns how columns depend on each other. On most real tables, distances tell better whether records
+like this one were seen at all (docs/log.md). In the space `Ranks`, columns are the normal scores of their ranks, half
+whitened, so their shapes and units do not matter, and columns that say the same count less. In the space `Plain`,
+columns are standardised, and each value of a column with few values has a feature of its own. Whitening loses where
+many columns carry one signal, so both spaces are used.
 """
 
 import math
@@ -20,14 +20,14 @@ from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH
 from vaegis.training.model.preprocessing import NULL_CODE, Values, positions_by_kind, rows
 
 KNOWN_RECORDS = 2048
-"""Most records that distances are taken to, drawn at random from those fitted: real records, within the file."""
+"""Most records that distances are taken to. They are drawn at random from the fitted ones, and the file holds them."""
 
 NEAREST = 2
 """Neighbours whose distances are averaged."""
 
-_CLASSES = 32  # known records of which only the nearest is looked at first: an exact search, and several times faster
-_WHITENED_RECORDS = 4096  # of which correlations are taken
-_COMPARED_RECORDS = 2000  # of which what is typical is taken
+_CLASSES = 32  # of known records; the nearest of each is found first: an exact search, and several times faster
+_WHITENED_RECORDS = 4096  # most records for the correlations
+_COMPARED_RECORDS = 2000  # most records for typical distances
 _TIE = 0.05  # of the squared softening, between the first known record and the last
 _LEAST_SPREAD = 0.02  # of the distance, as a share of its median
 _SOFTENED = 0.1  # distances below this share of the usual one hardly differ: float32 does not tell them apart
@@ -56,7 +56,7 @@ class Nearness(NamedTuple):
 
 
 class TypicalNearness(NamedTuple):
-    """What is typical of the records that a member was fitted to, each left out of those it is compared with."""
+    """Typical distances of the records that a member was fitted to, each compared with the others."""
 
     distance: Float[Tensor, "e 2"]
     """Median and spread."""
@@ -110,7 +110,7 @@ class Ranks(nn.Module):
         return (self._unscaled(values) - _alone(self.middle)) * _alone(self.per_scale)
 
     def searched(self, features: Float[Tensor, "*#e n f"]) -> Float[Tensor, "*#e n f"]:
-        """Return features whose plain Euclidean distance is that of this space."""
+        """Return features whose Euclidean distance is that of this space."""
         return torch.matmul(features, _alone(self.whitening))
 
     def stretched(self, difference: Float[Tensor, "*#e n k f"]) -> Float[Tensor, "*#e n k f"]:
@@ -130,7 +130,7 @@ class Ranks(nn.Module):
 
 
 class Plain(nn.Module):
-    """Standardised numbers, and a place of its own for each category and each value of columns that take few."""
+    """Standardised numbers, a vector for each category, and a feature for each value of columns with few values."""
 
     value: Tensor
     tolerance: Tensor
@@ -178,7 +178,7 @@ class Plain(nn.Module):
         ]
 
     def features(self, values: Values) -> Float[Tensor, "*#e n f"]:
-        """Return the features, whose plain Euclidean distance is that of this space."""
+        """Return the features, whose Euclidean distance is that of this space."""
         parts = []
         if len(self.many):
             parts.append(self.many(values.numeric))
@@ -217,8 +217,8 @@ class Neighbours(nn.Module):
         """Keep the features of known records.
 
         Args:
-            space: What distances are.
-            known: Its features of the known records of each member.
+            space: The space of the distances.
+            known: Features of the known records of each member, in that space.
             columns: Number of columns of the schema.
         """
         super().__init__()
@@ -230,7 +230,7 @@ class Neighbours(nn.Module):
         # A column that has no feature here has no part in the distance.
         self.register_buffer("feature_column", nn.functional.one_hot(column, columns).float())  # (f, d)
         self.observed = IndexSelect(space.columns, of=columns)
-        # Numbers of their own: those taken from a shape are computed in the graph.
+        # Plain integers: sizes taken from a tensor would be computed in the graph.
         self.members, self.number, self.width = known.shape
         self.columns = columns
         self.class_size = 0 if self.number % _CLASSES else self.number // _CLASSES
@@ -247,12 +247,12 @@ class Neighbours(nn.Module):
         """Return which known records are nearest.
 
         Args:
-            features: Of the records.
-            own: Which known record each is itself, which is left out.
+            features: Features of the records.
+            own: Position of each record among the known ones, which is left out; None if they are not among them.
         """
         known = self.space.searched(self.known)
-        # Less |record|^2, which is the same for all; `nearness` takes the distance itself from differences. Of records
-        # that are equally near the first counts, whatever rounding makes of them: others blame other columns.
+        # Without |record|^2, which is the same for all; `nearness` computes the distance itself from differences. Among
+        # equally near records the first is chosen, whatever the rounding, because another would blame other columns.
         later = torch.arange(self.number) * (_TIE / self.number) * self.softening[:, 0, 0]
         length = (known * known).sum(-1) + later
         product = torch.matmul(self.space.searched(features), _alone(-2.0 * known.transpose(-1, -2)))
@@ -262,10 +262,10 @@ class Neighbours(nn.Module):
         size = self.class_size
         if size < NEAREST:
             return _smallest(distance)
-        # The nearest of all are within the classes whose own nearest are the nearest.
+        # The nearest records lie in the classes whose nearest members are the nearest.
         chosen = _smallest(unflatten(distance, _CLASSES, size).amin(-2))  # (*e, n, k)
         members = torch.arange(0, _CLASSES * size, size)[:, None] + chosen[..., None, :]  # (*e, n, classes, k)
-        # Not by flatten(): of no records onnxruntime cannot tell a width.
+        # Not by flatten(): without records, onnxruntime could not infer the width.
         members = members.reshape(*members.shape[:-2], _CLASSES * NEAREST)
         return torch.gather(members, -1, _smallest(torch.gather(distance, -1, members)))
 
@@ -292,11 +292,11 @@ class Neighbours(nn.Module):
 def neighbours_of(
     schema: Schema, records: Values, fitted: Int[Tensor, "e n"], generator: torch.Generator
 ) -> list[tuple[Neighbours, TypicalNearness]]:
-    """Return the spaces, made of the records at ``fitted`` of each member, with what is typical of these.
+    """Return the spaces, made from the records at ``fitted`` of each member, with their typical distances.
 
-    No record that a member was not fitted to has a part in its spaces, but for which values a column of few has: all
-    members share that, as they share the schema. Each record is left out of the known ones by its
-    place and not by its values: of two that are alike, one is known to the other.
+    A member's spaces depend only on the records that it was fitted to, with one exception: the list of values of a
+    column with few values is the same for all members, like the schema. A record is left out of its own neighbours by
+    its position, so one of two equal records is a neighbour of the other.
     """
     positions = positions_by_kind(schema)
     sizes = [len(column.categories) for column in schema.categorical]
@@ -319,7 +319,7 @@ def neighbours_of(
 def _typical(
     neighbours: Neighbours, features: Float[Tensor, "e n f"], records: Values, index: Int[Tensor, "e n"]
 ) -> TypicalNearness:
-    """Return what is typical of the first known records, and soften distances by it."""
+    """Return the typical distances of the first known records, and set the softening by them."""
     own = torch.arange(index.shape[1]).expand(index.shape[0], -1)
     nearest = neighbours.nearest(features, own)
     observed = records.observed[index]
@@ -341,7 +341,7 @@ def _number_columns(positions: list[list[int]]) -> list[int]:
 
 
 def _alone(x: Tensor) -> Tensor:
-    """Return what is of members without their dimension where there is one: fewer dimensions are faster."""
+    """Drop the dimension of members if there is only one: fewer dimensions are faster."""
     return x if x.shape[0] > 1 else x[0]
 
 
@@ -371,7 +371,7 @@ def _knots(values: Float[Tensor, " n"]) -> tuple[list[float], list[float]]:
 
 
 def _stacked(members: list[list[tuple[list[float], list[float]]]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return knots, one over their widths, rises and lowest scores, of members and columns, padded to one number."""
+    """Return knots, 1 / widths, rises and lowest scores by member and column, padded to the same number of knots."""
     columns = len(members[0])
     most = max((len(position) for member in members for position, _ in member), default=2)
     shape = (len(members), 1, most - 1, columns)
@@ -404,7 +404,7 @@ def _half_whitening(features: Float[Tensor, "n f"]) -> Float[Tensor, "f f"]:
 
 
 def _columns_of_few_values(distinct: list[int], records: int) -> list[int]:
-    """Return the columns whose values get a slot each, those of the fewest values first while there are slots."""
+    """Return the columns whose values get a slot each: those with the fewest values, while there are slots."""
     few: list[int] = []
     left = _MOST_SLOTS
     for size, at in sorted((size, at) for at, size in enumerate(distinct)):
@@ -416,7 +416,7 @@ def _columns_of_few_values(distinct: list[int], records: int) -> list[int]:
 
 
 def _tolerance(values: Float[Tensor, " v"]) -> Float[Tensor, " v"]:
-    """Return how far from each of a column's values a number still is that value: trained on as float32, say."""
+    """Return how far a number may be from each of a column's values and still be that value, such as after float32."""
     gap = float(values.diff().min()) if values.numel() > 1 else 1.0
     return torch.full(values.shape, min(1.0, gap) / 4.0)
 

@@ -18,24 +18,24 @@ from vaegis.training.model.prior import blocks_of
 from vaegis.training.model.vae import VAE, Terms
 
 LATENT_WEIGHT = 0.5
-"""Of the KL divergence's part of the score, beside the reconstruction error's and that of each distance."""
+"""Weight of the KL divergence's part of the score. The reconstruction error's and those of distances have weight 1."""
 
 LATENT_BOUND = 24.0
-"""Of that excess, before its weight. In small wide tables new normal records lie tens of spreads beyond fitted ones."""
+"""Bound of that part before its weight. In small wide tables, new normal records can lie tens of spreads out."""
 
 LARGEST_WEIGHT = 0.5
-"""Of the largest of the members' scores, beside their mean."""
+"""Weight of the largest of the members' scores; the rest is the weight of their mean."""
 
 _BATCH = 2048  # records whose distances to all exemplars are held at once
 _LOG_2 = math.log(2.0)
 _NEAR_ZERO = 1e-3
 _SPREAD_QUANTILES = (0.16, 0.5, 0.84)  # of a normal distribution: its mean, and one standard deviation to each side
 _LEAST_DEVIATION = 0.5  # nats; dividing by less would raise the noise of quantities that hardly vary
+# Members whose scores differ by less share the weight of the largest, so that rounding does not choose between them.
+# With more than ten members, one that rises to just below the largest may lower the score, by some hundredths at most.
 _TIE = 0.1
-# Members whose scores differ by less share the weight of the largest, so that rounding does not choose between them. Of
-# more than ten members, one that rises to just below the largest may so lower the score, by some hundredths at most.
 _NEVER_NULL = 200.0  # spreads of the reconstruction error that a null adds to it in a column that never held one
-_LEAST_SPREAD = 0.1  # far above what rounding makes of records that are all alike, in nats or weighed
+_LEAST_SPREAD = 0.1  # nats, or weighted; far above the rounding of equal records
 
 
 class ScoringOutputs(NamedTuple):
@@ -57,29 +57,29 @@ class Typical(NamedTuple):
     missingness: Float[Tensor, "e 1 d"]
     """Mean of each column's `Terms.missingness`, nats."""
     value_weight: Float[Tensor, "e 1 d"]
-    """1 / standard deviation of the term, which for a quantity that varies counts as `_LEAST_DEVIATION` at least."""
+    """1 / standard deviation of the term; that of a number that varies counts as at least `_LEAST_DEVIATION`."""
     missingness_weight: Float[Tensor, "e 1 d"]
-    """1 / standard deviation of the term; more where no null was, so that one adds `_NEVER_NULL` spreads at least."""
+    """1 / standard deviation of the term; larger for columns without nulls, so that one adds at least `_NEVER_NULL`."""
     reconstruction: Float[Tensor, "e 2"]
-    """Median and spread of the weighed terms' sum."""
+    """Median and spread of the sum of the weighted terms."""
     kl: Float[Tensor, "e 2"]
-    """Median of the KL divergence by blocks of exemplars, and spread of that to their whole mixture, nats."""
+    """Median of the KL divergence with blocks of exemplars, and spread of that without blocks, nats."""
 
 
 class ScoringGraph(nn.Module):
     """Raw columns in, statistics out.
 
-    With u the weighed terms of the columns, summed, v the KL divergence, and d the distance to the nearest known
-    records in each space, each as its distance from the median of the fit records in their spreads, the score of a
-    member is
+    Let u be the sum of the weighted terms of the columns, v the KL divergence, and d the distance to the nearest known
+    records in one space. Each is taken as its difference from the median over the fitted records, in units of their
+    spread. The score of a member is
 
         sum over spaces of excess(d) + excess(u) + LATENT_WEIGHT * bounded(excess(v))
         excess(u) = log(1 + exp(u)) - log 2,  bounded(x) = b tanh(x / b)
 
-    A part that is more typical than usual thus gains little, and cannot outweigh another that is not. Each column gets
-    excess(u) in proportion to its own part of u, and excess(d) to its own of d. The score of an ensemble is half the
-    mean of its members' and half the largest: what is odd to the member that did not see it, is odd, though it was
-    among the records of all others.
+    So a very typical part lowers the score little and cannot cancel an unusual one. Each column gets a share of
+    excess(u) in proportion to its part of u, and a share of excess(d) in proportion to its part of d. The score of an
+    ensemble is half the mean of its members' scores and half the largest, because a record like an anomaly in the
+    history is unusual only to the member that was fitted without that anomaly.
     """
 
     exemplars: Tensor
@@ -197,8 +197,7 @@ def typical_terms(
 ) -> Typical:
     """Return the typical terms of the records at ``fitted``, for each member that was fitted to them.
 
-    No record that the member was not fitted to has a part in it: its scores of these stay exchangeable with those of
-    new records.
+    Other records have no part in it, so their scores by this member stay exchangeable with those of new records.
     """
     (value, missingness, kl), kl_to_all = _all_terms(vae, records, fitted, exemplars, noise)
     observed = records.observed[fitted].double()
@@ -206,7 +205,7 @@ def typical_terms(
     holding = observed.sum(1, keepdim=True).clamp(min=1.0)
     typical_value = (value * observed).sum(1, keepdim=True) / holding
     typical_missingness = missingness.mean(1, keepdim=True)
-    # One record more, off by one nat, keeps the weight of a term that never varied finite.
+    # Adding 1 / n, as one more record that is off by one nat would, keeps the weight of a constant term finite.
     value_variance = (((value - typical_value) * observed) ** 2).sum(1, keepdim=True) / holding + 1.0 / n
     missingness_variance = ((missingness - typical_missingness) ** 2).mean(1, keepdim=True) + 1.0 / n
     deviation = value_variance.sqrt()
@@ -223,7 +222,7 @@ def typical_terms(
     )
     total = weighed(value, missingness, observed, typical).sum(-1)
     reconstruction = _median_and_spread(total)
-    # A null where there never was one stands out in every table, however few its records and noisy their sum.
+    # A null in a column that never held one stands out in every table, even a small and noisy one.
     was_null = torch.tensor([column.missing_share > 0 for column in schema.columns])
     to_a_null = _NEVER_NULL * reconstruction[:, None, 1:] / -math.log(vae.least)
     weight = typical.missingness_weight
