@@ -45,7 +45,7 @@ SCORING: Final = frozenset({Access.SCORE})
 
 _MODEL: Final = frozenset({Access.MODEL})
 _METRICS: Final = frozenset({Access.METRICS})
-_BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503)
+_BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503, 504)
 
 ROUTES: Final = (
     Route("/score", "POST", SCORING, errors=(*_BODY_ERRORS, 406)),
@@ -53,7 +53,7 @@ ROUTES: Final = (
         "/v2/models/{model}/infer",
         "POST",
         SCORING,
-        errors=(*_BODY_ERRORS, 404, 504),
+        errors=(*_BODY_ERRORS, 404),
         alias="/v2/models/{model}/versions/{version}/infer",
     ),
     Route("/generate", "POST", SCORING, errors=_BODY_ERRORS),

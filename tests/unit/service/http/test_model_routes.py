@@ -98,7 +98,7 @@ def test_openapi_lists_every_route_with_a_description(document):
 
 def test_openapi_lists_the_problems_of_each_route_and_resolves_its_references(document):
     responses = document["paths"]["/score"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "403", "406", "408", "413", "415", "422", "429", "500", "503"}
+    assert set(responses) == {"200", "400", "403", "406", "408", "413", "415", "422", "429", "500", "503", "504"}
     assert set(responses["422"]["content"]) == {"application/problem+json"}
     schemas = document["components"]["schemas"]
     assert "HTTPValidationError" not in schemas
