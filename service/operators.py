@@ -21,9 +21,9 @@ OPERATORS: Final[Mapping[tuple[str, str], Mapping[str, int]]] = {
         ("", name): {}
         for name in (
             *("Abs", "Add", "And", "Clip", "Cos", "Div", "Equal", "Exp", "Expand", "Floor", "Greater"),
-            *("GreaterOrEqual", "Identity", "IsNaN", "Less", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Not"),
-            *("Or", "Reciprocal", "Sigmoid", "Sin", "Slice", "Softplus", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile"),
-            *("Unsqueeze", "Where"),
+            *("GreaterOrEqual", "Identity", "IsNaN", "Less", "LessOrEqual", "Log", "MatMul", "Max", "Min"),
+            *("Mul", "Neg", "Not", "Or", "Reciprocal", "Sigmoid", "Sin", "Slice", "Softplus", "Sqrt"),
+            *("Squeeze", "Sub", "Tanh", "Tile", "Unsqueeze", "Where"),
         )
     },
     ("", "ArgMax"): {**_AXIS, **_KEEPDIMS, "select_last_index": INT},

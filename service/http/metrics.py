@@ -22,18 +22,14 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import Fault
 from vaegis.service.http.multiprocess_metrics import restarts_counter, without_sum_of_signed
+from vaegis.service.http.routes import METHODS, OTHER
 from vaegis.service.http.server.limits import CUT_REASONS
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Verdicts
 
-OTHER: Final = "_OTHER"
-"""Label value for what is outside a bounded set: unknown paths, unknown methods."""
-
 SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 P_VALUE_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 BATCH_BUCKETS: Final = tuple(2**i for i in range(15))
-
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _OUTCOMES: Final = ("succeeded", "failed")
 _SCORE_FRACTIONS: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 _SCORE_TAIL_DOUBLINGS: Final = 10

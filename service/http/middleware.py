@@ -17,10 +17,10 @@ from vaegis.service.auth.rate_limits import RateLimits
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
 from vaegis.service.http.logs import RequestLog
-from vaegis.service.http.metrics import METHODS, OTHER, Metrics
+from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.problems import answer_http_exception, plain_problem, problem_response, response_to
 from vaegis.service.http.request_context import RequestContext, identify, put_context, request_context
-from vaegis.service.http.routes import SCORING, route_of
+from vaegis.service.http.routes import METHODS, OTHER, SCORING, route_of
 
 BeginSpan = Callable[[Scope, RequestContext], None]
 """Begins the tracing span of a request."""

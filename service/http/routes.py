@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from vaegis.service.auth.keys import Access
-from vaegis.service.http.metrics import OTHER
+
+OTHER: Final = "_OTHER"
+"""What unknown paths and unknown methods are called in labels and in the log: those sets are bounded."""
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from opentelemetry.semconv.schemas import Schemas
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_span_id, format_trace_id, set_span_in_context
 from starlette.types import Scope
 
-from vaegis.service.http.metrics import METHODS, OTHER
 from vaegis.service.http.request_context import RequestContext
+from vaegis.service.http.routes import METHODS, OTHER
 
 _FIRST_SERVER_ERROR: Final = 500
 

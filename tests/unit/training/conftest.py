@@ -32,6 +32,7 @@ torch.set_num_threads(1)
 
 KINDS = {
     "amount": "numeric",
+    "items": "numeric",
     "weight": "numeric",
     "express": "boolean",
     "country": "categorical",
@@ -74,6 +75,7 @@ def table(records: int, seed: int = 0, *, missing_share: float = 0.1) -> pa.Tabl
             "express": sometimes(rng.random(records) < 1 / (1 + np.exp(-2 * level))),
             "size": np.where(rng.random(records) < 0.7, "S", "L"),
             "weight": sometimes(level + 0.1 * rng.normal(size=records)),
+            "items": np.clip(np.round(3 + level), 1, 5),
         }
     )
 
@@ -155,12 +157,13 @@ COLUMNS_OF_SCHEMA = {
     "categorical": ("country", "size"),
     "boolean": ("express",),
     "timestamp": ("placed_at",),
+    "few values": ("items", "weight"),
     "all": ORDER,
 }
 MIXES_OF_KINDS = {
     "-".join(kinds): tuple(name for name in ORDER for kind in kinds if name in COLUMNS_OF_SCHEMA[kind])
     for size in (2, 3)
-    for kinds in itertools.combinations([name for name in COLUMNS_OF_SCHEMA if name != "all"], size)
+    for kinds in itertools.combinations(("numeric", "categorical", "boolean", "timestamp"), size)
 }
 
 

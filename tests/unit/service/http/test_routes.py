@@ -7,8 +7,7 @@ import json
 import pytest
 
 from vaegis.service.auth.keys import Access
-from vaegis.service.http.metrics import OTHER
-from vaegis.service.http.routes import route_of
+from vaegis.service.http.routes import OTHER, route_of
 
 
 def test_every_route_of_the_app_is_known_by_its_template(new_app, send):

@@ -23,7 +23,7 @@ from vaegis.training.model.score import ScoringGraph, typical_terms
 pytestmark = pytest.mark.training
 
 GOLDEN = Path(__file__).parents[3] / "golden"
-SCHEMAS = ("all", "numeric", "boolean", "categorical", "timestamp")
+SCHEMAS = ("all", "few values", "numeric", "boolean", "categorical", "timestamp")
 
 
 @pytest.fixture(scope="module")
