@@ -55,7 +55,7 @@ def count_in_files(folder: Path, process: str) -> None:
 
     Args:
         folder: The same for all processes of a service.
-        process: Number of the worker, or `PARENT`. A process that takes the place of another counts on in its files.
+        process: Number of the worker, or `PARENT`. A replacement continues the counts in its files.
     """
     os.environ[_FOLDER_VARIABLE] = str(folder)
     values.ValueClass = _value_class(process)

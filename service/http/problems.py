@@ -116,7 +116,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
 
 
 async def answer_service_error(request: Request, error: Exception) -> Response:
-    """Return the problem for an error of the table; raise any other again, for it is a fault of ours."""
+    """Return the problem for an error of the table; raise any other again, because it is a bug."""
     return response_to(request.scope, error)
 
 
@@ -130,7 +130,7 @@ def refusal_of(error: Exception) -> ASGIApp:
 
 
 def response_to(scope: Scope, error: Exception) -> Response:
-    """Return the problem for an error of the table; raise any other again, for it is a fault of ours."""
+    """Return the problem for an error of the table; raise any other again, because it is a bug."""
     unread = scope.get(UNREAD, False)
     is_plain = _is_plain(scope)
     if isinstance(error, QueueFullError):
