@@ -1,4 +1,4 @@
-"""What to say when the packages of an extra are not installed."""
+"""The error that names the extra whose packages are not installed."""
 
 from __future__ import annotations
 

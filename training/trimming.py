@@ -1,4 +1,4 @@
-"""Trimming: records of the highest loss stay out of each step, so gross anomalies in the history pull at nothing."""
+"""Trimming: each step leaves out the records of the highest loss, so gross anomalies do not affect the fit."""
 
 import torch
 from jaxtyping import Bool, Float, Int

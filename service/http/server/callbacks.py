@@ -1,4 +1,4 @@
-"""What the server asks and tells the service around it."""
+"""Callbacks of the server into the service around it."""
 
 from __future__ import annotations
 

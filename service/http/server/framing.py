@@ -1,4 +1,4 @@
-"""What the head of a request says: its target, where its body ends, and what this server refuses to guess."""
+"""Checks of a request's head: its target, and where its body ends. Ambiguous requests are refused."""
 
 from __future__ import annotations
 

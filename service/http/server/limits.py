@@ -1,4 +1,4 @@
-"""What a client may take of a connection, and the errors of requests that take more or are no HTTP."""
+"""Limits of connections, and the errors of requests that exceed them or are not HTTP."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Several processes that answer requests, and one that keeps them running."""
+"""Several worker processes, and the parent process that keeps them running."""

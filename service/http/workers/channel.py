@@ -1,4 +1,4 @@
-"""What a worker and its parent tell each other, over a socket that ends with either of them."""
+"""Messages between a worker and its parent, over a socket that closes when either of them ends."""
 
 from __future__ import annotations
 

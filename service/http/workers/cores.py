@@ -1,4 +1,4 @@
-"""How many workers fit: one for each core that this process may use, as far as the memory goes."""
+"""The number of workers: one for each core that this process may use, fewer if memory is short."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is held in flight, where no setting says: what fits into the memory that the control group allows."""
+"""Default limits on work in flight that fit into the memory of the control group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vaegis.service.http.workers.cores import memory_limits
 from vaegis.service.settings import Settings
 
 PARENT_BYTES: Final = 64 * 2**20
-"""Memory that the process needs which supervises workers."""
+"""Memory that the supervising process needs."""
 IDLE_BYTES: Final = 128 * 2**20
 """Memory that a worker of a small model needs with nothing in flight."""
 

@@ -1,11 +1,11 @@
-"""When a worker that ended is started again, and when that is hopeless."""
+"""Delays before a worker that ended is started again, and when the service gives up."""
 
 from __future__ import annotations
 
 from typing import Final
 
 STABLE_S: Final = 10.0
-"""A worker that served for so long ended for no reason of its start."""
+"""A worker that served at least this long did not end because of its start."""
 
 FIRST_DELAY_S: Final = 0.1
 LONGEST_DELAY_S: Final = 5.0

@@ -1,4 +1,4 @@
-"""A worker's process: told by its parent what to serve, and ending with it."""
+"""A worker process. Its parent tells it what to serve, and it ends with its parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every writer of verdicts shares: the fields of a verdict by record, and what holds for all of an answer."""
+"""The interface of writers of verdicts, the fields of one verdict, and the metadata of an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of FlatBuffers read without a library, every place in them checked to lie inside the bytes.
+"""Tables of FlatBuffers read without a library, with every offset checked to lie inside the bytes.
 
 The format: https://flatbuffers.dev/internals. A table begins with how far before it its vtable lies; the vtable holds
 where in the table each field is, by number, 0 where it has its default.

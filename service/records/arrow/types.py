@@ -1,4 +1,4 @@
-"""Arrow's types as a schema message tells them, read for what scoring needs.
+"""The types in an Arrow schema message, as far as scoring needs them.
 
 The layouts: https://arrow.apache.org/docs/format/Columnar.html; the messages: `format/Schema.fbs` of Arrow's sources.
 """
