@@ -271,7 +271,7 @@ def test_workers_that_end_at_each_start_end_the_service_with_a_reason(golden_mod
     path = os.pathsep.join([str(tmp_path), *sys.path])
     code, lines = refused(golden_model, "--port", "0", "--workers", "2", PYTHONPATH=path)
     assert code == 1
-    assert lines[-1].startswith("vaegis: error: workers: expected one that starts")
+    assert lines[-1].startswith("vaegis: error: no worker could start")
     assert "exit code 7" in lines[-1]
 
 
