@@ -39,7 +39,7 @@ _INTRODUCTION = (
     " Flagged: by the model's own p-values at an alpha of 1%, or the least that a small table can promise. Culprit"
     " first: of the flagged with a fault in one column, the share in which that column contributes most. Rule: outside"
     " the range, the known texts or the nulls of the training records. kNN and IsolationForest: on one-hot and imputed"
-    " columns, above the score that 1% of the normal test records exceed. The model reports no violations yet."
+    " columns, above the score that 1% of the normal test records exceed."
 )
 
 
