@@ -63,7 +63,7 @@ def _varnish(configuration: str, _: Path) -> str:
 def _squid(configuration: str, folder: Path) -> str:
     return (
         f"pid_filename {folder}/pid\ncache_log /dev/null\naccess_log none\nmax_filedescriptors 1024\n"
-        f"shutdown_lifetime 0 seconds\n{configuration}"
+        f"shutdown_lifetime 0 seconds\npinger_enable off\n{configuration}"
     )
 
 
