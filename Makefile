@@ -149,6 +149,10 @@ bench-isolation: $(VENV)/bench.stamp ## how long single records wait while reque
 bench-soak: $(VENV)/bench.stamp ## memory over RECORDS records (20 million) in every format
 	$(BIN)/python -m benchmarks.serving.soak $(if $(RECORDS),--records $(RECORDS))
 
+.PHONY: proxies
+proxies: $(VENV)/bench.stamp ## 10 and 50 MiB through nginx, HAProxy, Varnish and Squid, as far as they are installed
+	$(BIN)/python -m benchmarks.proxies
+
 .PHONY: attack
 attack: venv ## attack a fresh service in every known way; prints what each attack got
 	$(BIN)/python tests/attacks/run.py

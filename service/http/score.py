@@ -172,7 +172,6 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
                 return scoring
-            slot.context.require_key()  # it may have been revoked meanwhile
             data = await slot.read(at_least=max(BLOCK_BYTES, decoder.missing_bytes))
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:

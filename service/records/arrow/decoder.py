@@ -29,6 +29,7 @@ from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import FaultsByRow
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
+_LEAST_COUNTED: Final = 100  # values that each message of a dictionary counts as, so that there are not too many
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,35 @@ class _Leaf:
     name: str
     path: tuple[int, ...]
     field: ArrowField
+
+
+@dataclass(slots=True)
+class _Dictionary:
+    """The values of a dictionary, which may come in many messages.
+
+    Attributes:
+        parts: The values of each message since they were last put together.
+        counted: Values, of each message `_LEAST_COUNTED` at least.
+        text_bytes: Bytes of all texts.
+        held_bytes: About what the values take in memory.
+    """
+
+    parts: list[Values]
+    counted: int = 0
+    text_bytes: int = 0
+    held_bytes: int = 0
+
+    def extend(self, values: Values) -> None:
+        """Add the values of another message. They are put together when they are looked up, not at each message."""
+        self.parts.append(values)
+        self.counted += max(len(values), _LEAST_COUNTED)
+        self.text_bytes += values.text_bytes()
+        self.held_bytes += values.held_bytes()
+
+    def values(self) -> Values:
+        """Return all values."""
+        self.parts = [stacked_values(self.parts)]
+        return self.parts[0]
 
 
 class ArrowDecoder:
@@ -51,14 +81,13 @@ class ArrowDecoder:
         self._messages = MessageBuffer(limits.max_held_bytes)
         self._fields: tuple[ArrowField, ...] | None = None
         self._leaves: Sequence[_Leaf] = ()
-        self._dictionaries: dict[int, Values] = {}
-        self._dictionary_bytes = 0
+        self._dictionaries: dict[int, _Dictionary] = {}
         self._rows = 0
 
     @property
     def held_bytes(self) -> int:
         """Bytes of the body that are held, and about what dictionaries take."""
-        return len(self._messages) + self._dictionary_bytes
+        return len(self._messages) + sum(each.held_bytes for each in self._dictionaries.values())
 
     @property
     def missing_bytes(self) -> int:
@@ -129,16 +158,14 @@ class ArrowDecoder:
         if batch is None:
             raise arrow_error("the values of every dictionary, got none")
         length, (array,) = read_batch(batch, [field], message.body, self._unpacked, as_values=True)
-        before = self._dictionaries.get(number) if message.table.number(2, "?", 0) else None
-        kept = [values for other, values in self._dictionaries.items() if other != number or before is not None]
-        if sum(map(len, kept)) + length > self._limits.max_values:
+        if not message.table.number(2, "?", 0):
+            self._dictionaries.pop(number, None)  # replaced, not added to
+        kept = self._dictionaries.values()
+        if sum(each.counted for each in kept) + max(length, _LEAST_COUNTED) > self._limits.max_values:
             raise TooMuchHeldError(f"body: expected at most {self._limits.max_values} values in dictionaries, got more")
         budget = TextBudget(self._limits.max_held_bytes, "dictionaries")
-        budget.spend(sum(values.text_bytes() for values in kept))
-        values = values_of(array, 0, length, budget)
-        replaced = self._dictionaries.get(number) if before is None else None
-        self._dictionary_bytes += values.held_bytes() - (0 if replaced is None else replaced.held_bytes())
-        self._dictionaries[number] = values if before is None else stacked_values(before, values)
+        budget.spend(sum(each.text_bytes for each in kept))
+        self._dictionaries.setdefault(number, _Dictionary([])).extend(values_of(array, 0, length, budget))
 
     def _read_records(self, message: Message, fields: Sequence[ArrowField]) -> Iterator[Block]:
         length, arrays = read_batch(message.table, fields, message.body, self._unpacked)
@@ -183,7 +210,7 @@ class ArrowDecoder:
         if dictionary is None:
             raise arrow_error("dictionaries before the records that refer to them, got none")
         positions = values_of(array, start, stop, budget)
-        return dictionary.look_up(positions.values, positions.valid, budget)
+        return dictionary.values().look_up(positions.values, positions.valid, budget)
 
 
 def _leaves(fields: Sequence[ArrowField], known: set[str], budget: TextBudget) -> Iterator[_Leaf]:

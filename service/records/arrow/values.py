@@ -85,19 +85,22 @@ class Values:
         return self if valid is None else replace(self, valid=_both(self.valid, valid))
 
 
-def stacked_values(first: Values, second: Values) -> Values:
-    """Return the values of both, which are of one type."""
-    both = (first, second)
+def stacked_values(parts: Sequence[Values]) -> Values:
+    """Return the values of all parts, which are of one type; at least one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
     valid = broken = sizes = None
-    if first.valid is not None or second.valid is not None:
-        valid = np.concatenate([np.ones(len(each), np.bool_) if each.valid is None else each.valid for each in both])
-    if first.broken is not None or second.broken is not None:
+    if any(part.valid is not None for part in parts):
+        valid = np.concatenate([np.ones(len(each), np.bool_) if each.valid is None else each.valid for each in parts])
+    if any(part.broken is not None for part in parts):
         broken = np.concatenate(
-            [np.zeros(len(each), np.bool_) if each.broken is None else each.broken for each in both]
+            [np.zeros(len(each), np.bool_) if each.broken is None else each.broken for each in parts]
         )
-    if first.sizes is not None and second.sizes is not None:
-        sizes = np.concatenate([first.sizes, second.sizes])
-    return Values(first.type, np.concatenate([first.values, second.values]), valid, sizes, broken)
+    known = [part.sizes for part in parts if part.sizes is not None]
+    if len(known) == len(parts):
+        sizes = np.concatenate(known)
+    return Values(first.type, np.concatenate([part.values for part in parts]), valid, sizes, broken)
 
 
 def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:

@@ -294,6 +294,17 @@ def test_dictionaries_are_bounded(decoded):
         decoded(ipc(one(shop_in_country=many)))
 
 
+def test_many_small_deltas_of_a_dictionary_are_bounded(decoded):
+    texts = [str(at) for at in range(12)]
+    batches = [
+        one(shop_in_country=pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), pa.array(texts[: at + 1])))
+        for at in range(12)
+    ]
+    assert len(decoded(ipc(*batches[:10], emit_dictionary_deltas=True))) == 10
+    with pytest.raises(TooMuchHeldError, match="1000 values in dictionaries"):
+        decoded(ipc(*batches, emit_dictionary_deltas=True))
+
+
 def test_a_schema_is_bounded(decoded):
     with pytest.raises(BodyError) as caught:
         decoded(ipc(pa.record_batch({f"c{i}": [1] for i in range(101)})))
