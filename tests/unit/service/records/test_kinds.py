@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import vaegis
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from vaegis.service.reasons import Reason
 from vaegis.service.records.kinds import BOOLEAN, INDICATOR, kind_of
 
-ROOT = Path(__file__).resolve().parents[4]
+PACKAGE = Path(vaegis.__file__).parent
 AMOUNT = NumericColumn(
     name="amount",
     missing_share=0.1,
@@ -79,7 +80,7 @@ def test_statistics_of_booleans_and_instants_are_in_words():
 def test_a_new_kind_touches_at_most_12_source_files():
     # Not "boolean", which JSON Schema and Arrow have too.
     names = re.compile(r'"(numeric|indicator|timestamp|categorical)"|\b(Numeric|Boolean|Timestamp|Categorical)Column\b')
-    sources = [path for side in ("service", "training") for path in (ROOT / side).rglob("*.py")]
-    naming = [str(path.relative_to(ROOT)) for path in sources if names.search(path.read_text(encoding="utf-8"))]
+    sources = [path for side in ("service", "training") for path in (PACKAGE / side).rglob("*.py")]
+    naming = [str(path.relative_to(PACKAGE)) for path in sources if names.search(path.read_text(encoding="utf-8"))]
     assert "service/records/kinds.py" in naming
     assert len(naming) <= 12, naming
