@@ -28,7 +28,7 @@ NEAREST = 2
 _CLASSES = 32  # of known records; the nearest of each is found first: an exact search, and several times faster
 _WHITENED_RECORDS = 4096  # most records for the correlations
 _COMPARED_RECORDS = 2000  # most records for typical distances
-_TIE = 0.05  # of the squared softening, between the first known record and the last
+_TIE = 1.0  # of the squared softening, between the first known record and the last
 _LEAST_SPREAD = 0.02  # of the distance, as a share of its median
 _SOFTENED = 0.1  # distances below this share of the usual one hardly differ: float32 does not tell them apart
 _LEAST_DISTANCE = 1e-2
@@ -115,7 +115,9 @@ class Ranks(nn.Module):
 
     def stretched(self, difference: Float[Tensor, "*#e n k f"]) -> Float[Tensor, "*#e n k f"]:
         """Return A times a difference, so that the product of both sums to the squared distance."""
-        return torch.matmul(difference, _alone(self.metric[:, None]))
+        metric = _alone(self.metric)
+        # One product for each neighbour: a product for each record would need a copy of the metric for each.
+        return torch.stack([torch.matmul(difference[..., at, :], metric) for at in range(NEAREST)], dim=-2)
 
     def _unscaled(self, values: Values) -> Float[Tensor, "*#e n f"]:
         parts = []
