@@ -24,7 +24,7 @@ class Route:
         scopes: A key must have one of these; if there are none, no key is needed.
         quiet: Whether only a debug log shows its requests, because they are frequent and say little.
         errors: Statuses of the problems that OpenAPI lists, beside those of keys.
-        alias: Another path to the same route, which OpenAPI does not show.
+        alias: Another path to the same route.
         has_head: Whether it answers HEAD as well.
         in_schema: Whether OpenAPI shows it.
     """

@@ -13,7 +13,7 @@ from vaegis.service.http.routes import OTHER, route_of
 def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
     paths = set(json.loads(send(new_app(), "GET", "/openapi.json").content)["paths"])
     assert "/score" in paths
-    assert {path: route_of(path).template for path in paths} == {path: path for path in paths}
+    assert all(path in route_of(path).paths for path in paths)
 
 
 @pytest.mark.parametrize(
