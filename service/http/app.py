@@ -119,7 +119,12 @@ def create_app(
     def openapi() -> bytes:
         operations = {"/score": score.operation(), "/generate": generate.operation(), INFER: infer.operation()}
         document = openapi_document(
-            app, operations, record, max_records=settings.max_records, has_keys=key_store is not None
+            app,
+            operations,
+            record,
+            max_records=settings.max_records,
+            has_keys=key_store is not None,
+            root_path=settings.root_path,
         )
         return rendered(document)
 
@@ -150,8 +155,7 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
                     responses=_CONTENT.get(path),
                     operation_id=name,
                 )
-        if route.has_head:
-            app.add_api_route(route.template, endpoint, methods=["HEAD"], include_in_schema=False)
+                app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 def _model_endpoints(model: ModelAnswer, record_schema: bytes) -> dict[str, Callable[..., Any]]:

@@ -43,7 +43,13 @@ _FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 
 def openapi_document(
-    app: FastAPI, operations: Mapping[str, Any], record: dict[str, Any], *, max_records: int, has_keys: bool
+    app: FastAPI,
+    operations: Mapping[str, Any],
+    record: dict[str, Any],
+    *,
+    max_records: int,
+    has_keys: bool,
+    root_path: str | None,
 ) -> dict[str, Any]:
     """Return the document.
 
@@ -53,11 +59,12 @@ def openapi_document(
         record: JSON Schema of one record.
         max_records: Most records in one JSON document.
         has_keys: Whether callers are asked for a key.
+        root_path: Prefix of all paths that a proxy takes off, if any.
     """
     document = app.openapi()
     document["jsonSchemaDialect"] = DIALECT
     document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
-    document.setdefault("servers", [{"url": "/"}])
+    document["servers"] = [{"url": root_path or "/"}]
     document["security"] = []
     schemas = document["components"]["schemas"]
     for name in _FRAMEWORK_SCHEMAS:

@@ -100,6 +100,12 @@ def test_openapi_lists_every_route_with_a_description(document):
             assert operation["description"]
 
 
+def test_openapi_has_the_prefix_that_a_proxy_takes_off(document, new_app, send):
+    assert document["servers"] == [{"url": "/"}]
+    behind = send(new_app(root_path="/vaegis"), "GET", "/openapi.json").json()
+    assert behind["servers"] == [{"url": "/vaegis"}]
+
+
 def test_openapi_names_each_operation_once_and_every_array_has_items(document):
     names = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert len(set(names)) == len(names)
