@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What container-test needs from Debian, installed only where it is missing.
-CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus $(CONTAINER_EXTRA_PACKAGES)
+CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager \
+  $(CONTAINER_EXTRA_PACKAGES)
 # uv reads its own name for the folder that pip takes extra wheels from.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
@@ -29,10 +30,14 @@ $(VENV)/training.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@$(PIP_INSTALL) --editable '.[training]'
 	@touch $@
 
+$(VENV)/up.stamp: $(VENV)/training.stamp
+	@$(PIP_INSTALL) --editable '.[pipelines]'
+	@touch $@
+
 $(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@echo 'installing into $(VENV) (about a minute and a half)'
 	@$(PIP_INSTALL) --editable '.[dev]'
-	@touch $@ $(VENV)/training.stamp
+	@touch $@ $(VENV)/training.stamp $(VENV)/up.stamp
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	@$(PIP_INSTALL) --editable '.[bench]'
@@ -48,6 +53,10 @@ venv: $(VENV)/dev.stamp ## set up .venv with everything the other targets use
 .PHONY: demo
 demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the live records
 	$(BIN)/python demo/run.py
+
+.PHONY: up-local
+up-local: $(VENV)/up.stamp ## the service, a feed with faults, Prometheus and alerts, as plain processes on loopback
+	$(BIN)/python deploy/local.py
 
 .PHONY: test
 test: lint types imports coverage attack-quick service-alone oldest-runtime ## everything that must hold before a commit

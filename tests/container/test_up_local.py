@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -62,6 +64,7 @@ def up_local(tmp_path_factory: pytest.TempPathFactory, golden_model: Path) -> It
     process.terminate()
     process.wait(timeout=DEADLINE_S)
     reader.join()
+    process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +93,30 @@ def test_every_recording_rule_is_evaluated_without_an_error(up_local: UpLocal, p
         rules = [rule for group in json.load(answer)["data"]["groups"] for rule in group["rules"]]
     assert rules
     assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] != "ok"] == []
+
+
+def test_every_panel_of_the_dashboard_shows_data(up_local: UpLocal, prometheus: str) -> None:
+    up_local.wait_for("FIRING")
+    service = up_local.wait_for(r"vaegis +(http://\S+)")[1]
+    # Of all that the panels show, the feeder sends refused records only after two minutes.
+    for _ in range(2):
+        refused = urllib.request.Request(
+            f"{service}/score", b'{"amount": "many"}', {"Content-Type": "application/json"}
+        )
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(refused, timeout=10)
+    expressions = {
+        (panel["title"], target["expr"]): target["expr"].replace("$job", "vaegis").replace("$__rate_interval", "1m")
+        for panel in DASHBOARD["panels"]
+        for target in panel.get("targets", [])
+    }
+    assert len(expressions) > 20
+    deadline = time.monotonic() + DEADLINE_S
+    pause = threading.Event()
+    while empty := [name for name, expression in expressions.items() if not has_numbers(query(prometheus, expression))]:
+        assert time.monotonic() < deadline, f"expected data, got none for {empty}"
+        pause.wait(1)
+
+
+def has_numbers(result: list[dict[str, Any]]) -> bool:
+    return any(math.isfinite(float(series["value"][1])) for series in result)
