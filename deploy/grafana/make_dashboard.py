@@ -1,7 +1,5 @@
 """Write dashboards/vaegis.json, the dashboard that Grafana loads. Change the panels here, then run this script."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -91,7 +89,7 @@ ROWS = [
                 "Flagged",
                 "stat",
                 3,
-                {"flagged": 'max(job:vaegis_records_flagged:ratio5m{job=~"$job"})'},
+                {"flagged": 'max(job_model:vaegis_records_flagged:ratio5m{job=~"$job"})'},
                 "Share of the records of five minutes that are flagged.",
                 unit="percentunit",
                 height=4,
@@ -100,7 +98,7 @@ ROWS = [
                 "Promised",
                 "stat",
                 3,
-                {"alpha": 'max(job:vaegis_alpha:ratio{job=~"$job"})'},
+                {"alpha": 'max(job_model:vaegis_alpha:ratio{job=~"$job"})'},
                 "alpha: at most this share of normal records is flagged.",
                 unit="percentunit",
                 height=4,
@@ -150,9 +148,9 @@ ROWS = [
                 "timeseries",
                 12,
                 {
-                    "flagged": 'job:vaegis_records_flagged:ratio5m{job=~"$job"}',
-                    "promised (alpha)": 'job:vaegis_alpha:ratio{job=~"$job"}',
-                    "most that chance explains": 'job:vaegis_records_flagged_highest_expected:ratio5m{job=~"$job"}',
+                    "flagged": 'job_model:vaegis_records_flagged:ratio5m{job=~"$job"}',
+                    "promised (alpha)": 'job_model:vaegis_alpha:ratio{job=~"$job"}',
+                    "most that chance explains": 'job_model:vaegis_records_flagged_highest_expected:ratio5m{job=~"$job"}',
                 },
                 "Above the highest line: anomalies, or data that have changed.",
                 unit="percentunit",
