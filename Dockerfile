@@ -96,7 +96,8 @@ ENV PATH=/opt/vaegis/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     VAEGIS_HOST=0.0.0.0
 
-# An empty folder, so that a name without a folder leads to nothing.
+# An empty folder, so that a name without a folder leads to nothing. Not every builder makes it for WORKDIR.
+RUN mkdir /srv/empty
 WORKDIR /srv/empty
 # A number, so that Kubernetes can check runAsNonRoot without looking into the image.
 USER 10001:10001

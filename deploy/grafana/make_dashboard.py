@@ -150,7 +150,7 @@ ROWS = [
                 {
                     "flagged": 'job_model:vaegis_records_flagged:ratio5m{job=~"$job"}',
                     "promised (alpha)": 'job_model:vaegis_alpha:ratio{job=~"$job"}',
-                    "most that chance explains": 'job_model:vaegis_records_flagged_highest_expected:ratio5m{job=~"$job"}',
+                    "most by chance": 'job_model:vaegis_records_flagged_highest_expected:ratio5m{job=~"$job"}',
                 },
                 "Above the highest line: anomalies, or data that have changed.",
                 unit="percentunit",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-DEADLINE_S = 300.0
+DEADLINE_S = 180.0
 
 Podman = Callable[..., str]
 WaitUntil = Callable[[Callable[[], object], str], None]

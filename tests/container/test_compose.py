@@ -92,6 +92,7 @@ def project(
         yield project
     finally:
         project.compose("down", "--volumes")
+        podman("volume", "rm", "--force", f"{name}_models")
 
 
 def test_an_alert_about_the_fed_records_reaches_the_webhook(project: Project, wait_until: WaitUntil) -> None:
