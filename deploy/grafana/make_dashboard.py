@@ -180,6 +180,14 @@ ROWS = [
         "Which columns, and why?",
         [
             Panel(
+                "Violations",
+                "timeseries",
+                6,
+                {"{{column}} {{code}}": 'topk(5, job_column_code:vaegis_violations:ratio5m{job=~"$job"})'},
+                "Share of the records whose value breaks a check of its column, by column and check.",
+                unit="percentunit",
+            ),
+            Panel(
                 "Out of range",
                 "timeseries",
                 6,
@@ -190,7 +198,7 @@ ROWS = [
             Panel(
                 "Unseen categories",
                 "timeseries",
-                6,
+                4,
                 {"{{column}}": worst_columns("unseen")},
                 "Share of the records with a category that training did not know.",
                 unit="percentunit",
@@ -198,7 +206,7 @@ ROWS = [
             Panel(
                 "Missing",
                 "timeseries",
-                6,
+                4,
                 {"{{column}}": worst_columns("missing")},
                 "Share of the records in which the column is null.",
                 unit="percentunit",
@@ -206,7 +214,7 @@ ROWS = [
             Panel(
                 "Refused records",
                 "timeseries",
-                6,
+                4,
                 {"{{code}}": 'sum by (code) (rate(vaegis_records_refused_total{job=~"$job"}[$__rate_interval]))'},
                 "Records each second that do not fit the schema, by the code of their first fault (docs/errors.md).",
                 unit="cps",

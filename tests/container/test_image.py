@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("CONTAINER_IMAGE", "vaegis:ci")
-MODEL = Path(os.environ.get("CONTAINER_MODEL", ROOT / "tests" / "golden" / "orders-v1.onnx")).resolve()
+MODEL = Path(os.environ.get("CONTAINER_MODEL", ROOT / "tests" / "golden" / "orders-v2.onnx")).resolve()
 ADDED_BYTES = 150_000_000
 FORBIDDEN = ("torch", "onnx", "onnxscript", "pandas", "pyarrow", "scipy", "sklearn", "vaegis.training")
 
