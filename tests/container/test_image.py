@@ -212,7 +212,7 @@ def test_two_workers_under_large_bodies_stay_within_the_memory_of_the_container(
     def post(path: str, kind: str, body: bytes) -> int:
         request = urllib.request.Request(f"http://{limited.address}{path}", body, {"Content-Type": kind})
         try:
-            with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             return error.code
