@@ -39,6 +39,9 @@ NO_CATEGORY = ""
 # Each fraction has its use: the outermost bound rare values, the quartiles describe the column.
 QUANTILE_FRACTIONS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
 
+NumberForm: TypeAlias = Literal["epoch", "yyyymmdd"]
+"""What a number means in a timestamp column."""
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -65,6 +68,10 @@ class _Column(_Document):
     name: str
     missing_share: Share
     """Share of the training records in which the column is null."""
+    why: str = ""
+    """Why training took the column for this kind, for people."""
+    warnings: tuple[str, ...] = ()
+    """What training warned of, for people."""
 
 
 class NumericColumn(_Column):
@@ -102,6 +109,8 @@ class TimestampColumn(_Column):
     earliest: Finite
     """Seconds since 1970-01-01T00:00:00Z."""
     latest: Finite
+    number_form: NumberForm = "epoch"
+    """What a number means: a time since 1970, its unit told by its size, or a date as in 20240318."""
 
 
 class CategoricalColumn(_Column):
@@ -133,6 +142,8 @@ class IgnoredColumn(_Document):
 
     name: str
     reason: str
+    warnings: tuple[str, ...] = ()
+    """What training warned of, for people."""
 
 
 class Schema(_Document):

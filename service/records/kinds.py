@@ -22,6 +22,7 @@ from vaegis.service.contract import (
     BooleanColumn,
     CategoricalColumn,
     Column,
+    NumberForm,
     NumericColumn,
     TimestampColumn,
     Value,
@@ -116,6 +117,10 @@ class ColumnKind(ABC, Generic[_Column]):
     @abstractmethod
     def statistics(self, column: _Column) -> str:
         """Return what training saw of a column, in a few words."""
+
+    def not_seen(self, column: _Column) -> str:
+        """Return which faults of a column the score does not see, in a few words; nothing where there are none."""
+        return ""
 
     @abstractmethod
     def draw(
@@ -376,6 +381,9 @@ class TimestampKind(NumberKind[TimestampColumn]):
     def statistics(self, column: TimestampColumn) -> str:
         return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}"
 
+    def not_seen(self, column: TimestampColumn) -> str:
+        return "a wrong date, because only the hour and the weekday are scored"
+
     def draw(
         self,
         column: TimestampColumn,
@@ -391,6 +399,39 @@ class TimestampKind(NumberKind[TimestampColumn]):
 
     def drawn_json(self, column: TimestampColumn, drawn: NDArray[Any]) -> list[Value]:
         return [rules.iso_instant(seconds) for seconds in drawn.tolist()]
+
+
+class CalendarDateKind(TimestampKind):
+    """An instant whose numbers write a date as in 20240318."""
+
+    expected = rules.CALENDAR_DATE
+
+    def parse(self, value: object) -> float:
+        if isinstance(value, str):
+            return self.parse_text(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return rules.instant(value)
+        seconds = float(rules.instants_of_yyyymmdd(np.array([rules.number(value)]))[0])
+        if math.isnan(seconds):
+            raise rules.RefusedValueError("invalid_timestamp", f"expected {self.expected}, got another number")
+        return seconds
+
+    def parse_text(self, text: str) -> float:
+        try:
+            number = rules.number_of_text(text)
+        except rules.RefusedValueError:
+            return rules.instant_of_text(text)
+        return number if math.isnan(number) else self.parse(number)
+
+    def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        seconds = rules.instants_of_yyyymmdd(numbers)
+        return seconds, np.isnan(seconds) & ~np.isnan(numbers)
+
+    def json_schema(self, column: TimestampColumn) -> dict[str, Any]:
+        return {
+            "type": ["string", "number", "null"],
+            "description": "A date as in 20240318, also as text, or ISO 8601 (UTC if without an offset).",
+        }
 
 
 class CategoricalKind(ColumnKind[CategoricalColumn]):
@@ -449,6 +490,7 @@ NUMERIC: Final = NumericKind()
 BOOLEAN: Final = BooleanKind()
 INDICATOR: Final = IndicatorKind()
 TIMESTAMP: Final = TimestampKind()
+CALENDAR_DATE: Final = CalendarDateKind()
 CATEGORICAL: Final = CategoricalKind()
 
 _NUMBER_KINDS: Final[dict[str, NumberKind[Any]]] = {"numeric": NUMERIC, "boolean": BOOLEAN, "timestamp": TIMESTAMP}
@@ -465,11 +507,15 @@ def number_kind_of(column: Column) -> NumberKind[Any]:
     Raises:
         KeyError: The column is of the input `strings`.
     """
-    return INDICATOR if isinstance(column, BooleanColumn) and column.as_number else _NUMBER_KINDS[column.kind]
+    if isinstance(column, BooleanColumn) and column.as_number:
+        return INDICATOR
+    return number_kind_named(column.kind, column.number_form if isinstance(column, TimestampColumn) else "epoch")
 
 
-def number_kind_named(name: str) -> NumberKind[Any]:
-    """Return the kind that `contract` and the settings of training call ``name``."""
+def number_kind_named(name: str, number_form: NumberForm = "epoch") -> NumberKind[Any]:
+    """Return the kind that `contract` and the settings of training call ``name``; a timestamp's by its numbers."""
+    if name == "timestamp" and number_form == "yyyymmdd":
+        return CALENDAR_DATE
     return _NUMBER_KINDS[name]
 
 

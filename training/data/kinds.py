@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vaegis.service.contract import NumberForm
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.config import Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
@@ -61,12 +62,16 @@ class ColumnPlan:
     Attributes:
         name: Its name.
         kind: Its kind; None if it is set aside.
-        reason: Why, as is printed and as stands in the model for columns set aside.
+        reason: Why, as is printed and as stands in the model.
+        number_form: What its numbers mean if it is a timestamp.
+        warnings: What the user should know of it beyond that, a sentence or two each.
     """
 
     name: str
     kind: Kind | None
     reason: str
+    number_form: NumberForm = "epoch"
+    warnings: tuple[str, ...] = ()
 
 
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
@@ -82,10 +87,15 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
     if config.data.time_column is not None:
         _check_known(config.data.time_column, names, "data.time_column")
     plans = tuple(_plan(column, config, is_text=profile.is_text) for column in profile.columns)
+    check_any_scored(plans)
+    return plans
+
+
+def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
+    """Raise `DataError` if every column is set aside."""
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
         raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
-    return plans
 
 
 def kind_of_joined(form: Form) -> Kind | None:
