@@ -23,6 +23,9 @@ GREATEST_RELATIVE_TOLERANCE = 1e-3
 GREATEST_ABSOLUTE_TOLERANCE = 0.1
 """Ten times those that training writes; with larger ones the golden records would show nothing."""
 
+MOST_ZONE_OFFSETS = 20_000
+"""Clock changes of one time zone; there are two a year."""
+
 MOST_LATENTS = 4096
 """Of a generator: each request draws that many numbers for each of a block of records."""
 
@@ -103,7 +106,7 @@ class BooleanColumn(_Column):
 
 
 class TimestampColumn(_Column):
-    """An instant: scored by its hour of the day and its day of the week, in UTC."""
+    """An instant: scored by its hour of the day and its day of the week, in the column's time zone."""
 
     kind: Literal["timestamp"] = "timestamp"
     earliest: Finite
@@ -111,6 +114,17 @@ class TimestampColumn(_Column):
     latest: Finite
     number_form: NumberForm = "epoch"
     """What a number means: a time since 1970, its unit told by its size, or a date as in 20240318."""
+    zone: str = "UTC"
+    """IANA name of the time zone, or a fixed offset as in ``+02:00``, for people; `offsets` holds what it means."""
+    offsets: Annotated[tuple[tuple[Finite, Finite], ...], Field(max_length=MOST_ZONE_OFFSETS)] = ()
+    """From which instant on local time is how far ahead of UTC, both in seconds, ascending. The first also holds
+    before; without any, local time is UTC."""
+
+    @model_validator(mode="after")
+    def _offsets_ascend(self) -> TimestampColumn:
+        if any(first[0] >= second[0] for first, second in pairwise(self.offsets)):
+            raise ValueError("expected offsets in ascending order of time")
+        return self
 
 
 class CategoricalColumn(_Column):

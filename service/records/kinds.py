@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -369,7 +370,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
         return _iso_or_number
 
     def expectation(self, column: TimestampColumn) -> Callable[[float], Value]:
-        return _weekday_and_hour
+        return partial(_weekday_and_hour, zone=column.zone)
 
     def json_schema(self, column: TimestampColumn) -> dict[str, Any]:
         return {
@@ -379,7 +380,8 @@ class TimestampKind(NumberKind[TimestampColumn]):
         }
 
     def statistics(self, column: TimestampColumn) -> str:
-        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}"
+        zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
+        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}{zone}"
 
     def not_seen(self, column: TimestampColumn) -> str:
         return "a wrong date, because only the hour and the weekday are scored"
@@ -531,9 +533,9 @@ def _truth(value: float) -> Value:
     return bool(value) if value in (0, 1) else value
 
 
-def _weekday_and_hour(expected: float) -> Value:
+def _weekday_and_hour(expected: float, zone: str) -> Value:
     weekday, hour = divmod(int(expected), HOURS_PER_DAY)
-    return f"{WEEKDAYS[weekday]} {hour:02}:00 UTC"
+    return f"{WEEKDAYS[weekday]} {hour:02}:00 {zone}"
 
 
 def _iso_or_seconds(seconds: float) -> str:

@@ -16,6 +16,7 @@ from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
 from vaegis.training.data.profile import ColumnProfile, DataProfile
 from vaegis.training.data.sampling import Sample
+from vaegis.training.errors import ConfigError
 
 _FEWEST: Final = 50
 """Values from which their order says anything."""
@@ -77,18 +78,24 @@ def settle_growing(
 
     Raises:
         DataError: A value is not of its column's kind, or every column is set aside.
+        ConfigError: A time zone is set for a column that is no timestamp.
     """
     timed = tuple(
         _with_times(plan, column, sample, config) for plan, column in zip(plans, profile.columns, strict=True)
     )
     orders = _orders(timed, sample, config)
     settled = tuple(
-        _settled(plan, sample, orders, profile.records, is_set=plan.name in config.columns)
+        _settled(plan, sample, orders, profile.records, is_set=_is_set(plan, config))
         if plan.kind == "numeric"
         else plan
         for plan in timed
     )
     check_any_scored(settled)
+    for plan in settled:
+        if plan.kind != TIME_KIND and plan.name in config.columns and config.columns[plan.name].timezone is not None:
+            raise ConfigError(
+                f"columns.{json.dumps(plan.name)}.timezone: expected a timestamp, got {plan.kind or 'none'}"
+            )
     return settled
 
 
@@ -102,7 +109,7 @@ def time_column_hint(plans: Sequence[ColumnPlan], config: TrainConfig) -> str | 
 
 def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config: TrainConfig) -> ColumnPlan:
     """Return the plan of a column whose numbers are times as one of a timestamp."""
-    is_set = plan.name in config.columns
+    is_set = _is_set(plan, config)
     if not column.holds_numbers or plan.kind != (TIME_KIND if is_set else "numeric"):
         return plan
     values = sample.numbers(plan.name, "numeric")
@@ -114,6 +121,10 @@ def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config:
         return replace(plan, kind=TIME_KIND, number_form="yyyymmdd", reason="dates as in 20240318")
     reason = _why_epoch(plan.name, values)
     return plan if reason is None else replace(plan, kind=TIME_KIND, reason=reason)
+
+
+def _is_set(plan: ColumnPlan, config: TrainConfig) -> bool:
+    return plan.name in config.columns and config.columns[plan.name].kind is not None
 
 
 def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:

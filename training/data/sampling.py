@@ -106,7 +106,11 @@ def profile_and_sample(
     time_column = config.data.time_column
     ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
     profiler = Profiler(is_text=records.format is FileFormat.CSV, max_distinct=config.kinds.max_distinct)
-    kinds: dict[str, Kind] = {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
+    kinds: dict[str, Kind] = {
+        name: column.kind
+        for name, column in config.columns.items()
+        if column.kind is not None and column.kind != "ignore"
+    }
     if time_column in ignored:  # it is not scored, but splits all the same
         ignored.remove(time_column)
         kinds[time_column] = TIME_KIND

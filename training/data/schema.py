@@ -25,6 +25,7 @@ from vaegis.service.contract import (
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.sampling import Sample
+from vaegis.training.data.zones import zone_offsets
 from vaegis.training.errors import DataError
 from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
 from vaegis.training.model.preprocessing import NULL_CODE, unit
@@ -160,7 +161,13 @@ def _column(
     low, high = float(values.min()), float(values.max())
     if kind == "timestamp":
         return TimestampColumn(
-            name=name, missing_share=missing_share, earliest=low, latest=high, number_form=plan.number_form
+            name=name,
+            missing_share=missing_share,
+            earliest=low,
+            latest=high,
+            number_form=plan.number_form,
+            zone=plan.zone,
+            offsets=zone_offsets(plan.zone, low, high),
         )
     distinct, step = np.unique(values), grid_step(values)
     return NumericColumn(

@@ -15,6 +15,7 @@ from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.sampling import profile_and_sample
 from vaegis.training.data.schema import build_schema
+from vaegis.training.errors import ConfigError
 
 pytestmark = pytest.mark.training
 
@@ -106,6 +107,16 @@ def test_a_kind_that_is_set_to_timestamp_reads_calendar_dates(settled):
     config = TrainConfig(columns={"x": ColumnSettings(kind="timestamp")})
     assert settled(config, x=CALENDAR)[0]["x"].number_form == "yyyymmdd"
     assert settled(config, x=SECONDS)[0]["x"].number_form == "epoch"
+
+
+def test_the_zone_is_that_of_the_arrow_type_unless_it_is_set(settled):
+    berlin = WHEN.cast(pa.timestamp("us", "Europe/Berlin"))
+    assert settled(when=WHEN)[0]["when"].zone == "UTC"
+    assert settled(when=berlin)[0]["when"].zone == "Europe/Berlin"
+    config = TrainConfig(columns={"when": ColumnSettings(timezone="Asia/Tokyo")})
+    assert settled(config, when=berlin)[0]["when"].zone == "Asia/Tokyo"
+    with pytest.raises(ConfigError, match="expected a timestamp"):
+        settled(TrainConfig(columns={"amount": ColumnSettings(timezone="Asia/Tokyo")}))
 
 
 def test_what_moves_with_the_time_of_another_column_is_set_aside(settled):
