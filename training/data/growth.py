@@ -29,6 +29,8 @@ _FEWEST_DATES: Final = 5
 _NEWEST: Final = 0.2
 _LEAST_OUTSIDE: Final = 0.03
 """Share of the newest fifth outside the range of the rest from which it is warned of: three times the usual alpha."""
+_LEAST_OUTSIDE_IN_FILES: Final = 0.1
+"""The same by the order of the files, in which records of one place or customer often stand side by side."""
 _ROW_NUMBER_ROOM: Final = 1.1
 """Distinct whole numbers in a range this many times as wide as there are records number these."""
 
@@ -42,6 +44,7 @@ _CALENDAR_WORDS: Final = frozenset(("year", "yr", "month", "quarter", "week"))
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _DAY_S: Final = 86_400.0
+_WEEK_S: Final = 7 * _DAY_S
 # Numbers from 2000 to 2040 are taken for times if their order confirms it, and from 1990 to 2100 if their name does.
 _BY_ORDER: Final = (946_684_800.0, 2_208_988_800.0)
 _BY_NAME: Final = (631_152_000.0, 4_102_444_800.0)
@@ -84,12 +87,7 @@ def settle_growing(
         _with_times(plan, column, sample, config) for plan, column in zip(plans, profile.columns, strict=True)
     )
     orders = _orders(timed, sample, config)
-    settled = tuple(
-        _settled(plan, sample, orders, profile.records, is_set=_is_set(plan, config))
-        if plan.kind == "numeric"
-        else plan
-        for plan in timed
-    )
+    settled = tuple(_settled(plan, sample, orders, profile.records, is_set=_is_set(plan, config)) for plan in timed)
     check_any_scored(settled)
     for plan in settled:
         if plan.kind != TIME_KIND and plan.name in config.columns and config.columns[plan.name].timezone is not None:
@@ -163,7 +161,12 @@ def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) ->
 
 
 def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], records: int, *, is_set: bool) -> ColumnPlan:
-    """Return the plan of a column of numbers, set aside if these only count or grow, or with a warning."""
+    """Return the plan of a column, set aside if its numbers only count or grow, or with a warning."""
+    if plan.kind == TIME_KIND:
+        warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.number_form)))
+        return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
+    if plan.kind != "numeric":
+        return plan
     values = sample.numbers(plan.name, "numeric")
     if _finite(values).size < _FEWEST:
         return plan
@@ -216,6 +219,17 @@ def _why_calendar(words: frozenset[str], followed: _Order | None, distinct: NDAr
     return None
 
 
+def _short_span(seconds: NDArray[np.float64]) -> str | None:
+    """Return a warning if the records do not span a week, so that some weekdays or hours cannot have been seen."""
+    if seconds.size < _FEWEST or (span := float(np.ptp(seconds))) >= _WEEK_S:
+        return None
+    lacking = "hours of the day and weekdays" if span < _DAY_S else "weekdays"
+    return (
+        f"the records span {span / _DAY_S:.1f} days, so some {lacking} were never seen. Normal records of these may be "
+        "flagged: train on at least a week"
+    )
+
+
 def _outside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...]) -> str | None:
     """Return a warning if the newest fifth of a column lies outside the range of the rest."""
     order = orders[-1]
@@ -230,7 +244,7 @@ def _outside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...])
         ends.append((ordered[newest:], ordered[:newest]))
     shares = [float(((new < rest.min()) | (new > rest.max())).mean()) for rest, new in ends]
     share = max(shares)
-    if share < _LEAST_OUTSIDE:
+    if share < (_LEAST_OUTSIDE_IN_FILES if order.name is None else _LEAST_OUTSIDE):
         return None
     which = "oldest or newest" if order.name is None else "newest"
     return (

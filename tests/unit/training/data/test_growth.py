@@ -119,6 +119,12 @@ def test_the_zone_is_that_of_the_arrow_type_unless_it_is_set(settled):
         settled(TrainConfig(columns={"amount": ColumnSettings(timezone="Asia/Tokyo")}))
 
 
+def test_a_time_that_spans_less_than_a_week_is_warned_of(settled):
+    assert not settled(when=WHEN)[0]["when"].warnings
+    three_days = pa.array(np.linspace(0, 3 * 86_400_000_000, N).astype(np.int64)).cast(pa.timestamp("us", "UTC"))
+    assert "span 3.0 days, so some weekdays were never seen" in settled(when=three_days)[0]["when"].warnings[0]
+
+
 def test_what_moves_with_the_time_of_another_column_is_set_aside(settled):
     shuffled = RANDOM.permutation(N)
     month = np.repeat(np.arange(1, 9), N // 8)
