@@ -34,6 +34,7 @@ from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
 from vaegis.training.progress import Progress
+from vaegis.training.violations import with_checks
 
 _LATENT_DIM_RANGE = (2, 32)
 _COMPARED_RECORDS = 256
@@ -114,11 +115,14 @@ def _prepare(
         splits = split_by_time(times, config.splits, most_calibrating=most)
     check_alpha(config.calibration.alpha, splits.calibration_records)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
+    columns = columns_of(sample, schema)
+    schema, dropped = with_checks(schema, columns, splits)
     progress.columns(profile, schema)
     if hint := time_column_hint(plans, config):
         progress.advice(hint)
     progress.splits(profile.records, splits)
-    return _Prepared(profile, sample, splits, schema, columns_of(sample, schema))
+    progress.checks(schema, dropped)
+    return _Prepared(profile, sample, splits, schema, columns)
 
 
 def _fit(

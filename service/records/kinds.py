@@ -384,7 +384,8 @@ class TimestampKind(NumberKind[TimestampColumn]):
         return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}{zone}"
 
     def not_seen(self, column: TimestampColumn) -> str:
-        return "a wrong date, because only the hour and the weekday are scored"
+        passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
+        return f"{passing}, because only the hour and the weekday are scored"
 
     def draw(
         self,
