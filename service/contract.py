@@ -26,6 +26,9 @@ GREATEST_RELATIVE_TOLERANCE = 1e-3
 GREATEST_ABSOLUTE_TOLERANCE = 0.1
 """Ten times those that training writes; with larger ones the golden records would show nothing."""
 
+MOST_ZONE_OFFSETS = 20_000
+"""Clock changes of one time zone; there are two a year."""
+
 MOST_LATENTS = 4096
 """Of a generator: each request draws that many numbers for each of a block of records."""
 
@@ -41,6 +44,9 @@ NO_CATEGORY = ""
 
 # Each fraction has its use: the outermost bound rare values, the quartiles describe the column.
 QUANTILE_FRACTIONS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
+
+NumberForm: TypeAlias = Literal["epoch", "yyyymmdd"]
+"""What a number means in a timestamp column."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -98,6 +104,10 @@ class _Column(_Document):
     name: str
     missing_share: Share
     """Share of the training records in which the column is null."""
+    why: str = ""
+    """Why training took the column for this kind, for people."""
+    warnings: tuple[str, ...] = ()
+    """What training warned of, for people."""
     checks: tuple[Check, ...] = ()
     """At most one of each code."""
     violating_share: Share = 0.0
@@ -133,12 +143,25 @@ class BooleanColumn(_Column):
 
 
 class TimestampColumn(_Column):
-    """An instant: scored by its hour of the day and its day of the week, in UTC."""
+    """An instant: scored by its hour of the day and its day of the week, in the column's time zone."""
 
     kind: Literal["timestamp"] = "timestamp"
     earliest: Finite
     """Seconds since 1970-01-01T00:00:00Z."""
     latest: Finite
+    number_form: NumberForm = "epoch"
+    """What a number means: a time since 1970, its unit told by its size, or a date as in 20240318."""
+    zone: str = "UTC"
+    """IANA name of the time zone, or a fixed offset as in ``+02:00``, for people; `offsets` holds what it means."""
+    offsets: Annotated[tuple[tuple[Finite, Finite], ...], Field(max_length=MOST_ZONE_OFFSETS)] = ()
+    """From which instant on local time is how far ahead of UTC, both in seconds, ascending. The first also holds
+    before; without any, local time is UTC."""
+
+    @model_validator(mode="after")
+    def _offsets_ascend(self) -> TimestampColumn:
+        if any(first[0] >= second[0] for first, second in pairwise(self.offsets)):
+            raise ValueError("expected offsets in ascending order of time")
+        return self
 
 
 class CategoricalColumn(_Column):
@@ -170,6 +193,8 @@ class IgnoredColumn(_Document):
 
     name: str
     reason: str
+    warnings: tuple[str, ...] = ()
+    """What training warned of, for people."""
 
 
 class Schema(_Document):

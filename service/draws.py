@@ -80,6 +80,9 @@ def instants(
 ) -> NDArray[np.float64]:
     """Draw an hour and a weekday, then a day and a second that they leave open, uniformly inside the training range."""
     low, high = np.ceil(column.earliest), np.floor(column.latest)
+    changes, ahead = _offsets(column)
+    # Drawn by the local clock, inside the local training range.
+    low, high = (end + ahead[np.searchsorted(changes, end, side="right")] for end in (low, high))
     if low > high:
         return np.full(len(hours), column.earliest)
     hour, weekday = codes(hours, random), codes(weekdays, random)
@@ -100,4 +103,13 @@ def instants(
     for _ in range(_REDRAWS):
         outside = (drawn < low) | (drawn > high)
         drawn[outside] = draw(hour[outside], weekday[outside])
-    return np.clip(drawn, low, high)
+    local = np.clip(drawn, low, high)
+    # A clock change is taken at its time in UTC less the old offset, as the clock showed it.
+    utc = local - ahead[np.searchsorted(changes + ahead[:-1], local, side="right")]
+    return np.clip(utc, np.ceil(column.earliest), np.floor(column.latest))
+
+
+def _offsets(column: TimestampColumn) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the instants of clock changes, and how far local time is ahead of UTC before, between and after them."""
+    pairs = np.array(column.offsets or ((0.0, 0.0),))
+    return pairs[1:, 0], pairs[:, 1]

@@ -47,7 +47,7 @@ class Model:
         rows = [flattened(record) for record in records]
         text = [column for column in self.columns if column["kind"] == "categorical"]
         others = [column for column in self.columns if column["kind"] != "categorical"]
-        numbers = [[number(column["kind"], row.get(column["name"])) for column in others] for row in rows]
+        numbers = [[number(column, row.get(column["name"])) for column in others] for row in rows]
         inputs = {"numbers": np.array(numbers, dtype=np.float64).reshape(len(rows), len(others))}
         if text:
             values = [[row.get(column["name"]) for column in text] for row in rows]
@@ -112,12 +112,14 @@ def flattened(record, prefix=""):
     return flat
 
 
-def number(kind, value):
+def number(column, value):
     """Return the `numbers` input of a value that is not a category."""
     if value is None:
         return math.nan
-    if kind != "timestamp":
+    if column["kind"] != "timestamp":
         return float(value)
+    if not isinstance(value, str) and column.get("number_form") == "yyyymmdd":
+        value = f"{value // 10_000:04}-{value // 100 % 100:02}-{value % 100:02}"
     if isinstance(value, str):
         moment = dt.datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()

@@ -53,7 +53,14 @@ class DataSettings(_Section):
 class ColumnSettings(_Section):
     """What the user knows about one column."""
 
-    kind: KindSetting = Field(description="Kind of this column. ignore: the column is not scored.")
+    kind: KindSetting | None = Field(
+        None, description="Kind of this column. none: inferred. ignore: the column is not scored."
+    )
+    timezone: str | None = Field(
+        None,
+        description="Zone whose hours and weekdays are scored, as in `Europe/Berlin` or `+02:00`. none: that of a "
+        "Parquet or Arrow column, else UTC. It does not change how text without an offset is read, which is as UTC.",
+    )
 
 
 class KindSettings(_Section):
@@ -310,8 +317,6 @@ def _faults(error: ValidationError) -> Iterator[str]:
             yield f"{name}: unknown setting{hint}"
         elif fault["type"] == "value_error":
             yield f"{name}: {fault['ctx']['error']}"
-        elif fault["type"] == "missing":
-            yield f"{name}: expected a value, got none"
         else:
             expected = expectation(fault["msg"])
             yield f"{name}: expected {expected}, got {shown(repr(fault['input']))}"
@@ -333,8 +338,6 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _shown_default(setting: FieldInfo) -> str:
-    if setting.is_required():
-        return "inferred"
     return "none" if setting.default is None else str(setting.default)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -22,6 +23,7 @@ from vaegis.service.contract import (
     BooleanColumn,
     CategoricalColumn,
     Column,
+    NumberForm,
     NumericColumn,
     TimestampColumn,
     Value,
@@ -116,6 +118,10 @@ class ColumnKind(ABC, Generic[_Column]):
     @abstractmethod
     def statistics(self, column: _Column) -> str:
         """Return what training saw of a column, in a few words."""
+
+    def not_seen(self, column: _Column) -> str:
+        """Return which faults of a column the score does not see, in a few words; nothing where there are none."""
+        return ""
 
     @abstractmethod
     def draw(
@@ -370,7 +376,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
         return _iso_or_number
 
     def expectation(self, column: TimestampColumn) -> Callable[[float], Value]:
-        return _weekday_and_hour
+        return partial(_weekday_and_hour, zone=column.zone)
 
     def json_schema(self, column: TimestampColumn) -> dict[str, Any]:
         return {
@@ -380,7 +386,12 @@ class TimestampKind(NumberKind[TimestampColumn]):
         }
 
     def statistics(self, column: TimestampColumn) -> str:
-        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}"
+        zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
+        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}{zone}"
+
+    def not_seen(self, column: TimestampColumn) -> str:
+        passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
+        return f"{passing}, because only the hour and the weekday are scored"
 
     def draw(
         self,
@@ -397,6 +408,39 @@ class TimestampKind(NumberKind[TimestampColumn]):
 
     def drawn_json(self, column: TimestampColumn, drawn: NDArray[Any]) -> list[Value]:
         return [rules.iso_instant(seconds) for seconds in drawn.tolist()]
+
+
+class CalendarDateKind(TimestampKind):
+    """An instant whose numbers write a date as in 20240318."""
+
+    expected = rules.CALENDAR_DATE
+
+    def parse(self, value: object) -> float:
+        if isinstance(value, str):
+            return self.parse_text(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return rules.instant(value)
+        seconds = float(rules.instants_of_yyyymmdd(np.array([rules.number(value)]))[0])
+        if math.isnan(seconds):
+            raise rules.RefusedValueError("invalid_timestamp", f"expected {self.expected}, got another number")
+        return seconds
+
+    def parse_text(self, text: str) -> float:
+        try:
+            number = rules.number_of_text(text)
+        except rules.RefusedValueError:
+            return rules.instant_of_text(text)
+        return number if math.isnan(number) else self.parse(number)
+
+    def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        seconds = rules.instants_of_yyyymmdd(numbers)
+        return seconds, np.isnan(seconds) & ~np.isnan(numbers)
+
+    def json_schema(self, column: TimestampColumn) -> dict[str, Any]:
+        return {
+            "type": ["string", "number", "null"],
+            "description": "A date as in 20240318, also as text, or ISO 8601 (UTC if without an offset).",
+        }
 
 
 class CategoricalKind(ColumnKind[CategoricalColumn]):
@@ -455,6 +499,7 @@ NUMERIC: Final = NumericKind()
 BOOLEAN: Final = BooleanKind()
 INDICATOR: Final = IndicatorKind()
 TIMESTAMP: Final = TimestampKind()
+CALENDAR_DATE: Final = CalendarDateKind()
 CATEGORICAL: Final = CategoricalKind()
 
 _NUMBER_KINDS: Final[dict[str, NumberKind[Any]]] = {"numeric": NUMERIC, "boolean": BOOLEAN, "timestamp": TIMESTAMP}
@@ -471,11 +516,15 @@ def number_kind_of(column: Column) -> NumberKind[Any]:
     Raises:
         KeyError: The column is of the input `strings`.
     """
-    return INDICATOR if isinstance(column, BooleanColumn) and column.as_number else _NUMBER_KINDS[column.kind]
+    if isinstance(column, BooleanColumn) and column.as_number:
+        return INDICATOR
+    return number_kind_named(column.kind, column.number_form if isinstance(column, TimestampColumn) else "epoch")
 
 
-def number_kind_named(name: str) -> NumberKind[Any]:
-    """Return the kind that `contract` and the settings of training call ``name``."""
+def number_kind_named(name: str, number_form: NumberForm = "epoch") -> NumberKind[Any]:
+    """Return the kind that `contract` and the settings of training call ``name``; a timestamp's by its numbers."""
+    if name == "timestamp" and number_form == "yyyymmdd":
+        return CALENDAR_DATE
     return _NUMBER_KINDS[name]
 
 
@@ -491,9 +540,9 @@ def _truth(value: float) -> Value:
     return bool(value) if value in (0, 1) else value
 
 
-def _weekday_and_hour(expected: float) -> Value:
+def _weekday_and_hour(expected: float, zone: str) -> Value:
     weekday, hour = divmod(int(expected), HOURS_PER_DAY)
-    return f"{WEEKDAYS[weekday]} {hour:02}:00 UTC"
+    return f"{WEEKDAYS[weekday]} {hour:02}:00 {zone}"
 
 
 def _iso_or_seconds(seconds: float) -> str:

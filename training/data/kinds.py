@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from vaegis.service.contract import NumberForm
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.config import Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
@@ -16,6 +18,7 @@ _MOSTLY = 0.5
 """Share of texts that parse from which the others are taken for a change of type, rather than all of it for text."""
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
+_ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
 _NOT_CATEGORIES = ("float", "double", "halffloat", "decimal")
 """Arrow types that are numbers, but none that could name a category."""
 
@@ -61,12 +64,18 @@ class ColumnPlan:
     Attributes:
         name: Its name.
         kind: Its kind; None if it is set aside.
-        reason: Why, as is printed and as stands in the model for columns set aside.
+        reason: Why, as is printed and as stands in the model.
+        number_form: What its numbers mean if it is a timestamp.
+        zone: The time zone whose hours and weekdays are scored if it is a timestamp.
+        warnings: What the user should know of it beyond that, a sentence or two each.
     """
 
     name: str
     kind: Kind | None
     reason: str
+    number_form: NumberForm = "epoch"
+    zone: str = "UTC"
+    warnings: tuple[str, ...] = ()
 
 
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
@@ -81,16 +90,33 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
         _check_known(name, names, f"columns.{json.dumps(name)}")
     if config.data.time_column is not None:
         _check_known(config.data.time_column, names, "data.time_column")
-    plans = tuple(_plan(column, config, is_text=profile.is_text) for column in profile.columns)
+    plans = tuple(
+        replace(_plan(column, config, is_text=profile.is_text), zone=_zone(column, config))
+        for column in profile.columns
+    )
+    check_any_scored(plans)
+    return plans
+
+
+def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
+    """Raise `DataError` if every column is set aside."""
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
         raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
-    return plans
 
 
 def kind_of_joined(form: Form) -> Kind | None:
     """Return what values of one form but several types are joined as where no kind is set."""
     return next((name for name, kind in KINDS.items() if kind.joined_form is form), None)
+
+
+def _zone(column: ColumnProfile, config: TrainConfig) -> str:
+    """Return the zone in the settings, or else that of the Arrow type, if all values have the same."""
+    setting = config.columns.get(column.name)
+    if setting is not None and setting.timezone is not None:
+        return setting.timezone
+    zones = {found[1] if (found := _ZONE.search(name)) else "UTC" for name in column.types}
+    return zones.pop() if len(zones) == 1 else "UTC"
 
 
 def _plan(column: ColumnProfile, config: TrainConfig, *, is_text: bool) -> ColumnPlan:
