@@ -200,7 +200,7 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifac
         name=name,
         contract=contract,
         calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
-        scorer=Scorer(session),
+        scorer=Scorer(session, contract.columns),
         digest=digest,
         size_bytes=len(data),
     )

@@ -21,9 +21,11 @@ from vaegis.service.contract import (
     Schema,
     TimestampColumn,
 )
+from vaegis.service.scorer import graph_strings
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.sampling import Sample
+from vaegis.training.data.text_form import are_growing, text_column
 from vaegis.training.errors import DataError
 from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
 from vaegis.training.model.preprocessing import NULL_CODE, unit
@@ -78,12 +80,13 @@ def columns_of(sample: Sample, schema: Schema) -> Columns:
 
 
 def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
-    """Return the code of each category, as the graph's look-up gives it."""
-    codes = np.full(columns.strings.shape, NULL_CODE, dtype=np.int64)
+    """Return the code of each category or pattern, as the graph's look-up gives it."""
+    strings = graph_strings(schema, columns.strings)
+    codes = np.full(strings.shape, NULL_CODE, dtype=np.int64)
     for at, column in enumerate(schema.categorical):
         code = {category: i for i, category in enumerate(column.categories)}
         unseen = len(code)
-        found = [code.get(value, unseen) for value in columns.strings[:, at]]
+        found = [code.get(value, unseen) for value in strings[:, at]]
         codes[:, at] = np.where(columns.strings_observed[:, at], found, NULL_CODE)
     return torch.from_numpy(codes)
 
@@ -143,6 +146,14 @@ def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], 
     if kind == "categorical":
         strings, observed = sample.categories(name)
         return _categorical(name, strings[fit_rows], observed[fit_rows], max_categories)
+    if kind == "text":
+        strings, observed = sample.categories(name)
+        fitted = strings[fit_rows][observed[fit_rows]].tolist()
+        missing_share = 1.0 - len(fitted) / len(fit_rows)
+        in_order = are_growing(strings[observed].tolist())
+        return (
+            text_column(name, fitted, missing_share, grows=in_order, most_patterns=max_categories) if fitted else None
+        )
     numbers = sample.numbers(name, kind)[fit_rows]
     values = numbers[~np.isnan(numbers)]
     if values.size == 0:

@@ -66,7 +66,7 @@ def new_artifact(golden_model, *folds):
         name="model.onnx",
         contract=load_artifact(golden_model).contract.model_copy(update={"columns": SCHEMA}),
         calibration_folds=folds,
-        scorer=Scorer(open_session(identity_graph(len(folds)))),
+        scorer=Scorer(open_session(identity_graph(len(folds))), SCHEMA),
         digest="0" * 64,
         size_bytes=0,
     )
