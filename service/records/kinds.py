@@ -87,6 +87,10 @@ class ColumnKind(ABC, Generic[_Column]):
         """Return the function that turns values into what the graph takes; None where it takes the values."""
         return None
 
+    def known_forms(self, column: _Column) -> frozenset[str] | None:
+        """Return what `forms` makes of values that training knew; None where the kind has no forms."""
+        return None
+
     def category_sizes(self, column: _Column) -> tuple[int, ...]:
         """Return how many probabilities the generator gives for each of the column's categorical fields."""
         return ()
@@ -459,6 +463,9 @@ class TextKind(StringKind[TextColumn]):
 
     def forms(self, column: TextColumn) -> Callable[[Sequence[str]], list[str]]:
         return Forms(column).of
+
+    def known_forms(self, column: TextColumn) -> frozenset[str]:
+        return frozenset(column.categories)
 
     def _reason_of_value(self, column: TextColumn, observed: str) -> Reason:
         forms = Forms(column)

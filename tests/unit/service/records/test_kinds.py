@@ -80,9 +80,11 @@ def test_statistics_of_booleans_and_instants_are_in_words():
 def test_a_new_kind_touches_at_most_12_source_files():
     # Not "boolean", which JSON Schema and Arrow have too.
     names = re.compile(
-        r'"(numeric|indicator|timestamp|categorical|text)"|\b(Numeric|Boolean|Timestamp|Categorical|Text)Column\b'
+        r'"(numeric|indicator|timestamp|categorical)"|\b(Numeric|Boolean|Timestamp|Categorical|Text)Column\b'
     )
     sources = [path for side in ("service", "training") for path in (PACKAGE / side).rglob("*.py")]
+    # Not the display of training: rich has a TextColumn too.
+    sources = [path for path in sources if "from rich.progress" not in path.read_text(encoding="utf-8")]
     naming = [str(path.relative_to(PACKAGE)) for path in sources if names.search(path.read_text(encoding="utf-8"))]
     assert "service/records/kinds.py" in naming
     assert len(naming) <= 12, naming
