@@ -42,6 +42,9 @@ NO_CATEGORY = ""
 MOST_FORM_CHARACTERS = 1_024
 """Of a longer text in a `TextColumn`, the others have no part in its form; its length is the whole one."""
 
+OTHER_FORM = "other"
+"""Category of a `TextColumn` for usual texts of all patterns that are not listed."""
+
 LONGEST_RUN = 64
 """Longest run of one character class that a pattern can hold."""
 

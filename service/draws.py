@@ -15,13 +15,13 @@ from vaegis.service.contract import (
     DAYS_PER_WEEK,
     EPOCH_WEEKDAY,
     MOST_FORM_CHARACTERS,
+    OTHER_FORM,
     QUANTILE_FRACTIONS,
     NumericColumn,
     TextColumn,
     TimestampColumn,
 )
 from vaegis.service.grid import decimals
-from vaegis.service.records.forms import OTHER
 
 _REDRAWS = 8
 """How often a value outside the training range is drawn anew before it is moved to the nearest bound."""
@@ -127,7 +127,7 @@ def texts(column: TextColumn, patterns: Sequence[str], random: np.random.Generat
     commonest = max((share, known) for share, known in zip(column.shares, column.categories, strict=True))[1]
     for at, (pattern, length) in enumerate(zip(patterns, lengths.tolist(), strict=True)):
         symbols = _symbols(
-            column, commonest if pattern == OTHER else pattern, round(min(length, MOST_FORM_CHARACTERS)), random
+            column, commonest if pattern == OTHER_FORM else pattern, round(min(length, MOST_FORM_CHARACTERS)), random
         )
         drawn[at] = spelled(symbols, random.random(len(symbols)).tolist())
     return drawn

@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import MOST_FORM_CHARACTERS, CharacterClasses, TextColumn
+from vaegis.service.contract import MOST_FORM_CHARACTERS, OTHER_FORM, CharacterClasses, TextColumn
 
-OTHER: Final = "other"
+OTHER: Final = OTHER_FORM
 """Form of a text whose pattern is not known, but whose length, characters and spelling are usual."""
 
 UNUSUAL: Final = "unusual"
