@@ -16,7 +16,7 @@ from vaegis.service.errors import expectation
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.errors import ConfigError
 
-Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
+Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp", "text"]
 """The kinds of column that are scored."""
 KindSetting: TypeAlias = Literal[Kind, "ignore"]
 TIME_KIND: Kind = "timestamp"
@@ -54,7 +54,9 @@ class ColumnSettings(_Section):
     """What the user knows about one column."""
 
     kind: KindSetting | None = Field(
-        None, description="Kind of this column. none: inferred. ignore: the column is not scored."
+        None,
+        description="Kind of this column. none: inferred. text: its form alone is watched. ignore: the column is not "
+        "scored.",
     )
     timezone: str | None = Field(
         None,
@@ -73,16 +75,20 @@ class KindSettings(_Section):
         0.5,
         ge=0.0,
         le=1.0,
-        description="A text column is scored only if its kept categories cover at least this share of the records.",
+        description="A text column whose kept categories cover less than this share of the records is too varied; "
+        "its form alone is watched.",
     )
     max_distinct_share: float = Field(
         0.9,
         gt=0.0,
         le=1.0,
-        description="A text column with a larger share of distinct values is an identifier and not scored.",
+        description="A text column with a larger share of distinct values is an identifier; its form alone is watched.",
     )
     max_mean_characters: int = Field(
-        64, ge=1, le=100_000, description="A text column with a larger mean length is free text and not scored."
+        64,
+        ge=1,
+        le=100_000,
+        description="A text column with a larger mean length is free text; its form alone is watched.",
     )
     max_distinct: int = Field(
         50_000, ge=100, le=10_000_000, description="Most distinct texts counted for one column. Bounds memory."

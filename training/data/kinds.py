@@ -19,6 +19,7 @@ _MOSTLY = 0.5
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
+_FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("float", "double", "halffloat", "decimal")
 """Arrow types that are numbers, but none that could name a category."""
 
@@ -54,6 +55,7 @@ KINDS: dict[Kind, TrainingKind] = {
     "categorical": TrainingKind(
         frozenset({Form.NUMBER, Form.BOOLEAN, Form.TEXT}), lambda _: (), is_joined_as_text=True
     ),
+    "text": TrainingKind(frozenset({Form.NUMBER, Form.BOOLEAN, Form.TEXT}), lambda _: (), is_joined_as_text=True),
 }
 
 
@@ -174,19 +176,21 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings,
 
 
 def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSettings) -> ColumnPlan:
-    """Return the plan for text that is a category, unless it is an identifier, free text or too varied."""
+    """Return the plan for text: a category, or if it is an identifier, free text or too varied, its form."""
     name, seen = column.name, column.observed
     hint = "; they look like numbers with a decimal comma or separators" if text.separated >= _MOSTLY * seen else ""
     if text.mean_characters > settings.max_mean_characters:
-        return ColumnPlan(name, None, f"free text: {text.mean_characters:.0f} characters on average")
+        return ColumnPlan(name, "text", f"free text: {text.mean_characters:.0f} characters on average; {_FORM_ALONE}")
     if seen >= _FEWEST_FOR_IDENTIFIER and text.distinct > settings.max_distinct_share * seen:
-        return ColumnPlan(name, None, f"an identifier: {text.distinct} of {seen} values differ{hint}")
-    covered = sum(text.counts[: settings.max_categories]) / seen
+        return ColumnPlan(name, "text", f"an identifier: {text.distinct} of {seen} values differ{hint}; {_FORM_ALONE}")
+    # A value that came once says as little of the next records as an identifier does.
+    least = 2 if seen >= _FEWEST_FOR_IDENTIFIER else 1
+    kept = [count for count in text.counts[: settings.max_categories] if count >= least]
+    covered = sum(kept) / seen
     more = "at least " if text.is_capped else ""
     if covered < settings.min_category_share:
-        kept = min(settings.max_categories, text.distinct)
-        values = f"{more}{text.distinct} values, of which the {kept} commonest cover {covered:.1%}"
-        return ColumnPlan(name, None, f"too varied: {values}{hint}")
+        values = f"{more}{text.distinct} values, of which the {len(kept)} commonest cover {covered:.1%}"
+        return ColumnPlan(name, "text", f"too varied: {values}{hint}; {_FORM_ALONE}")
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
     return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}{hint}")
 
@@ -205,7 +209,7 @@ def _check_all(column: ColumnProfile, parsed: Parsed, expected: str) -> None:
 def _check_fits(column: ColumnProfile, wanted: Kind) -> None:
     """Refuse a kind that the values cannot have."""
     forms = {column.form} if column.change is None else {column.form, column.change.now}
-    coarse = wanted == "categorical" and any(name.startswith(_NOT_CATEGORIES) for name in column.types)
+    coarse = wanted in ("categorical", "text") and any(name.startswith(_NOT_CATEGORIES) for name in column.types)
     if not forms <= KINDS[wanted].forms or coarse:
         raise DataError(
             f"column {shown(column.name)}: expected values that can be {wanted}, as set in train.toml, "

@@ -22,9 +22,11 @@ from vaegis.service.contract import (
     Schema,
     TimestampColumn,
 )
+from vaegis.service.scorer import graph_strings
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.sampling import Sample
+from vaegis.training.data.text_form import are_growing, text_column
 from vaegis.training.data.zones import zone_offsets
 from vaegis.training.errors import DataError
 from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
@@ -80,12 +82,13 @@ def columns_of(sample: Sample, schema: Schema) -> Columns:
 
 
 def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
-    """Return the code of each category, as the graph's look-up gives it."""
-    codes = np.full(columns.strings.shape, NULL_CODE, dtype=np.int64)
+    """Return the code of each category or pattern, as the graph's look-up gives it."""
+    strings = graph_strings(schema, columns.strings)
+    codes = np.full(strings.shape, NULL_CODE, dtype=np.int64)
     for at, column in enumerate(schema.categorical):
         code = {category: i for i, category in enumerate(column.categories)}
         unseen = len(code)
-        found = [code.get(value, unseen) for value in columns.strings[:, at]]
+        found = [code.get(value, unseen) for value in strings[:, at]]
         codes[:, at] = np.where(columns.strings_observed[:, at], found, NULL_CODE)
     return torch.from_numpy(codes)
 
@@ -148,6 +151,14 @@ def _column(
     if kind == "categorical":
         strings, observed = sample.categories(name)
         return _categorical(name, strings[fit_rows], observed[fit_rows], max_categories)
+    if kind == "text":
+        strings, observed = sample.categories(name)
+        fitted = strings[fit_rows][observed[fit_rows]].tolist()
+        missing_share = 1.0 - len(fitted) / len(fit_rows)
+        in_order = are_growing(strings[observed].tolist())
+        return (
+            text_column(name, fitted, missing_share, grows=in_order, most_patterns=max_categories) if fitted else None
+        )
     numbers = sample.numbers(name, kind, plan.number_form)[fit_rows]
     values = numbers[~np.isnan(numbers)]
     if values.size == 0:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import BooleanColumn, NumericColumn, Schema, StringColumn, TimestampColumn
 from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.likelihoods import timestamp
 from vaegis.training.model.likelihoods.boolean import NEITHER
@@ -128,8 +128,8 @@ def _clock_changes(column: TimestampColumn, most: int) -> tuple[list[float], lis
 
 
 def positions_by_kind(schema: Schema) -> list[list[int]]:
-    """Return the schema positions of the numeric, boolean, categorical and timestamp columns: a list for each kind."""
-    kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
+    """Return the schema positions of the numeric, boolean, string and timestamp columns: a list for each sort."""
+    kinds = (NumericColumn, BooleanColumn, StringColumn, TimestampColumn)
     return [[at for at, column in enumerate(schema.columns) if isinstance(column, kind)] for kind in kinds]
 
 
