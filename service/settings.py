@@ -25,7 +25,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Change these first": ("host", "port", "workers", "keys_file", "alpha", "max_body_bytes"),
     "Model file": ("model_digest", "model_public_key", "model_timeout_s", "max_tensor_bytes"),
     "Scoring": ("explain", "unknown_columns", "max_faults", "max_generate_count"),
-    "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
+    "Callers and rates": ("keys", "open", "allowed_hosts", "page", "rate_records_per_s", "rate_burst_s"),
     "Behind a proxy": ("uds", "root_path"),
     "HTTPS": ("tls_certificate", "tls_key"),
     "Size of one request": ("max_document_bytes", "max_records", "max_columns", "max_values", "max_depth"),
@@ -287,6 +287,9 @@ class Settings(BaseModel):
         None,
         "Host names and addresses that callers may use besides localhost and VAEGIS_HOST, separated by commas. Unset "
         "means any with keys or with VAEGIS_OPEN, and no others without.",
+    )
+    page: bool = _setting(
+        default=True, meaning="Serve the live page at /. Its counts need a key with the scope metrics."
     )
     rate_records_per_s: float | None = _setting(
         None,

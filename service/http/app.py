@@ -21,6 +21,7 @@ from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts
 from vaegis.service.http.generate import GenerateEndpoint
+from vaegis.service.http.live_page import page_endpoints
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.middleware import BeginSpan, Instrumentation, KeyCheck
@@ -136,6 +137,7 @@ def create_app(
         **v2_endpoints(model, infer, readiness),
         **_model_endpoints(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)),
         **_operator_endpoints(readiness, metrics, openapi),
+        **(page_endpoints(metrics.registry, model.name) if settings.page else {}),
     }
     _mount(app, endpoints)
     return app
@@ -143,7 +145,7 @@ def create_app(
 
 def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
     """Register ``endpoints``, which are keyed by template, in the order of the table of routes."""
-    for route in ROUTES:
+    for route in (route for route in ROUTES if route.template in endpoints):  # the live page can be turned off
         endpoint = endpoints[route.template]
         for path in route.paths:
             if route.method == "POST":  # the framework's own routes cost several times as much as a bare one

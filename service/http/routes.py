@@ -67,6 +67,8 @@ ROUTES: Final = (
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
+    Route("/live.json", scopes=_METRICS, quiet=True, in_schema=False),
+    *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/page.svg")),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
