@@ -320,7 +320,7 @@ function waterfall(result, threshold) {
     shape(svg, "text", { x: left - 8, y: y + 16, "text-anchor": "end" }, label);
     const [start, end] = [x(Math.min(from, to)), x(Math.max(from, to))];
     shape(svg, "rect", { class: className, x: start, y: y + 4, width: Math.max(1, end - start), height: row - 8 });
-    shape(svg, "text", { x: end + 6, y: y + 16 }, (to - from).toPrecision(3));
+    shape(svg, "text", { x: end + 6, y: y + 16 }, String(Number((to - from).toPrecision(3))));
   };
   bars.forEach(([name, value], at) => bar(at, name, ends[at], ends[at + 1], value < 0 ? "down" : "up"));
   bar(bars.length, "score", 0, result.score, "bar");
