@@ -52,6 +52,9 @@ class Progress:
                 f"[yellow]{non_finite:,}[/yellow]" if non_finite else "",
             )
         self._console.print(table)
+        for plan in plans:
+            for warning in plan.warnings:
+                self._console.print(f"[yellow]{verbatim(plan.name)}: {verbatim(warning)}[/yellow]")
 
     def splits(self, records: int, splits: Splits) -> None:
         """Show how many records were read, and how those kept are split."""

@@ -111,7 +111,8 @@ def _prepare(
     if config.data.time_column is None:
         splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
     else:
-        times = sample.numbers(config.data.time_column, TIME_KIND)
+        plan = next(plan for plan in plans if plan.name == config.data.time_column)
+        times = sample.numbers(plan.name, TIME_KIND, plan.reading)
         splits = split_by_time(times, config.splits, most_calibrating=most)
     progress.splits(profile.records, splits)
     check_alpha(config.calibration.alpha, splits.calibration_records)

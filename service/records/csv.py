@@ -155,7 +155,7 @@ class _Header:
         if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
             raise BodyError("invalid_csv", "header: expected names separated by commas, got another separator")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
-        plain = {column.name for column in schema.columns if kind_of(column).is_plain_number}
+        plain = {column.name for column in schema.columns if kind_of(column).is_plain_number and column.reading is None}
         numbers = {position for name, position in self.positions.items() if name in plain}
         self.plain = PlainRows(len(names), numbers, delimiter)
         self._width = len(names)

@@ -20,6 +20,7 @@ from vaegis.service.records.column_names import UnknownColumns, positions_of, sh
 from vaegis.service.records.faults import FaultList, Faults, Report
 from vaegis.service.records.json_limits import count_marks, nests_deeper_than
 from vaegis.service.records.kinds import NumberKind, number_kind_of
+from vaegis.service.records.reading import reader_of
 from vaegis.service.records.values import described
 
 _SPACE = b" \t\r\n"
@@ -149,12 +150,20 @@ def columns_of_values(
     def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
         values = values_of(column.name)
         report = faults.of_column(column.name, position)
-        return None if values is None else numbers_of_values(values, number_kind_of(column), report)
+        if values is None:
+            return None
+        kind, reader = number_kind_of(column), reader_of(column)
+        if reader is None:
+            return numbers_of_values(values, kind, report)
+        converted = numbers_of_values([reader.value(value) for value in values], kind, report)
+        return reader.without_null_instants(converted) if kind.takes_instants else converted
 
     def categories(position: int, column: Column) -> Categories | None:
         values = values_of(column.name)
         if values is None:
             return None
+        if reader := reader_of(column):
+            values = [reader.category(value) if isinstance(value, str) else value for value in values]
         found = categories_of_values(values, faults.of_column(column.name, position))
         return found, [value is not None for value in values]
 

@@ -21,6 +21,7 @@ from vaegis.service.contract import (
     Schema,
     TimestampColumn,
 )
+from vaegis.service.records.values import FALSE_WORDS, TRUE_WORDS
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.sampling import Sample
@@ -57,11 +58,11 @@ def build_schema(
         if plan.kind is None:
             ignored.append(IgnoredColumn(name=plan.name, reason=plan.reason))
             continue
-        column = _column(plan.name, plan.kind, sample, fit_rows, max_categories)
+        column = _column(plan, plan.kind, sample, fit_rows, max_categories)
         if column is None:
             ignored.append(IgnoredColumn(name=plan.name, reason="null in every record of the fit split"))
         else:
-            columns.append(column)
+            columns.append(column.model_copy(update={"reading": plan.reading}))
     if not columns:
         raise DataError("expected a column with values in the fit split, got only nulls")
     return Schema(columns=tuple(columns), ignored=tuple(ignored))
@@ -72,7 +73,7 @@ def columns_of(sample: Sample, schema: Schema) -> Columns:
     return build_columns(
         schema,
         len(sample),
-        lambda _, column: sample.numbers(column.name, column.kind),
+        lambda _, column: sample.numbers(column.name, column.kind, column.reading),
         lambda _, column: sample.categories(column.name),
     )
 
@@ -138,12 +139,15 @@ def grid_step(values: NDArray[np.float64]) -> float:
     return 0.0
 
 
-def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int) -> Column | None:
+def _column(
+    plan: ColumnPlan, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int
+) -> Column | None:
     """Return a column with its statistics, or None if it has no value."""
+    name = plan.name
     if kind == "categorical":
         strings, observed = sample.categories(name)
         return _categorical(name, strings[fit_rows], observed[fit_rows], max_categories)
-    numbers = sample.numbers(name, kind)[fit_rows]
+    numbers = sample.numbers(name, kind, plan.reading)[fit_rows]
     values = numbers[~np.isnan(numbers)]
     if values.size == 0:
         return None
@@ -199,4 +203,4 @@ def _holds_truth_words(values: pa.ChunkedArray) -> bool:
     if pa.types.is_boolean(values.type):
         return True
     first = next((str(value) for value in values.to_pylist() if value is not None and str(value).strip()), "")
-    return first.strip().lower() in ("true", "false")
+    return first.strip().lower() in TRUE_WORDS | FALSE_WORDS

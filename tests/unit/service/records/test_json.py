@@ -176,7 +176,7 @@ def test_a_category_may_be_a_number_in_one_record_and_text_in_another(schema):
         ({"amount": math.inf}, "amount", "too_large"),
         ({"amount": 10**400}, "amount", "too_large"),
         ({"express": 2}, "express", "wrong_type"),
-        ({"express": "yes"}, "express", "wrong_type"),
+        ({"express": "maybe"}, "express", "wrong_type"),
         ({"placed_at": "soon"}, "placed_at", "invalid_timestamp"),
         ({"placed_at": 1e300}, "placed_at", "invalid_timestamp"),
         ({"shop": {"country": 1.5}}, "shop.country", "wrong_type"),
