@@ -56,7 +56,10 @@ class DataSettings(_Section):
     delimiter: Delimiter | None = Field(
         None, description="CSV: the character between values. none: a comma, in .tsv a tab."
     )
-    quote: Quote | None = Field(None, description='CSV: the character around values. none: `"`, in .tsv none at all.')
+    quote: Quote | None = Field(
+        None,
+        description='CSV: the character around values; an empty text where quotes are letters like others. none: `"`.',
+    )
     escape: Escape | None = Field(
         None, description="CSV: the character before a quote within a value. none: quotes are doubled."
     )

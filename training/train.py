@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Provenance, Schema
+from vaegis.service.files.dialect import Dialect
 from vaegis.service.files.output import replacing
-from vaegis.service.files.record_files import RecordSource, open_records
+from vaegis.service.files.record_files import RecordFiles, RecordSource, open_records
 from vaegis.service.records.kinds import kind_of
 from vaegis.training.calibration import calibrate, check_alpha
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, plan_columns
+from vaegis.training.data.placeholders import with_placeholders
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
@@ -70,7 +72,7 @@ def train(
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
-    files = open_records(data, max_depth=config.data.max_depth) if isinstance(data, Path) else data
+    files = opened(data, config) if isinstance(data, Path) else data
     check_destination(output, files.paths)
     if set_aside is not None:
         check_destination(set_aside, files.paths)
@@ -102,10 +104,18 @@ def train(
     progress.done(output, calibration, fitted)
 
 
+def opened(data: Path, config: TrainConfig) -> RecordFiles:
+    """Open the files to learn from as the settings say."""
+    settings = config.data
+    ignored = [name for name, column in config.columns.items() if column.kind == "ignore"]
+    dialect = Dialect(settings.delimiter, settings.quote, settings.escape, settings.encoding)
+    return open_records(data, max_depth=settings.max_depth, dialect=dialect, ignored=ignored)
+
+
 def _prepare(
     profile: DataProfile, sample: Sample, config: TrainConfig, random: np.random.Generator, progress: Progress
 ) -> _Prepared:
-    plans = plan_columns(profile, config)
+    plans = with_placeholders(plan_columns(profile, config), sample)
     progress.columns(profile, plans)
     most = config.calibration.max_records
     if config.data.time_column is None:

@@ -42,6 +42,16 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--prefix", default="", help="prefix for the names of added columns (default: none)")
     _add_rules(parser)
+    add_dialect_arguments(parser)
+
+
+def add_dialect_arguments(parser: ArgumentParser) -> None:
+    """Add the flags that say how CSV files are written."""
+    group = parser.add_argument_group("CSV files")
+    group.add_argument("--delimiter", help="character between values (default: a comma, in .tsv a tab)")
+    group.add_argument("--quote", help='character around values, "" if there is none (default: ")')
+    group.add_argument("--escape", help="character before a quote within a value (default: quotes are doubled)")
+    group.add_argument("--encoding", help="encoding, such as latin-1 or cp1252 (default: UTF-8)")
 
 
 def _add_rules(parser: ArgumentParser) -> None:
@@ -83,6 +93,7 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
     with needs_extra("files"):
+        from vaegis.service.files.dialect import Dialect
         from vaegis.service.files.record_files import open_records
         from vaegis.service.files.scoring import ScoreFilesOptions, score_files
         from vaegis.service.records.faults import OnInvalid
@@ -92,7 +103,9 @@ def run(args: Namespace) -> int:
     model, _ = verified_model(args)
     alpha = model.alpha if args.alpha is None else args.alpha
     promise = model.guarantee_at(alpha)
-    files = open_records(args.data)
+    dialect = Dialect(args.delimiter, args.quote, args.escape, args.encoding)
+    ignored = [column.name for column in model.artifact.contract.columns.ignored]
+    files = open_records(args.data, dialect=dialect, ignored=ignored)
     _refuse_input_as_output(args.output, files.paths)
     rules = ScoreFilesOptions(
         alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid)

@@ -16,7 +16,7 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import Cells, Instants, columns_of_cells
-from vaegis.service.records.column_names import UnknownColumns, shown, unknown_column
+from vaegis.service.records.column_names import UnknownColumns, no_known_column, shown, unknown_column
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 from vaegis.service.records.reading import ColumnReader, reader_of
@@ -202,12 +202,13 @@ def name_fault(
     """Return the first name that does not fit the model's columns, the fault's code and what was expected; or None."""
     scored = schema.names
     known = {*scored, *(column.name for column in schema.ignored)}
+    below_ignored = tuple(f"{column.name}." for column in schema.ignored)
     if set(names).isdisjoint(scored):
-        return None, "no_known_column", "expected at least one column of the model, got none"
+        return None, "no_known_column", no_known_column(names, scored)
     if unknown_columns == "ignore":
         return None
     for name in names:
-        if name in known or any(other.startswith(f"{name}.") for other in known):
+        if name in known or name.startswith(below_ignored) or any(other.startswith(f"{name}.") for other in known):
             continue  # Or an object that is null in all records of this batch.
         return shown(name), "unknown_column", unknown_column(name, scored)
     return None

@@ -104,7 +104,8 @@ TYPED_CASES = [
     ("dates", pa.array(cycled([date(2026, 1, 1)])), "timestamp"),
     ("timestamps", pa.array(cycled([0, 1, 2]), pa.timestamp("ns")), "timestamp"),
     ("row numbers", pa.array(range(60)), None),
-    ("bytes", pa.array([b"x"] * 60), None),
+    ("text that is not marked as such", pa.array([b"x"] * 60), "categorical"),
+    ("bytes", pa.array([b"\xff"] * 60), None),
     ("lists", pa.array([[1]] * 60), None),
     ("nulls", pa.nulls(60), None),
 ]
@@ -259,7 +260,7 @@ def test_a_kind_that_text_cannot_have_is_refused_with_its_place(csv_of, values, 
 
 @pytest.mark.parametrize(
     ("array", "kind"),
-    [(pa.array([Decimal("0.5")]), "categorical"), (pa.array([True]), "numeric"), (pa.array([b"x"]), "categorical")],
+    [(pa.array([Decimal("0.5")]), "categorical"), (pa.array([True]), "numeric"), (pa.array([b"\xff"]), "categorical")],
 )
 def test_a_kind_that_a_type_cannot_have_is_refused(parquet_of, array, kind):
     with pytest.raises(DataError, match=rf"column x: expected values that can be {kind}, as set in train\.toml"):
