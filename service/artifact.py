@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    FORMAT_VERSION,
+    READ_VERSIONS,
     Calibration,
     Contract,
     Generator,
@@ -22,7 +22,7 @@ from vaegis.service.contract import (
     Schema,
 )
 from vaegis.service.errors import ArtifactError, RecordError
-from vaegis.service.graph import open_graph
+from vaegis.service.graph import TENSOR_BYTES, open_graph
 from vaegis.service.model_file import content_digest, digest_entry, read_model_file
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold_rank
@@ -30,6 +30,7 @@ from vaegis.service.records.json import columns_from_records
 from vaegis.service.runtime import RUN_TIMEOUT_S, VERSION, GraphError, Session
 from vaegis.service.scorer import OUTPUTS, Scorer, Scores
 from vaegis.service.verdicts import Explain, Verdicts, judge
+from vaegis.service.violations import ViolationChecks
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -55,7 +56,9 @@ class Artifact:
         name: Of the file, for messages.
         contract: The metadata.
         calibration_folds: `contract.calibration.folds` as vectors, each ascending.
+        checks: Those of the columns, by which violations are found.
         scorer: The scoring graph.
+        format_version: Of the file, one of `contract.READ_VERSIONS`.
         digest: SHA-256 of the file up to its digest entry, in hex.
         size_bytes: Size of the file.
     """
@@ -63,7 +66,9 @@ class Artifact:
     name: str
     contract: Contract
     calibration_folds: tuple[NDArray[np.float64], ...]
+    checks: ViolationChecks
     scorer: Scorer
+    format_version: int
     digest: str
     size_bytes: int
 
@@ -91,7 +96,10 @@ class Artifact:
             alpha: Share of normal records that may be flagged; `judge` checks it, this does not.
             explain: Which verdicts carry contributions.
         """
-        return judge(self.contract.columns, self.calibration_folds, columns, scores, alpha=alpha, explain=explain)
+        violations = self.checks.violations(columns)
+        return judge(
+            self.contract.columns, self.calibration_folds, columns, scores, violations, alpha=alpha, explain=explain
+        )
 
     def verify(self) -> Verification:
         """Score the golden records and compare with the scores in the file.
@@ -147,7 +155,14 @@ def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
     return open_artifact(read_model_file(path), str(path), threads=threads)
 
 
-def open_artifact(data: bytes, name: str, *, threads: int = 1, run_timeout_s: float = RUN_TIMEOUT_S) -> Artifact:
+def open_artifact(
+    data: bytes,
+    name: str,
+    *,
+    threads: int = 1,
+    run_timeout_s: float = RUN_TIMEOUT_S,
+    tensor_bytes: int = TENSOR_BYTES,
+) -> Artifact:
     """Open the content of a file that `vaegis-train` wrote.
 
     Args:
@@ -155,17 +170,18 @@ def open_artifact(data: bytes, name: str, *, threads: int = 1, run_timeout_s: fl
         name: Of the file, for messages.
         threads: Threads that onnxruntime may use for one call.
         run_timeout_s: Longest time of one run of the graph, of up to 256 records.
+        tensor_bytes: Most memory of the graph's tensors while it runs, beyond 128 times its own size.
 
     Raises:
         ArtifactError: as `load_artifact` does.
     """
     try:
-        return _open(data, name, threads, run_timeout_s)
+        return _open(data, name, threads, run_timeout_s, tensor_bytes)
     except ArtifactError as error:
         raise ArtifactError(f"{name}: {error}") from error
 
 
-def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifact:
+def _open(data: bytes, name: str, threads: int, run_timeout_s: float, tensor_bytes: int) -> Artifact:
     if not data:
         raise ArtifactError("expected a complete ONNX file written by vaegis-train, got an empty file")
     view = memoryview(data)
@@ -180,9 +196,10 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifac
             f"expected a file written by vaegis-train, got {len(data)} bytes without the metadata "
             f"{MetadataKey.FORMAT.value!r}: another ONNX model, or none"
         )
-    if metadata[MetadataKey.FORMAT] != str(FORMAT_VERSION):
+    if metadata[MetadataKey.FORMAT] not in map(str, READ_VERSIONS):
         raise ArtifactError(
-            f"expected format version {FORMAT_VERSION}, got {metadata[MetadataKey.FORMAT][:20]!r}; "
+            f"expected format version {' or '.join(map(str, READ_VERSIONS))}, "
+            f"got {metadata[MetadataKey.FORMAT][:20]!r}; "
             "a later version of vaegis may read it"
         )
     if len(metadata) != len(entries):
@@ -190,7 +207,7 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifac
     digest = _checked_digest(data)
     contract = _contract(metadata)
     try:
-        session = open_graph(view, threads=threads, run_timeout_s=run_timeout_s)
+        session = open_graph(view, threads=threads, run_timeout_s=run_timeout_s, tensor_bytes=tensor_bytes)
     except ValueError as error:
         raise ArtifactError(str(error)) from error
     except GraphError as error:
@@ -200,7 +217,9 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifac
         name=name,
         contract=contract,
         calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
+        checks=ViolationChecks(contract.columns),
         scorer=Scorer(session),
+        format_version=int(metadata[MetadataKey.FORMAT]),
         digest=digest,
         size_bytes=len(data),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vaegis.service.commands.model import add_model_arguments, verified_model
 from vaegis.service.errors import FileError
 from vaegis.service.extras import needs_extra
+from vaegis.service.files.dialect import Dialect, add_dialect_arguments
 from vaegis.service.files.output import Output, output_argument
 from vaegis.service.terminal import printable
 
@@ -43,15 +44,6 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--prefix", default="", help="prefix for the names of added columns (default: none)")
     _add_rules(parser)
     add_dialect_arguments(parser)
-
-
-def add_dialect_arguments(parser: ArgumentParser) -> None:
-    """Add the flags that say how CSV files are written."""
-    group = parser.add_argument_group("CSV files")
-    group.add_argument("--delimiter", help="character between values (default: a comma, in .tsv a tab)")
-    group.add_argument("--quote", help='character around values, "" if there is none (default: ")')
-    group.add_argument("--escape", help="character before a quote within a value (default: quotes are doubled)")
-    group.add_argument("--encoding", help="encoding, such as latin-1 or cp1252 (default: UTF-8)")
 
 
 def _add_rules(parser: ArgumentParser) -> None:
@@ -93,7 +85,6 @@ def run(args: Namespace) -> int:
     """
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
     with needs_extra("files"):
-        from vaegis.service.files.dialect import Dialect
         from vaegis.service.files.record_files import open_records
         from vaegis.service.files.scoring import ScoreFilesOptions, score_files
         from vaegis.service.records.faults import OnInvalid
@@ -126,5 +117,6 @@ def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
 def _summary(counts: ScoreCounts, promise: str, output: Output) -> str:
     share = f" ({counts.anomalies / counts.records:.3%})" if counts.records else ""
     refused = f"; {counts.refused:,} others refused, with their errors" if counts.refused else ""
-    told = f"{counts.records:,} records, {counts.anomalies:,} anomalies{share}{refused}"
+    found = f"{counts.anomalies:,} anomalies{share}, {counts.violated:,} with violations"
+    told = f"{counts.records:,} records, {found}{refused}"
     return f"{told}, written to {printable(str(output))}\n{promise}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -59,3 +60,12 @@ class Dialect:
         if not self.quote_character:
             return {"quoting": csv.QUOTE_NONE, "quotechar": None, "escapechar": self.escape}
         return {"quotechar": self.quote_character, "escapechar": self.escape, "doublequote": self.escape is None}
+
+
+def add_dialect_arguments(parser: ArgumentParser) -> None:
+    """Add the flags that say how CSV files are written."""
+    group = parser.add_argument_group("CSV files")
+    group.add_argument("--delimiter", help="character between values (default: a comma, in .tsv a tab)")
+    group.add_argument("--quote", help='character around values, "" if there is none (default: ")')
+    group.add_argument("--escape", help="character before a quote within a value (default: quotes are doubled)")
+    group.add_argument("--encoding", help="encoding, such as latin-1 or cp1252 (default: UTF-8)")

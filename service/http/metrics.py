@@ -7,6 +7,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -213,6 +214,10 @@ class Metrics:
             self._flagged.inc(flagged)
         self._score.observe_all(verdicts.score)
         self._p_value.observe_all(verdicts.p_value)
+        if any(verdicts.violations):
+            for violation in chain.from_iterable(verdicts.violations):
+                self._violations[violation.column, violation.code].inc()
+            self._violating.inc(sum(map(bool, verdicts.violations)))
         counts = self._column_counter.count(columns)
         if counts is None:
             return
@@ -289,6 +294,7 @@ class Metrics:
     def _make_records(self, artifact: Artifact) -> None:
         self._scored = self._counter("vaegis_records_scored", "Records scored.")
         self._flagged = self._counter("vaegis_records_flagged", "Scored records that are anomalies.")
+        self._violating = self._counter("vaegis_records_violating", "Scored records that break a check.")
         self._refused = self._counter(
             "vaegis_records_refused", "Records at fault, by the code of their first fault.", ("code",)
         )
@@ -321,6 +327,15 @@ class Metrics:
             "Scored records with a number outside the range seen in training.",
             [column if math.isfinite(kind_of(column).observed_range(column)[0]) else None for column in columns],
         )
+
+        violations = self._counter(
+            "vaegis_violations", "Values of scored records that break a check, by the check.", ("column", "code")
+        )
+        self._violations = {
+            (column.name, check.code): violations.labels(column.name, check.code.value)
+            for column in columns
+            for check in column.checks
+        }
 
     def _make_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:
         provenance = artifact.contract.provenance

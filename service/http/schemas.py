@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.contract import FORMAT_VERSION, Provenance, Schema, Value
+from vaegis.service.contract import Provenance, Schema, Value, ViolationCode
 from vaegis.service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
 from vaegis.service.pvalues import guarantee
 from vaegis.service.reasons import Reason
@@ -37,6 +37,17 @@ class ContributionItem(_Answer):
     reason: Reason | None = Field(description="Why the value is unusual; null if it is not among the causes.")
 
 
+class ViolationItem(_Answer):
+    """A value that breaks a check of its column."""
+
+    column: str
+    code: ViolationCode
+    observed: Value = Field(description="The record's value.")
+    limit: Value = Field(
+        description="The least or the greatest value that passes, or the step of the grid; null for other checks."
+    )
+
+
 class ResultItem(_Answer):
     """The verdict on one record."""
 
@@ -52,10 +63,36 @@ class ResultItem(_Answer):
     reconstruction_error: float = Field(description="Expected negative log-likelihood of the observed columns, nats.")
     kl: float = Field(description="Divergence of the latent code from the prior, an upper bound, nats.")
     latent_contribution: float = Field(description="What the latent code adds to the score.")
+    violations: list[ViolationItem] = Field(
+        description="Values that are certainly wrong by what training saw, whether the record is an anomaly or not."
+    )
     reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
+
+
+class RecordError(_Answer):
+    """A fault of one record."""
+
+    column: str | None
+    code: str
+    message: str
+
+
+class RefusedItem(BaseModel):
+    """A record without a verdict: its faults, and null in every other field."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, None]
+
+    errors: list[RecordError] = Field(min_length=1)
+
+
+class ReportedItem(ResultItem):
+    """The verdict on a record without faults, with `on_invalid=report`."""
+
+    errors: None
 
 
 class ScoreAnswer(_Answer):
@@ -67,7 +104,10 @@ class ScoreAnswer(_Answer):
     threshold: float = Field(description=_THRESHOLD)
     guarantee: str = Field(description="The method behind alpha; GET /model says what it promises.")
     calibration_records: int
-    results: list[ResultItem] = Field(description="One per record, in the order of the request.")
+    results: list[RefusedItem | ReportedItem | ResultItem] = Field(
+        description="One per record, in the order of the request. Only `on_invalid=report` reports records without a "
+        "verdict, and then each result has `errors`."
+    )
 
 
 class GenerateRequest(_Answer):
@@ -201,6 +241,26 @@ class ModelMetadata(_Answer):
     outputs: list[TensorMetadata]
 
 
+class OutputTensor(_Answer):
+    """An output of inference; its values follow the JSON instead where `binary_data_size` says how many bytes."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, int] | None = None
+    data: list[bool | float | str | None] | None = None
+
+
+class InferAnswer(_Answer):
+    """The answer of an inference request."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    parameters: dict[str, str | float]
+    outputs: list[OutputTensor]
+
+
 class InferenceError(_Answer):
     """Any error below /v2."""
 
@@ -224,7 +284,7 @@ def model_answer(artifact: Artifact, *, alpha: float, threshold: float) -> Model
         model=contract.provenance.model_name,
         model_digest=shown_digest(artifact),
         size_bytes=artifact.size_bytes,
-        format_version=FORMAT_VERSION,
+        format_version=artifact.format_version,
         alpha=alpha,
         threshold=threshold,
         calibration=CalibrationSummary(

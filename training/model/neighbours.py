@@ -115,7 +115,9 @@ class Ranks(nn.Module):
 
     def stretched(self, difference: Float[Tensor, "*#e n k f"]) -> Float[Tensor, "*#e n k f"]:
         """Return A times a difference, so that the product of both sums to the squared distance."""
-        return torch.matmul(difference, _alone(self.metric[:, None]))
+        metric = _alone(self.metric)
+        # One product for each neighbour: a product for each record would need a copy of the metric for each.
+        return torch.stack([torch.matmul(difference[..., at, :], metric) for at in range(NEAREST)], dim=-2)
 
     def _unscaled(self, values: Values) -> Float[Tensor, "*#e n f"]:
         parts = []
