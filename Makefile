@@ -241,3 +241,9 @@ bench-large: venv ## train on up to 5 million records: seconds, memory and score
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+CASES ?= ../shared/cases
+
+.PHONY: cases
+cases: venv ## run the reproductions in CASES (CASE=02 for one) and print what each gave beside what is right
+	$(BIN)/python tests/cases.py $(CASES) $(CASE)

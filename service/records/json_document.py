@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 
 from vaegis.service.columns import Columns
@@ -53,6 +54,7 @@ class JsonDocuments:
             NoRecordsError: it is an empty list.
             RecordError: a record does not fit the schema, and rejects all.
         """
+        body = body.removeprefix(codecs.BOM_UTF8)
         columns = self.typed.columns(body, check)
         if columns is None and b"[" in body:
             columns = self._by_column.columns(body)

@@ -251,7 +251,7 @@ def test_each_kind_of_column_has_its_own_table():
     tables = re.split(r"^Where .*`(\w+)`", section("`vaegis.schema`"), flags=re.MULTILINE)
     kinds = zip(tables[1::2], tables[2::2], strict=True)
     given_fields = {kind: set(first_cells(table, "field")) for kind, table in kinds}
-    shared = {"name", "missing_share", "checks", "violating_share", "kind", "why", "warnings"}
+    shared = {"name", "reading", "missing_share", "checks", "violating_share", "kind", "why", "warnings"}
     assert given_fields == {
         kind.model_fields["kind"].default: set(kind.model_fields) - shared
         for kind in MODELS[contract.MetadataKey.SCHEMA][2:]
