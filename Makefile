@@ -103,11 +103,11 @@ image: container-tools ## build the service's image with podman
 
 .PHONY: image-training
 image-training: container-tools ## build the image that trains, with podman
-	deploy/build_image.sh training
+	CONTAINER_IMAGE= deploy/build_image.sh training
 
 .PHONY: image-feeder
 image-feeder: container-tools
-	deploy/build_image.sh feeder
+	CONTAINER_IMAGE= deploy/build_image.sh feeder
 
 .PHONY: sbom
 sbom: image $(VENV)/containers.stamp ## list all packages of the service's image: build/sbom.cyclonedx.json
