@@ -197,6 +197,15 @@ attack-quick: venv
 fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60) in each format
 	$(BIN)/python tests/fuzz/run.py all --seconds $(or $(SECONDS),60)
 
+.PHONY: openapi-clients
+openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI document, a linter and schemathesis; needs npm
+	$(BIN)/python tests/clients/openapi.py
+	$(BIN)/python tests/fuzz/openapi.py --examples 30
+
+.PHONY: v2-clients
+v2-clients: venv ## tritonclient, kserve and mlserver's codecs against a running service, each from PyPI into build/clients
+	$(BIN)/python tests/clients/v2.py
+
 .PHONY: fuzz-openapi
 fuzz-openapi: $(VENV)/fuzz.stamp ## requests made from the service's OpenAPI document, sound and unsound ones
 	$(BIN)/python tests/fuzz/openapi.py

@@ -24,7 +24,7 @@ from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.middleware import BeginSpan, Instrumentation, KeyCheck
-from vaegis.service.http.openapi import openapi_document
+from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_http_exception, answer_query_error, answer_service_error
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
@@ -112,14 +112,21 @@ def create_app(
 
     record = record_schema(artifact.contract, settings.unknown_columns)
     score = ScoreEndpoint(model, admission, settings.inline_body_bytes)
-    generate = GenerateEndpoint(model, admission, settings.max_generate_count, settings.run_timeout_s)
+    generate = GenerateEndpoint(
+        model, admission, settings.max_generate_count, settings.run_timeout_s, settings.max_tensor_bytes
+    )
     infer = InferEndpoint(model, admission)
 
     @cache
     def openapi() -> bytes:
         operations = {"/score": score.operation(), "/generate": generate.operation(), INFER: infer.operation()}
         document = openapi_document(
-            app, operations, record, max_records=settings.max_records, has_keys=key_store is not None
+            app,
+            operations,
+            record,
+            max_records=settings.max_records,
+            has_keys=key_store is not None,
+            root_path=settings.root_path,
         )
         return rendered(document)
 
@@ -142,10 +149,15 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
             if route.method == "POST":  # the framework's own routes cost several times as much as a bare one
                 app.router.routes.append(Route(path, endpoint, methods=[route.method]))
             else:
-                shown = route.in_schema and path == route.template
-                app.add_api_route(path, endpoint, include_in_schema=shown, responses=_CONTENT.get(path))
-        if route.has_head:
-            app.add_api_route(route.template, endpoint, methods=["HEAD"], include_in_schema=False)
+                name = endpoint.__name__ if path == route.template else f"{endpoint.__name__}{OF_VERSION}"
+                app.add_api_route(
+                    path,
+                    endpoint,
+                    include_in_schema=route.in_schema,
+                    responses=_CONTENT.get(path),
+                    operation_id=name,
+                )
+                app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 def _model_endpoints(model: ModelAnswer, record_schema: bytes) -> dict[str, Callable[..., Any]]:

@@ -161,9 +161,17 @@ def _ready_app(
     model: bytes, name: str, settings: Settings, writer: LineWriter, worker: WorkerContext | None
 ) -> FastAPI:
     """Return the app over a model that has reproduced its golden records."""
-    artifact = open_artifact(model, name, threads=settings.inference_threads, run_timeout_s=settings.run_timeout_s)
+    artifact = open_artifact(
+        model,
+        name,
+        threads=settings.inference_threads,
+        run_timeout_s=settings.run_timeout_s,
+        tensor_bytes=settings.max_tensor_bytes,
+    )
     verification = artifact.verify()
-    Generator(artifact.contract)  # only checked: POST /generate loads it again at its first request
+    Generator(
+        artifact.contract, tensor_bytes=settings.max_tensor_bytes
+    )  # only checked: POST /generate loads it again at its first request
     if worker is None:
         buckets = collector = None
         count_in_memory()

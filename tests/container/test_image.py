@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,3 +196,32 @@ def test_sigterm_ends_the_service_with_exit_code_0(start_container: Callable[...
     stopped = start_container(*OPEN)
     podman("stop", "--time", "30", stopped.id)
     assert podman("inspect", "--format", "{{.State.ExitCode}}", stopped.id) == "0", podman("logs", stopped.id)
+
+
+def test_two_workers_under_large_bodies_stay_within_the_memory_of_the_container(
+    start_container: Callable[..., Container],
+) -> None:
+    limited = start_container(*OPEN, "--env", "VAEGIS_WORKERS=2")
+    limit = limited.run("sh", "-c", "cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes 2>/dev/null; true")
+    if limit != str(512 * 2**20):
+        pytest.skip(f"expected a control group of 512 MiB, got {limit or 'none'}")
+    quotes = b'amount,country\n1,"' + b'""' * (7 << 20) + b'"'
+    wide = json.dumps([{f"c{at}": 1 for at in range(9990)} for _ in range(90)]).encode()
+    bodies = [("/score", "text/csv", quotes)] * 8 + [("/score?on_invalid=report", "application/json", wide)] * 8
+
+    def post(path: str, kind: str, body: bytes) -> int:
+        request = urllib.request.Request(f"http://{limited.address}{path}", body, {"Content-Type": kind})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:  # refused before the body was sent
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda body: post(*body), bodies))
+    assert set(statuses) <= {0, 200, 413, 422, 429, 503, 504}
+    with urllib.request.urlopen(f"http://{limited.address}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    assert re.search(r"^vaegis_worker_restarts_total(\{.*\})? 0(\.0)?$", metrics, re.MULTILINE), metrics
