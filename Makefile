@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What container-test needs from Debian, installed only where it is missing.
-CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager \
+CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager nats-server \
   $(CONTAINER_EXTRA_PACKAGES)
 # uv reads its own name for the folder that pip takes extra wheels from.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
