@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What container-test needs from Debian, installed only where it is missing.
-CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager \
+CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager nats-server \
   $(CONTAINER_EXTRA_PACKAGES)
 # uv reads its own name for the folder that pip takes extra wheels from.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -103,11 +103,11 @@ image: container-tools ## build the service's image with podman
 
 .PHONY: image-training
 image-training: container-tools ## build the image that trains, with podman
-	deploy/build_image.sh training
+	CONTAINER_IMAGE= deploy/build_image.sh training
 
 .PHONY: image-feeder
 image-feeder: container-tools
-	deploy/build_image.sh feeder
+	CONTAINER_IMAGE= deploy/build_image.sh feeder
 
 .PHONY: sbom
 sbom: image $(VENV)/containers.stamp ## list all packages of the service's image: build/sbom.cyclonedx.json
