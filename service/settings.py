@@ -23,7 +23,7 @@ TRUTH_VALUES: Final = "true false"
 """The allowed values of a switch, as the documentation shows them."""
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Change these first": ("host", "port", "workers", "keys_file", "alpha", "max_body_bytes"),
-    "Model file": ("model_digest", "model_public_key", "model_timeout_s"),
+    "Model file": ("model_digest", "model_public_key", "model_timeout_s", "max_tensor_bytes"),
     "Scoring": ("explain", "unknown_columns", "unwrap", "max_faults", "max_generate_count"),
     "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
     "Behind a proxy": ("uds", "root_path"),
@@ -120,6 +120,13 @@ class Settings(BaseModel):
     )
     model_timeout_s: float = _setting(
         60.0, "Longest time to load the model and score its golden records.", unit="s", ge=1, le=3600
+    )
+    max_tensor_bytes: int = _setting(
+        2**30,
+        "Most memory of the tensors of a model's graph while it runs, beyond 128 times the size of the file.",
+        unit="bytes",
+        ge=2**22,
+        le=2**36,
     )
     tls_certificate: Path | None = _setting(
         None, "PEM file of the certificate chain. Turns on HTTPS; reloaded when it changes."

@@ -113,7 +113,9 @@ def create_app(
 
     record = record_schema(artifact.contract, settings.unknown_columns)
     score = ScoreEndpoint(model, admission, settings.inline_body_bytes)
-    generate = GenerateEndpoint(model, admission, settings.max_generate_count, settings.run_timeout_s)
+    generate = GenerateEndpoint(
+        model, admission, settings.max_generate_count, settings.run_timeout_s, settings.max_tensor_bytes
+    )
     infer = InferEndpoint(model, admission)
 
     @cache

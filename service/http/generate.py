@@ -26,12 +26,15 @@ _HEADERS: Final = ((b"content-type", b"application/json"),)
 class GenerateEndpoint:
     """Answers POST /generate, as an ASGI app."""
 
-    def __init__(self, model: ServedModel, admission: Admission, max_count: int, run_timeout_s: float) -> None:
-        """Generate at most ``max_count`` records of ``model`` at a time, each run of its graph within a time."""
+    def __init__(
+        self, model: ServedModel, admission: Admission, max_count: int, run_timeout_s: float, tensor_bytes: int
+    ) -> None:
+        """Generate at most ``max_count`` records of ``model`` at a time, each run of its graph within limits."""
         self._model = model
         self._admission = admission
         self._max_count = max_count
         self._run_timeout_s = run_timeout_s
+        self._tensor_bytes = tensor_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -83,7 +86,9 @@ class GenerateEndpoint:
     @cached_property
     def _generator(self) -> Generator:
         """The decoder, loaded at the first request so that a service that only scores never pays for it."""
-        return Generator(self._model.artifact.contract, run_timeout_s=self._run_timeout_s)
+        return Generator(
+            self._model.artifact.contract, run_timeout_s=self._run_timeout_s, tensor_bytes=self._tensor_bytes
+        )
 
     def _request(self, body: bytes) -> GenerateRequest:
         limits = self._model.limits

@@ -29,6 +29,7 @@ from vaegis.service.http.server.server import Server
 from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
 from vaegis.service.http.workers.shared_memory import WorkerTable
+from vaegis.service.runtime import has_late_run
 from vaegis.service.settings import Settings
 from vaegis.service.watchdog import Watchdog
 
@@ -107,6 +108,8 @@ def _server(
     metrics = app.state.metrics
 
     def tick() -> None:
+        if has_late_run():
+            return  # it may never end, and only a new process gets rid of it
         beat(settings.worker_timeout_s)
         if worker is not None:
             worker.beat()
@@ -158,9 +161,17 @@ def _ready_app(
     model: bytes, name: str, settings: Settings, writer: LineWriter, worker: WorkerContext | None
 ) -> FastAPI:
     """Return the app over a model that has reproduced its golden records."""
-    artifact = open_artifact(model, name, threads=settings.inference_threads, run_timeout_s=settings.run_timeout_s)
+    artifact = open_artifact(
+        model,
+        name,
+        threads=settings.inference_threads,
+        run_timeout_s=settings.run_timeout_s,
+        tensor_bytes=settings.max_tensor_bytes,
+    )
     verification = artifact.verify()
-    Generator(artifact.contract)  # only checked: POST /generate loads it again at its first request
+    Generator(
+        artifact.contract, tensor_bytes=settings.max_tensor_bytes
+    )  # only checked: POST /generate loads it again at its first request
     if worker is None:
         buckets = collector = None
         count_in_memory()
