@@ -24,7 +24,7 @@ TRUTH_VALUES: Final = "true false"
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Change these first": ("host", "port", "workers", "keys_file", "alpha", "max_body_bytes"),
     "Model file": ("model_digest", "model_public_key", "model_timeout_s", "max_tensor_bytes"),
-    "Scoring": ("explain", "unknown_columns", "max_faults", "max_generate_count"),
+    "Scoring": ("explain", "unknown_columns", "unwrap", "max_faults", "max_generate_count"),
     "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
     "Behind a proxy": ("uds", "root_path"),
     "HTTPS": ("tls_certificate", "tls_key"),
@@ -52,6 +52,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The groups of the documentation and of `vaegis serve --help`: each setting is in one."""
 
+_POINTER: Final = r"(/([^~/]|~[01])+){1,8}"  # RFC 6901: up to eight names
 _LEAST_RUN_TIMEOUT_S: Final = 1.0
 
 # Kubernetes sets such variables in each pod for every Service of its namespace, and a Service may be named vaegis.
@@ -145,6 +146,12 @@ class Settings(BaseModel):
     )
     unknown_columns: UnknownColumns = _setting(
         "reject", "Whether a column that the model does not know is an error or is dropped."
+    )
+    unwrap: str | None = _setting(
+        None,
+        "JSON pointer to the record in each object of a JSON or NDJSON body, such as /payload/after. Unset means that "
+        "each object is a record.",
+        pattern=_POINTER,
     )
     max_body_bytes: int = _setting(
         64 * 2**20,

@@ -85,6 +85,7 @@ def create_app(
         alpha=alpha,
         explain=Explain(settings.explain),
         max_batch_records=settings.max_batch_records,
+        unwrap=settings.unwrap,
     )
     app = FastAPI(
         title="vaegis",

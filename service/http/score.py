@@ -29,7 +29,7 @@ from vaegis.service.records.csv import CsvDecoder
 from vaegis.service.records.decompression import unpacker_of
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json import columns_from_records
-from vaegis.service.records.json_document import JsonDecoder
+from vaegis.service.records.json_document import JsonDecoder, JsonDocuments
 from vaegis.service.records.ndjson import NdjsonDecoder
 
 _JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
@@ -123,6 +123,11 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
     formats: Formats
     options: ScoreOptions
 
+    @property
+    def documents(self) -> JsonDocuments:
+        """What decodes the JSON of this request."""
+        return self.model.events if self.formats.holds_events else self.model.documents
+
     def decode(self, body: bytes) -> Block:
         """Return the records of a small body."""
         with self.slot.context.step("decode"):
@@ -183,7 +188,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
 
     def _block(self, body: bytes) -> Block:
         if self.formats.body is BodyFormat.JSON:
-            return self.model.documents.decode(body, self.options.on_invalid, self.slot.check)
+            return self.documents.decode(body, self.options.on_invalid, self.slot.check)
         decoder = self._decoder(UnpackedBytes(len(body)))
         blocks: list[Block] = []
         try:
@@ -197,9 +202,9 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
     def _decoder(self, unpacked: UnpackedBytes) -> Decoder:
         schema, limits = self.model.artifact.contract.columns, self.model.limits
         if self.formats.body is BodyFormat.JSON:
-            return JsonDecoder(self.model.documents, limits.max_held_bytes, self.options.on_invalid, self.slot.check)
+            return JsonDecoder(self.documents, limits.max_held_bytes, self.options.on_invalid, self.slot.check)
         if self.formats.body is BodyFormat.NDJSON:
-            return NdjsonDecoder(schema, limits, self.model.documents.typed)
+            return NdjsonDecoder(schema, limits, self.documents.typed, self.documents.unwrapper)
         if self.formats.body is BodyFormat.ARROW:
             return ArrowDecoder(schema, limits, unpacked)
         return CsvDecoder(schema, limits, "\t" if self.formats.body is BodyFormat.TSV else ",")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.columns import Columns
@@ -15,8 +15,10 @@ from vaegis.service.pvalues import threshold
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
+from vaegis.service.records.unwrapping import Unwrapper
 from vaegis.service.verdicts import Explain, Verdicts
 
+_EVENT_DATA = "/data"
 _KEPT_QUERIES = 256  # clients send few different ones
 _LONGEST_KEPT = 100  # bytes
 
@@ -41,6 +43,7 @@ class ServedModel:
         alpha: float,
         explain: Explain,
         max_batch_records: int,
+        unwrap: str | None = None,
     ) -> None:
         """Serve ``artifact``.
 
@@ -51,6 +54,7 @@ class ServedModel:
             alpha: Share of normal records that may be flagged, unless a request says otherwise.
             explain: Which verdicts carry contributions, unless a request says otherwise.
             max_batch_records: Most records of small requests that are scored together.
+            unwrap: JSON pointer to the record in each envelope of JSON and NDJSON; None for records without one.
 
         Raises:
             AlphaError: the calibration cannot promise ``alpha``.
@@ -58,12 +62,17 @@ class ServedModel:
         self.artifact = artifact
         self.metrics = metrics
         self.limits = limits
-        self.documents = JsonDocuments(artifact.contract.columns, limits)
+        self.documents = self._documents_with(unwrap)
         self.batcher = Batcher(self.judge, max_batch_records)
         self.answer_metadata = lru_cache(_KEPT_QUERIES)(self._answer_metadata)
         self._kept_options = lru_cache(_KEPT_QUERIES)(self._options)
         self._alpha, self._explain = alpha, explain
         self.answer_metadata(alpha)
+
+    @cached_property
+    def events(self) -> JsonDocuments:
+        """Decodes CloudEvents, whose data are the records."""
+        return self._documents_with(_EVENT_DATA)
 
     @property
     def name(self) -> str:
@@ -105,6 +114,13 @@ class ServedModel:
         verdicts = self.artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
         self.metrics.count_scored(columns, verdicts)
         return verdicts, seconds
+
+    def _documents_with(self, pointer: str | None) -> JsonDocuments:
+        limits = self.limits
+        unwrapper = None
+        if pointer is not None:
+            unwrapper = Unwrapper(pointer, max_depth=limits.max_depth, max_values=limits.max_values)
+        return JsonDocuments(self.artifact.contract.columns, limits, unwrapper)
 
     def _options(self, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
         return self.checked_options(parse_query(query), on_invalid)
