@@ -53,6 +53,7 @@ _BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503, 504)
 
 ROUTES: Final = (
     Route("/score", "POST", SCORING, errors=(*_BODY_ERRORS, 406)),
+    Route("/models/{model}/score", "POST", SCORING, errors=(*_BODY_ERRORS, 404, 406)),
     Route(
         "/v2/models/{model}/infer",
         "POST",
@@ -66,6 +67,7 @@ ROUTES: Final = (
     Route("/metrics", scopes=_METRICS, quiet=True),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
+    Route("/models", scopes=_MODEL),
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
     Route("/v2", scopes=_MODEL),
     Route("/v2/health/live", quiet=True),

@@ -131,6 +131,38 @@ class ModelAnswer(_Answer):
     golden_records: int = Field(description="Records whose scores are reproduced before the service is ready.")
 
 
+class VersionItem(_Answer):
+    """A version of a model that is loaded."""
+
+    version: str
+    digest: str
+    since: str = Field(description="When it began to be used here, in UTC.")
+
+
+class LoadFailure(_Answer):
+    """Why the version that should be used is not."""
+
+    version: str | None
+    reason: str
+    since: str
+
+
+class ModelItem(_Answer):
+    """A model that is served."""
+
+    name: str
+    live: VersionItem | None = Field(description="Scores requests; null if no version could be loaded.")
+    failure: LoadFailure | None = Field(description="Why the last change was not taken; null if it was.")
+    versions: list[str] = Field(description="The versions in the folder, loaded or not; none for a single file.")
+
+
+class ModelsAnswer(_Answer):
+    """The answer of GET /models, by one worker."""
+
+    default: str = Field(description="The model of POST /score.")
+    models: list[ModelItem]
+
+
 class StateAnswer(_Answer):
     """The answer of a probe."""
 
@@ -217,11 +249,11 @@ def shown_digest(artifact: Artifact) -> str:
     return f"sha256:{artifact.digest}"
 
 
-def model_answer(artifact: Artifact, *, alpha: float, threshold: float) -> ModelAnswer:
+def model_answer(artifact: Artifact, name: str, *, alpha: float, threshold: float) -> ModelAnswer:
     """Return what GET /model tells: all metadata but the weights, the scores and the golden records themselves."""
     contract, calibration = artifact.contract, artifact.contract.calibration
     return ModelAnswer(
-        model=contract.provenance.model_name,
+        model=name,
         model_digest=shown_digest(artifact),
         size_bytes=artifact.size_bytes,
         format_version=FORMAT_VERSION,

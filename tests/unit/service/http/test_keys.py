@@ -20,6 +20,8 @@ REQUESTS = {
     "/generate": ("POST", Access.SCORE),
     "/model": ("GET", Access.MODEL),
     "/model/schema": ("GET", Access.MODEL),
+    "/models": ("GET", Access.MODEL),
+    "/models/orders/score": ("POST", Access.SCORE),
     "/openapi.json": ("GET", Access.MODEL),
     "/metrics": ("GET", Access.METRICS),
 }
