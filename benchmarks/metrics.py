@@ -20,7 +20,7 @@ from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory, metrics_folder
 from vaegis.service.verdicts import Verdicts
 
-MODEL = ROOT / "tests" / "golden" / "orders-v1.onnx"
+MODEL = ROOT / "tests" / "golden" / "orders-v2.onnx"
 COLUMNS = 100
 WORKERS = 8
 ROUTES = ("/score", "/generate", "/livez", "/readyz", "/metrics")

@@ -26,7 +26,7 @@ import httpx
 import pyarrow as pa
 from conditions import RESULTS, ROOT, save
 
-MODEL: Final = ROOT / "tests" / "golden" / "orders-v1.onnx"
+MODEL: Final = ROOT / "tests" / "golden" / "orders-v2.onnx"
 RECORD: Final = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
 ARROW: Final = "application/vnd.apache.arrow.stream"
 WARM_UP: Final = 20

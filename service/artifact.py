@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    FORMAT_VERSION,
+    READ_VERSIONS,
     Calibration,
     Contract,
     Generator,
@@ -30,6 +30,7 @@ from vaegis.service.records.json import columns_from_records
 from vaegis.service.runtime import RUN_TIMEOUT_S, VERSION, GraphError, Session
 from vaegis.service.scorer import OUTPUTS, Scorer, Scores
 from vaegis.service.verdicts import Explain, Verdicts, judge
+from vaegis.service.violations import ViolationChecks
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -55,7 +56,9 @@ class Artifact:
         name: Of the file, for messages.
         contract: The metadata.
         calibration_folds: `contract.calibration.folds` as vectors, each ascending.
+        checks: Those of the columns, by which violations are found.
         scorer: The scoring graph.
+        format_version: Of the file, one of `contract.READ_VERSIONS`.
         digest: SHA-256 of the file up to its digest entry, in hex.
         size_bytes: Size of the file.
     """
@@ -63,7 +66,9 @@ class Artifact:
     name: str
     contract: Contract
     calibration_folds: tuple[NDArray[np.float64], ...]
+    checks: ViolationChecks
     scorer: Scorer
+    format_version: int
     digest: str
     size_bytes: int
 
@@ -91,7 +96,10 @@ class Artifact:
             alpha: Share of normal records that may be flagged; `judge` checks it, this does not.
             explain: Which verdicts carry contributions.
         """
-        return judge(self.contract.columns, self.calibration_folds, columns, scores, alpha=alpha, explain=explain)
+        violations = self.checks.violations(columns)
+        return judge(
+            self.contract.columns, self.calibration_folds, columns, scores, violations, alpha=alpha, explain=explain
+        )
 
     def verify(self) -> Verification:
         """Score the golden records and compare with the scores in the file.
@@ -180,9 +188,10 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifac
             f"expected a file written by vaegis-train, got {len(data)} bytes without the metadata "
             f"{MetadataKey.FORMAT.value!r}: another ONNX model, or none"
         )
-    if metadata[MetadataKey.FORMAT] != str(FORMAT_VERSION):
+    if metadata[MetadataKey.FORMAT] not in map(str, READ_VERSIONS):
         raise ArtifactError(
-            f"expected format version {FORMAT_VERSION}, got {metadata[MetadataKey.FORMAT][:20]!r}; "
+            f"expected format version {' or '.join(map(str, READ_VERSIONS))}, "
+            f"got {metadata[MetadataKey.FORMAT][:20]!r}; "
             "a later version of vaegis may read it"
         )
     if len(metadata) != len(entries):
@@ -200,7 +209,9 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifac
         name=name,
         contract=contract,
         calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
+        checks=ViolationChecks(contract.columns),
         scorer=Scorer(session),
+        format_version=int(metadata[MetadataKey.FORMAT]),
         digest=digest,
         size_bytes=len(data),
     )

@@ -12,8 +12,11 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-FORMAT_VERSION = 1
-"""Version of the file format that this code writes, and the only one so far that it reads."""
+FORMAT_VERSION = 2
+"""Version of the file format that this code writes."""
+
+READ_VERSIONS = (1, 2)
+"""Versions that it reads. Files of version 1 have no checks, so no record violates one."""
 
 MOST_KNOWN_VALUES = 256
 """A numeric column with more distinct values than this keeps none of them."""
@@ -61,10 +64,37 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class ViolationCode(StrEnum):
+    """What is certainly wrong with a value, whatever the record's score is."""
+
+    BELOW_RANGE = "below_range"
+    """A number or a time below what training saw, by more than the check's margin; a negative one where none was."""
+    ABOVE_RANGE = "above_range"
+    """A number or a time above what training saw, by more than the check's margin."""
+    OFF_GRID = "off_grid"
+    """A number with more decimals than any that training saw."""
+    UNSEEN_CATEGORY = "unseen_category"
+    """A value that is not in the list of a column whose list is complete."""
+    UNEXPECTED_MISSING = "unexpected_missing"
+    """A null in a column that held none in training."""
+
+
+class Check(_Document):
+    """A check of one column's values. `vaegis.training.violations` says how its limit is found."""
+
+    code: ViolationCode
+    limit: Finite | None = None
+    """For a range, the least or the greatest value that passes, in the column's unit; for a grid, its step."""
+
+
 class _Column(_Document):
     name: str
     missing_share: Share
     """Share of the training records in which the column is null."""
+    checks: tuple[Check, ...] = ()
+    """At most one of each code."""
+    violating_share: Share = 0.0
+    """Share of the calibration records whose value breaks a check."""
 
 
 class NumericColumn(_Column):
@@ -144,6 +174,8 @@ class Schema(_Document):
 
     columns: tuple[Column, ...] = Field(min_length=1)
     ignored: tuple[IgnoredColumn, ...] = ()
+    violating_share: Share = 0.0
+    """Share of the calibration records in which any column breaks a check."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Schema:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import chain, repeat, takewhile
+from itertools import takewhile
 from math import isnan
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from vaegis.service.contract import Schema, Value
 from vaegis.service.reasons import Reason
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.scorer import Scores
+from vaegis.service.violations import REASONS, Violation
 
 NOTABLE_SHARE = 0.1
 """A column is given a reason when it makes up this share of the positive contributions of all columns; the largest is
@@ -32,7 +33,7 @@ class Contribution(msgspec.Struct, frozen=True, gc=False):
         contribution: Its part of the score; negative where the value is likelier than usual.
         observed: The record's value.
         expected: What the model expected, given the record as a whole.
-        reason: Why the value is unusual; None where the column is not among those that made the record an anomaly.
+        reason: Why the value is unusual; None where it breaks no check and did not make the record an anomaly.
     """
 
     column: str
@@ -84,6 +85,7 @@ def explain_records(
     scores: Scores,
     rows: NDArray[np.intp],
     is_anomaly: NDArray[np.bool_],
+    violations: Sequence[Sequence[Violation]],
     *,
     whole: bool,
 ) -> Iterator[Explanation]:
@@ -95,19 +97,22 @@ def explain_records(
         scores: Their statistics.
         rows: Positions of k of the records.
         is_anomaly: Which of the k are anomalies, shape (k,); only these have reasons.
+        violations: Of each of the k. Their columns always have a reason.
         whole: Whether to return every column's contribution, or only those with a reason.
     """
     formatters = _formatters(_ByIdentity(schema))
     # Lists: few records are explained, and for one record a numpy step costs more than a column does here.
-    for row, is_one in zip(rows.tolist(), is_anomaly.tolist(), strict=True):
+    for row, is_one, broken in zip(rows.tolist(), is_anomaly.tolist(), violations, strict=True):
         *terms, latent = scores.contributions[row].tolist()
         order = sorted(range(len(terms)), key=terms.__getitem__, reverse=True)  # equal ones stay in order
         of_columns = sum(term for term in terms if term > 0)
         notable = _notable(terms, order, of_columns) if is_one else []
         values = _record(formatters.inputs, columns, row)
         found = [formatters.reasons[at](values[at]) for at in notable]
+        reasons = {violation.column: REASONS[violation.code] for violation in broken}
+        reasons |= {formatters.names[at]: reason for at, reason in zip(notable, found, strict=True)}
         contributions = _contributions(
-            formatters, order if whole else notable, terms, values, scores.expected[row].tolist(), found
+            formatters, order if whole else notable, terms, values, scores.expected[row].tolist(), reasons
         )
         if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
             found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
@@ -126,11 +131,10 @@ def _contributions(
     terms: Sequence[float],
     values: Sequence[float | str | None],
     expected: Sequence[float],
-    reasons: Sequence[Reason],
+    reasons: Mapping[str, Reason],
 ) -> tuple[Contribution, ...]:
-    """Return one record's contributions by the columns in ``order``; the first columns have ``reasons``."""
+    """Return one record's contributions by the columns in ``order``, with the ``reasons`` of some columns."""
     names, shown, tell = formatters.names, formatters.shown, formatters.expected
-    found = chain(reasons, repeat(None))
     return tuple(
         [
             Contribution(
@@ -138,9 +142,9 @@ def _contributions(
                 terms[at],
                 value if (value := values[at]) is None or (show := shown[at]) is None else show(value),
                 tell[at](expected[at]),
-                reason,
+                reasons.get(names[at]),
             )
-            for at, reason in zip(order, found, strict=False)
+            for at in order
         ]
     )
 

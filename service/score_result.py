@@ -18,6 +18,7 @@ from vaegis.service.reasons import Reason
 from vaegis.service.records.blocks import Block, in_order
 from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import ARRAYS, FIELDS, Verdicts
+from vaegis.service.violations import Violation
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +42,7 @@ class ScoreResult:
         reconstruction_error: -E_q[log p(x|z)], nats.
         kl: KL(q(z|x) || p(z)), nats.
         latent_contribution: What the latent code adds to the score.
+        violations: Of each record, the values that break a check of their column, whether it is flagged or not.
         reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
         contributions: Of each record, what its columns contribute, largest first; None where it is not explained.
         errors: With ``on_invalid="report"``, what is wrong with each record, None where nothing is. A record at fault
@@ -57,6 +59,7 @@ class ScoreResult:
     reconstruction_error: NDArray[np.float64]
     kl: NDArray[np.float64]
     latent_contribution: NDArray[np.float64]
+    violations: list[tuple[Violation, ...]]
     reasons: list[tuple[Reason, ...]]
     contributions: list[tuple[Contribution, ...] | None]
     errors: list[tuple[Fault, ...] | None] | None
@@ -106,8 +109,9 @@ class ScoreResult:
         refused = self.refused().nonzero()[0].tolist()
         reasons = [[reason.value for reason in of_record] for of_record in self.reasons]
         columns: list[list[Any]] = [getattr(self, name).tolist() for name in ARRAYS]
+        violations = [list(items) and msgspec.to_builtins(list(items)) for items in self.violations]
         contributions = [items and msgspec.to_builtins(list(items)) for items in self.contributions]
-        columns += [reasons, contributions]
+        columns += [violations, reasons, contributions]
         for values in columns:
             for row in refused:
                 values[row] = None
@@ -141,6 +145,7 @@ def result_of(
         alpha=alpha,
         threshold=threshold,
         guarantee=guarantee,
+        violations=[broken for block, verdicts in parts for broken in in_order(block, verdicts.violations, repeat(()))],
         reasons=[why for block, verdicts in parts for why in in_order(block, verdicts.reasons, repeat(()))],
         contributions=[
             item for block, verdicts in parts for item in in_order(block, verdicts.contributions, repeat(None))

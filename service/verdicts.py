@@ -17,6 +17,7 @@ from vaegis.service.explanations import Contribution, explain_records
 from vaegis.service.pvalues import p_values
 from vaegis.service.reasons import Reason
 from vaegis.service.scorer import Scores
+from vaegis.service.violations import Violation
 
 
 class Explain(StrEnum):
@@ -38,6 +39,7 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
         reconstruction_error: -E_q[log p(x|z)], nats.
         kl: KL(q(z|x) || p(z)), an upper bound, nats.
         latent_contribution: What the latent code adds to the score.
+        violations: Of each record, the values that break a check of their column, whether it is an anomaly or not.
         reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
         contributions: Of each record, what its columns contribute, largest first; None where it is not explained.
     """
@@ -49,6 +51,7 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
     reconstruction_error: NDArray[np.float64]
     kl: NDArray[np.float64]
     latent_contribution: NDArray[np.float64]
+    violations: list[tuple[Violation, ...]]
     reasons: list[tuple[Reason, ...]]
     contributions: list[tuple[Contribution, ...] | None]
 
@@ -62,7 +65,7 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 FIELDS: Final = Verdicts.__struct_fields__
 """The fields of a verdict, in the order in which they are written."""
-ARRAYS: Final = FIELDS[: FIELDS.index("reasons")]
+ARRAYS: Final = FIELDS[: FIELDS.index("violations")]
 """Those that are arrays, truth values in `is_anomaly` and else numbers."""
 
 
@@ -71,6 +74,7 @@ def judge(
     folds: Sequence[NDArray[np.float64]],
     columns: Columns,
     scores: Scores,
+    violations: list[tuple[Violation, ...]],
     *,
     alpha: float,
     explain: Explain,
@@ -82,6 +86,7 @@ def judge(
         folds: Calibration scores of each fold, ascending.
         columns: The records, m of them.
         scores: Their statistics.
+        violations: Their violations.
         alpha: A record is an anomaly when its p-value is at most this; `pvalues.threshold` says whether it is allowed.
         explain: Which verdicts carry contributions.
     """
@@ -93,7 +98,8 @@ def judge(
     told = np.arange(len(p)) if explain is Explain.ALL else is_anomaly.nonzero()[0]
     whole = explain is not Explain.NONE
     if told.size:
-        found = explain_records(schema, columns, scores, told, is_anomaly[told], whole=whole)
+        broken = [violations[row] for row in told.tolist()]
+        found = explain_records(schema, columns, scores, told, is_anomaly[told], broken, whole=whole)
         for row, (why, by_column) in zip(told.tolist(), found, strict=True):
             reasons[row] = why
             contributions[row] = by_column if whole else None
@@ -105,6 +111,7 @@ def judge(
         reconstruction_error=scores.reconstruction_error,
         kl=scores.kl,
         latent_contribution=scores.contributions[:, -1],
+        violations=violations,
         reasons=reasons,
         contributions=contributions,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 DIGEST_BYTES = 83
 
 

@@ -13,4 +13,4 @@ fi
 rm -rf "$environment"
 "$python" -m venv "$environment"
 "$environment/bin/python" -m pip install -qq "onnxruntime==$version" 'numpy<2'
-"$environment/bin/python" -I tests/reader.py tests/golden/orders-v1.onnx
+"$environment/bin/python" -I tests/reader.py tests/golden/orders-v2.onnx

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from vaegis.service.contract import Calibration
+from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
 from vaegis.training.calibration import far_threshold
 from vaegis.training.console import verbatim
@@ -19,6 +19,7 @@ from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.splits import Splits
 from vaegis.training.fit import Epoch, Fitted
+from vaegis.training.violations import DroppedCheck
 
 _MEBIBYTE = 2**20
 _MOST_LOCATIONS = 3
@@ -67,6 +68,18 @@ class Progress:
         read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
         undated = f" ({splits.undated:,} without a time are fitted)" if splits.undated else ""
         self._console.print(f"{read}: {shown}{undated}")
+
+    def checks(self, schema: Schema, dropped: Sequence[DroppedCheck]) -> None:
+        """Show how many checks there are, how often normal records break them, and which were dropped."""
+        checks = sum(len(column.checks) for column in schema.columns)
+        self._console.print(
+            f"{checks:,} checks of single values; {schema.violating_share:.2%} of the records held out break one"
+        )
+        for check in dropped:
+            self._console.print(
+                f"[yellow]{verbatim(check.column)}: {check.code.value} is not checked, because {check.share:.2%} of "
+                "the records held out would break it[/yellow]"
+            )
 
     @contextmanager
     def fitting(self) -> Iterator[Callable[[Epoch], None]]:

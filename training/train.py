@@ -33,6 +33,7 @@ from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
 from vaegis.training.progress import Progress
+from vaegis.training.violations import with_checks
 
 _LATENT_DIM_RANGE = (2, 32)
 _COMPARED_RECORDS = 256
@@ -116,7 +117,10 @@ def _prepare(
     progress.splits(profile.records, splits)
     check_alpha(config.calibration.alpha, splits.calibration_records)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
-    return _Prepared(profile, plans, sample, splits, schema, columns_of(sample, schema))
+    columns = columns_of(sample, schema)
+    schema, dropped = with_checks(schema, columns, splits)
+    progress.checks(schema, dropped)
+    return _Prepared(profile, plans, sample, splits, schema, columns)
 
 
 def _fit(

@@ -40,6 +40,7 @@ class Found:
     Attributes:
         records: Number of records with the fault.
         flagged: Share that the model flags, at the alpha of the row.
+        reported: Share that it flags or that breaks a check.
         culprit_first: Of those flagged whose fault is in one column, the share whose largest contribution is that
             column's; None where none is.
         rule: Share that breaks the rule.
@@ -48,6 +49,7 @@ class Found:
 
     records: int
     flagged: float
+    reported: float
     culprit_first: float | None
     rule: float
     baselines: dict[str, float]
@@ -67,6 +69,7 @@ class Row:
         normal_records: Test records without a fault.
         false_alarms: Share of the normal test records that the model flags.
         false_alarm_band: Interval in which that share lies with a probability of 95%, if the promise holds.
+        violating: Share of the normal test records that break a check.
         rule_false_alarms: Share of the normal test records that the rule flags.
         kinds: Figures by kind of fault, without the kinds that no record can have.
         fit_seconds: Time of training, beside other processes.
@@ -81,6 +84,7 @@ class Row:
     normal_records: int
     false_alarms: float
     false_alarm_band: tuple[float, float]
+    violating: float
     rule_false_alarms: float
     kinds: dict[str, Found]
     fit_seconds: float
@@ -142,6 +146,7 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
         artifact, seconds = _trained(parts.training, Path(folder), config)
         columns = _columns(test, artifact)
         scores = artifact.scorer.score(columns)
+        breaks_check = np.array([bool(found) for found in artifact.checks.violations(columns)])
     calibration = artifact.contract.calibration
     p = p_values([np.array(fold) for fold in calibration.folds], scores.fold_scores)
     is_flagged = p <= calibration.alpha
@@ -158,6 +163,7 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
         kinds[kind] = Found(
             records=rows.size,
             flagged=float(is_flagged[rows].mean()),
+            reported=float((is_flagged | breaks_check)[rows].mean()),
             culprit_first=_culprit_first(made, is_flagged[rows], [blamed[row] for row in rows]),
             rule=float(is_broken[rows].mean()),
             baselines={name: _recall(values, normal, rows) for name, values in baselines.items()},
@@ -172,6 +178,7 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
         normal_records=normal,
         false_alarms=float(is_flagged[:normal].mean()),
         false_alarm_band=(band.low, band.high),
+        violating=float(breaks_check[:normal].mean()),
         rule_false_alarms=float(is_broken[:normal].mean()),
         kinds=kinds,
         fit_seconds=seconds,

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 from benchmarks.conditions import COMMANDS, ROOT
 
-MODEL: Final = ROOT / "tests" / "golden" / "orders-v1.onnx"
+MODEL: Final = ROOT / "tests" / "golden" / "orders-v2.onnx"
 PAGE: Final = ROOT / "docs" / "proxies.md"
 PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
 _WAIT_S: Final = 60

@@ -13,6 +13,7 @@ from vaegis.service.terminal import printable
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from vaegis.service.contract import Check
     from vaegis.service.model import Model
 
 _GAP = "  "
@@ -63,10 +64,18 @@ def _report(path: Path, model: Model) -> Iterable[str]:
     yield ""
     columns = [(c.name, c.kind, f"{c.missing_share:.2%}", kind_of(c).statistics(c)) for c in contract.columns.columns]
     yield from _section("columns", _aligned([("name", "kind", "missing", "in training"), *columns]))
+    checked = [(c.name, ", ".join(map(_check, c.checks)), f"{c.violating_share:.2%}") for c in contract.columns.columns]
+    yield ""
+    yield from _section("checks", _aligned([("name", "values that break one", "normal records"), *checked]))
+    yield f"{contract.columns.violating_share:.2%} of the calibration records break a check of any column."
     if contract.columns.ignored:
         yield ""
         ignored = [(c.name, c.reason) for c in contract.columns.ignored]
         yield from _section("set aside", _aligned([("name", "reason"), *ignored]))
+
+
+def _check(check: Check) -> str:
+    return check.code.value if check.limit is None else f"{check.code.value} {check.limit:.10g}"
 
 
 def _model_rows(path: Path, model: Model) -> list[tuple[str, str]]:

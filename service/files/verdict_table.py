@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
 from vaegis.service.verdicts import ARRAYS
+from vaegis.service.violations import Violation
 
 _CONTRIBUTION: Final = pa.struct(
     [
@@ -23,15 +24,17 @@ _CONTRIBUTION: Final = pa.struct(
         ("reason", pa.string()),
     ]
 )
+_VIOLATION: Final = pa.struct([(name, pa.string()) for name in ("column", "code", "observed", "limit")])
 _ERRORS: Final = pa.list_(pa.struct([("column", pa.string()), ("code", pa.string()), ("message", pa.string())]))
 
 VERDICT_TYPES: Final[Mapping[str, pa.DataType]] = {
     **dict.fromkeys(ARRAYS, pa.float64()),
     "is_anomaly": pa.bool_(),
+    "violations": pa.list_(_VIOLATION),
     "reasons": pa.list_(pa.string()),
     "contributions": pa.list_(_CONTRIBUTION),
 }
-"""The fields of a verdict with their types. Within contributions, what was observed and expected is JSON text."""
+"""The fields of a verdict with their types. Within lists, values of a column are JSON text."""
 
 
 def verdict_types(*, with_errors: bool) -> Mapping[str, pa.DataType]:
@@ -53,12 +56,26 @@ def verdict_table(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> pa.T
 def verdict_arrays(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> list[pa.Array]:
     """Return the columns of `verdict_table`."""
     arrays = [pa.array(fields[name], VERDICT_TYPES[name], mask=refused) for name in ARRAYS]
+    violations = [
+        None if is_refused else [*map(_violation, broken)]
+        for broken, is_refused in zip(fields["violations"], refused.tolist(), strict=True)
+    ]
     reasons = [None if is_refused else why for why, is_refused in zip(fields["reasons"], refused.tolist(), strict=True)]
     contributions = [items and [*map(_contribution, items)] for items in fields["contributions"]]
-    arrays += [pa.array(reasons, VERDICT_TYPES["reasons"]), pa.array(contributions, VERDICT_TYPES["contributions"])]
+    lists = {"violations": violations, "reasons": reasons, "contributions": contributions}
+    arrays += [pa.array(values, VERDICT_TYPES[name]) for name, values in lists.items()]
     if "errors" in fields:
         arrays.append(pa.array([faults and [*map(_error, faults)] for faults in fields["errors"]], _ERRORS))
     return arrays
+
+
+def _violation(violation: Violation) -> dict[str, object]:
+    return {
+        "column": violation.column,
+        "code": violation.code.value,
+        "observed": json.dumps(violation.observed, ensure_ascii=False),
+        "limit": json.dumps(violation.limit, ensure_ascii=False),
+    }
 
 
 def _contribution(contribution: Contribution) -> dict[str, object]:

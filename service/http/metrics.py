@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -228,12 +229,18 @@ class Metrics:
             model=model,
             scored=self._scored.labels(model),
             flagged=self._flagged.labels(model),
+            violating=self._violating.labels(model),
             generated=self._generated.labels(model),
             score=BoundHistogram(self._scores.of(model, score_buckets(artifact.calibration_folds))),
             p_value=BoundHistogram(self._p_value.labels(model)),
             batch_records=BoundHistogram(self._batch_records.labels(model)),
             inference_seconds=BoundHistogram(self._inference_seconds.labels(model)),
             refused=self._refused,
+            violations={
+                (column.name, check.code): self._violations.labels(model, column.name, check.code.value)
+                for column in columns
+                for check in column.checks
+            },
             column_counter=ColumnCounter(artifact.contract.columns),
             missing=ColumnCounters(self._column_missing, model, [column.name for column in columns]),
             unseen=ColumnCounters(
@@ -333,6 +340,7 @@ class Metrics:
     def _make_records(self) -> None:
         self._scored = self._counter("vaegis_records_scored", "Records scored.", _BY_MODEL)
         self._flagged = self._counter("vaegis_records_flagged", "Scored records that are anomalies.", _BY_MODEL)
+        self._violating = self._counter("vaegis_records_violating", "Scored records that break a check.", _BY_MODEL)
         self._refused = self._counter(
             "vaegis_records_refused", "Records at fault, by the code of their first fault.", (*_BY_MODEL, "code")
         )
@@ -355,6 +363,9 @@ class Metrics:
             "vaegis_column_out_of_range",
             "Scored records with a number outside the range seen in training.",
             by_column,
+        )
+        self._violations = self._counter(
+            "vaegis_violations", "Values of scored records that break a check, by the check.", (*by_column, "code")
         )
 
     def _make_model(self) -> None:
@@ -399,12 +410,14 @@ class ModelMetrics:
     model: str
     scored: Counter
     flagged: Counter
+    violating: Counter
     generated: Counter
     score: BoundHistogram
     p_value: BoundHistogram
     batch_records: BoundHistogram
     inference_seconds: BoundHistogram
     refused: Counter
+    violations: Mapping[tuple[str, str], Counter]
     column_counter: ColumnCounter
     missing: ColumnCounters
     unseen: ColumnCounters
@@ -417,6 +430,10 @@ class ModelMetrics:
             self.flagged.inc(flagged)
         self.score.observe_all(verdicts.score)
         self.p_value.observe_all(verdicts.p_value)
+        if any(verdicts.violations):
+            for violation in chain.from_iterable(verdicts.violations):
+                self.violations[violation.column, violation.code].inc()
+            self.violating.inc(sum(map(bool, verdicts.violations)))
         counts = self.column_counter.count(columns)
         if counts is None:
             return

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.contract import FORMAT_VERSION, Provenance, Schema, Value
+from vaegis.service.contract import Provenance, Schema, Value, ViolationCode
 from vaegis.service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
 from vaegis.service.pvalues import guarantee
 from vaegis.service.reasons import Reason
@@ -37,6 +37,17 @@ class ContributionItem(_Answer):
     reason: Reason | None = Field(description="Why the value is unusual; null if it is not among the causes.")
 
 
+class ViolationItem(_Answer):
+    """A value that breaks a check of its column."""
+
+    column: str
+    code: ViolationCode
+    observed: Value = Field(description="The record's value.")
+    limit: Value = Field(
+        description="The least or the greatest value that passes, or the step of the grid; null for other checks."
+    )
+
+
 class ResultItem(_Answer):
     """The verdict on one record."""
 
@@ -52,6 +63,9 @@ class ResultItem(_Answer):
     reconstruction_error: float = Field(description="Expected negative log-likelihood of the observed columns, nats.")
     kl: float = Field(description="Divergence of the latent code from the prior, an upper bound, nats.")
     latent_contribution: float = Field(description="What the latent code adds to the score.")
+    violations: list[ViolationItem] = Field(
+        description="Values that are certainly wrong by what training saw, whether the record is an anomaly or not."
+    )
     reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
@@ -256,7 +270,7 @@ def model_answer(artifact: Artifact, name: str, *, alpha: float, threshold: floa
         model=name,
         model_digest=shown_digest(artifact),
         size_bytes=artifact.size_bytes,
-        format_version=FORMAT_VERSION,
+        format_version=artifact.format_version,
         alpha=alpha,
         threshold=threshold,
         calibration=CalibrationSummary(

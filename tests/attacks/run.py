@@ -21,7 +21,7 @@ from urllib.request import urlopen
 from attack import Attack, Outcome, Target
 
 _HERE: Final = Path(__file__).resolve().parent
-_MODEL: Final = _HERE.parent / "golden" / "orders-v1.onnx"
+_MODEL: Final = _HERE.parent / "golden" / "orders-v2.onnx"
 _SERVE: Final = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 _MODULES: Final = ("bodies", "models", "callers")
 _PATIENCE_S: Final = 60

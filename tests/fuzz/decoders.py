@@ -25,7 +25,7 @@ from vaegis.service.artifact import load_artifact
 from vaegis.service.http.app import create_app
 from vaegis.service.settings import load_settings
 
-MODEL: Final = Path(__file__).parent.parent / "golden" / "orders-v1.onnx"
+MODEL: Final = Path(__file__).parent.parent / "golden" / "orders-v2.onnx"
 CORPUS: Final = Path(__file__).parent / "corpus"
 
 _ARROW: Final = "application/vnd.apache.arrow.stream"

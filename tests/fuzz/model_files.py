@@ -28,7 +28,7 @@ from vaegis.service.model_file import digest_entry
 from vaegis.service.onnx_model import read_model
 from vaegis.service.protobuf import field, fields
 
-MODEL: Final = Path(__file__).parent.parent / "golden" / "orders-v1.onnx"
+MODEL: Final = Path(__file__).parent.parent / "golden" / "orders-v2.onnx"
 _GRAPH: Final = 7
 _INPUTS_AND_OUTPUTS: Final = (11, 12)
 _RUN_TIMEOUT_S: Final = 5.0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 _HERE: Final = Path(__file__).resolve().parent
-_MODEL: Final = _HERE.parent / "golden" / "orders-v1.onnx"
+_MODEL: Final = _HERE.parent / "golden" / "orders-v2.onnx"
 _COMMANDS: Final = Path(sys.executable).parent
 _FLAGS: Final = ("--port", "0", "--max-records", "100", "--max-generate-count", "100")
 _LONGEST_S: Final = "10"  # that an answer may take

@@ -1,4 +1,4 @@
-"""Make tests/golden/orders-v1.onnx: a small model of invented orders with a column of every kind.
+"""Make tests/golden/orders-v2.onnx: a small model of invented orders with a column of every kind.
 
 Run: python tests/golden/make_golden.py [OUTPUT]   (needs the training extra)
 The file is made once per format version and then kept: a service must load every version ever released.
@@ -57,7 +57,7 @@ def orders(records: int, seed: int) -> pa.Table:
 def main() -> int:
     """Train on 4,000 orders and write the model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", nargs="?", type=Path, default=_HERE / "orders-v1.onnx")
+    parser.add_argument("output", nargs="?", type=Path, default=_HERE / "orders-v2.onnx")
     output = parser.parse_args().output
     with tempfile.TemporaryDirectory() as folder:
         data, settings = Path(folder, "orders.parquet"), Path(folder, "train.toml")

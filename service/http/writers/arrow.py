@@ -46,6 +46,7 @@ _FIELDS: Final = {
     "row": _field("row", _INT64, nullable=False),
     **{name: _field(name, _FLOAT64) for name in NUMBERS},
     "is_anomaly": _field("is_anomaly", _BOOL),
+    "violations": _list_of("violations", "column", "code", "observed", "limit"),
     "reasons": _field("reasons", _LIST, _field("item", _UTF8)),
     "contributions": _list_of(
         "contributions", "column", "contribution", "observed", "expected", "reason", numbers=("contribution",)
@@ -85,6 +86,12 @@ class ArrowWriter:
 
     def _put_lists(self, body: _Body, block: Block, verdicts: Verdicts, valid: NDArray[np.bool_]) -> None:
         rows = np.flatnonzero(valid).tolist()
+        broken = body.lists(rows, verdicts.violations, block.records)
+        body.node(len(broken), None)
+        body.texts([violation.column for violation in broken])
+        body.texts([violation.code.value for violation in broken])
+        body.encoded(_json_texts([violation.observed for violation in broken]))
+        body.encoded(_json_texts([violation.limit for violation in broken]))
         body.texts([str(reason) for reason in body.lists(rows, verdicts.reasons, block.records)])
         items = body.lists(rows, verdicts.contributions, block.records)
         body.node(len(items), None)

@@ -14,8 +14,8 @@ from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()
-_NO_LISTS: Final = b",[],,\n"
-"""What ends a record that is neither flagged nor explained."""
+_NO_LISTS: Final = b",[],[],,\n"
+"""What ends a record that breaks no check and is neither flagged nor explained."""
 
 
 class CsvWriter:
@@ -41,13 +41,13 @@ class CsvWriter:
 def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
     """Yield the lines, those between two that differ from the others all at once."""
     sound = [row for row in range(block.records) if row not in block.faults] if block.faults else range(block.records)
-    *columns, all_reasons, all_contributions = columns_of(verdicts)
+    *columns, all_violations, all_reasons, all_contributions = columns_of(verdicts)
     rows = (row + block.first_row for row in sound)
     values = list(zip(rows, *columns, strict=True))
     told = [
         at
-        for at, (why, by_column) in enumerate(zip(all_reasons, all_contributions, strict=True))
-        if why or by_column is not None
+        for at, (broken, why, by_column) in enumerate(zip(all_violations, all_reasons, all_contributions, strict=True))
+        if broken or why or by_column is not None
     ]
     # Where a faulty record stands, as a place between sound ones: so many of these are before it.
     faulty = [(row - count, row) for count, row in enumerate(block.faults)]
@@ -59,15 +59,16 @@ def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
             blank = b"," * (len(LINE_FIELDS) - 1)
             yield b"%d%b%b\n" % (block.first_row + row, blank, _cell(error_fields(block.faults[row])))
         else:
-            reasons, contributions = all_reasons[at], all_contributions[at]
-            last = b"" if contributions is None else _cell(contributions)
-            yield b"%b,%b,%b,\n" % (_ENCODER.encode(values[at])[1:-1], _cell(reasons), last)
+            lists = [_cell(items[at]) for items in (all_violations, all_reasons)]
+            contributions = all_contributions[at]
+            lists.append(b"" if contributions is None else _cell(contributions))
+            yield b"%b,%b,\n" % (_ENCODER.encode(values[at])[1:-1], b",".join(lists))
             start = at + 1
     yield _plain(values[start:])
 
 
 def _plain(values: Sequence[tuple[Any, ...]]) -> bytes:
-    """Return the lines of records that are neither flagged nor explained."""
+    """Return the lines of records that break no check and are neither flagged nor explained."""
     if not values:
         return b""
     # The JSON encoder writes a number in a tenth of the time that Python takes.

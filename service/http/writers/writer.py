@@ -110,7 +110,7 @@ def columns_of(verdicts: Verdicts) -> list[list[Any]]:
     for of_record in filter(None, verdicts.contributions):
         _require_finite([item.contribution for item in of_record])
         _require_finite([item.expected for item in of_record if isinstance(item.expected, float)])
-    return [*columns, verdicts.reasons, verdicts.contributions]
+    return [*columns, verdicts.violations, verdicts.reasons, verdicts.contributions]
 
 
 def rows_of(verdicts: Verdicts) -> list[VerdictRow]:

@@ -16,6 +16,7 @@ from vaegis.service.reasons import Reason
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts, judge
+from vaegis.service.violations import ViolationChecks
 
 AMOUNT = NumericColumn(
     name="amount",
@@ -44,6 +45,10 @@ def records(amount=20.0, express=1.0, country: str | None = "DE", placed_at=TUES
     )
 
 
+def judge_by(schema, folds, columns, scores, **options) -> Verdicts:
+    return judge(schema, folds, columns, scores, ViolationChecks(schema).violations(columns), **options)
+
+
 def of_record(verdicts: Verdicts, row: int = 0) -> SimpleNamespace:
     """Return the fields of one record's verdict, as Python's own types."""
     fields = {name: getattr(verdicts, name)[row] for name in Verdicts.__slots__}
@@ -64,7 +69,7 @@ def verdict(
         contributions=np.array([terms]),
         expected=np.array([EXPECTED]),
     )
-    return of_record(judge(SCHEMA, FOLDS, columns or records(), scores, alpha=alpha, explain=explain))
+    return of_record(judge_by(SCHEMA, FOLDS, columns or records(), scores, alpha=alpha, explain=explain))
 
 
 def test_an_ordinary_record_is_no_anomaly_and_has_no_reason():
@@ -83,7 +88,7 @@ def test_the_p_value_compares_each_fold_with_its_own_member_and_the_score_is_no_
         np.array([50.0]), np.array([[9.5, 90.5]]), *np.zeros((2, 1)), np.zeros((1, 5)), np.array([EXPECTED])
     )
     folds = [np.arange(10.0), np.arange(89.0)]
-    one = of_record(judge(SCHEMA, folds, records(), scores, alpha=0.01, explain=Explain.NONE))
+    one = of_record(judge_by(SCHEMA, folds, records(), scores, alpha=0.01, explain=Explain.NONE))
     assert (one.score, one.p_value, one.is_anomaly) == (50.0, 0.01, True)
 
 
@@ -191,7 +196,7 @@ def test_whole_numbers_of_a_column_of_whole_numbers_are_shown_as_integers():
     columns = Columns(np.array([[3.0], [3.5]]), np.empty((2, 0), dtype=object), np.empty((2, 0), dtype=np.bool_))
     zeros = np.zeros(2)
     scores = Scores(zeros, zeros[:, None], zeros, zeros, np.zeros((2, 2)), np.array([[2.7], [2.2]]))
-    first, second = judge(schema, FOLDS, columns, scores, alpha=0.01, explain=Explain.ALL).contributions
+    first, second = judge_by(schema, FOLDS, columns, scores, alpha=0.01, explain=Explain.ALL).contributions
     assert [(type(c.observed), c.observed) for c in first + second] == [(int, 3), (float, 3.5)]
     assert [(type(c.expected), c.expected) for c in first + second] == [(int, 3), (int, 2)]
 
@@ -199,7 +204,7 @@ def test_whole_numbers_of_a_column_of_whole_numbers_are_shown_as_integers():
 def test_no_records_get_no_verdicts():
     empty = np.zeros(0)
     scores = Scores(empty, np.zeros((0, 1)), empty, empty, np.zeros((0, 5)), np.zeros((0, 4)))
-    none = judge(SCHEMA, FOLDS, records().rows(slice(0, 0)), scores, alpha=0.01, explain=Explain.ALL)
+    none = judge_by(SCHEMA, FOLDS, records().rows(slice(0, 0)), scores, alpha=0.01, explain=Explain.ALL)
     assert [len(getattr(none, name)) for name in Verdicts.__slots__] == [0] * len(Verdicts.__slots__)
 
 

@@ -73,6 +73,8 @@ def read(response):
         for line in lines:
             for item in line["contributions"] or ():
                 item |= {name: json.loads(item[name]) for name in ("observed", "expected")}
+            for item in line["violations"] or ():
+                item |= {name: json.loads(item[name]) for name in ("observed", "limit")}
         return lines
     return [json.loads(line) for line in response.text.splitlines()]
 

@@ -8,10 +8,11 @@ from sklearn.metrics import roc_auc_score
 
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
-from vaegis.service.contract import QUANTILE_FRACTIONS, NumericColumn, Schema
+from vaegis.service.contract import FORMAT_VERSION, QUANTILE_FRACTIONS, NumericColumn, Schema
 from vaegis.service.errors import AlphaError
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scorer
+from vaegis.service.violations import ViolationChecks
 from vaegis.training.errors import EvaluationError
 from vaegis.training.evaluation.measure import MODEL, evaluate
 
@@ -66,7 +67,9 @@ def new_artifact(golden_model, *folds):
         name="model.onnx",
         contract=load_artifact(golden_model).contract.model_copy(update={"columns": SCHEMA}),
         calibration_folds=folds,
+        checks=ViolationChecks(SCHEMA),
         scorer=Scorer(open_session(identity_graph(len(folds)))),
+        format_version=FORMAT_VERSION,
         digest="0" * 64,
         size_bytes=0,
     )

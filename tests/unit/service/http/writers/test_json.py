@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from vaegis.service.contract import ViolationCode
 from vaegis.service.explanations import Contribution
 from vaegis.service.http.schemas import ContributionItem, ResultItem, ScoreAnswer
 from vaegis.service.http.writers.writer import AnswerMetadata, json_document, json_rows, rows_of
 from vaegis.service.reasons import Reason
 from vaegis.service.verdicts import Verdicts
+from vaegis.service.violations import Violation
 
 EXPLAINED = (
     Contribution("amount", 1.5, 10**400, 0.1 + 0.2, Reason.OUT_OF_RANGE),
@@ -26,6 +28,7 @@ def verdicts() -> Verdicts:
     numbers = np.array([[1 / 3, 1e300, -0.0], [5e-324, 1e16, 2.0]])
     return Verdicts(
         *(numbers[:, 0], numbers[:, 1], np.array([True, False]), numbers[:, 2], *numbers.T),
+        violations=[(Violation("amount", ViolationCode.ABOVE_RANGE, 10**400, 100.0),), ()],
         reasons=[(Reason.OUT_OF_RANGE, Reason.FAR_FROM_KNOWN), ()],
         contributions=[EXPLAINED, None],
     )
@@ -36,6 +39,7 @@ def test_every_number_is_read_back_as_it_was(verdicts):
     assert [first[name] for name in ("score", "p_value", "elbo", "kl")] == [1 / 3, 1e300, -0.0, 1e300]
     assert second["reconstruction_error"] == 5e-324
     assert (first["is_anomaly"], second["is_anomaly"]) == (True, False)
+    assert first["violations"] == [{"column": "amount", "code": "above_range", "observed": 10**400, "limit": 100.0}]
     assert first["reasons"] == ["out_of_range", "far_from_known"]
     assert second["contributions"] is None
     assert first["contributions"][0] == {

@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from vaegis.service.columns import Columns
+from vaegis.service.contract import ViolationCode
 from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
 from vaegis.service.files.verdict_table import VERDICT_TYPES
@@ -27,12 +28,17 @@ from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.reasons import Reason
 from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import Verdicts
+from vaegis.service.violations import Violation
 
 METADATA = AnswerMetadata('m\u00f6del "1"', "sha256:00", 0.01, 4.5, "split-conformal", 1000)
 ACCOUNT = (
     Contribution("amount", 1.5, 10**20, 0.1 + 0.2, Reason.OUT_OF_RANGE),
     Contribution("a,b", -1e-300, 'D"E\n\u4e2d', None, None),
     Contribution("express", 0.0, True, False, None),
+)
+BROKEN = (
+    Violation("amount", ViolationCode.ABOVE_RANGE, 10**20, 100.5),
+    Violation("a,b", ViolationCode.UNSEEN_CATEGORY, 'D"E\n\u4e2d', None),
 )
 FAULTS = (
     Fault(8, "amount", "wrong_type", 'records[8].amount: expected "a number", got text'),
@@ -57,6 +63,7 @@ def verdicts_of(*accounts):
         *numbers[:2],
         np.array([bool(account) for account in accounts], dtype=bool),
         *numbers[2:],
+        violations=[BROKEN if account else () for account in accounts],
         reasons=[(Reason.OUT_OF_RANGE, Reason.FAR_FROM_KNOWN) if account else () for account in accounts],
         contributions=list(accounts),
     )
@@ -83,6 +90,7 @@ def expected(blocks):
             else:
                 for name in LINE_FIELDS[1:8]:
                     line[name] = getattr(verdicts, name)[sound].item()
+                line["violations"] = [msgspec.structs.asdict(item) for item in verdicts.violations[sound]]
                 line["reasons"] = [str(reason) for reason in verdicts.reasons[sound]]
                 account = verdicts.contributions[sound]
                 line["contributions"] = None if account is None else [msgspec.structs.asdict(item) for item in account]
@@ -124,6 +132,8 @@ def test_a_batch_of_arrow_holds_them_by_type(blocks):
         assert table.schema.field(name).type == kind
     lines = expected(blocks)
     for line in lines:
+        for item in line["violations"] or ():
+            item |= {name: json.dumps(item[name], ensure_ascii=False) for name in ("observed", "limit")}
         for item in line["contributions"] or ():
             item |= {name: json.dumps(item[name], ensure_ascii=False) for name in ("observed", "expected")}
     assert table.to_pylist() == lines

@@ -1,0 +1,167 @@
+"""Find values that are certainly wrong by the checks of a model's columns, whatever the record's score is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Column, Schema, Value, ViolationCode
+from vaegis.service.reasons import Reason
+from vaegis.service.records.kinds import kind_of
+
+_ROUNDING: Final = 1e-6
+"""A number this near a multiple of the step, in steps and as a share of them, lies on the grid: float32 rounds so."""
+
+REASONS: Final = {
+    ViolationCode.BELOW_RANGE: Reason.OUT_OF_RANGE,
+    ViolationCode.ABOVE_RANGE: Reason.OUT_OF_RANGE,
+    ViolationCode.OFF_GRID: Reason.RARE_VALUE,
+    ViolationCode.UNSEEN_CATEGORY: Reason.UNSEEN_CATEGORY,
+    ViolationCode.UNEXPECTED_MISSING: Reason.UNEXPECTED_MISSING,
+}
+"""Why a value that breaks a check is unusual, where the record is explained."""
+
+
+class Violation(msgspec.Struct, frozen=True, gc=False):
+    """A value that breaks a check.
+
+    Attributes:
+        column: Name of the column.
+        code: The check.
+        observed: The record's value.
+        limit: The least or the greatest value that passes, or the step of the grid; None for other checks.
+    """
+
+    column: str
+    code: ViolationCode
+    observed: Value
+    limit: Value
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """One column with its checks.
+
+    Attributes:
+        name: Its name.
+        limits: Of each check, None where it has none.
+        known: Its categories, where a check says that there are no others.
+        shown: Formats a value; None if it needs no formatting.
+    """
+
+    name: str
+    limits: dict[ViolationCode, float | None]
+    known: frozenset[str] | None
+    shown: Callable[[Any], Value] | None
+
+    @classmethod
+    def of(cls, column: Column) -> _Checked:
+        limits = {check.code: check.limit for check in column.checks}
+        kind = kind_of(column)
+        known = kind.known_categories(column) if ViolationCode.UNSEEN_CATEGORY in limits else None
+        return cls(column.name, limits, known, kind.shown(column))
+
+    def limit(self, code: ViolationCode, default: float) -> float:
+        limit = self.limits.get(code)
+        return default if limit is None else limit
+
+    def violation(self, observed: float | str | None) -> Violation | None:
+        """Return the check that a value breaks, if it breaks one."""
+        code = self._code(observed)
+        if code is None:
+            return None
+        limit = self.limits[code]
+        show = self.shown or _as_it_is
+        return Violation(
+            column=self.name,
+            code=code,
+            observed=None if observed is None else show(observed),
+            limit=limit if limit is None or code is ViolationCode.OFF_GRID else show(limit),
+        )
+
+    def _code(self, observed: float | str | None) -> ViolationCode | None:
+        if observed is None:
+            return ViolationCode.UNEXPECTED_MISSING if ViolationCode.UNEXPECTED_MISSING in self.limits else None
+        if isinstance(observed, str):
+            return None if self.known is None or observed in self.known else ViolationCode.UNSEEN_CATEGORY
+        if observed < self.limit(ViolationCode.BELOW_RANGE, -math.inf):
+            return ViolationCode.BELOW_RANGE
+        if observed > self.limit(ViolationCode.ABOVE_RANGE, math.inf):
+            return ViolationCode.ABOVE_RANGE
+        step = self.limit(ViolationCode.OFF_GRID, 0.0)
+        return ViolationCode.OFF_GRID if step and bool(is_off_grid(np.float64(observed), step)) else None
+
+
+class ViolationChecks:
+    """The checks of all columns of a schema, arranged so that a batch without violations costs a few array steps."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Take the checks from ``schema``."""
+        self._numbers = [_Checked.of(schema.columns[at]) for at in schema.number_positions]
+        self._strings = [_Checked.of(schema.columns[at]) for at in schema.string_positions]
+        self._lower = np.array([each.limit(ViolationCode.BELOW_RANGE, -math.inf) for each in self._numbers])
+        self._upper = np.array([each.limit(ViolationCode.ABOVE_RANGE, math.inf) for each in self._numbers])
+        self._may_be_null = np.array([_may_be_null(each) for each in self._numbers], dtype=np.bool_)
+        self._gridded = np.array(
+            [at for at, each in enumerate(self._numbers) if ViolationCode.OFF_GRID in each.limits], dtype=np.intp
+        )
+        self._steps = np.array([self._numbers[at].limit(ViolationCode.OFF_GRID, 0.0) for at in self._gridded.tolist()])
+
+    def violations(self, columns: Columns) -> list[tuple[Violation, ...]]:
+        """Return the violations of each record, in the order of the graph's inputs; empty where there are none."""
+        found: list[tuple[Violation, ...]] = [()] * len(columns)
+        for row, at in self._suspect_numbers(columns.numbers):
+            number = float(columns.numbers[row, at])
+            violation = self._numbers[at].violation(None if math.isnan(number) else number)
+            found[row] += () if violation is None else (violation,)
+        for at, checked in enumerate(self._strings):
+            values, observed = columns.strings[:, at].tolist(), columns.strings_observed[:, at].tolist()
+            for row in _suspect_strings(checked, values, observed):
+                violation = checked.violation(values[row] if observed[row] else None)
+                found[row] += () if violation is None else (violation,)
+        return found
+
+    def _suspect_numbers(self, numbers: NDArray[np.float64]) -> list[list[int]]:
+        """Return row and column of the numbers that may break a check, and of all that do."""
+        is_inside = (numbers >= self._lower) & (numbers <= self._upper)  # no null is
+        is_suspect = None if is_inside.all() else ~is_inside & ~(np.isnan(numbers) & self._may_be_null)
+        if self._gridded.size:
+            is_off = is_off_grid(numbers[:, self._gridded], self._steps)
+            if is_off.any():
+                is_suspect = np.zeros_like(is_inside) if is_suspect is None else is_suspect
+                is_suspect[:, self._gridded] |= is_off
+        return [] if is_suspect is None else np.argwhere(is_suspect).tolist()
+
+
+def is_off_grid(
+    numbers: NDArray[np.float64] | np.float64, step: NDArray[np.float64] | float
+) -> NDArray[np.bool_] | np.bool_:
+    """Return which numbers are no multiples of the step, beyond what rounding leaves; a null is none of them."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is whole
+        scaled = numbers / step
+        away: NDArray[np.bool_] = np.abs(scaled - np.rint(scaled)) > _ROUNDING * np.maximum(1.0, np.abs(scaled))
+    return away
+
+
+def _suspect_strings(checked: _Checked, values: Sequence[str], observed: Sequence[bool]) -> list[int]:
+    """Return the rows of the texts that may break a check."""
+    is_known = checked.known is None or checked.known.issuperset(values)
+    if is_known and (_may_be_null(checked) or all(observed)):
+        return []
+    return list(range(len(values)))
+
+
+def _may_be_null(checked: _Checked) -> bool:
+    return ViolationCode.UNEXPECTED_MISSING not in checked.limits
+
+
+def _as_it_is(value: Any) -> Value:  # noqa: ANN401 - a float or a str by kind
+    shown: Value = value
+    return shown

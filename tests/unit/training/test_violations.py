@@ -1,0 +1,128 @@
+"""Checks of single values: their limits by the tail of what was seen, and how often normal records break them."""
+
+import numpy as np
+import pytest
+
+from vaegis.service.columns import Columns
+from vaegis.service.contract import CategoricalColumn, NumericColumn, Schema, ViolationCode
+from vaegis.service.violations import ViolationChecks
+from vaegis.training.config import SplitSettings
+from vaegis.training.data.schema import grid_step
+from vaegis.training.data.splits import split_at_random
+from vaegis.training.violations import MOST_VIOLATING, with_checks
+
+N = 2000
+LOW, HIGH, GRID = ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE, ViolationCode.OFF_GRID
+
+
+def numeric(name: str, values: np.ndarray) -> NumericColumn:
+    held = values[~np.isnan(values)]
+    return NumericColumn(
+        name=name,
+        missing_share=float(np.isnan(values).mean()),
+        minimum=float(held.min()),
+        maximum=float(held.max()),
+        quantiles=tuple(np.quantile(held, (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)).tolist()),
+        step=grid_step(held),
+        noise_scale=1.0,
+        degrees_of_freedom=4.0,
+    )
+
+
+def checked(*values: np.ndarray, strings: np.ndarray | None = None, records: int = N):
+    columns = [numeric(f"x{at}", each) for at, each in enumerate(values)]
+    texts = np.empty((records, 0), dtype=object) if strings is None else strings[:, None]
+    if strings is not None:
+        kinds, counts = np.unique(strings.astype(str), return_counts=True)
+        columns.append(
+            CategoricalColumn(
+                name="s", missing_share=0.0, categories=tuple(kinds.tolist()), shares=tuple((counts / records).tolist())
+            )
+        )
+    splits = split_at_random(records, SplitSettings(), np.random.default_rng(0), most_calibrating=records)
+    batch = Columns(
+        np.column_stack(values) if values else np.empty((records, 0)), texts, np.ones(texts.shape, dtype=np.bool_)
+    )
+    return with_checks(Schema(columns=tuple(columns)), batch, splits)
+
+
+def limits(column) -> dict[ViolationCode, float | None]:
+    return {check.code: check.limit for check in column.checks}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng, n: rng.normal(100.0, 10.0, n),
+        lambda rng, n: rng.normal(0.0, 1.0, n),
+        lambda rng, n: rng.exponential(1.0, n),
+        lambda rng, n: rng.lognormal(3.0, 1.0, n),
+        lambda rng, n: rng.uniform(0.0, 1.0, n),
+        lambda rng, n: rng.standard_t(4, n),
+        lambda rng, n: rng.poisson(3.0, n).astype(float),
+    ],
+    ids=["normal far from 0", "normal", "exponential", "lognormal", "uniform", "Student-t", "counts"],
+)
+@pytest.mark.parametrize("records", [200, N])
+def test_new_normal_values_seldom_break_a_range(draw, records):
+    rng = np.random.default_rng(7)
+    fresh = draw(rng, 200_000)
+    broken = []
+    for _ in range(10):
+        schema, _ = checked(draw(rng, records), records=records)
+        found = limits(schema.columns[0])
+        broken.append(float(((fresh < found[LOW]) | (fresh > found[HIGH])).mean()))
+    assert np.mean(broken) <= MOST_VIOLATING
+
+
+def test_a_column_without_negative_numbers_has_no_limit_below_zero():
+    rng = np.random.default_rng(1)
+    prices, counts = rng.lognormal(3.0, 0.5, N), rng.poisson(1.0, N).astype(float)
+    schema, _ = checked(prices, counts)
+    assert limits(schema.columns[0])[LOW] > 0
+    assert limits(schema.columns[1])[LOW] == 0
+
+
+def test_a_bounded_column_gets_no_margin():
+    months = np.random.default_rng(2).integers(1, 13, N).astype(float)
+    (month,) = checked(months)[0].columns
+    assert limits(month) == {LOW: 1.0, HIGH: 12.0, GRID: 1.0, ViolationCode.UNEXPECTED_MISSING: None}
+
+
+def test_one_gross_value_in_the_history_does_not_stretch_the_range():
+    values = np.random.default_rng(3).normal(50.0, 5.0, N)
+    values[17] = 1e9
+    (column,) = checked(values)[0].columns
+    assert limits(column)[HIGH] < 1_000
+
+
+def test_a_list_to_which_values_are_still_added_is_not_checked():
+    rng = np.random.default_rng(4)
+    closed = rng.choice(["a", "b", "c"], N).astype(object)
+    open_ended = np.array([f"city {at}" for at in rng.zipf(1.5, N)], dtype=object)
+    assert ViolationCode.UNSEEN_CATEGORY in limits(checked(strings=closed)[0].columns[0])
+    assert ViolationCode.UNSEEN_CATEGORY not in limits(checked(strings=open_ended)[0].columns[0])
+
+
+def test_a_check_that_many_normal_records_break_is_widened_or_dropped_and_said():
+    values = np.random.default_rng(5).normal(0.0, 1.0, N)
+    splits = split_at_random(N, SplitSettings(), np.random.default_rng(0), most_calibrating=N)
+    # The held-out records alone lie elsewhere.
+    values[splits.calibration[0]] += 1_000.0
+    schema, dropped = checked(values)
+    assert [(check.column, check.code) for check in dropped] == [("x0", HIGH)]
+    assert dropped[0].share > 0.9
+    assert HIGH not in limits(schema.columns[0])
+    assert schema.violating_share <= MOST_VIOLATING
+
+
+def test_the_stored_share_is_that_of_records_held_out():
+    rng = np.random.default_rng(6)
+    values = rng.normal(0.0, 1.0, N)
+    splits = split_at_random(N, SplitSettings(), np.random.default_rng(0), most_calibrating=N)
+    values[splits.calibration[0][0]] = 1e6  # one record that is held out
+    schema, _ = checked(values)
+    assert schema.violating_share == pytest.approx(1 / splits.calibration_records)
+    assert schema.columns[0].violating_share == schema.violating_share
+    batch = Columns(np.array([[1e6]]), np.empty((1, 0), dtype=object), np.empty((1, 0), dtype=np.bool_))
+    assert [each.code for each in ViolationChecks(schema).violations(batch)[0]] == [HIGH]
