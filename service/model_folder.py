@@ -37,12 +37,12 @@ Stamp = tuple[int, ...] | None
 
 
 class Version(BaseModel):
-    """A version that was promoted, or is tried in the shadow of the live one.
+    """A version that was promoted.
 
     Attributes:
         version: Its name.
-        digest: Digest of its file when it was named; the file must still have it.
-        since: When it was named.
+        digest: Digest of its file when it was promoted; the file must still have it.
+        since: When it was promoted.
         allow_schema_change: Whether its columns may differ from those of the version before.
     """
 
@@ -60,14 +60,12 @@ class Pointer(BaseModel):
     Attributes:
         live: The version in use.
         history: Versions that were live before, the newest last.
-        shadow: The version that scores a sample beside the live one, if any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     live: Version
     history: tuple[Version, ...] = Field(default=(), max_length=MOST_HISTORY)
-    shadow: Version | None = None
 
 
 def model_names(folder: Path) -> list[str]:
@@ -136,7 +134,7 @@ def read_pointer(folder: Path, name: str) -> Pointer | None:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "document"
         raise ModelFolderError(f"{path}: {place}: {first['msg']}; `vaegis promote` writes it") from error
-    for named in filter(None, (pointer.live, pointer.shadow, *pointer.history)):
+    for named in (pointer.live, *pointer.history):
         version_path(folder, name, named.version)
     return pointer
 
@@ -191,11 +189,10 @@ def promote(folder: Path, name: str, version: str, digest: str, *, allow_schema_
         named = _named(folder, name, version, digest, allow_schema_change=allow_schema_change)
         if pointer is None:
             return Pointer(live=named)
-        shadow = None if pointer.shadow is not None and pointer.shadow.version == version else pointer.shadow
         if (pointer.live.version, pointer.live.digest) == (version, digest):
             return pointer
         history = (*pointer.history, pointer.live)[-MOST_HISTORY:]
-        return Pointer(live=named, history=history, shadow=shadow)
+        return Pointer(live=named, history=history)
 
     return _changed(folder, name, change)
 
@@ -212,23 +209,7 @@ def roll_back(folder: Path, name: str) -> Pointer:
             raise ModelFolderError(f"{folder / name}: no version was live before; `vaegis promote` makes one live")
         # Going back must not fail because the columns go back too.
         live = pointer.history[-1].model_copy(update={"since": _now(), "allow_schema_change": True})
-        return Pointer(live=live, history=pointer.history[:-1], shadow=pointer.shadow)
-
-    return _changed(folder, name, change)
-
-
-def set_shadow(folder: Path, name: str, version: str | None, digest: str = "") -> Pointer:
-    """Have a version score in the shadow of the live one, or none; return the new pointer.
-
-    Raises:
-        ModelFolderError: no version is live, or the pointer file cannot be used or written.
-    """
-
-    def change(pointer: Pointer | None) -> Pointer:
-        if pointer is None:
-            raise ModelFolderError(f"{folder / name}: no version is live; run `vaegis promote` first")
-        shadow = None if version is None else _named(folder, name, version, digest)
-        return pointer.model_copy(update={"shadow": shadow})
+        return Pointer(live=live, history=pointer.history[:-1])
 
     return _changed(folder, name, change)
 

@@ -18,7 +18,6 @@ from vaegis.service.model_folder import (
     promote,
     read_pointer,
     roll_back,
-    set_shadow,
     stamp_of,
     version_names,
 )
@@ -145,14 +144,3 @@ def test_a_folder_that_cannot_be_written_says_so(folder):
     (folder / "orders" / ".live.lock").mkdir()  # root may write everywhere, but not here
     with pytest.raises(ModelFolderError, match=r"live.json: cannot be written: Is a directory"):
         put_live(folder, "1")
-
-
-def test_a_shadow_needs_a_live_version_and_ends_when_it_is_promoted(folder):
-    with pytest.raises(ModelFolderError, match="no version is live"):
-        set_shadow(folder, "orders", "2", digest(folder, "2"))
-    put_live(folder, "1")
-    assert set_shadow(folder, "orders", "2", digest(folder, "2")).shadow.version == "2"
-    assert set_shadow(folder, "orders", None).shadow is None
-    set_shadow(folder, "orders", "2", digest(folder, "2"))
-    put_live(folder, "2")
-    assert read_pointer(folder, "orders").shadow is None
