@@ -168,9 +168,9 @@ def _read(message: memoryview, kind: str) -> Message:
     """Return the fields of a message by name: a list where a field is repeated, else its value, None if absent."""
     known = _MESSAGES[kind]
     found: Message = {form.name: [] if form.repeated else None for form in known.values() if form.kind != "unused"}
-    for number, value in fields(message):
+    for number, value in fields(message, has_fixed=False):
         form = known.get(number)
-        if form is None:
+        if form is None or (form.kind == "unused" and isinstance(value, int)):
             raise ValueError(f"expected the fields that vaegis-train writes, got field {number} of {kind}")
         name = form.name
         if form.repeated and form.kind != "unused":

@@ -15,8 +15,12 @@ _MORE_FOLLOW = 0x80  # the flag of a varint's byte that another one follows
 _TAG_END, _NUMBER_END = 1 << 32, 1 << 64
 
 
-def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(message: memoryview, *, has_fixed: bool = True) -> Iterator[tuple[int, int | memoryview]]:
     """Yield the number and the value of each field: a number, or bytes; fixed-width values as bytes.
+
+    Args:
+        message: A serialised message.
+        has_fixed: Whether the message may have fixed-width values, which nobody could tell from bytes of that length.
 
     Raises:
         ValueError: the bytes are not a protobuf message in its canonical form.
@@ -36,10 +40,10 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             continue
         if wire == BYTES:
             size, at = _varint(message, at)
-        elif wire in (_FIXED64, _FIXED32):
+        elif has_fixed and wire in (_FIXED64, _FIXED32):
             size = 8 if wire == _FIXED64 else 4
         else:
-            raise ValueError(f"expected a wire type of 0, 1, 2 or 5, got {wire}")
+            raise ValueError(f"expected a wire type of {'0, 1, 2 or 5' if has_fixed else '0 or 2'}, got {wire}")
         if size > end - at:
             raise ValueError(f"expected {size} bytes, got {end - at}")
         yield number, message[at : at + size]

@@ -21,6 +21,7 @@ RUN_TIMEOUT_S: Final = 60.0
 """Longest time of one run of a graph, where nobody says otherwise."""
 
 _CHECK_S: Final = 0.1
+_LATE_S: Final = 1.0  # after its time: a run that is ended stops much sooner, except within one long node
 _NO_FOLDER: Final = "/nonexistent"  # by the Filesystem Hierarchy Standard and by Debian's policy, no such folder exists
 
 
@@ -44,23 +45,35 @@ class Session:
         """Return the name of each output."""
         return [node.name for node in self.inference.get_outputs()]
 
-    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Any]:
+    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any], timeout_s: float | None = None) -> list[Any]:
         """Return the values of ``outputs``; of all outputs if None.
+
+        Args:
+            outputs: Names of outputs.
+            feeds: The value of each input.
+            timeout_s: Longest time of this run, if it is shorter than that of all runs.
 
         Raises:
             RunTimeoutError: the run did not end in its time; it was ended after the node it was at.
         """
         options = ort.RunOptions()
-        _RUNS.begin(options, self._run_timeout_s)
+        most_s = self._run_timeout_s if timeout_s is None else min(timeout_s, self._run_timeout_s)
+        _RUNS.begin(options, most_s)
         try:
             return self.inference.run(outputs, feeds, options)  # type: ignore[no-any-return]
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             if options.terminate:
-                most = f"{self._run_timeout_s:g} s"
-                raise RunTimeoutError(f"model: expected a run of its graph within {most}, it took longer") from error
+                raise RunTimeoutError(
+                    f"model: expected a run of its graph within {most_s:g} s, it took longer"
+                ) from error
             raise
         finally:
             _RUNS.end(options)
+
+
+def has_late_run() -> bool:
+    """Return whether a run of any session continues after its time, within a node that cannot be interrupted."""
+    return _RUNS.has_late()
 
 
 def open_session(
@@ -133,6 +146,10 @@ class _Runs:
 
     def end(self, options: Any) -> None:  # noqa: ANN401 - the same
         del self._ends[id(options)]
+
+    def has_late(self) -> bool:
+        most = time.monotonic() - _LATE_S
+        return any(end < most for _, end in tuple(self._ends.values()))
 
     def _start(self) -> None:
         with self._lock:

@@ -57,20 +57,28 @@ class Scorer:
         self._session = session
         self._inputs = tuple(session.inputs())
 
-    def score(self, columns: Columns) -> Scores:
-        """Return the statistics of each record, in order; a record's are the same in any batch, to float32 rounding."""
+    def score(self, columns: Columns, run_timeout_s: float | None = None) -> Scores:
+        """Return the statistics of each record, in order; a record's are the same in any batch, to float32 rounding.
+
+        Args:
+            columns: The records.
+            run_timeout_s: Longest time of one run of the graph, if it is shorter than the session's.
+
+        Raises:
+            RunTimeoutError: a run took longer.
+        """
         if len(columns) <= _MAX_GRAPH_RECORDS:
-            return Scores(*self._run(columns))
+            return Scores(*self._run(columns, run_timeout_s))
         starts = range(0, len(columns), _MAX_GRAPH_RECORDS)
-        parts = [self._run(columns.rows(slice(i, i + _MAX_GRAPH_RECORDS))) for i in starts]
+        parts = [self._run(columns.rows(slice(i, i + _MAX_GRAPH_RECORDS)), run_timeout_s) for i in starts]
         return Scores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def _run(self, columns: Columns) -> list[NDArray[np.float64]]:
+    def _run(self, columns: Columns, run_timeout_s: float | None) -> list[NDArray[np.float64]]:
         available = {
             "numbers": columns.numbers,
             "strings": columns.strings,
             "strings_observed": columns.strings_observed,
         }
         feeds = {name: available[name] for name in self._inputs}
-        outputs: list[NDArray[np.float64]] = self._session.run(_OUTPUTS, feeds)
+        outputs: list[NDArray[np.float64]] = self._session.run(_OUTPUTS, feeds, run_timeout_s)
         return outputs

@@ -10,7 +10,7 @@ import sys
 import threading
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -91,7 +91,8 @@ def opened(output: Output) -> Iterator[BinaryIO]:
 def replacing(path: Path) -> Iterator[Path]:
     """Give the name of a temporary file beside ``path``, to be written and closed; at the end it takes that place.
 
-    The file has the mode of what stood there before, so that nobody can read it who could not. When the block fails or
+    The file has the mode of what stood there before, so that nobody can read it who could not, and its owner and group
+    where the system permits that. When the block fails or
     is interrupted, the temporary file is removed and what stood at ``path`` before stays.
 
     Raises:
@@ -99,19 +100,28 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     temporary = target.parent / f".vaegis-{secrets.token_hex(8)}.part"
-    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    before = target.stat() if target.exists() else None
     # Not tempfile: its files are closed to everyone else, whatever the user's umask says.
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if before is None else 0o600))
     try:
         with _termination_unwinds():
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            if mode is not None:
-                temporary.chmod(mode)
+            if before is not None:
+                _give_to_owner(temporary, before)
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _give_to_owner(file: Path, before: os.stat_result) -> None:
+    """Give a file the owner, the group and the mode that another had."""
+    given = file.stat()
+    if (given.st_uid, given.st_gid) != (before.st_uid, before.st_gid):
+        with suppress(PermissionError):  # only root gives files away; then the mode alone is kept
+            os.chown(file, before.st_uid, before.st_gid)
+    file.chmod(stat.S_IMODE(before.st_mode))  # last, because a change of owner clears bits of it
 
 
 @contextmanager

@@ -63,17 +63,21 @@ class ScoreFilesOptions:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCounts:
-    """Records scored so far, how many of them are anomalies, and how many others were refused."""
+    """Records scored so far, how many are anomalies, how many have violations, and how many others were refused."""
 
     records: int = 0
     anomalies: int = 0
+    violated: int = 0
     refused: int = 0
 
     def with_part(self, result: ScoreResult) -> ScoreCounts:
         """Return the counts with those of a part."""
         refused = int(result.refused().sum())
         return ScoreCounts(
-            self.records + len(result) - refused, self.anomalies + int(result.is_anomaly.sum()), self.refused + refused
+            self.records + len(result) - refused,
+            self.anomalies + int(result.is_anomaly.sum()),
+            self.violated + sum(map(bool, result.violations)),
+            self.refused + refused,
         )
 
 

@@ -2,19 +2,22 @@
 
 One record alone takes the model about as long as eight together, because most of its time goes into starting each
 step of the graph. No request waits for others to arrive: a batch holds those that came while the one before it was
-scored and answered. It blocks the event loop, so its size is limited by the time that the model takes.
+scored and answered. It blocks the event loop, so its size is limited by the time that the model takes. A run of the
+graph that takes long all the same is ended and repeated on a thread, where batches then stay for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
 
 import msgspec
 
 from vaegis.service.columns import Columns, stacked
-from vaegis.service.errors import ServiceError
+from vaegis.service.errors import RunTimeoutError, ServiceError
 from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.writers.writer import VerdictRow, rows_of
 from vaegis.service.verdicts import Verdicts
@@ -25,11 +28,26 @@ FEW_RECORDS: Final = 64
 """Batches up to this size are always allowed. Smaller ones say little about the time of a record, because starting the
 graph takes much of theirs."""
 
+BLOCKING_S: Final = 0.25
+"""Longest time that one run of the graph may block the event loop. Machines pause for shorter times."""
+SLOW_S: Final = 30.0
+"""How long batches are scored on a thread after one that the model took longer for."""
+
 _SLOWER: Final = 1.1  # the most that the estimate grows by after a slower batch
 _FASTEST_S: Final = 1e-6  # for a record: the first and the lowest estimate
 
-Judge = Callable[[Columns, ScoreOptions], tuple[Verdicts, float]]
-"""Returns the verdicts on records, and the seconds that the model took."""
+
+class Judge(Protocol):
+    """Scores records."""
+
+    def __call__(
+        self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
+    ) -> tuple[Verdicts, float]:
+        """Return the verdicts on records, and the seconds that the model took.
+
+        Raises:
+            RunTimeoutError: a run of the graph took longer than ``run_timeout_s``.
+        """
 
 
 class BatchSize:
@@ -111,13 +129,19 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
 
 
 class Batcher:
-    """Gathers requests and scores them. Only for use on the event loop's thread."""
+    """Gathers requests and scores them. Only for use on the event loop's thread.
+
+    It has one thread of its own, for a model that is slow: batches there come one after the other too.
+    """
 
     def __init__(self, judge: Judge, max_records: int) -> None:
         """Score at most ``max_records`` at a time with ``judge``, but always at least one request."""
         self._judge = judge
         self._size = BatchSize(max_records)
         self._waiting: list[_Waiting] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")  # starts with the first batch that needs it
+        self._is_on_thread = False
+        self._slow_until = 0.0
 
     @property
     def most_records(self) -> int:
@@ -142,39 +166,65 @@ class Batcher:
         return await waiting.done
 
     def _score(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._is_on_thread or not self._waiting:
+            return  # the end of the batch on the thread calls this
         batch = [waiting for waiting in self._next() if _begins(waiting)]
+        if batch and time.monotonic() < self._slow_until:
+            self._score_on_thread(batch, loop)
+            return
+        try:
+            _answer(batch, self._judged(batch, BLOCKING_S))
+        except RunTimeoutError:
+            self._slow_until = time.monotonic() + SLOW_S
+            self._score_on_thread(batch, loop)
+            return
         if self._waiting:
             loop.call_soon(self._score, loop)
-        try:
-            self._judge_batch(batch)
-        except (ValueError, OverflowError):  # the statistics of one of them cannot be written: those of others can
-            for waiting in batch:
-                self._judge_alone(waiting)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the requests are answered
-            for waiting in batch:
-                waiting.done.set_exception(error)
 
-    def _judge_alone(self, waiting: _Waiting) -> None:
-        try:
-            self._judge_batch([waiting])
-        except Exception as error:  # noqa: BLE001 - as above
-            waiting.done.set_exception(error)
+    def _score_on_thread(self, batch: Sequence[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        def end(judging: asyncio.Future[list[Judged | Exception]]) -> None:
+            self._is_on_thread = False
+            _answer(batch, judging.result())
+            self._score(loop)
 
-    def _judge_batch(self, batch: Sequence[_Waiting]) -> None:
-        if not batch:
-            return
-        verdicts, seconds = self._judge(stacked([waiting.columns for waiting in batch]), batch[0].options)
+        self._is_on_thread = True
+        loop.run_in_executor(self._thread, self._judged, batch).add_done_callback(end)
+
+    def _judged(self, batch: Sequence[_Waiting], run_timeout_s: float | None = None) -> list[Judged | Exception]:
+        """Return the verdicts for each request, or the error that it gets.
+
+        Raises:
+            RunTimeoutError: a run of the graph took longer than ``run_timeout_s``.
+        """
+        try:
+            return self._judged_together(batch, run_timeout_s) if batch else []
+        except (ValueError, OverflowError) as error:  # one has statistics that cannot be written: others may not
+            if len(batch) == 1:
+                return [error]
+            return [self._judged([waiting], run_timeout_s)[0] for waiting in batch]
+        except Exception as error:
+            if run_timeout_s is not None and isinstance(error, RunTimeoutError):
+                raise
+            return [error] * len(batch)  # whatever it is, it is raised where the requests are answered
+
+    def _judged_together(self, batch: Sequence[_Waiting], run_timeout_s: float | None) -> list[Judged | Exception]:
+        columns = stacked([waiting.columns for waiting in batch])
+        verdicts, seconds = self._judge(columns, batch[0].options, run_timeout_s)
         self._size.note(len(verdicts), seconds)
+        if seconds > BLOCKING_S:
+            self._slow_until = time.monotonic() + SLOW_S
         try:
             rows = rows_of(verdicts)
         except (ValueError, OverflowError):
             rows = None
-        judged = _Batch(verdicts, rows)
+        whole = _Batch(verdicts, rows)
+        judged: list[Judged | Exception] = []
         start = 0
         for waiting in batch:
             stop = start + len(waiting.columns)
-            waiting.done.set_result(Judged(judged, slice(start, stop), seconds))
+            judged.append(Judged(whole, slice(start, stop), seconds))
             start = stop
+        return judged
 
     def _next(self) -> list[_Waiting]:
         """Remove and return the next batch: the first request that waits, and others that ask for the same."""
@@ -188,6 +238,16 @@ class Batcher:
             records += len(waiting.columns) if fits else 0
         self._waiting = left
         return batch
+
+
+def _answer(batch: Sequence[_Waiting], judged: Sequence[Judged | Exception]) -> None:
+    for waiting, outcome in zip(batch, judged, strict=True):
+        if waiting.done.done():
+            continue  # nobody waits for it any more
+        if isinstance(outcome, Exception):
+            waiting.done.set_exception(outcome)
+        else:
+            waiting.done.set_result(outcome)
 
 
 def _begins(waiting: _Waiting) -> bool:

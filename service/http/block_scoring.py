@@ -13,10 +13,13 @@ from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.answer_buffer import AnswerBuffer
 from vaegis.service.http.writers.writer import Writer
-from vaegis.service.records.blocks import Block, Decoder, NoRecordsError
+from vaegis.service.records.blocks import Block, Decoder, NoRecordsError, TooManyRecordsError
 from vaegis.service.records.decompression import Unpacker
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.verdicts import Verdicts
+
+MOST_FAULTY_RECORDS = 100_000
+"""Most records of one body that are answered with their faults. A few compressed bytes may hold millions of them."""
 
 _PART_RECORDS = 1024  # judged and written at a time
 
@@ -53,6 +56,7 @@ class BlockScoring:
         self._context = context
         self._check = check
         self._records = 0
+        self._faulty_records = 0
         self._faults: list[Fault] = []
         self.answer = AnswerBuffer()
 
@@ -65,6 +69,7 @@ class BlockScoring:
             BodyTooLargeError: it is too long when decompressed.
             TooMuchHeldError: a piece of it that has to be held whole is larger than allowed.
             NoRecordsError: there was no record in the whole body.
+            TooManyRecordsError: too many records are faulty.
             RateLimitedError: the caller may not send its first records yet.
         """
         try:
@@ -95,6 +100,9 @@ class BlockScoring:
 
     def _score_blocks(self, blocks: Iterable[Block]) -> None:
         for block in self._decoded(blocks):
+            self._faulty_records += len(block.faults)
+            if self._faulty_records > MOST_FAULTY_RECORDS and self._options.on_invalid is OnInvalid.REPORT:
+                raise TooManyRecordsError(f"body: expected at most {MOST_FAULTY_RECORDS} faulty records, got more")
             self._faults += rejecting_faults(self._model, block, self._options.on_invalid)
             if len(self._faults) > self._model.limits.max_faults:
                 raise rejected(self._model, self._faults)

@@ -82,21 +82,32 @@ class CrossSiteCheck:
 
         Raises:
             UnknownHostError: it was sent to a name that is not the service's.
-            CrossSiteError: it comes from another site.
-            MediaTypeError: it has no Content-Type; a browser may send such a request across sites without asking.
+            CrossSiteError: it comes from another site, or says twice where it comes from.
+            MediaTypeError: it has no Content-Type, a blank one or two; a browser may send such a request across sites
+                without asking.
         """
-        told = {name: value for name, value in headers if name in _LOOKED_AT}
+        told: dict[bytes, bytes] = {}
+        repeated = None
+        for name, value in headers:
+            if name in _LOOKED_AT:
+                repeated = name if name in told else repeated
+                told[name] = value
         host = told.get(b"host")
         if host is not None and not self._is_known(host):
             raise UnknownHostError
         if self._has_keys:
             return
+        if repeated is not None:  # no browser does, and what reads them before the service may believe the other one
+            if repeated == b"content-type":
+                raise MediaTypeError("Content-Type: expected one, got several")
+            raise CrossSiteError
         # A link to a page of the service is followed: whoever follows it sees the answer, the other site does not.
         is_followed = method in _READING and told.get(b"sec-fetch-mode") == b"navigate"
         if not is_followed and self._is_foreign(told):
             raise CrossSiteError
         # A browser sends Triton's header across sites only after a preflight request, which is refused.
-        if scores and method == "POST" and not told.get(b"content-type") and _TRITON not in told:
+        media_type = told.get(b"content-type", b"").partition(b";")[0].strip()
+        if scores and method == "POST" and not media_type and _TRITON not in told:
             raise MediaTypeError("Content-Type: expected one, such as application/json, got none")
 
     def _is_foreign(self, told: Mapping[bytes, bytes]) -> bool:
@@ -108,13 +119,16 @@ class CrossSiteCheck:
         if origin is None:  # no browser, or one that would name another site
             return False
         authority = origin.partition(b"://")[2]
-        return authority != told.get(b"host") and _host_of(authority) not in (self._hosts or ())
+        if authority == told.get(b"host"):
+            return False
+        host = _host_of(authority)
+        return _is_loopback(host) or host not in (self._hosts or ())
 
     def _is_host_known(self, value: bytes) -> bool:
         if self._hosts is None:
             return True
         host = _host_of(value)
-        return host in self._hosts or host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+        return host in self._hosts or _is_loopback(host)
 
 
 def _host_of(authority: bytes) -> str:
@@ -122,6 +136,11 @@ def _host_of(authority: bytes) -> str:
     text = authority[:_LONGEST_HOST].decode("latin-1").lower()
     found = _HOST.fullmatch(text)
     return "" if found is None else found[1].strip("[]")
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, where another port is another program, and its pages another site's."""
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
 def _is_address(host: str) -> bool:

@@ -41,10 +41,21 @@ class RecordJudge:
         self._artifact = artifact
         self._metrics = metrics
 
-    def __call__(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
-        """Return the verdicts on records, and the seconds that the model took; they are counted."""
+    def __call__(
+        self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
+    ) -> tuple[Verdicts, float]:
+        """Return the verdicts on records, and the seconds that the model took; they are counted.
+
+        Args:
+            columns: The records.
+            options: What is asked about them.
+            run_timeout_s: Longest time of one run of the graph, if it is shorter than the session's.
+
+        Raises:
+            RunTimeoutError: a run took longer.
+        """
         started = time.perf_counter()
-        scores = self._artifact.scorer.score(columns)
+        scores = self._artifact.scorer.score(columns, run_timeout_s)
         seconds = time.perf_counter() - started
         verdicts = self._artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
         self._metrics.count_scored(columns, verdicts)

@@ -38,6 +38,7 @@ from vaegis.service.http.server.server import Server
 from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
 from vaegis.service.http.workers.shared_memory import WorkerTable
+from vaegis.service.runtime import has_late_run
 from vaegis.service.settings import Settings
 from vaegis.service.watchdog import Watchdog
 
@@ -126,6 +127,8 @@ def _server(
     metrics = app.state.metrics
 
     def tick() -> None:
+        if has_late_run():
+            return  # it may never end, and only a new process gets rid of it
         beat(settings.worker_timeout_s)
         if worker is not None:
             worker.beat()

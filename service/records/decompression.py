@@ -22,8 +22,9 @@ _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
 _SLICE_BYTES: Final = 16 * 1024
 """Packed bytes looked at at a time: what follows a member is copied for each, and there may be one in 20 bytes."""
 
-_MEMBER_BYTES: Final = 64
-"""What a member of gzip or a frame of zstd counts as beside its content, which may be empty."""
+_MEMBER_BYTES: Final = 4096
+"""What a member of gzip or a frame of zstd counts as beside its content: to begin one takes about as long as to unpack
+this many bytes, and it may be empty."""
 
 
 def decompressor() -> ZstdDecompressor:

@@ -133,6 +133,24 @@ _BODIES: Final[dict[str, tuple[str, str, str, Callable[[], bytes]]]] = {
         "gzip",
         lambda: gzip.compress(b"") * 700_000,
     ),
+    "CSV: 30 million rows of one space in zstd": (
+        "/score",
+        "text/csv",
+        "zstd",
+        lambda: _packed([b"amount,country\n", b" \n" * (30 * _MIB)]),
+    ),
+    "NDJSON: 30 million lines that are no JSON in zstd": (
+        "/score",
+        "application/x-ndjson",
+        "zstd",
+        lambda: _packed([b"x\n" * (30 * _MIB)]),
+    ),
+    "NDJSON: 900,000 empty frames of zstd": (
+        "/score",
+        "application/x-ndjson",
+        "zstd",
+        lambda: zstd.compress(b"") * 900_000,
+    ),
     "JSON: 500 MB of spaces in zstd": ("/score", "application/json", "zstd", lambda: _packed(_repeated(b"", b" "))),
     "JSON: 700,000 empty members of gzip": (
         "/score",

@@ -92,6 +92,12 @@ def test_other_fields_of_a_model_are_refused(golden, field, number, message):
         read_model(memoryview(golden + field(number, message.encode())))
 
 
+@pytest.mark.parametrize("wire", [0, 1, 5])
+def test_a_text_for_people_of_another_wire_type_is_refused(refused, field, wire):
+    content = {0: b"\x01", 1: bytes(8), 5: bytes(4)}[wire]
+    assert "got" in refused(bytes([10 << 3 | wire]) + content)
+
+
 def test_a_second_graph_is_refused_where_others_would_merge_the_two(golden, field):
     with pytest.raises(ValueError, match="expected graph once, got it twice"):
         read_model(memoryview(golden + field(7, b"")))

@@ -161,8 +161,10 @@ def test_a_folder_is_scored_file_by_file_in_small_parts(vaegis, golden_model, ta
 def test_the_summary_tells_anomalies_and_the_guarantee(vaegis, artifact, golden_model, parquet, verdicts, tmp_path):
     anomalies = (verdicts.p_value <= 0.05).sum()
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.csv", "--alpha", 0.05)
+    violating = sum(map(bool, verdicts.violations))
     assert ended.err == (
-        f"60 records, {anomalies} anomalies ({anomalies / 60:.3%}), written to {tmp_path}/scored.csv\n"
+        f"60 records, {anomalies} anomalies ({anomalies / 60:.3%}), {violating} with violations, "
+        f"written to {tmp_path}/scored.csv\n"
         f"{guarantee(artifact.calibration_folds, 0.05)}\n"
     )
 
@@ -171,7 +173,7 @@ def test_no_records_make_an_empty_table(vaegis, golden_model, artifact, tmp_path
     names = ",".join(artifact.contract.columns.names)
     (tmp_path / "records.csv").write_text(f"{names}\n")
     ended = vaegis("score", golden_model, tmp_path / "records.csv", "-o", tmp_path / "scored.parquet")
-    assert ended.err.startswith("0 records, 0 anomalies, written to")
+    assert ended.err.startswith("0 records, 0 anomalies, 0 with violations, written to")
     scored = pa_parquet.read_table(tmp_path / "scored.parquet")
     assert scored.column_names == [*artifact.contract.columns.names, *VERDICT_TYPES]
 

@@ -132,6 +132,18 @@ def test_a_directory_is_no_output(tmp_path):
         opened(csv(tmp_path / "out.csv")).__enter__()
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_root_leaves_the_file_to_its_owner(tmp_path):
+    target = tmp_path / "out.csv"
+    target.write_bytes(b"before")
+    os.chown(target, 12345, 23456)
+    target.chmod(0o640)
+    with opened(csv(target)) as stream:
+        stream.write(b"after")
+    found = target.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 23456, 0o640)
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
 @pytest.mark.parametrize("is_link", [True, False])
 def test_the_mode_of_what_stood_there_is_kept(tmp_path, mode, is_link):

@@ -72,9 +72,12 @@ def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
         writer: LineWriter | None = None,
         tracing: Tracing | None = None,
         score: Callable[[Columns], Scores] | None = None,
+        served: Artifact = artifact,
         **settings: object,
     ) -> FastAPI:
-        served = artifact if score is None else replace(artifact, scorer=SimpleNamespace(score=score))
+        if score is not None:
+            scorer = SimpleNamespace(score=lambda columns, _run_timeout_s=None: score(columns))
+            served = replace(served, scorer=scorer)
         begin_span = None if tracing is None else tracing.begin
         app = create_app(served, load_settings({}, settings), writer=writer, begin_span=begin_span)
         app.state.readiness.admit(artifact.verify())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from vaegis.service.auth.keys import digest_of
@@ -53,6 +55,35 @@ def test_the_machine_s_own_names_reach_everything(call, host):
 )
 def test_no_other_name_does(call, host):
     assert call("/score", {"host": host}) == (403, "unknown-host")
+
+
+@pytest.mark.parametrize("path", [*PATHS, *READ])
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:9999", "http://localhost:9999", "http://[::1]:8080"])
+def test_a_page_of_another_port_of_this_machine_reaches_nothing(call, path, origin):
+    host = {"host": "127.0.0.1:8080", "origin": origin}
+    assert call(path, host)[0] == 403
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("origin", ["https://attacker.example", "http://127.0.0.1:8080"]),
+        ("sec-fetch-site", ["cross-site", "same-origin"]),
+        ("content-type", ["text/plain", "application/json"]),
+    ],
+)
+def test_headers_that_tell_two_things_are_refused_in_any_order(new_app, send, path, name, values):
+    for order in (values, values[::-1]):
+        headers = [("host", "127.0.0.1:8080"), *((name, value) for value in order)]
+        response = send(new_app(), "POST", path, headers=headers, content=json.dumps(BODIES[PATHS[path]]))
+        assert response.status_code == (415 if name == "content-type" else 403)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("blank", [";", " ; charset=utf-8", ";;"])
+def test_a_content_type_without_a_type_is_refused(call, path, blank):
+    assert call(path, {"content-type": blank})[0] == 415
 
 
 def test_probes_are_answered_by_any_name(call):
