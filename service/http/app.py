@@ -20,6 +20,7 @@ from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts
+from vaegis.service.http.drill import DrillEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
@@ -110,6 +111,7 @@ def create_app(
     score = ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes)
     score_by_name = ScoreEndpoint(models, None, admission, settings.inline_body_bytes)
     generate = GenerateEndpoint(models.default, admission, settings.max_generate_count)
+    drill = DrillEndpoint(models, admission, metrics)
     infer = InferEndpoint(models, admission)
 
     @lru_cache(1)
@@ -119,6 +121,7 @@ def create_app(
             "/score": score.operation(),
             SCORE_BY_NAME: score_by_name.operation(),
             "/generate": generate.operation(),
+            "/drill": drill.operation(),
             INFER: infer.operation(),
         }
         record = record_schema(models.default.live().artifact.contract, settings.unknown_columns)
@@ -131,6 +134,7 @@ def create_app(
         "/score": score,
         SCORE_BY_NAME: score_by_name,
         "/generate": generate,
+        "/drill": drill,
         **v2_endpoints(models, infer, readiness),
         **_model_endpoints(models, served_as.versions),
         **_operator_endpoints(readiness, metrics, lambda: openapi(models.default.live().artifact.digest)),

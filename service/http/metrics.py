@@ -32,6 +32,7 @@ SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 P_VALUE_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 BATCH_BUCKETS: Final = tuple(2**i for i in range(15))
 _OUTCOMES: Final = ("succeeded", "failed")
+_DRILL_OUTCOMES: Final = ("flagged", "missed")
 _BY_MODEL: Final = ("model",)
 _INFO_LABELS: Final = ("model", "digest", "version")
 _SCORE_FRACTIONS: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
@@ -293,12 +294,18 @@ class Metrics:
         self._threshold.labels(model).set(threshold)
         self._calibration_records.labels(model).set(artifact.contract.calibration.records)
         self._loaded.labels(model).set(time.time())
+        for outcome in _DRILL_OUTCOMES:
+            self._drills.labels(model, outcome)
         for outcome in _OUTCOMES:
             self._loads.labels(model, outcome).inc(outcome == "succeeded")
 
     def count_model_failure(self, model: str) -> None:
         """Count a model that could not be loaded."""
         self._loads.labels(model, "failed").inc()
+
+    def count_drill(self, model: str, *, is_flagged: bool) -> None:
+        """Count a record that should be flagged, by whether it was."""
+        self._drills.labels(model, _DRILL_OUTCOMES[not is_flagged]).inc()
 
     def count_key_reload(self, outcome: ReloadOutcome) -> None:
         """Count a file of keys that changed."""
@@ -345,6 +352,9 @@ class Metrics:
             "vaegis_records_refused", "Records at fault, by the code of their first fault.", (*_BY_MODEL, "code")
         )
         self._generated = self._counter("vaegis_records_generated", "Records generated.", _BY_MODEL)
+        self._drills = self._counter(
+            "vaegis_drills", "Records made to be flagged, by whether they were.", (*_BY_MODEL, "outcome")
+        )
         self._batch_records = self._histogram(
             "vaegis_batch_records", "Records in a scored request.", BATCH_BUCKETS, _BY_MODEL
         )

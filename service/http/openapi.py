@@ -14,6 +14,8 @@ from vaegis.service.http.record_schema import DIALECT
 from vaegis.service.http.routes import ROUTES
 from vaegis.service.http.schemas import (
     REFERENCE_PREFIX,
+    DrillAnswer,
+    DrillRequest,
     GenerateAnswer,
     GenerateRequest,
     InferenceError,
@@ -46,7 +48,16 @@ def openapi_document(
     schemas = document["components"]["schemas"]
     for name in _FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)
-    for described in (ProblemDocument, ScoreQuery, ScoreAnswer, GenerateRequest, GenerateAnswer, InferenceError):
+    for described in (
+        ProblemDocument,
+        ScoreQuery,
+        ScoreAnswer,
+        GenerateRequest,
+        GenerateAnswer,
+        DrillRequest,
+        DrillAnswer,
+        InferenceError,
+    ):
         schemas |= _schemas_of(described)
     schemas["Record"] = {key: value for key, value in record.items() if key != "$schema"}
     schemas["RecordsByColumn"] = _by_column(schemas["Record"], max_records)

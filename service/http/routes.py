@@ -62,6 +62,7 @@ ROUTES: Final = (
         alias="/v2/models/{model}/versions/{version}/infer",
     ),
     Route("/generate", "POST", SCORING, errors=_BODY_ERRORS),
+    Route("/drill", "POST", SCORING, errors=(*_BODY_ERRORS, 404)),
     Route("/livez", quiet=True, has_head=True),
     Route("/readyz", quiet=True, errors=(503,), has_head=True),
     Route("/metrics", scopes=_METRICS, quiet=True),

@@ -111,6 +111,36 @@ class GenerateAnswer(_Answer):
     records: list[dict[str, Value]] = Field(description="Invented records, in the form that POST /score takes.")
 
 
+class DrillRequest(_Answer):
+    """The body of POST /drill."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: str | None = Field(default=None, description="The model to try; the default one if left out.")
+    column: str | None = Field(
+        default=None,
+        description="The numeric or categorical column to break; the first numeric one if left out, or else the first "
+        "categorical one.",
+    )
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**63, description="The same seed gives the same record; drawn and echoed if left out."
+    )
+
+
+class DrillAnswer(_Answer):
+    """The answer of POST /drill."""
+
+    model: str
+    model_digest: str
+    seed: int
+    column: str = Field(description="The column that was given a wrong value.")
+    was_flagged: bool = Field(description="Whether the record was an anomaly, as it should be.")
+    leading_column: str | None = Field(description="The column that contributed most; should be the broken one.")
+    score: float
+    p_value: float
+    alpha: float
+
+
 class CalibrationSummary(_Answer):
     """The scores behind the p-values, in short."""
 

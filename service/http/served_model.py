@@ -44,7 +44,7 @@ class RecordJudge:
     def __call__(
         self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
     ) -> tuple[Verdicts, float]:
-        """Return the verdicts on records, and the seconds that the model took; they are counted.
+        """Return the verdicts on records, and the seconds that the model took; they are counted, except drills.
 
         Args:
             columns: The records.
@@ -58,7 +58,8 @@ class RecordJudge:
         scores = self._artifact.scorer.score(columns, run_timeout_s)
         seconds = time.perf_counter() - started
         verdicts = self._artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
-        self._metrics.count_scored(columns, verdicts)
+        if not options.is_drill:
+            self._metrics.count_scored(columns, verdicts)
         return verdicts, seconds
 
 

@@ -80,6 +80,7 @@ def test_openapi_lists_every_route_with_a_description(document):
         "/score",
         "/models/{model}/score",
         "/generate",
+        "/drill",
         "/model",
         "/models",
         "/model/schema",

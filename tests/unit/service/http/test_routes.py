@@ -26,6 +26,7 @@ def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
         ("/v2/models/orders/ready", "/v2/models/{model}/ready", {Access.SCORE, Access.MODEL}),
         ("/score", "/score", {Access.SCORE}),
         ("/generate", "/generate", {Access.SCORE}),
+        ("/drill", "/drill", {Access.SCORE}),
         ("/v2/models/orders/infer", "/v2/models/{model}/infer", {Access.SCORE}),
         ("/model", "/model", {Access.MODEL}),
         ("/model/schema", "/model/schema", {Access.MODEL}),
