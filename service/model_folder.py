@@ -37,7 +37,7 @@ Stamp = tuple[int, ...] | None
 
 
 class Version(BaseModel):
-    """A version that was promoted.
+    """A version that was promoted, or put into the shadow of the live one.
 
     Attributes:
         version: Its name.
@@ -59,12 +59,14 @@ class Pointer(BaseModel):
 
     Attributes:
         live: The version in use.
+        shadow: The version that scores a sample beside the live one, if any.
         history: Versions that were live before, the newest last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     live: Version
+    shadow: Version | None = None
     history: tuple[Version, ...] = Field(default=(), max_length=MOST_HISTORY)
 
 
@@ -134,7 +136,7 @@ def read_pointer(folder: Path, name: str) -> Pointer | None:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "document"
         raise ModelFolderError(f"{path}: {place}: {first['msg']}; `vaegis promote` writes it") from error
-    for named in (pointer.live, *pointer.history):
+    for named in filter(None, (pointer.live, pointer.shadow, *pointer.history)):
         version_path(folder, name, named.version)
     return pointer
 
@@ -192,7 +194,8 @@ def promote(folder: Path, name: str, version: str, digest: str, *, allow_schema_
         if (pointer.live.version, pointer.live.digest) == (version, digest):
             return pointer
         history = (*pointer.history, pointer.live)[-MOST_HISTORY:]
-        return Pointer(live=named, history=history)
+        shadow = None if pointer.shadow is not None and pointer.shadow.version == version else pointer.shadow
+        return Pointer(live=named, shadow=shadow, history=history)
 
     return _changed(folder, name, change)
 
@@ -209,7 +212,23 @@ def roll_back(folder: Path, name: str) -> Pointer:
             raise ModelFolderError(f"{folder / name}: no version was live before; `vaegis promote` makes one live")
         # Going back must not fail because the columns go back too.
         live = pointer.history[-1].model_copy(update={"since": _now(), "allow_schema_change": True})
-        return Pointer(live=live, history=pointer.history[:-1])
+        return Pointer(live=live, shadow=pointer.shadow, history=pointer.history[:-1])
+
+    return _changed(folder, name, change)
+
+
+def set_shadow(folder: Path, name: str, version: str | None, digest: str = "") -> Pointer:
+    """Have a version score in the shadow of the live one, or none if it is None; return the new pointer.
+
+    Raises:
+        ModelFolderError: no version is live, or the pointer file cannot be used or written.
+    """
+
+    def change(pointer: Pointer | None) -> Pointer:
+        if pointer is None:
+            raise ModelFolderError(f"{folder / name}: expected {POINTER_FILE}, got none; run `vaegis promote` first")
+        shadow = None if version is None else _named(folder, name, version, digest)
+        return pointer.model_copy(update={"shadow": shadow})
 
     return _changed(folder, name, change)
 

@@ -31,6 +31,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "model_reload",
         "model_poll_s",
         "allow_schema_change",
+        "shadow_share",
     ),
     "Scoring": ("explain", "unknown_columns", "max_faults", "max_generate_count"),
     "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
@@ -116,6 +117,13 @@ class Settings(BaseModel):
     allow_schema_change: bool = _setting(
         default=False,
         meaning="Let a model that is loaded while another is served have other columns, or columns of other kinds.",
+    )
+    shadow_share: float = _setting(
+        0.1,
+        "Share of the batches of live traffic that a version in shadow scores too (`vaegis shadow`).",
+        unit="share",
+        ge=0.0001,
+        le=1,
     )
     tls_certificate: Path | None = _setting(
         None, "PEM file of the certificate chain. Turns on HTTPS; reloaded when it changes."

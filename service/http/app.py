@@ -31,7 +31,7 @@ from vaegis.service.http.problems import answer_http_exception, answer_query_err
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
 from vaegis.service.http.routes import ROUTES
-from vaegis.service.http.schemas import ModelAnswer, ModelsAnswer, StateAnswer, rendered
+from vaegis.service.http.schemas import ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
@@ -79,7 +79,7 @@ def create_app(
     """
     served_as = served_as or ServedAs(artifact.contract.provenance.model_name)
     metrics = Metrics(collector)
-    models = ModelRegistry(served_as.name, metrics, _new_served(settings, metrics))
+    models = ModelRegistry(served_as.name, metrics, _new_served(settings, metrics), settings.shadow_share)
     models.swap(models.new_served(artifact, served_as.name, served_as.version))
     readiness = Readiness()
     admission = Admission(_admission_limits(settings), readiness, metrics)
@@ -190,7 +190,16 @@ def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]
         """List the models that are served, with the version that is live and why a change was not taken."""
         return models.described(versions)
 
-    return {"/model": get_model, "/model/schema": get_record_schema, "/models": get_models}
+    def get_shadow(model: str) -> ShadowAnswer:  # on a thread as well: it reads the counts of all workers
+        """Tell how the version in shadow of a model compares with the live one."""
+        return models.compared(model)
+
+    return {
+        "/models/{model}/shadow": get_shadow,
+        "/model": get_model,
+        "/model/schema": get_record_schema,
+        "/models": get_models,
+    }
 
 
 def _operator_endpoints(

@@ -32,6 +32,9 @@ SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 P_VALUE_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 BATCH_BUCKETS: Final = tuple(2**i for i in range(15))
 _OUTCOMES: Final = ("succeeded", "failed")
+SHADOW_VERDICTS: Final = ("neither", "live", "candidate", "both", "dropped", "failed")
+"""Who flags a record, or why it was not compared."""
+APART_BUCKETS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _DRILL_OUTCOMES: Final = ("flagged", "missed")
 _BY_MODEL: Final = ("model",)
 _INFO_LABELS: Final = ("model", "digest", "version")
@@ -256,6 +259,44 @@ class Metrics:
             ),
         )
 
+    def of_shadow(self, model: str, live: str, version: str) -> ShadowMetrics:
+        """Return the metrics of a version of ``model`` that scores in the shadow of the version ``live``."""
+        labels = (model, live, version)
+        verdicts = [self._shadow_records.labels(*labels, verdict) for verdict in SHADOW_VERDICTS]
+        return ShadowMetrics(
+            labels=labels,
+            verdicts=tuple(verdicts[:4]),
+            dropped=verdicts[4],
+            failed=verdicts[5],
+            apart=BoundHistogram(self._shadow_apart.labels(*labels)),
+            leading=self._shadow_leading,
+        )
+
+    def shadow_counts(
+        self, model: str, live: str, version: str
+    ) -> tuple[dict[str, int], float, dict[str, dict[str, int]]]:
+        """Return what all workers counted of a version in shadow.
+
+        Returns:
+            Records by verdict; the sum of the orders of magnitude between p-values; records by the change of the
+            leading column and by column.
+        """
+        counts = dict.fromkeys(SHADOW_VERDICTS, 0)
+        leading: dict[str, dict[str, int]] = {"appeared": {}, "vanished": {}}
+        apart = 0.0
+        for metric in self.registry.collect():
+            for sample in metric.samples if metric.name.startswith("vaegis_shadow_") else ():
+                labels = sample.labels
+                if (labels["model"], labels["live"], labels["version"]) != (model, live, version):
+                    continue
+                if sample.name == "vaegis_shadow_records_total":
+                    counts[labels["verdict"]] = int(sample.value)
+                elif sample.name == "vaegis_shadow_leading_total":
+                    leading[labels["change"]][labels["column"]] = int(sample.value)
+                elif sample.name == "vaegis_shadow_p_value_log10_difference_sum":
+                    apart = sample.value
+        return counts, apart, leading
+
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. ``route`` is a route's template or `OTHER`, never a path."""
         of_requests = self._of_requests.get((method, route, status))
@@ -378,6 +419,22 @@ class Metrics:
             "vaegis_violations", "Values of scored records that break a check, by the check.", (*by_column, "code")
         )
 
+        by_version = (*_BY_MODEL, "live", "version")
+        self._shadow_records = self._counter(
+            "vaegis_shadow_records", "Records that a version was to score in shadow.", (*by_version, "verdict")
+        )
+        self._shadow_apart = self._histogram(
+            "vaegis_shadow_p_value_log10_difference",
+            "Orders of magnitude between the p-values of the live version and of the one in shadow.",
+            APART_BUCKETS,
+            by_version,
+        )
+        self._shadow_leading = self._counter(
+            "vaegis_shadow_leading",
+            "Flagged records of which another column contributes most.",
+            (*by_version, "column", "change"),
+        )
+
     def _make_model(self) -> None:
         self._live: dict[str, tuple[str, ...]] = {}
         self._info = self._model_gauge(MODEL_INFO, "The model in use; always 1.", _INFO_LABELS)
@@ -406,6 +463,39 @@ class Metrics:
     def _model_gauge(self, name: str, documentation: str, labels: Sequence[str] = _BY_MODEL) -> Gauge:
         """Make a gauge with the value of the worker that loaded its model last."""
         return Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode="livemostrecent")
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowMetrics:
+    """The metrics of one version in the shadow of the live one.
+
+    Attributes:
+        labels: The model, its live version, and the version in shadow.
+        verdicts: Records by who flags them: `neither`, `live`, `candidate` or `both`.
+        dropped: Records of the sample that came too fast.
+        failed: Records that the version could not score.
+        apart: Orders of magnitude between the p-values of both.
+        leading: Records by the column that leads no longer, or leads now.
+    """
+
+    labels: tuple[str, str, str]
+    verdicts: tuple[Counter, ...]
+    dropped: Counter
+    failed: Counter
+    apart: BoundHistogram
+    leading: Counter
+
+    def count(self, live: NDArray[np.bool_], candidate: NDArray[np.bool_], apart: NDArray[np.float64]) -> None:
+        """Count records, each of shape (n,), by who flags them and how far apart their p-values are."""
+        counts = np.bincount(live + 2 * candidate.astype(np.intp), minlength=len(self.verdicts))
+        for counter, count in zip(self.verdicts, counts.tolist(), strict=True):
+            counter.inc(count)
+        self.apart.observe_all(apart)
+
+    def count_leading(self, vanished: str, appeared: str) -> None:
+        """Count a flagged record of which another column contributes most."""
+        self.leading.labels(*self.labels, vanished, "vanished").inc()
+        self.leading.labels(*self.labels, appeared, "appeared").inc()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ _LOG: Final = logging.getLogger("vaegis.models")
 _CLOSE_S: Final = 10.0
 
 Publish = Callable[[Callable[[], None]], object]
-"""Calls a function on the event loop's thread."""
+"""Calls a function on the event loop's thread, and returns when it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,9 @@ class ModelSource(Protocol):
             ModelFolderError: that cannot be known.
         """
 
+    def shadow(self, name: str) -> Target | None:
+        """Return the version of a model that should score in shadow, if any. Raises what `targets` does."""
+
     def versions(self, name: str) -> list[str]:
         """Return the versions of a model, loaded or not."""
 
@@ -88,6 +91,10 @@ class FileSource:
     def targets(self, name: str) -> Iterator[Target]:  # noqa: ARG002 - as the protocol has it
         """Yield the file."""
         yield Target(self._path, None, None, self._allows, (stamp_of(self._path),))
+
+    def shadow(self, name: str) -> Target | None:  # noqa: ARG002 - as the protocol has it
+        """Return none."""
+        return None
 
     def versions(self, name: str) -> list[str]:  # noqa: ARG002 - as the protocol has it
         """Return none."""
@@ -112,6 +119,13 @@ class FolderSource:
         pointer = read_pointer(self._folder, name)
         for before in reversed(() if pointer is None else pointer.history):
             yield self._target(name, before.version, before)
+
+    def shadow(self, name: str) -> Target | None:
+        """Return the version that the pointer names for it."""
+        pointer = read_pointer(self._folder, name)
+        if pointer is None or pointer.shadow is None:
+            return None
+        return self._target(name, pointer.shadow.version, pointer.shadow)
 
     def versions(self, name: str) -> list[str]:
         """Return the versions in the model's folder."""
@@ -219,6 +233,7 @@ class ModelLoader:
         self._on_swap = on_swap
         self._publish: Publish = lambda change: change()
         self._seen: dict[str, Target | str] = {}
+        self._seen_shadows: dict[str, Target | None] = {}
         self._wake = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -265,6 +280,7 @@ class ModelLoader:
             if is_forced or self._seen.get(name) != target:
                 self._seen[name] = target
                 self._load(name, target)
+            self._check_shadow(name, is_forced=is_forced)
 
     def _run(self) -> None:
         settings = self._settings
@@ -313,8 +329,38 @@ class ModelLoader:
                 f"{took_s:.0f} s; VAEGIS_MODEL_TIMEOUT_S gives it longer"
             )
         self._publish(partial(self._swap, served, clears_failure=clears_failure))
+        self._seen_shadows.pop(name, None)  # what was compared with the version before is compared anew
         fields = {"model": name, "version": served.version, "digest": artifact.digest, "took_s": round(took_s, 3)}
         _LOG.info("model changed", extra={"fields": fields})
+
+    def _check_shadow(self, name: str, *, is_forced: bool) -> None:
+        target = None
+        try:
+            target = self._source.shadow(name)
+            if not is_forced and self._seen_shadows.get(name) == target:
+                return
+            self._seen_shadows[name] = target
+            live = self._registry.live_of(name)
+            if live is None:
+                return
+            candidate = None if target is None else self._candidate(name, target, live.artifact)
+            self._publish(partial(self._registry.set_shadow, name, candidate))
+        except Exception as error:  # noqa: BLE001 - of a broken file; the live version stays, and the reason is shown
+            reason = _reason(error)
+            _log_failure(name, None if target is None else target.version, reason)
+            self._publish(partial(self._registry.fail_shadow, name, None if target is None else target.version, reason))
+
+    def _candidate(self, name: str, target: Target, live: Artifact) -> ServedModel:
+        artifact = opened(target, self._settings)
+        difference = schema_difference(live.contract.columns, artifact.contract.columns)
+        if difference is not None or live.contract.columns.names != artifact.contract.columns.names:
+            raise ArtifactError(
+                f"{target.path}: expected the columns of the live version in shadow, got others: "
+                f"{difference or 'another order'}"
+            )
+        candidate = self._registry.new_served(artifact, name, target.version)
+        candidate.warm_up()
+        return candidate
 
     def _swap(self, served: ServedModel, *, clears_failure: bool) -> None:
         self._registry.swap(served, clears_failure=clears_failure)
@@ -336,8 +382,7 @@ class ModelLoader:
             self._publish(partial(self._registry.fail, name, None, reason))
 
     def _note_failure(self, name: str, version: str | None, error: Exception) -> None:
-        # The text of an exception that is not ours may quote a record.
-        reason = str(error) if isinstance(error, ServiceError) else f"internal error ({type(error).__name__})"
+        reason = _reason(error)
         _log_failure(name, version, reason)
         self._publish(partial(self._registry.fail, name, version, reason))
 
@@ -350,6 +395,11 @@ def _read(target: Target, settings: Settings) -> bytes:
             "`vaegis promote` takes the file as it is now"
         )
     return data
+
+
+def _reason(error: Exception) -> str:
+    """Return why a version cannot be used. The text of an exception that is not ours may quote a record."""
+    return str(error) if isinstance(error, ServiceError) else f"internal error ({type(error).__name__})"
 
 
 def _log_failure(name: str, version: str | None, reason: str) -> None:

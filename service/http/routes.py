@@ -69,6 +69,7 @@ ROUTES: Final = (
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
     Route("/models", scopes=_MODEL),
+    Route("/models/{model}/shadow", scopes=_MODEL, errors=(404, 422)),
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
     Route("/v2", scopes=_MODEL),
     Route("/v2/health/live", quiet=True),

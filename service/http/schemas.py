@@ -196,6 +196,8 @@ class ModelItem(_Answer):
 
     name: str
     live: VersionItem | None = Field(description="Scores requests; null if no version could be loaded.")
+    shadow: str | None = Field(description="The version that scores a sample of the traffic beside the live one.")
+    shadow_failure: LoadFailure | None = Field(description="Why the version that should do so does not.")
     failure: LoadFailure | None = Field(description="Why the last change was not taken; null if it was.")
     versions: list[str] = Field(description="The versions in the folder, loaded or not; none for a single file.")
 
@@ -205,6 +207,27 @@ class ModelsAnswer(_Answer):
 
     default: str = Field(description="The model of POST /score.")
     models: list[ModelItem]
+
+
+class ShadowAnswer(_Answer):
+    """The answer of GET /models/{model}/shadow: counts of all workers since the service started."""
+
+    model: str
+    live: str = Field(description="The live version.")
+    version: str = Field(description="The version in shadow.")
+    digest: str = Field(description="Digest of the version in shadow.")
+    records: int = Field(description="Records that both versions scored.")
+    dropped: int = Field(description="Records of the sample that came faster than they could be scored.")
+    failed: int = Field(description="Records that the version in shadow could not score.")
+    live_flagged: int
+    candidate_flagged: int
+    flagged_ratio: float | None = Field(
+        description="candidate_flagged / live_flagged; 1 if neither flags any, null if only the candidate does."
+    )
+    disagreement: float | None = Field(description="Share of the records that one of the two flags.")
+    p_value_shift: float | None = Field(description="Mean orders of magnitude between the p-values of both.")
+    appeared: dict[str, int] = Field(description="Flagged records that the column leads in shadow alone, by column.")
+    vanished: dict[str, int] = Field(description="Flagged records that the column leads live alone, by column.")
 
 
 class StateAnswer(_Answer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from vaegis.service.artifact import Artifact, Verification
 from vaegis.service.columns import Columns
@@ -20,6 +20,7 @@ from vaegis.service.pvalues import threshold
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
+from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts
 
 _MetadataAt: TypeAlias = Callable[[float], AnswerMetadata]
@@ -27,6 +28,22 @@ _MetadataAt: TypeAlias = Callable[[float], AnswerMetadata]
 _KEPT_QUERIES: Final = 256  # clients send few different ones
 _LONGEST_KEPT: Final = 100  # bytes
 _VERSION_DIGITS: Final = 12
+
+
+class ShadowedBatch(NamedTuple):
+    """Records with what the live version says of them.
+
+    Attributes:
+        columns: The records.
+        scores: Their statistics.
+        verdicts: Their verdicts.
+        alpha: The share of normal records that may be flagged.
+    """
+
+    columns: Columns
+    scores: Scores
+    verdicts: Verdicts
+    alpha: float
 
 
 class RecordJudge:
@@ -40,6 +57,8 @@ class RecordJudge:
         """Score with ``artifact`` and count in ``metrics``."""
         self._artifact = artifact
         self._metrics = metrics
+        self.shadow: Callable[[ShadowedBatch], None] | None = None
+        """Takes what was scored, to be scored by another version too."""
 
     def __call__(
         self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
@@ -60,6 +79,8 @@ class RecordJudge:
         verdicts = self._artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
         if not options.is_drill:
             self._metrics.count_scored(columns, verdicts)
+            if self.shadow is not None:
+                self.shadow(ShadowedBatch(columns, scores, verdicts, options.alpha))
         return verdicts, seconds
 
 

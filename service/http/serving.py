@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
@@ -42,6 +43,7 @@ from vaegis.service.runtime import has_late_run
 from vaegis.service.settings import Settings
 from vaegis.service.watchdog import Watchdog
 
+_PUBLISH_S: Final = 5.0  # the event loop may be busy, or have ended without it
 _LOG: Final = logging.getLogger("vaegis")
 
 
@@ -114,6 +116,7 @@ def serve(
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             loader.close()
+            app.state.models.close()
 
 
 def _server(
@@ -181,8 +184,15 @@ def _watch_models(loader: ModelLoader) -> None:
     loop = asyncio.get_running_loop()
 
     def publish(change: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def apply() -> None:
+            change()
+            done.set()
+
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(change)
+            loop.call_soon_threadsafe(apply)
+            done.wait(_PUBLISH_S)
 
     loader.start(publish)
     if hasattr(signal, "SIGHUP"):

@@ -27,6 +27,24 @@ def test_a_promotion_and_its_rollback_say_what_is_live(vaegis, models):
     assert live_version(models, "orders")[0] == "1"
 
 
+def test_a_version_is_put_into_shadow_and_taken_out(vaegis, models):
+    assert vaegis("shadow", "orders", "2", "--models", models).code == 3  # no version is live
+    vaegis("promote", "orders", "1", "--models", models)
+    ended = vaegis("shadow", "orders", "2", "--models", models)
+    assert (ended.code, ended.out.endswith(") is in shadow of 1\n")) == (0, True)
+    assert read_pointer(models, "orders").shadow.version == "2"
+    assert vaegis("shadow", "orders", "--stop", "--models", models).code == 0
+    assert read_pointer(models, "orders").shadow is None
+    assert vaegis("shadow", "orders", "--models", models).code == 2
+
+
+def test_a_gate_that_does_not_hold_keeps_the_live_version(vaegis, models):
+    vaegis("promote", "orders", "1", "--models", models)
+    for gate, code in (("records>1", 1), ("nonsense", 2)):
+        ended = vaegis("promote", "orders", "2", "--models", models, "--gate", gate, "--url", "http://127.0.0.1:1")
+        assert (ended.code, live_version(models, "orders")[0]) == (code, "1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

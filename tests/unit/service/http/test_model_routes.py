@@ -83,6 +83,7 @@ def test_openapi_lists_every_route_with_a_description(document):
         "/drill",
         "/model",
         "/models",
+        "/models/{model}/shadow",
         "/model/schema",
         "/livez",
         "/readyz",

@@ -32,6 +32,7 @@ def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
         ("/model/schema", "/model/schema", {Access.MODEL}),
         ("/models", "/models", {Access.MODEL}),
         ("/models/orders/score", "/models/{model}/score", {Access.SCORE}),
+        ("/models/orders/shadow", "/models/{model}/shadow", {Access.MODEL}),
         ("/models//score", OTHER, set(Access)),
         ("/openapi.json", "/openapi.json", {Access.MODEL}),
         ("/docs", OTHER, set(Access)),
