@@ -1,6 +1,49 @@
-# The online half only: what `vaegis serve` needs, without torch, compilers or pip's cache.
+# Three images, chosen by `--target`. The last one is the default: the service without torch, compilers or pip's cache.
+#   training   `vaegis-train`, with torch
+#   feeder     the client of deploy/pipelines and the demo's feed, for docker-compose.yml
 # To build from the very image that was looked at, name it by its digest (docs/operating.md).
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm
+ARG TRAINING_PYTHON_IMAGE=${PYTHON_IMAGE}
+
+FROM ${TRAINING_PYTHON_IMAGE} AS training
+
+LABEL org.opencontainers.image.title="vaegis-training" \
+      org.opencontainers.image.description="Trains a model from records and exports one ONNX file" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0"
+# Where pip finds another build of torch. The default one on Linux holds CUDA; the CPU build is a tenth of its size:
+#   --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+ARG PIP_EXTRA_INDEX_URL=
+ARG PIP_FIND_LINKS=
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    ORT_DISABLE_TELEMETRY=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /build
+COPY deploy/requirements-build.txt constraints.txt pyproject.toml README.md LICENSE ./
+COPY vaegis vaegis
+COPY service service
+COPY training training
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --quiet --require-hashes --requirement requirements-build.txt \
+    && pip install --quiet --no-build-isolation --constraint constraints.txt '.[training]'
+# A new volume takes over the owner of the folder that it is mounted on.
+RUN mkdir /models && chown 10001:10001 /models
+WORKDIR /srv/empty
+USER 10001:10001
+ENTRYPOINT ["vaegis-train"]
+
+FROM ${PYTHON_IMAGE} AS feeder
+
+COPY deploy/requirements-pipelines.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    PIP_ROOT_USER_ACTION=ignore pip install --quiet --require-hashes --requirement requirements-pipelines.txt
+COPY deploy/pipelines/client.py deploy/alertmanager/webhook_log.py demo/orders/live.py /srv/
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /srv
+USER 10001:10001
+CMD ["sh", "-c", "python live.py | python client.py - --batch 100 -o /dev/null --refused /dev/null --url http://vaegis:8080"]
 
 FROM ${PYTHON_IMAGE} AS build
 
@@ -33,10 +76,17 @@ RUN python -m hatchling build -t wheel -d /build/wheel \
 
 FROM ${PYTHON_IMAGE}
 
+# The commit that is built, and when: `make image` says both.
+ARG REVISION=unknown
+ARG CREATED=unknown
+ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title="vaegis" \
       org.opencontainers.image.description="Scores records against an exported vaegis model over HTTP" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
 COPY --from=build /opt/vaegis /opt/vaegis
 # On this address the service starts only with keys (VAEGIS_KEYS_FILE, VAEGIS_KEYS) or with VAEGIS_OPEN=true.
@@ -46,7 +96,8 @@ ENV PATH=/opt/vaegis/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     VAEGIS_HOST=0.0.0.0
 
-# An empty folder, so that a name without a folder leads to nothing.
+# An empty folder, so that a name without a folder leads to nothing. Not every builder makes it for WORKDIR.
+RUN mkdir /srv/empty
 WORKDIR /srv/empty
 # A number, so that Kubernetes can check runAsNonRoot without looking into the image.
 USER 10001:10001

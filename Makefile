@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What container-test needs from Debian, installed only where it is missing.
-CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus $(CONTAINER_EXTRA_PACKAGES)
+CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager \
+  $(CONTAINER_EXTRA_PACKAGES)
 # uv reads its own name for the folder that pip takes extra wheels from.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
@@ -29,10 +30,18 @@ $(VENV)/training.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@$(PIP_INSTALL) --editable '.[training]'
 	@touch $@
 
+$(VENV)/up.stamp: $(VENV)/training.stamp
+	@$(PIP_INSTALL) --editable '.[pipelines]'
+	@touch $@
+
 $(VENV)/dev.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@echo 'installing into $(VENV) (about a minute and a half)'
 	@$(PIP_INSTALL) --editable '.[dev]'
-	@touch $@ $(VENV)/training.stamp
+	@touch $@ $(VENV)/training.stamp $(VENV)/up.stamp
+
+$(VENV)/containers.stamp: $(BIN)/python pyproject.toml constraints.txt
+	@$(PIP_INSTALL) --editable '.[containers]'
+	@touch $@
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	@$(PIP_INSTALL) --editable '.[bench]'
@@ -48,6 +57,10 @@ venv: $(VENV)/dev.stamp ## set up .venv with everything the other targets use
 .PHONY: demo
 demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the live records
 	$(BIN)/python demo/run.py
+
+.PHONY: up-local
+up-local: $(VENV)/up.stamp ## the service, a feed with faults, Prometheus and alerts, as plain processes on loopback
+	$(BIN)/python deploy/local.py
 
 .PHONY: test
 test: lint types imports coverage attack-quick service-alone oldest-runtime ## everything that must hold before a commit
@@ -88,9 +101,27 @@ container-tools:
 image: container-tools ## build the service's image with podman
 	deploy/build_image.sh
 
+.PHONY: image-training
+image-training: container-tools ## build the image that trains, with podman
+	deploy/build_image.sh training
+
+.PHONY: image-feeder
+image-feeder: container-tools
+	deploy/build_image.sh feeder
+
+.PHONY: sbom
+sbom: image $(VENV)/containers.stamp ## list all packages of the service's image: build/sbom.cyclonedx.json
+	podman save --quiet --output build/image.tar $(or $(CONTAINER_IMAGE),vaegis:ci)
+	$(BIN)/syft scan --quiet --output cyclonedx-json=build/sbom.cyclonedx.json docker-archive:build/image.tar
+	rm build/image.tar
+
+.PHONY: up
+up: $(VENV)/containers.stamp ## everything of docker-compose.yml, with podman
+	$(BIN)/podman-compose up --build
+
 .PHONY: container-test
-container-test: venv image ## run the image as deployed: score, scrape, health, stop
-	promtool check config deploy/prometheus/prometheus.yml
+container-test: venv image image-feeder $(VENV)/containers.stamp ## run the images as deployed: score, scrape, alert, stop
+	amtool check-config deploy/alertmanager/alertmanager.yml
 	$(BIN)/python -m pytest tests/container
 
 .PHONY: lock
@@ -99,10 +130,11 @@ lock: ## resolve again: constraints.txt, and the image's hashed lists
 	$(BIN)/python -m pip install --quiet uv
 	mkdir -p build
 # torch's CUDA packages differ by platform and by build, and a CPU build has none: pip resolves them where it needs them.
-	$(UV_COMPILE) --upgrade --extra dev --extra bench --extra fuzz pyproject.toml | grep -vE '^(torch|triton|nvidia-|cuda-)' > build/resolved.txt
+	$(UV_COMPILE) --upgrade --extra dev --extra bench --extra containers --extra fuzz pyproject.toml | grep -vE '^(torch|triton|nvidia-|cuda-)' > build/resolved.txt
 	echo 'torch==2.13.0' >> build/resolved.txt
 	LC_ALL=C sort build/resolved.txt > constraints.txt
 	$(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-service.txt pyproject.toml
+	echo 'httpx>=0.27' | $(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-pipelines.txt -
 	echo hatchling | $(UV_COMPILE) --constraint constraints.txt --generate-hashes --output-file deploy/requirements-build.txt -
 
 .PHONY: oldest-runtime
@@ -168,6 +200,15 @@ attack-quick: venv
 .PHONY: fuzz
 fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60) in each format
 	$(BIN)/python tests/fuzz/run.py all --seconds $(or $(SECONDS),60)
+
+.PHONY: openapi-clients
+openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI document, a linter and schemathesis; needs npm
+	$(BIN)/python tests/clients/openapi.py
+	$(BIN)/python tests/fuzz/openapi.py --examples 30
+
+.PHONY: v2-clients
+v2-clients: venv ## tritonclient, kserve and mlserver's codecs against a running service, each from PyPI into build/clients
+	$(BIN)/python tests/clients/v2.py
 
 .PHONY: fuzz-openapi
 fuzz-openapi: $(VENV)/fuzz.stamp ## requests made from the service's OpenAPI document, sound and unsound ones

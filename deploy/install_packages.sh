@@ -3,7 +3,7 @@
 set -euo pipefail
 
 if ! command -v apt-get >/dev/null; then
-  for program in podman prometheus promtool; do
+  for program in podman prometheus promtool alertmanager amtool; do
     command -v "$program" >/dev/null || { echo "expected $program on the PATH, and no apt-get to install it with" >&2; exit 1; }
   done
   exit 0

@@ -22,7 +22,7 @@ from vaegis.service.contract import (
     Schema,
 )
 from vaegis.service.errors import ArtifactError, RecordError
-from vaegis.service.graph import open_graph
+from vaegis.service.graph import TENSOR_BYTES, open_graph
 from vaegis.service.model_file import content_digest, digest_entry, read_model_file
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold_rank
@@ -155,7 +155,14 @@ def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
     return open_artifact(read_model_file(path), str(path), threads=threads)
 
 
-def open_artifact(data: bytes, name: str, *, threads: int = 1, run_timeout_s: float = RUN_TIMEOUT_S) -> Artifact:
+def open_artifact(
+    data: bytes,
+    name: str,
+    *,
+    threads: int = 1,
+    run_timeout_s: float = RUN_TIMEOUT_S,
+    tensor_bytes: int = TENSOR_BYTES,
+) -> Artifact:
     """Open the content of a file that `vaegis-train` wrote.
 
     Args:
@@ -163,17 +170,18 @@ def open_artifact(data: bytes, name: str, *, threads: int = 1, run_timeout_s: fl
         name: Of the file, for messages.
         threads: Threads that onnxruntime may use for one call.
         run_timeout_s: Longest time of one run of the graph, of up to 256 records.
+        tensor_bytes: Most memory of the graph's tensors while it runs, beyond 128 times its own size.
 
     Raises:
         ArtifactError: as `load_artifact` does.
     """
     try:
-        return _open(data, name, threads, run_timeout_s)
+        return _open(data, name, threads, run_timeout_s, tensor_bytes)
     except ArtifactError as error:
         raise ArtifactError(f"{name}: {error}") from error
 
 
-def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifact:
+def _open(data: bytes, name: str, threads: int, run_timeout_s: float, tensor_bytes: int) -> Artifact:
     if not data:
         raise ArtifactError("expected a complete ONNX file written by vaegis-train, got an empty file")
     view = memoryview(data)
@@ -199,7 +207,7 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float) -> Artifac
     digest = _checked_digest(data)
     contract = _contract(metadata)
     try:
-        session = open_graph(view, threads=threads, run_timeout_s=run_timeout_s)
+        session = open_graph(view, threads=threads, run_timeout_s=run_timeout_s, tensor_bytes=tensor_bytes)
     except ValueError as error:
         raise ArtifactError(str(error)) from error
     except GraphError as error:

@@ -61,7 +61,14 @@ class MetadataKey(StrEnum):
 class _Document(BaseModel):
     """A frozen document that refuses what it does not know, so that a typo cannot pass silently."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        # What is written has every field: `kind`, by which the kinds of columns are told apart, has a default.
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class ViolationCode(StrEnum):

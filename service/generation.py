@@ -19,7 +19,7 @@ from vaegis.service.contract import Contract, Schema, Value
 from vaegis.service.contract import Generator as GeneratorDocument
 from vaegis.service.draws import possible
 from vaegis.service.errors import ArtifactError
-from vaegis.service.graph import open_graph
+from vaegis.service.graph import TENSOR_BYTES, open_graph
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.runtime import RUN_TIMEOUT_S, GraphError, Session
 
@@ -82,12 +82,15 @@ class Generator:
     at 0 they are the exemplars decoded. `docs/model.md` has what each does to their likeness and distance.
     """
 
-    def __init__(self, contract: Contract, *, run_timeout_s: float = RUN_TIMEOUT_S) -> None:
+    def __init__(
+        self, contract: Contract, *, run_timeout_s: float = RUN_TIMEOUT_S, tensor_bytes: int = TENSOR_BYTES
+    ) -> None:
         """Load the decoder.
 
         Args:
             contract: The model's documents.
             run_timeout_s: Longest time of one run of the decoder, of up to `BLOCK_RECORDS` records.
+            tensor_bytes: Most memory of its tensors meanwhile, beyond 128 times its own size.
 
         Raises:
             ArtifactError: the decoder does not load, holds what vaegis-train does not write, or does not fit the
@@ -98,7 +101,7 @@ class Generator:
         self._generator = contract.generator
         self._slots = _slots(self.schema)
         self._outputs = _OUTPUTS if self._slots else _OUTPUTS[:2]
-        self._session = _opened(contract, run_timeout_s)
+        self._session = _opened(contract, run_timeout_s, tensor_bytes)
         self._check()
 
     def draw(self, count: int, seed: int, temperature: float | None = None) -> list[dict[str, Value]]:
@@ -214,11 +217,11 @@ def _check_columns(schema: Schema) -> None:
             raise ArtifactError(f"schema: column {column.name!r}: {fault}")
 
 
-def _opened(contract: Contract, run_timeout_s: float) -> Session:
+def _opened(contract: Contract, run_timeout_s: float, tensor_bytes: int) -> Session:
     """Open the decoder that a contract holds."""
     try:
         model = base64.b64decode(contract.generator.model, validate=True)
-        return open_graph(memoryview(model), run_timeout_s=run_timeout_s)
+        return open_graph(memoryview(model), run_timeout_s=run_timeout_s, tensor_bytes=tensor_bytes)
     except (binascii.Error, ValueError) as error:
         raise ArtifactError(f"generator: expected a complete ONNX model in base64, got: {error}") from error
     except GraphError as error:

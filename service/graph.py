@@ -15,7 +15,7 @@ SETTLED_BYTES: Final = 64 * 2**20
 """What a graph may compute from constants alone, beyond eight times its own size."""
 _SETTLED_PER_BYTE: Final = 8
 TENSOR_BYTES: Final = 2**30
-"""Memory that tensors may take while a graph runs, beyond 128 times its own size."""
+"""Memory that tensors may take while a graph runs, beyond 128 times its own size, where no limit is given."""
 _TENSORS_PER_BYTE: Final = 128
 _TYPES: Final[dict[str, Any]] = {
     "tensor(double)": np.float64,
@@ -26,13 +26,16 @@ _TYPES: Final[dict[str, Any]] = {
 }
 
 
-def open_graph(data: memoryview, *, threads: int = 1, run_timeout_s: float = RUN_TIMEOUT_S) -> Session:
+def open_graph(
+    data: memoryview, *, threads: int = 1, run_timeout_s: float = RUN_TIMEOUT_S, tensor_bytes: int = TENSOR_BYTES
+) -> Session:
     """Load the graph of a model file that may be hostile.
 
     Args:
         data: A serialised ONNX model.
         threads: Threads that one run may use.
         run_timeout_s: Longest time of one run.
+        tensor_bytes: Most memory of its tensors while it runs, beyond 128 times its own size.
 
     Raises:
         ValueError: it holds something that vaegis-train does not write.
@@ -41,18 +44,18 @@ def open_graph(data: memoryview, *, threads: int = 1, run_timeout_s: float = RUN
     model = read_model(data)
     written = model.serialized()
     if settled := model.settled():
-        _try_constants(written, settled, run_timeout_s)
+        _try_constants(written, settled, run_timeout_s, tensor_bytes)
     return open_session(
         written,
         threads=threads,
         run_timeout_s=run_timeout_s,
-        max_tensor_bytes=TENSOR_BYTES + _TENSORS_PER_BYTE * len(data),
+        max_tensor_bytes=tensor_bytes + _TENSORS_PER_BYTE * len(data),
     )
 
 
-def _try_constants(model: bytes, settled: Sequence[str], timeout_s: float) -> None:
+def _try_constants(model: bytes, settled: Sequence[str], timeout_s: float, tensor_bytes: int) -> None:
     """Compute what onnxruntime may compute when it loads, where no time and no memory would bound it, within both."""
-    most = SETTLED_BYTES + _SETTLED_PER_BYTE * len(model)
+    most = min(SETTLED_BYTES, tensor_bytes) + _SETTLED_PER_BYTE * len(model)
     session = open_session(
         model + more_outputs(settled), run_timeout_s=timeout_s, max_tensor_bytes=2 * most, optimize=False
     )

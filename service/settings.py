@@ -27,6 +27,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "model_digest",
         "model_public_key",
         "model_timeout_s",
+        "max_tensor_bytes",
         "default_model",
         "model_reload",
         "model_poll_s",
@@ -35,6 +36,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Scoring": ("explain", "unknown_columns", "max_faults", "max_generate_count"),
     "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
+    "Behind a proxy": ("uds", "root_path"),
     "HTTPS": ("tls_certificate", "tls_key"),
     "Size of one request": ("max_document_bytes", "max_records", "max_columns", "max_values", "max_depth"),
     "Work at one time": (
@@ -68,9 +70,26 @@ _SERVICE_LINK_PORT: Final = re.compile(r"VAEGIS_(.+_)?PORT")
 _SERVICE_LINK_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
 
 
-def _setting(default: object, meaning: str, *, unit: str = "", ge: float | None = None, le: float | None = None) -> Any:  # noqa: ANN401 - so is Field
+def _setting(
+    default: object,
+    meaning: str,
+    *,
+    unit: str = "",
+    ge: float | None = None,
+    le: float | None = None,
+    pattern: str | None = None,
+) -> Any:  # noqa: ANN401 - so is Field
     """Return a field whose bounds, unit and meaning also describe its flag and its row in the documentation."""
-    return Field(default, ge=ge, le=le, description=meaning, json_schema_extra={"unit": unit}, validate_default=False)
+    pattern = None if pattern is None else f"^{pattern}$"
+    return Field(
+        default,
+        ge=ge,
+        le=le,
+        pattern=pattern,
+        description=meaning,
+        json_schema_extra={"unit": unit},
+        validate_default=False,
+    )
 
 
 class Settings(BaseModel):
@@ -80,6 +99,14 @@ class Settings(BaseModel):
 
     host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 means every IPv4 interface; :: adds IPv6.")
     port: int = _setting(8080, "TCP port to listen on. 0 picks a free one.", ge=0, le=65535)
+    uds: Path | None = _setting(
+        None, "Unix socket to listen on instead of VAEGIS_HOST and VAEGIS_PORT. Who may write to it may call."
+    )
+    root_path: str | None = _setting(
+        None,
+        "Path before all paths, such as /vaegis, which a proxy takes off. It stands in the OpenAPI document.",
+        pattern=r"(/[A-Za-z0-9._~-]+)+",
+    )
     workers: int | None = _setting(
         None,
         "Worker processes. Unset means one for each available core, fewer if memory is short.",
@@ -124,6 +151,13 @@ class Settings(BaseModel):
         unit="share",
         ge=0.0001,
         le=1,
+    )
+    max_tensor_bytes: int = _setting(
+        2**30,
+        "Most memory of the tensors of a model's graph while it runs, beyond 128 times the size of the file.",
+        unit="bytes",
+        ge=2**22,
+        le=2**36,
     )
     tls_certificate: Path | None = _setting(
         None, "PEM file of the certificate chain. Turns on HTTPS; reloaded when it changes."

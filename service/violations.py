@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -112,6 +112,14 @@ class ViolationChecks:
         self._gridded = np.array(
             [at for at, each in enumerate(self._numbers) if ViolationCode.OFF_GRID in each.limits], dtype=np.intp
         )
+        self._limits = [
+            (
+                each.limit(ViolationCode.BELOW_RANGE, -math.inf),
+                each.limit(ViolationCode.ABOVE_RANGE, math.inf),
+                each.limit(ViolationCode.OFF_GRID, 0.0),
+            )
+            for each in self._numbers
+        ]
         self._steps = np.array([self._numbers[at].limit(ViolationCode.OFF_GRID, 0.0) for at in self._gridded.tolist()])
 
     def violations(self, columns: Columns) -> list[tuple[Violation, ...]]:
@@ -128,8 +136,10 @@ class ViolationChecks:
                 found[row] += () if violation is None else (violation,)
         return found
 
-    def _suspect_numbers(self, numbers: NDArray[np.float64]) -> list[list[int]]:
+    def _suspect_numbers(self, numbers: NDArray[np.float64]) -> Iterable[Sequence[int]]:
         """Return row and column of the numbers that may break a check, and of all that do."""
+        if len(numbers) == 1:  # array steps would take longer than the columns of one record
+            return [(0, at) for at, number in enumerate(numbers[0].tolist()) if _is_suspect(number, *self._limits[at])]
         is_inside = (numbers >= self._lower) & (numbers <= self._upper)  # no null is
         is_suspect = None if is_inside.all() else ~is_inside & ~(np.isnan(numbers) & self._may_be_null)
         if self._gridded.size:
@@ -148,6 +158,17 @@ def is_off_grid(
         scaled = numbers / step
         away: NDArray[np.bool_] = np.abs(scaled - np.rint(scaled)) > _ROUNDING * np.maximum(1.0, np.abs(scaled))
     return away
+
+
+def _is_suspect(number: float, lower: float, upper: float, step: float) -> bool:
+    """Return whether a number may break a check; a null may."""
+    if not lower <= number <= upper:
+        return True
+    if not step:
+        return False
+    scaled = abs(number) / step
+    beyond = scaled % 1.0
+    return min(beyond, 1.0 - beyond) > _ROUNDING * max(1.0, scaled)
 
 
 def _suspect_strings(checked: _Checked, values: Sequence[str], observed: Sequence[bool]) -> list[int]:

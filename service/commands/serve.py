@@ -80,7 +80,8 @@ def run(args: Namespace) -> int:
     settings = fitted_to_memory(settings, workers)
     has_keys = settings.keys is not None or settings.keys_file is not None
     with closing(_listening(settings)) as listening:
-        require_keys_or_open(listening.getsockname()[0], has_keys=has_keys, is_open=settings.open)
+        if settings.uds is None:
+            require_keys_or_open(listening.getsockname()[0], has_keys=has_keys, is_open=settings.open)
         address = _address(settings, listening)
 
         def tell(model_name: str) -> None:
@@ -109,16 +110,18 @@ def _model_bytes(path: Path, settings: Settings) -> bytes | None:
 
 
 def _listening(settings: Settings) -> socket.socket:
-    from vaegis.service.http.listening import listening_socket
+    from vaegis.service.http.listening import listening_socket, unix_socket
 
     try:
-        return listening_socket(settings.host, settings.port)
+        return listening_socket(settings.host, settings.port) if settings.uds is None else unix_socket(settings.uds)
     except OSError as error:
-        address = f"{settings.host}:{settings.port}"
+        address = f"{settings.host}:{settings.port}" if settings.uds is None else str(settings.uds)
         raise AddressError(f"{address}: cannot listen on this address: {error}") from error
 
 
 def _address(settings: Settings, listening: socket.socket) -> str:
+    if settings.uds is not None:
+        return f"unix:{settings.uds}"
     host, port = listening.getsockname()[:2]
     scheme = "http" if settings.tls_certificate is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -26,14 +26,14 @@ from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.middleware import BeginSpan, Instrumentation, KeyCheck
 from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedAs
-from vaegis.service.http.openapi import openapi_document
+from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_http_exception, answer_query_error, answer_service_error
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
 from vaegis.service.http.routes import ROUTES
 from vaegis.service.http.schemas import ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
-from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.served_model import DecoderLimits, ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
@@ -126,7 +126,12 @@ def create_app(
         }
         record = record_schema(models.default.live().artifact.contract, settings.unknown_columns)
         document = openapi_document(
-            app, operations, record, max_records=settings.max_records, has_keys=key_store is not None
+            app,
+            operations,
+            record,
+            max_records=settings.max_records,
+            has_keys=key_store is not None,
+            root_path=settings.root_path,
         )
         return rendered(document)
 
@@ -154,7 +159,7 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
             alpha=settings.alpha,
             explain=Explain(settings.explain),
             max_batch_records=settings.max_batch_records,
-            run_timeout_s=settings.run_timeout_s,
+            decoder=DecoderLimits(settings.run_timeout_s, settings.max_tensor_bytes),
             version=version,
         )
 
@@ -169,10 +174,15 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
             if route.method == "POST":  # the framework's own routes cost several times as much as a bare one
                 app.router.routes.append(Route(path, endpoint, methods=[route.method]))
             else:
-                shown = route.in_schema and path == route.template
-                app.add_api_route(path, endpoint, include_in_schema=shown, responses=_CONTENT.get(path))
-        if route.has_head:
-            app.add_api_route(route.template, endpoint, methods=["HEAD"], include_in_schema=False)
+                name = endpoint.__name__ if path == route.template else f"{endpoint.__name__}{OF_VERSION}"
+                app.add_api_route(
+                    path,
+                    endpoint,
+                    include_in_schema=route.in_schema,
+                    responses=_CONTENT.get(path),
+                    operation_id=name,
+                )
+                app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]) -> dict[str, Callable[..., Any]]:

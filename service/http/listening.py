@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from pathlib import Path
 from typing import Final
 
 _BACKLOG: Final = 2048  # connections that wait to be accepted
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """Return a socket that listens at a path, which an earlier process may have left there.
+
+    Raises:
+        OSError: there is something else at that path, another process listens there, or no socket can be made.
+    """
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            if client.connect_ex(str(path)) == 0:
+                raise OSError(errno.EADDRINUSE, "another process listens here")
+        path.unlink()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(str(path))
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

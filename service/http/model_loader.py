@@ -168,9 +168,21 @@ def opened(target: Target, settings: Settings, data: bytes | None = None) -> Art
     Raises:
         ServiceError: the file cannot be read or used, or is not the one that is expected.
     """
-    content = _read(target, settings) if data is None else data
+    return opened_content(_read(target, settings) if data is None else data, str(target.path), settings)
+
+
+def opened_content(data: bytes, name: str, settings: Settings) -> Artifact:
+    """Return the artifact in the content of the file ``name``, with every check but the golden records.
+
+    Raises:
+        ArtifactError: it cannot be used.
+    """
     return open_artifact(
-        content, str(target.path), threads=settings.inference_threads, run_timeout_s=settings.run_timeout_s
+        data,
+        name,
+        threads=settings.inference_threads,
+        run_timeout_s=settings.run_timeout_s,
+        tensor_bytes=settings.max_tensor_bytes,
     )
 
 

@@ -31,6 +31,7 @@ class Encoding(StrEnum):
 
     NONE = "identity"
     GZIP = "gzip"
+    DEFLATE = "deflate"
     ZSTD = "zstd"
 
 
@@ -82,6 +83,7 @@ _ENCODINGS: Final = {
     "identity": Encoding.NONE,
     "gzip": Encoding.GZIP,
     "x-gzip": Encoding.GZIP,
+    "deflate": Encoding.DEFLATE,
     "zstd": Encoding.ZSTD,
 }
 _CHARSETS: Final = ("", "utf-8", "utf8", "us-ascii")
@@ -169,7 +171,7 @@ def _agreed(content_type: bytes, encoding: bytes, accept: bytes) -> Formats:
 def _encoding(value: bytes) -> Encoding:
     coding = value.decode("latin-1").strip().lower()
     if coding not in _ENCODINGS:
-        raise MediaTypeError(f"Content-Encoding: expected gzip, zstd or none, got {coding!r}")
+        raise MediaTypeError(f"Content-Encoding: expected gzip, deflate, zstd or none, got {coding!r}")
     return _ENCODINGS[coding]
 
 

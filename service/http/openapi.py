@@ -11,13 +11,14 @@ from pydantic import BaseModel
 
 from vaegis.service.http.problems import MEDIA_TYPE, PLAIN_ERRORS, PROBLEMS, TYPE_PREFIX
 from vaegis.service.http.record_schema import DIALECT
-from vaegis.service.http.routes import ROUTES
+from vaegis.service.http.routes import ROUTES, Route
 from vaegis.service.http.schemas import (
     REFERENCE_PREFIX,
     DrillAnswer,
     DrillRequest,
     GenerateAnswer,
     GenerateRequest,
+    InferAnswer,
     InferenceError,
     ProblemDocument,
     ScoreAnswer,
@@ -25,14 +26,34 @@ from vaegis.service.http.schemas import (
 )
 from vaegis.service.http.score_options import ScoreQuery
 
+OF_VERSION: Final = "_of_version"
+"""What the operation of a route's alias adds to the name of its own: a name belongs to one operation."""
+
 _KEY: Final = "key"
 _CALLER_STATUS: Final = 403
 _KEY_STATUS: Final = 401
+_DESCRIBED: Final[tuple[type[BaseModel], ...]] = (
+    ProblemDocument,
+    ScoreQuery,
+    ScoreAnswer,
+    GenerateRequest,
+    GenerateAnswer,
+    DrillRequest,
+    DrillAnswer,
+    InferAnswer,
+    InferenceError,
+)
 _FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 
 def openapi_document(
-    app: FastAPI, operations: Mapping[str, Any], record: dict[str, Any], *, max_records: int, has_keys: bool
+    app: FastAPI,
+    operations: Mapping[str, Any],
+    record: dict[str, Any],
+    *,
+    max_records: int,
+    has_keys: bool,
+    root_path: str | None,
 ) -> dict[str, Any]:
     """Return the document.
 
@@ -42,39 +63,55 @@ def openapi_document(
         record: JSON Schema of one record.
         max_records: Most records in one JSON document.
         has_keys: Whether callers are asked for a key.
+        root_path: Prefix of all paths that a proxy takes off, if any.
     """
     document = app.openapi()
     document["jsonSchemaDialect"] = DIALECT
+    document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+    document["servers"] = [{"url": root_path or "/"}]
+    document["security"] = []
     schemas = document["components"]["schemas"]
     for name in _FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)
-    for described in (
-        ProblemDocument,
-        ScoreQuery,
-        ScoreAnswer,
-        GenerateRequest,
-        GenerateAnswer,
-        DrillRequest,
-        DrillAnswer,
-        InferenceError,
-    ):
+    for described in _DESCRIBED:
         schemas |= _schemas_of(described)
+    del schemas[ScoreQuery.__name__]  # only what its parameters refer to
     schemas["Record"] = {key: value for key, value in record.items() if key != "$schema"}
     schemas["RecordsByColumn"] = _by_column(schemas["Record"], max_records)
     paths = {template: {"post": operation} for template, operation in operations.items()} | document["paths"]
     document["paths"] = paths
     for route in ROUTES:
-        if route.in_schema:
-            operation = paths[route.template][route.method.lower()]
-            operation["responses"] |= _errors(route.template, route.errors)
-            if route.scopes:
-                operation["responses"] |= _errors(route.template, (_CALLER_STATUS,))
-            if has_keys and route.scopes:
-                operation["security"] = [{_KEY: [scope]} for scope in sorted(route.scopes)]
-                operation["responses"] |= _errors(route.template, (_KEY_STATUS,))
+        if route.alias and route.template in operations:
+            paths[route.alias] = {"post": _of_version(operations[route.template])}
+        for path in route.paths if route.in_schema else ():
+            _complete(paths[path][route.method.lower()], route, has_keys=has_keys)
     if has_keys:
         document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
     return document
+
+
+def _complete(operation: dict[str, Any], route: Route, *, has_keys: bool) -> None:
+    """Add to an operation what the table of routes says of it: its errors and the keys that it needs."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":  # the framework says that the version may be null
+            parameter["schema"] = {"type": "string"}
+    operation["responses"] |= _errors(route.template, route.errors)
+    if route.scopes:
+        operation["responses"] |= _errors(route.template, (_CALLER_STATUS,))
+    if has_keys and route.scopes:
+        operation["security"] = [{_KEY: [scope]} for scope in sorted(route.scopes)]
+        operation["responses"] |= _errors(route.template, (_KEY_STATUS,))
+
+
+def _of_version(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the operation of a route's alias, which names the version of the model as well."""
+    version = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        **operation,
+        "operationId": operation["operationId"] + OF_VERSION,
+        "parameters": [*operation["parameters"], version],
+        "responses": dict(operation["responses"]),
+    }
 
 
 def _by_column(record: dict[str, Any], max_records: int) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from vaegis.service.http.errors import (
     UnknownHostError,
     UnknownKeyError,
 )
+from vaegis.service.http.routes import route_of
 from vaegis.service.http.schemas import ErrorItem, ProblemDocument
 from vaegis.service.http.server.limits import (
     BodyTimeoutError,
@@ -164,7 +165,10 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
     document = plain_problem(error.status_code, detail)
-    return problem_response(request.scope, document, error.headers)
+    headers = error.headers
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at one of a path's methods only
+        headers = {"Allow": route_of(request.scope["path"]).allow}
+    return problem_response(request.scope, document, headers)
 
 
 async def answer_query_error(request: Request, error: Exception) -> Response:

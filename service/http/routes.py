@@ -20,12 +20,11 @@ class Route:
 
     Attributes:
         template: Its path, with names in braces for what differs between requests.
-        method: Its method.
+        method: Its method. Whatever answers GET answers HEAD as well.
         scopes: A key must have one of these; if there are none, no key is needed.
         quiet: Whether only a debug log shows its requests, because they are frequent and say little.
         errors: Statuses of the problems that OpenAPI lists, beside those of keys.
-        alias: Another path to the same route, which OpenAPI does not show.
-        has_head: Whether it answers HEAD as well.
+        alias: Another path to the same route.
         in_schema: Whether OpenAPI shows it.
     """
 
@@ -35,8 +34,12 @@ class Route:
     quiet: bool = False
     errors: tuple[int, ...] = ()
     alias: str | None = None
-    has_head: bool = False
     in_schema: bool = True
+
+    @property
+    def allow(self) -> str:
+        """The methods that it answers, as the header `Allow` lists them."""
+        return "GET, HEAD" if self.method == "GET" else self.method
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -63,8 +66,8 @@ ROUTES: Final = (
     ),
     Route("/generate", "POST", SCORING, errors=_BODY_ERRORS),
     Route("/drill", "POST", SCORING, errors=(*_BODY_ERRORS, 404)),
-    Route("/livez", quiet=True, has_head=True),
-    Route("/readyz", quiet=True, errors=(503,), has_head=True),
+    Route("/livez", quiet=True),
+    Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),

@@ -72,6 +72,29 @@ class ResultItem(_Answer):
     )
 
 
+class RecordError(_Answer):
+    """A fault of one record."""
+
+    column: str | None
+    code: str
+    message: str
+
+
+class RefusedItem(BaseModel):
+    """A record without a verdict: its faults, and null in every other field."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, None]
+
+    errors: list[RecordError] = Field(min_length=1)
+
+
+class ReportedItem(ResultItem):
+    """The verdict on a record without faults, with `on_invalid=report`."""
+
+    errors: None
+
+
 class ScoreAnswer(_Answer):
     """The answer of POST /score."""
 
@@ -81,7 +104,10 @@ class ScoreAnswer(_Answer):
     threshold: float = Field(description=_THRESHOLD)
     guarantee: str = Field(description="The method behind alpha; GET /model says what it promises.")
     calibration_records: int
-    results: list[ResultItem] = Field(description="One per record, in the order of the request.")
+    results: list[RefusedItem | ReportedItem | ResultItem] = Field(
+        description="One per record, in the order of the request. Only `on_invalid=report` reports records without a "
+        "verdict, and then each result has `errors`."
+    )
 
 
 class GenerateRequest(_Answer):
@@ -298,6 +324,26 @@ class ModelMetadata(_Answer):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+
+
+class OutputTensor(_Answer):
+    """An output of inference; its values follow the JSON instead where `binary_data_size` says how many bytes."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, int] | None = None
+    data: list[bool | float | str | None] | None = None
+
+
+class InferAnswer(_Answer):
+    """The answer of an inference request."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    parameters: dict[str, str | float]
+    outputs: list[OutputTensor]
 
 
 class InferenceError(_Answer):

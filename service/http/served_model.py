@@ -30,6 +30,18 @@ _LONGEST_KEPT: Final = 100  # bytes
 _VERSION_DIGITS: Final = 12
 
 
+class DecoderLimits(NamedTuple):
+    """Limits on the decoder behind POST /generate.
+
+    Attributes:
+        run_timeout_s: Longest time of one run.
+        tensor_bytes: Most memory of the tensors of a run.
+    """
+
+    run_timeout_s: float
+    tensor_bytes: int
+
+
 class ShadowedBatch(NamedTuple):
     """Records with what the live version says of them.
 
@@ -110,7 +122,7 @@ class ServedModel:
         alpha: float | None,
         explain: Explain,
         max_batch_records: int,
-        run_timeout_s: float,
+        decoder: DecoderLimits,
         version: str | None = None,
     ) -> None:
         """Serve ``artifact``.
@@ -122,7 +134,7 @@ class ServedModel:
             alpha: Share of normal records that may be flagged, unless a request says otherwise; None: the model's own.
             explain: Which verdicts carry contributions, unless a request says otherwise.
             max_batch_records: Most records of small requests that are scored together.
-            run_timeout_s: Longest time of one run of the decoder.
+            decoder: Limits within which the decoder runs.
             version: The name of its version, if it has one.
 
         Raises:
@@ -141,7 +153,7 @@ class ServedModel:
         self.answer_metadata = lru_cache(_KEPT_QUERIES)(partial(_answer_metadata, artifact, self.name))
         self.digest_header = (b"vaegis-model-digest", f"sha256:{artifact.digest}".encode())
         self._explain = explain
-        self._run_timeout_s = run_timeout_s
+        self._decoder = decoder
         default = ScoreOptions(self.alpha, explain, OnInvalid.REJECT)
         self._parsed_options = partial(_options, default, self.answer_metadata)
         self._kept_options = lru_cache(_KEPT_QUERIES)(self._parsed_options)
@@ -168,7 +180,9 @@ class ServedModel:
             ArtifactError: the golden records are not reproduced, or the decoder does not fit the schema.
         """
         verification = self.artifact.verify()
-        Generator(self.artifact.contract)  # only checked: POST /generate loads it again at its first request
+        Generator(
+            self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes
+        )  # only checked: POST /generate loads it again at its first request
         record = rendered(self.artifact.contract.golden.records[0])
         block = self.documents.decode(record, OnInvalid.REPORT, lambda: None)
         self.artifact.judge(block.columns, alpha=self.alpha, explain=Explain.ALL)
@@ -178,7 +192,8 @@ class ServedModel:
     @cached_property
     def generator(self) -> Generator:
         """The decoder, loaded at the first request so that a service that only scores never pays for it."""
-        return Generator(self.artifact.contract, run_timeout_s=self._run_timeout_s)
+        limits = self._decoder
+        return Generator(self.artifact.contract, run_timeout_s=limits.run_timeout_s, tensor_bytes=limits.tensor_bytes)
 
     @cached_property
     def description(self) -> bytes:

@@ -17,7 +17,6 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from vaegis.service.artifact import open_artifact
 from vaegis.service.auth.rate_limits import TokenBuckets
 from vaegis.service.http.app import create_app
 from vaegis.service.http.logs import LineWriter, configure_logs
@@ -28,6 +27,7 @@ from vaegis.service.http.model_loader import (
     ModelSource,
     default_model,
     first_opened,
+    opened_content,
 )
 from vaegis.service.http.model_registry import ModelRegistry, ServedAs
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
@@ -211,7 +211,7 @@ def _ready_app(
         artifact, target = first_opened(source, served_name, settings)
         version = target.version
     else:
-        artifact = open_artifact(model, name, threads=settings.inference_threads, run_timeout_s=settings.run_timeout_s)
+        artifact = opened_content(model, name, settings)
         served_name = artifact.contract.provenance.model_name
         source = FileSource(path, served_name, allow_schema_change=settings.allow_schema_change)
     if worker is None:

@@ -18,12 +18,14 @@ from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, en
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import RequestContext, request_context
 from vaegis.service.http.schemas import (
+    InferAnswer,
     ModelMetadata,
     ModelReady,
     ServerLive,
     ServerMetadata,
     ServerReady,
     TensorMetadata,
+    reference,
 )
 from vaegis.service.http.score_options import ScoreQuery, parse_parameters
 from vaegis.service.http.served_model import ServedModel
@@ -56,9 +58,20 @@ _TENSOR: Final = {
         "name": {"type": "string"},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
         "datatype": {"type": "string"},
-        "parameters": {"type": "object"},
-        "data": {"type": "array"},
+        "parameters": {"type": ["object", "null"]},
+        "data": {"type": "array", "items": {}},
     },
+}
+_LENGTH: Final = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "Where binary tensors follow the JSON: the length of the JSON, in bytes.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+_OUTPUT: Final = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}, "parameters": {"type": ["object", "null"]}},
 }
 _REQUEST: Final = {
     "required": True,
@@ -68,14 +81,14 @@ _REQUEST: Final = {
                 "type": "object",
                 "required": ["inputs"],
                 "properties": {
-                    "id": {"type": "string"},
-                    "parameters": {"type": "object"},
+                    "id": {"type": ["string", "null"]},
+                    "parameters": {"type": ["object", "null"]},
                     "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
-                    "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                    "outputs": {"type": ["array", "null"], "items": _OUTPUT, "description": "All if there is none."},
                 },
             }
         },
-        BINARY: {"schema": {"type": "string", "format": "binary"}},
+        BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
     },
 }
 
@@ -111,29 +124,37 @@ class InferEndpoint:
             "summary": "Infer",
             "description": "Score records that come as tensors, one for each column.",
             "operationId": "infer",
-            "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}, _LENGTH],
             "requestBody": _REQUEST,
-            "responses": {"200": {"description": "Verdicts as tensors", "content": {JSON: {"schema": {}}}}},
+            "responses": {
+                "200": {
+                    "description": "Verdicts as tensors",
+                    "content": {
+                        JSON: {"schema": reference(InferAnswer.__name__)},
+                        BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
+                    },
+                }
+            },
         }
 
 
 def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readiness) -> dict[str, Callable[..., Any]]:
     """Return the endpoints of the protocol, by template."""
 
-    async def get_server() -> ServerMetadata:
+    async def server_metadata() -> ServerMetadata:
         """Tell what is served here, and by which extensions of the protocol."""
         return ServerMetadata(name="vaegis", version=version("vaegis"), extensions=["binary_tensor_data"])
 
-    async def live() -> ServerLive:
+    async def server_live() -> ServerLive:
         """Tell that the process answers."""
         return ServerLive(live=True)
 
-    async def ready() -> ServerReady:
+    async def server_ready() -> ServerReady:
         """Tell whether requests should be sent here."""
         readiness.require_ready()
         return ServerReady(ready=True)
 
-    async def get_model(model: str, version: str | None = None) -> ModelMetadata:
+    async def model_metadata(model: str, version: str | None = None) -> ModelMetadata:
         """Describe the inputs and outputs of the model."""
         return _metadata(models.with_version(model, version))
 
@@ -144,10 +165,10 @@ def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readine
         return ModelReady(name=served.name, ready=True)
 
     return {
-        "/v2": get_server,
-        "/v2/health/live": live,
-        "/v2/health/ready": ready,
-        "/v2/models/{model}": get_model,
+        "/v2": server_metadata,
+        "/v2/health/live": server_live,
+        "/v2/health/ready": server_ready,
+        "/v2/models/{model}": model_metadata,
         "/v2/models/{model}/ready": model_ready,
         INFER: infer,
     }

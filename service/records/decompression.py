@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from vaegis.service.records.blocks import BLOCK_BYTES, UnpackedBytes
 from vaegis.service.records.json import BodyError
@@ -60,17 +60,19 @@ class NoUnpacker:
 class GzipUnpacker:
     """Unpacks gzip (RFC 1952), of one member or several."""
 
+    _name = "gzip"
+
     def __init__(self, decompressed: UnpackedBytes) -> None:
         """Start; ``decompressed`` counts the bytes."""
         self._decompressed = decompressed
-        self._member = zlib.decompressobj(_GZIP)
+        self._member: Any = None
         self._has_begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decompress the next part of the body, and yield it in pieces.
 
         Raises:
-            BodyError: it is no gzip.
+            BodyError: it is not packed so.
             BodyTooLargeError: it unpacks to more than is allowed.
         """
         for start in range(0, len(data), _SLICE_BYTES):
@@ -78,14 +80,14 @@ class GzipUnpacker:
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         while data:
-            if self._member.eof:
-                self._member = zlib.decompressobj(_GZIP)
-                self._decompressed.count(_MEMBER_BYTES)
+            if not self._has_begun or self._member.eof:
+                self._member = self._new_member(data[0])
+                self._decompressed.count(_MEMBER_BYTES if self._has_begun else 0)
             self._has_begun = True
             try:
                 piece = self._member.decompress(data, BLOCK_BYTES)
             except zlib.error:
-                raise _unpackable("gzip") from None
+                raise _unpackable(self._name) from None
             data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
             self._decompressed.count(len(piece))
             yield piece
@@ -97,7 +99,20 @@ class GzipUnpacker:
             BodyError: it has not.
         """
         if self._has_begun and not self._member.eof:
-            raise _unpackable("gzip")
+            raise _unpackable(self._name)
+
+    def _new_member(self, first: int) -> Any:  # noqa: ANN401, ARG002 - zlib publishes no name of the type
+        """Return the decompressor of a member that begins with the byte ``first``."""
+        return zlib.decompressobj(_GZIP)
+
+
+class DeflateUnpacker(GzipUnpacker):
+    """Unpacks deflate in zlib's wrapping (RFC 1950), and without it, as some clients send it."""
+
+    _name = "deflate"
+
+    def _new_member(self, first: int) -> Any:  # noqa: ANN401 - zlib publishes no name of the type
+        return zlib.decompressobj(zlib.MAX_WBITS if first & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS)
 
 
 class ZstdUnpacker:
@@ -144,18 +159,20 @@ class ZstdUnpacker:
 
 
 def unpacker_of(coding: str, decompressed: UnpackedBytes) -> Unpacker:
-    """Return the decompressor of a content coding: ``gzip``, ``zstd`` or ``identity``.
+    """Return the decompressor of a content coding: ``gzip``, ``deflate``, ``zstd`` or ``identity``.
 
     ``decompressed`` counts its bytes.
     """
     match coding:
         case "gzip":
             return GzipUnpacker(decompressed)
+        case "deflate":
+            return DeflateUnpacker(decompressed)
         case "zstd":
             return ZstdUnpacker(decompressed)
         case "identity":
             return NoUnpacker()
-    raise ValueError(f"coding: expected gzip, zstd or identity, got {coding!r}")
+    raise ValueError(f"coding: expected gzip, deflate, zstd or identity, got {coding!r}")
 
 
 def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable[[], None]) -> bytes:

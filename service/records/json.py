@@ -58,7 +58,7 @@ def require_few_values(body: bytes, max_values: int) -> None:
         raise TooManyValuesError(f"body: expected at most {max_values} commas and opening brackets, got {values}")
 
 
-def parse_json(body: bytes, *, max_depth: int) -> object:
+def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> object:
     """Parse a body as strict JSON, in linear time and without unbounded recursion.
 
     Beyond RFC 8259, keys of an object must differ. Numbers beyond float64 become infinite here and are refused by the
@@ -67,6 +67,7 @@ def parse_json(body: bytes, *, max_depth: int) -> object:
     Args:
         body: The bytes, UTF-8 without a byte order mark.
         max_depth: Levels of arrays and objects within each other, at least 1.
+        nan_is_null: Whether the literal NaN, which Python's own encoder writes, is a null instead of a fault.
 
     Raises:
         BodyError: With code ``empty_body``, ``invalid_utf8``, ``invalid_json``, ``too_deep``, ``duplicate_key``,
@@ -74,7 +75,7 @@ def parse_json(body: bytes, *, max_depth: int) -> object:
     """
     text = _text(body, max_depth)
     with _told(max_depth):
-        return _DECODER.decode(text)
+        return (_DECODER_OF_NAN if nan_is_null else _DECODER).decode(text)
 
 
 def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
@@ -330,6 +331,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise BodyError("not_finite", f"body: expected finite numbers, got the literal {name}, which JSON does not have")
 
 
+def _null_for_nan(name: str) -> None:
+    if name != "NaN":
+        _refuse_constant(name)
+
+
 def _text(body: bytes, max_depth: int) -> str:
     """Return a body as text, neither blank nor too deep."""
     if not body.strip(_SPACE):
@@ -391,3 +397,4 @@ def _length(lists: Mapping[str, list[object]], max_faults: int) -> int:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_DECODER_OF_NAN = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_null_for_nan)

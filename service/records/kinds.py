@@ -273,7 +273,13 @@ class BooleanKind(NumberKind[BooleanColumn]):
         return lambda share: share >= 0.5  # noqa: PLR2004 - the likelier of the two
 
     def json_schema(self, column: BooleanColumn) -> dict[str, Any]:
-        return {"enum": [True, False, 1, 0, "true", "false", "1", "0", "", None], "description": "A truth value."}
+        # No enum: of values of several types, generators of clients can make no type.
+        return {
+            "type": ["boolean", "integer", "string", "null"],
+            "minimum": 0,
+            "maximum": 1,
+            "description": "A truth value: true, false, 1 or 0, also as text.",
+        }
 
     def statistics(self, column: BooleanColumn) -> str:
         return f"{column.true_share:.2%} true"

@@ -5,6 +5,7 @@ The protocol: https://github.com/kserve/open-inference-protocol; the binary form
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -62,6 +63,7 @@ class Tensor:
         records: How many records it is of.
         width: Values a record.
         data: Its values as JSON has them, or their bytes.
+        is_base64: Whether its texts are written in base64, as the parameter `content_type` says.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Tensor:
     records: int
     width: int
     data: list[object] | bytes
+    is_base64: bool = False
 
     def values(self) -> Values:
         """Return all values, record by record.
@@ -85,6 +88,8 @@ class Tensor:
         return self._values(self._converted(self.data), None if valid.all() else valid)
 
     def _values(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> Values:
+        if self.is_base64:
+            values = self._decoded(values)
         broken = broken_texts(values.tolist()) if self.type.kind is ArrowKind.TEXT else None
         return Values(self.type, values, valid, broken=broken)
 
@@ -127,6 +132,15 @@ class Tensor:
         if at != len(data):
             self._fail(f"{count} texts as its shape says, got more")
         return texts
+
+    def _decoded(self, texts: NDArray[Any]) -> NDArray[np.object_]:
+        decoded = np.empty(len(texts), dtype=object)
+        for index, text in enumerate(texts.tolist()):
+            try:
+                decoded[index] = b64decode(text, validate=True).decode("utf-8", "surrogateescape")
+            except ValueError:
+                self._fail("texts in base64, as its content_type says, got others")
+        return decoded
 
     def _fail(self, detail: str) -> NoReturn:
         raise request_error(f"inputs.{shown(self.name)}: expected {detail}")
@@ -178,7 +192,7 @@ def read_request(header: bytes, binary: bytes, *, max_depth: int) -> InferReques
     Raises:
         BodyError: It is not as the protocol has it.
     """
-    document = _typed(parse_json(header, max_depth=max_depth), dict, "request")
+    document = _typed(parse_json(header, max_depth=max_depth, nan_is_null=True), dict, "request")
     inputs = _typed(document.get("inputs"), list, "inputs")
     tensors: list[Tensor] = []
     at = 0
@@ -191,6 +205,8 @@ def read_request(header: bytes, binary: bytes, *, max_depth: int) -> InferReques
     if len({tensor.records for tensor in tensors}) != 1:
         raise request_error("inputs: expected one or more tensors with the same number of records, got others")
     asked = document.get("outputs")
+    if asked == []:  # clients write an empty list where they mean all
+        asked = None
     request_id = document.get("id")
     return InferRequest(
         id=None if request_id is None else _typed(request_id, str, "id"),
@@ -263,15 +279,19 @@ def _tensor(item: Mapping[str, object], binary: bytes, at: int) -> Tensor:
     if sizes != shape or not 0 < len(shape) <= _MOST_DIMENSIONS:
         raise request_error(f"{place}.shape: expected one or two numbers of at least 0, got others")
     records, width = sizes[0], sizes[1] if len(sizes) > 1 else 1
-    size = _parameters(item, f"{place}.parameters").get("binary_data_size")
+    parameters = _parameters(item, f"{place}.parameters")
+    size, kind = parameters.get("binary_data_size"), DATATYPES[datatype]
+    is_base64 = parameters.get("content_type") == "base64"
+    if is_base64 and kind.kind is not ArrowKind.TEXT:
+        raise request_error(f"{place}.datatype: expected BYTES for the content_type base64, got {datatype}")
     if size is None:
         data = _typed(item.get("data"), list, f"{place}.data")
         if data and all(isinstance(row, list) for row in data):
             data = list(chain.from_iterable(data))
-        return Tensor(name, DATATYPES[datatype], records, width, data)
+        return Tensor(name, kind, records, width, data, is_base64)
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary) - at:
         raise request_error(f"{place}: expected as many bytes after the header as binary_data_size says, got fewer")
-    return Tensor(name, DATATYPES[datatype], records, width, binary[at : at + size])
+    return Tensor(name, kind, records, width, binary[at : at + size], is_base64)
 
 
 def _output(item: object) -> Output:
@@ -282,8 +302,8 @@ def _output(item: object) -> Output:
 
 
 def _parameters(item: Mapping[str, object], place: str) -> Mapping[str, object]:
-    found: Mapping[str, object] = _typed(item.get("parameters", {}), dict, place)
-    return found
+    found = item.get("parameters")
+    return {} if found is None else _typed(found, dict, place)
 
 
 def _typed(value: object, kind: type[_Item], place: str) -> _Item:

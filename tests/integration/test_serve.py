@@ -63,6 +63,15 @@ def test_it_says_where_it_listens_once_it_does_and_exits_with_0_on_sigterm(serve
     assert served.stop() == 0
 
 
+def test_it_listens_on_a_unix_socket(serve, tmp_path):
+    path = tmp_path / "vaegis.sock"
+    served = serve("--uds", str(path))
+    assert served.banner.endswith(f" on unix:{path}\n")
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+        assert len(client.post("http://localhost/score", json=[RECORD, RECORD]).json()["results"]) == 2
+    assert served.stop() == 0
+
+
 @pytest.mark.parametrize("pause_s", [0.004, 0.012, 0.02])
 def test_it_exits_with_0_on_a_second_sigterm_while_it_ends(serve, pause_s):
     served = serve()

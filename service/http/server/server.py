@@ -161,7 +161,8 @@ class Server(uvicorn.Server):
             self._pause_accepting(_EXHAUSTED_S)
             return False
         client.setblocking(False)  # noqa: FBT003 - the socket's signature
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = asyncio.get_running_loop().create_task(self._connect(client))
         self._handshakes[task] = None
         task.add_done_callback(self._handshakes.pop)

@@ -16,7 +16,7 @@ IDLE_BYTES: Final = 128 * 2**20
 _LEAST_FREE_BYTES: Final = 16 * 2**20
 _SECOND_THREAD_BYTES: Final = 400 * 2**20
 # What is parsed whole takes up to 15 times its size meanwhile, and a body at fault 250 bytes for each of its values.
-_SHARES: Final = {"max_document_bytes": 24, "max_values": 400, "max_bytes_in_flight": 4}
+_SHARES: Final = {"max_document_bytes": 24, "max_values": 400, "max_bytes_in_flight": 4, "max_tensor_bytes": 1}
 
 
 def fitted_to_memory(settings: Settings, workers: int, process: Path = Path("/proc/self")) -> Settings:

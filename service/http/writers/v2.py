@@ -56,7 +56,7 @@ def written_answer(
 
     Args:
         request: What is answered.
-        outputs: The outputs to write.
+        outputs: The outputs to write; where a record is refused, `errors` is added.
         parts: The records with their verdicts, in order.
         metadata: What holds for all of them.
         version: Of the model.
@@ -66,6 +66,8 @@ def written_answer(
     """
     for _, verdicts in parts:
         columns_of(verdicts)  # raises where they are not
+    if any(block.faults for block, _ in parts) and not any(output.name == "errors" for output in outputs):
+        outputs = [*outputs, Output("errors", None)]
     all_binary = request.parameters.get("binary_data_output") is True
     binary: list[bytes] = []
     written = []
@@ -92,7 +94,17 @@ def _numbers(name: str, parts: Sequence[_Part]) -> NDArray[np.float64]:
 
 
 def _flags(name: str, parts: Sequence[_Part]) -> NDArray[np.bool_]:
-    return np.concatenate([block.spread(getattr(verdicts, name), blank=False) for block, verdicts in parts])
+    """Return whether each record is flagged. A refused one is, because a byte cannot say that nothing is known."""
+    return np.concatenate([block.spread(getattr(verdicts, name), blank=True) for block, verdicts in parts])
+
+
+def _json_flags(name: str, parts: Sequence[_Part]) -> list[bool | None]:
+    """Return whether each record is flagged, and null for a refused one."""
+    flags: list[bool | None] = []
+    for block, verdicts in parts:
+        found = block.spread(getattr(verdicts, name), blank=True).tolist()
+        flags += [None if row in block.faults else flag for row, flag in enumerate(found)] if block.faults else found
+    return flags
 
 
 def _texts(name: str, parts: Sequence[_Part]) -> list[str]:
@@ -123,7 +135,7 @@ def _packed_texts(name: str, parts: Sequence[_Part]) -> bytes:
 
 _JSON: Final[Mapping[str, Callable[[str, Sequence[_Part]], object]]] = {
     "FP64": _json_numbers,
-    "BOOL": lambda name, parts: _flags(name, parts).tolist(),
+    "BOOL": _json_flags,
     "BYTES": _texts,
 }
 _BINARY: Final[Mapping[str, Callable[[str, Sequence[_Part]], bytes]]] = {

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from vaegis.service.http.listening import listening_socket
+from vaegis.service.http.listening import listening_socket, unix_socket
 
 
 def test_the_protocol_is_named_so_that_asyncio_turns_off_nagles_algorithm():
@@ -27,3 +27,16 @@ def test_a_taken_port_is_refused():
 def test_an_address_that_does_not_exist_is_refused():
     with pytest.raises(OSError, match=r".+"):
         listening_socket("host.invalid", 0)
+
+
+def test_a_unix_socket_replaces_one_that_nobody_listens_on_and_nothing_else(tmp_path):
+    path = tmp_path / "vaegis.sock"
+    with unix_socket(path), pytest.raises(OSError, match="another process listens"):
+        unix_socket(path)
+    with unix_socket(path), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    path.unlink()
+    path.write_text("a file")
+    with pytest.raises(OSError, match="in use"):
+        unix_socket(path)
+    assert path.read_text() == "a file"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from vaegis.service.http.record_schema import record_schema
-from vaegis.service.http.schemas import GenerateRequest, ModelAnswer, ScoreAnswer
+from vaegis.service.http.schemas import GenerateRequest, ModelAnswer, RefusedItem, ReportedItem, ScoreAnswer
 
 
 @pytest.fixture
@@ -94,10 +95,48 @@ def test_openapi_lists_every_route_with_a_description(document):
         "/v2/models/{model}",
         "/v2/models/{model}/ready",
         "/v2/models/{model}/infer",
+        "/v2/models/{model}/versions/{version}",
+        "/v2/models/{model}/versions/{version}/ready",
+        "/v2/models/{model}/versions/{version}/infer",
     }
     for operations in document["paths"].values():
         for operation in operations.values():
             assert operation["description"]
+
+
+def test_openapi_has_the_prefix_that_a_proxy_takes_off(document, new_app, send):
+    assert document["servers"] == [{"url": "/"}]
+    behind = send(new_app(root_path="/vaegis"), "GET", "/openapi.json").json()
+    assert behind["servers"] == [{"url": "/vaegis"}]
+
+
+def test_openapi_names_each_operation_once_and_every_array_has_items(document):
+    names = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+    assert len(set(names)) == len(names)
+
+    def arrays(node):
+        if isinstance(node, dict):
+            if "type" in node and "array" in node["type"]:
+                yield node
+            node = list(node.values())
+        if isinstance(node, list):
+            for part in node:
+                yield from arrays(part)
+
+    assert all("items" in array for array in arrays(document))
+    properties = document["components"]["schemas"]["Record"]["properties"]
+    assert properties["express"]["type"] == ["boolean", "integer", "string", "null"]
+
+
+def test_an_answer_with_reported_records_is_as_the_schema_says(new_app, send, record):
+    app = new_app()
+    answer = send(app, "POST", "/score?on_invalid=report", json=[record, {"amount": "many"}]).json()
+    sound, refused = ScoreAnswer.model_validate(answer).results
+    assert (type(sound), type(refused)) == (ReportedItem, RefusedItem)
+    assert refused.errors[0].column == "amount"
+    answer["results"][1]["score"] = 1.0
+    with pytest.raises(ValidationError, match="score"):
+        ScoreAnswer.model_validate(answer)
 
 
 def test_openapi_lists_the_problems_of_each_route_and_resolves_its_references(document):

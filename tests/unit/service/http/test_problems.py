@@ -132,6 +132,7 @@ def test_a_refused_method_comes_with_the_allowed_ones(new_app, send):
     response = send(new_app(), "DELETE", "/score")
     assert response.headers["allow"] == "POST"
     assert response.headers["content-type"] == "application/problem+json"
+    assert send(new_app(), "POST", "/model").headers["allow"] == "GET, HEAD"
 
 
 def test_a_full_service_refuses_at_once_and_finishes_what_it_holds(new_app):

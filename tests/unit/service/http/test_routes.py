@@ -7,13 +7,24 @@ import json
 import pytest
 
 from vaegis.service.auth.keys import Access
-from vaegis.service.http.routes import OTHER, route_of
+from vaegis.service.http.routes import OTHER, ROUTES, route_of
 
 
 def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
     paths = set(json.loads(send(new_app(), "GET", "/openapi.json").content)["paths"])
     assert "/score" in paths
-    assert {path: route_of(path).template for path in paths} == {path: path for path in paths}
+    assert all(path in route_of(path).paths for path in paths)
+
+
+def test_what_answers_get_answers_head_without_a_body(new_app, send):
+    app = new_app()
+    for route in ROUTES:
+        path = route.template.format(model="orders")
+        if route.method == "GET":
+            got, head = send(app, "GET", path), send(app, "HEAD", path)
+            assert (head.status_code, head.headers["content-type"]) == (got.status_code, got.headers["content-type"])
+        else:
+            assert send(app, "HEAD", path).headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import math
@@ -131,8 +132,31 @@ def test_faults_can_be_reported_in_the_place_of_verdicts(infer, binary):
     assert [error and json.loads(error) is not None for error in found["errors"]] == [False, True, False]
     assert json.loads(found["errors"][1])[0]["code"] == "invalid_timestamp"
     assert math.isnan(found["score"][1]) if binary else found["score"][1] is None
-    assert found["is_anomaly"] == [False, False, True]
+    assert found["is_anomaly"] == ([False, True, True] if binary else [False, None, True])
     assert found["reasons"][1] == "null"
+
+
+def test_a_refused_record_has_its_errors_although_they_are_not_asked_for(infer):
+    bad = [RECORDS[0], RECORDS[0] | {"placed_at": "soon"}]
+    asked = {"outputs": [{"name": "score"}], "parameters": {"on_invalid": "report"}}
+    assert list(outputs(infer(tensors(bad), **asked))) == ["score", "errors"]
+    assert list(outputs(infer(tensors(RECORDS), **asked))) == ["score"]
+
+
+def test_nan_parameters_of_null_and_an_empty_list_of_outputs_are_read_as_clients_mean_them(infer):
+    wanted = outputs(infer(tensors([RECORDS[1]])))
+    sent = tensors([RECORDS[1] | {"amount": math.nan}])
+    assert outputs(infer([item | {"parameters": None} for item in sent], parameters=None, outputs=[])) == wanted
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_text_in_base64_is_decoded(infer, binary):
+    wanted = outputs(infer(tensors([RECORDS[0]])))
+    sent = tensors([RECORDS[0]])
+    sent[2] |= {"data": [base64.b64encode(b"DE").decode()]}
+    sent, data = packed(sent) if binary else (sent, b"")
+    sent[2]["parameters"] = sent[2].get("parameters", {}) | {"content_type": "base64"}
+    assert outputs(infer(sent, binary=data)) == wanted
 
 
 def test_a_body_may_be_compressed(infer, new_app, send):
@@ -151,6 +175,14 @@ ONE = [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]
     [
         (5, {}, 400, "inputs: expected a list"),
         ([{**ONE[0], "datatype": "TEXT"}], {}, 400, "expected one of BOOL"),
+        ([{**ONE[0], "data": [math.inf]}], {}, 400, "got the literal Infinity"),
+        ([{**ONE[0], "parameters": {"content_type": "base64"}}], {}, 400, "expected BYTES for the content_type base64"),
+        (
+            [{**ONE[0], "datatype": "BYTES", "data": ["D?"], "parameters": {"content_type": "base64"}}],
+            {},
+            400,
+            "inputs.amount: expected texts in base64",
+        ),
         (ONE, {"outputs": [{"name": "scores"}]}, 400, "outputs: expected some of score"),
         (ONE, {"outputs": [{"name": "score"}] * 2}, 400, "outputs: expected names that differ"),
         ([{**ONE[0], "name": "amuont"}, ONE[0]], {}, 422, "the nearest is amount"),
@@ -161,7 +193,7 @@ ONE = [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]
         (ONE, {"parameters": {"alpha": 1e-9}}, 422, "alpha"),
         (ONE, {"parameters": {"explain": "some"}}, 422, "explain: expected"),
         (ONE, {"headers": {"content-type": "text/csv"}}, 415, "expected application/json"),
-        (ONE, {"headers": {"content-encoding": "br"}}, 415, "expected gzip, zstd or none"),
+        (ONE, {"headers": {"content-encoding": "br"}}, 415, "expected gzip, deflate, zstd or none"),
         (ONE, {"headers": {"inference-header-content-length": "99999"}}, 422, "expected a number of at most"),
         (ONE, {"headers": {"inference-header-content-length": "9" * 5000}}, 422, "expected a number of at most"),
         (ONE, {"path": "/v2/models/others/infer"}, 404, "expected the model 'orders'"),

@@ -4,6 +4,7 @@ import gzip
 import random
 import sys
 import tracemalloc
+import zlib
 from contextlib import nullcontext
 
 import pytest
@@ -19,8 +20,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-PACK = {"gzip": gzip.compress, "zstd": zstd.compress, "identity": bytes}
-PACKED = pytest.mark.parametrize("name", ["gzip", "zstd"])
+PACK = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress, "identity": bytes}
+PACKED = pytest.mark.parametrize("name", ["gzip", "deflate", "zstd"])
 ALL = pytest.mark.parametrize("name", PACK)
 
 
@@ -101,3 +102,9 @@ def test_a_body_unpacks_to_so_many_bytes_and_no_more(name, size):
     outcome = nullcontext() if size == 1000 else pytest.raises(BodyTooLargeError)
     with outcome:
         assert unpacked(new(name, 1000), PACK[name](bytes(size)), 1 << 16) == bytes(size)
+
+
+def test_deflate_without_the_wrapping_of_zlib_is_read():
+    compress = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = compress.compress(b"amount,country") + compress.flush()
+    assert unpacked(new("deflate"), packed, 3) == b"amount,country"

@@ -46,6 +46,7 @@ def test_little_memory_makes_small_limits_that_settings_allow(process, limit):
     assert fitted.max_document_bytes < 16 * MIB
     assert fitted.max_bytes_in_flight < 64 * MIB
     assert fitted.max_values < 1_000_000
+    assert fitted.max_tensor_bytes <= 96 * MIB
 
 
 def test_what_was_set_stays(process):

@@ -1,0 +1,114 @@
+"""docker-compose.yml from nothing to an alert, with podman-compose.
+
+Prometheus and Alertmanager are those of this machine, each put into an image, so no registry is needed. Grafana is left
+out. After `make image-training` the test trains the sample; otherwise it puts a model into the volume.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+IMAGE = os.environ.get("CONTAINER_IMAGE", "vaegis:ci")
+FEEDER_IMAGE = "vaegis-feeder:ci"
+TRAINING_IMAGE = "vaegis-training:ci"
+COMPOSE = Path(sys.executable).parent / "podman-compose"
+WaitUntil = Callable[[Callable[[], object], str], None]
+SERVICES = ("train", "vaegis", "feeder", "webhook", "prometheus", "alertmanager")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project of podman-compose, by name."""
+
+    name: str
+    environment: dict[str, str]
+    podman: Callable[..., str]
+
+    def compose(self, *arguments: str) -> str:
+        command = [COMPOSE, "--project-name", self.name, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def logs(self, service: str) -> str:
+        return self.podman("logs", f"{self.name}_{service}_1")
+
+    def get(self, path: str) -> str:
+        address = f"http://127.0.0.1:{self.environment['VAEGIS_HOST_PORT']}{path}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def server_images(podman: Callable[..., str]) -> dict[str, str]:
+    """Images of this machine's Prometheus and Alertmanager, by the variable of docker-compose.yml that names them."""
+    images = {}
+    for variable, program in (("PROMETHEUS_IMAGE", "prometheus"), ("ALERTMANAGER_IMAGE", "alertmanager")):
+        binary = shutil.which(program) or shutil.which(f"prometheus-{program}")
+        assert binary is not None, f"expected {program} on the PATH"
+        container = podman("create", FEEDER_IMAGE)
+        podman("cp", binary, f"{container}:/usr/local/bin/{program}")
+        if Path("/usr/share/prometheus").is_dir():  # Debian's keeps its templates there
+            podman("cp", "/usr/share/prometheus", f"{container}:/usr/share/")
+        image = f"localhost/own-{program}:ci"
+        podman("commit", "--change", f'ENTRYPOINT ["/usr/local/bin/{program}"]', "--change", "USER 0", container, image)
+        podman("rm", container)
+        images[variable] = image
+    return images
+
+
+@pytest.fixture(scope="module")
+def project(
+    server_images: dict[str, str], golden_model: Path, free_port: Callable[[], int], podman: Callable[..., str]
+) -> Iterator[Project]:
+    """Everything of docker-compose.yml but Grafana, up from a fresh volume."""
+    trains = subprocess.run(["podman", "image", "exists", TRAINING_IMAGE], check=False).returncode == 0
+    name = f"vaegis-test-{os.getpid()}"
+    environment = {
+        **os.environ,
+        **server_images,
+        "VAEGIS_IMAGE": IMAGE,
+        "FEEDER_IMAGE": FEEDER_IMAGE,
+        "TRAINING_IMAGE": TRAINING_IMAGE if trains else IMAGE,
+        **{f"{server}_HOST_PORT": str(free_port()) for server in ("VAEGIS", "PROMETHEUS", "ALERTMANAGER")},
+    }
+    project = Project(name, environment, podman)
+    if not trains:
+        copy = ("--user", "0", "--entrypoint", "cp", "--volume", f"{golden_model}:/golden.onnx:ro")
+        podman("run", "--rm", *copy, "--volume", f"{name}_models:/models", IMAGE, "/golden.onnx", "/models/model.onnx")
+    try:
+        project.compose("up", "--detach", "--no-build", *SERVICES)
+        yield project
+    finally:
+        project.compose("down", "--volumes")
+        podman("volume", "rm", "--force", f"{name}_models")
+
+
+def test_an_alert_about_the_fed_records_reaches_the_webhook(project: Project, wait_until: WaitUntil) -> None:
+    wait_until(lambda: "FIRING   VaegisFlaggedShareHigh" in project.logs("webhook"), "the alert in the webhook's log")
+    scored = [line for line in project.get("/metrics").splitlines() if line.startswith("vaegis_records_scored_total ")]
+    assert float(scored[0].split()[1]) >= 1_000
+
+
+def test_training_is_skipped_when_the_model_is_there(
+    project: Project, podman: Callable[..., str], wait_until: WaitUntil
+) -> None:
+    def model() -> str:
+        return re.search(r'^vaegis_model_info\{.*digest="(\S+?)"', project.get("/metrics"), re.MULTILINE)[1]
+
+    digest = model()
+    podman("start", f"{project.name}_train_1")
+    assert podman("wait", f"{project.name}_train_1") == "0"
+    project.compose("restart", "vaegis")
+    wait_until(lambda: model() == digest, "the same model")

@@ -1,0 +1,63 @@
+"""The rules against the documents: each on a metric that exists, with a runbook section and a test of its own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy" / "prometheus"
+GROUPS = YAML(typ="safe").load(FOLDER / "rules.yml")["groups"]
+RULES = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)"
+)
+
+
+@needs_promtool
+def test_every_alert_fires_when_it_should_and_not_otherwise():
+    tested = subprocess.run(
+        ["promtool", "test", "rules", FOLDER / "rules_test.yml"], capture_output=True, text=True, check=False
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@needs_promtool
+def test_the_configuration_is_valid():
+    checked = subprocess.run(
+        ["promtool", "check", "config", FOLDER / "prometheus.yml"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_alert_is_expected_to_fire_in_a_test():
+    tests = (FOLDER / "rules_test.yml").read_text(encoding="utf-8")
+    fired = set(re.findall(r'ALERTS\{alertname="(\w+)", alertstate="firing"', tests))
+    fired |= set(re.findall(r"alertname: (\w+)\n +eval_time: \w+\n +exp_alerts:\n", tests))
+    assert fired == set(ALERTS)
+
+
+def test_every_alert_has_a_section_of_the_runbook_and_names_it():
+    assert re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE) == list(ALERTS)
+    for name, rule in ALERTS.items():
+        assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+
+
+def test_every_metric_of_the_rules_is_documented_or_recorded():
+    documented = set(
+        re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    recorded = {rule["record"] for rule in RULES if "record" in rule}
+    for rule in RULES:
+        named = set(re.findall(r"(?:job\w*:)?vaegis_\w+(?::\w+)?", rule["expr"]))
+        assert {re.sub(r"_(bucket|count)$", "", name) for name in named} - documented - recorded == set()
+        assert named or rule["alert"] == "VaegisDown"
