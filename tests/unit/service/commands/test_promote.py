@@ -65,3 +65,8 @@ def test_what_cannot_be_promoted_leaves_the_pointer_alone(vaegis, models, argume
     assert ended.code == 3
     assert message in ended.err
     assert (models / "orders" / "live.json").read_bytes() == before
+
+
+def test_a_folder_is_not_served_with_the_digest_of_one_file(vaegis, models):
+    ended = vaegis("serve", models, "--port", "0", "--digest", "sha256:" + "0" * 64)
+    assert (ended.code, "pointer files have one for each version" in ended.err) == (2, True)
