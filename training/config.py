@@ -16,7 +16,7 @@ from vaegis.service.errors import expectation
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.errors import ConfigError
 
-Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp"]
+Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp", "text"]
 """The kinds of column that are scored."""
 KindSetting: TypeAlias = Literal[Kind, "ignore"]
 TIME_KIND: Kind = "timestamp"
@@ -53,7 +53,16 @@ class DataSettings(_Section):
 class ColumnSettings(_Section):
     """What the user knows about one column."""
 
-    kind: KindSetting = Field(description="Kind of this column. ignore: the column is not scored.")
+    kind: KindSetting | None = Field(
+        None,
+        description="Kind of this column. none: inferred. text: its form alone is watched. ignore: the column is not "
+        "scored.",
+    )
+    timezone: str | None = Field(
+        None,
+        description="Zone whose hours and weekdays are scored, as in `Europe/Berlin` or `+02:00`. none: that of a "
+        "Parquet or Arrow column, else UTC. It does not change how text without an offset is read, which is as UTC.",
+    )
 
 
 class KindSettings(_Section):
@@ -66,16 +75,20 @@ class KindSettings(_Section):
         0.5,
         ge=0.0,
         le=1.0,
-        description="A text column is scored only if its kept categories cover at least this share of the records.",
+        description="A text column whose kept categories cover less than this share of the records is too varied; "
+        "its form alone is watched.",
     )
     max_distinct_share: float = Field(
         0.9,
         gt=0.0,
         le=1.0,
-        description="A text column with a larger share of distinct values is an identifier and not scored.",
+        description="A text column with a larger share of distinct values is an identifier; its form alone is watched.",
     )
     max_mean_characters: int = Field(
-        64, ge=1, le=100_000, description="A text column with a larger mean length is free text and not scored."
+        64,
+        ge=1,
+        le=100_000,
+        description="A text column with a larger mean length is free text; its form alone is watched.",
     )
     max_distinct: int = Field(
         50_000, ge=100, le=10_000_000, description="Most distinct texts counted for one column. Bounds memory."
@@ -310,8 +323,6 @@ def _faults(error: ValidationError) -> Iterator[str]:
             yield f"{name}: unknown setting{hint}"
         elif fault["type"] == "value_error":
             yield f"{name}: {fault['ctx']['error']}"
-        elif fault["type"] == "missing":
-            yield f"{name}: expected a value, got none"
         else:
             expected = expectation(fault["msg"])
             yield f"{name}: expected {expected}, got {shown(repr(fault['input']))}"
@@ -333,8 +344,6 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _shown_default(setting: FieldInfo) -> str:
-    if setting.is_required():
-        return "inferred"
     return "none" if setting.default is None else str(setting.default)
 
 

@@ -10,11 +10,11 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from vaegis.service.column_report import SET_ASIDE, column_kind, column_notes, column_story
 from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
 from vaegis.training.calibration import far_threshold
 from vaegis.training.console import verbatim
-from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.splits import Splits
@@ -39,20 +39,32 @@ class Progress:
             task = bars.add_task(f"reading {size_bytes / _MEBIBYTE:,.1f} MiB", total=None)
             yield lambda records: bars.update(task, completed=records)
 
-    def columns(self, profile: DataProfile, plans: tuple[ColumnPlan, ...]) -> None:
-        """Show the plan for each column, and how many values are null or not finite."""
-        table = Table("column", "kind", "why", "null", "not finite", box=None, pad_edge=False, header_style="bold")
-        for column, plan in zip(profile.columns, plans, strict=True):
-            kind = plan.kind or "[yellow]set aside[/yellow]"
+    def columns(self, profile: DataProfile, schema: Schema) -> None:
+        """Show each column's kind, why, and what was seen; then what will not be seen, and warnings."""
+        header = ("column", "kind", "null", "not finite", "why, and what training saw")
+        any_non_finite = any(column.numbers.non_finite for column in profile.columns)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in header if any_non_finite else (*header[:3], header[4]):
+            table.add_column(title, overflow="fold")
+        known = {column.name: column for column in (*schema.columns, *schema.ignored)}
+        for column in profile.columns:
+            kind = column_kind(known[column.name])
             non_finite = column.numbers.non_finite
+            counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
-                verbatim(plan.name),
-                kind,
-                verbatim(plan.reason),
+                verbatim(column.name),
+                f"[yellow]{kind}[/yellow]" if kind == SET_ASIDE else kind,
                 f"{column.nulls / max(1, column.records):.1%}" if column.nulls else "",
-                f"[yellow]{non_finite:,}[/yellow]" if non_finite else "",
+                *counts,
+                verbatim(column_story(known[column.name])),
             )
         self._console.print(table)
+        for note in column_notes(schema):
+            self.advice(note)
+
+    def advice(self, text: str) -> None:
+        """Show what the user should know."""
+        self._console.print(f"[yellow]{verbatim(text)}[/yellow]", highlight=False)
 
     def splits(self, records: int, splits: Splits) -> None:
         """Show how many records were read, and how those kept are split."""
@@ -66,7 +78,7 @@ class Progress:
                 f"{members} members, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
             )
         read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
-        undated = f" ({splits.undated:,} without a time are fitted)" if splits.undated else ""
+        undated = f" ({splits.undated:,} without a time are split like the others)" if splits.undated else ""
         self._console.print(f"{read}: {shown}{undated}")
 
     def checks(self, schema: Schema, dropped: Sequence[DroppedCheck]) -> None:

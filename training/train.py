@@ -18,7 +18,8 @@ from vaegis.service.files.record_files import RecordSource, open_records
 from vaegis.service.records.kinds import kind_of
 from vaegis.training.calibration import calibrate, check_alpha
 from vaegis.training.config import TIME_KIND, TrainConfig
-from vaegis.training.data.kinds import ColumnPlan, plan_columns
+from vaegis.training.data.growth import settle_growing, time_column_hint
+from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
@@ -45,7 +46,6 @@ class _Prepared:
     """The records of a run, read, planned and split."""
 
     profile: DataProfile
-    plans: tuple[ColumnPlan, ...]
     sample: Sample
     splits: Splits
     schema: Schema
@@ -106,21 +106,23 @@ def train(
 def _prepare(
     profile: DataProfile, sample: Sample, config: TrainConfig, random: np.random.Generator, progress: Progress
 ) -> _Prepared:
-    plans = plan_columns(profile, config)
-    progress.columns(profile, plans)
+    plans = settle_growing(plan_columns(profile, config), profile, sample, config)
     most = config.calibration.max_records
     if config.data.time_column is None:
         splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
     else:
         times = sample.numbers(config.data.time_column, TIME_KIND)
         splits = split_by_time(times, config.splits, most_calibrating=most)
-    progress.splits(profile.records, splits)
     check_alpha(config.calibration.alpha, splits.calibration_records)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
     columns = columns_of(sample, schema)
     schema, dropped = with_checks(schema, columns, splits)
+    progress.columns(profile, schema)
+    if hint := time_column_hint(plans, config):
+        progress.advice(hint)
+    progress.splits(profile.records, splits)
     progress.checks(schema, dropped)
-    return _Prepared(profile, plans, sample, splits, schema, columns)
+    return _Prepared(profile, sample, splits, schema, columns)
 
 
 def _fit(

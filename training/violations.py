@@ -25,11 +25,13 @@ from vaegis.service.contract import (
     Column,
     NumericColumn,
     Schema,
+    TextColumn,
     TimestampColumn,
     ViolationCode,
 )
 from vaegis.service.violations import ViolationChecks
 from vaegis.training.data.splits import Splits
+from vaegis.training.data.text_form import FEWEST_SHARING, MOST_PATTERNS, text_column
 
 MOST_VIOLATING = 1e-3
 """Share of normal records that all checks of a table together may report, as far as the records tell."""
@@ -119,8 +121,14 @@ def _broken(
 
 
 def _as_seen(column: Column, checks: tuple[Check, ...], fitted: Columns, schema: Schema) -> Column:
-    """Return a column with its checks, and with those of its categories that the fitted records hold."""
+    """Return a column with its checks, and with what the fitted records hold of its categories or usual forms."""
     changed: dict[str, object] = {"checks": checks}
+    if isinstance(column, TextColumn):
+        at = schema.categorical.index(column)
+        texts = fitted.strings[fitted.strings_observed[:, at], at].tolist()
+        if texts:
+            grows = column.usual_lengths[1] is None and len(texts) >= FEWEST_SHARING
+            column = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
     if isinstance(column, CategoricalColumn):
         at = schema.categorical.index(column)
         seen = set(fitted.strings[fitted.strings_observed[:, at], at].tolist())
@@ -203,6 +211,9 @@ def _of_strings(column: Column, values: list[str], records: int) -> Iterable[Che
         seen_once = sum(number == 1 for number in count.values())
         if known.issuperset(count) and (seen_once <= 1 or seen_once <= _NEW_VALUES * len(values)):
             yield Check(code=ViolationCode.UNSEEN_CATEGORY)
+    elif isinstance(column, TextColumn):
+        yield Check(code=ViolationCode.UNUSUAL_FORM)
+        yield Check(code=ViolationCode.UNUSUAL_LENGTH)
     if len(values) == records:
         yield Check(code=ViolationCode.UNEXPECTED_MISSING)
 

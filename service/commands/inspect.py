@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from vaegis.service.model import Model
 
 _GAP = "  "
+_WIDTH = 80
+_NARROWEST = 30
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -55,23 +58,24 @@ def run(args: Namespace) -> int:
 
 
 def _report(path: Path, model: Model) -> Iterable[str]:
-    from vaegis.service.records.kinds import kind_of
+    from vaegis.service.column_report import column_kind, column_notes, column_story
 
     contract = model.artifact.contract
     yield from _section("model", _aligned(_model_rows(path, model)))
     yield ""
     yield from _section("calibration", _aligned(_calibration_rows(model)))
     yield ""
-    columns = [(c.name, c.kind, f"{c.missing_share:.2%}", kind_of(c).statistics(c)) for c in contract.columns.columns]
-    yield from _section("columns", _aligned([("name", "kind", "missing", "in training"), *columns]))
-    checked = [(c.name, ", ".join(map(_check, c.checks)), f"{c.violating_share:.2%}") for c in contract.columns.columns]
+    schema = contract.columns
+    rows = [(c.name, column_kind(c), f"{c.missing_share:.2%}", column_story(c)) for c in schema.columns]
+    rows += [(c.name, column_kind(c), "", column_story(c)) for c in schema.ignored]
+    yield from _section("columns", _aligned([("name", "kind", "missing", "why, and what training saw"), *rows], _WIDTH))
+    checked = [(c.name, ", ".join(map(_check, c.checks)), f"{c.violating_share:.2%}") for c in schema.columns]
     yield ""
     yield from _section("checks", _aligned([("name", "values that break one", "normal records"), *checked]))
-    yield f"{contract.columns.violating_share:.2%} of the calibration records break a check of any column."
-    if contract.columns.ignored:
+    yield f"{schema.violating_share:.2%} of the calibration records break a check of any column."
+    for note in column_notes(schema):
         yield ""
-        ignored = [(c.name, c.reason) for c in contract.columns.ignored]
-        yield from _section("set aside", _aligned([("name", "reason"), *ignored]))
+        yield from textwrap.wrap(printable(note), _WIDTH)
 
 
 def _check(check: Check) -> str:
@@ -126,9 +130,14 @@ def _section(title: str, lines: Iterable[str]) -> Iterable[str]:
     yield from (f"{_GAP}{line}" for line in lines)
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
-    """Return rows as lines whose columns begin at the same place."""
+def _aligned(rows: Sequence[tuple[str, ...]], width: int | None = None) -> Iterable[str]:
+    """Return rows as lines whose columns begin at the same place; the last one is wrapped to ``width``, if given."""
     shown = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        yield _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    indent = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+    for *before, last in shown:
+        # A section stands one gap to the right.
+        parts = [last] if width is None else textwrap.wrap(last, max(_NARROWEST, width - indent - len(_GAP))) or [""]
+        cells = [cell.ljust(space) for cell, space in zip(before, widths[:-1], strict=True)]
+        yield _GAP.join([*cells, parts[0]]).rstrip()
+        yield from (" " * indent + part for part in parts[1:])

@@ -168,7 +168,7 @@ class ColumnCounter:
         ranges = [kind_of(column).observed_range(column) for column in numbers]
         self._minimum, self._maximum = np.array(ranges).reshape(-1, 2).T
         strings = [schema.columns[i] for i in schema.string_positions]
-        self._known = [kind_of(column).known_categories(column) or frozenset() for column in strings]
+        self._known = [kind_of(column).known_categories(column) for column in strings]
 
     def count(self, columns: Columns) -> ColumnCounts | None:
         """Return the counts over a batch; None if nothing in it is unusual."""
@@ -190,7 +190,7 @@ class ColumnCounter:
         found = []
         for at, known in enumerate(self._known):
             values = columns.strings[:, at].tolist()
-            if known.issuperset(values):
+            if known is None or known.issuperset(values):
                 found.append(0)
             else:
                 pairs = zip(values, columns.strings_observed[:, at].tolist(), strict=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -22,13 +23,17 @@ from vaegis.service.contract import (
     BooleanColumn,
     CategoricalColumn,
     Column,
+    NumberForm,
     NumericColumn,
+    StringColumn,
+    TextColumn,
     TimestampColumn,
     Value,
 )
 from vaegis.service.grid import is_integral, on_grid
 from vaegis.service.reasons import RARE_SHARE, Reason
 from vaegis.service.records import values as rules
+from vaegis.service.records.forms import OTHER, Forms
 from vaegis.service.records.instants import instants_of_iso
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -45,8 +50,9 @@ _TRUTH_WORDS: Final = {
     for word in words
 }
 
-AnyColumn: TypeAlias = NumericColumn | BooleanColumn | TimestampColumn | CategoricalColumn
+AnyColumn: TypeAlias = NumericColumn | BooleanColumn | TimestampColumn | StringColumn
 _Column = TypeVar("_Column", bound=AnyColumn)
+_StringColumn = TypeVar("_StringColumn", bound=StringColumn)
 
 
 class ColumnKind(ABC, Generic[_Column]):
@@ -77,6 +83,14 @@ class ColumnKind(ABC, Generic[_Column]):
 
     def known_categories(self, column: _Column) -> frozenset[str] | None:
         """Return the categories that training knew; None where the kind has no categories."""
+        return None
+
+    def forms(self, column: _Column) -> Callable[[Sequence[str]], list[str]] | None:
+        """Return the function that turns values into what the graph takes; None where it takes the values."""
+        return None
+
+    def known_forms(self, column: _Column) -> frozenset[str] | None:
+        """Return what `forms` makes of values that training knew; None where the kind has no forms."""
         return None
 
     def category_sizes(self, column: _Column) -> tuple[int, ...]:
@@ -116,6 +130,10 @@ class ColumnKind(ABC, Generic[_Column]):
     @abstractmethod
     def statistics(self, column: _Column) -> str:
         """Return what training saw of a column, in a few words."""
+
+    def not_seen(self, column: _Column) -> str:
+        """Return which faults of a column the score does not see, in a few words; nothing where there are none."""
+        return ""
 
     @abstractmethod
     def draw(
@@ -370,7 +388,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
         return _iso_or_number
 
     def expectation(self, column: TimestampColumn) -> Callable[[float], Value]:
-        return _weekday_and_hour
+        return partial(_weekday_and_hour, zone=column.zone)
 
     def json_schema(self, column: TimestampColumn) -> dict[str, Any]:
         return {
@@ -380,7 +398,12 @@ class TimestampKind(NumberKind[TimestampColumn]):
         }
 
     def statistics(self, column: TimestampColumn) -> str:
-        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}"
+        zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
+        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}{zone}"
+
+    def not_seen(self, column: TimestampColumn) -> str:
+        passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
+        return f"{passing}, because only the hour and the weekday are scored"
 
     def draw(
         self,
@@ -399,30 +422,80 @@ class TimestampKind(NumberKind[TimestampColumn]):
         return [rules.iso_instant(seconds) for seconds in drawn.tolist()]
 
 
-class CategoricalKind(ColumnKind[CategoricalColumn]):
-    """One of a list of values, which stands in the graph's input `strings`."""
+class CalendarDateKind(TimestampKind):
+    """An instant whose numbers write a date as in 20240318."""
+
+    expected = rules.CALENDAR_DATE
+
+    def parse(self, value: object) -> float:
+        if isinstance(value, str):
+            return self.parse_text(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return rules.instant(value)
+        seconds = float(rules.instants_of_yyyymmdd(np.array([rules.number(value)]))[0])
+        if math.isnan(seconds):
+            raise rules.RefusedValueError("invalid_timestamp", f"expected {self.expected}, got another number")
+        return seconds
+
+    def parse_text(self, text: str) -> float:
+        try:
+            number = rules.number_of_text(text)
+        except rules.RefusedValueError:
+            return rules.instant_of_text(text)
+        return number if math.isnan(number) else self.parse(number)
+
+    def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        seconds = rules.instants_of_yyyymmdd(numbers)
+        return seconds, np.isnan(seconds) & ~np.isnan(numbers)
+
+    def json_schema(self, column: TimestampColumn) -> dict[str, Any]:
+        return {
+            "type": ["string", "number", "null"],
+            "description": "A date as in 20240318, also as text, or ISO 8601 (UTC if without an offset).",
+        }
+
+
+class StringKind(ColumnKind[_StringColumn]):
+    """A kind whose values stand in the graph's input `strings`."""
 
     expected = rules.CATEGORY
     takes_truths = True
     json_type = str | int | float | bool | msgspec.UnsetType | None
     datatype = "BYTES"
 
+    def category_sizes(self, column: _StringColumn) -> tuple[int, ...]:
+        return (len(column.categories),)
+
+    def shown(self, column: _StringColumn) -> Callable[[str], Value] | None:
+        return None
+
+    def expectation(self, column: _StringColumn) -> Callable[[float], Value]:
+        return lambda code: column.categories[int(code)]
+
+    def draw(
+        self,
+        column: _StringColumn,
+        location: NDArray[np.float64],
+        probabilities: Sequence[NDArray[np.float64]],
+        random: np.random.Generator,
+    ) -> NDArray[np.object_]:
+        categories: NDArray[np.object_] = np.array(column.categories, dtype=object)
+        return categories[draws.codes(probabilities[0], random)]
+
+    def drawn_type(self, column: _StringColumn) -> np.dtype[Any]:
+        return np.dtype(np.object_)
+
+
+class CategoricalKind(StringKind[CategoricalColumn]):
+    """One of a list of values."""
+
     def known_categories(self, column: CategoricalColumn) -> frozenset[str] | None:
         return frozenset(column.categories)
-
-    def category_sizes(self, column: CategoricalColumn) -> tuple[int, ...]:
-        return (len(column.categories),)
 
     def _reason_of_value(self, column: CategoricalColumn, observed: str) -> Reason:
         if observed not in column.categories:
             return Reason.UNSEEN_CATEGORY
-        return _rare_or_not(is_rare=column.shares[column.categories.index(observed)] < RARE_SHARE)
-
-    def shown(self, column: CategoricalColumn) -> Callable[[str], Value] | None:
-        return None
-
-    def expectation(self, column: CategoricalColumn) -> Callable[[float], Value]:
-        return lambda code: column.categories[int(code)]
+        return _rare_or_not(is_rare=_share(column, observed) < RARE_SHARE)
 
     def json_schema(self, column: CategoricalColumn) -> dict[str, Any]:
         return {
@@ -432,37 +505,64 @@ class CategoricalKind(ColumnKind[CategoricalColumn]):
         }
 
     def statistics(self, column: CategoricalColumn) -> str:
-        commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
-        named = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_IN_STATISTICS])
-        more = ", ..." if len(commonest) > _CATEGORIES_IN_STATISTICS else ""
-        return f"{len(column.categories)} categories: {named}{more}"
+        return f"{len(column.categories)} categories: {_commonest(column)}"
+
+
+class TextKind(StringKind[TextColumn]):
+    """A text of which only the form is watched: a pattern stands in the graph's input."""
+
+    def forms(self, column: TextColumn) -> Callable[[Sequence[str]], list[str]]:
+        return Forms(column).of
+
+    def known_forms(self, column: TextColumn) -> frozenset[str]:
+        return frozenset(column.categories)
+
+    def _reason_of_value(self, column: TextColumn, observed: str) -> Reason:
+        forms = Forms(column)
+        if not all(forms.have_usual_lengths([observed])):
+            return Reason.UNUSUAL_LENGTH
+        form = forms.of([observed])[0]
+        if form == OTHER or form not in column.categories:
+            return Reason.UNUSUAL_FORM
+        return _rare_or_not(is_rare=_share(column, form) < RARE_SHARE)
+
+    def json_schema(self, column: TextColumn) -> dict[str, Any]:
+        low, high = column.lengths[0], column.lengths[-1]
+        return {
+            "type": ["string", "integer", "boolean", "null"],
+            "description": f"A text whose form alone is scored; mostly {low} to {high} characters in training. "
+            f"Its commonest pattern is {_commonest_pattern(column)!r}.",
+        }
+
+    def statistics(self, column: TextColumn) -> str:
+        low, high = column.lengths[0], column.lengths[-1]
+        return f"{len(column.categories)} patterns: {_commonest(column)}; {low} to {high} characters"
 
     def draw(
         self,
-        column: CategoricalColumn,
+        column: TextColumn,
         location: NDArray[np.float64],
         probabilities: Sequence[NDArray[np.float64]],
         random: np.random.Generator,
     ) -> NDArray[np.object_]:
-        categories: NDArray[np.object_] = np.array(column.categories, dtype=object)
-        return categories[draws.codes(probabilities[0], random)]
-
-    def drawn_type(self, column: CategoricalColumn) -> np.dtype[Any]:
-        return np.dtype(np.object_)
+        return draws.texts(column, super().draw(column, location, probabilities, random).tolist(), random)
 
 
 NUMERIC: Final = NumericKind()
 BOOLEAN: Final = BooleanKind()
 INDICATOR: Final = IndicatorKind()
 TIMESTAMP: Final = TimestampKind()
+CALENDAR_DATE: Final = CalendarDateKind()
 CATEGORICAL: Final = CategoricalKind()
+TEXT: Final = TextKind()
 
 _NUMBER_KINDS: Final[dict[str, NumberKind[Any]]] = {"numeric": NUMERIC, "boolean": BOOLEAN, "timestamp": TIMESTAMP}
+_STRING_KINDS: Final[dict[str, StringKind[Any]]] = {"categorical": CATEGORICAL, "text": TEXT}
 
 
 def kind_of(column: Column) -> ColumnKind[Any]:
     """Return a column's kind."""
-    return CATEGORICAL if isinstance(column, CategoricalColumn) else number_kind_of(column)
+    return _STRING_KINDS[column.kind] if column.kind in _STRING_KINDS else number_kind_of(column)
 
 
 def number_kind_of(column: Column) -> NumberKind[Any]:
@@ -471,16 +571,35 @@ def number_kind_of(column: Column) -> NumberKind[Any]:
     Raises:
         KeyError: The column is of the input `strings`.
     """
-    return INDICATOR if isinstance(column, BooleanColumn) and column.as_number else _NUMBER_KINDS[column.kind]
+    if isinstance(column, BooleanColumn) and column.as_number:
+        return INDICATOR
+    return number_kind_named(column.kind, column.number_form if isinstance(column, TimestampColumn) else "epoch")
 
 
-def number_kind_named(name: str) -> NumberKind[Any]:
-    """Return the kind that `contract` and the settings of training call ``name``."""
+def number_kind_named(name: str, number_form: NumberForm = "epoch") -> NumberKind[Any]:
+    """Return the kind that `contract` and the settings of training call ``name``; a timestamp's by its numbers."""
+    if name == "timestamp" and number_form == "yyyymmdd":
+        return CALENDAR_DATE
     return _NUMBER_KINDS[name]
 
 
 def _rare_or_not(*, is_rare: bool) -> Reason:
     return Reason.RARE_VALUE if is_rare else Reason.RARE_COMBINATION
+
+
+def _share(column: StringColumn, category: str) -> float:
+    return column.shares[column.categories.index(category)]
+
+
+def _commonest(column: StringColumn) -> str:
+    """Return the commonest categories with their shares."""
+    commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
+    named = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_IN_STATISTICS])
+    return named + (", ..." if len(commonest) > _CATEGORIES_IN_STATISTICS else "")
+
+
+def _commonest_pattern(column: TextColumn) -> str:
+    return max(zip(column.shares, column.categories, strict=True))[1]
 
 
 def _whole(value: float) -> Value:
@@ -491,9 +610,9 @@ def _truth(value: float) -> Value:
     return bool(value) if value in (0, 1) else value
 
 
-def _weekday_and_hour(expected: float) -> Value:
+def _weekday_and_hour(expected: float, zone: str) -> Value:
     weekday, hour = divmod(int(expected), HOURS_PER_DAY)
-    return f"{WEEKDAYS[weekday]} {hour:02}:00 UTC"
+    return f"{WEEKDAYS[weekday]} {hour:02}:00 {zone}"
 
 
 def _iso_or_seconds(seconds: float) -> str:

@@ -20,6 +20,7 @@ TRUTH = "true, false, 0 or 1"
 INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
+CALENDAR_DATE = "a date as in 20240318, or an ISO 8601 date and time"
 OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
@@ -34,6 +35,9 @@ _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
 
 _MOST_CHARACTERS = 5000
 """No number and no instant is written in more; a record may refer to one long text from many places."""
+
+_CALENDAR_FROM, _CALENDAR_BEFORE = 1900_01_01, 2101_01_01
+_MONTHS = 12
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -192,6 +196,26 @@ def instants_of_numbers(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     limits = (_MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM)
     unit = np.select([size < limit for limit in limits], [1.0, 1e3, 1e6], 1e9)
     return np.asarray(numbers / unit, dtype=np.float64)
+
+
+def instants_of_yyyymmdd(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return instants in seconds since 1970 from dates written as in 20240318; NaN for what writes no date.
+
+    Args:
+        numbers: Shape (n,); NaN stays NaN. Dates of the years 1900 to 2100 are read.
+
+    >>> instants_of_yyyymmdd(np.array([19700102.0, 20230229.0])).tolist()
+    [86400.0, nan]
+    """
+    may_be = (numbers >= _CALENDAR_FROM) & (numbers < _CALENDAR_BEFORE) & (numbers == np.floor(numbers))
+    whole = np.where(may_be, numbers, 1970_01_01).astype(np.int64)
+    year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
+    may_be &= (month >= 1) & (month <= _MONTHS) & (day >= 1)
+    months = (year - 1970) * 12 + np.where(may_be, month, 1) - 1
+    first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    following = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    may_be &= first + day <= following
+    return np.where(may_be, (first + day - 1) * 86_400.0, np.nan)
 
 
 def in_calendar(seconds: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from vaegis.service.contract import NumberForm
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.training.config import Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
@@ -16,6 +18,8 @@ _MOSTLY = 0.5
 """Share of texts that parse from which the others are taken for a change of type, rather than all of it for text."""
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
+_ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
+_FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("float", "double", "halffloat", "decimal")
 """Arrow types that are numbers, but none that could name a category."""
 
@@ -51,6 +55,7 @@ KINDS: dict[Kind, TrainingKind] = {
     "categorical": TrainingKind(
         frozenset({Form.NUMBER, Form.BOOLEAN, Form.TEXT}), lambda _: (), is_joined_as_text=True
     ),
+    "text": TrainingKind(frozenset({Form.NUMBER, Form.BOOLEAN, Form.TEXT}), lambda _: (), is_joined_as_text=True),
 }
 
 
@@ -61,12 +66,18 @@ class ColumnPlan:
     Attributes:
         name: Its name.
         kind: Its kind; None if it is set aside.
-        reason: Why, as is printed and as stands in the model for columns set aside.
+        reason: Why, as is printed and as stands in the model.
+        number_form: What its numbers mean if it is a timestamp.
+        zone: The time zone whose hours and weekdays are scored if it is a timestamp.
+        warnings: What the user should know of it beyond that, a sentence or two each.
     """
 
     name: str
     kind: Kind | None
     reason: str
+    number_form: NumberForm = "epoch"
+    zone: str = "UTC"
+    warnings: tuple[str, ...] = ()
 
 
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
@@ -81,16 +92,33 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
         _check_known(name, names, f"columns.{json.dumps(name)}")
     if config.data.time_column is not None:
         _check_known(config.data.time_column, names, "data.time_column")
-    plans = tuple(_plan(column, config, is_text=profile.is_text) for column in profile.columns)
+    plans = tuple(
+        replace(_plan(column, config, is_text=profile.is_text), zone=_zone(column, config))
+        for column in profile.columns
+    )
+    check_any_scored(plans)
+    return plans
+
+
+def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
+    """Raise `DataError` if every column is set aside."""
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
         raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
-    return plans
 
 
 def kind_of_joined(form: Form) -> Kind | None:
     """Return what values of one form but several types are joined as where no kind is set."""
     return next((name for name, kind in KINDS.items() if kind.joined_form is form), None)
+
+
+def _zone(column: ColumnProfile, config: TrainConfig) -> str:
+    """Return the zone in the settings, or else that of the Arrow type, if all values have the same."""
+    setting = config.columns.get(column.name)
+    if setting is not None and setting.timezone is not None:
+        return setting.timezone
+    zones = {found[1] if (found := _ZONE.search(name)) else "UTC" for name in column.types}
+    return zones.pop() if len(zones) == 1 else "UTC"
 
 
 def _plan(column: ColumnProfile, config: TrainConfig, *, is_text: bool) -> ColumnPlan:
@@ -148,19 +176,21 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings,
 
 
 def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSettings) -> ColumnPlan:
-    """Return the plan for text that is a category, unless it is an identifier, free text or too varied."""
+    """Return the plan for text: a category, or if it is an identifier, free text or too varied, its form."""
     name, seen = column.name, column.observed
     hint = "; they look like numbers with a decimal comma or separators" if text.separated >= _MOSTLY * seen else ""
     if text.mean_characters > settings.max_mean_characters:
-        return ColumnPlan(name, None, f"free text: {text.mean_characters:.0f} characters on average")
+        return ColumnPlan(name, "text", f"free text: {text.mean_characters:.0f} characters on average; {_FORM_ALONE}")
     if seen >= _FEWEST_FOR_IDENTIFIER and text.distinct > settings.max_distinct_share * seen:
-        return ColumnPlan(name, None, f"an identifier: {text.distinct} of {seen} values differ{hint}")
-    covered = sum(text.counts[: settings.max_categories]) / seen
+        return ColumnPlan(name, "text", f"an identifier: {text.distinct} of {seen} values differ{hint}; {_FORM_ALONE}")
+    # A value that came once says as little of the next records as an identifier does.
+    least = 2 if seen >= _FEWEST_FOR_IDENTIFIER else 1
+    kept = [count for count in text.counts[: settings.max_categories] if count >= least]
+    covered = sum(kept) / seen
     more = "at least " if text.is_capped else ""
     if covered < settings.min_category_share:
-        kept = min(settings.max_categories, text.distinct)
-        values = f"{more}{text.distinct} values, of which the {kept} commonest cover {covered:.1%}"
-        return ColumnPlan(name, None, f"too varied: {values}{hint}")
+        values = f"{more}{text.distinct} values, of which the {len(kept)} commonest cover {covered:.1%}"
+        return ColumnPlan(name, "text", f"too varied: {values}{hint}; {_FORM_ALONE}")
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
     return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}{hint}")
 
@@ -179,7 +209,7 @@ def _check_all(column: ColumnProfile, parsed: Parsed, expected: str) -> None:
 def _check_fits(column: ColumnProfile, wanted: Kind) -> None:
     """Refuse a kind that the values cannot have."""
     forms = {column.form} if column.change is None else {column.form, column.change.now}
-    coarse = wanted == "categorical" and any(name.startswith(_NOT_CATEGORIES) for name in column.types)
+    coarse = wanted in ("categorical", "text") and any(name.startswith(_NOT_CATEGORIES) for name in column.types)
     if not forms <= KINDS[wanted].forms or coarse:
         raise DataError(
             f"column {shown(column.name)}: expected values that can be {wanted}, as set in train.toml, "

@@ -59,6 +59,13 @@ class ColumnProfile:
     text: TextProfile | None
 
     @property
+    def holds_numbers(self) -> bool:
+        """Whether all values are numbers, typed or as text."""
+        if self.change is not None:
+            return False
+        return self.form is Form.NUMBER or (self.text is not None and self.text.numbers.first_other is None)
+
+    @property
     def nulls(self) -> int:
         """Number of records without a value."""
         return self.records - self.observed

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vaegis.service.contract import NumberForm
 from vaegis.service.errors import FileError
 from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, numbers_of
 from vaegis.service.files.batches import FileBatch
@@ -48,14 +49,19 @@ class Sample:
         """Return where the record at ``index`` of the sample stands."""
         return _location(self.starts, int(self.rows[index]))
 
-    def numbers(self, name: str, kind: Kind) -> NDArray[np.float64]:
+    def numbers(self, name: str, kind: Kind, number_form: NumberForm = "epoch") -> NDArray[np.float64]:
         """Return a column as ``kind``, shape (n,), NaN where null; infinite values become null.
+
+        Args:
+            name: The column.
+            kind: What its values are read as.
+            number_form: What numbers mean in a timestamp.
 
         Raises:
             DataError: Naming file, row and column of a value that is not of the kind.
         """
         try:
-            return numbers_of(self._column(name), number_kind_named(kind), infinities="null")
+            return numbers_of(self._column(name), number_kind_named(kind, number_form), infinities="null")
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
 
@@ -100,7 +106,11 @@ def profile_and_sample(
     time_column = config.data.time_column
     ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
     profiler = Profiler(is_text=records.format is FileFormat.CSV, max_distinct=config.kinds.max_distinct)
-    kinds: dict[str, Kind] = {name: column.kind for name, column in config.columns.items() if column.kind != "ignore"}
+    kinds: dict[str, Kind] = {
+        name: column.kind
+        for name, column in config.columns.items()
+        if column.kind is not None and column.kind != "ignore"
+    }
     if time_column in ignored:  # it is not scored, but splits all the same
         ignored.remove(time_column)
         kinds[time_column] = TIME_KIND

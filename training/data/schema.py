@@ -17,13 +17,17 @@ from vaegis.service.contract import (
     CategoricalColumn,
     Column,
     IgnoredColumn,
+    NumberForm,
     NumericColumn,
     Schema,
     TimestampColumn,
 )
+from vaegis.service.scorer import graph_strings
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.sampling import Sample
+from vaegis.training.data.text_form import are_growing, text_column
+from vaegis.training.data.zones import zone_offsets
 from vaegis.training.errors import DataError
 from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
 from vaegis.training.model.preprocessing import NULL_CODE, unit
@@ -55,13 +59,13 @@ def build_schema(
     ignored: list[IgnoredColumn] = []
     for plan in plans:
         if plan.kind is None:
-            ignored.append(IgnoredColumn(name=plan.name, reason=plan.reason))
+            ignored.append(IgnoredColumn(name=plan.name, reason=plan.reason, warnings=plan.warnings))
             continue
-        column = _column(plan.name, plan.kind, sample, fit_rows, max_categories)
+        column = _column(plan, plan.kind, sample, fit_rows, max_categories)
         if column is None:
             ignored.append(IgnoredColumn(name=plan.name, reason="null in every record of the fit split"))
         else:
-            columns.append(column)
+            columns.append(column.model_copy(update={"why": plan.reason, "warnings": plan.warnings}))
     if not columns:
         raise DataError("expected a column with values in the fit split, got only nulls")
     return Schema(columns=tuple(columns), ignored=tuple(ignored))
@@ -72,18 +76,19 @@ def columns_of(sample: Sample, schema: Schema) -> Columns:
     return build_columns(
         schema,
         len(sample),
-        lambda _, column: sample.numbers(column.name, column.kind),
+        lambda _, column: sample.numbers(column.name, column.kind, _number_form(column)),
         lambda _, column: sample.categories(column.name),
     )
 
 
 def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
-    """Return the code of each category, as the graph's look-up gives it."""
-    codes = np.full(columns.strings.shape, NULL_CODE, dtype=np.int64)
+    """Return the code of each category or pattern, as the graph's look-up gives it."""
+    strings = graph_strings(schema, columns.strings)
+    codes = np.full(strings.shape, NULL_CODE, dtype=np.int64)
     for at, column in enumerate(schema.categorical):
         code = {category: i for i, category in enumerate(column.categories)}
         unseen = len(code)
-        found = [code.get(value, unseen) for value in columns.strings[:, at]]
+        found = [code.get(value, unseen) for value in strings[:, at]]
         codes[:, at] = np.where(columns.strings_observed[:, at], found, NULL_CODE)
     return torch.from_numpy(codes)
 
@@ -138,12 +143,23 @@ def grid_step(values: NDArray[np.float64]) -> float:
     return 0.0
 
 
-def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int) -> Column | None:
+def _column(
+    plan: ColumnPlan, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int
+) -> Column | None:
     """Return a column with its statistics, or None if it has no value."""
+    name = plan.name
     if kind == "categorical":
         strings, observed = sample.categories(name)
         return _categorical(name, strings[fit_rows], observed[fit_rows], max_categories)
-    numbers = sample.numbers(name, kind)[fit_rows]
+    if kind == "text":
+        strings, observed = sample.categories(name)
+        fitted = strings[fit_rows][observed[fit_rows]].tolist()
+        missing_share = 1.0 - len(fitted) / len(fit_rows)
+        in_order = are_growing(strings[observed].tolist())
+        return (
+            text_column(name, fitted, missing_share, grows=in_order, most_patterns=max_categories) if fitted else None
+        )
+    numbers = sample.numbers(name, kind, plan.number_form)[fit_rows]
     values = numbers[~np.isnan(numbers)]
     if values.size == 0:
         return None
@@ -155,7 +171,15 @@ def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], 
         )
     low, high = float(values.min()), float(values.max())
     if kind == "timestamp":
-        return TimestampColumn(name=name, missing_share=missing_share, earliest=low, latest=high)
+        return TimestampColumn(
+            name=name,
+            missing_share=missing_share,
+            earliest=low,
+            latest=high,
+            number_form=plan.number_form,
+            zone=plan.zone,
+            offsets=zone_offsets(plan.zone, low, high),
+        )
     distinct, step = np.unique(values), grid_step(values)
     return NumericColumn(
         name=name,
@@ -168,6 +192,10 @@ def _column(name: str, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], 
         noise_scale=standard_unit(values, step),
         degrees_of_freedom=DEGREES_OF_FREEDOM,
     )
+
+
+def _number_form(column: Column) -> NumberForm:
+    return column.number_form if isinstance(column, TimestampColumn) else "epoch"
 
 
 def _standard_deviation(values: NDArray[np.float64]) -> float:

@@ -25,7 +25,7 @@ class Splits:
         method: One member, or one for each fold of the records.
         fit: Ascending in each row, shape (members, n).
         calibration: One ascending array a member; none of its records is in the member's row of ``fit``.
-        undated: How many records of ``fit`` are there because they have no time, where the split is by time.
+        undated: How many records have no time, where the split is by time. They are split by their position.
     """
 
     method: Method
@@ -67,7 +67,8 @@ def split_at_random(
 def split_by_time(times: NDArray[np.float64], settings: SplitSettings, *, most_calibrating: int) -> Splits:
     """Split records by their time: the oldest are fitted, the newest calibrate, as future records come after them.
 
-    Records of one time stay in their order. Those without a time are fitted: they must not stand for the newest.
+    Records of one time stay in their order. Of those without a time the same share calibrates, evenly spaced: else
+    new ones would be flagged more often than promised, because none would be among the calibration records.
 
     Args:
         times: Seconds, or any number that rises with time, per record, shape (n,); NaN where there is none.
@@ -83,11 +84,16 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings, *, most_c
     if undated == times.size:
         raise DataError("expected a time in at least one record, got none")
     calibration = _calibration_size(times.size, settings, most_calibrating)
-    dated = times.size - undated
-    if dated < calibration:
-        raise DataError(f"expected at least {calibration} records with a time, for calibration, got {dated}")
-    # Undated records first: minus infinity is before every time.
-    order = np.argsort(np.where(np.isnan(times), -np.inf, times), kind="stable")
+    passed = np.arange(undated + 1) * calibration // times.size
+    undated_calibrating = np.diff(passed) > 0
+    dated, dated_calibrating = times.size - undated, calibration - int(passed[-1])
+    if min(dated_calibrating, dated - dated_calibrating) < FEWEST_RECORDS:
+        raise DataError(
+            f"expected records with a time in both splits, at least {FEWEST_RECORDS} each, got {dated} in all"
+        )
+    without = np.flatnonzero(np.isnan(times))
+    in_time = np.argsort(times, kind="stable")[:dated]  # NaN comes last
+    order = np.concatenate([without[~undated_calibrating], in_time, without[undated_calibrating]])
     return _cut(order, calibration, undated=undated)
 
 

@@ -73,7 +73,7 @@ def scoring_model(module: ScoringGraph, schema: Schema) -> ScoringModel:
     proto = to_onnx(module, inputs, ScoringOutputs._fields)
     if schema.string_positions:
         prepend_category_lookup(proto, schema)
-    return ScoringModel(proto, Scorer(open_session(proto.SerializeToString())), module, schema)
+    return ScoringModel(proto, Scorer(open_session(proto.SerializeToString()), schema), module, schema)
 
 
 def generator_document(fitted: Fitted, schema: Schema) -> Generator:

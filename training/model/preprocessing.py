@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import BooleanColumn, NumericColumn, Schema, StringColumn, TimestampColumn
 from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.likelihoods import timestamp
 from vaegis.training.model.likelihoods.boolean import NEITHER
@@ -16,6 +16,9 @@ NULL_CODE = -1
 
 _FURTHEST = 1e6
 """Bound of standardised values in the likelihood: finite statistics for any float64, order kept far past the data."""
+
+
+_ANY_TIME = 1e300
 
 
 class Values(NamedTuple):
@@ -46,6 +49,8 @@ class Preprocessing(nn.Module):
 
     center: Tensor
     unit: Tensor
+    change: Tensor
+    ahead: Tensor
 
     def __init__(self, schema: Schema) -> None:
         """Read centres and units off the statistics in ``schema``, which is that of a model still to be fitted."""
@@ -55,6 +60,13 @@ class Preprocessing(nn.Module):
             IndexSelect([i for i, column in enumerate(numbers) if isinstance(column, kind)], of=len(numbers))
             for kind in (NumericColumn, BooleanColumn, TimestampColumn)
         )
+        # As sums of steps, because a look-up by time has no operator that the file may hold.
+        instants = [column for column in numbers if isinstance(column, TimestampColumn)]
+        most = max((len(column.offsets) for column in instants), default=0)
+        self.has_zones = most > 0
+        changes = [_clock_changes(column, most) for column in instants]
+        self.register_buffer("change", torch.tensor([at for at, _ in changes], dtype=torch.float64))  # (t, changes)
+        self.register_buffer("ahead", torch.tensor([by for _, by in changes], dtype=torch.float64))  # (t, changes)
         self.register_buffer("center", torch.tensor([center(column) for column in schema.numeric], dtype=torch.float64))
         self.register_buffer("unit", torch.tensor([unit(column) for column in schema.numeric], dtype=torch.float64))
         # Position of each schema column in [numbers, strings], to bring the observed flags into schema order.
@@ -99,14 +111,25 @@ class Preprocessing(nn.Module):
         """Return the cyclic features and the fields of instants."""
         if not len(self.timestamps):
             return seconds.float(), seconds.long()
+        if self.has_zones:
+            seconds = seconds + ((seconds[:, :, None] >= self.change) * self.ahead).sum(-1)
         present = there.float().repeat(1, timestamp.ENCODED_WIDTH)
         fields = timestamp.fields(seconds).reshape(seconds.shape[0], len(self.timestamps) * len(timestamp.FIELDS))
         return timestamp.encoded(seconds) * present, fields
 
 
+def _clock_changes(column: TimestampColumn, most: int) -> tuple[list[float], list[float]]:
+    """Return when the clock is moved and by how many seconds, padded to ``most`` changes that move it by nothing."""
+    moments = [-_ANY_TIME, *(at for at, _ in column.offsets[1:])][: len(column.offsets)]
+    ahead = [by for _, by in column.offsets]
+    moves = [by - before for before, by in zip([0.0, *ahead], ahead, strict=False)]
+    padding = most - len(moves)
+    return moments + [_ANY_TIME] * padding, moves + [0.0] * padding
+
+
 def positions_by_kind(schema: Schema) -> list[list[int]]:
-    """Return the schema positions of the numeric, boolean, categorical and timestamp columns: a list for each kind."""
-    kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
+    """Return the schema positions of the numeric, boolean, string and timestamp columns: a list for each sort."""
+    kinds = (NumericColumn, BooleanColumn, StringColumn, TimestampColumn)
     return [[at for at, column in enumerate(schema.columns) if isinstance(column, kind)] for kind in kinds]
 
 

@@ -16,11 +16,19 @@ from vaegis.training.config import TrainConfig
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.profile import Profiler
 from vaegis.training.data.row_location import RowLocation
+from vaegis.training.data.sampling import Sample
+from vaegis.training.data.schema import build_schema
 from vaegis.training.data.splits import Splits
 from vaegis.training.fit import Epoch, Fitted
 from vaegis.training.progress import Progress
 
 pytestmark = pytest.mark.training
+
+
+def schema_of(table, profile, config):
+    """Return the schema of a table all of whose records are fitted."""
+    sample = Sample(table, np.arange(table.num_rows), ((0, RowLocation(Path("f"), 1)),))
+    return build_schema(plan_columns(profile, config), sample, np.arange(table.num_rows), max_categories=9)
 
 
 @pytest.fixture
@@ -53,11 +61,12 @@ def test_each_column_is_listed_with_its_kind_its_reason_and_what_is_wrong_in_it(
     profile = profiler.finish()
     settings = TrainConfig.model_validate({"columns": {"[id]": {"kind": "ignore"}}})
     progress, text = shown
-    progress.columns(profile, plan_columns(profile, settings))
+    progress.columns(profile, schema_of(table, profile, settings))
     lines = {line.split()[0]: line for line in text.getvalue().splitlines()}
     assert "numeric" in lines["amount"]
     assert "25.0%" in lines["amount"]
-    assert lines["amount"].rstrip().endswith("1")
+    assert "25.0%  1 " in lines["amount"]
+    assert "1 to 2.5" in lines["amount"]
     assert "set aside" in lines["[id]"]  # a name in brackets is a name, not markup
     assert "set in train.toml" in lines["[id]"]
     assert "categorical" in lines["mode"]
@@ -72,7 +81,11 @@ THREE_FOLDS = Splits("cross-conformal", np.arange(60).reshape(3, 20), tuple(np.a
     [
         (30, TWO_PARTS, "30 records: 20 fit, 10 calibration"),
         (3000, TWO_PARTS, "3,000 records, a sample of 30 kept: 20 fit, 10 calibration"),
-        (30, replace(TWO_PARTS, undated=2), "30 records: 20 fit, 10 calibration (2 without a time are fitted)"),
+        (
+            30,
+            replace(TWO_PARTS, undated=2),
+            "30 records: 20 fit, 10 calibration (2 without a time are split like the others)",
+        ),
         (30, THREE_FOLDS, "30 records: 3 members, each fitted to 20 and calibrated by the rest"),
     ],
 )
@@ -89,7 +102,7 @@ def test_names_and_paths_cannot_command_the_terminal(shown):
     batch = pa.record_batch({"a\x1b[2J\nb": [1.5, 2.5], "tags": nested})
     profiler.add(FileBatch(batch, Path("f"), 1))
     profile = profiler.finish()
-    progress.columns(profile, plan_columns(profile, TrainConfig()))
+    progress.columns(profile, schema_of(pa.Table.from_batches([batch]), profile, TrainConfig()))
     progress.set_aside([RowLocation(Path("odd\x1b[2J.csv"), 3)])
     assert "a\\x1b[2J\\nb" in text.getvalue()
     assert "\\x1b[31m" in text.getvalue()

@@ -74,10 +74,10 @@ CSV_CASES = [
     ("dates", cycled(["2026-01-01", "2026-01-02T10:00:00Z"]), "timestamp", "ISO 8601"),
     ("row numbers", [str(i) for i in range(60)], None, "row number"),
     ("shuffled numbers", [str(i * 7 % 60) for i in range(60)], "numeric", "numbers"),
-    ("identifiers", [f"u-{i}" for i in range(60)], None, "an identifier: 60 of 60 values differ"),
+    ("identifiers", [f"u-{i}" for i in range(60)], "text", "an identifier: 60 of 60 values differ"),
     ("decimal commas", cycled(['"2.400,19"', '"7,25"', '"-0,5"']), "categorical", "like numbers with a decimal comma"),
-    ("thousands", [f'"{i + 1},016.16"' for i in range(60)], None, "60 of 60 values differ; they look like numbers"),
-    ("free text", cycled(["word " * 40, "other " * 40]), None, "free text: 220 characters"),
+    ("thousands", [f'"{i + 1},016.16"' for i in range(60)], "text", "60 of 60 values differ; they look like numbers"),
+    ("free text", cycled(["word " * 40, "other " * 40]), "text", "free text: 220 characters"),
     ("nulls", [None] * 60, None, "every value is null"),
     ("infinite", cycled(["inf", "-inf"]), None, "NaN or infinite"),
 ]
@@ -215,14 +215,15 @@ def test_integers_and_floats_are_one_type(parquet_of, tmp_path):
     assert plans_of(tmp_path)["x"].kind == "numeric"
 
 
-def test_a_category_with_too_many_values_is_counted_within_bounds_and_set_aside(csv_of):
+def test_a_category_with_too_many_values_is_counted_within_bounds_and_its_form_watched(csv_of):
     config = TrainConfig(kinds=KindSettings(max_distinct=100))
     path = csv_of(x=[f"v{i % 1500}" for i in range(2000)])
     text = profile_of(path, config).columns[0].text
     assert (text.distinct, text.is_capped, len(text.counts)) == (100, True, 100)
     plan = plans_of(path, config)["x"]
-    assert plan.kind is None
+    assert plan.kind == "text"
     assert "too varied: at least 100 values" in plan.reason
+    assert plan.reason.endswith("only its form will be watched")
 
 
 def test_a_category_with_a_long_tail_is_kept_where_its_common_values_cover_enough(csv_of):
@@ -282,8 +283,8 @@ def test_files_without_records_are_refused(tmp_path):
 
 
 def test_records_without_any_usable_column_are_refused_with_the_reasons(parquet_of):
-    path = parquet_of(x=pa.nulls(30), y=[f"u-{i}" for i in range(30)])
-    with pytest.raises(DataError, match=r"got 2 set aside \(x: every value is null; y: an identifier"):
+    path = parquet_of(x=pa.nulls(30), y=list(range(30)))
+    with pytest.raises(DataError, match=r"got 2 set aside \(x: every value is null; y: consecutive integers"):
         plans_of(path)
     with pytest.raises(DataError, match="got 1 set aside"):
         plans_of(parquet_of(x=pa.array([{}] * 3, pa.struct([("a", pa.null())]))))

@@ -75,19 +75,22 @@ def test_a_method_that_is_asked_for_is_taken_whatever_the_number_of_records(reco
 
 @settings(deadline=None)
 @given(st.lists(st.floats(-1e12, 1e12) | st.just(float("nan")), min_size=40, max_size=200))
-def test_by_time_the_newest_calibrate_and_the_oldest_are_fitted(times):
+def test_by_time_the_newest_calibrate_and_the_same_share_of_those_without_a_time(times):
     times = np.array(times)
     undated = int(np.isnan(times).sum())
-    if times.size - undated < max(round(times.size * TWO.calibration_share), 1):
-        with pytest.raises(DataError, match="expected a time"):
+    calibrating = round(times.size * TWO.calibration_share)
+    undated_calibrating = undated * calibrating // times.size
+    dated_calibrating = calibrating - undated_calibrating
+    if min(dated_calibrating, times.size - undated - dated_calibrating) < FEWEST_RECORDS:
+        with pytest.raises(DataError, match=r"with a time|expected a time"):
             split_by_time(times, TWO, most_calibrating=MANY)
         return
     splits = split_by_time(times, TWO, most_calibrating=MANY)
     assert_two_parts(splits, times.size)
     (fit,), (calibration,) = splits.fit, splits.calibration
     assert splits.undated == undated
-    assert np.isnan(times[fit]).sum() == undated
-    assert np.nanmax(times[fit], initial=-np.inf) <= times[calibration].min()
+    assert np.isnan(times[calibration]).sum() == undated_calibrating
+    assert np.nanmax(times[fit], initial=-np.inf) <= np.nanmin(times[calibration])
 
 
 def test_records_with_a_time_are_never_made_into_folds():
@@ -129,8 +132,8 @@ def test_records_without_any_time_cannot_be_split_by_it():
 
 
 def test_too_few_records_with_a_time_are_refused_with_their_number():
-    times = np.where(np.arange(100) < 20, 1.0, np.nan)
-    with pytest.raises(DataError, match="expected at least 25 records with a time, for calibration, got 20"):
+    times = np.where(np.arange(100) < 12, 1.0, np.nan)
+    with pytest.raises(DataError, match="expected records with a time in both splits, at least 5 each, got 12"):
         split_by_time(times, TWO, most_calibrating=MANY)
 
 

@@ -1,0 +1,38 @@
+"""What a person should know of each column of a model: its kind, why, what training saw, and what will not be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vaegis.service.contract import Column, IgnoredColumn, Schema
+from vaegis.service.records.kinds import kind_of
+
+SET_ASIDE = "set aside"
+
+
+def column_kind(column: Column | IgnoredColumn) -> str:
+    """Return the kind of a column, or that it was set aside."""
+    return SET_ASIDE if isinstance(column, IgnoredColumn) else column.kind
+
+
+def column_story(column: Column | IgnoredColumn) -> str:
+    """Return why a column has its kind, and what training saw of it."""
+    if isinstance(column, IgnoredColumn):
+        return column.reason
+    seen = kind_of(column).statistics(column)
+    return f"{column.why}: {seen}" if column.why else seen
+
+
+def column_notes(schema: Schema) -> Iterator[str]:
+    """Yield what will not be seen, then the warnings of each column; each is one paragraph."""
+    if schema.ignored:
+        yield f"Faults in columns that were set aside are not seen: {', '.join(c.name for c in schema.ignored)}."
+    for column in schema.columns:
+        if not_seen := kind_of(column).not_seen(column):
+            yield f"Not seen in {column.name}: {not_seen}."
+    for column in schema.columns:
+        for warning in column.warnings:
+            yield f"Warning: {column.name}: {warning}"
+    for ignored in schema.ignored:
+        for warning in ignored.warnings:
+            yield f"{ignored.name}: {warning}"

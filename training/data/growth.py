@@ -1,0 +1,315 @@
+"""Recognise columns of numbers that only grow, and measure how far the newest values of the others lie outside."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaegis.service.records.values import instants_of_numbers, instants_of_yyyymmdd
+from vaegis.training.config import TIME_KIND, TrainConfig
+from vaegis.training.data.kinds import ColumnPlan, check_any_scored
+from vaegis.training.data.profile import ColumnProfile, DataProfile
+from vaegis.training.data.sampling import Sample
+from vaegis.training.errors import ConfigError
+
+_FEWEST: Final = 50
+"""Values from which their order says anything."""
+_FOLLOWS: Final = 0.99
+"""Least rank correlation with an order, either way, of values that follow it."""
+_NEARLY_ALL: Final = 0.99
+_FEWEST_LEVELS: Final = 3
+"""Distinct values from which it is no chance that they never step back."""
+_FEWEST_DATES: Final = 5
+_NEWEST: Final = 0.2
+_LEAST_OUTSIDE: Final = 0.03
+"""Share of the newest fifth outside the range of the rest from which it is warned of: three times the usual alpha."""
+_LEAST_OUTSIDE_IN_FILES: Final = 0.1
+"""The same by the order of the files, in which records of one place or customer often stand side by side."""
+_ROW_NUMBER_ROOM: Final = 1.1
+"""Distinct whole numbers in a range this many times as wide as there are records number these."""
+
+_ID_WORDS: Final = frozenset(
+    ("id", "ids", "key", "pk", "seq", "sequence", "serial", "rowid", "row", "index", "idx", "uid")
+)
+_TIME_WORDS: Final = frozenset(
+    ("time", "timestamp", "ts", "date", "datetime", "dt", "day", "when", "at", "on", "epoch")
+) | {*("created", "updated", "modified", "occurred", "started", "ended", "start", "end", "expires", "since", "until")}
+_CALENDAR_WORDS: Final = frozenset(("year", "yr", "month", "quarter", "week"))
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+_DAY_S: Final = 86_400.0
+_WEEK_S: Final = 7 * _DAY_S
+# Numbers from 2000 to 2040 are taken for times if their order confirms it, and from 1990 to 2100 if their name does.
+_BY_ORDER: Final = (946_684_800.0, 2_208_988_800.0)
+_BY_NAME: Final = (631_152_000.0, 4_102_444_800.0)
+_YEARS: Final = (1900.0, 2100.0)
+_MOST_WEEKS: Final = 53
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """An order of the records; ``name`` is the column whose time it is, or None for the files' own order."""
+
+    name: str | None
+    positions: NDArray[np.int64]
+
+    @property
+    def shown(self) -> str:
+        return "the order of the records" if self.name is None else f"the time in {self.name}"
+
+
+def settle_growing(
+    plans: tuple[ColumnPlan, ...], profile: DataProfile, sample: Sample, config: TrainConfig
+) -> tuple[ColumnPlan, ...]:
+    """Return the plans with columns of numbers that only grow taken as times, set aside, or warned of.
+
+    Numbers since 1970 and dates as in 20240318 become timestamps. Identifiers, counters and years are set aside,
+    because every value of the next period would be out of range. Any other numeric column is warned of if its newest
+    fifth leaves the range of the rest. Kinds that are set in the settings stay.
+
+    Args:
+        plans: The plans by the profile alone.
+        profile: What all records hold.
+        sample: The records, in their order.
+        config: The settings.
+
+    Raises:
+        DataError: A value is not of its column's kind, or every column is set aside.
+        ConfigError: A time zone is set for a column that is no timestamp.
+    """
+    timed = tuple(
+        _with_times(plan, column, sample, config) for plan, column in zip(plans, profile.columns, strict=True)
+    )
+    orders = _orders(timed, sample, config)
+    settled = tuple(_settled(plan, sample, orders, profile.records, is_set=_is_set(plan, config)) for plan in timed)
+    check_any_scored(settled)
+    for plan in settled:
+        if plan.kind != TIME_KIND and plan.name in config.columns and config.columns[plan.name].timezone is not None:
+            raise ConfigError(
+                f"columns.{json.dumps(plan.name)}.timezone: expected a timestamp, got {plan.kind or 'none'}"
+            )
+    return settled
+
+
+def time_column_hint(plans: Sequence[ColumnPlan], config: TrainConfig) -> str | None:
+    """Return the advice to calibrate on the newest records, if a column warns or was set aside for its growth."""
+    times = [plan.name for plan in plans if plan.kind == TIME_KIND]
+    if config.data.time_column is not None or not times or not any(plan.warnings for plan in plans):
+        return None
+    return f"To calibrate on the newest records, which shows such changes earlier: --time-column {times[0]}"
+
+
+def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config: TrainConfig) -> ColumnPlan:
+    """Return the plan of a column whose numbers are times as one of a timestamp."""
+    is_set = _is_set(plan, config)
+    if not column.holds_numbers or plan.kind != (TIME_KIND if is_set else "numeric"):
+        return plan
+    values = sample.numbers(plan.name, "numeric")
+    if is_set:
+        return replace(plan, number_form="yyyymmdd") if _are_calendar_dates(_finite(values)) else plan
+    if _words(plan.name) & _ID_WORDS:
+        return plan
+    if _are_calendar_dates(_finite(values)):
+        return replace(plan, kind=TIME_KIND, number_form="yyyymmdd", reason="dates as in 20240318")
+    reason = _why_epoch(plan.name, values)
+    return plan if reason is None else replace(plan, kind=TIME_KIND, reason=reason)
+
+
+def _is_set(plan: ColumnPlan, config: TrainConfig) -> bool:
+    return plan.name in config.columns and config.columns[plan.name].kind is not None
+
+
+def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:
+    """Return why numbers are times since 1970; None if they may be something else."""
+    numbers = _finite(values)
+    unit = _epoch_unit(numbers) if numbers.size >= _FEWEST else None
+    if unit is None:
+        return None
+    seconds = instants_of_numbers(numbers)
+    if _words(name) & _TIME_WORDS and _share_within(seconds, _BY_NAME) >= _NEARLY_ALL:
+        return f"{unit} since 1970, by its name and values"
+    are_recent = _are_whole(numbers) and _share_within(seconds, _BY_ORDER) == 1.0 and np.ptp(seconds) >= _DAY_S
+    # Identifiers of 19 digits, which encode another time, would be read as nanoseconds.
+    if are_recent and unit != "nanoseconds" and _follows(values, _Order(None, np.arange(values.size))):
+        return f"{unit} since 1970, by their size and order"
+    return None
+
+
+def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) -> tuple[_Order, ...]:
+    """Return the order of the files, and that of a time column where there is one: the set one, or the most orderly."""
+    in_files = _Order(None, np.arange(len(sample)))
+    forms = {plan.name: plan.number_form for plan in plans}
+    names = [plan.name for plan in plans if plan.kind == TIME_KIND]
+    if config.data.time_column is not None:
+        names = [config.data.time_column]
+    orders = []
+    for name in names:
+        times = sample.numbers(name, TIME_KIND, forms.get(name, "epoch"))
+        dated = np.flatnonzero(~np.isnan(times))
+        if dated.size >= max(_FEWEST, _NEARLY_ALL * times.size / 2):
+            order = _Order(name, dated[np.argsort(times[dated], kind="stable")])
+            orders.append((abs(_rank_correlation(times)), order))
+    if not orders:
+        return (in_files,)
+    return in_files, max(orders, key=lambda pair: pair[0])[1]
+
+
+def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], records: int, *, is_set: bool) -> ColumnPlan:
+    """Return the plan of a column, set aside if its numbers only count or grow, or with a warning."""
+    if plan.kind == TIME_KIND:
+        warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.number_form)))
+        return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
+    if plan.kind != "numeric":
+        return plan
+    values = sample.numbers(plan.name, "numeric")
+    if _finite(values).size < _FEWEST:
+        return plan
+    reason = None if is_set else _why_set_aside(plan.name, values, orders, records)
+    if reason is not None:
+        keep = f"To score it all the same: {_setting_line(plan.name, 'numeric')}"
+        return replace(plan, kind=None, reason=reason, warnings=(keep,))
+    warning = _outside(plan.name, values, orders)
+    return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
+
+
+def _why_set_aside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:
+    """Return why a column of numbers cannot be learned as a quantity; None if it can."""
+    numbers = _finite(values)
+    distinct, words = np.unique(numbers), _words(name)
+    followed = next((order for order in reversed(orders) if _follows(values, order)), None)
+    if _are_whole(numbers):
+        if distinct.size >= _NEARLY_ALL * numbers.size:
+            reason = _why_no_quantity(words, followed, width=float(np.ptp(numbers)), records=records)
+        else:
+            reason = _why_calendar(words, followed, distinct)
+        if reason is not None:
+            return reason
+    # Without a time, a file may be sorted by a quantity.
+    if followed is not None and followed.name is not None:
+        return f"it only goes one way with {followed.shown}"
+    return None
+
+
+def _why_no_quantity(words: frozenset[str], followed: _Order | None, *, width: float, records: int) -> str | None:
+    """Return why whole numbers that all differ identify the records; None if they may be quantities."""
+    if followed is not None:
+        return f"a counter: whole numbers that all differ and follow {followed.shown}"
+    if words & _ID_WORDS:
+        return "an identifier: its name says so, and all values differ"
+    if width < _ROW_NUMBER_ROOM * records:
+        return "a row number: whole numbers that all differ, without gaps"
+    return None
+
+
+def _why_calendar(words: frozenset[str], followed: _Order | None, distinct: NDArray[np.float64]) -> str | None:
+    """Return why whole numbers are a part of the date that does not come back; None if they are not."""
+    are_years = distinct[0] >= _YEARS[0] and distinct[-1] <= _YEARS[1]
+    if not words & _CALENDAR_WORDS or (not are_years and distinct[-1] > _MOST_WEEKS):
+        return None
+    if distinct.size == 1:
+        return f"a part of the date with one value, {distinct[0]:.0f}: the next would be flagged"
+    if are_years and followed is not None:
+        return f"a year that follows {followed.shown}"
+    return None
+
+
+def _short_span(seconds: NDArray[np.float64]) -> str | None:
+    """Return a warning if the records do not span a week, so that some weekdays or hours cannot have been seen."""
+    if seconds.size < _FEWEST or (span := float(np.ptp(seconds))) >= _WEEK_S:
+        return None
+    lacking = "hours of the day and weekdays" if span < _DAY_S else "weekdays"
+    return (
+        f"the records span {span / _DAY_S:.1f} days, so some {lacking} were never seen. Normal records of these may be "
+        "flagged: train on at least a week"
+    )
+
+
+def _outside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...]) -> str | None:
+    """Return a warning if the newest fifth of a column lies outside the range of the rest."""
+    order = orders[-1]
+    ordered = values[order.positions]
+    ordered = ordered[np.isfinite(ordered)]
+    newest = int(ordered.size * _NEWEST)
+    if ordered.size < _FEWEST:
+        return None
+    # Without times, a file may also begin with its newest records.
+    ends = [(ordered[:-newest], ordered[-newest:])]
+    if order.name is None:
+        ends.append((ordered[newest:], ordered[:newest]))
+    shares = [float(((new < rest.min()) | (new > rest.max())).mean()) for rest, new in ends]
+    share = max(shares)
+    if share < (_LEAST_OUTSIDE_IN_FILES if order.name is None else _LEAST_OUTSIDE):
+        return None
+    which = "oldest or newest" if order.name is None else "newest"
+    return (
+        f"{share:.0%} of the {which} fifth, by {order.shown}, lie outside the range of the rest. About as many normal "
+        f"records of the next period may be flagged. If so, leave it out: {_setting_line(name, 'ignore')}"
+    )
+
+
+def _setting_line(name: str, kind: str) -> str:
+    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+    return f'columns.{key}.kind = "{kind}" in train.toml'
+
+
+def _words(name: str) -> frozenset[str]:
+    """Return the words of a column's name: ``orderID`` and ``order_id`` have ``order`` and ``id``."""
+    return frozenset(word.lower() for word in _WORD.findall(name))
+
+
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[np.isfinite(values)]
+
+
+def _are_whole(numbers: NDArray[np.float64]) -> bool:
+    return bool((numbers == np.floor(numbers)).all())
+
+
+def _share_within(seconds: NDArray[np.float64], bounds: tuple[float, float]) -> float:
+    return float(((seconds >= bounds[0]) & (seconds < bounds[1])).mean())
+
+
+def _epoch_unit(numbers: NDArray[np.float64]) -> str | None:
+    """Return the unit of most numbers as times since 1970; None if several units would be read."""
+    digits = np.abs(numbers)
+    units = {"seconds": (1e8, 1e11), "milliseconds": (1e11, 1e14), "microseconds": (1e14, 1e17)}
+    units["nanoseconds"] = (1e17, 1e19)
+    for unit, (low, high) in units.items():
+        if ((digits >= low) & (digits < high)).mean() >= _NEARLY_ALL:
+            return unit
+    return None
+
+
+def _are_calendar_dates(numbers: NDArray[np.float64]) -> bool:
+    """Return whether all numbers write a date as in 20240318; of random ones of eight digits, one in 25 does."""
+    distinct = np.unique(numbers)
+    return distinct.size >= _FEWEST_DATES and not np.isnan(instants_of_yyyymmdd(distinct)).any()
+
+
+def _follows(values: NDArray[np.float64], order: _Order) -> bool:
+    """Return whether values rise, or fall, with an order: by their rank correlation, or because none steps back."""
+    ordered = values[order.positions]
+    ordered = ordered[np.isfinite(ordered)]
+    if ordered.size < _FEWEST:
+        return False
+    steps = np.diff(ordered)
+    if np.unique(ordered).size < _FEWEST_LEVELS:
+        return False
+    one_way = bool((steps >= 0).all() or (steps <= 0).all())
+    return one_way or abs(_rank_correlation(ordered)) >= _FOLLOWS
+
+
+def _rank_correlation(values: NDArray[np.float64]) -> float:
+    """Return Spearman's correlation of values with their positions; 0 if all are equal."""
+    finite = np.isfinite(values)
+    _, inverse, counts = np.unique(values[finite], return_inverse=True, return_counts=True)
+    if counts.size < 2:  # noqa: PLR2004 - a constant has no correlation
+        return 0.0
+    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
+    return float(np.corrcoef(ranks, np.flatnonzero(finite))[0, 1])
