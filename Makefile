@@ -157,6 +157,10 @@ bench-stream: venv ## train on a set larger than memory; prints the peak memory
 bench-serve-start: venv ## seconds from start to ready, and resident memory
 	$(BIN)/python benchmarks/serve_start.py
 
+.PHONY: bench-swaps
+bench-swaps: venv ## what 200 changes of the model cost callers at half capacity: latency, failures, memory
+	$(BIN)/python benchmarks/model_swaps.py
+
 .PHONY: bench-metrics
 bench-metrics: venv ## processor time to count a request, and of a scrape of 8 workers
 	$(BIN)/python benchmarks/metrics.py
