@@ -343,7 +343,7 @@ def asgi(app, parts, gone=None, query=b"", headers=()):
     async def send(message):
         sent.append(message)
 
-    typed = [(b"content-type", b"application/json"), *headers]
+    typed = [*({b"content-type": b"application/json"} | dict(headers)).items()]
     scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": typed}
     return sent, app(scope, receive, send)
 
