@@ -28,6 +28,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
     "Behind a proxy": ("uds", "root_path"),
     "HTTPS": ("tls_certificate", "tls_key"),
+    "Answers": ("compression_min_bytes",),
     "Size of one request": ("max_document_bytes", "max_records", "max_columns", "max_values", "max_depth"),
     "Work at one time": (
         "max_requests_in_flight",
@@ -152,6 +153,14 @@ class Settings(BaseModel):
         "JSON pointer to the record in each object of a JSON or NDJSON body, such as /payload/after. Unset means that "
         "each object is a record.",
         pattern=_POINTER,
+    )
+    compression_min_bytes: int = _setting(
+        2**20,
+        "Shortest answer that is compressed if Accept-Encoding has gzip or zstd. More than VAEGIS_MAX_BYTES_IN_FLIGHT "
+        "means that none is.",
+        unit="bytes",
+        ge=1024,
+        le=2**34,
     )
     max_body_bytes: int = _setting(
         64 * 2**20,

@@ -13,11 +13,18 @@ from vaegis.service.records.blocks import BLOCK_BYTES, UnpackedBytes
 from vaegis.service.records.json import BodyError
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
+    from compression.zstd import (
+        DecompressionParameter,
+        ZstdCompressor,
+        ZstdDecompressor,
+        ZstdError,
+        compress,
+        decompress,
+    )
 else:
-    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
+    from backports.zstd import DecompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError, compress, decompress
 
-__all__ = ["ZstdDecompressor", "ZstdError", "compress", "decompress", "decompressor"]
+__all__ = ["ZstdCompressor", "ZstdDecompressor", "ZstdError", "compress", "decompress", "decompressor"]
 _LARGEST_WINDOW: Final = 23  # log2 of 8 MiB, what RFC 9659 lets an HTTP body ask for
 _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
 
