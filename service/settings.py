@@ -23,7 +23,17 @@ TRUTH_VALUES: Final = "true false"
 """The allowed values of a switch, as the documentation shows them."""
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Change these first": ("host", "port", "workers", "keys_file", "alpha", "max_body_bytes"),
-    "Model file": ("model_digest", "model_public_key", "model_timeout_s", "max_tensor_bytes"),
+    "Model file": (
+        "model_digest",
+        "model_public_key",
+        "model_timeout_s",
+        "max_tensor_bytes",
+        "default_model",
+        "model_reload",
+        "model_poll_s",
+        "allow_schema_change",
+        "shadow_share",
+    ),
     "Scoring": ("explain", "unknown_columns", "unwrap", "max_faults", "max_generate_count"),
     "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
     "Behind a proxy": ("uds", "root_path"),
@@ -121,6 +131,28 @@ class Settings(BaseModel):
     )
     model_timeout_s: float = _setting(
         60.0, "Longest time to load the model and score its golden records.", unit="s", ge=1, le=3600
+    )
+    default_model: str | None = _setting(
+        None, "Model of /score when a folder of models is served. Unset means the only one in the folder."
+    )
+    model_reload: bool = _setting(
+        default=True,
+        meaning="Load a model file that was replaced, or a version that was promoted, without a restart. Turned off, "
+        "only SIGHUP does.",
+    )
+    model_poll_s: float = _setting(
+        1.0, "Time between two looks at the model file or the pointer files.", unit="s", ge=0.05, le=3600
+    )
+    allow_schema_change: bool = _setting(
+        default=False,
+        meaning="Let a model that is loaded while another is served have other columns, or columns of other kinds.",
+    )
+    shadow_share: float = _setting(
+        0.1,
+        "Share of the batches of live traffic that a version in shadow scores too (`vaegis shadow`).",
+        unit="share",
+        ge=0.0001,
+        le=1,
     )
     max_tensor_bytes: int = _setting(
         2**30,

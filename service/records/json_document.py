@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 
 from vaegis.service.columns import Columns
@@ -56,6 +57,7 @@ class JsonDocuments:
             NoRecordsError: it is an empty list.
             RecordError: a record does not fit the schema, and rejects all.
         """
+        body = body.removeprefix(codecs.BOM_UTF8)
         if self.unwrapper is not None:
             body = self.unwrapper.document(body)
         columns = self.typed.columns(body, check)

@@ -79,8 +79,12 @@ def test_the_example_of_generation_is_a_valid_request(document):
 def test_openapi_lists_every_route_with_a_description(document):
     assert set(document["paths"]) == {
         "/score",
+        "/models/{model}/score",
         "/generate",
+        "/drill",
         "/model",
+        "/models",
+        "/models/{model}/shadow",
         "/model/schema",
         "/livez",
         "/readyz",
