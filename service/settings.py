@@ -35,7 +35,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "shadow_share",
     ),
     "Scoring": ("explain", "unknown_columns", "unwrap", "max_faults", "max_generate_count"),
-    "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
+    "Callers and rates": ("keys", "open", "allowed_hosts", "cors_origins", "rate_records_per_s", "rate_burst_s"),
     "Behind a proxy": ("uds", "root_path"),
     "HTTPS": ("tls_certificate", "tls_key"),
     "Answers": ("compression_min_bytes",),
@@ -335,6 +335,11 @@ class Settings(BaseModel):
         None,
         "Host names and addresses that callers may use besides localhost and VAEGIS_HOST, separated by commas. Unset "
         "means any with keys or with VAEGIS_OPEN, and no others without.",
+    )
+    cors_origins: str | None = _setting(
+        None,
+        "Origins whose web pages may call from a browser (CORS), such as https://app.example, separated by commas. "
+        "Unset means none but the service's own.",
     )
     rate_records_per_s: float | None = _setting(
         None,
