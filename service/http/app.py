@@ -21,6 +21,7 @@ from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_origins
+from vaegis.service.http.docs_page import docs_endpoints
 from vaegis.service.http.drill import DrillEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.logs import LineWriter, RequestLog
@@ -157,6 +158,7 @@ def create_app(
         "/drill": drill,
         **v2_endpoints(models, infer, readiness),
         **_model_endpoints(models, served_as.versions),
+        **docs_endpoints(has_keys=key_store is not None),
         **_operator_endpoints(readiness, metrics, lambda: openapi(models.default.live().artifact.digest)),
     }
     _mount(app, endpoints)
