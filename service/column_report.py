@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vaegis.service.contract import Column, IgnoredColumn, Schema
+from vaegis.service.contract import Check, Column, IgnoredColumn, Schema, TimestampColumn
 from vaegis.service.records.kinds import kind_of
 
 SET_ASIDE = "set aside"
@@ -21,6 +21,15 @@ def column_story(column: Column | IgnoredColumn) -> str:
         return column.reason
     seen = kind_of(column).statistics(column)
     return f"{column.why}: {seen}" if column.why else seen
+
+
+def check_story(column: Column, check: Check) -> str:
+    """Return the code of a check, and its limit as the column writes values."""
+    if check.limit is None:
+        return check.code.value
+    shown = kind_of(column).shown(column)
+    limit = shown(check.limit) if shown and isinstance(column, TimestampColumn) else f"{check.limit:.10g}"
+    return f"{check.code.value} {limit}"
 
 
 def column_notes(schema: Schema) -> Iterator[str]:
