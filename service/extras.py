@@ -11,12 +11,13 @@ from vaegis.service.errors import MissingExtraError
 _PACKAGES: Final = {
     "files": frozenset(("pyarrow",)),
     "signature": frozenset(("cryptography",)),
+    "spark": frozenset(("pyarrow", "pyspark")),
     "training": frozenset(("jaxtyping", "onnx", "pyarrow", "rich", "scipy", "sklearn", "torch")),
 }
 
 
 @contextmanager
-def needs_extra(extra: Literal["files", "signature", "training"]) -> Iterator[None]:
+def needs_extra(extra: Literal["files", "signature", "spark", "training"]) -> Iterator[None]:
     """Turn a failed import of one of an extra's packages into how to install it.
 
     Raises:

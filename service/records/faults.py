@@ -45,6 +45,11 @@ def error_fields(faults: Sequence[Fault]) -> list[ErrorFields]:
     return [ErrorFields(fault.column, fault.code, fault.message) for fault in faults]
 
 
+def location_in_request(row: int, column: str | None) -> str:
+    """Return how messages name a record of a request, or one of its columns."""
+    return f"records[{row}]" if column is None else f"records[{row}].{column}"
+
+
 class Faults(Protocol):
     """Collects faults. Rows count from the first record of a block."""
 
@@ -111,11 +116,7 @@ class FaultList:
     def _add(self, row: int, position: int, column: str | None, code: str, detail: str, *, keep: bool) -> None:
         self._count += 1
         if keep:
-            self._kept.append((row, position, self._count, _fault(row, column, code, detail, _in_request)))
-
-
-def _in_request(row: int, column: str | None) -> str:
-    return f"records[{row}]" if column is None else f"records[{row}].{column}"
+            self._kept.append((row, position, self._count, _fault(row, column, code, detail, location_in_request)))
 
 
 class FaultsByRow:
@@ -124,7 +125,7 @@ class FaultsByRow:
     After `MOST_FAULTS` faults of all records, it keeps only the first fault of each further record.
     """
 
-    def __init__(self, limit: int, first_row: int, location: LocationName = _in_request) -> None:
+    def __init__(self, limit: int, first_row: int, location: LocationName = location_in_request) -> None:
         """Keep ``limit`` faults of a record; the block's first record is ``first_row`` of its body or file."""
         self._limit = limit
         self._location = location
