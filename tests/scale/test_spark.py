@@ -20,8 +20,9 @@ if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
 from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, SparkSession
 
+from vaegis.integrations import ModelFile
 from vaegis.integrations.model_file import loads_in_this_process
-from vaegis.integrations.spark import scored
+from vaegis.integrations.spark import _task, scored
 
 OPTIONS = {"unknown_columns": "ignore", "explain": "all"}
 
@@ -74,18 +75,17 @@ def test_a_partition_with_the_batches_of_one_call_has_its_bits(spark, orders, go
     assert pa.Table.from_struct_array(table["vaegis"])["score"].to_pylist() == expected["score"].to_pylist()
 
 
-def test_each_worker_loads_the_model_once(frame, golden_model):
-    model = str(golden_model)
-    answers = scored(frame.repartition(16), model, **OPTIONS)
+def test_each_worker_loads_the_model_once_for_many_partitions_and_jobs(frame, golden_model):
+    task = _task(ModelFile.read(golden_model), OPTIONS)
 
-    def probe(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
+    def watched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in task(batches):
             yield pa.record_batch({"pid": [os.getpid()], "loads": [loads_in_this_process()], "rows": [batch.num_rows]})
 
-    answers.count()  # of no interest: what the workers have loaded before
-    rows = answers.select("vaegis.score").mapInArrow(probe, "pid long, loads long, rows long").collect()
-    assert sum(row.rows for row in rows) == 20_000
-    assert {row.loads for row in rows} <= {0, 1}  # 0: Spark ran the probe in a worker of its own
+    jobs = [frame.repartition(16).mapInArrow(watched, "pid long, loads long, rows long").collect() for _ in range(2)]
+    assert [sum(row.rows for row in job) for job in jobs] == [20_000, 20_000]
+    assert {row.loads for job in jobs for row in job} == {1}
+    assert len({row.pid for job in jobs for row in job}) < 16
 
 
 def test_an_empty_partition_and_an_empty_frame_give_no_verdicts(spark, frame, golden_model):
