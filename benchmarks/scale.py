@@ -106,7 +106,7 @@ def _ray(workers: int, folder: str) -> float:
     ray.init(num_cpus=2 + workers, log_to_driver=False, include_dashboard=False)
 
     def run() -> None:
-        dataset = ray.data.read_parquet(folder).map_batches(
+        dataset = ray.data.read_parquet(folder, override_num_blocks=_FILES).map_batches(
             Scorer,
             fn_constructor_args=(ModelFile.read(_MODEL),),
             batch_format="pyarrow",

@@ -54,8 +54,12 @@ class MarkedScorer(Scorer):
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 200 << 20})
+    """Start two nodes of two CPUs each: three actors need both nodes."""
+    resources = {"num_cpus": 2, "object_store_memory": 200 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=resources)
     try:
+        cluster.add_node(**resources)
+        cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False)
         yield cluster
     finally:
@@ -68,7 +72,7 @@ def in_order(dataset: ray.data.Dataset) -> pa.Table:
 
 
 def test_two_actors_give_the_verdicts_of_score_and_load_the_model_once_each(cluster, orders_file, orders, golden_model):
-    dataset = ray.data.read_parquet(str(orders_file)).map_batches(
+    dataset = ray.data.read_parquet(str(orders_file), override_num_blocks=8).map_batches(
         WatchedScorer,
         fn_constructor_args=(ModelFile.read(golden_model),),
         fn_constructor_kwargs=OPTIONS,
@@ -89,8 +93,7 @@ def test_two_actors_give_the_verdicts_of_score_and_load_the_model_once_each(clus
 
 
 def test_every_record_comes_once_though_a_node_is_lost_in_the_middle(cluster, orders, golden_model, tmp_path):
-    node = cluster.add_node(num_cpus=2, object_store_memory=200 << 20)
-    cluster.wait_for_nodes()
+    (node,) = cluster.worker_nodes
     dataset = ray.data.from_arrow([orders.slice(start, 500) for start in range(0, len(orders), 500)]).map_batches(
         MarkedScorer,
         fn_constructor_args=(ModelFile.read(golden_model), str(tmp_path)),
