@@ -104,8 +104,7 @@ function promisedBand(alpha, n, calibrationRecords) {
 
 function remember(counts) {
   const last = history.at(-1);
-  const restarted =
-    last && (counts.records.scored < last.counts.records.scored || counts.model.digest !== last.counts.model.digest);
+  const restarted = last && counts.records.scored < last.counts.records.scored;
   if (restarted) history = [];
   const at = Date.now();
   history.push({ at, counts });
