@@ -25,6 +25,7 @@ RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-
 BAD = {"amount": 2250, "express": None, "country": "Atlantis", "placed_at": "2023-11-22T10:00:00Z"}
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 PICTURES = os.environ.get("LIVE_PAGE_PICTURES")
+"""Folder for pictures such as those in docs/."""
 PATIENCE_MS = 60_000
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the extra containers")
