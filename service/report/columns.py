@@ -28,6 +28,8 @@ HEIGHT: Final = 70.0
 _BINS: Final = 28
 _MOST_SHARES: Final = 6
 _TICK_WIDTH: Final = 60.0
+_LEAST_ROOM: Final = 1e-12  # as a share of the largest value
+_LARGEST: Final = 8e307
 _MARGIN: Final = 0.08
 _LONGEST_NAME: Final = 40
 
@@ -140,11 +142,13 @@ def _chart(column: Column, at: int, decoded: Decoded, drawn: Drawn) -> QuantileC
 
 def _quantile_chart(column: NumericColumn, generated: NDArray[np.float64]) -> QuantileChart:
     first, *_, last = column.quantiles
-    room = _MARGIN * (last - first) or max(abs(first), 1.0) * _MARGIN
-    low, high = first - room, last + room
+    largest = max(abs(first), abs(last))
+    # Wide enough that the bins of the histogram differ, and not so wide that the width overflows.
+    room = max(_MARGIN * (last - first), _LEAST_ROOM * largest) or 1.0
+    low, high = max(first - room, -_LARGEST), min(last + room, _LARGEST)
 
     def x(value: float) -> float:
-        return round(WIDTH * (value - low) / (high - low), 1)
+        return round(WIDTH * ((min(max(value, low), high) - low) / (high - low)), 1)
 
     q = column.quantiles
     counts, _ = np.histogram(generated, _BINS, (low, high))

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from vaegis.service.contract import Provenance
+from vaegis.service.errors import ArtifactError
 from vaegis.service.files.output import opened_path
 from vaegis.service.generation import BLOCK_RECORDS, Decoded, Drawn, Generator, exemplars_of, records_of
 from vaegis.service.model import Model
@@ -54,7 +55,7 @@ def report_page(model: Model, generator: Generator) -> str:
         generator: Its decoder.
 
     Raises:
-        ArtifactError: the generator has no table of exemplars, or the decoder fails.
+        ArtifactError: the generator has no table of exemplars, or its outputs are not finite.
     """
     return render(model, _sampled(model, generator))
 
@@ -67,9 +68,13 @@ def _sampled(model: Model, generator: Generator) -> Sampled:
         chosen = np.sort(random.choice(len(points), _MOST_EXEMPLARS, replace=False))
     else:
         chosen = np.arange(len(points))
+    decoded = generator.decode_exemplars(chosen)
+    outputs = (decoded.location, decoded.missing, *(part for parts in decoded.categories.values() for part in parts))
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise ArtifactError("generator: expected finite outputs, got others")
     drawn = generator.draw_near(chosen, random)
     scores = model.score(records_of(contract.columns, drawn), explain="none").score
-    return Sampled(points[chosen], generator.decode_exemplars(chosen), drawn, scores)
+    return Sampled(points[chosen], decoded, drawn, scores)
 
 
 def render(model: Model, sampled: Sampled) -> str:

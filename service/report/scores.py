@@ -110,5 +110,6 @@ def bars_of(heights: NDArray[np.generic], width: float, height: float) -> tuple[
 
 def _domain(model: Model, scores: NDArray[np.float64]) -> tuple[float, float]:
     low = float(scores.min())
-    high = max(float(np.quantile(scores, _SHOWN_SHARE)), model.threshold, low + 1e-6)
+    least = 1e-6 * max(1.0, abs(low))  # so that the bins differ
+    high = max(float(np.quantile(scores, _SHOWN_SHARE)), model.threshold, low + least)
     return low, high + 0.1 * (high - low)

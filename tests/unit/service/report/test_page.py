@@ -16,6 +16,7 @@ from vaegis.service.model import Model
 from vaegis.service.pvalues import false_alarm_bound, threshold
 
 pytest.importorskip("jinja2")
+from vaegis.service.report.columns import QuantileChart, column_cards
 from vaegis.service.report.page import Sampled, render, report_page
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'</script>"
@@ -170,6 +171,19 @@ def test_names_that_are_markup_are_shown_as_they_are(wide_html):
 
 def test_a_page_of_100_columns_is_under_1_mb(wide_html):
     assert len(wide_html.encode()) < 1_000_000
+
+
+@pytest.mark.parametrize("ends", [(5.0, 5.0), (0.0, 0.0), (1e16, 1e16 + 2.0), (-1.7e308, 1.7e308)])
+def test_a_chart_of_any_range_has_finite_places(ends):
+    quantiles = (ends[0], *(ends[0],) * 5, ends[1])
+    number = {"step": 0.0, "noise_scale": 1.0, "degrees_of_freedom": 4.0, "missing_share": 0.0}
+    column = NumericColumn(name="n", minimum=ends[0], maximum=ends[1], quantiles=quantiles, **number)
+    n = 8
+    drawn = Drawn((np.full(n, ends[0]),), np.zeros((n, 1), dtype=bool))
+    (card,) = column_cards(Schema(columns=(column,)), Decoded(np.zeros((n, 1)), np.zeros((n, 1)), {}), drawn)
+    assert isinstance(card.chart, QuantileChart)
+    places = [*card.chart.bars, *card.chart.bands, *card.chart.ticks, (card.chart.median,)]
+    assert np.isfinite(np.concatenate(places)).all()
 
 
 def test_every_drawing_has_a_text_alternative_or_stands_beside_its_text(page):
