@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.error import URLError
@@ -29,7 +30,7 @@ START_S = 120.0
 STOP_S = 60.0
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-Counts = dict[str, float]
+Counts = defaultdict[tuple[str, str], float]
 
 
 class Processes:
@@ -162,7 +163,7 @@ def watchers(processes: Processes, folder: Path, addresses: dict[str, str]) -> N
 def report(processes: Processes, addresses: dict[str, str]) -> None:
     """Print what is counted and what is alerted, until interrupted."""
     shown = 0
-    before = Counts()
+    before = Counts(float)
     next_s = time.monotonic() + REPORT_S
     while True:
         processes.check()
@@ -179,22 +180,24 @@ def report(processes: Processes, addresses: dict[str, str]) -> None:
 
 
 def parse_counts(metrics: str) -> Counts:
-    """Return the counters of records and columns, by name and labels."""
-    pairs = re.findall(r"^vaegis_(records_\w+_total|column_\w+_total)(\{.*\})? (\S+)$", metrics, re.MULTILINE)
-    return {name + labels: float(value) for name, labels, value in pairs}
+    """Return the counters of records and columns, by name and column (empty if there is none), over all models."""
+    counts = Counts(float)
+    found = re.findall(r"^vaegis_(records_\w+|column_\w+)_total\{(.*)\} (\S+)$", metrics, re.MULTILINE)
+    for name, labels, value in found:
+        column = re.search(r'(?:^|,)column="(.*?)"(?:,|$)', labels)
+        counts[name, column[1] if column else ""] += float(value)
+    return counts
 
 
 def summary(now: Counts, before: Counts) -> str:
     """Say what was counted since ``before``."""
-    since = {name: count - before.get(name, 0.0) for name, count in now.items()}
-    scored, flagged = since.get("records_scored_total", 0.0), since.get("records_flagged_total", 0.0)
-    words = [f"scored {scored:,.0f} records, flagged {flagged:,.0f}"]
+    since = Counts(float, {series: count - before[series] for series, count in now.items()})
+    words = [f"scored {since['records_scored', '']:,.0f} records, flagged {since['records_flagged', '']:,.0f}"]
     for meaning in ("missing", "unseen", "out_of_range"):
-        for name, count in since.items():
-            column = re.fullmatch(rf'column_{meaning}_total{{column="(.*)"}}', name)
-            if column is not None and count:
-                words.append(f"{column[1]} {meaning.replace('_', ' ')} {count:,.0f}")
-    refused = sum(count for name, count in since.items() if name.startswith("records_refused_total"))
+        for (name, column), count in since.items():
+            if name == f"column_{meaning}" and count:
+                words.append(f"{column} {meaning.replace('_', ' ')} {count:,.0f}")
+    refused = since["records_refused", ""]
     return ", ".join([*words, f"refused {refused:,.0f}"] if refused else words)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 OUTPUT = Path(__file__).parent / "dashboards" / "vaegis.json"
 WIDTH = 24  # of Grafana's grid
-SCORING = 'job=~"$job", route=~"/score|.+/infer"'
+SCORING = 'job=~"$job", route=~".*/score|.+/infer"'
 
 Json = dict[str, Any]
 
@@ -120,7 +120,7 @@ ROWS = [
                 "Refused",
                 "stat",
                 3,
-                {"refused": 'max(job:vaegis_records_refused:ratio5m{job=~"$job"})'},
+                {"refused": 'max(job_model:vaegis_records_refused:ratio5m{job=~"$job"})'},
                 "Share of the records of five minutes that do not fit the schema.",
                 unit="percentunit",
                 thresholds=((None, "green"), (0.01, "orange"), (0.1, "red")),
@@ -146,13 +146,13 @@ ROWS = [
             Panel(
                 "Flagged beside promised",
                 "timeseries",
-                12,
+                9,
                 {
-                    "flagged": 'job_model:vaegis_records_flagged:ratio5m{job=~"$job"}',
-                    "promised (alpha)": 'job_model:vaegis_alpha:ratio{job=~"$job"}',
-                    "most by chance": 'job_model:vaegis_records_flagged_highest_expected:ratio5m{job=~"$job"}',
+                    "flagged {{model}}": 'job_model:vaegis_records_flagged:ratio5m{job=~"$job"}',
+                    "promised (alpha) {{model}}": 'job_model:vaegis_alpha:ratio{job=~"$job"}',
+                    "by chance {{model}}": 'job_model:vaegis_records_flagged_highest_expected:ratio5m{job=~"$job"}',
                 },
-                "Above the highest line: anomalies, or data that have changed.",
+                "Above 'by chance', the most that chance explains: anomalies, or data that have changed.",
                 unit="percentunit",
             ),
             Panel(
@@ -174,6 +174,14 @@ ROWS = [
                 },
                 "If the median moves, the data drift. If only the top moves, there are anomalies.",
             ),
+            Panel(
+                "Drills missed",
+                "stat",
+                3,
+                {"missed": 'sum(increase(vaegis_drills_total{job=~"$job", outcome="missed"}[1h]))'},
+                "Records of an hour that POST /drill made to be flagged and that were not.",
+                thresholds=((None, "green"), (0.5, "red")),
+            ),
         ],
     ),
     Row(
@@ -183,7 +191,7 @@ ROWS = [
                 "Violations",
                 "timeseries",
                 6,
-                {"{{column}} {{code}}": 'topk(5, job_column_code:vaegis_violations:ratio5m{job=~"$job"})'},
+                {"{{model}} {{column}} {{code}}": 'topk(5, job_column_code:vaegis_violations:ratio5m{job=~"$job"})'},
                 "Share of the records whose value breaks a check of its column, by column and check.",
                 unit="percentunit",
             ),
@@ -191,7 +199,7 @@ ROWS = [
                 "Out of range",
                 "timeseries",
                 6,
-                {"{{column}}": worst_columns("out_of_range")},
+                {"{{model}} {{column}}": worst_columns("out_of_range")},
                 "Share of the records with a number outside the range seen in training.",
                 unit="percentunit",
             ),
@@ -199,7 +207,7 @@ ROWS = [
                 "Unseen categories",
                 "timeseries",
                 4,
-                {"{{column}}": worst_columns("unseen")},
+                {"{{model}} {{column}}": worst_columns("unseen")},
                 "Share of the records with a category that training did not know.",
                 unit="percentunit",
             ),
@@ -207,7 +215,7 @@ ROWS = [
                 "Missing",
                 "timeseries",
                 4,
-                {"{{column}}": worst_columns("missing")},
+                {"{{model}} {{column}}": worst_columns("missing")},
                 "Share of the records in which the column is null.",
                 unit="percentunit",
             ),
@@ -229,7 +237,7 @@ ROWS = [
                 "bargauge",
                 12,
                 {
-                    f"{{{{column}}}} {meaning.replace('_', ' ')}": rise(meaning)
+                    f"{{{{model}}}} {{{{column}}}} {meaning.replace('_', ' ')}": rise(meaning)
                     for meaning in ("out_of_range", "unseen", "missing")
                 },
                 "Share of the last five minutes, minus that of the last hour.",

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from vaegis.service.http.routes import ROUTES, SCORING
+
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "prometheus"
 GROUPS = YAML(typ="safe").load(FOLDER / "rules.yml")["groups"]
@@ -61,3 +63,28 @@ def test_every_metric_of_the_rules_is_documented_or_recorded():
         named = set(re.findall(r"(?:job\w*:)?vaegis_\w+(?::\w+)?", rule["expr"]))
         assert {re.sub(r"_(bucket|count)$", "", name) for name in named} - documented - recorded == set()
         assert named or rule["alert"] == "VaegisDown"
+
+
+def test_every_label_of_the_rules_is_documented_of_its_metric():
+    labels = dict(
+        re.findall(r"^\| `(\w+)` \| \w+ \| ([^|]*)\|", (ROOT / "docs" / "metrics.md").read_text("utf-8"), re.MULTILINE)
+    )
+    from_prometheus = {"namespace", "job", "le"}
+    seen = 0
+    for rule in RULES:
+        used = re.findall(r"by \(([^)]+)\) \((?:\w+\()?(vaegis_\w+)(?:\{([^}]*)\})?", rule["expr"])
+        for by, metric, matchers in used:
+            named = set(by.split(", ")) | set(re.findall(r"(\w+)(?:=|!~)", matchers))
+            documented = labels[re.sub(r"_(bucket|count)$", "", metric)].strip().split(", ")
+            assert named - from_prometheus <= set(documented), (metric, named)
+            seen += 1
+    assert seen > 20
+
+
+def test_the_objective_counts_every_route_that_scores_records_and_no_other():
+    scoring = {path for route in ROUTES if route.scopes == SCORING for path in route.paths} - {"/generate", "/drill"}
+    paths = {path for route in ROUTES for path in route.paths}
+    patterns = {pattern for rule in RULES for pattern in re.findall(r'route=~"([^"]+)"', rule["expr"])}
+    assert patterns
+    for pattern in patterns:
+        assert {path for path in paths if re.fullmatch(pattern, path)} == scoring
