@@ -78,6 +78,8 @@ class Progress:
                 f"{members} members, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
             )
         read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
+        if splits.groups is not None:
+            shown += f", whole groups of {splits.groups:,}"
         undated = f" ({splits.undated:,} without a time are split like the others)" if splits.undated else ""
         self._console.print(f"{read}: {shown}{undated}")
 

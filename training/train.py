@@ -18,13 +18,14 @@ from vaegis.service.files.record_files import RecordSource, open_records
 from vaegis.service.records.kinds import kind_of
 from vaegis.training.calibration import calibrate, check_alpha
 from vaegis.training.config import TIME_KIND, TrainConfig
+from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
-from vaegis.training.data.splits import Splits, split_at_random, split_by_time
+from vaegis.training.data.splits import Splits, split_at_random, split_by_group, split_by_time
 from vaegis.training.errors import ExportError
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
 from vaegis.training.fit import Fitted, fit
@@ -108,7 +109,10 @@ def _prepare(
 ) -> _Prepared:
     plans = settle_growing(plan_columns(profile, config), profile, sample, config)
     most = config.calibration.max_records
-    if config.data.time_column is None:
+    if config.splits.group_column is not None:
+        groups = sample.groups(config.splits.group_column)
+        splits = split_by_group(groups, config.splits, random, most_calibrating=most)
+    elif config.data.time_column is None:
         splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
     else:
         times = sample.numbers(config.data.time_column, TIME_KIND)
@@ -119,6 +123,8 @@ def _prepare(
     schema, dropped = with_checks(schema, columns, splits)
     progress.columns(profile, schema)
     if hint := time_column_hint(plans, config):
+        progress.advice(hint)
+    if hint := group_column_hint(plans, sample, config):
         progress.advice(hint)
     progress.splits(profile.records, splits)
     progress.checks(schema, dropped)
