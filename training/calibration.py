@@ -1,9 +1,11 @@
 """Calibration: scores of normal records that fitting never saw. P-values are counted from them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Calibration
@@ -11,12 +13,16 @@ from vaegis.service.pvalues import calibration_records_needed, least_alpha, thre
 from vaegis.service.scorer import Scorer
 from vaegis.training.errors import CalibrationError
 
-TIE_TOLERANCE = 1e-4
-"""How much the stored scores are raised, as a share of max(1, |score|).
+LEAST_TIE_TOLERANCE = 1e-4
+"""How much the stored scores are raised at least, as a share of max(1, |score|).
 
 A record's score can differ in its last float32 digits from one batch size or machine to the next. Raised by more than
 that, the calibration records equal to it stay at or above it: p-values only grow, so the promise holds.
 """
+
+_TIMES_JITTER = 10.0  # the tolerance, by the largest difference measured, as other machines round in other ways
+_JITTER_BATCHES = (1, 2, 3, 7, 64)  # of sizes that a runtime adds up in different ways
+_JITTER_RECORDS = 448  # from each fold, of which as many as 64 are scored one by one
 
 _USUAL = 0.9  # quantile of the calibration scores that few anomalies in the history do not move
 _FAR = 10.0  # times the score there, or 1 where that is less
@@ -62,10 +68,29 @@ def calibrate(
     Raises:
         CalibrationError: alpha is below 1 / (n + 1), or a score is not finite.
     """
-    scores = [np.sort(scorer.score(records).fold_scores[:, k]) for k, records in enumerate(folds)]
+    whole = [scorer.score(records).fold_scores for records in folds]
+    scores = [np.sort(of_fold[:, k]) for k, of_fold in enumerate(whole)]
     wrong = sum(int((~np.isfinite(fold)).sum()) for fold in scores)
     if wrong:
         raise CalibrationError(f"expected finite scores, got {wrong} that are not")
     check_alpha(alpha, sum(fold.size for fold in scores))
-    raised = tuple(tuple((fold + TIE_TOLERANCE * np.maximum(1.0, np.abs(fold))).tolist()) for fold in scores)
-    return Calibration(method=method, alpha=alpha, folds=raised, tie_tolerance=TIE_TOLERANCE)
+    tolerance = max(LEAST_TIE_TOLERANCE, _TIMES_JITTER * max(map(partial(_jitter, scorer), folds, whole)))
+    raised = tuple(tuple((fold + tolerance * np.maximum(1.0, np.abs(fold))).tolist()) for fold in scores)
+    return Calibration(method=method, alpha=alpha, folds=raised, tie_tolerance=tolerance)
+
+
+def _jitter(scorer: Scorer, records: Columns, scores: NDArray[np.float64]) -> float:
+    """Return the largest difference between a record's scores in batches of several sizes, by max(1, |score|).
+
+    Args:
+        scorer: The exported graph.
+        records: Records of one fold.
+        scores: Their fold scores, all scored together.
+    """
+    largest = 0.0
+    for size in _JITTER_BATCHES:
+        count = min(len(records), _JITTER_RECORDS, 64 * size)
+        parts = [scorer.score(records.rows(slice(at, min(at + size, count)))) for at in range(0, count, size)]
+        apart = np.abs(np.concatenate([part.fold_scores for part in parts]) - scores[:count])
+        largest = max(largest, float((apart / np.maximum(1.0, np.abs(scores[:count]))).max()))
+    return largest
