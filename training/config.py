@@ -198,6 +198,13 @@ class CalibrationSettings(_Section):
         le=10_000_000,
         description="split: most records that calibrate. The file holds their scores; further records are fitted.",
     )
+    history_anomalies: float = Field(
+        0.0,
+        ge=0.0,
+        le=0.5,
+        description="Share of the history that may be anomalies. This share of the calibration scores, the highest, is "
+        "left out. Where the history has none, up to alpha + share (1 - alpha) of the normal records are flagged.",
+    )
 
 
 class ExportSettings(_Section):

@@ -136,14 +136,16 @@ class Progress:
             f"{verbatim(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
             f"{calibration.records:,} calibration records"
         )
-        self._console.print(guarantee([np.array(fold) for fold in calibration.folds], calibration.alpha))
+        folds = [np.array(fold) for fold in calibration.folds]
+        self._console.print(guarantee(folds, calibration.alpha, calibration.history_anomalies))
         far = far_threshold(calibration)
         if far is not None:
             at_alpha, usual = far
             self._console.print(
                 f"[yellow]The threshold is {at_alpha:.3g}, where nine in ten records held out score below {usual:.3g}. "
                 f"If more than {calibration.alpha:.3g} of the history are anomalies, it is theirs, and few others "
-                "reach it: raise alpha above their share, or train without them.[/yellow]"
+                "reach it: set calibration.history_anomalies to their share in train.toml, or train without them."
+                "[/yellow]"
             )
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:

@@ -16,7 +16,7 @@ from vaegis.service.contract import Provenance, Schema
 from vaegis.service.files.output import replacing
 from vaegis.service.files.record_files import RecordSource, open_records
 from vaegis.service.records.kinds import kind_of
-from vaegis.training.calibration import calibrate, check_alpha
+from vaegis.training.calibration import calibrate, check_alpha, records_left_out
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
@@ -96,7 +96,7 @@ def train(
         generator = generator_document(fitted, schema)
     with progress.stage("calibrating and verifying"):
         held_out = [prepared.columns.rows(rows) for rows in prepared.splits.calibration]
-        calibration = calibrate(scoring.scorer, held_out, config.calibration.alpha, prepared.splits.method)
+        calibration = calibrate(scoring.scorer, held_out, config.calibration, prepared.splits.method)
         names = tuple(path.name for path in files.paths)
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
         compared = prepared.columns.rows(typical[:_COMPARED_RECORDS])
@@ -117,7 +117,9 @@ def _prepare(
     else:
         times = sample.numbers(config.data.time_column, TIME_KIND)
         splits = split_by_time(times, config.splits, most_calibrating=most)
-    check_alpha(config.calibration.alpha, splits.calibration_records)
+    calibrating = splits.calibration_records
+    left_out = records_left_out(calibrating, config.calibration.history_anomalies)
+    check_alpha(config.calibration.alpha, calibrating - left_out)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
     columns = columns_of(sample, schema)
     schema, dropped = with_checks(schema, columns, splits)
