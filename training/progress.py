@@ -18,11 +18,13 @@ from vaegis.training.console import verbatim
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.splits import Splits
+from vaegis.training.evaluation.intervals import promised_band
 from vaegis.training.fit import Epoch, Fitted
 from vaegis.training.violations import DroppedCheck
 
 _MEBIBYTE = 2**20
 _MOST_LOCATIONS = 3
+_MANY_RECORDS = 100_000  # so many that their own chance adds nothing to the false-alarm rate
 
 
 class Progress:
@@ -138,6 +140,13 @@ class Progress:
         )
         folds = [np.array(fold) for fold in calibration.folds]
         self._console.print(guarantee(folds, calibration.alpha, calibration.history_anomalies))
+        if calibration.method == "split-conformal" and not calibration.history_anomalies:
+            band = promised_band(calibration.records, _MANY_RECORDS, calibration.alpha)
+            self._console.print(
+                "That is an average over draws of the calibration records. "
+                f"With {calibration.records:,} of them, chance leaves 95% of models between {band.low:.2%} and "
+                f"{band.high:.2%}."
+            )
         far = far_threshold(calibration)
         if far is not None:
             at_alpha, usual = far
