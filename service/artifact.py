@@ -218,7 +218,7 @@ def _open(data: bytes, name: str, threads: int, run_timeout_s: float, tensor_byt
         contract=contract,
         calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
         checks=ViolationChecks(contract.columns),
-        scorer=Scorer(session),
+        scorer=Scorer(session, contract.columns),
         format_version=int(metadata[MetadataKey.FORMAT]),
         digest=digest,
         size_bytes=len(data),

@@ -6,7 +6,9 @@ readers in other languages. Each is one JSON document under its own key in the f
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias
 
@@ -42,6 +44,15 @@ EPOCH_WEEKDAY = 3
 NO_CATEGORY = ""
 """What the `strings` input holds where a value is missing; `strings_observed` tells it from an empty string."""
 
+MOST_FORM_CHARACTERS = 1_024
+"""Of a longer text in a `TextColumn`, the others have no part in its form; its length is the whole one."""
+
+OTHER_FORM = "other"
+"""Category of a `TextColumn` for usual texts of all patterns that are not listed."""
+
+LONGEST_RUN = 64
+"""Longest run of one character class that a pattern can hold."""
+
 # Each fraction has its use: the outermost bound rare values, the quartiles describe the column.
 QUANTILE_FRACTIONS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
 
@@ -50,6 +61,9 @@ NumberForm: TypeAlias = Literal["epoch", "yyyymmdd"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0+)?")
 
 
 class MetadataKey(StrEnum):
@@ -88,6 +102,10 @@ class ViolationCode(StrEnum):
     """A number with more decimals than any that training saw."""
     UNSEEN_CATEGORY = "unseen_category"
     """A value that is not in the list of a column whose list is complete."""
+    UNUSUAL_FORM = "unusual_form"
+    """A text of a form that no normal one had: other characters, another number of them, pattern or spelling."""
+    UNUSUAL_LENGTH = "unusual_length"
+    """A text much shorter or longer than those that training saw."""
     UNEXPECTED_MISSING = "unexpected_missing"
     """A null in a column that held none in training."""
 
@@ -100,8 +118,23 @@ class Check(_Document):
     """For a range, the least or the greatest value that passes, in the column's unit; for a grid, its step."""
 
 
+class Reading(_Document):
+    """How the values of one column are written, where the rules that all columns share do not say it."""
+
+    null_values: tuple[str, ...] = ()
+    """Texts that are nulls; where one writes a number, that number is a null too."""
+    decimal: Literal[".", ","] = "."
+    """The decimal separator of numbers in text."""
+    unit: str | None = None
+    """What stands before or after the numbers, such as ``kg``, or nothing. None: text holds plain numbers alone."""
+    format: str | None = None
+    """How text writes instants, in the codes of C's ``strptime``; ISO 8601 is read as well."""
+
+
 class _Column(_Document):
     name: str
+    reading: Reading | None = None
+    """How its values are written; None: as the rules say that all columns share."""
     missing_share: Share
     """Share of the training records in which the column is null."""
     why: str = ""
@@ -164,26 +197,71 @@ class TimestampColumn(_Column):
         return self
 
 
-class CategoricalColumn(_Column):
-    """A value from a list. Its likelihood is a softmax, with a share for values that are not in the list."""
+class StringColumn(_Column):
+    """A column of the graph's input `strings`. Its likelihood is a softmax, with a share for all that is not listed."""
 
-    kind: Literal["categorical"] = "categorical"
     categories: tuple[str, ...] = Field(min_length=1)
-    """The known values. The graph's code of one is its position; an unseen one has the code `len(categories)`."""
+    """The known ones. The graph's code of one is its position; an unseen one has the code `len(categories)`."""
     shares: tuple[Share, ...]
     """Share of each category among the training records that hold a value."""
 
     @model_validator(mode="after")
-    def _one_share_each(self) -> CategoricalColumn:
+    def _one_share_each(self) -> StringColumn:
         if len(self.shares) != len(self.categories):
             raise ValueError(f"expected {len(self.categories)} shares, got {len(self.shares)}")
         if len(set(self.categories)) != len(self.categories):
             raise ValueError("expected unique categories, got one twice")
         return self
 
+    @cached_property
+    def same_numbers(self) -> dict[str, str]:
+        """Other ways to write categories that are whole numbers, each with its category."""
+        found: dict[str, str] = {}
+        for category in self.categories:
+            whole = _WHOLE_NUMBER.fullmatch(category)
+            if whole:
+                found |= dict.fromkeys((whole[1], f"{whole[1]}.0", f"{whole[1]}.00"), category)
+        known = set(self.categories)
+        return {other: category for other, category in found.items() if other not in known}
+
+
+class CategoricalColumn(StringColumn):
+    """A value from a list: the categories are values."""
+
+    kind: Literal["categorical"] = "categorical"
+
+
+CharacterClasses: TypeAlias = Literal["case", "letters", "alphanumeric", "set", "any"]
+"""How finely patterns tell letters and digits apart. `set`: which classes there are, in no order; `any`: not at all."""
+
+
+class TextColumn(StringColumn):
+    """A text of which only the form is watched: the categories are patterns, see `service.records.forms`.
+
+    The category `other`, if it is there, stands for usual texts of all other patterns.
+    """
+
+    kind: Literal["text"] = "text"
+    classes: CharacterClasses
+    longest_run: Annotated[int, Field(ge=1, le=LONGEST_RUN)]
+    """Longer runs of one class are cut to this many characters."""
+    lengths: tuple[int, ...] = Field(min_length=len(QUANTILE_FRACTIONS), max_length=len(QUANTILE_FRACTIONS))
+    """Training quantiles of the number of characters, at `QUANTILE_FRACTIONS`."""
+    usual_lengths: tuple[int, int | None]
+    """The shortest and the longest text of usual length; None: no text is too long."""
+    usual_counts: dict[str, tuple[Annotated[int, Field(ge=0)], int]]
+    """Of each class of characters, as `case` tells them apart, how often a text usually holds it: at least, at most.
+    Others are unusual in any number."""
+    pairs: dict[Annotated[str, Field(pattern="^[\\x00-\\x7f]{2}$")], Annotated[int, Field(ge=0)]] = {}
+    """-log P(second character | first), in hundredths of a nat, of the pairs that enough training records hold."""
+    rare_pair: Annotated[int, Field(ge=0)] = 0
+    """The same of every other pair."""
+    usual_surprise: Annotated[int, Field(ge=0)] | None = None
+    """The greatest usual mean of these over a text, in hundredths of a nat; None: spelling is not watched."""
+
 
 Column = Annotated[
-    NumericColumn | BooleanColumn | TimestampColumn | CategoricalColumn,
+    NumericColumn | BooleanColumn | TimestampColumn | CategoricalColumn | TextColumn,
     Field(discriminator="kind"),
 ]
 
@@ -200,8 +278,8 @@ class IgnoredColumn(_Document):
 class Schema(_Document):
     """The columns of a record.
 
-    `numbers` and `strings`, the graph's inputs, hold them in this order: categorical columns in `strings`, all
-    others in `numbers`.
+    `numbers` and `strings`, the graph's inputs, hold them in this order: categorical and text columns in `strings`,
+    all others in `numbers`.
     """
 
     columns: tuple[Column, ...] = Field(min_length=1)
@@ -225,12 +303,12 @@ class Schema(_Document):
     @property
     def number_positions(self) -> tuple[int, ...]:
         """Schema position of each column of the `numbers` input."""
-        return tuple(i for i, column in enumerate(self.columns) if column.kind != "categorical")
+        return tuple(i for i, column in enumerate(self.columns) if not isinstance(column, StringColumn))
 
     @property
     def string_positions(self) -> tuple[int, ...]:
         """Schema position of each column of the `strings` input."""
-        return tuple(i for i, column in enumerate(self.columns) if column.kind == "categorical")
+        return tuple(i for i, column in enumerate(self.columns) if isinstance(column, StringColumn))
 
     @property
     def numeric(self) -> tuple[NumericColumn, ...]:
@@ -238,9 +316,9 @@ class Schema(_Document):
         return tuple(column for column in self.columns if isinstance(column, NumericColumn))
 
     @property
-    def categorical(self) -> tuple[CategoricalColumn, ...]:
+    def categorical(self) -> tuple[CategoricalColumn | TextColumn, ...]:
         """The columns of the `strings` input."""
-        return tuple(column for column in self.columns if isinstance(column, CategoricalColumn))
+        return tuple(column for column in self.columns if isinstance(column, StringColumn))
 
 
 class Calibration(_Document):

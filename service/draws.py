@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from functools import cache
+from string import ascii_lowercase, digits
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, NumericColumn, TimestampColumn
+from vaegis.service.contract import (
+    DAYS_PER_WEEK,
+    EPOCH_WEEKDAY,
+    MOST_FORM_CHARACTERS,
+    OTHER_FORM,
+    QUANTILE_FRACTIONS,
+    NumericColumn,
+    TextColumn,
+    TimestampColumn,
+)
 from vaegis.service.grid import decimals
 
 _REDRAWS = 8
@@ -113,3 +126,69 @@ def _offsets(column: TimestampColumn) -> tuple[NDArray[np.float64], NDArray[np.f
     """Return the instants of clock changes, and how far local time is ahead of UTC before, between and after them."""
     pairs = np.array(column.offsets or ((0.0, 0.0),))
     return pairs[1:, 0], pairs[:, 1]
+
+
+def texts(column: TextColumn, patterns: Sequence[str], random: np.random.Generator) -> NDArray[np.object_]:
+    """Draw an invented text of each pattern: letters as their pairs are common in training, any digits.
+
+    Runs as long as a pattern can show are made longer, up to a length drawn from those of training.
+    """
+    lengths = np.interp(random.random(len(patterns)), QUANTILE_FRACTIONS, column.lengths)
+    spelled = _speller(column)
+    drawn = np.empty(len(patterns), dtype=object)
+    commonest = max((share, known) for share, known in zip(column.shares, column.categories, strict=True))[1]
+    for at, (pattern, length) in enumerate(zip(patterns, lengths.tolist(), strict=True)):
+        symbols = _symbols(
+            column, commonest if pattern == OTHER_FORM else pattern, round(min(length, MOST_FORM_CHARACTERS)), random
+        )
+        drawn[at] = spelled(symbols, random.random(len(symbols)).tolist())
+    return drawn
+
+
+def _symbols(column: TextColumn, pattern: str, length: int, random: np.random.Generator) -> str:
+    """Return the classes of the characters of a text of a pattern, as near to a length as the pattern allows."""
+    if column.classes == "any":
+        return "a" * max(1, length)
+    lacking = length - len(pattern)
+    if column.classes == "set":
+        more = random.choice(list(pattern), max(0, lacking)).tolist() if pattern else []
+        return "".join(random.permutation([*pattern, *more]).tolist())
+    runs = [symbol * column.longest_run for symbol in _CANDIDATES if symbol * column.longest_run in pattern]
+    if lacking <= 0 or not runs:
+        return pattern
+    starts = [at for at in range(len(pattern)) if any(pattern.startswith(run, at) for run in runs)]
+    added = random.multinomial(lacking, [1.0 / len(starts)] * len(starts)).tolist()
+    longer = dict(zip(starts, added, strict=True))
+    return "".join(symbol * (1 + longer.get(at, 0)) for at, symbol in enumerate(pattern))
+
+
+_CANDIDATES = {"a": ascii_lowercase, "A": ascii_lowercase, "9": digits, "x": ascii_lowercase + digits}
+"""What a symbol of a pattern stands for."""
+
+
+def _speller(column: TextColumn) -> Callable[[str, list[float]], str]:
+    """Return the function that replaces classes by characters, one random number in [0, 1) for each."""
+
+    @cache
+    def cumulative(before: str, symbol: str) -> list[float]:
+        candidates = _CANDIDATES[symbol]
+        pairs = [before + ("9" if candidate.isdigit() else candidate) for candidate in candidates]
+        weights = np.exp([-column.pairs.get(pair, column.rare_pair) / 100.0 for pair in pairs])
+        weights[[candidate.isdigit() for candidate in candidates]] /= len(digits)  # they have one probability together
+        cumulative: list[float] = (np.cumsum(weights) / weights.sum()).tolist()
+        return cumulative
+
+    def spelled(symbols: str, uniform: list[float]) -> str:
+        text, before = "", "\n"
+        for symbol, share in zip(symbols, uniform, strict=True):
+            if (candidates := _CANDIDATES.get(symbol)) is None:
+                before = symbol if symbol.isascii() else "\x7f"
+                text += symbol
+                continue
+            at = bisect(cumulative(before, symbol), share)
+            chosen = candidates[min(at, len(candidates) - 1)]
+            before = "9" if chosen.isdigit() else chosen
+            text += chosen.upper() if symbol == "A" else chosen
+        return text
+
+    return spelled

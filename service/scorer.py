@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.runtime import Session
 
 OUTPUTS = ("score", "fold_scores", "reconstruction_error", "kl", "contributions", "expected")
@@ -27,7 +32,8 @@ class Scores(msgspec.Struct, frozen=True, eq=False, gc=False):
         kl: KL(q(z|x) || p(z)), an upper bound in closed form, mean over the members, nats, shape (n,).
         contributions: Shape (n, D + 1); the last is the latent term. Each row sums to `score`.
         expected: Shape (n, D). Numeric: value in the column's unit. Boolean: probability of true.
-            Categorical: code of the likeliest category. Timestamp: likeliest weekday * 24 + hour, from Monday 00 UTC.
+            Categorical, text: code of the likeliest category or pattern. Timestamp: likeliest weekday * 24 + hour, from
+            Monday 00 UTC.
     """
 
     score: NDArray[np.float64]
@@ -52,9 +58,10 @@ class Scores(msgspec.Struct, frozen=True, eq=False, gc=False):
 class Scorer:
     """The scoring graph of one artifact. It keeps nothing between calls and may be called from several threads."""
 
-    def __init__(self, session: Session) -> None:
-        """Wrap a session of the format's inputs and outputs (`vaegis.service.artifact` checks that)."""
+    def __init__(self, session: Session, schema: Schema) -> None:
+        """Wrap a session whose inputs and outputs are those of ``schema`` (`vaegis.service.artifact` checks that)."""
         self._session = session
+        self._forms = _forms(schema)
         self._inputs = tuple(session.inputs())
 
     def score(self, columns: Columns, run_timeout_s: float | None = None) -> Scores:
@@ -76,9 +83,32 @@ class Scorer:
     def _run(self, columns: Columns, run_timeout_s: float | None) -> list[NDArray[np.float64]]:
         available = {
             "numbers": columns.numbers,
-            "strings": columns.strings,
+            "strings": _with_forms(columns.strings, self._forms),
             "strings_observed": columns.strings_observed,
         }
         feeds = {name: available[name] for name in self._inputs}
         outputs: list[NDArray[np.float64]] = self._session.run(_OUTPUTS, feeds, run_timeout_s)
         return outputs
+
+
+def graph_strings(schema: Schema, strings: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return `Columns.strings` as the graph takes them: the form of each value where the form alone is watched."""
+    return _with_forms(strings, _forms(schema))
+
+
+_Forms: TypeAlias = list[tuple[int, Callable[[Sequence[str]], list[str]]]]
+
+
+def _forms(schema: Schema) -> _Forms:
+    """Return which columns of `strings` the graph does not take as they are, and what makes that of them."""
+    found = ((at, kind_of(column).forms(column)) for at, column in enumerate(schema.categorical))
+    return [(at, forms) for at, forms in found if forms is not None]
+
+
+def _with_forms(strings: NDArray[np.object_], columns: _Forms) -> NDArray[np.object_]:
+    if not columns or not len(strings):
+        return strings
+    with_forms = strings.copy()
+    for at, forms in columns:
+        with_forms[:, at] = forms(strings[:, at].tolist())
+    return with_forms

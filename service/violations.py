@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +20,15 @@ from vaegis.service.records.kinds import kind_of
 _ROUNDING: Final = 1e-6
 """A number this near a multiple of the step, in steps and as a share of them, lies on the grid: float32 rounds so."""
 
+_OF_FORMS: Final = {ViolationCode.UNUSUAL_FORM, ViolationCode.UNUSUAL_LENGTH}
+
 REASONS: Final = {
     ViolationCode.BELOW_RANGE: Reason.OUT_OF_RANGE,
     ViolationCode.ABOVE_RANGE: Reason.OUT_OF_RANGE,
     ViolationCode.OFF_GRID: Reason.RARE_VALUE,
     ViolationCode.UNSEEN_CATEGORY: Reason.UNSEEN_CATEGORY,
+    ViolationCode.UNUSUAL_FORM: Reason.UNUSUAL_FORM,
+    ViolationCode.UNUSUAL_LENGTH: Reason.UNUSUAL_LENGTH,
     ViolationCode.UNEXPECTED_MISSING: Reason.UNEXPECTED_MISSING,
 }
 """Why a value that breaks a check is unusual, where the record is explained."""
@@ -52,13 +57,17 @@ class _Checked:
     Attributes:
         name: Its name.
         limits: Of each check, None where it has none.
-        known: Its categories, where a check says that there are no others.
+        known: Its categories, or the forms of its texts, where a check says that there are no others.
+        forms: Makes forms of its texts, where they are checked.
+        reason: Tells why a value is unusual.
         shown: Formats a value; None if it needs no formatting.
     """
 
     name: str
     limits: dict[ViolationCode, float | None]
     known: frozenset[str] | None
+    forms: Callable[[Sequence[str]], list[str]] | None
+    reason: Callable[[str], Reason]
     shown: Callable[[Any], Value] | None
 
     @classmethod
@@ -66,7 +75,9 @@ class _Checked:
         limits = {check.code: check.limit for check in column.checks}
         kind = kind_of(column)
         known = kind.known_categories(column) if ViolationCode.UNSEEN_CATEGORY in limits else None
-        return cls(column.name, limits, known, kind.shown(column))
+        forms = kind.forms(column) if not limits.keys().isdisjoint(_OF_FORMS) else None
+        known = known if forms is None else kind.known_forms(column)
+        return cls(column.name, limits, known, forms, partial(kind.reason, column), kind.shown(column))
 
     def limit(self, code: ViolationCode, default: float) -> float:
         limit = self.limits.get(code)
@@ -90,13 +101,30 @@ class _Checked:
         if observed is None:
             return ViolationCode.UNEXPECTED_MISSING if ViolationCode.UNEXPECTED_MISSING in self.limits else None
         if isinstance(observed, str):
-            return None if self.known is None or observed in self.known else ViolationCode.UNSEEN_CATEGORY
+            return self._code_of_text(observed)
         if observed < self.limit(ViolationCode.BELOW_RANGE, -math.inf):
             return ViolationCode.BELOW_RANGE
         if observed > self.limit(ViolationCode.ABOVE_RANGE, math.inf):
             return ViolationCode.ABOVE_RANGE
         step = self.limit(ViolationCode.OFF_GRID, 0.0)
         return ViolationCode.OFF_GRID if step and bool(is_off_grid(np.float64(observed), step)) else None
+
+    def suspects(self, values: Sequence[str], observed: Sequence[bool]) -> list[int]:
+        """Return the rows of the texts that may break a check, and of all that do."""
+        seen = values if self.forms is None or not values else self.forms(values)
+        may_be_null = _may_be_null(self) or all(observed)
+        if may_be_null and (self.known is None or self.known.issuperset(seen)):
+            return []
+        return [row for row, value in enumerate(seen) if not observed[row] or not self.known or value not in self.known]
+
+    def _code_of_text(self, observed: str) -> ViolationCode | None:
+        if self.forms is None:
+            return None if self.known is None or observed in self.known else ViolationCode.UNSEEN_CATEGORY
+        if self.known is None or self.known.issuperset(self.forms([observed])):
+            return None
+        is_length = self.reason(observed) is Reason.UNUSUAL_LENGTH
+        code = ViolationCode.UNUSUAL_LENGTH if is_length else ViolationCode.UNUSUAL_FORM
+        return code if code in self.limits else None
 
 
 class ViolationChecks:
@@ -131,7 +159,7 @@ class ViolationChecks:
             found[row] += () if violation is None else (violation,)
         for at, checked in enumerate(self._strings):
             values, observed = columns.strings[:, at].tolist(), columns.strings_observed[:, at].tolist()
-            for row in _suspect_strings(checked, values, observed):
+            for row in checked.suspects(values, observed):
                 violation = checked.violation(values[row] if observed[row] else None)
                 found[row] += () if violation is None else (violation,)
         return found
@@ -169,14 +197,6 @@ def _is_suspect(number: float, lower: float, upper: float, step: float) -> bool:
     scaled = abs(number) / step
     beyond = scaled % 1.0
     return min(beyond, 1.0 - beyond) > _ROUNDING * max(1.0, scaled)
-
-
-def _suspect_strings(checked: _Checked, values: Sequence[str], observed: Sequence[bool]) -> list[int]:
-    """Return the rows of the texts that may break a check."""
-    is_known = checked.known is None or checked.known.issuperset(values)
-    if is_known and (_may_be_null(checked) or all(observed)):
-        return []
-    return list(range(len(values)))
 
 
 def _may_be_null(checked: _Checked) -> bool:

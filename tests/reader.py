@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +46,13 @@ class Model:
     def inputs(self, records):
         """Turn records, parsed JSON objects, into the inputs of the graph."""
         rows = [flattened(record) for record in records]
-        text = [column for column in self.columns if column["kind"] == "categorical"]
-        others = [column for column in self.columns if column["kind"] != "categorical"]
+        text = [column for column in self.columns if column["kind"] in ("categorical", "text")]
+        others = [column for column in self.columns if column["kind"] not in ("categorical", "text")]
         numbers = [[number(column, row.get(column["name"])) for column in others] for row in rows]
         inputs = {"numbers": np.array(numbers, dtype=np.float64).reshape(len(rows), len(others))}
         if text:
             values = [[row.get(column["name"]) for column in text] for row in rows]
-            strings = [[category(value) for value in row] for row in values]
+            strings = [[string(column, value) for column, value in zip(text, row, strict=True)] for row in values]
             observed = [[value is not None for value in row] for row in values]
             inputs["strings"] = np.array(strings, dtype=object).reshape(len(rows), len(text))
             inputs["strings_observed"] = np.array(observed, dtype=bool).reshape(len(rows), len(text))
@@ -123,10 +124,74 @@ def number(column, value):
     if isinstance(value, str):
         moment = dt.datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+    if 19_000_101_000_000 <= value < 21_000_101_000_000:  # as in 20240318101200
+        return dt.datetime.strptime(str(int(value)), "%Y%m%d%H%M%S").replace(tzinfo=dt.UTC).timestamp()
     for limit, unit in ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6)):
         if abs(value) < limit:
             return value / unit
     return value / 1e9
+
+
+def string(column, value):
+    """Return the `strings` input of a value of a categorical or text column."""
+    return category(value) if value is None or column["kind"] == "categorical" else form(column, category(value))
+
+
+def form(column, text):
+    """Return the form of a text: a pattern, `other` or `unusual`."""
+    seen = text[:1024]
+    classes = "".join(character_class(character) for character in seen)
+    shortest, longest = column["usual_lengths"]
+    counts = column["usual_counts"]
+    usual = len(text) >= shortest and (longest is None or len(text) <= longest)
+    usual = usual and all(least <= classes.count(symbol) <= most for symbol, (least, most) in counts.items())
+    usual = usual and set(classes) <= set(counts)
+    if column["usual_surprise"] is not None:
+        spelled = "\n" + "".join(spelling(character) for character in seen) + "\n"
+        pairs = [spelled[at : at + 2] for at in range(len(spelled) - 1)]
+        total = sum(column["pairs"].get(pair, column["rare_pair"]) for pair in pairs)
+        usual = usual and total <= column["usual_surprise"] * len(pairs)
+    if not usual:
+        return "unusual"
+    found = pattern(classes, column["classes"], column["longest_run"])
+    return found if found in column["categories"] else "other"
+
+
+def pattern(classes, which, longest_run):
+    """Return the pattern of a text, given the class of each of its characters."""
+    if which == "any":
+        return "*"
+    if which == "set":
+        return "".join(sorted(set(classes)))
+    merged = {"case": "Aa9", "letters": "aa9", "alphanumeric": "xxx"}[which]
+    classes = classes.translate(str.maketrans("Aa9", merged))
+    cut = ""
+    for symbol in classes:
+        if symbol not in merged or not cut.endswith(symbol * longest_run):
+            cut += symbol
+    return cut[:128]
+
+
+def character_class(character):
+    """Return the class of a character: A, a, 9, a space, itself if it is another of ASCII, or U+FFFD."""
+    category = unicodedata.category(character)
+    if character.isspace():
+        return " "
+    if category in ("Lu", "Lt"):
+        return "A"
+    if category[0] in "LM":
+        return "a"
+    if category[0] == "N":
+        return "9"
+    return character if character.isascii() and category != "Cc" else "\ufffd"
+
+
+def spelling(character):
+    """Return a character as pairs have it."""
+    found = character_class(character)
+    if found in "Aa":
+        return character.lower() if character.isascii() else "\x7f"
+    return "\x7f" if found == "\ufffd" else found
 
 
 def category(value):

@@ -25,12 +25,15 @@ from vaegis.service.contract import (
     Column,
     NumberForm,
     NumericColumn,
+    StringColumn,
+    TextColumn,
     TimestampColumn,
     Value,
 )
 from vaegis.service.grid import is_integral, on_grid
 from vaegis.service.reasons import RARE_SHARE, Reason
 from vaegis.service.records import values as rules
+from vaegis.service.records.forms import OTHER, Forms
 from vaegis.service.records.instants import instants_of_iso
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -47,8 +50,9 @@ _TRUTH_WORDS: Final = {
     for word in words
 }
 
-AnyColumn: TypeAlias = NumericColumn | BooleanColumn | TimestampColumn | CategoricalColumn
+AnyColumn: TypeAlias = NumericColumn | BooleanColumn | TimestampColumn | StringColumn
 _Column = TypeVar("_Column", bound=AnyColumn)
+_StringColumn = TypeVar("_StringColumn", bound=StringColumn)
 
 
 class ColumnKind(ABC, Generic[_Column]):
@@ -79,6 +83,14 @@ class ColumnKind(ABC, Generic[_Column]):
 
     def known_categories(self, column: _Column) -> frozenset[str] | None:
         """Return the categories that training knew; None where the kind has no categories."""
+        return None
+
+    def forms(self, column: _Column) -> Callable[[Sequence[str]], list[str]] | None:
+        """Return the function that turns values into what the graph takes; None where it takes the values."""
+        return None
+
+    def known_forms(self, column: _Column) -> frozenset[str] | None:
+        """Return what `forms` makes of values that training knew; None where the kind has no forms."""
         return None
 
     def category_sizes(self, column: _Column) -> tuple[int, ...]:
@@ -240,6 +252,22 @@ class NumericKind(NumberKind[NumericColumn]):
 
     def drawn_json(self, column: NumericColumn, drawn: NDArray[Any]) -> list[Value]:
         return list(map(int, drawn.tolist())) if is_integral(column) else drawn.tolist()
+
+
+class ConstantTruthKind(NumericKind):
+    """A quantity that was 0 throughout, or 1 throughout, in training: it may be a truth value."""
+
+    expected = rules.INDICATOR
+    takes_truths = True
+    is_plain_number = False
+    json_type = bool | float | None
+    json_list = list[bool | float | None] | msgspec.UnsetType
+
+    def parse(self, value: object) -> float:
+        return rules.indicator(value)
+
+    def parse_text(self, text: str) -> float:
+        return rules.indicator_of_text(text)
 
 
 class BooleanKind(NumberKind[BooleanColumn]):
@@ -443,30 +471,47 @@ class CalendarDateKind(TimestampKind):
         }
 
 
-class CategoricalKind(ColumnKind[CategoricalColumn]):
-    """One of a list of values, which stands in the graph's input `strings`."""
+class StringKind(ColumnKind[_StringColumn]):
+    """A kind whose values stand in the graph's input `strings`."""
 
     expected = rules.CATEGORY
     takes_truths = True
     json_type = str | int | float | bool | msgspec.UnsetType | None
     datatype = "BYTES"
 
+    def category_sizes(self, column: _StringColumn) -> tuple[int, ...]:
+        return (len(column.categories),)
+
+    def shown(self, column: _StringColumn) -> Callable[[str], Value] | None:
+        return None
+
+    def expectation(self, column: _StringColumn) -> Callable[[float], Value]:
+        return lambda code: column.categories[int(code)]
+
+    def draw(
+        self,
+        column: _StringColumn,
+        location: NDArray[np.float64],
+        probabilities: Sequence[NDArray[np.float64]],
+        random: np.random.Generator,
+    ) -> NDArray[np.object_]:
+        categories: NDArray[np.object_] = np.array(column.categories, dtype=object)
+        return categories[draws.codes(probabilities[0], random)]
+
+    def drawn_type(self, column: _StringColumn) -> np.dtype[Any]:
+        return np.dtype(np.object_)
+
+
+class CategoricalKind(StringKind[CategoricalColumn]):
+    """One of a list of values."""
+
     def known_categories(self, column: CategoricalColumn) -> frozenset[str] | None:
         return frozenset(column.categories)
-
-    def category_sizes(self, column: CategoricalColumn) -> tuple[int, ...]:
-        return (len(column.categories),)
 
     def _reason_of_value(self, column: CategoricalColumn, observed: str) -> Reason:
         if observed not in column.categories:
             return Reason.UNSEEN_CATEGORY
-        return _rare_or_not(is_rare=column.shares[column.categories.index(observed)] < RARE_SHARE)
-
-    def shown(self, column: CategoricalColumn) -> Callable[[str], Value] | None:
-        return None
-
-    def expectation(self, column: CategoricalColumn) -> Callable[[float], Value]:
-        return lambda code: column.categories[int(code)]
+        return _rare_or_not(is_rare=_share(column, observed) < RARE_SHARE)
 
     def json_schema(self, column: CategoricalColumn) -> dict[str, Any]:
         return {
@@ -476,38 +521,65 @@ class CategoricalKind(ColumnKind[CategoricalColumn]):
         }
 
     def statistics(self, column: CategoricalColumn) -> str:
-        commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
-        named = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_IN_STATISTICS])
-        more = ", ..." if len(commonest) > _CATEGORIES_IN_STATISTICS else ""
-        return f"{len(column.categories)} categories: {named}{more}"
+        return f"{len(column.categories)} categories: {_commonest(column)}"
+
+
+class TextKind(StringKind[TextColumn]):
+    """A text of which only the form is watched: a pattern stands in the graph's input."""
+
+    def forms(self, column: TextColumn) -> Callable[[Sequence[str]], list[str]]:
+        return Forms(column).of
+
+    def known_forms(self, column: TextColumn) -> frozenset[str]:
+        return frozenset(column.categories)
+
+    def _reason_of_value(self, column: TextColumn, observed: str) -> Reason:
+        forms = Forms(column)
+        if not all(forms.have_usual_lengths([observed])):
+            return Reason.UNUSUAL_LENGTH
+        form = forms.of([observed])[0]
+        if form == OTHER or form not in column.categories:
+            return Reason.UNUSUAL_FORM
+        return _rare_or_not(is_rare=_share(column, form) < RARE_SHARE)
+
+    def json_schema(self, column: TextColumn) -> dict[str, Any]:
+        low, high = column.lengths[0], column.lengths[-1]
+        return {
+            "type": ["string", "integer", "boolean", "null"],
+            "description": f"A text whose form alone is scored; mostly {low} to {high} characters in training. "
+            f"Its commonest pattern is {_commonest_pattern(column)!r}.",
+        }
+
+    def statistics(self, column: TextColumn) -> str:
+        low, high = column.lengths[0], column.lengths[-1]
+        return f"{len(column.categories)} patterns: {_commonest(column)}; {low} to {high} characters"
 
     def draw(
         self,
-        column: CategoricalColumn,
+        column: TextColumn,
         location: NDArray[np.float64],
         probabilities: Sequence[NDArray[np.float64]],
         random: np.random.Generator,
     ) -> NDArray[np.object_]:
-        categories: NDArray[np.object_] = np.array(column.categories, dtype=object)
-        return categories[draws.codes(probabilities[0], random)]
-
-    def drawn_type(self, column: CategoricalColumn) -> np.dtype[Any]:
-        return np.dtype(np.object_)
+        return draws.texts(column, super().draw(column, location, probabilities, random).tolist(), random)
 
 
 NUMERIC: Final = NumericKind()
 BOOLEAN: Final = BooleanKind()
 INDICATOR: Final = IndicatorKind()
+CONSTANT_TRUTH: Final = ConstantTruthKind()
 TIMESTAMP: Final = TimestampKind()
 CALENDAR_DATE: Final = CalendarDateKind()
 CATEGORICAL: Final = CategoricalKind()
+TEXT: Final = TextKind()
 
 _NUMBER_KINDS: Final[dict[str, NumberKind[Any]]] = {"numeric": NUMERIC, "boolean": BOOLEAN, "timestamp": TIMESTAMP}
+_STRING_KINDS: Final[dict[str, StringKind[Any]]] = {"categorical": CATEGORICAL, "text": TEXT}
 
 
 def kind_of(column: Column) -> ColumnKind[Any]:
     """Return a column's kind."""
-    return CATEGORICAL if isinstance(column, CategoricalColumn) else number_kind_of(column)
+    return _STRING_KINDS[column.kind] if column.kind in _STRING_KINDS else number_kind_of(column)
 
 
 def number_kind_of(column: Column) -> NumberKind[Any]:
@@ -516,6 +588,8 @@ def number_kind_of(column: Column) -> NumberKind[Any]:
     Raises:
         KeyError: The column is of the input `strings`.
     """
+    if isinstance(column, NumericColumn) and column.minimum == column.maximum and column.minimum in (0.0, 1.0):
+        return CONSTANT_TRUTH
     if isinstance(column, BooleanColumn) and column.as_number:
         return INDICATOR
     return number_kind_named(column.kind, column.number_form if isinstance(column, TimestampColumn) else "epoch")
@@ -530,6 +604,21 @@ def number_kind_named(name: str, number_form: NumberForm = "epoch") -> NumberKin
 
 def _rare_or_not(*, is_rare: bool) -> Reason:
     return Reason.RARE_VALUE if is_rare else Reason.RARE_COMBINATION
+
+
+def _share(column: StringColumn, category: str) -> float:
+    return column.shares[column.categories.index(category)]
+
+
+def _commonest(column: StringColumn) -> str:
+    """Return the commonest categories with their shares."""
+    commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
+    named = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_IN_STATISTICS])
+    return named + (", ..." if len(commonest) > _CATEGORIES_IN_STATISTICS else "")
+
+
+def _commonest_pattern(column: TextColumn) -> str:
+    return max(zip(column.shares, column.categories, strict=True))[1]
 
 
 def _whole(value: float) -> Value:

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from vaegis.service.errors import AlphaError
 from vaegis.service.generation import DEFAULT_TEMPERATURE
 from vaegis.service.model_file import digest_entry
 from vaegis.service.pvalues import p_values, threshold
+from vaegis.service.records.forms import Forms, patterns_of
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.scorer import OUTPUTS
 from vaegis.service.verdicts import Explain
@@ -36,6 +37,7 @@ MODELS = {
         contract.BooleanColumn,
         contract.TimestampColumn,
         contract.CategoricalColumn,
+        contract.TextColumn,
     ),
     contract.MetadataKey.CALIBRATION: (contract.Calibration,),
     contract.MetadataKey.GOLDEN: (contract.Golden, contract.GoldenScores),
@@ -87,6 +89,17 @@ def verdicts_of_service(artifact, records, alpha):
     return [dict(zip(fields, of_record, strict=True)) for of_record in values]
 
 
+def is_refused(number: float) -> bool:
+    """Return whether a number may be a count of days by Excel, or be 14 digits that are no date."""
+    if not 1.9e13 < number < 2.1e13:
+        return 25_000 < number < 74_000
+    try:
+        datetime.strptime(str(int(number)), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return True
+    return not float(number).is_integer()
+
+
 zones = st.none() | st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=zones).map(datetime.isoformat)  # noqa: DTZ001
 epochs = st.one_of(
@@ -94,7 +107,8 @@ epochs = st.one_of(
     st.floats(-1e10, 9.9e10),
     st.integers(10**11, 10**17),
     st.integers(10**17, 2 * 10**20),
-)
+    st.sampled_from([20240318101200, 19991231235959]),
+).filter(lambda number: not is_refused(number))
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 records = st.fixed_dictionaries(
     {"amount": st.none() | st.integers(-(10**300), 10**300) | st.floats(allow_nan=False, allow_infinity=False)},
@@ -117,6 +131,33 @@ def test_the_reader_gives_the_services_verdicts_on_the_golden_records(model, art
     given_verdicts = model.verdicts(golden)
     assert given_verdicts == verdicts_of_service(artifact, golden, artifact.contract.calibration.alpha)
     assert {verdict["is_anomaly"] for verdict in given_verdicts} == {True, False}
+
+
+CHARACTERS = "abAZ09 .@-_\n\t\x00\x7f\u2003\u0301éÄß字½Ⅷ\U0001f600"
+PIECES = st.sampled_from(["ann", "Lee", "1234567", "@example.com", ".", "@", "-" * 70, "A" * 300]) | st.text(CHARACTERS)
+RULES = st.tuples(st.sampled_from(["case", "letters", "alphanumeric", "set", "any"]), st.sampled_from([1, 2, 3, 64]))
+
+
+@given(texts=st.lists(st.lists(PIECES, max_size=8).map("".join), min_size=1, max_size=20), rule=RULES)
+def test_the_reader_gives_the_services_forms_of_any_text(reader, texts, rule):
+    classes, longest_run = rule
+    known = patterns_of(["ann.lee@example.com", "Ann 1", texts[0]], classes, longest_run)
+    column = contract.TextColumn(
+        name="x",
+        missing_share=0.0,
+        categories=tuple(dict.fromkeys([*known, "other"])),
+        shares=(0.0,) * len(dict.fromkeys([*known, "other"])),
+        classes=classes,
+        longest_run=longest_run,
+        lengths=(5,) * 7,
+        usual_lengths=(2, 400),
+        usual_counts={"a": (0, 20), "A": (0, 310), "9": (0, 8), "@": (0, 1), ".": (0, 9), " ": (0, 5), "-": (0, 99)},
+        pairs={"\na": 10, "an": 5, "nn": 9, "n\n": 20, "99": 1, "--": 3, "aa": 4},
+        rare_pair=300,
+        usual_surprise=290,
+    )
+    document = json.loads(column.model_dump_json())
+    assert Forms(column).of(texts) == [reader.form(document, text) for text in texts]
 
 
 def test_golden_records_hold_nulls_unseen_categories_and_huge_numbers(artifact):
@@ -222,7 +263,7 @@ def test_each_kind_of_column_has_its_own_table():
     tables = re.split(r"^Where .*`(\w+)`", section("`vaegis.schema`"), flags=re.MULTILINE)
     kinds = zip(tables[1::2], tables[2::2], strict=True)
     given_fields = {kind: set(first_cells(table, "field")) for kind, table in kinds}
-    shared = {"name", "missing_share", "checks", "violating_share", "kind", "why", "warnings"}
+    shared = {"name", "reading", "missing_share", "checks", "violating_share", "kind", "why", "warnings"}
     assert given_fields == {
         kind.model_fields["kind"].default: set(kind.model_fields) - shared
         for kind in MODELS[contract.MetadataKey.SCHEMA][2:]

@@ -22,9 +22,12 @@ from vaegis.service.contract import (
     Schema,
     TimestampColumn,
 )
+from vaegis.service.records.values import FALSE_WORDS, TRUE_WORDS
+from vaegis.service.scorer import graph_strings
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.sampling import Sample
+from vaegis.training.data.text_form import are_growing, text_column
 from vaegis.training.data.zones import zone_offsets
 from vaegis.training.errors import DataError
 from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
@@ -63,7 +66,8 @@ def build_schema(
         if column is None:
             ignored.append(IgnoredColumn(name=plan.name, reason="null in every record of the fit split"))
         else:
-            columns.append(column.model_copy(update={"why": plan.reason, "warnings": plan.warnings}))
+            update = {"why": plan.reason, "warnings": plan.warnings, "reading": plan.reading}
+            columns.append(column.model_copy(update=update))
     if not columns:
         raise DataError("expected a column with values in the fit split, got only nulls")
     return Schema(columns=tuple(columns), ignored=tuple(ignored))
@@ -74,18 +78,19 @@ def columns_of(sample: Sample, schema: Schema) -> Columns:
     return build_columns(
         schema,
         len(sample),
-        lambda _, column: sample.numbers(column.name, column.kind, _number_form(column)),
+        lambda _, column: sample.numbers(column.name, column.kind, column.reading, _number_form(column)),
         lambda _, column: sample.categories(column.name),
     )
 
 
 def category_codes(columns: Columns, schema: Schema) -> Int[Tensor, "n ds"]:
-    """Return the code of each category, as the graph's look-up gives it."""
-    codes = np.full(columns.strings.shape, NULL_CODE, dtype=np.int64)
+    """Return the code of each category or pattern, as the graph's look-up gives it."""
+    strings = graph_strings(schema, columns.strings)
+    codes = np.full(strings.shape, NULL_CODE, dtype=np.int64)
     for at, column in enumerate(schema.categorical):
         code = {category: i for i, category in enumerate(column.categories)}
         unseen = len(code)
-        found = [code.get(value, unseen) for value in columns.strings[:, at]]
+        found = [code.get(value, unseen) for value in strings[:, at]]
         codes[:, at] = np.where(columns.strings_observed[:, at], found, NULL_CODE)
     return torch.from_numpy(codes)
 
@@ -148,7 +153,15 @@ def _column(
     if kind == "categorical":
         strings, observed = sample.categories(name)
         return _categorical(name, strings[fit_rows], observed[fit_rows], max_categories)
-    numbers = sample.numbers(name, kind, plan.number_form)[fit_rows]
+    if kind == "text":
+        strings, observed = sample.categories(name)
+        fitted = strings[fit_rows][observed[fit_rows]].tolist()
+        missing_share = 1.0 - len(fitted) / len(fit_rows)
+        in_order = are_growing(strings[observed].tolist())
+        return (
+            text_column(name, fitted, missing_share, grows=in_order, most_patterns=max_categories) if fitted else None
+        )
+    numbers = sample.numbers(name, kind, plan.reading, plan.number_form)[fit_rows]
     values = numbers[~np.isnan(numbers)]
     if values.size == 0:
         return None
@@ -216,4 +229,4 @@ def _holds_truth_words(values: pa.ChunkedArray) -> bool:
     if pa.types.is_boolean(values.type):
         return True
     first = next((str(value) for value in values.to_pylist() if value is not None and str(value).strip()), "")
-    return first.strip().lower() in ("true", "false")
+    return first.strip().lower() in TRUE_WORDS | FALSE_WORDS

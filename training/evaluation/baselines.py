@@ -16,6 +16,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from vaegis.service.columns import Columns
 from vaegis.service.contract import DAYS_PER_WEEK, EPOCH_WEEKDAY, HOURS_PER_DAY, Schema
 from vaegis.service.records.kinds import kind_of
+from vaegis.service.scorer import graph_strings
 
 NEIGHBOURS = 5
 MAX_REFERENCE_RECORDS = 20_000
@@ -69,10 +70,11 @@ class _Features:
     """Records as vectors, as an ordinary scikit-learn pipeline makes them.
 
     Numbers imputed by the median and standardised, instants as time of day and day of week on the circle, categories
-    one-hot.
+    and patterns of text one-hot.
     """
 
     def __init__(self, schema: Schema, reference: Columns) -> None:
+        self._schema = schema
         kinds = [kind_of(schema.columns[position]) for position in schema.number_positions]
         self._is_instant = np.array([kind.takes_instants for kind in kinds], dtype=np.bool_)
         encoders = (
@@ -99,7 +101,7 @@ class _Features:
         return np.concatenate([columns.numbers[:, ~self._is_instant], _on_the_circle(instants)], axis=1)
 
     def _strings(self, columns: Columns) -> NDArray[np.object_]:
-        return columns.strings
+        return graph_strings(self._schema, columns.strings)
 
 
 def _one_hot() -> OneHotEncoder:

@@ -6,7 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import (
+    BooleanColumn,
+    NumericColumn,
+    Schema,
+    StringColumn,
+    TimestampColumn,
+)
 from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.likelihoods import timestamp
 from vaegis.training.model.likelihoods.boolean import NEITHER
@@ -128,8 +134,8 @@ def _clock_changes(column: TimestampColumn, most: int) -> tuple[list[float], lis
 
 
 def positions_by_kind(schema: Schema) -> list[list[int]]:
-    """Return the schema positions of the numeric, boolean, categorical and timestamp columns: a list for each kind."""
-    kinds = (NumericColumn, BooleanColumn, CategoricalColumn, TimestampColumn)
+    """Return the schema positions of the numeric, boolean, string and timestamp columns: a list for each sort."""
+    kinds = (NumericColumn, BooleanColumn, StringColumn, TimestampColumn)
     return [[at for at, column in enumerate(schema.columns) if isinstance(column, kind)] for kind in kinds]
 
 
@@ -143,7 +149,7 @@ def unit(column: NumericColumn) -> float:
     return column.noise_scale
 
 
-def unseen_mass(column: CategoricalColumn, records: int) -> float:
+def unseen_mass(column: StringColumn, records: int) -> float:
     """Return the probability that a record has none of the known categories.
 
     It is the share of training values outside the categories, and the share of values that occur once: Good-Turing's
@@ -156,7 +162,8 @@ def unseen_mass(column: CategoricalColumn, records: int) -> float:
     """
     holding = max(1.0, (1.0 - column.missing_share) * records)
     once = sum(share * holding < _NEARLY_TWICE for share in column.shares)
-    return max(0.0, 1.0 - sum(column.shares)) + once / holding
+    outside = max(0.0, 1.0 - sum(column.shares))
+    return float(outside + once / holding)
 
 
 def categorical_sizes(schema: Schema, records: int) -> tuple[list[int], list[float]]:

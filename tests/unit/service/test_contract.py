@@ -68,7 +68,7 @@ def test_strings_hold_the_categorical_columns_and_numbers_all_others_in_schema_o
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (NUMERIC | {"kind": "text"}, "does not match any of the expected tags"),
+        (NUMERIC | {"kind": "image"}, "does not match any of the expected tags"),
         (NUMERIC | {"unit": "EUR"}, "Extra inputs are not permitted"),
         (NUMERIC | {"minimum": "0"}, "valid number"),
         (NUMERIC | {"quantiles": [0.0]}, "at least 7 items"),

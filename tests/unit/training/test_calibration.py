@@ -133,7 +133,7 @@ def test_scores_that_are_not_finite_are_refused(model):
         if initializer.name == "missingness_weight":
             weights = numpy_helper.to_array(initializer)
             initializer.CopyFrom(numpy_helper.from_array(np.full_like(weights, np.nan), initializer.name))
-    broken = Scorer(open_session(proto.SerializeToString()))
+    broken = Scorer(open_session(proto.SerializeToString()), model.model.schema)
     wrong = model.splits.calibration_records
     with pytest.raises(CalibrationError, match=f"expected finite scores, got {wrong} that are not"):
         calibrate(broken, model.held_out, CalibrationSettings(alpha=0.05), model.splits.method)

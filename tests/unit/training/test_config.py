@@ -100,7 +100,7 @@ def test_every_setting_has_a_row_with_default_range_and_help():
     assert rows["calibration.alpha"].default == "0.01"
     assert rows["calibration.alpha"].range == "above 0.0, below 1.0"
     assert rows["data.time_column"].default == "none"
-    assert rows['columns."name".kind'].range == "numeric, boolean, categorical, timestamp, ignore"
+    assert rows['columns."name".kind'].range == "numeric, boolean, categorical, timestamp, text, ignore"
 
 
 def test_every_default_passes_its_own_check():

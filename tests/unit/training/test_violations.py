@@ -9,6 +9,7 @@ from vaegis.service.violations import ViolationChecks
 from vaegis.training.config import SplitSettings
 from vaegis.training.data.schema import grid_step
 from vaegis.training.data.splits import split_at_random
+from vaegis.training.data.text_form import text_column
 from vaegis.training.violations import MOST_VIOLATING, with_checks
 
 N = 2000
@@ -44,6 +45,20 @@ def checked(*values: np.ndarray, strings: np.ndarray | None = None, records: int
         np.column_stack(values) if values else np.empty((records, 0)), texts, np.ones(texts.shape, dtype=np.bool_)
     )
     return with_checks(Schema(columns=tuple(columns)), batch, splits)
+
+
+def test_the_form_and_the_length_of_texts_are_checked():
+    numbers = np.random.default_rng(1).permutation(90_000)[:N].tolist()
+    texts = np.array([f"K-{number:05}" for number in numbers], dtype=object)
+    splits = split_at_random(len(texts), SplitSettings(), np.random.default_rng(0), most_calibrating=N)
+    batch = Columns(np.empty((len(texts), 0)), texts[:, None], np.ones((len(texts), 1), dtype=np.bool_))
+    column = text_column("key", texts[splits.fitted_records].tolist(), 0.0, grows=False, most_patterns=256)
+    schema, dropped = with_checks(Schema(columns=(column,)), batch, splits)
+    assert (schema.violating_share, dropped) == (0.0, ())
+    odd = Columns(np.empty((4, 0)), np.array([["K-12345"], ["K12345-"], ["K-1"], [""]], object), np.ones((4, 1), bool))
+    found = [[each.code for each in of_record] for of_record in ViolationChecks(schema).violations(odd)]
+    length = [ViolationCode.UNUSUAL_LENGTH]
+    assert found == [[], [ViolationCode.UNUSUAL_FORM], length, length]
 
 
 def limits(column) -> dict[ViolationCode, float | None]:

@@ -68,7 +68,7 @@ def new_artifact(golden_model, *folds):
         contract=load_artifact(golden_model).contract.model_copy(update={"columns": SCHEMA}),
         calibration_folds=folds,
         checks=ViolationChecks(SCHEMA),
-        scorer=Scorer(open_session(identity_graph(len(folds)))),
+        scorer=Scorer(open_session(identity_graph(len(folds))), SCHEMA),
         format_version=FORMAT_VERSION,
         digest="0" * 64,
         size_bytes=0,
