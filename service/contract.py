@@ -333,6 +333,8 @@ class Calibration(_Document):
     fitted without: ascending, each raised by `tie_tolerance` so that rounding cannot part equal records."""
     tie_tolerance: Annotated[float, Field(ge=0.0)]
     """What was added to each score, as a share of max(1, |score|)."""
+    history_anomalies: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the calibration scores, the highest, that training left out as those of anomalies."""
 
     @property
     def records(self) -> int:

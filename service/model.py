@@ -75,7 +75,7 @@ class Model:
         self.columns: Final[Mapping[str, str]] = {column.name: column.kind for column in contract.columns.columns}
         self.alpha: Final[float] = contract.calibration.alpha
         self.threshold: Final[float] = self._threshold_at(self.alpha)
-        self.guarantee: Final = guarantee(folds, self.alpha)
+        self.guarantee: Final = self.guarantee_at(self.alpha)
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r}: {len(self.columns)} columns, alpha {self.alpha:g}>"
@@ -193,7 +193,8 @@ class Model:
             AlphaError: The model has too few calibration records for ``alpha``, or it is outside (0, 1).
         """
         self._threshold_at(alpha)
-        return guarantee(self.artifact.calibration_folds, alpha)
+        calibration = self.artifact.contract.calibration
+        return guarantee(self.artifact.calibration_folds, alpha, calibration.history_anomalies)
 
     @property
     def part_records(self) -> int:

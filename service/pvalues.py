@@ -112,13 +112,41 @@ def false_alarm_bound(folds: Sequence[NDArray[np.float64]], alpha: float) -> flo
     return min(1.0, 2.0 * alpha + 2.0 * (1.0 - alpha) * (members - 1) / (n + members))
 
 
-def guarantee(folds: Sequence[NDArray[np.float64]], alpha: float) -> str:
-    """Return `false_alarm_bound` as a sentence, with its assumption."""
+def alpha_if_clean(alpha: float, history_anomalies: float) -> float:
+    """Return which share of normal records may be flagged if the scores that were left out were not of anomalies.
+
+    Of n scores the m = floor(share n) highest are left out. A record with p <= alpha by the others has at most
+    alpha (n - m + 1) - 1 of these at or above it, so at most m + alpha (n - m + 1) - 1 of all n. Its p-value by all is
+    at most (m + alpha (n - m + 1)) / (n + 1), which is at most alpha + share (1 - alpha).
+
+    Args:
+        alpha: Share of normal records that may be flagged, a fraction in (0, 1).
+        history_anomalies: The share that was left out, a fraction in [0, 1).
+    """
+    return alpha + history_anomalies * (1.0 - alpha)
+
+
+def guarantee(folds: Sequence[NDArray[np.float64]], alpha: float, history_anomalies: float = 0.0) -> str:
+    """Return `false_alarm_bound` as a sentence, with its assumption.
+
+    Args:
+        folds: Calibration scores of each fold.
+        alpha: A fraction in (0, 1).
+        history_anomalies: Share of the highest calibration scores that was left out, as those of anomalies.
+    """
     bound = false_alarm_bound(folds, alpha)
     condition = "a normal record exchangeable with the calibration records is flagged with a probability of at most"
     if len(folds) == 1:
-        return f"At alpha {alpha:g}, {condition} {bound:g}."
-    return f"At alpha {alpha:g}, {condition} {bound:.3g} by proof; in practice close to alpha."
+        sentence = f"At alpha {alpha:g}, {condition} {bound:g}"
+    else:
+        sentence = f"At alpha {alpha:g}, {condition} {bound:.3g} by proof; in practice close to alpha"
+    if not history_anomalies:
+        return f"{sentence}."
+    clean = false_alarm_bound(folds, alpha_if_clean(alpha, history_anomalies))
+    return (
+        f"{sentence}. This holds if the highest {history_anomalies:g} of the calibration scores, which were left out, "
+        f"are those of anomalies. If none are, the probability is at most {clean:.3g}."
+    )
 
 
 def calibration_records(folds: Sequence[NDArray[np.float64]]) -> int:

@@ -138,7 +138,13 @@ class SplitSettings(_Section):
     method: Literal["auto", "split", "cross"] = Field(
         "auto",
         description="split: some records calibrate, the others are fitted. cross: several models, each "
-        "calibrated by the records that it was not fitted to. auto: cross for few records without a time column.",
+        "calibrated by the records that it was not fitted to. auto: cross for few records, or few groups, without a "
+        "time column.",
+    )
+    group_column: str | None = Field(
+        None,
+        description="Column that says whose record it is, such as `customer_id`. All records of one value are fitted, "
+        "or all calibrate, so that the promise covers new ones. The column is not scored unless its kind is set.",
     )
     cross_below: int = Field(1000, ge=0, le=100_000, description="auto means cross below this number of records.")
     folds: int = Field(
@@ -234,6 +240,13 @@ class CalibrationSettings(_Section):
         ge=10,
         le=10_000_000,
         description="split: most records that calibrate. The file holds their scores; further records are fitted.",
+    )
+    history_anomalies: float = Field(
+        0.0,
+        ge=0.0,
+        le=0.5,
+        description="Share of the history that may be anomalies. This share of the calibration scores, the highest, is "
+        "left out. Where the history has none, up to alpha + share (1 - alpha) of the normal records are flagged.",
     )
 
 

@@ -18,11 +18,13 @@ from vaegis.training.console import verbatim
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.splits import Splits
+from vaegis.training.evaluation.intervals import promised_band
 from vaegis.training.fit import Epoch, Fitted
 from vaegis.training.violations import DroppedCheck
 
 _MEBIBYTE = 2**20
 _MOST_LOCATIONS = 3
+_MANY_RECORDS = 100_000  # so many that their own chance adds nothing to the false-alarm rate
 
 
 class Progress:
@@ -78,6 +80,8 @@ class Progress:
                 f"{members} members, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
             )
         read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
+        if splits.groups is not None:
+            shown += f", whole groups of {splits.groups:,}"
         undated = f" ({splits.undated:,} without a time are split like the others)" if splits.undated else ""
         self._console.print(f"{read}: {shown}{undated}")
 
@@ -134,14 +138,23 @@ class Progress:
             f"{verbatim(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
             f"{calibration.records:,} calibration records"
         )
-        self._console.print(guarantee([np.array(fold) for fold in calibration.folds], calibration.alpha))
+        folds = [np.array(fold) for fold in calibration.folds]
+        self._console.print(guarantee(folds, calibration.alpha, calibration.history_anomalies))
+        if calibration.method == "split-conformal" and not calibration.history_anomalies:
+            band = promised_band(calibration.records, _MANY_RECORDS, calibration.alpha)
+            self._console.print(
+                "That is an average over draws of the calibration records. "
+                f"With {calibration.records:,} of them, chance leaves 95% of models between {band.low:.2%} and "
+                f"{band.high:.2%}."
+            )
         far = far_threshold(calibration)
         if far is not None:
             at_alpha, usual = far
             self._console.print(
                 f"[yellow]The threshold is {at_alpha:.3g}, where nine in ten records held out score below {usual:.3g}. "
                 f"If more than {calibration.alpha:.3g} of the history are anomalies, it is theirs, and few others "
-                "reach it: raise alpha above their share, or train without them.[/yellow]"
+                "reach it: set calibration.history_anomalies to their share in train.toml, or train without them."
+                "[/yellow]"
             )
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:

@@ -21,8 +21,9 @@ from vaegis.service.model import open_model
 from vaegis.service.model_file import Expected
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.report.page import write_report
-from vaegis.training.calibration import calibrate, check_alpha
+from vaegis.training.calibration import calibrate, check_alpha, records_left_out
 from vaegis.training.config import TIME_KIND, TrainConfig
+from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.placeholders import with_placeholders
@@ -30,7 +31,7 @@ from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
-from vaegis.training.data.splits import Splits, split_at_random, split_by_time
+from vaegis.training.data.splits import Splits, split_at_random, split_by_group, split_by_time
 from vaegis.training.errors import ExportError
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
 from vaegis.training.fit import Fitted, fit
@@ -104,7 +105,7 @@ def train(
         generator = generator_document(fitted, schema)
     with progress.stage("calibrating and verifying"):
         held_out = [prepared.columns.rows(rows) for rows in prepared.splits.calibration]
-        calibration = calibrate(scoring.scorer, held_out, config.calibration.alpha, prepared.splits.method)
+        calibration = calibrate(scoring.scorer, held_out, config.calibration, prepared.splits.method)
         names = tuple(path.name for path in files.paths)
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
         compared = prepared.columns.rows(typical[:_COMPARED_RECORDS])
@@ -141,18 +142,25 @@ def _prepare(
     plans = settle_growing(plan_columns(profile, config), profile, sample, config)
     plans = with_placeholders(plans, sample)
     most = config.calibration.max_records
-    if config.data.time_column is None:
+    if config.splits.group_column is not None:
+        groups = sample.groups(config.splits.group_column)
+        splits = split_by_group(groups, config.splits, random, most_calibrating=most)
+    elif config.data.time_column is None:
         splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
     else:
         plan = next(plan for plan in plans if plan.name == config.data.time_column)
         times = sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)
         splits = split_by_time(times, config.splits, most_calibrating=most)
-    check_alpha(config.calibration.alpha, splits.calibration_records)
+    calibrating = splits.calibration_records
+    left_out = records_left_out(calibrating, config.calibration.history_anomalies)
+    check_alpha(config.calibration.alpha, calibrating - left_out)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
     columns = columns_of(sample, schema)
     schema, dropped = with_checks(schema, columns, splits)
     progress.columns(profile, schema)
     if hint := time_column_hint(plans, config):
+        progress.advice(hint)
+    if hint := group_column_hint(plans, sample, config):
         progress.advice(hint)
     progress.splits(profile.records, splits)
     progress.checks(schema, dropped)

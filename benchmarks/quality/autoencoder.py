@@ -31,7 +31,7 @@ from vaegis.training.config import TrainConfig
 
 NAME = "autoencoder"
 SEEDS = (0,)
-_METRICS = {"auroc": "AUROC", "ap": "AP", "recall": "recall at 1%"}
+_METRICS = {"auroc": "AUROC", "ap": "AP", "recall": "recall at 1%, by hindsight"}
 
 
 class AutoencoderRow(BaseModel):

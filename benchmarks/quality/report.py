@@ -8,7 +8,7 @@ from statistics import fmean
 from benchmarks.quality.measure import BAND_ALPHA, BAND_CALIBRATION_RECORDS, MODEL, RECALL_ALPHA
 from benchmarks.quality.summary import METRICS, Lead, SetSummary, Standing
 
-_TITLES = {"auroc": "AUROC", "ap": "AP", "recall": "recall at 1%"}
+_TITLES = {"auroc": "AUROC", "ap": "AP", "recall": "recall at 1%, by hindsight"}
 _MEGABYTE = 1e6
 
 
@@ -106,7 +106,15 @@ def _ranking(sets: Sequence[SetSummary], metric: str) -> str:
 
 
 def _promises(sets: Sequence[SetSummary]) -> str:
-    header = ["set", "calibration records", "calibration", "false alarms", "in band", "recall", "its false alarms"]
+    header = [
+        "set",
+        "calibration records",
+        "calibration",
+        "false alarms",
+        "in band",
+        "recall by flags",
+        "its false alarms",
+    ]
     return table(header, _promise_rows(sets))
 
 

@@ -378,7 +378,7 @@ def model_answer(artifact: Artifact, name: str, *, alpha: float, threshold: floa
             records=calibration.records,
             alpha=calibration.alpha,
             smallest_alpha=1.0 / (calibration.records + 1),
-            guarantee=guarantee(artifact.calibration_folds, alpha),
+            guarantee=guarantee(artifact.calibration_folds, alpha, calibration.history_anomalies),
         ),
         schema=contract.columns,
         provenance=contract.provenance,

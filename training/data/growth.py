@@ -34,7 +34,7 @@ _LEAST_OUTSIDE_IN_FILES: Final = 0.1
 _ROW_NUMBER_ROOM: Final = 1.1
 """Distinct whole numbers in a range this many times as wide as there are records number these."""
 
-_ID_WORDS: Final = frozenset(
+ID_WORDS: Final = frozenset(
     ("id", "ids", "key", "pk", "seq", "sequence", "serial", "rowid", "row", "index", "idx", "uid")
 )
 _TIME_WORDS: Final = frozenset(
@@ -113,7 +113,7 @@ def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config:
     values = sample.numbers(plan.name, "numeric", plan.reading)
     if is_set:
         return replace(plan, number_form="yyyymmdd") if _are_calendar_dates(_finite(values)) else plan
-    if _words(plan.name) & _ID_WORDS:
+    if words_of(plan.name) & ID_WORDS:
         return plan
     if _are_calendar_dates(_finite(values)):
         return replace(plan, kind=TIME_KIND, number_form="yyyymmdd", reason="dates as in 20240318")
@@ -132,7 +132,7 @@ def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:
     if unit is None:
         return None
     seconds = instants_of_numbers(numbers)
-    if _words(name) & _TIME_WORDS and _share_within(seconds, _BY_NAME) >= _NEARLY_ALL:
+    if words_of(name) & _TIME_WORDS and _share_within(seconds, _BY_NAME) >= _NEARLY_ALL:
         return f"{unit} since 1970, by its name and values"
     are_recent = _are_whole(numbers) and _share_within(seconds, _BY_ORDER) == 1.0 and np.ptp(seconds) >= _DAY_S
     # Identifiers of 19 digits, which encode another time, would be read as nanoseconds.
@@ -181,7 +181,7 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
 def _why_set_aside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:
     """Return why a column of numbers cannot be learned as a quantity; None if it can."""
     numbers = _finite(values)
-    distinct, words = np.unique(numbers), _words(name)
+    distinct, words = np.unique(numbers), words_of(name)
     followed = next((order for order in reversed(orders) if _follows(values, order)), None)
     if _are_whole(numbers):
         if distinct.size >= _NEARLY_ALL * numbers.size:
@@ -200,7 +200,7 @@ def _why_no_quantity(words: frozenset[str], followed: _Order | None, *, width: f
     """Return why whole numbers that all differ identify the records; None if they may be quantities."""
     if followed is not None:
         return f"a counter: whole numbers that all differ and follow {followed.shown}"
-    if words & _ID_WORDS:
+    if words & ID_WORDS:
         return "an identifier: its name says so, and all values differ"
     if width < _ROW_NUMBER_ROOM * records:
         return "a row number: whole numbers that all differ, without gaps"
@@ -258,7 +258,7 @@ def _setting_line(name: str, kind: str) -> str:
     return f'columns.{key}.kind = "{kind}" in train.toml'
 
 
-def _words(name: str) -> frozenset[str]:
+def words_of(name: str) -> frozenset[str]:
     """Return the words of a column's name: ``orderID`` and ``order_id`` have ``order`` and ``id``."""
     return frozenset(word.lower() for word in _WORD.findall(name))
 

@@ -97,6 +97,10 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
         _check_known(name, names, f"columns.{json.dumps(name)}")
     if config.data.time_column is not None:
         _check_known(config.data.time_column, names, "data.time_column")
+    if config.splits.group_column is not None:
+        _check_known(config.splits.group_column, names, "splits.group_column")
+        if config.data.time_column is not None:
+            raise ConfigError("expected data.time_column or splits.group_column, got both: groups span times")
     plans = tuple(replace(_plan(column, config), zone=_zone(column, config)) for column in profile.columns)
     check_any_scored(plans)
     return plans
@@ -138,6 +142,8 @@ def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
         written = _written_as(column, wanted, reading)
         _check_fits(column, wanted, written)
         return ColumnPlan(name, wanted, "set in train.toml", written)
+    if name == config.splits.group_column:
+        return ColumnPlan(name, None, "splits.group_column: records that calibrate have values that were not fitted")
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"

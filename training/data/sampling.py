@@ -81,6 +81,12 @@ class Sample:
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
 
+    def groups(self, name: str) -> NDArray[np.int64]:
+        """Return a number for each distinct value of a column, shape (n,); -1 where null."""
+        codes = self._column(name).dictionary_encode().indices
+        groups: NDArray[np.int64] = codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return groups
+
     def _column(self, name: str) -> pa.Array:
         """Return a column; one that only records outside the sample have is null in all of it."""
         return self.table[name].combine_chunks() if name in self.table.schema.names else pa.nulls(len(self))
@@ -100,7 +106,7 @@ def profile_and_sample(
     Args:
         records: The files, or records in memory.
         config: Sections `[data]` and `[kinds]` bound the sample and the profile. Columns to ignore are not kept, but
-            for one whose time the records are split by.
+            for one that the records are split by.
         generator: Draws the sample.
         on_batch: Called with the number of records read so far.
 
@@ -119,6 +125,9 @@ def profile_and_sample(
     if time_column in ignored:  # it is not scored, but splits all the same
         ignored.remove(time_column)
         kinds[time_column] = TIME_KIND
+    if config.splits.group_column is not None:
+        ignored.discard(config.splits.group_column)
+        kinds.setdefault(config.splits.group_column, "categorical")
     sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
     read = 0
     try:

@@ -14,6 +14,10 @@ from vaegis.training.errors import DataError
 FEWEST_RECORDS = 5
 """Records that each split or fold needs, so that it says anything."""
 
+FEWEST_GROUPS = 100
+"""Groups that calibrate, below which `auto` makes folds. Records of one group are alike: with k groups, the share of
+records of new ones that are flagged may exceed alpha by about 1 / (k + 1)."""
+
 Method = Literal["split-conformal", "cross-conformal"]
 
 
@@ -26,12 +30,14 @@ class Splits:
         fit: Ascending in each row, shape (members, n).
         calibration: One ascending array a member; none of its records is in the member's row of ``fit``.
         undated: How many records have no time, where the split is by time. They are split by their position.
+        groups: How many groups there are, where whole groups are fitted or calibrate.
     """
 
     method: Method
     fit: NDArray[np.int64]
     calibration: tuple[NDArray[np.int64], ...]
     undated: int = 0
+    groups: int | None = None
 
     @property
     def fitted_records(self) -> NDArray[np.int64]:
@@ -95,6 +101,72 @@ def split_by_time(times: NDArray[np.float64], settings: SplitSettings, *, most_c
     in_time = np.argsort(times, kind="stable")[:dated]  # NaN comes last
     order = np.concatenate([without[~undated_calibrating], in_time, without[undated_calibrating]])
     return _cut(order, calibration, undated=undated)
+
+
+def split_by_group(
+    groups: NDArray[np.int64], settings: SplitSettings, generator: np.random.Generator, *, most_calibrating: int
+) -> Splits:
+    """Split records at random into two, or into folds, such that all records of a group are in the same part.
+
+    A new customer's records are less like the fitted ones than new records of a fitted customer are. Only whole
+    customers that were not fitted show by how much.
+
+    Args:
+        groups: Number of each record's group, from 0, shape (n,); negative for a record that is a group by itself.
+        settings: Which of the two, and the share that calibrates or the number of folds.
+        generator: Draws the order of the groups.
+        most_calibrating: Most records that calibrate, where they are split into two.
+
+    Raises:
+        DataError: There are too few groups.
+    """
+    alone = groups < 0
+    groups = np.where(alone, groups.max(initial=-1) + np.cumsum(alone), groups)
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = generator.permutation(sizes.size)
+    are_few = groups.size < settings.cross_below or (
+        settings.calibration_share * sizes.size < FEWEST_GROUPS and groups.size <= most_calibrating
+    )
+    if settings.method == "cross" or (settings.method == "auto" and are_few):
+        return _group_folds(group, sizes, order, settings.folds, generator)
+    wanted = _calibration_size(groups.size, settings, most_calibrating)
+    passed = np.cumsum(sizes[order])
+    # The number of groups whose size comes nearest to the share, but never above the most.
+    count = int(np.abs(np.where(passed <= most_calibrating, passed, np.inf) - wanted).argmin()) + 1
+    is_calibrating = np.isin(group, order[:count])
+    if min(calibrating := int(is_calibrating.sum()), groups.size - calibrating) < FEWEST_RECORDS:
+        raise _too_few_groups(sizes.size, 2)
+    return Splits(
+        "split-conformal", np.flatnonzero(~is_calibrating)[None], (np.flatnonzero(is_calibrating),), groups=sizes.size
+    )
+
+
+def _group_folds(
+    group: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    order: NDArray[np.int64],
+    folds: int,
+    generator: np.random.Generator,
+) -> Splits:
+    """Put each group, the largest first, into the fold that has the fewest records."""
+    fold_of, filled = np.empty(sizes.size, dtype=np.int64), np.zeros(folds, dtype=np.int64)
+    for at in order[np.argsort(-sizes[order], kind="stable")]:
+        fold_of[at] = filled.argmin()
+        filled[fold_of[at]] += sizes[at]
+    size = group.size - int(filled.max())  # members are fitted side by side, so all get as many records
+    if filled.min() < FEWEST_RECORDS or size < FEWEST_RECORDS:
+        raise _too_few_groups(sizes.size, folds)
+    fold = fold_of[group]
+    fit = [np.sort(generator.permutation(np.flatnonzero(fold != k))[:size]) for k in range(folds)]
+    parts = tuple(np.flatnonzero(fold == k) for k in range(folds))
+    return Splits("cross-conformal", np.stack(fit), parts, groups=sizes.size)
+
+
+def _too_few_groups(groups: int, parts: int) -> DataError:
+    return DataError(
+        f"splits.group_column: expected groups for {parts} parts of at least {FEWEST_RECORDS} records each, "
+        f"got {groups} groups"
+    )
 
 
 def _folds(order: NDArray[np.int64], folds: int) -> Splits:

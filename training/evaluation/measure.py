@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.columns import Columns
-from vaegis.service.pvalues import calibration_records, false_alarm_bound, p_values, threshold
+from vaegis.service.pvalues import alpha_if_clean, calibration_records, false_alarm_bound, p_values, threshold
 from vaegis.training.errors import EvaluationError
 from vaegis.training.evaluation.baselines import Baselines
 from vaegis.training.evaluation.intervals import Estimate, promised_band, share
@@ -101,7 +101,9 @@ def evaluate(
         EvaluationError: There are no anomalies, or too few normal records, among those labelled.
     """
     folds = artifact.calibration_folds
-    limit, bound = threshold(folds, alpha), false_alarm_bound(folds, alpha)
+    limit = threshold(folds, alpha)
+    left_out = artifact.contract.calibration.history_anomalies
+    bound = false_alarm_bound(folds, alpha_if_clean(alpha, left_out))
     _check_labels(labels, needed_normal=1 if reference is not None else 2)
     generator = np.random.default_rng(seed)
     from_training_data = reference is not None

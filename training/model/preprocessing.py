@@ -6,7 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vaegis.service.contract import BooleanColumn, NumericColumn, Schema, StringColumn, TimestampColumn
+from vaegis.service.contract import (
+    BooleanColumn,
+    NumericColumn,
+    Schema,
+    StringColumn,
+    TimestampColumn,
+)
 from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.likelihoods import timestamp
 from vaegis.training.model.likelihoods.boolean import NEITHER
@@ -17,8 +23,8 @@ NULL_CODE = -1
 _FURTHEST = 1e6
 """Bound of standardised values in the likelihood: finite statistics for any float64, order kept far past the data."""
 
-
 _ANY_TIME = 1e300
+_NEARLY_TWICE = 1.5
 
 
 class Values(NamedTuple):
@@ -143,10 +149,32 @@ def unit(column: NumericColumn) -> float:
     return column.noise_scale
 
 
-def categorical_sizes(schema: Schema) -> tuple[list[int], list[float]]:
-    """Return the size of each categorical field and the share of training values that are not among its categories."""
+def unseen_mass(column: StringColumn, records: int) -> float:
+    """Return the probability that a record has none of the known categories.
+
+    It is the share of training values outside the categories, and the share of values that occur once: Good-Turing's
+    estimate of how many new ones the next records have (Good 1953, Biometrika 40).
+
+    Args:
+        column: The column.
+        records: Number of records fitted on. With two or three folds, the categories are those of more records, and
+            some that occur twice count as well.
+    """
+    holding = max(1.0, (1.0 - column.missing_share) * records)
+    once = sum(share * holding < _NEARLY_TWICE for share in column.shares)
+    outside = max(0.0, 1.0 - sum(column.shares))
+    return float(outside + once / holding)
+
+
+def categorical_sizes(schema: Schema, records: int) -> tuple[list[int], list[float]]:
+    """Return the size of each categorical field and the probability that its value is not among its categories.
+
+    Args:
+        schema: The columns.
+        records: Number of records fitted on.
+    """
     columns = schema.categorical
     instants = sum(isinstance(column, TimestampColumn) for column in schema.columns)
     sizes = [len(column.categories) for column in columns] + list(timestamp.FIELDS) * instants
-    outside = [max(0.0, 1.0 - sum(column.shares)) for column in columns] + [0.0] * (2 * instants)
+    outside = [unseen_mass(column, records) for column in columns] + [0.0] * (2 * instants)
     return sizes, outside

@@ -30,6 +30,7 @@ from vaegis.training.model.preprocessing import (
 from vaegis.training.model.prior import Blocks, ExemplarPrior
 
 _LOGVAR_RANGE = (-8.0, 3.0)  # exp() of it neither vanishes nor overflows
+_MOST_SMOOTHING = 0.5  # of a field of nearly as many categories as records
 _ENCODER_REACH = 30.0  # standardised units that the encoder sees far, at the most
 _EMBEDDING_WIDTH = 8
 
@@ -80,9 +81,15 @@ class VAE(nn.Module):
         self.numeric = NumericLikelihood(
             numeric, torch.tensor([unit(c) for c in numeric], dtype=torch.float64), members
         )
-        sizes, outside = categorical_sizes(schema)
+        sizes, outside = categorical_sizes(schema, records)
         unseen = [min(0.5, share + self.least) for share in outside]
-        self.categorical = CategoricalLikelihood(sizes, unseen, self.least) if sizes else None
+        # A category that occurred is never less likely than `least`; hours and weekdays need not have.
+        known = len(schema.categorical)
+        smoothing = [
+            min(_MOST_SMOOTHING, size * self.least / (1.0 - share)) if at < known else self.least
+            for at, (size, share) in enumerate(zip(sizes, unseen, strict=True))
+        ]
+        self.categorical = CategoricalLikelihood(sizes, unseen, smoothing) if sizes else None
         self.prior = ExemplarPrior(latent_dim, members)
         ranges = [((c.minimum - center(c)) / unit(c), (c.maximum - center(c)) / unit(c)) for c in numeric]
         self.register_buffer("lowest", torch.tensor([max(-_ENCODER_REACH, low) for low, _ in ranges]))

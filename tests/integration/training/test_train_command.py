@@ -30,7 +30,6 @@ from vaegis.service.pvalues import threshold
 from vaegis.service.report.page import report_page
 from vaegis.service.settings import load_settings
 from vaegis.training import cli
-from vaegis.training.calibration import TIE_TOLERANCE
 from vaegis.training.config import TrainConfig, load_config, with_overrides
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import ExportError
@@ -147,7 +146,8 @@ def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trai
 def test_the_folds_of_the_file_are_the_scores_of_the_records_by_members_that_did_not_see_them(trained_on_few):
     artifact = load_artifact(trained_on_few.model)
     scored = artifact.scorer.score(records_of(trained_on_few.data, artifact.contract.columns))
-    raised = scored.fold_scores + TIE_TOLERANCE * np.maximum(1.0, np.abs(scored.fold_scores))
+    tolerance = artifact.contract.calibration.tie_tolerance
+    raised = scored.fold_scores + tolerance * np.maximum(1.0, np.abs(scored.fold_scores))
     for member, fold in zip(raised.T, artifact.calibration_folds, strict=True):
         nearest = np.abs(member[:, None] - fold).min(0)
         assert nearest.max() < 1e-3  # each score of the fold is that of some record, but for rounding

@@ -170,6 +170,12 @@ def test_the_guarantee_names_alpha_and_bound():
     assert cross.endswith("at most 0.0279 by proof; in practice close to alpha.")
 
 
+def test_the_guarantee_names_both_bounds_where_scores_of_anomalies_were_left_out():
+    sentence = guarantee([np.zeros(999)], 0.01, 0.02)
+    assert "at most 0.01. This holds if the highest 0.02 of the calibration scores" in sentence
+    assert sentence.endswith("the probability is at most 0.0298.")
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 2.0, math.nan, math.inf])
 def test_an_alpha_that_is_no_fraction_is_refused(alpha):
     with pytest.raises(AlphaError, match=r"alpha: expected a fraction in \(0, 1\)") as refusal:

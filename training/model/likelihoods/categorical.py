@@ -21,17 +21,19 @@ class CategoricalLikelihood(nn.Module):
     membership: Tensor
     first_slot: Tensor
     sizes: Tensor
-    slot_size: Tensor
+    softmax_share: Tensor
+    slot_least: Tensor
     unseen: Tensor
     padded: Tensor
 
-    def __init__(self, sizes: list[int], unseen: list[float], smoothing: float) -> None:
+    def __init__(self, sizes: list[int], unseen: list[float], smoothing: list[float]) -> None:
         """Set up the fields.
 
         Args:
             sizes: Number of known categories of each field.
             unseen: Probability of a value that is not among them, in (0, 1), for each field.
-            smoothing: Share of the uniform distribution mixed in, so that no known category is impossible.
+            smoothing: Share of the uniform distribution mixed in, so that no known category is impossible, for each
+                field.
         """
         super().__init__()
         size = torch.tensor(sizes, dtype=torch.int64)
@@ -41,9 +43,10 @@ class CategoricalLikelihood(nn.Module):
         self.register_buffer("membership", torch.nn.functional.one_hot(slot_field, len(sizes)).float())  # (slots, f)
         self.register_buffer("first_slot", first)
         self.register_buffer("sizes", size)
-        self.register_buffer("slot_size", size[slot_field].float())  # (slots,)
+        uniform = torch.tensor(smoothing)
+        self.register_buffer("softmax_share", (1.0 - uniform)[slot_field])  # (slots,)
+        self.register_buffer("slot_least", (uniform / size)[slot_field])  # (slots,)
         self.register_buffer("unseen", torch.tensor(unseen))
-        self.smoothing = smoothing
         # Slots of each field in a rectangle, for the arg max; the place behind the last slot pads short fields.
         self._rectangle = (len(sizes), max(sizes))
         position = torch.arange(max(sizes))
@@ -57,7 +60,7 @@ class CategoricalLikelihood(nn.Module):
         weight = torch.exp(bounded)
         total = weight @ self.membership  # (*k, n, f)
         softmax = weight / pick(total, self.slot_field)
-        return (1.0 - self.smoothing) * softmax + self.smoothing / self.slot_size
+        return self.softmax_share * softmax + self.slot_least
 
     def nll(self, p: Float[Tensor, "*k e n slots"], code: Int[Tensor, "*e n f"]) -> Float[Tensor, "*k e n f"]:
         """Return -log P(x | z), nats.

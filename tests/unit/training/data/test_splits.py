@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vaegis.service.pvalues import p_values
 from vaegis.training.config import SplitSettings
-from vaegis.training.data.splits import FEWEST_RECORDS, Splits, split_at_random, split_by_time
+from vaegis.training.data.splits import FEWEST_RECORDS, Splits, split_at_random, split_by_group, split_by_time
 from vaegis.training.errors import DataError
 
 pytestmark = pytest.mark.training
@@ -154,3 +155,68 @@ def test_a_split_below_the_most_that_calibrate_is_the_same_whatever_that_is():
 def test_folds_calibrate_by_all_records():
     splits = split_at_random(100, FOLDS, np.random.default_rng(0), most_calibrating=10)
     assert splits.calibration_records == 100
+
+
+@settings(deadline=None)
+@given(st.integers(100, 600), st.integers(20, 50), st.integers(0, 2**32), st.sampled_from([TWO, FOLDS]))
+def test_no_group_is_fitted_and_calibrates_one_member(records, most_groups, seed, chosen):
+    groups = np.random.default_rng(seed).integers(-1, most_groups, records)
+    splits = split_by_group(groups, chosen, np.random.default_rng(seed), most_calibrating=MANY)
+    for fit, calibration in zip(splits.fit, splits.calibration, strict=True):
+        assert not np.intersect1d(fit, calibration).size
+        assert not np.intersect1d(groups[fit][groups[fit] >= 0], groups[calibration]).size
+        assert calibration.size >= FEWEST_RECORDS
+    calibrating = np.concatenate(splits.calibration)
+    assert np.unique(calibrating).size == calibrating.size
+    if chosen is FOLDS:
+        assert calibrating.size == groups.size
+    else:
+        assert_two_parts(splits, groups.size)
+        largest = np.unique(groups[groups >= 0], return_counts=True)[1].max()
+        assert abs(calibrating.size - 0.25 * groups.size) <= largest
+
+
+def test_few_groups_are_made_into_folds_and_more_are_cut_in_two():
+    auto, generator = SplitSettings(calibration_share=0.2), np.random.default_rng(0)
+
+    def method(groups: int) -> str:
+        many = np.repeat(np.arange(groups), 4)
+        return split_by_group(many, auto, generator, most_calibrating=MANY).method
+
+    assert [method(groups) for groups in (499, 500)] == ["cross-conformal", "split-conformal"]
+
+
+@pytest.mark.parametrize("chosen", [TWO, FOLDS], ids=["split", "cross"])
+def test_too_few_groups_are_refused_with_their_number(chosen):
+    with pytest.raises(DataError, match=r"splits\.group_column: expected groups for \d parts .* got 1 groups"):
+        split_by_group(np.zeros(200, dtype=np.int64), chosen, np.random.default_rng(0), most_calibrating=MANY)
+
+
+def test_records_of_new_groups_are_flagged_at_alpha_if_whole_groups_calibrate_and_far_more_often_if_not():
+    """100 groups of 20 records, twice as far apart between groups as within; the score is the distance to the nearest.
+
+    Over eight draws, the rate is about 6% with records that calibrate drawn one by one, and 1% with whole groups.
+    """
+
+    def nearest(fitted, records):
+        squares = ((records[:, None] - fitted[None]) ** 2).sum(-1)
+        return np.sqrt(squares.min(1))
+
+    def rate(splits, records, fresh):
+        pairs = [(records[fit], records[held]) for fit, held in zip(splits.fit, splits.calibration, strict=True)]
+        folds = [np.sort(nearest(fit, held)) for fit, held in pairs]
+        scores = np.stack([nearest(fit, fresh) for fit, _ in pairs], axis=1)
+        return (p_values(folds, scores) <= 0.01).mean()
+
+    groups = np.repeat(np.arange(100), 20)
+    one_by_one, whole = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        both = np.repeat(2.0 * rng.normal(size=(200, 4)), 20, axis=0) + rng.normal(size=(4000, 4))
+        records, fresh = both[:2000], both[2000:]
+        alone = split_at_random(2000, SplitSettings(), rng, most_calibrating=MANY)
+        together = split_by_group(groups, SplitSettings(), rng, most_calibrating=MANY)
+        one_by_one.append(rate(alone, records, fresh))
+        whole.append(rate(together, records, fresh))
+    assert np.mean(one_by_one) > 0.04
+    assert np.mean(whole) < 0.02

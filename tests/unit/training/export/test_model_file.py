@@ -20,6 +20,7 @@ from vaegis.service.generation import Generator as RecordGenerator
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scores
 from vaegis.training.calibration import calibrate
+from vaegis.training.config import CalibrationSettings
 from vaegis.training.data.schema import category_codes
 from vaegis.training.errors import ExportError
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
@@ -156,7 +157,9 @@ def names_in(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def calibration(exported_all) -> Calibration:
-    return calibrate(exported_all.model.scorer, exported_all.held_out, 0.05, exported_all.splits.method)
+    return calibrate(
+        exported_all.model.scorer, exported_all.held_out, CalibrationSettings(alpha=0.05), exported_all.splits.method
+    )
 
 
 @pytest.fixture
@@ -244,7 +247,9 @@ def test_an_ensemble_is_written_with_a_calibration_of_each_fold_and_draws_by_its
     write, new_export, tmp_path
 ):
     ensemble = new_export("all", members=3)
-    calibration = calibrate(ensemble.model.scorer, ensemble.held_out, 0.05, ensemble.splits.method)
+    calibration = calibrate(
+        ensemble.model.scorer, ensemble.held_out, CalibrationSettings(alpha=0.05), ensemble.splits.method
+    )
     generator = generator_document(ensemble.fitted, ensemble.prepared.schema)
     path = tmp_path / "ensemble.onnx"
     write(path, model=ensemble.model, generator=generator, calibration=calibration)

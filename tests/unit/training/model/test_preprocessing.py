@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from vaegis.service.contract import CategoricalColumn, NumericColumn, Schema, TimestampColumn
 from vaegis.training.data.schema import standard_unit
-from vaegis.training.model.preprocessing import NULL_CODE, Preprocessing, categorical_sizes, center, rows, unit
+from vaegis.training.model.preprocessing import (
+    NULL_CODE,
+    Preprocessing,
+    categorical_sizes,
+    center,
+    rows,
+    unit,
+    unseen_mass,
+)
 
 pytestmark = pytest.mark.training
 NAN = float("nan")
@@ -114,9 +122,21 @@ def test_sizes_and_shares_outside_are_those_of_the_fields():
             CategoricalColumn(name="c", missing_share=0.0, categories=("a", "b"), shares=(0.5, 0.3)),
         )
     )
-    sizes, outside = categorical_sizes(schema)
+    sizes, outside = categorical_sizes(schema, 100)
     assert sizes == [2, 24, 7]
     assert outside == pytest.approx([0.2, 0.0, 0.0])
+
+
+def test_the_unseen_mass_is_near_the_share_of_fresh_values_that_training_did_not_see():
+    rng = np.random.default_rng(0)
+    for exponent in (1.5, 2.0, 3.0):
+        seen, fresh = rng.zipf(exponent, (2, 2000))
+        values, counts = np.unique(seen, return_counts=True)
+        column = CategoricalColumn(
+            name="c", missing_share=0.0, categories=tuple(map(str, values)), shares=tuple(counts / 2000)
+        )
+        new = float((~np.isin(fresh, values)).mean())
+        assert unseen_mass(column, 2000) == pytest.approx(new, rel=0.3, abs=0.005)
 
 
 def test_rows_takes_the_same_records_of_every_part(prepared):

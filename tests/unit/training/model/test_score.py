@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import NumericColumn
-from vaegis.training.calibration import TIE_TOLERANCE
+from vaegis.training.calibration import LEAST_TIE_TOLERANCE
 from vaegis.training.data.schema import category_codes
 from vaegis.training.fit import antithetic_noise
 from vaegis.training.model.generator import GeneratorGraph
@@ -373,7 +373,7 @@ def test_records_that_are_all_the_same_score_zero_in_any_batch_and_any_other_a_f
     # Rounding differs from one batch size to the next, and must not be taken for a deviation.
     for size in (1, 2, 7, 60):
         score = scores(graph, same, same.columns.rows(slice(0, size))).score
-        torch.testing.assert_close(score, torch.zeros_like(score), rtol=0.0, atol=TIE_TOLERANCE / 2)
+        torch.testing.assert_close(score, torch.zeros_like(score), rtol=0.0, atol=LEAST_TIE_TOLERANCE / 2)
     others = scores(graph, same, several.columns)
     assert torch.isfinite(others.contributions).all()
     assert torch.isfinite(others.score).all()

@@ -28,6 +28,16 @@ def test_decoded_distributions_have_one_place_for_each_column_of_their_kind(prep
     assert vae.null_probability(decoded).shape == (4, 2, 5, 6)
 
 
+def test_a_known_category_is_never_less_likely_than_the_least_probability_however_sure_the_decoder(prepared):
+    vae = prepared.model()
+    slots = 1e6 * torch.randn((1, 50, 3 + 2 + 24 + 7), generator=torch.Generator().manual_seed(0))
+    p = vae.categorical.probabilities(slots)
+    for code in range(3):
+        codes = torch.full((50, 4), code)
+        country = torch.exp(-vae.categorical.nll(p, codes))[..., 0]
+        assert float(country.min()) >= 0.999 * vae.least
+
+
 def test_each_column_has_its_own_likelihood_in_schema_order(prepared):
     vae = prepared.model()
     values = prepared.values(vae)

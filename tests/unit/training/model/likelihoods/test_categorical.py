@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 from vaegis.training.model.likelihoods.categorical import CategoricalLikelihood
 
 pytestmark = pytest.mark.training
-SIZES, UNSEEN, SMOOTHING = [3, 1, 4], [0.1, 0.001, 0.25], 0.01
+SIZES, UNSEEN, SMOOTHING = [3, 1, 4], [0.1, 0.001, 0.25], [0.01, 0.02, 0.1]
 BOUND = 15.0
 
 
@@ -38,7 +38,7 @@ def chances(model: CategoricalLikelihood, p: torch.Tensor, code: int) -> torch.T
 )
 @settings(deadline=None)
 def test_the_known_categories_and_the_unseen_share_sum_to_one(sizes, unseen, smoothing, scale, seed):
-    model = CategoricalLikelihood(sizes, [unseen] * len(sizes), smoothing)
+    model = CategoricalLikelihood(sizes, [unseen] * len(sizes), [smoothing] * len(sizes))
     p = model.probabilities(scale * torch.randn((1, 2, sum(sizes)), generator=torch.Generator().manual_seed(seed)))
     for field, size in enumerate(sizes):
         total = torch.zeros(1, 2)
@@ -52,7 +52,7 @@ def test_it_is_the_negative_log_probability_of_a_smoothed_softmax_within_the_kno
     p = model.probabilities(x)
     for field, part in enumerate(x.split(SIZES, dim=-1)):
         softmax = Categorical(logits=BOUND * torch.tanh(part / BOUND)).probs
-        known = (1 - UNSEEN[field]) * ((1 - SMOOTHING) * softmax + SMOOTHING / SIZES[field])
+        known = (1 - UNSEEN[field]) * ((1 - SMOOTHING[field]) * softmax + SMOOTHING[field] / SIZES[field])
         for code in range(SIZES[field]):
             torch.testing.assert_close(chances(model, p, code)[..., field], known[..., code])
 
@@ -68,8 +68,8 @@ def test_no_category_is_impossible_however_sure_the_decoder():
     model = likelihood()
     p = model.probabilities(logits(scale=1e6))
     assert torch.isfinite(p).all()
-    slot_size = torch.tensor([float(size) for size in SIZES for _ in range(size)])
-    assert (p >= 0.99 * SMOOTHING / slot_size).all()
+    least = [share / size for share, size in zip(SMOOTHING, SIZES, strict=True) for _ in range(size)]
+    assert (p >= 0.99 * torch.tensor(least)).all()
 
 
 def test_draws_lead_then_members_and_all_judge_the_same_records():

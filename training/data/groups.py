@@ -1,0 +1,46 @@
+"""Suggest to split whole groups of records, such as customers, where a column seems to name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from vaegis.training.config import TIME_KIND, TrainConfig
+from vaegis.training.data.growth import ID_WORDS, words_of
+from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.sampling import Sample
+
+_FEWEST_GROUPS: Final = 20
+_FEWEST_RECORDS: Final = 5
+"""Mean number of records of a value, from which the values are taken for groups of records."""
+_ENTITY_WORDS: Final = frozenset(
+    ("account", "client", "customer", "device", "host", "machine", "member", "patient", "person", "sensor", "subject")
+) | {*("user", "vehicle")}
+
+
+def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) -> str | None:
+    """Return the advice to split whole groups, if the name of a column is one of identifiers, which repeat.
+
+    Args:
+        plans: The plan of each column.
+        sample: The records.
+        config: The settings.
+    """
+    ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
+    if config.splits.group_column is not None or config.data.time_column is not None:
+        return None
+    for plan in plans:
+        named = words_of(plan.name) & (ID_WORDS | _ENTITY_WORDS)
+        if not named or plan.name in ignored or plan.kind in (TIME_KIND, "boolean"):
+            continue
+        groups = sample.groups(plan.name)
+        groups = groups[groups >= 0]
+        count = np.unique(groups).size
+        if count >= _FEWEST_GROUPS and groups.size >= _FEWEST_RECORDS * count:
+            return (
+                f"{plan.name} has {groups.size / count:.0f} records per value. If new values will come, their records "
+                f'may be flagged more often than promised. If so, set splits.group_column = "{plan.name}" in train.toml'
+            )
+    return None
