@@ -1,4 +1,4 @@
-"""What a person should know of each column of a model: its kind, why, what training saw, and what will not be seen."""
+"""Describe each column of a model for people: its kind and why, what training saw, and which faults it cannot see."""
 
 from __future__ import annotations
 

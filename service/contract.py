@@ -99,7 +99,7 @@ class ViolationCode(StrEnum):
     ABOVE_RANGE = "above_range"
     """A number or a time above what training saw, by more than the check's margin."""
     OFF_GRID = "off_grid"
-    """A number with more decimals than any that training saw."""
+    """A number that is no multiple of the step on which all training values lie."""
     UNSEEN_CATEGORY = "unseen_category"
     """A value that is not in the list of a column whose list is complete."""
     UNUSUAL_FORM = "unusual_form"
@@ -183,12 +183,12 @@ class TimestampColumn(_Column):
     """Seconds since 1970-01-01T00:00:00Z."""
     latest: Finite
     number_form: NumberForm = "epoch"
-    """What a number means: a time since 1970, its unit told by its size, or a date as in 20240318."""
+    """What a number means: a time since 1970, whose size tells its unit, or a date as in 20240318."""
     zone: str = "UTC"
     """IANA name of the time zone, or a fixed offset as in ``+02:00``, for people; `offsets` holds what it means."""
     offsets: Annotated[tuple[tuple[Finite, Finite], ...], Field(max_length=MOST_ZONE_OFFSETS)] = ()
-    """From which instant on local time is how far ahead of UTC, both in seconds, ascending. The first also holds
-    before; without any, local time is UTC."""
+    """Pairs of an instant and an offset in seconds, ascending: from that instant on, local time is so far ahead of UTC.
+    The first offset also holds before its instant. Without any, local time is UTC."""
 
     @model_validator(mode="after")
     def _offsets_ascend(self) -> TimestampColumn:
@@ -236,7 +236,7 @@ CharacterClasses: TypeAlias = Literal["case", "letters", "alphanumeric", "set", 
 
 
 class TextColumn(StringColumn):
-    """A text of which only the form is watched: the categories are patterns, see `service.records.forms`.
+    """A text that is watched by its form alone: the categories are patterns, see `service.records.forms`.
 
     The category `other`, if it is there, stands for usual texts of all other patterns.
     """
@@ -267,7 +267,7 @@ Column = Annotated[
 
 
 class IgnoredColumn(_Document):
-    """A column that training set aside: accepted in records, never scored."""
+    """A column that training left out of the model: accepted in records, never scored."""
 
     name: str
     reason: str

@@ -51,14 +51,14 @@ class DataSettings(_Section):
     null_values: list[str] = Field(
         [],
         description='Texts and numbers that are nulls in every column, such as `["missing", "-999"]`. Columns of '
-        "numbers and times have the usual ones besides: NA, null, None, -, ? and others.",
+        "numbers, booleans and times also have the usual ones: NA, null, None, -, ? and others.",
     )
     delimiter: Delimiter | None = Field(
         None, description="CSV: the character between values. none: a comma, in .tsv a tab."
     )
     quote: Quote | None = Field(
         None,
-        description='CSV: the character around values; an empty text where quotes are letters like others. none: `"`.',
+        description='CSV: the character around values; an empty text where quotes are ordinary characters. none: `"`.',
     )
     escape: Escape | None = Field(
         None, description="CSV: the character before a quote within a value. none: quotes are doubled."
@@ -86,19 +86,19 @@ class ColumnSettings(_Section):
         None, description="Texts and numbers that are nulls in this column, instead of `data.null_values`."
     )
     decimal: Literal[".", ","] | None = Field(
-        None, description="Decimal separator of numbers in text. none: told by the data."
+        None, description="Decimal separator of numbers in text. none: found from the data."
     )
     unit: str | None = Field(
         None,
         max_length=16,
-        description="What stands before or after the numbers, such as `kg`. none: told by the data.",
+        description="What stands before or after the numbers, such as `kg`. none: found from the data.",
     )
     format: str | None = Field(
         None,
         min_length=2,
         max_length=64,
-        description="How text writes dates and times, such as `%d/%m/%Y %H:%M` (codes of `strptime`). none: told by "
-        "the data.",
+        description="How text writes dates and times, such as `%d/%m/%Y %H:%M` (codes of `strptime`). none: found "
+        "from the data.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Find the checks of each column: what is certainly wrong by what training saw, with room for what it did not see.
+"""Find the checks of each column: limits beyond which a value is certainly wrong by what training saw.
 
 About 2 in n + 1 new normal records exceed the range of a column's training records, so a range needs a margin. The
 margin of numbers follows from the tail. Let u be the (k + 1)-th largest value. The k larger ones are taken to be
@@ -39,7 +39,7 @@ MOST_VIOLATING = 1e-3
 """Share of normal records that all checks of a table together may report, as far as the records tell."""
 
 _FEWEST_RECORDS = 30
-"""Values below which a column says too little about what is never there."""
+"""Fewest values of a column from which checks are made."""
 _FEWEST_FOR_A_GRID = 100
 _TAIL = (10, 20)  # values in a tail, of up to 1,000 records and of more
 _SMALL = 1000

@@ -14,11 +14,11 @@ _TAB: Final = ".tsv"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What is set about CSV files; None is what their extension says, or UTF-8.
+    """Settings of how CSV files are written. None means the default: by the file's extension, or UTF-8.
 
     Attributes:
         delimiter: The character between values.
-        quote: The character around values, or nothing where quotes are letters like others.
+        quote: The character around values; empty where quotes are ordinary characters; None: `"`.
         escape: The character before a quote within a quoted value; None: quotes are doubled.
         encoding: The encoding, as Python names it.
     """

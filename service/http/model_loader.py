@@ -1,4 +1,4 @@
-"""Loads versions of models aside, on a thread of its own, and hands each to the event loop once it may be served."""
+"""Loads versions of models on a thread of its own, and hands each to the event loop once it has passed its checks."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ class ModelLoader:
         try:
             names = self._source.names()
         except ModelFolderError as error:
-            # All is served as before. Each model tells why it is not watched.
+            # Everything is served as before. GET /models says why the folder is not watched.
             self._note_fault(self._registry.default.name, str(error), is_forced=is_forced)
             return
         for name in names:

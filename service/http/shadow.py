@@ -20,7 +20,7 @@ _CLOSE_S: Final = 10.0
 
 
 class Shadow:
-    """Scores batches on a thread of its own, and counts how its verdicts differ. What comes too fast is dropped."""
+    """Scores batches on its own thread, and counts how its verdicts differ. Batches are dropped while too many wait."""
 
     def __init__(self, candidate: ServedModel, share: float, metrics: ShadowMetrics) -> None:
         """Begin.

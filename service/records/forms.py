@@ -75,7 +75,7 @@ class Forms:
         return others == 0
 
     def have_usual_spelling(self, texts: Sequence[str]) -> list[bool]:
-        """Tell of which texts the pairs of characters are, on the whole, about as common as in training."""
+        """Tell which texts have pairs of characters that are, on average, about as common as in training."""
         limit = self._column.usual_surprise
         if limit is None:
             return [True] * len(texts)

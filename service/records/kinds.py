@@ -525,7 +525,7 @@ class CategoricalKind(StringKind[CategoricalColumn]):
 
 
 class TextKind(StringKind[TextColumn]):
-    """A text of which only the form is watched: a pattern stands in the graph's input."""
+    """A text that is watched by its form alone: the graph takes its pattern as a category."""
 
     def forms(self, column: TextColumn) -> Callable[[Sequence[str]], list[str]]:
         return Forms(column).of

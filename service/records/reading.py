@@ -76,7 +76,7 @@ class WrittenNumber:
 
 
 def written_number(text: str) -> WrittenNumber | None:
-    """Take a number in text apart; None if the text is nothing of that kind.
+    """Split text into a number, its sign and its unit; None if it is not a number.
 
     >>> written_number("-1.234,50 \u20ac").plain(",")
     '-1234.50'

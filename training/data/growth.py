@@ -19,20 +19,20 @@ from vaegis.training.data.sampling import Sample
 from vaegis.training.errors import ConfigError
 
 _FEWEST: Final = 50
-"""Values from which their order says anything."""
+"""Fewest values whose order says anything."""
 _FOLLOWS: Final = 0.99
 """Least rank correlation with an order, either way, of values that follow it."""
 _NEARLY_ALL: Final = 0.99
 _FEWEST_LEVELS: Final = 3
-"""Distinct values from which it is no chance that they never step back."""
+"""Fewest distinct values that never step back for a reason other than chance."""
 _FEWEST_DATES: Final = 5
 _NEWEST: Final = 0.2
 _LEAST_OUTSIDE: Final = 0.03
-"""Share of the newest fifth outside the range of the rest from which it is warned of: three times the usual alpha."""
+"""Share of the newest fifth outside the range of the rest that gives a warning: three times the usual alpha."""
 _LEAST_OUTSIDE_IN_FILES: Final = 0.1
 """The same by the order of the files, in which records of one place or customer often stand side by side."""
 _ROW_NUMBER_ROOM: Final = 1.1
-"""Distinct whole numbers in a range this many times as wide as there are records number these."""
+"""Distinct whole numbers are row numbers if their range is less than this many times the number of records."""
 
 ID_WORDS: Final = frozenset(
     ("id", "ids", "key", "pk", "seq", "sequence", "serial", "rowid", "row", "index", "idx", "uid")
@@ -67,10 +67,10 @@ class _Order:
 def settle_growing(
     plans: tuple[ColumnPlan, ...], profile: DataProfile, sample: Sample, config: TrainConfig
 ) -> tuple[ColumnPlan, ...]:
-    """Return the plans with columns of numbers that only grow taken as times, set aside, or warned of.
+    """Return the plans, in which columns of numbers that only grow are timestamps, are set aside, or have a warning.
 
     Numbers since 1970 and dates as in 20240318 become timestamps. Identifiers, counters and years are set aside,
-    because every value of the next period would be out of range. Any other numeric column is warned of if its newest
+    because every value of the next period would be out of range. Any other numeric column gets a warning if its newest
     fifth leaves the range of the rest. Kinds that are set in the settings stay.
 
     Args:

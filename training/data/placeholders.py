@@ -14,7 +14,7 @@ from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.sampling import Sample
 
 _FEWEST = 5
-"""Records that hold the value; fewer may hold it by chance."""
+"""Fewest records that hold the value; fewer may hold it by chance."""
 _FEWEST_OTHERS = 20
 """Distinct other values, below which none can be far from them."""
 _BULK = (0.01, 0.99)

@@ -43,7 +43,7 @@ _FEWEST_IN_ORDER = 20
 def text_column(
     name: str, texts: Sequence[str], missing_share: float, *, grows: bool, most_patterns: int
 ) -> TextColumn:
-    """Return a column of text, with what is usual of its form.
+    """Return a column of text, with the usual form of its values.
 
     Args:
         name: Of the column.

@@ -49,7 +49,7 @@ _UNITS = frozenset(
 )
 """Units that may follow a number without a space; others are taken for part of a code, such as 12A."""
 _FIRST_TEXTS = 200
-"""Texts by which formats are chosen that all texts are then compared with."""
+"""Number of texts by which candidate formats are chosen. All texts are then compared with these."""
 _MOSTLY = 0.5
 _AMBIGUOUS = re.compile(r"\d{1,3}(,\d{3})+")
 

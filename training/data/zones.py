@@ -17,7 +17,7 @@ _FIRST = datetime(20, 1, 1, tzinfo=UTC)
 
 
 def zone_offsets(zone: str, earliest: float, latest: float) -> tuple[tuple[float, float], ...]:
-    """Return from which instant on local time is how far ahead of UTC, both in seconds, for `TimestampColumn.offsets`.
+    """Return pairs of an instant and the offset from UTC that begins then, in seconds, for `TimestampColumn.offsets`.
 
     Clock changes are known from a year before ``earliest`` to 20 years after ``latest``.
 
