@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What container-test needs from Debian, installed only where it is missing.
-CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager \
+CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager nats-server \
   $(CONTAINER_EXTRA_PACKAGES)
 # uv reads its own name for the folder that pip takes extra wheels from.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -103,11 +103,11 @@ image: container-tools ## build the service's image with podman
 
 .PHONY: image-training
 image-training: container-tools ## build the image that trains, with podman
-	deploy/build_image.sh training
+	CONTAINER_IMAGE= deploy/build_image.sh training
 
 .PHONY: image-feeder
 image-feeder: container-tools
-	deploy/build_image.sh feeder
+	CONTAINER_IMAGE= deploy/build_image.sh feeder
 
 .PHONY: sbom
 sbom: image $(VENV)/containers.stamp ## list all packages of the service's image: build/sbom.cyclonedx.json
@@ -156,6 +156,10 @@ bench-stream: venv ## train on a set larger than memory; prints the peak memory
 .PHONY: bench-serve-start
 bench-serve-start: venv ## seconds from start to ready, and resident memory
 	$(BIN)/python benchmarks/serve_start.py
+
+.PHONY: bench-swaps
+bench-swaps: venv ## what 200 changes of the model cost callers at half capacity: latency, failures, memory
+	$(BIN)/python benchmarks/model_swaps.py
 
 .PHONY: bench-metrics
 bench-metrics: venv ## processor time to count a request, and of a scrape of 8 workers
@@ -255,3 +259,9 @@ bench-large: venv ## train on up to 5 million records: seconds, memory and score
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+CASES ?= ../shared/cases
+
+.PHONY: cases
+cases: venv ## run the reproductions in CASES (CASE=02 for one) and print what each gave beside what is right
+	$(BIN)/python tests/cases.py $(CASES) $(CASE)

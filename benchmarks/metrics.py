@@ -71,15 +71,13 @@ def count_us(artifact: Artifact, records: int, choose: Callable[[Path], None]) -
     """Return the least processor time of all counts of a request, in microseconds."""
     with metrics_folder() as folder:
         choose(folder)
-        count = counting(
-            Metrics(artifact, alpha=0.01, threshold=1.0, collector=ServiceCollector(folder, dict)), records
-        )
+        count = counting(Metrics(ServiceCollector(folder, dict)), artifact, records)
         count()
         seconds = min(timeit.repeat(count, timer=process_time, number=REQUESTS, repeat=REPEATS))
     return round(seconds / REQUESTS * 1e6, 2)
 
 
-def counting(metrics: Metrics, records: int) -> Callable[[], None]:
+def counting(metrics: Metrics, artifact: Artifact, records: int) -> Callable[[], None]:
     """Return what counts a request of so many normal records."""
     rng = np.random.default_rng(0)
     columns = Columns(np.zeros((records, COLUMNS)), np.zeros((records, 0), object), np.zeros((records, 0), bool))
@@ -96,10 +94,12 @@ def counting(metrics: Metrics, records: int) -> Callable[[], None]:
         contributions=[None] * records,
     )
 
+    of_model = metrics.of_model("orders", artifact)
+
     def count() -> None:
         metrics.queue_seconds.observe(0.0003)
-        metrics.count_batch(records, 0.0004)
-        metrics.count_scored(columns, verdicts)
+        of_model.count_batch(records, 0.0004)
+        of_model.count_scored(columns, verdicts)
         metrics.count_request("POST", "/score", 200, 0.002)
 
     return count
@@ -110,7 +110,9 @@ def scrape(artifact: Artifact) -> float:
     with metrics_folder() as folder:
         for number in range(WORKERS):
             count_in_files(folder, str(number))
-            metrics = Metrics(artifact, alpha=0.01, threshold=1.0, collector=ServiceCollector(folder, dict))
+            metrics = Metrics(ServiceCollector(folder, dict))
+            metrics.of_model("orders", artifact)
+            metrics.count_model_live("orders", artifact, alpha=0.01, threshold=1.0)
             for route in ROUTES:
                 for status in STATUSES:
                     metrics.count_request("POST", route, status, 0.002)

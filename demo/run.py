@@ -139,14 +139,16 @@ def print_most_anomalous(results: Sequence[Document], labels: Sequence[bool]) ->
 def print_metrics(metrics: dict[str, float]) -> None:
     """Print what the service itself counted."""
     print("\nfrom the service's /metrics")
+    (label,) = {found[1] for name in metrics if (found := re.search(r'^vaegis_alpha_ratio{(model="[^"]*")}', name))}
     for name in ("vaegis_records_scored_total", "vaegis_records_flagged_total"):
-        print(f"  {name:<34} {metrics[name]:,.0f}")
+        print(f"  {name:<34} {metrics[f'{name}{{{label}}}']:,.0f}")
     for bound in SHOWN_P_VALUES:
-        name = f'vaegis_p_value_bucket{{le="{bound}"}}'
-        share = metrics[name] / metrics["vaegis_p_value_count"]
-        print(f"  {name:<34} {metrics[name]:,.0f} ({share:.1%} of the records)")
-    seconds = metrics["vaegis_inference_seconds_sum"]
-    per_record = 1e6 * seconds / metrics["vaegis_records_scored_total"]
+        count = metrics[f'vaegis_p_value_bucket{{le="{bound}",{label}}}']
+        share = count / metrics[f"vaegis_p_value_count{{{label}}}"]
+        shown = f'vaegis_p_value_bucket{{le="{bound}"}}'
+        print(f"  {shown:<34} {count:,.0f} ({share:.1%} of the records)")
+    seconds = metrics[f"vaegis_inference_seconds_sum{{{label}}}"]
+    per_record = 1e6 * seconds / metrics[f"vaegis_records_scored_total{{{label}}}"]
     print(f"  {'vaegis_inference_seconds_sum':<34} {seconds:.2f} ({per_record:.0f} us a record)\n")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import NO_CATEGORY, Column, Schema
+from vaegis.service.contract import NO_CATEGORY, CategoricalColumn, Column, Schema
 
 
 # Frozen by msgspec, as are verdicts and scores: each request makes several, in a tenth of the time of dataclasses.
@@ -58,12 +58,30 @@ def build_columns(
     for at, position in enumerate(schema.number_positions):
         values = numbers_of(position, schema.columns[position])
         numbers[:, at] = np.nan if values is None else values
+    same = same_categories(schema)
     strings = np.empty((records, len(schema.string_positions)), dtype=object)
     observed = np.empty(strings.shape, dtype=np.bool_)
     for at, position in enumerate(schema.string_positions):
         categories = categories_of(position, schema.columns[position])
         strings[:, at], observed[:, at] = (NO_CATEGORY, False) if categories is None else categories
+        if at in same:
+            strings[:, at] = [same[at].get(text, text) for text in strings[:, at].tolist()]
     return Columns(numbers, strings, observed)
+
+
+def same_categories(schema: Schema) -> dict[int, Mapping[str, str]]:
+    """Return the other ways to write known categories that are whole numbers: 101.0 is 101, and the other way round.
+
+    Returns:
+        By position in the graph's input `strings`, the known category for each other way. Columns without one are left
+        out.
+    """
+    columns = [schema.columns[position] for position in schema.string_positions]
+    return {
+        at: column.same_numbers
+        for at, column in enumerate(columns)
+        if isinstance(column, CategoricalColumn) and column.same_numbers
+    }
 
 
 def stacked(parts: Sequence[Columns]) -> Columns:

@@ -6,7 +6,9 @@ readers in other languages. Each is one JSON document under its own key in the f
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias
 
@@ -61,6 +63,9 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0+)?")
+
+
 class MetadataKey(StrEnum):
     """Keys of the metadata documents in `metadata_props`."""
 
@@ -113,8 +118,23 @@ class Check(_Document):
     """For a range, the least or the greatest value that passes, in the column's unit; for a grid, its step."""
 
 
+class Reading(_Document):
+    """How the values of one column are written, where the rules that all columns share do not say it."""
+
+    null_values: tuple[str, ...] = ()
+    """Texts that are nulls; where one writes a number, that number is a null too."""
+    decimal: Literal[".", ","] = "."
+    """The decimal separator of numbers in text."""
+    unit: str | None = None
+    """What stands before or after the numbers, such as ``kg``, or nothing. None: text holds plain numbers alone."""
+    format: str | None = None
+    """How text writes instants, in the codes of C's ``strptime``; ISO 8601 is read as well."""
+
+
 class _Column(_Document):
     name: str
+    reading: Reading | None = None
+    """How its values are written; None: as the rules say that all columns share."""
     missing_share: Share
     """Share of the training records in which the column is null."""
     why: str = ""
@@ -192,6 +212,17 @@ class StringColumn(_Column):
         if len(set(self.categories)) != len(self.categories):
             raise ValueError("expected unique categories, got one twice")
         return self
+
+    @cached_property
+    def same_numbers(self) -> dict[str, str]:
+        """Other ways to write categories that are whole numbers, each with its category."""
+        found: dict[str, str] = {}
+        for category in self.categories:
+            whole = _WHOLE_NUMBER.fullmatch(category)
+            if whole:
+                found |= dict.fromkeys((whole[1], f"{whole[1]}.0", f"{whole[1]}.00"), category)
+        known = set(self.categories)
+        return {other: category for other, category in found.items() if other not in known}
 
 
 class CategoricalColumn(StringColumn):

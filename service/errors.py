@@ -27,6 +27,14 @@ class ArtifactError(ServiceError):
     """The model file cannot be used: it is unreadable, corrupt, of another format, or does not reproduce its scores."""
 
 
+class ModelFolderError(ArtifactError):
+    """A folder of models, or the pointer file of a model in it, cannot be used or written."""
+
+
+class GateError(ServiceError):
+    """A promotion whose gate does not hold, or whose service cannot be asked."""
+
+
 class RunTimeoutError(ServiceError):
     """A run of a model's graph that took longer than it may, and was ended."""
 

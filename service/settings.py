@@ -23,8 +23,18 @@ TRUTH_VALUES: Final = "true false"
 """The allowed values of a switch, as the documentation shows them."""
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Change these first": ("host", "port", "workers", "keys_file", "alpha", "max_body_bytes"),
-    "Model file": ("model_digest", "model_public_key", "model_timeout_s", "max_tensor_bytes"),
-    "Scoring": ("explain", "unknown_columns", "max_faults", "max_generate_count"),
+    "Model file": (
+        "model_digest",
+        "model_public_key",
+        "model_timeout_s",
+        "max_tensor_bytes",
+        "default_model",
+        "model_reload",
+        "model_poll_s",
+        "allow_schema_change",
+        "shadow_share",
+    ),
+    "Scoring": ("explain", "unknown_columns", "unwrap", "max_faults", "max_generate_count"),
     "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
     "Behind a proxy": ("uds", "root_path"),
     "HTTPS": ("tls_certificate", "tls_key"),
@@ -52,6 +62,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The groups of the documentation and of `vaegis serve --help`: each setting is in one."""
 
+_POINTER: Final = r"(/([^~/]|~[01])+){1,8}"  # RFC 6901: up to eight names
 _LEAST_RUN_TIMEOUT_S: Final = 1.0
 
 # Kubernetes sets such variables in each pod for every Service of its namespace, and a Service may be named vaegis.
@@ -120,6 +131,28 @@ class Settings(BaseModel):
     model_timeout_s: float = _setting(
         60.0, "Longest time to load the model and score its golden records.", unit="s", ge=1, le=3600
     )
+    default_model: str | None = _setting(
+        None, "Model of /score when a folder of models is served. Unset means the only one in the folder."
+    )
+    model_reload: bool = _setting(
+        default=True,
+        meaning="Load a model file that was replaced, or a version that was promoted, without a restart. Turned off, "
+        "only SIGHUP does.",
+    )
+    model_poll_s: float = _setting(
+        1.0, "Time between two looks at the model file or the pointer files.", unit="s", ge=0.05, le=3600
+    )
+    allow_schema_change: bool = _setting(
+        default=False,
+        meaning="Let a model that is loaded while another is served have other columns, or columns of other kinds.",
+    )
+    shadow_share: float = _setting(
+        0.1,
+        "Share of the batches of live traffic that a version in shadow scores too (`vaegis shadow`).",
+        unit="share",
+        ge=0.0001,
+        le=1,
+    )
     max_tensor_bytes: int = _setting(
         2**30,
         "Most memory of the tensors of a model's graph while it runs, beyond 128 times the size of the file.",
@@ -145,6 +178,12 @@ class Settings(BaseModel):
     )
     unknown_columns: UnknownColumns = _setting(
         "reject", "Whether a column that the model does not know is an error or is dropped."
+    )
+    unwrap: str | None = _setting(
+        None,
+        "JSON pointer to the record in each object of a JSON or NDJSON body, such as /payload/after. Unset means that "
+        "each object is a record.",
+        pattern=_POINTER,
     )
     max_body_bytes: int = _setting(
         64 * 2**20,

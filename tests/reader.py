@@ -124,6 +124,8 @@ def number(column, value):
     if isinstance(value, str):
         moment = dt.datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+    if 19_000_101_000_000 <= value < 21_000_101_000_000:  # as in 20240318101200
+        return dt.datetime.strptime(str(int(value)), "%Y%m%d%H%M%S").replace(tzinfo=dt.UTC).timestamp()
     for limit, unit in ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6)):
         if abs(value) < limit:
             return value / unit

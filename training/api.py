@@ -10,10 +10,10 @@ import torch
 from rich.console import Console
 
 from vaegis.service.files.arrow_data import RecordsInMemory
-from vaegis.service.files.record_files import RecordSource, open_records
+from vaegis.service.files.record_files import RecordSource
 from vaegis.training.config import TrainConfig, config_of, load_config
 from vaegis.training.progress import Progress
-from vaegis.training.train import train
+from vaegis.training.train import opened, train
 
 
 def train_model(data: object, settings: object, output: str | os.PathLike[str], *, verbose: bool) -> None:
@@ -21,7 +21,7 @@ def train_model(data: object, settings: object, output: str | os.PathLike[str], 
     config = _config(settings)
     source: RecordSource
     if isinstance(data, str | os.PathLike):
-        source = open_records(Path(data), max_depth=config.data.max_depth)
+        source = opened(Path(data), config)
     else:
         source = RecordsInMemory(data, config.data.max_depth)
     threads = torch.get_num_threads()

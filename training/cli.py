@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train_parser() -> argparse.ArgumentParser:
+    from vaegis.service.files.dialect import add_dialect_arguments
+
     parser = argparse.ArgumentParser(
         prog="vaegis-train",
         description="Learn what normal records look like and export one ONNX file that scores new ones.",
@@ -60,6 +62,7 @@ def _train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--time-column", help="calibrate on the newest records by this column, instead of a random share"
     )
+    add_dialect_arguments(parser)
     parser.add_argument("--set-aside", type=Path, help="CSV file for the locations of records that fitting left out")
     parser.add_argument("--name", help="name of the model in answers and metrics (the output's file name)")
     return parser
@@ -86,6 +89,10 @@ def _train(parsed: argparse.Namespace, console: Console) -> int:
             "fit.seed": parsed.seed,
             "data.time_column": parsed.time_column,
             "export.model_name": parsed.name,
+            "data.delimiter": parsed.delimiter,
+            "data.quote": parsed.quote,
+            "data.escape": parsed.escape,
+            "data.encoding": parsed.encoding,
         }
         config = with_overrides(load_config(parsed.config), overrides)
         train(parsed.data, parsed.output, config, Progress(console), parsed.set_aside)

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Literal, TypeAlias, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +19,9 @@ from vaegis.training.errors import ConfigError
 Kind: TypeAlias = Literal["numeric", "boolean", "categorical", "timestamp", "text"]
 """The kinds of column that are scored."""
 KindSetting: TypeAlias = Literal[Kind, "ignore"]
+Delimiter: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
+Quote: TypeAlias = Annotated[str, Field(max_length=1)]
+Escape: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
 TIME_KIND: Kind = "timestamp"
 """The kind of a column by whose time records are split."""
 
@@ -45,6 +48,22 @@ class DataSettings(_Section):
         le=2**40,
         description="Most memory for that sample, in bytes. Wide records make it smaller.",
     )
+    null_values: list[str] = Field(
+        [],
+        description='Texts and numbers that are nulls in every column, such as `["missing", "-999"]`. Columns of '
+        "numbers and times have the usual ones besides: NA, null, None, -, ? and others.",
+    )
+    delimiter: Delimiter | None = Field(
+        None, description="CSV: the character between values. none: a comma, in .tsv a tab."
+    )
+    quote: Quote | None = Field(
+        None,
+        description='CSV: the character around values; an empty text where quotes are letters like others. none: `"`.',
+    )
+    escape: Escape | None = Field(
+        None, description="CSV: the character before a quote within a value. none: quotes are doubled."
+    )
+    encoding: str | None = Field(None, description="CSV: the encoding, such as latin-1 or cp1252. none: UTF-8.")
     max_depth: int = Field(
         32, ge=1, le=64, description="Deepest nesting of objects that become columns such as `address.city`."
     )
@@ -62,6 +81,24 @@ class ColumnSettings(_Section):
         None,
         description="Zone whose hours and weekdays are scored, as in `Europe/Berlin` or `+02:00`. none: that of a "
         "Parquet or Arrow column, else UTC. It does not change how text without an offset is read, which is as UTC.",
+    )
+    null_values: list[str] | None = Field(
+        None, description="Texts and numbers that are nulls in this column, instead of `data.null_values`."
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None, description="Decimal separator of numbers in text. none: told by the data."
+    )
+    unit: str | None = Field(
+        None,
+        max_length=16,
+        description="What stands before or after the numbers, such as `kg`. none: told by the data.",
+    )
+    format: str | None = Field(
+        None,
+        min_length=2,
+        max_length=64,
+        description="How text writes dates and times, such as `%d/%m/%Y %H:%M` (codes of `strptime`). none: told by "
+        "the data.",
     )
 
 

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Provenance, Schema
+from vaegis.service.files.dialect import Dialect
 from vaegis.service.files.output import replacing
-from vaegis.service.files.record_files import RecordSource, open_records
+from vaegis.service.files.record_files import RecordFiles, RecordSource, open_records
 from vaegis.service.records.kinds import kind_of
 from vaegis.training.calibration import calibrate, check_alpha
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.placeholders import with_placeholders
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
@@ -71,7 +73,7 @@ def train(
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
-    files = open_records(data, max_depth=config.data.max_depth) if isinstance(data, Path) else data
+    files = opened(data, config) if isinstance(data, Path) else data
     check_destination(output, files.paths)
     if set_aside is not None:
         check_destination(set_aside, files.paths)
@@ -103,15 +105,25 @@ def train(
     progress.done(output, calibration, fitted)
 
 
+def opened(data: Path, config: TrainConfig) -> RecordFiles:
+    """Open the files to learn from as the settings say."""
+    settings = config.data
+    ignored = [name for name, column in config.columns.items() if column.kind == "ignore"]
+    dialect = Dialect(settings.delimiter, settings.quote, settings.escape, settings.encoding)
+    return open_records(data, max_depth=settings.max_depth, dialect=dialect, ignored=ignored)
+
+
 def _prepare(
     profile: DataProfile, sample: Sample, config: TrainConfig, random: np.random.Generator, progress: Progress
 ) -> _Prepared:
     plans = settle_growing(plan_columns(profile, config), profile, sample, config)
+    plans = with_placeholders(plans, sample)
     most = config.calibration.max_records
     if config.data.time_column is None:
         splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
     else:
-        times = sample.numbers(config.data.time_column, TIME_KIND)
+        plan = next(plan for plan in plans if plan.name == config.data.time_column)
+        times = sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)
         splits = split_by_time(times, config.splits, most_calibrating=most)
     check_alpha(config.calibration.alpha, splits.calibration_records)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)

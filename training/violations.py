@@ -10,9 +10,11 @@ or ratings, gets no margin.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,104 +72,109 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
         columns: All records.
         splits: Which of them are fitted, and which calibrate.
     """
-    width: dict[tuple[str, ViolationCode], float] = {}
+    chance = MOST_VIOLATING / 4.0 / max(1, len(schema.columns))  # of each of a column's limits
+    alone = [_alone(columns, schema, at) for at in range(len(schema.columns))]
+    widths: list[dict[ViolationCode, float]] = [{} for _ in schema.columns]
+    broken = [
+        _broken(column, values, splits, chance, width)
+        for column, values, width in zip(schema.columns, alone, widths, strict=True)
+    ]
+    records = splits.calibration_records
+    violating = sum((_rows(of_column, records) for of_column in broken), np.zeros(records, dtype=np.int64))
     dropped: list[DroppedCheck] = []
-    while True:
-        broken, records = _broken(schema, columns, splits, width)
-        by_check = _counted(broken)
-        violating = len({(member, row) for member, row, _ in broken})
-        worst = max(by_check, key=lambda key: by_check[key], default=None)
-        if worst is None or violating <= max(1.0, MOST_VIOLATING * records):
-            break
-        factor = width.get(worst, 1.0)
-        is_range = worst[1] in (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE)
-        if is_range and 0 < factor < 2.0**_WIDENED:
-            width[worst] = 2.0 * factor
+    while np.count_nonzero(violating) > max(1.0, MOST_VIOLATING * records):
+        count, at, code = max((n, at, code) for at, found in enumerate(broken) for code, n in _counted(found).items())
+        column, width = schema.columns[at], widths[at]
+        factor = width.get(code, 1.0)
+        if code in (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE) and factor < 2.0**_WIDENED:
+            width[code] = 2.0 * factor
         else:
-            width[worst] = 0.0
-            dropped.append(DroppedCheck(*worst, by_check[worst] / records))
-    found = _checks(schema, columns.rows(splits.fitted_records), width)
-    shares = {column.name: 0.0 for column in schema.columns}
-    for name, _ in by_check:
-        shares[name] = len({(member, row) for member, row, key in broken if key[0] == name}) / records
+            width[code] = 0.0
+            dropped.append(DroppedCheck(column.name, code, count / records))
+        violating -= _rows(broken[at], records)
+        broken[at] = _broken(column, alone[at], splits, chance, width)  # the other columns stay as they are
+        violating += _rows(broken[at], records)
     checked = tuple(
-        column.model_copy(update={"checks": checks, "violating_share": shares[column.name]})
-        for column, checks in zip(schema.columns, found, strict=True)
+        column.model_copy(
+            update={
+                "checks": _checks(column, values.rows(splits.fitted_records), chance, width),
+                "violating_share": float(np.count_nonzero(_rows(of_column, records)) / records),
+            }
+        )
+        for column, values, width, of_column in zip(schema.columns, alone, widths, broken, strict=True)
     )
-    return schema.model_copy(update={"columns": checked, "violating_share": violating / records}), tuple(dropped)
+    share = float(np.count_nonzero(violating) / records)
+    return schema.model_copy(update={"columns": checked, "violating_share": share}), tuple(dropped)
 
 
-_Broken = tuple[int, int, tuple[str, ViolationCode]]
+def _alone(columns: Columns, schema: Schema, at: int) -> Columns:
+    """Return the values of one column."""
+    if at in schema.number_positions:
+        position = schema.number_positions.index(at)
+        return Columns(columns.numbers[:, [position]], columns.strings[:, :0], columns.strings_observed[:, :0])
+    position = schema.string_positions.index(at)
+    return Columns(columns.numbers[:, :0], columns.strings[:, [position]], columns.strings_observed[:, [position]])
+
+
+_Broken: TypeAlias = list[tuple[int, ViolationCode]]
+"""Violations in one column: the position of the record among those that calibrate, and the check."""
 
 
 def _broken(
-    schema: Schema, columns: Columns, splits: Splits, width: dict[tuple[str, ViolationCode], float]
-) -> tuple[list[_Broken], int]:
-    """Return member, row and check of each violation among the calibration records, and how many records there are."""
-    broken: list[_Broken] = []
-    for member, (fitted, held_out) in enumerate(zip(splits.fit, splits.calibration, strict=True)):
-        checks = _checks(schema, columns.rows(fitted), width)
-        checked = schema.model_copy(
-            update={
-                "columns": tuple(
-                    _as_seen(column, found, columns.rows(fitted), schema)
-                    for column, found in zip(schema.columns, checks, strict=True)
-                )
-            }
-        )
-        for row, violations in enumerate(ViolationChecks(checked).violations(columns.rows(held_out))):
-            broken += [(member, row, (violation.column, violation.code)) for violation in violations]
-    return broken, splits.calibration_records
+    column: Column, values: Columns, splits: Splits, chance: float, width: Mapping[ViolationCode, float]
+) -> _Broken:
+    """Return the violations of the calibration records by the limits of the records that their member is fitted to."""
+    broken: _Broken = []
+    start = 0
+    for fitted, held_out in zip(splits.fit, splits.calibration, strict=True):
+        seen = values.rows(fitted)
+        checked = _as_seen(column, _checks(column, seen, chance, width), seen)
+        found = ViolationChecks(Schema.model_construct(columns=(checked,))).violations(values.rows(held_out))
+        broken += [(start + row, violation.code) for row, of_row in enumerate(found) for violation in of_row]
+        start += held_out.size
+    return broken
 
 
-def _as_seen(column: Column, checks: tuple[Check, ...], fitted: Columns, schema: Schema) -> Column:
+def _rows(broken: _Broken, records: int) -> NDArray[np.int64]:
+    """Return 1 for each record with a violation, else 0; shape (records,)."""
+    rows = np.zeros(records, dtype=np.int64)
+    rows[[row for row, _ in broken]] = 1
+    return rows
+
+
+def _counted(broken: _Broken) -> Counter[ViolationCode]:
+    return Counter(code for _, code in broken)
+
+
+def _as_seen(column: Column, checks: tuple[Check, ...], fitted: Columns) -> Column:
     """Return a column with its checks, and with what the fitted records hold of its categories or usual forms."""
     changed: dict[str, object] = {"checks": checks}
     if isinstance(column, TextColumn):
-        at = schema.categorical.index(column)
-        texts = fitted.strings[fitted.strings_observed[:, at], at].tolist()
+        texts = fitted.strings[fitted.strings_observed].tolist()
         if texts:
             grows = column.usual_lengths[1] is None and len(texts) >= FEWEST_SHARING
             column = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
     if isinstance(column, CategoricalColumn):
-        at = schema.categorical.index(column)
-        seen = set(fitted.strings[fitted.strings_observed[:, at], at].tolist())
+        seen = set(fitted.strings[fitted.strings_observed].tolist())
         changed["categories"] = tuple(category for category in column.categories if category in seen)
     return column.model_copy(update=changed)
 
 
-def _counted(broken: Iterable[_Broken]) -> dict[tuple[str, ViolationCode], int]:
-    count: dict[tuple[str, ViolationCode], int] = {}
-    for _, _, key in broken:
-        count[key] = count.get(key, 0) + 1
-    return count
-
-
-def _checks(
-    schema: Schema, columns: Columns, width: dict[tuple[str, ViolationCode], float]
-) -> Sequence[tuple[Check, ...]]:
-    """Return the checks of each column by some records.
+def _checks(column: Column, values: Columns, chance: float, width: Mapping[ViolationCode, float]) -> tuple[Check, ...]:
+    """Return the checks of a column by some records.
 
     Args:
-        schema: The columns.
-        columns: The records.
+        column: The column.
+        values: The records, with this column alone.
+        chance: Of a new normal number beyond each of its limits.
         width: Factor of the margins of some checks; 0 leaves a check out.
     """
-    chance = MOST_VIOLATING / 4.0 / max(1, len(schema.columns))  # of each of a column's limits
-    by_position: dict[int, tuple[Check, ...]] = {}
-    for at, position in enumerate(schema.number_positions):
-        column, numbers = schema.columns[position], columns.numbers[:, at]
-        values = np.sort(numbers[~np.isnan(numbers)])
-        by_position[position] = _kept(_of_numbers(column, values, len(numbers), chance, width), column, width)
-    for at, position in enumerate(schema.string_positions):
-        column, observed = schema.columns[position], columns.strings_observed[:, at]
-        values_seen = columns.strings[observed, at].tolist()
-        by_position[position] = _kept(_of_strings(column, values_seen, len(observed)), column, width)
-    return [by_position[at] for at in range(len(schema.columns))]
-
-
-def _kept(checks: Iterable[Check], column: Column, width: dict[tuple[str, ViolationCode], float]) -> tuple[Check, ...]:
-    return tuple(check for check in checks if width.get((column.name, check.code), 1.0) > 0)
+    if values.numbers.shape[1]:
+        numbers = values.numbers[:, 0]
+        found = _of_numbers(column, np.sort(numbers[~np.isnan(numbers)]), len(numbers), chance, width)
+    else:
+        found = _of_strings(column, values.strings[values.strings_observed].tolist(), len(values))
+    return tuple(check for check in found if width.get(check.code, 1.0) > 0)
 
 
 def _of_numbers(
@@ -175,13 +182,13 @@ def _of_numbers(
     values: NDArray[np.float64],
     records: int,
     chance: float,
-    width: dict[tuple[str, ViolationCode], float],
+    width: Mapping[ViolationCode, float],
 ) -> Iterable[Check]:
     """Yield the checks of a column of numbers, given its values, ascending."""
     if values.size < _FEWEST_RECORDS:
         return
     low_code, high_code = ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE
-    wider_low, wider_high = (width.get((column.name, code), 1.0) for code in (low_code, high_code))
+    wider_low, wider_high = (width.get(code, 1.0) for code in (low_code, high_code))
     if isinstance(column, TimestampColumn):
         margin = min(max(float(np.ptp(values)), _LEAST_MARGIN_S), _MOST_MARGIN_S)
         yield Check(code=low_code, limit=float(values[0]) - wider_low * margin)

@@ -48,7 +48,9 @@ def run(args: Namespace) -> int:
 
     model = opened_model(args)
     if args.json:
-        answer = model_answer(model.artifact, alpha=model.alpha, threshold=model.threshold)
+        answer = model_answer(
+            model.artifact, model.artifact.contract.provenance.model_name, alpha=model.alpha, threshold=model.threshold
+        )
         print(answer.model_dump_json(by_alias=True, indent=2))
     else:
         print("\n".join(_report(args.model, model)))

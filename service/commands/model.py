@@ -26,6 +26,11 @@ _TIMEOUT_S = "60"
 def add_model_arguments(parser: ArgumentParser) -> None:
     """Add what every command that opens a model takes."""
     parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    add_expectation_arguments(parser)
+
+
+def add_expectation_arguments(parser: ArgumentParser) -> None:
+    """Add what is expected of the model: its digest, its signature, and the time that it may take to open."""
     parser.add_argument(
         "--digest",
         metavar="sha256:HEX",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vaegis.service.commands.model import add_model_arguments, verified_model
 from vaegis.service.errors import FileError
 from vaegis.service.extras import needs_extra
+from vaegis.service.files.dialect import Dialect, add_dialect_arguments
 from vaegis.service.files.output import Output, output_argument
 from vaegis.service.terminal import printable
 
@@ -42,6 +43,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--prefix", default="", help="prefix for the names of added columns (default: none)")
     _add_rules(parser)
+    add_dialect_arguments(parser)
 
 
 def _add_rules(parser: ArgumentParser) -> None:
@@ -92,7 +94,9 @@ def run(args: Namespace) -> int:
     model, _ = verified_model(args)
     alpha = model.alpha if args.alpha is None else args.alpha
     promise = model.guarantee_at(alpha)
-    files = open_records(args.data)
+    dialect = Dialect(args.delimiter, args.quote, args.escape, args.encoding)
+    ignored = [column.name for column in model.artifact.contract.columns.ignored]
+    files = open_records(args.data, dialect=dialect, ignored=ignored)
     _refuse_input_as_output(args.output, files.paths)
     rules = ScoreFilesOptions(
         alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaegis.service.auth.keys import require_keys_or_open
-from vaegis.service.errors import AddressError
+from vaegis.service.errors import AddressError, SettingsError
 from vaegis.service.model_file import Expected, read_model_file
 from vaegis.service.settings import (
     ENVIRONMENT_ONLY,
@@ -35,7 +35,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         description="Serve a model over HTTP. Each flag can also be set by an environment variable or in a TOML file; "
         "docs/settings.md.",
     )
-    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote")
+    parser.add_argument("model", type=Path, help="the file that vaegis-train wrote, or a folder with NAME/VERSION.onnx")
     # As the other commands call them; the names of settings tell what they are about.
     parser.add_argument("--digest", dest="model_digest", help=SUPPRESS)
     parser.add_argument("--public-key", dest="model_public_key", help=SUPPRESS)
@@ -75,7 +75,7 @@ def run(args: Namespace) -> int:
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
     certificate_of(settings.tls_certificate, settings.tls_key)  # a bad one is told before anything starts
-    model = read_model_file(args.model, Expected(settings.model_digest, settings.model_public_key))
+    model = _model_bytes(args.model, settings)
     workers = fitting_workers() if settings.workers is None else settings.workers
     settings = fitted_to_memory(settings, workers)
     has_keys = settings.keys is not None or settings.keys_file is not None
@@ -95,6 +95,18 @@ def run(args: Namespace) -> int:
 
         serve(model, str(args.model), settings, listening, on_listening=tell)
         return 0
+
+
+def _model_bytes(path: Path, settings: Settings) -> bytes | None:
+    """Return the content of the model file; None for a folder, whose models the workers read."""
+    if not path.is_dir():
+        return read_model_file(path, Expected(settings.model_digest, settings.model_public_key))
+    if settings.model_digest is not None:
+        raise SettingsError(
+            "model_digest: expected none for a folder of models, whose pointer files have one for each version; "
+            "VAEGIS_MODEL_PUBLIC_KEY can require signatures"
+        )
+    return None
 
 
 def _listening(settings: Settings) -> socket.socket:

@@ -16,12 +16,15 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import Cells, Instants, columns_of_cells
-from vaegis.service.records.column_names import UnknownColumns, shown, unknown_column
+from vaegis.service.records.column_names import UnknownColumns, no_known_column, shown, unknown_column
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
+from vaegis.service.records.reading import ColumnReader, reader_of
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
+_MOST_EXACT = 2.0**53
+_NULL_MARKERS = pa.array(sorted(rules.NULL_MARKERS), pa.string())
 
 _Converted = TypeVar("_Converted")
 
@@ -86,11 +89,11 @@ def filled_from_batch(
             raise
 
     def numbers(_: int, column: Column) -> NDArray[np.float64] | None:
-        kind = number_kind_of(column)
-        return converted(column, lambda array: numbers_of(array, kind, infinities=infinities))
+        kind, reader = number_kind_of(column), reader_of(column)
+        return converted(column, lambda array: numbers_of(array, kind, reader, infinities=infinities))
 
     def categories(_: int, column: Column) -> Categories | None:
-        return converted(column, categories_of)
+        return converted(column, lambda array: categories_of(array, reader_of(column)))
 
     return build_columns(schema, batch.num_rows, numbers, categories)
 
@@ -110,13 +113,18 @@ def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -
 
 
 def numbers_of(
-    array: pa.Array, kind: NumberKind[Any], *, infinities: Literal["refuse", "null"] = "refuse"
+    array: pa.Array,
+    kind: NumberKind[Any],
+    reader: ColumnReader | None = None,
+    *,
+    infinities: Literal["refuse", "null"] = "refuse",
 ) -> NDArray[np.float64]:
     """Return an array's values as the number, truth value or instant that ``kind`` makes of them.
 
     Args:
         array: n values of any type.
         kind: The column's.
+        reader: Reads them where they are written in a way of their own.
         infinities: Whether an infinite value is refused or becomes a null.
 
     Returns:
@@ -127,6 +135,10 @@ def numbers_of(
     """
     if array.null_count == len(array):
         return np.full(len(array), np.nan)
+    if reader is not None:
+        array = read_array(array, reader)
+        if array.null_count == len(array):
+            return np.full(len(array), np.nan)
     is_seconds = False
     if _is_text(array.type):
         numbers, is_seconds = _numbers_of_text(array.cast(pa.string()), kind)
@@ -138,14 +150,16 @@ def numbers_of(
         raise _refused_type(array, kind.expected)
     if infinities == "null":
         numbers[np.isinf(numbers)] = np.nan
-    return _checked(numbers, kind, is_seconds=is_seconds)
+    checked = _checked(numbers, kind, is_seconds=is_seconds)
+    return reader.without_null_instants(checked) if reader is not None and kind.takes_instants else checked
 
 
-def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Return an array's values as categories: text as it is, integers in decimal, booleans as true and false.
+def categories_of(array: pa.Array, reader: ColumnReader | None = None) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Return an array's values as categories: text as it is, whole numbers in decimal, booleans as true and false.
 
     Args:
         array: n values of any type.
+        reader: Tells which texts are nulls where the column has its own.
 
     Returns:
         The categories, `contract.NO_CATEGORY` where null, and which are not null; both of shape (n,).
@@ -154,14 +168,18 @@ def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool
         RefusedCellError: The values are of another type.
     """
     text = text_of(array)
+    if reader is not None:
+        text = _mapped(text, reader.category)
     filled = text.fill_null(NO_CATEGORY).to_numpy(zero_copy_only=False)
-    return filled.astype(object, copy=False), array.is_valid().to_numpy(zero_copy_only=False)
+    return filled.astype(object, copy=False), text.is_valid().to_numpy(zero_copy_only=False)
 
 
 def text_of(array: pa.Array) -> pa.Array:
     """Return an array's values as the text of their categories, by the rule of `categories_of`; nulls stay null."""
     if array.null_count == len(array):
         return pa.nulls(len(array), pa.string())
+    if pa.types.is_floating(array.type) and (whole := _whole_numbers(array)) is not None:
+        return whole.cast(pa.string())
     if not (_is_text(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
         raise _refused_type(array, rules.CATEGORY)
     return array.cast(pa.string())
@@ -184,12 +202,13 @@ def name_fault(
     """Return the first name that does not fit the model's columns, the fault's code and what was expected; or None."""
     scored = schema.names
     known = {*scored, *(column.name for column in schema.ignored)}
+    below_ignored = tuple(f"{column.name}." for column in schema.ignored)
     if set(names).isdisjoint(scored):
-        return None, "no_known_column", "expected at least one column of the model, got none"
+        return None, "no_known_column", no_known_column(names, scored)
     if unknown_columns == "ignore":
         return None
     for name in names:
-        if name in known or any(other.startswith(f"{name}.") for other in known):
+        if name in known or name.startswith(below_ignored) or any(other.startswith(f"{name}.") for other in known):
             continue  # Or an object that is null in all records of this batch.
         return shown(name), "unknown_column", unknown_column(name, scored)
     return None
@@ -203,7 +222,8 @@ def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
     if _is_text(array.type):
         return list(array.cast(pa.string()).to_pylist())
     if not isinstance(kind, NumberKind):
-        if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+        is_whole = pa.types.is_floating(array.type) and _whole_numbers(array) is not None
+        if is_whole or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
             return list(text_of(array).to_pylist())
     elif kind.takes_instants and _is_instant(array.type):
         return Instants(_instants_of_type(array))
@@ -218,11 +238,11 @@ def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
 def _numbers_of_text(array: pa.Array, kind: NumberKind[Any]) -> tuple[NDArray[np.float64], bool]:
     """Return what text holds, parsed at once where all of it follows one pattern, and whether that is in seconds."""
     trimmed = pc.utf8_trim_whitespace(array)
-    trimmed = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+    lowered = pc.utf8_lower(trimmed)
+    trimmed = pc.if_else(pc.is_in(lowered, _NULL_MARKERS), pa.scalar(None, pa.string()), trimmed)
     if kind.takes_truths:
-        lowered = pc.utf8_lower(trimmed)
-        is_word = pc.is_in(lowered, pa.array(["true", "false"]))
-        trimmed = pc.if_else(is_word, pc.if_else(pc.equal(lowered, "true"), "1", "0"), trimmed)
+        for words, number in ((rules.TRUE_WORDS, "1"), (rules.FALSE_WORDS, "0")):
+            trimmed = pc.if_else(pc.is_in(lowered, pa.array(sorted(words))), number, trimmed)
     try:
         return _float64(trimmed), False
     except pa.ArrowInvalid:
@@ -236,14 +256,46 @@ def _numbers_of_text(array: pa.Array, kind: NumberKind[Any]) -> tuple[NDArray[np
 
 
 def _value_by_value(array: pa.Array, kind: NumberKind[Any]) -> NDArray[np.float64]:
-    converted = np.full(len(array), np.nan)
-    for index, text in enumerate(array.to_pylist()):
-        if text is not None:
-            try:
-                converted[index] = kind.parse_text(text)
-            except rules.RefusedValueError as refusal:
-                raise RefusedCellError(index, refusal.code, str(refusal)) from None
-    return converted
+    """Return what each text holds; equal ones are parsed once."""
+    encoded = array.dictionary_encode()
+    converted = np.full(len(encoded.dictionary) + 1, np.nan)
+    for code, text in enumerate(encoded.dictionary.to_pylist()):
+        try:
+            converted[code] = kind.parse_text(text)
+        except rules.RefusedValueError as refusal:
+            index = pc.index(encoded.indices, value=code).as_py()
+            raise RefusedCellError(index, refusal.code, str(refusal)) from None
+    codes: NDArray[np.int64] = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+    return np.asarray(converted[codes], dtype=np.float64)
+
+
+def read_array(array: pa.Array, reader: ColumnReader) -> pa.Array:
+    """Return values as the common rules read them: text, or numbers."""
+    if _is_text(array.type):
+        return _mapped(array.cast(pa.string()), reader.text)
+    if not _is_number(array.type):
+        return array
+    found = _float64(array)
+    numbers = reader.numbers(found)
+    if numbers is found:
+        return array
+    return pa.array(numbers, from_pandas=True) if isinstance(numbers, np.ndarray) else pa.array(numbers, pa.string())
+
+
+def _mapped(texts: pa.Array, change: Callable[[str], str | None]) -> pa.Array:
+    """Return text with each value changed; equal ones are changed once."""
+    encoded = texts.dictionary_encode()
+    changed = pa.array([change(text) for text in encoded.dictionary.to_pylist()], pa.string())
+    return changed.take(encoded.indices)
+
+
+def _whole_numbers(array: pa.Array) -> pa.Array | None:
+    """Return floats as integers; None if one is no whole number. NaN is a null."""
+    numbers = _float64(array)
+    present = ~np.isnan(numbers)
+    if (np.abs(numbers[present]) > _MOST_EXACT).any() or (numbers[present] != np.floor(numbers[present])).any():
+        return None
+    return pa.array(np.where(present, numbers, 0.0).astype(np.int64), mask=~present)
 
 
 def _instants_of_type(array: pa.Array) -> NDArray[np.float64]:

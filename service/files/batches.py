@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,8 +76,10 @@ def blocks_of_lines(stream: BinaryIO, path: Path, block_bytes: int) -> Iterator[
     Raises:
         FileError: A line is far too long.
     """
-    rest = b""
+    rest, is_first = b"", True
     while data := stream.read(block_bytes):
+        if is_first:
+            data, is_first = data.removeprefix(codecs.BOM_UTF8), False
         end = data.rfind(b"\n") + 1
         if end == 0:
             rest += data

@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,8 +16,9 @@ import pyarrow.csv as pa_csv
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import NOT_UTF8, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.files.dialect import Dialect
 from vaegis.service.records.column_names import shown
-from vaegis.service.records.csv import rows_of
+from vaegis.service.records.csv import first_row_of, rows_of
 from vaegis.service.records.json import BodyError
 from vaegis.service.records.values import CSV_NULLS, is_text
 
@@ -25,49 +26,71 @@ BLOCK_BYTES = 4 << 20
 MAX_VALUE_BYTES = 1 << 20
 """A longer value is refused: it is rather the rest of the file after a quote that is never closed."""
 
-_QUOTE = b'"'
 _NULLS = pa.array(sorted(CSV_NULLS), pa.string())
 _AFTER_A_QUOTE = "expected after"  # of csv's complaint over text after a closing quote, which pyarrow takes
 
-_BadRow: TypeAlias = tuple[int | None, int, int]
-"""Row as the parser counts (the header is row 1), values expected, values found."""
-_Handler: TypeAlias = Callable[[pa_csv.InvalidRow], str]
+_WRONG_WIDTH = re.compile(
+    r"(?:Row #(?P<row>\d+): )?Expected (?P<expected>\d+) columns, got (?P<found>\d+):? ?(?P<record>.*)", re.DOTALL
+)
+"""Of Arrow's complaint; the header is row 1."""
+_HEADER_BYTES = 1 << 16
+_OPEN = "expected closed quotes, got one that is open at the end"
+_ESCAPE = r'set [data] escape = "\\" in train.toml, or --escape'
+_NO_QUOTES = 'set [data] quote = "" in train.toml, or --quote ""'
+_ENCODING = (
+    'if it is written in another encoding, set it as [data] encoding in train.toml, or --encoding, such as "cp1252"'
+)
 
 
-def csv_names(stream: pa.NativeFile, path: Path) -> tuple[str, ...]:
+def csv_names(stream: pa.NativeFile, path: Path, dialect: Dialect) -> tuple[str, ...]:
     """Return the names in a CSV file's header."""
-    try:
-        # While only the header is wanted, a ragged record is no reason to stop: reading will tell it.
-        with _reader(stream, path, (), lambda _: "skip") as reader:
-            names = tuple(reader.schema.names)
-    except pa.ArrowInvalid as error:
-        raise _told(error, path, 0, []) from None
-    except UnicodeDecodeError:
-        raise FileError(path, "expected UTF-8 in the header, got other bytes") from None
-    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        raise FileError(path, "expected a header separated by commas (by tabs in a .tsv file), got another separator")
+    delimiter = dialect.delimiter_of(path)
+    lines = b""
+    while block := stream.read(_HEADER_BYTES):
+        lines = lines + block if lines else block.removeprefix(codecs.BOM_UTF8)
+        try:
+            row = first_row_of(lines, delimiter, **dialect.of_reader())
+        except BodyError:
+            raise _too_long(path, 0, None) from None
+        if row is not None or len(lines) > MAX_VALUE_BYTES:
+            break
+    else:
+        row = first_row_of(lines + b"\n", delimiter, **dialect.of_reader()) if lines.strip() else None
+        if row is None and lines.strip():
+            raise open_quote(path)
+    if row is None:
+        raise FileError(path, "expected a header and records, got an empty file")
+    names = tuple(row[0])
+    if not all(map(is_text, names)):
+        raise FileError(path, f"expected UTF-8 in the header, got other bytes; {_ENCODING}")
+    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0] and mark != delimiter), None)):
+        shown_mark = "\\t" if other == "\t" else other
+        raise FileError(
+            path,
+            "expected a header separated by commas (by tabs in a .tsv file), got another separator; "
+            f'set [data] delimiter = "{shown_mark}" in train.toml, or --delimiter',
+        )
     return names
 
 
-def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
+def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...], dialect: Dialect) -> Iterator[pa.RecordBatch]:
     """Yield the records of a CSV stream; every column is text.
 
     Raises:
         FileError: A record has more or fewer values than the header, or one that is not UTF-8 or far too long.
     """
-    bad_rows: list[_BadRow] = []
     rows = 0
     try:
-        with _reader(stream, path, names, _stopping(bad_rows)) as reader:
+        with _reader(stream, path, names, dialect) as reader:
             for batch in reader:
                 yield _as_text(batch, path, rows + 1)
                 rows += batch.num_rows
     except pa.ArrowInvalid as error:
-        raise _told(error, path, rows, bad_rows) from None
+        raise _told(error, path, rows, dialect) from None
 
 
 def read_csv_past_faults(
-    stream: pa.NativeFile, path: Path, names: tuple[str, ...]
+    stream: pa.NativeFile, path: Path, names: tuple[str, ...], dialect: Dialect
 ) -> Iterator[tuple[pa.RecordBatch, dict[int, Refusal]]]:
     """Yield the records of a CSV stream, and which have another width or are not UTF-8, as the service parses them.
 
@@ -75,7 +98,7 @@ def read_csv_past_faults(
         FileError: A value is far too long, or its quote is never closed.
     """
     rows_read = 0
-    for rows in _parsed_rows(stream, path):
+    for rows in _parsed_rows(stream, path, dialect):
         records = rows if rows_read else rows[1:]
         most = batch_rows(len(names))
         for start in range(0, len(records), most):
@@ -85,45 +108,71 @@ def read_csv_past_faults(
 
 def open_quote(path: Path) -> FileError:
     """Return the error of a file that ends within quotes."""
-    return FileError(path, "expected closed quotes, got one that is open at the end")
+    return FileError(path, _OPEN)
 
 
-def has_odd_quotes(stream: pa.NativeFile) -> bool:
-    """Tell whether the quotes of a stream are odd in number; a file in which all are closed has an even number."""
-    quotes = 0
+def may_have_stray_quotes(stream: pa.NativeFile, rows: int, dialect: Dialect) -> bool:
+    """Tell whether the quotes of a stream are worth a closer look.
+
+    They are where they are odd in number, where a backslash stands before one, and where values hold line ends.
+
+    Args:
+        stream: The file.
+        rows: Records that were read from it.
+        dialect: How it is written.
+    """
+    quote = dialect.quote_character.encode()
+    if not quote:
+        return False
+    quotes, lines, escaped, last = 0, 0, False, b""
     while block := stream.read(BLOCK_BYTES):
-        quotes += block.count(_QUOTE)
-    return quotes % 2 == 1
+        quotes += block.count(quote)
+        lines += block.count(b"\n")
+        escaped |= b"\\" + quote in last + block
+        last = block[-1:]
+    if dialect.escape is not None:
+        return False
+    return quotes > 0 and (quotes % 2 == 1 or escaped or lines + (last != b"\n") > rows + 1)
 
 
-def ends_within_quotes(stream: pa.NativeFile, delimiter: str) -> bool:
-    """Return whether a stream ends in a value whose quote is not closed.
+def quote_fault(stream: pa.NativeFile, delimiter: str, dialect: Dialect) -> str | None:
+    """Return what is wrong with the quotes of a stream; None if nothing is, or if a value only goes on after its quote.
 
-    Quotes may also be odd in number for one within a value that has none around it. This reads record by record, and
-    is only worth it where they are.
+    This reads record by record, and is only worth it where `may_have_stray_quotes`.
     """
     text = io.TextIOWrapper(stream, "latin-1", newline="")  # for quotes and line ends any superset of ASCII will do
+    escaped = '\\"'
+    lines: list[str] = []
+
+    def noted() -> Iterator[str]:
+        for line in text:
+            lines.append(line)
+            yield line
+
     try:
-        for _ in csv.reader(text, delimiter=delimiter, strict=True):
-            pass
+        for _ in csv.reader(noted(), delimiter=delimiter, strict=True, **dialect.of_reader()):
+            lines.clear()
     except csv.Error as error:
-        return _AFTER_A_QUOTE not in str(error)
-    return False
+        if any(escaped in line for line in lines):
+            return f"expected quotes within values to be doubled, got backslashes before them; {_ESCAPE}"
+        if _AFTER_A_QUOTE not in str(error):
+            return _OPEN
+        if len(lines) > 1:
+            return f"expected the end of a value after its closing quote, got more text lines below; {_NO_QUOTES}"
+    return None
 
 
-def _parsed_rows(stream: pa.NativeFile, path: Path) -> Iterator[list[list[str]]]:
+def _parsed_rows(stream: pa.NativeFile, path: Path, dialect: Dialect) -> Iterator[list[list[str]]]:
     """Yield the rows of blocks of lines, the header among them; bytes that are not UTF-8 are lone surrogates."""
     csv.field_size_limit(MAX_VALUE_BYTES)  # the module's own, for the whole process
-    delimiter = delimiter_of(path)
+    delimiter = dialect.delimiter_of(path)
     rest, rows_read = b"", 0
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
         lines = rest + block
-        if not rows_read:
-            lines = lines.removeprefix(codecs.BOM_UTF8)
         if not lines.endswith(b"\n"):  # the last one
             lines += b"\n"
         try:
-            rows, rest = rows_of(lines, delimiter)
+            rows, rest = rows_of(lines, delimiter, **dialect.of_reader())
         except BodyError:
             raise _too_long(path, rows_read, None) from None
         rows_read += len(rows)
@@ -161,28 +210,19 @@ def _width(expected: int, found: int) -> str:
     return f"expected {expected} values as in the header, got {found}"
 
 
-def _stopping(bad_rows: list[_BadRow]) -> _Handler:
-    """Return a function that ends the parsing at the first record of another width, and adds it to ``bad_rows``."""
-
-    def refuse(row: pa_csv.InvalidRow) -> str:
-        bad_rows.append((row.number, row.expected_columns, row.actual_columns))
-        return "error"
-
-    return refuse
-
-
-def delimiter_of(path: Path) -> str:
-    """Return the delimiter of a CSV file, by its extension."""
-    return "\t" if ".tsv" in (suffix.lower() for suffix in path.suffixes) else ","
-
-
-def _reader(stream: pa.NativeFile, path: Path, names: tuple[str, ...], refuse: _Handler) -> pa_csv.CSVStreamingReader:
+def _reader(stream: pa.NativeFile, path: Path, names: tuple[str, ...], dialect: Dialect) -> pa_csv.CSVStreamingReader:
+    # No handler of invalid rows: Arrow calls it from a thread of its own, which ends the process if it does so while
+    # the interpreter shuts down. The row is in the error as well.
     return pa_csv.open_csv(
         stream,
         # One thread: only then does the parser know the number of a bad row.
         read_options=pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
         parse_options=pa_csv.ParseOptions(
-            delimiter=delimiter_of(path), newlines_in_values=True, invalid_row_handler=refuse
+            delimiter=dialect.delimiter_of(path),
+            quote_char=dialect.quote_character or False,
+            double_quote=bool(dialect.quote_character) and dialect.escape is None,
+            escape_char=dialect.escape or False,
+            newlines_in_values=True,
         ),
         convert_options=pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.binary()),
@@ -204,7 +244,9 @@ def _as_text(batch: pa.RecordBatch, path: Path, first_row: int) -> pa.RecordBatc
             arrays.append(array.cast(pa.string()))
         except pa.ArrowInvalid:
             row = first_row + next(at for at, value in enumerate(array.to_pylist()) if not _is_utf8(value))
-            raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(name)) from None
+            raise FileError(
+                path, f"expected UTF-8 text, got other bytes; {_ENCODING}", row=row, column=shown(name)
+            ) from None
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
@@ -216,17 +258,31 @@ def _is_utf8(value: bytes | None) -> bool:
     return True
 
 
-def _told(error: pa.ArrowInvalid, path: Path, rows: int, bad_rows: list[_BadRow]) -> FileError:
+def _told(error: pa.ArrowInvalid, path: Path, rows: int, dialect: Dialect) -> FileError:
     """Return the parser's complaint in our words: its own hold the record itself."""
-    if bad_rows:
-        number, expected, found = bad_rows[-1]
-        return FileError(path, _width(expected, found), row=None if number is None else number - 1)
     detail = str(error)
+    if wrong := _WRONG_WIDTH.search(detail):
+        row = None if wrong["row"] is None else int(wrong["row"]) - 1
+        return FileError(
+            path, _width(int(wrong["expected"]), int(wrong["found"])) + _cause(wrong, path, dialect), row=row
+        )
     if "Empty CSV" in detail:
         return FileError(path, "expected a header and records, got an empty file")
     if "straddling" in detail:
         return _too_long(path, rows + 1, None)
     return FileError(path, "expected CSV, got other text", row=rows + 1)
+
+
+def _cause(wrong: re.Match[str], path: Path, dialect: Dialect) -> str:
+    """Return the likely cause of a record's wrong width, with what to set; nothing if there is none to see."""
+    record = wrong["record"].rstrip("\r\n")
+    if '\\"' in record and dialect.escape is None:
+        return f"; quotes seem to be escaped by backslashes: {_ESCAPE}"
+    if record.endswith(dialect.delimiter_of(path)) and int(wrong["found"]) == int(wrong["expected"]) + 1:
+        return "; there seems to be a delimiter too many at the end of the records: add one to the header, or remove it"
+    if dialect.quote_character and dialect.quote_character in record:
+        return f"; if quotes are letters like others here, {_NO_QUOTES}"
+    return ""
 
 
 def _too_long(path: Path, row: int, column: str | None) -> FileError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,8 +29,18 @@ _TextFields = dict[str, "_TextFields"]
 """Fields that must be read as text, nested as in the records; a field without fields is the text itself."""
 
 
-def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[FileBatch]:
+class _ChangedError(FileError):
+    """A column whose values change their type."""
+
+    def __init__(self, path: Path, message: str, row: int, column: str) -> None:
+        super().__init__(path, message, row=row, column=column)
+        self.root = column.partition(".")[0]
+
+
+def read_ndjson(stream: BinaryIO, path: Path, max_depth: int, ignored: Collection[str] = ()) -> Iterator[FileBatch]:
     """Yield the records of an NDJSON stream.
+
+    Columns in ``ignored`` may hold values of any type, and are text where Arrow cannot give them one.
 
     Raises:
         FileError: A line is not a JSON object, nests too deep, or holds another type than lines of its block.
@@ -39,7 +49,19 @@ def read_ndjson(stream: BinaryIO, path: Path, max_depth: int) -> Iterator[FileBa
     text_fields: _TextFields = {}
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
         _check_depth(block, path, row, max_depth)
-        for batch in _parsed(block, path, row, text_fields).combine_chunks().to_batches():
+        try:
+            parsed = _parsed(block, path, row, text_fields)
+        except _ChangedError as changed:
+            if changed.root not in {name.partition(".")[0] for name in ignored}:
+                raise
+            for part in _parsed_lines(block, path, row, max_depth, ignored):
+                if part.refused:
+                    first = min(part.refused)
+                    raise FileError(path, part.refused[first].detail, row=part.first_row + first) from None
+                yield FileBatch(part.batch, path, row)
+                row += part.batch.num_rows
+            continue
+        for batch in parsed.combine_chunks().to_batches():
             yield FileBatch(batch, path, row)
             row += batch.num_rows
 
@@ -118,8 +140,11 @@ def _told(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
         was, now, column = changed["was"], changed["now"], _dotted(changed["column"])
         if column is None:
             return FileError(path, f"expected a JSON object per line, got {_article(now)}", row=at)
-        message = f"expected {_article(was)} as in the records before, got {_article(now)}"
-        return FileError(path, message, row=at, column=column)
+        message = (
+            f"expected {_article(was)} as in the records before, got {_article(now)}; "
+            'a column may hold both only if it is ignored: in training by kind = "ignore"'
+        )
+        return _ChangedError(path, message, at, column)
     if twice := _TWICE.fullmatch(detail):
         return FileError(path, "expected each key once, got one twice", row=at, column=_dotted(twice["column"]))
     return FileError(path, f"expected a JSON object per line, got broken JSON ({detail.rstrip('.')})", row=at)
@@ -133,7 +158,9 @@ def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
-def _parsed_lines(block: bytes, path: Path, row: int, max_depth: int) -> Iterator[FileBatch]:
+def _parsed_lines(
+    block: bytes, path: Path, row: int, max_depth: int, ignored: Collection[str] = ()
+) -> Iterator[FileBatch]:
     """Yield a block's records in batches of bounded size, because each may have names that no other has."""
     parsed: list[object] = []
     flat: list[dict[str, object]] = []
@@ -143,7 +170,7 @@ def _parsed_lines(block: bytes, path: Path, row: int, max_depth: int) -> Iterato
         if not line.strip(_SPACE):
             continue
         record, refusal = _parsed_line(line, max_depth)
-        leaves = dict(_leaves("", record)) if isinstance(record, dict) else {}
+        leaves = dict(_leaves("", record, ignored)) if isinstance(record, dict) else {}
         names.update(leaves)
         if len(parsed) >= batch_rows(len(names)):
             yield FileBatch(_batch(flat), path, row, refused, parsed)
@@ -172,11 +199,13 @@ def _batch(records: list[dict[str, object]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, names=list(names))
 
 
-def _leaves(prefix: str, part: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+def _leaves(prefix: str, part: Mapping[str, object], ignored: Collection[str]) -> Iterator[tuple[str, object]]:
     for key, value in part.items():
         name = prefix + _encodable(key)
-        if isinstance(value, dict):
-            yield from _leaves(f"{name}.", value)
+        if name in ignored and isinstance(value, dict | list):
+            yield name, json.dumps(value)
+        elif isinstance(value, dict):
+            yield from _leaves(f"{name}.", value, ignored)
         else:
             yield name, _encodable(value) if isinstance(value, str) else value
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import tempfile
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,18 +16,18 @@ from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
 from vaegis.service.files.csv import (
     csv_names,
-    delimiter_of,
-    ends_within_quotes,
-    has_odd_quotes,
-    open_quote,
+    may_have_stray_quotes,
+    quote_fault,
     read_csv,
     read_csv_past_faults,
 )
+from vaegis.service.files.dialect import Dialect
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.ndjson import read_ndjson, read_ndjson_past_faults
 from vaegis.service.records.faults import OnInvalid
 
 _IPC_FILE_MAGIC = b"ARROW1"
+_COPIED_CHARACTERS = 1 << 20
 
 
 _FORMATS = {
@@ -56,12 +58,13 @@ def format_of(path: Path) -> FileFormat:
     return found
 
 
-def column_names(path: Path) -> tuple[str, ...] | None:
+def column_names(path: Path, dialect: Dialect) -> tuple[str, ...] | None:
     """Return the column names in a file's header; None for NDJSON, which has no header."""
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
-                return _csv_names(path)
+                with _csv_input(path, dialect) as plain:
+                    return _csv_names(path, plain, dialect)
             case FileFormat.PARQUET:
                 with pa_parquet.ParquetFile(path) as file:
                     return tuple(file.schema_arrow.names)
@@ -73,7 +76,9 @@ def column_names(path: Path) -> tuple[str, ...] | None:
                 return None
 
 
-def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[FileBatch]:
+def read_file(
+    path: Path, max_depth: int, on_invalid: OnInvalid, dialect: Dialect, ignored: Collection[str] = ()
+) -> Iterator[FileBatch]:
     """Yield a file's records as they are; where faults are reported, also past those that cannot be read.
 
     Raises:
@@ -82,7 +87,7 @@ def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[Fil
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
-                yield from _numbered(path, _csv_batches(path, on_invalid))
+                yield from _numbered(path, _csv_batches(path, on_invalid, dialect))
             case FileFormat.PARQUET:
                 yield from _numbered(path, ((batch, {}) for batch in _parquet_batches(path)))
             case FileFormat.ARROW:
@@ -92,7 +97,7 @@ def read_file(path: Path, max_depth: int, on_invalid: OnInvalid) -> Iterator[Fil
                     if on_invalid is OnInvalid.REPORT:
                         yield from read_ndjson_past_faults(stream, path, max_depth)
                     else:
-                        yield from read_ndjson(stream, path, max_depth)
+                        yield from read_ndjson(stream, path, max_depth, ignored)
 
 
 @contextmanager
@@ -126,28 +131,50 @@ def _numbered(path: Path, batches: Iterator[tuple[pa.RecordBatch, Refusals]]) ->
         row += batch.num_rows
 
 
-def _csv_names(path: Path) -> tuple[str, ...]:
-    with _input(path) as stream:
-        return csv_names(stream, path)
+@contextmanager
+def _csv_input(path: Path, dialect: Dialect) -> Iterator[Path]:
+    """Give a file with the content of ``path`` in UTF-8: itself, or a temporary copy."""
+    if not dialect.needs_copy:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="vaegis-") as folder:
+        copy = Path(folder, "records.csv")
+        try:
+            with _input(path) as stream, copy.open("w", encoding="utf-8", newline="") as written:
+                text = io.TextIOWrapper(stream, dialect.encoding, newline="")
+                while part := text.read(_COPIED_CHARACTERS):
+                    written.write(part)
+        except UnicodeError:
+            raise FileError(path, f"expected text in the encoding {dialect.encoding}, got other bytes") from None
+        yield copy
 
 
-def _csv_batches(path: Path, on_invalid: OnInvalid) -> Iterator[tuple[pa.RecordBatch, Refusals]]:
-    names = _csv_names(path)
-    with _input(path) as stream:
-        if on_invalid is OnInvalid.REPORT:
-            yield from read_csv_past_faults(stream, path, names)
+def _csv_names(path: Path, plain: Path, dialect: Dialect) -> tuple[str, ...]:
+    with _input(plain) as stream:
+        return csv_names(stream, path, dialect)
+
+
+def _csv_batches(path: Path, on_invalid: OnInvalid, dialect: Dialect) -> Iterator[tuple[pa.RecordBatch, Refusals]]:
+    with _csv_input(path, dialect) as plain:
+        names = _csv_names(path, plain, dialect)
+        rows = 0
+        with _input(plain) as stream:
+            if on_invalid is OnInvalid.REPORT:
+                yield from read_csv_past_faults(stream, path, names, dialect)
+                return
+            for batch in read_csv(stream, path, names, dialect):
+                yield batch, {}
+                rows += batch.num_rows
+        _check_quotes(path, plain, rows, dialect)
+
+
+def _check_quotes(path: Path, plain: Path, rows: int, dialect: Dialect) -> None:
+    with _input(plain) as stream:
+        if not may_have_stray_quotes(stream, rows, dialect):
             return
-        yield from ((batch, {}) for batch in read_csv(stream, path, names))
-    _require_closed_quotes(path)
-
-
-def _require_closed_quotes(path: Path) -> None:
-    with _input(path) as stream:
-        if not has_odd_quotes(stream):
-            return
-    with _input(path) as stream:
-        if ends_within_quotes(stream, delimiter_of(path)):
-            raise open_quote(path)
+    with _input(plain) as stream:
+        if fault := quote_fault(stream, dialect.delimiter_of(path), dialect):
+            raise FileError(path, fault)
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+from urllib.parse import unquote
 
 import pyarrow as pa
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusal, texts_of
+from vaegis.service.files.dialect import Dialect
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.readers import column_names, format_of, read_file
 from vaegis.service.records.column_names import shown
@@ -20,6 +22,10 @@ from vaegis.service.records.faults import OnInvalid
 MAX_DEPTH = 32
 """Levels of objects within a record that are flattened where the caller sets no limit of its own."""
 
+PLAIN = Dialect()
+"""CSV as its extension says, in UTF-8."""
+
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _BAD_INDEX = re.compile(r"at string index (\d+)")
 
 
@@ -52,12 +58,18 @@ class RecordFiles:
         format: The format of all of them.
         size_bytes: Their size on disk together.
         max_depth: Levels of objects within a record that are flattened.
+        partitions: For each file, the columns that its folders give it: `year=2024` is the column `year`.
+        dialect: How CSV files are written.
+        ignored: Columns whose values nothing reads, so that they may be of any type.
     """
 
     paths: tuple[Path, ...]
     format: FileFormat
     size_bytes: int
     max_depth: int
+    partitions: Mapping[Path, Mapping[str, str | None]] = field(default_factory=dict)
+    dialect: Dialect = PLAIN
+    ignored: frozenset[str] = frozenset()
 
     def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
         """Yield all records, file by file.
@@ -69,36 +81,56 @@ class RecordFiles:
             FileError: A file cannot be read further; names the file, and row and column where they are known.
         """
         for path in self.paths:
-            for batch in read_file(path, self.max_depth, on_invalid):
+            for batch in read_file(path, self.max_depth, on_invalid, self.dialect, self.ignored):
                 refused = dict(batch.refused)
                 reported = refused if on_invalid is OnInvalid.REPORT else None
                 try:
                     flat = flat_batch(batch.batch, path, batch.first_row, self.max_depth, reported)
                 except UnicodeDecodeError:  # Arrow decodes a name only when it is asked for.
                     raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
-                yield replace(batch, batch=flat, refused=refused)
+                yield replace(batch, batch=_with_columns(flat, self.partitions.get(path, {})), refused=refused)
 
 
-def open_records(path: Path, *, max_depth: int = MAX_DEPTH) -> RecordFiles:
+def open_records(
+    path: Path,
+    *,
+    max_depth: int = MAX_DEPTH,
+    dialect: Dialect = PLAIN,
+    ignored: Collection[str] = (),
+) -> RecordFiles:
     """Find the files under ``path`` and check that they can be read as one stream.
 
     A folder is searched to any depth, in order of name; files and folders whose names begin with a dot or an
-    underscore are passed over. All files must be of one format and, where it has headers, have the same columns.
+    underscore are passed over, and so are empty files. Folders named `key=value` give the records below them a column.
+    All files must be of one format and, where it has headers, have the same columns.
 
     Args:
         path: A file or a folder.
+        dialect: How CSV files are written.
+        ignored: Columns that may hold values of any type, because nothing reads them.
         max_depth: Levels of objects within a record that are flattened.
 
     Raises:
         FileError: There is no file, one has an unknown extension or cannot be opened, or two do not fit together.
     """
+    if wrong := dialect.fault():
+        raise FileError(path, wrong)
     paths = _found(path)
     formats = [format_of(found) for found in paths]
     for found, its_format in zip(paths, formats, strict=True):
         if its_format is not formats[0]:
             raise FileError(found, f"expected {formats[0]} as in {paths[0]}, got {its_format}")
-    _check_headers(paths)
-    return RecordFiles(paths, formats[0], sum(found.stat().st_size for found in paths), max_depth)
+    _check_headers(paths, dialect)
+    partitions = {found: _partition(found.relative_to(path).parent.parts) for found in paths} if path.is_dir() else {}
+    return RecordFiles(
+        paths,
+        formats[0],
+        sum(found.stat().st_size for found in paths),
+        max_depth,
+        partitions,
+        dialect,
+        frozenset(ignored),
+    )
 
 
 def flat_batch(
@@ -138,7 +170,9 @@ def _found(path: Path) -> tuple[Path, ...]:
         sorted(
             inner
             for inner in path.rglob("*")
-            if inner.is_file() and not any(part.startswith((".", "_")) for part in inner.relative_to(path).parts)
+            if inner.is_file()
+            and inner.stat().st_size
+            and not any(part.startswith((".", "_")) for part in inner.relative_to(path).parts)
         )
     )
     if not found:
@@ -146,11 +180,24 @@ def _found(path: Path) -> tuple[Path, ...]:
     return found
 
 
-def _check_headers(paths: tuple[Path, ...]) -> None:
+def _partition(folders: tuple[str, ...]) -> dict[str, str | None]:
+    """Return the columns that folders named `key=value` give, as Hive writes them."""
+    pairs = (folder.partition("=") for folder in folders if "=" in folder)
+    return {unquote(key): None if value == _HIVE_NULL else unquote(value) for key, _, value in pairs if key}
+
+
+def _with_columns(batch: pa.RecordBatch, columns: Mapping[str, str | None]) -> pa.RecordBatch:
+    for name, value in columns.items():
+        if name not in batch.schema.names:
+            batch = batch.append_column(name, pa.array([value] * batch.num_rows, pa.string()))
+    return batch
+
+
+def _check_headers(paths: tuple[Path, ...], dialect: Dialect) -> None:
     """Refuse a column that comes twice in a file, or that only some of the files have."""
     first: frozenset[str] | None = None
     for path in paths:
-        names = column_names(path)
+        names = column_names(path, dialect)
         if names is None:
             continue
         _check_names(names, path)
@@ -203,6 +250,11 @@ def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: 
         raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(column)) from None
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) or pa.types.is_binary_view(array.type):
+        try:  # Some writers of Parquet leave their strings unmarked.
+            return array.cast(pa.string())
+        except pa.ArrowInvalid:
+            return array
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         return array.cast(pa.string())
     return array

@@ -169,7 +169,7 @@ def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:
         return common_schema(part.batch.schema for part in files.batches(on_invalid))
     first = next(files.batches(on_invalid), None)
     if first is None:
-        return pa.schema([(name, pa.null()) for name in column_names(files.paths[0]) or ()])
+        return pa.schema([(name, pa.null()) for name in column_names(files.paths[0], files.dialect) or ()])
     return first.batch.schema.remove_metadata()
 
 

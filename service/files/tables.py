@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ _MICROSECONDS = 1e6
 def table_writer(stream: BinaryIO, output_format: FileFormat, schema: pa.Schema) -> Iterator[Write]:
     """Yield a function that writes record batches of ``schema``; leaving the block completes the table.
 
-    CSV holds lists and objects as JSON text. NDJSON holds instants as ISO 8601.
+    CSV holds lists and objects as JSON text, and bytes as base64. NDJSON holds instants as ISO 8601.
     """
     match output_format:
         case FileFormat.PARQUET:
@@ -43,9 +44,11 @@ def table_writer(stream: BinaryIO, output_format: FileFormat, schema: pa.Schema)
             with pa.ipc.new_file(stream, schema) as arrow:
                 yield arrow.write_batch
         case FileFormat.CSV:
-            plain = pa.schema([(field.name, pa.string() if _nests(field.type) else field.type) for field in schema])
+            plain = pa.schema([(field.name, field.type if _fits_csv(field.type) else pa.string()) for field in schema])
             with pa_csv.CSVWriter(stream, plain) as csv:
-                yield lambda batch: csv.write_batch(_converted(batch, _nests, _json_texts))
+                yield lambda batch: csv.write_batch(
+                    _converted(_converted(batch, _nests, _json_texts), _is_binary, _base64_texts)
+                )
         case FileFormat.NDJSON:
             yield lambda batch: write_lines(stream, json_records(batch))
 
@@ -128,6 +131,24 @@ def _converted(
 
 def _nests(kind: pa.DataType) -> bool:
     return bool(pa.types.is_nested(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+def _fits_csv(kind: pa.DataType) -> bool:
+    return not (_nests(kind) or _is_binary(kind))
+
+
+def _base64_texts(array: pa.Array) -> pa.Array:
+    return pa.array([None if v is None else base64.b64encode(v).decode() for v in array.to_pylist()], pa.string())
 
 
 def _json_texts(array: pa.Array) -> pa.Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -20,20 +20,21 @@ from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts
+from vaegis.service.http.drill import DrillEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.middleware import BeginSpan, Instrumentation, KeyCheck
+from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedAs
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_http_exception, answer_query_error, answer_service_error
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
 from vaegis.service.http.routes import ROUTES
-from vaegis.service.http.schemas import ModelAnswer, StateAnswer, model_answer, rendered
-from vaegis.service.http.score import ScoreEndpoint
-from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.schemas import ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
+from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
+from vaegis.service.http.served_model import DecoderLimits, ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
-from vaegis.service.pvalues import threshold
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
@@ -52,6 +53,7 @@ def create_app(
     artifact: Artifact,
     settings: Settings,
     *,
+    served_as: ServedAs | None = None,
     writer: LineWriter | None = None,
     buckets: TokenBuckets | None = None,
     begin_span: BeginSpan | None = None,
@@ -59,9 +61,12 @@ def create_app(
 ) -> FastAPI:
     """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
 
+    `app.state.models` is the registry, into which others can be put.
+
     Args:
-        artifact: The model.
+        artifact: The model of routes that name none.
         settings: The settings in force.
+        served_as: The name by which it is served; its own if None.
         writer: Writes the log line of each request; None for no log.
         buckets: Token buckets of the callers' rate limits, which workers share; None for buckets of this process.
         begin_span: Begins the tracing span of a request; None for no traces.
@@ -72,23 +77,16 @@ def create_app(
         KeysError: the keys cannot be read.
         SettingsError: an allowed host is neither a name nor an address.
     """
-    alpha = artifact.contract.calibration.alpha if settings.alpha is None else settings.alpha
-    limit = threshold(artifact.calibration_folds, alpha)
-    metrics = Metrics(artifact, alpha=alpha, threshold=limit, collector=collector)
-    readiness = Readiness(on_ready=metrics.count_model_ready)
+    served_as = served_as or ServedAs(artifact.contract.provenance.model_name)
+    metrics = Metrics(collector)
+    models = ModelRegistry(served_as.name, metrics, _new_served(settings, metrics), settings.shadow_share)
+    models.swap(models.new_served(artifact, served_as.name, served_as.version))
+    readiness = Readiness()
     admission = Admission(_admission_limits(settings), readiness, metrics)
     metrics.requests_in_flight.set_function(lambda: admission.slots)
-    model = ServedModel(
-        artifact,
-        metrics,
-        _record_limits(settings),
-        alpha=alpha,
-        explain=Explain(settings.explain),
-        max_batch_records=settings.max_batch_records,
-    )
     app = FastAPI(
         title="vaegis",
-        description=f"Scores records with the model {model.name}.",
+        description=f"Scores records with the model {served_as.name}.",
         version=artifact.contract.provenance.vaegis_version,
         openapi_url=None,
         redirect_slashes=False,
@@ -106,20 +104,27 @@ def create_app(
         app.add_middleware(CrossSiteCheck, hosts=hosts, has_keys=key_store is not None)
     log = None if writer is None else _request_log(settings, metrics, writer)
     app.add_middleware(Instrumentation, metrics=metrics, log=log, begin_span=begin_span)
-    app.state.model_name = model.name
+    app.state.models = models
     app.state.readiness = readiness
     app.state.metrics = metrics
 
-    record = record_schema(artifact.contract, settings.unknown_columns)
-    score = ScoreEndpoint(model, admission, settings.inline_body_bytes)
-    generate = GenerateEndpoint(
-        model, admission, settings.max_generate_count, settings.run_timeout_s, settings.max_tensor_bytes
-    )
-    infer = InferEndpoint(model, admission)
+    score = ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes)
+    score_by_name = ScoreEndpoint(models, None, admission, settings.inline_body_bytes)
+    generate = GenerateEndpoint(models.default, admission, settings.max_generate_count)
+    drill = DrillEndpoint(models, admission, metrics)
+    infer = InferEndpoint(models, admission)
 
-    @cache
-    def openapi() -> bytes:
-        operations = {"/score": score.operation(), "/generate": generate.operation(), INFER: infer.operation()}
+    @lru_cache(1)
+    def openapi(digest: str) -> bytes:  # noqa: ARG001 - the document of another model is made anew
+        app.openapi_schema = None  # where the framework keeps the document of the model before
+        operations = {
+            "/score": score.operation(),
+            SCORE_BY_NAME: score_by_name.operation(),
+            "/generate": generate.operation(),
+            "/drill": drill.operation(),
+            INFER: infer.operation(),
+        }
+        record = record_schema(models.default.live().artifact.contract, settings.unknown_columns)
         document = openapi_document(
             app,
             operations,
@@ -132,13 +137,33 @@ def create_app(
 
     endpoints: dict[str, Callable[..., Any]] = {
         "/score": score,
+        SCORE_BY_NAME: score_by_name,
         "/generate": generate,
-        **v2_endpoints(model, infer, readiness),
-        **_model_endpoints(model_answer(artifact, alpha=alpha, threshold=limit), rendered(record)),
-        **_operator_endpoints(readiness, metrics, openapi),
+        "/drill": drill,
+        **v2_endpoints(models, infer, readiness),
+        **_model_endpoints(models, served_as.versions),
+        **_operator_endpoints(readiness, metrics, lambda: openapi(models.default.live().artifact.digest)),
     }
     _mount(app, endpoints)
     return app
+
+
+def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
+    limits = _record_limits(settings)
+
+    def new_served(artifact: Artifact, name: str, version: str | None) -> ServedModel:
+        return ServedModel(
+            artifact,
+            metrics.of_model(name, artifact),
+            limits,
+            alpha=settings.alpha,
+            explain=Explain(settings.explain),
+            max_batch_records=settings.max_batch_records,
+            decoder=DecoderLimits(settings.run_timeout_s, settings.max_tensor_bytes),
+            version=version,
+        )
+
+    return new_served
 
 
 def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
@@ -160,19 +185,31 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
                 app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-def _model_endpoints(model: ModelAnswer, record_schema: bytes) -> dict[str, Callable[..., Any]]:
-    """Return the endpoints that describe the model, by template."""
-    described = model.model_dump_json(by_alias=True).encode()
+def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]) -> dict[str, Callable[..., Any]]:
+    """Return the endpoints that describe the models, by template."""
 
     async def get_model() -> Response:
         """Describe the model: its columns, calibration and provenance."""
-        return Response(described, media_type=_JSON)
+        return Response(models.default.live().description, media_type=_JSON)
 
     async def get_record_schema() -> Response:
         """Give the JSON Schema of a record."""
-        return Response(record_schema, media_type=_SCHEMA_JSON)
+        return Response(models.default.live().record_schema, media_type=_SCHEMA_JSON)
 
-    return {"/model": get_model, "/model/schema": get_record_schema}
+    def get_models() -> ModelsAnswer:  # not a coroutine: it reads folders, so the framework runs it on a thread
+        """List the models that are served, with the version that is live and why a change was not taken."""
+        return models.described(versions)
+
+    def get_shadow(model: str) -> ShadowAnswer:  # on a thread as well: it reads the counts of all workers
+        """Tell how the version in shadow of a model compares with the live one."""
+        return models.compared(model)
+
+    return {
+        "/models/{model}/shadow": get_shadow,
+        "/model": get_model,
+        "/model/schema": get_record_schema,
+        "/models": get_models,
+    }
 
 
 def _operator_endpoints(
@@ -234,4 +271,5 @@ def _record_limits(settings: Settings) -> RecordLimits:
         max_depth=settings.max_depth,
         max_faults=settings.max_faults,
         unknown_columns=settings.unknown_columns,
+        unwrap=settings.unwrap,
     )

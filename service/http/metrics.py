@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -20,9 +20,9 @@ from prometheus_client.registry import Collector
 from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import ReloadOutcome
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Column, Schema
+from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault
-from vaegis.service.http.multiprocess_metrics import restarts_counter, without_sum_of_signed
+from vaegis.service.http.multiprocess_metrics import MODEL_INFO, restarts_counter, without_sum_of_signed
 from vaegis.service.http.routes import METHODS, OTHER
 from vaegis.service.http.server.limits import CUT_REASONS
 from vaegis.service.records.kinds import kind_of
@@ -32,6 +32,12 @@ SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 P_VALUE_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 BATCH_BUCKETS: Final = tuple(2**i for i in range(15))
 _OUTCOMES: Final = ("succeeded", "failed")
+SHADOW_VERDICTS: Final = ("neither", "live", "candidate", "both", "dropped", "failed")
+"""Who flags a record, or why it was not compared."""
+APART_BUCKETS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_DRILL_OUTCOMES: Final = ("flagged", "missed")
+_BY_MODEL: Final = ("model",)
+_INFO_LABELS: Final = ("model", "digest", "version")
 _SCORE_FRACTIONS: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 _SCORE_TAIL_DOUBLINGS: Final = 10
 
@@ -70,6 +76,36 @@ class SignedHistogram(Histogram):
         return map(without_sum_of_signed, super().collect())
 
 
+class ScoreHistograms(Collector):
+    """One histogram of scores for each model, with buckets of its own. The library has the same buckets for all."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        """Begin with none."""
+        self._name, self._documentation = name, documentation
+        self._of_models: dict[str, Histogram] = {}
+
+    def of(self, model: str, buckets: Sequence[float]) -> Histogram:
+        """Return the histogram of a model; ``buckets`` hold from its first use, so that its series continue."""
+        histogram = self._of_models.get(model)
+        if histogram is None:
+            histogram = SignedHistogram(self._name, self._documentation, ("model",), buckets=buckets, registry=None)
+            self._of_models[model] = histogram
+        found: Histogram = histogram.labels(model)
+        return found
+
+    def collect(self) -> Iterable[Metric]:
+        """Return one metric with the samples of all models."""
+        merged = Metric(self._name, self._documentation, "histogram")
+        for histogram in list(self._of_models.values()):
+            for metric in histogram.collect():
+                merged.samples += metric.samples
+        return [merged]
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metric without samples."""
+        return [Metric(self._name, self._documentation, "histogram")]
+
+
 class SampledGauge(Gauge):
     """A gauge that follows a function.
 
@@ -91,11 +127,11 @@ class SampledGauge(Gauge):
 
 
 class ColumnCounters:
-    """A counter with the label `column`, for all columns at once."""
+    """A counter with the labels `model` and `column`, for all columns of a model at once."""
 
-    def __init__(self, counter: Counter, columns: Sequence[str | None]) -> None:
+    def __init__(self, counter: Counter, model: str, columns: Sequence[str | None]) -> None:
         """Bind the columns of ``counter``; None for those that it leaves out."""
-        self._counters = [None if column is None else counter.labels(column) for column in columns]
+        self._counters = [None if column is None else counter.labels(model, column) for column in columns]
 
     def add(self, counts: NDArray[np.int64]) -> None:
         """Add ``counts``, shape (D,), which are 0 for the columns left out."""
@@ -169,30 +205,97 @@ class Metrics:
         registry: What `GET /metrics` exposes.
     """
 
-    def __init__(
-        self, artifact: Artifact, *, alpha: float, threshold: float, collector: Collector | None = None
-    ) -> None:
-        """Make all metrics and set those that the model alone decides.
+    def __init__(self, collector: Collector | None = None) -> None:
+        """Make all metrics.
 
         Args:
-            artifact: The model.
-            alpha: Share of normal records that may be flagged, unless a request says otherwise.
-            threshold: Threshold at that alpha.
             collector: What collects the metrics of all processes, if this is one of several workers.
         """
         disable_created_metrics()  # the time at which a process began says little if others continue its counts
         self.registry = CollectorRegistry()
+        self._scores = ScoreHistograms("vaegis_score", "Scores; 0 is typical.")
         if collector is None:
             self._registry: CollectorRegistry | None = self.registry
             ProcessCollector(registry=self.registry)
+            self.registry.register(self._scores)
         else:
             self._registry = None  # the metrics count in files, from which ``collector`` collects
             self.registry.register(collector)
-        self._column_counter = ColumnCounter(artifact.contract.columns)
         self._of_requests: dict[tuple[str, str, int], tuple[Counter, BoundHistogram]] = {}
         self._make_traffic()
-        self._make_records(artifact)
-        self._make_model(artifact, alpha, threshold)
+        self._make_records()
+        self._make_model()
+
+    def of_model(self, model: str, artifact: Artifact) -> ModelMetrics:
+        """Return the metrics of ``artifact``, which is served as ``model``."""
+        columns = artifact.contract.columns.columns
+        return ModelMetrics(
+            model=model,
+            scored=self._scored.labels(model),
+            flagged=self._flagged.labels(model),
+            violating=self._violating.labels(model),
+            generated=self._generated.labels(model),
+            score=BoundHistogram(self._scores.of(model, score_buckets(artifact.calibration_folds))),
+            p_value=BoundHistogram(self._p_value.labels(model)),
+            batch_records=BoundHistogram(self._batch_records.labels(model)),
+            inference_seconds=BoundHistogram(self._inference_seconds.labels(model)),
+            refused=self._refused,
+            violations={
+                (column.name, check.code): self._violations.labels(model, column.name, check.code.value)
+                for column in columns
+                for check in column.checks
+            },
+            column_counter=ColumnCounter(artifact.contract.columns),
+            missing=ColumnCounters(self._column_missing, model, [column.name for column in columns]),
+            unseen=ColumnCounters(
+                self._column_unseen,
+                model,
+                [c.name if kind_of(c).known_categories(c) is not None else None for c in columns],
+            ),
+            out_of_range=ColumnCounters(
+                self._column_out_of_range,
+                model,
+                [c.name if math.isfinite(kind_of(c).observed_range(c)[0]) else None for c in columns],
+            ),
+        )
+
+    def of_shadow(self, model: str, live: str, version: str) -> ShadowMetrics:
+        """Return the metrics of a version of ``model`` that scores in the shadow of the version ``live``."""
+        labels = (model, live, version)
+        verdicts = [self._shadow_records.labels(*labels, verdict) for verdict in SHADOW_VERDICTS]
+        return ShadowMetrics(
+            labels=labels,
+            verdicts=tuple(verdicts[:4]),
+            dropped=verdicts[4],
+            failed=verdicts[5],
+            apart=BoundHistogram(self._shadow_apart.labels(*labels)),
+            leading=self._shadow_leading,
+        )
+
+    def shadow_counts(
+        self, model: str, live: str, version: str
+    ) -> tuple[dict[str, int], float, dict[str, dict[str, int]]]:
+        """Return what all workers counted of a version in shadow.
+
+        Returns:
+            Records by verdict; the sum of the orders of magnitude between p-values; records by the change of the
+            leading column and by column.
+        """
+        counts = dict.fromkeys(SHADOW_VERDICTS, 0)
+        leading: dict[str, dict[str, int]] = {"appeared": {}, "vanished": {}}
+        apart = 0.0
+        for metric in self.registry.collect():
+            for sample in metric.samples if metric.name.startswith("vaegis_shadow_") else ():
+                labels = sample.labels
+                if (labels["model"], labels["live"], labels["version"]) != (model, live, version):
+                    continue
+                if sample.name == "vaegis_shadow_records_total":
+                    counts[labels["verdict"]] = int(sample.value)
+                elif sample.name == "vaegis_shadow_leading_total":
+                    leading[labels["change"]][labels["column"]] = int(sample.value)
+                elif sample.name == "vaegis_shadow_p_value_log10_difference_sum":
+                    apart = sample.value
+        return counts, apart, leading
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. ``route`` is a route's template or `OTHER`, never a path."""
@@ -207,47 +310,43 @@ class Metrics:
         count.inc()
         duration.observe(seconds)
 
-    def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
-        """Count scored records."""
-        self._scored.inc(len(columns))
-        if flagged := int(np.count_nonzero(verdicts.is_anomaly)):
-            self._flagged.inc(flagged)
-        self._score.observe_all(verdicts.score)
-        self._p_value.observe_all(verdicts.p_value)
-        if any(verdicts.violations):
-            for violation in chain.from_iterable(verdicts.violations):
-                self._violations[violation.column, violation.code].inc()
-            self._violating.inc(sum(map(bool, verdicts.violations)))
-        counts = self._column_counter.count(columns)
-        if counts is None:
-            return
-        self._column_missing.add(counts.missing)
-        self._column_unseen.add(counts.unseen)
-        self._column_out_of_range.add(counts.out_of_range)
-
-    def count_batch(self, records: int, seconds: float) -> None:
-        """Count a request whose records are scored, which took the model so many ``seconds``."""
-        self._batch_records.observe(records)
-        self._inference_seconds.observe(seconds)
-
-    def count_refused(self, faults: Iterable[Fault]) -> None:
-        """Count each record among ``faults`` once, by the code of its first fault."""
-        first: dict[int, str] = {}
-        for fault in faults:
-            if fault.row is None:
-                continue  # the header's, before any record was looked at
-            first.setdefault(fault.row, fault.code)
-        for code in first.values():
-            self._refused.labels(code).inc()
-
     def count_cut(self, reason: str) -> None:
         """Count a connection that was cut, for one of `server.limits.CUT_REASONS`."""
         self._connections_cut.labels(reason).inc()
 
-    def count_model_ready(self) -> None:
-        """Count a model that was loaded and verified, and note the time."""
-        self._loads.labels("succeeded").inc()
-        self._loaded.set(time.time())
+    def count_model_live(self, model: str, artifact: Artifact, *, alpha: float, threshold: float) -> None:
+        """Count a model that was loaded, verified and is served from now on, and set what it alone decides.
+
+        Args:
+            model: The name by which it is served.
+            artifact: The model.
+            alpha: Share of normal records that may be flagged, unless a request says otherwise.
+            threshold: Threshold at that alpha.
+        """
+        labels = (model, f"sha256:{artifact.digest}", artifact.contract.provenance.vaegis_version)
+        before = self._live.get(model)
+        if before is not None and before != labels:
+            self._info.labels(*before).set(0)
+            if self._registry is not None:
+                self._info.remove(*before)  # in files it stays, as a 0 that is not shown
+        self._live[model] = labels
+        self._info.labels(*labels).set(1)
+        self._alpha.labels(model).set(alpha)
+        self._threshold.labels(model).set(threshold)
+        self._calibration_records.labels(model).set(artifact.contract.calibration.records)
+        self._loaded.labels(model).set(time.time())
+        for outcome in _DRILL_OUTCOMES:
+            self._drills.labels(model, outcome)
+        for outcome in _OUTCOMES:
+            self._loads.labels(model, outcome).inc(outcome == "succeeded")
+
+    def count_model_failure(self, model: str) -> None:
+        """Count a model that could not be loaded."""
+        self._loads.labels(model, "failed").inc()
+
+    def count_drill(self, model: str, *, is_flagged: bool) -> None:
+        """Count a record that should be flagged, by whether it was."""
+        self._drills.labels(model, _DRILL_OUTCOMES[not is_flagged]).inc()
 
     def count_key_reload(self, outcome: ReloadOutcome) -> None:
         """Count a file of keys that changed."""
@@ -281,77 +380,69 @@ class Metrics:
                 SECONDS_BUCKETS,
             )
         )
-        self._inference_seconds = BoundHistogram(
-            self._histogram(
-                "vaegis_inference_seconds", "Time that the model takes for a request's records.", SECONDS_BUCKETS
-            )
-        )
         self._worker_gauge("vaegis_workers", "Processes that answer requests.").set(1)
         restarts_counter(self._registry)
         self._key_reloads = self._counter("vaegis_key_reloads", "Changes of the file of keys.", ("outcome",), _OUTCOMES)
         self.log_lines_dropped = self._counter("vaegis_log_lines_dropped", "Lines of the log that nobody took in time.")
 
-    def _make_records(self, artifact: Artifact) -> None:
-        self._scored = self._counter("vaegis_records_scored", "Records scored.")
-        self._flagged = self._counter("vaegis_records_flagged", "Scored records that are anomalies.")
-        self._violating = self._counter("vaegis_records_violating", "Scored records that break a check.")
+    def _make_records(self) -> None:
+        self._scored = self._counter("vaegis_records_scored", "Records scored.", _BY_MODEL)
+        self._flagged = self._counter("vaegis_records_flagged", "Scored records that are anomalies.", _BY_MODEL)
+        self._violating = self._counter("vaegis_records_violating", "Scored records that break a check.", _BY_MODEL)
         self._refused = self._counter(
-            "vaegis_records_refused", "Records at fault, by the code of their first fault.", ("code",)
+            "vaegis_records_refused", "Records at fault, by the code of their first fault.", (*_BY_MODEL, "code")
         )
-        self.records_generated = self._counter("vaegis_records_generated", "Records generated.")
-        self._batch_records = BoundHistogram(
-            self._histogram("vaegis_batch_records", "Records in a scored request.", BATCH_BUCKETS)
+        self._generated = self._counter("vaegis_records_generated", "Records generated.", _BY_MODEL)
+        self._drills = self._counter(
+            "vaegis_drills", "Records made to be flagged, by whether they were.", (*_BY_MODEL, "outcome")
         )
-        self._score = BoundHistogram(
-            SignedHistogram(
-                "vaegis_score",
-                "Scores; 0 is typical.",
-                buckets=score_buckets(artifact.calibration_folds),
-                registry=self._registry,
-            )
+        self._batch_records = self._histogram(
+            "vaegis_batch_records", "Records in a scored request.", BATCH_BUCKETS, _BY_MODEL
         )
-        self._p_value = BoundHistogram(
-            self._histogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS)
+        self._inference_seconds = self._histogram(
+            "vaegis_inference_seconds", "Time that the model takes for a request's records.", SECONDS_BUCKETS, _BY_MODEL
         )
-        columns = artifact.contract.columns.columns
-        self._column_missing = self._column_counters(
-            "vaegis_column_missing", "Scored records in which the column is null.", columns
+        self._p_value = self._histogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS, _BY_MODEL)
+        by_column = (*_BY_MODEL, "column")
+        self._column_missing = self._counter(
+            "vaegis_column_missing", "Scored records in which the column is null.", by_column
         )
-        self._column_unseen = self._column_counters(
-            "vaegis_column_unseen",
-            "Scored records with a category unknown to training.",
-            [column if kind_of(column).known_categories(column) is not None else None for column in columns],
+        self._column_unseen = self._counter(
+            "vaegis_column_unseen", "Scored records with a category unknown to training.", by_column
         )
-        self._column_out_of_range = self._column_counters(
+        self._column_out_of_range = self._counter(
             "vaegis_column_out_of_range",
             "Scored records with a number outside the range seen in training.",
-            [column if math.isfinite(kind_of(column).observed_range(column)[0]) else None for column in columns],
+            by_column,
+        )
+        self._violations = self._counter(
+            "vaegis_violations", "Values of scored records that break a check, by the check.", (*by_column, "code")
         )
 
-        violations = self._counter(
-            "vaegis_violations", "Values of scored records that break a check, by the check.", ("column", "code")
+        by_version = (*_BY_MODEL, "live", "version")
+        self._shadow_records = self._counter(
+            "vaegis_shadow_records", "Records that a version was to score in shadow.", (*by_version, "verdict")
         )
-        self._violations = {
-            (column.name, check.code): violations.labels(column.name, check.code.value)
-            for column in columns
-            for check in column.checks
-        }
+        self._shadow_apart = self._histogram(
+            "vaegis_shadow_p_value_log10_difference",
+            "Orders of magnitude between the p-values of the live version and of the one in shadow.",
+            APART_BUCKETS,
+            by_version,
+        )
+        self._shadow_leading = self._counter(
+            "vaegis_shadow_leading",
+            "Flagged records of which another column contributes most.",
+            (*by_version, "column", "change"),
+        )
 
-    def _make_model(self, artifact: Artifact, alpha: float, threshold: float) -> None:
-        provenance = artifact.contract.provenance
-        labels = {
-            "model": provenance.model_name,
-            "digest": f"sha256:{artifact.digest}",
-            "version": provenance.vaegis_version,
-        }
-        self._model_gauge("vaegis_model_info", "The model in use; always 1.", tuple(labels)).labels(**labels).set(1)
-        self._model_gauge("vaegis_alpha_ratio", "Share of normal records that may be flagged.").set(alpha)
-        self._model_gauge("vaegis_threshold", "Score above which a record is flagged.").set(threshold)
-        self._model_gauge("vaegis_calibration_records", "Scores behind the p-values.").set(
-            artifact.contract.calibration.records
-        )
+    def _make_model(self) -> None:
+        self._live: dict[str, tuple[str, ...]] = {}
+        self._info = self._model_gauge(MODEL_INFO, "The model in use; always 1.", _INFO_LABELS)
+        self._alpha = self._model_gauge("vaegis_alpha_ratio", "Share of normal records that may be flagged.")
+        self._threshold = self._model_gauge("vaegis_threshold", "Score above which a record is flagged.")
+        self._calibration_records = self._model_gauge("vaegis_calibration_records", "Scores behind the p-values.")
         self._loaded = self._model_gauge("vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.")
-        self._loads = self._counter("vaegis_model_loads", "Attempts to load a model.", ("outcome",), _OUTCOMES)
+        self._loads = self._counter("vaegis_model_loads", "Attempts to load a model.", (*_BY_MODEL, "outcome"))
 
     def _counter(self, name: str, documentation: str, labels: Sequence[str] = (), known: Sequence[str] = ()) -> Counter:
         """Make a counter; the series of the ``known`` values of its only label are there before they count."""
@@ -359,10 +450,6 @@ class Metrics:
         for value in known:
             counter.labels(value)
         return counter
-
-    def _column_counters(self, name: str, documentation: str, columns: Sequence[Column | None]) -> ColumnCounters:
-        names = [None if column is None else column.name for column in columns]
-        return ColumnCounters(self._counter(name, documentation, ("column",)), names)
 
     def _histogram(
         self, name: str, documentation: str, buckets: Sequence[float], labels: Sequence[str] = ()
@@ -373,9 +460,101 @@ class Metrics:
         """Make a gauge that is the sum over the workers that run."""
         return SampledGauge(name, documentation, registry=self._registry, multiprocess_mode="livesum")
 
-    def _model_gauge(self, name: str, documentation: str, labels: Sequence[str] = ()) -> Gauge:
+    def _model_gauge(self, name: str, documentation: str, labels: Sequence[str] = _BY_MODEL) -> Gauge:
         """Make a gauge with the value of the worker that loaded its model last."""
         return Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode="livemostrecent")
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowMetrics:
+    """The metrics of one version in the shadow of the live one.
+
+    Attributes:
+        labels: The model, its live version, and the version in shadow.
+        verdicts: Records by who flags them: `neither`, `live`, `candidate` or `both`.
+        dropped: Records of the sample that came too fast.
+        failed: Records that the version could not score.
+        apart: Orders of magnitude between the p-values of both.
+        leading: Records by the column that leads no longer, or leads now.
+    """
+
+    labels: tuple[str, str, str]
+    verdicts: tuple[Counter, ...]
+    dropped: Counter
+    failed: Counter
+    apart: BoundHistogram
+    leading: Counter
+
+    def count(self, live: NDArray[np.bool_], candidate: NDArray[np.bool_], apart: NDArray[np.float64]) -> None:
+        """Count records, each of shape (n,), by who flags them and how far apart their p-values are."""
+        counts = np.bincount(live + 2 * candidate.astype(np.intp), minlength=len(self.verdicts))
+        for counter, count in zip(self.verdicts, counts.tolist(), strict=True):
+            counter.inc(count)
+        self.apart.observe_all(apart)
+
+    def count_leading(self, vanished: str, appeared: str) -> None:
+        """Count a flagged record of which another column contributes most."""
+        self.leading.labels(*self.labels, vanished, "vanished").inc()
+        self.leading.labels(*self.labels, appeared, "appeared").inc()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetrics:
+    """The metrics of what one model scores, bound to its name so that counting looks nothing up.
+
+    Attributes:
+        model: The name by which it is served.
+        generated: Records generated.
+    """
+
+    model: str
+    scored: Counter
+    flagged: Counter
+    violating: Counter
+    generated: Counter
+    score: BoundHistogram
+    p_value: BoundHistogram
+    batch_records: BoundHistogram
+    inference_seconds: BoundHistogram
+    refused: Counter
+    violations: Mapping[tuple[str, str], Counter]
+    column_counter: ColumnCounter
+    missing: ColumnCounters
+    unseen: ColumnCounters
+    out_of_range: ColumnCounters
+
+    def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
+        """Count scored records."""
+        self.scored.inc(len(columns))
+        if flagged := int(np.count_nonzero(verdicts.is_anomaly)):
+            self.flagged.inc(flagged)
+        self.score.observe_all(verdicts.score)
+        self.p_value.observe_all(verdicts.p_value)
+        if any(verdicts.violations):
+            for violation in chain.from_iterable(verdicts.violations):
+                self.violations[violation.column, violation.code].inc()
+            self.violating.inc(sum(map(bool, verdicts.violations)))
+        counts = self.column_counter.count(columns)
+        if counts is None:
+            return
+        self.missing.add(counts.missing)
+        self.unseen.add(counts.unseen)
+        self.out_of_range.add(counts.out_of_range)
+
+    def count_batch(self, records: int, seconds: float) -> None:
+        """Count a request whose records are scored, which took the model so many ``seconds``."""
+        self.batch_records.observe(records)
+        self.inference_seconds.observe(seconds)
+
+    def count_refused(self, faults: Iterable[Fault]) -> None:
+        """Count each record among ``faults`` once, by the code of its first fault."""
+        first: dict[int, str] = {}
+        for fault in faults:
+            if fault.row is None:
+                continue  # the header's, before any record was looked at
+            first.setdefault(fault.row, fault.code)
+        for code in first.values():
+            self.refused.labels(self.model, code).inc()
 
 
 def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:

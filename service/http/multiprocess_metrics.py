@@ -23,6 +23,9 @@ from vaegis.service.errors import ServiceError
 PARENT: Final = "parent"
 """Name of the process that starts the workers, where workers are named by their numbers."""
 
+MODEL_INFO: Final = "vaegis_model_info"
+"""Name of the metric whose series end when a model is replaced."""
+
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the folder in it is made by mkdtemp, for this user alone
 
@@ -100,6 +103,8 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield each metric, for a scrape."""
         for metric in MultiProcessCollector.merge(list(self._files())):
+            if metric.name == MODEL_INFO:  # models that are no longer in use
+                metric.samples = [sample for sample in metric.samples if sample.value]
             yield without_sum_of_signed(metric)
         yield from _process_metrics(self._pids())
 

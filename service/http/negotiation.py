@@ -47,6 +47,7 @@ class Formats:
         is_plain_text: Whether the body cannot expand: it has no Content-Encoding and is not Arrow, which can compress
             its buffers and refer to one text many times.
         on_invalid: Whether faulty records reject the body, if the request does not say.
+        holds_events: Whether the body is a CloudEvent, or a list of them, in JSON.
     """
 
     body: BodyFormat
@@ -55,6 +56,7 @@ class Formats:
     media_type: str
     is_plain_text: bool
     on_invalid: OnInvalid
+    holds_events: bool
 
 
 HEADER_LENGTH: Final = b"inference-header-content-length"
@@ -77,6 +79,7 @@ BODY_TYPES: Final = {
 """Formats of bodies, by media type."""
 ANSWER_TYPES: Final = {name: kind for name, kind in BODY_TYPES.items() if kind is not BodyFormat.TSV}
 """Formats of answers, by media type."""
+_EVENT_TYPES: Final = ("application/cloudevents+json", "application/cloudevents-batch+json")
 _JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json")
 _ENCODINGS: Final = {
     "": Encoding.NONE,
@@ -165,7 +168,7 @@ def _agreed(content_type: bytes, encoding: bytes, accept: bytes) -> Formats:
     coding = _encoding(encoding)
     is_plain_text = coding is Encoding.NONE and body is not BodyFormat.ARROW
     on_invalid = OnInvalid.REJECT if body is BodyFormat.JSON else OnInvalid.REPORT
-    return Formats(body, coding, answer, media_type, is_plain_text, on_invalid)
+    return Formats(body, coding, answer, media_type, is_plain_text, on_invalid, declared in _EVENT_TYPES)
 
 
 def _encoding(value: bytes) -> Encoding:

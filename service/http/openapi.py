@@ -14,6 +14,8 @@ from vaegis.service.http.record_schema import DIALECT
 from vaegis.service.http.routes import ROUTES, Route
 from vaegis.service.http.schemas import (
     REFERENCE_PREFIX,
+    DrillAnswer,
+    DrillRequest,
     GenerateAnswer,
     GenerateRequest,
     InferAnswer,
@@ -36,6 +38,8 @@ _DESCRIBED: Final[tuple[type[BaseModel], ...]] = (
     ScoreAnswer,
     GenerateRequest,
     GenerateAnswer,
+    DrillRequest,
+    DrillAnswer,
     InferAnswer,
     InferenceError,
 )

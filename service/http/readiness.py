@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 
 from vaegis.service.artifact import Verification
@@ -20,9 +19,8 @@ class State(StrEnum):
 class Readiness:
     """The service's state. It moves from loading to ready to draining and never back."""
 
-    def __init__(self, on_ready: Callable[[], None]) -> None:
-        """Start as loading; ``on_ready`` is called when a model is admitted."""
-        self._on_ready = on_ready
+    def __init__(self) -> None:
+        """Start as loading."""
         self._has_model = False
         self._is_draining = False
 
@@ -38,7 +36,6 @@ class Readiness:
         if verification.records < 1:
             raise ValueError(f"verification: expected at least one golden record, got {verification.records}")
         self._has_model = True
-        self._on_ready()
 
     def drain(self) -> None:
         """Stop being ready, for good: the service is about to stop. What still arrives is answered."""

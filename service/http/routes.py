@@ -56,6 +56,7 @@ _BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503, 504)
 
 ROUTES: Final = (
     Route("/score", "POST", SCORING, errors=(*_BODY_ERRORS, 406)),
+    Route("/models/{model}/score", "POST", SCORING, errors=(*_BODY_ERRORS, 404, 406)),
     Route(
         "/v2/models/{model}/infer",
         "POST",
@@ -64,11 +65,14 @@ ROUTES: Final = (
         alias="/v2/models/{model}/versions/{version}/infer",
     ),
     Route("/generate", "POST", SCORING, errors=_BODY_ERRORS),
+    Route("/drill", "POST", SCORING, errors=(*_BODY_ERRORS, 404)),
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
+    Route("/models", scopes=_MODEL),
+    Route("/models/{model}/shadow", scopes=_MODEL, errors=(404, 422)),
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
     Route("/v2", scopes=_MODEL),
     Route("/v2/health/live", quiet=True),

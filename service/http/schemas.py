@@ -137,6 +137,36 @@ class GenerateAnswer(_Answer):
     records: list[dict[str, Value]] = Field(description="Invented records, in the form that POST /score takes.")
 
 
+class DrillRequest(_Answer):
+    """The body of POST /drill."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: str | None = Field(default=None, description="The model to try; the default one if left out.")
+    column: str | None = Field(
+        default=None,
+        description="The numeric or categorical column to break; the first numeric one if left out, or else the first "
+        "categorical one.",
+    )
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**63, description="The same seed gives the same record; drawn and echoed if left out."
+    )
+
+
+class DrillAnswer(_Answer):
+    """The answer of POST /drill."""
+
+    model: str
+    model_digest: str
+    seed: int
+    column: str = Field(description="The column that was given a wrong value.")
+    was_flagged: bool = Field(description="Whether the record was an anomaly, as it should be.")
+    leading_column: str | None = Field(description="The column that contributed most; should be the broken one.")
+    score: float
+    p_value: float
+    alpha: float
+
+
 class CalibrationSummary(_Answer):
     """The scores behind the p-values, in short."""
 
@@ -169,6 +199,61 @@ class ModelAnswer(_Answer):
     provenance: Provenance
     generator: GeneratorSummary
     golden_records: int = Field(description="Records whose scores are reproduced before the service is ready.")
+
+
+class VersionItem(_Answer):
+    """A version of a model that is loaded."""
+
+    version: str
+    digest: str
+    since: str = Field(description="When it began to be used here, in UTC.")
+
+
+class LoadFailure(_Answer):
+    """Why the version that should be used is not."""
+
+    version: str | None
+    reason: str
+    since: str
+
+
+class ModelItem(_Answer):
+    """A model that is served."""
+
+    name: str
+    live: VersionItem | None = Field(description="Scores requests; null if no version could be loaded.")
+    shadow: str | None = Field(description="The version that scores a sample of the traffic beside the live one.")
+    shadow_failure: LoadFailure | None = Field(description="Why the version that should do so does not.")
+    failure: LoadFailure | None = Field(description="Why the last change was not taken; null if it was.")
+    versions: list[str] = Field(description="The versions in the folder, loaded or not; none for a single file.")
+
+
+class ModelsAnswer(_Answer):
+    """The answer of GET /models, by one worker."""
+
+    default: str = Field(description="The model of POST /score.")
+    models: list[ModelItem]
+
+
+class ShadowAnswer(_Answer):
+    """The answer of GET /models/{model}/shadow: counts of all workers since the service started."""
+
+    model: str
+    live: str = Field(description="The live version.")
+    version: str = Field(description="The version in shadow.")
+    digest: str = Field(description="Digest of the version in shadow.")
+    records: int = Field(description="Records that both versions scored.")
+    dropped: int = Field(description="Records of the sample that came faster than they could be scored.")
+    failed: int = Field(description="Records that the version in shadow could not score.")
+    live_flagged: int
+    candidate_flagged: int
+    flagged_ratio: float | None = Field(
+        description="candidate_flagged / live_flagged; 1 if neither flags any, null if only the candidate does."
+    )
+    disagreement: float | None = Field(description="Share of the records that one of the two flags.")
+    p_value_shift: float | None = Field(description="Mean orders of magnitude between the p-values of both.")
+    appeared: dict[str, int] = Field(description="Flagged records that the column leads in shadow alone, by column.")
+    vanished: dict[str, int] = Field(description="Flagged records that the column leads live alone, by column.")
 
 
 class StateAnswer(_Answer):
@@ -277,11 +362,11 @@ def shown_digest(artifact: Artifact) -> str:
     return f"sha256:{artifact.digest}"
 
 
-def model_answer(artifact: Artifact, *, alpha: float, threshold: float) -> ModelAnswer:
+def model_answer(artifact: Artifact, name: str, *, alpha: float, threshold: float) -> ModelAnswer:
     """Return what GET /model tells: all metadata but the weights, the scores and the golden records themselves."""
     contract, calibration = artifact.contract, artifact.contract.calibration
     return ModelAnswer(
-        model=contract.provenance.model_name,
+        model=name,
         model_digest=shown_digest(artifact),
         size_bytes=artifact.size_bytes,
         format_version=artifact.format_version,

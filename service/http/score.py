@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults
+from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
 from vaegis.service.http.negotiation import ANSWER_TYPES, BODY_TYPES, BodyFormat, Formats, negotiated
 from vaegis.service.http.schemas import REFERENCE_PREFIX, ScoreAnswer, reference
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery
@@ -29,24 +30,29 @@ from vaegis.service.records.csv import CsvDecoder
 from vaegis.service.records.decompression import unpacker_of
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json import columns_from_records
-from vaegis.service.records.json_document import JsonDecoder
+from vaegis.service.records.json_document import JsonDecoder, JsonDocuments
 from vaegis.service.records.ndjson import NdjsonDecoder
 
-_JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
+SCORE_BY_NAME: Final = "/models/{model}/score"
+"""Template of the route that names its model."""
 
 
 class ScoreEndpoint:
-    """Answers POST /score, as an ASGI app."""
+    """Answers POST /score, as an ASGI app, and the route that names a model."""
 
-    def __init__(self, model: ServedModel, admission: Admission, inline_body_bytes: int) -> None:
-        """Score with ``model``.
+    def __init__(
+        self, models: ModelRegistry, model: ModelEntry | None, admission: Admission, inline_body_bytes: int
+    ) -> None:
+        """Score with the live version of a model.
 
         Args:
-            model: The model.
+            models: The models.
+            model: The one to score with; None for the one that the path names.
             admission: Admits requests.
             inline_body_bytes: Bodies up to this size, with no more records than a batch may have, are scored on the
                 event loop, because handing them to a thread would take about as long.
         """
+        self._models = models
         self._model = model
         self._admission = admission
         self._inline_body_bytes = inline_body_bytes
@@ -54,14 +60,15 @@ class ScoreEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         async with self._admission.slot(scope, receive) as slot:
+            model = (self._model or self._models.entry(scope["path_params"]["model"])).live()
             formats = negotiated(scope["headers"])
-            options = self._model.options(scope["query_string"], formats.on_invalid)
-            request = _Request(self._model, slot, formats, options)
+            options = model.options(scope["query_string"], formats.on_invalid)
+            request = _Request(model, slot, formats, options)
             body = await slot.read(at_least=self._inline_body_bytes + 1)
             if slot.is_whole and formats.is_plain_text and len(body) <= self._inline_body_bytes:
                 slot.start_computing()
                 block = request.decode(body)
-                if block.records <= self._model.batcher.most_records:
+                if block.records <= model.batcher.most_records:
                     answer = await request.answer_in_batch(block)
                     await slot.send(send, [answer], len(answer), request.headers())
                     return
@@ -74,7 +81,7 @@ class ScoreEndpoint:
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
-        model = self._model
+        model = self._models.default.live()
         record, most = model.artifact.contract.golden.records[0], model.limits.max_records
         records = {"type": "array", "items": reference("Record"), "minItems": 1, "maxItems": most}
         json_body = {
@@ -85,34 +92,32 @@ class ScoreEndpoint:
                 "columns": {"summary": "By column", "value": {key: [value] for key, value in record.items()}},
             },
         }
-        json_answer = {"schema": reference(ScoreAnswer.__name__), "example": self._example_answer()}
+        json_answer = {"schema": reference(ScoreAnswer.__name__), "example": _example_answer(model)}
         others = {
             name: {"schema": {"type": "string", "contentMediaType": name, "description": "See docs/formats.md."}}
             for name in BODY_TYPES
             if name != "application/json"
         }
         written = {name: others[name] for name in ANSWER_TYPES if name in others}
+        by_name = self._model is None
+        path = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}] if by_name else []
         return {
-            "summary": "Score",
+            "summary": "Score with a model" if by_name else "Score",
             "description": "Score one record or a list: how unlikely each is, whether it is an anomaly, and which "
             "columns did it.",
-            "operationId": "score",
+            "operationId": "score_with_model" if by_name else "score",
             "parameters": [
-                {"name": name, "in": "query", "required": False, "schema": schema}
-                for name, schema in ScoreQuery.model_json_schema(ref_template=REFERENCE_PREFIX + "{model}")[
-                    "properties"
-                ].items()
+                *path,
+                *(
+                    {"name": name, "in": "query", "required": False, "schema": schema}
+                    for name, schema in ScoreQuery.model_json_schema(ref_template=REFERENCE_PREFIX + "{model}")[
+                        "properties"
+                    ].items()
+                ),
             ],
             "requestBody": {"required": True, "content": {"application/json": json_body, **others}},
             "responses": {"200": {"description": "Verdicts", "content": {"application/json": json_answer, **written}}},
         }
-
-    def _example_answer(self) -> object:
-        artifact = self._model.artifact
-        options = self._model.options(b"explain=all", OnInvalid.REJECT)
-        columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns)
-        verdicts = artifact.judge(columns, alpha=options.alpha, explain=options.explain)
-        return msgspec.json.decode(json_document(self._model.answer_metadata(options.alpha), rows_of(verdicts)))
 
 
 class _Request(msgspec.Struct, frozen=True, eq=False):
@@ -122,6 +127,11 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
     slot: Slot
     formats: Formats
     options: ScoreOptions
+
+    @property
+    def documents(self) -> JsonDocuments:
+        """What decodes the JSON of this request."""
+        return self.model.events if self.formats.holds_events else self.model.documents
 
     def decode(self, body: bytes) -> Block:
         """Return the records of a small body."""
@@ -177,13 +187,13 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """Return the headers of the answer."""
         if self.formats.answer is BodyFormat.JSON:
-            return _JSON_HEADERS
+            return self.model.json_headers
         content_type = (b"content-type", self.formats.media_type.encode())
         return [content_type, *self.model.answer_metadata(self.options.alpha).headers]
 
     def _block(self, body: bytes) -> Block:
         if self.formats.body is BodyFormat.JSON:
-            return self.model.documents.decode(body, self.options.on_invalid, self.slot.check)
+            return self.documents.decode(body, self.options.on_invalid, self.slot.check)
         decoder = self._decoder(UnpackedBytes(len(body)))
         blocks: list[Block] = []
         try:
@@ -197,9 +207,9 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
     def _decoder(self, unpacked: UnpackedBytes) -> Decoder:
         schema, limits = self.model.artifact.contract.columns, self.model.limits
         if self.formats.body is BodyFormat.JSON:
-            return JsonDecoder(self.model.documents, limits.max_held_bytes, self.options.on_invalid, self.slot.check)
+            return JsonDecoder(self.documents, limits.max_held_bytes, self.options.on_invalid, self.slot.check)
         if self.formats.body is BodyFormat.NDJSON:
-            return NdjsonDecoder(schema, limits, self.model.documents.typed)
+            return NdjsonDecoder(schema, limits, self.documents.typed, self.documents.unwrapper)
         if self.formats.body is BodyFormat.ARROW:
             return ArrowDecoder(schema, limits, unpacked)
         return CsvDecoder(schema, limits, "\t" if self.formats.body is BodyFormat.TSV else ",")
@@ -213,3 +223,11 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         if self.formats.answer is BodyFormat.CSV:
             return CsvWriter()
         return JsonWriter(metadata, has_errors=self.options.on_invalid is OnInvalid.REPORT)
+
+
+def _example_answer(model: ServedModel) -> object:
+    artifact = model.artifact
+    options = model.options(b"explain=all", OnInvalid.REJECT)
+    columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns)
+    verdicts = artifact.judge(columns, alpha=options.alpha, explain=options.explain)
+    return msgspec.json.decode(json_document(model.answer_metadata(options.alpha), rows_of(verdicts)))

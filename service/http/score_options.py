@@ -21,11 +21,13 @@ class ScoreOptions(msgspec.Struct, frozen=True, gc=False):
         alpha: Share of normal records that may be flagged.
         explain: Which verdicts carry contributions.
         on_invalid: Whether a faulty record rejects the body, or is reported in its place.
+        is_drill: Whether the records were made by POST /drill, and are not counted as scored.
     """
 
     alpha: float
     explain: Explain
     on_invalid: OnInvalid
+    is_drill: bool = False
 
 
 class ScoreQuery(BaseModel):

@@ -1,95 +1,83 @@
-"""The model that is served, with its limits, its options and the scoring of its records."""
+"""One version of a model that is served, with its limits, its options and the scoring of its records."""
 
 from __future__ import annotations
 
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache, partial
+from typing import Final, NamedTuple, TypeAlias
 
-from vaegis.service.artifact import Artifact
+from vaegis.service.artifact import Artifact, Verification
 from vaegis.service.columns import Columns
+from vaegis.service.generation import Generator
 from vaegis.service.http.batching import Batcher
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.metrics import ModelMetrics
+from vaegis.service.http.record_schema import record_schema
+from vaegis.service.http.schemas import ModelAnswer, model_answer, rendered
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery, parse_query
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.pvalues import threshold
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
+from vaegis.service.records.unwrapping import Unwrapper
+from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts
 
-_KEPT_QUERIES = 256  # clients send few different ones
-_LONGEST_KEPT = 100  # bytes
+_MetadataAt: TypeAlias = Callable[[float], AnswerMetadata]
+
+_EVENT_DATA: Final = "/data"
+_KEPT_QUERIES: Final = 256  # clients send few different ones
+_LONGEST_KEPT: Final = 100  # bytes
+_VERSION_DIGITS: Final = 12
 
 
-class ServedModel:
-    """A model. Its methods may be called from several threads; its batcher only from the event loop's.
+class DecoderLimits(NamedTuple):
+    """Limits on the decoder behind POST /generate.
 
     Attributes:
-        artifact: The model.
-        metrics: Counts what is scored.
-        limits: Limits within which records are decoded.
-        documents: Decodes JSON.
-        batcher: Scores small requests together.
+        run_timeout_s: Longest time of one run.
+        tensor_bytes: Most memory of the tensors of a run.
     """
 
-    def __init__(
-        self,
-        artifact: Artifact,
-        metrics: Metrics,
-        limits: RecordLimits,
-        *,
-        alpha: float,
-        explain: Explain,
-        max_batch_records: int,
-    ) -> None:
-        """Serve ``artifact``.
+    run_timeout_s: float
+    tensor_bytes: int
 
-        Args:
-            artifact: The model.
-            metrics: Counts what is scored.
-            limits: Limits within which records are decoded.
-            alpha: Share of normal records that may be flagged, unless a request says otherwise.
-            explain: Which verdicts carry contributions, unless a request says otherwise.
-            max_batch_records: Most records of small requests that are scored together.
 
-        Raises:
-            AlphaError: the calibration cannot promise ``alpha``.
-        """
-        self.artifact = artifact
-        self.metrics = metrics
-        self.limits = limits
-        self.documents = JsonDocuments(artifact.contract.columns, limits)
-        self.batcher = Batcher(self.judge, max_batch_records)
-        self.answer_metadata = lru_cache(_KEPT_QUERIES)(self._answer_metadata)
-        self._kept_options = lru_cache(_KEPT_QUERIES)(self._options)
-        self._alpha, self._explain = alpha, explain
-        self.answer_metadata(alpha)
+class ShadowedBatch(NamedTuple):
+    """Records with what the live version says of them.
 
-    @property
-    def name(self) -> str:
-        """The model's own name."""
-        return self.artifact.contract.provenance.model_name
+    Attributes:
+        columns: The records.
+        scores: Their statistics.
+        verdicts: Their verdicts.
+        alpha: The share of normal records that may be flagged.
+    """
 
-    def options(self, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
-        """Return the options in the query of a request, with ``on_invalid`` unless it has its own.
+    columns: Columns
+    scores: Scores
+    verdicts: Verdicts
+    alpha: float
 
-        Raises:
-            ParameterError: a parameter is unknown or has a bad value.
-            AlphaError: the calibration cannot promise the alpha.
-        """
-        read = self._kept_options if len(query) <= _LONGEST_KEPT else self._options
-        return read(query, on_invalid)
 
-    def checked_options(self, query: ScoreQuery, on_invalid: OnInvalid) -> ScoreOptions:
-        """Return the options of a parsed query; see `options`."""
-        options = query.options(ScoreOptions(self._alpha, self._explain, on_invalid))
-        self.answer_metadata(options.alpha)
-        return options
+class RecordJudge:
+    """Scores records and counts them. It does not refer to the `ServedModel`, which would be a cycle.
 
-    def judge(
+    A replaced model must be freed when its last request ends. Cycles would wait for the garbage collector, which never
+    looks at what was there when the service became ready.
+    """
+
+    def __init__(self, artifact: Artifact, metrics: ModelMetrics) -> None:
+        """Score with ``artifact`` and count in ``metrics``."""
+        self._artifact = artifact
+        self._metrics = metrics
+        self.shadow: Callable[[ShadowedBatch], None] | None = None
+        """Takes what was scored, to be scored by another version too."""
+
+    def __call__(
         self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
     ) -> tuple[Verdicts, float]:
-        """Return the verdicts on records, and the seconds that the model took; they are counted.
+        """Return the verdicts on records, and the seconds that the model took; they are counted, except drills.
 
         Args:
             columns: The records.
@@ -100,17 +88,150 @@ class ServedModel:
             RunTimeoutError: a run took longer.
         """
         started = time.perf_counter()
-        scores = self.artifact.scorer.score(columns, run_timeout_s)
+        scores = self._artifact.scorer.score(columns, run_timeout_s)
         seconds = time.perf_counter() - started
-        verdicts = self.artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
-        self.metrics.count_scored(columns, verdicts)
+        verdicts = self._artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
+        if not options.is_drill:
+            self._metrics.count_scored(columns, verdicts)
+            if self.shadow is not None:
+                self.shadow(ShadowedBatch(columns, scores, verdicts, options.alpha))
         return verdicts, seconds
 
-    def _options(self, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
-        return self.checked_options(parse_query(query), on_invalid)
 
-    def _answer_metadata(self, alpha: float) -> AnswerMetadata:
-        """Return what holds for all verdicts at an alpha."""
-        return AnswerMetadata.by(
-            self.artifact, alpha=alpha, threshold=threshold(self.artifact.calibration_folds, alpha)
-        )
+class ServedModel:
+    """A version of a model. Its methods may be called from several threads; its batcher only from the event loop's.
+
+    Attributes:
+        artifact: The model.
+        name: The name by which it is served.
+        version: The name of its version; the beginning of its digest if it has none.
+        alpha: Share of normal records that may be flagged, unless a request says otherwise.
+        threshold: Threshold at that alpha.
+        metrics: Counts what is scored.
+        limits: Limits within which records are decoded.
+        documents: Decodes JSON.
+        bare_documents: The same for records without an envelope.
+        judge: Returns verdicts on records and the seconds that the model took.
+        batcher: Scores small requests together.
+        digest_header: Header that names its digest, for every answer.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        metrics: ModelMetrics,
+        limits: RecordLimits,
+        *,
+        alpha: float | None,
+        explain: Explain,
+        max_batch_records: int,
+        decoder: DecoderLimits,
+        version: str | None = None,
+    ) -> None:
+        """Serve ``artifact``.
+
+        Args:
+            artifact: The model.
+            metrics: Counts what is scored.
+            limits: Limits within which records are decoded.
+            alpha: Share of normal records that may be flagged, unless a request says otherwise; None: the model's own.
+            explain: Which verdicts carry contributions, unless a request says otherwise.
+            max_batch_records: Most records of small requests that are scored together.
+            decoder: Limits within which the decoder runs.
+            version: The name of its version, if it has one.
+
+        Raises:
+            AlphaError: the calibration cannot promise ``alpha``.
+        """
+        self.artifact = artifact
+        self.name = metrics.model
+        self.version = version or artifact.digest[:_VERSION_DIGITS]
+        self.metrics = metrics
+        self.limits = limits
+        self.alpha = artifact.contract.calibration.alpha if alpha is None else alpha
+        self.threshold = threshold(artifact.calibration_folds, self.alpha)
+        self.bare_documents = JsonDocuments(artifact.contract.columns, limits)
+        self.documents = self.bare_documents if limits.unwrap is None else self._documents_in(limits.unwrap)
+        self.judge = RecordJudge(artifact, metrics)
+        self.batcher = Batcher(self.judge, max_batch_records)
+        self.answer_metadata = lru_cache(_KEPT_QUERIES)(partial(_answer_metadata, artifact, self.name))
+        self.digest_header = (b"vaegis-model-digest", f"sha256:{artifact.digest}".encode())
+        self._explain = explain
+        self._decoder = decoder
+        default = ScoreOptions(self.alpha, explain, OnInvalid.REJECT)
+        self._parsed_options = partial(_options, default, self.answer_metadata)
+        self._kept_options = lru_cache(_KEPT_QUERIES)(self._parsed_options)
+        self.json_headers = ((b"content-type", b"application/json"), self.digest_header)
+
+    def options(self, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
+        """Return the options in the query of a request, with ``on_invalid`` unless it has its own.
+
+        Raises:
+            ParameterError: a parameter is unknown or has a bad value.
+            AlphaError: the calibration cannot promise the alpha.
+        """
+        read = self._kept_options if len(query) <= _LONGEST_KEPT else self._parsed_options
+        return read(query, on_invalid)
+
+    def checked_options(self, query: ScoreQuery, on_invalid: OnInvalid) -> ScoreOptions:
+        """Return the options of a parsed query; see `options`."""
+        return _checked(query, ScoreOptions(self.alpha, self._explain, on_invalid), self.answer_metadata)
+
+    def warm_up(self) -> Verification:
+        """Do once what requests will do, so that the first one is not slower, and count nothing.
+
+        Raises:
+            ArtifactError: the golden records are not reproduced, or the decoder does not fit the schema.
+        """
+        verification = self.artifact.verify()
+        Generator(
+            self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes
+        )  # only checked: POST /generate loads it again at its first request
+        record = rendered(self.artifact.contract.golden.records[0])
+        block = self.bare_documents.decode(record, OnInvalid.REPORT, lambda: None)
+        self.artifact.judge(block.columns, alpha=self.alpha, explain=Explain.ALL)
+        self.answer_metadata(self.alpha)
+        return verification
+
+    @cached_property
+    def events(self) -> JsonDocuments:
+        """Decodes CloudEvents, whose data are the records."""
+        return self._documents_in(_EVENT_DATA)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The decoder, loaded at the first request so that a service that only scores never pays for it."""
+        limits = self._decoder
+        return Generator(self.artifact.contract, run_timeout_s=limits.run_timeout_s, tensor_bytes=limits.tensor_bytes)
+
+    @cached_property
+    def description(self) -> bytes:
+        """The answer of GET /model."""
+        answer: ModelAnswer = model_answer(self.artifact, self.name, alpha=self.alpha, threshold=self.threshold)
+        return answer.model_dump_json(by_alias=True).encode()
+
+    @cached_property
+    def record_schema(self) -> bytes:
+        """The answer of GET /model/schema."""
+        return rendered(record_schema(self.artifact.contract, self.limits.unknown_columns))
+
+    def _documents_in(self, pointer: str) -> JsonDocuments:
+        unwrapper = Unwrapper(pointer, max_depth=self.limits.max_depth, max_values=self.limits.max_values)
+        return JsonDocuments(self.artifact.contract.columns, self.limits, unwrapper)
+
+
+def _options(default: ScoreOptions, answer_metadata: _MetadataAt, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
+    options = ScoreOptions(default.alpha, default.explain, on_invalid)
+    return _checked(parse_query(query), options, answer_metadata)
+
+
+def _checked(query: ScoreQuery, default: ScoreOptions, answer_metadata: _MetadataAt) -> ScoreOptions:
+    options = query.options(default)
+    answer_metadata(options.alpha)  # raises if it cannot be promised
+    return options
+
+
+def _answer_metadata(artifact: Artifact, name: str, alpha: float) -> AnswerMetadata:
+    """Return what holds for all verdicts at an alpha."""
+    limit = threshold(artifact.calibration_folds, alpha)
+    return AnswerMetadata.by(artifact, model=name, alpha=alpha, threshold=limit)

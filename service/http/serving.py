@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
 
-from vaegis.service.artifact import open_artifact
 from vaegis.service.auth.rate_limits import TokenBuckets
-from vaegis.service.generation import Generator
 from vaegis.service.http.app import create_app
 from vaegis.service.http.logs import LineWriter, configure_logs
+from vaegis.service.http.model_loader import (
+    FileSource,
+    FolderSource,
+    ModelLoader,
+    ModelSource,
+    default_model,
+    first_opened,
+    opened_content,
+)
+from vaegis.service.http.model_registry import ModelRegistry, ServedAs
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
 from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.routes import route_of
@@ -33,6 +43,7 @@ from vaegis.service.runtime import has_late_run
 from vaegis.service.settings import Settings
 from vaegis.service.watchdog import Watchdog
 
+_PUBLISH_S: Final = 5.0  # the event loop may be busy, or have ended without it
 _LOG: Final = logging.getLogger("vaegis")
 
 
@@ -46,6 +57,7 @@ class WorkerContext:
         metrics_folder: Folder with the metrics of all workers.
         token_buckets: File with the token buckets of all workers.
         beat: Tells the supervisor that this worker is alive.
+        tell_swap: Tells it the digest of a model that is served from now on.
     """
 
     number: int
@@ -53,10 +65,11 @@ class WorkerContext:
     metrics_folder: Path
     token_buckets: Path
     beat: Callable[[], None]
+    tell_swap: Callable[[str], None]
 
 
 def serve(
-    model: bytes,
+    model: bytes | None,
     name: str,
     settings: Settings,
     listening: socket.socket,
@@ -64,11 +77,11 @@ def serve(
     on_listening: Callable[[str], None],
     worker: WorkerContext | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT. SIGHUP loads what changed.
 
     Args:
-        model: Content of a model file.
-        name: Name of that file, for messages.
+        model: Content of a model file; None to serve a folder of models.
+        name: Name of that file or folder.
         settings: The settings in force.
         listening: The listening socket; closed at the end.
         on_listening: Called with the model's own name once requests are answered.
@@ -79,6 +92,8 @@ def serve(
         AlphaError: the model's calibration cannot promise the alpha that is set.
         ArtifactError: the model cannot be used.
     """
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
     certificate = certificate_of(settings.tls_certificate, settings.tls_key)
     with (
         closing(configure_logs(settings.log_level, settings.log_format)) as writer,
@@ -86,15 +101,22 @@ def serve(
     ):
         if certificate is not None:
             certificate.warn_if_exposed()
-        app = _ready_app(model, name, settings, writer, worker)
+        app, loader = _ready_app(model, name, settings, writer, worker)
         beat(settings.worker_timeout_s)
-        server = _server(app, settings, certificate, worker, on_listening, beat)
+
+        def listen() -> None:
+            _watch_models(loader)
+            on_listening(app.state.models.default.name)
+
+        server = _server(app, settings, certificate, worker, listen, beat)
         # uvicorn restores this handler at the end. A further signal must not end the process with another exit code.
         signal.signal(signal.SIGTERM, server.handle_exit)
         try:
             server.run([listening])
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            loader.close()
+            app.state.models.close()
 
 
 def _server(
@@ -102,7 +124,7 @@ def _server(
     settings: Settings,
     certificate: Certificate | None,
     worker: WorkerContext | None,
-    on_listening: Callable[[str], None],
+    on_listening: Callable[[], None],
     beat: Callable[[float], None],
 ) -> Server:
     metrics = app.state.metrics
@@ -124,7 +146,7 @@ def _server(
         is_probe=lambda path: route_of(path).quiet,
         tls=(lambda: None) if certificate is None else certificate.context,
         is_crowded=is_crowded,
-        on_listening=lambda: on_listening(app.state.model_name),
+        on_listening=on_listening,
         on_drain=app.state.readiness.drain,
         on_tick=tick,
     )
@@ -157,21 +179,41 @@ def _watched(settings: Settings, writer: LineWriter, worker: WorkerContext | Non
         yield watchdog.beat
 
 
+def _watch_models(loader: ModelLoader) -> None:
+    """Begin to load models that change, now that the event loop runs."""
+    loop = asyncio.get_running_loop()
+
+    def publish(change: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def apply() -> None:
+            change()
+            done.set()
+
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(apply)
+            done.wait(_PUBLISH_S)
+
+    loader.start(publish)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, loader.wake)
+
+
 def _ready_app(
-    model: bytes, name: str, settings: Settings, writer: LineWriter, worker: WorkerContext | None
-) -> FastAPI:
-    """Return the app over a model that has reproduced its golden records."""
-    artifact = open_artifact(
-        model,
-        name,
-        threads=settings.inference_threads,
-        run_timeout_s=settings.run_timeout_s,
-        tensor_bytes=settings.max_tensor_bytes,
-    )
-    verification = artifact.verify()
-    Generator(
-        artifact.contract, tensor_bytes=settings.max_tensor_bytes
-    )  # only checked: POST /generate loads it again at its first request
+    model: bytes | None, name: str, settings: Settings, writer: LineWriter, worker: WorkerContext | None
+) -> tuple[FastAPI, ModelLoader]:
+    """Return the app over models that have reproduced their golden records, and what loads them anew."""
+    path, version = Path(name), None
+    source: ModelSource
+    if model is None:
+        source = FolderSource(path, allow_schema_change=settings.allow_schema_change)
+        served_name = default_model(path, settings.default_model)
+        artifact, target = first_opened(source, served_name, settings)
+        version = target.version
+    else:
+        artifact = opened_content(model, name, settings)
+        served_name = artifact.contract.provenance.model_name
+        source = FileSource(path, served_name, allow_schema_change=settings.allow_schema_change)
     if worker is None:
         buckets = collector = None
         count_in_memory()
@@ -183,14 +225,20 @@ def _ready_app(
     app = create_app(
         artifact,
         settings,
+        served_as=ServedAs(served_name, version, source.versions),
         writer=writer,
         buckets=buckets,
         begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )
+    models: ModelRegistry = app.state.models
+    verification = models.default.live().warm_up()
+    loader = ModelLoader(source, models, settings, on_swap=(lambda _: None) if worker is None else worker.tell_swap)
+    if model is None:
+        loader.check()
     app.state.readiness.admit(verification)
     fields = {
-        "model": artifact.contract.provenance.model_name,
+        "model": served_name,
         "digest": artifact.digest,
         "golden_records": verification.records,
         "largest_difference": verification.largest_difference,
@@ -198,4 +246,4 @@ def _ready_app(
     _LOG.info("model ready", extra={"fields": fields})
     gc.collect()
     gc.freeze()  # these objects stay, and searching them for cycles would block all requests for 40 ms
-    return app
+    return app, loader

@@ -7,13 +7,13 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
-from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import RecordError
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.block_scoring import judged_in_parts
 from vaegis.service.http.errors import MediaTypeError, ParameterError
+from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import RequestContext, request_context
@@ -49,7 +49,6 @@ INFER: Final = "/v2/models/{model}/infer"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 
-_VERSION_DIGITS: Final = 12
 _MAX_LENGTH_DIGITS: Final = 20
 _OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
 _TENSOR: Final = {
@@ -97,99 +96,27 @@ _REQUEST: Final = {
 class InferEndpoint:
     """Answers inference requests, as an ASGI app."""
 
-    def __init__(self, model: ServedModel, admission: Admission) -> None:
-        """Score requests that ``admission`` admits with ``model``."""
-        self._model = model
+    def __init__(self, models: ModelRegistry, admission: Admission) -> None:
+        """Score requests that ``admission`` admits with the models that they name."""
+        self._models = models
         self._admission = admission
-
-    @property
-    def version(self) -> str:
-        """Version of the model: the beginning of its digest."""
-        return self._model.artifact.digest[:_VERSION_DIGITS]
-
-    def require_model(self, name: str, version: str | None) -> None:
-        """Pass if ``name`` and ``version`` are those of this model.
-
-        Raises:
-            HTTPException: they are not.
-        """
-        if name != self._model.name or version not in (None, self.version):
-            known = f"the model {self._model.name!r} of version {self.version}"
-            raise HTTPException(404, f"models: expected {known}, got another")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        self.require_model(scope["path_params"]["model"], scope["path_params"].get("version"))
+        parameters = scope["path_params"]
+        self._models.entry(parameters["model"])  # an unknown one is told before anything else
         async with self._admission.slot(scope, receive) as slot:
+            model = self._models.with_version(parameters["model"], parameters.get("version"))
             _require_tensors(scope["headers"])
             encoding = encoding_of(scope["headers"])
             length = header(scope["headers"], HEADER_LENGTH).decode("latin-1") or None
-            body = await slot.read_document(self._model.limits.max_held_bytes)
-            work = partial(self._answered, body, encoding, length, request_context(scope), slot.check)
+            body = await slot.read_document(model.limits.max_held_bytes)
+            work = partial(_answered, model, body, encoding, length, request_context(scope), slot.check)
             answer, json_bytes = await slot.run(work)
             headers = [(b"content-type", JSON.encode())]
             if json_bytes is not None:
                 headers = [(HEADER_LENGTH, b"%d" % json_bytes), (b"content-type", BINARY.encode())]
-            await slot.send(send, [answer], len(answer), headers)
-
-    def _answered(
-        self,
-        body: bytes,
-        encoding: Encoding,
-        header_length: str | None,
-        context: RequestContext,
-        check: Callable[[], None],
-    ) -> tuple[bytes, int | None]:
-        model = self._model
-        with context.step("decode"):
-            context.unpacked = UnpackedBytes(model.limits.max_held_bytes)
-            body = decompressed(body, encoding.value, context.unpacked, check)
-            request = self._read(body, header_length)
-            parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
-            options = model.checked_options(parse_parameters(parameters), OnInvalid.REJECT)
-            reports = options.on_invalid is OnInvalid.REPORT
-            outputs = asked_outputs(request, explain=options.explain, has_errors=reports)
-            block = self._block(request, reports=reports)
-        context.charge(block.records)
-        parts = list(judged_in_parts(model, block, options, context, check))
-        return written_answer(request, outputs, parts, model.answer_metadata(options.alpha), self.version)
-
-    def _read(self, body: bytes, header_length: str | None) -> InferRequest:
-        length = len(body)
-        if header_length is not None:
-            # int() raises ValueError for thousands of digits, which would be answered 500.
-            is_number = len(header_length) <= _MAX_LENGTH_DIGITS and header_length.isdecimal()
-            if not is_number or int(header_length) > length:
-                raise ParameterError(
-                    f"{HEADER_LENGTH.decode()}: expected a number of at most {length}, got another value"
-                )
-            length = int(header_length)
-        header = body[:length]
-        require_few_values(header, self._model.limits.max_values)
-        request = read_request(header, body[length:], max_depth=self._model.limits.max_depth)
-        if not request.records:
-            raise NoRecordsError("inputs: expected at least one record, got none")
-        if request.records > self._model.limits.max_records:
-            most = self._model.limits.max_records
-            raise TooManyRecordsError(f"inputs: expected at most {most} records, got {request.records}")
-        return request
-
-    def _block(self, request: InferRequest, *, reports: bool) -> Block:
-        schema, limits = self._model.artifact.contract.columns, self._model.limits
-        faults = FaultsByRow(limits.max_faults, 0) if reports else FaultList(limits.max_faults)
-        try:
-            columns = columns_of(
-                request, schema, faults, unknown_columns=limits.unknown_columns, max_faults=limits.max_faults
-            )
-            if isinstance(faults, FaultsByRow):
-                block = block_of(columns, faults, 0)
-                self._model.metrics.count_refused(fault for found in block.faults.values() for fault in found)
-                return block
-            faults.raise_any()
-        except RecordError as error:
-            self._model.metrics.count_refused(error.faults)
-            raise
-        return sound_block(columns)
+            await slot.send(send, [answer], len(answer), [*headers, model.digest_header])
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
@@ -211,9 +138,8 @@ class InferEndpoint:
         }
 
 
-def v2_endpoints(model: ServedModel, infer: InferEndpoint, readiness: Readiness) -> dict[str, Callable[..., Any]]:
+def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readiness) -> dict[str, Callable[..., Any]]:
     """Return the endpoints of the protocol, by template."""
-    metadata = _metadata(model, infer.version)
 
     async def server_metadata() -> ServerMetadata:
         """Tell what is served here, and by which extensions of the protocol."""
@@ -230,14 +156,13 @@ def v2_endpoints(model: ServedModel, infer: InferEndpoint, readiness: Readiness)
 
     async def model_metadata(model: str, version: str | None = None) -> ModelMetadata:
         """Describe the inputs and outputs of the model."""
-        infer.require_model(model, version)
-        return metadata
+        return _metadata(models.with_version(model, version))
 
     async def model_ready(model: str, version: str | None = None) -> ModelReady:
         """Tell whether the model can be asked."""
-        infer.require_model(model, version)
+        served = models.with_version(model, version)
         readiness.require_ready()
-        return ModelReady(name=metadata.name, ready=True)
+        return ModelReady(name=served.name, ready=True)
 
     return {
         "/v2": server_metadata,
@@ -249,17 +174,76 @@ def v2_endpoints(model: ServedModel, infer: InferEndpoint, readiness: Readiness)
     }
 
 
+def _answered(
+    model: ServedModel,
+    body: bytes,
+    encoding: Encoding,
+    header_length: str | None,
+    context: RequestContext,
+    check: Callable[[], None],
+) -> tuple[bytes, int | None]:
+    with context.step("decode"):
+        context.unpacked = UnpackedBytes(model.limits.max_held_bytes)
+        body = decompressed(body, encoding.value, context.unpacked, check)
+        request = _read(model, body, header_length)
+        parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
+        options = model.checked_options(parse_parameters(parameters), OnInvalid.REJECT)
+        reports = options.on_invalid is OnInvalid.REPORT
+        outputs = asked_outputs(request, explain=options.explain, has_errors=reports)
+        block = _block(model, request, reports=reports)
+    context.charge(block.records)
+    parts = list(judged_in_parts(model, block, options, context, check))
+    return written_answer(request, outputs, parts, model.answer_metadata(options.alpha), model.version)
+
+
+def _read(model: ServedModel, body: bytes, header_length: str | None) -> InferRequest:
+    length = len(body)
+    if header_length is not None:
+        # int() raises ValueError for thousands of digits, which would be answered 500.
+        is_number = len(header_length) <= _MAX_LENGTH_DIGITS and header_length.isdecimal()
+        if not is_number or int(header_length) > length:
+            raise ParameterError(f"{HEADER_LENGTH.decode()}: expected a number of at most {length}, got another value")
+        length = int(header_length)
+    header = body[:length]
+    require_few_values(header, model.limits.max_values)
+    request = read_request(header, body[length:], max_depth=model.limits.max_depth)
+    if not request.records:
+        raise NoRecordsError("inputs: expected at least one record, got none")
+    if request.records > model.limits.max_records:
+        most = model.limits.max_records
+        raise TooManyRecordsError(f"inputs: expected at most {most} records, got {request.records}")
+    return request
+
+
+def _block(model: ServedModel, request: InferRequest, *, reports: bool) -> Block:
+    schema, limits = model.artifact.contract.columns, model.limits
+    faults = FaultsByRow(limits.max_faults, 0) if reports else FaultList(limits.max_faults)
+    try:
+        columns = columns_of(
+            request, schema, faults, unknown_columns=limits.unknown_columns, max_faults=limits.max_faults
+        )
+        if isinstance(faults, FaultsByRow):
+            block = block_of(columns, faults, 0)
+            model.metrics.count_refused(fault for found in block.faults.values() for fault in found)
+            return block
+        faults.raise_any()
+    except RecordError as error:
+        model.metrics.count_refused(error.faults)
+        raise
+    return sound_block(columns)
+
+
 def _require_tensors(headers: Headers) -> None:
     declared = media_type_of(headers)
     if declared not in ("", JSON, BINARY):
         raise MediaTypeError(f"Content-Type: expected {JSON} or {BINARY}, got {declared!r}")
 
 
-def _metadata(model: ServedModel, version: str) -> ModelMetadata:
+def _metadata(model: ServedModel) -> ModelMetadata:
     columns = model.artifact.contract.columns.columns
     return ModelMetadata(
         name=model.name,
-        versions=[version],
+        versions=[model.version],
         platform="onnx_onnxv1",
         inputs=[TensorMetadata(name=c.name, datatype=kind_of(c).datatype, shape=[-1, 1]) for c in columns],
         outputs=[TensorMetadata(name=name, datatype=kind, shape=[-1]) for name, kind in OUTPUTS.items()],

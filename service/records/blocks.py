@@ -57,6 +57,7 @@ class RecordLimits:
         max_depth: Deepest nesting of one.
         max_faults: Most faults told of one document that they refuse, or of one record.
         unknown_columns: Whether columns that the model does not know are refused.
+        unwrap: JSON pointer to the record in each envelope of JSON and NDJSON; None for records without one.
     """
 
     max_records: int
@@ -66,6 +67,7 @@ class RecordLimits:
     max_depth: int
     max_faults: int
     unknown_columns: UnknownColumns
+    unwrap: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, number_kind_of
+from vaegis.service.records.reading import reader_of
 
 _MEAN_CHARACTERS: Final = 64
 
@@ -46,17 +47,20 @@ def columns_of_cells(schema: Schema, found: Mapping[str, Cells], records: int, f
         if cells is None:
             return None
         report = faults.of_column(column.name, position)
-        if isinstance(cells, Instants):
-            return checked_instants(cells.seconds, report)
-        kind = number_kind_of(column)
-        if isinstance(cells, np.ndarray):
-            return checked_numbers(cells, kind, report)
-        return numbers_of_texts(cells, kind, report)
+        kind, reader = number_kind_of(column), reader_of(column)
+        if reader is None:
+            return _converted(cells, kind, report)
+        if not isinstance(cells, Instants):
+            cells = reader.numbers(cells) if isinstance(cells, np.ndarray) else reader.texts(cells)
+        converted = _converted(cells, kind, report)
+        return reader.without_null_instants(converted) if kind.takes_instants else converted
 
     def categories(_: int, column: Column) -> Categories | None:
         cells = found.get(column.name)
         if isinstance(cells, (np.ndarray, Instants)):
             raise TypeError(f"{column.name}: expected text in a categorical column, got numbers")
+        if cells is not None and (reader := reader_of(column)):
+            cells = [None if text is None else reader.category(text) for text in cells]
         return None if cells is None else categories_of_texts(cells)
 
     return build_columns(schema, records, numbers, categories)
@@ -125,6 +129,14 @@ def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_
         texts = [NO_CATEGORY if text is None else text for text in texts]
     strings[:] = texts
     return strings, observed
+
+
+def _converted(cells: Cells, kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
+    if isinstance(cells, Instants):
+        return checked_instants(cells.seconds, report)
+    if isinstance(cells, np.ndarray):
+        return checked_numbers(cells, kind, report)
+    return numbers_of_texts(cells, kind, report)
 
 
 def _at_once(texts: list[str], kind: NumberKind[Any]) -> NDArray[np.float64] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Literal, TypeAlias
 
 from vaegis.service.contract import Schema
@@ -12,6 +13,7 @@ from vaegis.service.errors import Fault, RecordError
 MAX_SHOWN_CHARACTERS = 80
 """A longer name is cut in messages, and no nearest name is looked for: it is a payload rather than a typing error."""
 
+_MOST_COMPARED = 1000
 _MAX_SUGGESTIONS = 5
 """Nearest names looked for per request: each costs a comparison with every column."""
 
@@ -37,7 +39,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """
     if len(name) > MAX_SHOWN_CHARACTERS:
         return None
-    found = difflib.get_close_matches(name, list(known), n=1)
+    names = list(known)
+    alike = [other for other in names if other.casefold() == name.casefold()]
+    found = alike or difflib.get_close_matches(name, names, n=1)
     return found[0] if found else None
 
 
@@ -55,6 +59,19 @@ def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
     meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
     hint = f"; the nearest is {meant}" if meant else ""
     return f"unknown column{hint}"
+
+
+def no_known_column(names: Iterable[str], columns: Iterable[str]) -> str:
+    """Return the message about ``names`` of which none is one of the model's ``columns``.
+
+    >>> no_known_column(["AMOUNT"], ["amount", "country"])
+    'expected at least one column of the model, got none; AMOUNT differs from amount in case alone'
+    """
+    known = {name.casefold(): name for name in columns}
+    alike = ((name, known[name.casefold()]) for name in islice(names, _MOST_COMPARED) if name.casefold() in known)
+    name, meant = next(alike, (None, ""))
+    hint = "" if name is None else f"; {shown(name)} differs from {shown(meant)} in case alone"
+    return f"expected at least one column of the model, got none{hint}"
 
 
 def positions_of(
@@ -82,7 +99,7 @@ def positions_of(
         found[name] = position
     positions = {name: position for name, position in found.items() if name in scored}
     if not positions and not faults:
-        faults.append(_fault(None, "no_known_column", "expected at least one column of the model, got none"))
+        faults.append(_fault(None, "no_known_column", no_known_column(names, schema.names)))
     if faults:
         raise RecordError(tuple(faults[:limit]), max(0, len(faults) - limit))
     return positions

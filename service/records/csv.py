@@ -155,7 +155,7 @@ class _Header:
         if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
             raise BodyError("invalid_csv", "header: expected names separated by commas, got another separator")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
-        plain = {column.name for column in schema.columns if kind_of(column).is_plain_number}
+        plain = {column.name for column in schema.columns if kind_of(column).is_plain_number and column.reading is None}
         numbers = {position for name, position in self.positions.items() if name in plain}
         self.plain = PlainRows(len(names), numbers, delimiter)
         self._width = len(names)
@@ -177,14 +177,14 @@ class _Header:
         return [list(column) for column in zip(*even, strict=True)] if even else []
 
 
-def first_row_of(lines: bytes, delimiter: str) -> tuple[list[str], bytes] | None:
+def first_row_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[str], bytes] | None:  # noqa: ANN401 - of csv.reader
     """Return the first row that is not blank and the bytes after it; None if the lines end before it does.
 
     Raises:
         BodyError: a value is too long.
     """
     physical = _physical(lines)
-    for row, _, end in _numbered(physical, delimiter):
+    for row, _, end in _numbered(physical, delimiter, options):
         if end > len(physical):
             break
         if row:
@@ -197,7 +197,7 @@ def without_blank_rows(lines: bytes) -> bytes:
     return lines if b'"' in lines else _LINE_ENDS.sub(b"\n", lines.lstrip(b"\r\n"))
 
 
-def rows_of(lines: bytes, delimiter: str) -> tuple[list[list[str]], bytes]:
+def rows_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[list[str]], bytes]:  # noqa: ANN401 - of csv.reader
     """Return the rows in whole lines, blank ones left out, and the bytes of a last row that has not ended.
 
     Bytes that are not UTF-8 become lone surrogates.
@@ -208,12 +208,12 @@ def rows_of(lines: bytes, delimiter: str) -> tuple[list[list[str]], bytes]:
     physical = _physical(lines)
     try:
         # Blank rows are left out before they gather: that takes an eighth of the time.
-        rows = list(filter(None, csv.reader(chain(physical, (_END,)), delimiter=delimiter)))
+        rows = list(filter(None, csv.reader(chain(physical, (_END,)), delimiter=delimiter, **options)))
     except csv.Error:
         raise BodyError("invalid_csv", _TOO_LONG) from None
     rest = b""
     if rows.pop() != [_END]:
-        *_, (_, start, _) = _numbered(physical, delimiter)
+        *_, (_, start, _) = _numbered(physical, delimiter, options)
         rest = _bytes(physical[start:])
     return rows, rest
 
@@ -320,9 +320,11 @@ def _bytes(physical: Sequence[str]) -> bytes:
     return "".join(physical).encode("utf-8", "surrogateescape")
 
 
-def _numbered(physical: Sequence[str], delimiter: str) -> Iterator[tuple[list[str], int, int]]:
+def _numbered(
+    physical: Sequence[str], delimiter: str, options: Mapping[str, Any]
+) -> Iterator[tuple[list[str], int, int]]:
     """Yield each row with the number of lines before it and through its end."""
-    reader = csv.reader(chain(physical, (_END,)), delimiter=delimiter)
+    reader = csv.reader(chain(physical, (_END,)), delimiter=delimiter, **options)
     start = 0
     try:
         for row in reader:

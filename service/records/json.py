@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,10 +17,11 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import numbers_of_texts
-from vaegis.service.records.column_names import UnknownColumns, positions_of, shown, unknown_column
+from vaegis.service.records.column_names import UnknownColumns, no_known_column, positions_of, shown, unknown_column
 from vaegis.service.records.faults import FaultList, Faults, Report
 from vaegis.service.records.json_limits import count_marks, nests_deeper_than
 from vaegis.service.records.kinds import NumberKind, number_kind_of
+from vaegis.service.records.reading import reader_of
 from vaegis.service.records.values import described
 
 _SPACE = b" \t\r\n"
@@ -27,6 +29,8 @@ _NO_SPACE = re.compile(r"[^ \t\r\n]")
 
 VALUE_MARKS = b",[{"
 """What begins or parts values."""
+
+_MORE = "Extra data"  # as Python's parser says it
 
 MAX_FAULTS = 100
 """Faults told in full where the caller sets no limit of its own."""
@@ -65,7 +69,7 @@ def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> obj
     rules of the column that holds them.
 
     Args:
-        body: The bytes, UTF-8 without a byte order mark.
+        body: The bytes, UTF-8; a byte order mark is passed over.
         max_depth: Levels of arrays and objects within each other, at least 1.
         nan_is_null: Whether the literal NaN, which Python's own encoder writes, is a null instead of a fault.
 
@@ -150,12 +154,20 @@ def columns_of_values(
     def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
         values = values_of(column.name)
         report = faults.of_column(column.name, position)
-        return None if values is None else numbers_of_values(values, number_kind_of(column), report)
+        if values is None:
+            return None
+        kind, reader = number_kind_of(column), reader_of(column)
+        if reader is None:
+            return numbers_of_values(values, kind, report)
+        converted = numbers_of_values([reader.value(value) for value in values], kind, report)
+        return reader.without_null_instants(converted) if kind.takes_instants else converted
 
     def categories(position: int, column: Column) -> Categories | None:
         values = values_of(column.name)
         if values is None:
             return None
+        if reader := reader_of(column):
+            values = [reader.category(value) if isinstance(value, str) else value for value in values]
         found = categories_of_values(values, faults.of_column(column.name, position))
         return found, [value is not None for value in values]
 
@@ -257,7 +269,7 @@ class RecordShape:
         found: dict[str, object] = {}
         recognised, refused = self._walk(row, "", record, found, faults)
         if not recognised and not refused:
-            faults.add_fault(row, None, "no_known_column", "expected at least one column of the model, got none")
+            faults.add_fault(row, None, "no_known_column", no_known_column(record, self._names))
         return found
 
     def _walk(
@@ -341,7 +353,7 @@ def _text(body: bytes, max_depth: int) -> str:
     if not body.strip(_SPACE):
         raise BodyError("empty_body", "body: expected JSON, got nothing")
     try:
-        text = body.decode()
+        text = body.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise BodyError("invalid_utf8", f"body: expected UTF-8, got an invalid byte at {error.start}") from None
     if nests_deeper_than(body, max_depth):
@@ -368,6 +380,9 @@ def _told(max_depth: int) -> Iterator[None]:
         yield
     except json.JSONDecodeError as error:
         detail = error.msg.split(":")[0]
+        if detail == _MORE:
+            several = "expected one JSON value, got another after it; records one a line are application/x-ndjson"
+            raise BodyError("invalid_json", f"body: {several} (character {error.pos})") from None
         raise BodyError("invalid_json", f"body: expected valid JSON, got {detail!r} at character {error.pos}") from None
     except RecursionError:  # Only where max_depth is beyond what the interpreter allows.
         raise _too_deep(max_depth) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 
 from vaegis.service.columns import Columns
@@ -15,7 +16,7 @@ from vaegis.service.records.blocks import (
     body_too_large,
     sound_block,
 )
-from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid
+from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid, in_request
 from vaegis.service.records.json import (
     filled_columns,
     filled_from_lists,
@@ -24,13 +25,16 @@ from vaegis.service.records.json import (
     require_few_values,
 )
 from vaegis.service.records.json_fast import TypedColumns, TypedJson
+from vaegis.service.records.unwrapping import Unwrapper
 
 
 class JsonDocuments:
     """Decodes JSON documents of one schema. Thread-safe."""
 
-    def __init__(self, schema: Schema, limits: RecordLimits) -> None:
-        """Make the types that records of ``schema`` are decoded into."""
+    def __init__(self, schema: Schema, limits: RecordLimits, unwrapper: Unwrapper | None = None) -> None:
+        """Make the types that records of ``schema`` are decoded into; ``unwrapper`` takes them out of envelopes."""
+        self.unwrapper = unwrapper
+        self._location = in_request if unwrapper is None else unwrapper.location
         self._schema = schema
         self._limits = limits
         self.typed = TypedJson(
@@ -53,15 +57,18 @@ class JsonDocuments:
             NoRecordsError: it is an empty list.
             RecordError: a record does not fit the schema, and rejects all.
         """
+        body = body.removeprefix(codecs.BOM_UTF8)
+        if self.unwrapper is not None:
+            body = self.unwrapper.document(body)
         columns = self.typed.columns(body, check)
         if columns is None and b"[" in body:
             columns = self._by_column.columns(body)
         if columns is not None:
             return sound_block(columns)
         if on_invalid is OnInvalid.REPORT:
-            by_row = FaultsByRow(self._limits.max_faults, 0)
+            by_row = FaultsByRow(self._limits.max_faults, 0, self._location)
             return block_of(self._columns_exactly(body, by_row), by_row, 0)
-        faults = FaultList(self._limits.max_faults)
+        faults = FaultList(self._limits.max_faults, self._location)
         columns = self._columns_exactly(body, faults)
         faults.raise_any()
         return sound_block(columns)

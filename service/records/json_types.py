@@ -15,7 +15,7 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns
+from vaegis.service.columns import Columns, same_categories
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
@@ -60,6 +60,7 @@ class RecordType:
         self._inputs = order[: self._numbers + self._parsed]
         self._parsed_kinds = [number_kind_of(scored[at]) for at in range(self._numbers, len(self._inputs))]
         self._is_in_order = self._parsed == 0 and self._inputs == sorted(self._inputs)
+        self._same = same_categories(schema)
         self._truths = [at for at, column in enumerate(scored) if kind_of(column).only_truths]
         fields = [(c.name, kind.json_type, kind.json_absent) for c in scored for kind in (kind_of(c),)]
         fields += [(column.name, _SCALAR, UNSET) for column in schema.ignored]
@@ -88,6 +89,8 @@ class RecordType:
         if not (self._is_in_order and self._is_by_record):
             numbers = self._in_order(numbers, rest[:parsed])
         strings, observed = _categories(rest[parsed : parsed + categories], n)
+        for at, same in self._same.items():
+            strings[:, at] = [same.get(text, text) for text in strings[:, at].tolist()]
         if absent and (np.isnan(numbers).all(axis=1) & ~observed.any(axis=1)).any():
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
@@ -113,9 +116,12 @@ class RecordType:
         absent += _absent(values[first:])
         if absent and not any(observed) and all(map(math.isnan, inputs)):
             raise UnfitError
+        strings = [_category(text) for text in texts]
+        for at, same in self._same.items():
+            strings[at] = same.get(strings[at], strings[at])
         columns = Columns(
             np.array([inputs], dtype=np.float64),
-            np.array([[_category(text) for text in texts]], dtype=object),
+            np.array([strings], dtype=object),
             np.array([observed], dtype=np.bool_),
         )
         return columns, self._width - absent
@@ -156,8 +162,10 @@ class RecordType:
 def record_types(schema: Schema, max_levels: int) -> list[RecordType]:
     """Return the ways to write the records of ``schema`` with a given depth of nesting.
 
-    There are none if types cannot have the column names.
+    There are none if types cannot have the column names, or columns have a reading of their own.
     """
+    if any(column.reading is not None for column in schema.columns):
+        return []
     dots = max(column.name.count(".") for column in (*schema.columns, *schema.ignored))
     found = []
     for nested in (False, True):

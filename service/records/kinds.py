@@ -254,6 +254,22 @@ class NumericKind(NumberKind[NumericColumn]):
         return list(map(int, drawn.tolist())) if is_integral(column) else drawn.tolist()
 
 
+class ConstantTruthKind(NumericKind):
+    """A quantity that was 0 throughout, or 1 throughout, in training: it may be a truth value."""
+
+    expected = rules.INDICATOR
+    takes_truths = True
+    is_plain_number = False
+    json_type = bool | float | None
+    json_list = list[bool | float | None] | msgspec.UnsetType
+
+    def parse(self, value: object) -> float:
+        return rules.indicator(value)
+
+    def parse_text(self, text: str) -> float:
+        return rules.indicator_of_text(text)
+
+
 class BooleanKind(NumberKind[BooleanColumn]):
     """A truth value that training saw as false and true."""
 
@@ -551,6 +567,7 @@ class TextKind(StringKind[TextColumn]):
 NUMERIC: Final = NumericKind()
 BOOLEAN: Final = BooleanKind()
 INDICATOR: Final = IndicatorKind()
+CONSTANT_TRUTH: Final = ConstantTruthKind()
 TIMESTAMP: Final = TimestampKind()
 CALENDAR_DATE: Final = CalendarDateKind()
 CATEGORICAL: Final = CategoricalKind()
@@ -571,6 +588,8 @@ def number_kind_of(column: Column) -> NumberKind[Any]:
     Raises:
         KeyError: The column is of the input `strings`.
     """
+    if isinstance(column, NumericColumn) and column.minimum == column.maximum and column.minimum in (0.0, 1.0):
+        return CONSTANT_TRUTH
     if isinstance(column, BooleanColumn) and column.as_number:
         return INDICATOR
     return number_kind_named(column.kind, column.number_form if isinstance(column, TimestampColumn) else "epoch")

@@ -9,11 +9,12 @@ from typing import Final
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.records.blocks import Block, RecordLimits, block_of, most_text_records
-from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.faults import FaultsByRow, in_request
 from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.json_limits import count_marks
 from vaegis.service.records.line_buffer import LineBuffer, parts_of_lines
+from vaegis.service.records.unwrapping import Unwrapper
 
 _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 
@@ -21,8 +22,12 @@ _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 class NdjsonDecoder:
     """Decodes JSON objects, one a line (UTF-8). Blank lines are passed over."""
 
-    def __init__(self, schema: Schema, limits: RecordLimits, typed: TypedJson) -> None:
-        """Decode records of ``schema``; ``typed`` is the fast way to do so."""
+    def __init__(
+        self, schema: Schema, limits: RecordLimits, typed: TypedJson, unwrapper: Unwrapper | None = None
+    ) -> None:
+        """Decode records of ``schema``; ``typed`` is the fast way, ``unwrapper`` takes them out of envelopes."""
+        self._unwrapper = unwrapper
+        self._location = in_request if unwrapper is None else unwrapper.location
         self._schema = schema
         self._limits = limits
         self._typed = typed
@@ -62,15 +67,17 @@ class NdjsonDecoder:
             raise BodyError("empty_body", "body: expected one JSON record per line, got nothing")
 
     def _decoded(self, text: bytes) -> Iterator[Block]:
+        if self._unwrapper is not None:
+            text = self._unwrapper.lines(text)
         lines = _count_lines(text)
         if lines <= self._most_records:
             columns = self._typed.lines(text, lines)
             if columns is not None:
-                yield self._block(columns, FaultsByRow(self._limits.max_faults, self._rows))
+                yield self._block(columns, FaultsByRow(self._limits.max_faults, self._rows, self._location))
                 return
         # There are blank lines, or faulty ones, or others that are out of the ordinary.
         for part in parts_of_lines(_without_blank_lines(text), self._most_records):
-            faults = FaultsByRow(self._limits.max_faults, self._rows)
+            faults = FaultsByRow(self._limits.max_faults, self._rows, self._location)
             columns = self._typed.lines(part, _count_lines(part))
             yield self._block(self._exactly(part, faults) if columns is None else columns, faults)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,18 @@ CALENDAR_DATE = "a date as in 20240318, or an ISO 8601 date and time"
 OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
-"""Text that stands for a null in CSV, quoted or not, in files and in streams."""
+"""Text that stands for a null in CSV, quoted or not, in files and in streams, in columns of every kind."""
+NULL_MARKERS = frozenset(
+    (
+        *("", "na", "n/a", "n.a.", "#n/a", "#na", "null", "none", "nan", "-nan", "nat", "nil", r"\n", "<na>", "<null>"),
+        *("(null)", "[null]", "(none)", "(blank)", "-", "--", "---", "\u2013", "\u2014", "?", ".", "..", "...", "*"),
+        *("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "1.#qnan", "-1.#ind"),
+    )
+)
+"""Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""
+_LONGEST_MARKER = max(map(len, NULL_MARKERS))
+TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y")), frozenset(("false", "f", "no", "n"))
+"""Text that stands for a truth value, in lower case, beside 1 and 0."""
 
 EARLIEST_S = -62_135_596_800.0
 """The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
@@ -38,6 +50,9 @@ _MOST_CHARACTERS = 5000
 
 _CALENDAR_FROM, _CALENDAR_BEFORE = 1900_01_01, 2101_01_01
 _MONTHS = 12
+_LARGEST_WHOLE = 2.0**53
+"""A larger float may stand for several integers."""
+_WHOLE_TEXT = re.compile(r"([+-]?\d+)\.0+", re.ASCII)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -45,6 +60,22 @@ _NUMBER_TEXT = re.compile(
     r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan)", flags=re.ASCII | re.IGNORECASE
 )
 _INSTANT_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\S+)?|\d{8}[Tt]\S+", re.ASCII)
+# A date that begins with its year, and a zone that a space parts from the time, as many databases write them.
+_LOOSE_INSTANT = re.compile(
+    r"(?P<year>\d{4})(?P<part>[-/.])(?P<month>\d{1,2})(?P=part)(?P<day>\d{1,2})"
+    r"(?:[Tt ]+(?P<time>\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?) ?(?P<zone>UTC|GMT|[Zz]|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
+)
+_NAMED_MONTH = re.compile(
+    r"\[?(?P<rest>(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?"
+    r"\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2,4}[: ][\d: +A-Z-]+)\]?",
+    re.ASCII,
+)
+_APACHE = "%d/%b/%Y:%H:%M:%S %z"
+_EXCEL_FROM, _EXCEL_TO = 25_569, 73_050
+"""Numbers between them are days as Excel counts them, of 1970 to 2099; as seconds they would be one day of 1970."""
+_CALENDAR_14_FROM, _CALENDAR_14_TO = 1900_01_01_00_00_00, 2100_01_01_00_00_00
+"""Numbers between them write a date and time, as in 20240318101200; as milliseconds they would be centuries ahead."""
 
 
 class RefusedValueError(ServiceError):
@@ -97,6 +128,9 @@ def instant(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong_type(INSTANT, value)
     seconds = float(instants_of_numbers(np.array([_finite(value)]))[0])
+    if math.isinf(seconds):
+        hint = "one that looks like Excel's count of days" if value < _EXCEL_TO else "digits that are no date"
+        raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got {hint}")
     if not EARLIEST_S <= seconds < LATEST_S:
         raise _outside_calendar()
     return seconds
@@ -115,13 +149,15 @@ def iso_instant(seconds: float, timespec: str = "auto") -> str:
 
 
 def category(value: object) -> str:
-    """Return a category: a string unchanged, an integer in decimal, a boolean as ``true`` or ``false``."""
+    """Return a category: a string unchanged, a whole number in decimal, a boolean as ``true`` or ``false``."""
     if isinstance(value, str):
         if not is_text(value):
             raise RefusedValueError("invalid_text", "expected valid Unicode text, got a lone surrogate")
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_WHOLE:
+        return str(int(value))
     if isinstance(value, int):
         try:
             return str(value)
@@ -135,15 +171,20 @@ def category(value: object) -> str:
 def number_of_text(text: str) -> float:
     """Return a quantity written as text; blank and ``nan`` are NaN, and overflow is infinite."""
     stripped = _stripped(text)
-    if not stripped:
+    if is_null_marker(stripped):
         return math.nan
     if _NUMBER_TEXT.fullmatch(stripped) is None:
         raise RefusedValueError("wrong_type", f"expected {NUMBER}, got text")
     return float(stripped)
 
 
+def is_null_marker(stripped: str) -> bool:
+    """Tell whether text, without blanks around it, stands for a null in a column of numbers."""
+    return len(stripped) <= _LONGEST_MARKER and stripped.lower() in NULL_MARKERS
+
+
 def truth_of_text(text: str) -> float:
-    """Return a truth value written as text: true or false in any case, or a number that is 0 or 1; blank is NaN."""
+    """Return a truth value written as text: true, t, yes, y and their opposites, 0 or 1; blank is NaN."""
     value = _truth_or_number(text, TRUTH)
     if not math.isnan(value) and value not in (0.0, 1.0):
         raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
@@ -163,8 +204,8 @@ def _stripped(text: str) -> str:
 
 def _truth_or_number(text: str, expected: str) -> float:
     word = _stripped(text).lower()
-    if word in ("true", "false"):
-        return float(word == "true")
+    if word in TRUE_WORDS or word in FALSE_WORDS:
+        return float(word in TRUE_WORDS)
     try:
         return number_of_text(word)
     except RefusedValueError:
@@ -185,17 +226,24 @@ def instants_of_numbers(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return instants in seconds since 1970 from numbers whose unit shows in their size.
 
     Below 1e11 in magnitude they are seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
+    Fourteen digits of a date and time of the years 1900 to 2099, as in 20240318101200, are that date and time.
 
     Args:
         numbers: Shape (n,); NaN stays NaN.
 
     Returns:
-        Seconds, shape (n,), not checked against the calendar.
+        Seconds, shape (n,), not checked against the calendar; infinite for fourteen digits that are no date, and
+        for days as Excel counts them.
     """
     size = np.abs(numbers)
     limits = (_MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM)
     unit = np.select([size < limit for limit in limits], [1.0, 1e3, 1e6], 1e9)
-    return np.asarray(numbers / unit, dtype=np.float64)
+    seconds = np.asarray(numbers / unit, dtype=np.float64)
+    digits = (numbers >= _CALENDAR_14_FROM) & (numbers < _CALENDAR_14_TO)
+    seconds[(numbers > _EXCEL_FROM) & (numbers < _EXCEL_TO)] = math.inf
+    if digits.any():
+        seconds[digits] = [_instant_of_digits(int(number)) for number in numbers[digits].tolist()]
+    return seconds
 
 
 def instants_of_yyyymmdd(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -265,16 +313,41 @@ def _too_large() -> RefusedValueError:
     return RefusedValueError("too_large", "expected a number within float64, got one beyond its range")
 
 
-def _instant_of_iso(text: str) -> float:
-    if _INSTANT_TEXT.fullmatch(text) is None:
-        raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got other text")
+def _instant_of_digits(number: int) -> float:
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.strptime(f"{number}+0000", "%Y%m%d%H%M%S%z").timestamp()
+    except ValueError:
+        return math.inf
+
+
+def _instant_of_iso(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text) if _INSTANT_TEXT.fullmatch(text) else _instant_of_loose(text)
     except ValueError:
         raise RefusedValueError(
             "invalid_timestamp", "expected an existing date and time, got one that does not exist"
         ) from None
     return _instant_of_date(moment)
+
+
+def _instant_of_loose(text: str) -> datetime:
+    """Return the instant in a text that is not ISO 8601, but has only one meaning.
+
+    Raises:
+        ValueError: The date or time does not exist.
+        RefusedValueError: The text is nothing of that kind.
+    """
+    if found := _LOOSE_INSTANT.fullmatch(text):
+        hour, _, rest = (found["time"] or "00:00").partition(":")
+        zone = found["zone"] or ""
+        zone = "+00:00" if zone in ("UTC", "GMT", "Z", "z") else zone
+        day = f"{found['year']}-{int(found['month']):02}-{int(found['day']):02}"
+        return datetime.fromisoformat(f"{day}T{int(hour):02}:{rest}{zone}")
+    if named := _NAMED_MONTH.fullmatch(text):
+        if "/" in text:
+            return datetime.strptime(named["rest"], _APACHE)  # noqa: DTZ007 - the format has a zone
+        return parsedate_to_datetime(named["rest"])
+    raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got other text")
 
 
 def _instant_of_date(day: date) -> float:

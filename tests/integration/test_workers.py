@@ -22,14 +22,14 @@ import pytest
 
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 RECORD = b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}'
-SCORED = "vaegis_records_scored_total"
+SCORED = r'vaegis_records_scored_total\{model="orders"\}'
 DEADLINE_S = 60
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
 
 
 def metric(served, name: str) -> float:
-    """Return a metric without labels, of whichever worker answers."""
+    """Return a metric by its name and labels, as a pattern, of whichever worker answers."""
     text = httpx.get(f"{served.url}/metrics", timeout=60).text
     return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE)[1])
 

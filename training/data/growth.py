@@ -110,7 +110,7 @@ def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config:
     is_set = _is_set(plan, config)
     if not column.holds_numbers or plan.kind != (TIME_KIND if is_set else "numeric"):
         return plan
-    values = sample.numbers(plan.name, "numeric")
+    values = sample.numbers(plan.name, "numeric", plan.reading)
     if is_set:
         return replace(plan, number_form="yyyymmdd") if _are_calendar_dates(_finite(values)) else plan
     if _words(plan.name) & _ID_WORDS:
@@ -144,13 +144,13 @@ def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:
 def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) -> tuple[_Order, ...]:
     """Return the order of the files, and that of a time column where there is one: the set one, or the most orderly."""
     in_files = _Order(None, np.arange(len(sample)))
-    forms = {plan.name: plan.number_form for plan in plans}
+    by_name = {plan.name: plan for plan in plans}
     names = [plan.name for plan in plans if plan.kind == TIME_KIND]
     if config.data.time_column is not None:
         names = [config.data.time_column]
     orders = []
     for name in names:
-        times = sample.numbers(name, TIME_KIND, forms.get(name, "epoch"))
+        times = sample.numbers(name, TIME_KIND, by_name[name].reading, by_name[name].number_form)
         dated = np.flatnonzero(~np.isnan(times))
         if dated.size >= max(_FEWEST, _NEARLY_ALL * times.size / 2):
             order = _Order(name, dated[np.argsort(times[dated], kind="stable")])
@@ -163,11 +163,11 @@ def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) ->
 def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], records: int, *, is_set: bool) -> ColumnPlan:
     """Return the plan of a column, set aside if its numbers only count or grow, or with a warning."""
     if plan.kind == TIME_KIND:
-        warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.number_form)))
+        warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)))
         return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
     if plan.kind != "numeric":
         return plan
-    values = sample.numbers(plan.name, "numeric")
+    values = sample.numbers(plan.name, "numeric", plan.reading)
     if _finite(values).size < _FEWEST:
         return plan
     reason = None if is_set else _why_set_aside(plan.name, values, orders, records)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vaegis.service.files.arrow_columns import RefusedCellError, numbers_of
+from vaegis.service.files.arrow_columns import RefusedCellError, numbers_of, text_of
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
 from vaegis.training.config import Kind
@@ -82,7 +82,7 @@ def _concatenated(parts: list[pa.Array]) -> pa.Array:
 
 def _converted(part: pa.Array, kind: Kind) -> pa.Array:
     if KINDS[kind].is_joined_as_text:
-        return part.cast(pa.string())
+        return text_of(part)
     number_kind = number_kind_named(kind)
     numbers = numbers_of(part, number_kind, infinities="null")
     return _instants(numbers) if number_kind.takes_instants else pa.array(numbers, from_pandas=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from vaegis.service.contract import NumberForm
+from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
-from vaegis.training.config import Kind, KindSettings, TrainConfig
+from vaegis.service.records.reading import is_currency
+from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
 from vaegis.training.data.text_profile import Parsed, TextProfile
+from vaegis.training.data.written import DateWriting
 from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
@@ -20,8 +22,9 @@ _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
 _FORM_ALONE = "only its form will be watched"
-_NOT_CATEGORIES = ("float", "double", "halffloat", "decimal")
-"""Arrow types that are numbers, but none that could name a category."""
+_NOT_CATEGORIES = ("decimal",)
+"""Arrow types that are numbers, but none that could name a category; whole floats can."""
+_MOST_UNITS_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +70,19 @@ class ColumnPlan:
         name: Its name.
         kind: Its kind; None if it is set aside.
         reason: Why, as is printed and as stands in the model.
+        reading: How its values are written, where the common rules do not say it.
+        warnings: What the user should know of it beyond that, a sentence or two each.
         number_form: What its numbers mean if it is a timestamp.
         zone: The time zone whose hours and weekdays are scored if it is a timestamp.
-        warnings: What the user should know of it beyond that, a sentence or two each.
     """
 
     name: str
     kind: Kind | None
     reason: str
+    reading: Reading | None = None
+    warnings: tuple[str, ...] = ()
     number_form: NumberForm = "epoch"
     zone: str = "UTC"
-    warnings: tuple[str, ...] = ()
 
 
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
@@ -92,10 +97,7 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
         _check_known(name, names, f"columns.{json.dumps(name)}")
     if config.data.time_column is not None:
         _check_known(config.data.time_column, names, "data.time_column")
-    plans = tuple(
-        replace(_plan(column, config, is_text=profile.is_text), zone=_zone(column, config))
-        for column in profile.columns
-    )
+    plans = tuple(replace(_plan(column, config), zone=_zone(column, config)) for column in profile.columns)
     check_any_scored(plans)
     return plans
 
@@ -121,24 +123,61 @@ def _zone(column: ColumnProfile, config: TrainConfig) -> str:
     return zones.pop() if len(zones) == 1 else "UTC"
 
 
-def _plan(column: ColumnProfile, config: TrainConfig, *, is_text: bool) -> ColumnPlan:
+def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
     name = column.name
-    wanted = config.columns[name].kind if name in config.columns else None
-    if wanted == "ignore":
-        return ColumnPlan(name, None, "set in train.toml")
+    settings = config.columns.get(name, ColumnSettings())
+    reading = _set_reading(settings, config.data.null_values)
+    if settings.kind == "ignore":
+        return ColumnPlan(name, None, "set in train.toml", reading)
     if not column.observed:
         return ColumnPlan(name, None, "every value is null")
+    wanted = settings.kind or (
+        "timestamp" if settings.format else "numeric" if settings.decimal or settings.unit else None
+    )
     if wanted is not None:
-        _check_fits(column, wanted)
-        return ColumnPlan(name, wanted, "set in train.toml")
+        written = _written_as(column, wanted, reading)
+        _check_fits(column, wanted, written)
+        return ColumnPlan(name, wanted, "set in train.toml", written)
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
         raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name)}")
-    return _inferred(column, config.kinds, is_text=is_text)
+    plan = _inferred(column, config.kinds)
+    if reading is None or plan.kind is None:
+        return plan
+    found = plan.reading or Reading()
+    return replace(plan, reading=found.model_copy(update={"null_values": reading.null_values}))
 
 
-def _inferred(column: ColumnProfile, settings: KindSettings, *, is_text: bool) -> ColumnPlan:
+def _set_reading(settings: ColumnSettings, null_values: Sequence[str]) -> Reading | None:
+    """Return the reading that the settings give; None where they give none."""
+    nulls = tuple(null_values if settings.null_values is None else settings.null_values)
+    reading = Reading(
+        null_values=nulls, decimal=settings.decimal or ".", unit=_set_unit(settings), format=settings.format
+    )
+    return None if reading == Reading() else reading
+
+
+def _set_unit(settings: ColumnSettings) -> str | None:
+    return "" if settings.unit is None and settings.decimal is not None else settings.unit
+
+
+def _written_as(column: ColumnProfile, wanted: Kind, reading: Reading | None) -> Reading | None:
+    """Return how the texts of a column write a kind that is set; the reading that is set where they are plain."""
+    text, nulls = column.text, () if reading is None else reading.null_values
+    if text is None:
+        return reading
+    if wanted == "numeric" and text.numbers.first_other is not None and text.written is not None:
+        if reading is None or (reading.unit is None and reading.decimal == "."):
+            return Reading(null_values=nulls, decimal=text.written.decimal, unit=text.written.unit)
+        return reading if reading.unit else reading.model_copy(update={"unit": text.written.unit})
+    is_open = reading is None or reading.format is None
+    if wanted == "timestamp" and is_open and text.instants.first_other is not None and text.dates is not None:
+        return Reading(null_values=nulls, format=_only_format(column, text.dates))
+    return reading
+
+
+def _inferred(column: ColumnProfile, settings: KindSettings) -> ColumnPlan:
     if column.form is Form.BOOLEAN:
         return ColumnPlan(column.name, "boolean", "true and false")
     if column.form is Form.INSTANT:
@@ -146,7 +185,7 @@ def _inferred(column: ColumnProfile, settings: KindSettings, *, is_text: bool) -
     if column.form is Form.NUMBER:
         return _plan_numbers(column)
     if column.text is not None:
-        return _plan_text(column, column.text, settings, is_text=is_text)
+        return _plan_text(column, column.text, settings)
     return ColumnPlan(column.name, None, f"values of type {column.types[0]} are not scored")
 
 
@@ -161,28 +200,97 @@ def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
     return ColumnPlan(column.name, "numeric", "numbers")
 
 
-def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings, *, is_text: bool) -> ColumnPlan:
-    """Return the plan for texts, which in CSV may stand for anything and elsewhere are never numbers."""
-    if is_text and not text.has_leading_zeros:
-        if text.numbers.first_other is None:
-            return _plan_numbers(column)
-        if text.truths.first_other is None:
-            return ColumnPlan(column.name, "boolean", "text, all true or false")
-        _check_all(column, text.numbers, "a number")
-    if text.instants.first_other is None:
+def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings) -> ColumnPlan:
+    """Return the plan for texts, which may stand for anything."""
+    is_code = text.has_leading_zeros and not text.has_fractions
+    if text.numbers.count and text.numbers.first_other is None and not is_code:
+        return _plan_numbers(column)
+    if text.truths.count and text.truths.first_other is None and (text.distinct > 1 or text.mean_characters > 1):
+        return ColumnPlan(column.name, "boolean", "text, all true or false")
+    if text.instants.count and text.instants.first_other is None:
         return ColumnPlan(column.name, "timestamp", "ISO 8601 text")
-    _check_all(column, text.instants, "an ISO 8601 date or timestamp")
-    return _plan_categories(column, text, settings)
+    if not is_code:
+        _check_all(column, text, text.numbers, text.other, "a number")
+    _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
+    return _plan_written(column, text) or _plan_dates(column, text) or _plan_categories(column, text, settings)
+
+
+def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
+    """Return the plan for numbers with units or separators; None where the texts are none."""
+    written = text.written
+    if written is None or (text.has_leading_zeros and not written.units):
+        return None
+    if written.records < _counted(text):
+        share = written.records / _counted(text)
+        if len(written.units) <= 1 and share >= _MOSTLY:
+            raise DataError(
+                f"column {shown(column.name)}: expected a number{_with(written.unit)} as in {share:.1%} of the values; "
+                f"got other text; {_how_to_read(column.name, None)}"
+            )
+        return None
+    what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators"
+    warnings = [f"looks like {what}: read as numbers"]
+    if written.is_ambiguous:
+        warnings.append(
+            "nothing tells whether the comma parts thousands, as it is read, or decimals; "
+            f'for those set {_table(column.name)} decimal = ","'
+        )
+    reading = Reading(decimal=written.decimal, unit=written.unit)
+    return ColumnPlan(column.name, "numeric", what, reading, tuple(warnings))
+
+
+def _plan_dates(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
+    """Return the plan for dates in a format other than ISO 8601; None where the texts are none."""
+    dates = text.dates
+    if dates is None:
+        return None
+    if dates.records < _counted(text):
+        share = dates.records / _counted(text)
+        raise DataError(
+            f"column {shown(column.name)}: expected a date in the form {dates.formats[0]} as in {share:.1%} of the "
+            f"values, got other text; {_how_to_read(column.name, None)}"
+        )
+    only = _only_format(column, dates)
+    return ColumnPlan(
+        column.name,
+        "timestamp",
+        f"dates in the form {only}",
+        Reading(format=only),
+        (f"looks like dates in the form {only}: read as times, in UTC unless they name a zone",),
+    )
+
+
+def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
+    """Return the one format of dates; refuse those of which nothing tells the order of day and month."""
+    if len(dates.formats) == 1:
+        return dates.formats[0]
+    choices = " or ".join(f'format = "{each}"' for each in dates.formats)
+    raise DataError(
+        f"column {shown(column.name)}: do its dates begin with the day or with the month? The records allow both; set "
+        f"in train.toml {_table(column.name)} {choices}"
+    )
+
+
+def _counted(text: TextProfile) -> int:
+    return sum(text.counts) - text.markers
+
+
+def _with(unit: str) -> str:
+    if not unit:
+        return ""
+    return f" with a currency sign ({unit})" if is_currency(unit) else f" with the unit {unit}"
 
 
 def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSettings) -> ColumnPlan:
     """Return the plan for text: a category, or if it is an identifier, free text or too varied, its form."""
     name, seen = column.name, column.observed
-    hint = "; they look like numbers with a decimal comma or separators" if text.separated >= _MOSTLY * seen else ""
+    warnings = _warnings_of_text(column, text)
     if text.mean_characters > settings.max_mean_characters:
-        return ColumnPlan(name, "text", f"free text: {text.mean_characters:.0f} characters on average; {_FORM_ALONE}")
+        why = f"free text: {text.mean_characters:.0f} characters on average; {_FORM_ALONE}"
+        return ColumnPlan(name, "text", why, warnings=warnings)
     if seen >= _FEWEST_FOR_IDENTIFIER and text.distinct > settings.max_distinct_share * seen:
-        return ColumnPlan(name, "text", f"an identifier: {text.distinct} of {seen} values differ{hint}; {_FORM_ALONE}")
+        why = f"an identifier: {text.distinct} of {seen} values differ; {_FORM_ALONE}"
+        return ColumnPlan(name, "text", why, warnings=warnings)
     # A value that came once says as little of the next records as an identifier does.
     least = 2 if seen >= _FEWEST_FOR_IDENTIFIER else 1
     kept = [count for count in text.counts[: settings.max_categories] if count >= least]
@@ -190,23 +298,49 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
     more = "at least " if text.is_capped else ""
     if covered < settings.min_category_share:
         values = f"{more}{text.distinct} values, of which the {len(kept)} commonest cover {covered:.1%}"
-        return ColumnPlan(name, "text", f"too varied: {values}{hint}; {_FORM_ALONE}")
+        return ColumnPlan(name, "text", f"too varied: {values}; {_FORM_ALONE}", warnings=warnings)
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
-    return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}{hint}")
+    return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}", warnings=warnings)
 
 
-def _check_all(column: ColumnProfile, parsed: Parsed, expected: str) -> None:
-    """Refuse a column if most, but not all, of its texts parse: it changes its type half way."""
-    if parsed.first_other is None or parsed.count < _MOSTLY * column.observed:
+def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ...]:
+    """Return what to say of text that a person may take for a quantity."""
+    written = text.written
+    if text.has_leading_zeros and text.numbers.first_other is None:
+        if not text.numbers.count:
+            return ()
+        codes = "numbers with leading zeros are taken for codes, and their size is not watched"
+        return (f'{codes}; if it matters, set {_table(column.name)} kind = "numeric"',)
+    if written is not None and len(written.units) > 1:
+        records = sum(count for _, count in written.units)
+        if records >= _MOSTLY * _counted(text):
+            units = ", ".join(unit for unit, _ in written.units[:_MOST_UNITS_SHOWN])
+            several = f"looks like numbers in several units ({units}), and their size is not watched"
+            return (f"{several}; write all of them in one unit",)
+    return ()
+
+
+def _check_all(
+    column: ColumnProfile, text: TextProfile, parsed: Parsed, other: tuple[str, int] | None, expected: str
+) -> None:
+    """Refuse a column if most, but not all, of its texts parse: it changes its type half way.
+
+    Its commonest other text does not count: it may stand for a null, however often it comes.
+    """
+    seen = column.observed - text.markers
+    others = 0 if other is None else other[1]
+    if parsed.first_other is None or not parsed.count:
         return
-    share = parsed.count / column.observed
+    is_varied = text.distinct > _FEWEST_FOR_IDENTIFIER
+    if parsed.count < _MOSTLY * (seen - others if is_varied else seen):
+        return
     raise DataError(
-        f"{parsed.first_other}, column {shown(column.name)}: expected {expected} as in {share:.1%} of the values, "
-        f"got other text; {_how_to_set(column.name)}"
+        f"{parsed.first_other}, column {shown(column.name)}: expected {expected} as in {parsed.count / seen:.1%} of "
+        f"the values, got other text; {_how_to_read(column.name, other, seen)}"
     )
 
 
-def _check_fits(column: ColumnProfile, wanted: Kind) -> None:
+def _check_fits(column: ColumnProfile, wanted: Kind, reading: Reading | None) -> None:
     """Refuse a kind that the values cannot have."""
     forms = {column.form} if column.change is None else {column.form, column.change.now}
     coarse = wanted in ("categorical", "text") and any(name.startswith(_NOT_CATEGORIES) for name in column.types)
@@ -215,13 +349,15 @@ def _check_fits(column: ColumnProfile, wanted: Kind) -> None:
             f"column {shown(column.name)}: expected values that can be {wanted}, as set in train.toml, "
             f"got the type {' and '.join(column.types)}"
         )
-    if column.text is None:
-        return
+    if column.text is None or (reading is not None and (reading.format or reading.unit is not None)):
+        return  # The sample tells which text is not written as the reading says.
     ways = KINDS[wanted].parsed(column.text)
     if ways and all(way.first_other is not None for way in ways):
+        other = column.text.other_instant if wanted == "timestamp" else column.text.other
+        seen = column.observed - column.text.markers
         raise DataError(
             f"{ways[0].first_other}, column {shown(column.name)}: expected text that can be {wanted}, as set in "
-            "train.toml, got other text"
+            f"train.toml, got other text; {_how_to_read(column.name, other, seen, wanted)}"
         )
 
 
@@ -233,5 +369,21 @@ def _check_known(name: str, names: list[str], setting: str) -> None:
 
 
 def _how_to_set(name: str) -> str:
-    table = f"[columns.{json.dumps(name)}]"
-    return f'correct the records, or set in train.toml {table} kind = "categorical" (or "ignore")'
+    return f'correct the records, or set in train.toml {_table(name)} kind = "categorical" (or "ignore")'
+
+
+def _how_to_read(name: str, other: tuple[str, int] | None, seen: int = 1, wanted: Kind | None = None) -> str:
+    """Return which settings help where some text is not of a column's kind, and which text that is."""
+    nulls = "null_values, if such a text stands for no value"
+    if other is not None:
+        text = json.dumps(shown(other[0]), ensure_ascii=False)
+        nulls = f"null_values = [{text}], if this text, which {other[1] / seen:.1%} hold, stands for no value"
+    ways = [nulls]
+    if wanted == "timestamp":
+        ways.append('format, such as "%d/%m/%Y %H:%M"')
+    ways.append('kind = "categorical" (or "ignore")')
+    return f"correct the records, or set in train.toml {_table(name)} {'; or '.join(ways)}"
+
+
+def _table(name: str) -> str:
+    return f"[columns.{json.dumps(name)}]"

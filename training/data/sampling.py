@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vaegis.service.contract import NumberForm
+from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.errors import FileError
-from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, numbers_of
+from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, numbers_of, read_array
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import RecordSource
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
-from vaegis.training.config import TIME_KIND, Kind, TrainConfig
+from vaegis.service.records.reading import reader_for
+from vaegis.training.config import TIME_KIND, ColumnSettings, Kind, TrainConfig
 from vaegis.training.data.joining import joined
 from vaegis.training.data.profile import DataProfile, Profiler
 from vaegis.training.data.row_location import RowLocation
@@ -49,19 +50,23 @@ class Sample:
         """Return where the record at ``index`` of the sample stands."""
         return _location(self.starts, int(self.rows[index]))
 
-    def numbers(self, name: str, kind: Kind, number_form: NumberForm = "epoch") -> NDArray[np.float64]:
+    def numbers(
+        self, name: str, kind: Kind, reading: Reading | None = None, number_form: NumberForm = "epoch"
+    ) -> NDArray[np.float64]:
         """Return a column as ``kind``, shape (n,), NaN where null; infinite values become null.
 
         Args:
             name: The column.
             kind: What its values are read as.
+            reading: How they are written, where the common rules do not say it.
             number_form: What numbers mean in a timestamp.
 
         Raises:
             DataError: Naming file, row and column of a value that is not of the kind.
         """
         try:
-            return numbers_of(self._column(name), number_kind_named(kind, number_form), infinities="null")
+            reader = None if reading is None else reader_for(reading)
+            return numbers_of(self._column(name), number_kind_named(kind, number_form), reader, infinities="null")
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
 
@@ -117,7 +122,8 @@ def profile_and_sample(
     sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
     read = 0
     try:
-        for batch in records.batches():
+        for whole in records.batches():
+            batch = replace(whole, batch=_without_nulls(whole.batch, config))
             profiler.add(batch)
             kept = [name for name in batch.batch.schema.names if name not in ignored]
             sampler.add(FileBatch(batch.batch.select(kept), batch.path, batch.first_row))
@@ -130,6 +136,16 @@ def profile_and_sample(
         others = f" and {len(records.paths) - 1} more files" if len(records.paths) > 1 else ""
         raise DataError(f"{records.paths[0]}{others}: expected records, got none")
     return profiler.finish(), sampler.finish()
+
+
+def _without_nulls(batch: pa.RecordBatch, config: TrainConfig) -> pa.RecordBatch:
+    """Return a batch in which the texts and numbers that the settings take for nulls are null."""
+    arrays = []
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        column = config.columns.get(name, ColumnSettings())
+        nulls = config.data.null_values if column.null_values is None else column.null_values
+        arrays.append(read_array(array, reader_for(Reading(null_values=tuple(nulls)))) if nulls else array)
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names) if arrays else batch
 
 
 class Sampler:

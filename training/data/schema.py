@@ -22,6 +22,7 @@ from vaegis.service.contract import (
     Schema,
     TimestampColumn,
 )
+from vaegis.service.records.values import FALSE_WORDS, TRUE_WORDS
 from vaegis.service.scorer import graph_strings
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
@@ -65,7 +66,8 @@ def build_schema(
         if column is None:
             ignored.append(IgnoredColumn(name=plan.name, reason="null in every record of the fit split"))
         else:
-            columns.append(column.model_copy(update={"why": plan.reason, "warnings": plan.warnings}))
+            update = {"why": plan.reason, "warnings": plan.warnings, "reading": plan.reading}
+            columns.append(column.model_copy(update=update))
     if not columns:
         raise DataError("expected a column with values in the fit split, got only nulls")
     return Schema(columns=tuple(columns), ignored=tuple(ignored))
@@ -76,7 +78,7 @@ def columns_of(sample: Sample, schema: Schema) -> Columns:
     return build_columns(
         schema,
         len(sample),
-        lambda _, column: sample.numbers(column.name, column.kind, _number_form(column)),
+        lambda _, column: sample.numbers(column.name, column.kind, column.reading, _number_form(column)),
         lambda _, column: sample.categories(column.name),
     )
 
@@ -159,7 +161,7 @@ def _column(
         return (
             text_column(name, fitted, missing_share, grows=in_order, most_patterns=max_categories) if fitted else None
         )
-    numbers = sample.numbers(name, kind, plan.number_form)[fit_rows]
+    numbers = sample.numbers(name, kind, plan.reading, plan.number_form)[fit_rows]
     values = numbers[~np.isnan(numbers)]
     if values.size == 0:
         return None
@@ -227,4 +229,4 @@ def _holds_truth_words(values: pa.ChunkedArray) -> bool:
     if pa.types.is_boolean(values.type):
         return True
     first = next((str(value) for value in values.to_pylist() if value is not None and str(value).strip()), "")
-    return first.strip().lower() in ("true", "false")
+    return first.strip().lower() in TRUE_WORDS | FALSE_WORDS

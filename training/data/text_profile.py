@@ -10,18 +10,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vaegis.service.records.values import RefusedValueError, instant_of_text
+from vaegis.service.records.values import FALSE_WORDS, NULL_MARKERS, TRUE_WORDS
 from vaegis.training.data.number_profile import NumberTally
 from vaegis.training.data.row_location import RowLocation
+from vaegis.training.data.written import DateWriting, NumberWriting, date_writing, is_common_instant, number_writing
 
 MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""
 
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
-_SEPARATED = r"^[+-]?\d{1,3}([., '\x{2019}\x{a0}\x{202f}_]?\d{3})*([.,]\d+)?$"
-_SEPARATOR = r"[, '\x{2019}\x{a0}\x{202f}_]"
 _LEADING_ZERO = r"^[+-]?0\d"
+_FRACTION = r"^[+-]?\d+\.\d*[1-9]"
 _INSTANT = r"^\d{4}-\d{2}-\d{2}([Tt ]\S+)?$|^\d{8}[Tt]\S+$"
+_LIKE_INSTANT = (
+    r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|^\d{8}[Tt]|^\[?([A-Z][a-z]{2,8},? )?\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2}"
+)
+"""What every text that the common rules read as an instant begins with; many other texts do as well."""
+_MARKERS = pa.array(sorted(NULL_MARKERS), pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,12 @@ class TextProfile:
         truths: Texts that are true, false, 0 or 1.
         instants: Texts that are ISO 8601 dates or instants.
         has_leading_zeros: Whether some numbers have them, as postcodes and account numbers do.
-        separated: Texts that are no numbers here but look like some, with a decimal comma or separators: 1.234,50.
+        has_fractions: Whether some numbers have digits after a decimal point.
+        markers: Texts that stand for a null in columns of numbers and times, but not in others.
+        other: The commonest text that is neither a plain number nor such a marker, with its number of records.
+        other_instant: The same for texts that are no instants.
+        written: How numbers are written that are not plain.
+        dates: How dates are written that are not ISO 8601.
     """
 
     distinct: int
@@ -61,7 +71,12 @@ class TextProfile:
     truths: Parsed
     instants: Parsed
     has_leading_zeros: bool
-    separated: int
+    has_fractions: bool
+    markers: int
+    other: tuple[str, int] | None
+    other_instant: tuple[str, int] | None
+    written: NumberWriting | None
+    dates: DateWriting | None
 
 
 class TextTally:
@@ -76,7 +91,8 @@ class TextTally:
         self._seen = 0
         self._characters = 0
         self._has_leading_zeros = False
-        self._separated = 0
+        self._has_fractions = False
+        self._markers = 0
         self._parsed = {"number": 0, "truth": 0, "instant": 0}
         self._first_other: dict[str, RowLocation] = {}
 
@@ -91,17 +107,19 @@ class TextTally:
         self._count(values, counts)
         trimmed = pc.utf8_trim_whitespace(values)
         masks = {"number": _are_numbers(trimmed), "truth": _are_truths(trimmed), "instant": _are_instants(trimmed)}
+        markers = _are_markers(trimmed)
+        self._markers += int(counts[markers].sum())
         for kind, mask in masks.items():
-            self._parsed[kind] += int(counts[mask].sum())
-            if not mask.all() and kind not in self._first_other:
-                others = pc.is_in(texts, value_set=values.filter(pa.array(~mask)))
+            self._parsed[kind] += int(counts[mask & ~markers].sum())
+            if not (mask | markers).all() and kind not in self._first_other:
+                others = pc.is_in(texts, value_set=values.filter(pa.array(~(mask | markers))))
                 self._first_other[kind] = location(pc.index(others, value=True).as_py())
-        self._separated += int(counts[_matches(trimmed, _SEPARATED) & _matches(trimmed, _SEPARATOR)].sum())
         self._add_numbers(trimmed, counts, masks["number"])
         self._add_order(texts, location, are_numbers=bool(masks["number"].all()))
 
     def finish(self) -> TextProfile:
         """Return what was gathered."""
+        is_plain = self._seen == self._markers or any(kind not in self._first_other for kind in self._parsed)
         return TextProfile(
             distinct=len(self._counts),
             is_capped=self._is_capped,
@@ -111,8 +129,19 @@ class TextTally:
             truths=self._result("truth"),
             instants=self._result("instant"),
             has_leading_zeros=self._has_leading_zeros,
-            separated=self._separated,
+            has_fractions=self._has_fractions,
+            markers=self._markers,
+            other=self._commonest_other(_are_numbers),
+            other_instant=self._commonest_other(_are_instants),
+            written=None if is_plain else number_writing(self._counts),
+            dates=None if is_plain else date_writing(self._counts),
         )
+
+    def _commonest_other(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> tuple[str, int] | None:
+        texts = pa.array(self._counts, pa.string())
+        trimmed = pc.utf8_trim_whitespace(texts)
+        others = texts.filter(pa.array(~(are_of_kind(trimmed) | _are_markers(trimmed)))).to_pylist()
+        return max(((text, self._counts[text]) for text in others), key=lambda pair: pair[1], default=None)
 
     def _result(self, kind: str) -> Parsed:
         return Parsed(self._parsed[kind], self._first_other.get(kind))
@@ -137,6 +166,7 @@ class TextTally:
             return
         numbers = trimmed.filter(pa.array(mask))
         self._has_leading_zeros |= bool(pc.any(pc.match_substring_regex(numbers, _LEADING_ZERO)).as_py())
+        self._has_fractions |= bool(pc.any(pc.match_substring_regex(numbers, _FRACTION)).as_py())
         self.numbers.add(numbers.cast(pa.float64()).to_numpy(), counts[mask])
 
     def _add_order(self, texts: pa.Array, location: Callable[[int], RowLocation], *, are_numbers: bool) -> None:
@@ -155,31 +185,27 @@ def _are_numbers(texts: pa.Array) -> NDArray[np.bool_]:
 
 
 def _are_truths(texts: pa.Array) -> NDArray[np.bool_]:
-    words = pa.array(["true", "false", "0", "1", "0.0", "1.0"])
+    words = pa.array([*TRUE_WORDS, *FALSE_WORDS, "0", "1", "0.0", "1.0"])
     return np.asarray(pc.is_in(pc.utf8_lower(texts), value_set=words).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def _are_instants(texts: pa.Array) -> NDArray[np.bool_]:
-    mask = _matches(texts, _INSTANT)
+    mask = _matches(texts, _LIKE_INSTANT)
     if not mask.any():
         return mask
     candidates = texts.filter(pa.array(mask))
-    for zone in ("UTC", None):
+    for zone in ("UTC", None) if (mask == _matches(texts, _INSTANT)).all() else ():
         try:
             candidates.cast(pa.timestamp("us", zone))
         except pa.ArrowInvalid:
             continue
         return mask
-    mask[mask] = [_is_instant(text) for text in candidates.to_pylist()]
+    mask[mask] = [is_common_instant(text) for text in candidates.to_pylist()]
     return mask
 
 
-def _is_instant(text: str) -> bool:
-    try:
-        instant_of_text(text)
-    except RefusedValueError:
-        return False
-    return True
+def _are_markers(texts: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(pc.is_in(pc.utf8_lower(texts), value_set=_MARKERS).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:

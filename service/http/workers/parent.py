@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from pathlib import Path
 
+from vaegis.service.errors import ServiceError
 from vaegis.service.http.logs import configure_logs
 from vaegis.service.http.multiprocess_metrics import (
     PARENT,
@@ -20,11 +22,12 @@ from vaegis.service.http.multiprocess_metrics import (
 from vaegis.service.http.workers.channel import Channel, Message
 from vaegis.service.http.workers.shared_memory import WorkerTable, memory_file
 from vaegis.service.http.workers.supervisor import Supervisor, WorkerTimeouts
+from vaegis.service.model_file import Expected, content_digest, read_model_file
 from vaegis.service.settings import Settings
 
 
 def serve_by_workers(
-    model: bytes,
+    model: bytes | None,
     name: str,
     settings: Settings,
     listening: socket.socket,
@@ -47,9 +50,9 @@ def serve_by_workers(
     files = {
         "table": table.file,
         "token_buckets": memory_file("token_buckets"),
-        "model": memory_file("model", model),
         "listening": listening.fileno(),
     }
+    models = _ModelBytes(model, Path(name), Expected(settings.model_digest, settings.model_public_key))
     with metrics_folder() as folder, closing(configure_logs(settings.log_level, settings.log_format)):
         told = {
             "settings": settings.model_dump_json(),
@@ -60,7 +63,8 @@ def serve_by_workers(
         }
 
         def start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
-            process, channel = _started(told | {"worker": number}, tuple(files.values()))
+            passed = [*files.values(), *models.files]
+            process, channel = _started(told | {"worker": number, "model": models.file}, passed)
             table.note_start(number, process.pid)
             return process, channel
 
@@ -81,7 +85,38 @@ def serve_by_workers(
             on_end=forget,
             on_restart=restarts_counter().inc,
             on_stop=listening.close,
+            on_swap=models.renew,
         ).run()
+
+
+class _ModelBytes:
+    """The content of the model file that workers serve, for those that are started later.
+
+    Attributes:
+        file: Descriptor of a file in memory; None if a folder of models is served.
+    """
+
+    def __init__(self, model: bytes | None, path: Path, expected: Expected) -> None:
+        """Begin with the content ``model`` of the file at ``path``."""
+        self._path = path
+        self._expected = expected
+        self._digest = None if model is None else content_digest(model)
+        self.file = None if model is None else memory_file("model", model)
+
+    @property
+    def files(self) -> list[int]:
+        """The descriptors to pass on."""
+        return [] if self.file is None else [self.file]
+
+    def renew(self, digest: str) -> None:
+        """Take the content that a worker has verified and serves from now on, if the file still has it."""
+        if self.file is None or digest == self._digest:
+            return
+        with suppress(ServiceError):  # it is another file by now, which the workers will look at too
+            model = read_model_file(self._path, self._expected)
+            if content_digest(model) == digest:
+                os.close(self.file)
+                self.file, self._digest = memory_file("model", model), digest
 
 
 def _started(told: Message, files: Sequence[int]) -> tuple[subprocess.Popen[bytes], socket.socket]:

@@ -73,6 +73,7 @@ class Supervisor:
         on_end: Callable[[int], None],
         on_restart: Callable[[], None],
         on_stop: Callable[[], None],
+        on_swap: Callable[[str], None],
     ) -> None:
         """Prepare.
 
@@ -84,6 +85,7 @@ class Supervisor:
             on_end: Called with the number of a worker that has ended.
             on_restart: Called when another takes its place.
             on_stop: Called when the service is told to stop.
+            on_swap: Called with the digest of a model that a worker serves from now on.
         """
         self._numbers = range(workers)
         self._start_process = start
@@ -92,6 +94,7 @@ class Supervisor:
         self._on_end = on_end
         self._on_restart = on_restart
         self._on_stop = on_stop
+        self._on_swap = on_swap
         self._workers: dict[int, Worker] = {}
         self._restarts = Restarts()
         self._unsettled = set(self._numbers)
@@ -119,6 +122,7 @@ class Supervisor:
         self._ended = asyncio.Event()
         for told in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(told, self._stop, told)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         for number in self._numbers:
             self._start(number)
         while not self._ended.is_set():
@@ -147,6 +151,8 @@ class Supervisor:
         for message in messages:
             if "failed" in message:
                 worker.fault = heard_error(message)
+            elif "swapped" in message:
+                self._on_swap(message["swapped"])
             elif not self._is_stopping:
                 worker.ready = monotonic()
                 self._restarts.note_ready()
@@ -208,6 +214,12 @@ class Supervisor:
                     "worker hangs", extra={"fields": {"worker": number, "silent_s": round(now - worker.heard, 1)}}
                 )
                 worker.process.kill()
+
+    def _reload(self) -> None:
+        """Have the workers load what changed. One that does not serve yet will load it anyway."""
+        for worker in self._workers.values():
+            if worker.ready is not None:
+                worker.process.send_signal(signal.SIGHUP)
 
     def _give_up(self, fault: ServiceError) -> None:
         self._fault = fault

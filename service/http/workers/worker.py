@@ -40,7 +40,7 @@ def main(channel_file: int) -> int:
     threading.Thread(target=end, daemon=True).start()
     try:
         serve(
-            content_of(told["model"]),
+            None if told["model"] is None else content_of(told["model"]),
             told["name"],
             settings,
             socket.socket(fileno=told["listening"]),
@@ -51,6 +51,7 @@ def main(channel_file: int) -> int:
                 metrics_folder=metrics_folder,
                 token_buckets=Path(f"/dev/fd/{told['token_buckets']}"),
                 beat=channel.beat,
+                tell_swap=lambda digest: channel.tell({"swapped": digest}),
             ),
         )
     except ServiceError as error:

@@ -33,7 +33,7 @@ class AnswerMetadata:
     """What holds for all verdicts of an answer.
 
     Attributes:
-        model: Name of the model.
+        model: Name by which the model is served.
         model_digest: Of its file.
         alpha: Share of normal records that may be flagged.
         threshold: Score above which a record is flagged.
@@ -49,11 +49,11 @@ class AnswerMetadata:
     calibration_records: int
 
     @classmethod
-    def by(cls, artifact: Artifact, *, alpha: float, threshold: float) -> AnswerMetadata:
-        """Return that of a model."""
+    def by(cls, artifact: Artifact, *, model: str, alpha: float, threshold: float) -> AnswerMetadata:
+        """Return that of a model, which is served by the name ``model``."""
         calibration = artifact.contract.calibration
         return cls(
-            model=artifact.contract.provenance.model_name,
+            model=model,
             model_digest=shown_digest(artifact),
             alpha=alpha,
             threshold=threshold,

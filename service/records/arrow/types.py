@@ -78,7 +78,7 @@ class ArrowField:
 
 _LAYOUTS: Final = {
     1: ArrowType("null", ArrowKind.NULL, buffers=0),
-    4: ArrowType("binary", buffers=3),
+    4: ArrowType("binary", ArrowKind.TEXT, 3, "<i4"),
     5: ArrowType("string", ArrowKind.TEXT, 3, "<i4"),
     6: ArrowType("bool", ArrowKind.BOOLEAN),
     9: ArrowType("time"),
@@ -89,11 +89,11 @@ _LAYOUTS: Final = {
     16: ArrowType("fixed_size_list", buffers=1),
     17: ArrowType("map"),
     18: ArrowType("duration"),
-    19: ArrowType("large_binary", buffers=3),
+    19: ArrowType("large_binary", ArrowKind.TEXT, 3, "<i8"),
     20: ArrowType("large_string", ArrowKind.TEXT, 3, "<i8"),
     21: ArrowType("large_list"),
     22: ArrowType("run_end_encoded", buffers=0),
-    23: ArrowType("binary_view", is_variadic=True),
+    23: ArrowType("binary_view", ArrowKind.TEXT_VIEW, is_variadic=True),
     24: ArrowType("string_view", ArrowKind.TEXT_VIEW, is_variadic=True),
     25: ArrowType("list_view", buffers=3),
     26: ArrowType("large_list_view", buffers=3),

@@ -132,7 +132,7 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> V
     return Values(array.layout, values, valid)
 
 
-def cells_of(found: Values, column: Column, report: Report) -> Cells:
+def cells_of(found: Values, column: Column, report: Report) -> Cells:  # noqa: PLR0911 - one for each type
     """Return values as the cells of a column. Values of a wrong type are reported and null.
 
     Args:
@@ -146,6 +146,8 @@ def cells_of(found: Values, column: Column, report: Report) -> Cells:
     if not isinstance(kind, NumberKind):
         if of_type is ArrowKind.INTEGER:
             return _with_nulls(list(map(str, found.values.tolist())), found)
+        if of_type is ArrowKind.FLOAT and (whole := _whole_texts(_numbers(found))) is not None:
+            return whole
         if of_type is ArrowKind.BOOLEAN:
             return _with_nulls(["true" if value else "false" for value in found.values.tolist()], found)
     elif of_type is ArrowKind.INSTANT and kind.takes_instants:
@@ -157,6 +159,14 @@ def cells_of(found: Values, column: Column, report: Report) -> Cells:
     for row in np.flatnonzero(np.ones(len(found)) if found.valid is None else found.valid).tolist():
         report(row, "wrong_type", f"expected {kind.expected}, got the type {found.type.name}")
     return [None] * len(found)
+
+
+def _whole_texts(numbers: NDArray[np.float64]) -> list[str | None] | None:
+    """Return whole numbers in decimal, None for NaN; None if one is no whole number that float64 tells from others."""
+    present = ~np.isnan(numbers)
+    if (np.abs(numbers[present]) > _EXACT_INTEGER).any() or (numbers[present] != np.floor(numbers[present])).any():
+        return None
+    return [None if number != number else str(int(number)) for number in numbers.tolist()]  # noqa: PLR0124 - NaN
 
 
 def _both(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:

@@ -10,11 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.files.csv import ends_within_quotes, has_odd_quotes
+from vaegis.service.errors import FileError
+from vaegis.service.files.csv import may_have_stray_quotes, quote_fault
+from vaegis.service.files.dialect import Dialect
+from vaegis.service.files.record_files import open_records
 
 
 def stream(text: str) -> pa.NativeFile:
     return pa.input_stream(io.BytesIO(text.encode()))
+
+
+PLAIN = Dialect()
+OPEN = "expected closed quotes, got one that is open at the end"
+
+
+def may_be_wrong(text: str) -> bool:
+    return may_have_stray_quotes(stream(text), text.count("\n") - 1, PLAIN)
+
+
+def fault_of(text: str) -> str | None:
+    return quote_fault(stream(text), ",", PLAIN)
 
 
 values = st.text(st.sampled_from('ab",\n\r 5\u00e9'), max_size=8)
@@ -25,18 +40,74 @@ def test_what_is_written_by_the_rules_is_whole_and_within_its_last_value_it_is_n
     sink = io.StringIO(newline="")
     csv.writer(sink, quoting=csv.QUOTE_ALL).writerows(rows)
     whole = sink.getvalue()
-    assert not has_odd_quotes(stream(whole))
-    assert not ends_within_quotes(stream(whole), ",")
+    assert fault_of(whole) is None
     within = whole.removesuffix('"\r\n')
-    assert has_odd_quotes(stream(within))
-    assert ends_within_quotes(stream(within), ",")
+    assert may_be_wrong(within)
+    assert fault_of(within) == OPEN
 
 
 @pytest.mark.parametrize("text", ['a,b\n1,5" pipe\n', 'a,b\n1,"x"y"\n2,z\n', 'a,b\n1,x"'])
 def test_a_quote_that_opens_nothing_leaves_nothing_open(text):
-    assert has_odd_quotes(stream(text))
-    assert not ends_within_quotes(stream(text), ",")
+    assert may_be_wrong(text)
+    assert fault_of(text) is None
 
 
 def test_a_long_value_that_is_never_closed_is_open():
-    assert ends_within_quotes(stream('a,b\n1,"' + "x\n" * 200_000), ",")
+    assert fault_of('a,b\n1,"' + "x\n" * 200_000) == OPEN
+
+
+def read(path, **dialect):
+    """Return the values of the last column."""
+    return [
+        v for b in open_records(path, dialect=Dialect(**dialect)).batches() for v in b.batch.columns[-1].to_pylist()
+    ]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(content, name="a.csv"):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_quotes_that_open_values_by_mistake_never_swallow_lines(write, name):
+    text = 'a,b\n"5 inch,1\nx,2\n"6 inch,3\ny,4\n'.replace(",", "\t" if name == "a.tsv" else ",")
+    with pytest.raises(FileError, match=r"quote|values as in the header"):
+        read(write(text, name))
+    assert read(write(text, name), quote="") == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("text", ['a,b\n1,"x \\"y\\", z"\n', 'a,b\n1,"x \\"y\\" z"\n'])
+def test_quotes_after_backslashes_are_told_and_read_with_the_setting(write, text):
+    with pytest.raises(FileError, match=r"set \[data\] escape"):
+        read(write(text))
+    assert read(write(text), escape="\\")[0].startswith('x "y"')
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_other_encodings_are_told_and_read_with_the_setting(write, encoding):
+    path = write("a,b\n1,k\u00f6ln\n".encode(encoding))
+    with pytest.raises(FileError, match=r"encoding|header"):
+        read(path)
+    assert read(path, encoding=encoding) == ["k\u00f6ln"]
+
+
+def test_another_delimiter_is_told_and_read_with_the_setting(write):
+    with pytest.raises(FileError, match=r'set \[data\] delimiter = ";"'):
+        read(write("a;b\n1;2,5\n"))
+    assert read(write("a;b\n1;2,5\n"), delimiter=";") == ["2,5"]
+
+
+def test_a_delimiter_too_many_at_the_end_is_told(write):
+    with pytest.raises(FileError, match=r"row 1: expected 2 values as in the header, got 3; .* delimiter too many"):
+        read(write("a,b\n1,2,\n"))
+
+
+@pytest.mark.parametrize("dialect", [{"delimiter": ""}, {"quote": "ab"}, {"escape": "\n"}, {"encoding": "klingon"}])
+def test_a_dialect_that_cannot_be_is_refused(write, dialect):
+    with pytest.raises(FileError, match="expected one"):
+        read(write("a,b\n1,2\n"), **dialect)

@@ -13,6 +13,7 @@ import pytest
 from vaegis.service.errors import FileError
 from vaegis.service.files import batches as record_batches
 from vaegis.service.files import csv, ndjson
+from vaegis.service.files.dialect import Dialect
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.readers import format_of
 from vaegis.service.files.record_files import open_records
@@ -350,7 +351,7 @@ def test_records_of_another_width_come_in_bounded_batches_and_share_their_refusa
         dict.fromkeys(wrong, "wrong_width"),
     )
     with path.open("rb") as file:
-        parsed = list(csv.read_csv_past_faults(pa.PythonFile(file), path, ("a", "b")))
+        parsed = list(csv.read_csv_past_faults(pa.PythonFile(file), path, ("a", "b"), Dialect()))
     assert max(batch.num_rows for batch, _ in parsed) == 7
     assert len({id(refusal) for _, refused in parsed for refusal in refused.values()}) == 1
 

@@ -40,7 +40,7 @@ def new_admission(new_app):
 
     def make(**changes: float) -> Admission:
         metrics = new_app().state.metrics
-        readiness = Readiness(on_ready=lambda: None)
+        readiness = Readiness()
         readiness.admit(Verification(records=1, largest_difference=0.0))
         return Admission(replace(LIMITS, **changes), readiness, metrics)
 
@@ -343,7 +343,7 @@ def asgi(app, parts, gone=None, query=b"", headers=()):
     async def send(message):
         sent.append(message)
 
-    typed = [(b"content-type", b"application/json"), *headers]
+    typed = [*({b"content-type": b"application/json"} | dict(headers)).items()]
     scope = {"type": "http", "method": "POST", "path": "/score", "query_string": query, "headers": typed}
     return sent, app(scope, receive, send)
 
@@ -386,7 +386,9 @@ def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, log, rec
         return sent
 
     assert asyncio.run(scenario()) == []
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 1024  # the part at work
+    assert (
+        app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024
+    )  # the part at work
     assert [line["records"] for line in log.lines if line["event"] == "request"] == [1024]
 
 
@@ -406,7 +408,7 @@ def test_a_late_answer_is_504_at_once_and_its_work_ends(held, record):
     sent = asyncio.run(scenario())
     assert sent[0]["status"] == 504
     assert json.loads(sent[1]["body"])["type"] == "urn:vaegis:problem:deadline"
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total") == 1024 + 1
+    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024 + 1
 
 
 @pytest.mark.parametrize(

@@ -145,11 +145,11 @@ def test_records_are_counted_once_each_and_requests_too(counting, send, record):
     app = counting()
     together(app, [(record, ""), ([record] * 2, ""), ([record] * 3, "?alpha=0.2")])
     value = app.state.metrics.registry.get_sample_value
-    assert value("vaegis_records_scored_total") == 6
-    assert value("vaegis_score_bucket", {"le": "+Inf"}) == 6
-    assert value("vaegis_batch_records_sum") == 6
-    assert value("vaegis_batch_records_count") == 3
-    assert value("vaegis_inference_seconds_count") == 3
+    assert value("vaegis_records_scored_total", {"model": "orders"}) == 6
+    assert value("vaegis_score_bucket", {"model": "orders", "le": "+Inf"}) == 6
+    assert value("vaegis_batch_records_sum", {"model": "orders"}) == 6
+    assert value("vaegis_batch_records_count", {"model": "orders"}) == 3
+    assert value("vaegis_inference_seconds_count", {"model": "orders"}) == 3
     assert value("vaegis_queue_seconds_count") == 3
 
 

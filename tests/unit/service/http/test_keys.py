@@ -18,8 +18,11 @@ KEYS = "; ".join(
 REQUESTS = {
     "/score": ("POST", Access.SCORE),
     "/generate": ("POST", Access.SCORE),
+    "/drill": ("POST", Access.SCORE),
     "/model": ("GET", Access.MODEL),
     "/model/schema": ("GET", Access.MODEL),
+    "/models": ("GET", Access.MODEL),
+    "/models/orders/score": ("POST", Access.SCORE),
     "/openapi.json": ("GET", Access.MODEL),
     "/metrics": ("GET", Access.METRICS),
 }
@@ -45,7 +48,7 @@ def call(guarded, send, record):
     def request(path: str, key: str | None = None, method: str | None = None, **details):
         method = REQUESTS[path][0] if method is None else method
         if method == "POST" and not details:
-            details = {"json": {"count": 1} if path == "/generate" else record}
+            details = {"json": {"/generate": {"count": 1}, "/drill": {}}.get(path, record)}
         headers = {} if key is None else {"authorization": SECRETS.get(key, key)}
         if key in SECRETS:
             headers["authorization"] = f"Bearer {headers['authorization']}"

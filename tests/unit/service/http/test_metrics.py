@@ -37,6 +37,7 @@ def by(found, name, **labels):
 def test_every_metric_is_documented_with_its_type_and_labels(new_app, send):
     app = new_app()
     send(app, "POST", "/score", json=[5])  # labels show only in series, and this code has none at the start
+    app.state.metrics.of_shadow("orders", "1", "2").count_leading("amount", "country")
     registered = {}
     for family in app.state.metrics.registry.collect():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
@@ -80,14 +81,14 @@ def test_records_are_counted_scored_flagged_and_refused(new_app, send, record):
     send(app, "POST", "/score", json=[record, record | {"amount": 1e9}])
     send(app, "POST", "/score", json=[record, record | {"amount": "x", "colour": 1}, 5])
     found = samples(app, send)
-    assert by(found, "vaegis_records_scored_total") == 2
-    assert by(found, "vaegis_records_flagged_total") == 1
-    assert by(found, "vaegis_records_refused_total", code="unknown_column") == 1
-    assert by(found, "vaegis_records_refused_total", code="not_an_object") == 1
-    assert by(found, "vaegis_batch_records_sum") == 2
-    assert by(found, "vaegis_score_bucket", le="+Inf") == 2
-    assert by(found, "vaegis_p_value_count") == 2
-    assert by(found, "vaegis_inference_seconds_count") == 1
+    assert by(found, "vaegis_records_scored_total", model="orders") == 2
+    assert by(found, "vaegis_records_flagged_total", model="orders") == 1
+    assert by(found, "vaegis_records_refused_total", model="orders", code="unknown_column") == 1
+    assert by(found, "vaegis_records_refused_total", model="orders", code="not_an_object") == 1
+    assert by(found, "vaegis_batch_records_sum", model="orders") == 2
+    assert by(found, "vaegis_score_bucket", model="orders", le="+Inf") == 2
+    assert by(found, "vaegis_p_value_count", model="orders") == 2
+    assert by(found, "vaegis_inference_seconds_count", model="orders") == 1
     assert by(found, "vaegis_queue_seconds_count") == 1  # a record at fault is not scored
     assert by(found, "vaegis_requests_in_flight") == 0
 
@@ -97,11 +98,11 @@ def test_columns_are_counted_missing_unseen_and_out_of_range(new_app, send, reco
     batch = [record | {"country": "Atlantis"}, record | {"country": None, "amount": 1e9}, record | {"amount": None}]
     send(app, "POST", "/score", json=batch)
     found = samples(app, send)
-    assert by(found, "vaegis_column_unseen_total", column="country") == 1
-    assert by(found, "vaegis_column_missing_total", column="country") == 1
-    assert by(found, "vaegis_column_missing_total", column="amount") == 1
-    assert by(found, "vaegis_column_missing_total", column="express") == 0
-    assert by(found, "vaegis_column_out_of_range_total", column="amount") == 1
+    assert by(found, "vaegis_column_unseen_total", model="orders", column="country") == 1
+    assert by(found, "vaegis_column_missing_total", model="orders", column="country") == 1
+    assert by(found, "vaegis_column_missing_total", model="orders", column="amount") == 1
+    assert by(found, "vaegis_column_missing_total", model="orders", column="express") == 0
+    assert by(found, "vaegis_column_out_of_range_total", model="orders", column="amount") == 1
 
 
 def test_the_model_shows_its_digest_alpha_threshold_and_calibration(new_app, send, artifact, record):
@@ -109,12 +110,12 @@ def test_the_model_shows_its_digest_alpha_threshold_and_calibration(new_app, sen
     found = samples(app, send)
     (labels,) = found["vaegis_model_info"]
     assert dict(labels)["digest"] == f"sha256:{artifact.digest}"
-    assert by(found, "vaegis_alpha_ratio") == 0.1
-    assert by(found, "vaegis_threshold") == send(app, "POST", "/score", json=record).json()["threshold"]
-    assert by(found, "vaegis_calibration_records") == artifact.contract.calibration.records
-    assert by(found, "vaegis_model_loads_total", outcome="succeeded") == 1
-    assert by(found, "vaegis_model_loads_total", outcome="failed") == 0
-    assert by(found, "vaegis_model_loaded_timestamp_seconds") > 1e9
+    assert by(found, "vaegis_alpha_ratio", model="orders") == 0.1
+    assert by(found, "vaegis_threshold", model="orders") == send(app, "POST", "/score", json=record).json()["threshold"]
+    assert by(found, "vaegis_calibration_records", model="orders") == artifact.contract.calibration.records
+    assert by(found, "vaegis_model_loads_total", model="orders", outcome="succeeded") == 1
+    assert by(found, "vaegis_model_loads_total", model="orders", outcome="failed") == 0
+    assert by(found, "vaegis_model_loaded_timestamp_seconds", model="orders") > 1e9
 
 
 def test_request_labels_are_bounded_whatever_clients_send(new_app, send):
@@ -140,7 +141,7 @@ def test_durations_resolve_half_a_millisecond(new_app, send):
 def test_two_apps_share_no_count(new_app, send, record):
     busy, idle = new_app(), new_app()
     send(busy, "POST", "/score", json=record)
-    assert by(samples(idle, send), "vaegis_records_scored_total") == 0
+    assert by(samples(idle, send), "vaegis_records_scored_total", model="orders") == 0
 
 
 @pytest.mark.parametrize(

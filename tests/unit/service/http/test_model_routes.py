@@ -79,8 +79,12 @@ def test_the_example_of_generation_is_a_valid_request(document):
 def test_openapi_lists_every_route_with_a_description(document):
     assert set(document["paths"]) == {
         "/score",
+        "/models/{model}/score",
         "/generate",
+        "/drill",
         "/model",
+        "/models",
+        "/models/{model}/shadow",
         "/model/schema",
         "/livez",
         "/readyz",
@@ -119,7 +123,7 @@ def test_openapi_names_each_operation_once_and_every_array_has_items(document):
             for part in node:
                 yield from arrays(part)
 
-    assert all("items" in array for array in arrays(document))
+    assert all({"items", "prefixItems"} & array.keys() for array in arrays(document))
     properties = document["components"]["schemas"]["Record"]["properties"]
     assert properties["express"]["type"] == ["boolean", "integer", "string", "null"]
 

@@ -228,8 +228,9 @@ def test_workers_expose_the_metrics_of_a_single_process(folder, artifact, new_ap
     for number in range(2):
         count_in_files(folder, str(number))
         collector = ServiceCollector(folder, lambda: {"0": os.getpid(), "1": os.getpid()})
-        metrics = Metrics(artifact, alpha=0.01, threshold=1.0, collector=collector)
-        metrics.count_model_ready()
+        metrics = Metrics(collector)
+        metrics.of_model("orders", artifact)
+        metrics.count_model_live("orders", artifact, alpha=0.01, threshold=1.0)
         metrics.connections.set_function(lambda: 2)
         metrics.sample_gauges()
         registries.append(metrics.registry)
@@ -239,8 +240,8 @@ def test_workers_expose_the_metrics_of_a_single_process(folder, artifact, new_ap
         assert registry.get_sample_value("vaegis_connections") == 4
         assert registry.get_sample_value("vaegis_requests_in_flight") == 0
         assert registry.get_sample_value("vaegis_worker_restarts_total") == 1
-        assert registry.get_sample_value("vaegis_model_loads_total", {"outcome": "succeeded"}) == 2
-        assert registry.get_sample_value("vaegis_alpha_ratio") == 0.01
+        assert registry.get_sample_value("vaegis_model_loads_total", {"model": "orders", "outcome": "succeeded"}) == 2
+        assert registry.get_sample_value("vaegis_alpha_ratio", {"model": "orders"}) == 0.01
 
 
 def test_a_single_process_counts_in_memory_whatever_the_environment_asks_for(folder):

@@ -34,7 +34,7 @@ def test_a_draining_service_is_not_ready_but_answers_what_still_arrives(new_app,
 
 
 def test_draining_is_for_good():
-    readiness = Readiness(on_ready=lambda: None)
+    readiness = Readiness()
     assert readiness.state is State.LOADING
     readiness.drain()
     readiness.admit(Verification(records=1, largest_difference=0.0))
@@ -43,4 +43,4 @@ def test_draining_is_for_good():
 
 def test_a_verification_of_no_records_is_no_evidence():
     with pytest.raises(ValueError, match="at least one golden record, got 0"):
-        Readiness(on_ready=lambda: None).admit(Verification(records=0, largest_difference=0.0))
+        Readiness().admit(Verification(records=0, largest_difference=0.0))

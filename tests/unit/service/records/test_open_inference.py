@@ -138,7 +138,7 @@ def test_binary_data_must_be_of_the_stated_length(schema):
         ([tensor("shop.id", "FP64", [1])], (None, None, "no_known_column")),
         ([tensor("amount", "BYTES", ["1", "x"])], (1, "amount", "wrong_type")),
         ([tensor("amount", "BOOL", [None, True])], (1, "amount", "wrong_type")),
-        ([tensor("shop.country", "FP32", [1.0])], (0, "shop.country", "wrong_type")),
+        ([tensor("shop.country", "FP32", [1.5])], (0, "shop.country", "wrong_type")),
         ([tensor("express", "INT8", [0, 2])], (1, "express", "wrong_type")),
         ([tensor("amount", "FP32", [1e300])], (0, "amount", "too_large")),
     ],

@@ -42,7 +42,7 @@ def test_a_truth_value_is_a_boolean_or_zero_or_one_or_text_that_writes_one(value
     assert values.truth(value) == expected
 
 
-@pytest.mark.parametrize("value", [2, -1, 0.5, math.nan, "yes", [], 10**30])
+@pytest.mark.parametrize("value", [2, -1, 0.5, math.nan, "maybe", [], 10**30])
 def test_no_other_truth_value_is_taken(value):
     with pytest.raises(values.RefusedValueError, match="expected true, false, 0 or 1") as caught:
         values.truth(value)
@@ -136,7 +136,7 @@ def test_text_can_hold_a_truth_value(text, expected):
     assert values.truth_of_text(text) == expected
 
 
-@pytest.mark.parametrize("text", ["yes", "2"])
+@pytest.mark.parametrize("text", ["maybe", "2"])
 def test_other_text_is_no_truth_value(text):
     with pytest.raises(values.RefusedValueError, match="expected true, false, 0 or 1"):
         values.truth_of_text(text)
@@ -146,7 +146,7 @@ def test_text_can_hold_an_instant_as_a_number():
     assert values.instant_of_text("1772445600") == values.instant(1772445600)
 
 
-@given(st.datetimes(min_value=datetime(1974, 1, 1), max_value=datetime(5000, 1, 1)))  # noqa: DTZ001 - naive means UTC
+@given(st.datetimes(min_value=datetime(1974, 1, 1), max_value=datetime(2500, 1, 1)))  # noqa: DTZ001 - naive means UTC
 def test_every_unit_of_a_number_gives_the_same_instant(moment):
     seconds = moment.replace(microsecond=0, tzinfo=UTC).timestamp()
     numbers = np.array([seconds, seconds * 1e3, seconds * 1e6])
@@ -167,7 +167,7 @@ def test_an_indicator_takes_truths_and_any_finite_number(value):
     assert values.indicator_of_text(str(value)) == float(value)
 
 
-@pytest.mark.parametrize("value", ["yes", "inf", None, [], math.inf, math.nan])
+@pytest.mark.parametrize("value", ["maybe", "inf", None, [], math.inf, math.nan])
 def test_an_indicator_takes_nothing_else(value):
     with pytest.raises(values.RefusedValueError):
         values.indicator(value)

@@ -53,7 +53,9 @@ def test_every_number_is_read_back_as_it_was(verdicts):
 
 
 def test_the_fields_come_as_documented(artifact, verdicts):
-    answer = json.loads(json_document(AnswerMetadata.by(artifact, alpha=0.25, threshold=1.5), rows_of(verdicts)))
+    answer = json.loads(
+        json_document(AnswerMetadata.by(artifact, model="orders", alpha=0.25, threshold=1.5), rows_of(verdicts))
+    )
     assert list(answer) == list(ScoreAnswer.model_fields)
     assert list(answer["results"][0]) == list(ResultItem.model_fields)
     assert list(answer["results"][0]["contributions"][0]) == list(ContributionItem.model_fields)

@@ -1,0 +1,136 @@
+"""The gate of a promotion: what a running service measured of the version in shadow."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from vaegis.service.errors import GateError, SettingsError
+
+_MEASURES: Final = ("records", "flagged_ratio", "disagreement", "p_value_shift", "dropped", "failed")
+_CONDITION: Final = re.compile(r"\s*([a-z_]+)\s*([<>])\s*([0-9]+(?:\.[0-9]+)?)\s*")
+_TIMEOUT_S: Final = 30.0
+_MAX_ANSWER_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition: a measure that must be below or above a bound.
+
+    >>> parse_gate("flagged_ratio<1.5, records>1000")
+    [Condition(measure='flagged_ratio', sign='<', bound=1.5), Condition(measure='records', sign='>', bound=1000.0)]
+    """
+
+    measure: str
+    sign: str
+    bound: float
+
+    def holds(self, value: float | None) -> bool:
+        """Return whether it holds; it does not if the measure is not known."""
+        if value is None:
+            return False
+        return value < self.bound if self.sign == "<" else value > self.bound
+
+
+def add_gate_arguments(parser: ArgumentParser) -> None:
+    """Add the gate, and the service that is asked."""
+    parser.add_argument(
+        "--gate",
+        metavar="CONDITIONS",
+        help="promote only if what a service measured of the version in shadow fits, as in "
+        f"'flagged_ratio<1.5,disagreement<0.02,records>1000'; {', '.join(_MEASURES)}",
+    )
+    parser.add_argument(
+        "--url", default="http://127.0.0.1:8080", help="the service that the gate asks (default %(default)s)"
+    )
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="file with a key of scope model for it")
+
+
+def parse_gate(text: str) -> list[Condition]:
+    """Return the conditions of a gate.
+
+    Raises:
+        SettingsError: one cannot be read, or its measure is unknown.
+    """
+    conditions = []
+    for part in text.split(","):
+        found = _CONDITION.fullmatch(part)
+        if found is None or found[1] not in _MEASURES:
+            raise SettingsError(
+                f"--gate: expected conditions such as disagreement<0.02, of {', '.join(_MEASURES)}, got {part[:100]!r}"
+            )
+        conditions.append(Condition(found[1], found[2], float(found[3])))
+    return conditions
+
+
+def require_gate(args: Namespace, digest: str) -> None:
+    """Pass if the gate of ``args`` is none, or holds for the version with ``digest``.
+
+    Raises:
+        GateError: the service cannot be asked, has another version in shadow, or a condition does not hold.
+        SettingsError: the gate, the address or the key file cannot be read.
+    """
+    if args.gate is None:
+        return
+    conditions = parse_gate(args.gate)
+    measured = _asked(args)
+    if measured.get("digest") != digest:
+        raise GateError(
+            f"gate: expected {digest} in shadow, got another version; run `vaegis shadow {args.name} {args.version}`"
+        )
+    for condition in conditions:
+        value = measured.get(condition.measure)
+        if not condition.holds(value):
+            got = "no figure" if value is None else f"{value:g}"
+            raise GateError(
+                f"gate: expected {condition.measure}{condition.sign}{condition.bound:g}, got {got} "
+                f"after {measured.get('records', 0)} records"
+            )
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Follows no redirect, which could carry the key elsewhere."""
+
+    def redirect_request(self, *_: Any) -> None:  # noqa: ANN401 - of urllib
+        return None
+
+
+def _asked(args: Namespace) -> dict[str, Any]:
+    """Return the answer of GET /models/NAME/shadow."""
+    if not args.url.startswith(("http://", "https://")):
+        raise SettingsError(f"--url: expected http:// or https://, got {args.url[:100]!r}")
+    url = f"{args.url.rstrip('/')}/models/{quote(args.name, safe='')}/shadow"
+    headers = {}
+    if args.key_file is not None:
+        try:
+            headers["Authorization"] = f"Bearer {args.key_file.read_text(encoding='ascii').strip()}"
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{args.key_file}: cannot be read: {type(error).__name__}") from error
+    try:
+        with build_opener(_NoRedirect).open(Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            document = json.loads(answer.read(_MAX_ANSWER_BYTES))
+    except HTTPError as error:
+        with error:
+            content = error.read(_MAX_ANSWER_BYTES)
+        raise GateError(f"{url}: answered {error.code}: {_detail(content)}") from error
+    except (URLError, OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or type(error).__name__
+        raise GateError(f"{url}: cannot be asked: {reason}") from error
+    if not isinstance(document, dict):
+        raise GateError(f"{url}: expected a JSON object, got another document")
+    return document
+
+
+def _detail(content: bytes) -> str:
+    try:
+        return str(json.loads(content)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return "no problem document"

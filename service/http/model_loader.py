@@ -1,0 +1,419 @@
+"""Loads versions of models aside, on a thread of its own, and hands each to the event loop once it may be served."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+from vaegis.service.artifact import Artifact, open_artifact
+from vaegis.service.contract import Schema
+from vaegis.service.errors import ArtifactError, ModelFolderError, ServiceError
+from vaegis.service.http.model_registry import ModelRegistry
+from vaegis.service.http.served_model import ServedModel
+from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
+from vaegis.service.model_folder import (
+    POINTER_FILE,
+    Stamp,
+    Version,
+    live_version,
+    model_names,
+    read_pointer,
+    stamp_of,
+    version_names,
+    version_path,
+)
+from vaegis.service.settings import Settings
+
+_LOG: Final = logging.getLogger("vaegis.models")
+_CLOSE_S: Final = 10.0
+
+Publish = Callable[[Callable[[], None]], object]
+"""Calls a function on the event loop's thread, and returns when it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A version that should be live.
+
+    Attributes:
+        path: Its file.
+        version: Its name; None for a single file.
+        digest: Digest that the file must have; None for any.
+        allow_schema_change: Whether its columns may differ from those of the live version.
+        stamps: Of the files that decide it. If one differs, the version is looked at again.
+    """
+
+    path: Path
+    version: str | None
+    digest: str | None
+    allow_schema_change: bool
+    stamps: tuple[Stamp, ...]
+
+
+class ModelSource(Protocol):
+    """Where versions of models come from."""
+
+    def names(self) -> list[str]:
+        """Return the models. Raises `ModelFolderError` if that cannot be known."""
+
+    def targets(self, name: str) -> Iterator[Target]:
+        """Yield the version of a model that should be live, then those that were before, the newest first.
+
+        Raises:
+            ModelFolderError: that cannot be known.
+        """
+
+    def shadow(self, name: str) -> Target | None:
+        """Return the version of a model that should score in shadow, if any. Raises what `targets` does."""
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions of a model, loaded or not."""
+
+
+class FileSource:
+    """A single file, which may be replaced."""
+
+    def __init__(self, path: Path, name: str, *, allow_schema_change: bool) -> None:
+        """Serve the file at ``path`` by the name ``name``."""
+        self._path, self._name, self._allows = path, name, allow_schema_change
+
+    def names(self) -> list[str]:
+        """Return the one name."""
+        return [self._name]
+
+    def targets(self, name: str) -> Iterator[Target]:  # noqa: ARG002 - as the protocol has it
+        """Yield the file."""
+        yield Target(self._path, None, None, self._allows, (stamp_of(self._path),))
+
+    def shadow(self, name: str) -> Target | None:  # noqa: ARG002 - as the protocol has it
+        """Return none."""
+        return None
+
+    def versions(self, name: str) -> list[str]:  # noqa: ARG002 - as the protocol has it
+        """Return none."""
+        return []
+
+
+class FolderSource:
+    """A folder of models, each with a pointer file."""
+
+    def __init__(self, folder: Path, *, allow_schema_change: bool) -> None:
+        """Serve the models of ``folder``."""
+        self._folder, self._allows = folder, allow_schema_change
+
+    def names(self) -> list[str]:
+        """Return the models of the folder."""
+        return model_names(self._folder)
+
+    def targets(self, name: str) -> Iterator[Target]:
+        """Yield the version that the pointer names, then its history."""
+        version, named = live_version(self._folder, name)
+        yield self._target(name, version, named)
+        pointer = read_pointer(self._folder, name)
+        for before in reversed(() if pointer is None else pointer.history):
+            yield self._target(name, before.version, before)
+
+    def shadow(self, name: str) -> Target | None:
+        """Return the version that the pointer names for it."""
+        pointer = read_pointer(self._folder, name)
+        if pointer is None or pointer.shadow is None:
+            return None
+        return self._target(name, pointer.shadow.version, pointer.shadow)
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions in the model's folder."""
+        return version_names(self._folder, name)
+
+    def _target(self, name: str, version: str, named: Version | None) -> Target:
+        path = version_path(self._folder, name, version)
+        stamps = stamp_of(path.with_name(POINTER_FILE)), stamp_of(path)
+        if named is None:
+            return Target(path, version, None, self._allows, stamps)
+        return Target(path, version, named.digest, self._allows or named.allow_schema_change, stamps)
+
+
+def default_model(folder: Path, chosen: str | None) -> str:
+    """Return the model of POST /score: the one that is ``chosen``, or the only one of the folder.
+
+    Raises:
+        ModelFolderError: there is none.
+    """
+    names = model_names(folder)
+    if chosen is None and len(names) == 1:
+        return names[0]
+    if chosen is not None and chosen in names:
+        return chosen
+    if chosen is None:
+        expected = "exactly one model, or VAEGIS_DEFAULT_MODEL to name the one of POST /score"
+    else:
+        expected = f"the model {chosen!r}, which VAEGIS_DEFAULT_MODEL names"
+    raise ModelFolderError(f"{folder}: expected {expected}, got {len(names)}: {', '.join(names) or 'none'}")
+
+
+def opened(target: Target, settings: Settings, data: bytes | None = None) -> Artifact:
+    """Return the artifact of a version, with every check but the golden records.
+
+    Args:
+        target: The version.
+        settings: The settings in force.
+        data: The content of its file, if it was read.
+
+    Raises:
+        ServiceError: the file cannot be read or used, or is not the one that is expected.
+    """
+    return opened_content(_read(target, settings) if data is None else data, str(target.path), settings)
+
+
+def opened_content(data: bytes, name: str, settings: Settings) -> Artifact:
+    """Return the artifact in the content of the file ``name``, with every check but the golden records.
+
+    Raises:
+        ArtifactError: it cannot be used.
+    """
+    return open_artifact(
+        data,
+        name,
+        threads=settings.inference_threads,
+        run_timeout_s=settings.run_timeout_s,
+        tensor_bytes=settings.max_tensor_bytes,
+    )
+
+
+def first_opened(source: ModelSource, name: str, settings: Settings) -> tuple[Artifact, Target]:
+    """Return the version of a model to start with: the live one, or the newest before it that can be used.
+
+    Raises:
+        ServiceError: none can be used; says why the live one cannot.
+    """
+    failure: ServiceError | None = None
+    for target in source.targets(name):
+        try:
+            artifact = opened(target, settings)
+            artifact.verify()
+        except ServiceError as error:
+            _log_failure(name, target.version, str(error))
+            failure = failure or error
+        else:
+            return artifact, target
+    raise failure or ModelFolderError(f"{name}: expected a version, got none")
+
+
+def schema_difference(old: Schema, new: Schema) -> str | None:
+    """Say how records that fit ``old`` would be read otherwise by ``new``; None if they would not."""
+    kinds, new_kinds = ({column.name: column.kind for column in schema.columns} for schema in (old, new))
+    taken = {*new_kinds, *(column.name for column in new.ignored)}
+    differences = [f"{name} is not scored any more" for name in kinds if name not in new_kinds]
+    differences += [f"{name} is new" for name in new_kinds if name not in kinds]
+    differences += [
+        f"{name} was {kind} and is {new_kinds[name]}"
+        for name, kind in kinds.items()
+        if name in new_kinds and new_kinds[name] != kind
+    ]
+    differences += [f"{column.name} is refused" for column in old.ignored if column.name not in taken]
+    if not differences:
+        return None
+    more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""  # noqa: PLR2004 - enough to see why
+    return ", ".join(differences[:5]) + more
+
+
+class ModelLoader:
+    """Keeps a registry at the versions that its source names.
+
+    It looks at the source at fixed instants of a clock that all processes of a machine share, so that workers change
+    together. If a version cannot be used, what is live stays live, and the version is tried again when one of its
+    files changes or when `wake` is called.
+    """
+
+    def __init__(
+        self,
+        source: ModelSource,
+        registry: ModelRegistry,
+        settings: Settings,
+        on_swap: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Load from ``source`` into ``registry``; ``on_swap`` is called with the digest of each new live version."""
+        self._source = source
+        self._registry = registry
+        self._settings = settings
+        self._on_swap = on_swap
+        self._publish: Publish = lambda change: change()
+        self._seen: dict[str, Target | str] = {}
+        self._seen_shadows: dict[str, Target | None] = {}
+        self._wake = threading.Event()
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def start(self, publish: Publish) -> None:
+        """Begin to watch the source; ``publish`` calls functions on the event loop's thread."""
+        self._publish = publish
+        self._thread = threading.Thread(target=self._run, name="vaegis-models", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the source now, and try versions again that could not be used."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the thread, after the version that it may be loading."""
+        self._is_closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
+
+    def versions(self, name: str) -> list[str]:
+        """Return the versions of a model, loaded or not."""
+        return self._source.versions(name)
+
+    def check(self, *, is_forced: bool = False) -> None:
+        """Load what should be live and is not.
+
+        Args:
+            is_forced: Whether versions that could not be used before are tried again.
+        """
+        try:
+            names = self._source.names()
+        except ModelFolderError as error:
+            # All is served as before. Each model tells why it is not watched.
+            self._note_fault(self._registry.default.name, str(error), is_forced=is_forced)
+            return
+        for name in names:
+            try:
+                target = next(self._source.targets(name))
+            except ModelFolderError as error:
+                self._note_fault(name, str(error), is_forced=is_forced)
+                continue
+            if is_forced or self._seen.get(name) != target:
+                self._seen[name] = target
+                self._load(name, target)
+            self._check_shadow(name, is_forced=is_forced)
+
+    def _run(self) -> None:
+        settings = self._settings
+        while True:
+            pause_s = settings.model_poll_s - time.monotonic() % settings.model_poll_s
+            is_forced = self._wake.wait(pause_s if settings.model_reload else None)
+            self._wake.clear()
+            if self._is_closed:
+                return
+            try:
+                self.check(is_forced=is_forced)
+            except Exception:  # noqa: BLE001 - the thread must live on, whatever a file or a file system holds
+                _LOG.exception("unexpected error while models were loaded")
+
+    def _load(self, name: str, target: Target) -> None:
+        """Load a version; if it cannot be used and nothing is live, the newest before it that can be."""
+        try:
+            self._load_one(name, target)
+        except Exception as error:  # noqa: BLE001 - of a broken file; the old version stays, and the reason is shown
+            self._note_failure(name, target.version, error)
+        else:
+            return
+        if self._registry.live_of(name) is not None:
+            return
+        for before in list(self._source.targets(name))[1:]:
+            with suppress(ServiceError):
+                self._load_one(name, before, clears_failure=False)
+                return
+
+    def _load_one(self, name: str, target: Target, *, clears_failure: bool = True) -> None:
+        started = time.monotonic()
+        data = _read(target, self._settings)
+        live = self._registry.live_of(name)
+        if live is not None and content_digest(data) == live.artifact.digest:
+            self._publish(partial(self._registry.keep, name, target.version))
+            return
+        artifact = opened(target, self._settings, data)
+        if live is not None and not target.allow_schema_change:
+            self._require_same_columns(target, live.artifact, artifact)
+        served = self._registry.new_served(artifact, name, target.version)
+        served.warm_up()
+        took_s = time.monotonic() - started
+        if took_s > self._settings.model_timeout_s:
+            raise ArtifactError(
+                f"{target.path}: expected it to be loaded within {self._settings.model_timeout_s:g} s, it took "
+                f"{took_s:.0f} s; VAEGIS_MODEL_TIMEOUT_S gives it longer"
+            )
+        self._publish(partial(self._swap, served, clears_failure=clears_failure))
+        self._seen_shadows.pop(name, None)  # what was compared with the version before is compared anew
+        fields = {"model": name, "version": served.version, "digest": artifact.digest, "took_s": round(took_s, 3)}
+        _LOG.info("model changed", extra={"fields": fields})
+
+    def _check_shadow(self, name: str, *, is_forced: bool) -> None:
+        target = None
+        try:
+            target = self._source.shadow(name)
+            if not is_forced and self._seen_shadows.get(name) == target:
+                return
+            self._seen_shadows[name] = target
+            live = self._registry.live_of(name)
+            if live is None:
+                return
+            candidate = None if target is None else self._candidate(name, target, live.artifact)
+            self._publish(partial(self._registry.set_shadow, name, candidate))
+        except Exception as error:  # noqa: BLE001 - of a broken file; the live version stays, and the reason is shown
+            reason = _reason(error)
+            _log_failure(name, None if target is None else target.version, reason)
+            self._publish(partial(self._registry.fail_shadow, name, None if target is None else target.version, reason))
+
+    def _candidate(self, name: str, target: Target, live: Artifact) -> ServedModel:
+        artifact = opened(target, self._settings)
+        difference = schema_difference(live.contract.columns, artifact.contract.columns)
+        if difference is not None or live.contract.columns.names != artifact.contract.columns.names:
+            raise ArtifactError(
+                f"{target.path}: expected the columns of the live version in shadow, got others: "
+                f"{difference or 'another order'}"
+            )
+        candidate = self._registry.new_served(artifact, name, target.version)
+        candidate.warm_up()
+        return candidate
+
+    def _swap(self, served: ServedModel, *, clears_failure: bool) -> None:
+        self._registry.swap(served, clears_failure=clears_failure)
+        self._on_swap(served.artifact.digest)
+
+    def _require_same_columns(self, target: Target, old: Artifact, new: Artifact) -> None:
+        difference = schema_difference(old.contract.columns, new.contract.columns)
+        if difference is not None:
+            raise ArtifactError(
+                f"{target.path}: expected the columns of the live version, got others: {difference}; "
+                "--allow-schema-change lets them change"
+            )
+
+    def _note_fault(self, name: str, reason: str, *, is_forced: bool) -> None:
+        """Note once that it cannot be known which version should be live."""
+        if is_forced or self._seen.get(name) != reason:
+            self._seen[name] = reason
+            _log_failure(name, None, reason)
+            self._publish(partial(self._registry.fail, name, None, reason))
+
+    def _note_failure(self, name: str, version: str | None, error: Exception) -> None:
+        reason = _reason(error)
+        _log_failure(name, version, reason)
+        self._publish(partial(self._registry.fail, name, version, reason))
+
+
+def _read(target: Target, settings: Settings) -> bytes:
+    data = read_model_file(target.path, Expected(settings.model_digest, settings.model_public_key))
+    if target.digest is not None and DIGEST_PREFIX + content_digest(data) != target.digest:
+        raise ArtifactError(
+            f"{target.path}: expected the digest {target.digest} that {POINTER_FILE} has, got another; "
+            "`vaegis promote` takes the file as it is now"
+        )
+    return data
+
+
+def _reason(error: Exception) -> str:
+    """Return why a version cannot be used. The text of an exception that is not ours may quote a record."""
+    return str(error) if isinstance(error, ServiceError) else f"internal error ({type(error).__name__})"
+
+
+def _log_failure(name: str, version: str | None, reason: str) -> None:
+    fields = {"model": name, "version": version, "reason": reason}
+    _LOG.error("model not changed, the old one stays", extra={"fields": fields})

@@ -1,0 +1,213 @@
+"""Read the values of a column that is written in a way of its own: null texts, units, separators, date formats.
+
+Each value becomes one that the rules of `values` read. Every format of records goes through here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaegis.service.contract import Column, Reading
+from vaegis.service.records import values as rules
+
+_SPACES: Final = "\u0020\u00a0\u2009\u202f"
+_GROUPS: Final = f"[{_SPACES}'\u2019_%s]"
+_WRITTEN: Final = re.compile(
+    rf"(?P<open>\()?\s*(?P<sign>[+\-\u2212])?\s*(?P<before>[^\d\s.,+\-\u2212()'\u2019_]{{1,8}})?\s*"
+    rf"(?P<inner>[+\-\u2212])?(?P<digits>\d[\d.,'\u2019_{_SPACES}]*(?<!\s)|[.,]\d+)(?P<power>[eE][+-]?\d+)?"
+    r"(?P<gap>\s*)(?P<after>[^\d\s.,+\-\u2212()][^\d()]{0,15}?)?\s*(?P<close>\))?(?P<behind>[\-\u2212])?"
+)
+_MOST_CHARACTERS: Final = 64
+"""No number with its unit is written in more."""
+_CACHED_TEXTS: Final = 1 << 16
+
+
+def _digits(decimal: str, group: str) -> re.Pattern[str]:
+    groups = _GROUPS % group
+    grouped = rf"\d{{1,3}}(?:{groups}\d{{2}})*{groups}\d{{3}}"  # of three digits, or as in India of two before the last
+    return re.compile(rf"(?:{grouped}|\d+)(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+")
+
+
+_DIGITS: Final = {".": _digits(".", ","), ",": _digits(",", ".")}
+_NOT_DIGITS: Final = {".": re.compile(r"[^\d.]"), ",": re.compile(r"[^\d,]")}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenNumber:
+    """A number in text, taken apart.
+
+    Attributes:
+        is_negative: Whether it has a minus sign, before or behind, or stands in brackets as in accounts.
+        digits: Its digits with all separators.
+        power: Its exponent, as in ``e3``, or nothing.
+        before: The unit that stands before it, or nothing.
+        after: The unit that stands after it, or nothing.
+        is_apart: Whether a space parts it from the unit after it.
+    """
+
+    is_negative: bool
+    digits: str
+    power: str
+    before: str
+    after: str
+    is_apart: bool
+
+    @property
+    def unit(self) -> str:
+        """What stands beside the number, or nothing."""
+        return self.before or self.after
+
+    def plain(self, decimal: str) -> str | None:
+        """Return the number as it is written in English without separators; None if the separators do not fit."""
+        if _DIGITS[decimal].fullmatch(self.digits) is None:
+            return None
+        digits = _NOT_DIGITS[decimal].sub("", self.digits).replace(decimal, ".")
+        return f"{'-' if self.is_negative else ''}{digits}{self.power}"
+
+
+def written_number(text: str) -> WrittenNumber | None:
+    """Take a number in text apart; None if the text is nothing of that kind.
+
+    >>> written_number("-1.234,50 \u20ac").plain(",")
+    '-1234.50'
+    """
+    found = _WRITTEN.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
+    if found is None or (found["open"] is None) != (found["close"] is None):
+        return None
+    before, after = found["before"] or "", (found["after"] or "").rstrip()
+    signs = [sign for sign in (found["sign"], found["inner"], found["behind"], found["open"]) if sign]
+    if len(signs) > 1 or (before and after):
+        return None
+    is_negative = bool(signs) and signs[0] != "+"
+    return WrittenNumber(is_negative, found["digits"], found["power"] or "", before, after, bool(found["gap"]))
+
+
+def is_currency(unit: str) -> bool:
+    """Tell whether a unit holds a currency sign.
+
+    >>> is_currency("US$"), is_currency("kg")
+    (True, False)
+    """
+    return any(unicodedata.category(letter) == "Sc" for letter in unit)
+
+
+def instant_in_format(text: str, time_format: str) -> datetime | None:
+    """Return the instant that a text writes in a format of `datetime.strptime`; None if it does not."""
+    try:
+        return datetime.strptime(text, time_format)  # noqa: DTZ007 - the format may name a zone
+    except (ValueError, OverflowError):
+        return None
+
+
+class ColumnReader:
+    """Turns the values of a column into those that the common rules read; others stay as they are."""
+
+    def __init__(self, reading: Reading) -> None:
+        """Read as ``reading`` says."""
+        self._reading = reading
+        self._nulls = frozenset(text.strip() for text in reading.null_values)
+        self._null_numbers = [number for text in self._nulls if (number := _number(text)) is not None]
+        self._null_instants = [at for text in self._nulls if (at := _instant(text)) is not None]
+        self._text = lru_cache(maxsize=_CACHED_TEXTS)(self._of_text)
+
+    def text(self, text: str) -> str | None:
+        """Return a text in the form of the common rules; None for a null."""
+        return self._text(text) if len(text) <= _MOST_CHARACTERS else text
+
+    def texts(self, texts: Sequence[str | None]) -> list[str | None]:
+        """Return each text as `text` does; a null stays one."""
+        return [None if text is None else self.text(text) for text in texts]
+
+    def value(self, value: object) -> object:
+        """Return a value of JSON in the form of the common rules."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        if value in self._null_numbers:
+            return None
+        if self._reading.format is not None and math.isfinite(value) and value == int(value):
+            written = self._of_text(str(int(value)))
+            return value if written == str(int(value)) else written
+        return value
+
+    def numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.float64] | list[str | None]:
+        """Return numbers with NaN for nulls; or, where a format reads their digits, the text of each."""
+        if self._reading.format is not None:
+            found, back = np.unique(numbers, return_inverse=True)
+            read = [None if np.isnan(number) else self.value(number) for number in found.tolist()]
+            if any(isinstance(value, str) for value in read):
+                texts = [None if value is None else str(value) for value in read]
+                return [texts[at] for at in back.tolist()]
+        if not self._null_numbers:
+            return numbers
+        return np.where(np.isin(numbers, self._null_numbers), np.nan, numbers)
+
+    def without_null_instants(self, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return instants in seconds since 1970, NaN for those that are nulls."""
+        if not self._null_instants:
+            return seconds
+        return np.where(np.isin(seconds, self._null_instants), np.nan, seconds)
+
+    def category(self, text: str) -> str | None:
+        """Return a category; None for a null."""
+        return None if text.strip() in self._nulls else text
+
+    def _of_text(self, text: str) -> str | None:  # noqa: PLR0911 - one for each way to write a value
+        reading, stripped = self._reading, text.strip()
+        if stripped in self._nulls:
+            return None
+        if reading.format is not None:
+            moment = instant_in_format(stripped, reading.format)
+            if moment is None:
+                return text
+            if "%Y" not in reading.format and "%y" not in reading.format:
+                moment = moment.replace(year=1970)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+        if reading.unit is None and reading.decimal == ".":
+            number = _number(stripped) if self._null_numbers else None
+            return None if number is not None and number in self._null_numbers else text
+        written = written_number(stripped)
+        if written is None or written.unit not in ("", reading.unit or ""):
+            return text
+        plain = written.plain(reading.decimal)
+        if plain is None:
+            # What the common rules would take for another number is none here.
+            return text if _number(stripped) is None else f"{stripped}?"
+        return None if self._null_numbers and float(plain) in self._null_numbers else plain
+
+
+def reader_of(column: Column) -> ColumnReader | None:
+    """Return what reads the values of a column; None where the common rules do."""
+    return None if column.reading is None else reader_for(column.reading)
+
+
+@lru_cache(maxsize=4096)
+def reader_for(reading: Reading) -> ColumnReader:
+    """Return what reads values written in one way."""
+    return ColumnReader(reading)
+
+
+def _instant(text: str) -> float | None:
+    try:
+        return rules.instant_of_text(text) if _number(text) is None else None
+    except rules.RefusedValueError:
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = rules.number_of_text(text)
+    except rules.RefusedValueError:
+        return None
+    return None if np.isnan(number) else number

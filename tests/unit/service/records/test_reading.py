@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from vaegis.service.contract import CategoricalColumn, NumericColumn, Reading, Schema, TimestampColumn
+from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.records.cells import columns_of_cells
+from vaegis.service.records.faults import FaultList
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.reading import written_number
+
+
+def number_column(reading=None, low=0.0, high=9.0):
+    return NumericColumn(
+        name="x",
+        reading=reading,
+        missing_share=0.0,
+        minimum=low,
+        maximum=high,
+        quantiles=(low,) * 7,
+        step=0.0,
+        noise_scale=1.0,
+        degrees_of_freedom=4.0,
+    )
+
+
+def time_column(reading):
+    return TimestampColumn(name="x", reading=reading, missing_share=0.0, earliest=0.0, latest=1.0)
+
+
+def in_all_formats(column, values):
+    """Return what values become as JSON, as cells of CSV, Arrow and V2, and in files, which must be the same."""
+    schema, faults = Schema(columns=(column,)), FaultList(10)
+    by_row = columns_from_records([{"x": value} for value in values], schema)
+    is_text = all(value is None or isinstance(value, str) for value in values)
+    is_code = column.kind == "categorical"
+    cells = list(map(str, values)) if is_text or is_code else np.array(values, dtype=np.float64)
+    by_column = columns_of_cells(schema, {"x": cells}, len(values), faults)
+    from_file = columns_from_batch(pa.record_batch({"x": pa.array(values)}), schema, path=Path("a"), first_row=1)
+    faults.raise_any()
+    for other in (by_column, from_file):
+        np.testing.assert_array_equal(by_row.numbers, other.numbers)
+        assert by_row.strings.tolist() == other.strings.tolist()
+        assert by_row.strings_observed.tolist() == other.strings_observed.tolist()
+    return by_row
+
+
+@pytest.mark.parametrize(
+    ("reading", "text", "expected"),
+    [
+        (Reading(unit="\u20ac"), "\u20ac1,234.50", 1234.5),
+        (Reading(unit="\u20ac"), "-\u20ac3", -3.0),
+        (Reading(unit="\u20ac"), "7.5", 7.5),
+        (Reading(unit="\u20ac", decimal=","), "1.234,50 \u20ac", 1234.5),
+        (Reading(unit="", decimal=","), "1.234", 1234.0),
+        (Reading(unit="kg"), "9.5kg", 9.5),
+        (Reading(unit="%"), "12 %", 12.0),
+        (Reading(unit=""), "(1'234.5)", -1234.5),
+        (Reading(unit=""), "12,34,567", 1234567.0),
+        (Reading(null_values=("late",)), " late", math.nan),
+        (Reading(null_values=("-999",)), "-999.0", math.nan),
+        (Reading(unit="kg", null_values=("-999",)), "-999 kg", math.nan),
+        (None, "#DIV/0!", math.nan),
+        (None, r"\N", math.nan),
+    ],
+)
+def test_a_number_is_read_alike_in_all_formats(reading, text, expected):
+    np.testing.assert_array_equal(in_all_formats(number_column(reading), [text, "1"]).numbers, [[expected], [1.0]])
+
+
+@pytest.mark.parametrize(
+    ("reading", "text"),
+    [(Reading(unit="kg"), "3 g"), (Reading(unit="", decimal=","), "1,234.5"), (None, "3 kg"), (None, "1,234")],
+)
+def test_a_number_of_another_unit_or_separator_is_refused(reading, text):
+    with pytest.raises(Exception, match="expected a number, got"):
+        in_all_formats(number_column(reading), [text])
+
+
+def test_a_number_that_stands_for_a_null_is_one_in_all_formats():
+    found = in_all_formats(number_column(Reading(null_values=("-999",))), [-999, 2.0]).numbers
+    np.testing.assert_array_equal(found, [[math.nan], [2.0]])
+
+
+@pytest.mark.parametrize(
+    ("reading", "value", "expected"),
+    [
+        (Reading(format="%d/%m/%Y %H:%M"), "02/01/1970 01:00", 90_000.0),
+        (Reading(format="%m/%d/%Y %I:%M %p"), "01/02/1970 01:00 AM", 90_000.0),
+        (Reading(format="%d/%m/%Y"), "1970-01-02", 86_400.0),
+        (Reading(format="%H:%M:%S"), "01:00:00", 3_600.0),
+        (Reading(format="%Y%m%d"), 19700102, 86_400.0),
+        (Reading(null_values=("1900-01-01",)), "1900-01-01T00:00:00Z", math.nan),
+        (None, "1970-01-02 01:00:00 UTC", 90_000.0),
+        (None, "1970-01-02 01:00:00 +0100", 86_400.0),
+        (None, "1970/1/2 1:00", 90_000.0),
+        (None, "Fri, 02 Jan 1970 01:00:00 GMT", 90_000.0),
+        (None, "[02/Jan/1970:01:00:00 +0000]", 90_000.0),
+        (None, "19700102010000", 90_000.0),
+        (None, 19700102010000, 90_000.0),
+    ],
+)
+def test_an_instant_is_read_alike_in_all_formats(reading, value, expected):
+    np.testing.assert_array_equal(in_all_formats(time_column(reading), [value]).numbers, [[expected]])
+
+
+@pytest.mark.parametrize("value", [45369.425, "45369", 20241318101200, "2024-13-01 10:00 UTC", "31/01/1970"])
+def test_digits_that_are_no_instant_are_refused_in_all_formats(value):
+    with pytest.raises(Exception, match="expected"):
+        in_all_formats(time_column(None), [value])
+
+
+@pytest.mark.parametrize(
+    ("known", "values"), [("101", ["101", "101.0"]), ("101.0", ["101", "101.0"]), ("101", [101.0])]
+)
+def test_a_whole_float_is_its_integer_in_a_column_of_codes(known, values):
+    column = CategoricalColumn(name="x", missing_share=0.0, categories=(known, "b"), shares=(0.5, 0.5))
+    assert {text for (text,) in in_all_formats(column, values).strings.tolist()} == {known}
+
+
+def test_a_set_null_is_one_in_a_column_of_categories():
+    column = CategoricalColumn(
+        name="x", reading=Reading(null_values=("late",)), missing_share=0.0, categories=("a",), shares=(1.0,)
+    )
+    assert in_all_formats(column, ["late", "a"]).strings_observed.tolist() == [[False], [True]]
+
+
+def test_a_number_that_was_constant_takes_truth_values():
+    assert in_all_formats(number_column(low=1.0, high=1.0), ["true", "no", "3"]).numbers.ravel().tolist() == [1, 0, 3]
+
+
+@pytest.mark.parametrize("text", ["", "kg", "\u20ac5 kg", "--5", "(5", "1.2.3", "08:15"])
+def test_other_text_is_no_number_with_a_unit(text):
+    written = written_number(text)
+    assert written is None or (written.plain(".") is None and written.plain(",") is None)

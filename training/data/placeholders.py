@@ -1,0 +1,69 @@
+"""Find values that seem to stand for a null: far from all others, and repeated exactly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaegis.service.records.column_names import shown
+from vaegis.service.records.values import iso_instant
+from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.sampling import Sample
+
+_FEWEST = 5
+"""Records that hold the value; fewer may hold it by chance."""
+_FEWEST_OTHERS = 20
+"""Distinct other values, below which none can be far from them."""
+_BULK = (0.01, 0.99)
+
+
+def with_placeholders(plans: tuple[ColumnPlan, ...], sample: Sample) -> tuple[ColumnPlan, ...]:
+    """Return the plans with a warning for each column that seems to hold a placeholder."""
+    return tuple(_warned(plan, sample) for plan in plans)
+
+
+def placeholders(values: NDArray[np.float64]) -> list[float]:
+    """Return the least and the greatest value, if it repeats and is farther from the others than most of them spread.
+
+    Args:
+        values: Shape (n,), finite.
+
+    >>> placeholders(np.concatenate([np.full(9, -999.0), np.linspace(15.0, 25.0, 100)]))
+    [-999.0]
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    found: list[float] = []
+    first, last = 0, distinct.size - 1
+    while last - first > _FEWEST_OTHERS:
+        inner = distinct[first + 1 : last]
+        low, high = np.quantile(inner, _BULK)
+        spread = float(high - low)
+        if counts[first] >= _FEWEST and inner[0] - distinct[first] > spread > 0.0:
+            found.append(float(distinct[first]))
+            first += 1
+        elif counts[last] >= _FEWEST and distinct[last] - inner[-1] > spread > 0.0:
+            found.append(float(distinct[last]))
+            last -= 1
+        else:
+            break
+    return found
+
+
+def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
+    if plan.kind not in ("numeric", "timestamp"):
+        return plan
+    numbers = sample.numbers(plan.name, plan.kind, plan.reading, plan.number_form)
+    values = numbers[~np.isnan(numbers)]
+    warnings = []
+    for value in placeholders(values):
+        text = f"{value:.15g}" if plan.kind == "numeric" else iso_instant(value)[:10]
+        share = np.count_nonzero(values == value) / numbers.size
+        table = f"[columns.{json.dumps(shown(plan.name))}]"
+        warnings.append(
+            f"{text} repeats in {share:.1%} of the records, far from all others, and hides anomalies between: "
+            f"if it stands for no value, set {table} null_values = [{json.dumps(text)}]"
+        )
+    return replace(plan, warnings=(*plan.warnings, *warnings)) if warnings else plan

@@ -1,0 +1,214 @@
+"""Find how the texts of a column write numbers or instants where they are not plain numbers or ISO 8601."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from vaegis.service.records.reading import instant_in_format, is_currency, written_number
+from vaegis.service.records.values import RefusedValueError, instant_of_text, is_null_marker
+
+_CODES_OF_CURRENCIES = frozenset(
+    (
+        *("AED", "ARS", "AUD", "BGN", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP"),
+        *("HKD", "HUF", "IDR", "ILS", "INR", "JPY", "KES", "KRW", "MXN", "MYR", "NGN", "NOK", "NZD", "PEN", "PHP"),
+        *("PKR", "PLN", "RON", "RUB", "SAR", "SEK", "SGD", "THB", "TRY", "TWD", "UAH", "USD", "VND", "ZAR"),
+        *("kr", "Kr", "kr.", "Rs", "Rs.", "zl", "Ft"),
+    )
+)
+_UNITS = frozenset(
+    (
+        *("%", "\u2030", "\u00b0", "\u00b0C", "\u00b0F", "kg", "g", "mg", "\u00b5g", "ug", "t", "lb", "lbs", "oz"),
+        *("km", "m", "dm", "cm", "mm", "\u00b5m", "um", "mi", "ft", "in", "yd", "l", "ml", "mL", "cl", "m2", "m3"),
+        *("s", "sec", "ms", "us", "\u00b5s", "ns", "min", "h", "hr", "hrs", "d", "days", "kB", "KB", "MB", "GB", "TB"),
+        *("KiB", "MiB", "GiB", "TiB", "bps", "kbps", "Mbps", "Gbps", "kW", "MW", "Wh", "kWh", "MWh", "mV", "kV", "mA"),
+        *("Hz", "kHz", "MHz", "GHz", "Pa", "hPa", "kPa", "MPa", "mbar", "bar", "psi", "ppm", "ppb", "dB", "dBm", "rpm"),
+        *(
+            "lx",
+            "lm",
+            "Nm",
+            "kJ",
+            "cal",
+            "kcal",
+            "mol",
+            "pcs",
+            "km/h",
+            "kph",
+            "mph",
+            "m/s",
+            "mg/l",
+            "mg/dl",
+            "bpm",
+            "px",
+        ),
+    )
+)
+"""Units that may follow a number without a space; others are taken for part of a code, such as 12A."""
+_FIRST_TEXTS = 200
+"""Texts by which formats are chosen that all texts are then compared with."""
+_MOSTLY = 0.5
+_AMBIGUOUS = re.compile(r"\d{1,3}(,\d{3})+")
+
+_DATES = (
+    *tuple(
+        f"{first}{mark}{second}{mark}{year}"
+        for mark in "/.-"
+        for first, second in ((("%d", "%m"), ("%m", "%d")) if mark != "." else (("%d", "%m"),))
+        for year in ("%Y", "%y")
+    ),
+    "%d %b %Y",
+    "%d %B %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%d/%b/%Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%b %d %Y",
+    "%d. %B %Y",
+    "%Y%m%d",
+)
+_TIMES = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
+_ZONES = ("", " %z", "%z", " %Z")
+TIME_FORMATS = tuple(f"{time}{zone}" for time, zone in product(_TIMES[1:], _ZONES))
+DATE_FORMATS = tuple(
+    f"{date}{gap if time else ''}{time}{zone if time else ''}"
+    for date in _DATES
+    for time in _TIMES
+    for gap in ((" ", ", ", "T") if time else ("",))
+    for zone in (_ZONES if time else ("",))
+)
+_MARKS = "/.-:,T"
+_HALVES = re.compile(r"[ap]\.?m\b", re.IGNORECASE)
+_DATE_LIKE = re.compile(r"\d{1,4}[-/. :]|[A-Z][a-z]{2}|\d{8}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberWriting:
+    """Numbers with units or separators.
+
+    Attributes:
+        records: Records whose text is a number of this unit.
+        unit: Their unit, or nothing.
+        decimal: Their decimal separator.
+        units: Each unit with its number of records, the commonest first.
+        is_ambiguous: Whether nothing tells if the comma parts thousands, as it is read, or is the decimal separator.
+    """
+
+    records: int
+    unit: str
+    decimal: Literal[".", ","]
+    units: tuple[tuple[str, int], ...]
+    is_ambiguous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DateWriting:
+    """Dates and times in formats of `datetime.strptime`.
+
+    Attributes:
+        records: Records whose text is written so.
+        formats: The formats that read the most of them; of several, nothing tells which one is meant.
+    """
+
+    records: int
+    formats: tuple[str, ...]
+
+
+def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
+    """Return how texts write numbers; None if hardly one of them does, or all are plain numbers.
+
+    Args:
+        counts: Records of each text.
+    """
+    found = {text: written for text in counts if (written := written_number(text.strip())) is not None}
+    found = {
+        text: written for text, written in found.items() if _is_unit(written.before, written.after, written.is_apart)
+    }
+    units = Counter[str]()
+    for text, written in found.items():
+        if written.unit:
+            units[written.unit] += counts[text]
+    unit = units.most_common(1)[0][0] if units else ""
+    same = [text for text, written in found.items() if written.unit in ("", unit)]
+    if not same:
+        return None
+    records = {
+        decimal: sum(counts[text] for text in same if found[text].plain(decimal) is not None) for decimal in (".", ",")
+    }
+    decimal: Literal[".", ","] = "," if records[","] > records["."] else "."
+    if not units and not any(set(found[text].digits) - set("0123456789.") for text in same) and decimal == ".":
+        return None  # Nothing but plain numbers, or texts that are none.
+    digits = [found[text].digits for text in same if "," in found[text].digits]
+    is_ambiguous = (
+        decimal == "."
+        and records["."] == records[","]
+        and bool(digits)
+        and all(_AMBIGUOUS.fullmatch(each) and each.count(",") == 1 for each in digits)
+    )
+    return NumberWriting(records[decimal], unit, decimal, tuple(units.most_common()), is_ambiguous)
+
+
+def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
+    """Return how texts write dates or times; None if hardly one of them does.
+
+    Args:
+        counts: Records of each text.
+    """
+    texts = [text for text in counts if not is_null_marker(text.strip())]
+    first = [text.strip() for text in texts[:_FIRST_TEXTS]]
+    like = [text for text in first if _DATE_LIKE.search(text)]
+    if len(like) < _MOSTLY * len(first) or not like:
+        return None
+    hopeful = [form for form in (*DATE_FORMATS, *TIME_FORMATS) if any(_may_be(text, form) for text in like[:3])]
+    hopeful = [form for form in hopeful if _share_of(like[:20], form) >= _MOSTLY]
+    hopeful = [form for form in hopeful if _share_of(like, form) >= _MOSTLY]
+    if not hopeful:
+        return None
+    records = {
+        form: sum(counts[text] for text in texts if instant_in_format(text.strip(), form) is not None)
+        for form in hopeful
+    }
+    most = max(records.values())
+    formats = tuple(form for form, count in records.items() if count == most)
+    return DateWriting(most, _distinct(formats, texts))
+
+
+def is_common_instant(text: str) -> bool:
+    """Tell whether the rules that all columns share read a text as an instant."""
+    try:
+        instant_of_text(text)
+    except RefusedValueError:
+        return False
+    return True
+
+
+def _distinct(formats: tuple[str, ...], texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the formats that differ in what they read in some text, the first of each."""
+    sample = [text.strip() for text in texts]
+    kept: dict[tuple[object, ...], str] = {}
+    for form in formats:
+        kept.setdefault(tuple(instant_in_format(text, form) for text in sample), form)
+    return tuple(kept.values())
+
+
+def _may_be(text: str, form: str) -> bool:
+    """Tell whether a text has the separators of a format: comparing them is much faster than parsing."""
+    if bool(_HALVES.search(text)) != ("%p" in form):
+        return False
+    zone = {"-", ":", "."} if "%z" in form else {"."}
+    return all((mark in text) == (mark in form) for mark in _MARKS if mark not in zone)
+
+
+def _share_of(texts: list[str], form: str) -> float:
+    return sum(instant_in_format(text, form) is not None for text in texts) / len(texts)
+
+
+def _is_unit(before: str, after: str, is_apart: bool) -> bool:  # noqa: FBT001 - of a written number
+    """Tell whether what stands beside a number is a unit, rather than part of a code."""
+    if before:
+        return is_currency(before) or before in _CODES_OF_CURRENCIES
+    return not after or is_apart or is_currency(after) or after in _UNITS or after in _CODES_OF_CURRENCIES
