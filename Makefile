@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What container-test needs from Debian, installed only where it is missing.
 CONTAINER_PACKAGES := podman runc netavark aardvark-dns iptables catatonit prometheus prometheus-alertmanager nats-server \
-  $(CONTAINER_EXTRA_PACKAGES)
+  chromium $(CONTAINER_EXTRA_PACKAGES)
 # uv reads its own name for the folder that pip takes extra wheels from.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
@@ -209,6 +209,20 @@ openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI docume
 .PHONY: v2-clients
 v2-clients: venv ## tritonclient, kserve and mlserver's codecs against a running service, each from PyPI into build/clients
 	$(BIN)/python tests/clients/v2.py
+
+# Spark takes no pandas 3, which constraints.txt names, so the engines have an environment of their own.
+build/scale/installed.stamp: pyproject.toml
+	$(PYTHON) -m venv --clear build/scale
+	build/scale/bin/python -m pip install -qq --editable '.[spark,ray]' hypothesis pytest pytest-timeout
+	@touch $@
+
+.PHONY: scale-test
+scale-test: build/scale/installed.stamp ## score on real engines: Spark local[2] (needs Java 17), and a Ray cluster that loses a node
+	build/scale/bin/python -m pytest -W default tests/scale
+
+.PHONY: bench-scale
+bench-scale: build/scale/installed.stamp ## records a second on one and two workers of Spark and Ray
+	build/scale/bin/python benchmarks/scale.py
 
 .PHONY: fuzz-openapi
 fuzz-openapi: $(VENV)/fuzz.stamp ## requests made from the service's OpenAPI document, sound and unsound ones

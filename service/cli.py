@@ -8,7 +8,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from vaegis.service.commands import generate, inspect, key, promote, score, serve, verify
+from vaegis.service.commands import generate, inspect, key, promote, report, score, serve, verify
 from vaegis.service.errors import EXIT_ARTIFACT, AlphaError, ArtifactError, ServiceError, SettingsError
 from vaegis.service.terminal import printable
 
@@ -17,7 +17,7 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
-_COMMANDS = (serve, score, inspect, verify, generate, promote, key)
+_COMMANDS = (serve, score, inspect, report, verify, generate, promote, key)
 _EXIT_CODES = f"""exit codes:
   0  done
   {EXIT_FAILURE}  a file of records cannot be read or written, or its records do not fit the model

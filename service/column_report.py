@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vaegis.service.contract import Column, IgnoredColumn, Schema
+from vaegis.service.contract import Check, Column, IgnoredColumn, Schema
 from vaegis.service.records.kinds import kind_of
 
 SET_ASIDE = "set aside"
@@ -21,6 +21,16 @@ def column_story(column: Column | IgnoredColumn) -> str:
         return column.reason
     seen = kind_of(column).statistics(column)
     return f"{column.why}: {seen}" if column.why else seen
+
+
+def check_story(column: Column, check: Check) -> str:
+    """Return the code of a check, and its limit as the column writes values."""
+    if check.limit is None:
+        return check.code.value
+    kind = kind_of(column)
+    shown = kind.shown(column)
+    limit = shown(check.limit) if shown and kind.takes_instants else f"{check.limit:.10g}"
+    return f"{check.code.value} {limit}"
 
 
 def column_notes(schema: Schema) -> Iterator[str]:

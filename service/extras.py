@@ -10,13 +10,15 @@ from vaegis.service.errors import MissingExtraError
 
 _PACKAGES: Final = {
     "files": frozenset(("pyarrow",)),
+    "report": frozenset(("jinja2",)),
     "signature": frozenset(("cryptography",)),
-    "training": frozenset(("jaxtyping", "onnx", "pyarrow", "rich", "scipy", "sklearn", "torch")),
+    "spark": frozenset(("pyarrow", "pyspark")),
+    "training": frozenset(("jaxtyping", "jinja2", "onnx", "pyarrow", "rich", "scipy", "sklearn", "torch")),
 }
 
 
 @contextmanager
-def needs_extra(extra: Literal["files", "signature", "training"]) -> Iterator[None]:
+def needs_extra(extra: Literal["files", "report", "signature", "spark", "training"]) -> Iterator[None]:
     """Turn a failed import of one of an extra's packages into how to install it.
 
     Raises:

@@ -20,6 +20,7 @@ from vaegis.service.contract import Generator as GeneratorDocument
 from vaegis.service.draws import possible
 from vaegis.service.errors import ArtifactError
 from vaegis.service.graph import TENSOR_BYTES, open_graph
+from vaegis.service.onnx_model import read_model
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.runtime import RUN_TIMEOUT_S, GraphError, Session
 
@@ -59,7 +60,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoded:
+class Decoded:
     """What the decoder says of the columns of n records.
 
     Attributes:
@@ -141,8 +142,20 @@ class Generator:
         """Return block ``index`` of the records of a seed, always `BLOCK_RECORDS` of them."""
         random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
         exemplar = random.integers(self._generator.exemplars, size=BLOCK_RECORDS)
+        return self.draw_near(exemplar, random, temperature)
+
+    def draw_near(
+        self, exemplar: NDArray[np.int64], random: np.random.Generator, temperature: float | None = None
+    ) -> Drawn:
+        """Return one record for each of these exemplars.
+
+        Args:
+            exemplar: Positions of exemplars, at most `BLOCK_RECORDS`.
+            random: Source of the draws.
+            temperature: As in `draw`.
+        """
         aside = DEFAULT_TEMPERATURE if temperature is None else temperature
-        noise = np.float32(aside) * _kernel_noise(self._generator, random)
+        noise = np.float32(aside) * _kernel_noise(self._generator, len(exemplar), random)
         decoded = self._decode(exemplar, noise)
         values: list[NDArray[Any]] = []
         for i, column in enumerate(self.schema.columns):
@@ -152,11 +165,15 @@ class Generator:
         missing = random.random(decoded.missing.shape) < possible(decoded.missing, np.array(shares))
         return Drawn(tuple(values), missing)
 
-    def _decode(self, exemplar: NDArray[np.int64], noise: NDArray[np.float32]) -> _Decoded:
+    def decode_exemplars(self, exemplar: NDArray[np.int64]) -> Decoded:
+        """Return the distributions that these exemplars decode to, at most `BLOCK_RECORDS` of them."""
+        return self._decode(exemplar, np.zeros((len(exemplar), self._generator.latent_dim), dtype=np.float32))
+
+    def _decode(self, exemplar: NDArray[np.int64], noise: NDArray[np.float32]) -> Decoded:
         outputs = self._session.run(list(self._outputs), {"exemplar": exemplar, "latent_noise": noise})
         location, missing, *slots = (output.astype(np.float64) for output in outputs)
         categories = {position: tuple(slots[0][:, part] for part in parts) for position, parts in self._slots.items()}
-        return _Decoded(location, missing, categories)
+        return Decoded(location, missing, categories)
 
     def _check(self) -> None:
         """Decode one draw of the last exemplar, and compare the shapes with what the schema asks for."""
@@ -174,15 +191,32 @@ class Generator:
             raise ArtifactError(f"generator: expected outputs of the shapes {expected}, got {given}")
 
 
+def exemplars_of(contract: Contract) -> NDArray[np.float64]:
+    """Return the exemplars of the prior in latent space, shape (exemplars, latent_dim).
+
+    Raises:
+        ArtifactError: the decoder does not hold them as one finite table of that shape.
+    """
+    generator = contract.generator
+    expected = (generator.exemplars, generator.latent_dim)
+    try:
+        table = read_model(memoryview(base64.b64decode(generator.model, validate=True))).table_indexed_by("exemplar")
+    except (binascii.Error, ValueError) as error:
+        raise ArtifactError(f"generator: expected a complete ONNX model in base64, got: {error}") from error
+    if table is None or table.shape != expected or not np.isfinite(table).all():
+        raise ArtifactError(f"generator: expected a table of finite exemplars of the shape {expected}")
+    return table.astype(np.float64)
+
+
 def drawn_seed() -> int:
     """Return a random seed."""
     return secrets.randbelow(_SEEDS)
 
 
-def _kernel_noise(generator: GeneratorDocument, random: np.random.Generator) -> NDArray[np.float32]:
+def _kernel_noise(generator: GeneratorDocument, count: int, random: np.random.Generator) -> NDArray[np.float32]:
     """Draw from the prior's kernel at width one, a multivariate Student-t: one chi-square a record, shared."""
-    normal = random.standard_normal((BLOCK_RECORDS, generator.latent_dim))
-    chi_square = random.chisquare(generator.degrees_of_freedom, (BLOCK_RECORDS, 1))
+    normal = random.standard_normal((count, generator.latent_dim))
+    chi_square = random.chisquare(generator.degrees_of_freedom, (count, 1))
     noise: NDArray[np.float32] = (normal / np.sqrt(chi_square / generator.degrees_of_freedom)).astype(np.float32)
     return noise
 

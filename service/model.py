@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, TypedDict, TypeVar, get_args
 
 from vaegis.service.artifact import Artifact, open_artifact
 from vaegis.service.contract import Schema
@@ -22,6 +22,9 @@ from vaegis.service.records.in_memory import blocks_of_records, is_pandas_frame,
 from vaegis.service.records.json import MAX_FAULTS
 from vaegis.service.score_result import ScoreResult, result_of
 from vaegis.service.verdicts import Explain, Verdicts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MAX_TERMS: Final = 100_000  # bounds the memory of a part's contributions, one term for each record and column
 _MAX_ALPHAS: Final = 64  # most alphas whose thresholds are cached
@@ -39,6 +42,14 @@ class ArrowStream(Protocol):
 
 Data: TypeAlias = Sequence[Mapping[str, object]] | ArrowStream
 """Records in memory: a list of dicts, or a table or frame. Frames of pandas before 2.2 are taken as well."""
+
+
+class JudgeRules(TypedDict):
+    """How decoded records are judged: the arguments of `Model.judge_blocks`."""
+
+    alpha: float
+    explain: Explain
+    reports: bool
 
 
 class Model:
@@ -107,11 +118,48 @@ class Model:
         >>> result.to_list()[1]["reasons"]
         ['out_of_range']
         """
+        rules = self._rules(alpha, explain, on_invalid)
+        blocks = self._blocks(data, _choice("unknown_columns", unknown_columns, _UNKNOWN_COLUMNS))
+        return self.judge_blocks(blocks, **rules)
+
+    def score_batches(
+        self,
+        batches: Iterable[pa.RecordBatch],
+        alpha: float | None = None,
+        explain: Literal["none", "anomalies", "all"] = "anomalies",
+        *,
+        unknown_columns: Literal["reject", "ignore"] = "reject",
+        on_invalid: Literal["reject", "report"] = "reject",
+        verdict_column: str = "vaegis",
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield each record batch with its verdicts, the ones that `score` gives, in one more column.
+
+        A batch is read when the one before it has been yielded, and is scored in this thread. Only one is held at a
+        time. Its columns come back as they are. The verdicts are a struct with the fields of `ScoreResult.to_arrow`.
+
+        Args:
+            batches: The records. Batches may differ in their columns. Small ones cost more, because each is scored by
+                itself: choose some thousands of records.
+            alpha: As for `score`.
+            explain: As for `score`.
+            unknown_columns: As for `score`.
+            on_invalid: Whether a record that does not fit the model is an error, or gets a verdict of nulls with
+                `errors`.
+            verdict_column: The name of the column of verdicts.
+
+        Raises:
+            TypeError: An item is not a record batch.
+            ValueError: An option has another value than those above, or a batch has a column named ``verdict_column``.
+            RecordError: Records do not fit the model; names the batch and the row of each fault.
+            AlphaError: The model has too few calibration records for ``alpha``.
+            MissingExtraError: pyarrow is not installed.
+        """
+        rules = self._rules(alpha, explain, on_invalid)
         unknown = _choice("unknown_columns", unknown_columns, _UNKNOWN_COLUMNS)
-        told = Explain(_choice("explain", explain, tuple(Explain)))
-        reports = OnInvalid(_choice("on_invalid", on_invalid, tuple(OnInvalid))) is OnInvalid.REPORT
-        alpha = self.alpha if alpha is None else float(alpha)
-        return self.judge_blocks(self._blocks(data, unknown), alpha=alpha, explain=told, reports=reports)
+        self._threshold_at(rules["alpha"])  # what cannot be promised is refused before a batch is read
+        with needs_extra("files"):
+            from vaegis.service.files.batch_scoring import scored_batches
+        return scored_batches(self, batches, rules, unknown, verdict_column)
 
     def judge_blocks(self, blocks: Iterable[Block], *, alpha: float, explain: Explain, reports: bool) -> ScoreResult:
         """Return the verdicts on decoded records.
@@ -151,6 +199,11 @@ class Model:
     def part_records(self) -> int:
         """How many records are scored and explained at a time."""
         return max(1, _MAX_TERMS // (len(self.columns) + 1))
+
+    def _rules(self, alpha: float | None, explain: str, on_invalid: str) -> JudgeRules:
+        told = Explain(_choice("explain", explain, tuple(Explain)))
+        reports = OnInvalid(_choice("on_invalid", on_invalid, tuple(OnInvalid))) is OnInvalid.REPORT
+        return JudgeRules(alpha=self.alpha if alpha is None else float(alpha), explain=told, reports=reports)
 
     def _blocks(self, data: object, unknown_columns: UnknownColumns) -> Iterator[Block]:
         schema = self.artifact.contract.columns

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vaegis.service.operators import INT, INTS, OPERATORS, STRINGS, TENSOR
 from vaegis.service.protobuf import field, fields, numbers
 
@@ -132,6 +135,15 @@ class OnnxModel:
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs."""
         return tuple(value["name"] for value in self._message["graph"]["output"])
+
+    def table_indexed_by(self, name: str) -> NDArray[np.float32] | None:
+        """Return the constant table of floats of which the graph gathers the rows that an input names, if it does."""
+        graph: Message = self._message["graph"]
+        tables = {node["input"][0] for node in graph["node"] if node["op_type"] == "Gather" and name in node["input"]}
+        for tensor in graph["initializer"]:
+            if tensor["name"] in tables and tensor["data_type"] == _FLOAT:
+                return np.frombuffer(tensor["raw_data"] or b"", np.dtype("<f4")).reshape(tensor["dims"])
+        return None
 
     def settled(self) -> tuple[str, ...]:
         """Return the values that depend on constants and shapes alone, which a runtime may compute when it loads."""

@@ -35,9 +35,18 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
         "shadow_share",
     ),
     "Scoring": ("explain", "unknown_columns", "unwrap", "max_faults", "max_generate_count"),
-    "Callers and rates": ("keys", "open", "allowed_hosts", "rate_records_per_s", "rate_burst_s"),
+    "Callers and rates": (
+        "keys",
+        "open",
+        "allowed_hosts",
+        "cors_origins",
+        "page",
+        "rate_records_per_s",
+        "rate_burst_s",
+    ),
     "Behind a proxy": ("uds", "root_path"),
     "HTTPS": ("tls_certificate", "tls_key"),
+    "Answers": ("compression_min_bytes",),
     "Size of one request": ("max_document_bytes", "max_records", "max_columns", "max_values", "max_depth"),
     "Work at one time": (
         "max_requests_in_flight",
@@ -185,6 +194,14 @@ class Settings(BaseModel):
         "each object is a record.",
         pattern=_POINTER,
     )
+    compression_min_bytes: int = _setting(
+        2**20,
+        "Shortest answer that is compressed if Accept-Encoding has gzip or zstd. More than VAEGIS_MAX_BYTES_IN_FLIGHT "
+        "means that none is.",
+        unit="bytes",
+        ge=1024,
+        le=2**34,
+    )
     max_body_bytes: int = _setting(
         64 * 2**20,
         "Largest request body, after decompression. `vaegis score` takes files of any size.",
@@ -326,6 +343,14 @@ class Settings(BaseModel):
         None,
         "Host names and addresses that callers may use besides localhost and VAEGIS_HOST, separated by commas. Unset "
         "means any with keys or with VAEGIS_OPEN, and no others without.",
+    )
+    page: bool = _setting(
+        default=True, meaning="Serve the live page at /. Its counts need a key with the scope metrics."
+    )
+    cors_origins: str | None = _setting(
+        None,
+        "Origins whose web pages may call from a browser (CORS), such as https://app.example, separated by commas. "
+        "Unset means none but the service's own.",
     )
     rate_records_per_s: float | None = _setting(
         None,

@@ -1,9 +1,11 @@
 """How a user's program calls vaegis, for mypy alone: `make types` checks it strictly."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 import vaegis
@@ -35,3 +37,8 @@ def trained() -> vaegis.Model:
     except (vaegis.TrainingError, vaegis.ServiceError) as error:
         raise SystemExit(str(error)) from error
     return vaegis.train([{"amount": 1.0}], verbose=True)
+
+
+def scored_as_a_stream(model: vaegis.Model, batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Score record batches."""
+    return list(model.score_batches(batches, 0.05, on_invalid="report", verdict_column="verdict"))

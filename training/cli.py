@@ -64,6 +64,9 @@ def _train_parser() -> argparse.ArgumentParser:
     )
     add_dialect_arguments(parser)
     parser.add_argument("--set-aside", type=Path, help="CSV file for the locations of records that fitting left out")
+    parser.add_argument(
+        "--report", type=Path, help="HTML page for what the model learned, as `vaegis report` writes it"
+    )
     parser.add_argument("--name", help="name of the model in answers and metrics (the output's file name)")
     return parser
 
@@ -95,7 +98,7 @@ def _train(parsed: argparse.Namespace, console: Console) -> int:
             "data.encoding": parsed.encoding,
         }
         config = with_overrides(load_config(parsed.config), overrides)
-        train(parsed.data, parsed.output, config, Progress(console), parsed.set_aside)
+        train(parsed.data, parsed.output, config, Progress(console), set_aside=parsed.set_aside, report=parsed.report)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Train from end to end: records in, one verified model file out."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +17,10 @@ from vaegis.service.contract import Provenance, Schema
 from vaegis.service.files.dialect import Dialect
 from vaegis.service.files.output import replacing
 from vaegis.service.files.record_files import RecordFiles, RecordSource, open_records
+from vaegis.service.model import open_model
+from vaegis.service.model_file import Expected
 from vaegis.service.records.kinds import kind_of
+from vaegis.service.report.page import write_report
 from vaegis.training.calibration import calibrate, check_alpha
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.growth import settle_growing, time_column_hint
@@ -55,7 +59,13 @@ class _Prepared:
 
 
 def train(
-    data: Path | RecordSource, output: Path, config: TrainConfig, progress: Progress, set_aside: Path | None = None
+    data: Path | RecordSource,
+    output: Path,
+    config: TrainConfig,
+    progress: Progress,
+    *,
+    set_aside: Path | None = None,
+    report: Path | None = None,
 ) -> None:
     """Train on records and write the model file.
 
@@ -69,16 +79,13 @@ def train(
         config: All settings.
         progress: Told how the run goes.
         set_aside: CSV file that gets the file and row of each record that trimming left out of the fit.
+        report: HTML page that gets what the model learned, as `vaegis report` writes it.
 
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
     files = opened(data, config) if isinstance(data, Path) else data
-    check_destination(output, files.paths)
-    if set_aside is not None:
-        check_destination(set_aside, files.paths)
-        if set_aside.resolve() == output.resolve():
-            raise ExportError(f"{set_aside}: the model has the same name; choose another")
+    _check_destinations({"the model": output, "--set-aside": set_aside, "--report": report}, files.paths)
     seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
@@ -102,6 +109,9 @@ def train(
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
         compared = prepared.columns.rows(typical[:_COMPARED_RECORDS])
         export(scoring, generator, calibration, provenance, compared, output)
+    if report is not None:
+        with progress.stage("writing the report"):
+            write_report(open_model(output, Expected()), report)
     progress.done(output, calibration, fitted)
 
 
@@ -111,6 +121,18 @@ def opened(data: Path, config: TrainConfig) -> RecordFiles:
     ignored = [name for name, column in config.columns.items() if column.kind == "ignore"]
     dialect = Dialect(settings.delimiter, settings.quote, settings.escape, settings.encoding)
     return open_records(data, max_depth=settings.max_depth, dialect=dialect, ignored=ignored)
+
+
+def _check_destinations(destinations: Mapping[str, Path | None], sources: Sequence[Path]) -> None:
+    """Refuse places to write to that cannot be written, or of which two are one."""
+    taken: dict[Path, str] = {}
+    for name, path in destinations.items():
+        if path is None:
+            continue
+        check_destination(path, sources)
+        if other := taken.get(path.resolve()):
+            raise ExportError(f"{path}: {other} has the same name; choose another")
+        taken[path.resolve()] = name
 
 
 def _prepare(

@@ -14,7 +14,6 @@ from vaegis.service.terminal import printable
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from vaegis.service.contract import Check
     from vaegis.service.model import Model
 
 _GAP = "  "
@@ -58,7 +57,7 @@ def run(args: Namespace) -> int:
 
 
 def _report(path: Path, model: Model) -> Iterable[str]:
-    from vaegis.service.column_report import column_kind, column_notes, column_story
+    from vaegis.service.column_report import check_story, column_kind, column_notes, column_story
 
     contract = model.artifact.contract
     yield from _section("model", _aligned(_model_rows(path, model)))
@@ -69,17 +68,16 @@ def _report(path: Path, model: Model) -> Iterable[str]:
     rows = [(c.name, column_kind(c), f"{c.missing_share:.2%}", column_story(c)) for c in schema.columns]
     rows += [(c.name, column_kind(c), "", column_story(c)) for c in schema.ignored]
     yield from _section("columns", _aligned([("name", "kind", "missing", "why, and what training saw"), *rows], _WIDTH))
-    checked = [(c.name, ", ".join(map(_check, c.checks)), f"{c.violating_share:.2%}") for c in schema.columns]
+    checked = [
+        (c.name, ", ".join(check_story(c, check) for check in c.checks), f"{c.violating_share:.2%}")
+        for c in schema.columns
+    ]
     yield ""
     yield from _section("checks", _aligned([("name", "values that break one", "normal records"), *checked]))
     yield f"{schema.violating_share:.2%} of the calibration records break a check of any column."
     for note in column_notes(schema):
         yield ""
         yield from textwrap.wrap(printable(note), _WIDTH)
-
-
-def _check(check: Check) -> str:
-    return check.code.value if check.limit is None else f"{check.code.value} {check.limit:.10g}"
 
 
 def _model_rows(path: Path, model: Model) -> list[tuple[str, str]]:

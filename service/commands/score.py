@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
 
 from vaegis.service.commands.model import add_model_arguments, verified_model
 from vaegis.service.errors import FileError
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from vaegis.service.files.scoring import ScoreCounts
+
+_STANDARD_INPUT: Final = Path("-")
+_INPUT_FORMATS: Final = ("csv", "tsv", "ndjson", "parquet", "arrow")
+_COPIED_BYTES: Final = 2**20
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -33,7 +41,14 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     add_model_arguments(parser)
-    parser.add_argument("data", type=Path, help="CSV, Parquet, Arrow or NDJSON: a file, or a folder of them")
+    parser.add_argument(
+        "data", type=Path, help="CSV, Parquet, Arrow or NDJSON: a file, a folder of them, or - for standard input"
+    )
+    parser.add_argument(
+        "--format",
+        choices=_INPUT_FORMATS,
+        help="format of standard input, which is read to its end into a temporary file before it is scored",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -96,17 +111,39 @@ def run(args: Namespace) -> int:
     promise = model.guarantee_at(alpha)
     dialect = Dialect(args.delimiter, args.quote, args.escape, args.encoding)
     ignored = [column.name for column in model.artifact.contract.columns.ignored]
-    files = open_records(args.data, dialect=dialect, ignored=ignored)
-    _refuse_input_as_output(args.output, files.paths)
     rules = ScoreFilesOptions(
         alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid)
     )
-    with progress_line() as line:
+    with _input(args.data, args.format) as data, progress_line() as line:
+        files = open_records(data, dialect=dialect, ignored=ignored)
+        _refuse_input_as_output(args.output, files.paths)
         tally = score_files(
             model, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
         )
     print(_summary(tally, promise, args.output), file=sys.stderr)
     return 0
+
+
+@contextmanager
+def _input(data: Path, input_format: str | None) -> Iterator[Path]:
+    """Yield the path of the records, for standard input that of a file for as long as the context lasts."""
+    if data != _STANDARD_INPUT:
+        if input_format is not None:
+            raise FileError(data, "--format is for standard input; a file's format follows from its extension")
+        yield data
+        return
+    if input_format is None:
+        raise FileError(data, f"expected --format {'|'.join(_INPUT_FORMATS)} with standard input, got none")
+    with TemporaryDirectory(prefix="vaegis-") as folder:
+        path = Path(folder) / f"standard-input.{input_format}"
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file, _COPIED_BYTES)
+        except OSError as error:
+            raise FileError(
+                data, f"cannot be copied to {folder}: {error.strerror}; TMPDIR names another folder"
+            ) from None
+        yield path
 
 
 def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:

@@ -17,7 +17,7 @@ from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.records.faults import FaultsByRow, OnInvalid
+from vaegis.service.records.faults import FaultsByRow, OnInvalid, location_in_request
 from vaegis.service.records.in_memory import is_pandas_frame, plain_record, with_index
 from vaegis.service.records.json import MAX_FAULTS
 from vaegis.service.records.values import RefusedValueError
@@ -63,20 +63,39 @@ def blocks_of_batches(
     """
     first_row = 0
     for batch in batches:
-        refused: dict[int, Refusal] = {}
-        try:
-            flat = flat_batch(batch, _SOURCE, first_row + 1, MAX_DEPTH, refused)
-        except FileError as error:
-            raise RecordError((Fault(None, error.column, "invalid_arrow", str(error)),)) from None
-        if wrong := name_fault(flat.schema.names, schema, unknown_columns):
-            column, code, detail = wrong
-            place = "header" if column is None else f"header.{column}"
-            raise RecordError((Fault(None, column, code, f"{place}: {detail}"),))
-        faults = FaultsByRow(MAX_FAULTS, first_row)
-        for row, refusal in refused.items():
-            faults.add_fault(row, None, refusal.code, refusal.detail)
-        yield block_of(columns_past_faults(flat, schema, faults), faults, first_row)
-        first_row += flat.num_rows
+        yield block_of_batch(batch, schema, unknown_columns, first_row=first_row)
+        first_row += batch.num_rows
+
+
+def block_of_batch(
+    batch: pa.RecordBatch, schema: Schema, unknown_columns: UnknownColumns, *, first_row: int, location: str = ""
+) -> Block:
+    """Return the records of a batch as a block.
+
+    Args:
+        batch: The records.
+        schema: The columns to fill.
+        unknown_columns: Whether columns that are not in the schema are refused.
+        first_row: Row of the first record, from 0.
+        location: How messages name the batch among others; empty where they count its records with those of all.
+
+    Raises:
+        RecordError: The columns do not fit the model's.
+    """
+    prefix = location and f"{location}."
+    refused: dict[int, Refusal] = {}
+    try:
+        flat = flat_batch(batch, Path(location) if location else _SOURCE, first_row + 1, MAX_DEPTH, refused)
+    except FileError as error:
+        raise RecordError((Fault(None, error.column, "invalid_arrow", str(error)),)) from None
+    if wrong := name_fault(flat.schema.names, schema, unknown_columns):
+        column, code, detail = wrong
+        place = "header" if column is None else f"header.{column}"
+        raise RecordError((Fault(None, column, code, f"{prefix}{place}: {detail}"),))
+    faults = FaultsByRow(MAX_FAULTS, first_row, lambda row, column: prefix + location_in_request(row, column))
+    for row, refusal in refused.items():
+        faults.add_fault(row, None, refusal.code, refusal.detail)
+    return block_of(columns_past_faults(flat, schema, faults), faults, first_row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import sys
 import threading
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -64,9 +64,14 @@ def output_argument(text: str) -> Output:
     return Output(path, found)
 
 
+def opened(output: Output) -> AbstractContextManager[BinaryIO]:
+    """Open an output for writing, as `opened_path` does."""
+    return opened_path(output.path)
+
+
 @contextmanager
-def opened(output: Output) -> Iterator[BinaryIO]:
-    """Open an output for writing.
+def opened_path(path: Path | None) -> Iterator[BinaryIO]:
+    """Open a file for writing, or standard output if None.
 
     A file is written under a temporary name beside its place and renamed when the block ends; when the block fails
     or is interrupted, the temporary file is removed and what stood there before stays.
@@ -74,17 +79,17 @@ def opened(output: Output) -> Iterator[BinaryIO]:
     Raises:
         FileError: the file cannot be written.
     """
-    if output.path is None:
+    if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if output.path.is_dir():
-        raise FileError(output.path, "expected a file, got a directory")
+    if path.is_dir():
+        raise FileError(path, "expected a file, got a directory")
     try:
-        with replacing(output.path) as temporary, temporary.open("wb") as stream:
+        with replacing(path) as temporary, temporary.open("wb") as stream:
             yield stream
     except OSError as error:
-        raise FileError(output.path, f"cannot be written: {error.strerror or error}") from error
+        raise FileError(path, f"cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

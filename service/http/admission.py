@@ -20,13 +20,14 @@ from typing import Self, TypeVar
 from starlette.types import Message, Receive, Scope, Send
 
 from vaegis.service.errors import ServiceError
+from vaegis.service.http.compression import compressed
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     DeadlineError,
     QueueFullError,
 )
 from vaegis.service.http.metrics import Metrics
-from vaegis.service.http.negotiation import header
+from vaegis.service.http.negotiation import Encoding, answer_encoding_of, header
 from vaegis.service.http.problems import UNREAD
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import request_context
@@ -44,6 +45,7 @@ class AdmissionLimits:
         max_requests_in_flight: Most requests that are queued or computed at one time.
         max_bytes_in_flight: Most bytes held of answers and of bodies that come in several parts, over all requests.
         max_body_bytes: Longest body, before and after decompression.
+        compression_min_bytes: Shortest answer that is compressed.
         request_timeout_s: Longest time from the end of a body, or of a part of it, to the end of its computation.
         scoring_threads: Threads for work that would block the event loop.
     """
@@ -51,6 +53,7 @@ class AdmissionLimits:
     max_requests_in_flight: int
     max_bytes_in_flight: int
     max_body_bytes: int
+    compression_min_bytes: int
     request_timeout_s: float
     scoring_threads: int
 
@@ -297,7 +300,23 @@ class Slot:
     async def send(
         self, send: Send, parts: Iterable[bytes], length: int, headers: Iterable[tuple[bytes, bytes]]
     ) -> None:
-        """Send an answer of ``length`` bytes, with its Content-Length, so that nobody takes a part of it for all."""
+        """Send an answer of ``length`` bytes, with its Content-Length, so that nobody takes a part of it for all.
+
+        A long one is compressed if the client accepts that.
+
+        Raises:
+            QueueFullError: other requests hold too many bytes to compress it.
+            DeadlineError: there is no time left to compress it.
+        """
+        if length >= self._admission.limits.compression_min_bytes:
+            encoding = answer_encoding_of(self._scope["headers"])
+            headers = [*headers, (b"vary", b"accept-encoding")]
+            if encoding is not Encoding.NONE:
+                plain = parts
+                parts = await self.run(lambda: compressed(plain, encoding, self.check))
+                length = sum(map(len, parts))
+                self.hold(self.held_bytes + length)
+                headers.append((b"content-encoding", encoding.value.encode()))
         self.stop_computing()
         headers = [(b"content-length", b"%d" % length), *headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from vaegis.service.artifact import Artifact
@@ -19,13 +20,16 @@ from vaegis.service.auth.keys import KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
-from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts
+from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_origins
+from vaegis.service.http.docs_page import docs_endpoints
 from vaegis.service.http.drill import DrillEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
+from vaegis.service.http.live_page import page_endpoints
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.middleware import BeginSpan, Instrumentation, KeyCheck
 from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedAs
+from vaegis.service.http.negotiation import HEADER_LENGTH
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_http_exception, answer_query_error, answer_service_error
 from vaegis.service.http.readiness import Readiness
@@ -47,6 +51,14 @@ _CONTENT: Final[Mapping[str, dict[int | str, dict[str, Any]]]] = {
     "/metrics": {200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
 }
 """Answers of the routes whose functions do not declare them by their return type."""
+
+_CORS: Final[Mapping[str, Any]] = {
+    "allow_methods": ["GET", "HEAD", "POST"],
+    "allow_headers": ["Authorization", "Content-Encoding", HEADER_LENGTH.decode(), "Traceparent", "X-Request-Id"],
+    "expose_headers": ["Retry-After", "X-Request-Id", HEADER_LENGTH.decode()],
+    "max_age": 600,
+}
+"""What pages of the sites that `VAEGIS_CORS_ORIGINS` names may send and see."""
 
 
 def create_app(
@@ -100,8 +112,13 @@ def create_app(
     rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
     app.add_middleware(KeyCheck, key_store=key_store, rate_limits=rate_limits)
     hosts = _allowed_hosts(settings, has_keys=key_store is not None)
+    origins = (
+        parse_origins(settings.cors_origins, variable_of("cors_origins")) if settings.cors_origins else frozenset()
+    )
     if key_store is None or hosts is not None:
-        app.add_middleware(CrossSiteCheck, hosts=hosts, has_keys=key_store is not None)
+        app.add_middleware(CrossSiteCheck, hosts=hosts, has_keys=key_store is not None, origins=origins)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=[origin.decode() for origin in sorted(origins)], **_CORS)
     log = None if writer is None else _request_log(settings, metrics, writer)
     app.add_middleware(Instrumentation, metrics=metrics, log=log, begin_span=begin_span)
     app.state.models = models
@@ -142,7 +159,9 @@ def create_app(
         "/drill": drill,
         **v2_endpoints(models, infer, readiness),
         **_model_endpoints(models, served_as.versions),
+        **docs_endpoints(has_keys=key_store is not None),
         **_operator_endpoints(readiness, metrics, lambda: openapi(models.default.live().artifact.digest)),
+        **(page_endpoints(metrics.registry, models.default.name) if settings.page else {}),
     }
     _mount(app, endpoints)
     return app
@@ -168,7 +187,7 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
 
 def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
     """Register ``endpoints``, which are keyed by template, in the order of the table of routes."""
-    for route in ROUTES:
+    for route in (route for route in ROUTES if route.template in endpoints):  # the live page can be turned off
         endpoint = endpoints[route.template]
         for path in route.paths:
             if route.method == "POST":  # the framework's own routes cost several times as much as a bare one

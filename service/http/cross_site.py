@@ -21,6 +21,7 @@ from vaegis.service.http.request_context import request_context
 from vaegis.service.http.routes import SCORING
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(?::[0-9]*)?")
+_ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?)(:[1-9][0-9]{0,4})?")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 _SAME: Final = (b"same-origin", b"none")
 _READING: Final = ("GET", "HEAD")
@@ -45,13 +46,33 @@ def parse_hosts(text: str, source: str) -> frozenset[str]:
     return frozenset(hosts)
 
 
+def parse_origins(text: str, source: str) -> frozenset[bytes]:
+    """Return the origins of a list with commas, as browsers write them.
+
+    >>> sorted(parse_origins("https://App.example, http://localhost:3000", "here"))
+    [b'http://localhost:3000', b'https://app.example']
+
+    Raises:
+        SettingsError: one has no scheme, or more than a scheme, a host and a port.
+    """
+    origins = [part.strip().lower() for part in text.split(",")]
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingsError(
+                f"{source}: expected origins such as https://app.example with commas between, got {origin!r}"
+            )
+    return frozenset(origin.encode() for origin in origins)
+
+
 class CrossSiteCheck:
     """ASGI middleware, within `Instrumentation`: refuses requests that a page of another site makes a browser send.
 
     Routes that need no key are exempt: probes reveal nothing, and orchestrators call them by any address.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None, *, has_keys: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: frozenset[str] | None, *, has_keys: bool, origins: frozenset[bytes] = frozenset()
+    ) -> None:
         """Wrap ``app``.
 
         Args:
@@ -59,10 +80,12 @@ class CrossSiteCheck:
             hosts: Names by which the service may be called, besides this machine's own; None for any.
             has_keys: Whether callers are asked for a key. A page of another site has none, and a browser does not
                 attach one by itself, so that only the names matter then.
+            origins: Other sites whose pages may call.
         """
         self._app = app
         self._hosts = hosts
         self._has_keys = has_keys
+        self._origins = origins
         self._is_known = lru_cache(64)(self._is_host_known)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,6 +135,8 @@ class CrossSiteCheck:
 
     def _is_foreign(self, told: Mapping[bytes, bytes]) -> bool:
         """Whether a request comes from a page of another origin. Scripts can forge neither header."""
+        if told.get(b"origin") in self._origins:
+            return False
         site = told.get(b"sec-fetch-site")
         if site is not None:  # a proxy before the service may have put another Host
             return site not in _SAME

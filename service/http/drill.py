@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.contract import CategoricalColumn, Column, NumericColumn, Schema, Value
+from vaegis.service.contract import Column, Schema, Value
 from vaegis.service.generation import drawn_seed
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.errors import ParameterError
@@ -21,6 +21,7 @@ from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json import parse_json, require_few_values
+from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Explain, Verdicts
 
 _RANGES_AWAY: Final = 1000.0
@@ -76,13 +77,13 @@ class DrillEndpoint:
 
 
 def column_to_break(schema: Schema, name: str | None) -> Column:
-    """Return the column ``name``; if None, the first numeric column, or else the first categorical one.
+    """Return the column ``name``; if None, the first with a range, or else the first with known categories.
 
     Raises:
         ParameterError: there is no such column that can be broken.
     """
-    found: list[Column] = [column for column in schema.columns if isinstance(column, NumericColumn)]
-    found += [column for column in schema.columns if isinstance(column, CategoricalColumn)]
+    found: list[Column] = [column for column in schema.columns if kind_of(column).is_plain_number]
+    found += [column for column in schema.columns if kind_of(column).known_categories(column) is not None]
     for column in found:
         if name in (None, column.name):
             return column
@@ -95,15 +96,16 @@ def broken_value(column: Column) -> Value:
     Raises:
         ParameterError: no such number is finite.
     """
-    if isinstance(column, CategoricalColumn):
+    kind = kind_of(column)
+    if (known := kind.known_categories(column)) is not None:
         value = _UNSEEN
-        while value in column.categories:
+        while value in known:
             value += "-"
         return value
-    if not isinstance(column, NumericColumn):
+    if not kind.is_plain_number:
         raise ParameterError(f"column: expected a numeric or categorical column, got one of kind {column.kind}")
-    spread = max(column.maximum - column.minimum, abs(column.maximum), abs(column.minimum), 1.0)
-    value_above = column.maximum + _RANGES_AWAY * spread
+    least, greatest = kind.observed_range(column)
+    value_above = greatest + _RANGES_AWAY * max(greatest - least, abs(greatest), abs(least), 1.0)
     if not math.isfinite(value_above):
         raise ParameterError("column: expected one with a number above its range, got one that reaches the largest")
     return value_above

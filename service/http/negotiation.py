@@ -145,6 +145,11 @@ def encoding_of(headers: Headers) -> Encoding:
     return _encoding(header(headers, b"content-encoding"))
 
 
+def answer_encoding_of(headers: Headers) -> Encoding:
+    """Return how the client likes an answer to be compressed: zstd, gzip or not at all."""
+    return _liked_encoding(header(headers, b"accept-encoding"))
+
+
 def media_type_of(headers: Headers) -> str:
     """Return the media type that a body is declared as, in lower case and without parameters; blank if it is not."""
     return _split(header(headers, b"content-type").decode("latin-1"))[0]
@@ -169,6 +174,16 @@ def _agreed(content_type: bytes, encoding: bytes, accept: bytes) -> Formats:
     is_plain_text = coding is Encoding.NONE and body is not BodyFormat.ARROW
     on_invalid = OnInvalid.REJECT if body is BodyFormat.JSON else OnInvalid.REPORT
     return Formats(body, coding, answer, media_type, is_plain_text, on_invalid, declared in _EVENT_TYPES)
+
+
+@lru_cache(64)
+def _liked_encoding(accept: bytes) -> Encoding:
+    ranges = dict(_range(part) for part in accept.decode("latin-1").split(",") if part.strip())
+    anything = ranges.get("*", 0.0)
+    zstd, gzip = ranges.get("zstd", anything), ranges.get("gzip", ranges.get("x-gzip", anything))
+    if not max(zstd, gzip):
+        return Encoding.NONE
+    return Encoding.ZSTD if zstd >= gzip else Encoding.GZIP
 
 
 def _encoding(value: bytes) -> Encoding:

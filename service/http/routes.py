@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vaegis.service.auth.keys import Access
+from vaegis.service.http.docs_page import BUNDLE, START, STYLE
 
 OTHER: Final = "_OTHER"
 """What unknown paths and unknown methods are called in labels and in the log: those sets are bounded."""
@@ -69,11 +70,16 @@ ROUTES: Final = (
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
+    Route("/live.json", scopes=_METRICS, quiet=True, in_schema=False),
+    *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/page.svg")),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
     Route("/models", scopes=_MODEL),
     Route("/models/{model}/shadow", scopes=_MODEL, errors=(404, 422)),
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
+    # The page has nothing of the model: it reads /openapi.json, with a key where there are keys.
+    Route("/docs", in_schema=False),
+    *(Route(path, quiet=True, in_schema=False) for path in (BUNDLE, STYLE, START)),
     Route("/v2", scopes=_MODEL),
     Route("/v2/health/live", quiet=True),
     Route("/v2/health/ready", quiet=True, errors=(503,)),

@@ -7,15 +7,24 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
+import lz4.frame
+
 from vaegis.service.records.blocks import BLOCK_BYTES, UnpackedBytes
 from vaegis.service.records.json import BodyError
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
+    from compression.zstd import (
+        DecompressionParameter,
+        ZstdCompressor,
+        ZstdDecompressor,
+        ZstdError,
+        compress,
+        decompress,
+    )
 else:
-    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError, compress, decompress
+    from backports.zstd import DecompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError, compress, decompress
 
-__all__ = ["ZstdDecompressor", "ZstdError", "compress", "decompress", "decompressor"]
+__all__ = ["ZstdCompressor", "ZstdDecompressor", "ZstdError", "compress", "decompress", "decompressor"]
 _LARGEST_WINDOW: Final = 23  # log2 of 8 MiB, what RFC 9659 lets an HTTP body ask for
 _GZIP: Final = 31  # zlib's word for a window of 32 KiB in gzip's wrapping
 
@@ -26,10 +35,40 @@ _MEMBER_BYTES: Final = 4096
 """What a member of gzip or a frame of zstd counts as beside its content: to begin one takes about as long as to unpack
 this many bytes, and it may be empty."""
 
+_MOST_LZ4_RATIO: Final = 255
+"""Most bytes that one byte of LZ4 unpacks to: the length of a match takes a byte for each 255."""
+
 
 def decompressor() -> ZstdDecompressor:
     """Return a decompressor of one frame that refuses frames which need more than 8 MiB of memory."""
     return ZstdDecompressor(options={DecompressionParameter.window_log_max: _LARGEST_WINDOW})
+
+
+def unpacked_zstd(frame: memoryview, length: int) -> bytes:
+    """Return what a frame of Zstandard unpacks to, cut off after ``length + 1`` bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return decompressor().decompress(frame, length + 1)
+    except ZstdError:
+        raise ValueError("expected a frame of Zstandard, got other bytes") from None
+
+
+def unpacked_lz4(frame: memoryview, length: int) -> bytes:
+    """Return what a frame of LZ4 unpacks to, cut off after ``length + 1`` bytes.
+
+    Raises:
+        ValueError: it is none, or too short to unpack to ``length`` bytes.
+    """
+    if length > _MOST_LZ4_RATIO * len(frame):  # the package allocates what it is asked for, not what there is
+        raise ValueError(f"expected a frame that can hold {length} bytes, got one of {len(frame)} bytes")
+    try:
+        found, _, _ = lz4.frame.decompress_chunk(lz4.frame.create_decompression_context(), frame, max_length=length + 1)
+    except RuntimeError:
+        raise ValueError("expected a frame of LZ4, got other bytes") from None
+    return bytes(found)
 
 
 class Unpacker(Protocol):

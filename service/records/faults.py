@@ -32,11 +32,6 @@ class OnInvalid(StrEnum):
     REPORT = "report"
 
 
-def in_request(row: int, column: str | None) -> str:
-    """Return how messages name a record of a request, or a column of it."""
-    return f"records[{row}]" if column is None else f"records[{row}].{column}"
-
-
 class ErrorFields(msgspec.Struct, gc=False):
     """A fault of a record in the answer."""
 
@@ -48,6 +43,11 @@ class ErrorFields(msgspec.Struct, gc=False):
 def error_fields(faults: Sequence[Fault]) -> list[ErrorFields]:
     """Return a record's faults for the answer."""
     return [ErrorFields(fault.column, fault.code, fault.message) for fault in faults]
+
+
+def location_in_request(row: int, column: str | None) -> str:
+    """Return how messages name a record of a request, or one of its columns."""
+    return f"records[{row}]" if column is None else f"records[{row}].{column}"
 
 
 class Faults(Protocol):
@@ -73,7 +73,7 @@ class FaultList:
     each source are enough to know the first ``limit`` of all.
     """
 
-    def __init__(self, limit: int, location: LocationName = in_request) -> None:
+    def __init__(self, limit: int, location: LocationName = location_in_request) -> None:
         if limit < 1:
             raise ValueError(f"limit: expected at least 1, got {limit}")
         self._limit = limit
@@ -126,7 +126,7 @@ class FaultsByRow:
     After `MOST_FAULTS` faults of all records, it keeps only the first fault of each further record.
     """
 
-    def __init__(self, limit: int, first_row: int, location: LocationName = in_request) -> None:
+    def __init__(self, limit: int, first_row: int, location: LocationName = location_in_request) -> None:
         """Keep ``limit`` faults of a record; the block's first record is ``first_row`` of its body or file."""
         self._limit = limit
         self._location = location

@@ -16,7 +16,7 @@ from vaegis.service.records.blocks import (
     body_too_large,
     sound_block,
 )
-from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid, in_request
+from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid, location_in_request
 from vaegis.service.records.json import (
     filled_columns,
     filled_from_lists,
@@ -34,7 +34,7 @@ class JsonDocuments:
     def __init__(self, schema: Schema, limits: RecordLimits, unwrapper: Unwrapper | None = None) -> None:
         """Make the types that records of ``schema`` are decoded into; ``unwrapper`` takes them out of envelopes."""
         self.unwrapper = unwrapper
-        self._location = in_request if unwrapper is None else unwrapper.location
+        self._location = location_in_request if unwrapper is None else unwrapper.location
         self._schema = schema
         self._limits = limits
         self.typed = TypedJson(

@@ -9,7 +9,7 @@ from typing import Final
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.records.blocks import Block, RecordLimits, block_of, most_text_records
-from vaegis.service.records.faults import FaultsByRow, in_request
+from vaegis.service.records.faults import FaultsByRow, location_in_request
 from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.json_limits import count_marks
@@ -27,7 +27,7 @@ class NdjsonDecoder:
     ) -> None:
         """Decode records of ``schema``; ``typed`` is the fast way, ``unwrapper`` takes them out of envelopes."""
         self._unwrapper = unwrapper
-        self._location = in_request if unwrapper is None else unwrapper.location
+        self._location = location_in_request if unwrapper is None else unwrapper.location
         self._schema = schema
         self._limits = limits
         self._typed = typed

@@ -43,7 +43,8 @@ def test_every_source_file_is_in_the_wheel(wheel: zipfile.ZipFile, half: str):
     sources = {f"vaegis/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / half).rglob("*.py")}
     assert f"vaegis/{half}/__init__.py" in sources
     assert sources == {name for name in wheel.namelist() if name.startswith(f"vaegis/{half}/")}
-    assert {"vaegis/__init__.py", "vaegis/py.typed"} <= set(wheel.namelist())
+    integrations = {f"vaegis/integrations/{name}.py" for name in ("__init__", "model_file", "ray", "spark")}
+    assert {"vaegis/__init__.py", "vaegis/py.typed", *integrations} <= set(wheel.namelist())
 
 
 @pytest.mark.parametrize("order", [("foreign", "vaegis"), ("vaegis", "foreign")], ids="-then-".join)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from vaegis.service.records.arrow.flat_tables import FlatTable
 from vaegis.service.records.arrow.types import ArrowField, ArrowType, arrow_error
 from vaegis.service.records.blocks import UnpackedBytes
-from vaegis.service.records.decompression import ZstdError, decompressor
+from vaegis.service.records.decompression import unpacked_lz4, unpacked_zstd
 
-_ZSTD: Final = 1
+_Unpack: TypeAlias = Callable[[memoryview, int], bytes]
+_CODECS: Final[Mapping[int, tuple[str, _Unpack]]] = {0: ("LZ4", unpacked_lz4), 1: ("ZSTD", unpacked_zstd)}
+"""Names and functions of `CompressionType` in Arrow's Message.fbs, by number."""
 _LENGTH_BYTES: Final = 8
 _NOT_COMPRESSED: Final = -1
 _MOST_VIEW_BUFFERS: Final = 1 << 20
@@ -25,17 +27,21 @@ _RECORDS_WITHOUT_BYTES: Final = 65_536
 class Buffers:
     """The buffers of one message. One that is compressed is decompressed when it is asked for."""
 
-    def __init__(self, body: bytes, extents: NDArray[np.int64], unpacked: UnpackedBytes | None) -> None:
+    def __init__(self, body: bytes, extents: NDArray[np.int64], unpacked: UnpackedBytes, codec: int | None) -> None:
         """Find buffers in ``body`` at ``extents``, each an offset and a length.
 
         Args:
             body: The message's body.
             extents: Shape (n, 2).
-            unpacked: Counts the decompressed bytes; None if no buffer is compressed.
+            unpacked: Counts the decompressed bytes.
+            codec: Number of the compression; None if no buffer is compressed.
         """
         self._body = memoryview(body)
         self._extents = extents
         self._unpacked = unpacked
+        self._codec = None if codec is None else _CODECS.get(codec)
+        if codec is not None and self._codec is None:
+            raise arrow_error("buffers that are not compressed, or by LZ4 or ZSTD, got an unknown compression")
         self._decompressed: dict[int, memoryview] = {}
 
     def __getitem__(self, at: int) -> memoryview:
@@ -45,24 +51,23 @@ class Buffers:
         if start < 0 or length < 0 or start + length > len(self._body):
             raise arrow_error("buffers inside the message, got one outside")
         held = self._body[start : start + length]
-        if self._unpacked is None or not length:
+        if self._codec is None or not length:
             return held
         if at not in self._decompressed:
-            self._decompressed[at] = self._decompress(held, self._unpacked)
+            self._decompressed[at] = self._decompress(held, *self._codec)
         return self._decompressed[at]
 
-    @staticmethod
-    def _decompress(held: memoryview, unpacked: UnpackedBytes) -> memoryview:
+    def _decompress(self, held: memoryview, name: str, unpack: _Unpack) -> memoryview:
         length = int.from_bytes(held[:_LENGTH_BYTES], "little", signed=True)
         if length == _NOT_COMPRESSED:
             return held[_LENGTH_BYTES:]
         if length < 0:
             raise arrow_error("compressed buffers of the length that they state, got one of less than nothing")
-        unpacked.count(length)
+        self._unpacked.count(length)
         try:
-            found = decompressor().decompress(held[_LENGTH_BYTES:], length + 1)
-        except ZstdError:
-            raise arrow_error("buffers that ZSTD can decompress, got others") from None
+            found = unpack(held[_LENGTH_BYTES:], length)
+        except ValueError:
+            raise arrow_error(f"buffers that {name} can decompress, got others") from None
         if len(found) != length:
             raise arrow_error("compressed buffers of the length that they state, got another")
         return memoryview(found)
@@ -136,9 +141,8 @@ def read_batch(
     """
     length = batch.number(0, "q", 0)
     compression = batch.table(3)
-    if compression is not None and compression.number(0, "b", 0) != _ZSTD:
-        raise arrow_error("buffers that are not compressed, or by ZSTD, got LZ4")
-    buffers = Buffers(body, batch.structs(2, 2), None if compression is None else unpacked)
+    codec = None if compression is None else int(compression.number(0, "b", 0))
+    buffers = Buffers(body, batch.structs(2, 2), unpacked, codec)
     reader = _Reader(batch.structs(1, 2), batch.structs(4, 1), buffers)
     arrays = [reader.array(field, as_values=as_values) for field in fields]
     if length > _RECORDS_WITHOUT_BYTES + 8 * len(body):  # a truth value takes a bit

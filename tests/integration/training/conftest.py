@@ -44,6 +44,7 @@ class Trained:
     settings: Path
     model: Path
     set_aside: Path
+    report: Path
     output: str
 
 
@@ -92,7 +93,8 @@ def trained_on(records: int, toml: str, folder: Path) -> Trained:
     pq.write_table(readings(records, seed=0), data)
     settings.write_text(toml)
     set_aside = folder / "set_aside.csv"
-    flags = ("--seed", 5, "--name", "machine", "--set-aside", set_aside)
+    report = folder / "report.html"
+    flags = ("--seed", 5, "--name", "machine", "--set-aside", set_aside, "--report", report)
     code, output = run(data, "--output", model, "--config", settings, *flags)
     assert code == 0
-    return Trained(data, settings, model, set_aside, output)
+    return Trained(data, settings, model, set_aside, report, output)

@@ -22,9 +22,12 @@ from vaegis.service.artifact import load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import MetadataKey
 from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.generation import Generator
 from vaegis.service.http.app import create_app
+from vaegis.service.model import load
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold
+from vaegis.service.report.page import report_page
 from vaegis.service.settings import load_settings
 from vaegis.training import cli
 from vaegis.training.calibration import TIE_TOLERANCE
@@ -247,9 +250,22 @@ def test_no_model_is_published_when_the_places_of_records_set_aside_cannot_be_wr
     folder, model = tmp_path / "folder", tmp_path / "model.onnx"
     folder.mkdir()
     progress = FolderGoneAfterTheFit(Console(quiet=True), folder)
+    config = load_config(trained_on_few.settings)
     with pytest.raises(ExportError, match=r"aside\.csv: cannot be written: No such file"):
-        train(trained_on_few.data, model, load_config(trained_on_few.settings), progress, folder / "aside.csv")
+        train(trained_on_few.data, model, config, progress, set_aside=folder / "aside.csv")
     assert not model.exists()
+
+
+def test_the_report_is_that_of_the_model(trained):
+    model = load(trained.model)
+    assert trained.report.read_text("utf-8") == report_page(model, Generator(model.artifact.contract))
+
+
+@pytest.mark.parametrize("option", ["--set-aside", "--report"])
+def test_the_model_has_a_place_of_its_own(trained, tmp_path, capsys, option):
+    assert cli.main([str(trained.data), "-o", str(tmp_path / "model"), option, str(tmp_path / "model")]) == 1
+    assert "the model has the same name; choose another" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 class InterruptedAtTheSecondEpoch(Progress):

@@ -404,3 +404,23 @@ def test_without_pyarrow_the_extra_is_named(vaegis, golden_model, parquet, tmp_p
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.parquet")
     assert ended.code == 1
     assert ended.err.endswith("pyarrow is not installed; pip install 'vaegis[files]'\n")
+
+
+@pytest.mark.parametrize("suffix", ["ndjson", "parquet"])
+def test_standard_input_is_scored_as_a_file_of_it_is(vaegis, golden_model, ndjson, parquet, monkeypatch, suffix):
+    path = {"ndjson": ndjson, "parquet": parquet}[suffix]
+    of_file = vaegis("score", golden_model, path, "-o", "-")
+    with path.open() as source:
+        monkeypatch.setattr("sys.stdin", source)
+        ended = vaegis("score", golden_model, "-", "--format", suffix, "-o", "-")
+    assert (ended.code, ended.out) == (0, of_file.out)
+    assert ended.out.count("\n") == RECORDS
+
+
+def test_a_format_is_for_standard_input_only_and_needed_there(vaegis, golden_model, ndjson):
+    ended = vaegis("score", golden_model, "-", "-o", "-")
+    assert ended.code == 1
+    assert "expected --format csv|tsv|ndjson|parquet|arrow" in ended.err
+    ended = vaegis("score", golden_model, ndjson, "--format", "csv", "-o", "-")
+    assert ended.code == 1
+    assert "--format is for standard input" in ended.err

@@ -29,6 +29,7 @@ LIMITS = AdmissionLimits(
     max_requests_in_flight=9,
     max_bytes_in_flight=10_000,
     max_body_bytes=10_000,
+    compression_min_bytes=1_000_000,
     request_timeout_s=60.0,
     scoring_threads=2,
 )
@@ -116,6 +117,20 @@ def test_a_request_whose_body_is_still_to_come_is_in_flight_and_takes_nobodys_pl
             assert admission.slots == 2
             other.start_computing()
         assert admission.slots == 0
+
+    run(story)
+
+
+def test_bytes_of_a_compressed_answer_count(new_admission):
+    async def story():
+        admission = new_admission(max_bytes_in_flight=100, compression_min_bytes=1)
+        async with slot_of(admission) as other:
+            other.hold(90)
+            async with slot_of(admission, b"", headers=[(b"accept-encoding", b"gzip")]) as slot:
+                await slot.read()
+                with pytest.raises(QueueFullError, match="too many bytes"):
+                    await slot.send(None, [b"y" * 1000], 1000, [])
+        assert admission.held_bytes == admission.computing == 0
 
     run(story)
 

@@ -8,7 +8,7 @@ import pytest
 
 from vaegis.service.auth.keys import digest_of
 from vaegis.service.errors import SettingsError
-from vaegis.service.http.cross_site import parse_hosts
+from vaegis.service.http.cross_site import parse_hosts, parse_origins
 
 PATHS = {"/score": "score", "/generate": "generate", "/v2/models/orders/infer": "infer"}
 BODIES = {
@@ -174,3 +174,51 @@ def test_with_keys_a_body_needs_no_content_type_and_origins_are_not_looked_at(ne
 def test_what_is_no_host_is_no_setting(text):
     with pytest.raises(SettingsError, match="here: expected host names and addresses"):
         parse_hosts(text, "here")
+
+
+ORIGIN = "https://app.example"
+SITES = {"cors_origins": f"{ORIGIN}, http://localhost:3000"}
+FROM_PAGE = {"host": "localhost", "origin": ORIGIN, "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
+
+
+@pytest.mark.parametrize("path", [*PATHS, *READ])
+def test_a_page_of_an_origin_that_is_set_may_call_and_see_the_answer(new_app, send, path):
+    method, details = ("POST", {"json": BODIES[PATHS[path]]}) if path in PATHS else ("GET", {})
+    response = send(new_app(**SITES), method, path, headers=FROM_PAGE, **details)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert "access-control-allow-credentials" not in response.headers
+
+
+@pytest.mark.parametrize("keys", [{}, {"keys": KEYS}], ids=["open", "keys"])
+def test_a_browser_is_told_before_it_calls(new_app, send, keys):
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
+    response = send(new_app(**SITES, **keys), "OPTIONS", "/score", headers=FROM_PAGE | asked)
+    assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    assert {"authorization", "content-type"} <= set(
+        response.headers["access-control-allow-headers"].lower().split(", ")
+    )
+    other = send(
+        new_app(**SITES, **keys), "OPTIONS", "/score", headers=FROM_PAGE | asked | {"origin": "https://x.example"}
+    )
+    assert "access-control-allow-origin" not in other.headers
+    off = send(new_app(**keys), "OPTIONS", "/score", headers=FROM_PAGE | asked)
+    assert "access-control-allow-origin" not in off.headers
+
+
+@pytest.mark.parametrize("origin", ["https://x.example", "http://app.example", "https://app.example:8443", "null"])
+def test_a_page_of_any_other_origin_may_not(new_app, send, origin):
+    response = send(new_app(**SITES), "POST", "/score", headers=FROM_PAGE | {"origin": origin}, json=BODIES["score"])
+    assert response.status_code == 403
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_an_origin_that_is_set_may_not_call_by_a_name_that_was_made_to_lead_here(new_app, send):
+    headers = FROM_PAGE | {"host": "attacker.example"}
+    assert send(new_app(**SITES), "POST", "/score", headers=headers, json=BODIES["score"]).status_code == 403
+
+
+@pytest.mark.parametrize("text", ["*", "null", "", "app.example", "https://app.example/", "https://a b", "file://x"])
+def test_what_is_no_origin_is_refused(text):
+    with pytest.raises(SettingsError, match="expected origins such as"):
+        parse_origins(text, "VAEGIS_CORS_ORIGINS")

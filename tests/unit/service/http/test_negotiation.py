@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vaegis.service.http.errors import MediaTypeError, NotAcceptableError
-from vaegis.service.http.negotiation import BodyFormat, Encoding, negotiated
+from vaegis.service.http.negotiation import BodyFormat, Encoding, answer_encoding_of, negotiated
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -119,3 +119,21 @@ def test_only_what_is_neither_compressed_nor_arrow_is_plain_text():
 )
 def test_every_path_reads_the_same_headers_alike(new_app, send, path, body, headers, status):
     assert send(new_app(), "POST", path, content=body, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("accept", "encoding"),
+    [
+        ("", Encoding.NONE),
+        ("identity, br", Encoding.NONE),
+        ("gzip;q=0, zstd;q=0", Encoding.NONE),
+        ("gzip, deflate", Encoding.GZIP),
+        ("X-GZIP", Encoding.GZIP),
+        ("gzip, deflate, br, zstd", Encoding.ZSTD),
+        ("zstd;q=0.5, gzip", Encoding.GZIP),
+        ("zstd;q=0, *", Encoding.GZIP),
+        ("gzip;q=rubbish", Encoding.NONE),
+    ],
+)
+def test_an_answer_is_compressed_as_the_client_likes_best(accept, encoding):
+    assert answer_encoding_of([(b"accept-encoding", accept.encode())]) is encoding

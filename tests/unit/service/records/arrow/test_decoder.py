@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
@@ -149,7 +151,7 @@ def of_a_file(array, name, schema, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "array"), COLUMNS, ids=[f"{name}-{array.type}" for name, array in COLUMNS])
-@pytest.mark.parametrize("options", [{}, {"compression": "zstd"}], ids=["plain", "zstd"])
+@pytest.mark.parametrize("options", [{}, {"compression": "zstd"}, {"compression": "lz4"}], ids=str)
 def test_every_type_gives_what_a_file_of_it_gives(rows, schema, tmp_path, name, array, options):
     batch = pa.record_batch({name: array})
     if name != "amount":
@@ -253,7 +255,6 @@ def test_large_batches_come_in_blocks(decoded):
         ipc(FULL)[:5],
         ipc(FULL) + b"x",
         ipc(FULL) + ipc(FULL),
-        ipc(FULL, compression="lz4"),
         b"ARROW1\0\0" + ipc(FULL),
         b"\xff\xff\xff\xff\x08\0\0\0" + b"\xff" * 8,
     ],
@@ -271,9 +272,49 @@ def test_a_message_over_the_limit_is_refused_before_it_comes(schema, streams):
         list(decoder.feed(body[:1000]))
 
 
-def test_compressed_buffers_may_not_grow_beyond_the_limit(decoded):
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_compressed_buffers_may_not_grow_beyond_the_limit(decoded, codec):
     with pytest.raises(BodyTooLargeError, match="at most 1048576 bytes after decompression"):
-        decoded(ipc(one(amount=np.zeros(10**6)), compression="zstd"))
+        decoded(ipc(one(amount=np.zeros(10**6)), compression=codec))
+
+
+@pytest.mark.parametrize("length", [0, 7999, 8001, 1 << 19])
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_a_compressed_buffer_of_another_length_than_it_states_is_refused(decoded, codec, length):
+    body = ipc(one(amount=np.zeros(1000)), compression=codec)
+    stated = (8000).to_bytes(8, "little")
+    assert body.count(stated) == 1
+    with pytest.raises(BodyError, match=r"of the length that they state|can decompress"):
+        decoded(body.replace(stated, length.to_bytes(8, "little")))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_corrupt_frames_are_refused(decoded, codec):
+    body = ipc(one(amount=np.arange(1000.0)), compression=codec)
+    magic = {"zstd": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22\x4d\x18"}[codec]
+    at = body.index(magic)
+    for altered in (body[:at] + b"xxxx" + body[at + 4 :], body[: at + 40] + b"\xff" * 200 + body[at + 240 :]):
+        with pytest.raises(BodyError, match=f"buffers that {codec.upper()} can decompress|length that they state"):
+            decoded(altered)
+
+
+def test_a_small_lz4_frame_that_states_a_great_length_takes_no_memory(decoded):
+    body = ipc(one(amount=np.zeros(1000)), compression="lz4")
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyError, match="can decompress"):
+            decoded(
+                body.replace((8000).to_bytes(8, "little"), (100 << 20).to_bytes(8, "little")), max_held_bytes=1 << 28
+            )
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_polars_streams_are_read_as_it_writes_them_by_default(rows):
+    sink = io.BytesIO()
+    pl.DataFrame({"amount": [1.5] * 1000, "shop.country": ["DE"] * 1000}).write_ipc_stream(sink, compression="lz4")
+    assert [(row[0], row[3]) for row in rows(sink.getvalue())] == [(1.5, "DE")] * 1000
 
 
 def test_many_records_may_not_refer_to_one_long_text(decoded):
@@ -320,6 +361,7 @@ def test_a_schema_is_bounded(decoded):
 SOUND = [
     ipc(FULL, FULL),
     ipc(FULL, compression="zstd"),
+    ipc(one(amount=np.zeros(100)), compression="lz4"),
     ipc(one(amount=pa.array([Decimal("1.5"), None]), shop_in_country=pa.array(["x" * 20, None], pa.string_view()))),
     ipc(one(shop_in_country=pa.array(["a", None, "b"]).dictionary_encode(), placed_at=pa.array([1, 2, 3]))),
     ipc(pa.record_batch({"shop": pa.array([{"country": "DE", "id": [1]}, None]), "amount": [1, 2]})),

@@ -1,0 +1,125 @@
+"""The live page: its files, and the counts of all workers that it polls."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+from fastapi import Request, Response
+from prometheus_client import CollectorRegistry
+
+from vaegis.service.http.schemas import rendered
+
+COUNTS: Final = "/live.json"
+FILES: Final = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.svg": ("page.svg", "image/svg+xml"),
+}
+"""The files of the page by their paths, and their media types."""
+
+_FOLDER: Final = "page"
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_GAUGES: Final = {
+    "vaegis_alpha_ratio": "alpha",
+    "vaegis_threshold": "threshold",
+    "vaegis_calibration_records": "calibration_records",
+    "vaegis_workers": "workers",
+}
+_RECORDS: Final = {
+    "vaegis_records_scored_total": "scored",
+    "vaegis_records_flagged_total": "flagged",
+    "vaegis_records_violating_total": "violating",
+}
+_COLUMNS: Final = {
+    "vaegis_column_missing_total": "missing",
+    "vaegis_column_unseen_total": "unseen",
+    "vaegis_column_out_of_range_total": "out_of_range",
+}
+
+
+def page_endpoints(registry: CollectorRegistry, model: str) -> dict[str, Callable[..., Any]]:
+    """Return the endpoints of the page, by template.
+
+    Args:
+        registry: What `GET /metrics` exposes.
+        model: Name of the model that the page shows.
+    """
+
+    # Not a coroutine: the framework runs it on a thread, because collecting takes milliseconds.
+    def get_live_counts() -> Response:
+        return Response(
+            rendered(live_counts(registry, model)),
+            media_type="application/json",
+            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+        )
+
+    folder = files(__package__) / _FOLDER
+    served = {path: _file_endpoint((folder / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
+    return {COUNTS: get_live_counts, **served}
+
+
+def live_counts(registry: CollectorRegistry, model: str) -> dict[str, Any]:
+    """Return what the page shows of a model, counted since the service started: no value of any record.
+
+    Args:
+        registry: What `GET /metrics` exposes.
+        model: Name of the model. Metrics without the label `model` are those of the only one.
+    """
+    counts: dict[str, Any] = {"model": {}, "records": {}, "refused": {}, "p_values": [], "columns": {}}
+    for metric in registry.collect():
+        for sample in metric.samples:
+            name, labels = sample.name, sample.labels
+            if labels.get("model", model) != model:
+                continue
+            if name in _RECORDS:
+                counts["records"][_RECORDS[name]] = int(sample.value)
+            elif "column" in labels:
+                _count_column(counts["columns"], name, labels, int(sample.value))
+            elif name == "vaegis_records_refused_total":
+                counts["refused"][labels["code"]] = int(sample.value)
+            elif name == "vaegis_p_value_bucket":
+                counts["p_values"].append((float(labels["le"]), int(sample.value)))
+            elif name == "vaegis_model_info" and sample.value:
+                counts["model"] = {key: labels[key] for key in ("model", "digest", "version")}
+            elif name in _GAUGES:
+                counts[_GAUGES[name]] = sample.value
+    # The greatest p-value is 1, so the bucket beyond it stays empty. Buckets are cumulative, as in the metric.
+    bounds = sorted(pair for pair in counts["p_values"] if pair[0] <= 1.0)
+    counts["p_values"] = [{"at_most": bound, "count": count} for bound, count in bounds]
+    return counts
+
+
+def _count_column(columns: dict[str, dict[str, Any]], name: str, labels: Mapping[str, str], count: int) -> None:
+    """Put a count of one column where it belongs, if the page shows it."""
+    column = columns.setdefault(labels["column"], {**dict.fromkeys(_COLUMNS.values(), 0), "violations": {}})
+    if name in _COLUMNS:
+        column[_COLUMNS[name]] = count
+    elif name == "vaegis_violations_total":
+        column["violations"][labels["code"]] = count
+
+
+def _file_endpoint(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that answers with ``content``, or 304 to a browser that has it."""
+    headers = {**_HEADERS, "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+
+    async def get_page_file(request: Request) -> Response:
+        known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+        if headers["ETag"] in known:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=media_type, headers=headers)
+
+    return get_page_file
