@@ -43,6 +43,9 @@ _DESCRIBED: Final[tuple[type[BaseModel], ...]] = (
     InferAnswer,
     InferenceError,
 )
+_PATH_PATTERN: Final = "^[!-~]+$"
+"""Of names in paths: the server refuses control characters with 400 before there is a route."""
+
 _FRAMEWORK_SCHEMAS: Final = ("HTTPValidationError", "ValidationError")
 
 
@@ -94,7 +97,7 @@ def _complete(operation: dict[str, Any], route: Route, *, has_keys: bool) -> Non
     """Add to an operation what the table of routes says of it: its errors and the keys that it needs."""
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path":  # the framework says that the version may be null
-            parameter["schema"] = {"type": "string"}
+            parameter["schema"] = {"type": "string", "pattern": _PATH_PATTERN}
     operation["responses"] |= _errors(route.template, route.errors)
     if route.scopes:
         operation["responses"] |= _errors(route.template, (_CALLER_STATUS,))

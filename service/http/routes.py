@@ -75,7 +75,7 @@ ROUTES: Final = (
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
     Route("/models", scopes=_MODEL),
-    Route("/models/{model}/shadow", scopes=_MODEL, errors=(404, 422)),
+    Route("/models/{model}/shadow", scopes=_MODEL, errors=(400, 404, 422)),
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
     # The page has nothing of the model: it reads /openapi.json, with a key where there are keys.
     Route("/docs", in_schema=False),
@@ -83,12 +83,12 @@ ROUTES: Final = (
     Route("/v2", scopes=_MODEL),
     Route("/v2/health/live", quiet=True),
     Route("/v2/health/ready", quiet=True, errors=(503,)),
-    Route("/v2/models/{model}", scopes=_MODEL, errors=(404, 422), alias="/v2/models/{model}/versions/{version}"),
+    Route("/v2/models/{model}", scopes=_MODEL, errors=(400, 404, 422), alias="/v2/models/{model}/versions/{version}"),
     Route(
         "/v2/models/{model}/ready",
         scopes=frozenset({Access.SCORE, Access.MODEL}),
         quiet=True,
-        errors=(404, 422, 503),
+        errors=(400, 404, 422, 503),
         alias="/v2/models/{model}/versions/{version}/ready",
     ),
 )
