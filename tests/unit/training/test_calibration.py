@@ -89,7 +89,8 @@ class _CoarseScorer(Scorer):
 
 
 def test_the_tie_tolerance_is_above_the_measured_difference_between_batch_sizes(exported_all):
-    rounding = _CoarseScorer(open_session(exported_all.model.proto.SerializeToString()))
+    session = open_session(exported_all.model.proto.SerializeToString())
+    rounding = _CoarseScorer(session, exported_all.prepared.schema)
     calibration = calibrate(rounding, exported_all.held_out, CalibrationSettings(alpha=0.1), "split-conformal")
     (records,) = exported_all.held_out
     for size in (1, 2, 5):
