@@ -190,6 +190,6 @@ def test_an_error_of_the_service_without_a_row_in_the_table_is_a_fault_of_ours(n
     assert of(send(app, "DELETE", "/model").json()) == (500, "about:blank", "Internal Server Error")
 
 
-@pytest.mark.parametrize("path", ["/score/", "/page/", "/docs", "/model/"])
+@pytest.mark.parametrize("path", ["/score/", "/page/", "/model/"])
 def test_a_path_that_is_not_listed_is_unknown(new_app, send, path):
     assert send(new_app(), "GET", path).status_code == 404

@@ -95,6 +95,7 @@ def test_a_new_kind_touches_at_most_12_source_files():
         "training/data/growth.py": "NumericColumn",
         "training/data/text_form.py": "TextColumn",
         "training/data/zones.py": "TimestampColumn",
+        "training/model/likelihoods/numeric.py": "NumericColumn",
     }
     for path, kind in own.items():
         found = re.findall(
