@@ -40,7 +40,8 @@ def test_the_wheel_installs_one_import_name(wheel: zipfile.ZipFile):
 
 @pytest.mark.parametrize("half", ["service", "training"])
 def test_every_source_file_is_in_the_wheel(wheel: zipfile.ZipFile, half: str):
-    sources = {f"vaegis/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / half).rglob("*.py")}
+    files = [path for path in (ROOT / half).rglob("*.*") if "__pycache__" not in path.parts]
+    sources = {f"vaegis/{path.relative_to(ROOT).as_posix()}" for path in files}
     assert f"vaegis/{half}/__init__.py" in sources
     assert sources == {name for name in wheel.namelist() if name.startswith(f"vaegis/{half}/")}
     integrations = {f"vaegis/integrations/{name}.py" for name in ("__init__", "model_file", "ray", "spark")}

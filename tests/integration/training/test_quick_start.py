@@ -32,6 +32,8 @@ def test_quick_start_gives_the_answer_shown(tmp_path: Path):
     assert result["p_value"] == pytest.approx(expected["p_value"], rel=0.01)
     # Training on another processor ends at slightly other weights.
     assert result["score"] == pytest.approx(expected["score"], rel=0.2)
+    codes = [(violation["column"], violation["code"]) for violation in expected["violations"]]
+    assert [(violation["column"], violation["code"]) for violation in result["violations"]] == codes
     (most,) = expected["contributions"]
     first = result["contributions"][0]
     assert (first["column"], first["observed"], first["reason"]) == (most["column"], most["observed"], most["reason"])
