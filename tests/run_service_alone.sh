@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# run_service_alone.sh X.Y: the service's tests on Python X.Y against the wheel in build/wheel, where no torch is installed.
+# run_service_alone.sh X.Y [TEST...]: the service's tests, or those named, on Python X.Y against the wheel in build/wheel, where
+# no torch is installed.
 # The tests run in a copy outside the source tree, so that what they import can only be the installed package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$1
+shift
 root=$PWD
 
 find_python() {
@@ -48,4 +50,4 @@ PYTHON
 # pytest's own command, not `python -m pytest`, which would put the working folder on the path.
 "$environment/bin/pytest" -p no:cacheprovider -m "not training" \
   --ignore=tests/unit/training --ignore=tests/integration/training --ignore=tests/integration/test_packaging.py --ignore=tests/unit/test_readme.py \
-  --ignore=tests/unit/deploy --ignore=tests/integration/deploy
+  --ignore=tests/unit/deploy --ignore=tests/integration/deploy "$@"
