@@ -36,7 +36,7 @@ NAME = "faults"
 SIZES = Sizes(training=20_000, normal=5_000, faults=200)
 _INTRODUCTION = (
     "All records of these tables count as normal; copies of records that training did not see have one fault each."
-    " Reported: flagged, or a value breaks a check of its column."
+    " Reported: flagged, or a value breaks a check of its column, or is refused because it is not of the column's kind."
     " Flagged: by the model's own p-values at an alpha of 1%, or the least that a small table can promise. Culprit"
     " first: of the flagged with a fault in one column, the share in which that column contributes most. Rule: outside"
     " the range, the known texts or the nulls of the training records. kNN and IsolationForest: on one-hot and imputed"

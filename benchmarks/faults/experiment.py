@@ -22,9 +22,9 @@ from benchmarks.mixed.experiment import Sizes
 from benchmarks.quality.figures import FALSE_ALARMS, recall_at_false_alarms
 from benchmarks.quality.trained import with_attainable_alpha
 from vaegis.service.artifact import Artifact, load_artifact
-from vaegis.service.columns import Columns
-from vaegis.service.files.arrow_columns import columns_from_batch
+from vaegis.service.files.arrow_data import block_of_batch
 from vaegis.service.pvalues import p_values
+from vaegis.service.records.blocks import Block
 from vaegis.training.config import TrainConfig
 from vaegis.training.evaluation.intervals import promised_band
 from vaegis.training.progress import Progress
@@ -40,7 +40,7 @@ class Found:
     Attributes:
         records: Number of records with the fault.
         flagged: Share that the model flags, at the alpha of the row.
-        reported: Share that it flags or that breaks a check.
+        reported: Share that it flags, that breaks a check, or that is refused because a value is of another kind.
         culprit_first: Of those flagged whose fault is in one column, the share whose largest contribution is that
             column's; None where none is.
         rule: Share that breaks the rule.
@@ -69,7 +69,7 @@ class Row:
         normal_records: Test records without a fault.
         false_alarms: Share of the normal test records that the model flags.
         false_alarm_band: Interval in which that share lies with a probability of 95%, if the promise holds.
-        violating: Share of the normal test records that break a check.
+        violating: Share of the normal test records that break a check or are refused.
         rule_false_alarms: Share of the normal test records that the rule flags.
         kinds: Figures by kind of fault, without the kinds that no record can have.
         fit_seconds: Time of training, beside other processes.
@@ -144,18 +144,23 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
     config = with_attainable_alpha(config, parts.training.num_rows)
     with tempfile.TemporaryDirectory() as folder:
         artifact, seconds = _trained(parts.training, Path(folder), config)
-        columns = _columns(test, artifact)
-        scores = artifact.scorer.score(columns)
-        breaks_check = np.array([bool(found) for found in artifact.checks.violations(columns)])
+        block = _block(test, artifact)
+        scores = artifact.scorer.score(block.columns)
+        violations = artifact.checks.violations(block.columns)
     calibration = artifact.contract.calibration
     p = p_values([np.array(fold) for fold in calibration.folds], scores.fold_scores)
-    is_flagged = p <= calibration.alpha
-    baselines = baseline_scores(parts.training, test, config, seed)
+    # A record that is refused has no score, and its error names the column.
+    is_refused = ~block.sound()
+    is_flagged = block.spread(p <= calibration.alpha, blank=False)
+    breaks_check = block.spread(np.array([*map(bool, violations)], dtype=np.bool_), blank=False)
+    is_reported = is_flagged | breaks_check | is_refused
+    baselines = baseline_scores(parts.training, _without_refused(test, block), config, seed)
     is_broken = Rule(parts.training).broken_by(test)
     normal = parts.normal.num_rows
     band = promised_band(calibration.records, normal, calibration.alpha)
     names = [column.name for column in artifact.contract.columns.columns]
-    blamed = [names[at] for at in scores.contributions[:, : len(names)].argmax(1)]
+    largest = block.spread(scores.contributions[:, : len(names)].argmax(1), blank=0)
+    blamed = [names[at] for at in largest]
     kinds, start = {}, normal
     for kind, made in faults.items():
         rows = np.arange(start, start + made.records.num_rows)
@@ -163,7 +168,7 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
         kinds[kind] = Found(
             records=rows.size,
             flagged=float(is_flagged[rows].mean()),
-            reported=float((is_flagged | breaks_check)[rows].mean()),
+            reported=float(is_reported[rows].mean()),
             culprit_first=_culprit_first(made, is_flagged[rows], [blamed[row] for row in rows]),
             rule=float(is_broken[rows].mean()),
             baselines={name: _recall(values, normal, rows) for name, values in baselines.items()},
@@ -178,7 +183,7 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
         normal_records=normal,
         false_alarms=float(is_flagged[:normal].mean()),
         false_alarm_band=(band.low, band.high),
-        violating=float(breaks_check[:normal].mean()),
+        violating=float((breaks_check | is_refused)[:normal].mean()),
         rule_false_alarms=float(is_broken[:normal].mean()),
         kinds=kinds,
         fit_seconds=seconds,
@@ -195,9 +200,23 @@ def _trained(training: pa.Table, folder: Path, config: TrainConfig) -> tuple[Art
     return artifact, seconds
 
 
-def _columns(records: pa.Table, artifact: Artifact) -> Columns:
+def _block(records: pa.Table, artifact: Artifact) -> Block:
     (batch,) = records.combine_chunks().to_batches()
-    return columns_from_batch(batch, artifact.contract.columns, path=Path("test"), first_row=1)
+    return block_of_batch(batch, artifact.contract.columns, "reject", first_row=0)
+
+
+def _without_refused(records: pa.Table, block: Block) -> pa.Table:
+    """Return records with nulls for the values that are refused, which the baselines could not read."""
+    refused: dict[str, list[int]] = {}
+    for row, faults in block.faults.items():
+        for fault in faults:
+            refused.setdefault(str(fault.column), []).append(row)
+    for name, rows in refused.items():
+        is_refused = np.zeros(records.num_rows, dtype=np.bool_)
+        is_refused[rows] = True
+        values = pc.if_else(pa.array(is_refused), None, records[name].combine_chunks())
+        records = records.set_column(records.schema.get_field_index(name), records.schema.field(name), values)
+    return records
 
 
 def _culprit_first(made: Faulty, is_flagged: NDArray[np.bool_], blamed: list[str]) -> float | None:

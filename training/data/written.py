@@ -20,6 +20,7 @@ _CODES_OF_CURRENCIES = frozenset(
         *("kr", "Kr", "kr.", "Rs", "Rs.", "zl", "Ft"),
     )
 )
+_LONGEST_UNIT = 8  # characters
 _UNITS = frozenset(
     (
         *("%", "\u2030", "\u00b0", "\u00b0C", "\u00b0F", "kg", "g", "mg", "\u00b5g", "ug", "t", "lb", "lbs", "oz"),
@@ -211,4 +212,5 @@ def _is_unit(before: str, after: str, is_apart: bool) -> bool:  # noqa: FBT001 -
     """Tell whether what stands beside a number is a unit, rather than part of a code."""
     if before:
         return is_currency(before) or before in _CODES_OF_CURRENCIES
-    return not after or is_apart or is_currency(after) or after in _UNITS or after in _CODES_OF_CURRENCIES
+    is_word = is_apart and len(after) <= _LONGEST_UNIT and not any(map(str.isspace, after))  # not "2. Middle Atlantic"
+    return not after or is_word or is_currency(after) or after in _UNITS or after in _CODES_OF_CURRENCIES

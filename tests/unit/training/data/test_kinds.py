@@ -77,6 +77,7 @@ CSV_CASES = [
     ("shuffled numbers", [str(i * 7 % 60) for i in range(60)], "numeric", "numbers"),
     ("identifiers", [f"u-{i}" for i in range(60)], "text", "an identifier: 60 of 60 values differ"),
     ("decimal commas", cycled(['"2.400,19"', '"7,25"', '"-0,5"']), "numeric", "numbers with separators"),
+    ("a numbered list", cycled(["2. Middle Atlantic"]), "categorical", "text with 1 values"),
     ("thousands", [f'"{i + 1},016.16"' for i in range(60)], "numeric", "numbers with separators"),
     ("free text", cycled(["word " * 40, "other " * 40]), "text", "free text: 220 characters"),
     ("nulls", [None] * 60, None, "every value is null"),
