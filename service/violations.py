@@ -134,12 +134,6 @@ class ViolationChecks:
         """Take the checks from ``schema``."""
         self._numbers = [_Checked.of(schema.columns[at]) for at in schema.number_positions]
         self._strings = [_Checked.of(schema.columns[at]) for at in schema.string_positions]
-        self._lower = np.array([each.limit(ViolationCode.BELOW_RANGE, -math.inf) for each in self._numbers])
-        self._upper = np.array([each.limit(ViolationCode.ABOVE_RANGE, math.inf) for each in self._numbers])
-        self._may_be_null = np.array([_may_be_null(each) for each in self._numbers], dtype=np.bool_)
-        self._gridded = np.array(
-            [at for at, each in enumerate(self._numbers) if ViolationCode.OFF_GRID in each.limits], dtype=np.intp
-        )
         self._limits = [
             (
                 each.limit(ViolationCode.BELOW_RANGE, -math.inf),
@@ -148,7 +142,10 @@ class ViolationChecks:
             )
             for each in self._numbers
         ]
-        self._steps = np.array([self._numbers[at].limit(ViolationCode.OFF_GRID, 0.0) for at in self._gridded.tolist()])
+        self._lower, self._upper, steps = np.array(self._limits).reshape(-1, 3).T
+        self._gridded = steps.nonzero()[0]
+        self._steps = steps[self._gridded]
+        self._may_be_null = np.array([_may_be_null(each) for each in self._numbers], dtype=np.bool_)
 
     def violations(self, columns: Columns) -> list[tuple[Violation, ...]]:
         """Return the violations of each record, in the order of the graph's inputs; empty where there are none."""
