@@ -131,7 +131,7 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
 class Batcher:
     """Gathers requests and scores them. Only for use on the event loop's thread.
 
-    It has one thread of its own, for a model that is slow: batches there come one after the other too.
+    It has a thread of its own for slow models, which also scores one batch after the other.
     """
 
     def __init__(self, judge: Judge, max_records: int) -> None:

@@ -431,7 +431,7 @@ class Metrics:
         )
         self._shadow_leading = self._counter(
             "vaegis_shadow_leading",
-            "Flagged records of which another column contributes most.",
+            "Flagged records in which another column contributes most.",
             (*by_version, "column", "change"),
         )
 

@@ -173,13 +173,15 @@ def _compare(model: ScoringModel, sample: Columns) -> float:
             if output == "contributions" and np.count_nonzero(wrong) <= _MOST_APART * wrong.size:
                 continue
             if wrong.any():
-                raise ExportError(_told(model.schema, name, output, difference, wrong))
+                raise ExportError(_difference_message(model.schema, name, output, difference, wrong))
             if (difference > _ABSOLUTE_TOLERANCE + _RELATIVE_TOLERANCE * np.abs(want)).any():
                 agreed = GREATEST_RELATIVE_TOLERANCE
     return agreed
 
 
-def _told(schema: Schema, name: str, output: str, difference: NDArray[np.float64], wrong: NDArray[np.bool_]) -> str:
+def _difference_message(
+    schema: Schema, name: str, output: str, difference: NDArray[np.float64], wrong: NDArray[np.bool_]
+) -> str:
     """Return what to do where torch and onnxruntime differ."""
     where = np.unravel_index(np.argmax(np.where(wrong, difference, 0.0)), difference.shape)
     is_by_column = difference.ndim > 1 and difference.shape[1] == len(schema.columns)
