@@ -35,6 +35,8 @@ def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: Train
         named = words_of(plan.name) & (ID_WORDS | _ENTITY_WORDS)
         if not named or plan.name in ignored or plan.kind in (TIME_KIND, "boolean"):
             continue
+        if plan.name[-1].isdigit():  # sensor_1 beside sensor_2 is a reading, and names no sensor
+            continue
         groups = sample.groups(plan.name)
         groups = groups[groups >= 0]
         count = np.unique(groups).size
