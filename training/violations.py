@@ -31,6 +31,7 @@ from vaegis.service.contract import (
     TimestampColumn,
     ViolationCode,
 )
+from vaegis.service.records.misspellings import Misspellings
 from vaegis.service.violations import ViolationChecks
 from vaegis.training.data.splits import Splits
 from vaegis.training.data.text_form import FEWEST_SHARING, MOST_PATTERNS, text_column
@@ -97,14 +98,12 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
         violating -= _rows(broken[at], records)
         broken[at] = _broken(column, alone[at], splits, chance, width)  # the other columns stay as they are
         violating += _rows(broken[at], records)
+    fitted = [values.rows(splits.fitted_records) for values in alone]
     checked = tuple(
-        column.model_copy(
-            update={
-                "checks": _checks(column, values.rows(splits.fitted_records), chance, width),
-                "violating_share": float(np.count_nonzero(_rows(of_column, records)) / records),
-            }
+        _with_form(column.model_copy(update={"checks": _checks(column, values, chance, width)}), values).model_copy(
+            update={"violating_share": float(np.count_nonzero(_rows(of_column, records)) / records)}
         )
-        for column, values, width, of_column in zip(read, alone, widths, broken, strict=True)
+        for column, values, width, of_column in zip(read, fitted, widths, broken, strict=True)
     )
     share = float(np.count_nonzero(violating) / records)
     scored, watched = checked[: len(schema.columns)], checked[len(schema.columns) :]
@@ -133,7 +132,7 @@ def _broken(
     start = 0
     for fitted, held_out in zip(splits.fit, splits.calibration, strict=True):
         seen = values.rows(fitted)
-        checked = _as_seen(column, _checks(column, seen, chance, width), seen)
+        checked = _as_seen(column.model_copy(update={"checks": _checks(column, seen, chance, width)}), seen)
         found = ViolationChecks(Schema.model_construct(columns=(checked,))).violations(values.rows(held_out))
         broken += [(start + row, violation.code) for row, of_row in enumerate(found) for violation in of_row]
         start += held_out.size
@@ -151,18 +150,33 @@ def _counted(broken: _Broken) -> Counter[ViolationCode]:
     return Counter(code for _, code in broken)
 
 
-def _as_seen(column: Column, checks: tuple[Check, ...], fitted: Columns) -> Column:
-    """Return a column with its checks, and with what the fitted records hold of its categories or usual forms."""
-    changed: dict[str, object] = {"checks": checks}
-    if isinstance(column, TextColumn):
-        texts = fitted.strings[fitted.strings_observed].tolist()
-        if texts:
-            grows = column.usual_lengths[1] is None and len(texts) >= FEWEST_SHARING
-            column = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
+def _as_seen(column: Column, fitted: Columns) -> Column:
+    """Return a column, which has its checks, with what the fitted records hold of its categories or usual forms."""
+    texts = _texts(fitted)
+    if isinstance(column, TextColumn) and texts:
+        grows = column.usual_lengths[1] is None and len(texts) >= FEWEST_SHARING
+        form = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
+        return form.model_copy(update={"checks": column.checks})
     if isinstance(column, CategoricalColumn):
-        seen = set(fitted.strings[fitted.strings_observed].tolist())
-        changed["categories"] = tuple(category for category in column.categories if category in seen)
-    return column.model_copy(update=changed)
+        seen = set(texts)
+        categories = tuple(category for category in column.categories if category in seen)
+        return _with_form(column, fitted).model_copy(update={"categories": categories})
+    return column
+
+
+def _with_form(column: Column, fitted: Columns) -> Column:
+    """Return a column of categories with their form, if it is checked; others as they are."""
+    codes = {check.code for check in column.checks}
+    if not isinstance(column, CategoricalColumn) or ViolationCode.UNUSUAL_FORM not in codes:
+        return column
+    texts = _texts(fitted)
+    form = text_column(column.name, texts, column.missing_share, grows=False, most_patterns=MOST_PATTERNS)
+    return column.model_copy(update={"form": form})
+
+
+def _texts(fitted: Columns) -> list[str]:
+    texts: list[str] = fitted.strings[fitted.strings_observed].tolist()
+    return texts
 
 
 def _checks(column: Column, values: Columns, chance: float, width: Mapping[ViolationCode, float]) -> tuple[Check, ...]:
@@ -178,7 +192,7 @@ def _checks(column: Column, values: Columns, chance: float, width: Mapping[Viola
         numbers = values.numbers[:, 0]
         found = _of_numbers(column, np.sort(numbers[~np.isnan(numbers)]), len(numbers), chance, width)
     else:
-        found = _of_strings(column, values.strings[values.strings_observed].tolist(), len(values))
+        found = _of_strings(column, _texts(values), len(values), width)
     return (*column.checks, *(check for check in found if width.get(check.code, 1.0) > 0))
 
 
@@ -211,23 +225,36 @@ def _of_numbers(
         yield Check(code=ViolationCode.UNEXPECTED_MISSING)
 
 
-def _of_strings(column: Column, values: list[str], records: int) -> Iterable[Check]:
+def _of_strings(
+    column: Column, values: list[str], records: int, width: Mapping[ViolationCode, float]
+) -> Iterable[Check]:
     """Yield the checks of a column of texts."""
     if len(values) < _FEWEST_RECORDS:
         return
     if isinstance(column, CategoricalColumn):
-        known = set(column.categories)
-        count: dict[str, int] = {}
-        for value in values:
-            count[value] = count.get(value, 0) + 1
-        seen_once = sum(number == 1 for number in count.values())
-        if known.issuperset(count) and (seen_once <= 1 or seen_once <= _NEW_VALUES * len(values)):
-            yield Check(code=ViolationCode.UNSEEN_CATEGORY)
+        yield from _of_list(column, values, width)
     elif isinstance(column, TextColumn):
         yield Check(code=ViolationCode.UNUSUAL_FORM)
         yield Check(code=ViolationCode.UNUSUAL_LENGTH)
     if len(values) == records:
         yield Check(code=ViolationCode.UNEXPECTED_MISSING)
+
+
+def _of_list(column: CategoricalColumn, values: list[str], width: Mapping[ViolationCode, float]) -> Iterable[Check]:
+    """Yield the checks of a column of categories: no new ones may come, or these must look like the known ones."""
+    count = Counter(values)
+    once = [value for value, number in count.items() if number == 1]
+    most = max(1.0, _NEW_VALUES * len(values))
+    known = set(column.categories)
+    if known.issuperset(count) and len(once) <= most and width.get(ViolationCode.UNSEEN_CATEGORY, 1.0) > 0:
+        yield Check(code=ViolationCode.UNSEEN_CATEGORY)
+        return
+    misspellings = Misspellings(sorted(known - set(once)))
+    others = {value: number for value, number in count.items() if number == 1 or value not in known}
+    if sum(number for value, number in others.items() if misspellings.meant(value) is not None) <= most:
+        yield Check(code=ViolationCode.MISSPELLED_CATEGORY)
+    yield Check(code=ViolationCode.UNUSUAL_FORM)
+    yield Check(code=ViolationCode.UNUSUAL_LENGTH)
 
 
 def _upper_limit(values: NDArray[np.float64], chance: float, wider: float) -> float:
