@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import TypeAlias
@@ -45,7 +45,7 @@ _FEWEST_FOR_A_GRID = 100
 _TAIL = (10, 20)  # values in a tail, of up to 1,000 records and of more
 _SMALL = 1000
 _GROSS = 30.0  # mean excesses; values farther out in the history do not stretch the limit
-_NEW_VALUES = 2e-3  # chance of a new category (Good & Turing: its share of values seen once) up to which one is wrong
+_NEW_VALUES = 2e-3  # chance of a new category, in any of the lists where one is wrong
 _LEAST_MARGIN_S, _MOST_MARGIN_S = 366 * 86_400.0, 5 * 366 * 86_400.0
 _RANGE = (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE)
 _SIGNIFICANT_DIGITS = 4
@@ -77,8 +77,11 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
     read = schema.of_records.columns
     chance = MOST_VIOLATING / 4.0 / max(1, len(schema.columns))  # of each of a column's limits
     alone = [_alone(columns, schema.of_records, at) for at in range(len(read))]
+    fitted = [values.rows(splits.fitted_records) for values in alone]
     # The range of a watched column says nothing of the values to come.
     widths = [dict.fromkeys(_RANGE, 0.0) if at >= len(schema.columns) else {} for at in range(len(read))]
+    for at in _growing_lists(read, fitted):
+        widths[at][ViolationCode.UNSEEN_CATEGORY] = 0.0
     broken = [
         _broken(column, values, splits, chance, width)
         for column, values, width in zip(read, alone, widths, strict=True)
@@ -98,7 +101,6 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
         violating -= _rows(broken[at], records)
         broken[at] = _broken(column, alone[at], splits, chance, width)  # the other columns stay as they are
         violating += _rows(broken[at], records)
-    fitted = [values.rows(splits.fitted_records) for values in alone]
     checked = tuple(
         _with_form(column.model_copy(update={"checks": _checks(column, values, chance, width)}), values).model_copy(
             update={"violating_share": float(np.count_nonzero(_rows(of_column, records)) / records)}
@@ -109,6 +111,27 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
     scored, watched = checked[: len(schema.columns)], checked[len(schema.columns) :]
     update = {"columns": scored, "watched": watched, "violating_share": share}
     return schema.model_copy(update=update), tuple(dropped)
+
+
+def _growing_lists(columns: Sequence[Column], fitted: Sequence[Columns]) -> set[int]:
+    """Return the positions of the lists of categories to which values are still added.
+
+    The chance of a new value is about the share of values that came once (Good & Turing). For the lists that count as
+    complete, those with the fewest such values, it is at most `_NEW_VALUES` in all.
+    """
+    once, growing = {}, set()
+    for at, (column, values) in enumerate(zip(columns, fitted, strict=True)):
+        if isinstance(column, CategoricalColumn):
+            count = Counter(_texts(values))
+            once[at] = sum(number == 1 for number in count.values())
+            if not count.keys() <= set(column.categories):
+                growing.add(at)
+    room = max(1.0, _NEW_VALUES * max(map(len, fitted), default=0))
+    for at in sorted(once.keys() - growing, key=once.__getitem__):
+        room -= once[at]
+        if room < 0:
+            growing.add(at)
+    return growing
 
 
 def _alone(columns: Columns, schema: Schema, at: int) -> Columns:
@@ -242,16 +265,16 @@ def _of_strings(
 
 def _of_list(column: CategoricalColumn, values: list[str], width: Mapping[ViolationCode, float]) -> Iterable[Check]:
     """Yield the checks of a column of categories: no new ones may come, or these must look like the known ones."""
-    count = Counter(values)
-    once = [value for value, number in count.items() if number == 1]
-    most = max(1.0, _NEW_VALUES * len(values))
-    known = set(column.categories)
-    if known.issuperset(count) and len(once) <= most and width.get(ViolationCode.UNSEEN_CATEGORY, 1.0) > 0:
+    if width.get(ViolationCode.UNSEEN_CATEGORY, 1.0) > 0:
         yield Check(code=ViolationCode.UNSEEN_CATEGORY)
         return
+    count = Counter(values)
+    once = [value for value, number in count.items() if number == 1]
+    known = set(column.categories)
     misspellings = Misspellings(sorted(known - set(once)))
     others = {value: number for value, number in count.items() if number == 1 or value not in known}
-    if sum(number for value, number in others.items() if misspellings.meant(value) is not None) <= most:
+    misspelled = sum(number for value, number in others.items() if misspellings.meant(value) is not None)
+    if misspelled <= max(1.0, _NEW_VALUES * len(values)):
         yield Check(code=ViolationCode.MISSPELLED_CATEGORY)
     yield Check(code=ViolationCode.UNUSUAL_FORM)
     yield Check(code=ViolationCode.UNUSUAL_LENGTH)

@@ -119,6 +119,26 @@ def test_a_list_to_which_values_are_still_added_is_not_checked():
     assert ViolationCode.UNSEEN_CATEGORY not in limits(checked(strings=open_ended)[0].columns[0])
 
 
+def test_the_lists_that_count_as_complete_seldom_get_a_new_value_all_together():
+    rng = np.random.default_rng(10)
+    texts = rng.choice(["a", "b", "c"], (N, 30)).astype(object)
+    texts[rng.integers(0, N, 30), np.arange(30)] = "once"
+    columns = []
+    for at in range(30):
+        kinds, counts = np.unique(texts[:, at].astype(str), return_counts=True)
+        shares = tuple((counts / N).tolist())
+        columns.append(
+            CategoricalColumn(name=f"s{at}", missing_share=0.0, categories=tuple(kinds.tolist()), shares=shares)
+        )
+    splits = split_at_random(N, SplitSettings(), np.random.default_rng(0), most_calibrating=N)
+    batch = Columns(np.empty((N, 0)), texts, np.ones(texts.shape, dtype=np.bool_))
+    schema, _ = with_checks(Schema(columns=tuple(columns)), batch, splits)
+    complete = [column for column in schema.columns if ViolationCode.UNSEEN_CATEGORY in limits(column)]
+    fitted = texts[splits.fitted_records]
+    once = sum(np.count_nonzero(fitted[:, int(column.name[1:])] == "once") for column in complete)
+    assert 0 < once <= 0.002 * len(fitted) < 30
+
+
 def test_a_check_that_many_normal_records_break_is_widened_or_dropped_and_said():
     values = np.random.default_rng(5).normal(0.0, 1.0, N)
     splits = split_at_random(N, SplitSettings(), np.random.default_rng(0), most_calibrating=N)
