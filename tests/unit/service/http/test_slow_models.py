@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 
 import httpx
-import pytest
 
 from vaegis.service.artifact import open_artifact
-from vaegis.service.http.batching import INLINE_S
 
 RUN_TIMEOUT_S = 3.0
 
@@ -50,19 +47,3 @@ def test_probes_are_answered_while_one_node_runs_that_cannot_be_interrupted(new_
     took_s += time.perf_counter()
     assert statuses == [200, 200, 200]
     assert silence_s < took_s / 4
-
-
-@pytest.mark.parametrize(("pause_s", "is_inline"), [(0.0, True), (2 * INLINE_S, False)])
-def test_a_batch_blocks_the_event_loop_only_if_one_of_its_size_was_fast(new_app, send, artifact, pause_s, is_inline):
-    threads = []
-
-    def score(columns):
-        threads.append(threading.current_thread())
-        threading.Event().wait(pause_s)
-        return artifact.scorer.score(columns)
-
-    app = new_app(score=score)
-    for count in (1, 1, 2, 2):
-        assert send(app, "POST", "/score", json=[{"amount": 1.0}] * count).status_code == 200
-    main = threading.main_thread()
-    assert [thread is main for thread in threads] == [False, is_inline, False, is_inline]
