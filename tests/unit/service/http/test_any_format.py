@@ -132,6 +132,24 @@ def test_millions_of_null_records_in_a_few_bytes_are_scored_up_to_the_limit_only
     assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) <= 20_000
 
 
+def test_many_small_batches_of_arrow_are_scored_together(new_app, send, artifact):
+    sizes = []
+
+    def score(columns):
+        sizes.append(len(columns))
+        return artifact.scorer.score(columns)
+
+    sink = io.BytesIO()
+    batch = pa.record_batch({"amount": [1.0]})
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(5000):
+            writer.write_batch(batch)
+    headers = {"content-type": ARROW, "content-encoding": "zstd"}
+    answer = send(new_app(score=score), "POST", "/score", headers=headers, content=zstd.compress(sink.getvalue()))
+    assert len(read(answer)) == sum(sizes) == 5000
+    assert len(sizes) <= 50
+
+
 @EVERY
 def test_a_bad_record_can_be_answered_in_its_place(score, kind):
     good = read(score(kind, RECORDS))
