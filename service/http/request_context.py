@@ -42,8 +42,8 @@ class Span(Protocol):
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a span for one step. Thread-safe."""
 
-    def end(self, context: RequestContext, status: int, error: str | None) -> None:
-        """End the span, with the answer's status, 0 if there is none, and the kind of an unexpected error."""
+    def end(self, context: RequestContext, error: str | None) -> None:
+        """End the span of an answered request, with the kind of an unexpected error."""
 
 
 @dataclass(slots=True)
@@ -60,6 +60,7 @@ class RequestContext:
             loop's thread.
         rate_limit: The caller's rate limit; None if there is none.
         unpacked: Counts the decompressed bytes of its body; None if it is not compressed.
+        status: Of the answer; 0 until it begins.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
         span: Its tracing span; None if it is not traced.
@@ -72,6 +73,7 @@ class RequestContext:
     key: str | None = None
     recheck_key: Callable[[], None] | None = None
     rate_limit: RateLimit | None = None
+    status: int = 0
     records: int = 0
     flagged: int = 0
     span: Span | None = None

@@ -15,10 +15,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI
-
 from vaegis.service.auth.rate_limits import TokenBuckets
-from vaegis.service.http.app import create_app
+from vaegis.service.http.app import ServiceApp, create_app
 from vaegis.service.http.logs import LineWriter, configure_logs
 from vaegis.service.http.model_loader import (
     FileSource,
@@ -29,7 +27,7 @@ from vaegis.service.http.model_loader import (
     first_opened,
     opened_content,
 )
-from vaegis.service.http.model_registry import ModelRegistry, ServedAs
+from vaegis.service.http.model_registry import ServedAs
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
 from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.routes import route_of
@@ -120,7 +118,7 @@ def serve(
 
 
 def _server(
-    app: FastAPI,
+    app: ServiceApp,
     settings: Settings,
     certificate: Certificate | None,
     worker: WorkerContext | None,
@@ -201,7 +199,7 @@ def _watch_models(loader: ModelLoader) -> None:
 
 def _ready_app(
     model: bytes | None, name: str, settings: Settings, writer: LineWriter, worker: WorkerContext | None
-) -> tuple[FastAPI, ModelLoader]:
+) -> tuple[ServiceApp, ModelLoader]:
     """Return the app over models that have reproduced their golden records, and what loads them anew."""
     path, version = Path(name), None
     source: ModelSource
@@ -231,7 +229,7 @@ def _ready_app(
         begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )
-    models: ModelRegistry = app.state.models
+    models = app.state.models
     verification = models.default.live().warm_up()
     loader = ModelLoader(source, models, settings, on_swap=(lambda _: None) if worker is None else worker.tell_swap)
     if model is None:

@@ -138,8 +138,8 @@ class InferEndpoint:
         }
 
 
-def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readiness) -> dict[str, Callable[..., Any]]:
-    """Return the endpoints of the protocol, by template."""
+def v2_endpoints(models: ModelRegistry, readiness: Readiness) -> dict[str, Callable[..., Any]]:
+    """Return the endpoints of the protocol that answer GET, by template."""
 
     async def server_metadata() -> ServerMetadata:
         """Tell what is served here, and by which extensions of the protocol."""
@@ -170,7 +170,6 @@ def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readine
         "/v2/health/ready": server_ready,
         "/v2/models/{model}": model_metadata,
         "/v2/models/{model}/ready": model_ready,
-        INFER: infer,
     }
 
 
