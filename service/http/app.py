@@ -172,7 +172,9 @@ def create_app(
         **(page_endpoints(metrics.registry, models.default.name) if settings.page else {}),
     }
     _mount(framework, endpoints)
-    rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
+    rate_limits = None
+    if has_keys or settings.rate_records_per_s is not None:  # a key may have a rate of its own
+        rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
     asgi = _cross_site_checked(
         KeyCheck(Dispatch(framework, posts), key_store, rate_limits), settings, has_keys=has_keys
     )

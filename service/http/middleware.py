@@ -18,8 +18,8 @@ from vaegis.service.http.errors import KeyRequiredError, MissingScopeError, Unkn
 from vaegis.service.http.logs import RequestLog
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.problems import plain_problem, problem_response, response_to
-from vaegis.service.http.request_context import RequestContext, identify, put_context, request_context
-from vaegis.service.http.routes import METHODS, OTHER, SCORING, path_parameters, route_of
+from vaegis.service.http.request_context import CONTEXT, RequestContext, identify
+from vaegis.service.http.routes import METHODS, OTHER, SCORING, route_of
 
 BeginSpan = Callable[[Scope, RequestContext], None]
 """Begins the tracing span of a request."""
@@ -49,7 +49,7 @@ class Instrumentation:
             return
         started = time.perf_counter()
         context = RequestContext(route_of(scope["path"]), *identify(scope["headers"]))
-        put_context(scope, context)
+        scope[CONTEXT] = context
         if self._begin_span is not None and not context.route.quiet:
             self._begin_span(scope, context)
         failure: str | None = None
@@ -84,8 +84,8 @@ class Instrumentation:
 class KeyCheck:
     """ASGI middleware, within `Instrumentation`: lets a request through if its route exists and its key allows it."""
 
-    def __init__(self, app: ASGIApp, key_store: KeyStore | None, rate_limits: RateLimits) -> None:
-        """Wrap ``app``; without a ``key_store`` everyone may call."""
+    def __init__(self, app: ASGIApp, key_store: KeyStore | None, rate_limits: RateLimits | None) -> None:
+        """Wrap ``app``; without a ``key_store`` everyone may call, and without ``rate_limits`` at any rate."""
         self._app = app
         self._key_store = key_store
         self._rate_limits = rate_limits
@@ -93,7 +93,7 @@ class KeyCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
         if scope["type"] == "http":
-            context = request_context(scope)
+            context: RequestContext = scope[CONTEXT]
             try:
                 self._admit(context, scope["headers"])
             except ServiceError as error:
@@ -131,7 +131,7 @@ class KeyCheck:
             context.key = key.name
             _require_scope(key, needs)
             context.recheck_key = partial(self._recheck, key.digest, needs)
-        if needs == SCORING:
+        if needs == SCORING and self._rate_limits is not None:
             context.rate_limit = self._rate_limits.limit_of(key)
             context.require_tokens()
 
@@ -155,7 +155,7 @@ class Dispatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
-        context = request_context(scope) if scope["type"] == "http" else None
+        context: RequestContext | None = scope.get(CONTEXT)
         endpoint = None if context is None else self._endpoints.get(context.route.template)
         if context is None or endpoint is None:
             await self._app(scope, receive, send)
@@ -163,7 +163,6 @@ class Dispatch:
         if scope["method"] != "POST":
             await response_to(scope, HTTPException(405))(scope, receive, send)
             return
-        scope["path_params"] = path_parameters(scope["path"])
         try:
             await endpoint(scope, receive, send)
         except (ServiceError, HTTPException) as error:

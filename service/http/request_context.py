@@ -1,4 +1,4 @@
-"""What is known of a request while it is answered: `request_context(scope)`.
+"""What is known of a request while it is answered: `scope[CONTEXT]`.
 
 A route that takes records calls `charge` before it scores them, and adds up `records` and `flagged`; one that scores a
 body block by block calls `charge` for the first block and `owe` for the others. Decoding and inference run within
@@ -12,9 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
-
-from starlette.types import Scope
+from typing import Final, NamedTuple, Protocol
 
 from vaegis.service.auth.rate_limits import RateLimit
 from vaegis.service.http.errors import RateLimitedError
@@ -24,8 +22,10 @@ from vaegis.service.records.blocks import UnpackedBytes
 BYTES_PER_RECORD: Final = 16 * 1024
 """Decompressing this many bytes takes about as long as scoring one record."""
 
+CONTEXT: Final = "vaegis.request_context"
+"""Key of the scope under which `Instrumentation` puts the `RequestContext`."""
+
 _UNTRACED: Final = nullcontext()
-_KEY: Final = "vaegis.request_context"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _PARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _INVALID_VERSION: Final = b"ff"
@@ -132,18 +132,6 @@ class RequestContext:
             due = self.unpacked.total // BYTES_PER_RECORD - self._charged
             if due > 0:
                 self.rate_limit.spend(due)
-
-
-def put_context(scope: Scope, context: RequestContext) -> None:
-    """Store ``context`` in the scope, for `request_context`."""
-    scope[_KEY] = context
-
-
-def request_context(scope: Scope) -> RequestContext:
-    """Return the context of the request of ``scope``."""
-    found: Any = scope[_KEY]
-    context: RequestContext = found
-    return context
 
 
 class Identity(NamedTuple):

@@ -16,7 +16,8 @@ from vaegis.service.http.errors import MediaTypeError, ParameterError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.request_context import RequestContext, request_context
+from vaegis.service.http.request_context import RequestContext
+from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import (
     InferAnswer,
     ModelMetadata,
@@ -103,7 +104,7 @@ class InferEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        parameters = scope["path_params"]
+        parameters = path_parameters(scope["path"])
         self._models.entry(parameters["model"])  # an unknown one is told before anything else
         async with self._admission.slot(scope, receive) as slot:
             model = self._models.with_version(parameters["model"], parameters.get("version"))
@@ -111,7 +112,7 @@ class InferEndpoint:
             encoding = encoding_of(scope["headers"])
             length = header(scope["headers"], HEADER_LENGTH).decode("latin-1") or None
             body = await slot.read_document(model.limits.max_held_bytes)
-            work = partial(_answered, model, body, encoding, length, request_context(scope), slot.check)
+            work = partial(_answered, model, body, encoding, length, slot.context, slot.check)
             answer, json_bytes = await slot.run(work)
             headers = [(b"content-type", JSON.encode())]
             if json_bytes is not None:
