@@ -266,8 +266,12 @@ Column = Annotated[
 ]
 
 
+WatchedColumn = Annotated[NumericColumn | TextColumn, Field(discriminator="kind")]
+"""A column that is read and checked, but is not scored, because its values grow or name things."""
+
+
 class IgnoredColumn(_Document):
-    """A column that training left out of the model: accepted in records, never scored."""
+    """A column that training left out of the model: accepted in records, and not read."""
 
     name: str
     reason: str
@@ -283,17 +287,29 @@ class Schema(_Document):
     """
 
     columns: tuple[Column, ...] = Field(min_length=1)
+    watched: tuple[WatchedColumn, ...] = ()
+    """Columns that the graph does not take: their values are checked, and have no part in the score."""
     ignored: tuple[IgnoredColumn, ...] = ()
     violating_share: Share = 0.0
     """Share of the calibration records in which any column breaks a check."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Schema:
-        names = [column.name for column in self.columns] + [column.name for column in self.ignored]
+        names = [column.name for column in (*self.columns, *self.watched, *self.ignored)]
         twice = {name for name in names if names.count(name) > 1} if len(set(names)) != len(names) else set()
         if twice:
             raise ValueError(f"expected unique column names, got {min(twice)!r} twice")
         return self
+
+    @property
+    def of_records(self) -> Schema:
+        """The schema by which records are read: its columns are the scored ones, then the watched ones.
+
+        The scored columns come first among the numbers, and among the strings.
+        """
+        if not self.watched:
+            return self
+        return self.model_copy(update={"columns": (*self.columns, *self.watched), "watched": ()})
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from vaegis.service.reasons import Reason
 from vaegis.service.records.kinds import kind_of
 
 _ROUNDING: Final = 1e-6
-"""A number this near a multiple of the step, in steps and as a share of them, lies on the grid: float32 rounds so."""
+_ROUNDED_SHARE: Final = 2.0**-23
+"""A number this near a multiple of the step, in steps or as a share of them, lies on the grid: float32 rounds so."""
 
 _OF_FORMS: Final = {ViolationCode.UNUSUAL_FORM, ViolationCode.UNUSUAL_LENGTH}
 
@@ -181,7 +182,7 @@ def is_off_grid(
     """Return which numbers are no multiples of the step, beyond what rounding leaves; a null is none of them."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is whole
         scaled = numbers / step
-        away: NDArray[np.bool_] = np.abs(scaled - np.rint(scaled)) > _ROUNDING * np.maximum(1.0, np.abs(scaled))
+        away: NDArray[np.bool_] = np.abs(scaled - np.rint(scaled)) > np.maximum(_ROUNDING, _ROUNDED_SHARE * np.abs(scaled))
     return away
 
 
@@ -193,7 +194,7 @@ def _is_suspect(number: float, lower: float, upper: float, step: float) -> bool:
         return False
     scaled = abs(number) / step
     beyond = scaled % 1.0
-    return min(beyond, 1.0 - beyond) > _ROUNDING * max(1.0, scaled)
+    return min(beyond, 1.0 - beyond) > max(_ROUNDING, _ROUNDED_SHARE * scaled)
 
 
 def _may_be_null(checked: _Checked) -> bool:

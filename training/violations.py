@@ -46,6 +46,7 @@ _SMALL = 1000
 _GROSS = 30.0  # mean excesses; values farther out in the history do not stretch the limit
 _NEW_VALUES = 2e-3  # chance of a new category (Good & Turing: its share of values seen once) up to which one is wrong
 _LEAST_MARGIN_S, _MOST_MARGIN_S = 366 * 86_400.0, 5 * 366 * 86_400.0
+_RANGE = (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE)
 _SIGNIFICANT_DIGITS = 4
 _FEWEST_ABOVE = 3
 _CLEAR_FALL = 2.0  # standard deviations of the difference of two counts
@@ -68,25 +69,27 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
     them: each member's limits on its calibration records.
 
     Args:
-        schema: The columns.
-        columns: All records.
+        schema: The columns; the watched ones of numbers come with the checks of their range, which stay.
+        columns: All records, by `Schema.of_records`.
         splits: Which of them are fitted, and which calibrate.
     """
+    read = schema.of_records.columns
     chance = MOST_VIOLATING / 4.0 / max(1, len(schema.columns))  # of each of a column's limits
-    alone = [_alone(columns, schema, at) for at in range(len(schema.columns))]
-    widths: list[dict[ViolationCode, float]] = [{} for _ in schema.columns]
+    alone = [_alone(columns, schema.of_records, at) for at in range(len(read))]
+    # The range of a watched column says nothing of the values to come.
+    widths = [dict.fromkeys(_RANGE, 0.0) if at >= len(schema.columns) else {} for at in range(len(read))]
     broken = [
         _broken(column, values, splits, chance, width)
-        for column, values, width in zip(schema.columns, alone, widths, strict=True)
+        for column, values, width in zip(read, alone, widths, strict=True)
     ]
     records = splits.calibration_records
     violating = sum((_rows(of_column, records) for of_column in broken), np.zeros(records, dtype=np.int64))
     dropped: list[DroppedCheck] = []
     while np.count_nonzero(violating) > max(1.0, MOST_VIOLATING * records):
         count, at, code = max((n, at, code) for at, found in enumerate(broken) for code, n in _counted(found).items())
-        column, width = schema.columns[at], widths[at]
+        column, width = read[at], widths[at]
         factor = width.get(code, 1.0)
-        if code in (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE) and factor < 2.0**_WIDENED:
+        if code in _RANGE and factor < 2.0**_WIDENED:
             width[code] = 2.0 * factor
         else:
             width[code] = 0.0
@@ -101,10 +104,12 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
                 "violating_share": float(np.count_nonzero(_rows(of_column, records)) / records),
             }
         )
-        for column, values, width, of_column in zip(schema.columns, alone, widths, broken, strict=True)
+        for column, values, width, of_column in zip(read, alone, widths, broken, strict=True)
     )
     share = float(np.count_nonzero(violating) / records)
-    return schema.model_copy(update={"columns": checked, "violating_share": share}), tuple(dropped)
+    scored, watched = checked[: len(schema.columns)], checked[len(schema.columns) :]
+    update = {"columns": scored, "watched": watched, "violating_share": share}
+    return schema.model_copy(update=update), tuple(dropped)
 
 
 def _alone(columns: Columns, schema: Schema, at: int) -> Columns:
@@ -164,7 +169,7 @@ def _checks(column: Column, values: Columns, chance: float, width: Mapping[Viola
     """Return the checks of a column by some records.
 
     Args:
-        column: The column.
+        column: The column; the checks that it comes with stay.
         values: The records, with this column alone.
         chance: Of a new normal number beyond each of its limits.
         width: Factor of the margins of some checks; 0 leaves a check out.
@@ -174,7 +179,7 @@ def _checks(column: Column, values: Columns, chance: float, width: Mapping[Viola
         found = _of_numbers(column, np.sort(numbers[~np.isnan(numbers)]), len(numbers), chance, width)
     else:
         found = _of_strings(column, values.strings[values.strings_observed].tolist(), len(values))
-    return tuple(check for check in found if width.get(check.code, 1.0) > 0)
+    return (*column.checks, *(check for check in found if width.get(check.code, 1.0) > 0))
 
 
 def _of_numbers(
@@ -187,8 +192,8 @@ def _of_numbers(
     """Yield the checks of a column of numbers, given its values, ascending."""
     if values.size < _FEWEST_RECORDS:
         return
-    low_code, high_code = ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE
-    wider_low, wider_high = (width.get(code, 1.0) for code in (low_code, high_code))
+    low_code, high_code = _RANGE
+    wider_low, wider_high = (width.get(code, 1.0) for code in _RANGE)
     if isinstance(column, TimestampColumn):
         margin = min(max(float(np.ptp(values)), _LEAST_MARGIN_S), _MOST_MARGIN_S)
         yield Check(code=low_code, limit=float(values[0]) - wider_low * margin)

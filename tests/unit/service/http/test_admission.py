@@ -20,7 +20,7 @@ from vaegis.service.http.errors import (
     QueueFullError,
 )
 from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.request_context import RequestContext, CONTEXT
+from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.blocks import BodyTooLargeError
