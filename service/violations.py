@@ -182,7 +182,8 @@ def is_off_grid(
     """Return which numbers are no multiples of the step, beyond what rounding leaves; a null is none of them."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is whole
         scaled = numbers / step
-        away: NDArray[np.bool_] = np.abs(scaled - np.rint(scaled)) > np.maximum(_ROUNDING, _ROUNDED_SHARE * np.abs(scaled))
+        allowed = np.maximum(_ROUNDING, _ROUNDED_SHARE * np.abs(scaled))
+        away: NDArray[np.bool_] = np.abs(scaled - np.rint(scaled)) > allowed
     return away
 
 

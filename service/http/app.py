@@ -80,19 +80,20 @@ class ServiceApp:
     """The service, as an ASGI app.
 
     Attributes:
+        asgi: Answers a request.
         framework: Answers all routes but those of POST.
         state: What its parts share.
     """
 
-    def __init__(self, app: ASGIApp, framework: FastAPI, state: ServiceState) -> None:
-        """Answer with ``app``, which calls ``framework``."""
-        self._app = app
+    def __init__(self, asgi: ASGIApp, framework: FastAPI, state: ServiceState) -> None:
+        """Answer with ``asgi``, which calls ``framework``."""
+        self.asgi = asgi
         self.framework = framework
         self.state = state
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request."""
-        return self._app(scope, receive, send)
+        return self.asgi(scope, receive, send)
 
 
 def create_app(

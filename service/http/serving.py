@@ -148,7 +148,7 @@ def _server(
         on_drain=app.state.readiness.drain,
         on_tick=tick,
     )
-    server = Server(app, limits_of(settings), callbacks)
+    server = Server(app.asgi, limits_of(settings), callbacks)
     metrics.connections.set_function(lambda: len(server.server_state.connections))
     return server
 

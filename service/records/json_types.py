@@ -100,7 +100,7 @@ class RecordType:
         first, last = self._numbers, self._numbers + self._parsed
         numbers, parsed, texts = values[:first], values[first:last], values[last : last + self._categories]
         if self._is_in_order and _are_numbers(numbers):
-            inputs, absent = numbers, 0
+            inputs, absent = [*numbers], 0
         else:
             inputs = [math.nan] * last
             for at, number in zip(self._inputs, numbers, strict=False):  # those that are parsed come after them
