@@ -102,6 +102,8 @@ class ViolationCode(StrEnum):
     """A number that is no multiple of the step on which all training values lie."""
     UNSEEN_CATEGORY = "unseen_category"
     """A value that is not in the list of a column whose list is complete."""
+    MISSPELLED_CATEGORY = "misspelled_category"
+    """A value outside a list to which values are still added, like one in it but for a character or the case."""
     UNUSUAL_FORM = "unusual_form"
     """A text of a form that no normal one had: other characters, another number of them, pattern or spelling."""
     UNUSUAL_LENGTH = "unusual_length"
@@ -225,12 +227,6 @@ class StringColumn(_Column):
         return {other: category for other, category in found.items() if other not in known}
 
 
-class CategoricalColumn(StringColumn):
-    """A value from a list: the categories are values."""
-
-    kind: Literal["categorical"] = "categorical"
-
-
 CharacterClasses: TypeAlias = Literal["case", "letters", "alphanumeric", "set", "any"]
 """How finely patterns tell letters and digits apart. `set`: which classes there are, in no order; `any`: not at all."""
 
@@ -258,6 +254,14 @@ class TextColumn(StringColumn):
     """The same of every other pair."""
     usual_surprise: Annotated[int, Field(ge=0)] | None = None
     """The greatest usual mean of these over a text, in hundredths of a nat; None: spelling is not watched."""
+
+
+class CategoricalColumn(StringColumn):
+    """A value from a list: the categories are values."""
+
+    kind: Literal["categorical"] = "categorical"
+    form: TextColumn | None = None
+    """The form of the values, where new ones may come and are checked by it; it has the column's name."""
 
 
 Column = Annotated[
