@@ -36,13 +36,17 @@ def check_story(column: Column, check: Check) -> str:
 def column_notes(schema: Schema) -> Iterator[str]:
     """Yield what will not be seen, then the warnings of each column; each is one paragraph."""
     if schema.ignored:
-        yield f"Faults in columns that were set aside are not seen: {', '.join(c.name for c in schema.ignored)}."
+        yield f"Faults in columns that were set aside are not seen: {', '.join(_named(c) for c in schema.ignored)}."
     for column in schema.columns:
         if not_seen := kind_of(column).not_seen(column):
-            yield f"Not seen in {column.name}: {not_seen}."
+            yield f"Not seen in {_named(column)}: {not_seen}."
     for column in schema.columns:
         for warning in column.warnings:
-            yield f"Warning: {column.name}: {warning}"
+            yield f"Warning: {_named(column)}: {warning}"
     for ignored in schema.ignored:
         for warning in ignored.warnings:
-            yield f"{ignored.name}: {warning}"
+            yield f"{_named(ignored)}: {warning}"
+
+
+def _named(column: Column | IgnoredColumn) -> str:
+    return column.name or '""'

@@ -24,9 +24,11 @@ UnknownColumns: TypeAlias = Literal["reject", "ignore"]
 def shown(name: str) -> str:
     """Return ``name`` as a message may hold it: of bounded length, and encodable even with lone surrogates.
 
-    >>> shown("amount")
-    'amount'
+    >>> shown("amount"), shown("")
+    ('amount', '""')
     """
+    if not name:
+        return '""'
     cut = name if len(name) <= MAX_SHOWN_CHARACTERS else name[: MAX_SHOWN_CHARACTERS - 3] + "..."
     return cut.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.service.records.reading import is_currency
 from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
-from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
+from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.text_profile import Parsed, TextProfile
 from vaegis.training.data.written import DateWriting
 from vaegis.training.errors import ConfigError, DataError
@@ -25,6 +25,8 @@ _FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal",)
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
 _MOST_UNITS_SHOWN = 4
+_VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
+"""Names of columns that are rather numbers or times of a first record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,10 @@ class ColumnPlan:
     zone: str = "UTC"
 
 
+_KINDS_OF_FORMS: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.BOOLEAN: "boolean", Form.INSTANT: "timestamp"}
+"""What values may be set to be read as whose types differ, beside categories."""
+
+
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
     """Return the plan for each column, in the order of the records.
 
@@ -111,6 +117,18 @@ def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
         raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
+
+
+def reading_hints(profile: DataProfile) -> Iterator[str]:
+    """Yield what the user should know of how the lines of CSV files were read."""
+    if profile.blank_lines:
+        yield f"{profile.blank_lines:,} lines without any value are passed over."
+    name = next((column.name for column in profile.columns if profile.is_text and _VALUE.fullmatch(column.name)), None)
+    if name is not None:
+        yield (
+            f'Warning: the first line is taken for the header, but "{shown(name)}" looks like a value. If there is no '
+            "header, add a line with the names of the columns."
+        )
 
 
 def kind_of_joined(form: Form) -> Kind | None:
@@ -147,7 +165,7 @@ def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
-        raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name)}")
+        raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name, change)}")
     plan = _inferred(column, config.kinds)
     if reading is None or plan.kind is None:
         return plan
@@ -376,13 +394,18 @@ def _check_known(name: str, names: list[str], setting: str) -> None:
         raise ConfigError(f"{setting}: expected a column of the records, got {shown(name)!r}{hint}")
 
 
-def _how_to_set(name: str) -> str:
-    return f'correct the records, or set in train.toml {_table(name)} kind = "categorical" (or "ignore")'
+def _how_to_set(name: str, change: FormChange) -> str:
+    forms = {change.was, change.now} - {Form.TEXT}
+    typed = [f'"{kind}"' for form, kind in _KINDS_OF_FORMS.items() if form in forms]
+    kinds = ", ".join([*typed, '"categorical"', 'or "ignore"'])
+    return f"correct the records, or set in train.toml {_table(name)} kind, which may be {kinds}"
 
 
 def _how_to_read(name: str, other: tuple[str, int] | None, seen: int = 1, wanted: Kind | None = None) -> str:
     """Return which settings help where some text is not of a column's kind, and which text that is."""
     nulls = "null_values, if such a text stands for no value"
+    if other is not None and other[0].strip() == name:
+        return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
     if other is not None:
         text = json.dumps(shown(other[0]), ensure_ascii=False)
         nulls = f"null_values = [{text}], if this text, which {other[1] / seen:.1%} hold, stands for no value"

@@ -13,7 +13,7 @@ import pytest
 from vaegis.service.files import csv, ndjson
 from vaegis.service.files.record_files import open_records
 from vaegis.training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
-from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.kinds import plan_columns, reading_hints
 from vaegis.training.data.sampling import profile_and_sample
 from vaegis.training.errors import ConfigError, DataError
 
@@ -201,18 +201,44 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
     assert plans_of(csv_of(x=cycled([f'"{text}"', "else", f'"{text}"'])))["x"].kind == "categorical"
 
 
+def test_a_header_that_is_repeated_is_told(csv_of):
+    with pytest.raises(DataError, match=r"a\.csv, row 61, column x: .* the header seems to be repeated"):
+        plans_of(csv_of(x=[*cycled(["1.5", "2"]), "x", "3"]))
+
+
+def test_a_first_line_of_values_is_told_and_blank_lines_are(csv_of, tmp_path):
+    path = tmp_path / "b.csv"
+    path.write_text("1.5,a\n2,b\n,\n", encoding="utf-8")
+    assert [hint[:20] for hint in reading_hints(profile_of(path))] == ["1 lines without any ", "Warning: the first l"]
+    assert not list(reading_hints(profile_of(csv_of(x=["1"]))))
+
+
 def test_text_of_which_few_values_look_like_numbers_is_text(csv_of):
     assert plans_of(csv_of(x=cycled(["a", "b", "3"])))["x"].kind == "categorical"
 
 
 def test_a_type_that_changes_within_ndjson_stops_with_its_place(tmp_path, monkeypatch):
     path = tmp_path / "a.ndjson"
-    path.write_text("".join(json.dumps({"x": i if i < 60 else "x"}) + "\n" for i in range(100)), encoding="utf-8")
-    with pytest.raises(DataError, match=r"a\.ndjson, row 61, column x: expected a number .* got a string"):
+    path.write_text("".join(json.dumps({"x": i if i < 60 else "late"}) + "\n" for i in range(100)), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"a\.ndjson, row 61, column x: expected a number as in 60\.0% .* got other text"
+    ):
         plans_of(path)
     monkeypatch.setattr(ndjson, "BLOCK_BYTES", len('{"x": 10}\n') * 10)
-    with pytest.raises(DataError, match=r"a\.ndjson, row 61, column x: expected a number .* got"):
+    with pytest.raises(
+        DataError, match=r"row 61, column x: expected a number .* got .* kind, which may be \"numeric\""
+    ):
         plans_of(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([12.5, "3", "n/a"], "numeric"), ([True, "no", 1], "boolean"), (["DE", "FR", 5], "categorical")],
+)
+def test_ndjson_values_of_several_types_have_the_kind_that_fits_all(tmp_path, values, kind):
+    path = tmp_path / "a.ndjson"
+    path.write_text("".join(json.dumps({"x": value}) + "\n" for value in cycled(values)), encoding="utf-8")
+    assert plans_of(path)["x"].kind == kind
 
 
 def test_a_type_that_changes_across_parquet_files_stops_with_its_place(parquet_of, tmp_path):
