@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
@@ -21,6 +22,7 @@ _MOSTLY = 0.5
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
+_WATCHED: dict[Form, Literal["numeric", "text"]] = {Form.NUMBER: "numeric", Form.TEXT: "text"}
 _FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal",)
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
@@ -75,6 +77,8 @@ class ColumnPlan:
         reading: How its values are written, where the common rules do not say it.
         warnings: What the user should know of it beyond that, a sentence or two each.
         number_form: What its numbers mean if it is a timestamp.
+        watched: Its kind if it is set aside and its values are checked all the same.
+        limits: The least and the greatest number that a watched column may hold; None where any may come.
         zone: The time zone whose hours and weekdays are scored if it is a timestamp.
     """
 
@@ -85,6 +89,8 @@ class ColumnPlan:
     warnings: tuple[str, ...] = ()
     number_form: NumberForm = "epoch"
     zone: str = "UTC"
+    watched: Literal["numeric", "text"] | None = None
+    limits: tuple[float | None, float | None] = (None, None)
 
 
 _KINDS_OF_FORMS: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.BOOLEAN: "boolean", Form.INSTANT: "timestamp"}
@@ -161,7 +167,9 @@ def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
         _check_fits(column, wanted, written)
         return ColumnPlan(name, wanted, "set in train.toml", written)
     if name == config.splits.group_column:
-        return ColumnPlan(name, None, "splits.group_column: records that calibrate have values that were not fitted")
+        why = "splits.group_column: records that calibrate have values that were not fitted"
+        watched = None if column.form is None or column.change is not None else _WATCHED.get(column.form)
+        return ColumnPlan(name, None, why, watched=watched)
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
@@ -218,7 +226,7 @@ def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
     if not numbers.count:
         return ColumnPlan(column.name, None, "every value is NaN or infinite")
     if numbers.are_consecutive:
-        return ColumnPlan(column.name, None, "consecutive integers: a row number")
+        return ColumnPlan(column.name, None, "consecutive integers: a row number", watched="numeric")
     if numbers.are_zero_and_one:
         return ColumnPlan(column.name, "boolean", "numbers, all 0 or 1")
     return ColumnPlan(column.name, "numeric", "numbers")
