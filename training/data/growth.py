@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vaegis.service.records.column_names import is_index_name
 from vaegis.service.records.values import instants_of_numbers, instants_of_yyyymmdd
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
@@ -50,6 +51,11 @@ _BY_ORDER: Final = (946_684_800.0, 2_208_988_800.0)
 _BY_NAME: Final = (631_152_000.0, 4_102_444_800.0)
 _YEARS: Final = (1900.0, 2100.0)
 _MOST_WEEKS: Final = 53
+_INDEX_NAME: Final = re.compile(
+    r"(?:Unnamed: 0(?:\.\d+)*|__index_level_\d+__|_?index|level_\d+|row_?(?:names?|num(?:ber)?|no)?)?", re.IGNORECASE
+)
+_COUNTING: Final = 0.9
+"""Least share of values that follow the one before in an index that begins again now and then."""
 _CALENDAR: Final = {"month": (1.0, 12.0), "quarter": (1.0, 4.0), "week": (0.0, 53.0)}
 _MOST_YEARS: Final = 5
 """Years that a growing column may go on after the history; checks of times allow no more than that either."""
@@ -92,7 +98,8 @@ def settle_growing(
         ConfigError: A time zone is set for a column that is no timestamp.
     """
     timed = tuple(
-        _with_times(plan, column, sample, config) for plan, column in zip(plans, profile.columns, strict=True)
+        _with_times(plan if _is_set(plan, config) else _without_index(plan, sample), column, sample, config)
+        for plan, column in zip(plans, profile.columns, strict=True)
     )
     orders = _orders(timed, sample, config)
     settled = tuple(_settled(plan, sample, orders, profile.records, is_set=_is_set(plan, config)) for plan in timed)
@@ -187,6 +194,25 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
         return replace(plan, kind=None, reason=reason, warnings=(keep,), watched="numeric", limits=limits)
     warning = _outside(plan.name, values, orders)
     return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
+
+
+def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
+    """Return the plan of a column, set aside and not checked if it is the index of a data frame.
+
+    Records of one frame are numbered from 0 or 1 on. Frames that were put together begin again, and what was chosen
+    from a frame has gaps or another order.
+    """
+    if "numeric" not in (plan.kind, plan.watched) or not _INDEX_NAME.fullmatch(plan.name):
+        return plan
+    values = sample.numbers(plan.name, "numeric", plan.reading)
+    numbers = _finite(values)
+    if not numbers.size or not _are_whole(numbers) or numbers.min() < 0:
+        return plan
+    are_different = np.unique(numbers).size >= _NEARLY_ALL * numbers.size
+    count_on = values.size > 1 and float((np.diff(values) == 1).mean()) >= _COUNTING
+    if not (is_index_name(plan.name) or are_different or count_on):
+        return plan
+    return replace(plan, kind=None, watched=None, reason="the index of a data frame, by its name and values")
 
 
 def _why_set_aside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:

@@ -69,6 +69,23 @@ def test_numbers_that_only_count_are_set_aside_with_the_line_to_keep_them(settle
 
 
 @pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Unnamed: 0", RANDOM.permutation(3 * N)[:N]),
+        ("__index_level_0__", RANDOM.integers(0, 90, N)),
+        ("", np.arange(N)),
+        ("index", np.arange(N) % 100),
+        ("rownames", RANDOM.permutation(3 * N)[:N] + 1),
+    ],
+)
+def test_the_index_of_a_data_frame_is_set_aside_and_not_checked(settled, name, values):
+    plan = settled(**{name: values})[0][name]
+    assert (plan.kind, plan.watched) == (None, None)
+    kept = TrainConfig(columns={name: ColumnSettings(kind="numeric")})
+    assert settled(kept, **{name: values})[0][name].kind == "numeric"
+
+
+@pytest.mark.parametrize(
     "values",
     [
         AMOUNT * 100,
