@@ -10,7 +10,7 @@ from typing import Literal
 
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
-from vaegis.service.records.reading import is_currency
+from vaegis.service.records.reading import is_currency, reader_for
 from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.text_profile import Parsed, TextProfile
@@ -27,6 +27,8 @@ _FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal",)
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
 _MOST_UNITS_SHOWN = 4
+_DAY = "%d"
+"""Code of a day of the month, which formats of dates have and those of times of day have not."""
 _VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 """Names of columns that are rather numbers or times of a first record."""
 
@@ -245,7 +247,12 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings)
     if not is_code and not (written is not None and written.records == _counted(text)):
         _check_all(column, text, text.numbers, text.other, "a number")
     _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
-    return _plan_written(column, text) or _plan_dates(column, text) or _plan_categories(column, text, settings)
+    return (
+        _plan_written(column, text)
+        or _plan_dates(column, text)
+        or _plan_periods(column, text)
+        or _plan_categories(column, text, settings)
+    )
 
 
 def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
@@ -278,20 +285,29 @@ def _plan_dates(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
     dates = text.dates
     if dates is None:
         return None
+    are_times = _DAY not in dates.formats[0]
     if dates.records < _counted(text):
+        if are_times:
+            return None  # Durations rather, of more than a day.
         share = dates.records / _counted(text)
         raise DataError(
             f"column {shown(column.name)}: expected a date in the form {dates.formats[0]} as in {share:.1%} of the "
             f"values, got other text; {_how_to_read(column.name, None)}"
         )
     only = _only_format(column, dates)
-    return ColumnPlan(
-        column.name,
-        "timestamp",
-        f"dates in the form {only}",
-        Reading(format=only),
-        (f"looks like dates in the form {only}: read as times, in UTC unless they name a zone",),
-    )
+    what = f"{'times of day' if are_times else 'dates'} in the form {only}"
+    read_as = reader_for(Reading(format=only)).text(dates.example) or ""
+    example = f"{json.dumps(dates.example, ensure_ascii=False)} is read as {read_as[11:] if are_times else read_as}"
+    return ColumnPlan(column.name, "timestamp", what, Reading(format=only), (f"looks like {what}: {example}",))
+
+
+def _plan_periods(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
+    """Return the plan for labels of periods, which do not come back; None where the texts are none."""
+    if text.period_like is None or text.distinct > _MOSTLY * column.observed:
+        return None
+    why = f"periods such as {text.period_like}: the next one would be a new category"
+    keep = f'To score it all the same: set {_table(column.name)} kind = "categorical"'
+    return ColumnPlan(column.name, None, why, warnings=(keep,), watched="text")
 
 
 def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
@@ -351,6 +367,10 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
             units = ", ".join(unit for unit, _ in written.units[:_MOST_UNITS_SHOWN])
             several = f"looks like numbers in several units ({units}), and their size is not watched"
             return (f"{several}; write all of them in one unit",)
+    if text.time_like is not None:
+        example = json.dumps(shown(text.time_like), ensure_ascii=False)
+        how = f"{_table(column.name)} format (codes of strptime)"
+        return (f"looks like times or durations, such as {example}, in a form that is not known; for times set {how}",)
     return ()
 
 

@@ -124,6 +124,23 @@ def test_calendar_dates_are_read_alike_in_training_and_serving(settled):
     assert sample.numbers("x", "timestamp", number_form="yyyymmdd")[CALENDAR == 20240318].tolist().count(expected) > 0
 
 
+@pytest.mark.parametrize(
+    ("form", "reason"), [("%Y%m%d%H%M", "times as in 202403181012"), ("%Y%m%d%H%M%S", "20240318101200")]
+)
+def test_digits_of_a_date_and_time_are_times(settled, form, reason):
+    digits = np.array([int(datetime.fromtimestamp(second, UTC).strftime(form)) for second in SECONDS.tolist()])
+    plans, sample = settled(digits=RANDOM.permutation(digits))
+    plan = plans["digits"]
+    assert (plan.kind, reason in plan.reason) == ("timestamp", True)
+    assert abs(sample.numbers("digits", "timestamp", plan.reading).max() - SECONDS.max()) < 60
+
+
+def test_days_as_excel_counts_them_are_warned_of(settled):
+    plan = settled(when=45_352.0 + DAYS)[0]["when"]
+    assert "Excel" in plan.warnings[0]
+    assert "2024-03-0" in plan.warnings[0]
+
+
 def test_a_kind_that_is_set_to_timestamp_reads_calendar_dates(settled):
     config = TrainConfig(columns={"x": ColumnSettings(kind="timestamp")})
     assert settled(config, x=CALENDAR)[0]["x"].number_form == "yyyymmdd"

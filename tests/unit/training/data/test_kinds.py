@@ -89,6 +89,13 @@ CSV_CASES = [
     ("exponents", cycled(['"1,826e+03"', '"2,5e2"']), "numeric", "numbers with separators"),
     ("Arabic digits", cycled(["\u0661\u0668\u0662.\u0665", "\u0667"]), "numeric", "numbers with separators"),
     ("telephone numbers", cycled(["555 123 456", "601 333 000"]), "categorical", "text with 2 values"),
+    ("SAS dates", cycled(["01MAR2024", "28OCT2023"]), "timestamp", "dates in the form %d%b%Y"),
+    ("Oracle times", cycled(["13-OCT-24 12.01.52.547 AM"]), "timestamp", "%d-%b-%y %I.%M.%S.%f %p"),
+    ("Java times", cycled(["Tue Oct 01 00:01:52 UTC 2024"]), "timestamp", "%a %b %d %H:%M:%S %Z %Y"),
+    ("times of day", cycled(["08:15", "23:59"]), "timestamp", "times of day in the form %H:%M"),
+    ("durations", cycled(["08:15", "30:25"]), "categorical", "text with 2 values"),
+    ("months", cycled(["2024-03", "2024-04"]), None, "periods such as 2024-03"),
+    ("quarters", cycled(["Q1 2024", "Q2 2024"]), None, "periods such as Q1 2024"),
     ("free text", cycled(["word " * 40, "other " * 40]), "text", "free text: 220 characters"),
     ("nulls", [None] * 60, None, "every value is null"),
     ("infinite", cycled(["inf", "-inf"]), None, "NaN or infinite"),
@@ -199,6 +206,20 @@ def test_one_repeated_text_does_not_decide_the_kind_of_a_column(csv_of, text):
 @pytest.mark.parametrize("text", ["192.168.100.200", "1,2,3", "a,b", "A 100", "53111x", "1 2", "12A", "Q3"])
 def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
     assert plans_of(csv_of(x=cycled([f'"{text}"', "else", f'"{text}"'])))["x"].kind == "categorical"
+
+
+@pytest.mark.parametrize(
+    ("values", "warning"),
+    [
+        (['"1.825,66 \u20ac"', '"7,00 \u20ac"'], '"1.825,66 \u20ac" is read as 1825.66'),
+        (["13.03.2024 08:15"], '"13.03.2024 08:15" is read as 2024-03-13T08:15:00+00:00'),
+        (["08:15", "30:25"], 'looks like times or durations, such as "08:15"'),
+        (["2024-03-01 00:01 CET"], '[columns."x"] format'),
+        (["2024-03", "2024-04"], '[columns."x"] kind = "categorical"'),
+    ],
+)
+def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning):
+    assert warning in plans_of(csv_of(x=cycled(values)))["x"].warnings[0]
 
 
 def test_a_header_that_is_repeated_is_told(csv_of):
