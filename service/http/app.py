@@ -313,7 +313,8 @@ def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> Re
 
 def _record_limits(settings: Settings) -> RecordLimits:
     return RecordLimits(
-        max_records=settings.max_records,
+        max_records=min(settings.max_records, settings.max_body_records),
+        max_body_records=settings.max_body_records,
         max_held_bytes=min(settings.max_document_bytes, settings.max_body_bytes),
         max_columns=settings.max_columns,
         max_values=settings.max_values,
