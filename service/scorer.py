@@ -75,7 +75,7 @@ class Scorer:
             RunTimeoutError: a run of the graph took longer than it may.
         """
         columns = self.scored(columns)
-        if len(columns) <= _MAX_GRAPH_RECORDS:
+        if len(columns.numbers) <= _MAX_GRAPH_RECORDS:
             return Scores(*self._run(columns))
         starts = range(0, len(columns), _MAX_GRAPH_RECORDS)
         parts = [self._run(columns.rows(slice(i, i + _MAX_GRAPH_RECORDS))) for i in starts]

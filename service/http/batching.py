@@ -198,8 +198,8 @@ class Batcher:
     def _judged_together(self, batch: Sequence[_Waiting]) -> list[Judged | Exception]:
         columns = stacked([waiting.columns for waiting in batch])
         verdicts, seconds = self._judge(columns, batch[0].options)
-        self._size.note(len(verdicts), seconds)
-        (self._fast.add if seconds < INLINE_S else self._fast.discard)(len(verdicts))
+        self._size.note(len(columns.numbers), seconds)
+        (self._fast.add if seconds < INLINE_S else self._fast.discard)(len(columns.numbers))
         try:
             rows = rows_of(verdicts)
         except (ValueError, OverflowError):
