@@ -60,6 +60,10 @@ def encoded(records, kind):
     }[kind]()
 
 
+def cell_value(name, cell):
+    return cell or None if name == "signature" else json.loads(cell) if cell else None
+
+
 def read(response):
     """Return the lines of an answer in any format, each as NDJSON has it."""
     kind = response.headers["content-type"].partition(";")[0]
@@ -67,7 +71,7 @@ def read(response):
         return [{"row": row, "errors": None, **result} for row, result in enumerate(response.json()["results"])]
     if kind == "text/csv":
         lines = csv.DictReader(io.StringIO(response.text, newline=""))
-        return [{name: json.loads(cell) if cell else None for name, cell in line.items()} for line in lines]
+        return [{name: cell_value(name, cell) for name, cell in line.items()} for line in lines]
     if kind == ARROW:
         lines = pa.ipc.open_stream(response.content).read_all().to_pylist()
         for line in lines:
