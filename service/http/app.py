@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -14,9 +15,10 @@ from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
+from starlette.types import Scope
 
-from vaegis.service.artifact import Artifact
-from vaegis.service.auth.keys import KeyStore, parse_keys
+from vaegis.service.artifact import Artifact, open_artifact
+from vaegis.service.auth.keys import Access, KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
@@ -32,13 +34,16 @@ from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedA
 from vaegis.service.http.negotiation import HEADER_LENGTH
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_http_exception, answer_query_error, answer_service_error
+from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, is_local
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
+from vaegis.service.http.request_context import request_context
 from vaegis.service.http.routes import ROUTES
 from vaegis.service.http.schemas import ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import DecoderLimits, ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
+from vaegis.service.model_file import read_model_file
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
@@ -130,6 +135,15 @@ def create_app(
     generate = GenerateEndpoint(models.default, admission, settings.max_generate_count)
     drill = DrillEndpoint(models, admission, metrics)
     infer = InferEndpoint(models, admission)
+    is_permitted = partial(_may_change_versions, has_keys=key_store is not None, is_open=settings.open)
+    checked = partial(_checked_version, settings)
+    promotion = PromotionEndpoint(models, served_as.folder, admission, is_permitted, checked)
+    rollback = PromotionEndpoint(models, served_as.folder, admission, is_permitted, None)
+
+    def can_promote(scope: Scope) -> bool:
+        scopes = request_context(scope).scopes
+        is_admin = scopes is None or Access.ADMIN in scopes
+        return served_as.folder is not None and is_admin and is_permitted(scope)
 
     @lru_cache(1)
     def openapi(digest: str) -> bytes:  # noqa: ARG001 - the document of another model is made anew
@@ -139,6 +153,8 @@ def create_app(
             SCORE_BY_NAME: score_by_name.operation(),
             "/generate": generate.operation(),
             "/drill": drill.operation(),
+            PROMOTE: promotion.operation(),
+            ROLLBACK: rollback.operation(),
             INFER: infer.operation(),
         }
         record = record_schema(models.default.live().artifact.contract, settings.unknown_columns)
@@ -158,13 +174,37 @@ def create_app(
         "/generate": generate,
         "/drill": drill,
         **v2_endpoints(models, infer, readiness),
-        **_model_endpoints(models, served_as.versions),
+        **_model_endpoints(models, served_as.folder),
+        PROMOTE: promotion,
+        ROLLBACK: rollback,
         **docs_endpoints(has_keys=key_store is not None),
         **_operator_endpoints(readiness, metrics, lambda: openapi(models.default.live().artifact.digest)),
-        **(page_endpoints(metrics.registry, models.default.name) if settings.page else {}),
+        **(page_endpoints(metrics.registry, models, can_promote) if settings.page else {}),
     }
     _mount(app, endpoints)
     return app
+
+
+def _may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:
+    """Return whether a request may change which version is live, where its key, if keys are needed, allows that."""
+    return has_keys or (not is_open and is_local(scope))
+
+
+def _checked_version(settings: Settings, path: Path) -> Artifact:
+    """Return the model in a file, once it has passed every check and reproduced its golden records.
+
+    Raises:
+        ArtifactError: it does not pass one.
+    """
+    artifact = open_artifact(
+        read_model_file(path),
+        str(path),
+        threads=settings.inference_threads,
+        run_timeout_s=settings.run_timeout_s,
+        tensor_bytes=settings.max_tensor_bytes,
+    )
+    artifact.verify()
+    return artifact
 
 
 def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
@@ -204,7 +244,7 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
                 app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]) -> dict[str, Callable[..., Any]]:
+def _model_endpoints(models: ModelRegistry, folder: Path | None) -> dict[str, Callable[..., Any]]:
     """Return the endpoints that describe the models, by template."""
 
     async def get_model() -> Response:
@@ -217,7 +257,7 @@ def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]
 
     def get_models() -> ModelsAnswer:  # not a coroutine: it reads folders, so the framework runs it on a thread
         """List the models that are served, with the version that is live and why a change was not taken."""
-        return models.described(versions)
+        return models.described(folder)
 
     def get_shadow(model: str) -> ShadowAnswer:  # on a thread as well: it reads the counts of all workers
         """Tell how the version in shadow of a model compares with the live one."""

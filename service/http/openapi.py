@@ -21,6 +21,8 @@ from vaegis.service.http.schemas import (
     InferAnswer,
     InferenceError,
     ProblemDocument,
+    PromoteRequest,
+    PromotionAnswer,
     ScoreAnswer,
     reference,
 )
@@ -40,6 +42,8 @@ _DESCRIBED: Final[tuple[type[BaseModel], ...]] = (
     GenerateAnswer,
     DrillRequest,
     DrillAnswer,
+    PromoteRequest,
+    PromotionAnswer,
     InferAnswer,
     InferenceError,
 )

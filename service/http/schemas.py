@@ -170,6 +170,23 @@ class DrillAnswer(_Answer):
     alpha: float
 
 
+class PromoteRequest(_Answer):
+    """The body of POST /models/{model}/promote."""
+
+    model_config = ConfigDict(strict=True)
+
+    version: str = Field(description="The version: its file's name without .onnx.")
+
+
+class PromotionAnswer(_Answer):
+    """The answer of POST /models/{model}/promote and /rollback."""
+
+    model: str
+    version: str = Field(description="The version that is live from now on; workers load it within a second or two.")
+    digest: str
+    before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
+
+
 class CalibrationSummary(_Answer):
     """The scores behind the p-values, in short."""
 
@@ -228,6 +245,7 @@ class ModelItem(_Answer):
     shadow: str | None = Field(description="The version that scores a sample of the traffic beside the live one.")
     shadow_failure: LoadFailure | None = Field(description="Why the version that should do so does not.")
     failure: LoadFailure | None = Field(description="Why the last change was not taken; null if it was.")
+    before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
     versions: list[str] = Field(description="The versions in the folder, loaded or not; none for a single file.")
 
 
