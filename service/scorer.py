@@ -63,6 +63,7 @@ class Scorer:
         self._session = session
         self._forms = _forms(schema)
         self._inputs = tuple(session.inputs())
+        self._width = len(schema.number_positions), len(schema.string_positions)
 
     def score(self, columns: Columns, run_timeout_s: float | None = None) -> Scores:
         """Return the statistics of each record, in order; a record's are the same in any batch, to float32 rounding.
@@ -74,11 +75,16 @@ class Scorer:
         Raises:
             RunTimeoutError: a run took longer.
         """
+        columns = self.scored(columns)
         if len(columns) <= _MAX_GRAPH_RECORDS:
             return Scores(*self._run(columns, run_timeout_s))
         starts = range(0, len(columns), _MAX_GRAPH_RECORDS)
         parts = [self._run(columns.rows(slice(i, i + _MAX_GRAPH_RECORDS)), run_timeout_s) for i in starts]
         return Scores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def scored(self, columns: Columns) -> Columns:
+        """Return the columns that the graph takes: the first ones, where others are read to be checked alone."""
+        return columns.first(*self._width)
 
     def _run(self, columns: Columns, run_timeout_s: float | None) -> list[NDArray[np.float64]]:
         available = {

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from vaegis.service.column_report import SET_ASIDE, column_kind, column_notes, column_story
+from vaegis.service.column_report import SET_ASIDE, WATCHED, column_kind, column_notes, column_story
 from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
 from vaegis.training.calibration import far_threshold
@@ -48,14 +48,15 @@ class Progress:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in header if any_non_finite else (*header[:3], header[4]):
             table.add_column(title, overflow="fold")
-        known = {column.name: column for column in (*schema.columns, *schema.ignored)}
+        known = {column.name: column for column in (*schema.columns, *schema.watched, *schema.ignored)}
+        watched = {column.name for column in schema.watched}
         for column in profile.columns:
-            kind = column_kind(known[column.name])
+            kind = WATCHED if column.name in watched else column_kind(known[column.name])
             non_finite = column.numbers.non_finite
             counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
                 verbatim(column.name),
-                f"[yellow]{kind}[/yellow]" if kind == SET_ASIDE else kind,
+                f"[yellow]{kind}[/yellow]" if kind in (SET_ASIDE, WATCHED) else kind,
                 f"{column.nulls / max(1, column.records):.1%}" if column.nulls else "",
                 *counts,
                 verbatim(column_story(known[column.name])),
@@ -87,7 +88,7 @@ class Progress:
 
     def checks(self, schema: Schema, dropped: Sequence[DroppedCheck]) -> None:
         """Show how many checks there are, how often normal records break them, and which were dropped."""
-        checks = sum(len(column.checks) for column in schema.columns)
+        checks = sum(len(column.checks) for column in schema.of_records.columns)
         self._console.print(
             f"{checks:,} checks of single values; {schema.violating_share:.2%} of the records held out break one"
         )

@@ -155,8 +155,9 @@ def _prepare(
     left_out = records_left_out(calibrating, config.calibration.history_anomalies)
     check_alpha(config.calibration.alpha, calibrating - left_out)
     schema = build_schema(plans, sample, splits.fitted_records, max_categories=config.kinds.max_categories)
-    columns = columns_of(sample, schema)
+    columns = columns_of(sample, schema.of_records)
     schema, dropped = with_checks(schema, columns, splits)
+    columns = columns.first(len(schema.number_positions), len(schema.string_positions))
     progress.columns(profile, schema)
     if hint := time_column_hint(plans, config):
         progress.advice(hint)

@@ -110,7 +110,7 @@ def score_files(
     with opened(output) as stream, _verdict_writer(stream, output.format, schema, options) as write:
         for part in (part for whole in files.batches(options.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
-            block = _block(part, model.artifact.contract.columns, options)
+            block = _block(part, model.artifact.contract.columns.of_records, options)
             result = model.judge_blocks([block], alpha=options.alpha, explain=options.explain, reports=options.reports)
             batch = part.batch
             write(batch if output.format is FileFormat.NDJSON else fitted(batch, schema, part.path), result)

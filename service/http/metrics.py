@@ -252,7 +252,7 @@ class Metrics:
 
     def of_model(self, model: str, artifact: Artifact) -> ModelMetrics:
         """Return the metrics of ``artifact``, which is served as ``model``."""
-        columns = artifact.contract.columns.columns
+        columns, checked = artifact.contract.columns.columns, artifact.contract.columns.of_records.columns
         return ModelMetrics(
             model=model,
             scored=self._scored.labels(model),
@@ -267,7 +267,7 @@ class Metrics:
             refused=self._refused,
             violations={
                 (column.name, check.code): self._violations.labels(model, column.name, check.code.value)
-                for column in columns
+                for column in checked
                 for check in column.checks
             },
             column_counter=ColumnCounter(artifact.contract.columns),

@@ -196,7 +196,7 @@ def first_opened(source: ModelSource, name: str, settings: Settings) -> tuple[Ar
 def schema_difference(old: Schema, new: Schema) -> str | None:
     """Say how records that fit ``old`` would be read otherwise by ``new``; None if they would not."""
     kinds, new_kinds = ({column.name: column.kind for column in schema.columns} for schema in (old, new))
-    taken = {*new_kinds, *(column.name for column in new.ignored)}
+    taken = {*new.of_records.names, *(column.name for column in new.ignored)}
     differences = [f"{name} is not scored any more" for name in kinds if name not in new_kinds]
     differences += [f"{name} is new" for name in new_kinds if name not in kinds]
     differences += [
@@ -204,7 +204,7 @@ def schema_difference(old: Schema, new: Schema) -> str | None:
         for name, kind in kinds.items()
         if name in new_kinds and new_kinds[name] != kind
     ]
-    differences += [f"{column.name} is refused" for column in old.ignored if column.name not in taken]
+    differences += [f"{column.name} is refused" for column in (*old.watched, *old.ignored) if column.name not in taken]
     if not differences:
         return None
     more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""  # noqa: PLR2004 - enough to see why
@@ -349,7 +349,11 @@ class ModelLoader:
     def _candidate(self, name: str, target: Target, live: Artifact) -> ServedModel:
         artifact = opened(target, self._settings)
         difference = schema_difference(live.contract.columns, artifact.contract.columns)
-        if difference is not None or live.contract.columns.names != artifact.contract.columns.names:
+        read, wanted = (
+            [(column.name, column.kind) for column in each.contract.columns.of_records.columns]
+            for each in (artifact, live)
+        )
+        if difference is not None or read != wanted:
             raise ArtifactError(
                 f"{target.path}: expected the columns of the live version in shadow, got others: "
                 f"{difference or 'another order'}"

@@ -205,7 +205,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         return merged(blocks)
 
     def _decoder(self, unpacked: UnpackedBytes) -> Decoder:
-        schema, limits = self.model.artifact.contract.columns, self.model.limits
+        schema, limits = self.model.artifact.contract.columns.of_records, self.model.limits
         if self.formats.body is BodyFormat.JSON:
             return JsonDecoder(self.documents, limits.max_held_bytes, self.options.on_invalid, self.slot.check)
         if self.formats.body is BodyFormat.NDJSON:
@@ -228,6 +228,6 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
 def _example_answer(model: ServedModel) -> object:
     artifact = model.artifact
     options = model.options(b"explain=all", OnInvalid.REJECT)
-    columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns)
+    columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns.of_records)
     verdicts = artifact.judge(columns, alpha=options.alpha, explain=options.explain)
     return msgspec.json.decode(json_document(model.answer_metadata(options.alpha), rows_of(verdicts)))

@@ -92,7 +92,7 @@ class RecordJudge:
         seconds = time.perf_counter() - started
         verdicts = self._artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
         if not options.is_drill:
-            self._metrics.count_scored(columns, verdicts)
+            self._metrics.count_scored(self._artifact.scorer.scored(columns), verdicts)
             if self.shadow is not None:
                 self.shadow(ShadowedBatch(columns, scores, verdicts, options.alpha))
         return verdicts, seconds
@@ -150,7 +150,7 @@ class ServedModel:
         self.limits = limits
         self.alpha = artifact.contract.calibration.alpha if alpha is None else alpha
         self.threshold = threshold(artifact.calibration_folds, self.alpha)
-        self.bare_documents = JsonDocuments(artifact.contract.columns, limits)
+        self.bare_documents = JsonDocuments(artifact.contract.columns.of_records, limits)
         self.documents = self.bare_documents if limits.unwrap is None else self._documents_in(limits.unwrap)
         self.judge = RecordJudge(artifact, metrics)
         self.batcher = Batcher(self.judge, max_batch_records)
@@ -217,7 +217,7 @@ class ServedModel:
 
     def _documents_in(self, pointer: str) -> JsonDocuments:
         unwrapper = Unwrapper(pointer, max_depth=self.limits.max_depth, max_values=self.limits.max_values)
-        return JsonDocuments(self.artifact.contract.columns, self.limits, unwrapper)
+        return JsonDocuments(self.artifact.contract.columns.of_records, self.limits, unwrapper)
 
 
 def _options(default: ScoreOptions, answer_metadata: _MetadataAt, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:

@@ -216,7 +216,7 @@ def _read(model: ServedModel, body: bytes, header_length: str | None) -> InferRe
 
 
 def _block(model: ServedModel, request: InferRequest, *, reports: bool) -> Block:
-    schema, limits = model.artifact.contract.columns, model.limits
+    schema, limits = model.artifact.contract.columns.of_records, model.limits
     faults = FaultsByRow(limits.max_faults, 0) if reports else FaultList(limits.max_faults)
     try:
         columns = columns_of(
@@ -240,7 +240,7 @@ def _require_tensors(headers: Headers) -> None:
 
 
 def _metadata(model: ServedModel) -> ModelMetadata:
-    columns = model.artifact.contract.columns.columns
+    columns = model.artifact.contract.columns.of_records.columns
     return ModelMetadata(
         name=model.name,
         versions=[model.version],

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.column_report import check_story
+from vaegis.service.column_report import check_story, column_story
 from vaegis.service.contract import (
     BooleanColumn,
     Column,
@@ -97,6 +97,23 @@ class ColumnCard:
     chart: QuantileChart | ShareChart | ClockChart
 
 
+@dataclass(frozen=True, slots=True)
+class WatchedRow:
+    """A column that is checked and not scored.
+
+    Attributes:
+        name: Its name.
+        story: Why it is not scored, and what training saw.
+        checks: Its checks with their limits.
+        warnings: What training said of it beyond that.
+    """
+
+    name: str
+    story: str
+    checks: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 def column_cards(schema: Schema, decoded: Decoded, drawn: Drawn) -> list[ColumnCard]:
     """Return one card for each scored column, in schema order.
 
@@ -120,6 +137,19 @@ def column_cards(schema: Schema, decoded: Decoded, drawn: Drawn) -> list[ColumnC
             )
         )
     return cards
+
+
+def watched_rows(schema: Schema) -> list[WatchedRow]:
+    """Return one row for each column that is checked alone."""
+    return [
+        WatchedRow(
+            column.name,
+            column_story(column),
+            tuple(check_story(column, check) for check in column.checks),
+            column.warnings,
+        )
+        for column in schema.watched
+    ]
 
 
 def _chart(column: Column, at: int, decoded: Decoded, drawn: Drawn) -> QuantileChart | ShareChart | ClockChart:

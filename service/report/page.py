@@ -17,7 +17,7 @@ from vaegis.service.errors import ArtifactError
 from vaegis.service.files.output import opened_path
 from vaegis.service.generation import BLOCK_RECORDS, Decoded, Drawn, Generator, exemplars_of, records_of
 from vaegis.service.model import Model
-from vaegis.service.report.columns import column_cards
+from vaegis.service.report.columns import column_cards, watched_rows
 from vaegis.service.report.latent_map import latent_map, walks
 from vaegis.service.report.scores import calibration_chart, promise_steps
 
@@ -73,7 +73,7 @@ def _sampled(model: Model, generator: Generator) -> Sampled:
     if not all(np.isfinite(output).all() for output in outputs):
         raise ArtifactError("generator: expected finite outputs, got others")
     drawn = generator.draw_near(chosen, random)
-    scores = model.score(records_of(contract.columns, drawn), explain="none").score
+    scores = model.score(records_of(generator.schema, drawn), explain="none").score
     return Sampled(points[chosen], decoded, drawn, scores)
 
 
@@ -100,6 +100,7 @@ def render(model: Model, sampled: Sampled) -> str:
         calibration=calibration_chart(model),
         cards=column_cards(contract.columns, sampled.decoded, sampled.drawn),
         latent=latent_map(model, sampled.points, sampled.scores),
+        watched=watched_rows(contract.columns),
         walks=walks(contract.columns, sampled.points, sampled.decoded),
         settings=_settings(contract.provenance),
     )

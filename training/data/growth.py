@@ -50,14 +50,22 @@ _BY_ORDER: Final = (946_684_800.0, 2_208_988_800.0)
 _BY_NAME: Final = (631_152_000.0, 4_102_444_800.0)
 _YEARS: Final = (1900.0, 2100.0)
 _MOST_WEEKS: Final = 53
+_CALENDAR: Final = {"month": (1.0, 12.0), "quarter": (1.0, 4.0), "week": (0.0, 53.0)}
+_MOST_YEARS: Final = 5
+"""Years that a growing column may go on after the history; checks of times allow no more than that either."""
+_YEAR_S: Final = 366 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """An order of the records; ``name`` is the column whose time it is, or None for the files' own order."""
+    """An order of the records; ``name`` is the column whose time it is, or None for the files' own order.
+
+    ``span_s`` is the time between the first and the last of them, 0 where it is not known.
+    """
 
     name: str | None
     positions: NDArray[np.int64]
+    span_s: float = 0.0
 
     @property
     def shown(self) -> str:
@@ -153,7 +161,7 @@ def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) ->
         times = sample.numbers(name, TIME_KIND, by_name[name].reading, by_name[name].number_form)
         dated = np.flatnonzero(~np.isnan(times))
         if dated.size >= max(_FEWEST, _NEARLY_ALL * times.size / 2):
-            order = _Order(name, dated[np.argsort(times[dated], kind="stable")])
+            order = _Order(name, dated[np.argsort(times[dated], kind="stable")], float(np.ptp(times[dated])))
             orders.append((abs(_rank_correlation(times)), order))
     if not orders:
         return (in_files,)
@@ -165,15 +173,18 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
     if plan.kind == TIME_KIND:
         warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)))
         return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
-    if plan.kind != "numeric":
+    if "numeric" not in (plan.kind, plan.watched):
         return plan
     values = sample.numbers(plan.name, "numeric", plan.reading)
+    if plan.watched == "numeric":
+        return replace(plan, limits=_limits(plan.name, values, orders))
     if _finite(values).size < _FEWEST:
         return plan
     reason = None if is_set else _why_set_aside(plan.name, values, orders, records)
     if reason is not None:
         keep = f"To score it all the same: {_setting_line(plan.name, 'numeric')}"
-        return replace(plan, kind=None, reason=reason, warnings=(keep,))
+        limits = _limits(plan.name, values, orders)
+        return replace(plan, kind=None, reason=reason, warnings=(keep,), watched="numeric", limits=limits)
     warning = _outside(plan.name, values, orders)
     return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
 
@@ -217,6 +228,31 @@ def _why_calendar(words: frozenset[str], followed: _Order | None, distinct: NDAr
     if are_years and followed is not None:
         return f"a year that follows {followed.shown}"
     return None
+
+
+def _limits(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...]) -> tuple[float | None, float | None]:
+    """Return the least and the greatest number that a column which grows may reach; None where any may come.
+
+    Parts of the date have the calendar's range, and years get a margin. What follows a time may go on for
+    `_MOST_YEARS` as fast as it has; without a time, no number is too large. None is negative where none was.
+    """
+    numbers = _finite(values)
+    if not numbers.size:
+        return None, None
+    least, greatest = float(numbers.min()), float(numbers.max())
+    low: float | None = 0.0 if least >= 0 else None
+    if _are_whole(numbers):
+        for word in sorted(words_of(name) & _CALENDAR.keys()):
+            first, last = _CALENDAR[word]
+            if first <= least and greatest <= last:
+                return first, last
+        if words_of(name) & _CALENDAR_WORDS and _YEARS[0] <= least and greatest <= _YEARS[1]:
+            return least - _MOST_YEARS, greatest + _MOST_YEARS
+    timed = next((order for order in reversed(orders) if order.span_s and _follows(values, order)), None)
+    if timed is None:
+        return low, None
+    room = (greatest - least) * _MOST_YEARS * _YEAR_S / timed.span_s
+    return least - room if low is None else max(low, least - room), greatest + room
 
 
 def _short_span(seconds: NDArray[np.float64]) -> str | None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
@@ -21,6 +22,7 @@ _MOSTLY = 0.5
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
+_WATCHED: dict[Form, Literal["numeric", "text"]] = {Form.NUMBER: "numeric", Form.TEXT: "text"}
 _FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal",)
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
@@ -73,6 +75,8 @@ class ColumnPlan:
         reading: How its values are written, where the common rules do not say it.
         warnings: What the user should know of it beyond that, a sentence or two each.
         number_form: What its numbers mean if it is a timestamp.
+        watched: Its kind if it is set aside and its values are checked all the same.
+        limits: The least and the greatest number that a watched column may hold; None where any may come.
         zone: The time zone whose hours and weekdays are scored if it is a timestamp.
     """
 
@@ -83,6 +87,8 @@ class ColumnPlan:
     warnings: tuple[str, ...] = ()
     number_form: NumberForm = "epoch"
     zone: str = "UTC"
+    watched: Literal["numeric", "text"] | None = None
+    limits: tuple[float | None, float | None] = (None, None)
 
 
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
@@ -143,7 +149,9 @@ def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
         _check_fits(column, wanted, written)
         return ColumnPlan(name, wanted, "set in train.toml", written)
     if name == config.splits.group_column:
-        return ColumnPlan(name, None, "splits.group_column: records that calibrate have values that were not fitted")
+        why = "splits.group_column: records that calibrate have values that were not fitted"
+        watched = None if column.form is None or column.change is not None else _WATCHED.get(column.form)
+        return ColumnPlan(name, None, why, watched=watched)
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
@@ -200,7 +208,7 @@ def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
     if not numbers.count:
         return ColumnPlan(column.name, None, "every value is NaN or infinite")
     if numbers.are_consecutive:
-        return ColumnPlan(column.name, None, "consecutive integers: a row number")
+        return ColumnPlan(column.name, None, "consecutive integers: a row number", watched="numeric")
     if numbers.are_zero_and_one:
         return ColumnPlan(column.name, "boolean", "numbers, all 0 or 1")
     return ColumnPlan(column.name, "numeric", "numbers")
@@ -215,7 +223,8 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings)
         return ColumnPlan(column.name, "boolean", "text, all true or false")
     if text.instants.count and text.instants.first_other is None:
         return ColumnPlan(column.name, "timestamp", "ISO 8601 text")
-    if not is_code:
+    written = text.written
+    if not is_code and not (written is not None and written.records == _counted(text)):
         _check_all(column, text, text.numbers, text.other, "a number")
     _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
     return _plan_written(column, text) or _plan_dates(column, text) or _plan_categories(column, text, settings)
@@ -234,8 +243,9 @@ def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None
                 f"got other text; {_how_to_read(column.name, None)}"
             )
         return None
-    what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators"
-    warnings = [f"looks like {what}: read as numbers"]
+    what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators or signs"
+    example = f"{json.dumps(written.example, ensure_ascii=False)} is read as {written.example_number:.15g}"
+    warnings = [f"looks like {what}: read as numbers, so {example}"]
     if written.is_ambiguous:
         warnings.append(
             "nothing tells whether the comma parts thousands, as it is read, or decimals; "

@@ -15,12 +15,16 @@ from vaegis.service.contract import (
     QUANTILE_FRACTIONS,
     BooleanColumn,
     CategoricalColumn,
+    Check,
     Column,
     IgnoredColumn,
     NumberForm,
     NumericColumn,
     Schema,
+    TextColumn,
     TimestampColumn,
+    ViolationCode,
+    WatchedColumn,
 )
 from vaegis.service.records.values import FALSE_WORDS, TRUE_WORDS
 from vaegis.service.scorer import graph_strings
@@ -57,20 +61,25 @@ def build_schema(
         DataError: A value is not of its column's kind, or no column is left.
     """
     columns: list[Column] = []
+    watched: list[WatchedColumn] = []
     ignored: list[IgnoredColumn] = []
     for plan in plans:
-        if plan.kind is None:
-            ignored.append(IgnoredColumn(name=plan.name, reason=plan.reason, warnings=plan.warnings))
-            continue
-        column = _column(plan, plan.kind, sample, fit_rows, max_categories)
+        kind = plan.kind or plan.watched
+        column = None if kind is None else _column(plan, kind, sample, fit_rows, max_categories)
         if column is None:
-            ignored.append(IgnoredColumn(name=plan.name, reason="null in every record of the fit split"))
-        else:
-            update = {"why": plan.reason, "warnings": plan.warnings, "reading": plan.reading}
+            reason = plan.reason if kind is None else "null in every record of the fit split"
+            ignored.append(IgnoredColumn(name=plan.name, reason=reason, warnings=plan.warnings))
+            continue
+        update = {"why": plan.reason, "warnings": plan.warnings, "reading": plan.reading}
+        if plan.kind is not None:
             columns.append(column.model_copy(update=update))
+        elif isinstance(column, NumericColumn):
+            watched.append(column.model_copy(update=update | {"values": (), "checks": _range_checks(plan)}))
+        elif isinstance(column, TextColumn):
+            watched.append(column.model_copy(update=update))
     if not columns:
         raise DataError("expected a column with values in the fit split, got only nulls")
-    return Schema(columns=tuple(columns), ignored=tuple(ignored))
+    return Schema(columns=tuple(columns), watched=tuple(watched), ignored=tuple(ignored))
 
 
 def columns_of(sample: Sample, schema: Schema) -> Columns:
@@ -193,6 +202,14 @@ def _column(
         values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
         noise_scale=standard_unit(values, step),
         degrees_of_freedom=DEGREES_OF_FREEDOM,
+    )
+
+
+def _range_checks(plan: ColumnPlan) -> tuple[Check, ...]:
+    """Return the checks of a watched column's range."""
+    codes = (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE)
+    return tuple(
+        Check(code=code, limit=limit) for code, limit in zip(codes, plan.limits, strict=True) if limit is not None
     )
 
 

@@ -7,15 +7,19 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from vaegis.service.contract import TimestampColumn
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema, TimestampColumn
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.kinds import number_kind_of
-from vaegis.training.config import ColumnSettings, TrainConfig
+from vaegis.service.violations import ViolationChecks
+from vaegis.training.config import ColumnSettings, SplitSettings, TrainConfig
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.sampling import profile_and_sample
-from vaegis.training.data.schema import build_schema
+from vaegis.training.data.schema import build_schema, columns_of
+from vaegis.training.data.splits import split_at_random
 from vaegis.training.errors import ConfigError
+from vaegis.training.violations import with_checks
 
 pytestmark = pytest.mark.training
 
@@ -57,7 +61,7 @@ def settled(tmp_path):
 )
 def test_numbers_that_only_count_are_set_aside_with_the_line_to_keep_them(settled, name, values, reason):
     plan = settled(**{name: values})[0][name]
-    assert plan.kind is None
+    assert (plan.kind, plan.watched) == (None, "numeric")
     assert plan.reason.startswith(reason)
     assert f'columns.{name}.kind = "numeric"' in plan.warnings[0]
     kept = settled(TrainConfig(columns={name: ColumnSettings(kind="numeric")}), **{name: values})[0][name]
@@ -143,3 +147,45 @@ def test_a_quantity_whose_newest_fifth_lies_outside_is_warned_of_with_its_share_
     assert not plans["amount"].warnings
     assert time_column_hint(tuple(plans.values()), TrainConfig()) is not None
     assert time_column_hint(tuple(p for p in plans.values() if p.name != "level"), TrainConfig()) is None
+
+
+def test_what_grows_is_checked_and_may_go_on(settled):
+    """The history is the first of two years; the other is the next period."""
+    years = [(1_672_531_200, 1_704_067_200), (1_704_067_200, 1_735_689_600)]
+    seconds = np.concatenate([np.sort(RANDOM.integers(*year, N)) for year in years])
+    times = [datetime.fromtimestamp(each, UTC) for each in seconds.tolist()]
+    columns = {
+        "order_no": 1_000_000.0 + np.cumsum(RANDOM.integers(1, 9, 2 * N)),
+        "year": np.array([time.year for time in times], dtype=np.float64),
+        "month": np.array([time.month for time in times], dtype=np.float64),
+        "meter": 1e4 + np.cumsum(RANDOM.uniform(0.1, 2.0, 2 * N)),
+    }
+    at = pa.array(seconds[:N] * 1_000_000).cast(pa.timestamp("us", "UTC"))
+    plans, sample = settled(at=at, **{name: values[:N] for name, values in columns.items()})
+    splits = split_at_random(N, SplitSettings(), RANDOM, most_calibrating=N)
+    schema = build_schema(tuple(plans.values()), sample, splits.fitted_records, max_categories=256)
+    schema, dropped = with_checks(schema, columns_of(sample, schema.of_records), splits)
+    assert {column.name for column in schema.watched} == columns.keys()
+    assert not dropped
+    checks = ViolationChecks(Schema.model_construct(columns=schema.watched))
+    names = [column.name for column in schema.watched]
+
+    def violated(numbers):
+        text = np.empty((len(numbers), 0), dtype=object)
+        found = checks.violations(Columns(np.array(numbers), text, np.empty(text.shape, dtype=np.bool_)))
+        return [[(violation.column, violation.code.value) for violation in of_record] for of_record in found]
+
+    following = np.column_stack([columns[name][N:] for name in names])
+    assert not any(violated(following))
+    for name, value, code in [
+        ("order_no", -5.0, "below_range"),
+        ("order_no", 1_000_000.5, "off_grid"),
+        ("order_no", 9e9, "above_range"),
+        ("year", 1970.0, "below_range"),
+        ("month", 13.0, "above_range"),
+        ("meter", -1.0, "below_range"),
+        ("meter", np.nan, "unexpected_missing"),
+    ]:
+        record = following[:1].copy()
+        record[0, names.index(name)] = value
+        assert violated(record) == [[(name, code)]], name
