@@ -1,7 +1,7 @@
 """Measure what labels of 30 calibration records bring where anomalies are left in the history.
 
 A random half of a set's normal records trains, with anomalies among it that are 0, 1%, 5% or 10% of the history. The
-other records test. Each history is trained as it is, with `calibration.history_anomalies` at its share, and again with the
+other records test. Each history is trained as it is, with `calibration.history_anomalies` at its share, and with the
 file of `--review 30` in which all anomalies are labelled. Prints recall and false alarms at alpha = 1%, by flags.
 
     python -m benchmarks.review --set 27_PageBlocks

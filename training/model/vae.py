@@ -220,7 +220,7 @@ class VAE(nn.Module):
         never = never.expand(self.members, -1, -1)
         if not len(self.nullable):
             return never
-        nullable = boolean.nll(decoded.missing, (~self.nullable(observed)).float()).mean(0)
+        nullable = boolean.nll(decoded.missing, (~self.nullable(observed)).float(), self.least).mean(0)
         return self.from_nullable_first(torch.cat([nullable, never], dim=-1))
 
     def _feature_width(self, schema: Schema) -> int:
