@@ -67,6 +67,9 @@ class ResultItem(_Answer):
         description="Values that are certainly wrong by what training saw, whether the record is an anomaly or not."
     )
     reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
+    signature: str | None = Field(
+        description="A short key of the leading columns and why they lead, to group anomalies by; null for others."
+    )
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )

@@ -223,7 +223,8 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings)
         return ColumnPlan(column.name, "boolean", "text, all true or false")
     if text.instants.count and text.instants.first_other is None:
         return ColumnPlan(column.name, "timestamp", "ISO 8601 text")
-    if not is_code:
+    written = text.written
+    if not is_code and not (written is not None and written.records == _counted(text)):
         _check_all(column, text, text.numbers, text.other, "a number")
     _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
     return _plan_written(column, text) or _plan_dates(column, text) or _plan_categories(column, text, settings)
@@ -242,8 +243,9 @@ def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None
                 f"got other text; {_how_to_read(column.name, None)}"
             )
         return None
-    what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators"
-    warnings = [f"looks like {what}: read as numbers"]
+    what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators or signs"
+    example = f"{json.dumps(written.example, ensure_ascii=False)} is read as {written.example_number:.15g}"
+    warnings = [f"looks like {what}: read as numbers, so {example}"]
     if written.is_ambiguous:
         warnings.append(
             "nothing tells whether the comma parts thousands, as it is read, or decimals; "

@@ -45,6 +45,14 @@ _UNITS = frozenset(
             "mg/dl",
             "bpm",
             "px",
+            "K",
+            "k",
+            "M",
+            "bn",
+            "mn",
+            "\u5186",
+            "\u5143",
+            "\uc6d0",
         ),
     )
 )
@@ -53,6 +61,9 @@ _FIRST_TEXTS = 200
 """Number of texts by which candidate formats are chosen. All texts are then compared with these."""
 _MOSTLY = 0.5
 _AMBIGUOUS = re.compile(r"\d{1,3}(,\d{3})+")
+_CODE = re.compile(r"\d{3}(?:[^\d]\d{3}){2,}")
+"""Digits of telephone numbers or IP addresses rather than of a number; if no other text is there."""
+_PLAIN = frozenset("0123456789.")
 
 _DATES = (
     *tuple(
@@ -97,6 +108,8 @@ class NumberWriting:
         decimal: Their decimal separator.
         units: Each unit with its number of records, the commonest first.
         is_ambiguous: Whether nothing tells if the comma parts thousands, as it is read, or is the decimal separator.
+        example: A text that is written so.
+        example_number: The number that it is read as.
     """
 
     records: int
@@ -104,6 +117,8 @@ class NumberWriting:
     decimal: Literal[".", ","]
     units: tuple[tuple[str, int], ...]
     is_ambiguous: bool
+    example: str
+    example_number: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +155,13 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
     records = {
         decimal: sum(counts[text] for text in same if found[text].plain(decimal) is not None) for decimal in (".", ",")
     }
+    if not any(records.values()):
+        return None
     decimal: Literal[".", ","] = "," if records[","] > records["."] else "."
-    if not units and not any(set(found[text].digits) - set("0123456789.") for text in same) and decimal == ".":
+    if not units and decimal == "." and all(map(_is_plain, same)):
         return None  # Nothing but plain numbers, or texts that are none.
+    if not units and all(_CODE.fullmatch(text.strip()) for text in same):
+        return None
     digits = [found[text].digits for text in same if "," in found[text].digits]
     is_ambiguous = (
         decimal == "."
@@ -150,7 +169,17 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
         and bool(digits)
         and all(_AMBIGUOUS.fullmatch(each) and each.count(",") == 1 for each in digits)
     )
-    return NumberWriting(records[decimal], unit, decimal, tuple(units.most_common()), is_ambiguous)
+    plain = {text: number for text in same if (number := found[text].plain(decimal)) is not None}
+    example = max(plain, key=lambda text: (not _is_plain(text), len(text)))
+    return NumberWriting(
+        records[decimal],
+        unit,
+        decimal,
+        tuple(units.most_common()),
+        is_ambiguous,
+        example.strip(),
+        float(plain[example]),
+    )
 
 
 def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
@@ -206,6 +235,11 @@ def _may_be(text: str, form: str) -> bool:
 
 def _share_of(texts: list[str], form: str) -> float:
     return sum(instant_in_format(text, form) is not None for text in texts) / len(texts)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether the common rules read what is known to be a number as the same number."""
+    return _PLAIN.issuperset(text.strip().lstrip("+-").partition("e")[0].partition("E")[0])
 
 
 def _is_unit(before: str, after: str, is_apart: bool) -> bool:  # noqa: FBT001 - of a written number
