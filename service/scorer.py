@@ -76,7 +76,7 @@ class Scorer:
             RunTimeoutError: a run took longer.
         """
         columns = self.scored(columns)
-        if len(columns) <= _MAX_GRAPH_RECORDS:
+        if len(columns.numbers) <= _MAX_GRAPH_RECORDS:
             return Scores(*self._run(columns, run_timeout_s))
         starts = range(0, len(columns), _MAX_GRAPH_RECORDS)
         parts = [self._run(columns.rows(slice(i, i + _MAX_GRAPH_RECORDS)), run_timeout_s) for i in starts]

@@ -210,7 +210,7 @@ class Batcher:
     def _judged_together(self, batch: Sequence[_Waiting], run_timeout_s: float | None) -> list[Judged | Exception]:
         columns = stacked([waiting.columns for waiting in batch])
         verdicts, seconds = self._judge(columns, batch[0].options, run_timeout_s)
-        self._size.note(len(verdicts), seconds)
+        self._size.note(len(columns.numbers), seconds)
         if seconds > BLOCKING_S:
             self._slow_until = time.monotonic() + SLOW_S
         try:

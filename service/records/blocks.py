@@ -215,7 +215,7 @@ def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> l
 
 def sound_block(columns: Columns) -> Block:
     """Return a block of valid records."""
-    return Block(0, len(columns), columns, {})
+    return Block(0, len(columns.numbers), columns, {})
 
 
 def block_of(columns: Columns, faults: FaultsByRow, first_row: int) -> Block:
