@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vaegis.service import draws
 from vaegis.service.contract import (
+    CALENDAR_SIZES,
     DAYS_PER_WEEK,
     HOURS_PER_DAY,
     QUANTILE_FRACTIONS,
@@ -377,7 +378,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
         return seconds, ~rules.in_calendar(seconds)
 
     def category_sizes(self, column: TimestampColumn) -> tuple[int, ...]:
-        return HOURS_PER_DAY, DAYS_PER_WEEK
+        return HOURS_PER_DAY, DAYS_PER_WEEK, *(CALENDAR_SIZES[field] for field in column.calendar)
 
     def fault(self, column: TimestampColumn) -> str | None:
         is_sound = rules.in_calendar(np.array([column.earliest, column.latest])).all()
@@ -405,7 +406,9 @@ class TimestampKind(NumberKind[TimestampColumn]):
 
     def not_seen(self, column: TimestampColumn) -> str:
         passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
-        return f"{passing}, because only the hour and the weekday are scored"
+        parts = {"month": "the month", "day": "the day of the month"}
+        scored = ["the hour", "the weekday", *(parts[field] for field in column.calendar)]
+        return f"{passing}, because only {', '.join(scored[:-1])} and {scored[-1]} are scored"
 
     def draw(
         self,
@@ -414,8 +417,8 @@ class TimestampKind(NumberKind[TimestampColumn]):
         probabilities: Sequence[NDArray[np.float64]],
         random: np.random.Generator,
     ) -> NDArray[np.float64]:
-        hours, weekdays = probabilities
-        return draws.instants(column, hours, weekdays, random)
+        hours, weekdays, *dates = probabilities
+        return draws.instants(column, hours, weekdays, dates, random)
 
     def drawn_type(self, column: TimestampColumn) -> np.dtype[Any]:
         return np.dtype("datetime64[us]")
