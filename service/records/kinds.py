@@ -35,6 +35,7 @@ from vaegis.service.reasons import RARE_SHARE, Reason
 from vaegis.service.records import values as rules
 from vaegis.service.records.forms import OTHER, Forms
 from vaegis.service.records.instants import instants_of_iso
+from vaegis.service.terminal import counted
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -521,7 +522,7 @@ class CategoricalKind(StringKind[CategoricalColumn]):
         }
 
     def statistics(self, column: CategoricalColumn) -> str:
-        return f"{len(column.categories)} categories: {_commonest(column)}"
+        return f"{counted(len(column.categories), 'category', 'categories')}: {_commonest(column)}"
 
 
 class TextKind(StringKind[TextColumn]):
@@ -552,7 +553,8 @@ class TextKind(StringKind[TextColumn]):
 
     def statistics(self, column: TextColumn) -> str:
         low, high = column.lengths[0], column.lengths[-1]
-        return f"{len(column.categories)} patterns: {_commonest(column)}; {low} to {high} characters"
+        patterns = counted(len(column.categories), "pattern")
+        return f"{patterns}: {_commonest(column)}; {low if low == high else f'{low} to {high}'} characters"
 
     def draw(
         self,
