@@ -415,10 +415,14 @@ class TimestampKind(NumberKind[TimestampColumn]):
         }
 
     def statistics(self, column: TimestampColumn) -> str:
+        if _are_times_of_day(column):
+            return f"{_iso_or_seconds(column.earliest)[11:19]} to {_iso_or_seconds(column.latest)[11:19]}"
         zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
         return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}{zone}"
 
     def not_seen(self, column: TimestampColumn) -> str:
+        if _are_times_of_day(column):
+            return "a wrong minute, because only the hour is scored"
         passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
         return f"{passing}, because only the hour and the weekday are scored"
 
@@ -602,6 +606,10 @@ def number_kind_named(name: str, number_form: NumberForm = "epoch") -> NumberKin
     if name == "timestamp" and number_form == "yyyymmdd":
         return CALENDAR_DATE
     return _NUMBER_KINDS[name]
+
+
+def _are_times_of_day(column: TimestampColumn) -> bool:
+    return column.reading is not None and column.reading.format is not None and "%d" not in column.reading.format
 
 
 def _rare_or_not(*, is_rare: bool) -> Reason:

@@ -79,6 +79,7 @@ CSV_CASES = [
     ("identifiers", [f"u-{i}" for i in range(60)], "text", "an identifier: 60 of 60 values differ"),
     ("decimal commas", cycled(['"2.400,19"', '"7,25"', '"-0,5"']), "numeric", "numbers with separators"),
     ("a numbered list", cycled(["2. Middle Atlantic"]), "categorical", "text with 1 value"),
+    ("a list of words", cycled(["1. White", "2. Black"]), "categorical", "text with 2 values"),
     ("thousands", [f'"{i + 1},016.16"' for i in range(60)], "numeric", "numbers with separators"),
     ("millions", cycled(['"1,825,660"', '"12,34,567"', '"-10"']), "numeric", "numbers with separators"),
     (
@@ -226,6 +227,10 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
 )
 def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning):
     assert warning in plans_of(csv_of(x=cycled(values)))["x"].warnings[0]
+
+
+def test_a_numbered_list_gets_no_warning_of_units(csv_of):
+    assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
 
 
 def test_a_header_that_is_repeated_is_told(csv_of):
