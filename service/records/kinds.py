@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vaegis.service import draws
 from vaegis.service.contract import (
+    CALENDAR_SIZES,
     DAYS_PER_WEEK,
     HOURS_PER_DAY,
     QUANTILE_FRACTIONS,
@@ -207,11 +208,8 @@ class NumericKind(NumberKind[NumericColumn]):
     json_list = list[float | None] | msgspec.UnsetType
     datatype = "FP64"
 
-    def parse(self, value: object) -> float:
-        return rules.number(value)
-
-    def parse_text(self, text: str) -> float:
-        return rules.number_of_text(text)
+    parse = staticmethod(rules.number)
+    parse_text = staticmethod(rules.number_of_text)
 
     def observed_range(self, column: NumericColumn) -> tuple[float, float]:
         return column.minimum, column.maximum
@@ -264,11 +262,9 @@ class ConstantTruthKind(NumericKind):
     json_type = bool | float | None
     json_list = list[bool | float | None] | msgspec.UnsetType
 
-    def parse(self, value: object) -> float:
-        return rules.indicator(value)
+    parse = staticmethod(rules.indicator)
 
-    def parse_text(self, text: str) -> float:
-        return rules.indicator_of_text(text)
+    parse_text = staticmethod(rules.indicator_of_text)
 
 
 class BooleanKind(NumberKind[BooleanColumn]):
@@ -283,11 +279,8 @@ class BooleanKind(NumberKind[BooleanColumn]):
     json_list = list[bool | float | None] | msgspec.UnsetType
     datatype = "BOOL"
 
-    def parse(self, value: object) -> float:
-        return rules.truth(value)
-
-    def parse_text(self, text: str) -> float:
-        return rules.truth_of_text(text)
+    parse = staticmethod(rules.truth)
+    parse_text = staticmethod(rules.truth_of_text)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
         words = [_TRUTH_WORDS.get(text) for text in texts]
@@ -341,11 +334,8 @@ class IndicatorKind(BooleanKind):
     takes_any_finite = True
     datatype = "FP64"
 
-    def parse(self, value: object) -> float:
-        return rules.indicator(value)
-
-    def parse_text(self, text: str) -> float:
-        return rules.indicator_of_text(text)
+    parse = staticmethod(rules.indicator)
+    parse_text = staticmethod(rules.indicator_of_text)
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return numbers, np.isinf(numbers)
@@ -378,11 +368,8 @@ class TimestampKind(NumberKind[TimestampColumn]):
     json_is_number = False
     datatype = "BYTES"
 
-    def parse(self, value: object) -> float:
-        return rules.instant(value)
-
-    def parse_text(self, text: str) -> float:
-        return rules.instant_of_text(text)
+    parse = staticmethod(rules.instant)
+    parse_text = staticmethod(rules.instant_of_text)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
         return instants_of_iso(texts)
@@ -392,7 +379,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
         return seconds, ~rules.in_calendar(seconds)
 
     def category_sizes(self, column: TimestampColumn) -> tuple[int, ...]:
-        return HOURS_PER_DAY, DAYS_PER_WEEK
+        return HOURS_PER_DAY, DAYS_PER_WEEK, *(CALENDAR_SIZES[field] for field in column.calendar)
 
     def fault(self, column: TimestampColumn) -> str | None:
         is_sound = rules.in_calendar(np.array([column.earliest, column.latest])).all()
@@ -424,7 +411,9 @@ class TimestampKind(NumberKind[TimestampColumn]):
         if _are_times_of_day(column):
             return "a wrong minute, because only the hour is scored"
         passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
-        return f"{passing}, because only the hour and the weekday are scored"
+        parts = {"month": "the month", "day": "the day of the month"}
+        scored = ["the hour", "the weekday", *(parts[field] for field in column.calendar)]
+        return f"{passing}, because only {', '.join(scored[:-1])} and {scored[-1]} are scored"
 
     def draw(
         self,
@@ -433,8 +422,8 @@ class TimestampKind(NumberKind[TimestampColumn]):
         probabilities: Sequence[NDArray[np.float64]],
         random: np.random.Generator,
     ) -> NDArray[np.float64]:
-        hours, weekdays = probabilities
-        return draws.instants(column, hours, weekdays, random)
+        hours, weekdays, *dates = probabilities
+        return draws.instants(column, hours, weekdays, dates, random)
 
     def drawn_type(self, column: TimestampColumn) -> np.dtype[Any]:
         return np.dtype("datetime64[us]")

@@ -219,6 +219,8 @@ def _truth_or_number(text: str, expected: str) -> float:
 def instant_of_text(text: str) -> float:
     """Return an instant written as text: ISO 8601, or a number since 1970; blank is NaN."""
     stripped = _stripped(text)
+    if _INSTANT_TEXT.fullmatch(stripped):  # the usual case, and never a number
+        return _instant_of_iso(stripped)
     try:
         value = number_of_text(stripped)
     except RefusedValueError:

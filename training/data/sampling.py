@@ -19,7 +19,7 @@ from vaegis.service.files.record_files import RecordSource
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
 from vaegis.service.records.reading import reader_for
-from vaegis.training.config import TIME_KIND, ColumnSettings, Kind, TrainConfig
+from vaegis.training.config import GROUP_KIND, TIME_KIND, ColumnSettings, Kind, TrainConfig
 from vaegis.training.data.joining import joined
 from vaegis.training.data.profile import DataProfile, Profiler
 from vaegis.training.data.row_location import RowLocation
@@ -128,7 +128,7 @@ def profile_and_sample(
         kinds[time_column] = TIME_KIND
     if config.splits.group_column is not None:
         ignored.discard(config.splits.group_column)
-        kinds.setdefault(config.splits.group_column, "categorical")
+        kinds.setdefault(config.splits.group_column, GROUP_KIND)
     sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
     read = rows = 0
     try:

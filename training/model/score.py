@@ -170,7 +170,8 @@ class ScoringGraph(nn.Module):
             likeliest = vae.categorical.likeliest(categories).double()
             parts.append(likeliest[:, : vae.categorical_columns])
             if vae.timestamps:
-                instants = unflatten(likeliest[:, vae.categorical_columns :], vae.timestamps, len(FIELDS))
+                end = vae.categorical_columns + vae.timestamps * len(FIELDS)
+                instants = unflatten(likeliest[:, vae.categorical_columns : end], vae.timestamps, len(FIELDS))
                 parts.append(instants[:, :, 1] * HOURS_PER_DAY + instants[:, :, 0])
         return vae.from_kinds(torch.cat(parts, dim=1))
 
