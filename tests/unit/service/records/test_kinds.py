@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import vaegis
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Reading, TimestampColumn
 from vaegis.service.reasons import Reason
 from vaegis.service.records.kinds import BOOLEAN, INDICATOR, kind_of
 
