@@ -32,7 +32,7 @@ from vaegis.service.http.errors import (
     UnknownHostError,
     UnknownKeyError,
 )
-from vaegis.service.http.routes import route_of
+from vaegis.service.http.routes import route_near, route_of
 from vaegis.service.http.schemas import ErrorItem, ProblemDocument
 from vaegis.service.http.server.limits import (
     BodyTimeoutError,
@@ -158,17 +158,16 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     """Return the problem for an error of the framework, such as an unknown path."""
     if not isinstance(error, HTTPException):
         raise error
-    details = {
-        HTTPStatus.NOT_FOUND: "no such path; GET /openapi.json lists all",
-        HTTPStatus.METHOD_NOT_ALLOWED: "this path does not support the method; the Allow header lists those it does",
-    }
+    path: str = request.scope["path"]
     status = HTTPStatus(error.status_code)
-    detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
-    document = plain_problem(error.status_code, detail)
-    headers = error.headers
+    detail, headers = error.detail, error.headers
     if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at one of a path's methods only
-        headers = {"Allow": route_of(request.scope["path"]).allow}
-    return problem_response(request.scope, document, headers)
+        allowed = route_of(path).allow
+        detail, headers = f"this path takes {allowed}, not {request.scope['method']}", {"Allow": allowed}
+    elif detail == status.phrase and status is HTTPStatus.NOT_FOUND:
+        meant = route_near(path)
+        detail = f"no such path; {f'did you mean {meant}? ' if meant else ''}GET /openapi.json lists all"
+    return problem_response(request.scope, plain_problem(error.status_code, detail), headers)
 
 
 async def answer_query_error(request: Request, error: Exception) -> Response:

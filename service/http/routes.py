@@ -107,3 +107,13 @@ def route_of(path: str) -> Route:
     if route is not None:
         return route
     return next((route for pattern, route in _BY_PATTERN if pattern.fullmatch(path)), _UNKNOWN)
+
+
+def route_near(path: str) -> str | None:
+    """Return the path of a route that differs from ``path`` in slashes or case alone, if there is one.
+
+    >>> route_near("//Score/")
+    '/score'
+    """
+    plain = "/" + "/".join(filter(None, path.lower().split("/")))
+    return plain if plain in _BY_PATH and plain != path else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.contract import Provenance, Schema, Value, ViolationCode
@@ -30,7 +30,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-def _example(**fields: object) -> ConfigDict:
+def _example(**fields: JsonValue) -> ConfigDict:
     """Return the configuration of an answer with an example, which OpenAPI shows."""
     return ConfigDict(json_schema_extra={"examples": [fields]})
 

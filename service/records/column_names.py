@@ -13,6 +13,7 @@ from vaegis.service.errors import Fault, RecordError
 MAX_SHOWN_CHARACTERS = 80
 """A longer name is cut in messages, and no nearest name is looked for: it is a payload rather than a typing error."""
 
+_INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__")
 _MOST_COMPARED = 1000
 _MAX_SUGGESTIONS = 5
 """Nearest names looked for per request: each costs a comparison with every column."""
@@ -56,6 +57,8 @@ def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
     >>> unknown_column("amuont", ["amount", "country"])
     'unknown column; the nearest is amount'
     """
+    if name in _INDEX_NAMES:
+        return f"unknown column {name!r}; pandas writes an index so: leave it out, as by index=False"
     meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
     hint = f"; the nearest is {meant}" if meant else ""
     return f"unknown column{hint}"
@@ -75,7 +78,7 @@ def no_known_column(names: Iterable[str], columns: Iterable[str]) -> str:
 
 
 def positions_of(
-    names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int
+    names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int, place: str = "header"
 ) -> Mapping[str, int]:
     """Return the position of each column of the model among ``names``; missing columns are left out.
 
@@ -84,6 +87,7 @@ def positions_of(
         schema: The model's columns.
         unknown_columns: Whether a name that the model does not know is refused.
         limit: Faults told in full.
+        place: How messages name what holds the names.
 
     Raises:
         RecordError: A name comes twice, or is unknown, or none is a column of the model.
@@ -93,19 +97,18 @@ def positions_of(
     faults = []
     for position, name in enumerate(names):
         if name in found:
-            faults.append(_fault(name, "duplicate_key", "expected each name once, got one twice"))
+            faults.append(_fault(place, name, "duplicate_key", "expected each name once, got one twice"))
         elif name not in scored | known and unknown_columns == "reject":
-            faults.append(_fault(name, "unknown_column", unknown_column(name, schema.names, len(faults))))
+            faults.append(_fault(place, name, "unknown_column", unknown_column(name, schema.names, len(faults))))
         found[name] = position
     positions = {name: position for name, position in found.items() if name in scored}
     if not positions and not faults:
-        faults.append(_fault(None, "no_known_column", no_known_column(names, schema.names)))
+        faults.append(_fault(place, None, "no_known_column", no_known_column(names, schema.names)))
     if faults:
         raise RecordError(tuple(faults[:limit]), max(0, len(faults) - limit))
     return positions
 
 
-def _fault(column: str | None, code: str, detail: str) -> Fault:
+def _fault(place: str, column: str | None, code: str, detail: str) -> Fault:
     name = None if column is None else shown(column)
-    place = "header" if name is None else f"header.{name}"
-    return Fault(row=None, column=name, code=code, message=f"{place}: {detail}")
+    return Fault(row=None, column=name, code=code, message=f"{f'{place}.{name}' if name else place}: {detail}")
