@@ -61,7 +61,23 @@ class CrossSiteError(ServiceError):
     """A web page of another site made the browser send the request."""
 
     def __init__(self) -> None:
-        super().__init__("a web page of another site sent this request (Origin, Sec-Fetch-Site)")
+        super().__init__(
+            "a web page of another site sent this (Origin, Sec-Fetch-Site); VAEGIS_CORS_ORIGINS can allow a site"
+        )
+
+
+class KeysNeededError(ServiceError):
+    """The request would change which version is live, and the service cannot know who sends it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "without keys, versions are changed only from this machine, through no proxy and without VAEGIS_OPEN; "
+            "`vaegis key NAME --scopes admin` makes a key"
+        )
+
+
+class VersionRefusedError(ServiceError):
+    """A version cannot be made live."""
 
 
 class RateLimitedError(CallerError):

@@ -70,7 +70,7 @@ class Served:
         source = FolderSource(folder, allow_schema_change=known.allow_schema_change)
         name = default_model(folder, known.default_model)
         artifact, target = first_opened(source, name, known)
-        self.app = create_app(artifact, known, served_as=ServedAs(name, target.version, source.versions))
+        self.app = create_app(artifact, known, served_as=ServedAs(name, target.version, folder))
         self.models = self.app.state.models
         self.loader = ModelLoader(source, self.models, known)
         self.loader.check()
@@ -81,7 +81,7 @@ class Served:
         return self.models.default.live().version
 
     def described(self, name: str = "orders") -> dict[str, object]:
-        answer = self.models.described(self.loader.versions).model_dump()
+        answer = self.models.described(self.folder).model_dump()
         return next(item for item in answer["models"] if item["name"] == name)
 
     def metric(self, name: str, **labels: str) -> float | None:
