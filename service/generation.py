@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import Contract, NumericColumn, Schema, Value, WatchedColumn
+from vaegis.service.contract import Contract, Schema, StringColumn, Value, WatchedColumn
 from vaegis.service.contract import Generator as GeneratorDocument
 from vaegis.service.draws import possible
 from vaegis.service.errors import ArtifactError
@@ -240,9 +240,9 @@ def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:
 
 def _drawn_alone(column: WatchedColumn, count: int, random: np.random.Generator) -> NDArray[Any]:
     """Draw values of a column that the decoder knows nothing of: evenly from its range, or by its patterns' shares."""
-    if isinstance(column, NumericColumn):
-        return kind_of(column).draw(column, random.uniform(column.minimum, column.maximum, count), (), random)
-    return kind_of(column).draw(column, np.zeros(count), (np.tile(column.shares, (count, 1)),), random)
+    if isinstance(column, StringColumn):
+        return kind_of(column).draw(column, np.zeros(count), (np.tile(column.shares, (count, 1)),), random)
+    return kind_of(column).draw(column, random.uniform(column.minimum, column.maximum, count), (), random)
 
 
 def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:

@@ -184,7 +184,7 @@ class ViolationChecks:
 
     def violations(self, columns: Columns) -> list[tuple[Violation, ...]]:
         """Return the violations of each record, in the order of the graph's inputs; empty where there are none."""
-        found: list[tuple[Violation, ...]] = [()] * len(columns)
+        found: list[tuple[Violation, ...]] = [()] * len(columns.numbers)
         for row, at in self._suspect_numbers(columns.numbers):
             number = float(columns.numbers[row, at])
             violation = self._numbers[at].violation(None if math.isnan(number) else number)

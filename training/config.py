@@ -24,6 +24,8 @@ Quote: TypeAlias = Annotated[str, Field(max_length=1)]
 Escape: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
 TIME_KIND: Kind = "timestamp"
 """The kind of a column by whose time records are split."""
+GROUP_KIND: Kind = "categorical"
+"""The kind of a column by whose values records are split, unless it has another."""
 
 
 class _Section(BaseModel):

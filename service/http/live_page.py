@@ -14,7 +14,7 @@ from starlette.types import Scope
 from vaegis.service.auth.keys import Access
 from vaegis.service.http.metrics import BY_SIGNATURE
 from vaegis.service.http.model_registry import ModelRegistry
-from vaegis.service.http.request_context import request_context
+from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES, SCORING
 from vaegis.service.http.schemas import rendered
 
@@ -41,11 +41,11 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_GAUGES: Final = {
-    "vaegis_alpha_ratio": "alpha",
-    "vaegis_threshold": "threshold",
-    "vaegis_calibration_records": "calibration_records",
-    "vaegis_workers": "workers",
+_GAUGES: Final[Mapping[str, tuple[str, type[float | int]]]] = {
+    "vaegis_alpha_ratio": ("alpha", float),
+    "vaegis_threshold": ("threshold", float),
+    "vaegis_calibration_records": ("calibration_records", int),
+    "vaegis_workers": ("workers", int),
 }
 _RECORDS: Final = {
     "vaegis_records_scored_total": "scored",
@@ -74,8 +74,9 @@ def page_endpoints(
 
     # Not a coroutine: the framework runs it on a thread, because collecting takes milliseconds.
     def get_live_counts(request: Request, model: str | None = None) -> Response:
+        """Give the counts that the live page shows, of all workers since the service started."""
         name = models.default.name if model is None else models.entry(model).name
-        scopes = request_context(request.scope).scopes
+        scopes = request.scope[CONTEXT].scopes
         allowed = {scope.value: scopes is None or scope in scopes for scope in (Access.SCORE, Access.MODEL)}
         page = {
             "models": models.names(),
@@ -127,7 +128,8 @@ def live_counts(registry: CollectorRegistry, model: str) -> dict[str, Any]:
             elif name == "vaegis_model_info" and sample.value:
                 counts["model"] = {key: labels[key] for key in ("model", "digest", "version")}
             elif name in _GAUGES:
-                counts[_GAUGES[name]] = sample.value
+                field, kind = _GAUGES[name]
+                counts[field] = kind(sample.value)
     # The greatest p-value is 1, so the bucket beyond it stays empty. Buckets are cumulative, as in the metric.
     bounds = sorted(pair for pair in counts["p_values"] if pair[0] <= 1.0)
     counts["p_values"] = [{"at_most": bound, "count": count} for bound, count in bounds]

@@ -564,7 +564,7 @@ class ModelMetrics:
 
     def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
         """Count scored records."""
-        self.scored.inc(len(columns))
+        self.scored.inc(len(verdicts.score))
         if flagged := int(np.count_nonzero(verdicts.is_anomaly)):
             self.flagged.inc(flagged)
             self.by_signature.count(filter(None, verdicts.signature))

@@ -11,13 +11,13 @@ from typing import Any, Final
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.artifact import Artifact
 from vaegis.service.errors import ArtifactError
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.errors import KeysNeededError, ParameterError, VersionRefusedError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import require_json
 from vaegis.service.http.problems import parameter_messages
+from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import PromoteRequest, PromotionAnswer, reference
 from vaegis.service.model_file import DIGEST_PREFIX
 from vaegis.service.model_folder import Pointer, promote, roll_back, version_path
@@ -40,7 +40,7 @@ class PromotionEndpoint:
         folder: Path | None,
         admission: Admission,
         is_permitted: Callable[[Scope], bool],
-        checked: Callable[[Path], Artifact] | None,
+        checked: Callable[[Path], str] | None,
     ) -> None:
         """Change the pointer files of a folder of models.
 
@@ -49,7 +49,7 @@ class PromotionEndpoint:
             folder: Their folder; None for a single file.
             admission: Admits requests.
             is_permitted: Whether a request may do so.
-            checked: Opens the file of a version and makes every check; None for the route that goes back.
+            checked: Makes every check of a version's file and returns its digest; None for the route that goes back.
         """
         self._models = models
         self._folder = folder
@@ -61,7 +61,7 @@ class PromotionEndpoint:
         """Answer one request."""
         if not self._is_permitted(scope):
             raise KeysNeededError
-        name = self._models.entry(scope["path_params"]["model"]).name
+        name = self._models.entry(path_parameters(scope["path"])["model"]).name
         if self._folder is None:
             raise VersionRefusedError("the service serves a single file; only a folder of models has versions")
         async with self._admission.slot(scope, receive) as slot:
@@ -116,8 +116,8 @@ def is_local(scope: Scope) -> bool:
         return False
 
 
-def _promoted(folder: Path, name: str, version: str, checked: Callable[[Path], Artifact]) -> Pointer:
-    digest = DIGEST_PREFIX + checked(version_path(folder, name, version)).digest
+def _promoted(folder: Path, name: str, version: str, checked: Callable[[Path], str]) -> Pointer:
+    digest = DIGEST_PREFIX + checked(version_path(folder, name, version))
     return promote(folder, name, version, digest)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
+
+from starlette.types import Receive, Scope, Send
 
 from vaegis.service.auth.keys import Access
 from vaegis.service.http.docs_page import BUNDLE, START, STYLE
@@ -71,7 +73,7 @@ ROUTES: Final = (
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
-    Route("/live.json", scopes=_METRICS, quiet=True, in_schema=False),
+    Route("/live.json", scopes=_METRICS, quiet=True, errors=(404, 422)),
     *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
@@ -100,10 +102,23 @@ ROUTES: Final = (
 
 _BY_PATH: Final = {path: route for route in ROUTES for path in route.paths if "{" not in path}
 _BY_PATTERN: Final = tuple(
-    (re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path)), route) for route in ROUTES for path in route.paths if "{" in path
+    (re.compile(re.sub(r"\{([a-z]+)\}", r"(?P<\1>[^/]+)", path)), route)
+    for route in ROUTES
+    for path in route.paths
+    if "{" in path
 )
 # Whoever has a key may learn which paths there are; whoever has none may not.
 _UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access))
+
+
+class PostEndpoint(Protocol):
+    """Answers the requests of a route of POST, as an ASGI app."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+    def operation(self) -> dict[str, Any]:
+        """Return what OpenAPI says of the route."""
 
 
 def route_of(path: str) -> Route:
@@ -112,3 +127,13 @@ def route_of(path: str) -> Route:
     if route is not None:
         return route
     return next((route for pattern, route in _BY_PATTERN if pattern.fullmatch(path)), _UNKNOWN)
+
+
+def path_parameters(path: str) -> dict[str, str]:
+    """Return what stands in a path in the place of the names in its template.
+
+    >>> path_parameters("/models/orders/score")
+    {'model': 'orders'}
+    """
+    matches = (pattern.fullmatch(path) for pattern, _ in _BY_PATTERN)
+    return next((match.groupdict() for match in matches if match), {})

@@ -74,21 +74,18 @@ class RecordJudge:
         self.shadow: Callable[[ShadowedBatch], None] | None = None
         """Takes what was scored, to be scored by another version too."""
 
-    def __call__(
-        self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
-    ) -> tuple[Verdicts, float]:
+    def __call__(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
         """Return the verdicts on records, and the seconds that the model took; they are counted, except drills.
 
         Args:
             columns: The records.
             options: What is asked about them.
-            run_timeout_s: Longest time of one run of the graph, if it is shorter than the session's.
 
         Raises:
-            RunTimeoutError: a run took longer.
+            RunTimeoutError: a run of the graph took longer than it may.
         """
         started = time.perf_counter()
-        scores = self._artifact.scorer.score(columns, run_timeout_s)
+        scores = self._artifact.scorer.score(columns)
         seconds = time.perf_counter() - started
         verdicts = self._artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
         if not options.is_drill:
@@ -177,16 +174,18 @@ class ServedModel:
         """Return the options of a parsed query; see `options`."""
         return _checked(query, ScoreOptions(self.alpha, self._explain, on_invalid), self.answer_metadata)
 
-    def warm_up(self) -> Verification:
+    def warm_up(self, *, is_checked: bool = False) -> Verification:
         """Do once what requests will do, so that the first one is not slower, and count nothing.
+
+        Args:
+            is_checked: Whether the decoder is known to fit the schema.
 
         Raises:
             ArtifactError: the golden records are not reproduced, or the decoder does not fit the schema.
         """
         verification = self.artifact.verify()
-        Generator(
-            self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes
-        )  # only checked: POST /generate loads it again at its first request
+        if not is_checked:  # and not kept: POST /generate loads it again at its first request
+            Generator(self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes)
         record = rendered(self.artifact.contract.golden.records[0])
         block = self.bare_documents.decode(record, OnInvalid.REPORT, lambda: None)
         self.artifact.judge(block.columns, alpha=self.alpha, explain=Explain.ALL)

@@ -206,11 +206,8 @@ class NumericKind(NumberKind[NumericColumn]):
     json_list = list[float | None] | msgspec.UnsetType
     datatype = "FP64"
 
-    def parse(self, value: object) -> float:
-        return rules.number(value)
-
-    def parse_text(self, text: str) -> float:
-        return rules.number_of_text(text)
+    parse = staticmethod(rules.number)
+    parse_text = staticmethod(rules.number_of_text)
 
     def observed_range(self, column: NumericColumn) -> tuple[float, float]:
         return column.minimum, column.maximum
@@ -263,11 +260,9 @@ class ConstantTruthKind(NumericKind):
     json_type = bool | float | None
     json_list = list[bool | float | None] | msgspec.UnsetType
 
-    def parse(self, value: object) -> float:
-        return rules.indicator(value)
+    parse = staticmethod(rules.indicator)
 
-    def parse_text(self, text: str) -> float:
-        return rules.indicator_of_text(text)
+    parse_text = staticmethod(rules.indicator_of_text)
 
 
 class BooleanKind(NumberKind[BooleanColumn]):
@@ -282,11 +277,8 @@ class BooleanKind(NumberKind[BooleanColumn]):
     json_list = list[bool | float | None] | msgspec.UnsetType
     datatype = "BOOL"
 
-    def parse(self, value: object) -> float:
-        return rules.truth(value)
-
-    def parse_text(self, text: str) -> float:
-        return rules.truth_of_text(text)
+    parse = staticmethod(rules.truth)
+    parse_text = staticmethod(rules.truth_of_text)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
         words = [_TRUTH_WORDS.get(text) for text in texts]
@@ -340,11 +332,8 @@ class IndicatorKind(BooleanKind):
     takes_any_finite = True
     datatype = "FP64"
 
-    def parse(self, value: object) -> float:
-        return rules.indicator(value)
-
-    def parse_text(self, text: str) -> float:
-        return rules.indicator_of_text(text)
+    parse = staticmethod(rules.indicator)
+    parse_text = staticmethod(rules.indicator_of_text)
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return numbers, np.isinf(numbers)
@@ -377,11 +366,8 @@ class TimestampKind(NumberKind[TimestampColumn]):
     json_is_number = False
     datatype = "BYTES"
 
-    def parse(self, value: object) -> float:
-        return rules.instant(value)
-
-    def parse_text(self, text: str) -> float:
-        return rules.instant_of_text(text)
+    parse = staticmethod(rules.instant)
+    parse_text = staticmethod(rules.instant_of_text)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
         return instants_of_iso(texts)

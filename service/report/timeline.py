@@ -137,7 +137,7 @@ class Timeline:
         return SeriesChart(bars_of(heights, WIDTH / 2, 24.0), int(heights.max()), when)
 
     def _shown_range(self) -> tuple[int, int]:
-        """Return the first and the last interval, without the outermost records, and make intervals long enough to be drawn."""
+        """Return the first and the last interval that are shown, once intervals are long enough."""
         while True:
             keys = sorted(self._records)
             counts = np.cumsum([self._records[key] for key in keys])

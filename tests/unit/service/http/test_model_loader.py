@@ -220,10 +220,13 @@ def test_an_alpha_that_a_new_version_cannot_promise_keeps_the_old_one(folder, go
     assert "needs 99 calibration records" in served.described()["failure"]["reason"]
 
 
-def test_requests_in_flight_end_on_the_old_version_which_is_then_freed(served, folder, new_client, record_line):
+def test_requests_in_flight_end_on_the_old_version_which_is_then_freed(
+    served, folder, new_client, send, record, record_line
+):
     collects = gc.isenabled()
     gc.disable()  # what the service has at its start is never searched for cycles
     try:
+        send(served.app, "POST", "/score", json=record)  # the next one is scored here, not on a thread that may lag
         old = weakref.ref(served.models.default.live())
         digest = old().digest_header
 
