@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("CONTAINER_IMAGE", "vaegis:ci")
 MODEL = Path(os.environ.get("CONTAINER_MODEL", ROOT / "tests" / "golden" / "orders-v2.onnx")).resolve()
-ADDED_BYTES = 150_000_000
+ADDED_BYTES = 120_000_000
 FORBIDDEN = ("torch", "onnx", "onnxscript", "pandas", "pyarrow", "scipy", "sklearn", "vaegis.training")
 
 OPEN = ("--env", "VAEGIS_OPEN=true")
