@@ -60,7 +60,7 @@ demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the 
 
 .PHONY: up-local
 up-local: $(VENV)/up.stamp ## the service, a feed with faults, Prometheus and alerts, as plain processes on loopback
-	$(BIN)/python deploy/local.py
+	$(BIN)/python deploy/local.py $(if $(FREE_PORTS),--free-ports)
 
 .PHONY: test
 test: lint types imports coverage attack-quick service-alone oldest-runtime ## everything that must hold before a commit
