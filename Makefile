@@ -211,6 +211,10 @@ openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI docume
 	$(BIN)/python tests/clients/openapi.py
 	$(BIN)/python tests/fuzz/openapi.py --examples 30
 
+.PHONY: dashboard-schema
+dashboard-schema: venv ## the dashboard against Grafana's own types; needs npm
+	$(BIN)/python tests/clients/dashboard.py
+
 .PHONY: v2-clients
 v2-clients: venv ## tritonclient, kserve and mlserver's codecs against a running service, each from PyPI into build/clients
 	$(BIN)/python tests/clients/v2.py

@@ -179,7 +179,16 @@ def test_a_model_that_cannot_be_used_is_named_and_ends_the_container_with_3(tmp_
     broken = tmp_path / "model.onnx"
     broken.write_bytes(MODEL.read_bytes()[:1000])
     broken.chmod(0o644)
-    command = ("podman", "run", "--rm", "--env", "VAEGIS_OPEN=true", "--volume", f"{broken}:/models/model.onnx:ro", IMAGE)
+    command = (
+        "podman",
+        "run",
+        "--rm",
+        "--env",
+        "VAEGIS_OPEN=true",
+        "--volume",
+        f"{broken}:/models/model.onnx:ro",
+        IMAGE,
+    )
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 3
     assert "vaegis: error: /models/model.onnx: expected a complete ONNX file" in ended.stderr
