@@ -15,7 +15,9 @@ _OPTIONS: Final = "./node_modules/@grafana/schema/dist/types/raw/composable/{}/p
 _PANELS: Final = {"stat": "Stat", "timeseries": "TimeSeries", "table": "Table", "bargauge": "BarGauge"}
 _HEAD: Final = """import type { Dashboard } from '@grafana/schema';
 // JSON has the values of enumerations.
-type Plain<T> = T extends string ? `${T}` : T extends (infer U)[] ? Plain<U>[] : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
+type Plain<T> = T extends string ? `${T}`
+  : T extends (infer U)[] ? Plain<U>[]
+  : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
 type Prometheus = { annotations: { list: { target: { expr: string } }[] } };
 """
 
