@@ -64,7 +64,7 @@ class Artifact:
         name: Of the file, for messages.
         contract: The metadata.
         calibration_folds: `contract.calibration.folds` as vectors, each ascending.
-        checks: Those of the columns, by which violations are found.
+        checks: Those of the columns, by which violations are found. They take records by `Schema.of_records`.
         scorer: The scoring graph.
         format_version: Of the file, one of `contract.READ_VERSIONS`.
         digest: SHA-256 of the file up to its digest entry, in hex.
@@ -84,7 +84,7 @@ class Artifact:
         """Return the verdicts on records, in order.
 
         Args:
-            columns: The records.
+            columns: The records, by `Schema.of_records`.
             alpha: Share of normal records that may be flagged, in (0, 1); the model's own if None.
             explain: Which verdicts carry contributions.
 
@@ -99,15 +99,14 @@ class Artifact:
         """Return the verdicts on records that `scorer` has scored, alone or in a batch with others.
 
         Args:
-            columns: The records.
+            columns: The records, by `Schema.of_records`.
             scores: Their statistics.
             alpha: Share of normal records that may be flagged; `judge` checks it, this does not.
             explain: Which verdicts carry contributions.
         """
         violations = self.checks.violations(columns)
-        return judge(
-            self.contract.columns, self.calibration_folds, columns, scores, violations, alpha=alpha, explain=explain
-        )
+        scored, schema = self.scorer.scored(columns), self.contract.columns
+        return judge(schema, self.calibration_folds, scored, scores, violations, alpha=alpha, explain=explain)
 
     def verify(self) -> Verification:
         """Score the golden records and compare with the scores in the file.
@@ -124,7 +123,7 @@ class Artifact:
         golden = self.contract.golden
         try:
             columns = columns_from_records(
-                golden.records, self.contract.columns, unknown_columns="reject", max_faults=1
+                golden.records, self.contract.columns.of_records, unknown_columns="reject", max_faults=1
             )
         except RecordError as error:
             raise ArtifactError(f"the records do not fit the file's own schema: {error}") from error
@@ -230,7 +229,7 @@ def _open(data: bytes, name: str, load: Callable[[memoryview], Session]) -> Arti
         name=name,
         contract=contract,
         calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
-        checks=ViolationChecks(contract.columns),
+        checks=ViolationChecks(contract.columns.of_records),
         scorer=Scorer(session, contract.columns),
         format_version=int(metadata[MetadataKey.FORMAT]),
         digest=digest,

@@ -27,7 +27,6 @@ from vaegis.service.model_folder import (
     model_names,
     read_pointer,
     stamp_of,
-    version_names,
     version_path,
 )
 from vaegis.service.settings import Settings
@@ -74,9 +73,6 @@ class ModelSource(Protocol):
     def shadow(self, name: str) -> Target | None:
         """Return the version of a model that should score in shadow, if any. Raises what `targets` does."""
 
-    def versions(self, name: str) -> list[str]:
-        """Return the versions of a model, loaded or not."""
-
 
 class FileSource:
     """A single file, which may be replaced."""
@@ -96,10 +92,6 @@ class FileSource:
     def shadow(self, name: str) -> Target | None:  # noqa: ARG002 - as the protocol has it
         """Return none."""
         return None
-
-    def versions(self, name: str) -> list[str]:  # noqa: ARG002 - as the protocol has it
-        """Return none."""
-        return []
 
 
 class FolderSource:
@@ -127,10 +119,6 @@ class FolderSource:
         if pointer is None or pointer.shadow is None:
             return None
         return self._target(name, pointer.shadow.version, pointer.shadow)
-
-    def versions(self, name: str) -> list[str]:
-        """Return the versions in the model's folder."""
-        return version_names(self._folder, name)
 
     def _target(self, name: str, version: str, named: Version | None) -> Target:
         path = version_path(self._folder, name, version)
@@ -202,7 +190,7 @@ def first_opened(source: ModelSource, name: str, settings: Settings) -> tuple[Ar
 def schema_difference(old: Schema, new: Schema) -> str | None:
     """Say how records that fit ``old`` would be read otherwise by ``new``; None if they would not."""
     kinds, new_kinds = ({column.name: column.kind for column in schema.columns} for schema in (old, new))
-    taken = {*new_kinds, *(column.name for column in new.ignored)}
+    taken = {*new.of_records.names, *(column.name for column in new.ignored)}
     differences = [f"{name} is not scored any more" for name in kinds if name not in new_kinds]
     differences += [f"{name} is new" for name in new_kinds if name not in kinds]
     differences += [
@@ -210,7 +198,7 @@ def schema_difference(old: Schema, new: Schema) -> str | None:
         for name, kind in kinds.items()
         if name in new_kinds and new_kinds[name] != kind
     ]
-    differences += [f"{column.name} is refused" for column in old.ignored if column.name not in taken]
+    differences += [f"{column.name} is refused" for column in (*old.watched, *old.ignored) if column.name not in taken]
     if not differences:
         return None
     more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""  # noqa: PLR2004 - enough to see why
@@ -272,10 +260,6 @@ class ModelLoader:
             self._checks.close()
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
-
-    def versions(self, name: str) -> list[str]:
-        """Return the versions of a model, loaded or not."""
-        return self._source.versions(name)
 
     def check(self, *, is_forced: bool = False) -> None:
         """Load what should be live and is not.
@@ -371,7 +355,11 @@ class ModelLoader:
     def _candidate(self, name: str, target: Target, live: Artifact) -> ServedModel:
         artifact, is_checked = self._opened(target, _read(target, self._settings))
         difference = schema_difference(live.contract.columns, artifact.contract.columns)
-        if difference is not None or live.contract.columns.names != artifact.contract.columns.names:
+        read, wanted = (
+            [(column.name, column.kind) for column in each.contract.columns.of_records.columns]
+            for each in (artifact, live)
+        )
+        if difference is not None or read != wanted:
             raise ArtifactError(
                 f"{target.path}: expected the columns of the live version in shadow, got others: "
                 f"{difference or 'another order'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from vaegis.service.http.errors import (
     CrossSiteError,
     DeadlineError,
     KeyRequiredError,
+    KeysNeededError,
     MediaTypeError,
     MissingScopeError,
     NotAcceptableError,
@@ -31,6 +32,7 @@ from vaegis.service.http.errors import (
     RateLimitedError,
     UnknownHostError,
     UnknownKeyError,
+    VersionRefusedError,
 )
 from vaegis.service.http.routes import route_of
 from vaegis.service.http.schemas import ErrorItem, ProblemDocument
@@ -90,6 +92,8 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     MissingScopeError: Problem(403, "missing-scope", "The key does not allow this", closes=True),
     CrossSiteError: Problem(403, "cross-site", "A web page of another site may not call the service", closes=True),
     UnknownHostError: Problem(403, "unknown-host", "The service is not called by this name", closes=True),
+    KeysNeededError: Problem(403, "keys-needed", "Without keys, strangers may not change versions", closes=True),
+    VersionRefusedError: Problem(409, "version-refused", "The version cannot be made live"),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),
@@ -116,8 +120,8 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
 }
 
 
-async def answer_service_error(request: Request, error: Exception) -> Response:
-    """Return the problem for an error of the table; raise any other again, because it is a bug."""
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Return the problem for an error that a route of the framework raised; see `response_to`."""
     return response_to(request.scope, error)
 
 
@@ -131,7 +135,11 @@ def refusal_of(error: Exception) -> ASGIApp:
 
 
 def response_to(scope: Scope, error: Exception) -> Response:
-    """Return the problem for an error of the table; raise any other again, because it is a bug."""
+    """Return the problem for an error of the table or of the framework; raise any other again, because it is a bug."""
+    if isinstance(error, HTTPException):
+        return _http_problem(scope, error)
+    if isinstance(error, RequestValidationError):
+        error = ParameterError(*parameter_messages(error.errors()))
     unread = scope.get(UNREAD, False)
     is_plain = _is_plain(scope)
     if isinstance(error, QueueFullError):
@@ -154,33 +162,10 @@ def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
     return problem, document
 
 
-async def answer_http_exception(request: Request, error: Exception) -> Response:
-    """Return the problem for an error of the framework, such as an unknown path."""
-    if not isinstance(error, HTTPException):
-        raise error
-    details = {
-        HTTPStatus.NOT_FOUND: "no such path; GET /openapi.json lists all",
-        HTTPStatus.METHOD_NOT_ALLOWED: "this path does not support the method; the Allow header lists those it does",
-    }
-    status = HTTPStatus(error.status_code)
-    detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
-    document = plain_problem(error.status_code, detail)
-    headers = error.headers
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at one of a path's methods only
-        headers = {"Allow": route_of(request.scope["path"]).allow}
-    return problem_response(request.scope, document, headers)
-
-
-async def answer_query_error(request: Request, error: Exception) -> Response:
-    """Return the problem for query parameters that the framework refused."""
-    if not isinstance(error, RequestValidationError):
-        raise error
-    return response_to(request.scope, ParameterError(*parameter_messages(error.errors())))
-
-
-def parameter_messages(errors: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return pydantic's errors over parameters in our words."""
-    return [_parameter_message(item) for item in errors]
+def parameter_messages(errors: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> list[str]:
+    """Return pydantic's errors over parameters, of which ``known`` are legal, in our words."""
+    names = ", ".join(known)
+    return [_parameter_message(item, names) for item in errors]
 
 
 def plain_problem(status: int, detail: str) -> ProblemDocument:
@@ -199,6 +184,20 @@ def problem_response(scope: Scope, document: ProblemDocument, headers: Mapping[s
 def _queue_full(text: str, *, is_plain: bool, unread: bool) -> Response:
     """Return the problem of a `QueueFullError` from a cache, because a service that is full answers it most often."""
     return _response(QueueFullError(text), is_plain=is_plain, unread=unread)
+
+
+def _http_problem(scope: Scope, error: HTTPException) -> Response:
+    """Return the problem for an error that its status describes, such as an unknown path."""
+    details = {
+        HTTPStatus.NOT_FOUND: "no such path; GET /openapi.json lists all",
+        HTTPStatus.METHOD_NOT_ALLOWED: "this path does not support the method; the Allow header lists those it does",
+    }
+    status = HTTPStatus(error.status_code)
+    detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
+    headers = error.headers
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at one of a path's methods only
+        headers = {"Allow": route_of(scope["path"]).allow}
+    return problem_response(scope, plain_problem(status, detail), headers)
 
 
 def _response(error: Exception, *, is_plain: bool, unread: bool) -> Response:
@@ -253,10 +252,10 @@ def _request_item(code: str, message: str) -> ErrorItem:
     return ErrorItem(row=None, column=None, code=code, message=_shortened(message))
 
 
-def _parameter_message(item: Mapping[str, Any]) -> str:
+def _parameter_message(item: Mapping[str, Any], known: str) -> str:
     name = _shortened(str(item["loc"][-1])) if item["loc"] else "body"
     if item["type"] == "extra_forbidden":
-        return f"{name}: unknown parameter"
+        return f"{name}: unknown parameter; expected {known}" if known else f"{name}: unknown parameter"
     if item["type"] == "missing":
         return f"{name}: expected a value, got none"
     return f"{name}: expected {expectation(item['msg'])}, got {_shortened(repr(item['input']))}"

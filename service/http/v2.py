@@ -16,9 +16,11 @@ from vaegis.service.http.errors import MediaTypeError, ParameterError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.request_context import RequestContext, request_context
+from vaegis.service.http.request_context import RequestContext
+from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import (
     InferAnswer,
+    InferBody,
     ModelMetadata,
     ModelReady,
     ServerLive,
@@ -51,45 +53,11 @@ BINARY: Final = "application/octet-stream"
 
 _MAX_LENGTH_DIGITS: Final = 20
 _OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
-_TENSOR: Final = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
-        "datatype": {"type": "string"},
-        "parameters": {"type": ["object", "null"]},
-        "data": {"type": "array", "items": {}},
-    },
-}
 _LENGTH: Final = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
     "description": "Where binary tensors follow the JSON: the length of the JSON, in bytes.",
     "schema": {"type": "integer", "minimum": 0},
-}
-_OUTPUT: Final = {
-    "type": "object",
-    "required": ["name"],
-    "properties": {"name": {"type": "string"}, "parameters": {"type": ["object", "null"]}},
-}
-_REQUEST: Final = {
-    "required": True,
-    "content": {
-        JSON: {
-            "schema": {
-                "type": "object",
-                "required": ["inputs"],
-                "properties": {
-                    "id": {"type": ["string", "null"]},
-                    "parameters": {"type": ["object", "null"]},
-                    "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
-                    "outputs": {"type": ["array", "null"], "items": _OUTPUT, "description": "All if there is none."},
-                },
-            }
-        },
-        BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
-    },
 }
 
 
@@ -103,7 +71,7 @@ class InferEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        parameters = scope["path_params"]
+        parameters = path_parameters(scope["path"])
         self._models.entry(parameters["model"])  # an unknown one is told before anything else
         async with self._admission.slot(scope, receive) as slot:
             model = self._models.with_version(parameters["model"], parameters.get("version"))
@@ -111,7 +79,7 @@ class InferEndpoint:
             encoding = encoding_of(scope["headers"])
             length = header(scope["headers"], HEADER_LENGTH).decode("latin-1") or None
             body = await slot.read_document(model.limits.max_held_bytes)
-            work = partial(_answered, model, body, encoding, length, request_context(scope), slot.check)
+            work = partial(_answered, model, body, encoding, length, slot.context, slot.check)
             answer, json_bytes = await slot.run(work)
             headers = [(b"content-type", JSON.encode())]
             if json_bytes is not None:
@@ -125,7 +93,13 @@ class InferEndpoint:
             "description": "Score records that come as tensors, one for each column.",
             "operationId": "infer",
             "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}, _LENGTH],
-            "requestBody": _REQUEST,
+            "requestBody": {
+                "required": True,
+                "content": {
+                    JSON: {"schema": reference(InferBody.__name__), "example": _example(self._models.default.live())},
+                    BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
+                },
+            },
             "responses": {
                 "200": {
                     "description": "Verdicts as tensors",
@@ -138,8 +112,8 @@ class InferEndpoint:
         }
 
 
-def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readiness) -> dict[str, Callable[..., Any]]:
-    """Return the endpoints of the protocol, by template."""
+def v2_endpoints(models: ModelRegistry, readiness: Readiness) -> dict[str, Callable[..., Any]]:
+    """Return the endpoints of the protocol that answer GET, by template."""
 
     async def server_metadata() -> ServerMetadata:
         """Tell what is served here, and by which extensions of the protocol."""
@@ -170,7 +144,6 @@ def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readine
         "/v2/health/ready": server_ready,
         "/v2/models/{model}": model_metadata,
         "/v2/models/{model}/ready": model_ready,
-        INFER: infer,
     }
 
 
@@ -216,7 +189,7 @@ def _read(model: ServedModel, body: bytes, header_length: str | None) -> InferRe
 
 
 def _block(model: ServedModel, request: InferRequest, *, reports: bool) -> Block:
-    schema, limits = model.artifact.contract.columns, model.limits
+    schema, limits = model.artifact.contract.columns.of_records, model.limits
     faults = FaultsByRow(limits.max_faults, 0) if reports else FaultList(limits.max_faults)
     try:
         columns = columns_of(
@@ -239,8 +212,20 @@ def _require_tensors(headers: Headers) -> None:
         raise MediaTypeError(f"Content-Type: expected {JSON} or {BINARY}, got {declared!r}")
 
 
+def _example(model: ServedModel) -> dict[str, Any]:
+    """Return a request with one record."""
+    columns, record = model.artifact.contract.columns.columns, model.artifact.contract.golden.records[0]
+    return {
+        "inputs": [
+            {"name": column.name, "datatype": kind_of(column).datatype, "shape": [1], "data": [record[column.name]]}
+            for column in columns
+            if record.get(column.name) is not None
+        ]
+    }
+
+
 def _metadata(model: ServedModel) -> ModelMetadata:
-    columns = model.artifact.contract.columns.columns
+    columns = model.artifact.contract.columns.of_records.columns
     return ModelMetadata(
         name=model.name,
         versions=[model.version],
