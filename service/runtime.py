@@ -83,6 +83,7 @@ def open_session(
     run_timeout_s: float = RUN_TIMEOUT_S,
     max_tensor_bytes: int | None = None,
     optimize: bool = True,
+    optimized_path: str | None = None,
 ) -> Session:
     """Load an ONNX model from memory, for the CPU.
 
@@ -93,6 +94,7 @@ def open_session(
         max_tensor_bytes: Most memory that tensors may take, over all runs at a time; None for any. onnxruntime 1.17
             keeps to it for the first session of a process alone.
         optimize: Whether onnxruntime may rewrite the graph, and compute what it can when it loads.
+        optimized_path: Where it writes the graph as it has rewritten it; None for nowhere.
 
     Raises:
         GraphError: onnxruntime refuses the graph.
@@ -107,6 +109,8 @@ def open_session(
     options.log_severity_level = 4  # failures come back as exceptions, in our own words
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized_path is not None:
+        options.optimized_model_filepath = optimized_path
     if max_tensor_bytes is not None and _limit_tensor_bytes(max_tensor_bytes):
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:

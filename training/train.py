@@ -25,7 +25,7 @@ from vaegis.training.calibration import calibrate, check_alpha, records_left_out
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
-from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.kinds import plan_columns, reading_hints
 from vaegis.training.data.placeholders import with_placeholders
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
@@ -159,6 +159,8 @@ def _prepare(
     schema, dropped = with_checks(schema, columns, splits)
     columns = columns.first(len(schema.number_positions), len(schema.string_positions))
     progress.columns(profile, schema)
+    for note in reading_hints(profile):
+        progress.advice(note)
     if hint := time_column_hint(plans, config):
         progress.advice(hint)
     if hint := group_column_hint(plans, sample, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -24,7 +25,7 @@ from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_or
 from vaegis.service.http.docs_page import docs_endpoints
 from vaegis.service.http.drill import DrillEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
-from vaegis.service.http.live_page import page_endpoints
+from vaegis.service.http.live_page import COUNTS, page_endpoints
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.middleware import BeginSpan, Dispatch, Instrumentation, KeyCheck
@@ -35,7 +36,7 @@ from vaegis.service.http.problems import answer_error
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
 from vaegis.service.http.routes import ROUTES, PostEndpoint
-from vaegis.service.http.schemas import ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
+from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import DecoderLimits, ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
@@ -49,6 +50,7 @@ _CONTENT: Final[Mapping[str, dict[int | str, dict[str, Any]]]] = {
     "/model": {200: {"model": ModelAnswer}},
     "/model/schema": {200: {"content": {_SCHEMA_JSON: {}}}},
     "/metrics": {200: {"content": {"text/plain": {}, "application/openmetrics-text": {}}}},
+    COUNTS: {200: {"model": LiveAnswer}},
 }
 """Answers of the routes whose functions do not declare them by their return type."""
 
@@ -154,7 +156,8 @@ def create_app(
     def openapi(digest: str) -> bytes:  # noqa: ARG001 - the document of another model is made anew
         framework.openapi_schema = None  # where the framework keeps the document of the model before
         operations = {template: endpoint.operation() for template, endpoint in posts.items()}
-        record = record_schema(models.default.live().artifact.contract, settings.unknown_columns)
+        live = models.default.live()
+        record = record_schema(live.artifact.contract, settings.unknown_columns)
         document = openapi_document(
             framework,
             operations,
@@ -163,6 +166,8 @@ def create_app(
             has_keys=has_keys,
             root_path=settings.root_path,
         )
+        answer = document["paths"]["/model"]["get"]["responses"]["200"]["content"][_JSON]
+        answer["example"] = json.loads(live.description)
         return rendered(document)
 
     endpoints: dict[str, Callable[..., Any]] = {

@@ -116,7 +116,8 @@ def _request(body: bytes, model: ServedModel) -> DrillRequest:
     try:
         return DrillRequest.model_validate(parse_json(body, max_depth=model.limits.max_depth))
     except ValidationError as error:
-        raise ParameterError(*parameter_messages(error.errors(include_url=False))) from error
+        messages = parameter_messages(error.errors(include_url=False), DrillRequest.model_fields)
+        raise ParameterError(*messages) from error
 
 
 def _answer(model: ServedModel, column: Column, seed: int, verdicts: Verdicts) -> DrillAnswer:

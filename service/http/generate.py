@@ -82,7 +82,8 @@ class GenerateEndpoint:
         try:
             asked = GenerateRequest.model_validate(parse_json(body, max_depth=limits.max_depth))
         except ValidationError as error:
-            raise ParameterError(*parameter_messages(error.errors(include_url=False))) from error
+            messages = parameter_messages(error.errors(include_url=False), GenerateRequest.model_fields)
+            raise ParameterError(*messages) from error
         if asked.count > self._max_count:
             raise ParameterError(f"count: expected at most {self._max_count}, got {asked.count}")
         return asked

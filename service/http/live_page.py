@@ -33,11 +33,11 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_GAUGES: Final = {
-    "vaegis_alpha_ratio": "alpha",
-    "vaegis_threshold": "threshold",
-    "vaegis_calibration_records": "calibration_records",
-    "vaegis_workers": "workers",
+_GAUGES: Final[Mapping[str, tuple[str, type[float | int]]]] = {
+    "vaegis_alpha_ratio": ("alpha", float),
+    "vaegis_threshold": ("threshold", float),
+    "vaegis_calibration_records": ("calibration_records", int),
+    "vaegis_workers": ("workers", int),
 }
 _RECORDS: Final = {
     "vaegis_records_scored_total": "scored",
@@ -61,6 +61,7 @@ def page_endpoints(registry: CollectorRegistry, model: str) -> dict[str, Callabl
 
     # Not a coroutine: the framework runs it on a thread, because collecting takes milliseconds.
     def get_live_counts() -> Response:
+        """Give the counts that the live page shows, of all workers since the service started."""
         return Response(
             rendered(live_counts(registry, model)),
             media_type="application/json",
@@ -96,7 +97,8 @@ def live_counts(registry: CollectorRegistry, model: str) -> dict[str, Any]:
             elif name == "vaegis_model_info" and sample.value:
                 counts["model"] = {key: labels[key] for key in ("model", "digest", "version")}
             elif name in _GAUGES:
-                counts[_GAUGES[name]] = sample.value
+                field, kind = _GAUGES[name]
+                counts[field] = kind(sample.value)
     # The greatest p-value is 1, so the bucket beyond it stays empty. Buckets are cumulative, as in the metric.
     bounds = sorted(pair for pair in counts["p_values"] if pair[0] <= 1.0)
     counts["p_values"] = [{"at_most": bound, "count": count} for bound, count in bounds]

@@ -19,7 +19,9 @@ from vaegis.service.http.schemas import (
     GenerateAnswer,
     GenerateRequest,
     InferAnswer,
+    InferBody,
     InferenceError,
+    ModelsAnswer,
     ProblemDocument,
     ScoreAnswer,
     reference,
@@ -40,6 +42,8 @@ _DESCRIBED: Final[tuple[type[BaseModel], ...]] = (
     GenerateAnswer,
     DrillRequest,
     DrillAnswer,
+    ModelsAnswer,  # the framework leaves nulls out of its example
+    InferBody,
     InferAnswer,
     InferenceError,
 )
@@ -86,7 +90,7 @@ def openapi_document(
     for route in ROUTES:
         if route.alias and route.template in operations:
             paths[route.alias] = {"post": _of_version(operations[route.template])}
-        for path in route.paths if route.in_schema else ():
+        for path in route.paths if route.in_schema and route.template in paths else ():  # the page can be off
             _complete(paths[path][route.method.lower()], route, has_keys=has_keys)
     if has_keys:
         document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}

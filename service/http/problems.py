@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -158,9 +158,10 @@ def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
     return problem, document
 
 
-def parameter_messages(errors: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return pydantic's errors over parameters in our words."""
-    return [_parameter_message(item) for item in errors]
+def parameter_messages(errors: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> list[str]:
+    """Return pydantic's errors over parameters, of which ``known`` are legal, in our words."""
+    names = ", ".join(known)
+    return [_parameter_message(item, names) for item in errors]
 
 
 def plain_problem(status: int, detail: str) -> ProblemDocument:
@@ -247,10 +248,10 @@ def _request_item(code: str, message: str) -> ErrorItem:
     return ErrorItem(row=None, column=None, code=code, message=_shortened(message))
 
 
-def _parameter_message(item: Mapping[str, Any]) -> str:
+def _parameter_message(item: Mapping[str, Any], known: str) -> str:
     name = _shortened(str(item["loc"][-1])) if item["loc"] else "body"
     if item["type"] == "extra_forbidden":
-        return f"{name}: unknown parameter"
+        return f"{name}: unknown parameter; expected {known}" if known else f"{name}: unknown parameter"
     if item["type"] == "missing":
         return f"{name}: expected a value, got none"
     return f"{name}: expected {expectation(item['msg'])}, got {_shortened(repr(item['input']))}"

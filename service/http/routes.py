@@ -72,7 +72,7 @@ ROUTES: Final = (
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
-    Route("/live.json", scopes=_METRICS, quiet=True, in_schema=False),
+    Route("/live.json", scopes=_METRICS, quiet=True),
     *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/page.svg")),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,8 +21,18 @@ _THRESHOLD = (
 )
 
 
+_DIGEST = "sha256:85a9ec4650596ee9006f8062ce611ffe3e668b9520501169e68573f3ea0685b9"
+_SINCE = "2026-11-30T09:42:57.307+00:00"
+"""In examples."""
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def _example(**fields: object) -> ConfigDict:
+    """Return the configuration of an answer with an example, which OpenAPI shows."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 class ContributionItem(_Answer):
@@ -46,6 +56,14 @@ class ViolationItem(_Answer):
     limit: Value = Field(
         description="The least or the greatest value that passes, or the step of the grid; null for other checks."
     )
+
+
+class RecordError(_Answer):
+    """A fault of one record."""
+
+    column: str | None
+    code: str
+    message: str
 
 
 class ResultItem(_Answer):
@@ -73,14 +91,9 @@ class ResultItem(_Answer):
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
-
-
-class RecordError(_Answer):
-    """A fault of one record."""
-
-    column: str | None
-    code: str
-    message: str
+    errors: list[RecordError] | None = Field(
+        default=None, max_length=0, description="Only with `on_invalid=report`, and null: the record has no faults."
+    )
 
 
 class RefusedItem(BaseModel):
@@ -92,10 +105,7 @@ class RefusedItem(BaseModel):
     errors: list[RecordError] = Field(min_length=1)
 
 
-class ReportedItem(ResultItem):
-    """The verdict on a record without faults, with `on_invalid=report`."""
-
-    errors: None
+Result: TypeAlias = Annotated[RefusedItem | ResultItem, Field(title="Result")]
 
 
 class ScoreAnswer(_Answer):
@@ -107,7 +117,7 @@ class ScoreAnswer(_Answer):
     threshold: float = Field(description=_THRESHOLD)
     guarantee: str = Field(description="The method behind alpha; GET /model says what it promises.")
     calibration_records: int
-    results: list[RefusedItem | ReportedItem | ResultItem] = Field(
+    results: list[Result] = Field(
         description="One per record, in the order of the request. Only `on_invalid=report` reports records without a "
         "verdict, and then each result has `errors`."
     )
@@ -134,6 +144,13 @@ class GenerateRequest(_Answer):
 class GenerateAnswer(_Answer):
     """The answer of POST /generate."""
 
+    model_config = _example(
+        model="orders",
+        model_digest=_DIGEST,
+        seed=3,
+        records=[{"amount": 36.28, "express": False, "country": "FR", "placed_at": "2024-09-19T14:13:39+00:00"}],
+    )
+
     model: str
     model_digest: str
     seed: int
@@ -158,6 +175,18 @@ class DrillRequest(_Answer):
 
 class DrillAnswer(_Answer):
     """The answer of POST /drill."""
+
+    model_config = _example(
+        model="orders",
+        model_digest=_DIGEST,
+        seed=7,
+        column="amount",
+        was_flagged=True,
+        leading_column="amount",
+        score=53219.3,
+        p_value=0.000999,
+        alpha=0.01,
+    )
 
     model: str
     model_digest: str
@@ -234,12 +263,43 @@ class ModelItem(_Answer):
 class ModelsAnswer(_Answer):
     """The answer of GET /models, by one worker."""
 
+    model_config = _example(
+        default="orders",
+        models=[
+            {
+                "name": "orders",
+                "live": {"version": "2024-06", "digest": _DIGEST, "since": _SINCE},
+                "shadow": "2024-07",
+                "shadow_failure": None,
+                "failure": None,
+                "versions": ["2024-05", "2024-06", "2024-07"],
+            }
+        ],
+    )
+
     default: str = Field(description="The model of POST /score.")
     models: list[ModelItem]
 
 
 class ShadowAnswer(_Answer):
     """The answer of GET /models/{model}/shadow: counts of all workers since the service started."""
+
+    model_config = _example(
+        model="orders",
+        live="2024-06",
+        version="2024-07",
+        digest=_DIGEST,
+        records=20000,
+        dropped=0,
+        failed=0,
+        live_flagged=180,
+        candidate_flagged=204,
+        flagged_ratio=1.1333,
+        disagreement=0.0022,
+        p_value_shift=0.06,
+        appeared={"amount": 31},
+        vanished={"country": 7},
+    )
 
     model: str
     live: str = Field(description="The live version.")
@@ -259,8 +319,68 @@ class ShadowAnswer(_Answer):
     vanished: dict[str, int] = Field(description="Flagged records that the column leads live alone, by column.")
 
 
+class LiveModel(_Answer):
+    """The model that is counted."""
+
+    model: str
+    digest: str
+    version: str = Field(description="Of vaegis, which trained it.")
+
+
+class LiveRecords(_Answer):
+    """Records since the service started."""
+
+    scored: int = 0
+    flagged: int = 0
+    violating: int = Field(default=0, description="Records with a value that breaks a check of its column.")
+
+
+class PValueCount(_Answer):
+    """Records whose p-value is at most a bound."""
+
+    at_most: float
+    count: int
+
+
+class LiveColumn(_Answer):
+    """Values of one column since the service started."""
+
+    missing: int
+    unseen: int
+    out_of_range: int
+    violations: dict[str, int] = Field(description="By code.")
+
+
+class LiveAnswer(_Answer):
+    """The answer of GET /live.json: counts of all workers since the service started, and no value of any record."""
+
+    model_config = _example(
+        model={"model": "orders", "digest": _DIGEST, "version": "0.1.0"},
+        records={"scored": 1200, "flagged": 14, "violating": 3},
+        refused={"wrong_type": 2},
+        p_values=[{"at_most": 0.01, "count": 14}, {"at_most": 1.0, "count": 1200}],
+        columns={"amount": {"missing": 4, "unseen": 0, "out_of_range": 3, "violations": {"above_range": 3}}},
+        alpha=0.01,
+        threshold=12.89,
+        calibration_records=1000,
+        workers=2,
+    )
+
+    model: LiveModel
+    records: LiveRecords
+    refused: dict[str, int] = Field(description="Faults of records, by code.")
+    p_values: list[PValueCount] = Field(description="Each bound counts all records up to it.")
+    columns: dict[str, LiveColumn]
+    alpha: float
+    threshold: float
+    calibration_records: int
+    workers: int
+
+
 class StateAnswer(_Answer):
     """The answer of a probe."""
+
+    model_config = _example(state="ready")
 
     state: str
 
@@ -287,17 +407,23 @@ class ProblemDocument(_Answer):
 class ServerLive(_Answer):
     """The answer of the liveness probe."""
 
+    model_config = _example(live=True)
+
     live: bool
 
 
 class ServerReady(_Answer):
     """The answer of the readiness probe."""
 
+    model_config = _example(ready=True)
+
     ready: bool
 
 
 class ServerMetadata(_Answer):
     """What the server is."""
+
+    model_config = _example(name="vaegis", version="0.1.0", extensions=["binary_tensor_data"])
 
     name: str
     version: str
@@ -306,6 +432,8 @@ class ServerMetadata(_Answer):
 
 class ModelReady(_Answer):
     """Whether a model can be asked."""
+
+    model_config = _example(name="orders", ready=True)
 
     name: str
     ready: bool
@@ -322,11 +450,49 @@ class TensorMetadata(_Answer):
 class ModelMetadata(_Answer):
     """What a model takes and gives."""
 
+    model_config = _example(
+        name="orders",
+        versions=["85a9ec465059"],
+        platform="onnx_onnxv1",
+        inputs=[{"name": "amount", "datatype": "FP64", "shape": [-1, 1]}],
+        outputs=[{"name": "is_anomaly", "datatype": "BOOL", "shape": [-1]}],
+    )
+
     name: str
     versions: list[str]
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+
+
+class InputTensor(BaseModel):
+    """Values of one column, or of all columns in the order of the schema; binary values follow the JSON."""
+
+    name: str
+    shape: list[Annotated[int, Field(ge=0)]] = Field(
+        min_length=1, max_length=2, description="[N] or [N, 1] for one column, [N, D] for all of them."
+    )
+    datatype: str = Field(description="BOOL, BYTES, FP64 and the other names of the Open Inference Protocol.")
+    parameters: dict[str, Any] | None = None
+    data: list[Any] = Field(default=[])
+
+
+class RequestedOutput(BaseModel):
+    """An output that the answer should have."""
+
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class InferBody(BaseModel):
+    """The body of an inference request."""
+
+    id: str | None = None
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="alpha, explain and on_invalid, as in the query of POST /score."
+    )
+    inputs: list[InputTensor] = Field(min_length=1)
+    outputs: list[RequestedOutput] | None = Field(default=None, description="All if there is none.")
 
 
 class OutputTensor(_Answer):
@@ -342,6 +508,14 @@ class OutputTensor(_Answer):
 class InferAnswer(_Answer):
     """The answer of an inference request."""
 
+    model_config = _example(
+        model_name="orders",
+        model_version="85a9ec465059",
+        id="a-1",
+        parameters={"model_digest": _DIGEST, "alpha": 0.01, "threshold": 12.89, "guarantee": "split-conformal"},
+        outputs=[{"name": "is_anomaly", "shape": [1], "datatype": "BOOL", "data": [False]}],
+    )
+
     model_name: str
     model_version: str
     id: str | None = None
@@ -351,6 +525,8 @@ class InferAnswer(_Answer):
 
 class InferenceError(_Answer):
     """Any error below /v2."""
+
+    model_config = _example(error="no such path; GET /openapi.json lists all")
 
     error: str
 

@@ -17,8 +17,8 @@ from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_
 from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
 from vaegis.service.http.negotiation import ANSWER_TYPES, BODY_TYPES, BodyFormat, Formats, negotiated
 from vaegis.service.http.routes import path_parameters
-from vaegis.service.http.schemas import REFERENCE_PREFIX, ScoreAnswer, reference
-from vaegis.service.http.score_options import ScoreOptions, ScoreQuery
+from vaegis.service.http.schemas import ScoreAnswer, reference
+from vaegis.service.http.score_options import ScoreOptions, query_parameters
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
@@ -107,15 +107,7 @@ class ScoreEndpoint:
             "description": "Score one record or a list: how unlikely each is, whether it is an anomaly, and which "
             "columns did it.",
             "operationId": "score_with_model" if by_name else "score",
-            "parameters": [
-                *path,
-                *(
-                    {"name": name, "in": "query", "required": False, "schema": schema}
-                    for name, schema in ScoreQuery.model_json_schema(ref_template=REFERENCE_PREFIX + "{model}")[
-                        "properties"
-                    ].items()
-                ),
-            ],
+            "parameters": [*path, *query_parameters()],
             "requestBody": {"required": True, "content": {"application/json": json_body, **others}},
             "responses": {"200": {"description": "Verdicts", "content": {"application/json": json_answer, **written}}},
         }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaegis.service.http.errors import ParameterError
 from vaegis.service.http.problems import parameter_messages
+from vaegis.service.http.schemas import REFERENCE_PREFIX
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.verdicts import Explain
 
@@ -35,12 +37,17 @@ class ScoreQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    alpha: float | None = None
-    """Share of normal records that may be flagged; the service's own if left out."""
-    explain: Explain | None = None
-    """Which results carry contributions; the service's own choice if left out."""
-    on_invalid: OnInvalid | None = None
-    """What happens to records that do not fit; by the format of the body if left out."""
+    alpha: float | None = Field(
+        default=None, gt=0, lt=1, description="Share of normal records that may be flagged; the service's if left out."
+    )
+    explain: Explain | None = Field(
+        default=None, description="Which results have contributions; by the service's settings if left out."
+    )
+    on_invalid: OnInvalid | None = Field(
+        default=None,
+        description="Whether a record that does not fit rejects the request, or is reported in its place. If left "
+        "out: reject for JSON, report for other formats.",
+    )
 
     def options(self, default: ScoreOptions) -> ScoreOptions:
         """Return the options that are given, and ``default`` for the others."""
@@ -49,6 +56,21 @@ class ScoreQuery(BaseModel):
             default.explain if self.explain is None else self.explain,
             default.on_invalid if self.on_invalid is None else self.on_invalid,
         )
+
+
+def query_parameters() -> list[dict[str, Any]]:
+    """Return what OpenAPI says of the query."""
+    properties = ScoreQuery.model_json_schema(ref_template=REFERENCE_PREFIX + "{model}")["properties"]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema["description"],
+            "schema": schema["anyOf"][0],  # the other is null, which a query cannot say
+        }
+        for name, schema in properties.items()
+    ]
 
 
 def parse_query(query: bytes) -> ScoreQuery:
@@ -69,4 +91,5 @@ def parse_parameters(values: Mapping[str, object]) -> ScoreQuery:
     try:
         return ScoreQuery.model_validate(values)
     except ValidationError as error:
-        raise ParameterError(*parameter_messages(error.errors(include_url=False))) from error
+        messages = parameter_messages(error.errors(include_url=False), ScoreQuery.model_fields)
+        raise ParameterError(*messages) from error

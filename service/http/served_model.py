@@ -177,16 +177,18 @@ class ServedModel:
         """Return the options of a parsed query; see `options`."""
         return _checked(query, ScoreOptions(self.alpha, self._explain, on_invalid), self.answer_metadata)
 
-    def warm_up(self) -> Verification:
+    def warm_up(self, *, is_checked: bool = False) -> Verification:
         """Do once what requests will do, so that the first one is not slower, and count nothing.
+
+        Args:
+            is_checked: Whether the decoder is known to fit the schema.
 
         Raises:
             ArtifactError: the golden records are not reproduced, or the decoder does not fit the schema.
         """
         verification = self.artifact.verify()
-        Generator(
-            self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes
-        )  # only checked: POST /generate loads it again at its first request
+        if not is_checked:  # and not kept: POST /generate loads it again at its first request
+            Generator(self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes)
         record = rendered(self.artifact.contract.golden.records[0])
         block = self.bare_documents.decode(record, OnInvalid.REPORT, lambda: None)
         self.artifact.judge(block.columns, alpha=self.alpha, explain=Explain.ALL)

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -36,6 +37,7 @@ from vaegis.service.http.server.limits import Limits
 from vaegis.service.http.server.server import Server
 from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
+from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.runtime import has_late_run
 from vaegis.service.settings import Settings
@@ -56,6 +58,7 @@ class WorkerContext:
         token_buckets: File with the token buckets of all workers.
         beat: Tells the supervisor that this worker is alive.
         tell_swap: Tells it the digest of a model that is served from now on.
+        checked_file: Descriptor of the file with the version that was checked last, for all workers.
     """
 
     number: int
@@ -64,6 +67,7 @@ class WorkerContext:
     token_buckets: Path
     beat: Callable[[], None]
     tell_swap: Callable[[str], None]
+    checked_file: int
 
 
 def serve(
@@ -231,7 +235,9 @@ def _ready_app(
     )
     models = app.state.models
     verification = models.default.live().warm_up()
-    loader = ModelLoader(source, models, settings, on_swap=(lambda _: None) if worker is None else worker.tell_swap)
+    checks = VersionChecks(settings, None if worker is None else worker.checked_file)
+    on_swap = (lambda _: None) if worker is None else worker.tell_swap
+    loader = ModelLoader(source, models, settings, on_swap, checks if sys.platform != "win32" else None)
     if model is None:
         loader.check()
     app.state.readiness.admit(verification)

@@ -20,6 +20,7 @@ from vaegis.service.http.request_context import RequestContext
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import (
     InferAnswer,
+    InferBody,
     ModelMetadata,
     ModelReady,
     ServerLive,
@@ -52,45 +53,11 @@ BINARY: Final = "application/octet-stream"
 
 _MAX_LENGTH_DIGITS: Final = 20
 _OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
-_TENSOR: Final = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
-        "datatype": {"type": "string"},
-        "parameters": {"type": ["object", "null"]},
-        "data": {"type": "array", "items": {}},
-    },
-}
 _LENGTH: Final = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
     "description": "Where binary tensors follow the JSON: the length of the JSON, in bytes.",
     "schema": {"type": "integer", "minimum": 0},
-}
-_OUTPUT: Final = {
-    "type": "object",
-    "required": ["name"],
-    "properties": {"name": {"type": "string"}, "parameters": {"type": ["object", "null"]}},
-}
-_REQUEST: Final = {
-    "required": True,
-    "content": {
-        JSON: {
-            "schema": {
-                "type": "object",
-                "required": ["inputs"],
-                "properties": {
-                    "id": {"type": ["string", "null"]},
-                    "parameters": {"type": ["object", "null"]},
-                    "inputs": {"type": "array", "items": _TENSOR, "minItems": 1},
-                    "outputs": {"type": ["array", "null"], "items": _OUTPUT, "description": "All if there is none."},
-                },
-            }
-        },
-        BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
-    },
 }
 
 
@@ -126,7 +93,13 @@ class InferEndpoint:
             "description": "Score records that come as tensors, one for each column.",
             "operationId": "infer",
             "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}, _LENGTH],
-            "requestBody": _REQUEST,
+            "requestBody": {
+                "required": True,
+                "content": {
+                    JSON: {"schema": reference(InferBody.__name__), "example": _example(self._models.default.live())},
+                    BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
+                },
+            },
             "responses": {
                 "200": {
                     "description": "Verdicts as tensors",
@@ -237,6 +210,18 @@ def _require_tensors(headers: Headers) -> None:
     declared = media_type_of(headers)
     if declared not in ("", JSON, BINARY):
         raise MediaTypeError(f"Content-Type: expected {JSON} or {BINARY}, got {declared!r}")
+
+
+def _example(model: ServedModel) -> dict[str, Any]:
+    """Return a request with one record."""
+    columns, record = model.artifact.contract.columns.columns, model.artifact.contract.golden.records[0]
+    return {
+        "inputs": [
+            {"name": column.name, "datatype": kind_of(column).datatype, "shape": [1], "data": [record[column.name]]}
+            for column in columns
+            if record.get(column.name) is not None
+        ]
+    }
 
 
 def _metadata(model: ServedModel) -> ModelMetadata:

@@ -31,6 +31,7 @@ NULL_MARKERS = frozenset(
         *("", "na", "n/a", "n.a.", "#n/a", "#na", "null", "none", "nan", "-nan", "nat", "nil", r"\n", "<na>", "<null>"),
         *("(null)", "[null]", "(none)", "(blank)", "-", "--", "---", "\u2013", "\u2014", "?", ".", "..", "...", "*"),
         *("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "1.#qnan", "-1.#ind"),
+        *("missing", "not available", "0000-00-00", "0000-00-00 00:00:00", "0000-00-00t00:00:00"),
     )
 )
 """Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""
@@ -71,6 +72,9 @@ _NAMED_MONTH = re.compile(
     r"\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2,4}[: ][\d: +A-Z-]+)\]?",
     re.ASCII,
 )
+_DOT_NET = re.compile(r"\\?/Date\((?P<milliseconds>-?\d{1,16})(?:[+-]\d{4})?\)\\?/", re.ASCII)
+_JAVA_ZONE = re.compile(r"(?P<instant>.+(?:[Zz]|[+-]\d{2}:?\d{2}))\[[A-Za-z_/+-]+\]", re.ASCII)
+"""A zone's name after its offset, as Java writes both."""
 _APACHE = "%d/%b/%Y:%H:%M:%S %z"
 _EXCEL_FROM, _EXCEL_TO = 25_569, 73_050
 """Numbers between them are days as Excel counts them, of 1970 to 2099; as seconds they would be one day of 1970."""
@@ -323,6 +327,13 @@ def _instant_of_digits(number: int) -> float:
 
 
 def _instant_of_iso(text: str) -> float:
+    if found := _DOT_NET.fullmatch(text):
+        seconds = int(found["milliseconds"]) / 1000
+        if not EARLIEST_S <= seconds < LATEST_S:
+            raise _outside_calendar()
+        return seconds
+    if found := _JAVA_ZONE.fullmatch(text):
+        text = found["instant"]
     try:
         moment = datetime.fromisoformat(text) if _INSTANT_TEXT.fullmatch(text) else _instant_of_loose(text)
     except ValueError:

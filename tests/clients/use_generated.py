@@ -8,7 +8,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path.cwd()))
 
 from vaegis_client import Client, models
-from vaegis_client.api.default import generate, get_model, infer, infer_of_version, livez, model_metadata, score
+from vaegis_client.api.default import (
+    drill,
+    generate,
+    get_live_counts,
+    get_model,
+    infer,
+    infer_of_version,
+    livez,
+    model_metadata,
+    score,
+)
 
 client = Client(base_url=sys.argv[1], raise_on_unexpected_status=True)
 Record = models.RecordOfTheModelOrders
@@ -31,7 +41,7 @@ assert (refused.status, refused.errors[0].row) == (422, 1)
 
 reported = score.sync(client=client, body=[sound, faulty], on_invalid=models.OnInvalid.REPORT)
 assert isinstance(reported, models.ScoreAnswer), reported
-assert isinstance(reported.results[0], models.ReportedItem)
+assert isinstance(reported.results[0], models.ResultItem)
 assert isinstance(reported.results[1], models.RefusedItem)
 assert (reported.results[0].score, reported.results[1].errors[0].column) == (one.results[0].score, "amount")
 
@@ -47,10 +57,13 @@ assert isinstance(metadata, models.ModelMetadata), metadata
 
 tensors = {"inputs": [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [22.5]}]}
 for request, place in ((infer, ("orders",)), (infer_of_version, ("orders", metadata.versions[0]))):
-    body_type = models.InferJsonBody if request is infer else models.InferOfVersionJsonBody
-    answer = request.sync(*place, client=client, body=body_type.from_dict(tensors))
+    answer = request.sync(*place, client=client, body=models.InferBody.from_dict(tensors))
     assert isinstance(answer, models.InferAnswer), answer
     assert answer.outputs[0].shape == [1]
 
+assert isinstance(drill.sync(client=client, body=models.DrillRequest(seed=1)), models.DrillAnswer)
+counts = get_live_counts.sync(client=client)
+assert isinstance(counts, models.LiveAnswer), counts
+assert counts.records.scored >= 5
 alive = livez.sync(client=client)
 assert isinstance(alive, models.StateAnswer), alive

@@ -11,7 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.records.values import instants_of_numbers, instants_of_yyyymmdd
+from vaegis.service.contract import Reading
+from vaegis.service.records.column_names import is_index_name
+from vaegis.service.records.reading import instant_in_format
+from vaegis.service.records.values import instants_of_numbers, instants_of_yyyymmdd, iso_instant
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
 from vaegis.training.data.profile import ColumnProfile, DataProfile
@@ -49,7 +52,17 @@ _WEEK_S: Final = 7 * _DAY_S
 _BY_ORDER: Final = (946_684_800.0, 2_208_988_800.0)
 _BY_NAME: Final = (631_152_000.0, 4_102_444_800.0)
 _YEARS: Final = (1900.0, 2100.0)
+_MINUTES: Final = "%Y%m%d%H%M"
+_CALENDAR_MINUTES: Final = (1990_01_01_00_00, 2100_01_01_00_00)
+_CALENDAR_DIGITS: Final = (1900_01_01_00_00_00, 2100_01_01_00_00_00)
+_EXCEL_EPOCH: Final = 25_569
+_EXCEL_DAYS: Final = (32_874, 73_050)
 _MOST_WEEKS: Final = 53
+_INDEX_NAME: Final = re.compile(
+    r"(?:Unnamed: 0(?:\.\d+)*|__index_level_\d+__|_?index|level_\d+|row_?(?:names?|num(?:ber)?|no)?)?", re.IGNORECASE
+)
+_COUNTING: Final = 0.9
+"""Least share of values that follow the one before in an index that begins again now and then."""
 _CALENDAR: Final = {"month": (1.0, 12.0), "quarter": (1.0, 4.0), "week": (0.0, 53.0)}
 _MOST_YEARS: Final = 5
 """Years that a growing column may go on after the history; checks of times allow no more than that either."""
@@ -92,7 +105,8 @@ def settle_growing(
         ConfigError: A time zone is set for a column that is no timestamp.
     """
     timed = tuple(
-        _with_times(plan, column, sample, config) for plan, column in zip(plans, profile.columns, strict=True)
+        _with_times(plan if _is_set(plan, config) else _without_index(plan, sample), column, sample, config)
+        for plan, column in zip(plans, profile.columns, strict=True)
     )
     orders = _orders(timed, sample, config)
     settled = tuple(_settled(plan, sample, orders, profile.records, is_set=_is_set(plan, config)) for plan in timed)
@@ -121,12 +135,37 @@ def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config:
     values = sample.numbers(plan.name, "numeric", plan.reading)
     if is_set:
         return replace(plan, number_form="yyyymmdd") if _are_calendar_dates(_finite(values)) else plan
-    if words_of(plan.name) & ID_WORDS:
-        return plan
-    if _are_calendar_dates(_finite(values)):
+    return plan if words_of(plan.name) & ID_WORDS else _with_inferred_times(plan, values)
+
+
+def _with_inferred_times(plan: ColumnPlan, values: NDArray[np.float64]) -> ColumnPlan:
+    numbers = _finite(values)
+    if _are_calendar_dates(numbers):
         return replace(plan, kind=TIME_KIND, number_form="yyyymmdd", reason="dates as in 20240318")
+    if _are_calendar_minutes(numbers):
+        reading = (plan.reading or Reading()).model_copy(update={"format": _MINUTES})
+        return replace(plan, kind=TIME_KIND, reading=reading, reason="times as in 202403181012")
     reason = _why_epoch(plan.name, values)
-    return plan if reason is None else replace(plan, kind=TIME_KIND, reason=reason)
+    if reason is not None:
+        return replace(plan, kind=TIME_KIND, reason=reason)
+    if words_of(plan.name) & _TIME_WORDS and _are_days_of_excel(numbers):
+        first = iso_instant((float(numbers.min()) - _EXCEL_EPOCH) * _DAY_S)[:10]
+        days = f"looks like dates as Excel counts days, from {first} on: write them as dates, because these are learned"
+        return replace(plan, warnings=(*plan.warnings, f"{days} as quantities"))
+    return plan
+
+
+def _are_calendar_minutes(numbers: NDArray[np.float64]) -> bool:
+    """Return whether all numbers write a time as in 202403181012, and enough of them differ."""
+    distinct, (low, high) = np.unique(numbers), _CALENDAR_MINUTES
+    if distinct.size < _FEWEST_DATES or not _are_whole(distinct) or distinct[0] < low or distinct[-1] >= high:
+        return False
+    return all(instant_in_format(f"{number:.0f}", _MINUTES) is not None for number in distinct)
+
+
+def _are_days_of_excel(numbers: NDArray[np.float64]) -> bool:
+    """Return whether numbers may be days as Excel counts them, of 1990 to 2100."""
+    return numbers.size >= _FEWEST and bool(((numbers > _EXCEL_DAYS[0]) & (numbers < _EXCEL_DAYS[1])).all())
 
 
 def _is_set(plan: ColumnPlan, config: TrainConfig) -> bool:
@@ -140,6 +179,8 @@ def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:
     if unit is None:
         return None
     seconds = instants_of_numbers(numbers)
+    if numbers.min() >= _CALENDAR_DIGITS[0] and numbers.max() < _CALENDAR_DIGITS[1]:
+        return "times as in 20240318101200" if np.isfinite(seconds).all() else None
     if words_of(name) & _TIME_WORDS and _share_within(seconds, _BY_NAME) >= _NEARLY_ALL:
         return f"{unit} since 1970, by its name and values"
     are_recent = _are_whole(numbers) and _share_within(seconds, _BY_ORDER) == 1.0 and np.ptp(seconds) >= _DAY_S
@@ -172,6 +213,8 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
     """Return the plan of a column, set aside if its numbers only count or grow, or with a warning."""
     if plan.kind == TIME_KIND:
         warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)))
+        if plan.reading is not None and plan.reading.format is not None and "%d" not in plan.reading.format:
+            warning = None  # Times of day have no span.
         return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
     if "numeric" not in (plan.kind, plan.watched):
         return plan
@@ -187,6 +230,25 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
         return replace(plan, kind=None, reason=reason, warnings=(keep,), watched="numeric", limits=limits)
     warning = _outside(plan.name, values, orders)
     return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
+
+
+def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
+    """Return the plan of a column, set aside and not checked if it is the index of a data frame.
+
+    Records of one frame are numbered from 0 or 1 on. Frames that were put together begin again, and what was chosen
+    from a frame has gaps or another order.
+    """
+    if "numeric" not in (plan.kind, plan.watched) or not _INDEX_NAME.fullmatch(plan.name):
+        return plan
+    values = sample.numbers(plan.name, "numeric", plan.reading)
+    numbers = _finite(values)
+    if not numbers.size or not _are_whole(numbers) or numbers.min() < 0:
+        return plan
+    are_different = np.unique(numbers).size >= _NEARLY_ALL * numbers.size
+    count_on = values.size > 1 and float((np.diff(values) == 1).mean()) >= _COUNTING
+    if not (is_index_name(plan.name) or are_different or count_on):
+        return plan
+    return replace(plan, kind=None, watched=None, reason="the index of a data frame, by its name and values")
 
 
 def _why_set_aside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:

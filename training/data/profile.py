@@ -77,11 +77,13 @@ class DataProfile:
 
     Attributes:
         records: Their number.
+        blank_lines: Lines of CSV without any value, which are no records.
         is_text: Whether the files hold text alone, as CSV does, so that numbers must be told by how they look.
         columns: The columns, in order of their first appearance.
     """
 
     records: int
+    blank_lines: int
     is_text: bool
     columns: tuple[ColumnProfile, ...]
 
@@ -107,10 +109,10 @@ class Profiler:
             self._columns[name].add(array, location)
         self._records += batch.batch.num_rows
 
-    def finish(self) -> DataProfile:
-        """Return what was gathered."""
+    def finish(self, blank_lines: int = 0) -> DataProfile:
+        """Return what was gathered, beside ``blank_lines`` that hold no value."""
         columns = tuple(tally.finish(name, self._records) for name, tally in self._columns.items())
-        return DataProfile(self._records, self._is_text, columns)
+        return DataProfile(self._records, blank_lines, self._is_text, columns)
 
 
 class _ColumnTally:

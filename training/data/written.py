@@ -20,7 +20,7 @@ _CODES_OF_CURRENCIES = frozenset(
         *("kr", "Kr", "kr.", "Rs", "Rs.", "zl", "Ft"),
     )
 )
-_LONGEST_UNIT = 8  # characters
+_LONGEST_UNIT, _LONGEST_TIME = 8, 70  # characters
 _UNITS = frozenset(
     (
         *("%", "\u2030", "\u00b0", "\u00b0C", "\u00b0F", "kg", "g", "mg", "\u00b5g", "ug", "t", "lb", "lbs", "oz"),
@@ -82,20 +82,43 @@ _DATES = (
     "%b %d %Y",
     "%d. %B %Y",
     "%Y%m%d",
+    "%d%b%Y",
+    "%Y:%m:%d",
+    "%Y\u5e74%m\u6708%d\u65e5",
 )
 _TIMES = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
 _ZONES = ("", " %z", "%z", " %Z")
 TIME_FORMATS = tuple(f"{time}{zone}" for time, zone in product(_TIMES[1:], _ZONES))
-DATE_FORMATS = tuple(
+_WHOLE_FORMATS = (
+    "%a %b %d %H:%M:%S %Y",
+    "%a %b %d %H:%M:%S %Z %Y",
+    "%a %b %d %H:%M:%S %z %Y",
+    "%d-%b-%y %I.%M.%S.%f %p",
+    "%d%b%Y:%H:%M:%S",
+    "%Y-%m-%d-%H.%M.%S.%f",
+)
+"""Those of C, Java, Unix, social networks, Oracle, SAS and DB2."""
+DATE_FORMATS = _WHOLE_FORMATS + tuple(
     f"{date}{gap if time else ''}{time}{zone if time else ''}"
     for date in _DATES
     for time in _TIMES
     for gap in ((" ", ", ", "T") if time else ("",))
     for zone in (_ZONES if time else ("",))
 )
-_MARKS = "/.-:,T"
+_MARKS = "/.-:,"
+_LETTER_T = re.compile(r"\dT\d")
+_PERIOD = re.compile(
+    r"(?:19|20)\d\d(?:[-/](?:0[1-9]|1[0-2])|[- /]?[QqHhSsTt][1-4]|[- ]?[Ww]\d\d(?:-[1-7])?|[-/](?:19|20)?\d\d)"
+    r"|[QqHhSsTt][1-4][- /](?:19|20)\d\d|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|FY ?(?:19|20)?\d\d"
+    r"|[A-Z][a-z]{2,8}[- ](?:(?:19|20)\d\d|\d\d)",
+    re.ASCII,
+)
+_TIME_LIKE = re.compile(
+    r"(?:19|20)\d\d\D{1,4}\d{1,2}\D{1,4}\d{1,2}|\b\d{1,2}\D{1,4}\d{1,2}\D{1,4}(?:19|20)\d\d"
+    r"|\b\d{1,3}[:h][0-5]\d\b|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}\b"
+)
 _HALVES = re.compile(r"[ap]\.?m\b", re.IGNORECASE)
-_DATE_LIKE = re.compile(r"\d{1,4}[-/. :]|[A-Z][a-z]{2}|\d{8}", re.ASCII)
+_DATE_LIKE = re.compile(r"\d{1,4}[-/. :\u5e74]|[A-Z][a-z]{2}|\d\d[A-Za-z]{3}\d|\d{8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +151,12 @@ class DateWriting:
     Attributes:
         records: Records whose text is written so.
         formats: The formats that read the most of them; of several, nothing tells which one is meant.
+        example: A text that the first format reads.
     """
 
     records: int
     formats: tuple[str, ...]
+    example: str
 
 
 def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
@@ -204,7 +229,25 @@ def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
     }
     most = max(records.values())
     formats = tuple(form for form, count in records.items() if count == most)
-    return DateWriting(most, _distinct(formats, texts))
+    kept = _distinct(formats, texts)
+    return DateWriting(most, kept, next(text for text in first if instant_in_format(text, kept[0]) is not None))
+
+
+def period_like(counts: Mapping[str, int]) -> str | None:
+    """Return one of the texts if all of them name a month, a quarter or another period of a year; else None.
+
+    >>> period_like({"2024-03": 5, "NA": 1}), period_like({"2024-03": 5, "soon": 1})
+    ('2024-03', None)
+    """
+    texts = [text.strip() for text in counts if not is_null_marker(text.strip())]
+    return texts[0] if texts and all(map(_PERIOD.fullmatch, texts)) else None
+
+
+def time_like(counts: Mapping[str, int]) -> str | None:
+    """Return one of the first texts if most of them look like dates or times to a person; else None."""
+    texts = [text.strip() for text in list(counts)[:_FIRST_TEXTS]]
+    like = [text for text in texts if _TIME_LIKE.search(text) and len(text) <= _LONGEST_TIME]
+    return like[0] if len(like) > _MOSTLY * len(texts) else None
 
 
 def is_common_instant(text: str) -> bool:
@@ -228,6 +271,8 @@ def _distinct(formats: tuple[str, ...], texts: Iterable[str]) -> tuple[str, ...]
 def _may_be(text: str, form: str) -> bool:
     """Tell whether a text has the separators of a format: comparing them is much faster than parsing."""
     if bool(_HALVES.search(text)) != ("%p" in form):
+        return False
+    if (_LETTER_T.search(text) is not None) != ("T%" in form):
         return False
     zone = {"-", ":", "."} if "%z" in form else {"."}
     return all((mark in text) == (mark in form) for mark in _MARKS if mark not in zone)

@@ -187,6 +187,7 @@ class VAE(nn.Module):
             numeric=values.numeric * numeric,
             boolean=values.boolean * booleans,
             cyclic=values.cyclic * torch.cat([instants] * timestamp.ENCODED_WIDTH, dim=-1),
+            elapsed=values.elapsed * instants,
             codes=torch.cat([codes, values.codes[..., columns:]], dim=-1),
             observed=values.observed & kept,
         )

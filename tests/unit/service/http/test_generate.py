@@ -45,7 +45,7 @@ def test_a_count_of_nothing_gives_nothing(new_app, send):
         ({"count": -1}, "count: expected at least 0, got -1"),
         ({"count": 11}, "count: expected at most 10, got 11"),
         ({"count": 1, "seed": -1}, "seed: expected at least 0, got -1"),
-        ({"count": 1, "sede": 1}, "sede: unknown parameter"),
+        ({"count": 1, "sede": 1}, "sede: unknown parameter; expected count, seed, temperature"),
     ],
 )
 def test_a_bad_request_is_told_what_was_expected(new_app, send, body, message):

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
+from vaegis.service.http import schemas
 from vaegis.service.http.record_schema import record_schema
-from vaegis.service.http.schemas import GenerateRequest, ModelAnswer, RefusedItem, ReportedItem, ScoreAnswer
+from vaegis.service.http.schemas import (
+    GenerateRequest,
+    LiveAnswer,
+    ModelAnswer,
+    RefusedItem,
+    ResultItem,
+    ScoreAnswer,
+)
 
 
 @pytest.fixture
@@ -89,6 +99,7 @@ def test_openapi_lists_every_route_with_a_description(document):
         "/livez",
         "/readyz",
         "/metrics",
+        "/live.json",
         "/v2",
         "/v2/health/live",
         "/v2/health/ready",
@@ -102,6 +113,30 @@ def test_openapi_lists_every_route_with_a_description(document):
     for operations in document["paths"].values():
         for operation in operations.values():
             assert operation["description"]
+
+
+def test_every_answer_in_json_has_an_example_that_its_schema_allows(document, new_app, send):
+    definitions = document["components"]["schemas"]
+    seen = set()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            answer = operation["responses"]["200"]["content"].get("application/json", {})
+            if "$ref" not in answer.get("schema", {}):
+                continue
+            name = answer["schema"]["$ref"].rpartition("/")[2]
+            example = answer.get("example") or definitions[name]["examples"][0]
+            getattr(schemas, name).model_validate_json(json.dumps(example))
+            seen.add(path)
+    assert seen == set(document["paths"]) - {"/metrics", "/model/schema"}
+    infer = document["paths"]["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]["application/json"]
+    assert send(new_app(), "POST", "/v2/models/orders/infer", json=infer["example"]).status_code == 200
+
+
+def test_the_counts_of_the_live_page_are_as_the_schema_says(new_app, send, record):
+    app = new_app()
+    send(app, "POST", "/score", json=[record, record])
+    assert LiveAnswer.model_validate_json(send(app, "GET", "/live.json").content, strict=True).records.scored == 2
+    assert "/live.json" not in send(new_app(page=False), "GET", "/openapi.json").json()["paths"]
 
 
 def test_openapi_has_the_prefix_that_a_proxy_takes_off(document, new_app, send):
@@ -132,7 +167,7 @@ def test_an_answer_with_reported_records_is_as_the_schema_says(new_app, send, re
     app = new_app()
     answer = send(app, "POST", "/score?on_invalid=report", json=[record, {"amount": "many"}]).json()
     sound, refused = ScoreAnswer.model_validate(answer).results
-    assert (type(sound), type(refused)) == (ReportedItem, RefusedItem)
+    assert (type(sound), type(refused)) == (ResultItem, RefusedItem)
     assert refused.errors[0].column == "amount"
     answer["results"][1]["score"] = 1.0
     with pytest.raises(ValidationError, match="score"):

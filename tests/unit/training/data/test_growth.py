@@ -69,6 +69,23 @@ def test_numbers_that_only_count_are_set_aside_with_the_line_to_keep_them(settle
 
 
 @pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Unnamed: 0", RANDOM.permutation(3 * N)[:N]),
+        ("__index_level_0__", RANDOM.integers(0, 90, N)),
+        ("", np.arange(N)),
+        ("index", np.arange(N) % 100),
+        ("rownames", RANDOM.permutation(3 * N)[:N] + 1),
+    ],
+)
+def test_the_index_of_a_data_frame_is_set_aside_and_not_checked(settled, name, values):
+    plan = settled(**{name: values})[0][name]
+    assert (plan.kind, plan.watched) == (None, None)
+    kept = TrainConfig(columns={name: ColumnSettings(kind="numeric")})
+    assert settled(kept, **{name: values})[0][name].kind == "numeric"
+
+
+@pytest.mark.parametrize(
     "values",
     [
         AMOUNT * 100,
@@ -105,6 +122,23 @@ def test_calendar_dates_are_read_alike_in_training_and_serving(settled):
     expected = datetime(2024, 3, 18, tzinfo=UTC).timestamp()
     assert kind.parse(20240318) == kind.parse_text("20240318") == kind.parse("2024-03-18") == expected
     assert sample.numbers("x", "timestamp", number_form="yyyymmdd")[CALENDAR == 20240318].tolist().count(expected) > 0
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"), [("%Y%m%d%H%M", "times as in 202403181012"), ("%Y%m%d%H%M%S", "20240318101200")]
+)
+def test_digits_of_a_date_and_time_are_times(settled, form, reason):
+    digits = np.array([int(datetime.fromtimestamp(second, UTC).strftime(form)) for second in SECONDS.tolist()])
+    plans, sample = settled(digits=RANDOM.permutation(digits))
+    plan = plans["digits"]
+    assert (plan.kind, reason in plan.reason) == ("timestamp", True)
+    assert abs(sample.numbers("digits", "timestamp", plan.reading).max() - SECONDS.max()) < 60
+
+
+def test_days_as_excel_counts_them_are_warned_of(settled):
+    plan = settled(when=45_352.0 + DAYS)[0]["when"]
+    assert "Excel" in plan.warnings[0]
+    assert "2024-03-0" in plan.warnings[0]
 
 
 def test_a_kind_that_is_set_to_timestamp_reads_calendar_dates(settled):
