@@ -9,13 +9,15 @@ Field numbers are those of onnx.proto (ONNX IR specification).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vaegis.service.operators import INT, INTS, OPERATORS, SHAPE_INPUTS, STRINGS, TENSOR
 from vaegis.service.protobuf import field, fields, numbers
 
 IR_VERSION: Final = 8
@@ -27,48 +29,6 @@ MAX_VALUES: Final = 64
 MAX_RANK: Final = 8
 MAX_DECLARED_SIZE: Final = 1_000_000
 """Of an input or output for one record, in items."""
-
-INT, TENSOR, INTS, STRINGS = 2, 4, 7, 8
-"""Types of attributes, by `AttributeProto.AttributeType` of onnx.proto."""
-
-_AXIS: Final = {"axis": INT}
-_KEEPDIMS: Final = {"keepdims": INT}
-
-OPERATORS: Final[Mapping[tuple[str, str], Mapping[str, int]]] = {
-    **{
-        ("", name): {}
-        for name in (
-            *("Abs", "Add", "And", "Clip", "Cos", "Div", "Equal", "Exp", "Expand", "Floor", "Greater"),
-            *("GreaterOrEqual", "Identity", "IsNaN", "Less", "LessOrEqual", "Log", "MatMul", "Max", "Min"),
-            *("Mul", "Neg", "Not", "Or", "Reciprocal", "Sigmoid", "Sin", "Slice", "Softplus", "Sqrt"),
-            *("Squeeze", "Sub", "Tanh", "Tile", "Unsqueeze", "Where"),
-        )
-    },
-    ("", "ArgMax"): {**_AXIS, **_KEEPDIMS, "select_last_index": INT},
-    ("", "Cast"): {"to": INT},
-    ("", "Concat"): _AXIS,
-    ("", "Constant"): {"value": TENSOR},
-    ("", "ConstantOfShape"): {"value": TENSOR},
-    ("", "Flatten"): _AXIS,
-    ("", "Gather"): _AXIS,
-    ("", "GatherElements"): _AXIS,
-    ("", "ReduceLogSumExp"): _KEEPDIMS,
-    ("", "ReduceMean"): _KEEPDIMS,
-    ("", "ReduceMin"): _KEEPDIMS,
-    ("", "ReduceSum"): _KEEPDIMS,
-    ("", "Reshape"): {"allowzero": INT},
-    ("", "Shape"): {},
-    ("", "Softmax"): _AXIS,
-    ("", "Split"): _AXIS,
-    ("", "TopK"): {**_AXIS, "largest": INT, "sorted": INT},
-    ("", "Transpose"): {"perm": INTS},
-    ("ai.onnx.ml", "LabelEncoder"): {"default_int64": INT, "keys_strings": STRINGS, "values_int64s": INTS},
-}
-"""The operators that a graph may use, by domain and name, with the types of the attributes that they may have.
-
-They are those that training's export writes, which tests compare. None of them has a subgraph, keeps a state, draws a
-random number or reads a file; so a model file cannot reach a loop, or a fault in one of onnxruntime's other kernels.
-"""
 
 _FLOAT, _INT32, _INT64, _STRING, _BOOL, _DOUBLE = 1, 6, 7, 8, 9, 11
 _ITEM_BYTES: Final = {_FLOAT: 4, _INT64: 8, _DOUBLE: 8}
@@ -189,14 +149,9 @@ class OnnxModel:
     def settled(self) -> tuple[str, ...]:
         """Return the values that depend on constants and shapes alone, which a runtime may compute when it loads."""
         graph: Message = self._message["graph"]
-        known = {tensor["name"] for tensor in graph["initializer"]} | {""}
-        found: list[str] = []
-        for node in graph["node"]:
-            if node["op_type"] == "Shape" or known.issuperset(node["input"]):
-                known.update(node["output"])
-                if node["op_type"] != "Constant":
-                    found += node["output"]
-        return tuple(name for name in found if name and name not in self.outputs)
+        settled, outputs = _settled(graph), {"", *self.outputs}
+        computed = (node["output"] for node in graph["node"] if node["op_type"] != "Constant")
+        return tuple(name for name in chain.from_iterable(computed) if name in settled and name not in outputs)
 
 
 def read_model(data: memoryview) -> OnnxModel:
@@ -294,10 +249,11 @@ def _check_graph(graph: Message) -> None:
     for at, node in enumerate(graph["node"]):
         _check_node(node, f"graph.node[{at}]")
     _check_order(graph)
+    _check_shapes(graph)
 
 
 def _check_order(graph: Message) -> None:
-    """Check that each value has one name and is defined before it is used, on which `OnnxModel.settled` relies."""
+    """Check that each value has one name and is defined before it is used, on which `_settled` relies."""
     defined: set[str] = set()
     for value in (*graph["input"], *graph["initializer"]):
         if not value["name"] or value["name"] in defined:
@@ -312,6 +268,27 @@ def _check_order(graph: Message) -> None:
             if name in defined:
                 raise ValueError(f"graph.node[{at}]: expected outputs of new names, got {name!r:.100} again")
             defined.add(name)
+
+
+def _check_shapes(graph: Message) -> None:
+    """Check that each shape follows from the number of records, so that their values do not decide what a run takes."""
+    settled = _settled(graph)
+    for at, node in enumerate(graph["node"]):
+        first = SHAPE_INPUTS.get(node["op_type"])
+        if first is not None and not settled.issuperset(node["input"][first:]):
+            raise ValueError(
+                f"graph.node[{at}]: expected a shape that depends on the number of records alone, got one that depends "
+                "on their values"
+            )
+
+
+def _settled(graph: Message) -> set[str]:
+    """Return the names of the values that depend on constants and shapes alone, and of the input that is left out."""
+    settled = {tensor["name"] for tensor in graph["initializer"]} | {""}
+    for node in graph["node"]:
+        if node["op_type"] == "Shape" or settled.issuperset(node["input"]):
+            settled.update(node["output"])
+    return settled
 
 
 def _check_node(node: Message, place: str) -> None:
