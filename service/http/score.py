@@ -31,8 +31,7 @@ from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
 from vaegis.service.http.writers.events import EVENT_TYPE, SPECVERSION, EventsWriter, event_source
-from vaegis.service.http.writers.json import JsonWriter
-from vaegis.service.http.writers.ndjson import NdjsonWriter
+from vaegis.service.http.writers.json import JsonWriter, NdjsonWriter
 from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.arrow.decoder import ArrowDecoder
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
