@@ -142,14 +142,15 @@ def _signature(
     """Return the signature of an anomaly; ``notable`` are the columns with ``reasons``, and ``order`` all of them."""
     names = formatters.names
     codes = {violation.column: violation.code for violation in violations}
-    broken = [(names[at], codes[names[at]]) for at in order if names[at] in codes] if codes else []
+    broken = [(names[at], codes.pop(names[at])) for at in order if names[at] in codes] if codes else []
     least = LEADING_SHARE * max(latent, terms[order[0]])
     leading = [
         (names[at], _with_side(reason, values[at], formatters.ranges[at]))
         for at, reason in zip(notable, reasons, strict=True)
         if terms[at] >= least
     ]
-    return signature(broken, leading, latent_leads=latent >= least > 0)
+    unscored = list(codes.items())  # of columns that are checked alone, and made no record an anomaly
+    return signature([*broken, *unscored] if broken else [], [*leading, *unscored], latent_leads=latent >= least > 0)
 
 
 def _with_side(reason: Reason, observed: float | str | None, seen: tuple[float, float]) -> Reason | ViolationCode:

@@ -45,26 +45,24 @@ class Session:
         """Return the name of each output."""
         return [node.name for node in self.inference.get_outputs()]
 
-    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any], timeout_s: float | None = None) -> list[Any]:
+    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Any]:
         """Return the values of ``outputs``; of all outputs if None.
 
         Args:
             outputs: Names of outputs.
             feeds: The value of each input.
-            timeout_s: Longest time of this run, if it is shorter than that of all runs.
 
         Raises:
             RunTimeoutError: the run did not end in its time; it was ended after the node it was at.
         """
         options = ort.RunOptions()
-        most_s = self._run_timeout_s if timeout_s is None else min(timeout_s, self._run_timeout_s)
-        _RUNS.begin(options, most_s)
+        _RUNS.begin(options, self._run_timeout_s)
         try:
             return self.inference.run(outputs, feeds, options)  # type: ignore[no-any-return]
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             if options.terminate:
                 raise RunTimeoutError(
-                    f"model: expected a run of its graph within {most_s:g} s, it took longer"
+                    f"model: expected a run of its graph within {self._run_timeout_s:g} s, it took longer"
                 ) from error
             raise
         finally:

@@ -1,7 +1,7 @@
 """The signature of an anomaly: a short key to group, alert and filter by, the same for anomalies of one cause.
 
 `amount:above_range+country:unseen_category` names the checks that the record breaks. A record that breaks none has the
-columns that lead, each with its reason. `docs/adr/0030` says why, with figures.
+columns that lead, each with its reason. `docs/adr/0032` says why, with figures.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -16,8 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.artifact import Artifact
-from vaegis.service.auth.keys import KeyStore, parse_keys
+from vaegis.service.artifact import Artifact, open_artifact
+from vaegis.service.auth.keys import Access, KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
@@ -33,13 +34,16 @@ from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedA
 from vaegis.service.http.negotiation import HEADER_LENGTH
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_error
+from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, is_local
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
+from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES, PostEndpoint
 from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import DecoderLimits, ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
+from vaegis.service.model_file import read_model_file
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
@@ -142,15 +146,24 @@ def create_app(
     )
     for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
         framework.add_exception_handler(kind, answer_error)
+    key_store = _key_store(settings, metrics)
+    has_keys = key_store is not None
+    is_permitted = partial(_may_change_versions, has_keys=has_keys, is_open=settings.open)
+    checked = partial(_checked_version, settings)
     posts: dict[str, PostEndpoint] = {
         "/score": ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes),
         SCORE_BY_NAME: ScoreEndpoint(models, None, admission, settings.inline_body_bytes),
         "/generate": GenerateEndpoint(models.default, admission, settings.max_generate_count),
         "/drill": DrillEndpoint(models, admission, metrics),
+        PROMOTE: PromotionEndpoint(models, served_as.folder, admission, is_permitted, checked),
+        ROLLBACK: PromotionEndpoint(models, served_as.folder, admission, is_permitted, None),
         INFER: InferEndpoint(models, admission),
     }
-    key_store = _key_store(settings, metrics)
-    has_keys = key_store is not None
+
+    def can_promote(scope: Scope) -> bool:
+        scopes = scope[CONTEXT].scopes
+        is_admin = scopes is None or Access.ADMIN in scopes
+        return served_as.folder is not None and is_admin and is_permitted(scope)
 
     @lru_cache(1)
     def openapi(digest: str) -> bytes:  # noqa: ARG001 - the document of another model is made anew
@@ -172,10 +185,10 @@ def create_app(
 
     endpoints: dict[str, Callable[..., Any]] = {
         **v2_endpoints(models, readiness),
-        **_model_endpoints(models, served_as.versions),
+        **_model_endpoints(models, served_as.folder),
         **docs_endpoints(has_keys=has_keys),
         **_operator_endpoints(readiness, metrics, lambda: openapi(models.default.live().artifact.digest)),
-        **(page_endpoints(metrics.registry, models.default.name) if settings.page else {}),
+        **(page_endpoints(metrics.registry, models, can_promote) if settings.page else {}),
     }
     _mount(framework, endpoints)
     rate_limits = None
@@ -198,6 +211,28 @@ def _cross_site_checked(asgi: ASGIApp, settings: Settings, *, has_keys: bool) ->
     if not has_keys or hosts is not None:
         asgi = CrossSiteCheck(asgi, hosts, has_keys=has_keys, origins=origins)
     return CORSMiddleware(asgi, [origin.decode() for origin in sorted(origins)], **_CORS) if origins else asgi
+
+
+def _may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:
+    """Return whether a request may change which version is live, where its key, if keys are needed, allows that."""
+    return has_keys or (not is_open and is_local(scope))
+
+
+def _checked_version(settings: Settings, path: Path) -> Artifact:
+    """Return the model in a file, once it has passed every check and reproduced its golden records.
+
+    Raises:
+        ArtifactError: it does not pass one.
+    """
+    artifact = open_artifact(
+        read_model_file(path),
+        str(path),
+        threads=settings.inference_threads,
+        run_timeout_s=settings.run_timeout_s,
+        tensor_bytes=settings.max_tensor_bytes,
+    )
+    artifact.verify()
+    return artifact
 
 
 def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
@@ -234,7 +269,7 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
             app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]) -> dict[str, Callable[..., Any]]:
+def _model_endpoints(models: ModelRegistry, folder: Path | None) -> dict[str, Callable[..., Any]]:
     """Return the endpoints that describe the models, by template."""
 
     async def get_model() -> Response:
@@ -247,7 +282,7 @@ def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]
 
     def get_models() -> ModelsAnswer:  # not a coroutine: it reads folders, so the framework runs it on a thread
         """List the models that are served, with the version that is live and why a change was not taken."""
-        return models.described(versions)
+        return models.described(folder)
 
     def get_shadow(model: str) -> ShadowAnswer:  # on a thread as well: it reads the counts of all workers
         """Tell how the version in shadow of a model compares with the live one."""
@@ -313,7 +348,8 @@ def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> Re
 
 def _record_limits(settings: Settings) -> RecordLimits:
     return RecordLimits(
-        max_records=settings.max_records,
+        max_records=min(settings.max_records, settings.max_body_records),
+        max_body_records=settings.max_body_records,
         max_held_bytes=min(settings.max_document_bytes, settings.max_body_bytes),
         max_columns=settings.max_columns,
         max_values=settings.max_values,

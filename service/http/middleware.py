@@ -128,7 +128,7 @@ class KeyCheck:
             key = self._key_store.find(_presented(headers))
             if key is None:
                 raise UnknownKeyError
-            context.key = key.name
+            context.key, context.scopes = key.name, key.scopes
             _require_scope(key, needs)
             context.recheck_key = partial(self._recheck, key.digest, needs)
         if needs == SCORING and self._rate_limits is not None:

@@ -27,7 +27,6 @@ from vaegis.service.model_folder import (
     model_names,
     read_pointer,
     stamp_of,
-    version_names,
     version_path,
 )
 from vaegis.service.settings import Settings
@@ -74,9 +73,6 @@ class ModelSource(Protocol):
     def shadow(self, name: str) -> Target | None:
         """Return the version of a model that should score in shadow, if any. Raises what `targets` does."""
 
-    def versions(self, name: str) -> list[str]:
-        """Return the versions of a model, loaded or not."""
-
 
 class FileSource:
     """A single file, which may be replaced."""
@@ -96,10 +92,6 @@ class FileSource:
     def shadow(self, name: str) -> Target | None:  # noqa: ARG002 - as the protocol has it
         """Return none."""
         return None
-
-    def versions(self, name: str) -> list[str]:  # noqa: ARG002 - as the protocol has it
-        """Return none."""
-        return []
 
 
 class FolderSource:
@@ -127,10 +119,6 @@ class FolderSource:
         if pointer is None or pointer.shadow is None:
             return None
         return self._target(name, pointer.shadow.version, pointer.shadow)
-
-    def versions(self, name: str) -> list[str]:
-        """Return the versions in the model's folder."""
-        return version_names(self._folder, name)
 
     def _target(self, name: str, version: str, named: Version | None) -> Target:
         path = version_path(self._folder, name, version)
@@ -272,10 +260,6 @@ class ModelLoader:
             self._checks.close()
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
-
-    def versions(self, name: str) -> list[str]:
-        """Return the versions of a model, loaded or not."""
-        return self._source.versions(name)
 
     def check(self, *, is_forced: bool = False) -> None:
         """Load what should be live and is not.

@@ -22,6 +22,7 @@ from vaegis.service.http.errors import (
     CrossSiteError,
     DeadlineError,
     KeyRequiredError,
+    KeysNeededError,
     MediaTypeError,
     MissingScopeError,
     NotAcceptableError,
@@ -31,6 +32,7 @@ from vaegis.service.http.errors import (
     RateLimitedError,
     UnknownHostError,
     UnknownKeyError,
+    VersionRefusedError,
 )
 from vaegis.service.http.routes import route_of
 from vaegis.service.http.schemas import ErrorItem, ProblemDocument
@@ -90,6 +92,8 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     MissingScopeError: Problem(403, "missing-scope", "The key does not allow this", closes=True),
     CrossSiteError: Problem(403, "cross-site", "A web page of another site may not call the service", closes=True),
     UnknownHostError: Problem(403, "unknown-host", "The service is not called by this name", closes=True),
+    KeysNeededError: Problem(403, "keys-needed", "Without keys, strangers may not change versions", closes=True),
+    VersionRefusedError: Problem(409, "version-refused", "The version cannot be made live"),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),

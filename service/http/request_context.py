@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from vaegis.service.auth.keys import Access
 from vaegis.service.auth.rate_limits import RateLimit
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.http.routes import Route
@@ -56,6 +57,7 @@ class RequestContext:
         trace_id: The trace that it is part of.
         span_id: Its span there.
         key: Name of the caller's key; None if the route needs none.
+        scopes: What the key allows; None if there is none.
         recheck_key: Passes if that key is still valid and allows the route; None if there is no key. Only for the event
             loop's thread.
         rate_limit: The caller's rate limit; None if there is none.
@@ -71,6 +73,7 @@ class RequestContext:
     trace_id: str
     span_id: str
     key: str | None = None
+    scopes: frozenset[Access] | None = None
     recheck_key: Callable[[], None] | None = None
     rate_limit: RateLimit | None = None
     status: int = 0

@@ -55,6 +55,7 @@ SCORING: Final = frozenset({Access.SCORE})
 
 _MODEL: Final = frozenset({Access.MODEL})
 _METRICS: Final = frozenset({Access.METRICS})
+_ADMIN: Final = frozenset({Access.ADMIN})
 _BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503, 504)
 
 ROUTES: Final = (
@@ -72,12 +73,16 @@ ROUTES: Final = (
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
-    Route("/live.json", scopes=_METRICS, quiet=True),
-    *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/page.svg")),
+    Route("/live.json", scopes=_METRICS, quiet=True, errors=(400, 404, 422)),
+    *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
     Route("/models", scopes=_MODEL),
     Route("/models/{model}/shadow", scopes=_MODEL, errors=(400, 404, 422)),
+    *(
+        Route(f"/models/{{model}}/{change}", "POST", _ADMIN, errors=(400, 404, 408, 409, 413, 415, 422, 429, 503, 504))
+        for change in ("promote", "rollback")
+    ),
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
     # The page has nothing of the model: it reads /openapi.json, with a key where there are keys.
     Route("/docs", in_schema=False),

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
-from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults
+from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults, require_few_records
 from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
 from vaegis.service.http.negotiation import ANSWER_TYPES, BODY_TYPES, BodyFormat, Formats, negotiated
 from vaegis.service.http.routes import path_parameters
@@ -134,6 +134,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             except RecordError as error:
                 self.model.metrics.count_refused(error.faults)
                 raise
+        require_few_records(self.model, block)
         if block.faults and (faults := rejecting_faults(self.model, block, self.options.on_invalid)):
             raise rejected(self.model, faults)
         return block

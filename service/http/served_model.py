@@ -74,21 +74,18 @@ class RecordJudge:
         self.shadow: Callable[[ShadowedBatch], None] | None = None
         """Takes what was scored, to be scored by another version too."""
 
-    def __call__(
-        self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
-    ) -> tuple[Verdicts, float]:
+    def __call__(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
         """Return the verdicts on records, and the seconds that the model took; they are counted, except drills.
 
         Args:
             columns: The records.
             options: What is asked about them.
-            run_timeout_s: Longest time of one run of the graph, if it is shorter than the session's.
 
         Raises:
-            RunTimeoutError: a run took longer.
+            RunTimeoutError: a run of the graph took longer than it may.
         """
         started = time.perf_counter()
-        scores = self._artifact.scorer.score(columns, run_timeout_s)
+        scores = self._artifact.scorer.score(columns)
         seconds = time.perf_counter() - started
         verdicts = self._artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
         if not options.is_drill:

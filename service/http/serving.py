@@ -227,7 +227,7 @@ def _ready_app(
     app = create_app(
         artifact,
         settings,
-        served_as=ServedAs(served_name, version, source.versions),
+        served_as=ServedAs(served_name, version, path if model is None else None),
         writer=writer,
         buckets=buckets,
         begin_span=None if tracing is None else tracing.begin,

@@ -51,6 +51,7 @@ class RecordLimits:
 
     Attributes:
         max_records: Most records of a body that is no stream.
+        max_body_records: Most records of any body.
         max_held_bytes: Largest piece that must be held whole: a document, a line, a record of CSV, a message of Arrow.
         max_columns: Most columns of a header.
         max_values: Most values in one document or line of JSON.
@@ -61,6 +62,7 @@ class RecordLimits:
     """
 
     max_records: int
+    max_body_records: int
     max_held_bytes: int
     max_columns: int
     max_values: int

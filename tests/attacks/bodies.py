@@ -139,6 +139,12 @@ _BODIES: Final[dict[str, tuple[str, str, str, Callable[[], bytes]]]] = {
         "zstd",
         lambda: _packed([b"amount,country\n", b" \n" * (30 * _MIB)]),
     ),
+    "CSV: 20 million rows of a null in zstd": (
+        "/score",
+        "text/csv",
+        "zstd",
+        lambda: _packed([b"amount\n", b"NA\n" * (20 * _MIB)]),
+    ),
     "NDJSON: 30 million lines that are no JSON in zstd": (
         "/score",
         "application/x-ndjson",

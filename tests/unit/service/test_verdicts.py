@@ -24,7 +24,7 @@ from vaegis.service.reasons import Reason
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts, judge
-from vaegis.service.violations import ViolationChecks
+from vaegis.service.violations import Violation, ViolationChecks
 
 AMOUNT = NumericColumn(
     name="amount",
@@ -186,6 +186,16 @@ def test_a_signature_has_the_checks_alone_where_a_record_breaks_any():
     scores = Scores(np.array([210.0]), np.array([[210.0]]), *np.zeros((2, 1)), np.array([terms]), np.array([EXPECTED]))
     one = of_record(judge_by(schema, FOLDS, records(amount=500.0), scores, alpha=0.01, explain=Explain.NONE))
     assert one.signature == "amount:above_range"
+
+
+def test_a_check_of_a_column_that_is_not_scored_stands_beside_the_columns_that_lead():
+    broken = Violation("order_id", ViolationCode.UNUSUAL_FORM, "x", None)
+    scores = Scores(
+        np.array([200.0]), np.array([[200.0]]), *np.zeros((2, 1)), np.array([(200.0, 0, 0, 0, 0)]), np.array([EXPECTED])
+    )
+    options = {"alpha": 0.01, "explain": Explain.NONE}
+    one = of_record(judge(SCHEMA, FOLDS, records(amount=500.0), scores, [(broken,)], **options))
+    assert one.signature == "amount:above_range+order_id:unusual_form"
 
 
 def test_a_record_that_is_no_anomaly_has_no_signature():

@@ -75,8 +75,7 @@ def new_app(artifact: Artifact) -> Callable[..., ServiceApp]:
         **settings: object,
     ) -> ServiceApp:
         if score is not None:
-            scorer = SimpleNamespace(score=lambda columns, _run_timeout_s=None: score(columns))
-            served = replace(served, scorer=scorer)
+            served = replace(served, scorer=SimpleNamespace(score=score, scored=served.scorer.scored))
         begin_span = None if tracing is None else tracing.begin
         app = create_app(served, load_settings({}, settings), writer=writer, begin_span=begin_span)
         app.state.readiness.admit(artifact.verify())

@@ -114,6 +114,25 @@ def test_bodies_may_be_compressed(score, kind, encoding, pack):
 
 
 @EVERY
+@pytest.mark.parametrize("inline_body_bytes", [0, 10_000])  # on a thread, on the event loop
+def test_a_body_has_a_limit_of_records(score, kind, inline_body_bytes):
+    limits = {"max_body_records": 2, "inline_body_bytes": inline_body_bytes}
+    assert score(kind, RECORDS[:2], **limits).status_code == 200
+    assert score(kind, RECORDS, **limits).json()["type"] == "urn:vaegis:problem:too-many-records"
+
+
+@pytest.mark.parametrize("null", ["NA", '""'])
+def test_millions_of_null_records_in_a_few_bytes_are_scored_up_to_the_limit_only(new_app, send, null):
+    app = new_app(max_body_records=20_000, rate_records_per_s=1e6)
+    headers = {"content-type": "text/csv", "content-encoding": "zstd"}
+    body = zstd.compress(("amount\n" + f"{null}\n" * 5_000_000).encode())
+    assert len(body) < 5000
+    refused = send(app, "POST", "/score", headers=headers, content=body)
+    assert (refused.status_code, refused.json()["type"]) == (413, "urn:vaegis:problem:too-many-records")
+    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) <= 20_000
+
+
+@EVERY
 def test_a_bad_record_can_be_answered_in_its_place(score, kind):
     good = read(score(kind, RECORDS))
     response = score(kind, [RECORDS[0], BAD, *RECORDS[1:], BAD], query="?on_invalid=report")

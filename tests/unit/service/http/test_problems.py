@@ -84,6 +84,8 @@ def provoked(new_app, send, artifact, serving):
     yield send(guarded, "GET", "/model", headers={"authorization": "Bearer 1"}).json()
     yield send(app, "GET", "/model", headers={"host": "attacker.example"}).json()
     yield send(app, "GET", "/model", headers={"sec-fetch-site": "cross-site"}).json()
+    yield send(new_app(open=True), "POST", "/models/orders/rollback").json()
+    yield send(app, "POST", "/models/orders/rollback").json()
     yield send(unverified, "GET", "/readyz").json()
     yield send(app, "POST", "/score", content=b"{").json()
     yield send(app, "POST", "/score", content=b"{}", headers={"content-type": "text/html"}).json()
