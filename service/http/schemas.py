@@ -54,7 +54,8 @@ class ViolationItem(_Answer):
     code: ViolationCode
     observed: Value = Field(description="The record's value.")
     limit: Value = Field(
-        description="The least or the greatest value that passes, or the step of the grid; null for other checks."
+        description="The least or the greatest value that passes, the step of the grid, or the category that is "
+        "misspelled; null for other checks."
     )
 
 
