@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
@@ -116,7 +117,9 @@ def _listening(settings: Settings) -> socket.socket:
         return listening_socket(settings.host, settings.port) if settings.uds is None else unix_socket(settings.uds)
     except OSError as error:
         address = f"{settings.host}:{settings.port}" if settings.uds is None else str(settings.uds)
-        raise AddressError(f"{address}: cannot listen on this address: {error}") from error
+        is_taken = settings.uds is None and error.errno == errno.EADDRINUSE
+        other = f"; {flag_of('port')} chooses another" if is_taken else ""
+        raise AddressError(f"{address}: cannot listen on this address: {error.strerror or error}{other}") from error
 
 
 def _address(settings: Settings, listening: socket.socket) -> str:

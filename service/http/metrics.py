@@ -369,7 +369,7 @@ class Metrics:
         self._alpha.labels(model).set(alpha)
         self._threshold.labels(model).set(threshold)
         self._calibration_records.labels(model).set(artifact.contract.calibration.records)
-        self._loaded.labels(model).set(time.time())
+        self._loaded.labels(model).set(time.time())  # noqa: TID251 - for people
         for outcome in _DRILL_OUTCOMES:
             self._drills.labels(model, outcome)
         for outcome in _OUTCOMES:
