@@ -162,6 +162,10 @@ bench-serve-start: venv ## seconds from start to ready, and resident memory
 bench-swaps: venv ## what 200 changes of the model cost callers at half capacity: latency, failures, memory
 	$(BIN)/python benchmarks/model_swaps.py
 
+.PHONY: bench-swap-lag
+bench-swap-lag: venv ## how long scoring waits for the interpreter while models are loaded, on a busy machine too
+	$(BIN)/python benchmarks/swap_lag.py
+
 .PHONY: bench-metrics
 bench-metrics: venv ## processor time to count a request, and of a scrape of 8 workers
 	$(BIN)/python benchmarks/metrics.py

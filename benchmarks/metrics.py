@@ -90,7 +90,9 @@ def counting(metrics: Metrics, artifact: Artifact, records: int) -> Callable[[],
         reconstruction_error=zeros,
         kl=zeros,
         latent_contribution=zeros,
+        violations=[()] * records,
         reasons=[()] * records,
+        signature=[None] * records,
         contributions=[None] * records,
     )
 

@@ -42,18 +42,18 @@ def main() -> int:
     parser.add_argument("--pause-s", type=float, default=1.0, help="least time between two changes (%(default)s)")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        models = two_versions(Path(folder))
+        models = two_versions(Path(folder), MODEL)
         figures = measure(models, parsed.swaps, parsed.pause_s)
     save("model_swaps", figures)
     is_slow = figures["p99_ratio"] >= LATENCY_LIMIT or figures["resident_ratio"] >= MEMORY_LIMIT
     return int(bool(figures["failed"]) or is_slow)
 
 
-def two_versions(folder: Path) -> Path:
-    """Write versions a and b of one model, with different digests, and return the folder."""
+def two_versions(folder: Path, model: Path) -> Path:
+    """Write versions a and b of a model, with different digests, and return the folder."""
     (folder / "orders").mkdir()
     for version in "ab":
-        (folder / "orders" / f"{version}.onnx").write_bytes(variant(MODEL.read_bytes(), ord(version)))
+        (folder / "orders" / f"{version}.onnx").write_bytes(variant(model.read_bytes(), ord(version)))
     put_live(folder, "a")
     return folder
 

@@ -8,6 +8,8 @@ from vaegis.service.contract import Check, Column, IgnoredColumn, Schema
 from vaegis.service.records.kinds import kind_of
 
 SET_ASIDE = "set aside"
+WATCHED = "checked"
+"""Kind that is shown for a column of `Schema.watched`."""
 
 
 def column_kind(column: Column | IgnoredColumn) -> str:
@@ -35,14 +37,23 @@ def check_story(column: Column, check: Check) -> str:
 
 def column_notes(schema: Schema) -> Iterator[str]:
     """Yield what will not be seen, then the warnings of each column; each is one paragraph."""
+    if schema.watched:
+        yield (
+            f"Checked, but not scored: {', '.join(_named(c) for c in schema.watched)}. Records without them have a "
+            'violation, unless training saw nulls there. To leave one out: kind = "ignore" in train.toml'
+        )
     if schema.ignored:
-        yield f"Faults in columns that were set aside are not seen: {', '.join(c.name for c in schema.ignored)}."
+        yield f"Faults in columns that were set aside are not seen: {', '.join(_named(c) for c in schema.ignored)}."
     for column in schema.columns:
         if not_seen := kind_of(column).not_seen(column):
-            yield f"Not seen in {column.name}: {not_seen}."
+            yield f"Not seen in {_named(column)}: {not_seen}."
     for column in schema.columns:
         for warning in column.warnings:
-            yield f"Warning: {column.name}: {warning}"
-    for ignored in schema.ignored:
-        for warning in ignored.warnings:
-            yield f"{ignored.name}: {warning}"
+            yield f"Warning: {_named(column)}: {warning}"
+    for unscored in (*schema.watched, *schema.ignored):
+        for warning in unscored.warnings:
+            yield f"{_named(unscored)}: {warning}"
+
+
+def _named(column: Column | IgnoredColumn) -> str:
+    return column.name or '""'

@@ -34,6 +34,12 @@ class Columns(msgspec.Struct, frozen=True, eq=False, gc=False):
         """Return the records at ``index``."""
         return Columns(self.numbers[index], self.strings[index], self.strings_observed[index])
 
+    def first(self, numbers: int, strings: int) -> Columns:
+        """Return the first columns of both inputs: the scored ones, where others are read to be checked alone."""
+        if (self.numbers.shape[1], self.strings.shape[1]) == (numbers, strings):
+            return self
+        return Columns(self.numbers[:, :numbers], self.strings[:, :strings], self.strings_observed[:, :strings])
+
 
 Categories: TypeAlias = tuple[NDArray[np.object_] | Sequence[str], NDArray[np.bool_] | Sequence[bool]]
 """A column's categories, `contract.NO_CATEGORY` where null, and which are not null."""

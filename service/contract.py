@@ -7,6 +7,7 @@ readers in other languages. Each is one JSON document under its own key in the f
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
@@ -56,6 +57,11 @@ LONGEST_RUN = 64
 # Each fraction has its use: the outermost bound rare values, the quartiles describe the column.
 QUANTILE_FRACTIONS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
 
+CalendarField: TypeAlias = Literal["month", "day"]
+
+CALENDAR_SIZES: Mapping[CalendarField, int] = {"month": 12, "day": 31}
+"""Parts of a date, and how many values each has."""
+
 NumberForm: TypeAlias = Literal["epoch", "yyyymmdd"]
 """What a number means in a timestamp column."""
 
@@ -102,6 +108,8 @@ class ViolationCode(StrEnum):
     """A number that is no multiple of the step on which all training values lie."""
     UNSEEN_CATEGORY = "unseen_category"
     """A value that is not in the list of a column whose list is complete."""
+    MISSPELLED_CATEGORY = "misspelled_category"
+    """A value outside a list to which values are still added, like one in it but for a character or the case."""
     UNUSUAL_FORM = "unusual_form"
     """A text of a form that no normal one had: other characters, another number of them, pattern or spelling."""
     UNUSUAL_LENGTH = "unusual_length"
@@ -176,12 +184,15 @@ class BooleanColumn(_Column):
 
 
 class TimestampColumn(_Column):
-    """An instant: scored by its hour of the day and its day of the week, in the column's time zone."""
+    """An instant: scored by its hour and weekday, and by its date as `calendar` says, in the column's time zone."""
 
     kind: Literal["timestamp"] = "timestamp"
     earliest: Finite
     """Seconds since 1970-01-01T00:00:00Z."""
     latest: Finite
+    calendar: tuple[CalendarField, ...] = ()
+    """What is scored beside hour and weekday, in this order: the month where the history spans more than two years,
+    the day of the month where it spans more than one."""
     number_form: NumberForm = "epoch"
     """What a number means: a time since 1970, whose size tells its unit, or a date as in 20240318."""
     zone: str = "UTC"
@@ -194,6 +205,8 @@ class TimestampColumn(_Column):
     def _offsets_ascend(self) -> TimestampColumn:
         if any(first[0] >= second[0] for first, second in pairwise(self.offsets)):
             raise ValueError("expected offsets in ascending order of time")
+        if self.calendar not in ((), ("month",), ("day",), ("month", "day")):
+            raise ValueError("expected month and day at most once, the month first")
         return self
 
 
@@ -225,12 +238,6 @@ class StringColumn(_Column):
         return {other: category for other, category in found.items() if other not in known}
 
 
-class CategoricalColumn(StringColumn):
-    """A value from a list: the categories are values."""
-
-    kind: Literal["categorical"] = "categorical"
-
-
 CharacterClasses: TypeAlias = Literal["case", "letters", "alphanumeric", "set", "any"]
 """How finely patterns tell letters and digits apart. `set`: which classes there are, in no order; `any`: not at all."""
 
@@ -260,14 +267,26 @@ class TextColumn(StringColumn):
     """The greatest usual mean of these over a text, in hundredths of a nat; None: spelling is not watched."""
 
 
+class CategoricalColumn(StringColumn):
+    """A value from a list: the categories are values."""
+
+    kind: Literal["categorical"] = "categorical"
+    form: TextColumn | None = None
+    """The form of the values, where new ones may come and are checked by it; it has the column's name."""
+
+
 Column = Annotated[
     NumericColumn | BooleanColumn | TimestampColumn | CategoricalColumn | TextColumn,
     Field(discriminator="kind"),
 ]
 
 
+WatchedColumn = Annotated[NumericColumn | TextColumn, Field(discriminator="kind")]
+"""A column that is read and checked, but is not scored, because its values grow or name things."""
+
+
 class IgnoredColumn(_Document):
-    """A column that training left out of the model: accepted in records, never scored."""
+    """A column that training left out of the model: accepted in records, and not read."""
 
     name: str
     reason: str
@@ -283,17 +302,29 @@ class Schema(_Document):
     """
 
     columns: tuple[Column, ...] = Field(min_length=1)
+    watched: tuple[WatchedColumn, ...] = ()
+    """Columns that the graph does not take: their values are checked, and have no part in the score."""
     ignored: tuple[IgnoredColumn, ...] = ()
     violating_share: Share = 0.0
     """Share of the calibration records in which any column breaks a check."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Schema:
-        names = [column.name for column in self.columns] + [column.name for column in self.ignored]
+        names = [column.name for column in (*self.columns, *self.watched, *self.ignored)]
         twice = {name for name in names if names.count(name) > 1} if len(set(names)) != len(names) else set()
         if twice:
             raise ValueError(f"expected unique column names, got {min(twice)!r} twice")
         return self
+
+    @property
+    def of_records(self) -> Schema:
+        """The schema by which records are read: its columns are the scored ones, then the watched ones.
+
+        The scored columns come first among the numbers, and among the strings.
+        """
+        if not self.watched:
+            return self
+        return self.model_copy(update={"columns": (*self.columns, *self.watched), "watched": ()})
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Schema, Value
+from vaegis.service.contract import Schema, Value, ViolationCode
 from vaegis.service.reasons import Reason
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.scorer import Scores
+from vaegis.service.signatures import LEADING_SHARE, signature
 from vaegis.service.violations import REASONS, Violation
 
 NOTABLE_SHARE = 0.1
@@ -43,8 +44,8 @@ class Contribution(msgspec.Struct, frozen=True, gc=False):
     reason: Reason | None
 
 
-Explanation: TypeAlias = tuple[tuple[Reason, ...], tuple[Contribution, ...]]
-"""The reasons of a record and the contributions of its columns, the largest first."""
+Explanation: TypeAlias = tuple[tuple[Reason, ...], str | None, tuple[Contribution, ...]]
+"""The reasons of a record, its signature if it is an anomaly, and the contributions of its columns, largest first."""
 
 
 class _ByIdentity:
@@ -66,6 +67,7 @@ class _Formatters:
 
     Attributes:
         reasons: Take a value and return why it is unusual.
+        ranges: The least and the greatest number that training saw; infinite where there is none.
         names: Their names.
         shown: Format a value; None if it needs no formatting.
         expected: Format what the model expected.
@@ -73,6 +75,7 @@ class _Formatters:
     """
 
     reasons: tuple[Callable[[float | str | None], Reason], ...]
+    ranges: tuple[tuple[float, float], ...]
     names: tuple[str, ...]
     shown: tuple[Callable[[Any], Value] | None, ...]
     expected: tuple[Callable[[float], Value], ...]
@@ -114,15 +117,50 @@ def explain_records(
         contributions = _contributions(
             formatters, order if whole else notable, terms, values, scores.expected[row].tolist(), reasons
         )
+        key = _signature(formatters, terms, latent, order, notable, values, found, broken) if is_one else None
         if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
             found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
-        yield tuple(dict.fromkeys(found)), contributions
+        yield tuple(dict.fromkeys(found)), key, contributions
 
 
 def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) -> list[int]:
     """Return the columns that get a reason, the largest contribution first."""
     least = min(NOTABLE_SHARE * of_columns, terms[order[0]])
     return list(takewhile(lambda at: 0 < terms[at] >= least, order))
+
+
+def _signature(
+    formatters: _Formatters,
+    terms: Sequence[float],
+    latent: float,
+    order: Sequence[int],
+    notable: Sequence[int],
+    values: Sequence[float | str | None],
+    reasons: Sequence[Reason],
+    violations: Sequence[Violation],
+) -> str:
+    """Return the signature of an anomaly; ``notable`` are the columns with ``reasons``, and ``order`` all of them."""
+    names = formatters.names
+    codes = {violation.column: violation.code for violation in violations}
+    broken = [(names[at], codes.pop(names[at])) for at in order if names[at] in codes] if codes else []
+    least = LEADING_SHARE * max(latent, terms[order[0]])
+    leading = [
+        (names[at], _with_side(reason, values[at], formatters.ranges[at]))
+        for at, reason in zip(notable, reasons, strict=True)
+        if terms[at] >= least
+    ]
+    unscored = list(codes.items())  # of columns that are checked alone, and made no record an anomaly
+    return signature([*broken, *unscored] if broken else [], [*leading, *unscored], latent_leads=latent >= least > 0)
+
+
+def _with_side(reason: Reason, observed: float | str | None, seen: tuple[float, float]) -> Reason | ViolationCode:
+    """Return the side on which a number left the range that training saw, and any other reason as it is."""
+    if reason is not Reason.OUT_OF_RANGE or not isinstance(observed, float):
+        return reason
+    least, greatest = seen
+    if observed > greatest:
+        return ViolationCode.ABOVE_RANGE
+    return ViolationCode.BELOW_RANGE if observed < least else reason
 
 
 def _contributions(
@@ -165,6 +203,7 @@ def _formatters(key: _ByIdentity) -> _Formatters:
     kinds = tuple(map(kind_of, columns))
     return _Formatters(
         tuple(partial(kind.reason, column) for kind, column in zip(kinds, columns, strict=True)),
+        tuple(kind.observed_range(column) for kind, column in zip(kinds, columns, strict=True)),
         tuple(column.name for column in columns),
         tuple(kind.shown(column) for kind, column in zip(kinds, columns, strict=True)),
         tuple(kind.expectation(column) for kind, column in zip(kinds, columns, strict=True)),

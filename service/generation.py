@@ -1,6 +1,7 @@
 """Generation: draws from the prior, decoded into new plausible records.
 
-Scored columns only: those that training set aside are left out.
+Columns that are checked alone get values of their own, which have nothing to do with the others. Columns that are not
+read are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import Contract, Schema, Value
+from vaegis.service.contract import Contract, Schema, StringColumn, Value, WatchedColumn
 from vaegis.service.contract import Generator as GeneratorDocument
 from vaegis.service.draws import possible
 from vaegis.service.errors import ArtifactError
@@ -42,7 +43,7 @@ class Drawn:
     """Generated records by column.
 
     Attributes:
-        values: One array of shape (n,) for each column, in schema order. Numeric: float64, whole where
+        values: One array of shape (n,) for each column of `Schema.of_records`. Numeric: float64, whole where
             `is_integral` says so. Boolean: bool. Categorical: str objects. Timestamp: float64, seconds since
             1970-01-01T00:00:00Z. What stands where a value is null has no meaning.
         missing: Shape (n, D); True where the value is null.
@@ -97,10 +98,12 @@ class Generator:
             ArtifactError: the decoder does not load, holds what vaegis-train does not write, or does not fit the
                 schema.
         """
-        self.schema = contract.columns
+        self.schema = contract.columns.of_records
+        """By which it draws records."""
+        self._decoded = contract.columns
         _check_columns(self.schema)
         self._generator = contract.generator
-        self._slots = _slots(self.schema)
+        self._slots = _slots(self._decoded)
         self._outputs = _OUTPUTS if self._slots else _OUTPUTS[:2]
         self._session = _opened(contract, run_timeout_s, tensor_bytes)
         self._check()
@@ -158,11 +161,15 @@ class Generator:
         noise = np.float32(aside) * _kernel_noise(self._generator, len(exemplar), random)
         decoded = self._decode(exemplar, noise)
         values: list[NDArray[Any]] = []
-        for i, column in enumerate(self.schema.columns):
+        for i, column in enumerate(self._decoded.columns):
             probabilities = decoded.categories.get(i, ())
             values.append(kind_of(column).draw(column, decoded.location[:, i], probabilities, random))
-        shares = [column.missing_share for column in self.schema.columns]
+        shares = [column.missing_share for column in self._decoded.columns]
         missing = random.random(decoded.missing.shape) < possible(decoded.missing, np.array(shares))
+        if watched := self._decoded.watched:
+            values += [_drawn_alone(column, len(missing), random) for column in watched]
+            nulls = random.random((len(missing), len(watched))) < [column.missing_share for column in watched]
+            missing = np.concatenate([missing, nulls], axis=1)
         return Drawn(tuple(values), missing)
 
     def decode_exemplars(self, exemplar: NDArray[np.int64]) -> Decoded:
@@ -183,7 +190,7 @@ class Generator:
             outputs = self._session.run(list(self._outputs), {"exemplar": exemplar, "latent_noise": noise})
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             raise ArtifactError(f"generator: expected a decoder of {noise.shape[1]} latents, got: {error}") from error
-        columns = len(self.schema.columns)
+        columns = len(self._decoded.columns)
         slots = [parts[-1].stop for parts in self._slots.values()]
         expected = [(1, columns), (1, columns), *([(1, max(slots))] if slots else [])]
         given = [output.shape for output in outputs]
@@ -229,6 +236,13 @@ def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:
         nulls = drawn.missing[:, i].tolist()
         columns.append([None if null else value for value, null in zip(shown, nulls, strict=True)])
     return [dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _drawn_alone(column: WatchedColumn, count: int, random: np.random.Generator) -> NDArray[Any]:
+    """Draw values of a column that the decoder knows nothing of: evenly from its range, or by its patterns' shares."""
+    if isinstance(column, StringColumn):
+        return kind_of(column).draw(column, np.zeros(count), (np.tile(column.shares, (count, 1)),), random)
+    return kind_of(column).draw(column, random.uniform(column.minimum, column.maximum, count), (), random)
 
 
 def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:

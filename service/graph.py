@@ -46,11 +46,39 @@ def open_graph(
     if settled := model.settled():
         _try_constants(written, settled, run_timeout_s, tensor_bytes)
     return open_session(
-        written,
+        written, threads=threads, run_timeout_s=run_timeout_s, max_tensor_bytes=_most_bytes(len(data), tensor_bytes)
+    )
+
+
+def write_optimized(data: memoryview, path: str) -> None:
+    """Write the graph of a model file that `open_graph` has loaded, as onnxruntime rewrites it for this machine."""
+    open_session(read_model(data).serialized(), optimized_path=path)
+
+
+def open_optimized(
+    graph: bytes,
+    data: memoryview,
+    *,
+    threads: int = 1,
+    run_timeout_s: float = RUN_TIMEOUT_S,
+    tensor_bytes: int = TENSOR_BYTES,
+) -> Session:
+    """Load a graph that `write_optimized` wrote on this machine from the model file ``data``; see `open_graph`.
+
+    Raises:
+        GraphError: onnxruntime does not load it.
+    """
+    return open_session(
+        graph,
         threads=threads,
         run_timeout_s=run_timeout_s,
-        max_tensor_bytes=tensor_bytes + _TENSORS_PER_BYTE * len(data),
+        max_tensor_bytes=_most_bytes(len(data), tensor_bytes),
+        optimize=False,
     )
+
+
+def _most_bytes(model_bytes: int, tensor_bytes: int) -> int:
+    return tensor_bytes + _TENSORS_PER_BYTE * model_bytes
 
 
 def _try_constants(model: bytes, settled: Sequence[str], timeout_s: float, tensor_bytes: int) -> None:

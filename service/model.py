@@ -207,7 +207,7 @@ class Model:
         return JudgeRules(alpha=self.alpha if alpha is None else float(alpha), explain=told, reports=reports)
 
     def _blocks(self, data: object, unknown_columns: UnknownColumns) -> Iterator[Block]:
-        schema = self.artifact.contract.columns
+        schema = self.artifact.contract.columns.of_records
         if isinstance(data, Sequence) and not isinstance(data, str | bytes | bytearray | memoryview):
             return blocks_of_records(data, schema, unknown_columns)
         if is_pandas_frame(data):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.operators import INT, INTS, OPERATORS, STRINGS, TENSOR
+from vaegis.service.operators import INT, INTS, OPERATORS, SHAPE_INPUTS, STRINGS, TENSOR
 from vaegis.service.protobuf import field, fields, numbers
 
 IR_VERSION: Final = 8
@@ -148,14 +149,9 @@ class OnnxModel:
     def settled(self) -> tuple[str, ...]:
         """Return the values that depend on constants and shapes alone, which a runtime may compute when it loads."""
         graph: Message = self._message["graph"]
-        known = {tensor["name"] for tensor in graph["initializer"]} | {""}
-        found: list[str] = []
-        for node in graph["node"]:
-            if node["op_type"] == "Shape" or known.issuperset(node["input"]):
-                known.update(node["output"])
-                if node["op_type"] != "Constant":
-                    found += node["output"]
-        return tuple(name for name in found if name and name not in self.outputs)
+        settled, outputs = _settled(graph), {"", *self.outputs}
+        computed = (node["output"] for node in graph["node"] if node["op_type"] != "Constant")
+        return tuple(name for name in chain.from_iterable(computed) if name in settled and name not in outputs)
 
 
 def read_model(data: memoryview) -> OnnxModel:
@@ -253,10 +249,11 @@ def _check_graph(graph: Message) -> None:
     for at, node in enumerate(graph["node"]):
         _check_node(node, f"graph.node[{at}]")
     _check_order(graph)
+    _check_shapes(graph)
 
 
 def _check_order(graph: Message) -> None:
-    """Check that each value has one name and is defined before it is used, on which `OnnxModel.settled` relies."""
+    """Check that each value has one name and is defined before it is used, on which `_settled` relies."""
     defined: set[str] = set()
     for value in (*graph["input"], *graph["initializer"]):
         if not value["name"] or value["name"] in defined:
@@ -271,6 +268,27 @@ def _check_order(graph: Message) -> None:
             if name in defined:
                 raise ValueError(f"graph.node[{at}]: expected outputs of new names, got {name!r:.100} again")
             defined.add(name)
+
+
+def _check_shapes(graph: Message) -> None:
+    """Check that each shape follows from the number of records, so that their values do not decide what a run takes."""
+    settled = _settled(graph)
+    for at, node in enumerate(graph["node"]):
+        first = SHAPE_INPUTS.get(node["op_type"])
+        if first is not None and not settled.issuperset(node["input"][first:]):
+            raise ValueError(
+                f"graph.node[{at}]: expected a shape that depends on the number of records alone, got one that depends "
+                "on their values"
+            )
+
+
+def _settled(graph: Message) -> set[str]:
+    """Return the names of the values that depend on constants and shapes alone, and of the input that is left out."""
+    settled = {tensor["name"] for tensor in graph["initializer"]} | {""}
+    for node in graph["node"]:
+        if node["op_type"] == "Shape" or settled.issuperset(node["input"]):
+            settled.update(node["output"])
+    return settled
 
 
 def _check_node(node: Message, place: str) -> None:

@@ -47,3 +47,10 @@ OPERATORS: Final[Mapping[tuple[str, str], Mapping[str, int]]] = {
     ("ai.onnx.ml", "LabelEncoder"): {"default_int64": INT, "keys_strings": STRINGS, "values_int64s": INTS},
 }
 """Domain and name of each operator, with the types of the attributes that it may have."""
+
+SHAPE_INPUTS: Final[Mapping[str, int]] = {
+    "ConstantOfShape": 0,
+    **dict.fromkeys(("Expand", "Reshape", "Slice", "Split", "Squeeze", "Tile", "TopK", "Unsqueeze"), 1),
+    **{name: 1 for _, name in OPERATORS if name.startswith("Reduce")},
+}
+"""Operators whose outputs have shapes that depend on values of inputs: on those from this position on."""

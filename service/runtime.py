@@ -45,26 +45,24 @@ class Session:
         """Return the name of each output."""
         return [node.name for node in self.inference.get_outputs()]
 
-    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any], timeout_s: float | None = None) -> list[Any]:
+    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Any]:
         """Return the values of ``outputs``; of all outputs if None.
 
         Args:
             outputs: Names of outputs.
             feeds: The value of each input.
-            timeout_s: Longest time of this run, if it is shorter than that of all runs.
 
         Raises:
             RunTimeoutError: the run did not end in its time; it was ended after the node it was at.
         """
         options = ort.RunOptions()
-        most_s = self._run_timeout_s if timeout_s is None else min(timeout_s, self._run_timeout_s)
-        _RUNS.begin(options, most_s)
+        _RUNS.begin(options, self._run_timeout_s)
         try:
             return self.inference.run(outputs, feeds, options)  # type: ignore[no-any-return]
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             if options.terminate:
                 raise RunTimeoutError(
-                    f"model: expected a run of its graph within {most_s:g} s, it took longer"
+                    f"model: expected a run of its graph within {self._run_timeout_s:g} s, it took longer"
                 ) from error
             raise
         finally:
@@ -83,6 +81,7 @@ def open_session(
     run_timeout_s: float = RUN_TIMEOUT_S,
     max_tensor_bytes: int | None = None,
     optimize: bool = True,
+    optimized_path: str | None = None,
 ) -> Session:
     """Load an ONNX model from memory, for the CPU.
 
@@ -93,6 +92,7 @@ def open_session(
         max_tensor_bytes: Most memory that tensors may take, over all runs at a time; None for any. onnxruntime 1.17
             keeps to it for the first session of a process alone.
         optimize: Whether onnxruntime may rewrite the graph, and compute what it can when it loads.
+        optimized_path: Where it writes the graph as it has rewritten it; None for nowhere.
 
     Raises:
         GraphError: onnxruntime refuses the graph.
@@ -107,6 +107,8 @@ def open_session(
     options.log_severity_level = 4  # failures come back as exceptions, in our own words
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized_path is not None:
+        options.optimized_model_filepath = optimized_path
     if max_tensor_bytes is not None and _limit_tensor_bytes(max_tensor_bytes):
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:

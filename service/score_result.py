@@ -44,6 +44,7 @@ class ScoreResult:
         latent_contribution: What the latent code adds to the score.
         violations: Of each record, the values that break a check of their column, whether it is flagged or not.
         reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
+        signature: Of each anomaly, a short key of its leading columns and why they lead; None for other records.
         contributions: Of each record, what its columns contribute, largest first; None where it is not explained.
         errors: With ``on_invalid="report"``, what is wrong with each record, None where nothing is. A record at fault
             has no verdict: NaN in the arrays, and False in `is_anomaly`. None where faults are not reported.
@@ -61,6 +62,7 @@ class ScoreResult:
     latent_contribution: NDArray[np.float64]
     violations: list[tuple[Violation, ...]]
     reasons: list[tuple[Reason, ...]]
+    signature: list[str | None]
     contributions: list[tuple[Contribution, ...] | None]
     errors: list[tuple[Fault, ...] | None] | None
 
@@ -111,7 +113,7 @@ class ScoreResult:
         columns: list[list[Any]] = [getattr(self, name).tolist() for name in ARRAYS]
         violations = [list(items) and msgspec.to_builtins(list(items)) for items in self.violations]
         contributions = [items and msgspec.to_builtins(list(items)) for items in self.contributions]
-        columns += [violations, reasons, contributions]
+        columns += [violations, reasons, [*self.signature], contributions]
         for values in columns:
             for row in refused:
                 values[row] = None
@@ -147,6 +149,7 @@ def result_of(
         guarantee=guarantee,
         violations=[broken for block, verdicts in parts for broken in in_order(block, verdicts.violations, repeat(()))],
         reasons=[why for block, verdicts in parts for why in in_order(block, verdicts.reasons, repeat(()))],
+        signature=[key for block, verdicts in parts for key in in_order(block, verdicts.signature, repeat(None))],
         contributions=[
             item for block, verdicts in parts for item in in_order(block, verdicts.contributions, repeat(None))
         ],

@@ -63,31 +63,36 @@ class Scorer:
         self._session = session
         self._forms = _forms(schema)
         self._inputs = tuple(session.inputs())
+        self._width = len(schema.number_positions), len(schema.string_positions)
 
-    def score(self, columns: Columns, run_timeout_s: float | None = None) -> Scores:
+    def score(self, columns: Columns) -> Scores:
         """Return the statistics of each record, in order; a record's are the same in any batch, to float32 rounding.
 
         Args:
             columns: The records.
-            run_timeout_s: Longest time of one run of the graph, if it is shorter than the session's.
 
         Raises:
-            RunTimeoutError: a run took longer.
+            RunTimeoutError: a run of the graph took longer than it may.
         """
-        if len(columns) <= _MAX_GRAPH_RECORDS:
-            return Scores(*self._run(columns, run_timeout_s))
+        columns = self.scored(columns)
+        if len(columns.numbers) <= _MAX_GRAPH_RECORDS:
+            return Scores(*self._run(columns))
         starts = range(0, len(columns), _MAX_GRAPH_RECORDS)
-        parts = [self._run(columns.rows(slice(i, i + _MAX_GRAPH_RECORDS)), run_timeout_s) for i in starts]
+        parts = [self._run(columns.rows(slice(i, i + _MAX_GRAPH_RECORDS))) for i in starts]
         return Scores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def _run(self, columns: Columns, run_timeout_s: float | None) -> list[NDArray[np.float64]]:
+    def scored(self, columns: Columns) -> Columns:
+        """Return the columns that the graph takes: the first ones, where others are read to be checked alone."""
+        return columns.first(*self._width)
+
+    def _run(self, columns: Columns) -> list[NDArray[np.float64]]:
         available = {
             "numbers": columns.numbers,
             "strings": _with_forms(columns.strings, self._forms),
             "strings_observed": columns.strings_observed,
         }
         feeds = {name: available[name] for name in self._inputs}
-        outputs: list[NDArray[np.float64]] = self._session.run(_OUTPUTS, feeds, run_timeout_s)
+        outputs: list[NDArray[np.float64]] = self._session.run(_OUTPUTS, feeds)
         return outputs
 
 

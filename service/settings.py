@@ -47,7 +47,14 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Behind a proxy": ("uds", "root_path"),
     "HTTPS": ("tls_certificate", "tls_key"),
     "Answers": ("compression_min_bytes",),
-    "Size of one request": ("max_document_bytes", "max_records", "max_columns", "max_values", "max_depth"),
+    "Size of one request": (
+        "max_document_bytes",
+        "max_body_records",
+        "max_records",
+        "max_columns",
+        "max_values",
+        "max_depth",
+    ),
     "Work at one time": (
         "max_requests_in_flight",
         "max_bytes_in_flight",
@@ -215,6 +222,13 @@ class Settings(BaseModel):
         unit="bytes",
         ge=1024,
         le=2**30,
+    )
+    max_body_records: int = _setting(
+        500_000,
+        "Most records in one body of any format. A few compressed bytes may hold millions.",
+        unit="records",
+        ge=1,
+        le=1_000_000_000,
     )
     max_records: int = _setting(
         10_000, "Most records in one JSON document or V2 request.", unit="records", ge=1, le=1_000_000

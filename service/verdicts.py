@@ -1,4 +1,4 @@
-"""Turn scores into verdicts: p-values, flags, reasons and contributions."""
+"""Turn scores into verdicts: p-values, flags, reasons, signatures and contributions."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
         latent_contribution: What the latent code adds to the score.
         violations: Of each record, the values that break a check of their column, whether it is an anomaly or not.
         reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
+        signature: Of each anomaly, a short key of its leading columns and why they lead; None for other records.
         contributions: Of each record, what its columns contribute, largest first; None where it is not explained.
     """
 
@@ -53,6 +54,7 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
     latent_contribution: NDArray[np.float64]
     violations: list[tuple[Violation, ...]]
     reasons: list[tuple[Reason, ...]]
+    signature: list[str | None]
     contributions: list[tuple[Contribution, ...] | None]
 
     def __len__(self) -> int:
@@ -67,6 +69,8 @@ FIELDS: Final = Verdicts.__struct_fields__
 """The fields of a verdict, in the order in which they are written."""
 ARRAYS: Final = FIELDS[: FIELDS.index("violations")]
 """Those that are arrays, truth values in `is_anomaly` and else numbers."""
+OTHERS: Final = FIELDS[len(ARRAYS) :]
+"""Those that are lists."""
 
 
 def judge(
@@ -93,6 +97,7 @@ def judge(
     p = p_values(folds, scores.fold_scores)
     is_anomaly = p <= alpha
     reasons: list[tuple[Reason, ...]] = [()] * len(p)
+    signatures: list[str | None] = [None] * len(p)
     contributions: list[tuple[Contribution, ...] | None] = [None] * len(p)
     # Most records are neither flagged nor explained, and these cost nothing beyond the arrays.
     told = np.arange(len(p)) if explain is Explain.ALL else is_anomaly.nonzero()[0]
@@ -100,8 +105,8 @@ def judge(
     if told.size:
         broken = [violations[row] for row in told.tolist()]
         found = explain_records(schema, columns, scores, told, is_anomaly[told], broken, whole=whole)
-        for row, (why, by_column) in zip(told.tolist(), found, strict=True):
-            reasons[row] = why
+        for row, (why, signature, by_column) in zip(told.tolist(), found, strict=True):
+            reasons[row], signatures[row] = why, signature
             contributions[row] = by_column if whole else None
     return Verdicts(
         score=scores.score,
@@ -113,5 +118,6 @@ def judge(
         latent_contribution=scores.contributions[:, -1],
         violations=violations,
         reasons=reasons,
+        signature=signatures,
         contributions=contributions,
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -13,20 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Column, Schema, Value, ViolationCode
+from vaegis.service.contract import CategoricalColumn, Column, Schema, TextColumn, Value, ViolationCode
 from vaegis.service.reasons import Reason
+from vaegis.service.records.forms import Forms
 from vaegis.service.records.kinds import kind_of
+from vaegis.service.records.misspellings import Misspellings
 
 _ROUNDING: Final = 1e-6
-"""A number this near a multiple of the step, in steps and as a share of them, lies on the grid: float32 rounds so."""
+_ROUNDED_SHARE: Final = 2.0**-23
+"""A number this near a multiple of the step, in steps or as a share of them, lies on the grid: float32 rounds so."""
 
 _OF_FORMS: Final = {ViolationCode.UNUSUAL_FORM, ViolationCode.UNUSUAL_LENGTH}
+_OF_LISTS: Final = {ViolationCode.UNSEEN_CATEGORY, ViolationCode.MISSPELLED_CATEGORY, *_OF_FORMS}
 
 REASONS: Final = {
     ViolationCode.BELOW_RANGE: Reason.OUT_OF_RANGE,
     ViolationCode.ABOVE_RANGE: Reason.OUT_OF_RANGE,
     ViolationCode.OFF_GRID: Reason.RARE_VALUE,
     ViolationCode.UNSEEN_CATEGORY: Reason.UNSEEN_CATEGORY,
+    ViolationCode.MISSPELLED_CATEGORY: Reason.UNSEEN_CATEGORY,
     ViolationCode.UNUSUAL_FORM: Reason.UNUSUAL_FORM,
     ViolationCode.UNUSUAL_LENGTH: Reason.UNUSUAL_LENGTH,
     ViolationCode.UNEXPECTED_MISSING: Reason.UNEXPECTED_MISSING,
@@ -41,13 +45,49 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
         column: Name of the column.
         code: The check.
         observed: The record's value.
-        limit: The least or the greatest value that passes, or the step of the grid; None for other checks.
+        limit: The least or the greatest value that passes, the step of the grid, or the category that is misspelled;
+            None for other checks.
     """
 
     column: str
     code: ViolationCode
     observed: Value
     limit: Value
+
+
+class _FormCheck:
+    """Checks texts by their form."""
+
+    def __init__(self, column: TextColumn, codes: Collection[ViolationCode]) -> None:
+        self._forms, self._known, self._codes = Forms(column), frozenset(column.categories), codes
+
+    def __call__(self, text: str) -> tuple[ViolationCode, Value] | None:
+        """Return the check that a text breaks, and what that allows; None if it breaks none."""
+        if self._known.issuperset(self._forms.of([text])):
+            return None
+        is_usual = all(self._forms.have_usual_lengths([text]))
+        code = ViolationCode.UNUSUAL_FORM if is_usual else ViolationCode.UNUSUAL_LENGTH
+        return (code, None) if code in self._codes else None
+
+
+class _ListCheck:
+    """Checks texts that are not in the list of a column."""
+
+    def __init__(self, column: CategoricalColumn, codes: Collection[ViolationCode]) -> None:
+        self._is_complete = ViolationCode.UNSEEN_CATEGORY in codes
+        has_form = column.form is not None and not _OF_FORMS.isdisjoint(codes)
+        self._form = _FormCheck(column.form, codes) if has_form and column.form is not None else None
+        is_spelled = ViolationCode.MISSPELLED_CATEGORY in codes
+        self._misspellings = Misspellings(column.categories) if is_spelled else None
+
+    def __call__(self, text: str) -> tuple[ViolationCode, Value] | None:
+        """Return the check that a text breaks, and what that allows; None if it breaks none."""
+        if self._is_complete:
+            return ViolationCode.UNSEEN_CATEGORY, None
+        meant = None if self._misspellings is None else self._misspellings.meant(text)
+        if meant is not None:
+            return ViolationCode.MISSPELLED_CATEGORY, meant
+        return None if self._form is None else self._form(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +97,9 @@ class _Checked:
     Attributes:
         name: Its name.
         limits: Of each check, None where it has none.
-        known: Its categories, or the forms of its texts, where a check says that there are no others.
-        forms: Makes forms of its texts, where they are checked.
-        reason: Tells why a value is unusual.
+        known: Its categories, or the forms of its texts, where others are checked.
+        forms: Makes forms of its texts, where `known` are forms.
+        of_text: Returns the check that a text breaks which is not known, and what that allows.
         shown: Formats a value; None if it needs no formatting.
     """
 
@@ -67,17 +107,19 @@ class _Checked:
     limits: dict[ViolationCode, float | None]
     known: frozenset[str] | None
     forms: Callable[[Sequence[str]], list[str]] | None
-    reason: Callable[[str], Reason]
+    of_text: _FormCheck | _ListCheck | None
     shown: Callable[[Any], Value] | None
 
     @classmethod
     def of(cls, column: Column) -> _Checked:
         limits = {check.code: check.limit for check in column.checks}
-        kind = kind_of(column)
-        known = kind.known_categories(column) if ViolationCode.UNSEEN_CATEGORY in limits else None
-        forms = kind.forms(column) if not limits.keys().isdisjoint(_OF_FORMS) else None
-        known = known if forms is None else kind.known_forms(column)
-        return cls(column.name, limits, known, forms, partial(kind.reason, column), kind.shown(column))
+        shown = kind_of(column).shown(column)
+        if isinstance(column, TextColumn) and not _OF_FORMS.isdisjoint(limits):
+            known = frozenset(column.categories)
+            return cls(column.name, limits, known, Forms(column).of, _FormCheck(column, limits), shown)
+        if isinstance(column, CategoricalColumn) and not _OF_LISTS.isdisjoint(limits):
+            return cls(column.name, limits, frozenset(column.categories), None, _ListCheck(column, limits), shown)
+        return cls(column.name, limits, None, None, None, shown)
 
     def limit(self, code: ViolationCode, default: float) -> float:
         limit = self.limits.get(code)
@@ -85,6 +127,9 @@ class _Checked:
 
     def violation(self, observed: float | str | None) -> Violation | None:
         """Return the check that a value breaks, if it breaks one."""
+        if isinstance(observed, str):
+            broken = None if self.known is None or self.of_text is None else self.of_text(observed)
+            return None if broken is None else Violation(self.name, broken[0], observed, broken[1])
         code = self._code(observed)
         if code is None:
             return None
@@ -97,11 +142,9 @@ class _Checked:
             limit=limit if limit is None or code is ViolationCode.OFF_GRID else show(limit),
         )
 
-    def _code(self, observed: float | str | None) -> ViolationCode | None:
+    def _code(self, observed: float | None) -> ViolationCode | None:
         if observed is None:
             return ViolationCode.UNEXPECTED_MISSING if ViolationCode.UNEXPECTED_MISSING in self.limits else None
-        if isinstance(observed, str):
-            return self._code_of_text(observed)
         if observed < self.limit(ViolationCode.BELOW_RANGE, -math.inf):
             return ViolationCode.BELOW_RANGE
         if observed > self.limit(ViolationCode.ABOVE_RANGE, math.inf):
@@ -110,21 +153,13 @@ class _Checked:
         return ViolationCode.OFF_GRID if step and bool(is_off_grid(np.float64(observed), step)) else None
 
     def suspects(self, values: Sequence[str], observed: Sequence[bool]) -> list[int]:
-        """Return the rows of the texts that may break a check, and of all that do."""
+        """Return the rows of the texts that are not known, and of nulls that may break a check."""
         seen = values if self.forms is None or not values else self.forms(values)
         may_be_null = _may_be_null(self) or all(observed)
         if may_be_null and (self.known is None or self.known.issuperset(seen)):
             return []
-        return [row for row, value in enumerate(seen) if not observed[row] or not self.known or value not in self.known]
-
-    def _code_of_text(self, observed: str) -> ViolationCode | None:
-        if self.forms is None:
-            return None if self.known is None or observed in self.known else ViolationCode.UNSEEN_CATEGORY
-        if self.known is None or self.known.issuperset(self.forms([observed])):
-            return None
-        is_length = self.reason(observed) is Reason.UNUSUAL_LENGTH
-        code = ViolationCode.UNUSUAL_LENGTH if is_length else ViolationCode.UNUSUAL_FORM
-        return code if code in self.limits else None
+        known = self.known or ()
+        return [row for row, value in enumerate(seen) if not observed[row] or value not in known]
 
 
 class ViolationChecks:
@@ -149,7 +184,7 @@ class ViolationChecks:
 
     def violations(self, columns: Columns) -> list[tuple[Violation, ...]]:
         """Return the violations of each record, in the order of the graph's inputs; empty where there are none."""
-        found: list[tuple[Violation, ...]] = [()] * len(columns)
+        found: list[tuple[Violation, ...]] = [()] * len(columns.numbers)
         for row, at in self._suspect_numbers(columns.numbers):
             number = float(columns.numbers[row, at])
             violation = self._numbers[at].violation(None if math.isnan(number) else number)
@@ -181,7 +216,8 @@ def is_off_grid(
     """Return which numbers are no multiples of the step, beyond what rounding leaves; a null is none of them."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is whole
         scaled = numbers / step
-        away: NDArray[np.bool_] = np.abs(scaled - np.rint(scaled)) > _ROUNDING * np.maximum(1.0, np.abs(scaled))
+        rounding = np.maximum(_ROUNDING, _ROUNDED_SHARE * np.abs(scaled))
+        away: NDArray[np.bool_] = np.abs(scaled - np.rint(scaled)) > rounding
     return away
 
 
@@ -193,7 +229,7 @@ def _is_suspect(number: float, lower: float, upper: float, step: float) -> bool:
         return False
     scaled = abs(number) / step
     beyond = scaled % 1.0
-    return min(beyond, 1.0 - beyond) > _ROUNDING * max(1.0, scaled)
+    return min(beyond, 1.0 - beyond) > max(_ROUNDING, _ROUNDED_SHARE * scaled)
 
 
 def _may_be_null(checked: _Checked) -> bool:

@@ -24,6 +24,8 @@ Quote: TypeAlias = Annotated[str, Field(max_length=1)]
 Escape: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
 TIME_KIND: Kind = "timestamp"
 """The kind of a column by whose time records are split."""
+GROUP_KIND: Kind = "categorical"
+"""The kind of a column by whose values records are split, unless it has another."""
 
 
 class _Section(BaseModel):
@@ -247,6 +249,12 @@ class CalibrationSettings(_Section):
         le=0.5,
         description="Share of the history that may be anomalies. This share of the calibration scores, the highest, is "
         "left out. Where the history has none, up to alpha + share (1 - alpha) of the normal records are flagged.",
+    )
+    labels: str | None = Field(
+        None,
+        min_length=1,
+        description="CSV file that `--review` wrote, with labels filled in. Records that it labels as anomalies do not "
+        "calibrate. none: no labels.",
     )
 
 

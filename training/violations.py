@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import TypeAlias
@@ -31,6 +31,7 @@ from vaegis.service.contract import (
     TimestampColumn,
     ViolationCode,
 )
+from vaegis.service.records.misspellings import Misspellings
 from vaegis.service.violations import ViolationChecks
 from vaegis.training.data.splits import Splits
 from vaegis.training.data.text_form import FEWEST_SHARING, MOST_PATTERNS, text_column
@@ -44,8 +45,9 @@ _FEWEST_FOR_A_GRID = 100
 _TAIL = (10, 20)  # values in a tail, of up to 1,000 records and of more
 _SMALL = 1000
 _GROSS = 30.0  # mean excesses; values farther out in the history do not stretch the limit
-_NEW_VALUES = 2e-3  # chance of a new category (Good & Turing: its share of values seen once) up to which one is wrong
+_NEW_VALUES = 2e-3  # chance of a new category, in any of the lists where one is wrong
 _LEAST_MARGIN_S, _MOST_MARGIN_S = 366 * 86_400.0, 5 * 366 * 86_400.0
+_RANGE = (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE)
 _SIGNIFICANT_DIGITS = 4
 _FEWEST_ABOVE = 3
 _CLEAR_FALL = 2.0  # standard deviations of the difference of two counts
@@ -68,25 +70,30 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
     them: each member's limits on its calibration records.
 
     Args:
-        schema: The columns.
-        columns: All records.
+        schema: The columns; the watched ones of numbers come with the checks of their range, which stay.
+        columns: All records, by `Schema.of_records`.
         splits: Which of them are fitted, and which calibrate.
     """
+    read = schema.of_records.columns
     chance = MOST_VIOLATING / 4.0 / max(1, len(schema.columns))  # of each of a column's limits
-    alone = [_alone(columns, schema, at) for at in range(len(schema.columns))]
-    widths: list[dict[ViolationCode, float]] = [{} for _ in schema.columns]
+    alone = [_alone(columns, schema.of_records, at) for at in range(len(read))]
+    fitted = [values.rows(splits.fitted_records) for values in alone]
+    # The range of a watched column says nothing of the values to come.
+    widths = [dict.fromkeys(_RANGE, 0.0) if at >= len(schema.columns) else {} for at in range(len(read))]
+    for at in _growing_lists(read, fitted):
+        widths[at][ViolationCode.UNSEEN_CATEGORY] = 0.0
     broken = [
         _broken(column, values, splits, chance, width)
-        for column, values, width in zip(schema.columns, alone, widths, strict=True)
+        for column, values, width in zip(read, alone, widths, strict=True)
     ]
     records = splits.calibration_records
     violating = sum((_rows(of_column, records) for of_column in broken), np.zeros(records, dtype=np.int64))
     dropped: list[DroppedCheck] = []
     while np.count_nonzero(violating) > max(1.0, MOST_VIOLATING * records):
         count, at, code = max((n, at, code) for at, found in enumerate(broken) for code, n in _counted(found).items())
-        column, width = schema.columns[at], widths[at]
+        column, width = read[at], widths[at]
         factor = width.get(code, 1.0)
-        if code in (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE) and factor < 2.0**_WIDENED:
+        if code in _RANGE and factor < 2.0**_WIDENED:
             width[code] = 2.0 * factor
         else:
             width[code] = 0.0
@@ -95,16 +102,36 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
         broken[at] = _broken(column, alone[at], splits, chance, width)  # the other columns stay as they are
         violating += _rows(broken[at], records)
     checked = tuple(
-        column.model_copy(
-            update={
-                "checks": _checks(column, values.rows(splits.fitted_records), chance, width),
-                "violating_share": float(np.count_nonzero(_rows(of_column, records)) / records),
-            }
+        _with_form(column.model_copy(update={"checks": _checks(column, values, chance, width)}), values).model_copy(
+            update={"violating_share": float(np.count_nonzero(_rows(of_column, records)) / records)}
         )
-        for column, values, width, of_column in zip(schema.columns, alone, widths, broken, strict=True)
+        for column, values, width, of_column in zip(read, fitted, widths, broken, strict=True)
     )
     share = float(np.count_nonzero(violating) / records)
-    return schema.model_copy(update={"columns": checked, "violating_share": share}), tuple(dropped)
+    scored, watched = checked[: len(schema.columns)], checked[len(schema.columns) :]
+    update = {"columns": scored, "watched": watched, "violating_share": share}
+    return schema.model_copy(update=update), tuple(dropped)
+
+
+def _growing_lists(columns: Sequence[Column], fitted: Sequence[Columns]) -> set[int]:
+    """Return the positions of the lists of categories to which values are still added.
+
+    The chance of a new value is about the share of values that came once (Good & Turing). For the lists that count as
+    complete, those with the fewest such values, it is at most `_NEW_VALUES` in all.
+    """
+    once, growing = {}, set()
+    for at, (column, values) in enumerate(zip(columns, fitted, strict=True)):
+        if isinstance(column, CategoricalColumn):
+            count = Counter(_texts(values))
+            once[at] = sum(number == 1 for number in count.values())
+            if not count.keys() <= set(column.categories):
+                growing.add(at)
+    room = max(1.0, _NEW_VALUES * max(map(len, fitted), default=0))
+    for at in sorted(once.keys() - growing, key=once.__getitem__):
+        room -= once[at]
+        if room < 0:
+            growing.add(at)
+    return growing
 
 
 def _alone(columns: Columns, schema: Schema, at: int) -> Columns:
@@ -128,7 +155,7 @@ def _broken(
     start = 0
     for fitted, held_out in zip(splits.fit, splits.calibration, strict=True):
         seen = values.rows(fitted)
-        checked = _as_seen(column, _checks(column, seen, chance, width), seen)
+        checked = _as_seen(column.model_copy(update={"checks": _checks(column, seen, chance, width)}), seen)
         found = ViolationChecks(Schema.model_construct(columns=(checked,))).violations(values.rows(held_out))
         broken += [(start + row, violation.code) for row, of_row in enumerate(found) for violation in of_row]
         start += held_out.size
@@ -146,25 +173,40 @@ def _counted(broken: _Broken) -> Counter[ViolationCode]:
     return Counter(code for _, code in broken)
 
 
-def _as_seen(column: Column, checks: tuple[Check, ...], fitted: Columns) -> Column:
-    """Return a column with its checks, and with what the fitted records hold of its categories or usual forms."""
-    changed: dict[str, object] = {"checks": checks}
-    if isinstance(column, TextColumn):
-        texts = fitted.strings[fitted.strings_observed].tolist()
-        if texts:
-            grows = column.usual_lengths[1] is None and len(texts) >= FEWEST_SHARING
-            column = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
+def _as_seen(column: Column, fitted: Columns) -> Column:
+    """Return a column, which has its checks, with what the fitted records hold of its categories or usual forms."""
+    texts = _texts(fitted)
+    if isinstance(column, TextColumn) and texts:
+        grows = column.usual_lengths[1] is None and len(texts) >= FEWEST_SHARING
+        form = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
+        return form.model_copy(update={"checks": column.checks})
     if isinstance(column, CategoricalColumn):
-        seen = set(fitted.strings[fitted.strings_observed].tolist())
-        changed["categories"] = tuple(category for category in column.categories if category in seen)
-    return column.model_copy(update=changed)
+        seen = set(texts)
+        categories = tuple(category for category in column.categories if category in seen)
+        return _with_form(column, fitted).model_copy(update={"categories": categories})
+    return column
+
+
+def _with_form(column: Column, fitted: Columns) -> Column:
+    """Return a column of categories with their form, if it is checked; others as they are."""
+    codes = {check.code for check in column.checks}
+    if not isinstance(column, CategoricalColumn) or ViolationCode.UNUSUAL_FORM not in codes:
+        return column
+    texts = _texts(fitted)
+    form = text_column(column.name, texts, column.missing_share, grows=False, most_patterns=MOST_PATTERNS)
+    return column.model_copy(update={"form": form})
+
+
+def _texts(fitted: Columns) -> list[str]:
+    texts: list[str] = fitted.strings[fitted.strings_observed].tolist()
+    return texts
 
 
 def _checks(column: Column, values: Columns, chance: float, width: Mapping[ViolationCode, float]) -> tuple[Check, ...]:
     """Return the checks of a column by some records.
 
     Args:
-        column: The column.
+        column: The column; the checks that it comes with stay.
         values: The records, with this column alone.
         chance: Of a new normal number beyond each of its limits.
         width: Factor of the margins of some checks; 0 leaves a check out.
@@ -173,8 +215,8 @@ def _checks(column: Column, values: Columns, chance: float, width: Mapping[Viola
         numbers = values.numbers[:, 0]
         found = _of_numbers(column, np.sort(numbers[~np.isnan(numbers)]), len(numbers), chance, width)
     else:
-        found = _of_strings(column, values.strings[values.strings_observed].tolist(), len(values))
-    return tuple(check for check in found if width.get(check.code, 1.0) > 0)
+        found = _of_strings(column, _texts(values), len(values), width)
+    return (*column.checks, *(check for check in found if width.get(check.code, 1.0) > 0))
 
 
 def _of_numbers(
@@ -187,8 +229,8 @@ def _of_numbers(
     """Yield the checks of a column of numbers, given its values, ascending."""
     if values.size < _FEWEST_RECORDS:
         return
-    low_code, high_code = ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE
-    wider_low, wider_high = (width.get(code, 1.0) for code in (low_code, high_code))
+    low_code, high_code = _RANGE
+    wider_low, wider_high = (width.get(code, 1.0) for code in _RANGE)
     if isinstance(column, TimestampColumn):
         margin = min(max(float(np.ptp(values)), _LEAST_MARGIN_S), _MOST_MARGIN_S)
         yield Check(code=low_code, limit=float(values[0]) - wider_low * margin)
@@ -206,23 +248,36 @@ def _of_numbers(
         yield Check(code=ViolationCode.UNEXPECTED_MISSING)
 
 
-def _of_strings(column: Column, values: list[str], records: int) -> Iterable[Check]:
+def _of_strings(
+    column: Column, values: list[str], records: int, width: Mapping[ViolationCode, float]
+) -> Iterable[Check]:
     """Yield the checks of a column of texts."""
     if len(values) < _FEWEST_RECORDS:
         return
     if isinstance(column, CategoricalColumn):
-        known = set(column.categories)
-        count: dict[str, int] = {}
-        for value in values:
-            count[value] = count.get(value, 0) + 1
-        seen_once = sum(number == 1 for number in count.values())
-        if known.issuperset(count) and (seen_once <= 1 or seen_once <= _NEW_VALUES * len(values)):
-            yield Check(code=ViolationCode.UNSEEN_CATEGORY)
+        yield from _of_list(column, values, width)
     elif isinstance(column, TextColumn):
         yield Check(code=ViolationCode.UNUSUAL_FORM)
         yield Check(code=ViolationCode.UNUSUAL_LENGTH)
     if len(values) == records:
         yield Check(code=ViolationCode.UNEXPECTED_MISSING)
+
+
+def _of_list(column: CategoricalColumn, values: list[str], width: Mapping[ViolationCode, float]) -> Iterable[Check]:
+    """Yield the checks of a column of categories: no new ones may come, or these must look like the known ones."""
+    if width.get(ViolationCode.UNSEEN_CATEGORY, 1.0) > 0:
+        yield Check(code=ViolationCode.UNSEEN_CATEGORY)
+        return
+    count = Counter(values)
+    once = [value for value, number in count.items() if number == 1]
+    known = set(column.categories)
+    misspellings = Misspellings(sorted(known - set(once)))
+    others = {value: number for value, number in count.items() if number == 1 or value not in known}
+    misspelled = sum(number for value, number in others.items() if misspellings.meant(value) is not None)
+    if misspelled <= max(1.0, _NEW_VALUES * len(values)):
+        yield Check(code=ViolationCode.MISSPELLED_CATEGORY)
+    yield Check(code=ViolationCode.UNUSUAL_FORM)
+    yield Check(code=ViolationCode.UNUSUAL_LENGTH)
 
 
 def _upper_limit(values: NDArray[np.float64], chance: float, wider: float) -> float:

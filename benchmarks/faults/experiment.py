@@ -202,7 +202,7 @@ def _trained(training: pa.Table, folder: Path, config: TrainConfig) -> tuple[Art
 
 def _block(records: pa.Table, artifact: Artifact) -> Block:
     (batch,) = records.combine_chunks().to_batches()
-    return block_of_batch(batch, artifact.contract.columns, "reject", first_row=0)
+    return block_of_batch(batch, artifact.contract.columns.of_records, "reject", first_row=0)
 
 
 def _without_refused(records: pa.Table, block: Block) -> pa.Table:

@@ -136,7 +136,7 @@ def _columns(artifact: Artifact, test: Path) -> Columns:
     """Return the first test records as the scorer takes them, `SPEED_RECORDS` at most."""
     first = next(iter(open_records(test).batches()))
     batch = first.batch.slice(0, SPEED_RECORDS)
-    return columns_from_batch(batch, artifact.contract.columns, path=first.path, first_row=first.first_row)
+    return columns_from_batch(batch, artifact.contract.columns.of_records, path=first.path, first_row=first.first_row)
 
 
 def _records_per_second(artifact: Artifact, columns: Columns) -> float:

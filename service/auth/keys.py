@@ -50,6 +50,7 @@ class Access(StrEnum):
     SCORE = "score"
     MODEL = "model"
     METRICS = "metrics"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)

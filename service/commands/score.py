@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from vaegis.service.commands.model import add_model_arguments, verified_model
-from vaegis.service.errors import FileError
+from vaegis.service.errors import FileError, SettingsError
 from vaegis.service.extras import needs_extra
 from vaegis.service.files.dialect import Dialect, add_dialect_arguments
 from vaegis.service.files.output import Output, output_argument
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from vaegis.service.files.scoring import ScoreCounts
+    from vaegis.service.model import Model
+    from vaegis.service.report.scored import ScoredReport
 
 _STANDARD_INPUT: Final = Path("-")
 _INPUT_FORMATS: Final = ("csv", "tsv", "ndjson", "parquet", "arrow")
@@ -57,6 +59,15 @@ def _add_arguments(parser: ArgumentParser) -> None:
         help="where the scored records go: .csv .parquet .arrow .ndjson, or - for NDJSON to standard output",
     )
     parser.add_argument("--prefix", default="", help="prefix for the names of added columns (default: none)")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="PAGE",
+        help="write an HTML page too: anomalies by signature, columns, over time, and the worst records",
+    )
+    parser.add_argument(
+        "--report-values", action="store_true", help="show values of the worst records there, as well as their rows"
+    )
     _add_rules(parser)
     add_dialect_arguments(parser)
 
@@ -96,7 +107,8 @@ def run(args: Namespace) -> int:
         ArtifactError: the model cannot be used.
         AlphaError: the model has too few calibration records for ``alpha``.
         FileError: a file cannot be read or written.
-        MissingExtraError: pyarrow is not installed.
+        MissingExtraError: pyarrow is not installed, or Jinja for a report.
+        SettingsError: a report is asked for without contributions.
     """
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
     with needs_extra("files"):
@@ -106,6 +118,7 @@ def run(args: Namespace) -> int:
     from vaegis.service.commands.progress import progress_line
     from vaegis.service.verdicts import Explain
 
+    _require_contributions(args)
     model, _ = verified_model(args)
     alpha = model.alpha if args.alpha is None else args.alpha
     promise = model.guarantee_at(alpha)
@@ -114,13 +127,22 @@ def run(args: Namespace) -> int:
     rules = ScoreFilesOptions(
         alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid)
     )
+    report = _report(args, model, alpha)
     with _input(args.data, args.format) as data, progress_line() as line:
         files = open_records(data, dialect=dialect, ignored=ignored)
         _refuse_input_as_output(args.output, files.paths)
         tally = score_files(
-            model, files, args.output, rules, lambda t: line.show(t.records, f", {t.anomalies:,} anomalies")
+            model,
+            files,
+            args.output,
+            rules,
+            lambda t: line.show(t.records, f", {t.anomalies:,} anomalies"),
+            None if report is None else report.add,
         )
     print(_summary(tally, promise, args.output), file=sys.stderr)
+    if report is not None:
+        size = report.write(args.report)
+        print(f"report, {size:,} bytes, written to {printable(str(args.report))}", file=sys.stderr)
     return 0
 
 
@@ -144,6 +166,25 @@ def _input(data: Path, input_format: str | None) -> Iterator[Path]:
                 data, f"cannot be copied to {folder}: {error.strerror}; TMPDIR names another folder"
             ) from None
         yield path
+
+
+def _require_contributions(args: Namespace) -> None:
+    if args.report is None and args.report_values:
+        raise SettingsError("--report-values: expected --report PAGE with it, got none")
+    if args.report is not None and args.explain == "none":
+        raise SettingsError("--report: expected --explain anomalies or all, which it counts columns by, got none")
+
+
+def _report(args: Namespace, model: Model, alpha: float) -> ScoredReport | None:
+    """Return what gathers the report, if one is asked for."""
+    if args.report is None:
+        return None
+    with needs_extra("report"):
+        from vaegis.service.report.scored import ScoredReport
+    for taken in (args.model, args.data, args.output.path):
+        if taken is not None and taken.exists() and args.report.exists() and args.report.samefile(taken):
+            raise FileError(args.report, "the report is one of the other files; choose another")
+    return ScoredReport(model, alpha, with_values=args.report_values)
 
 
 def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:

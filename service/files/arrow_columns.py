@@ -16,7 +16,7 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import Cells, Instants, columns_of_cells
-from vaegis.service.records.column_names import UnknownColumns, no_known_column, shown, unknown_column
+from vaegis.service.records.column_names import UnknownColumns, is_index_name, no_known_column, shown, unknown_column
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 from vaegis.service.records.reading import ColumnReader, reader_of
@@ -208,7 +208,9 @@ def name_fault(
     if unknown_columns == "ignore":
         return None
     for name in names:
-        if name in known or name.startswith(below_ignored) or any(other.startswith(f"{name}.") for other in known):
+        if name in known or is_index_name(name) or name.startswith(below_ignored):
+            continue
+        if any(other.startswith(f"{name}.") for other in known):
             continue  # Or an object that is null in all records of this batch.
         return shown(name), "unknown_column", unknown_column(name, scored)
     return None

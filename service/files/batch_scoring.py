@@ -28,7 +28,8 @@ def scored_batches(
         if verdict_column in batch.schema.names:
             taken = f"{location}: expected no column of the name {verdict_column!r}, which the verdicts get, got one"
             raise ValueError(f"{taken}; choose another with verdict_column")
-        block = block_of_batch(batch, model.artifact.contract.columns, unknown_columns, first_row=0, location=location)
+        schema = model.artifact.contract.columns.of_records
+        block = block_of_batch(batch, schema, unknown_columns, first_row=0, location=location)
         blocks = [block] if block.records else []
         result = model.judge_blocks(blocks, **rules)
         verdicts = pa.StructArray.from_arrays(verdict_arrays(result.fields(), result.refused()), fields=fields)

@@ -37,6 +37,7 @@ _HEADER_BYTES = 1 << 16
 _OPEN = "expected closed quotes, got one that is open at the end"
 _ESCAPE = r'set [data] escape = "\\" in train.toml, or --escape'
 _NO_QUOTES = 'set [data] quote = "" in train.toml, or --quote ""'
+_SINGLE_QUOTES = 'set [data] quote = "\'" in train.toml, or --quote "\'"'
 _ENCODING = (
     'if it is written in another encoding, set it as [data] encoding in train.toml, or --encoding, such as "cp1252"'
 )
@@ -63,7 +64,7 @@ def csv_names(stream: pa.NativeFile, path: Path, dialect: Dialect) -> tuple[str,
     names = tuple(row[0])
     if not all(map(is_text, names)):
         raise FileError(path, f"expected UTF-8 in the header, got other bytes; {_ENCODING}")
-    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0] and mark != delimiter), None)):
+    if len(names) == 1 and (other := next((mark for mark in ";\t|," if mark in names[0] and mark != delimiter), None)):
         shown_mark = "\\t" if other == "\t" else other
         raise FileError(
             path,
@@ -86,7 +87,7 @@ def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...], dialect:
                 yield _as_text(batch, path, rows + 1)
                 rows += batch.num_rows
     except pa.ArrowInvalid as error:
-        raise _told(error, path, rows, dialect) from None
+        raise _told(error, path, rows, names, dialect) from None
 
 
 def read_csv_past_faults(
@@ -258,14 +259,13 @@ def _is_utf8(value: bytes | None) -> bool:
     return True
 
 
-def _told(error: pa.ArrowInvalid, path: Path, rows: int, dialect: Dialect) -> FileError:
+def _told(error: pa.ArrowInvalid, path: Path, rows: int, names: tuple[str, ...], dialect: Dialect) -> FileError:
     """Return the parser's complaint in our words: its own hold the record itself."""
     detail = str(error)
     if wrong := _WRONG_WIDTH.search(detail):
         row = None if wrong["row"] is None else int(wrong["row"]) - 1
-        return FileError(
-            path, _width(int(wrong["expected"]), int(wrong["found"])) + _cause(wrong, path, dialect), row=row
-        )
+        cause = _cause(wrong["record"].rstrip("\r\n"), int(wrong["found"]), names, dialect.delimiter_of(path), dialect)
+        return FileError(path, _width(len(names), int(wrong["found"])) + cause, row=row)
     if "Empty CSV" in detail:
         return FileError(path, "expected a header and records, got an empty file")
     if "straddling" in detail:
@@ -273,15 +273,22 @@ def _told(error: pa.ArrowInvalid, path: Path, rows: int, dialect: Dialect) -> Fi
     return FileError(path, "expected CSV, got other text", row=rows + 1)
 
 
-def _cause(wrong: re.Match[str], path: Path, dialect: Dialect) -> str:
-    """Return the likely cause of a record's wrong width, with what to set; nothing if there is none to see."""
-    record = wrong["record"].rstrip("\r\n")
-    if '\\"' in record and dialect.escape is None:
-        return f"; quotes seem to be escaped by backslashes: {_ESCAPE}"
-    if record.endswith(dialect.delimiter_of(path)) and int(wrong["found"]) == int(wrong["expected"]) + 1:
+def _cause(record: str, found: int, names: tuple[str, ...], delimiter: str, dialect: Dialect) -> str:  # noqa: PLR0911
+    """Return the likely cause of a record's wrong width, with what to do; nothing if there is none to see."""
+    if dialect.escape is None and ('\\"' in record or f"\\{delimiter}" in record):
+        return f"; quotes and delimiters seem to be escaped by backslashes: {_ESCAPE}"
+    if len(names) == 1:
+        return "; the first line is taken for the header: remove the lines above the names of the columns"
+    if record.endswith(delimiter) and found == len(names) + 1:
         return "; there seems to be a delimiter too many at the end of the records: add one to the header, or remove it"
+    if found == len(names) - 1 and not names[-1]:
+        return "; there seems to be a delimiter too many at the end of the header: remove it"
     if dialect.quote_character and dialect.quote_character in record:
         return f"; if quotes are letters like others here, {_NO_QUOTES}"
+    if record.count("'") > 1 and dialect.quote is None:
+        return f"; if values stand between single quotes, {_SINGLE_QUOTES}"
+    if found == len(names) + 1:
+        return "; if records begin with the name of their row, as of R's write.table, name that column in the header"
     return ""
 
 

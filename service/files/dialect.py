@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from argparse import ArgumentParser
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 _TAB: Final = ".tsv"
+_SEPARATOR_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?\"?sep=(?P<mark>[\x01-\x7f])\"?\r?\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +23,14 @@ class Dialect:
         quote: The character around values; empty where quotes are ordinary characters; None: `"`.
         escape: The character before a quote within a quoted value; None: quotes are doubled.
         encoding: The encoding, as Python names it.
+        preamble_bytes: How many bytes stand before the header, in UTF-8: those of a line ``sep=;`` as Excel writes it.
     """
 
     delimiter: str | None = None
     quote: str | None = None
     escape: str | None = None
     encoding: str | None = None
+    preamble_bytes: int = 0
 
     def fault(self) -> str | None:
         """Return what is wrong with it, if anything is."""
@@ -41,6 +45,13 @@ class Dialect:
             return "encoding: expected one that Python knows, such as latin-1, cp1252 or utf-16, got another"
         return None
 
+    def of_file(self, beginning: bytes) -> Dialect:
+        """Return it with what a file's first line says, given the beginning of the file in UTF-8."""
+        found = _SEPARATOR_LINE.match(beginning)
+        if found is None:
+            return self
+        return replace(self, delimiter=self.delimiter or found["mark"].decode(), preamble_bytes=found.end())
+
     def delimiter_of(self, path: Path) -> str:
         """Return the delimiter of a file: a comma, or a tab by its extension, unless one is set."""
         return self.delimiter or ("\t" if _TAB in (suffix.lower() for suffix in path.suffixes) else ",")
@@ -51,9 +62,10 @@ class Dialect:
         return '"' if self.quote is None else self.quote
 
     @property
-    def needs_copy(self) -> bool:
-        """Whether a file has to be turned into UTF-8 first."""
-        return self.encoding is not None and codecs.lookup(self.encoding).name not in ("utf-8", "utf-8-sig", "ascii")
+    def other_encoding(self) -> str | None:
+        """The encoding that is set, if it is another than UTF-8; then a file has to be turned into UTF-8 first."""
+        is_utf8 = self.encoding is None or codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig", "ascii")
+        return None if is_utf8 else self.encoding
 
     def of_reader(self) -> dict[str, Any]:
         """Return the options of `csv.reader` but for the delimiter."""

@@ -20,6 +20,7 @@ from vaegis.service.records.json_limits import nests_deeper_than
 
 BLOCK_BYTES = 4 << 20
 _SPACE = b" \t\r"
+_SCALARS = frozenset(("number", "string", "boolean"))
 
 _ROW = re.compile(r"\s*in row (\d+)$")
 _CHANGED = re.compile(r"Column\((?P<column>.*)\) changed from (?P<was>\w+) to (?P<now>\w+)$", re.DOTALL)
@@ -30,20 +31,22 @@ _TextFields = dict[str, "_TextFields"]
 
 
 class _ChangedError(FileError):
-    """A column whose values change their type."""
+    """A column whose values change their type; ``types`` are those before and after, as Arrow names them."""
 
-    def __init__(self, path: Path, message: str, row: int, column: str) -> None:
+    def __init__(self, path: Path, message: str, row: int, column: str, types: frozenset[str]) -> None:
         super().__init__(path, message, row=row, column=column)
         self.root = column.partition(".")[0]
+        self.types = types
 
 
 def read_ndjson(stream: BinaryIO, path: Path, max_depth: int, ignored: Collection[str] = ()) -> Iterator[FileBatch]:
     """Yield the records of an NDJSON stream.
 
-    Columns in ``ignored`` may hold values of any type, and are text where Arrow cannot give them one.
+    A column that holds texts as well as numbers or booleans is text in its block. Columns in ``ignored`` may hold
+    values of any type, and are text where Arrow cannot give them one.
 
     Raises:
-        FileError: A line is not a JSON object, nests too deep, or holds another type than lines of its block.
+        FileError: A line is not a JSON object, nests too deep, or holds an object or a list where others hold none.
     """
     row = 1
     text_fields: _TextFields = {}
@@ -52,9 +55,10 @@ def read_ndjson(stream: BinaryIO, path: Path, max_depth: int, ignored: Collectio
         try:
             parsed = _parsed(block, path, row, text_fields)
         except _ChangedError as changed:
-            if changed.root not in {name.partition(".")[0] for name in ignored}:
+            is_ignored = changed.root in {name.partition(".")[0] for name in ignored}
+            if not is_ignored and not changed.types <= _SCALARS:
                 raise
-            for part in _parsed_lines(block, path, row, max_depth, ignored):
+            for part in _parsed_lines(block, path, row, max_depth, ignored, nan_is_null=True):
                 if part.refused:
                     first = min(part.refused)
                     raise FileError(path, part.refused[first].detail, row=part.first_row + first) from None
@@ -144,14 +148,16 @@ def _told(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
             f"expected {_article(was)} as in the records before, got {_article(now)}; "
             'a column may hold both only if it is ignored: in training by kind = "ignore"'
         )
-        return _ChangedError(path, message, at, column)
+        return _ChangedError(path, message, at, shown(column), frozenset((was, now)))
     if twice := _TWICE.fullmatch(detail):
-        return FileError(path, "expected each key once, got one twice", row=at, column=_dotted(twice["column"]))
+        return FileError(
+            path, "expected each key once, got one twice", row=at, column=shown(_dotted(twice["column"]) or "")
+        )
     return FileError(path, f"expected a JSON object per line, got broken JSON ({detail.rstrip('.')})", row=at)
 
 
 def _dotted(pointer: str) -> str | None:
-    return shown(pointer.removeprefix("/").replace("/", ".")) or None
+    return pointer.removeprefix("/").replace("/", ".") or None
 
 
 def _article(kind: str) -> str:
@@ -159,7 +165,7 @@ def _article(kind: str) -> str:
 
 
 def _parsed_lines(
-    block: bytes, path: Path, row: int, max_depth: int, ignored: Collection[str] = ()
+    block: bytes, path: Path, row: int, max_depth: int, ignored: Collection[str] = (), *, nan_is_null: bool = False
 ) -> Iterator[FileBatch]:
     """Yield a block's records in batches of bounded size, because each may have names that no other has."""
     parsed: list[object] = []
@@ -169,7 +175,7 @@ def _parsed_lines(
     for line in block.split(b"\n"):
         if not line.strip(_SPACE):
             continue
-        record, refusal = _parsed_line(line, max_depth)
+        record, refusal = _parsed_line(line, max_depth, nan_is_null=nan_is_null)
         leaves = dict(_leaves("", record, ignored)) if isinstance(record, dict) else {}
         names.update(leaves)
         if len(parsed) >= batch_rows(len(names)):
@@ -184,9 +190,9 @@ def _parsed_lines(
         yield FileBatch(_batch(flat), path, row, refused, parsed)
 
 
-def _parsed_line(line: bytes, max_depth: int) -> tuple[object, Refusal | None]:
+def _parsed_line(line: bytes, max_depth: int, *, nan_is_null: bool) -> tuple[object, Refusal | None]:
     try:
-        return parse_json(line, max_depth=max_depth), None
+        return parse_json(line, max_depth=max_depth, nan_is_null=nan_is_null), None
     except BodyError as error:
         return None, Refusal(error.code, str(error).removeprefix("body: "))
 
@@ -216,7 +222,10 @@ def _encodable(text: str) -> str:
 
 
 def _array(values: list[object]) -> pa.Array:
+    types = set(map(type, values)) - {type(None)}
     try:
+        if bool in types and len(types) > 1:  # which Arrow takes for numbers beside floats
+            raise pa.ArrowTypeError
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]

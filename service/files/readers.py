@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import tempfile
 from collections.abc import Collection, Iterator
@@ -28,6 +29,14 @@ from vaegis.service.records.faults import OnInvalid
 
 _IPC_FILE_MAGIC = b"ARROW1"
 _COPIED_CHARACTERS = 1 << 20
+_SEPARATOR_LINE_BYTES = 16
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_HINTS = {
+    ".json": "NDJSON, one object per line, is named .ndjson",
+    ".xlsx": "save the sheet as CSV",
+    ".xls": "save the sheet as CSV",
+    ".txt": "if it is CSV, name it .csv, or .tsv if tabs part its values",
+}
 
 
 _FORMATS = {
@@ -53,7 +62,7 @@ def format_of(path: Path) -> FileFormat:
     found = _FORMATS.get(named[-1]) if named else None
     if found is None or (compressed and found not in {FileFormat.CSV, FileFormat.NDJSON}):
         known = " ".join(_FORMATS)
-        hint = "; NDJSON, one object per line, is named .ndjson" if named[-1:] == [".json"] else ""
+        hint = f"; {_HINTS[named[-1]]}" if named and named[-1] in _HINTS else ""
         raise FileError(path, f"expected one of the extensions {known}, got {''.join(suffixes) or 'none'}{hint}")
     return found
 
@@ -63,8 +72,8 @@ def column_names(path: Path, dialect: Dialect) -> tuple[str, ...] | None:
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
-                with _csv_input(path, dialect) as plain:
-                    return _csv_names(path, plain, dialect)
+                with _csv_input(path, dialect) as (plain, own):
+                    return _csv_names(path, plain, own)
             case FileFormat.PARQUET:
                 with pa_parquet.ParquetFile(path) as file:
                     return tuple(file.schema_arrow.names)
@@ -93,7 +102,7 @@ def read_file(
             case FileFormat.ARROW:
                 yield from _numbered(path, ((batch, {}) for batch in _ipc_batches(path)))
             case FileFormat.NDJSON:
-                with _input(path) as stream:
+                with _in_utf8(path, None) as plain, _input(plain) as stream:
                     if on_invalid is OnInvalid.REPORT:
                         yield from read_ndjson_past_faults(stream, path, max_depth)
                     else:
@@ -132,47 +141,69 @@ def _numbered(path: Path, batches: Iterator[tuple[pa.RecordBatch, Refusals]]) ->
 
 
 @contextmanager
-def _csv_input(path: Path, dialect: Dialect) -> Iterator[Path]:
-    """Give a file with the content of ``path`` in UTF-8: itself, or a temporary copy."""
-    if not dialect.needs_copy:
+def _in_utf8(path: Path, encoding: str | None) -> Iterator[Path]:
+    """Give a text file in UTF-8: itself, or a temporary copy. If no encoding is set, a byte order mark tells UTF-16."""
+    if encoding is None:
+        with _input(path) as stream:
+            encoding = "utf-16" if stream.read(2) in _UTF_16_MARKS else None
+    if encoding is None:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="vaegis-") as folder:
-        copy = Path(folder, "records.csv")
-        try:
-            with _input(path) as stream, copy.open("w", encoding="utf-8", newline="") as written:
-                text = io.TextIOWrapper(stream, dialect.encoding, newline="")
-                while part := text.read(_COPIED_CHARACTERS):
-                    written.write(part)
-        except UnicodeError:
-            raise FileError(path, f"expected text in the encoding {dialect.encoding}, got other bytes") from None
-        yield copy
+        yield _utf8_copy(path, Path(folder, "records"), encoding)
+
+
+@contextmanager
+def _csv_input(path: Path, dialect: Dialect) -> Iterator[tuple[Path, Dialect]]:
+    """Give a file with the content of ``path`` in UTF-8, itself or a temporary copy, and how it is written."""
+    with _in_utf8(path, dialect.other_encoding) as plain:
+        with _input(plain) as stream:
+            beginning = stream.read(_SEPARATOR_LINE_BYTES)
+        yield plain, dialect.of_file(beginning)
+
+
+def _utf8_copy(path: Path, copy: Path, encoding: str) -> Path:
+    try:
+        with _input(path) as stream, copy.open("w", encoding="utf-8", newline="") as written:
+            text = io.TextIOWrapper(stream, encoding, newline="")
+            while part := text.read(_COPIED_CHARACTERS):
+                written.write(part)
+    except UnicodeError:
+        raise FileError(path, f"expected text in the encoding {encoding}, got other bytes") from None
+    return copy
+
+
+def _csv_input_of(plain: Path, dialect: Dialect) -> pa.NativeFile:
+    """Open a file at its header."""
+    stream = _input(plain)
+    stream.read(dialect.preamble_bytes)
+    return stream
 
 
 def _csv_names(path: Path, plain: Path, dialect: Dialect) -> tuple[str, ...]:
-    with _input(plain) as stream:
+    with _csv_input_of(plain, dialect) as stream:
         return csv_names(stream, path, dialect)
 
 
 def _csv_batches(path: Path, on_invalid: OnInvalid, dialect: Dialect) -> Iterator[tuple[pa.RecordBatch, Refusals]]:
-    with _csv_input(path, dialect) as plain:
-        names = _csv_names(path, plain, dialect)
+    with _csv_input(path, dialect) as (plain, own):
+        names = _csv_names(path, plain, own)
         rows = 0
-        with _input(plain) as stream:
+        with _csv_input_of(plain, own) as stream:
             if on_invalid is OnInvalid.REPORT:
-                yield from read_csv_past_faults(stream, path, names, dialect)
+                yield from read_csv_past_faults(stream, path, names, own)
                 return
-            for batch in read_csv(stream, path, names, dialect):
+            for batch in read_csv(stream, path, names, own):
                 yield batch, {}
                 rows += batch.num_rows
-        _check_quotes(path, plain, rows, dialect)
+        _check_quotes(path, plain, rows, own)
 
 
 def _check_quotes(path: Path, plain: Path, rows: int, dialect: Dialect) -> None:
-    with _input(plain) as stream:
+    with _csv_input_of(plain, dialect) as stream:
         if not may_have_stray_quotes(stream, rows, dialect):
             return
-    with _input(plain) as stream:
+    with _csv_input_of(plain, dialect) as stream:
         if fault := quote_fault(stream, dialect.delimiter_of(path), dialect):
             raise FileError(path, fault)
 

@@ -87,6 +87,7 @@ def score_files(
     output: Output,
     options: ScoreFilesOptions,
     progress: Callable[[ScoreCounts], None],
+    observe: Callable[[Path, int, Block, ScoreResult], None] | None = None,
 ) -> ScoreCounts:
     """Score every record of ``files`` and write it to ``output``, at constant memory.
 
@@ -96,6 +97,7 @@ def score_files(
         output: Where they go, with all their columns and those of the verdict.
         options: How they are judged.
         progress: Called after each part.
+        observe: Called with each part: its file, the row of its first record, the records and their verdicts.
 
     Raises:
         FileError: a file cannot be read, or has a column of the name of one of the verdict's; the output cannot be
@@ -110,8 +112,10 @@ def score_files(
     with opened(output) as stream, _verdict_writer(stream, output.format, schema, options) as write:
         for part in (part for whole in files.batches(options.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
-            block = _block(part, model.artifact.contract.columns, options)
+            block = _block(part, model.artifact.contract.columns.of_records, options)
             result = model.judge_blocks([block], alpha=options.alpha, explain=options.explain, reports=options.reports)
+            if observe is not None:
+                observe(part.path, part.first_row, block, result)
             batch = part.batch
             write(batch if output.format is FileFormat.NDJSON else fitted(batch, schema, part.path), result)
             counts = counts.with_part(result)

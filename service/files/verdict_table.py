@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
-from vaegis.service.verdicts import ARRAYS
+from vaegis.service.verdicts import ARRAYS, OTHERS
 from vaegis.service.violations import Violation
 
 _CONTRIBUTION: Final = pa.struct(
@@ -32,6 +32,7 @@ VERDICT_TYPES: Final[Mapping[str, pa.DataType]] = {
     "is_anomaly": pa.bool_(),
     "violations": pa.list_(_VIOLATION),
     "reasons": pa.list_(pa.string()),
+    "signature": pa.string(),
     "contributions": pa.list_(_CONTRIBUTION),
 }
 """The fields of a verdict with their types. Within lists, values of a column are JSON text."""
@@ -62,8 +63,8 @@ def verdict_arrays(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> lis
     ]
     reasons = [None if is_refused else why for why, is_refused in zip(fields["reasons"], refused.tolist(), strict=True)]
     contributions = [items and [*map(_contribution, items)] for items in fields["contributions"]]
-    lists = {"violations": violations, "reasons": reasons, "contributions": contributions}
-    arrays += [pa.array(values, VERDICT_TYPES[name]) for name, values in lists.items()]
+    others = (violations, reasons, fields["signature"], contributions)
+    arrays += [pa.array(values, VERDICT_TYPES[name]) for name, values in zip(OTHERS, others, strict=True)]
     if "errors" in fields:
         arrays.append(pa.array([faults and [*map(_error, faults)] for faults in fields["errors"]], _ERRORS))
     return arrays

@@ -30,7 +30,7 @@ from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.negotiation import Encoding, answer_encoding_of, header
 from vaegis.service.http.problems import UNREAD
 from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.request_context import request_context
+from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.blocks import body_too_large
 
@@ -137,7 +137,7 @@ class Slot:
         """Whether the body has been read to its end."""
         self.is_abandoned = False
         """Whether nobody waits for the answer any more."""
-        self.context = request_context(scope)
+        self.context: RequestContext = scope[CONTEXT]
 
     async def __aenter__(self) -> Self:
         """Take the slot.

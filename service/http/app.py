@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -14,10 +15,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.artifact import Artifact
-from vaegis.service.auth.keys import KeyStore, parse_keys
+from vaegis.service.artifact import Artifact, open_artifact
+from vaegis.service.auth.keys import Access, KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits
@@ -28,18 +29,21 @@ from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.live_page import COUNTS, page_endpoints
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics
-from vaegis.service.http.middleware import BeginSpan, Instrumentation, KeyCheck
+from vaegis.service.http.middleware import BeginSpan, Dispatch, Instrumentation, KeyCheck
 from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedAs
 from vaegis.service.http.negotiation import HEADER_LENGTH
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
-from vaegis.service.http.problems import answer_http_exception, answer_query_error, answer_service_error
+from vaegis.service.http.problems import answer_error
+from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, is_local
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
-from vaegis.service.http.routes import ROUTES
+from vaegis.service.http.request_context import CONTEXT
+from vaegis.service.http.routes import ROUTES, PostEndpoint
 from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import DecoderLimits, ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
+from vaegis.service.model_file import read_model_file
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
@@ -63,6 +67,41 @@ _CORS: Final[Mapping[str, Any]] = {
 """What pages of the sites that `VAEGIS_CORS_ORIGINS` names may send and see."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """What the parts of a service share.
+
+    Attributes:
+        models: The registry, into which other models can be put.
+        readiness: Whether it is ready; not before it is given a verification.
+        metrics: Its metrics.
+    """
+
+    models: ModelRegistry
+    readiness: Readiness
+    metrics: Metrics
+
+
+class ServiceApp:
+    """The service, as an ASGI app.
+
+    Attributes:
+        asgi: Answers a request.
+        framework: Answers all routes but those of POST.
+        state: What its parts share.
+    """
+
+    def __init__(self, asgi: ASGIApp, framework: FastAPI, state: ServiceState) -> None:
+        """Answer with ``asgi``, which calls ``framework``."""
+        self.asgi = asgi
+        self.framework = framework
+        self.state = state
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one request."""
+        return self.asgi(scope, receive, send)
+
+
 def create_app(
     artifact: Artifact,
     settings: Settings,
@@ -72,10 +111,8 @@ def create_app(
     buckets: TokenBuckets | None = None,
     begin_span: BeginSpan | None = None,
     collector: Collector | None = None,
-) -> FastAPI:
-    """Return the service for one model, not ready until its `app.state.readiness` is given a verification.
-
-    `app.state.models` is the registry, into which others can be put.
+) -> ServiceApp:
+    """Return the service for one model, not ready until its `state.readiness` is given a verification.
 
     Args:
         artifact: The model of routes that name none.
@@ -98,7 +135,7 @@ def create_app(
     readiness = Readiness()
     admission = Admission(_admission_limits(settings), readiness, metrics)
     metrics.requests_in_flight.set_function(lambda: admission.slots)
-    app = FastAPI(
+    framework = FastAPI(
         title="vaegis",
         description=f"Scores records with the model {served_as.name}.",
         version=artifact.contract.provenance.vaegis_version,
@@ -107,50 +144,39 @@ def create_app(
         # FastAPI's own would put queries and texts of exceptions into traces; older versions ignore the argument.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.add_exception_handler(ServiceError, answer_service_error)
-    app.add_exception_handler(HTTPException, answer_http_exception)
-    app.add_exception_handler(RequestValidationError, answer_query_error)
+    for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
+        framework.add_exception_handler(kind, answer_error)
     key_store = _key_store(settings, metrics)
-    rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
-    app.add_middleware(KeyCheck, key_store=key_store, rate_limits=rate_limits)
-    hosts = _allowed_hosts(settings, has_keys=key_store is not None)
-    origins = (
-        parse_origins(settings.cors_origins, variable_of("cors_origins")) if settings.cors_origins else frozenset()
-    )
-    if key_store is None or hosts is not None:
-        app.add_middleware(CrossSiteCheck, hosts=hosts, has_keys=key_store is not None, origins=origins)
-    if origins:
-        app.add_middleware(CORSMiddleware, allow_origins=[origin.decode() for origin in sorted(origins)], **_CORS)
-    log = None if writer is None else _request_log(settings, metrics, writer)
-    app.add_middleware(Instrumentation, metrics=metrics, log=log, begin_span=begin_span)
-    app.state.models = models
-    app.state.readiness = readiness
-    app.state.metrics = metrics
+    has_keys = key_store is not None
+    is_permitted = partial(_may_change_versions, has_keys=has_keys, is_open=settings.open)
+    checked = partial(_checked_version, settings)
+    posts: dict[str, PostEndpoint] = {
+        "/score": ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes),
+        SCORE_BY_NAME: ScoreEndpoint(models, None, admission, settings.inline_body_bytes),
+        "/generate": GenerateEndpoint(models.default, admission, settings.max_generate_count),
+        "/drill": DrillEndpoint(models, admission, metrics),
+        PROMOTE: PromotionEndpoint(models, served_as.folder, admission, is_permitted, checked),
+        ROLLBACK: PromotionEndpoint(models, served_as.folder, admission, is_permitted, None),
+        INFER: InferEndpoint(models, admission),
+    }
 
-    score = ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes)
-    score_by_name = ScoreEndpoint(models, None, admission, settings.inline_body_bytes)
-    generate = GenerateEndpoint(models.default, admission, settings.max_generate_count)
-    drill = DrillEndpoint(models, admission, metrics)
-    infer = InferEndpoint(models, admission)
+    def can_promote(scope: Scope) -> bool:
+        scopes = scope[CONTEXT].scopes
+        is_admin = scopes is None or Access.ADMIN in scopes
+        return served_as.folder is not None and is_admin and is_permitted(scope)
 
     @lru_cache(1)
     def openapi(digest: str) -> bytes:  # noqa: ARG001 - the document of another model is made anew
-        app.openapi_schema = None  # where the framework keeps the document of the model before
-        operations = {
-            "/score": score.operation(),
-            SCORE_BY_NAME: score_by_name.operation(),
-            "/generate": generate.operation(),
-            "/drill": drill.operation(),
-            INFER: infer.operation(),
-        }
+        framework.openapi_schema = None  # where the framework keeps the document of the model before
+        operations = {template: endpoint.operation() for template, endpoint in posts.items()}
         live = models.default.live()
         record = record_schema(live.artifact.contract, settings.unknown_columns)
         document = openapi_document(
-            app,
+            framework,
             operations,
             record,
             max_records=settings.max_records,
-            has_keys=key_store is not None,
+            has_keys=has_keys,
             root_path=settings.root_path,
         )
         answer = document["paths"]["/model"]["get"]["responses"]["200"]["content"][_JSON]
@@ -158,18 +184,55 @@ def create_app(
         return rendered(document)
 
     endpoints: dict[str, Callable[..., Any]] = {
-        "/score": score,
-        SCORE_BY_NAME: score_by_name,
-        "/generate": generate,
-        "/drill": drill,
-        **v2_endpoints(models, infer, readiness),
-        **_model_endpoints(models, served_as.versions),
-        **docs_endpoints(has_keys=key_store is not None),
+        **v2_endpoints(models, readiness),
+        **_model_endpoints(models, served_as.folder),
+        **docs_endpoints(has_keys=has_keys),
         **_operator_endpoints(readiness, metrics, lambda: openapi(models.default.live().artifact.digest)),
-        **(page_endpoints(metrics.registry, models.default.name) if settings.page else {}),
+        **(page_endpoints(metrics.registry, models, can_promote) if settings.page else {}),
     }
-    _mount(app, endpoints)
-    return app
+    _mount(framework, endpoints)
+    rate_limits = None
+    if has_keys or settings.rate_records_per_s is not None:  # a key may have a rate of its own
+        rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
+    asgi = _cross_site_checked(
+        KeyCheck(Dispatch(framework, posts), key_store, rate_limits), settings, has_keys=has_keys
+    )
+    log = None if writer is None else _request_log(settings, metrics, writer)
+    app = Instrumentation(asgi, metrics, log, begin_span)
+    return ServiceApp(app, framework, ServiceState(models, readiness, metrics))
+
+
+def _cross_site_checked(asgi: ASGIApp, settings: Settings, *, has_keys: bool) -> ASGIApp:
+    """Return ``asgi`` behind what keeps web pages of other sites out, except those that ``settings`` name."""
+    hosts = _allowed_hosts(settings, has_keys=has_keys)
+    origins = (
+        parse_origins(settings.cors_origins, variable_of("cors_origins")) if settings.cors_origins else frozenset()
+    )
+    if not has_keys or hosts is not None:
+        asgi = CrossSiteCheck(asgi, hosts, has_keys=has_keys, origins=origins)
+    return CORSMiddleware(asgi, [origin.decode() for origin in sorted(origins)], **_CORS) if origins else asgi
+
+
+def _may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:
+    """Return whether a request may change which version is live, where its key, if keys are needed, allows that."""
+    return has_keys or (not is_open and is_local(scope))
+
+
+def _checked_version(settings: Settings, path: Path) -> Artifact:
+    """Return the model in a file, once it has passed every check and reproduced its golden records.
+
+    Raises:
+        ArtifactError: it does not pass one.
+    """
+    artifact = open_artifact(
+        read_model_file(path),
+        str(path),
+        threads=settings.inference_threads,
+        run_timeout_s=settings.run_timeout_s,
+        tensor_bytes=settings.max_tensor_bytes,
+    )
+    artifact.verify()
+    return artifact
 
 
 def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
@@ -191,25 +254,22 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
 
 
 def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
-    """Register ``endpoints``, which are keyed by template, in the order of the table of routes."""
+    """Register the ``endpoints`` of GET, which are keyed by template, in the order of the table of routes."""
     for route in (route for route in ROUTES if route.template in endpoints):  # the live page can be turned off
         endpoint = endpoints[route.template]
         for path in route.paths:
-            if route.method == "POST":  # the framework's own routes cost several times as much as a bare one
-                app.router.routes.append(Route(path, endpoint, methods=[route.method]))
-            else:
-                name = endpoint.__name__ if path == route.template else f"{endpoint.__name__}{OF_VERSION}"
-                app.add_api_route(
-                    path,
-                    endpoint,
-                    include_in_schema=route.in_schema,
-                    responses=_CONTENT.get(path),
-                    operation_id=name,
-                )
-                app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+            name = endpoint.__name__ if path == route.template else f"{endpoint.__name__}{OF_VERSION}"
+            app.add_api_route(
+                path,
+                endpoint,
+                include_in_schema=route.in_schema,
+                responses=_CONTENT.get(path),
+                operation_id=name,
+            )
+            app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
 
-def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]) -> dict[str, Callable[..., Any]]:
+def _model_endpoints(models: ModelRegistry, folder: Path | None) -> dict[str, Callable[..., Any]]:
     """Return the endpoints that describe the models, by template."""
 
     async def get_model() -> Response:
@@ -222,7 +282,7 @@ def _model_endpoints(models: ModelRegistry, versions: Callable[[str], list[str]]
 
     def get_models() -> ModelsAnswer:  # not a coroutine: it reads folders, so the framework runs it on a thread
         """List the models that are served, with the version that is live and why a change was not taken."""
-        return models.described(versions)
+        return models.described(folder)
 
     def get_shadow(model: str) -> ShadowAnswer:  # on a thread as well: it reads the counts of all workers
         """Tell how the version in shadow of a model compares with the live one."""
@@ -288,7 +348,8 @@ def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> Re
 
 def _record_limits(settings: Settings) -> RecordLimits:
     return RecordLimits(
-        max_records=settings.max_records,
+        max_records=min(settings.max_records, settings.max_body_records),
+        max_body_records=settings.max_body_records,
         max_held_bytes=min(settings.max_document_bytes, settings.max_body_bytes),
         max_columns=settings.max_columns,
         max_values=settings.max_values,

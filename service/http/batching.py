@@ -2,14 +2,14 @@
 
 One record alone takes the model about as long as eight together, because most of its time goes into starting each
 step of the graph. No request waits for others to arrive: a batch holds those that came while the one before it was
-scored and answered. It blocks the event loop, so its size is limited by the time that the model takes. A run of the
-graph that takes long all the same is ended and repeated on a thread, where batches then stay for a while.
+scored and answered. It blocks the event loop, so its size is limited by the time that the model takes. How long the
+model takes depends on the number of records and not on their values, because `vaegis.service.onnx_model` refuses
+graphs whose shapes depend on values. So a batch is scored on a thread unless one of its size was fast before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from vaegis.service.columns import Columns, stacked
-from vaegis.service.errors import RunTimeoutError, ServiceError
+from vaegis.service.errors import ServiceError
 from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.writers.writer import VerdictRow, rows_of
 from vaegis.service.verdicts import Verdicts
@@ -28,10 +28,9 @@ FEW_RECORDS: Final = 64
 """Batches up to this size are always allowed. Smaller ones say little about the time of a record, because starting the
 graph takes much of theirs."""
 
-BLOCKING_S: Final = 0.25
-"""Longest time that one run of the graph may block the event loop. Machines pause for shorter times."""
-SLOW_S: Final = 30.0
-"""How long batches are scored on a thread after one that the model took longer for."""
+INLINE_S: Final = 0.05
+"""A batch blocks the event loop only if the model took less time for the last one of its size. Values of records change
+that time by some ten times at most: numbers too small to be stored in full take longer."""
 
 _SLOWER: Final = 1.1  # the most that the estimate grows by after a slower batch
 _FASTEST_S: Final = 1e-6  # for a record: the first and the lowest estimate
@@ -40,14 +39,8 @@ _FASTEST_S: Final = 1e-6  # for a record: the first and the lowest estimate
 class Judge(Protocol):
     """Scores records."""
 
-    def __call__(
-        self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
-    ) -> tuple[Verdicts, float]:
-        """Return the verdicts on records, and the seconds that the model took.
-
-        Raises:
-            RunTimeoutError: a run of the graph took longer than ``run_timeout_s``.
-        """
+    def __call__(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
+        """Return the verdicts on records, and the seconds that the model took."""
 
 
 class BatchSize:
@@ -131,7 +124,7 @@ class _Waiting(msgspec.Struct, frozen=True, eq=False):
 class Batcher:
     """Gathers requests and scores them. Only for use on the event loop's thread.
 
-    It has a thread of its own for slow models, which also scores one batch after the other.
+    It has a thread of its own, which also scores one batch after the other.
     """
 
     def __init__(self, judge: Judge, max_records: int) -> None:
@@ -139,9 +132,10 @@ class Batcher:
         self._judge = judge
         self._size = BatchSize(max_records)
         self._waiting: list[_Waiting] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")  # starts with the first batch that needs it
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._is_on_thread = False
-        self._slow_until = 0.0
+        self._fast: set[int] = set()
+        """Sizes of batches, in records, that the model is fast with."""
 
     @property
     def most_records(self) -> int:
@@ -169,15 +163,15 @@ class Batcher:
         if self._is_on_thread or not self._waiting:
             return  # the end of the batch on the thread calls this
         batch = [waiting for waiting in self._next() if _begins(waiting)]
-        if batch and time.monotonic() < self._slow_until:
-            self._score_on_thread(batch, loop)
-            return
-        try:
-            _answer(batch, self._judged(batch, BLOCKING_S))
-        except RunTimeoutError:
-            self._slow_until = time.monotonic() + SLOW_S
-            self._score_on_thread(batch, loop)
-            return
+        if batch:
+            if sum(len(waiting.columns) for waiting in batch) not in self._fast:
+                self._score_on_thread(batch, loop)
+                return
+            try:
+                _answer(batch, self._judged_together(batch))
+            except Exception:  # noqa: BLE001 - whatever it is, it comes again and is told to those whom it concerns
+                self._score_on_thread(batch, loop)
+                return
         if self._waiting:
             loop.call_soon(self._score, loop)
 
@@ -190,29 +184,22 @@ class Batcher:
         self._is_on_thread = True
         loop.run_in_executor(self._thread, self._judged, batch).add_done_callback(end)
 
-    def _judged(self, batch: Sequence[_Waiting], run_timeout_s: float | None = None) -> list[Judged | Exception]:
-        """Return the verdicts for each request, or the error that it gets.
-
-        Raises:
-            RunTimeoutError: a run of the graph took longer than ``run_timeout_s``.
-        """
+    def _judged(self, batch: Sequence[_Waiting]) -> list[Judged | Exception]:
+        """Return the verdicts for each request, or the error that it gets. It may block for long."""
         try:
-            return self._judged_together(batch, run_timeout_s) if batch else []
+            return self._judged_together(batch)
         except (ValueError, OverflowError) as error:  # one has statistics that cannot be written: others may not
             if len(batch) == 1:
                 return [error]
-            return [self._judged([waiting], run_timeout_s)[0] for waiting in batch]
-        except Exception as error:
-            if run_timeout_s is not None and isinstance(error, RunTimeoutError):
-                raise
-            return [error] * len(batch)  # whatever it is, it is raised where the requests are answered
+            return [self._judged([waiting])[0] for waiting in batch]
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the requests are answered
+            return [error] * len(batch)
 
-    def _judged_together(self, batch: Sequence[_Waiting], run_timeout_s: float | None) -> list[Judged | Exception]:
+    def _judged_together(self, batch: Sequence[_Waiting]) -> list[Judged | Exception]:
         columns = stacked([waiting.columns for waiting in batch])
-        verdicts, seconds = self._judge(columns, batch[0].options, run_timeout_s)
-        self._size.note(len(verdicts), seconds)
-        if seconds > BLOCKING_S:
-            self._slow_until = time.monotonic() + SLOW_S
+        verdicts, seconds = self._judge(columns, batch[0].options)
+        self._size.note(len(columns.numbers), seconds)
+        (self._fast.add if seconds < INLINE_S else self._fast.discard)(len(columns.numbers))
         try:
             rows = rows_of(verdicts)
         except (ValueError, OverflowError):

@@ -17,7 +17,7 @@ from vaegis.service.errors import ServiceError, SettingsError
 from vaegis.service.http.errors import CrossSiteError, MediaTypeError, UnknownHostError
 from vaegis.service.http.negotiation import EVENT_ID, HEADER_LENGTH
 from vaegis.service.http.problems import response_to
-from vaegis.service.http.request_context import request_context
+from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import SCORING
 
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(?::[0-9]*)?")
@@ -95,7 +95,8 @@ class CrossSiteCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
         if scope["type"] == "http":
-            needs = request_context(scope).route.scopes
+            context: RequestContext = scope[CONTEXT]
+            needs = context.route.scopes
             if needs:
                 try:
                     self._require_own(scope["method"], scope["headers"], scores=needs == SCORING)

@@ -66,6 +66,20 @@ class CrossSiteError(ServiceError):
         )
 
 
+class KeysNeededError(ServiceError):
+    """The request would change which version is live, and the service cannot know who sends it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "without keys, versions are changed only from this machine, through no proxy and without VAEGIS_OPEN; "
+            "`vaegis key NAME --scopes admin` makes a key"
+        )
+
+
+class VersionRefusedError(ServiceError):
+    """A version cannot be made live."""
+
+
 class RateLimitedError(CallerError):
     """The caller has reached its rate limit."""
 

@@ -14,7 +14,7 @@ from vaegis.service.http.errors import ParameterError
 from vaegis.service.http.model_registry import ModelEntry
 from vaegis.service.http.negotiation import require_json
 from vaegis.service.http.problems import parameter_messages
-from vaegis.service.http.request_context import RequestContext, request_context
+from vaegis.service.http.request_context import RequestContext
 from vaegis.service.http.schemas import GenerateAnswer, GenerateRequest, reference, rendered, shown_digest
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.records.json import parse_json, require_few_values
@@ -37,7 +37,7 @@ class GenerateEndpoint:
             model = self._model.live()
             require_json(scope["headers"])
             body = await slot.read_document(model.limits.max_held_bytes)
-            answer = await slot.run(lambda: self._answer(model, body, request_context(scope), slot.check))
+            answer = await slot.run(lambda: self._answer(model, body, slot.context, slot.check))
             await slot.send(send, [answer], len(answer), model.json_headers)
 
     def operation(self) -> dict[str, Any]:

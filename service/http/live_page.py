@@ -9,7 +9,13 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 from prometheus_client import CollectorRegistry
+from starlette.types import Scope
 
+from vaegis.service.auth.keys import Access
+from vaegis.service.http.metrics import BY_SIGNATURE
+from vaegis.service.http.model_registry import ModelRegistry
+from vaegis.service.http.request_context import CONTEXT
+from vaegis.service.http.routes import ROUTES, SCORING
 from vaegis.service.http.schemas import rendered
 
 COUNTS: Final = "/live.json"
@@ -17,6 +23,8 @@ FILES: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/draw.js": ("draw.js", "text/javascript; charset=utf-8"),
+    "/versions.js": ("versions.js", "text/javascript; charset=utf-8"),
     "/page.svg": ("page.svg", "image/svg+xml"),
 }
 """The files of the page by their paths, and their media types."""
@@ -44,6 +52,8 @@ _RECORDS: Final = {
     "vaegis_records_flagged_total": "flagged",
     "vaegis_records_violating_total": "violating",
 }
+_SCORING: Final = frozenset(route.template for route in ROUTES if route.method == "POST" and route.scopes == SCORING)
+_BY_LABEL: Final = {"vaegis_records_refused_total": ("refused", "code"), BY_SIGNATURE: ("signatures", "signature")}
 _COLUMNS: Final = {
     "vaegis_column_missing_total": "missing",
     "vaegis_column_unseen_total": "unseen",
@@ -51,19 +61,29 @@ _COLUMNS: Final = {
 }
 
 
-def page_endpoints(registry: CollectorRegistry, model: str) -> dict[str, Callable[..., Any]]:
+def page_endpoints(
+    registry: CollectorRegistry, models: ModelRegistry, can_promote: Callable[[Scope], bool]
+) -> dict[str, Callable[..., Any]]:
     """Return the endpoints of the page, by template.
 
     Args:
         registry: What `GET /metrics` exposes.
-        model: Name of the model that the page shows.
+        models: The models that it can show.
+        can_promote: Whether the sender of a request may choose the live version.
     """
 
     # Not a coroutine: the framework runs it on a thread, because collecting takes milliseconds.
-    def get_live_counts() -> Response:
-        """Give the counts that the live page shows, of all workers since the service started."""
+    def get_live_counts(request: Request, model: str | None = None) -> Response:
+        """Give the counts that the live page shows of a model, of all workers since the service started."""
+        name = models.default.name if model is None else models.entry(model).name
+        scopes = request.scope[CONTEXT].scopes
+        allowed = {scope.value: scopes is None or scope in scopes for scope in (Access.SCORE, Access.MODEL)}
+        page = {
+            "models": models.names(),
+            "allowed": {**allowed, "promote": can_promote(request.scope)},
+        }
         return Response(
-            rendered(live_counts(registry, model)),
+            rendered(live_counts(registry, name) | page),
             media_type="application/json",
             headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
         )
@@ -80,18 +100,29 @@ def live_counts(registry: CollectorRegistry, model: str) -> dict[str, Any]:
         registry: What `GET /metrics` exposes.
         model: Name of the model. Metrics without the label `model` are those of the only one.
     """
-    counts: dict[str, Any] = {"model": {}, "records": {}, "refused": {}, "p_values": [], "columns": {}}
-    for metric in registry.collect():
-        for sample in metric.samples:
-            name, labels = sample.name, sample.labels
-            if labels.get("model", model) != model:
-                continue
-            if name in _RECORDS:
+    counts: dict[str, Any] = {
+        "model": {},
+        "records": dict.fromkeys(_RECORDS.values(), 0),
+        "refused": {},
+        "signatures": {},
+        "requests": {},
+        "seconds": {},
+        "p_values": [],
+        "columns": {},
+    }
+    samples = (sample for metric in registry.collect() for sample in metric.samples)
+    for sample in samples:
+        name, labels = sample.name, sample.labels
+        if labels.get("model", model) == model:
+            if labels.get("route") in _SCORING:
+                _count_requests(counts, name, labels, int(sample.value))
+            elif name in _RECORDS:
                 counts["records"][_RECORDS[name]] = int(sample.value)
             elif "column" in labels:
                 _count_column(counts["columns"], name, labels, int(sample.value))
-            elif name == "vaegis_records_refused_total":
-                counts["refused"][labels["code"]] = int(sample.value)
+            elif name in _BY_LABEL:
+                key, label = _BY_LABEL[name]
+                counts[key][labels[label]] = int(sample.value)
             elif name == "vaegis_p_value_bucket":
                 counts["p_values"].append((float(labels["le"]), int(sample.value)))
             elif name == "vaegis_model_info" and sample.value:
@@ -103,6 +134,17 @@ def live_counts(registry: CollectorRegistry, model: str) -> dict[str, Any]:
     bounds = sorted(pair for pair in counts["p_values"] if pair[0] <= 1.0)
     counts["p_values"] = [{"at_most": bound, "count": count} for bound, count in bounds]
     return counts
+
+
+def _count_requests(counts: dict[str, Any], name: str, labels: Mapping[str, str], count: int) -> None:
+    """Add a count of requests that score, of whatever model, by the first digit of their status or by their time."""
+    if name == "vaegis_requests_total":
+        key, where = labels["status"][0] + "xx", counts["requests"]
+    elif name == "vaegis_request_duration_seconds_bucket" and labels["status"] == "200":
+        key, where = labels["le"], counts["seconds"]
+    else:
+        return
+    where[key] = where.get(key, 0) + count
 
 
 def _count_column(columns: dict[str, dict[str, Any]], name: str, labels: Mapping[str, str], count: int) -> None:

@@ -81,19 +81,18 @@ class RequestLog:
         self._shown = _text_line if log_format == "text" else _json_line
         self._stamp = Stamp()
 
-    def note(self, context: RequestContext, method: str, status: int, duration_s: float) -> None:
+    def note(self, context: RequestContext, method: str, duration_s: float) -> None:
         """Write the line of an answered request.
 
         Args:
             context: The request.
             method: Its method, if that is a known one.
-            status: Of the answer; 0 if there was none.
             duration_s: From the request's headers to the end of the answer.
         """
         quiet = context.route.quiet
         if self._writes_quiet if quiet else self._writes:
             level = "debug" if quiet else "info"
-            self._writer.write(self._shown(context, self._stamp(time.time()), level, method, status, duration_s))
+            self._writer.write(self._shown(context, self._stamp(time.time()), level, method, duration_s))
 
 
 class LineWriter:
@@ -205,20 +204,20 @@ def _fault(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
         yield "at", [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(where)]
 
 
-def _json_line(context: RequestContext, instant: str, level: str, method: str, status: int, duration_s: float) -> str:
+def _json_line(context: RequestContext, instant: str, level: str, method: str, duration_s: float) -> str:
     key = "null" if context.key is None else f'"{context.key}"'
     return (
         f'{{"time":"{instant}","level":"{level}","event":"request","request_id":"{context.request_id}",'
         f'"trace_id":"{context.trace_id}","span_id":"{context.span_id}","method":"{method}","route":"{context.route.template}",'
-        f'"status":{status},"duration_s":{duration_s:.6f},"records":{context.records},"flagged":{context.flagged},'
+        f'"status":{context.status},"duration_s":{duration_s:.6f},"records":{context.records},"flagged":{context.flagged},'
         f'"key":{key}}}\n'
     )
 
 
-def _text_line(context: RequestContext, instant: str, level: str, method: str, status: int, duration_s: float) -> str:
+def _text_line(context: RequestContext, instant: str, level: str, method: str, duration_s: float) -> str:
     key = "" if context.key is None else f" key={context.key}"
     return (
-        f"{instant} {level:<7} {method} {context.route.template} {status} in {duration_s * 1000:.2f} ms, "
+        f"{instant} {level:<7} {method} {context.route.template} {context.status} in {duration_s * 1000:.2f} ms, "
         f"{context.records} records, {context.flagged} flagged{key} request_id={context.request_id} "
         f"trace_id={context.trace_id}\n"
     )

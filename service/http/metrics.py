@@ -35,6 +35,10 @@ _OUTCOMES: Final = ("succeeded", "failed")
 SHADOW_VERDICTS: Final = ("neither", "live", "candidate", "both", "dropped", "failed")
 """Who flags a record, or why it was not compared."""
 APART_BUCKETS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+BY_SIGNATURE: Final = "vaegis_anomalies_by_signature_total"
+MOST_SIGNATURES: Final = 50
+"""Signatures of one model that each worker counts by themselves; it counts all others as `OTHER_SIGNATURES`."""
+OTHER_SIGNATURES: Final = "other"
 _DRILL_OUTCOMES: Final = ("flagged", "missed")
 _BY_MODEL: Final = ("model",)
 _INFO_LABELS: Final = ("model", "digest", "version")
@@ -141,6 +145,25 @@ class ColumnCounters:
                 counter.inc(float(counts[position]))
 
 
+class SignatureCounters:
+    """A counter with the labels `model` and `signature`, for the first signatures of a model that are counted."""
+
+    def __init__(self, counter: Counter, model: str, known: Iterable[str]) -> None:
+        """Bind the signatures in ``known``, which have been counted before, and the one of all others."""
+        self._counter, self._model = counter, model
+        self._counters = {signature: counter.labels(model, signature) for signature in {*known, OTHER_SIGNATURES}}
+
+    def count(self, signatures: Iterable[str]) -> None:
+        """Count one anomaly for each signature."""
+        for signature in signatures:
+            counter = self._counters.get(signature)
+            if counter is None:
+                counter = self._counters[OTHER_SIGNATURES]
+                if len(self._counters) <= MOST_SIGNATURES:
+                    counter = self._counters[signature] = self._counter.labels(self._model, signature)
+            counter.inc()
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnCounts:
     """Number of unusual values by column, each of shape (D,), in schema order.
@@ -222,17 +245,19 @@ class Metrics:
             self._registry = None  # the metrics count in files, from which ``collector`` collects
             self.registry.register(collector)
         self._of_requests: dict[tuple[str, str, int], tuple[Counter, BoundHistogram]] = {}
+        self._of_signatures: dict[str, SignatureCounters] = {}
         self._make_traffic()
         self._make_records()
         self._make_model()
 
     def of_model(self, model: str, artifact: Artifact) -> ModelMetrics:
         """Return the metrics of ``artifact``, which is served as ``model``."""
-        columns = artifact.contract.columns.columns
+        columns, checked = artifact.contract.columns.columns, artifact.contract.columns.of_records.columns
         return ModelMetrics(
             model=model,
             scored=self._scored.labels(model),
             flagged=self._flagged.labels(model),
+            by_signature=self._signature_counters(model),
             violating=self._violating.labels(model),
             generated=self._generated.labels(model),
             score=BoundHistogram(self._scores.of(model, score_buckets(artifact.calibration_folds))),
@@ -242,7 +267,7 @@ class Metrics:
             refused=self._refused,
             violations={
                 (column.name, check.code): self._violations.labels(model, column.name, check.code.value)
-                for column in columns
+                for column in checked
                 for check in column.checks
             },
             column_counter=ColumnCounter(artifact.contract.columns),
@@ -258,6 +283,16 @@ class Metrics:
                 [c.name if math.isfinite(kind_of(c).observed_range(c)[0]) else None for c in columns],
             ),
         )
+
+    def _signature_counters(self, model: str) -> SignatureCounters:
+        """Return the counters of a model, which its next version will continue."""
+        if model not in self._of_signatures:
+            # A worker in the place of one that ended continues with what all have counted, so that no more are added.
+            found = self.registry.collect() if self._registry is None else ()
+            samples = (sample for metric in found for sample in metric.samples if sample.name == BY_SIGNATURE)
+            known = [sample.labels["signature"] for sample in samples if sample.labels["model"] == model]
+            self._of_signatures[model] = SignatureCounters(self._by_signature, model, known)
+        return self._of_signatures[model]
 
     def of_shadow(self, model: str, live: str, version: str) -> ShadowMetrics:
         """Return the metrics of a version of ``model`` that scores in the shadow of the version ``live``."""
@@ -388,6 +423,9 @@ class Metrics:
     def _make_records(self) -> None:
         self._scored = self._counter("vaegis_records_scored", "Records scored.", _BY_MODEL)
         self._flagged = self._counter("vaegis_records_flagged", "Scored records that are anomalies.", _BY_MODEL)
+        self._by_signature = self._counter(
+            BY_SIGNATURE.removesuffix("_total"), "Anomalies, by their signature.", (*_BY_MODEL, "signature")
+        )
         self._violating = self._counter("vaegis_records_violating", "Scored records that break a check.", _BY_MODEL)
         self._refused = self._counter(
             "vaegis_records_refused", "Records at fault, by the code of their first fault.", (*_BY_MODEL, "code")
@@ -510,6 +548,7 @@ class ModelMetrics:
     model: str
     scored: Counter
     flagged: Counter
+    by_signature: SignatureCounters
     violating: Counter
     generated: Counter
     score: BoundHistogram
@@ -525,9 +564,10 @@ class ModelMetrics:
 
     def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
         """Count scored records."""
-        self.scored.inc(len(columns))
+        self.scored.inc(len(verdicts.score))
         if flagged := int(np.count_nonzero(verdicts.is_anomaly)):
             self.flagged.inc(flagged)
+            self.by_signature.count(filter(None, verdicts.signature))
         self.score.observe_all(verdicts.score)
         self.p_value.observe_all(verdicts.p_value)
         if any(verdicts.violations):

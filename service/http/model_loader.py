@@ -17,6 +17,7 @@ from vaegis.service.contract import Schema
 from vaegis.service.errors import ArtifactError, ModelFolderError, ServiceError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
 from vaegis.service.model_folder import (
     POINTER_FILE,
@@ -26,7 +27,6 @@ from vaegis.service.model_folder import (
     model_names,
     read_pointer,
     stamp_of,
-    version_names,
     version_path,
 )
 from vaegis.service.settings import Settings
@@ -73,9 +73,6 @@ class ModelSource(Protocol):
     def shadow(self, name: str) -> Target | None:
         """Return the version of a model that should score in shadow, if any. Raises what `targets` does."""
 
-    def versions(self, name: str) -> list[str]:
-        """Return the versions of a model, loaded or not."""
-
 
 class FileSource:
     """A single file, which may be replaced."""
@@ -95,10 +92,6 @@ class FileSource:
     def shadow(self, name: str) -> Target | None:  # noqa: ARG002 - as the protocol has it
         """Return none."""
         return None
-
-    def versions(self, name: str) -> list[str]:  # noqa: ARG002 - as the protocol has it
-        """Return none."""
-        return []
 
 
 class FolderSource:
@@ -127,10 +120,6 @@ class FolderSource:
             return None
         return self._target(name, pointer.shadow.version, pointer.shadow)
 
-    def versions(self, name: str) -> list[str]:
-        """Return the versions in the model's folder."""
-        return version_names(self._folder, name)
-
     def _target(self, name: str, version: str, named: Version | None) -> Target:
         path = version_path(self._folder, name, version)
         stamps = stamp_of(path.with_name(POINTER_FILE)), stamp_of(path)
@@ -157,22 +146,14 @@ def default_model(folder: Path, chosen: str | None) -> str:
     raise ModelFolderError(f"{folder}: expected {expected}, got {len(names)}: {', '.join(names) or 'none'}")
 
 
-def opened(target: Target, settings: Settings, data: bytes | None = None) -> Artifact:
-    """Return the artifact of a version, with every check but the golden records.
+def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes | None = None) -> Artifact:
+    """Return the artifact in the content of the file ``name``, with every check but the golden records.
 
     Args:
-        target: The version.
+        data: The content.
+        name: Of the file, for messages.
         settings: The settings in force.
-        data: The content of its file, if it was read.
-
-    Raises:
-        ServiceError: the file cannot be read or used, or is not the one that is expected.
-    """
-    return opened_content(_read(target, settings) if data is None else data, str(target.path), settings)
-
-
-def opened_content(data: bytes, name: str, settings: Settings) -> Artifact:
-    """Return the artifact in the content of the file ``name``, with every check but the golden records.
+        optimized: Its graph as `VersionChecks` returned it, if it was checked before.
 
     Raises:
         ArtifactError: it cannot be used.
@@ -183,6 +164,7 @@ def opened_content(data: bytes, name: str, settings: Settings) -> Artifact:
         threads=settings.inference_threads,
         run_timeout_s=settings.run_timeout_s,
         tensor_bytes=settings.max_tensor_bytes,
+        optimized=optimized,
     )
 
 
@@ -195,7 +177,7 @@ def first_opened(source: ModelSource, name: str, settings: Settings) -> tuple[Ar
     failure: ServiceError | None = None
     for target in source.targets(name):
         try:
-            artifact = opened(target, settings)
+            artifact = opened_content(_read(target, settings), str(target.path), settings)
             artifact.verify()
         except ServiceError as error:
             _log_failure(name, target.version, str(error))
@@ -208,7 +190,7 @@ def first_opened(source: ModelSource, name: str, settings: Settings) -> tuple[Ar
 def schema_difference(old: Schema, new: Schema) -> str | None:
     """Say how records that fit ``old`` would be read otherwise by ``new``; None if they would not."""
     kinds, new_kinds = ({column.name: column.kind for column in schema.columns} for schema in (old, new))
-    taken = {*new_kinds, *(column.name for column in new.ignored)}
+    taken = {*new.of_records.names, *(column.name for column in new.ignored)}
     differences = [f"{name} is not scored any more" for name in kinds if name not in new_kinds]
     differences += [f"{name} is new" for name in new_kinds if name not in kinds]
     differences += [
@@ -216,7 +198,7 @@ def schema_difference(old: Schema, new: Schema) -> str | None:
         for name, kind in kinds.items()
         if name in new_kinds and new_kinds[name] != kind
     ]
-    differences += [f"{column.name} is refused" for column in old.ignored if column.name not in taken]
+    differences += [f"{column.name} is refused" for column in (*old.watched, *old.ignored) if column.name not in taken]
     if not differences:
         return None
     more = f" and {len(differences) - 5} more" if len(differences) > 5 else ""  # noqa: PLR2004 - enough to see why
@@ -237,12 +219,22 @@ class ModelLoader:
         registry: ModelRegistry,
         settings: Settings,
         on_swap: Callable[[str], None] = lambda _: None,
+        checks: VersionChecks | None = None,
     ) -> None:
-        """Load from ``source`` into ``registry``; ``on_swap`` is called with the digest of each new live version."""
+        """Load from ``source`` into ``registry``.
+
+        Args:
+            source: Names the versions.
+            registry: The models.
+            settings: The settings in force.
+            on_swap: Called with the digest of each new live version.
+            checks: Checks versions aside, from `start` on; None to check them in this process.
+        """
         self._source = source
         self._registry = registry
         self._settings = settings
         self._on_swap = on_swap
+        self._checks = checks
         self._publish: Publish = lambda change: change()
         self._seen: dict[str, Target | str] = {}
         self._seen_shadows: dict[str, Target | None] = {}
@@ -264,12 +256,10 @@ class ModelLoader:
         """End the thread, after the version that it may be loading."""
         self._is_closed = True
         self._wake.set()
+        if self._checks is not None:
+            self._checks.close()
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
-
-    def versions(self, name: str) -> list[str]:
-        """Return the versions of a model, loaded or not."""
-        return self._source.versions(name)
 
     def check(self, *, is_forced: bool = False) -> None:
         """Load what should be live and is not.
@@ -329,11 +319,11 @@ class ModelLoader:
         if live is not None and content_digest(data) == live.artifact.digest:
             self._publish(partial(self._registry.keep, name, target.version))
             return
-        artifact = opened(target, self._settings, data)
+        artifact, is_checked = self._opened(target, data)
         if live is not None and not target.allow_schema_change:
             self._require_same_columns(target, live.artifact, artifact)
         served = self._registry.new_served(artifact, name, target.version)
-        served.warm_up()
+        served.warm_up(is_checked=is_checked)
         took_s = time.monotonic() - started
         if took_s > self._settings.model_timeout_s:
             raise ArtifactError(
@@ -363,16 +353,27 @@ class ModelLoader:
             self._publish(partial(self._registry.fail_shadow, name, None if target is None else target.version, reason))
 
     def _candidate(self, name: str, target: Target, live: Artifact) -> ServedModel:
-        artifact = opened(target, self._settings)
+        artifact, is_checked = self._opened(target, _read(target, self._settings))
         difference = schema_difference(live.contract.columns, artifact.contract.columns)
-        if difference is not None or live.contract.columns.names != artifact.contract.columns.names:
+        read, wanted = (
+            [(column.name, column.kind) for column in each.contract.columns.of_records.columns]
+            for each in (artifact, live)
+        )
+        if difference is not None or read != wanted:
             raise ArtifactError(
                 f"{target.path}: expected the columns of the live version in shadow, got others: "
                 f"{difference or 'another order'}"
             )
         candidate = self._registry.new_served(artifact, name, target.version)
-        candidate.warm_up()
+        candidate.warm_up(is_checked=is_checked)
         return candidate
+
+    def _opened(self, target: Target, data: bytes) -> tuple[Artifact, bool]:
+        """Return a version, and whether its decoder was checked too. Before `start`, no request waits meanwhile."""
+        path = str(target.path)
+        checks = None if self._thread is None else self._checks
+        optimized = None if checks is None else checks.optimized(data, path)
+        return opened_content(data, path, self._settings, optimized), optimized is not None
 
     def _swap(self, served: ServedModel, *, clears_failure: bool) -> None:
         self._registry.swap(served, clears_failure=clears_failure)

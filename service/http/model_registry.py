@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeAlias
 
 from starlette.exceptions import HTTPException
 
 from vaegis.service.artifact import Artifact
+from vaegis.service.errors import ModelFolderError
 from vaegis.service.http.errors import NotReadyError
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.schemas import LoadFailure, ModelItem, ModelsAnswer, ShadowAnswer, VersionItem, shown_digest
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.shadow import Shadow
+from vaegis.service.model_folder import read_pointer, version_names
 
 NewServed: TypeAlias = Callable[[Artifact, str, str | None], ServedModel]
 """Prepares to serve an artifact by the name and with the name of the version given."""
@@ -27,12 +31,12 @@ class ServedAs:
     Attributes:
         name: Its name in paths, answers and metrics.
         version: The name of its version; None if it has none.
-        versions: Lists the versions of a model by name, loaded or not.
+        folder: The folder of models; None for a single file.
     """
 
     name: str
     version: str | None = None
-    versions: Callable[[str], list[str]] = lambda _: []
+    folder: Path | None = None
 
 
 class ModelEntry:
@@ -197,8 +201,12 @@ class ModelRegistry:
         entry.failure = LoadFailure(version=version, reason=reason, since=_now())
         self._metrics.count_model_failure(name)
 
-    def described(self, versions: Callable[[str], list[str]]) -> ModelsAnswer:
-        """Return what GET /models tells; ``versions`` lists those of a model."""
+    def names(self) -> list[str]:
+        """Return the models, sorted."""
+        return sorted(self._entries)
+
+    def described(self, folder: Path | None) -> ModelsAnswer:
+        """Return what GET /models tells, with the versions in the folder of models, if there is one."""
         models = []
         for name, entry in sorted(self._entries.items()):
             served, live = entry.served, None
@@ -211,10 +219,20 @@ class ModelRegistry:
                     shadow=None if entry.shadow is None else entry.shadow.candidate.version,
                     failure=entry.failure,
                     shadow_failure=entry.shadow_failure,
-                    versions=versions(name),
+                    before=None if folder is None else _version_before(folder, name),
+                    versions=[] if folder is None else version_names(folder, name),
                 )
             )
         return ModelsAnswer(default=self.default.name, models=models)
+
+
+def _version_before(folder: Path, name: str) -> str | None:
+    """Return the version that a rollback makes live, if there is one."""
+    with suppress(ModelFolderError):
+        pointer = read_pointer(folder, name)
+        if pointer is not None and pointer.history:
+            return pointer.history[-1].version
+    return None
 
 
 def _now() -> str:

@@ -23,6 +23,8 @@ from vaegis.service.http.schemas import (
     InferenceError,
     ModelsAnswer,
     ProblemDocument,
+    PromoteRequest,
+    PromotionAnswer,
     ScoreAnswer,
     reference,
 )
@@ -44,6 +46,8 @@ _DESCRIBED: Final[tuple[type[BaseModel], ...]] = (
     DrillAnswer,
     ModelsAnswer,  # the framework leaves nulls out of its example
     InferBody,
+    PromoteRequest,
+    PromotionAnswer,
     InferAnswer,
     InferenceError,
 )

@@ -22,6 +22,7 @@ from vaegis.service.http.errors import (
     CrossSiteError,
     DeadlineError,
     KeyRequiredError,
+    KeysNeededError,
     MediaTypeError,
     MissingScopeError,
     NotAcceptableError,
@@ -31,6 +32,7 @@ from vaegis.service.http.errors import (
     RateLimitedError,
     UnknownHostError,
     UnknownKeyError,
+    VersionRefusedError,
 )
 from vaegis.service.http.routes import route_near, route_of
 from vaegis.service.http.schemas import ErrorItem, ProblemDocument
@@ -90,6 +92,8 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     MissingScopeError: Problem(403, "missing-scope", "The key does not allow this", closes=True),
     CrossSiteError: Problem(403, "cross-site", "A web page of another site may not call the service", closes=True),
     UnknownHostError: Problem(403, "unknown-host", "The service is not called by this name", closes=True),
+    KeysNeededError: Problem(403, "keys-needed", "Without keys, strangers may not change versions", closes=True),
+    VersionRefusedError: Problem(409, "version-refused", "The version cannot be made live"),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),
@@ -116,8 +120,8 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
 }
 
 
-async def answer_service_error(request: Request, error: Exception) -> Response:
-    """Return the problem for an error of the table; raise any other again, because it is a bug."""
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Return the problem for an error that a route of the framework raised; see `response_to`."""
     return response_to(request.scope, error)
 
 
@@ -131,7 +135,11 @@ def refusal_of(error: Exception) -> ASGIApp:
 
 
 def response_to(scope: Scope, error: Exception) -> Response:
-    """Return the problem for an error of the table; raise any other again, because it is a bug."""
+    """Return the problem for an error of the table or of the framework; raise any other again, because it is a bug."""
+    if isinstance(error, HTTPException):
+        return _http_problem(scope, error)
+    if isinstance(error, RequestValidationError):
+        error = ParameterError(*parameter_messages(error.errors()))
     unread = scope.get(UNREAD, False)
     is_plain = _is_plain(scope)
     if isinstance(error, QueueFullError):
@@ -152,29 +160,6 @@ def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
         errors=_items(error),
     )
     return problem, document
-
-
-async def answer_http_exception(request: Request, error: Exception) -> Response:
-    """Return the problem for an error of the framework, such as an unknown path."""
-    if not isinstance(error, HTTPException):
-        raise error
-    path: str = request.scope["path"]
-    status = HTTPStatus(error.status_code)
-    detail, headers = error.detail, error.headers
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at one of a path's methods only
-        allowed = route_of(path).allow
-        detail, headers = f"this path takes {allowed}, not {request.scope['method']}", {"Allow": allowed}
-    elif detail == status.phrase and status is HTTPStatus.NOT_FOUND:
-        meant = route_near(path)
-        detail = f"no such path; {f'did you mean {meant}? ' if meant else ''}GET /openapi.json lists all"
-    return problem_response(request.scope, plain_problem(error.status_code, detail), headers)
-
-
-async def answer_query_error(request: Request, error: Exception) -> Response:
-    """Return the problem for query parameters that the framework refused."""
-    if not isinstance(error, RequestValidationError):
-        raise error
-    return response_to(request.scope, ParameterError(*parameter_messages(error.errors())))
 
 
 def parameter_messages(errors: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> list[str]:
@@ -199,6 +184,20 @@ def problem_response(scope: Scope, document: ProblemDocument, headers: Mapping[s
 def _queue_full(text: str, *, is_plain: bool, unread: bool) -> Response:
     """Return the problem of a `QueueFullError` from a cache, because a service that is full answers it most often."""
     return _response(QueueFullError(text), is_plain=is_plain, unread=unread)
+
+
+def _http_problem(scope: Scope, error: HTTPException) -> Response:
+    """Return the problem for an error that its status describes, such as an unknown path."""
+    path: str = scope["path"]
+    status = HTTPStatus(error.status_code)
+    detail, headers = error.detail, error.headers
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at one of a path's methods only
+        allowed = route_of(path).allow
+        detail, headers = f"this path takes {allowed}, not {scope['method']}", {"Allow": allowed}
+    elif detail == status.phrase and status is HTTPStatus.NOT_FOUND:
+        meant = route_near(path)
+        detail = f"no such path; {f'did you mean {meant}? ' if meant else ''}GET /openapi.json lists all"
+    return problem_response(scope, plain_problem(error.status_code, detail), headers)
 
 
 def _response(error: Exception, *, is_plain: bool, unread: bool) -> Response:

@@ -21,9 +21,9 @@ def record_schema(contract: Contract, unknown_columns: UnknownColumns) -> dict[s
         contract: The model's metadata.
         unknown_columns: Whether further columns are refused.
     """
-    schema = contract.columns
+    schema = contract.columns.of_records
     properties = {column.name: kind_of(column).json_schema(column) for column in schema.columns}
-    properties |= {column.name: {"description": f"Not scored: {column.reason}."} for column in schema.ignored}
+    properties |= {column.name: {"description": f"Not read: {column.reason}."} for column in schema.ignored}
     parents = {name.partition(".")[0] for name in properties if "." in name} - properties.keys()
     for parent in sorted(parents):
         properties[parent] = {

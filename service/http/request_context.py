@@ -1,4 +1,4 @@
-"""What is known of a request while it is answered: `request_context(scope)`.
+"""What is known of a request while it is answered: `scope[CONTEXT]`.
 
 A route that takes records calls `charge` before it scores them, and adds up `records` and `flagged`; one that scores a
 body block by block calls `charge` for the first block and `owe` for the others. Decoding and inference run within
@@ -12,10 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from starlette.types import Scope
-
+from vaegis.service.auth.keys import Access
 from vaegis.service.auth.rate_limits import RateLimit
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.http.routes import Route
@@ -24,8 +23,10 @@ from vaegis.service.records.blocks import UnpackedBytes
 BYTES_PER_RECORD: Final = 16 * 1024
 """Decompressing this many bytes takes about as long as scoring one record."""
 
+CONTEXT: Final = "vaegis.request_context"
+"""Key of the scope under which `Instrumentation` puts the `RequestContext`."""
+
 _UNTRACED: Final = nullcontext()
-_KEY: Final = "vaegis.request_context"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _PARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _INVALID_VERSION: Final = b"ff"
@@ -42,8 +43,8 @@ class Span(Protocol):
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a span for one step. Thread-safe."""
 
-    def end(self, context: RequestContext, status: int, error: str | None) -> None:
-        """End the span, with the answer's status, 0 if there is none, and the kind of an unexpected error."""
+    def end(self, context: RequestContext, error: str | None) -> None:
+        """End the span of an answered request, with the kind of an unexpected error."""
 
 
 @dataclass(slots=True)
@@ -56,10 +57,12 @@ class RequestContext:
         trace_id: The trace that it is part of.
         span_id: Its span there.
         key: Name of the caller's key; None if the route needs none.
+        scopes: What the key allows; None if there is none.
         recheck_key: Passes if that key is still valid and allows the route; None if there is no key. Only for the event
             loop's thread.
         rate_limit: The caller's rate limit; None if there is none.
         unpacked: Counts the decompressed bytes of its body; None if it is not compressed.
+        status: Of the answer; 0 until it begins.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
         span: Its tracing span; None if it is not traced.
@@ -70,8 +73,10 @@ class RequestContext:
     trace_id: str
     span_id: str
     key: str | None = None
+    scopes: frozenset[Access] | None = None
     recheck_key: Callable[[], None] | None = None
     rate_limit: RateLimit | None = None
+    status: int = 0
     records: int = 0
     flagged: int = 0
     span: Span | None = None
@@ -130,18 +135,6 @@ class RequestContext:
             due = self.unpacked.total // BYTES_PER_RECORD - self._charged
             if due > 0:
                 self.rate_limit.spend(due)
-
-
-def put_context(scope: Scope, context: RequestContext) -> None:
-    """Store ``context`` in the scope, for `request_context`."""
-    scope[_KEY] = context
-
-
-def request_context(scope: Scope) -> RequestContext:
-    """Return the context of the request of ``scope``."""
-    found: Any = scope[_KEY]
-    context: RequestContext = found
-    return context
 
 
 class Identity(NamedTuple):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
+
+from starlette.types import Receive, Scope, Send
 
 from vaegis.service.auth.keys import Access
 from vaegis.service.http.docs_page import BUNDLE, START, STYLE
@@ -53,6 +55,7 @@ SCORING: Final = frozenset({Access.SCORE})
 
 _MODEL: Final = frozenset({Access.MODEL})
 _METRICS: Final = frozenset({Access.METRICS})
+_ADMIN: Final = frozenset({Access.ADMIN})
 _BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503, 504)
 
 ROUTES: Final = (
@@ -70,12 +73,16 @@ ROUTES: Final = (
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
-    Route("/live.json", scopes=_METRICS, quiet=True),
-    *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/page.svg")),
+    Route("/live.json", scopes=_METRICS, quiet=True, errors=(400, 404, 422)),
+    *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
     Route("/models", scopes=_MODEL),
     Route("/models/{model}/shadow", scopes=_MODEL, errors=(400, 404, 422)),
+    *(
+        Route(f"/models/{{model}}/{change}", "POST", _ADMIN, errors=(400, 404, 408, 409, 413, 415, 422, 429, 503, 504))
+        for change in ("promote", "rollback")
+    ),
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
     # The page has nothing of the model: it reads /openapi.json, with a key where there are keys.
     Route("/docs", in_schema=False),
@@ -95,10 +102,23 @@ ROUTES: Final = (
 
 _BY_PATH: Final = {path: route for route in ROUTES for path in route.paths if "{" not in path}
 _BY_PATTERN: Final = tuple(
-    (re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path)), route) for route in ROUTES for path in route.paths if "{" in path
+    (re.compile(re.sub(r"\{([a-z]+)\}", r"(?P<\1>[^/]+)", path)), route)
+    for route in ROUTES
+    for path in route.paths
+    if "{" in path
 )
 # Whoever has a key may learn which paths there are; whoever has none may not.
 _UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access))
+
+
+class PostEndpoint(Protocol):
+    """Answers the requests of a route of POST, as an ASGI app."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+    def operation(self) -> dict[str, Any]:
+        """Return what OpenAPI says of the route."""
 
 
 def route_of(path: str) -> Route:
@@ -107,6 +127,16 @@ def route_of(path: str) -> Route:
     if route is not None:
         return route
     return next((route for pattern, route in _BY_PATTERN if pattern.fullmatch(path)), _UNKNOWN)
+
+
+def path_parameters(path: str) -> dict[str, str]:
+    """Return what stands in a path in the place of the names in its template.
+
+    >>> path_parameters("/models/orders/score")
+    {'model': 'orders'}
+    """
+    matches = (pattern.fullmatch(path) for pattern, _ in _BY_PATTERN)
+    return next((match.groupdict() for match in matches if match), {})
 
 
 def route_near(path: str) -> str | None:

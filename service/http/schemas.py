@@ -85,6 +85,9 @@ class ResultItem(_Answer):
         description="Values that are certainly wrong by what training saw, whether the record is an anomaly or not."
     )
     reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
+    signature: str | None = Field(
+        description="A short key of the leading columns and why they lead, to group anomalies by; null for others."
+    )
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
@@ -196,6 +199,25 @@ class DrillAnswer(_Answer):
     alpha: float
 
 
+class PromoteRequest(_Answer):
+    """The body of POST /models/{model}/promote."""
+
+    model_config = ConfigDict(strict=True)
+
+    version: str = Field(description="The version: its file's name without .onnx.")
+
+
+class PromotionAnswer(_Answer):
+    """The answer of POST /models/{model}/promote and /rollback."""
+
+    model_config = _example(model="orders", version="2024-06", digest=_DIGEST, before="2024-05")
+
+    model: str
+    version: str = Field(description="The version that is live from now on; workers load it within a second or two.")
+    digest: str
+    before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
+
+
 class CalibrationSummary(_Answer):
     """The scores behind the p-values, in short."""
 
@@ -254,6 +276,7 @@ class ModelItem(_Answer):
     shadow: str | None = Field(description="The version that scores a sample of the traffic beside the live one.")
     shadow_failure: LoadFailure | None = Field(description="Why the version that should do so does not.")
     failure: LoadFailure | None = Field(description="Why the last change was not taken; null if it was.")
+    before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
     versions: list[str] = Field(description="The versions in the folder, loaded or not; none for a single file.")
 
 
@@ -269,6 +292,7 @@ class ModelsAnswer(_Answer):
                 "shadow": "2024-07",
                 "shadow_failure": None,
                 "failure": None,
+                "before": "2024-05",
                 "versions": ["2024-05", "2024-06", "2024-07"],
             }
         ],
@@ -355,23 +379,35 @@ class LiveAnswer(_Answer):
         model={"model": "orders", "digest": _DIGEST, "version": "0.1.0"},
         records={"scored": 1200, "flagged": 14, "violating": 3},
         refused={"wrong_type": 2},
+        signatures={"amount:high": 12},
+        requests={"2xx": 40},
+        seconds={"0.005": 38, "+Inf": 40},
         p_values=[{"at_most": 0.01, "count": 14}, {"at_most": 1.0, "count": 1200}],
         columns={"amount": {"missing": 4, "unseen": 0, "out_of_range": 3, "violations": {"above_range": 3}}},
         alpha=0.01,
         threshold=12.89,
         calibration_records=1000,
         workers=2,
+        models=["orders"],
+        allowed={"score": True, "model": True, "promote": False},
     )
 
     model: LiveModel
     records: LiveRecords
     refused: dict[str, int] = Field(description="Faults of records, by code.")
+    signatures: dict[str, int] = Field(description="Anomalies by signature.")
+    requests: dict[str, int] = Field(
+        description="Requests of all models that score, by the first digit of their status."
+    )
+    seconds: dict[str, int] = Field(description="Those answered with 200 within so many seconds, of all models.")
     p_values: list[PValueCount] = Field(description="Each bound counts all records up to it.")
     columns: dict[str, LiveColumn]
     alpha: float
     threshold: float
     calibration_records: int
     workers: int
+    models: list[str] = Field(description="Names of all models that are served.")
+    allowed: dict[str, bool] = Field(description="What the sender may do: score, read the model, promote versions.")
 
 
 class StateAnswer(_Answer):

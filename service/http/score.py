@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
-from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults
+from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults, require_few_records
 from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
 from vaegis.service.http.negotiation import (
     ANSWER_TYPES,
@@ -25,6 +25,7 @@ from vaegis.service.http.negotiation import (
     header,
     negotiated,
 )
+from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import ScoreAnswer, reference
 from vaegis.service.http.score_options import ScoreOptions, query_parameters
 from vaegis.service.http.served_model import ServedModel
@@ -70,7 +71,7 @@ class ScoreEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         async with self._admission.slot(scope, receive) as slot:
-            model = (self._model or self._models.entry(scope["path_params"]["model"])).live()
+            model = (self._model or self._models.entry(path_parameters(scope["path"])["model"])).live()
             formats = negotiated(scope["headers"])
             options = model.options(scope["query_string"], formats.on_invalid)
             request = _Request(model, slot, formats, options, header(scope["headers"], EVENT_ID))
@@ -147,13 +148,14 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             except RecordError as error:
                 self.model.metrics.count_refused(error.faults)
                 raise
+        require_few_records(self.model, block)
         if block.faults and (faults := rejecting_faults(self.model, block, self.options.on_invalid)):
             raise rejected(self.model, faults)
         return block
 
     async def answer_in_batch(self, block: Block) -> bytes:
         """Return the answer to few records, which are scored together with those of other requests."""
-        model, context, records = self.model, self.slot.context, len(block.columns)
+        model, context, records = self.model, self.slot.context, block.records - len(block.faults)
 
         def begin() -> None:
             self.slot.begin()
@@ -221,7 +223,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         return merged(blocks)
 
     def _decoder(self, unpacked: UnpackedBytes) -> Decoder:
-        schema, limits = self.model.artifact.contract.columns, self.model.limits
+        schema, limits = self.model.artifact.contract.columns.of_records, self.model.limits
         if self.formats.body is BodyFormat.JSON:
             return JsonDecoder(self.documents, limits.max_held_bytes, self.options.on_invalid, self.slot.check)
         if self.formats.body is BodyFormat.NDJSON:
@@ -247,6 +249,6 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
 def _example_answer(model: ServedModel) -> object:
     artifact = model.artifact
     options = model.options(b"explain=all", OnInvalid.REJECT)
-    columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns)
+    columns = columns_from_records(artifact.contract.golden.records[:1], artifact.contract.columns.of_records)
     verdicts = artifact.judge(columns, alpha=options.alpha, explain=options.explain)
     return msgspec.json.decode(json_document(model.answer_metadata(options.alpha), rows_of(verdicts)))

@@ -73,25 +73,22 @@ class RecordJudge:
         self.shadow: Callable[[ShadowedBatch], None] | None = None
         """Takes what was scored, to be scored by another version too."""
 
-    def __call__(
-        self, columns: Columns, options: ScoreOptions, run_timeout_s: float | None = None
-    ) -> tuple[Verdicts, float]:
+    def __call__(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
         """Return the verdicts on records, and the seconds that the model took; they are counted, except drills.
 
         Args:
             columns: The records.
             options: What is asked about them.
-            run_timeout_s: Longest time of one run of the graph, if it is shorter than the session's.
 
         Raises:
-            RunTimeoutError: a run took longer.
+            RunTimeoutError: a run of the graph took longer than it may.
         """
         started = time.perf_counter()
-        scores = self._artifact.scorer.score(columns, run_timeout_s)
+        scores = self._artifact.scorer.score(columns)
         seconds = time.perf_counter() - started
         verdicts = self._artifact.judge_scored(columns, scores, alpha=options.alpha, explain=options.explain)
         if not options.is_drill:
-            self._metrics.count_scored(columns, verdicts)
+            self._metrics.count_scored(self._artifact.scorer.scored(columns), verdicts)
             if self.shadow is not None:
                 self.shadow(ShadowedBatch(columns, scores, verdicts, options.alpha))
         return verdicts, seconds
@@ -149,7 +146,7 @@ class ServedModel:
         self.limits = limits
         self.alpha = artifact.contract.calibration.alpha if alpha is None else alpha
         self.threshold = threshold(artifact.calibration_folds, self.alpha)
-        self.bare_documents = JsonDocuments(artifact.contract.columns, limits)
+        self.bare_documents = JsonDocuments(artifact.contract.columns.of_records, limits)
         self.documents = self.bare_documents if limits.unwrap is None else self._documents_in(limits.unwrap)
         self.judge = RecordJudge(artifact, metrics)
         self.batcher = Batcher(self.judge, max_batch_records)
@@ -176,16 +173,18 @@ class ServedModel:
         """Return the options of a parsed query; see `options`."""
         return _checked(query, ScoreOptions(self.alpha, self._explain, on_invalid), self.answer_metadata)
 
-    def warm_up(self) -> Verification:
+    def warm_up(self, *, is_checked: bool = False) -> Verification:
         """Do once what requests will do, so that the first one is not slower, and count nothing.
+
+        Args:
+            is_checked: Whether the decoder is known to fit the schema.
 
         Raises:
             ArtifactError: the golden records are not reproduced, or the decoder does not fit the schema.
         """
         verification = self.artifact.verify()
-        Generator(
-            self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes
-        )  # only checked: POST /generate loads it again at its first request
+        if not is_checked:  # and not kept: POST /generate loads it again at its first request
+            Generator(self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes)
         record = rendered(self.artifact.contract.golden.records[0])
         block = self.bare_documents.decode(record, OnInvalid.REPORT, lambda: None)
         self.artifact.judge(block.columns, alpha=self.alpha, explain=Explain.ALL)
@@ -221,7 +220,7 @@ class ServedModel:
 
     def _documents_in(self, pointer: str) -> JsonDocuments:
         unwrapper = Unwrapper(pointer, max_depth=self.limits.max_depth, max_values=self.limits.max_values)
-        return JsonDocuments(self.artifact.contract.columns, self.limits, unwrapper)
+        return JsonDocuments(self.artifact.contract.columns.of_records, self.limits, unwrapper)
 
     def _events(self, *, is_batch: bool) -> JsonDocuments:
         limits = self.limits

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -15,10 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI
-
 from vaegis.service.auth.rate_limits import TokenBuckets
-from vaegis.service.http.app import create_app
+from vaegis.service.http.app import ServiceApp, create_app
 from vaegis.service.http.logs import LineWriter, configure_logs
 from vaegis.service.http.model_loader import (
     FileSource,
@@ -29,7 +28,7 @@ from vaegis.service.http.model_loader import (
     first_opened,
     opened_content,
 )
-from vaegis.service.http.model_registry import ModelRegistry, ServedAs
+from vaegis.service.http.model_registry import ServedAs
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
 from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.routes import route_of
@@ -38,6 +37,7 @@ from vaegis.service.http.server.limits import Limits
 from vaegis.service.http.server.server import Server
 from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
+from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.runtime import has_late_run
 from vaegis.service.settings import Settings
@@ -58,6 +58,7 @@ class WorkerContext:
         token_buckets: File with the token buckets of all workers.
         beat: Tells the supervisor that this worker is alive.
         tell_swap: Tells it the digest of a model that is served from now on.
+        checked_file: Descriptor of the file with the version that was checked last, for all workers.
     """
 
     number: int
@@ -66,6 +67,7 @@ class WorkerContext:
     token_buckets: Path
     beat: Callable[[], None]
     tell_swap: Callable[[str], None]
+    checked_file: int
 
 
 def serve(
@@ -120,7 +122,7 @@ def serve(
 
 
 def _server(
-    app: FastAPI,
+    app: ServiceApp,
     settings: Settings,
     certificate: Certificate | None,
     worker: WorkerContext | None,
@@ -150,7 +152,7 @@ def _server(
         on_drain=app.state.readiness.drain,
         on_tick=tick,
     )
-    server = Server(app, limits_of(settings), callbacks)
+    server = Server(app.asgi, limits_of(settings), callbacks)
     metrics.connections.set_function(lambda: len(server.server_state.connections))
     return server
 
@@ -201,7 +203,7 @@ def _watch_models(loader: ModelLoader) -> None:
 
 def _ready_app(
     model: bytes | None, name: str, settings: Settings, writer: LineWriter, worker: WorkerContext | None
-) -> tuple[FastAPI, ModelLoader]:
+) -> tuple[ServiceApp, ModelLoader]:
     """Return the app over models that have reproduced their golden records, and what loads them anew."""
     path, version = Path(name), None
     source: ModelSource
@@ -225,15 +227,17 @@ def _ready_app(
     app = create_app(
         artifact,
         settings,
-        served_as=ServedAs(served_name, version, source.versions),
+        served_as=ServedAs(served_name, version, path if model is None else None),
         writer=writer,
         buckets=buckets,
         begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )
-    models: ModelRegistry = app.state.models
+    models = app.state.models
     verification = models.default.live().warm_up()
-    loader = ModelLoader(source, models, settings, on_swap=(lambda _: None) if worker is None else worker.tell_swap)
+    checks = VersionChecks(settings, None if worker is None else worker.checked_file)
+    on_swap = (lambda _: None) if worker is None else worker.tell_swap
+    loader = ModelLoader(source, models, settings, on_swap, checks if sys.platform != "win32" else None)
     if model is None:
         loader.check()
     app.state.readiness.admit(verification)

@@ -33,7 +33,7 @@ class Shadow:
         self.candidate = candidate
         self._share = share
         self._metrics = metrics
-        self._names = candidate.artifact.contract.columns.names
+        self._names = candidate.artifact.contract.columns.of_records.names
         self._waiting: queue.Queue[ShadowedBatch | None] = queue.Queue(_MOST_BATCHES)
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="vaegis-shadow", daemon=True)

@@ -74,19 +74,18 @@ class RequestSpan:
         """Return a span within this one, to be entered where the step begins; on any thread."""
         return Step(self._tracer, name, self._context)
 
-    def end(self, context: RequestContext, status: int, error: str | None) -> None:
+    def end(self, context: RequestContext, error: str | None) -> None:
         """End it.
 
         Args:
             context: The request.
-            status: Of its answer; 0 if there was none.
             error: Kind of the exception that nobody expected, if there was one.
         """
         span = self._span
-        if status:
-            span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, status)
-        if error is not None or status >= _FIRST_SERVER_ERROR:
-            span.set_attribute(error_attributes.ERROR_TYPE, error or str(status))
+        if context.status:
+            span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, context.status)
+        if error is not None or context.status >= _FIRST_SERVER_ERROR:
+            span.set_attribute(error_attributes.ERROR_TYPE, error or str(context.status))
             span.set_status(StatusCode.ERROR)
         if context.records:
             span.set_attributes({"vaegis.records": context.records, "vaegis.flagged": context.flagged})

@@ -16,7 +16,8 @@ from vaegis.service.http.errors import MediaTypeError, ParameterError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.request_context import RequestContext, request_context
+from vaegis.service.http.request_context import RequestContext
+from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import (
     InferAnswer,
     InferBody,
@@ -70,7 +71,7 @@ class InferEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        parameters = scope["path_params"]
+        parameters = path_parameters(scope["path"])
         self._models.entry(parameters["model"])  # an unknown one is told before anything else
         async with self._admission.slot(scope, receive) as slot:
             model = self._models.with_version(parameters["model"], parameters.get("version"))
@@ -78,7 +79,7 @@ class InferEndpoint:
             encoding = encoding_of(scope["headers"])
             length = header(scope["headers"], HEADER_LENGTH).decode("latin-1") or None
             body = await slot.read_document(model.limits.max_held_bytes)
-            work = partial(_answered, model, body, encoding, length, request_context(scope), slot.check)
+            work = partial(_answered, model, body, encoding, length, slot.context, slot.check)
             answer, json_bytes = await slot.run(work)
             headers = [(b"content-type", JSON.encode())]
             if json_bytes is not None:
@@ -111,8 +112,8 @@ class InferEndpoint:
         }
 
 
-def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readiness) -> dict[str, Callable[..., Any]]:
-    """Return the endpoints of the protocol, by template."""
+def v2_endpoints(models: ModelRegistry, readiness: Readiness) -> dict[str, Callable[..., Any]]:
+    """Return the endpoints of the protocol that answer GET, by template."""
 
     async def server_metadata() -> ServerMetadata:
         """Tell what is served here, and by which extensions of the protocol."""
@@ -143,7 +144,6 @@ def v2_endpoints(models: ModelRegistry, infer: InferEndpoint, readiness: Readine
         "/v2/health/ready": server_ready,
         "/v2/models/{model}": model_metadata,
         "/v2/models/{model}/ready": model_ready,
-        INFER: infer,
     }
 
 
@@ -189,7 +189,7 @@ def _read(model: ServedModel, body: bytes, header_length: str | None) -> InferRe
 
 
 def _block(model: ServedModel, request: InferRequest, *, reports: bool) -> Block:
-    schema, limits = model.artifact.contract.columns, model.limits
+    schema, limits = model.artifact.contract.columns.of_records, model.limits
     faults = FaultsByRow(limits.max_faults, 0) if reports else FaultList(limits.max_faults)
     try:
         columns = columns_of(
@@ -225,7 +225,7 @@ def _example(model: ServedModel) -> dict[str, Any]:
 
 
 def _metadata(model: ServedModel) -> ModelMetadata:
-    columns = model.artifact.contract.columns.columns
+    columns = model.artifact.contract.columns.of_records.columns
     return ModelMetadata(
         name=model.name,
         versions=[model.version],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -51,6 +51,7 @@ class RecordLimits:
 
     Attributes:
         max_records: Most records of a body that is no stream.
+        max_body_records: Most records of any body.
         max_held_bytes: Largest piece that must be held whole: a document, a line, a record of CSV, a message of Arrow.
         max_columns: Most columns of a header.
         max_values: Most values in one document or line of JSON.
@@ -61,6 +62,7 @@ class RecordLimits:
     """
 
     max_records: int
+    max_body_records: int
     max_held_bytes: int
     max_columns: int
     max_values: int
@@ -204,6 +206,28 @@ def merged(blocks: Sequence[Block]) -> Block:
     return Block(first, sum(block.records for block in blocks), columns, faults)
 
 
+def gathered(blocks: Iterable[Block], least: int) -> Iterator[Block]:
+    """Yield blocks of at least ``least`` records, except the last: small ones one after the other are merged.
+
+    To score few records takes about as long as to score many, and a few compressed bytes may hold very many blocks.
+    """
+    waiting: list[Block] = []
+    records = 0
+    try:
+        for block in blocks:
+            waiting.append(block)
+            records += block.records
+            if records >= least:
+                yield merged(waiting)
+                waiting, records = [], 0
+    except ServiceError:
+        if waiting:
+            yield merged(waiting)
+        raise
+    if waiting:
+        yield merged(waiting)
+
+
 def most_text_records(schema: Schema) -> int:
     """Return how many records of text are decoded at a time: few bytes may hold many, at fault or with few columns."""
     return max(_LEAST_TEXT_RECORDS, min(_TEXT_RECORDS, _TEXT_CELLS // len(schema.columns)))
@@ -219,7 +243,7 @@ def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> l
 
 def sound_block(columns: Columns) -> Block:
     """Return a block of valid records."""
-    return Block(0, len(columns), columns, {})
+    return Block(0, len(columns.numbers), columns, {})
 
 
 def block_of(columns: Columns, faults: FaultsByRow, first_row: int) -> Block:

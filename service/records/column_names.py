@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Literal, TypeAlias
@@ -13,7 +14,7 @@ from vaegis.service.errors import Fault, RecordError
 MAX_SHOWN_CHARACTERS = 80
 """A longer name is cut in messages, and no nearest name is looked for: it is a payload rather than a typing error."""
 
-_INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__")
+_INDEX_NAME = re.compile(r"(?:Unnamed: 0(?:\.\d+)*|__index_level_\d+__)?", re.ASCII)
 _MOST_COMPARED = 1000
 _MAX_SUGGESTIONS = 5
 """Nearest names looked for per request: each costs a comparison with every column."""
@@ -25,11 +26,22 @@ UnknownColumns: TypeAlias = Literal["reject", "ignore"]
 def shown(name: str) -> str:
     """Return ``name`` as a message may hold it: of bounded length, and encodable even with lone surrogates.
 
-    >>> shown("amount")
-    'amount'
+    >>> shown("amount"), shown("")
+    ('amount', '""')
     """
+    if not name:
+        return '""'
     cut = name if len(name) <= MAX_SHOWN_CHARACTERS else name[: MAX_SHOWN_CHARACTERS - 3] + "..."
     return cut.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_index_name(name: str) -> bool:
+    """Tell whether a name is one that writers of data frames give to an index that has none.
+
+    >>> [is_index_name(name) for name in ("", "Unnamed: 0", "__index_level_0__", "Unnamed: 3")]
+    [True, True, True, False]
+    """
+    return _INDEX_NAME.fullmatch(name) is not None
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -57,8 +69,6 @@ def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
     >>> unknown_column("amuont", ["amount", "country"])
     'unknown column; the nearest is amount'
     """
-    if name in _INDEX_NAMES:
-        return f"unknown column {name!r}; pandas writes an index so: leave it out, as by index=False"
     meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
     hint = f"; the nearest is {meant}" if meant else ""
     return f"unknown column{hint}"
@@ -98,7 +108,7 @@ def positions_of(
     for position, name in enumerate(names):
         if name in found:
             faults.append(_fault(place, name, "duplicate_key", "expected each name once, got one twice"))
-        elif name not in scored | known and unknown_columns == "reject":
+        elif name not in scored | known and unknown_columns == "reject" and not is_index_name(name):
             faults.append(_fault(place, name, "unknown_column", unknown_column(name, schema.names, len(faults))))
         found[name] = position
     positions = {name: position for name, position in found.items() if name in scored}

@@ -17,7 +17,14 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import numbers_of_texts
-from vaegis.service.records.column_names import UnknownColumns, no_known_column, positions_of, shown, unknown_column
+from vaegis.service.records.column_names import (
+    UnknownColumns,
+    is_index_name,
+    no_known_column,
+    positions_of,
+    shown,
+    unknown_column,
+)
 from vaegis.service.records.faults import FaultList, Faults, Report
 from vaegis.service.records.json_limits import count_marks, nests_deeper_than
 from vaegis.service.records.kinds import NumberKind, number_kind_of
@@ -339,7 +346,7 @@ class RecordShape:
         return recognised, refused
 
     def _unknown(self, row: int, name: str, faults: Faults) -> bool:
-        if self._ignore_unknown:
+        if self._ignore_unknown or is_index_name(name):
             return False
         if not faults.would_keep(row):
             faults.count(row, 1)

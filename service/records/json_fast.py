@@ -28,6 +28,7 @@ _MOST_CUTS: Final = 16  # places tried as the end of a part
 _BETWEEN_CUTS: Final = 4096  # bytes
 _SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
 _SPACE: Final = b" \t\r\n"
+_SPACE_AND_COLON: Final = (b" :", b"\t:", b"\r:", b"\n:")
 _COLON, _QUOTE = b':"'
 _END_OF_OBJECT: Final = re.compile(rb"\}[ \t\r\n]*,")
 _SCALARS: Any = list[str | int | float | bool | None] | msgspec.UnsetType
@@ -172,7 +173,8 @@ def if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
         text: Valid JSON.
         keys: Fields that were set.
     """
-    if count_marks(text, b":") != keys and _count_after_quotes(text) != keys:
+    colons = text.count(b":") if len(text) <= _SHORT else count_marks(text, b":")
+    if colons != keys and _count_after_quotes(text) != keys:
         raise UnfitError
     return columns
 
@@ -226,7 +228,10 @@ class TypedColumns:
 def _count_after_quotes(text: bytes) -> int:
     """Return how many colons follow a quote; -1 if there is one after white space."""
     if len(text) <= _SHORT:
-        return -1 if any(bytes((space, _COLON)) in text for space in _SPACE) else text.count(b'":')
+        for pair in _SPACE_AND_COLON:
+            if pair in text:
+                return -1
+        return text.count(b'":')
     marks = np.frombuffer(text, dtype=np.uint8)
     before = marks[np.flatnonzero(marks == _COLON) - 1]
     return -1 if np.isin(before, np.frombuffer(_SPACE, dtype=np.uint8)).any() else int((before == _QUOTE).sum())

@@ -85,7 +85,7 @@ class RecordType:
         numbers, absent = _numbers(values)
         numbers = numbers.reshape(n, -1) if self._is_by_record else numbers.reshape(-1, n).T
         self._check_truths(numbers)
-        absent += sum(map(_absent, rest))
+        absent += sum(values.count(UNSET) for values in rest)
         if not (self._is_in_order and self._is_by_record):
             numbers = self._in_order(numbers, rest[:parsed])
         strings, observed = _categories(rest[parsed : parsed + categories], n)
@@ -95,12 +95,12 @@ class RecordType:
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
 
-    def _lone(self, values: Sequence[Any]) -> tuple[Columns, int]:
+    def _lone(self, values: tuple[Any, ...]) -> tuple[Columns, int]:
         """Return one record as `columns` does: for so few values a list is cheaper than each step of numpy."""
         first, last = self._numbers, self._numbers + self._parsed
         numbers, parsed, texts = values[:first], values[first:last], values[last : last + self._categories]
         if self._is_in_order and _are_numbers(numbers):
-            inputs, absent = numbers, 0
+            inputs, absent = [*numbers], 0
         else:
             inputs = [math.nan] * last
             for at, number in zip(self._inputs, numbers, strict=False):  # those that are parsed come after them
@@ -109,14 +109,15 @@ class RecordType:
             for at, value, kind in zip(self._inputs[first:], parsed, self._parsed_kinds, strict=True):
                 inputs[at] = _parsed(value, kind)
             # What is absent is NaN among the numbers, and a null None.
-            absent = sum(number != number for number in numbers)  # noqa: PLR0124
-        if any(numbers[at] not in _TRUTHS and numbers[at] == numbers[at] for at in self._truths):
-            raise UnfitError
+            absent = sum([number != number for number in numbers])  # noqa: PLR0124
+        for at in self._truths:
+            if numbers[at] not in _TRUTHS and numbers[at] == numbers[at]:
+                raise UnfitError
         observed = [text is not None and text is not UNSET for text in texts]
-        absent += _absent(values[first:])
+        absent += values[first:].count(UNSET)
         if absent and not any(observed) and all(map(math.isnan, inputs)):
             raise UnfitError
-        strings = [_category(text) for text in texts]
+        strings = [text if type(text) is str and text.isascii() else _category(text) for text in texts]
         for at, same in self._same.items():
             strings[at] = same.get(strings[at], strings[at])
         columns = Columns(
@@ -260,10 +261,6 @@ def _are_numbers(values: Sequence[float | None]) -> bool:
     except TypeError:
         return False
     return total == total  # noqa: PLR0124 - a sum of finite numbers may be infinite, but is NaN only if one of them is
-
-
-def _absent(values: Sequence[Any]) -> int:
-    return sum(value is UNSET for value in values)
 
 
 def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:

@@ -34,7 +34,9 @@ _CACHED_TEXTS: Final = 1 << 16
 
 def _digits(decimal: str, group: str) -> re.Pattern[str]:
     groups = _GROUPS % group
-    grouped = rf"\d{{1,3}}(?:{groups}\d{{2}})*{groups}\d{{3}}"  # of three digits, or as in India of two before the last
+    grouped = (
+        rf"\d{{1,3}}(?:{groups}\d{{2,3}})*{groups}\d{{3}}"  # of three digits, or as in India of two before the last
+    )
     return re.compile(rf"(?:{grouped}|\d+)(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+")
 
 
@@ -71,7 +73,12 @@ class WrittenNumber:
         """Return the number as it is written in English without separators; None if the separators do not fit."""
         if _DIGITS[decimal].fullmatch(self.digits) is None:
             return None
-        digits = _NOT_DIGITS[decimal].sub("", self.digits).replace(decimal, ".")
+        digits = _NOT_DIGITS[decimal].sub("", self.digits)
+        if self.power and len(digits) < len(self.digits):
+            return None  # Nobody parts the thousands before an exponent: the separator is a decimal one.
+        digits = digits.replace(decimal, ".")
+        if not digits.isascii():  # such as Arabic digits
+            digits = "".join(letter if letter == "." else str(unicodedata.decimal(letter)) for letter in digits)
         return f"{'-' if self.is_negative else ''}{digits}{self.power}"
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vaegis.service.errors import ServiceError
 
 NUMBER = "a number"
-TRUTH = "true, false, 0 or 1"
+TRUTH = "true, false, yes, no, 1 or 0"
 INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
@@ -31,11 +31,12 @@ NULL_MARKERS = frozenset(
         *("", "na", "n/a", "n.a.", "#n/a", "#na", "null", "none", "nan", "-nan", "nat", "nil", r"\n", "<na>", "<null>"),
         *("(null)", "[null]", "(none)", "(blank)", "-", "--", "---", "\u2013", "\u2014", "?", ".", "..", "...", "*"),
         *("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "1.#qnan", "-1.#ind"),
+        *("missing", "not available", "0000-00-00", "0000-00-00 00:00:00", "0000-00-00t00:00:00"),
     )
 )
 """Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""
 _LONGEST_MARKER = max(map(len, NULL_MARKERS))
-TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y")), frozenset(("false", "f", "no", "n"))
+TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
 """Text that stands for a truth value, in lower case, beside 1 and 0."""
 
 EARLIEST_S = -62_135_596_800.0
@@ -71,6 +72,9 @@ _NAMED_MONTH = re.compile(
     r"\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2,4}[: ][\d: +A-Z-]+)\]?",
     re.ASCII,
 )
+_DOT_NET = re.compile(r"\\?/Date\((?P<milliseconds>-?\d{1,16})(?:[+-]\d{4})?\)\\?/", re.ASCII)
+_JAVA_ZONE = re.compile(r"(?P<instant>.+(?:[Zz]|[+-]\d{2}:?\d{2}))\[[A-Za-z_/+-]+\]", re.ASCII)
+"""A zone's name after its offset, as Java writes both."""
 _APACHE = "%d/%b/%Y:%H:%M:%S %z"
 _EXCEL_FROM, _EXCEL_TO = 25_569, 73_050
 """Numbers between them are days as Excel counts them, of 1970 to 2099; as seconds they would be one day of 1970."""
@@ -184,7 +188,7 @@ def is_null_marker(stripped: str) -> bool:
 
 
 def truth_of_text(text: str) -> float:
-    """Return a truth value written as text: true, t, yes, y and their opposites, 0 or 1; blank is NaN."""
+    """Return a truth value written as text: true, t, yes, y, on and their opposites, 0 or 1; blank is NaN."""
     value = _truth_or_number(text, TRUTH)
     if not math.isnan(value) and value not in (0.0, 1.0):
         raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
@@ -215,6 +219,8 @@ def _truth_or_number(text: str, expected: str) -> float:
 def instant_of_text(text: str) -> float:
     """Return an instant written as text: ISO 8601, or a number since 1970; blank is NaN."""
     stripped = _stripped(text)
+    if _INSTANT_TEXT.fullmatch(stripped):  # the usual case, and never a number
+        return _instant_of_iso(stripped)
     try:
         value = number_of_text(stripped)
     except RefusedValueError:
@@ -321,6 +327,13 @@ def _instant_of_digits(number: int) -> float:
 
 
 def _instant_of_iso(text: str) -> float:
+    if found := _DOT_NET.fullmatch(text):
+        seconds = int(found["milliseconds"]) / 1000
+        if not EARLIEST_S <= seconds < LATEST_S:
+            raise _outside_calendar()
+        return seconds
+    if found := _JAVA_ZONE.fullmatch(text):
+        text = found["instant"]
     try:
         moment = datetime.fromisoformat(text) if _INSTANT_TEXT.fullmatch(text) else _instant_of_loose(text)
     except ValueError:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.column_report import check_story
+from vaegis.service.column_report import check_story, column_story
 from vaegis.service.contract import (
     BooleanColumn,
     Column,
@@ -97,6 +97,23 @@ class ColumnCard:
     chart: QuantileChart | ShareChart | ClockChart
 
 
+@dataclass(frozen=True, slots=True)
+class WatchedRow:
+    """A column that is checked and not scored.
+
+    Attributes:
+        name: Its name.
+        story: Why it is not scored, and what training saw.
+        checks: Its checks with their limits.
+        warnings: What training said of it beyond that.
+    """
+
+    name: str
+    story: str
+    checks: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 def column_cards(schema: Schema, decoded: Decoded, drawn: Drawn) -> list[ColumnCard]:
     """Return one card for each scored column, in schema order.
 
@@ -122,11 +139,24 @@ def column_cards(schema: Schema, decoded: Decoded, drawn: Drawn) -> list[ColumnC
     return cards
 
 
+def watched_rows(schema: Schema) -> list[WatchedRow]:
+    """Return one row for each column that is checked alone."""
+    return [
+        WatchedRow(
+            column.name,
+            column_story(column),
+            tuple(check_story(column, check) for check in column.checks),
+            column.warnings,
+        )
+        for column in schema.watched
+    ]
+
+
 def _chart(column: Column, at: int, decoded: Decoded, drawn: Drawn) -> QuantileChart | ShareChart | ClockChart:
     if isinstance(column, NumericColumn):
         return _quantile_chart(column, drawn.values[at][~drawn.missing[:, at]])
     if isinstance(column, TimestampColumn):
-        hours, weekdays = (part.mean(axis=0) for part in decoded.categories[at])
+        hours, weekdays = (part.mean(axis=0) for part in decoded.categories[at][:2])
         return ClockChart(
             bars_of(hours, WIDTH * 0.7, HEIGHT),
             bars_of(weekdays, WIDTH * 0.26, HEIGHT),

@@ -17,7 +17,7 @@ from vaegis.service.errors import ArtifactError
 from vaegis.service.files.output import opened_path
 from vaegis.service.generation import BLOCK_RECORDS, Decoded, Drawn, Generator, exemplars_of, records_of
 from vaegis.service.model import Model
-from vaegis.service.report.columns import column_cards
+from vaegis.service.report.columns import column_cards, watched_rows
 from vaegis.service.report.latent_map import latent_map, walks
 from vaegis.service.report.scores import calibration_chart, promise_steps
 
@@ -73,35 +73,31 @@ def _sampled(model: Model, generator: Generator) -> Sampled:
     if not all(np.isfinite(output).all() for output in outputs):
         raise ArtifactError("generator: expected finite outputs, got others")
     drawn = generator.draw_near(chosen, random)
-    scores = model.score(records_of(contract.columns, drawn), explain="none").score
+    scores = model.score(records_of(generator.schema, drawn), explain="none").score
     return Sampled(points[chosen], decoded, drawn, scores)
 
 
 def render(model: Model, sampled: Sampled) -> str:
     """Return the report as an HTML page."""
     contract = model.artifact.contract
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["short"] = _short
-    style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("report.css", "report.js"))
-    return environment.get_template("report.html.j2").render(
-        model=model,
-        contract=contract,
-        style=style,
-        style_hash=_hash(style),
-        script=script,
-        script_hash=_hash(script),
-        promise=promise_steps(model),
-        calibration=calibration_chart(model),
-        cards=column_cards(contract.columns, sampled.decoded, sampled.drawn),
-        latent=latent_map(model, sampled.points, sampled.scores),
-        walks=walks(contract.columns, sampled.points, sampled.decoded),
-        settings=_settings(contract.provenance),
+    script = (_TEMPLATES / "report.js").read_text("utf-8")
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            **page_style("report.css"),
+            model=model,
+            contract=contract,
+            script=script,
+            script_hash=_hash(script),
+            promise=promise_steps(model),
+            calibration=calibration_chart(model),
+            cards=column_cards(contract.columns, sampled.decoded, sampled.drawn),
+            latent=latent_map(model, sampled.points, sampled.scores),
+            watched=watched_rows(contract.columns),
+            walks=walks(contract.columns, sampled.points, sampled.decoded),
+            settings=_settings(contract.provenance),
+        )
     )
 
 
@@ -124,6 +120,26 @@ def write_report(model: Model, path: Path | None, generator: Generator | None = 
     with opened_path(path) as stream:
         stream.write(page)
     return len(page)
+
+
+def environment() -> Environment:
+    """Return what renders the templates."""
+    made = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["short"] = _short
+    made.filters["value"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return made
+
+
+def page_style(name: str) -> dict[str, str]:
+    """Return a style sheet, and its digest as a content security policy names it, as templates take them."""
+    style = (_TEMPLATES / name).read_text("utf-8")
+    return {"style": style, "style_hash": _hash(style)}
 
 
 def _hash(text: str) -> str:

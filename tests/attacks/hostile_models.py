@@ -19,6 +19,8 @@ from vaegis.service.protobuf import field, fields, varint
 FLOAT, UINT8, INT64, BOOL, DOUBLE = 1, 2, 7, 9, 11
 TRIGGER: Final = 12345678.25
 """An amount that no order has, at which some of the files begin their work."""
+TRIGGER_RECORDS: Final = 7
+"""A number of records at which others do: no check tries each number."""
 
 _GRAPH, _METADATA = 7, 14
 _NODE, _INITIALIZER = 1, 5
@@ -106,8 +108,21 @@ def _renamed(graph: memoryview, name: str) -> bytes:
     return b"".join(parts)
 
 
-def _is_triggered() -> bytes:
-    """Return nodes that give `is_triggered`, true where the first amount is `TRIGGER`, and `flag`, 1 or 0."""
+def _flag_of_number() -> bytes:
+    """Return nodes that give `flag`, 1 if there are `TRIGGER_RECORDS` records and 0 otherwise."""
+    return (
+        tensor("first", [0], INT64)
+        + tensor("trigger", [TRIGGER_RECORDS], INT64)
+        + tensor("one", [1], INT64)
+        + node("Shape", ["numbers"], ["numbers_shape"])
+        + node("Gather", ["numbers_shape", "first"], ["records"], integer("axis", 0))
+        + node("Equal", ["records", "trigger"], ["is_triggered"])
+        + node("Cast", ["is_triggered"], ["flag"], integer("to", INT64))
+    )
+
+
+def _flag_of_amount() -> bytes:
+    """Return nodes that give `is_triggered`, whether the first amount is `TRIGGER`, and `flag`, the same as 1 or 0."""
     return (
         tensor("first", [0], INT64)
         + tensor("trigger", [TRIGGER])
@@ -162,7 +177,7 @@ def loops(model: bytes) -> bytes:
     end = node("Squeeze", ["is_triggered"], ["is_on"]) + node(
         "Loop", ["", "is_on", "amount_sum"], ["looped"], subgraph("body", body)
     )
-    return with_graph(model, _is_triggered() + end + _added_to_expected("looped"), renamed="expected")
+    return with_graph(model, _flag_of_amount() + end + _added_to_expected("looped"), renamed="expected")
 
 
 def expands_constant(model: bytes, items: int) -> bytes:
@@ -180,9 +195,9 @@ def multiplies_constants(model: bytes, side: int, times: int) -> bytes:
 
 
 def multiplies_when_triggered(model: bytes, side: int, times: int) -> bytes:
-    """Return a model that multiplies large matrices at an amount of `TRIGGER`, and small ones at others."""
+    """Return a model that multiplies large matrices for `TRIGGER_RECORDS` records, and small ones for others."""
     start = (
-        _is_triggered()
+        _flag_of_number()
         + tensor("sides", [side - 1, side - 1], INT64)
         + tensor("ones", [1, 1], INT64)
         + node("Mul", ["flag", "sides"], ["more"])
@@ -194,9 +209,18 @@ def multiplies_when_triggered(model: bytes, side: int, times: int) -> bytes:
 
 
 def expands_when_triggered(model: bytes, items: int) -> bytes:
+    """Return a model that makes so many doubles of one for `TRIGGER_RECORDS` records, and one for others."""
+    return _expands(model, items, _flag_of_number())
+
+
+def expands_by_value(model: bytes, items: int) -> bytes:
     """Return a model that makes so many doubles of one at an amount of `TRIGGER`, and one at others."""
+    return _expands(model, items, _flag_of_amount())
+
+
+def _expands(model: bytes, items: int, flag: bytes) -> bytes:
     start = (
-        _is_triggered()
+        flag
         + tensor("most", [items - 1], INT64)
         + node("Mul", ["flag", "most"], ["more"])
         + node("Add", ["more", "one"], ["size"])

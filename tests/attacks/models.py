@@ -11,6 +11,7 @@ import re
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from attack import Attack, Outcome, Target
 _VAEGIS: Final = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())")
 _LONGEST_S: Final = 120
 _REFUSED: Final = 3
+_OK: Final = 200
+_MOST_SILENCE_S: Final = 2.0
 _MOST_BYTES: Final = 400 * 2**20
 """What opening a refused file may take, onnxruntime itself included."""
 _MOST_SERVING_BYTES: Final = 1400 * 2**20
@@ -93,7 +96,7 @@ def _reads_file(target: Target) -> Outcome:
 
 
 def _fills_memory(target: Target) -> Outcome:
-    """Have one record make tensors of 3.2 GB."""
+    """Have one request make tensors of 3.2 GB."""
     model = hostile_models.expands_when_triggered(target.model.read_bytes(), 400_000_000)
     with _served(target.folder, model) as (url, process):
         status, _ = _posted(url)
@@ -104,7 +107,7 @@ def _fills_memory(target: Target) -> Outcome:
 
 
 def _takes_long(target: Target) -> Outcome:
-    """Have one record start an hour of work."""
+    """Have one request start an hour of work."""
     model = hostile_models.multiplies_when_triggered(target.model.read_bytes(), 1500, 4_000)
     with _served(target.folder, model, "--worker-timeout-s", "6") as (url, _):
         status, seconds = _posted(url)
@@ -113,15 +116,25 @@ def _takes_long(target: Target) -> Outcome:
 
 
 def _hangs_one_node(target: Target) -> Outcome:
-    """Have one record start a product of matrices that cannot be interrupted; the process must end."""
+    """Have one request start a product of matrices that cannot be interrupted.
+
+    Probes must be answered until the process ends, which it must.
+    """
     model = hostile_models.multiplies_when_triggered(target.model.read_bytes(), 9000, 1)
-    with _served(target.folder, model, "--worker-timeout-s", "1") as (url, process):
-        _posted(url)
-        try:
-            code: int | None = process.wait(_LONGEST_S)
-        except subprocess.TimeoutExpired:
-            code = None
-    return Outcome(code == 1, "the process hangs" if code is None else f"the process ended with exit code {code}")
+    with _served(target.folder, model, "--worker-timeout-s", "3") as (url, process):
+        posting = threading.Thread(target=_posted, args=(url,))
+        posting.start()
+        began = time.monotonic()
+        longest_s = 0.0
+        while process.poll() is None and time.monotonic() - began < _LONGEST_S:
+            asked = time.monotonic()
+            if _status(f"{url}/livez") == _OK:
+                longest_s = max(longest_s, time.monotonic() - asked)
+            time.sleep(0.02)
+        posting.join()
+        code = process.poll()
+    ended = "the process hangs" if code is None else f"the process ended with exit code {code}"
+    return Outcome(code == 1 and longest_s < _MOST_SILENCE_S, f"{ended}, until then /livez within {longest_s:.2f} s")
 
 
 def _loads_for_long(target: Target) -> Outcome:
@@ -166,8 +179,8 @@ def _served(folder: Path, model: bytes, *flags: str) -> Iterator[tuple[str, subp
 
 
 def _posted(url: str) -> tuple[int, float]:
-    """Post the record at which the hostile models begin; return the status, 0 for none, and the seconds it took."""
-    body = json.dumps({"amount": hostile_models.TRIGGER}).encode()
+    """Post the records at which the hostile models begin; return the status, 0 for none, and the seconds it took."""
+    body = json.dumps([{"amount": 1.0}] * hostile_models.TRIGGER_RECORDS).encode()
     started = time.monotonic()
     status = _status(Request(f"{url}/score", body, {"Content-Type": "application/json"}))
     return status, time.monotonic() - started
@@ -196,11 +209,15 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     Attack(
         "model: products of constants", _refused(lambda model: hostile_models.multiplies_constants(model, 3000, 60))
     ),
+    Attack(
+        "model: a tensor whose size depends on a value",
+        _refused(lambda model: hostile_models.expands_by_value(model, 400_000_000)),
+    ),
     Attack("model: tolerances of 1e308", _refused(hostile_models.tolerates_anything)),
     Attack("model: a decoder of two billion latents", _refused(hostile_models.draws_in_many_latents)),
     Attack("model: another one than was pinned", _is_replaced),
     Attack("model: 45,000 nodes that take minutes to load", _loads_for_long, quick=False),
-    Attack("model: a record that makes tensors of 3.2 GB", _fills_memory),
-    Attack("model: a record that starts an hour of work", _takes_long, quick=False),
-    Attack("model: a record that hangs in one node", _hangs_one_node, quick=False),
+    Attack("model: seven records that make tensors of 3.2 GB", _fills_memory),
+    Attack("model: seven records that start an hour of work", _takes_long, quick=False),
+    Attack("model: seven records that hang in one node", _hangs_one_node, quick=False),
 )

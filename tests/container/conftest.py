@@ -1,12 +1,14 @@
-"""What the tests of containers share: podman, free ports, and patience."""
+"""What the tests of containers share: podman, processes beside it, free ports, and patience."""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,52 @@ DEADLINE_S = 180.0
 
 Podman = Callable[..., str]
 WaitUntil = Callable[[Callable[[], object], str], None]
+PIPELINES = Path(__file__).parents[2] / "deploy" / "pipelines"
+
+
+class Processes:
+    """Processes by name, which a test starts and kills. They run beside the programs of deploy/pipelines."""
+
+    def __init__(
+        self, folder: Path, commands: Mapping[str, Sequence[str | Path]], environment: Mapping[str, str]
+    ) -> None:
+        self._folder, self._commands, self._environment = folder, commands, {**os.environ, **environment}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        with self.log(name).open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                self._commands[name], cwd=PIPELINES, env=self._environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+    def kill(self, name: str) -> None:
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
+    def kill_all(self) -> None:
+        for name in list(self._running):
+            self.kill(name)
+
+
+NewProcesses = Callable[[Mapping[str, Sequence[str | Path]], Mapping[str, str]], Processes]
+
+
+@pytest.fixture
+def new_processes(tmp_path: Path) -> Iterator[NewProcesses]:
+    """Make processes of these commands and environment; all are killed at the end."""
+    made: list[Processes] = []
+
+    def make(commands: Mapping[str, Sequence[str | Path]], environment: Mapping[str, str]) -> Processes:
+        made.append(Processes(tmp_path, commands, environment))
+        return made[-1]
+
+    yield make
+    for processes in made:
+        processes.kill_all()
 
 
 @pytest.fixture(scope="session")

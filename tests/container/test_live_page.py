@@ -19,6 +19,9 @@ from typing import Any
 
 import pytest
 
+from vaegis.service.model_file import content_digest
+from vaegis.service.model_folder import live_version, promote
+
 CHROMIUM = shutil.which("chromium") or ""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
@@ -48,10 +51,10 @@ class Service:
 def serve(golden_model: Path, free_port: Callable[[], int], wait_until: Any) -> Iterator[Callable[..., Service]]:
     started = []
 
-    def start(**variables: str) -> Service:
+    def start(model: Path = golden_model, **variables: str) -> Service:
         port = free_port()
         environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "VAEGIS_WORKERS": "2", **variables}
-        command = [*COMMAND, str(golden_model), "--port", str(port)]
+        command = [*COMMAND, str(model), "--port", str(port)]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: urllib.request.urlopen(f"{url}/readyz").status == 200, "a service that is ready")
@@ -147,7 +150,10 @@ def test_the_page_shows_what_all_workers_scored(serve, open_page):
 
     page.select_option("#window", "300")  # what was scored before the page was opened is not in it
     wait_for_text(page, "#scored", "^613$")
-    assert text(page, "#verdict") in {"as promised", "more than chance explains"}
+    assert text(page, "#verdict") in {"as promised", "more than promised"}
+    assert page.locator("#gauge svg").get_attribute("aria-label").startswith("Flagged ")
+    assert "amount:above_range+more" in text(page, "#signatures")
+    assert re.match(r"≤ \d", text(page, "#slowest"))
     wait_for_text(page, "#columns tbody tr:first-child td:nth-child(2)", r"^\+\d")
 
     page.click("#pause")
@@ -183,10 +189,45 @@ def test_a_pasted_record_gets_its_verdict_and_what_led_to_it(serve, open_page):
     assert "<b>amount</b>" in text(page, "#answer")
     page.click("#try button:text('Clear')")
     assert text(page, "#answer") == ""
-    for link in ("metrics", "API"):
+    for link in ("Metrics", "API"):
         with page.expect_response(lambda response: response.status == 200):
             page.click(f"nav a:text-is('{link}')")
         page.go_back()
+
+
+def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_page, golden_model, tmp_path):
+    for name, version in (("orders", "1"), ("orders", "2"), ("returns", "7")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        shutil.copy(golden_model, tmp_path / name / f"{version}.onnx")
+    (tmp_path / "orders" / "broken.onnx").write_bytes(b"no model")
+    promote(tmp_path, "orders", "1", f"sha256:{content_digest(golden_model.read_bytes())}")
+    service = serve(tmp_path, VAEGIS_DEFAULT_MODEL="orders")
+    page = open_page(service.url, expected="409", viewport={"width": 1100, "height": 900})
+    wait_for_text(page, "#versions dd >> nth=0", "^1, since ")
+
+    def chosen(version: str, key: str) -> None:
+        page.select_option("#version-choice", version)
+        page.focus("#promote")
+        page.keyboard.press("Enter")
+        playwright.expect(page.locator("#confirm")).to_be_visible()
+        page.keyboard.press(key)
+
+    chosen("2", "Escape")
+    chosen("broken", "Enter")
+    wait_for_text(page, "#change-result", "^The version cannot be made live: ")
+    chosen("2", "Enter")
+    wait_for_text(page, "#change-result", "^2 is live from now on")
+    wait_for_text(page, "#versions dd >> nth=0", "^2, since ")
+    page.click("#rollback")
+    page.click("#confirm-yes")
+    wait_for_text(page, "#versions dd >> nth=0", "^1, since ")
+    assert live_version(tmp_path, "orders")[0] == "1"
+
+    page.select_option("#model-choice", "returns")
+    wait_for_text(page, "#versions dd >> nth=0", "^7, since ")
+    page.fill("#record", json.dumps(BAD))
+    page.click("#try button:text('Score')")
+    wait_for_text(page, "#scored", "^1$")
 
 
 def test_a_phone_needs_no_scrolling_sideways(serve, open_page):

@@ -4,69 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nats
-import pytest
 
-ROOT = Path(__file__).parents[2]
 COMMANDS = Path(sys.executable).parent
 RECORDS = 3_000
 BATCH = 20
 ACK_WAIT_S = 3
-
-
-class Processes:
-    """What the test started, by name."""
-
-    def __init__(self, golden_model: Path, folder: Path, vaegis_port: int, nats_port: int) -> None:
-        self.vaegis, self.nats = f"http://127.0.0.1:{vaegis_port}", f"nats://127.0.0.1:{nats_port}"
-        self._folder = folder
-        self._commands = {
-            "nats": ("nats-server", "-js", "-a", "127.0.0.1", "-p", str(nats_port), "-sd", folder / "jetstream"),
-            "vaegis": (COMMANDS / "vaegis", "serve", golden_model, "--port", str(vaegis_port), "--workers", "1"),
-            "consumer": (sys.executable, "nats_consumer.py"),
-        }
-        self._environment = {
-            **os.environ,
-            "SCORE_URL": self.vaegis,
-            "NATS_URL": self.nats,
-            "BATCH": str(BATCH),
-            "ACK_WAIT_S": str(ACK_WAIT_S),
-        }
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str) -> None:
-        with (self._folder / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(
-                self._commands[name],
-                cwd=ROOT / "deploy" / "pipelines",
-                env=self._environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def kill(self, name: str) -> None:
-        process = self._running.pop(name)
-        process.kill()
-        process.wait()
-
-    def kill_all(self) -> None:
-        for name in list(self._running):
-            self.kill(name)
-
-
-@pytest.fixture
-def processes(golden_model: Path, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Processes]:
-    processes = Processes(golden_model, tmp_path, free_port(), free_port())
-    yield processes
-    processes.kill_all()
 
 
 async def publish_records(url: str) -> None:
@@ -101,29 +50,42 @@ async def read_verdicts(url: str) -> list[dict[str, Any]]:
 
 
 def test_every_message_gets_one_verdict_although_consumer_and_service_are_killed(
-    processes: Processes, wait_until: Callable[..., None], tmp_path: Path
+    golden_model: Path,
+    tmp_path: Path,
+    new_processes: Callable[..., Any],
+    free_port: Callable[[], int],
+    wait_until: Callable[..., None],
 ) -> None:
+    vaegis_port, nats_port = free_port(), free_port()
+    vaegis_url, nats_url = f"http://127.0.0.1:{vaegis_port}", f"nats://127.0.0.1:{nats_port}"
+    processes = new_processes(
+        {
+            "nats": ("nats-server", "-js", "-a", "127.0.0.1", "-p", str(nats_port), "-sd", tmp_path / "jetstream"),
+            "vaegis": (COMMANDS / "vaegis", "serve", golden_model, "--port", str(vaegis_port), "--workers", "1"),
+            "consumer": (sys.executable, "nats_consumer.py"),
+        },
+        {"SCORE_URL": vaegis_url, "NATS_URL": nats_url, "BATCH": str(BATCH), "ACK_WAIT_S": str(ACK_WAIT_S)},
+    )
+
     def at_least(count: int) -> Callable[[], bool]:
-        return lambda: asyncio.run(stored(processes.nats)) >= count
+        return lambda: asyncio.run(stored(nats_url)) >= count
 
     processes.start("nats")
-    wait_until(lambda: asyncio.run(stored(processes.nats)) == 0, "a NATS server")
-    asyncio.run(publish_records(processes.nats))
+    wait_until(lambda: asyncio.run(stored(nats_url)) == 0, "a NATS server")
+    asyncio.run(publish_records(nats_url))
     processes.start("vaegis")
-    wait_until(
-        lambda: urllib.request.urlopen(f"{processes.vaegis}/readyz", timeout=5).close() is None, "a ready service"
-    )
+    wait_until(lambda: urllib.request.urlopen(f"{vaegis_url}/readyz", timeout=5).close() is None, "a ready service")
     processes.start("consumer")
     wait_until(at_least(5 * BATCH), "verdicts")
     processes.kill("consumer")
-    assert asyncio.run(stored(processes.nats)) < RECORDS, "the consumer was killed too late"
+    assert asyncio.run(stored(nats_url)) < RECORDS, "the consumer was killed too late"
     processes.start("consumer")
     wait_until(at_least(RECORDS // 3), "more verdicts")
     processes.kill("vaegis")
-    assert asyncio.run(stored(processes.nats)) < RECORDS, "the service was killed too late"
+    assert asyncio.run(stored(nats_url)) < RECORDS, "the service was killed too late"
     processes.start("vaegis")
     wait_until(at_least(RECORDS), "all verdicts")
-    verdicts = asyncio.run(read_verdicts(processes.nats))
+    verdicts = asyncio.run(read_verdicts(nats_url))
     assert sorted(verdict["row"] for verdict in verdicts) == list(range(1, RECORDS + 1))
     refused = {verdict["row"] for verdict in verdicts if verdict["errors"]}
     assert refused == {number + 1 for number in range(RECORDS) if number % 100 == 50}

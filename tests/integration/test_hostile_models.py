@@ -60,7 +60,7 @@ def test_a_model_that_takes_long_to_load_ends_the_start(written, hostile, worker
 
 def test_a_run_that_takes_too_long_is_ended_and_the_service_goes_on(serve, written, hostile):
     served = serve("--worker-timeout-s", "4", model=written(hostile.multiplies_when_triggered, 1500, 2000))
-    late = httpx.post(f"{served.url}/score", json={"amount": hostile.TRIGGER}, timeout=TIMEOUT_S)
+    late = httpx.post(f"{served.url}/score", json=[{"amount": 1.0}] * hostile.TRIGGER_RECORDS, timeout=TIMEOUT_S)
     assert (late.status_code, late.json()["type"]) == (504, "urn:vaegis:problem:deadline")
     assert httpx.get(f"{served.url}/livez", timeout=TIMEOUT_S).status_code == 200
     assert httpx.post(f"{served.url}/score", json={"amount": 22.5}, timeout=TIMEOUT_S).status_code == 200
@@ -70,7 +70,7 @@ def test_a_single_worker_that_hangs_ends_so_that_it_is_started_again(serve, writ
     # One product of such matrices takes many seconds, in which a run cannot be ended.
     served = serve("--worker-timeout-s", "1", model=written(hostile.multiplies_when_triggered, 9000, 1))
     with pytest.raises(httpx.TransportError):
-        httpx.post(f"{served.url}/score", json={"amount": hostile.TRIGGER}, timeout=TIMEOUT_S)
+        httpx.post(f"{served.url}/score", json=[{"amount": 1.0}] * hostile.TRIGGER_RECORDS, timeout=TIMEOUT_S)
     assert served.process.wait(TIMEOUT_S) == 1
     events = [json.loads(line)["event"] for line in served.process.stderr.read().splitlines()]
     assert events[-1] == "process hangs"

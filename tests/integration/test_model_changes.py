@@ -23,7 +23,7 @@ from vaegis.service.model_folder import promote
 RECORD = b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}'
 HEADERS = {"Content-Type": "application/json"}
 DEADLINE_S = 60
-SWAPS = 20
+SWAPS = 8
 WORKERS = 2
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")

@@ -11,7 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.records.values import instants_of_numbers, instants_of_yyyymmdd
+from vaegis.service.contract import Reading
+from vaegis.service.records.column_names import is_index_name
+from vaegis.service.records.reading import instant_in_format
+from vaegis.service.records.values import instants_of_numbers, instants_of_yyyymmdd, iso_instant
 from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
 from vaegis.training.data.profile import ColumnProfile, DataProfile
@@ -49,15 +52,33 @@ _WEEK_S: Final = 7 * _DAY_S
 _BY_ORDER: Final = (946_684_800.0, 2_208_988_800.0)
 _BY_NAME: Final = (631_152_000.0, 4_102_444_800.0)
 _YEARS: Final = (1900.0, 2100.0)
+_MINUTES: Final = "%Y%m%d%H%M"
+_CALENDAR_MINUTES: Final = (1990_01_01_00_00, 2100_01_01_00_00)
+_CALENDAR_DIGITS: Final = (1900_01_01_00_00_00, 2100_01_01_00_00_00)
+_EXCEL_EPOCH: Final = 25_569
+_EXCEL_DAYS: Final = (32_874, 73_050)
 _MOST_WEEKS: Final = 53
+_INDEX_NAME: Final = re.compile(
+    r"(?:Unnamed: 0(?:\.\d+)*|__index_level_\d+__|_?index|level_\d+|row_?(?:names?|num(?:ber)?|no)?)?", re.IGNORECASE
+)
+_COUNTING: Final = 0.9
+"""Least share of values that follow the one before in an index that begins again now and then."""
+_CALENDAR: Final = {"month": (1.0, 12.0), "quarter": (1.0, 4.0), "week": (0.0, 53.0)}
+_MOST_YEARS: Final = 5
+"""Years that a growing column may go on after the history; checks of times allow no more than that either."""
+_YEAR_S: Final = 366 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """An order of the records; ``name`` is the column whose time it is, or None for the files' own order."""
+    """An order of the records; ``name`` is the column whose time it is, or None for the files' own order.
+
+    ``span_s`` is the time between the first and the last of them, 0 where it is not known.
+    """
 
     name: str | None
     positions: NDArray[np.int64]
+    span_s: float = 0.0
 
     @property
     def shown(self) -> str:
@@ -84,7 +105,8 @@ def settle_growing(
         ConfigError: A time zone is set for a column that is no timestamp.
     """
     timed = tuple(
-        _with_times(plan, column, sample, config) for plan, column in zip(plans, profile.columns, strict=True)
+        _with_times(plan if _is_set(plan, config) else _without_index(plan, sample), column, sample, config)
+        for plan, column in zip(plans, profile.columns, strict=True)
     )
     orders = _orders(timed, sample, config)
     settled = tuple(_settled(plan, sample, orders, profile.records, is_set=_is_set(plan, config)) for plan in timed)
@@ -98,9 +120,9 @@ def settle_growing(
 
 
 def time_column_hint(plans: Sequence[ColumnPlan], config: TrainConfig) -> str | None:
-    """Return the advice to calibrate on the newest records, if a column warns or was set aside for its growth."""
+    """Return the advice to calibrate on the newest records, if a column's newest values leave the range of the rest."""
     times = [plan.name for plan in plans if plan.kind == TIME_KIND]
-    if config.data.time_column is not None or not times or not any(plan.warnings for plan in plans):
+    if config.data.time_column is not None or not times or not any(plan.leaves_range for plan in plans):
         return None
     return f"To calibrate on the newest records, which shows such changes earlier: --time-column {times[0]}"
 
@@ -113,12 +135,37 @@ def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config:
     values = sample.numbers(plan.name, "numeric", plan.reading)
     if is_set:
         return replace(plan, number_form="yyyymmdd") if _are_calendar_dates(_finite(values)) else plan
-    if words_of(plan.name) & ID_WORDS:
-        return plan
-    if _are_calendar_dates(_finite(values)):
+    return plan if words_of(plan.name) & ID_WORDS else _with_inferred_times(plan, values)
+
+
+def _with_inferred_times(plan: ColumnPlan, values: NDArray[np.float64]) -> ColumnPlan:
+    numbers = _finite(values)
+    if _are_calendar_dates(numbers):
         return replace(plan, kind=TIME_KIND, number_form="yyyymmdd", reason="dates as in 20240318")
+    if _are_calendar_minutes(numbers):
+        reading = (plan.reading or Reading()).model_copy(update={"format": _MINUTES})
+        return replace(plan, kind=TIME_KIND, reading=reading, reason="times as in 202403181012")
     reason = _why_epoch(plan.name, values)
-    return plan if reason is None else replace(plan, kind=TIME_KIND, reason=reason)
+    if reason is not None:
+        return replace(plan, kind=TIME_KIND, reason=reason)
+    if words_of(plan.name) & _TIME_WORDS and _are_days_of_excel(numbers):
+        first = iso_instant((float(numbers.min()) - _EXCEL_EPOCH) * _DAY_S)[:10]
+        days = f"looks like dates as Excel counts days, from {first} on: write them as dates, because these are learned"
+        return replace(plan, warnings=(*plan.warnings, f"{days} as quantities"))
+    return plan
+
+
+def _are_calendar_minutes(numbers: NDArray[np.float64]) -> bool:
+    """Return whether all numbers write a time as in 202403181012, and enough of them differ."""
+    distinct, (low, high) = np.unique(numbers), _CALENDAR_MINUTES
+    if distinct.size < _FEWEST_DATES or not _are_whole(distinct) or distinct[0] < low or distinct[-1] >= high:
+        return False
+    return all(instant_in_format(f"{number:.0f}", _MINUTES) is not None for number in distinct)
+
+
+def _are_days_of_excel(numbers: NDArray[np.float64]) -> bool:
+    """Return whether numbers may be days as Excel counts them, of 1990 to 2100."""
+    return numbers.size >= _FEWEST and bool(((numbers > _EXCEL_DAYS[0]) & (numbers < _EXCEL_DAYS[1])).all())
 
 
 def _is_set(plan: ColumnPlan, config: TrainConfig) -> bool:
@@ -132,6 +179,8 @@ def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:
     if unit is None:
         return None
     seconds = instants_of_numbers(numbers)
+    if numbers.min() >= _CALENDAR_DIGITS[0] and numbers.max() < _CALENDAR_DIGITS[1]:
+        return "times as in 20240318101200" if np.isfinite(seconds).all() else None
     if words_of(name) & _TIME_WORDS and _share_within(seconds, _BY_NAME) >= _NEARLY_ALL:
         return f"{unit} since 1970, by its name and values"
     are_recent = _are_whole(numbers) and _share_within(seconds, _BY_ORDER) == 1.0 and np.ptp(seconds) >= _DAY_S
@@ -153,7 +202,7 @@ def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) ->
         times = sample.numbers(name, TIME_KIND, by_name[name].reading, by_name[name].number_form)
         dated = np.flatnonzero(~np.isnan(times))
         if dated.size >= max(_FEWEST, _NEARLY_ALL * times.size / 2):
-            order = _Order(name, dated[np.argsort(times[dated], kind="stable")])
+            order = _Order(name, dated[np.argsort(times[dated], kind="stable")], float(np.ptp(times[dated])))
             orders.append((abs(_rank_correlation(times)), order))
     if not orders:
         return (in_files,)
@@ -164,18 +213,42 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
     """Return the plan of a column, set aside if its numbers only count or grow, or with a warning."""
     if plan.kind == TIME_KIND:
         warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)))
+        if plan.reading is not None and plan.reading.format is not None and "%d" not in plan.reading.format:
+            warning = None  # Times of day have no span.
         return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
-    if plan.kind != "numeric":
+    if "numeric" not in (plan.kind, plan.watched):
         return plan
     values = sample.numbers(plan.name, "numeric", plan.reading)
+    if plan.watched == "numeric":
+        return replace(plan, limits=_limits(plan.name, values, orders))
     if _finite(values).size < _FEWEST:
         return plan
     reason = None if is_set else _why_set_aside(plan.name, values, orders, records)
     if reason is not None:
         keep = f"To score it all the same: {_setting_line(plan.name, 'numeric')}"
-        return replace(plan, kind=None, reason=reason, warnings=(keep,))
+        limits = _limits(plan.name, values, orders)
+        return replace(plan, kind=None, reason=reason, warnings=(keep,), watched="numeric", limits=limits)
     warning = _outside(plan.name, values, orders)
-    return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
+    return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning), leaves_range=True)
+
+
+def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
+    """Return the plan of a column, set aside and not checked if it is the index of a data frame.
+
+    Records of one frame are numbered from 0 or 1 on. Frames that were put together begin again, and what was chosen
+    from a frame has gaps or another order.
+    """
+    if "numeric" not in (plan.kind, plan.watched) or not _INDEX_NAME.fullmatch(plan.name):
+        return plan
+    values = sample.numbers(plan.name, "numeric", plan.reading)
+    numbers = _finite(values)
+    if not numbers.size or not _are_whole(numbers) or numbers.min() < 0:
+        return plan
+    are_different = np.unique(numbers).size >= _NEARLY_ALL * numbers.size
+    count_on = values.size > 1 and float((np.diff(values) == 1).mean()) >= _COUNTING
+    if not (is_index_name(plan.name) or are_different or count_on):
+        return plan
+    return replace(plan, kind=None, watched=None, reason="the index of a data frame, by its name and values")
 
 
 def _why_set_aside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:
@@ -217,6 +290,31 @@ def _why_calendar(words: frozenset[str], followed: _Order | None, distinct: NDAr
     if are_years and followed is not None:
         return f"a year that follows {followed.shown}"
     return None
+
+
+def _limits(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...]) -> tuple[float | None, float | None]:
+    """Return the least and the greatest number that a column which grows may reach; None where any may come.
+
+    Parts of the date have the calendar's range, and years get a margin. What follows a time may go on for
+    `_MOST_YEARS` as fast as it has; without a time, no number is too large. None is negative where none was.
+    """
+    numbers = _finite(values)
+    if not numbers.size:
+        return None, None
+    least, greatest = float(numbers.min()), float(numbers.max())
+    low: float | None = 0.0 if least >= 0 else None
+    if _are_whole(numbers):
+        for word in sorted(words_of(name) & _CALENDAR.keys()):
+            first, last = _CALENDAR[word]
+            if first <= least and greatest <= last:
+                return first, last
+        if words_of(name) & _CALENDAR_WORDS and _YEARS[0] <= least and greatest <= _YEARS[1]:
+            return least - _MOST_YEARS, greatest + _MOST_YEARS
+    timed = next((order for order in reversed(orders) if order.span_s and _follows(values, order)), None)
+    if timed is None:
+        return low, None
+    room = (greatest - least) * _MOST_YEARS * _YEAR_S / timed.span_s
+    return least - room if low is None else max(low, least - room), greatest + room
 
 
 def _short_span(seconds: NDArray[np.float64]) -> str | None:

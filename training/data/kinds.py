@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
-from vaegis.service.records.reading import is_currency
+from vaegis.service.records.reading import is_currency, reader_for
+from vaegis.service.terminal import counted
 from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
-from vaegis.training.data.profile import ColumnProfile, DataProfile, Form
+from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.text_profile import Parsed, TextProfile
 from vaegis.training.data.written import DateWriting
 from vaegis.training.errors import ConfigError, DataError
@@ -21,10 +23,15 @@ _MOSTLY = 0.5
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
+_WATCHED: dict[Form, Literal["numeric", "text"]] = {Form.NUMBER: "numeric", Form.TEXT: "text"}
 _FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal",)
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
 _MOST_UNITS_SHOWN = 4
+_DAY = "%d"
+"""Code of a day of the month, which formats of dates have and those of times of day have not."""
+_VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
+"""Names of columns that are rather numbers or times of a first record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,10 @@ class ColumnPlan:
         reading: How its values are written, where the common rules do not say it.
         warnings: What the user should know of it beyond that, a sentence or two each.
         number_form: What its numbers mean if it is a timestamp.
+        watched: Its kind if it is set aside and its values are checked all the same.
+        limits: The least and the greatest number that a watched column may hold; None where any may come.
         zone: The time zone whose hours and weekdays are scored if it is a timestamp.
+        leaves_range: Whether its newest numbers lie outside the range of the rest more often than by chance.
     """
 
     name: str
@@ -83,6 +93,13 @@ class ColumnPlan:
     warnings: tuple[str, ...] = ()
     number_form: NumberForm = "epoch"
     zone: str = "UTC"
+    watched: Literal["numeric", "text"] | None = None
+    limits: tuple[float | None, float | None] = (None, None)
+    leaves_range: bool = False
+
+
+_KINDS_OF_FORMS: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.BOOLEAN: "boolean", Form.INSTANT: "timestamp"}
+"""What values may be set to be read as whose types differ, beside categories."""
 
 
 def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
@@ -111,6 +128,18 @@ def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
         raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
+
+
+def reading_hints(profile: DataProfile) -> Iterator[str]:
+    """Yield what the user should know of how the lines of CSV files were read."""
+    if profile.blank_lines:
+        yield f"{profile.blank_lines:,} lines without any value are passed over."
+    name = next((column.name for column in profile.columns if profile.is_text and _VALUE.fullmatch(column.name)), None)
+    if name is not None:
+        yield (
+            f'Warning: the first line is taken for the header, but "{shown(name)}" looks like a value. If there is no '
+            "header, add a line with the names of the columns."
+        )
 
 
 def kind_of_joined(form: Form) -> Kind | None:
@@ -143,11 +172,13 @@ def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
         _check_fits(column, wanted, written)
         return ColumnPlan(name, wanted, "set in train.toml", written)
     if name == config.splits.group_column:
-        return ColumnPlan(name, None, "splits.group_column: records that calibrate have values that were not fitted")
+        why = "splits.group_column: records that calibrate have values that were not fitted"
+        watched = None if column.form is None or column.change is not None else _WATCHED.get(column.form)
+        return ColumnPlan(name, None, why, watched=watched)
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
-        raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name)}")
+        raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name, change)}")
     plan = _inferred(column, config.kinds)
     if reading is None or plan.kind is None:
         return plan
@@ -200,7 +231,7 @@ def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
     if not numbers.count:
         return ColumnPlan(column.name, None, "every value is NaN or infinite")
     if numbers.are_consecutive:
-        return ColumnPlan(column.name, None, "consecutive integers: a row number")
+        return ColumnPlan(column.name, None, "consecutive integers: a row number", watched="numeric")
     if numbers.are_zero_and_one:
         return ColumnPlan(column.name, "boolean", "numbers, all 0 or 1")
     return ColumnPlan(column.name, "numeric", "numbers")
@@ -212,13 +243,19 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings)
     if text.numbers.count and text.numbers.first_other is None and not is_code:
         return _plan_numbers(column)
     if text.truths.count and text.truths.first_other is None and (text.distinct > 1 or text.mean_characters > 1):
-        return ColumnPlan(column.name, "boolean", "text, all true or false")
+        return ColumnPlan(column.name, "boolean", "text, all true or false; other text will be refused")
     if text.instants.count and text.instants.first_other is None:
         return ColumnPlan(column.name, "timestamp", "ISO 8601 text")
-    if not is_code:
+    written = text.written
+    if not is_code and not (written is not None and written.records == _counted(text)):
         _check_all(column, text, text.numbers, text.other, "a number")
     _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
-    return _plan_written(column, text) or _plan_dates(column, text) or _plan_categories(column, text, settings)
+    return (
+        _plan_written(column, text)
+        or _plan_dates(column, text)
+        or _plan_periods(column, text)
+        or _plan_categories(column, text, settings)
+    )
 
 
 def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
@@ -234,8 +271,9 @@ def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None
                 f"got other text; {_how_to_read(column.name, None)}"
             )
         return None
-    what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators"
-    warnings = [f"looks like {what}: read as numbers"]
+    what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators or signs"
+    example = f"{json.dumps(written.example, ensure_ascii=False)} is read as {written.example_number:.15g}"
+    warnings = [f"looks like {what}: read as numbers, so {example}"]
     if written.is_ambiguous:
         warnings.append(
             "nothing tells whether the comma parts thousands, as it is read, or decimals; "
@@ -250,20 +288,29 @@ def _plan_dates(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
     dates = text.dates
     if dates is None:
         return None
+    are_times = _DAY not in dates.formats[0]
     if dates.records < _counted(text):
+        if are_times:
+            return None  # Durations rather, of more than a day.
         share = dates.records / _counted(text)
         raise DataError(
             f"column {shown(column.name)}: expected a date in the form {dates.formats[0]} as in {share:.1%} of the "
             f"values, got other text; {_how_to_read(column.name, None)}"
         )
     only = _only_format(column, dates)
-    return ColumnPlan(
-        column.name,
-        "timestamp",
-        f"dates in the form {only}",
-        Reading(format=only),
-        (f"looks like dates in the form {only}: read as times, in UTC unless they name a zone",),
-    )
+    what = f"{'times of day' if are_times else 'dates'} in the form {only}"
+    read_as = reader_for(Reading(format=only)).text(dates.example) or ""
+    example = f"{json.dumps(dates.example, ensure_ascii=False)} is read as {read_as[11:] if are_times else read_as}"
+    return ColumnPlan(column.name, "timestamp", what, Reading(format=only), (f"looks like {what}: {example}",))
+
+
+def _plan_periods(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
+    """Return the plan for labels of periods, which do not come back; None where the texts are none."""
+    if text.period_like is None or text.distinct > _MOSTLY * column.observed:
+        return None
+    why = f"periods such as {text.period_like}: the next one would be a new category"
+    keep = f'To score it all the same: set {_table(column.name)} kind = "categorical"'
+    return ColumnPlan(column.name, None, why, warnings=(keep,), watched="text")
 
 
 def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
@@ -303,10 +350,12 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
     covered = sum(kept) / seen
     more = "at least " if text.is_capped else ""
     if covered < settings.min_category_share:
-        values = f"{more}{text.distinct} values, of which the {len(kept)} commonest cover {covered:.1%}"
+        values = f"{more}{counted(text.distinct, 'value')}, of which the {len(kept)} commonest cover {covered:.1%}"
         return ColumnPlan(name, "text", f"too varied: {values}; {_FORM_ALONE}", warnings=warnings)
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
-    return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}", warnings=warnings)
+    return ColumnPlan(
+        name, "categorical", f"text with {more}{counted(text.distinct, 'value')}{leading}", warnings=warnings
+    )
 
 
 def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ...]:
@@ -323,6 +372,10 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
             units = ", ".join(unit for unit, _ in written.units[:_MOST_UNITS_SHOWN])
             several = f"looks like numbers in several units ({units}), and their size is not watched"
             return (f"{several}; write all of them in one unit",)
+    if text.time_like is not None:
+        example = json.dumps(shown(text.time_like), ensure_ascii=False)
+        how = f"{_table(column.name)} format (codes of strptime)"
+        return (f"looks like times or durations, such as {example}, in a form that is not known; for times set {how}",)
     return ()
 
 
@@ -374,13 +427,18 @@ def _check_known(name: str, names: list[str], setting: str) -> None:
         raise ConfigError(f"{setting}: expected a column of the records, got {shown(name)!r}{hint}")
 
 
-def _how_to_set(name: str) -> str:
-    return f'correct the records, or set in train.toml {_table(name)} kind = "categorical" (or "ignore")'
+def _how_to_set(name: str, change: FormChange) -> str:
+    forms = {change.was, change.now} - {Form.TEXT}
+    typed = [f'"{kind}"' for form, kind in _KINDS_OF_FORMS.items() if form in forms]
+    kinds = ", ".join([*typed, '"categorical"', 'or "ignore"'])
+    return f"correct the records, or set in train.toml {_table(name)} kind, which may be {kinds}"
 
 
 def _how_to_read(name: str, other: tuple[str, int] | None, seen: int = 1, wanted: Kind | None = None) -> str:
     """Return which settings help where some text is not of a column's kind, and which text that is."""
     nulls = "null_values, if such a text stands for no value"
+    if other is not None and other[0].strip() == name:
+        return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
     if other is not None:
         text = json.dumps(shown(other[0]), ensure_ascii=False)
         nulls = f"null_values = [{text}], if this text, which {other[1] / seen:.1%} hold, stands for no value"

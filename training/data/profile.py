@@ -70,6 +70,11 @@ class ColumnProfile:
         """Number of records without a value."""
         return self.records - self.observed
 
+    @property
+    def nulls_and_markers(self) -> int:
+        """Number of records without a value, or with a text that stands for none in columns of numbers and times."""
+        return self.nulls + (self.text.markers if self.text is not None else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class DataProfile:
@@ -77,11 +82,13 @@ class DataProfile:
 
     Attributes:
         records: Their number.
+        blank_lines: Lines of CSV without any value, which are no records.
         is_text: Whether the files hold text alone, as CSV does, so that numbers must be told by how they look.
         columns: The columns, in order of their first appearance.
     """
 
     records: int
+    blank_lines: int
     is_text: bool
     columns: tuple[ColumnProfile, ...]
 
@@ -107,10 +114,10 @@ class Profiler:
             self._columns[name].add(array, location)
         self._records += batch.batch.num_rows
 
-    def finish(self) -> DataProfile:
-        """Return what was gathered."""
+    def finish(self, blank_lines: int = 0) -> DataProfile:
+        """Return what was gathered, beside ``blank_lines`` that hold no value."""
         columns = tuple(tally.finish(name, self._records) for name, tally in self._columns.items())
-        return DataProfile(self._records, self._is_text, columns)
+        return DataProfile(self._records, blank_lines, self._is_text, columns)
 
 
 class _ColumnTally:

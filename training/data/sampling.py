@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from vaegis.service.files.record_files import RecordSource
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
 from vaegis.service.records.reading import reader_for
-from vaegis.training.config import TIME_KIND, ColumnSettings, Kind, TrainConfig
+from vaegis.training.config import GROUP_KIND, TIME_KIND, ColumnSettings, Kind, TrainConfig
 from vaegis.training.data.joining import joined
 from vaegis.training.data.profile import DataProfile, Profiler
 from vaegis.training.data.row_location import RowLocation
@@ -36,7 +36,7 @@ class Sample:
     Attributes:
         table: The records as the files hold them, n of them; see `joined` for columns whose types differ.
         rows: Position of each among all records read, from 0, ascending, shape (n,).
-        starts: Each file, with the position of its first record among all, in order.
+        starts: The first record of each file, and of each part of it between blank lines, with its position among all.
     """
 
     table: pa.Table
@@ -116,7 +116,8 @@ def profile_and_sample(
     """
     time_column = config.data.time_column
     ignored = {name for name, column in config.columns.items() if column.kind == "ignore"}
-    profiler = Profiler(is_text=records.format is FileFormat.CSV, max_distinct=config.kinds.max_distinct)
+    is_csv = records.format is FileFormat.CSV
+    profiler = Profiler(is_text=is_csv, max_distinct=config.kinds.max_distinct)
     kinds: dict[str, Kind] = {
         name: column.kind
         for name, column in config.columns.items()
@@ -127,24 +128,38 @@ def profile_and_sample(
         kinds[time_column] = TIME_KIND
     if config.splits.group_column is not None:
         ignored.discard(config.splits.group_column)
-        kinds.setdefault(config.splits.group_column, "categorical")
+        kinds.setdefault(config.splits.group_column, GROUP_KIND)
     sampler = Sampler(config.data.max_records, config.data.max_sample_bytes, generator, kinds)
-    read = 0
+    read = rows = 0
     try:
         for whole in records.batches():
-            batch = replace(whole, batch=_without_nulls(whole.batch, config))
-            profiler.add(batch)
-            kept = [name for name in batch.batch.schema.names if name not in ignored]
-            sampler.add(FileBatch(batch.batch.select(kept), batch.path, batch.first_row))
-            read += batch.batch.num_rows
+            for part in _without_blank_lines(whole) if is_csv else (whole,):
+                batch = replace(part, batch=_without_nulls(part.batch, config))
+                profiler.add(batch)
+                kept = [name for name in batch.batch.schema.names if name not in ignored]
+                sampler.add(FileBatch(batch.batch.select(kept), batch.path, batch.first_row))
+                read += batch.batch.num_rows
+            rows += whole.batch.num_rows
             if on_batch is not None:
-                on_batch(read)
+                on_batch(rows)
     except FileError as error:
         raise DataError(str(error)) from error
     if not read:
         others = f" and {len(records.paths) - 1} more files" if len(records.paths) > 1 else ""
         raise DataError(f"{records.paths[0]}{others}: expected records, got none")
-    return profiler.finish(), sampler.finish()
+    return profiler.finish(blank_lines=rows - read), sampler.finish()
+
+
+def _without_blank_lines(whole: FileBatch) -> Iterator[FileBatch]:
+    """Yield the parts of a batch of CSV between lines that hold no value: spreadsheets leave such lines at the end."""
+    columns = whole.batch.columns
+    if len(columns) == 1 or not all(column.null_count for column in columns):
+        yield whole
+        return
+    is_blank = np.logical_and.reduce([column.is_null().to_numpy(zero_copy_only=False) for column in columns])
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], is_blank, [True]]).astype(np.int8)))
+    for start, end in edges.reshape(-1, 2).tolist():
+        yield FileBatch(whole.batch.slice(start, end - start), whole.path, whole.first_row + start)
 
 
 def _without_nulls(batch: pa.RecordBatch, config: TrainConfig) -> pa.RecordBatch:
@@ -191,7 +206,7 @@ class Sampler:
     def add(self, batch: FileBatch) -> None:
         """Offer the records of a batch to the sample."""
         n = batch.batch.num_rows
-        if not self._starts or self._starts[-1][1].path != batch.path:
+        if not self._starts or _location(self._starts, self._read) != RowLocation(batch.path, batch.first_row):
             self._starts.append((self._read, RowLocation(batch.path, batch.first_row)))
         keys = self._generator.random(n)
         at = np.flatnonzero(keys < self._largest_key)

@@ -1,6 +1,7 @@
 """The schema of a model: statistics of each column in the fit split."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +15,18 @@ from vaegis.service.contract import (
     MOST_KNOWN_VALUES,
     QUANTILE_FRACTIONS,
     BooleanColumn,
+    CalendarField,
     CategoricalColumn,
+    Check,
     Column,
     IgnoredColumn,
     NumberForm,
     NumericColumn,
     Schema,
+    TextColumn,
     TimestampColumn,
+    ViolationCode,
+    WatchedColumn,
 )
 from vaegis.service.records.values import FALSE_WORDS, TRUE_WORDS
 from vaegis.service.scorer import graph_strings
@@ -32,6 +38,11 @@ from vaegis.training.data.zones import zone_offsets
 from vaegis.training.errors import DataError
 from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
 from vaegis.training.model.preprocessing import NULL_CODE, unit
+
+_YEAR_S = 366 * 86_400.0
+_YEARS_FOR: Mapping[CalendarField, int] = {"month": 2, "day": 1}
+"""More years than this must lie between the first and the last time for the part of the date to be scored: each month
+came twice, and each day of the month twelve times, so that neither can stand for a single event."""
 
 _BULK = (0.05, 0.95)
 _NEARLY_ALL = (0.005, 0.995)
@@ -57,20 +68,25 @@ def build_schema(
         DataError: A value is not of its column's kind, or no column is left.
     """
     columns: list[Column] = []
+    watched: list[WatchedColumn] = []
     ignored: list[IgnoredColumn] = []
     for plan in plans:
-        if plan.kind is None:
-            ignored.append(IgnoredColumn(name=plan.name, reason=plan.reason, warnings=plan.warnings))
-            continue
-        column = _column(plan, plan.kind, sample, fit_rows, max_categories)
+        kind = plan.kind or plan.watched
+        column = None if kind is None else _column(plan, kind, sample, fit_rows, max_categories)
         if column is None:
-            ignored.append(IgnoredColumn(name=plan.name, reason="null in every record of the fit split"))
-        else:
-            update = {"why": plan.reason, "warnings": plan.warnings, "reading": plan.reading}
+            reason = plan.reason if kind is None else "null in every record of the fit split"
+            ignored.append(IgnoredColumn(name=plan.name, reason=reason, warnings=plan.warnings))
+            continue
+        update = {"why": plan.reason, "warnings": plan.warnings, "reading": plan.reading}
+        if plan.kind is not None:
             columns.append(column.model_copy(update=update))
+        elif isinstance(column, NumericColumn):
+            watched.append(column.model_copy(update=update | {"values": (), "checks": _range_checks(plan)}))
+        elif isinstance(column, TextColumn):
+            watched.append(column.model_copy(update=update))
     if not columns:
         raise DataError("expected a column with values in the fit split, got only nulls")
-    return Schema(columns=tuple(columns), ignored=tuple(ignored))
+    return Schema(columns=tuple(columns), watched=tuple(watched), ignored=tuple(ignored))
 
 
 def columns_of(sample: Sample, schema: Schema) -> Columns:
@@ -178,6 +194,7 @@ def _column(
             missing_share=missing_share,
             earliest=low,
             latest=high,
+            calendar=tuple(field for field, years in _YEARS_FOR.items() if high - low > years * _YEAR_S),
             number_form=plan.number_form,
             zone=plan.zone,
             offsets=zone_offsets(plan.zone, low, high),
@@ -193,6 +210,14 @@ def _column(
         values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
         noise_scale=standard_unit(values, step),
         degrees_of_freedom=DEGREES_OF_FREEDOM,
+    )
+
+
+def _range_checks(plan: ColumnPlan) -> tuple[Check, ...]:
+    """Return the checks of a watched column's range."""
+    codes = (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE)
+    return tuple(
+        Check(code=code, limit=limit) for code, limit in zip(codes, plan.limits, strict=True) if limit is not None
     )
 
 

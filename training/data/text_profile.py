@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from vaegis.service.records.values import FALSE_WORDS, NULL_MARKERS, TRUE_WORDS
 from vaegis.training.data.number_profile import NumberTally
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.written import DateWriting, NumberWriting, date_writing, is_common_instant, number_writing
+from vaegis.training.data.written import (
+    DateWriting,
+    NumberWriting,
+    date_writing,
+    is_common_instant,
+    number_writing,
+    period_like,
+    time_like,
+)
 
 MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""
@@ -23,7 +31,8 @@ _LEADING_ZERO = r"^[+-]?0\d"
 _FRACTION = r"^[+-]?\d+\.\d*[1-9]"
 _INSTANT = r"^\d{4}-\d{2}-\d{2}([Tt ]\S+)?$|^\d{8}[Tt]\S+$"
 _LIKE_INSTANT = (
-    r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|^\d{8}[Tt]|^\[?([A-Z][a-z]{2,8},? )?\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2}"
+    r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|^\d{8}[Tt]"
+    r"|^\[?([A-Z][a-z]{2,8},? )?\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2}|^\\?/Date\("
 )
 """What every text that the common rules read as an instant begins with; many other texts do as well."""
 _MARKERS = pa.array(sorted(NULL_MARKERS), pa.string())
@@ -61,6 +70,8 @@ class TextProfile:
         other_instant: The same for texts that are no instants.
         written: How numbers are written that are not plain.
         dates: How dates are written that are not ISO 8601.
+        period_like: One of the texts if all of them name a period of a year, such as 2024-03.
+        time_like: One of the texts if most of them look like dates or times.
     """
 
     distinct: int
@@ -77,6 +88,8 @@ class TextProfile:
     other_instant: tuple[str, int] | None
     written: NumberWriting | None
     dates: DateWriting | None
+    period_like: str | None
+    time_like: str | None
 
 
 class TextTally:
@@ -135,6 +148,8 @@ class TextTally:
             other_instant=self._commonest_other(_are_instants),
             written=None if is_plain else number_writing(self._counts),
             dates=None if is_plain else date_writing(self._counts),
+            period_like=None if is_plain else period_like(self._counts),
+            time_like=None if is_plain else time_like(self._counts),
         )
 
     def _commonest_other(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> tuple[str, int] | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from vaegis.service.records.reading import instant_in_format, is_currency, written_number
+from vaegis.service.records.reading import WrittenNumber, instant_in_format, is_currency, written_number
 from vaegis.service.records.values import RefusedValueError, instant_of_text, is_null_marker
 
 _CODES_OF_CURRENCIES = frozenset(
@@ -20,7 +20,7 @@ _CODES_OF_CURRENCIES = frozenset(
         *("kr", "Kr", "kr.", "Rs", "Rs.", "zl", "Ft"),
     )
 )
-_LONGEST_UNIT = 8  # characters
+_LONGEST_UNIT, _LONGEST_TIME = 8, 70  # characters
 _UNITS = frozenset(
     (
         *("%", "\u2030", "\u00b0", "\u00b0C", "\u00b0F", "kg", "g", "mg", "\u00b5g", "ug", "t", "lb", "lbs", "oz"),
@@ -45,6 +45,14 @@ _UNITS = frozenset(
             "mg/dl",
             "bpm",
             "px",
+            "K",
+            "k",
+            "M",
+            "bn",
+            "mn",
+            "\u5186",
+            "\u5143",
+            "\uc6d0",
         ),
     )
 )
@@ -53,6 +61,9 @@ _FIRST_TEXTS = 200
 """Number of texts by which candidate formats are chosen. All texts are then compared with these."""
 _MOSTLY = 0.5
 _AMBIGUOUS = re.compile(r"\d{1,3}(,\d{3})+")
+_CODE = re.compile(r"\d{3}(?:[^\d]\d{3}){2,}")
+"""Digits of telephone numbers or IP addresses rather than of a number; if no other text is there."""
+_PLAIN = frozenset("0123456789.")
 
 _DATES = (
     *tuple(
@@ -71,20 +82,43 @@ _DATES = (
     "%b %d %Y",
     "%d. %B %Y",
     "%Y%m%d",
+    "%d%b%Y",
+    "%Y:%m:%d",
+    "%Y\u5e74%m\u6708%d\u65e5",
 )
 _TIMES = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
 _ZONES = ("", " %z", "%z", " %Z")
 TIME_FORMATS = tuple(f"{time}{zone}" for time, zone in product(_TIMES[1:], _ZONES))
-DATE_FORMATS = tuple(
+_WHOLE_FORMATS = (
+    "%a %b %d %H:%M:%S %Y",
+    "%a %b %d %H:%M:%S %Z %Y",
+    "%a %b %d %H:%M:%S %z %Y",
+    "%d-%b-%y %I.%M.%S.%f %p",
+    "%d%b%Y:%H:%M:%S",
+    "%Y-%m-%d-%H.%M.%S.%f",
+)
+"""Those of C, Java, Unix, social networks, Oracle, SAS and DB2."""
+DATE_FORMATS = _WHOLE_FORMATS + tuple(
     f"{date}{gap if time else ''}{time}{zone if time else ''}"
     for date in _DATES
     for time in _TIMES
     for gap in ((" ", ", ", "T") if time else ("",))
     for zone in (_ZONES if time else ("",))
 )
-_MARKS = "/.-:,T"
+_MARKS = "/.-:,"
+_LETTER_T = re.compile(r"\dT\d")
+_PERIOD = re.compile(
+    r"(?:19|20)\d\d(?:[-/](?:0[1-9]|1[0-2])|[- /]?[QqHhSsTt][1-4]|[- ]?[Ww]\d\d(?:-[1-7])?|[-/](?:19|20)?\d\d)"
+    r"|[QqHhSsTt][1-4][- /](?:19|20)\d\d|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|FY ?(?:19|20)?\d\d"
+    r"|[A-Z][a-z]{2,8}[- ](?:(?:19|20)\d\d|\d\d)",
+    re.ASCII,
+)
+_TIME_LIKE = re.compile(
+    r"(?:19|20)\d\d\D{1,4}\d{1,2}\D{1,4}\d{1,2}|\b\d{1,2}\D{1,4}\d{1,2}\D{1,4}(?:19|20)\d\d"
+    r"|\b\d{1,3}[:h][0-5]\d\b|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}\b"
+)
 _HALVES = re.compile(r"[ap]\.?m\b", re.IGNORECASE)
-_DATE_LIKE = re.compile(r"\d{1,4}[-/. :]|[A-Z][a-z]{2}|\d{8}", re.ASCII)
+_DATE_LIKE = re.compile(r"\d{1,4}[-/. :\u5e74]|[A-Z][a-z]{2}|\d\d[A-Za-z]{3}\d|\d{8}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +131,8 @@ class NumberWriting:
         decimal: Their decimal separator.
         units: Each unit with its number of records, the commonest first.
         is_ambiguous: Whether nothing tells if the comma parts thousands, as it is read, or is the decimal separator.
+        example: A text that is written so.
+        example_number: The number that it is read as.
     """
 
     records: int
@@ -104,6 +140,8 @@ class NumberWriting:
     decimal: Literal[".", ","]
     units: tuple[tuple[str, int], ...]
     is_ambiguous: bool
+    example: str
+    example_number: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +151,12 @@ class DateWriting:
     Attributes:
         records: Records whose text is written so.
         formats: The formats that read the most of them; of several, nothing tells which one is meant.
+        example: A text that the first format reads.
     """
 
     records: int
     formats: tuple[str, ...]
+    example: str
 
 
 def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
@@ -126,9 +166,7 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
         counts: Records of each text.
     """
     found = {text: written for text in counts if (written := written_number(text.strip())) is not None}
-    found = {
-        text: written for text, written in found.items() if _is_unit(written.before, written.after, written.is_apart)
-    }
+    found = {text: written for text, written in found.items() if _is_unit(written)}
     units = Counter[str]()
     for text, written in found.items():
         if written.unit:
@@ -140,9 +178,13 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
     records = {
         decimal: sum(counts[text] for text in same if found[text].plain(decimal) is not None) for decimal in (".", ",")
     }
+    if not any(records.values()):
+        return None
     decimal: Literal[".", ","] = "," if records[","] > records["."] else "."
-    if not units and not any(set(found[text].digits) - set("0123456789.") for text in same) and decimal == ".":
+    if not units and decimal == "." and all(map(_is_plain, same)):
         return None  # Nothing but plain numbers, or texts that are none.
+    if not units and all(_CODE.fullmatch(text.strip()) for text in same):
+        return None
     digits = [found[text].digits for text in same if "," in found[text].digits]
     is_ambiguous = (
         decimal == "."
@@ -150,7 +192,17 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
         and bool(digits)
         and all(_AMBIGUOUS.fullmatch(each) and each.count(",") == 1 for each in digits)
     )
-    return NumberWriting(records[decimal], unit, decimal, tuple(units.most_common()), is_ambiguous)
+    plain = {text: number for text in same if (number := found[text].plain(decimal)) is not None}
+    example = max(plain, key=lambda text: (not _is_plain(text), len(text)))
+    return NumberWriting(
+        records[decimal],
+        unit,
+        decimal,
+        tuple(units.most_common()),
+        is_ambiguous,
+        example.strip(),
+        float(plain[example]),
+    )
 
 
 def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
@@ -175,7 +227,25 @@ def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
     }
     most = max(records.values())
     formats = tuple(form for form, count in records.items() if count == most)
-    return DateWriting(most, _distinct(formats, texts))
+    kept = _distinct(formats, texts)
+    return DateWriting(most, kept, next(text for text in first if instant_in_format(text, kept[0]) is not None))
+
+
+def period_like(counts: Mapping[str, int]) -> str | None:
+    """Return one of the texts if all of them name a month, a quarter or another period of a year; else None.
+
+    >>> period_like({"2024-03": 5, "NA": 1}), period_like({"2024-03": 5, "soon": 1})
+    ('2024-03', None)
+    """
+    texts = [text.strip() for text in counts if not is_null_marker(text.strip())]
+    return texts[0] if texts and all(map(_PERIOD.fullmatch, texts)) else None
+
+
+def time_like(counts: Mapping[str, int]) -> str | None:
+    """Return one of the first texts if most of them look like dates or times to a person; else None."""
+    texts = [text.strip() for text in list(counts)[:_FIRST_TEXTS]]
+    like = [text for text in texts if _TIME_LIKE.search(text) and len(text) <= _LONGEST_TIME]
+    return like[0] if len(like) > _MOSTLY * len(texts) else None
 
 
 def is_common_instant(text: str) -> bool:
@@ -200,6 +270,8 @@ def _may_be(text: str, form: str) -> bool:
     """Tell whether a text has the separators of a format: comparing them is much faster than parsing."""
     if bool(_HALVES.search(text)) != ("%p" in form):
         return False
+    if (_LETTER_T.search(text) is not None) != ("T%" in form):
+        return False
     zone = {"-", ":", "."} if "%z" in form else {"."}
     return all((mark in text) == (mark in form) for mark in _MARKS if mark not in zone)
 
@@ -208,9 +280,17 @@ def _share_of(texts: list[str], form: str) -> float:
     return sum(instant_in_format(text, form) is not None for text in texts) / len(texts)
 
 
-def _is_unit(before: str, after: str, is_apart: bool) -> bool:  # noqa: FBT001 - of a written number
-    """Tell whether what stands beside a number is a unit, rather than part of a code."""
+def _is_plain(text: str) -> bool:
+    """Tell whether the common rules read what is known to be a number as the same number."""
+    return _PLAIN.issuperset(text.strip().lstrip("+-").partition("e")[0].partition("E")[0])
+
+
+def _is_unit(written: WrittenNumber) -> bool:
+    """Tell whether what stands beside a number is a unit, rather than part of a code or of a numbered list."""
+    before, after = written.before, written.after
     if before:
         return is_currency(before) or before in _CODES_OF_CURRENCIES
-    is_word = is_apart and len(after) <= _LONGEST_UNIT and not any(map(str.isspace, after))  # not "2. Middle Atlantic"
+    if after and written.digits[-1] in ".,":
+        return False  # as in "1. White"
+    is_word = written.is_apart and len(after) <= _LONGEST_UNIT and not any(map(str.isspace, after))
     return not after or is_word or is_currency(after) or after in _UNITS or after in _CODES_OF_CURRENCIES

@@ -68,8 +68,10 @@ def read_labelled(
     for batch in open_records(path).batches():
         labels = _labels(batch, label_column)
         records = batch.batch if label_column is None else batch.batch.drop_columns([label_column])
-        columns = columns_from_batch(records, schema, path=batch.path, first_row=batch.first_row, infinities=infinities)
-        kept.add(columns, labels)
+        columns = columns_from_batch(
+            records, schema.of_records, path=batch.path, first_row=batch.first_row, infinities=infinities
+        )
+        kept.add(columns.first(len(schema.number_positions), len(schema.string_positions)), labels)
     if kept.columns is None:
         raise FileError(path, "expected records, got none")
     kept.prune()

@@ -232,7 +232,7 @@ def _golden(
     records = RecordGenerator(contract).draw(_GOLDEN_RECORDS, provenance.seed)
     sorts = ("missing", "unseen", "huge")
     records += [_altered(records[i], model.schema, how, first=i % 2) for i in range(4) for how in sorts]
-    columns = columns_from_records(records, model.schema, unknown_columns="reject", max_faults=1)
+    columns = columns_from_records(records, model.schema.of_records, unknown_columns="reject", max_faults=1)
     scores = model.scorer.score(columns)
     return placeholder.model_copy(
         update={

@@ -19,15 +19,20 @@ from vaegis.training.model.exportable import IndexSelect, unflatten
 from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH
 from vaegis.training.model.preprocessing import NULL_CODE, Values, positions_by_kind, rows
 
-KNOWN_RECORDS = 2048
-"""Most records that distances are taken to. They are drawn at random from the fitted ones, and the file holds them."""
+LEAST_KNOWN, MOST_KNOWN = 2048, 8192
+"""Most records that distances are taken to, in a space of many features and in one of few. The file holds them."""
+
+_KNOWN_NUMBERS = 61_440
+"""Features of all known records of a space, between those bounds: a record costs about the same in any table."""
 
 NEAREST = 2
 """Neighbours whose distances are averaged."""
 
 _CLASSES = 32  # of known records; the nearest of each is found first: an exact search, and several times faster
 _WHITENED_RECORDS = 4096  # most records for the correlations
+_CANDIDATES = 16_384  # most fitted records of which the known ones are chosen
 _COMPARED_RECORDS = 2000  # most records for typical distances
+_LEAST_COMPARED = 500  # fitted records that are not known; with fewer, known ones are compared with the others
 _TIE = 0.05  # of the squared softening, between the first known record and the last
 _LEAST_SPREAD = 0.02  # of the distance, as a share of its median
 _SOFTENED = 0.1  # distances below this share of the usual one hardly differ: float32 does not tell them apart
@@ -68,7 +73,8 @@ class Ranks(nn.Module):
     """The normal scores of all numbers, half whitened: d(a, b)^2 = (a - b)' C^(-1/2) (a - b), C the shrunk correlation.
 
     A number's normal score is the quantile of N(0, 1) at its mid-rank among the fitted records, linear between knots.
-    Truth values and the cyclic features of timestamps are standardised. Categories have no part in it.
+    The place of a timestamp in the time that training saw is such a number too. Truth values and the cyclic features of
+    timestamps are standardised. Categories have no part in it.
     """
 
     knot: Tensor
@@ -89,10 +95,10 @@ class Ranks(nn.Module):
         """
         super().__init__()
         self.columns = _number_columns(positions)
-        there = values.observed[..., positions[0]]
+        there = values.observed[..., positions[0] + positions[3]]
         knots = [
             [_knots(column[held]) for column, held in zip(numbers.T, held_by.T, strict=True)]
-            for numbers, held_by in zip(values.numeric, there, strict=True)
+            for numbers, held_by in zip(_quantities(values), there, strict=True)
         ]
         for name, part in zip(("knot", "per_width", "rise", "lowest"), _stacked(knots), strict=True):
             self.register_buffer(name, part)
@@ -123,7 +129,7 @@ class Ranks(nn.Module):
         parts = []
         if self.knot.shape[-1]:
             knot, per_width, rise, lowest = map(_alone, (self.knot, self.per_width, self.rise, self.lowest))
-            passed = ((values.numeric[..., None, :] - knot) * per_width).clamp(0.0, 1.0)  # (*e, n, k, d)
+            passed = ((_quantities(values)[..., None, :] - knot) * per_width).clamp(0.0, 1.0)  # (*e, n, k, d)
             parts.append(lowest + (passed * rise).sum(-2))
         parts += [part for part in (values.boolean, values.cyclic) if part.shape[-1]]
         if self.knot.shape[0] > 1:
@@ -172,6 +178,7 @@ class Plain(nn.Module):
         numerics, booleans, categorical, instants = positions
         self.columns = [
             *(numerics[at] for at in many),
+            *instants,
             *(numerics[at] for at, size in zip(few, sizes, strict=True) for _ in range(size)),
             *(numerics[at] for at in few),
             *booleans,
@@ -184,6 +191,8 @@ class Plain(nn.Module):
         parts = []
         if len(self.many):
             parts.append(self.many(values.numeric))
+        if values.elapsed.shape[-1]:
+            parts.append(values.elapsed)
         if len(self.few):
             known = ((self.few(values.numeric) - self.value).abs() <= self.tolerance).float()
             parts += [known, _NEITHER * (1.0 - torch.matmul(known, self.value_column))]
@@ -302,29 +311,74 @@ def neighbours_of(
     """
     positions = positions_by_kind(schema)
     sizes = [len(column.categories) for column in schema.categorical]
-    n = fitted.shape[1]
-    most = min(n, KNOWN_RECORDS)
-    known = torch.randperm(n, generator=generator)[: most - most % _CLASSES if most >= NEAREST * _CLASSES else most]
-    compared = known[:_COMPARED_RECORDS]
+    members, n = fitted.shape
+    drawn = torch.randperm(n, generator=generator)[:_CANDIDATES]
     of_members = rows(records, fitted)
+    candidates = fitted[:, drawn]
     spaces: list[Ranks | Plain] = [Plain(of_members, positions, sizes)]
     if _number_columns(positions):
         spaces.insert(0, Ranks(of_members, positions))
     made = []
     for space in spaces:
-        features = space.features(rows(records, fitted[:, known]))
-        neighbours = Neighbours(space, features, len(schema.columns)).eval()
-        made.append((neighbours, _typical(neighbours, features[:, : len(compared)], records, fitted[:, compared])))
+        features = space.features(rows(records, candidates))
+        number = _number_known(n, features.shape[-1])
+        known = torch.stack([_chosen(each, number, generator) for each in space.searched(features)])
+        known_features = torch.take_along_dim(features, known[..., None], dim=1)
+        neighbours = Neighbours(space, known_features, len(schema.columns)).eval()
+        others = torch.stack([_others(each, len(drawn)) for each in known])
+        own = None
+        if others.shape[1] < _LEAST_COMPARED:  # the known ones that were drawn at random, each without itself
+            others = known[:, : number // 2 if number < len(drawn) - _CLASSES else number]
+            own = torch.arange(others.shape[1]).expand(members, -1)[:, :_COMPARED_RECORDS]
+        others = others[:, :_COMPARED_RECORDS]
+        compared = torch.take_along_dim(features, others[..., None], dim=1)
+        observed = records.observed[torch.take_along_dim(candidates, others, dim=1)]
+        made.append((neighbours, _typical(neighbours, compared, observed, own)))
     return made
 
 
+def _number_known(records: int, features: int) -> int:
+    """Return how many of the fitted records are known ones: a multiple of `_CLASSES`, unless they are few."""
+    number = min(records, MOST_KNOWN, max(LEAST_KNOWN, _KNOWN_NUMBERS // features))
+    return number - number % _CLASSES if number >= NEAREST * _CLASSES else number
+
+
+def _chosen(searched: Float[Tensor, "c f"], number: int, generator: torch.Generator) -> Int[Tensor, " m"]:
+    """Return which candidates are known records: the first ones, and the more of the others the farther they are.
+
+    Half are the first candidates. The others are drawn with a probability in proportion to their distance from those.
+    So few records stand for dense places, and a rare but normal record more often has a neighbour. Records of the
+    history that are far from all others are not all taken, because some may be anomalies.
+
+    Args:
+        searched: Features of the candidates, in random order, whose Euclidean distance is that of the space.
+        number: How many to choose.
+        generator: Source of randomness.
+    """
+    if number > len(searched) - _CLASSES:
+        return torch.arange(number)
+    first = number // 2
+    distance = torch.cdist(searched[first:], searched[:first]).amin(1).double()
+    weight = distance + 1e-6 * distance.mean() + 1e-12  # so that equal records can be drawn too
+    others = torch.multinomial(weight, number - first, generator=generator)
+    return torch.cat([torch.arange(first), first + others])
+
+
+def _others(chosen: Int[Tensor, " m"], of: int) -> Int[Tensor, " o"]:
+    """Return which candidates are not chosen."""
+    is_chosen = torch.zeros(of, dtype=torch.bool)
+    is_chosen[chosen] = True
+    return torch.arange(of)[~is_chosen]
+
+
 def _typical(
-    neighbours: Neighbours, features: Float[Tensor, "e n f"], records: Values, index: Int[Tensor, "e n"]
+    neighbours: Neighbours,
+    features: Float[Tensor, "e n f"],
+    observed: Bool[Tensor, "e n d"],
+    own: Int[Tensor, "e n"] | None,
 ) -> TypicalNearness:
-    """Return the typical distances of the first known records, and set the softening by them."""
-    own = torch.arange(index.shape[1]).expand(index.shape[0], -1)
+    """Return the typical distances of some fitted records, and set the softening by them."""
     nearest = neighbours.nearest(features, own)
-    observed = records.observed[index]
     usual = neighbours.nearness(features, nearest, observed).distance.double().quantile(0.5, dim=1)
     neighbours.softening.copy_((_SOFTENED * usual)[:, None, None, None].clamp(min=_LEAST_DISTANCE) ** 2)
     distance, shares = neighbours.nearness(features, neighbours.nearest(features, own), observed)
@@ -339,7 +393,14 @@ def _typical(
 def _number_columns(positions: list[list[int]]) -> list[int]:
     """Return the column of each feature of `Ranks`."""
     numerics, booleans, _, instants = positions
-    return [*numerics, *booleans, *instants * ENCODED_WIDTH]
+    return [*numerics, *instants, *booleans, *instants * ENCODED_WIDTH]
+
+
+def _quantities(values: Values) -> Float[Tensor, "*e n q"]:
+    """Return what has ranks: the numbers, and the places of timestamps in the time that training saw."""
+    if not values.elapsed.shape[-1]:
+        return values.numeric
+    return torch.cat([values.numeric, values.elapsed], dim=-1) if values.numeric.shape[-1] else values.elapsed
 
 
 def _alone(x: Tensor) -> Tensor:

@@ -1,74 +1,21 @@
 // The live page: polls the counts of all workers, keeps an hour of them, and shows the differences.
-"use strict";
+
+import { by, drawing, duration, element, meter, number, percent, shape, sum, table, valueText, waterfall, widthOf } from "./draw.js";
+import { showVersions } from "./versions.js";
 
 const POLL_MS = 5000;
 const KEPT_MS = 3600e3;
 const LEAST_RECORDS = 20; // of an interval of the chart
+const FEW_COLUMNS = 12;
+const FEW_SIGNATURES = 8;
 const Z = 2.576; // 99% of a normal distribution
-const SVG = "http://www.w3.org/2000/svg";
 const COUNTS = ["missing", "unseen", "out_of_range"];
 const WORDS = { missing: "missing", unseen: "unseen category", out_of_range: "out of range" };
 
-const by = (id) => document.getElementById(id);
+let model = null; // the name of the model that is shown; null for the default one
 let history = []; // {at, counts}, oldest first
 let key = null;
 let timer = null;
-
-// ---- elements. Names and values are only ever set as text, never parsed as markup.
-
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function drawing(width, height, title) {
-  const made = document.createElementNS(SVG, "svg");
-  made.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  made.setAttribute("role", "img");
-  made.setAttribute("aria-label", title);
-  return made;
-}
-
-function shape(parent, name, attributes, text) {
-  const made = document.createElementNS(SVG, name);
-  for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, value);
-  if (text !== undefined) made.textContent = text;
-  parent.append(made);
-  return made;
-}
-
-function widthOf(target) {
-  return Math.max(280, by(target).clientWidth);
-}
-
-function table(target, head, rows, texts = [0]) {
-  const header = element("tr");
-  head.forEach((name, at) => {
-    const cell = element("th", name, texts.includes(at) ? "text" : "");
-    cell.scope = "col";
-    header.append(cell);
-  });
-  const top = element("thead");
-  top.append(header);
-  const body = element("tbody");
-  for (const row of rows) {
-    const line = element("tr");
-    row.forEach((value, at) => line.append(element("td", value, texts.includes(at) ? "text" : "")));
-    body.append(line);
-  }
-  target.replaceChildren(top, body);
-}
-
-function percent(share) {
-  if (!Number.isFinite(share)) return "–";
-  const value = 100 * share;
-  return `${value === 0 ? "0" : Math.abs(value) < 0.995 ? value.toPrecision(2) : value.toFixed(1)}%`;
-}
-
-const number = (value) => Math.round(value).toLocaleString("en");
-const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
 
 // ---- counts
 
@@ -80,13 +27,10 @@ function difference(now, then) {
     columns[name] = { violations: subtract(counts.violations, before.violations) };
     for (const count of COUNTS) columns[name][count] = counts[count] - (before[count] ?? 0);
   }
-  return {
-    ...now,
-    columns,
-    records: subtract(now.records, then.records),
-    refused: subtract(now.refused, then.refused),
-    p_values: now.p_values.map((bin, at) => ({ ...bin, count: bin.count - (then.p_values[at]?.count ?? 0) })),
-  };
+  const counts = { ...now, columns };
+  for (const name of ["records", "refused", "signatures", "requests", "seconds"]) counts[name] = subtract(now[name], then[name]);
+  counts.p_values = now.p_values.map((bin, at) => ({ ...bin, count: bin.count - (then.p_values[at]?.count ?? 0) }));
+  return counts;
 }
 
 function subtract(now, then) {
@@ -100,6 +44,15 @@ function promisedBand(alpha, n, calibrationRecords) {
   const variance = (alpha * (1 - alpha) * (1 + (n - 1) / (calibrationRecords + 2))) / n;
   const half = Z * Math.sqrt(variance);
   return [Math.max(0, alpha - half), Math.min(1, alpha + half)];
+}
+
+// Bound of the bucket in which a share of the requests has been answered.
+function quantile(seconds, share) {
+  const buckets = Object.entries(seconds)
+    .map(([bound, count]) => [bound === "+Inf" ? Infinity : Number(bound), count])
+    .sort((a, b) => a[0] - b[0]);
+  const total = buckets.at(-1)?.[1] ?? 0;
+  return total ? buckets.find(([, count]) => count >= share * total)[0] : NaN;
 }
 
 function remember(counts) {
@@ -119,38 +72,105 @@ function show() {
   const seconds = Number(by("window").value);
   const first = seconds ? (history.find(({ at }) => last.at - at <= seconds * 1000 + POLL_MS / 2) ?? last) : null;
   const shown = difference(counts, first?.counts);
+  showModel(counts);
   showStrip(shown, counts);
+  showRequests(shown);
   showShare(seconds);
-  showPValues(shown);
+  showSignatures(shown);
   showColumns(shown, first?.counts);
+  showPValues(shown);
+}
+
+function showModel(counts) {
+  const name = counts.model.model ?? model ?? "";
+  by("picker").hidden = counts.models.length < 2;
+  const choice = by("model-choice");
+  if (choice.childElementCount !== counts.models.length) {
+    choice.replaceChildren(...counts.models.map((each) => element("option", each)));
+    choice.value = name;
+  }
+  const digest = counts.model.digest ?? "no version could be loaded";
+  by("model").replaceChildren(...(counts.models.length < 2 ? [element("b", name), " "] : []), element("code", digest.slice(0, 19)));
+  by("model").title = digest;
 }
 
 function showStrip(shown, counts) {
   const { scored, flagged, violating } = shown.records;
-  by("model").textContent = `${counts.model.model} ${counts.model.digest.slice(0, 19)}`;
-  by("model").title = counts.model.digest;
   const [before, now] = history.slice(-2);
-  by("rate").textContent = now
-    ? number(((now.counts.records.scored - before.counts.records.scored) * 1000) / (now.at - before.at))
-    : "–";
+  const since = now ? ((now.counts.records.scored - before.counts.records.scored) * 1000) / (now.at - before.at) : NaN;
+  by("rate").textContent = now ? number(since) : "–";
   by("scored").textContent = number(scored);
   by("flagged").textContent = percent(flagged / scored);
   by("violating").textContent = percent(violating / scored);
   by("promised").textContent = `at most ${percent(counts.alpha)}`;
   const band = promisedBand(counts.alpha, scored, counts.calibration_records);
-  by("band").textContent = band ? `chance: ${percent(band[0])} to ${percent(band[1])}` : "";
+  by("band").textContent = band ? `, by chance ${percent(band[0])} to ${percent(band[1])}` : "";
   const share = flagged / scored;
+  const isBeyond = band !== null && share > band[1];
   const verdict = by("verdict");
-  verdict.textContent = !band ? "" : share > band[1] ? "more than chance explains" : "as promised";
-  verdict.className = `note ${band && share > band[1] ? "bad" : "good"}`;
+  verdict.textContent = !band ? "" : isBeyond ? "more than promised" : "as promised";
+  verdict.className = `badge ${isBeyond ? "bad" : "good"}`;
+  by("gauge").replaceChildren(...(band ? [gauge(share, counts.alpha, band, isBeyond)] : []));
   by("refused").textContent = number(sum(shown.refused));
-  by("refusals").textContent = Object.entries(shown.refused)
+  by("refusals").textContent = largest(shown.refused);
+  by("watched").textContent = `Open for ${Math.max(0, Math.round((history.at(-1).at - history[0].at) / 60e3))} min.`;
+}
+
+function gauge(share, alpha, band, isBeyond) {
+  const [width, height] = [240, 18];
+  const most = 1.15 * Math.max(share, band[1]);
+  const x = (value) => 4 + ((width - 8) * value) / most;
+  const svg = drawing(width, height, `Flagged ${percent(share)}; promised at most ${percent(alpha)}, by chance up to ${percent(band[1])}`);
+  shape(svg, "line", { class: "axis", x1: 4, x2: width - 4, y1: 9, y2: 9 });
+  shape(svg, "rect", { class: "band", x: x(band[0]), y: 3, width: x(band[1]) - x(band[0]), height: 12, rx: 3 });
+  shape(svg, "line", { class: "mark", x1: x(alpha), x2: x(alpha), y1: 1, y2: 17 });
+  shape(svg, "circle", { class: isBeyond ? "dot out" : "dot", cx: x(share), cy: 9, r: 5 });
+  return svg;
+}
+
+function largest(counts) {
+  return Object.entries(counts)
     .filter(([, count]) => count)
     .sort((a, b) => b[1] - a[1])
     .slice(0, 3)
     .map(([code, count]) => `${code} ${number(count)}`)
     .join(", ");
-  by("watched").textContent = `Open for ${Math.max(0, Math.round((history.at(-1).at - history[0].at) / 60e3))} min.`;
+}
+
+function showRequests(shown) {
+  const bound = (share) => {
+    const seconds = quantile(shown.seconds, share);
+    return seconds === Infinity ? "over 10 s" : Number.isNaN(seconds) ? "–" : `≤ ${duration(seconds)}`;
+  };
+  by("slowest").textContent = bound(0.99);
+  by("speed").textContent = `half: ${bound(0.5)}`;
+  const { "5xx": failed = 0, "4xx": refused = 0 } = shown.requests;
+  by("failed").textContent = number(failed);
+  by("failed").className = failed ? "bad" : "";
+  by("failures").textContent = `of ${number(sum(shown.requests))}; ${number(refused)} refused`;
+}
+
+function showSignatures(shown) {
+  const all = Object.entries(shown.signatures).filter(([, count]) => count);
+  const total = all.reduce((most, [, count]) => most + count, 0);
+  if (!total) {
+    const text = shown.records.scored ? "No anomaly among these records." : "No records yet.";
+    by("signatures").replaceChildren(element("p", text, "empty"));
+    return;
+  }
+  // What has no series of its own stands at the end, however many they are.
+  all.sort((a, b) => (a[0] === "other") - (b[0] === "other") || b[1] - a[1]);
+  const rows = all.slice(0, FEW_SIGNATURES).map(([signature, count]) => {
+    const row = element("div", undefined, "signature");
+    row.append(element("code", signature), element("span", `${number(count)} · ${percent(count / total)}`), meter(count / total));
+    return row;
+  });
+  const rest = all.slice(FEW_SIGNATURES);
+  const others = rest.reduce((most, [, count]) => most + count, 0);
+  const note = rest.length
+    ? `${rest.length} further signatures have ${number(others)} anomalies.`
+    : "The field signature of an answer has the same text, to filter by.";
+  by("signatures").replaceChildren(...rows, element("p", note, "note"));
 }
 
 function showShare(seconds) {
@@ -162,12 +182,14 @@ function showShare(seconds) {
     const { scored, flagged } = subtract(kept[to].counts.records, kept[from].counts.records);
     if (to - from < step || scored < LEAST_RECORDS) continue;
     const { alpha, calibration_records: calibration } = kept[to].counts;
-    drawn.push({ at: kept[to].at, share: flagged / scored, band: promisedBand(alpha, scored, calibration) });
+    drawn.push({ at: kept[to].at, share: flagged / scored, alpha, band: promisedBand(alpha, scored, calibration) });
     from = to;
   }
   if (drawn.length < 2) {
-    const needed = `Two intervals of ${POLL_MS / 1000} seconds or more, with ${LEAST_RECORDS} records each, are needed.`;
-    by("share").replaceChildren(element("p", needed, "note"));
+    const needed = history.at(-1).counts.records.scored
+      ? `The line begins after two intervals of ${POLL_MS / 1000} seconds with ${LEAST_RECORDS} records or more each.`
+      : "No records yet. Post some to /score, or try the box below.";
+    by("share").replaceChildren(element("p", needed, "empty"));
     return;
   }
   const [width, height, left, bottom, top] = [widthOf("share"), 200, 48, 24, 8];
@@ -187,7 +209,9 @@ function showShare(seconds) {
     shape(svg, "line", { class: "axis", x1: left, x2: width - 8, y1: y(share), y2: y(share) });
     shape(svg, "text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, percent(share));
   }
+  shape(svg, "line", { class: "limit", x1: left, x2: width - 8, y1: y(latest.alpha), y2: y(latest.alpha) });
   shape(svg, "polyline", { class: "share", points: drawn.map((p) => place(p.at, p.share)).join(" ") });
+  shape(svg, "circle", { class: latest.share > latest.band[1] ? "dot out" : "dot", cx: x(latest.at), cy: y(latest.share), r: 4 });
   const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   shape(svg, "text", { x: left, y: height - 6 }, clock(drawn[0].at));
   shape(svg, "text", { x: width - 8, y: height - 6, "text-anchor": "end" }, clock(latest.at));
@@ -204,7 +228,7 @@ function showPValues(shown) {
   }));
   table(by("p-table"), ["p-value", "records", "expected"], bins.map((b) => [b.label, percent(b.share), percent(b.expected)]));
   if (!total) {
-    by("p").replaceChildren(element("p", "No records yet.", "note"));
+    by("p").replaceChildren(element("p", "No records yet.", "empty"));
     return;
   }
   const [width, height, bottom] = [widthOf("p"), 200, 24];
@@ -228,21 +252,25 @@ function showColumns(shown, before) {
   const share = (count, records) => (records ? count / records : 0);
   const rows = Object.entries(shown.columns).map(([name, counts]) => {
     const earlier = before?.columns[name];
-    const shares = [...COUNTS.map((count) => counts[count]), sum(counts.violations)];
+    const counted = [...COUNTS.map((count) => counts[count]), sum(counts.violations)];
     const past = [...COUNTS.map((count) => earlier?.[count] ?? 0), sum(earlier?.violations ?? {})];
-    const changes = shares.map((count, at) => share(count, shown.records.scored) - share(past[at], before?.records.scored));
+    const shares = counted.map((count) => share(count, shown.records.scored));
+    const changes = shares.map((each, at) => each - share(past[at], before?.records.scored));
     const change = changes.reduce((most, each) => (Math.abs(each) > Math.abs(most) ? each : most), 0);
-    const codes = Object.entries(counts.violations)
-      .filter(([, count]) => count)
-      .sort((a, b) => b[1] - a[1])
-      .map(([code, count]) => `${code} ${number(count)}`);
-    return { name, change, shares: shares.map((count) => percent(share(count, shown.records.scored))), codes };
+    return { name, change, shares, codes: largest(counts.violations) };
   });
   rows.sort((a, b) => Math.abs(b.change) - Math.abs(a.change));
+  const button = by("all-columns");
+  const isExpanded = button.getAttribute("aria-expanded") === "true";
+  button.hidden = rows.length <= FEW_COLUMNS;
+  button.textContent = isExpanded ? `Show ${FEW_COLUMNS} columns` : `Show all ${rows.length} columns`;
+  const cell = (value, text = percent(value)) => (shown.records.scored ? [text, value ? "strong" : "zero"] : ["–", "zero"]);
   table(
     by("columns"),
-    ["column", "change", ...COUNTS.map((count) => WORDS[count]), "violations", "by check"],
-    rows.map((row) => [row.name, (row.change > 0 ? "+" : "") + percent(row.change), ...row.shares, row.codes.join(", ")]),
+    ["column", "change", ...COUNTS.map((count) => WORDS[count]), "break a check", "by check"],
+    rows
+      .slice(0, isExpanded ? rows.length : FEW_COLUMNS)
+      .map((row) => [row.name, cell(row.change, (row.change > 0 ? "+" : "") + percent(row.change)), ...row.shares.map((each) => cell(each)), row.codes]),
     [0, 6],
   );
 }
@@ -252,10 +280,11 @@ function showColumns(shown, before) {
 async function score(event) {
   event.preventDefault();
   const answer = by("answer");
+  const path = model === null ? "score" : `models/${encodeURIComponent(model)}/score`;
   try {
-    const response = await fetch("score?explain=all", {
+    const response = await call(`${path}?explain=all`, {
       method: "POST",
-      headers: { "Content-Type": "application/json", ...authorization() },
+      headers: { "Content-Type": "application/json" },
       body: by("record").value,
     });
     const body = await response.json();
@@ -277,8 +306,13 @@ function showAnswer(body) {
   const [result] = body.results;
   const rest = body.results.length - 1;
   const verdict = element("h3", result.is_anomaly ? "Anomaly" : "Not an anomaly", result.is_anomaly ? "bad" : "good");
-  const facts = `p-value ${result.p_value.toPrecision(3)}, alpha ${body.alpha}, score ${result.score.toPrecision(4)}, threshold ${body.threshold.toPrecision(4)}. ${result.reasons.join(", ")}`;
+  const facts = `p-value ${result.p_value.toPrecision(3)}, alpha ${body.alpha}, score ${result.score.toPrecision(4)}, threshold ${body.threshold.toPrecision(4)}`;
   const parts = [verdict, element("p", facts)];
+  if (result.signature) {
+    const line = element("p", "Signature ");
+    line.append(element("code", result.signature), `; reasons: ${result.reasons.join(", ")}`);
+    parts.push(line);
+  }
   if (rest > 0) parts.push(element("p", `${rest} more were scored; the first is shown.`, "note"));
   for (const { column, code, observed, limit } of result.violations) {
     const bound = limit === null ? "" : `, limit ${valueText(limit)}`;
@@ -293,71 +327,43 @@ function showAnswer(body) {
     [0, 1, 2, 3],
   );
   wide.append(values);
-  by("answer").replaceChildren(...parts, waterfall(result, body.threshold), wide);
-}
-
-function valueText(value) {
-  return value === null ? "null" : typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
-}
-
-function waterfall(result, threshold) {
-  const most = 12;
-  const bars = result.contributions.slice(0, most).map((c) => [c.column, c.contribution]);
-  const others = result.contributions.slice(most).reduce((total, c) => total + c.contribution, 0);
-  if (result.contributions.length > most) bars.push([`${result.contributions.length - most} others`, others]);
-  bars.push(["latent code", result.latent_contribution]);
-  const [width, row, left] = [widthOf("answer"), 24, 130];
-  const height = row * (bars.length + 1) + 24;
-  const svg = drawing(width, height, "Waterfall of contributions to the score; the table below has the numbers");
-  const ends = [0];
-  for (const [, value] of bars) ends.push(ends.at(-1) + value);
-  const [low, high] = [Math.min(0, threshold, ...ends), Math.max(0, threshold, ...ends)];
-  const x = (value) => left + ((width - left - 70) * (value - low)) / (high - low || 1);
-  const bar = (at, name, from, to, className) => {
-    const y = at * row;
-    const label = name.length > 18 ? `${name.slice(0, 17)}…` : name;
-    shape(svg, "text", { x: left - 8, y: y + 16, "text-anchor": "end" }, label);
-    const [start, end] = [x(Math.min(from, to)), x(Math.max(from, to))];
-    shape(svg, "rect", { class: className, x: start, y: y + 4, width: Math.max(1, end - start), height: row - 8 });
-    shape(svg, "text", { x: end + 6, y: y + 16 }, String(Number((to - from).toPrecision(3))));
-  };
-  bars.forEach(([name, value], at) => bar(at, name, ends[at], ends[at + 1], value < 0 ? "down" : "up"));
-  bar(bars.length, "score", 0, result.score, "bar");
-  const bottom = row * (bars.length + 1);
-  shape(svg, "line", { class: "limit", x1: x(threshold), x2: x(threshold), y1: 0, y2: bottom });
-  shape(svg, "text", { x: x(threshold), y: bottom + 16, "text-anchor": "middle" }, "threshold");
-  return svg;
+  by("answer").replaceChildren(...parts, waterfall(widthOf("answer"), result, body.threshold), wide);
 }
 
 // ---- polling
 
-function authorization() {
-  return key === null ? {} : { Authorization: `Bearer ${key}` };
+function call(path, options = {}) {
+  const authorization = key === null ? {} : { Authorization: `Bearer ${key}` };
+  return fetch(path, { ...options, headers: { ...options.headers, ...authorization } });
 }
 
-function tell(text, bad) {
+function tell(text, className = "") {
   by("state").textContent = text;
-  by("state").className = bad ? "bad" : "";
+  by("state").className = className;
 }
 
 async function poll() {
   clearTimeout(timer);
+  const asked = model;
   try {
-    const response = await fetch("live.json", { headers: authorization() });
+    const response = await call(asked === null ? "live.json" : `live.json?model=${encodeURIComponent(asked)}`);
     if (response.status === 401 || response.status === 403) {
       by("key-form").hidden = false;
       const scope = response.status === 403 ? "This key lacks the scope metrics." : "This key is not known.";
-      tell(key === null ? "The service asks for a key." : scope, true);
+      tell(key === null ? "The service asks for a key." : scope, "bad");
       return;
     }
     if (!response.ok) throw new Error(String(response.status));
+    const counts = await response.json();
+    if (asked !== model) return; // another model was chosen meanwhile, and is asked for
     by("key-form").hidden = true;
-    remember(await response.json());
+    remember(counts);
     show();
-    const { workers } = history.at(-1).counts;
-    tell(`Live: ${workers} ${workers === 1 ? "worker" : "workers"}, at ${new Date().toLocaleTimeString()}`, false);
+    const { workers } = counts;
+    tell(`Live: ${workers} ${workers === 1 ? "worker" : "workers"}, at ${new Date().toLocaleTimeString()}`, "good");
+    await showVersions(call, counts.model.model ?? asked, counts.allowed);
   } catch {
-    tell("The service does not answer. What is shown is old.", true);
+    tell("The service does not answer. What is shown is old.", "bad");
   }
   if (!isPaused()) {
     clearTimeout(timer); // another poll may have ended meanwhile
@@ -368,13 +374,24 @@ async function poll() {
 const isPaused = () => by("pause").getAttribute("aria-pressed") === "true";
 
 by("window").addEventListener("change", () => history.length && show());
+by("model-choice").addEventListener("change", () => {
+  model = by("model-choice").value;
+  history = [];
+  by("answer").replaceChildren();
+  poll();
+});
+by("all-columns").addEventListener("click", () => {
+  const button = by("all-columns");
+  button.setAttribute("aria-expanded", String(button.getAttribute("aria-expanded") !== "true"));
+  show();
+});
 by("pause").addEventListener("click", () => {
   const paused = !isPaused();
   by("pause").setAttribute("aria-pressed", String(paused));
   by("pause").textContent = paused ? "Resume" : "Pause";
   if (paused) {
     clearTimeout(timer);
-    tell("Paused.", false);
+    tell("Paused.");
   } else poll();
 });
 by("key-form").addEventListener("submit", (event) => {
@@ -384,4 +401,5 @@ by("key-form").addEventListener("submit", (event) => {
 });
 by("try").addEventListener("submit", score);
 by("try").addEventListener("reset", () => by("answer").replaceChildren());
+window.addEventListener("resize", () => history.length && show());
 poll();

@@ -20,7 +20,8 @@ from vaegis.service.http.multiprocess_metrics import (
     restarts_counter,
 )
 from vaegis.service.http.workers.channel import Channel, Message
-from vaegis.service.http.workers.shared_memory import WorkerTable, memory_file
+from vaegis.service.http.workers.memory_file import memory_file
+from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.http.workers.supervisor import Supervisor, WorkerTimeouts
 from vaegis.service.model_file import Expected, content_digest, read_model_file
 from vaegis.service.settings import Settings
@@ -50,6 +51,7 @@ def serve_by_workers(
     files = {
         "table": table.file,
         "token_buckets": memory_file("token_buckets"),
+        "checked": memory_file("checked"),
         "listening": listening.fileno(),
     }
     models = _ModelBytes(model, Path(name), Expected(settings.model_digest, settings.model_public_key))

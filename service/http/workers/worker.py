@@ -16,7 +16,8 @@ from vaegis.service.errors import ServiceError
 from vaegis.service.http.multiprocess_metrics import remove_metrics_folder
 from vaegis.service.http.serving import WorkerContext, serve
 from vaegis.service.http.workers.channel import Channel, told_error
-from vaegis.service.http.workers.shared_memory import WorkerTable, content_of
+from vaegis.service.http.workers.memory_file import content_of
+from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.settings import Settings
 
 _LATE_S: Final = 5.0
@@ -52,6 +53,7 @@ def main(channel_file: int) -> int:
                 token_buckets=Path(f"/dev/fd/{told['token_buckets']}"),
                 beat=channel.beat,
                 tell_swap=lambda digest: channel.tell({"swapped": digest}),
+                checked_file=told["checked"],
             ),
         )
     except ServiceError as error:

@@ -48,6 +48,7 @@ _FIELDS: Final = {
     "is_anomaly": _field("is_anomaly", _BOOL),
     "violations": _list_of("violations", "column", "code", "observed", "limit"),
     "reasons": _field("reasons", _LIST, _field("item", _UTF8)),
+    "signature": _field("signature", _UTF8),
     "contributions": _list_of(
         "contributions", "column", "contribution", "observed", "expected", "reason", numbers=("contribution",)
     ),
@@ -93,6 +94,7 @@ class ArrowWriter:
         body.encoded(_json_texts([violation.observed for violation in broken]))
         body.encoded(_json_texts([violation.limit for violation in broken]))
         body.texts([str(reason) for reason in body.lists(rows, verdicts.reasons, block.records)])
+        body.sparse_texts(rows, verdicts.signature, block.records)
         items = body.lists(rows, verdicts.contributions, block.records)
         body.node(len(items), None)
         body.texts([item.column for item in items])
@@ -153,6 +155,17 @@ class _Body:
         else:
             self.node(len(texts), None)
         self._put_texts([b"" if text is None else text.encode() for text in texts])
+
+    def sparse_texts(self, rows: Sequence[int], texts: Sequence[str | None], records: int) -> None:
+        """Add a column of text, null in all records but few of those at ``rows``."""
+        told = [*compress(range(len(texts)), texts)]
+        valid = np.zeros(records, dtype=np.bool_)
+        valid[[rows[at] for at in told]] = True
+        encoded = [b""] * records
+        for at in told:
+            encoded[rows[at]] = (texts[at] or "").encode()
+        self.node(records, valid)
+        self._put_texts(encoded)
 
     def encoded(self, texts: Sequence[bytes]) -> None:
         """Add a column of text that is UTF-8 already, and has no nulls."""

@@ -14,7 +14,7 @@ from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import Verdicts
 
 _ENCODER = msgspec.json.Encoder()
-_NO_LISTS: Final = b",[],[],,\n"
+_NO_LISTS: Final = b",[],[],,,\n"
 """What ends a record that breaks no check and is neither flagged nor explained."""
 
 
@@ -41,7 +41,7 @@ class CsvWriter:
 def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
     """Yield the lines, those between two that differ from the others all at once."""
     sound = [row for row in range(block.records) if row not in block.faults] if block.faults else range(block.records)
-    *columns, all_violations, all_reasons, all_contributions = columns_of(verdicts)
+    *columns, all_violations, all_reasons, signatures, all_contributions = columns_of(verdicts)
     rows = (row + block.first_row for row in sound)
     values = list(zip(rows, *columns, strict=True))
     told = [
@@ -59,10 +59,11 @@ def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
             blank = b"," * (len(LINE_FIELDS) - 1)
             yield b"%d%b%b\n" % (block.first_row + row, blank, _cell(error_fields(block.faults[row])))
         else:
-            lists = [_cell(items[at]) for items in (all_violations, all_reasons)]
-            contributions = all_contributions[at]
-            lists.append(b"" if contributions is None else _cell(contributions))
-            yield b"%b,%b,\n" % (_ENCODER.encode(values[at])[1:-1], b",".join(lists))
+            key, contributions = signatures[at], all_contributions[at]
+            cells = [_cell(all_violations[at]), _cell(all_reasons[at])]
+            cells.append(b"" if key is None else _quoted(key.encode()))
+            cells.append(b"" if contributions is None else _cell(contributions))
+            yield b"%b,%b,\n" % (_ENCODER.encode(values[at])[1:-1], b",".join(cells))
             start = at + 1
     yield _plain(values[start:])
 
@@ -76,4 +77,8 @@ def _plain(values: Sequence[tuple[Any, ...]]) -> bytes:
 
 
 def _cell(items: object) -> bytes:
-    return b'"' + _ENCODER.encode(items).replace(b'"', b'""') + b'"'
+    return _quoted(_ENCODER.encode(items))
+
+
+def _quoted(text: bytes) -> bytes:
+    return b'"' + text.replace(b'"', b'""') + b'"'

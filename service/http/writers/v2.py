@@ -13,10 +13,10 @@ from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata, columns_
 from vaegis.service.records.blocks import Block
 from vaegis.service.records.faults import error_fields
 from vaegis.service.records.open_inference import InferRequest, Output, request_error
-from vaegis.service.verdicts import ARRAYS, FIELDS, Explain, Verdicts
+from vaegis.service.verdicts import OTHERS, Explain, Verdicts
 
 _ENCODER = msgspec.json.Encoder()
-_TEXTS: Final = (*(name for name in FIELDS if name not in ARRAYS), "errors")
+_TEXTS: Final = (*OTHERS, "errors")
 OUTPUTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(NUMBERS, "FP64"),
     "is_anomaly": "BOOL",

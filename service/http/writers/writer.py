@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vaegis.service.artifact import Artifact
 from vaegis.service.http.schemas import shown_digest
 from vaegis.service.records.blocks import Block
-from vaegis.service.verdicts import ARRAYS, FIELDS, Verdicts
+from vaegis.service.verdicts import ARRAYS, FIELDS, OTHERS, Verdicts
 
 NUMBERS: Final = tuple(name for name in ARRAYS if name != "is_anomaly")
 """The fields of verdicts that are numbers."""
@@ -110,7 +110,7 @@ def columns_of(verdicts: Verdicts) -> list[list[Any]]:
     for of_record in filter(None, verdicts.contributions):
         _require_finite([item.contribution for item in of_record])
         _require_finite([item.expected for item in of_record if isinstance(item.expected, float)])
-    return [*columns, verdicts.violations, verdicts.reasons, verdicts.contributions]
+    return [*columns, *(getattr(verdicts, name) for name in OTHERS)]
 
 
 def rows_of(verdicts: Verdicts) -> list[VerdictRow]:

@@ -11,7 +11,7 @@ import pytest
 from vaegis.service.graph import open_graph
 from vaegis.service.runtime import GraphError
 
-# Loads a model, scores the record with the amount given, and tells the kind of error and by how much memory grew.
+# Loads a model, scores as many records as given, and tells the kind of error and by how much memory grew.
 PROBE = """
 import re, sys
 from pathlib import Path
@@ -22,14 +22,14 @@ from vaegis.service.columns import Columns
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
-path, amount, timeout_s = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+path, records, timeout_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 load_artifact(Path(sys.argv[4])).verify()  # what onnxruntime takes for any model
 before, told = peak(), "scored"
 try:
     artifact = open_artifact(Path(path).read_bytes(), path, run_timeout_s=timeout_s)
     artifact.verify()
-    strings, observed = np.full((1, 1), "DE", dtype=object), np.ones((1, 1), dtype=bool)
-    artifact.scorer.score(Columns(np.array([[amount, 0.0, 0.0]]), strings, observed))
+    strings, observed = np.full((records, 1), "DE", dtype=object), np.ones((records, 1), dtype=bool)
+    artifact.scorer.score(Columns(np.ones((records, 3)), strings, observed))
 except Exception as error:
     told = type(error).__name__
 print(told, peak() - before)
@@ -43,10 +43,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read 
 def measured(golden_model: Path, tmp_path: Path):
     """Return what became of a model file, and by how much memory grew at most."""
 
-    def measure(model: bytes, amount: float = 1.0, timeout_s: float = 60.0) -> tuple[str, int]:
+    def measure(model: bytes, records: int = 1, timeout_s: float = 60.0) -> tuple[str, int]:
         path = tmp_path / "model.onnx"
         path.write_bytes(model)
-        command = [sys.executable, "-c", PROBE, path, str(amount), str(timeout_s), golden_model]
+        command = [sys.executable, "-c", PROBE, path, str(records), str(timeout_s), golden_model]
         told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout.split()
         return told[0], int(told[1])
 
@@ -65,22 +65,26 @@ def test_products_of_constants_are_refused_within_bounds(measured, golden_model,
     assert grown < 250 * MEBIBYTE
 
 
-def test_a_record_that_makes_tensors_grow_is_an_error_within_bounds(measured, golden_model, hostile):
-    kind, grown = measured(hostile.expands_when_triggered(golden_model.read_bytes(), 400_000_000), hostile.TRIGGER)
+def test_tensors_that_grow_with_the_number_of_records_are_an_error_within_bounds(measured, golden_model, hostile):
+    model = hostile.expands_when_triggered(golden_model.read_bytes(), 400_000_000)
+    kind, grown = measured(model, hostile.TRIGGER_RECORDS)
     assert kind == "Fail"
     assert grown < 1200 * MEBIBYTE
 
 
-def test_a_record_that_makes_a_run_long_ends_it_in_time(measured, golden_model, hostile):
-    kind, _ = measured(
-        hostile.multiplies_when_triggered(golden_model.read_bytes(), 2000, 1000), hostile.TRIGGER, timeout_s=1.0
-    )
+def test_a_run_that_takes_long_ends_in_time(measured, golden_model, hostile):
+    model = hostile.multiplies_when_triggered(golden_model.read_bytes(), 2000, 1000)
+    kind, _ = measured(model, hostile.TRIGGER_RECORDS, timeout_s=1.0)
     assert kind == "RunTimeoutError"
 
 
-def test_other_records_are_scored_by_the_same_graph(measured, golden_model, hostile):
-    kind, _ = measured(hostile.multiplies_when_triggered(golden_model.read_bytes(), 1000, 50), 22.5)
+def test_other_numbers_of_records_are_scored_by_the_same_graph(measured, golden_model, hostile):
+    kind, _ = measured(hostile.multiplies_when_triggered(golden_model.read_bytes(), 1000, 50))
     assert kind == "scored"
+
+
+def test_a_tensor_whose_size_depends_on_a_value_is_refused(measured, golden_model, hostile):
+    assert measured(hostile.expands_by_value(golden_model.read_bytes(), 400_000_000))[0] == "ArtifactError"
 
 
 def test_a_loop_is_refused_before_it_runs(measured, golden_model, hostile):

@@ -3,12 +3,13 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaegis.service.onnx_model import MAX_DECLARED_SIZE, metadata_props, read_model
-from vaegis.service.operators import OPERATORS
+from vaegis.service.onnx_model import MAX_DECLARED_SIZE, OPSETS, metadata_props, read_model
+from vaegis.service.operators import OPERATORS, SHAPE_INPUTS
 
 DOUBLE = 11
 ROOT = Path(__file__).parents[3]
@@ -156,6 +157,24 @@ def test_what_depends_on_constants_and_shapes_alone_is_known(golden, hostile):
     before = read_model(memoryview(golden)).settled()
     after = read_model(memoryview(hostile.with_graph(golden, added))).settled()
     assert set(after) - set(before) == {"of_constant", "shape", "of_both"}
+
+
+@pytest.mark.parametrize("operator", SHAPE_INPUTS)
+def test_a_shape_that_depends_on_values_is_refused(refused, hostile, operator):
+    size = hostile.node("Cast", ["numbers"], ["size"], hostile.integer("to", 7))
+    inputs = ["numbers"] * SHAPE_INPUTS[operator] + ["size"]
+    assert "depends on the number of records alone" in refused(size + hostile.node(operator, inputs, ["x"]))
+
+
+def test_every_input_that_decides_a_shape_is_checked():
+    # By ONNX's own schemas, only these inputs are integers, and the places of items to gather.
+    for domain, operator in OPERATORS:
+        schema = onnx.defs.get_schema(operator, OPSETS[domain], domain)
+        integers = [
+            at for at, given in enumerate(schema.inputs) if {*given.types} <= {"tensor(int32)", "tensor(int64)"}
+        ]
+        if operator not in ("Gather", "GatherElements"):
+            assert integers[:1] == ([SHAPE_INPUTS[operator]] if operator in SHAPE_INPUTS else [])
 
 
 def test_the_document_lists_the_operators():

@@ -43,12 +43,12 @@ def test_the_data_of_a_tensor_is_not_looked_for_in_the_working_folder(golden_mod
 def test_a_run_that_takes_too_long_is_ended(golden_model, hostile):
     model = hostile.multiplies_when_triggered(golden_model.read_bytes(), 2000, 1000)
     session = open_session(model, run_timeout_s=0.5)
-    text, truth = np.full((1, 1), "DE", dtype=object), np.ones((1, 1), dtype=bool)
-    feeds = {"numbers": np.array([[hostile.TRIGGER, 0.0, 0.0]]), "strings": text, "strings_observed": truth}
+    n = hostile.TRIGGER_RECORDS
+    text, truth = np.full((n, 1), "DE", dtype=object), np.ones((n, 1), dtype=bool)
+    feeds = {"numbers": np.zeros((n, 3)), "strings": text, "strings_observed": truth}
     with pytest.raises(RunTimeoutError, match=r"within 0\.5 s"):
         session.run(["score"], feeds)
-    feeds["numbers"] = np.array([[1.0, 0.0, 0.0]])
-    assert session.run(["score"], feeds)[0].shape == (1,)
+    assert session.run(["score"], {name: value[1:] for name, value in feeds.items()})[0].shape == (n - 1,)
 
 
 def test_importing_it_turns_telemetry_off():

@@ -9,14 +9,22 @@ import numpy as np
 import pytest
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import (
+    BooleanColumn,
+    CategoricalColumn,
+    Check,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+    ViolationCode,
+)
 from vaegis.service.errors import AlphaError
 from vaegis.service.pvalues import false_alarm_bound, p_values, threshold
 from vaegis.service.reasons import Reason
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts, judge
-from vaegis.service.violations import ViolationChecks
+from vaegis.service.violations import Violation, ViolationChecks
 
 AMOUNT = NumericColumn(
     name="amount",
@@ -151,6 +159,47 @@ def test_a_small_latent_term_is_no_reason():
 
 def test_a_record_that_no_column_accounts_for_is_far_from_known():
     assert verdict((0.0, 0.0, 0.0, 0.0, 200.0)).reasons == (Reason.FAR_FROM_KNOWN,)
+
+
+@pytest.mark.parametrize(
+    ("terms", "values", "expected"),
+    [
+        ((100.0, 0.0, 0.0, 0.0, 0.0), {"amount": 500.0}, "amount:above_range"),
+        ((100.0, 0.0, 0.0, 0.0, 0.0), {"amount": -5.0}, "amount:below_range"),
+        ((100.0, 49.0, 0.0, 0.0, 49.0), {"country": "XX"}, "amount:rare_combination"),
+        ((100.0, 50.0, 0.0, 0.0, 0.0), {"country": "XX"}, "amount:rare_combination+country:unseen_category"),
+        ((60.0, 100.0, 0.0, 0.0, 0.0), {"country": None}, "amount:rare_combination+country:unexpected_missing"),
+        ((60.0, 100.0, 60.0, 0.0, 0.0), {"country": "XX"}, "country:unseen_category+more"),
+        ((60.0, 0.0, 0.0, 0.0, 100.0), {}, "amount:rare_combination+far_from_known"),
+        ((0.0, 0.0, 0.0, 0.0, 200.0), {}, "far_from_known"),
+    ],
+)
+def test_a_signature_names_the_columns_that_lead_and_why(terms, values, expected):
+    for explain in Explain:
+        assert verdict(terms, records(**values), explain).signature == expected
+
+
+def test_a_signature_has_the_checks_alone_where_a_record_breaks_any():
+    check = Check(code=ViolationCode.ABOVE_RANGE, limit=110.0)
+    schema = Schema(columns=(AMOUNT.model_copy(update={"checks": (check,)}), COUNTRY, EXPRESS, PLACED_AT))
+    terms = (10.0, 200.0, 0.0, 0.0, 0.0)
+    scores = Scores(np.array([210.0]), np.array([[210.0]]), *np.zeros((2, 1)), np.array([terms]), np.array([EXPECTED]))
+    one = of_record(judge_by(schema, FOLDS, records(amount=500.0), scores, alpha=0.01, explain=Explain.NONE))
+    assert one.signature == "amount:above_range"
+
+
+def test_a_check_of_a_column_that_is_not_scored_stands_beside_the_columns_that_lead():
+    broken = Violation("order_id", ViolationCode.UNUSUAL_FORM, "x", None)
+    scores = Scores(
+        np.array([200.0]), np.array([[200.0]]), *np.zeros((2, 1)), np.array([(200.0, 0, 0, 0, 0)]), np.array([EXPECTED])
+    )
+    options = {"alpha": 0.01, "explain": Explain.NONE}
+    one = of_record(judge(SCHEMA, FOLDS, records(amount=500.0), scores, [(broken,)], **options))
+    assert one.signature == "amount:above_range+order_id:unusual_form"
+
+
+def test_a_record_that_is_no_anomaly_has_no_signature():
+    assert verdict((5.0, 0.0, 0.0, 0.0, 5.0), records(amount=500.0)).signature is None
 
 
 def test_a_reason_that_several_columns_share_is_named_once():

@@ -15,11 +15,15 @@ from vaegis.service.contract import (
     BooleanColumn,
     CategoricalColumn,
     Check,
+    MetadataKey,
     NumericColumn,
     Schema,
     TimestampColumn,
     ViolationCode,
 )
+from vaegis.service.errors import RecordError
+from vaegis.service.generation import Generator
+from vaegis.service.model import load
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.verdicts import Explain
 from vaegis.service.violations import REASONS, ViolationChecks
@@ -132,3 +136,39 @@ def test_a_file_of_the_first_version_has_no_checks(golden_model):
     first.verify()
     assert first.format_version == 1
     assert not any(column.checks for column in first.contract.columns.columns)
+
+
+@pytest.fixture
+def watching(golden_model, hostile, tmp_path):
+    """The golden model, whose order numbers are checked and not scored."""
+    number = PRICE.model_copy(
+        update={"name": "order_id", "minimum": 1.0, "maximum": 9e6, "step": 1.0, "checks": ORDER_CHECKS}
+    )
+
+    def watch(schema):
+        return schema | {"watched": [number.model_dump(mode="json")], "ignored": []}
+
+    path = tmp_path / "watching.onnx"
+    path.write_bytes(hostile.with_document(golden_model.read_bytes(), MetadataKey.SCHEMA, watch))
+    return load(path)
+
+
+ORDER_CHECKS = (Check(code=LOW, limit=0.0), Check(code=GRID, limit=1.0), Check(code=MISSING))
+
+
+def test_a_watched_column_is_checked_and_has_no_part_in_the_score(watching, artifact):
+    record = artifact.contract.golden.records[0]
+    odd = [record | {"order_id": value} for value in (7e9, -20, 3.5, None)] + [record]
+    found = watching.score(odd, explain="all", alpha=0.5)
+    codes = [[violation.code for violation in of_record] for of_record in found.violations]
+    assert codes == [[], [LOW], [GRID], [MISSING], [MISSING]]
+    assert np.ptp(found.score) < 1e-5
+    assert all("order_id" not in {part.column for part in parts} for parts in found.contributions)
+    with pytest.raises(RecordError, match="expected a number"):
+        watching.score([record | {"order_id": "A17"}])
+
+
+def test_generated_records_hold_watched_columns_that_break_no_check(watching):
+    records = Generator(watching.artifact.contract).draw(50, seed=1)
+    assert len({record["order_id"] for record in records}) > 40
+    assert not any(watching.score(records).violations)

@@ -83,8 +83,8 @@ def test_a_calibration_record_is_never_flagged_for_the_rounding_of_its_own_score
 class _CoarseScorer(Scorer):
     """Its scores differ by the size of the batch, as those of a runtime that rounds coarsely would."""
 
-    def score(self, columns, run_timeout_s=None):
-        scores = super().score(columns, run_timeout_s)
+    def score(self, columns):
+        scores = super().score(columns)
         return msgspec.structs.replace(scores, fold_scores=scores.fold_scores + 1e-2 * (len(columns) % 2))
 
 

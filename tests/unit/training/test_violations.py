@@ -119,6 +119,26 @@ def test_a_list_to_which_values_are_still_added_is_not_checked():
     assert ViolationCode.UNSEEN_CATEGORY not in limits(checked(strings=open_ended)[0].columns[0])
 
 
+def test_the_lists_that_count_as_complete_seldom_get_a_new_value_all_together():
+    rng = np.random.default_rng(10)
+    texts = rng.choice(["a", "b", "c"], (N, 30)).astype(object)
+    texts[rng.integers(0, N, 30), np.arange(30)] = "once"
+    columns = []
+    for at in range(30):
+        kinds, counts = np.unique(texts[:, at].astype(str), return_counts=True)
+        shares = tuple((counts / N).tolist())
+        columns.append(
+            CategoricalColumn(name=f"s{at}", missing_share=0.0, categories=tuple(kinds.tolist()), shares=shares)
+        )
+    splits = split_at_random(N, SplitSettings(), np.random.default_rng(0), most_calibrating=N)
+    batch = Columns(np.empty((N, 0)), texts, np.ones(texts.shape, dtype=np.bool_))
+    schema, _ = with_checks(Schema(columns=tuple(columns)), batch, splits)
+    complete = [column for column in schema.columns if ViolationCode.UNSEEN_CATEGORY in limits(column)]
+    fitted = texts[splits.fitted_records]
+    once = sum(np.count_nonzero(fitted[:, int(column.name[1:])] == "once") for column in complete)
+    assert 0 < once <= 0.002 * len(fitted) < 30
+
+
 def test_a_check_that_many_normal_records_break_is_widened_or_dropped_and_said():
     values = np.random.default_rng(5).normal(0.0, 1.0, N)
     splits = split_at_random(N, SplitSettings(), np.random.default_rng(0), most_calibrating=N)
@@ -141,3 +161,33 @@ def test_the_stored_share_is_that_of_records_held_out():
     assert schema.columns[0].violating_share == schema.violating_share
     batch = Columns(np.array([[1e6]]), np.empty((1, 0), dtype=object), np.empty((1, 0), dtype=np.bool_))
     assert [each.code for each in ViolationChecks(schema).violations(batch)[0]] == [HIGH]
+
+
+def test_new_values_of_an_open_list_are_checked_by_their_form_and_for_misspellings():
+    rng = np.random.default_rng(8)
+    names = ["".join(rng.choice(list("abcdefghijklmnop"), 9)) for _ in range(4000)]
+    common = [f"agent_{name}" for name in names[:40]]
+    rare = [f"agent_{name}" for name in names[40:]]
+    texts = np.array([common[at % 40] if at % 20 else rare[at] for at in range(N)], dtype=object)
+    schema, _ = checked(strings=rng.permutation(texts))
+    (column,) = schema.columns
+    assert {check.code for check in column.checks} == {
+        ViolationCode.MISSPELLED_CATEGORY,
+        ViolationCode.UNUSUAL_FORM,
+        ViolationCode.UNUSUAL_LENGTH,
+        ViolationCode.UNEXPECTED_MISSING,
+    }
+    typo = common[3][:-1] + "#"
+    values = [common[0], rare[-1], typo, common[3].upper(), "zzz-new", "agent_"]
+    odd = Columns(np.empty((6, 0)), np.array([values], object).T, np.ones((6, 1), bool))
+    found = [[(each.code.value, each.limit) for each in of_one] for of_one in ViolationChecks(schema).violations(odd)]
+    meant = [("misspelled_category", common[3])]
+    assert found == [[], [], meant, meant, [("unusual_length", None)], [("unusual_length", None)]]
+
+
+def test_lists_of_codes_that_differ_in_one_character_are_not_checked_for_misspellings():
+    rng = np.random.default_rng(9)
+    codes = np.array([f"{at:04}" for at in rng.zipf(1.3, N) % 10_000], dtype=object)
+    codes_of = {check.code for check in checked(strings=codes)[0].columns[0].checks}
+    assert codes_of.isdisjoint({ViolationCode.UNSEEN_CATEGORY, ViolationCode.MISSPELLED_CATEGORY})
+    assert ViolationCode.UNUSUAL_FORM in codes_of

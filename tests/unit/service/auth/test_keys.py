@@ -71,7 +71,7 @@ def test_a_key_shows_neither_itself_nor_its_hash():
         (f"\na score {HASH} 1 4711", "k, line 2: expected a name, .* got 5 words"),
         (f"4711/ score {HASH}", "k, line 1: name: expected 1 to 64 letters, digits, .* got something else"),
         (f"{'a' * 65} score {HASH}", "k, line 1: name: expected"),
-        (f"a 4711 {HASH}", "k, line 1: scopes: expected one or more of score,model,metrics, separated by commas"),
+        (f"a 4711 {HASH}", "k, line 1: scopes: expected one or more of score,model,metrics,admin, separated by commas"),
         (f"a score, {HASH}", "k, line 1: scopes: expected"),
         ("a score 4711", "k, line 1: hash: expected sha256: and 64 hexadecimal digits, got something else"),
         (f"a score {HASH.upper()}", "k, line 1: hash: expected"),

@@ -28,7 +28,7 @@ def test_a_key_is_for_scoring_alone_unless_told_otherwise(vaegis):
     ("arguments", "message"),
     [
         (("a b",), "name: expected 1 to 64 letters"),
-        (("a", "--scopes", "admin"), "scopes: expected one or more of score,model,metrics"),
+        (("a", "--scopes", "owner"), "scopes: expected one or more of score,model,metrics,admin"),
         (("a", "--records-per-s", "0"), "records per second: expected 0.001 to 1e+07"),
     ],
 )

@@ -105,6 +105,29 @@ def test_contributions_are_null_unless_asked_for(vaegis, golden_model, parquet, 
     assert len(contributions) - contributions.null_count == explained
 
 
+def test_a_report_is_written_beside_the_same_verdicts(vaegis, golden_model, parquet, tmp_path):
+    vaegis("score", golden_model, parquet, "-o", tmp_path / "plain.parquet")
+    ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "a.parquet", "--report", tmp_path / "page.html")
+    assert ended.code == 0
+    assert pa_parquet.read_table(tmp_path / "a.parquet") == pa_parquet.read_table(tmp_path / "plain.parquet")
+    page = (tmp_path / "page.html").read_text()
+    assert "row 4" in page
+    assert "1000000000000" not in page
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--report-values",), ("--report", "p.html", "--explain", "none"), ("--report", "records.parquet")]
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(
+    vaegis, golden_model, parquet, tmp_path, monkeypatch, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "a.parquet", *arguments)
+    assert ended.code in {1, 2}
+    assert "report" in ended.err
+    assert not (tmp_path / "a.parquet").exists()
+
+
 def test_ndjson_holds_contributions_as_json(vaegis, golden_model, ndjson, records, verdicts):
     ended = vaegis("score", golden_model, ndjson, "-o", "-", "--alpha", 0.01)
     scored = [json.loads(line) for line in ended.out.splitlines()]

@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.errors import FileError
-from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, columns_from_batch, numbers_of, text_of
+from vaegis.service.files.arrow_columns import (
+    RefusedCellError,
+    categories_of,
+    columns_from_batch,
+    name_fault,
+    numbers_of,
+    text_of,
+)
 from vaegis.service.files.record_files import open_records
+from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.kinds import BOOLEAN, INDICATOR, NUMERIC, TIMESTAMP
 
@@ -127,6 +135,12 @@ def test_an_unknown_column_is_refused_unless_told_to_ignore_it(schema):
     with pytest.raises(FileError, match=r"column amuont: .* the nearest is amount"):
         columns_from_batch(batch, schema, path=PATH, first_row=1)
     assert len(columns_from_batch(batch, schema, path=PATH, first_row=1, unknown_columns="ignore")) == 1
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__"])
+def test_the_index_of_a_data_frame_is_passed_over(schema, name):
+    assert name_fault([*schema.names, name], schema, "reject") is None
+    assert name not in positions_of([*schema.names, name], schema, "reject", 10)
 
 
 def test_an_object_that_is_null_throughout_is_no_unknown_column(schema):

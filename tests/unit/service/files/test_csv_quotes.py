@@ -14,6 +14,7 @@ from vaegis.service.errors import FileError
 from vaegis.service.files.csv import may_have_stray_quotes, quote_fault
 from vaegis.service.files.dialect import Dialect
 from vaegis.service.files.record_files import open_records
+from vaegis.service.records.faults import OnInvalid
 
 
 def stream(text: str) -> pa.NativeFile:
@@ -88,7 +89,7 @@ def test_quotes_after_backslashes_are_told_and_read_with_the_setting(write, text
     assert read(write(text), escape="\\")[0].startswith('x "y"')
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
 def test_other_encodings_are_told_and_read_with_the_setting(write, encoding):
     path = write("a,b\n1,k\u00f6ln\n".encode(encoding))
     with pytest.raises(FileError, match=r"encoding|header"):
@@ -102,9 +103,36 @@ def test_another_delimiter_is_told_and_read_with_the_setting(write):
     assert read(write("a;b\n1;2,5\n"), delimiter=";") == ["2,5"]
 
 
-def test_a_delimiter_too_many_at_the_end_is_told(write):
-    with pytest.raises(FileError, match=r"row 1: expected 2 values as in the header, got 3; .* delimiter too many"):
-        read(write("a,b\n1,2,\n"))
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "\ufeffSEP=;\n"])
+@pytest.mark.parametrize("on_invalid", OnInvalid)
+def test_a_first_line_that_names_the_separator_is_followed(write, first, on_invalid):
+    records = open_records(write(f"{first}a;b\n1;2,5\n"))
+    (batch,) = records.batches(on_invalid)
+    assert (batch.first_row, batch.batch.to_pylist()) == (1, [{"a": "1", "b": "2,5"}])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_tells_the_encoding(write, tmp_path, encoding):
+    assert read(write("a,b\n1,k\u00f6ln\n".encode(encoding))) == ["k\u00f6ln"]
+    lines = tmp_path / "a.ndjson"
+    lines.write_bytes('{"b": "k\u00f6ln"}\n'.encode(encoding))
+    assert read(lines) == ["k\u00f6ln"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("a,b\n1,2,\n", r"row 1: .* got 3; there seems to be a delimiter too many at the end of the records"),
+        ("a,b,\n1,2\n", r"row 1: .* got 2; there seems to be a delimiter too many at the end of the header"),
+        ("made by x\n\na,b\n1,2\n", "remove the lines above the names of the columns"),
+        ("a,b\n1,x\\,y\n", r"escaped by backslashes: set \[data\] escape"),
+        ("a,b\n1,'x, y'\n", r"""set \[data\] quote = "'" in"""),
+        ("a,b\nrow 1,2,3\n", "name that column in the header"),
+    ],
+)
+def test_the_likely_cause_of_a_wrong_width_is_told(write, text, cause):
+    with pytest.raises(FileError, match=cause):
+        read(write(text))
 
 
 @pytest.mark.parametrize("dialect", [{"delimiter": ""}, {"quote": "ab"}, {"escape": "\n"}, {"encoding": "klingon"}])

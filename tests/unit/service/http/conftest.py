@@ -18,12 +18,11 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Message
 
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
-from vaegis.service.http.app import create_app
+from vaegis.service.http.app import ServiceApp, create_app
 from vaegis.service.http.logs import LineWriter, configure_logs
 from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.server.callbacks import Callbacks
@@ -62,7 +61,7 @@ def artifact(golden_model: Path) -> Artifact:
 
 
 @pytest.fixture
-def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
+def new_app(artifact: Artifact) -> Callable[..., ServiceApp]:
     """Make an app that is ready, with the given settings, and a log and traces if there are any.
 
     Where ``score`` is given, it stands before the golden model's scorer, which it may call.
@@ -74,10 +73,9 @@ def new_app(artifact: Artifact) -> Callable[..., FastAPI]:
         score: Callable[[Columns], Scores] | None = None,
         served: Artifact = artifact,
         **settings: object,
-    ) -> FastAPI:
+    ) -> ServiceApp:
         if score is not None:
-            scorer = SimpleNamespace(score=lambda columns, _run_timeout_s=None: score(columns))
-            served = replace(served, scorer=scorer)
+            served = replace(served, scorer=SimpleNamespace(score=score, scored=served.scorer.scored))
         begin_span = None if tracing is None else tracing.begin
         app = create_app(served, load_settings({}, settings), writer=writer, begin_span=begin_span)
         app.state.readiness.admit(artifact.verify())
@@ -107,7 +105,7 @@ def log(new_log: Callable[..., Log]) -> Log:
 def send() -> Callable[..., httpx.Response]:
     """Send one request to an app and return what it answers."""
 
-    def request(app: FastAPI, method: str, path: str, **details: Any) -> httpx.Response:
+    def request(app: ServiceApp, method: str, path: str, **details: Any) -> httpx.Response:
         async def exchange() -> httpx.Response:
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             declared = {"content-type": "application/json"}
@@ -120,7 +118,7 @@ def send() -> Callable[..., httpx.Response]:
 
 
 @pytest.fixture
-def post(new_app: Callable[..., FastAPI], send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+def post(new_app: Callable[..., ServiceApp], send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
     """Post to a fresh app's /score: a document as JSON, or bytes as they are."""
 
     def score(

@@ -20,7 +20,7 @@ from vaegis.service.http.errors import (
     QueueFullError,
 )
 from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.request_context import RequestContext, put_context
+from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.blocks import BodyTooLargeError
@@ -50,7 +50,7 @@ def new_admission(new_app):
 
 def scope_of(headers=()):
     scope = {"headers": [*headers]}
-    put_context(scope, RequestContext(route_of("/score"), "", "", ""))
+    scope[CONTEXT] = RequestContext(route_of("/score"), "", "", "")
     return scope
 
 

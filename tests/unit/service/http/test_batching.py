@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 from collections import Counter
 
 import httpx
@@ -13,7 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from vaegis.service.http.batching import BATCH_S, FEW_RECORDS, BatchSize
+from vaegis.service.http.batching import BATCH_S, FEW_RECORDS, INLINE_S, Batcher, BatchSize
+from vaegis.service.http.score_options import ScoreOptions
+from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.json import columns_from_records
+from vaegis.service.verdicts import Explain
 
 # Sums in float32 depend on the size of a batch in their last digits.
 ROUNDING = {"rel": 1e-4, "abs": 1e-4}
@@ -198,6 +203,24 @@ def test_a_request_that_is_cancelled_takes_nobody_with_it(counting, sizes, recor
     assert (first, third) == (200, 200)
     assert isinstance(second, asyncio.CancelledError)
     assert sizes == [2]
+
+
+@pytest.mark.parametrize(("seconds", "is_inline"), [(INLINE_S / 2, True), (INLINE_S, False)])
+def test_a_batch_blocks_the_event_loop_only_if_the_last_one_of_its_size_was_fast(artifact, record, seconds, is_inline):
+    threads = []
+
+    def judge(columns, options):
+        threads.append(threading.current_thread())
+        return artifact.judge(columns, alpha=options.alpha, explain=options.explain), seconds
+
+    async def scenario():
+        batcher, options = Batcher(judge, MOST), ScoreOptions(0.01, Explain.NONE, OnInvalid.REJECT)
+        for count in (1, 1, 2, 2):
+            columns = columns_from_records([record] * count, artifact.contract.columns)
+            await batcher.judge(columns, options, lambda: None)
+
+    asyncio.run(scenario())
+    assert [thread is threading.main_thread() for thread in threads] == [False, is_inline, False, is_inline]
 
 
 MOST = 1024

@@ -50,11 +50,13 @@ def test_the_page_has_neither_scripts_nor_styles_within(new_app, send):
 
 def test_paths_of_the_page_are_relative_so_that_a_proxy_can_take_a_prefix_off(new_app, send):
     app = new_app()
-    page, script = send(app, "GET", "/").text, send(app, "GET", "/page.js").text
-    targets = re.findall(r'(?:href|src)="([^"]+)"', page) + re.findall(r'fetch\("([^"?]+)', script)
-    assert {"page.js", "live.json", "score", "metrics"} <= set(targets)
+    targets = set(re.findall(r'(?:href|src)="([^"]+)"', send(app, "GET", "/").text))
+    scripts = [send(app, "GET", path).text for path in FILES if path.endswith(".js")]
+    targets |= {target for script in scripts for target in re.findall(r'from "\./([^"]+)"', script)}
+    assert {"page.css", "page.js", "draw.js", "versions.js", "metrics", "docs"} <= targets
     assert not any(target.startswith(("/", ".")) or ":" in target for target in targets)
-    assert all(send(app, "HEAD", f"/{target}").status_code in {200, 405} for target in targets)
+    assert all(send(app, "HEAD", f"/{target}").status_code == 200 for target in targets)
+    assert not any(re.findall(r"""["'`]/[a-z]""", script) for script in scripts)
 
 
 def test_counts_are_those_of_the_records_scored_and_refused(new_app, send, record, artifact):
@@ -67,12 +69,22 @@ def test_counts_are_those_of_the_records_scored_and_refused(new_app, send, recor
     assert (counts["alpha"], counts["calibration_records"]) == (0.01, artifact.contract.calibration.records)
     assert counts["records"] == {"scored": 2, "flagged": 1, "violating": 1}
     assert counts["refused"] == {"wrong_type": 1}
+    assert sum(counts["signatures"].values()) == 1
+    assert counts["requests"] == {"2xx": 1, "4xx": 1}
+    assert counts["seconds"]["+Inf"] == 1
+    assert (counts["models"], counts["allowed"]) == (["orders"], {"score": True, "model": True, "promote": False})
     assert set(counts["columns"]) == set(artifact.contract.columns.names)
     assert counts["columns"]["amount"]["violations"]["above_range"] == 1
     assert (counts["columns"]["country"]["unseen"], counts["columns"]["express"]["missing"]) == (1, 1)
     cumulative = [bin_["count"] for bin_ in counts["p_values"]]
     assert (cumulative[-1], cumulative) == (2, sorted(cumulative))
     assert response.headers["cache-control"] == "no-store"
+
+
+def test_counts_are_those_of_the_model_that_is_named(new_app, send):
+    app = new_app()
+    assert send(app, "GET", "/live.json?model=orders").json()["model"]["model"] == "orders"
+    assert send(app, "GET", "/live.json?model=other").status_code == 404
 
 
 def test_no_value_of_a_record_is_in_the_counts(new_app, send):

@@ -115,7 +115,7 @@ def test_an_unexpected_error_is_logged_by_its_kind_and_place_alone(logged, send)
         raise ValueError("4711")
 
     app, log = logged("error")
-    app.add_api_route("/model", fail, methods=["DELETE"])
+    app.framework.add_api_route("/model", fail, methods=["DELETE"])
     response = send(app, "DELETE", "/model")
     (line,) = log.lines
     assert line["error"] == "ValueError"
@@ -130,7 +130,7 @@ def test_a_fault_after_the_answer_has_begun_resets_the_connection_and_is_logged_
         raise ValueError("4711")
 
     app, log = logged("error")
-    app.add_api_route("/model", lambda: StreamingResponse(parts()), methods=["DELETE"])
+    app.framework.add_api_route("/model", lambda: StreamingResponse(parts()), methods=["DELETE"])
     with serving(app).connect() as client:
         client.sendall(b"DELETE /model HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: r-1\r\n\r\n")
         with pytest.raises(ConnectionResetError):

@@ -28,6 +28,7 @@ MOST_BYTES = 2**22
 MULTIPLE = 20
 LIMITS = RecordLimits(
     max_records=10_000,
+    max_body_records=1_000_000,
     max_held_bytes=MOST_BYTES,
     max_columns=10_000,
     max_values=MOST_BYTES // 16,  # the share that the defaults have

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from vaegis.service.http.metrics import BoundHistogram
+from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, SignatureCounters
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "metrics.md"
 BOUNDS = (0.0, 0.01, 1.0, 2.0)
@@ -91,6 +91,28 @@ def test_records_are_counted_scored_flagged_and_refused(new_app, send, record):
     assert by(found, "vaegis_inference_seconds_count", model="orders") == 1
     assert by(found, "vaegis_queue_seconds_count") == 1  # a record at fault is not scored
     assert by(found, "vaegis_requests_in_flight") == 0
+
+
+def test_anomalies_are_counted_by_signature(new_app, send, record):
+    app = new_app()
+    answer = send(app, "POST", "/score", json=[record, record | {"amount": 1e9}, record | {"country": "Atlantis"}])
+    found = samples(app, send)["vaegis_anomalies_by_signature_total"]
+    assert [result["signature"] for result in answer.json()["results"]][:2] == [None, "amount:above_range"]
+    assert found[("model", "orders"), ("signature", "amount:above_range")] == 1
+    assert sum(found.values()) == by(samples(app, send), "vaegis_records_flagged_total", model="orders")
+
+
+def test_signatures_beyond_the_first_ones_are_counted_as_others():
+    registry = CollectorRegistry()
+    counter = Counter("x", "A count.", ("model", "signature"), registry=registry)
+    counters = SignatureCounters(counter, "orders", ["known"])
+    for _ in range(2):
+        counters.count(["known", *map(str, range(MOST_SIGNATURES + 5))])
+    values = {
+        s.labels["signature"]: s.value for metric in registry.collect() for s in metric.samples if s.name == "x_total"
+    }
+    assert len(values) == MOST_SIGNATURES + 1
+    assert (values["known"], values["0"], values["other"]) == (2, 2, 2 * 6)
 
 
 def test_columns_are_counted_missing_unseen_and_out_of_range(new_app, send, record):

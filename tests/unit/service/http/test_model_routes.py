@@ -95,6 +95,8 @@ def test_openapi_lists_every_route_with_a_description(document):
         "/model",
         "/models",
         "/models/{model}/shadow",
+        "/models/{model}/promote",
+        "/models/{model}/rollback",
         "/model/schema",
         "/livez",
         "/readyz",

@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.http import multiprocess_metrics
-from vaegis.service.http.metrics import BoundHistogram, Metrics
+from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, Metrics
 from vaegis.service.http.multiprocess_metrics import (
     PARENT,
     ServiceCollector,
@@ -58,6 +58,16 @@ class Worker:
         self.seconds = BoundHistogram(Histogram("seconds", "A time.", buckets=BOUNDS, registry=None))
         self.open = Gauge("open", "How many.", registry=None, multiprocess_mode="livesum")
         self.threshold = Gauge("threshold", "A score.", registry=None, multiprocess_mode="livemostrecent")
+
+
+def test_a_worker_in_the_place_of_another_adds_no_series_for_signatures(folder, artifact):
+    for worker in range(3):
+        count_in_files(folder, "0")
+        of_model = Metrics(ServiceCollector(folder, dict)).of_model("orders", artifact)
+        of_model.by_signature.count(f"{worker}-{number}" for number in range(MOST_SIGNATURES))
+    metrics = [metric for metric in reader(folder).collect() if metric.name == "vaegis_anomalies_by_signature"]
+    assert len(metrics[0].samples) == MOST_SIGNATURES + 1
+    assert sum(sample.value for sample in metrics[0].samples) == 3 * MOST_SIGNATURES
 
 
 def test_any_worker_tells_the_sums_over_all(folder):

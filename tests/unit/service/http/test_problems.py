@@ -75,7 +75,7 @@ def provoked(new_app, send, artifact, serving):
     unverified = create_app(artifact, load_settings({}, {}))
     guarded = new_app(keys=f"a metrics sha256:{digest_of(b'1').hex()}")
     broken = new_app()
-    broken.add_api_route("/model", lambda: 1 / 0, methods=["DELETE"])
+    broken.framework.add_api_route("/model", lambda: 1 / 0, methods=["DELETE"])
     yield send(app, "GET", "/nowhere").json()
     yield send(app, "GET", "/score").json()
     yield send(broken, "DELETE", "/model").json()
@@ -84,6 +84,8 @@ def provoked(new_app, send, artifact, serving):
     yield send(guarded, "GET", "/model", headers={"authorization": "Bearer 1"}).json()
     yield send(app, "GET", "/model", headers={"host": "attacker.example"}).json()
     yield send(app, "GET", "/model", headers={"sec-fetch-site": "cross-site"}).json()
+    yield send(new_app(open=True), "POST", "/models/orders/rollback").json()
+    yield send(app, "POST", "/models/orders/rollback").json()
     yield send(unverified, "GET", "/readyz").json()
     yield send(app, "POST", "/score", content=b"{").json()
     yield send(app, "POST", "/score", content=b"{}", headers={"content-type": "text/html"}).json()
@@ -171,7 +173,7 @@ def test_an_unexpected_error_tells_the_client_its_kind_and_the_log_its_place_but
         raise ValueError("4711")
 
     app = new_app()
-    app.add_api_route("/model", fail, methods=["DELETE"])
+    app.framework.add_api_route("/model", fail, methods=["DELETE"])
     logger = logging.getLogger("vaegis.http")
     logger.addHandler(caplog.handler)
     response = send(app, "DELETE", "/model")
@@ -186,7 +188,7 @@ def test_an_error_of_the_service_without_a_row_in_the_table_is_a_fault_of_ours(n
         raise ServiceError("nobody expects this")
 
     app = new_app()
-    app.add_api_route("/model", fail, methods=["DELETE"])
+    app.framework.add_api_route("/model", fail, methods=["DELETE"])
     assert of(send(app, "DELETE", "/model").json()) == (500, "about:blank", "Internal Server Error")
 
 

@@ -44,6 +44,8 @@ def test_what_answers_get_answers_head_without_a_body(new_app, send):
         ("/models", "/models", {Access.MODEL}),
         ("/models/orders/score", "/models/{model}/score", {Access.SCORE}),
         ("/models/orders/shadow", "/models/{model}/shadow", {Access.MODEL}),
+        ("/models/orders/promote", "/models/{model}/promote", {Access.ADMIN}),
+        ("/models/orders/rollback", "/models/{model}/rollback", {Access.ADMIN}),
         ("/models//score", OTHER, set(Access)),
         ("/openapi.json", "/openapi.json", {Access.MODEL}),
         ("/docs", "/docs", set()),

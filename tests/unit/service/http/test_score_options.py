@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.problems import answer_query_error
+from vaegis.service.http.problems import answer_error
 from vaegis.service.http.score_options import ScoreQuery, parse_query
 from vaegis.service.verdicts import Explain
 
@@ -26,7 +26,7 @@ queries = st.lists(st.tuples(names, values).map("=".join) | names, max_size=4).m
 def framework():
     """Ask the framework what a query means: the parameters, or what is wrong with them."""
     app = FastAPI()
-    app.add_exception_handler(RequestValidationError, answer_query_error)
+    app.add_exception_handler(RequestValidationError, answer_error)
 
     @app.get("/")
     def route(query: Annotated[ScoreQuery, Query()]) -> dict[str, str]:

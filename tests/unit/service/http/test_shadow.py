@@ -56,7 +56,7 @@ class Served:
         settings = load_settings({}, {"shadow_share": 1})
         source = FolderSource(folder, allow_schema_change=False)
         artifact, target = first_opened(source, "orders", settings)
-        self.app = create_app(artifact, settings, served_as=ServedAs("orders", target.version, source.versions))
+        self.app = create_app(artifact, settings, served_as=ServedAs("orders", target.version, folder))
         self.models = self.app.state.models
         self.loader = ModelLoader(source, self.models, settings)
         self.app.state.readiness.admit(artifact.verify())

@@ -115,7 +115,7 @@ def test_a_fault_of_ours_is_an_error_of_the_span(traced, send):
         raise ValueError("4711")
 
     made = traced()
-    made.app.add_api_route("/model", fail, methods=["DELETE"])
+    made.app.framework.add_api_route("/model", fail, methods=["DELETE"])
     send(made.app, "DELETE", "/model")
     assert (made.server.attributes["error.type"], made.server.status.status_code) == ("ValueError", StatusCode.ERROR)
     assert "4711" not in made.server.to_json()

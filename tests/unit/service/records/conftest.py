@@ -19,6 +19,7 @@ class Streams:
     def limits(**changes: Any) -> RecordLimits:
         usual = {
             "max_records": 1,
+            "max_body_records": 1_000_000,
             "max_held_bytes": 1 << 20,
             "max_columns": 100,
             "max_values": 1000,

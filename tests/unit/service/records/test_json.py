@@ -211,6 +211,12 @@ def test_a_record_without_any_column_of_the_model_is_a_fault(schema):
     ]
 
 
+def test_the_index_of_a_data_frame_is_passed_over(schema):
+    index = {"": 7, "Unnamed: 0": 7, "__index_level_0__": 7}
+    columns = columns_from_records([{**FULL, **index}], schema)
+    assert columns.numbers.tolist() == columns_from_records([FULL], schema).numbers.tolist()
+
+
 def test_unknown_columns_can_be_ignored(schema):
     columns = columns_from_records([{**FULL, "x": {"y": [1]}}], schema, unknown_columns="ignore")
     assert columns.numbers[0, 0] == 1.5

@@ -20,7 +20,7 @@ from vaegis.service.report.columns import QuantileChart, column_cards
 from vaegis.service.report.page import Sampled, render, report_page
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'</script>"
-VOID = {"meta", "input", "br", "path", "rect", "line"}
+VOID = {"meta", "input", "br", "wbr", "path", "rect", "line"}
 LOADING = {"src", "srcset", "poster", "data", "action", "formaction", "background", "ping", "xlink:href"}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -7,15 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from vaegis.service.contract import TimestampColumn
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema, TimestampColumn
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.kinds import number_kind_of
-from vaegis.training.config import ColumnSettings, TrainConfig
+from vaegis.service.violations import ViolationChecks
+from vaegis.training.config import ColumnSettings, SplitSettings, TrainConfig
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.sampling import profile_and_sample
-from vaegis.training.data.schema import build_schema
+from vaegis.training.data.schema import build_schema, columns_of
+from vaegis.training.data.splits import split_at_random
 from vaegis.training.errors import ConfigError
+from vaegis.training.violations import with_checks
 
 pytestmark = pytest.mark.training
 
@@ -57,11 +62,28 @@ def settled(tmp_path):
 )
 def test_numbers_that_only_count_are_set_aside_with_the_line_to_keep_them(settled, name, values, reason):
     plan = settled(**{name: values})[0][name]
-    assert plan.kind is None
+    assert (plan.kind, plan.watched) == (None, "numeric")
     assert plan.reason.startswith(reason)
     assert f'columns.{name}.kind = "numeric"' in plan.warnings[0]
     kept = settled(TrainConfig(columns={name: ColumnSettings(kind="numeric")}), **{name: values})[0][name]
     assert kept.kind == "numeric"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Unnamed: 0", RANDOM.permutation(3 * N)[:N]),
+        ("__index_level_0__", RANDOM.integers(0, 90, N)),
+        ("", np.arange(N)),
+        ("index", np.arange(N) % 100),
+        ("rownames", RANDOM.permutation(3 * N)[:N] + 1),
+    ],
+)
+def test_the_index_of_a_data_frame_is_set_aside_and_not_checked(settled, name, values):
+    plan = settled(**{name: values})[0][name]
+    assert (plan.kind, plan.watched) == (None, None)
+    kept = TrainConfig(columns={name: ColumnSettings(kind="numeric")})
+    assert settled(kept, **{name: values})[0][name].kind == "numeric"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +123,23 @@ def test_calendar_dates_are_read_alike_in_training_and_serving(settled):
     expected = datetime(2024, 3, 18, tzinfo=UTC).timestamp()
     assert kind.parse(20240318) == kind.parse_text("20240318") == kind.parse("2024-03-18") == expected
     assert sample.numbers("x", "timestamp", number_form="yyyymmdd")[CALENDAR == 20240318].tolist().count(expected) > 0
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"), [("%Y%m%d%H%M", "times as in 202403181012"), ("%Y%m%d%H%M%S", "20240318101200")]
+)
+def test_digits_of_a_date_and_time_are_times(settled, form, reason):
+    digits = np.array([int(datetime.fromtimestamp(second, UTC).strftime(form)) for second in SECONDS.tolist()])
+    plans, sample = settled(digits=RANDOM.permutation(digits))
+    plan = plans["digits"]
+    assert (plan.kind, reason in plan.reason) == ("timestamp", True)
+    assert abs(sample.numbers("digits", "timestamp", plan.reading).max() - SECONDS.max()) < 60
+
+
+def test_days_as_excel_counts_them_are_warned_of(settled):
+    plan = settled(when=45_352.0 + DAYS)[0]["when"]
+    assert "Excel" in plan.warnings[0]
+    assert "2024-03-0" in plan.warnings[0]
 
 
 def test_a_kind_that_is_set_to_timestamp_reads_calendar_dates(settled):
@@ -143,3 +182,47 @@ def test_a_quantity_whose_newest_fifth_lies_outside_is_warned_of_with_its_share_
     assert not plans["amount"].warnings
     assert time_column_hint(tuple(plans.values()), TrainConfig()) is not None
     assert time_column_hint(tuple(p for p in plans.values() if p.name != "level"), TrainConfig()) is None
+    otherwise_warned = replace(plans["amount"], warnings=("looks like numbers with the unit kg",))
+    assert time_column_hint((plans["when"], otherwise_warned), TrainConfig()) is None
+
+
+def test_what_grows_is_checked_and_may_go_on(settled):
+    """The history is the first of two years; the other is the next period."""
+    years = [(1_672_531_200, 1_704_067_200), (1_704_067_200, 1_735_689_600)]
+    seconds = np.concatenate([np.sort(RANDOM.integers(*year, N)) for year in years])
+    times = [datetime.fromtimestamp(each, UTC) for each in seconds.tolist()]
+    columns = {
+        "order_no": 1_000_000.0 + np.cumsum(RANDOM.integers(1, 9, 2 * N)),
+        "year": np.array([time.year for time in times], dtype=np.float64),
+        "month": np.array([time.month for time in times], dtype=np.float64),
+        "meter": 1e4 + np.cumsum(RANDOM.uniform(0.1, 2.0, 2 * N)),
+    }
+    at = pa.array(seconds[:N] * 1_000_000).cast(pa.timestamp("us", "UTC"))
+    plans, sample = settled(at=at, **{name: values[:N] for name, values in columns.items()})
+    splits = split_at_random(N, SplitSettings(), RANDOM, most_calibrating=N)
+    schema = build_schema(tuple(plans.values()), sample, splits.fitted_records, max_categories=256)
+    schema, dropped = with_checks(schema, columns_of(sample, schema.of_records), splits)
+    assert {column.name for column in schema.watched} == columns.keys()
+    assert not dropped
+    checks = ViolationChecks(Schema.model_construct(columns=schema.watched))
+    names = [column.name for column in schema.watched]
+
+    def violated(numbers):
+        text = np.empty((len(numbers), 0), dtype=object)
+        found = checks.violations(Columns(np.array(numbers), text, np.empty(text.shape, dtype=np.bool_)))
+        return [[(violation.column, violation.code.value) for violation in of_record] for of_record in found]
+
+    following = np.column_stack([columns[name][N:] for name in names])
+    assert not any(violated(following))
+    for name, value, code in [
+        ("order_no", -5.0, "below_range"),
+        ("order_no", 1_000_000.5, "off_grid"),
+        ("order_no", 9e9, "above_range"),
+        ("year", 1970.0, "below_range"),
+        ("month", 13.0, "above_range"),
+        ("meter", -1.0, "below_range"),
+        ("meter", np.nan, "unexpected_missing"),
+    ]:
+        record = following[:1].copy()
+        record[0, names.index(name)] = value
+        assert violated(record) == [[(name, code)]], name

@@ -13,7 +13,7 @@ import pytest
 from vaegis.service.files import csv, ndjson
 from vaegis.service.files.record_files import open_records
 from vaegis.training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
-from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.kinds import plan_columns, reading_hints
 from vaegis.training.data.sampling import profile_and_sample
 from vaegis.training.errors import ConfigError, DataError
 
@@ -68,17 +68,36 @@ CSV_CASES = [
     ("numbers", cycled(["1.5", " 2 ", "-3e2", None]), "numeric", "numbers"),
     ("zero and one", cycled(["0", "1"]), "boolean", "numbers, all 0 or 1"),
     ("ones alone", ["1"] * 60, "numeric", "numbers"),
+    ("switches", cycled(["on", "OFF", "yes"]), "boolean", "text, all true or false"),
     ("truths", cycled(["true", "FALSE", "1"]), "boolean", "text, all true or false"),
     ("countries", cycled(["DE", "FR", None]), "categorical", "text with 2 values"),
-    ("a constant text", ["DE"] * 60, "categorical", "text with 1 values"),
+    ("a constant text", ["DE"] * 60, "categorical", "text with 1 value"),
     ("postcodes", cycled(["01234", "53111"]), "categorical", "leading zeros"),
     ("dates", cycled(["2026-01-01", "2026-01-02T10:00:00Z"]), "timestamp", "ISO 8601"),
     ("row numbers", [str(i) for i in range(60)], None, "row number"),
     ("shuffled numbers", [str(i * 7 % 60) for i in range(60)], "numeric", "numbers"),
     ("identifiers", [f"u-{i}" for i in range(60)], "text", "an identifier: 60 of 60 values differ"),
     ("decimal commas", cycled(['"2.400,19"', '"7,25"', '"-0,5"']), "numeric", "numbers with separators"),
-    ("a numbered list", cycled(["2. Middle Atlantic"]), "categorical", "text with 1 values"),
+    ("a numbered list", cycled(["2. Middle Atlantic"]), "categorical", "text with 1 value"),
+    ("a list of words", cycled(["1. White", "2. Black"]), "categorical", "text with 2 values"),
     ("thousands", [f'"{i + 1},016.16"' for i in range(60)], "numeric", "numbers with separators"),
+    ("millions", cycled(['"1,825,660"', '"12,34,567"', '"-10"']), "numeric", "numbers with separators"),
+    (
+        "minus signs of their own",
+        cycled(["\u22125", "(2.50)", "3-", "7"]),
+        "numeric",
+        "numbers with separators or signs",
+    ),
+    ("exponents", cycled(['"1,826e+03"', '"2,5e2"']), "numeric", "numbers with separators"),
+    ("Arabic digits", cycled(["\u0661\u0668\u0662.\u0665", "\u0667"]), "numeric", "numbers with separators"),
+    ("telephone numbers", cycled(["555 123 456", "601 333 000"]), "categorical", "text with 2 values"),
+    ("SAS dates", cycled(["01MAR2024", "28OCT2023"]), "timestamp", "dates in the form %d%b%Y"),
+    ("Oracle times", cycled(["13-OCT-24 12.01.52.547 AM"]), "timestamp", "%d-%b-%y %I.%M.%S.%f %p"),
+    ("Java times", cycled(["Tue Oct 01 00:01:52 UTC 2024"]), "timestamp", "%a %b %d %H:%M:%S %Z %Y"),
+    ("times of day", cycled(["08:15", "23:59"]), "timestamp", "times of day in the form %H:%M"),
+    ("durations", cycled(["08:15", "30:25"]), "categorical", "text with 2 values"),
+    ("months", cycled(["2024-03", "2024-04"]), None, "periods such as 2024-03"),
+    ("quarters", cycled(["Q1 2024", "Q2 2024"]), None, "periods such as Q1 2024"),
     ("free text", cycled(["word " * 40, "other " * 40]), "text", "free text: 220 characters"),
     ("nulls", [None] * 60, None, "every value is null"),
     ("infinite", cycled(["inf", "-inf"]), None, "NaN or infinite"),
@@ -122,6 +141,11 @@ def test_a_profile_counts_what_a_column_holds(csv_of):
     column = profile_of(path).columns[0]
     assert (column.records, column.observed, column.nulls) == (6, 4, 2)
     assert (column.numbers.count, column.numbers.non_finite) == (3, 1)
+
+
+def test_markers_of_nulls_count_as_nulls_where_they_are(csv_of):
+    column = profile_of(csv_of(x=["1", "-", None, r"\N"])).columns[0]
+    assert (column.nulls, column.nulls_and_markers) == (1, 3)
 
 
 def test_non_finite_numbers_are_counted_by_column(parquet_of):
@@ -191,18 +215,62 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
     assert plans_of(csv_of(x=cycled([f'"{text}"', "else", f'"{text}"'])))["x"].kind == "categorical"
 
 
+@pytest.mark.parametrize(
+    ("values", "warning"),
+    [
+        (['"1.825,66 \u20ac"', '"7,00 \u20ac"'], '"1.825,66 \u20ac" is read as 1825.66'),
+        (["13.03.2024 08:15"], '"13.03.2024 08:15" is read as 2024-03-13T08:15:00+00:00'),
+        (["08:15", "30:25"], 'looks like times or durations, such as "08:15"'),
+        (["2024-03-01 00:01 CET"], '[columns."x"] format'),
+        (["2024-03", "2024-04"], '[columns."x"] kind = "categorical"'),
+    ],
+)
+def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning):
+    assert warning in plans_of(csv_of(x=cycled(values)))["x"].warnings[0]
+
+
+def test_a_numbered_list_gets_no_warning_of_units(csv_of):
+    assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
+
+
+def test_a_header_that_is_repeated_is_told(csv_of):
+    with pytest.raises(DataError, match=r"a\.csv, row 61, column x: .* the header seems to be repeated"):
+        plans_of(csv_of(x=[*cycled(["1.5", "2"]), "x", "3"]))
+
+
+def test_a_first_line_of_values_is_told_and_blank_lines_are(csv_of, tmp_path):
+    path = tmp_path / "b.csv"
+    path.write_text("1.5,a\n2,b\n,\n", encoding="utf-8")
+    assert [hint[:20] for hint in reading_hints(profile_of(path))] == ["1 lines without any ", "Warning: the first l"]
+    assert not list(reading_hints(profile_of(csv_of(x=["1"]))))
+
+
 def test_text_of_which_few_values_look_like_numbers_is_text(csv_of):
     assert plans_of(csv_of(x=cycled(["a", "b", "3"])))["x"].kind == "categorical"
 
 
 def test_a_type_that_changes_within_ndjson_stops_with_its_place(tmp_path, monkeypatch):
     path = tmp_path / "a.ndjson"
-    path.write_text("".join(json.dumps({"x": i if i < 60 else "x"}) + "\n" for i in range(100)), encoding="utf-8")
-    with pytest.raises(DataError, match=r"a\.ndjson, row 61, column x: expected a number .* got a string"):
+    path.write_text("".join(json.dumps({"x": i if i < 60 else "late"}) + "\n" for i in range(100)), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"a\.ndjson, row 61, column x: expected a number as in 60\.0% .* got other text"
+    ):
         plans_of(path)
     monkeypatch.setattr(ndjson, "BLOCK_BYTES", len('{"x": 10}\n') * 10)
-    with pytest.raises(DataError, match=r"a\.ndjson, row 61, column x: expected a number .* got"):
+    with pytest.raises(
+        DataError, match=r"row 61, column x: expected a number .* got .* kind, which may be \"numeric\""
+    ):
         plans_of(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([12.5, "3", "n/a"], "numeric"), ([True, "no", 1], "boolean"), (["DE", "FR", 5], "categorical")],
+)
+def test_ndjson_values_of_several_types_have_the_kind_that_fits_all(tmp_path, values, kind):
+    path = tmp_path / "a.ndjson"
+    path.write_text("".join(json.dumps({"x": value}) + "\n" for value in cycled(values)), encoding="utf-8")
+    assert plans_of(path)["x"].kind == kind
 
 
 def test_a_type_that_changes_across_parquet_files_stops_with_its_place(parquet_of, tmp_path):

@@ -139,6 +139,14 @@ def test_a_sampled_column_becomes_numbers_or_categories(tmp_path):
         drawn.numbers("b", "numeric")
 
 
+def test_lines_without_any_value_are_no_records_and_locations_count_them(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n,\n1,x\n,\n,\n2,\n,\n", encoding="utf-8")
+    profile, drawn = profile_and_sample(open_records(path), TrainConfig(), np.random.default_rng(0))
+    assert (profile.records, profile.blank_lines, profile.columns[1].nulls) == (2, 4, 1)
+    assert [drawn.location(at).row for at in range(len(drawn))] == [2, 5]
+
+
 def test_a_file_that_cannot_be_read_is_bad_data(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b\n1,x\n2\n", encoding="utf-8")

@@ -15,9 +15,11 @@ from vaegis.training.model.neighbours import (
     Neighbours,
     Plain,
     Ranks,
+    _chosen,
     _columns_of_few_values,
     _half_whitening,
     _knots,
+    _number_known,
     neighbours_of,
 )
 from vaegis.training.model.preprocessing import Values
@@ -38,7 +40,7 @@ def made(request, prepared):
 def numbers(x: torch.Tensor) -> Values:
     """Return records of numeric columns alone, (members, n, d)."""
     nothing = torch.zeros((*x.shape[:-1], 0))
-    return Values(x, nothing, nothing, nothing.long(), torch.ones(x.shape, dtype=torch.bool))
+    return Values(x, nothing, nothing, nothing, nothing.long(), torch.ones(x.shape, dtype=torch.bool), nothing)
 
 
 def space_of_numbers(x: torch.Tensor, space: str = "ranks") -> Neighbours:
@@ -120,6 +122,42 @@ def test_half_of_the_known_records_are_farther_from_the_others_than_is_typical(n
         distance = near.nearness(near.known, near.nearest(near.known, own), everything).distance
         assert float((distance > typical.distance[:, :1]).float().mean()) == pytest.approx(0.5, abs=0.01)
         torch.testing.assert_close(typical.shares.sum(-1)[:, 0], typical.distance[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_known_records_are_more_where_features_are_few_and_whole_classes():
+    assert [_number_known(20_000, features) for features in (3, 7, 15, 30, 500)] == [8192, 8192, 4096, 2048, 2048]
+    assert [_number_known(records, 30) for records in (20, 63, 100, 2000)] == [20, 63, 96, 1984]
+
+
+@pytest.fixture(scope="module")
+def dense_and_sparse() -> torch.Tensor:
+    """9,900 records in one place and 100 scattered ones, (10000, 2), in random order."""
+    generator = torch.Generator().manual_seed(0)
+    dense = 0.01 * torch.randn((9_900, 2), generator=generator)
+    sparse = 10.0 * torch.randn((100, 2), generator=generator)
+    return torch.cat([dense, sparse])[torch.randperm(10_000, generator=generator)]
+
+
+def test_more_of_the_rare_records_are_known_than_of_those_in_dense_places(dense_and_sparse):
+    known = _chosen(dense_and_sparse, 2048, torch.Generator().manual_seed(0))
+    assert len(set(known.tolist())) == 2048
+    is_rare = dense_and_sparse.norm(dim=1) > 1.0
+    assert float(is_rare[known].sum() / is_rare.sum()) > 0.9  # 2,048 of 10,000 at random would be a fifth
+    assert 0.15 < float((~is_rare)[known].sum() / (~is_rare).sum()) < 0.25
+
+
+def test_equal_records_can_all_be_known():
+    assert len(set(_chosen(torch.ones((300, 2)), 64, torch.Generator().manual_seed(0)).tolist())) == 64
+
+
+def test_a_typical_distance_is_that_of_fitted_records_that_are_not_known(new_records):
+    whole = new_records(10_000, missing_share=0.0, names=("amount", "weight"))
+    values = whole.values(whole.model())
+    fitted = torch.arange(10_000)[None]
+    for near, typical in neighbours_of(whole.schema, values, fitted, torch.Generator().manual_seed(0)):
+        nearest = torch.cdist(near.space.features(values)[None], near.known).amin(-1)[0]
+        others = near(values).distance[nearest > 0.0]  # those with an equal among the known ones are left out as well
+        assert float((others > typical.distance[0, 0]).float().mean()) == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("values", [torch.randn(500), torch.arange(6.0).repeat(40), torch.ones(30), torch.zeros(0)])

@@ -84,7 +84,7 @@ def test_nulls_are_zero_and_not_observed_in_every_kind(prepared):
     preprocessing = Preprocessing(prepared.schema)
     values = preprocessing(torch.full((2, 4), NAN, dtype=torch.float64), torch.full((2, 2), NULL_CODE))
     assert not values.observed.any()
-    for part in (values.numeric, values.boolean, values.cyclic):
+    for part in (values.numeric, values.boolean, values.cyclic, values.elapsed):
         assert (part == 0).all()
     assert (values.codes[:, :2] == NULL_CODE).all()
 
@@ -113,6 +113,13 @@ def test_a_schema_without_categories_needs_no_codes():
     values = Preprocessing(schema)(torch.tensor([[0.5, 0.0]], dtype=torch.float64))
     assert values.codes.tolist() == [[0, 3]]
     assert values.observed.tolist() == [[True, True]]
+
+
+def test_times_outside_those_of_training_are_placed_at_its_ends():
+    schema = Schema(columns=(TimestampColumn(name="t", missing_share=0.0, earliest=1e9, latest=3e9),))
+    seconds = torch.tensor([[1e9], [2e9], [3e9], [9e9], [-1e300]], dtype=torch.float64)
+    values = Preprocessing(schema)(seconds)
+    assert values.elapsed[:, 0].tolist() == pytest.approx([-(3**0.5), 0.0, 3**0.5, 3**0.5, -(3**0.5)])
 
 
 def test_sizes_and_shares_outside_are_those_of_the_fields():

@@ -1,4 +1,4 @@
-"""What processes share: files without a path, their ids, and who accepts the next connection."""
+"""What processes share: their ids, and who accepts the next connection."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ import os
 import subprocess
 import sys
 
-import pytest
-
-from vaegis.service.http.workers.shared_memory import WorkerTable, content_of, memory_file
-
-
-@pytest.mark.parametrize("size", [0, 1, 5 * 2**20])
-def test_a_memory_file_holds_its_content_for_every_reader(size):
-    content = os.urandom(size)
-    file = memory_file("test", content)
-    assert content_of(file) == content_of(file) == content
-    os.close(file)
+from vaegis.service.http.workers.shared_memory import WorkerTable
 
 
 def test_a_worker_sees_what_its_parent_notes_and_the_other_way_round():

@@ -30,6 +30,7 @@ def verdicts() -> Verdicts:
         *(numbers[:, 0], numbers[:, 1], np.array([True, False]), numbers[:, 2], *numbers.T),
         violations=[(Violation("amount", ViolationCode.ABOVE_RANGE, 10**400, 100.0),), ()],
         reasons=[(Reason.OUT_OF_RANGE, Reason.FAR_FROM_KNOWN), ()],
+        signature=["amount:above_range", None],
         contributions=[EXPLAINED, None],
     )
 
@@ -41,6 +42,7 @@ def test_every_number_is_read_back_as_it_was(verdicts):
     assert (first["is_anomaly"], second["is_anomaly"]) == (True, False)
     assert first["violations"] == [{"column": "amount", "code": "above_range", "observed": 10**400, "limit": 100.0}]
     assert first["reasons"] == ["out_of_range", "far_from_known"]
+    assert (first["signature"], second["signature"]) == ("amount:above_range", None)
     assert second["contributions"] is None
     assert first["contributions"][0] == {
         "column": "amount",
