@@ -19,6 +19,7 @@ from vaegis.service.http.negotiation import (
     ANSWER_TYPES,
     BODY_TYPES,
     EVENT_BATCH,
+    EVENT_ID,
     BodyFormat,
     Formats,
     header,
@@ -72,7 +73,7 @@ class ScoreEndpoint:
             model = (self._model or self._models.entry(path_parameters(scope["path"])["model"])).live()
             formats = negotiated(scope["headers"])
             options = model.options(scope["query_string"], formats.on_invalid)
-            request = _Request(model, slot, formats, options, header(scope["headers"], b"ce-id"))
+            request = _Request(model, slot, formats, options, header(scope["headers"], EVENT_ID))
             body = await slot.read(at_least=self._inline_body_bytes + 1)
             if slot.is_whole and formats.is_plain_text and len(body) <= self._inline_body_bytes:
                 slot.start_computing()
@@ -202,7 +203,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         """Return what makes the answer to a CloudEvent in binary mode one as well."""
         return [
             (b"ce-specversion", SPECVERSION.encode()),
-            (b"ce-id", self.event_id),
+            (EVENT_ID, self.event_id),
             (b"ce-source", event_source(self.model.name).encode()),
             (b"ce-type", EVENT_TYPE.encode()),
         ]

@@ -49,6 +49,8 @@ _BLANK: Final[Mapping[ArrowKind, object]] = {
 }
 _LENGTH_BYTES: Final = 4
 _MOST_DIMENSIONS: Final = 2
+_UNSUPPORTED: Final = ("classification", "shared_memory_region")
+"""Parameters of outputs, in extensions of Triton, that ask for another answer than is given here."""
 
 _Item = TypeVar("_Item")
 
@@ -241,9 +243,10 @@ def columns_of(
     first = request.inputs[0]
     if len(request.inputs) == 1 and (first.width != 1 or first.name not in columns.keys() | ignored):
         if first.type.kind is ArrowKind.TEXT or first.width != len(columns):
+            hint = f"; one record is of shape [1, {first.records}]" if first.width == 1 else ""
             raise request_error(
                 f"inputs.{shown(first.name)}: expected a tensor for each column, or one of {len(columns)} numbers a "
-                f"record in the order of the schema, got {first.width}"
+                f"record in the order of the schema, got {first.width}{hint}"
             )
         values = first.values()
         for at, name in enumerate(columns):
@@ -300,7 +303,11 @@ def _tensor(item: Mapping[str, object], binary: bytes, at: int) -> Tensor:
 def _output(item: object) -> AskedOutput:
     output = _typed(item, dict, "outputs")
     name = _typed(output.get("name"), str, "outputs.name")
-    binary = _parameters(output, f"outputs.{shown(name)}.parameters").get("binary_data")
+    parameters = _parameters(output, f"outputs.{shown(name)}.parameters")
+    for wanted in _UNSUPPORTED:
+        if wanted in parameters:
+            raise request_error(f"outputs.{shown(name)}.parameters: {wanted} is not supported here")
+    binary = parameters.get("binary_data")
     return AskedOutput(name, None if binary is None else _typed(binary, bool, f"outputs.{shown(name)}.binary_data"))
 
 
