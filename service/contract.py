@@ -7,6 +7,7 @@ readers in other languages. Each is one JSON document under its own key in the f
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
@@ -55,6 +56,11 @@ LONGEST_RUN = 64
 
 # Each fraction has its use: the outermost bound rare values, the quartiles describe the column.
 QUANTILE_FRACTIONS = (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)
+
+CalendarField: TypeAlias = Literal["month", "day"]
+
+CALENDAR_SIZES: Mapping[CalendarField, int] = {"month": 12, "day": 31}
+"""Parts of a date, and how many values each has."""
 
 NumberForm: TypeAlias = Literal["epoch", "yyyymmdd"]
 """What a number means in a timestamp column."""
@@ -178,12 +184,15 @@ class BooleanColumn(_Column):
 
 
 class TimestampColumn(_Column):
-    """An instant: scored by its hour of the day and its day of the week, in the column's time zone."""
+    """An instant: scored by its hour and weekday, and by its date as `calendar` says, in the column's time zone."""
 
     kind: Literal["timestamp"] = "timestamp"
     earliest: Finite
     """Seconds since 1970-01-01T00:00:00Z."""
     latest: Finite
+    calendar: tuple[CalendarField, ...] = ()
+    """What is scored beside hour and weekday, in this order: the month where the history spans more than two years,
+    the day of the month where it spans more than one."""
     number_form: NumberForm = "epoch"
     """What a number means: a time since 1970, whose size tells its unit, or a date as in 20240318."""
     zone: str = "UTC"
@@ -196,6 +205,8 @@ class TimestampColumn(_Column):
     def _offsets_ascend(self) -> TimestampColumn:
         if any(first[0] >= second[0] for first, second in pairwise(self.offsets)):
             raise ValueError("expected offsets in ascending order of time")
+        if self.calendar not in ((), ("month",), ("day",), ("month", "day")):
+            raise ValueError("expected month and day at most once, the month first")
         return self
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.contract import (
+    CALENDAR_SIZES,
     DAYS_PER_WEEK,
     EPOCH_WEEKDAY,
     MOST_FORM_CHARACTERS,
@@ -25,6 +26,9 @@ from vaegis.service.grid import decimals
 
 _REDRAWS = 8
 """How often a value outside the training range is drawn anew before it is moved to the nearest bound."""
+
+_MOST_DAYS = 40 * 366
+"""Days among which one is chosen by its month and its day: those of a longer history are drawn at random first."""
 
 _SECONDS_PER_HOUR, _SECONDS_PER_DAY = 3600, 86400
 
@@ -89,9 +93,20 @@ def instants(
     column: TimestampColumn,
     hours: NDArray[np.float64],
     weekdays: NDArray[np.float64],
+    dates: Sequence[NDArray[np.float64]],
     random: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Draw an hour and a weekday, then a day and a second that they leave open, uniformly inside the training range."""
+    """Draw an hour and a weekday, then a day and a second that they leave open, inside the training range.
+
+    The day is uniform, or where parts of the date are scored, follows the probabilities of these.
+
+    Args:
+        column: The column.
+        hours: Probabilities of each hour, shape (n, 24).
+        weekdays: Of each weekday, shape (n, 7).
+        dates: Of each value of the parts of the date in `TimestampColumn.calendar`.
+        random: Draws.
+    """
     low, high = np.ceil(column.earliest), np.floor(column.latest)
     changes, ahead = _offsets(column)
     # Drawn by the local clock, inside the local training range.
@@ -113,6 +128,9 @@ def instants(
         return instant
 
     drawn = draw(hour, weekday)
+    if column.calendar:
+        days = _likely_days(column, (low // _SECONDS_PER_DAY, high // _SECONDS_PER_DAY), weekday, dates, random)
+        drawn += (days - drawn // _SECONDS_PER_DAY) * _SECONDS_PER_DAY
     for _ in range(_REDRAWS):
         outside = (drawn < low) | (drawn > high)
         drawn[outside] = draw(hour[outside], weekday[outside])
@@ -120,6 +138,36 @@ def instants(
     # A clock change is taken at its time in UTC less the old offset, as the clock showed it.
     utc = local - ahead[np.searchsorted(changes + ahead[:-1], local, side="right")]
     return np.clip(utc, np.ceil(column.earliest), np.floor(column.latest))
+
+
+def _likely_days(
+    column: TimestampColumn,
+    span: tuple[float, float],
+    weekday: NDArray[np.int64],
+    dates: Sequence[NDArray[np.float64]],
+    random: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Return a day of the given weekday for each record, with a chance that follows the parts of its date."""
+    first, last = map(int, span)
+    days = np.arange(first, last + 1)
+    if len(days) > _MOST_DAYS:
+        days = np.unique(random.integers(first, last + 1, _MOST_DAYS))
+    dated = days.astype("datetime64[D]")
+    months = dated.astype("datetime64[M]")
+    month = months.astype(np.int64) % CALENDAR_SIZES["month"]
+    parts = {"month": month, "day": (dated - months.astype("datetime64[D]")).astype(np.int64)}
+    chosen = np.full(len(weekday), float(first))
+    for at in range(DAYS_PER_WEEK):
+        of_records, of_days = (
+            np.flatnonzero(weekday == at),
+            np.flatnonzero((days + EPOCH_WEEKDAY) % DAYS_PER_WEEK == at),
+        )
+        if of_records.size and of_days.size:
+            weights = np.ones((of_records.size, of_days.size))
+            for field, probabilities in zip(column.calendar, dates, strict=True):
+                weights *= probabilities[np.ix_(of_records, parts[field][of_days])]
+            chosen[of_records] = days[of_days[codes(weights, random)]]
+    return chosen
 
 
 def _offsets(column: TimestampColumn) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

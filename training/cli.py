@@ -65,10 +65,23 @@ def _train_parser() -> argparse.ArgumentParser:
     add_dialect_arguments(parser)
     parser.add_argument("--set-aside", type=Path, help="CSV file for the locations of records that fitting left out")
     parser.add_argument(
+        "--review",
+        type=_positive,
+        metavar="N",
+        help="write the N calibration records of the highest scores to OUTPUT.review.csv, for a person to label",
+    )
+    parser.add_argument(
         "--report", type=Path, help="HTML page for what the model learned, as `vaegis report` writes it"
     )
     parser.add_argument("--name", help="name of the model in answers and metrics (the output's file name)")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _evaluate_parser() -> argparse.ArgumentParser:
@@ -98,7 +111,15 @@ def _train(parsed: argparse.Namespace, console: Console) -> int:
             "data.encoding": parsed.encoding,
         }
         config = with_overrides(load_config(parsed.config), overrides)
-        train(parsed.data, parsed.output, config, Progress(console), set_aside=parsed.set_aside, report=parsed.report)
+        train(
+            parsed.data,
+            parsed.output,
+            config,
+            Progress(console),
+            set_aside=parsed.set_aside,
+            report=parsed.report,
+            review=parsed.review,
+        )
     return 0
 
 

@@ -250,6 +250,12 @@ class CalibrationSettings(_Section):
         description="Share of the history that may be anomalies. This share of the calibration scores, the highest, is "
         "left out. Where the history has none, up to alpha + share (1 - alpha) of the normal records are flagged.",
     )
+    labels: str | None = Field(
+        None,
+        min_length=1,
+        description="CSV file that `--review` wrote, with labels filled in. Records that it labels as anomalies do not "
+        "calibrate. none: no labels.",
+    )
 
 
 class ExportSettings(_Section):

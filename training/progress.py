@@ -20,6 +20,7 @@ from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.splits import Splits
 from vaegis.training.evaluation.intervals import promised_band
 from vaegis.training.fit import Epoch, Fitted
+from vaegis.training.review import LABEL
 from vaegis.training.violations import DroppedCheck
 
 _MEBIBYTE = 2**20
@@ -52,12 +53,13 @@ class Progress:
         watched = {column.name for column in schema.watched}
         for column in profile.columns:
             kind = WATCHED if column.name in watched else column_kind(known[column.name])
+            nulls = column.nulls if kind in ("categorical", "text") else column.nulls_and_markers
             non_finite = column.numbers.non_finite
             counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
                 verbatim(column.name),
                 f"[yellow]{kind}[/yellow]" if kind in (SET_ASIDE, WATCHED) else kind,
-                f"{column.nulls / max(1, column.records):.1%}" if column.nulls else "",
+                f"{nulls / max(1, column.records):.1%}" if nulls else "",
                 *counts,
                 verbatim(column_story(known[column.name])),
             )
@@ -69,8 +71,8 @@ class Progress:
         """Show what the user should know."""
         self._console.print(f"[yellow]{verbatim(text)}[/yellow]", highlight=False)
 
-    def splits(self, records: int, splits: Splits) -> None:
-        """Show how many records were read, and how those kept are split."""
+    def splits(self, records: int, splits: Splits, labelled: int = 0) -> None:
+        """Show how many records were read, how those kept are split, and how many are labelled as anomalies."""
         fitted, calibrating = splits.fitted_records.size, splits.calibration_records
         if splits.method == "split-conformal":
             sampled, shown = fitted + calibrating, f"{fitted:,} fit, {calibrating:,} calibration"
@@ -85,6 +87,8 @@ class Progress:
             shown += f", whole groups of {splits.groups:,}"
         undated = f" ({splits.undated:,} without a time are split like the others)" if splits.undated else ""
         self._console.print(f"{read}: {shown}{undated}")
+        if labelled:
+            self._console.print(f"{labelled:,} records labelled as anomalies do not calibrate")
 
     def checks(self, schema: Schema, dropped: Sequence[DroppedCheck]) -> None:
         """Show how many checks there are, how often normal records break them, and which were dropped."""
@@ -157,6 +161,13 @@ class Progress:
                 "reach it: set calibration.history_anomalies to their share in train.toml, or train without them."
                 "[/yellow]"
             )
+
+    def review(self, path: Path) -> None:
+        """Show where the records to label are, and what to do with them."""
+        self._console.print(
+            f"{verbatim(str(path))}: calibration records of the highest scores. Fill in {LABEL}, 1 for anomalies and 0 "
+            "for normal records, and train again with calibration.labels set to this file"
+        )
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:
         return Bars(TextColumn("{task.description}"), *columns, TimeElapsedColumn(), console=self._console)

@@ -22,7 +22,7 @@ from vaegis.service.model_file import Expected
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.report.page import write_report
 from vaegis.training.calibration import calibrate, check_alpha, records_left_out
-from vaegis.training.config import TIME_KIND, TrainConfig
+from vaegis.training.config import TIME_KIND, TrainConfig, with_overrides
 from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns, reading_hints
@@ -41,6 +41,7 @@ from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
 from vaegis.training.progress import Progress
+from vaegis.training.review import Labels, most_extreme, read_labels, review_path, without_anomalies, write_review
 from vaegis.training.violations import with_checks
 
 _LATENT_DIM_RANGE = (2, 32)
@@ -67,6 +68,7 @@ def train(
     *,
     set_aside: Path | None = None,
     report: Path | None = None,
+    review: int | None = None,
 ) -> None:
     """Train on records and write the model file.
 
@@ -81,17 +83,23 @@ def train(
         progress: Told how the run goes.
         set_aside: CSV file that gets the file and row of each record that trimming left out of the fit.
         report: HTML page that gets what the model learned, as `vaegis report` writes it.
+        review: How many of the calibration records of the highest scores go to a CSV file beside the model, to be
+            labelled. Those that `calibration.labels` has are left out.
 
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
     files = opened(data, config) if isinstance(data, Path) else data
-    _check_destinations({"the model": output, "--set-aside": set_aside, "--report": report}, files.paths)
+    reviewed = None if review is None else review_path(output)
+    destinations = {"the model": output, "--set-aside": set_aside, "--report": report, "--review": reviewed}
+    labels_path = None if config.calibration.labels is None else Path(config.calibration.labels)
+    _check_destinations(destinations, [*files.paths, *([] if labels_path is None else [labels_path])])
+    labels = {} if labels_path is None else read_labels(labels_path)
     seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
         profile, sample = profile_and_sample(files, config, random, on_batch)
-    prepared = _prepare(profile, sample, config, random, progress)
+    prepared = _prepare(profile, sample, config, random, progress, labels)
     torch.set_num_threads(config.fit.threads)
     torch.manual_seed(seed)  # the initial weights; all later draws have the generator below
     fitted, model, typical = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
@@ -109,11 +117,17 @@ def train(
         names = tuple(path.name for path in files.paths)
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
         compared = prepared.columns.rows(typical[:_COMPARED_RECORDS])
+        if review is not None and reviewed is not None:
+            skipped = [at for at in range(len(sample)) if labels and sample.location(at) in labels]
+            rows, scores = most_extreme(scoring.scorer, held_out, prepared.splits, skipped, review)
+            write_review(reviewed, sample, rows, scores)
         export(scoring, generator, calibration, provenance, compared, output)
     if report is not None:
         with progress.stage("writing the report"):
             write_report(open_model(output, Expected()), report)
     progress.done(output, calibration, fitted)
+    if reviewed is not None:
+        progress.review(reviewed)
 
 
 def opened(data: Path, config: TrainConfig) -> RecordFiles:
@@ -137,7 +151,12 @@ def _check_destinations(destinations: Mapping[str, Path | None], sources: Sequen
 
 
 def _prepare(
-    profile: DataProfile, sample: Sample, config: TrainConfig, random: np.random.Generator, progress: Progress
+    profile: DataProfile,
+    sample: Sample,
+    config: TrainConfig,
+    random: np.random.Generator,
+    progress: Progress,
+    labels: Labels,
 ) -> _Prepared:
     plans = settle_growing(plan_columns(profile, config), profile, sample, config)
     plans = with_placeholders(plans, sample)
@@ -151,6 +170,7 @@ def _prepare(
         plan = next(plan for plan in plans if plan.name == config.data.time_column)
         times = sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)
         splits = split_by_time(times, config.splits, most_calibrating=most)
+    splits, labelled = without_anomalies(splits, sample, labels)
     calibrating = splits.calibration_records
     left_out = records_left_out(calibrating, config.calibration.history_anomalies)
     check_alpha(config.calibration.alpha, calibrating - left_out)
@@ -165,7 +185,7 @@ def _prepare(
         progress.advice(hint)
     if hint := group_column_hint(plans, sample, config):
         progress.advice(hint)
-    progress.splits(profile.records, splits)
+    progress.splits(profile.records, splits, labelled)
     progress.checks(schema, dropped)
     return _Prepared(profile, sample, splits, schema, columns)
 
@@ -220,6 +240,11 @@ def _write_set_aside(locations: list[RowLocation], path: Path) -> None:
         raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def _without_folders(config: TrainConfig) -> TrainConfig:
+    labels = config.calibration.labels
+    return config if labels is None else with_overrides(config, {"calibration.labels": Path(labels).name})
+
+
 def _provenance(
     prepared: _Prepared, config: TrainConfig, fitted: Fitted, sources: tuple[str, ...], name: str
 ) -> Provenance:
@@ -239,7 +264,7 @@ def _provenance(
             "calibration": splits.calibration_records,
         },
         split=split,
-        settings=config.model_dump(mode="json"),
+        settings=_without_folders(config).model_dump(mode="json"),
         fit={
             "members": fitted.vae.members,
             "epochs": fitted.epochs,

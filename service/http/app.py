@@ -147,18 +147,19 @@ def create_app(
     )
     for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
         framework.add_exception_handler(kind, answer_error)
+    key_store = _key_store(settings, metrics)
+    has_keys = key_store is not None
+    is_permitted = partial(_may_change_versions, has_keys=has_keys, is_open=settings.open)
+    checked = partial(_checked_digest, settings)
     posts: dict[str, PostEndpoint] = {
         "/score": ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes),
         SCORE_BY_NAME: ScoreEndpoint(models, None, admission, settings.inline_body_bytes),
         "/generate": GenerateEndpoint(models.default, admission, settings.max_generate_count),
         "/drill": DrillEndpoint(models, admission, metrics),
+        PROMOTE: PromotionEndpoint(models, served_as.folder, admission, is_permitted, checked),
+        ROLLBACK: PromotionEndpoint(models, served_as.folder, admission, is_permitted, None),
         INFER: InferEndpoint(models, admission),
     }
-    key_store = _key_store(settings, metrics)
-    has_keys = key_store is not None
-    is_permitted = partial(_may_change_versions, has_keys=has_keys, is_open=settings.open)
-    for template, checked in ((PROMOTE, partial(_checked_digest, settings)), (ROLLBACK, None)):
-        posts[template] = PromotionEndpoint(models, served_as.folder, admission, is_permitted, checked)
 
     def can_promote(scope: Scope) -> bool:
         scopes = scope[CONTEXT].scopes

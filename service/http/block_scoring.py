@@ -13,7 +13,7 @@ from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.answer_buffer import AnswerBuffer
 from vaegis.service.http.writers.writer import Writer
-from vaegis.service.records.blocks import Block, Decoder, NoRecordsError, TooManyRecordsError
+from vaegis.service.records.blocks import Block, Decoder, NoRecordsError, TooManyRecordsError, gathered
 from vaegis.service.records.decompression import Unpacker
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.verdicts import Verdicts
@@ -22,6 +22,7 @@ MOST_FAULTY_RECORDS = 100_000
 """Most records of one body that are answered with their faults. A few compressed bytes may hold millions of them."""
 
 _PART_RECORDS = 1024  # judged and written at a time
+_LEAST_RECORDS = 256  # the same, where there are so many
 
 
 class BlockScoring:
@@ -99,7 +100,7 @@ class BlockScoring:
         self.answer.append(self._writer.end())
 
     def _score_blocks(self, blocks: Iterable[Block]) -> None:
-        for block in self._decoded(blocks):
+        for block in self._decoded(gathered(blocks, _LEAST_RECORDS)):
             require_few_records(self._model, block)
             self._faulty_records += len(block.faults)
             if self._faulty_records > MOST_FAULTY_RECORDS and self._options.on_invalid is OnInvalid.REPORT:

@@ -251,9 +251,10 @@ def columns_of(
     else:
         for tensor in request.inputs:
             if tensor.width != 1:
-                raise request_error(f"inputs.{shown(tensor.name)}: expected the shape [N] or [N, 1], got another")
+                sizes = [tensor.records, tensor.width]
+                raise request_error(f"inputs.{shown(tensor.name)}: expected the shape [N] or [N, 1], got {sizes}")
         names = [tensor.name for tensor in request.inputs]
-        positions = positions_of(names, schema, unknown_columns, max_faults)
+        positions = positions_of(names, schema, unknown_columns, max_faults, "inputs")
         found = {name: request.inputs[position].values() for name, position in positions.items()}
     with np.errstate(invalid="ignore"):
         cells = {

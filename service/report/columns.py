@@ -156,7 +156,7 @@ def _chart(column: Column, at: int, decoded: Decoded, drawn: Drawn) -> QuantileC
     if isinstance(column, NumericColumn):
         return _quantile_chart(column, drawn.values[at][~drawn.missing[:, at]])
     if isinstance(column, TimestampColumn):
-        hours, weekdays = (part.mean(axis=0) for part in decoded.categories[at])
+        hours, weekdays = (part.mean(axis=0) for part in decoded.categories[at][:2])
         return ClockChart(
             bars_of(hours, WIDTH * 0.7, HEIGHT),
             bars_of(weekdays, WIDTH * 0.26, HEIGHT),

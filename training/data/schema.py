@@ -1,6 +1,7 @@
 """The schema of a model: statistics of each column in the fit split."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from vaegis.service.contract import (
     MOST_KNOWN_VALUES,
     QUANTILE_FRACTIONS,
     BooleanColumn,
+    CalendarField,
     CategoricalColumn,
     Check,
     Column,
@@ -36,6 +38,11 @@ from vaegis.training.data.zones import zone_offsets
 from vaegis.training.errors import DataError
 from vaegis.training.model.likelihoods.numeric import DEGREES_OF_FREEDOM
 from vaegis.training.model.preprocessing import NULL_CODE, unit
+
+_YEAR_S = 366 * 86_400.0
+_YEARS_FOR: Mapping[CalendarField, int] = {"month": 2, "day": 1}
+"""More years than this must lie between the first and the last time for the part of the date to be scored: each month
+came twice, and each day of the month twelve times, so that neither can stand for a single event."""
 
 _BULK = (0.05, 0.95)
 _NEARLY_ALL = (0.005, 0.995)
@@ -187,6 +194,7 @@ def _column(
             missing_share=missing_share,
             earliest=low,
             latest=high,
+            calendar=tuple(field for field, years in _YEARS_FOR.items() if high - low > years * _YEAR_S),
             number_form=plan.number_form,
             zone=plan.zone,
             offsets=zone_offsets(plan.zone, low, high),

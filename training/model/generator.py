@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vaegis.service.contract import Schema
-from vaegis.service.records.kinds import kind_of
 from vaegis.training.model.exportable import IndexSelect
+from vaegis.training.model.likelihoods.timestamp import FIELDS
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.vae import VAE, Decoded
 
@@ -38,7 +38,7 @@ class GeneratorGraph(nn.Module):
         super().__init__()
         self.vae = vae.member(0)
         self.register_buffer("exemplars", exemplars[0])
-        slots = _slots_in_schema_order(vae, schema)
+        slots = _slots_in_schema_order(vae)
         self.in_schema_order = IndexSelect(slots, of=len(slots))
         self.others = len(schema.columns) - vae.numerics - vae.booleans
 
@@ -78,18 +78,20 @@ def noise_scales(vae: VAE, values: Values) -> list[float]:
     return [max(_LEAST_SCALE, scale) for scale in scales.tolist()]
 
 
-def _slots_in_schema_order(vae: VAE, schema: Schema) -> list[int]:
+def _slots_in_schema_order(vae: VAE) -> list[int]:
     """Return which slot of the decoder each slot of the output `categories` is."""
     if vae.categorical is None:
         return []
     first, sizes = vae.categorical.first_slot.tolist(), vae.categorical.sizes.tolist()
     _, _, categorical, instants = vae.kind_positions
-    fields: dict[int, range] = {}  # of the decoder, by position of their column
+    fields: dict[int, list[int]] = {}  # of the decoder, by position of their column
     end = 0
     for position in (*categorical, *instants):
-        column = schema.columns[position]
-        start, end = end, end + len(kind_of(column).category_sizes(column))
-        fields[position] = range(start, end)
+        start, end = end, end + (len(FIELDS) if position in instants else 1)
+        fields[position] = [*range(start, end)]
+    for at in vae.dates:  # they follow, the months before the days
+        fields[instants[at]].append(end)
+        end += 1
     return [
         slot
         for position in sorted(fields)

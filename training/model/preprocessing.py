@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vaegis.service.contract import (
+    CALENDAR_SIZES,
     BooleanColumn,
     NumericColumn,
     Schema,
@@ -44,9 +45,12 @@ class Values(NamedTuple):
     elapsed: Float[Tensor, "*e n t"]
     """Place of each timestamp in the time that training saw, bounded by its ends and standardised; 0 where null."""
     codes: Int[Tensor, "*e n f"]
-    """Codes of the categorical fields: the categorical columns, then hour and weekday of each timestamp column."""
+    """Codes of the categorical fields: the categorical columns, then hour and weekday of each timestamp column, then
+    the months, and then the days of the month, of those columns that have them."""
     observed: Bool[Tensor, "*e n d"]
     """False where the value is null."""
+    season: Float[Tensor, "*e n season"]
+    """Sine and cosine of the months, then of the days, of the columns that have them; 0 where null."""
 
 
 def rows(values: Values, index: Int[Tensor, "*e b"] | slice) -> Values:
@@ -74,6 +78,10 @@ class Preprocessing(nn.Module):
         )
         # As sums of steps, because a look-up by time has no operator that the file may hold.
         instants = [column for column in numbers if isinstance(column, TimestampColumn)]
+        self.months, self.days = (
+            IndexSelect([at for at, each in enumerate(instants) if field in each.calendar], of=len(instants))
+            for field in CALENDAR_SIZES
+        )
         most = max((len(column.offsets) for column in instants), default=0)
         self.has_zones = most > 0
         changes = [_clock_changes(column, most) for column in instants]
@@ -100,7 +108,7 @@ class Preprocessing(nn.Module):
         missing = torch.isnan(numbers)
         filled = torch.where(missing, torch.zeros_like(numbers), numbers)
         there = ~missing
-        cyclic, elapsed, fields = self._instants(self.timestamps(filled), self.timestamps(there))
+        cyclic, elapsed, season, fields = self._instants(self.timestamps(filled), self.timestamps(there))
         return Values(
             numeric=self._standardised(self.numeric(filled)) * self.numeric(there).float(),
             boolean=self._truth(self.boolean(filled)),
@@ -108,6 +116,7 @@ class Preprocessing(nn.Module):
             elapsed=elapsed,
             codes=fields if codes is None else torch.cat([codes, fields], dim=1),
             observed=self.in_schema_order(there if codes is None else torch.cat([there, codes != NULL_CODE], dim=1)),
+            season=season,
         )
 
     # A kind without columns has no part in the graph: tracing it takes as long as any other, and no record needs it.
@@ -124,10 +133,10 @@ class Preprocessing(nn.Module):
 
     def _instants(
         self, seconds: Float[Tensor, "n t"], there: Bool[Tensor, "n t"]
-    ) -> tuple[Float[Tensor, "n t4"], Float[Tensor, "n t"], Int[Tensor, "n t2"]]:
-        """Return the cyclic features, the places in the time that training saw, and the fields of instants."""
+    ) -> tuple[Float[Tensor, "n t4"], Float[Tensor, "n t"], Float[Tensor, "n season"], Int[Tensor, "n t2"]]:
+        """Return the cyclic features, the places in the time that training saw, the seasons, and the fields."""
         if not len(self.timestamps):
-            return seconds.float(), seconds.float(), seconds.long()
+            return seconds.float(), seconds.float(), seconds.float(), seconds.long()
         # Later times are taken as the latest: the next period is as near to the known records as their end is.
         share = ((seconds - self.earliest) / self.span).clamp(0.0, 1.0)
         elapsed = (_PER_SPAN * (share - 0.5)).float() * there.float()
@@ -135,7 +144,23 @@ class Preprocessing(nn.Module):
             seconds = seconds + ((seconds[:, :, None] >= self.change) * self.ahead).sum(-1)
         present = there.float().repeat(1, timestamp.ENCODED_WIDTH)
         fields = timestamp.fields(seconds).reshape(seconds.shape[0], len(self.timestamps) * len(timestamp.FIELDS))
-        return timestamp.encoded(seconds) * present, elapsed, fields
+        season = seconds[:, :0].float()
+        if len(self.months) or len(self.days):
+            season, dates = self._dates(seconds, there)
+            fields = torch.cat([fields, dates], dim=1)
+        return timestamp.encoded(seconds) * present, elapsed, season, fields
+
+    def _dates(
+        self, seconds: Float[Tensor, "n t"], there: Bool[Tensor, "n t"]
+    ) -> tuple[Float[Tensor, "n season"], Int[Tensor, "n f"]]:
+        """Return the cyclic features and the fields of the months and days that are scored."""
+        parts = zip((self.months, self.days), timestamp.calendar(seconds), CALENDAR_SIZES.values(), strict=True)
+        features, fields = [], []
+        for chosen, part, size in parts:
+            if len(chosen):
+                features.append(timestamp.cyclic(chosen(part), size) * chosen(there).float().repeat(1, 2))
+                fields.append(chosen(part).long().clamp(0, size - 1))
+        return torch.cat(features, dim=1), torch.cat(fields, dim=1)
 
 
 def _clock_changes(column: TimestampColumn, most: int) -> tuple[list[float], list[float]]:
@@ -188,7 +213,8 @@ def categorical_sizes(schema: Schema, records: int) -> tuple[list[int], list[flo
         records: Number of records fitted on.
     """
     columns = schema.categorical
-    instants = sum(isinstance(column, TimestampColumn) for column in schema.columns)
-    sizes = [len(column.categories) for column in columns] + list(timestamp.FIELDS) * instants
-    outside = [unseen_mass(column, records) for column in columns] + [0.0] * (2 * instants)
-    return sizes, outside
+    instants = [column for column in schema.columns if isinstance(column, TimestampColumn)]
+    sizes = [len(column.categories) for column in columns] + list(timestamp.FIELDS) * len(instants)
+    for field, size in CALENDAR_SIZES.items():
+        sizes += [size] * sum(field in column.calendar for column in instants)
+    return sizes, [unseen_mass(column, records) for column in columns] + [0.0] * (len(sizes) - len(columns))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vaegis.service.contract import Schema
+from vaegis.service.contract import CALENDAR_SIZES, CalendarField, Column, Schema, TimestampColumn
 from vaegis.training.model.exportable import IndexSelect, unflatten
 from vaegis.training.model.likelihoods import boolean, timestamp
 from vaegis.training.model.likelihoods.categorical import CategoricalLikelihood
@@ -61,6 +61,7 @@ class VAE(nn.Module):
     lowest: Tensor
     highest: Tensor
     first_embedding: Tensor
+    of_dates: Tensor
     null_embedding: Tensor
 
     def __init__(self, schema: Schema, *, latent_dim: int, hidden: int, records: int, members: int = 1) -> None:
@@ -150,8 +151,10 @@ class VAE(nn.Module):
             fields = self.categorical.nll(decoded.categories, values.codes)
             parts.append(fields[..., : self.categorical_columns])
             if self.timestamps:
-                instants = unflatten(fields[..., self.categorical_columns :], self.timestamps, len(timestamp.FIELDS))
-                parts.append(instants.sum(-1))
+                fields, width = fields[..., self.categorical_columns :], len(timestamp.FIELDS)
+                end = self.timestamps * width
+                instants = unflatten(fields[..., :end], self.timestamps, width).sum(-1)
+                parts.append(instants + fields[..., end:] @ self.of_dates if self.dates else instants)
         value = torch.cat([part.mean(0) for part in parts], dim=-1)
         return self.from_kinds(value) * values.observed.float(), self._missingness(decoded, values.observed)
 
@@ -190,6 +193,7 @@ class VAE(nn.Module):
             elapsed=values.elapsed * instants,
             codes=torch.cat([codes, values.codes[..., columns:]], dim=-1),
             observed=values.observed & kept,
+            season=values.season * instants[..., self.of_season],
         )
 
     def member(self, at: int) -> "VAE":
@@ -206,6 +210,12 @@ class VAE(nn.Module):
         self.kind_positions = by_kind = positions_by_kind(schema)
         self.numerics, self.booleans, self.categorical_columns, self.timestamps = map(len, by_kind)
         columns = len(schema.columns)
+        months, days = (
+            [at for at, i in enumerate(by_kind[3]) if _has(schema.columns[i], field)] for field in CALENDAR_SIZES
+        )
+        self.dates = [*months, *days]  # the timestamp column of each field of a date
+        self.of_season = [*months * 2, *days * 2]  # and of each feature
+        self.register_buffer("of_dates", torch.eye(max(1, self.timestamps))[self.dates])  # (dates, t)
         self.boolean_columns = IndexSelect(by_kind[1], of=columns)
         self.number_columns = IndexSelect(schema.number_positions, of=columns)
         self.from_kinds = IndexSelect(_inverse([i for positions in by_kind for i in positions]), of=columns)
@@ -221,12 +231,13 @@ class VAE(nn.Module):
         never = never.expand(self.members, -1, -1)
         if not len(self.nullable):
             return never
-        nullable = boolean.nll(decoded.missing, (~self.nullable(observed)).float()).mean(0)
+        nullable = boolean.nll(decoded.missing, (~self.nullable(observed)).float(), self.least).mean(0)
         return self.from_nullable_first(torch.cat([nullable, never], dim=-1))
 
     def _feature_width(self, schema: Schema) -> int:
         numeric, booleans, categorical, instants = (len(positions) for positions in self.kind_positions)
         encoded = numeric + booleans + timestamp.ENCODED_WIDTH * instants + _EMBEDDING_WIDTH * categorical
+        encoded += len(self.of_season)
         return encoded + len(schema.number_positions)
 
     def _features(self, values: Values) -> Float[Tensor, "*e n features"]:
@@ -240,6 +251,8 @@ class VAE(nn.Module):
             parts.append((2.0 * (values.boolean > 0.0).float() - 1.0) * self.boolean_columns(there))
         if self.timestamps:
             parts.append(values.cyclic)
+        if self.dates:
+            parts.append(values.season)
         if len(self.number_columns):
             # An embedding tells a null by itself; elsewhere its 0 could be a value, so it is told apart.
             parts.append(1.0 - self.number_columns(there))
@@ -249,6 +262,10 @@ class VAE(nn.Module):
         is_known = (code != NULL_CODE) & (code < self.null_embedding)
         slot = self.first_embedding + torch.where(is_known, code, self.null_embedding)
         return torch.cat([*(part.expand(self.members, -1, -1) for part in parts), self.embedding(slot)], dim=-1)
+
+
+def _has(column: Column, field: CalendarField) -> bool:
+    return isinstance(column, TimestampColumn) and field in column.calendar
 
 
 def _inverse(order: list[int]) -> list[int]:

@@ -102,7 +102,7 @@ def test_categories_come_by_their_probabilities():
 )
 def test_instants_lie_inside_the_range(seed, earliest, width, hour, weekday):
     column = timestamp(earliest, earliest + width)
-    drawn = instants(column, *always(hour=hour, weekday=weekday), np.random.default_rng(seed))
+    drawn = instants(column, *always(hour=hour, weekday=weekday), [], np.random.default_rng(seed))
     assert (drawn >= column.earliest).all()
     assert (drawn <= column.latest).all()
 
@@ -110,7 +110,7 @@ def test_instants_lie_inside_the_range(seed, earliest, width, hour, weekday):
 @given(seed=seeds, hour=st.integers(0, 23), weekday=st.integers(0, 6))
 def test_instants_have_the_hour_and_the_weekday_drawn(seed, hour, weekday):
     year = timestamp(1_700_000_000.0, 1_731_622_400.0)
-    drawn = instants(year, *always(hour=hour, weekday=weekday), np.random.default_rng(seed))
+    drawn = instants(year, *always(hour=hour, weekday=weekday), [], np.random.default_rng(seed))
     midnights = drawn.astype("datetime64[s]").astype("datetime64[D]")
     assert set(((drawn % 86_400) // 3600).tolist()) == {hour}
     # numpy counts business days from Monday.
@@ -120,7 +120,7 @@ def test_instants_have_the_hour_and_the_weekday_drawn(seed, hour, weekday):
 def test_instants_cover_the_whole_range():
     year = timestamp(1_700_000_000.0, 1_731_622_400.0)
     evenly = np.full((50_000, 24), 1 / 24), np.full((50_000, 7), 1 / 7)
-    drawn = instants(year, *evenly, np.random.default_rng(1))
+    drawn = instants(year, *evenly, [], np.random.default_rng(1))
     assert np.quantile(drawn, [0.25, 0.5, 0.75]) == pytest.approx(
         np.linspace(year.earliest, year.latest, 5)[1:4], abs=3 * 86_400
     )
@@ -129,17 +129,29 @@ def test_instants_cover_the_whole_range():
 def test_a_weekday_outside_a_range_of_days_gives_way_to_a_day_within():
     monday = 1_700_438_400.0  # 2023-11-20T00:00:00Z
     column = timestamp(monday, monday + 2 * 86_400 - 1)
-    drawn = instants(column, *always(hour=5, weekday=6), np.random.default_rng(1))
+    drawn = instants(column, *always(hour=5, weekday=6), [], np.random.default_rng(1))
     assert set(((drawn - monday) // 86_400).tolist()) == {0.0, 1.0}
     assert set(((drawn % 86_400) // 3600).tolist()) == {5.0}
 
 
 def test_an_instant_that_lies_between_two_seconds_is_kept():
     column = timestamp(1_700_000_000.25, 1_700_000_000.75)
-    drawn = instants(column, *always(hour=0, weekday=0), np.random.default_rng(1))
+    drawn = instants(column, *always(hour=0, weekday=0), [], np.random.default_rng(1))
     assert set(drawn.tolist()) == {1_700_000_000.25}
 
 
 def test_what_training_never_saw_is_impossible_and_what_it_always_saw_is_certain():
     given_by_decoder = np.full((2, 3), 0.4)
     assert possible(given_by_decoder, np.array([0.0, 0.3, 1.0])).tolist() == [[0.0, 0.4, 1.0]] * 2
+
+
+def test_dates_follow_the_probabilities_of_their_parts():
+    three_years = timestamp(1_609_459_200.0, 1_704_067_199.0).model_copy(update={"calendar": ("month", "day")})
+    months, days = np.full((2000, 12), 0.01 / 11), np.full((2000, 31), 0.4 / 29)
+    months[:, 6], days[:, [0, 14]] = 0.99, 0.3
+    evenly = np.full((2000, 24), 1 / 24), np.full((2000, 7), 1 / 7)
+    drawn = instants(three_years, *evenly, [months, days], np.random.default_rng(1)).astype("datetime64[s]")
+    month = drawn.astype("datetime64[M]")
+    day = (drawn.astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int)
+    assert (month.astype(int) % 12 == 6).mean() > 0.95
+    assert np.isin(day, [0, 14]).mean() > 0.25  # in three Julys, on three of the seven weekdays; 6% without

@@ -38,6 +38,7 @@ KINDS = {
     "country": "categorical",
     "size": "categorical",
     "placed_at": "timestamp",
+    "sent_at": "timestamp",
 }
 """A column of each kind and more of some, not sorted by kind: what is put in order must be put back."""
 ORDER = ("country", "amount", "placed_at", "express", "size", "weight")
@@ -76,6 +77,7 @@ def table(records: int, seed: int = 0, *, missing_share: float = 0.1) -> pa.Tabl
             "size": np.where(rng.random(records) < 0.7, "S", "L"),
             "weight": sometimes(level + 0.1 * rng.normal(size=records)),
             "items": np.clip(np.round(3 + level), 1, 5),
+            "sent_at": sometimes(1_704_067_200.0 + 3600.0 * rng.integers(0, 24 * 365 * 3, records)),
         }
     )
 
@@ -157,6 +159,7 @@ COLUMNS_OF_SCHEMA = {
     "categorical": ("country", "size"),
     "boolean": ("express",),
     "timestamp": ("placed_at",),
+    "dates": ("placed_at", "weight", "sent_at"),
     "few values": ("items", "weight"),
     "all": ORDER,
 }

@@ -1,7 +1,10 @@
-"""The likelihood of an instant: two categorical fields, its hour of the day and its day of the week, in UTC.
+"""The likelihood of an instant: categorical fields, its hour of the day and its day of the week, in local time.
 
 A histogram over 24 hours takes any shape, office hours and night batches alike, where a single von Mises
 distribution takes one peak. Records are told to the encoder in cyclic form, so that 23:59 lies beside 00:00.
+
+The month is a field too where the history spans more than two years, because in less the season cannot be told from
+what changed with the years. So is the day of the month where the history spans more than one year.
 """
 
 import math
@@ -20,6 +23,9 @@ ENCODED_WIDTH = 4
 
 _HOUR, _DAY, _WEEK = 3600.0, 86400.0, 604800.0  # seconds
 _SINCE_MONDAY = EPOCH_WEEKDAY * _DAY  # at the start of 1970
+_DAYS_TO_1970 = 719_468.0  # from 0000-03-01
+_DAYS_OF_ERA = 146_097.0  # 400 years
+_MARCH_TO_JANUARY = 10.0  # months
 _FURTHEST_INSTANT = 1e12  # seconds; float64 still tells milliseconds there
 
 
@@ -36,6 +42,28 @@ def encoded(seconds: Float[Tensor, "n t"]) -> Float[Tensor, "n t4"]:
     """Return the cyclic features of instants, float32: sines of day and week, then cosines."""
     of_day, of_week = _split(seconds)
     turns = torch.cat([of_day / _DAY, of_week / _WEEK], dim=-1).float()
+    return torch.cat([torch.sin(2.0 * math.pi * turns), torch.cos(2.0 * math.pi * turns)], dim=-1)
+
+
+def calendar(seconds: Float[Tensor, "n t"]) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t"]]:
+    """Return month and day of the month of instants, both from 0, float64.
+
+    The days of the Gregorian calendar are counted from a first of March, at which a leap day is the last of its year
+    (Hinnant, "chrono-compatible low-level date algorithms").
+    """
+    days = torch.floor(seconds.clamp(-_FURTHEST_INSTANT, _FURTHEST_INSTANT) / _DAY) + _DAYS_TO_1970
+    of_era = days - torch.floor(days / _DAYS_OF_ERA) * _DAYS_OF_ERA
+    leaps = torch.floor(of_era / 1460.0) - torch.floor(of_era / 36_524.0) + torch.floor(of_era / 146_096.0)
+    year = torch.floor((of_era - leaps) / 365.0)
+    of_year = of_era - (365.0 * year + torch.floor(year / 4.0) - torch.floor(year / 100.0))
+    since_march = torch.floor((5.0 * of_year + 2.0) / 153.0)
+    day = of_year - torch.floor((153.0 * since_march + 2.0) / 5.0)
+    return torch.where(since_march < _MARCH_TO_JANUARY, since_march + 2.0, since_march - 10.0), day
+
+
+def cyclic(part: Float[Tensor, "n t"], size: int) -> Float[Tensor, "n t2"]:
+    """Return the sine and the cosine of a part of the date, float32: sines of all columns, then cosines."""
+    turns = (part / size).float()
     return torch.cat([torch.sin(2.0 * math.pi * turns), torch.cos(2.0 * math.pi * turns)], dim=-1)
 
 

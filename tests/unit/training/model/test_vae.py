@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -66,6 +68,27 @@ def test_each_column_has_its_own_likelihood_in_schema_order(prepared):
         torch.testing.assert_close(terms.value[:, there, position], expected[name].mean(0)[:, there], msg=name)
     missing = -Bernoulli(vae.null_probability(decoded)).log_prob((~values.observed).float()).mean(0)
     torch.testing.assert_close(terms.missingness, missing)
+
+
+def test_a_long_history_has_the_month_and_the_day_as_fields_of_their_column(new_records):
+    prepared = new_records(60, names=("sent_at", "placed_at", "weight"))
+    assert [column.calendar for column in prepared.schema.columns[:2]] == [("month", "day"), ()]
+    vae = prepared.model()
+    values = prepared.values(vae)
+    with torch.no_grad():
+        mu, logvar = vae.encode(values)
+        decoded = vae.decode(mu + torch.exp(0.5 * logvar) * NOISE[:, None, None])
+        terms, _ = vae.terms(values, EXEMPLARS, NOISE)
+    fields = decoded.categories.split([24, 7, 24, 7, 12, 31], dim=-1)
+    probability = torch.stack([Categorical(p).log_prob(code) for p, code in zip(fields, values.codes.T, strict=True)])
+    seen = -probability - math.log(1 - vae.least)
+    there = values.observed
+    sent, placed = (seen[[0, 1, 4, 5]].sum(0).mean(0), seen[[2, 3]].sum(0).mean(0))
+    torch.testing.assert_close(terms.value[:, there[:, 0], 0], sent[:, there[:, 0]])
+    torch.testing.assert_close(terms.value[:, there[:, 1], 1], placed[:, there[:, 1]])
+    hidden = vae.hide(values, torch.tensor([True, False, False]).expand(60, 3))
+    assert (hidden.season == 0).all()
+    assert torch.equal(vae.hide(values, torch.tensor([False, True, True]).expand(60, 3)).season, values.season)
 
 
 def test_a_null_has_no_value_term_and_its_stand_in_no_effect(prepared):

@@ -23,24 +23,33 @@ def test_the_probability_is_a_sigmoid_between_its_least_and_its_greatest():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_it_is_the_negative_log_probability_of_a_bernoulli(value):
     p, x = boolean.probability(LOGITS, LEAST), torch.full_like(LOGITS, value)
-    torch.testing.assert_close(boolean.nll(p, x), -Bernoulli(p).log_prob(x))
+    torch.testing.assert_close(boolean.nll(p, x, LEAST), -Bernoulli(p).log_prob(x))
 
 
 def test_true_and_false_are_all_there_is():
     p = boolean.probability(LOGITS, LEAST)
-    both = torch.exp(-boolean.nll(p, torch.ones_like(p))) + torch.exp(-boolean.nll(p, torch.zeros_like(p)))
+    both = torch.exp(-boolean.nll(p, torch.ones_like(p), LEAST)) + torch.exp(
+        -boolean.nll(p, torch.zeros_like(p), LEAST)
+    )
     torch.testing.assert_close(both, torch.ones_like(p))
 
 
 def test_members_share_the_values_that_all_of_them_judge():
     p, shared = boolean.probability(LOGITS, LEAST), torch.tensor([[1.0, 0.0, 1.0, 0.0, 1.0]])
-    assert torch.equal(boolean.nll(p, shared), boolean.nll(p, shared.expand_as(p)))
+    assert torch.equal(boolean.nll(p, shared, LEAST), boolean.nll(p, shared.expand_as(p), LEAST))
 
 
 def test_no_value_costs_more_than_the_least_probability_allows():
     p = boolean.probability(LOGITS, LEAST)
     for x in (torch.zeros_like(p), torch.ones_like(p)):
-        assert float(boolean.nll(p, x).max()) <= -math.log(LEAST) * (1 + 1e-6)
+        assert float(boolean.nll(p, x, LEAST).max()) <= -math.log(LEAST) * (1 + 1e-6)
+
+
+def test_a_surprise_is_finite_where_float32_cannot_tell_the_probability_from_one():
+    least = 1e-9
+    p = boolean.probability(torch.tensor([[[30.0]]]), least)
+    assert float(p) == 1.0
+    assert float(boolean.nll(p, torch.zeros(1, 1), least)) == pytest.approx(-math.log(least))
 
 
 def test_a_number_that_is_neither_0_nor_1_is_as_unlikely_as_anything():
@@ -49,4 +58,4 @@ def test_a_number_that_is_neither_0_nor_1_is_as_unlikely_as_anything():
     torch.testing.assert_close(neither, torch.full((1, 1, 3), math.log(1000.0)))
     for truth in (0.0, 1.0):
         x = torch.full((1, 3), truth)
-        torch.testing.assert_close(boolean.value_nll(p, x, 0.001), boolean.nll(p, x))
+        torch.testing.assert_close(boolean.value_nll(p, x, 0.001), boolean.nll(p, x, 0.001))

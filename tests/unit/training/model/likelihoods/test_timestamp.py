@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH, FIELDS, encoded, fields
+from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH, FIELDS, calendar, encoded, fields
 
 pytestmark = pytest.mark.training
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,6 +24,13 @@ def test_hour_and_weekday_are_those_of_the_calendar(instant):
     whole = instant.replace(microsecond=0)
     ((field,),) = fields(seconds((whole - EPOCH) / timedelta(seconds=1))).tolist()
     assert field == [whole.hour, whole.weekday()]
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+@settings(max_examples=500, deadline=None)
+def test_month_and_day_are_those_of_the_calendar(instant):
+    month, day = calendar(seconds((instant.replace(microsecond=0) - EPOCH) / timedelta(seconds=1)))
+    assert (month.item(), day.item()) == (instant.month - 1, instant.day - 1)
 
 
 @pytest.mark.parametrize(
