@@ -396,19 +396,19 @@ class LiveAnswer(_Answer):
     model: LiveModel
     records: LiveRecords
     refused: dict[str, int] = Field(description="Faults of records, by code.")
-    signatures: dict[str, int] = Field(description="Anomalies, by signature.")
+    signatures: dict[str, int] = Field(description="Anomalies by signature.")
     requests: dict[str, int] = Field(
-        description="Requests that score, of all models, by the first digit of the status."
+        description="Requests of all models that score, by the first digit of their status."
     )
-    seconds: dict[str, int] = Field(description="Those answered with 200 within so many seconds, by bound.")
+    seconds: dict[str, int] = Field(description="Those answered with 200 within so many seconds, of all models.")
     p_values: list[PValueCount] = Field(description="Each bound counts all records up to it.")
     columns: dict[str, LiveColumn]
     alpha: float
     threshold: float
     calibration_records: int
     workers: int
-    models: list[str] = Field(description="All models that are served.")
-    allowed: dict[str, bool] = Field(description="What the caller may do: score, model, promote.")
+    models: list[str] = Field(description="Names of all models that are served.")
+    allowed: dict[str, bool] = Field(description="What the sender may do: score, read the model, promote versions.")
 
 
 class StateAnswer(_Answer):
