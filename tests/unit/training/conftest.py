@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Schema
+from vaegis.service.contract import GeneratorDocument, Schema
 from vaegis.training.config import FitSettings, SplitSettings
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.row_location import RowLocation
