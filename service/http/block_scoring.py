@@ -96,7 +96,7 @@ class BlockScoring:
         self._faults: list[Fault] = []
         self.answer = AnswerBuffer()
 
-    def feed(self, data: bytes, decompressor: Unpacker, decoder: Decoder, *, is_last: bool) -> None:
+    def score_bytes(self, data: bytes, decompressor: Unpacker, decoder: Decoder, *, is_last: bool) -> None:
         """Score the records that the next bytes of the body complete; the last bytes end the answer.
 
         Raises:

@@ -165,7 +165,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         model.metrics.count_batch(records, judged.seconds)
         context.records = records
         if self.formats.answer is BodyFormat.JSON and self.options.on_invalid is OnInvalid.REJECT:
-            rows = judged.rows()
+            rows = judged.verdict_rows()
             context.flagged = sum([row.is_anomaly for row in rows])
             return json_document(model.answer_metadata(self.options.alpha), rows)
         verdicts = judged.verdicts()
@@ -185,7 +185,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         data = first
         while True:
             is_last = slot.is_whole
-            await slot.run(partial(scoring.feed, data, decompressor, decoder, is_last=is_last))
+            await slot.run(partial(scoring.score_bytes, data, decompressor, decoder, is_last=is_last))
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
                 return scoring
