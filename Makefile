@@ -60,7 +60,7 @@ demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the 
 
 .PHONY: up-local
 up-local: $(VENV)/up.stamp ## the service, a feed with faults, Prometheus and alerts, as plain processes on loopback
-	$(BIN)/python deploy/local.py
+	$(BIN)/python deploy/local.py $(if $(FREE_PORTS),--free-ports)
 
 .PHONY: test
 test: lint types imports coverage attack-quick service-alone oldest-runtime ## everything that must hold before a commit
@@ -210,6 +210,10 @@ fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60)
 openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI document, a linter and schemathesis; needs npm
 	$(BIN)/python tests/clients/openapi.py
 	$(BIN)/python tests/fuzz/openapi.py --examples 30
+
+.PHONY: dashboard-schema
+dashboard-schema: venv ## the dashboard against Grafana's own types; needs npm
+	$(BIN)/python tests/clients/dashboard.py
 
 .PHONY: v2-clients
 v2-clients: venv ## tritonclient, kserve and mlserver's codecs against a running service, each from PyPI into build/clients

@@ -85,6 +85,7 @@ def main() -> int:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in PORTS} if options.free_ports else PORTS
+    require_free(ports)
     addresses = {name: f"{HOST}:{port}" for name, port in ports.items()}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not options.model.exists():
@@ -208,6 +209,20 @@ def read(address: str, path: str) -> str:
             return str(answer.read().decode())
     except (URLError, ConnectionError, TimeoutError):
         return ""
+
+
+def require_free(ports: dict[str, int]) -> None:
+    """Exit if something listens on a port."""
+    for name, port in ports.items():
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+                probe.bind((HOST, port))
+        except OSError as error:
+            raise SystemExit(
+                f"port {port}, for {name}: {error.strerror}; stop what listens there, or take other ports: "
+                "make up-local FREE_PORTS=1"
+            ) from error
 
 
 def free_port() -> int:

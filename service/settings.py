@@ -224,7 +224,7 @@ class Settings(BaseModel):
         le=2**30,
     )
     max_body_records: int = _setting(
-        1_000_000,
+        500_000,
         "Most records in one body of any format. A few compressed bytes may hold millions.",
         unit="records",
         ge=1,

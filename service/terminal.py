@@ -12,3 +12,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with what it counts, in the singular or the plural.
+
+    >>> counted(1, "value"), counted(2, "value"), counted(1200, "category", "categories")
+    ('1 value', '2 values', '1200 categories')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"

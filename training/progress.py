@@ -53,12 +53,13 @@ class Progress:
         watched = {column.name for column in schema.watched}
         for column in profile.columns:
             kind = WATCHED if column.name in watched else column_kind(known[column.name])
+            nulls = column.nulls if kind in ("categorical", "text") else column.nulls_and_markers
             non_finite = column.numbers.non_finite
             counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
                 verbatim(column.name),
                 f"[yellow]{kind}[/yellow]" if kind in (SET_ASIDE, WATCHED) else kind,
-                f"{column.nulls / max(1, column.records):.1%}" if column.nulls else "",
+                f"{nulls / max(1, column.records):.1%}" if nulls else "",
                 *counts,
                 verbatim(column_story(known[column.name])),
             )

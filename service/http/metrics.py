@@ -165,7 +165,7 @@ class SignatureCounters:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnCounts:
+class UnusualCounts:
     """Number of unusual values by column, each of shape (D,), in schema order.
 
     Attributes:
@@ -193,7 +193,7 @@ class ColumnCounter:
         strings = [schema.columns[i] for i in schema.string_positions]
         self._known = [kind_of(column).known_categories(column) for column in strings]
 
-    def count(self, columns: Columns) -> ColumnCounts | None:
+    def count(self, columns: Columns) -> UnusualCounts | None:
         """Return the counts over a batch; None if nothing in it is unusual."""
         numbers, observed = columns.numbers, columns.strings_observed
         inside = (numbers >= self._minimum) & (numbers <= self._maximum)  # no null is
@@ -206,7 +206,7 @@ class ColumnCounter:
         counts[0, self._string_positions] = (~observed).sum(axis=0)
         counts[1, self._string_positions] = unseen
         counts[2, self._number_positions] = (~(inside | is_null)).sum(axis=0)
-        return ColumnCounts(*counts)
+        return UnusualCounts(*counts)
 
     def _unseen(self, columns: Columns) -> list[int]:
         """Return how many unknown categories each column of strings holds."""
@@ -369,7 +369,7 @@ class Metrics:
         self._alpha.labels(model).set(alpha)
         self._threshold.labels(model).set(threshold)
         self._calibration_records.labels(model).set(artifact.contract.calibration.records)
-        self._loaded.labels(model).set(time.time())
+        self._loaded.labels(model).set(time.time())  # noqa: TID251 - for people
         for outcome in _DRILL_OUTCOMES:
             self._drills.labels(model, outcome)
         for outcome in _OUTCOMES:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.artifact import Artifact
 from vaegis.service.errors import ArtifactError
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.errors import KeysNeededError, ParameterError, VersionRefusedError
@@ -41,7 +40,7 @@ class PromotionEndpoint:
         folder: Path | None,
         admission: Admission,
         is_permitted: Callable[[Scope], bool],
-        checked: Callable[[Path], Artifact] | None,
+        checked: Callable[[Path], str] | None,
     ) -> None:
         """Change the pointer files of a folder of models.
 
@@ -50,7 +49,7 @@ class PromotionEndpoint:
             folder: Their folder; None for a single file.
             admission: Admits requests.
             is_permitted: Whether a request may do so.
-            checked: Opens the file of a version and makes every check; None for the route that goes back.
+            checked: Makes every check of a version's file and returns its digest; None for the route that goes back.
         """
         self._models = models
         self._folder = folder
@@ -117,8 +116,8 @@ def is_local(scope: Scope) -> bool:
         return False
 
 
-def _promoted(folder: Path, name: str, version: str, checked: Callable[[Path], Artifact]) -> Pointer:
-    digest = DIGEST_PREFIX + checked(version_path(folder, name, version)).digest
+def _promoted(folder: Path, name: str, version: str, checked: Callable[[Path], str]) -> Pointer:
+    digest = DIGEST_PREFIX + checked(version_path(folder, name, version))
     return promote(folder, name, version, digest)
 
 

@@ -73,7 +73,7 @@ ROUTES: Final = (
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
-    Route("/live.json", scopes=_METRICS, quiet=True, errors=(400, 404, 422)),
+    Route("/live.json", scopes=_METRICS, quiet=True, errors=(404, 422)),
     *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),
@@ -137,3 +137,13 @@ def path_parameters(path: str) -> dict[str, str]:
     """
     matches = (pattern.fullmatch(path) for pattern, _ in _BY_PATTERN)
     return next((match.groupdict() for match in matches if match), {})
+
+
+def route_near(path: str) -> str | None:
+    """Return the path of a route that differs from ``path`` in slashes or case alone, if there is one.
+
+    >>> route_near("//Score/")
+    '/score'
+    """
+    plain = "/" + "/".join(filter(None, path.lower().split("/")))
+    return plain if plain in _BY_PATH and plain != path else None

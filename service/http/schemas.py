@@ -59,7 +59,7 @@ class ViolationItem(_Answer):
     )
 
 
-class RecordError(_Answer):
+class RecordFault(_Answer):
     """A fault of one record."""
 
     column: str | None
@@ -92,7 +92,7 @@ class ResultItem(_Answer):
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
-    errors: list[RecordError] | None = Field(
+    errors: list[RecordFault] | None = Field(
         default=None, max_length=0, description="Only with `on_invalid=report`, and null: the record has no faults."
     )
 
@@ -103,7 +103,7 @@ class RefusedItem(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, None]
 
-    errors: list[RecordError] = Field(min_length=1)
+    errors: list[RecordFault] = Field(min_length=1)
 
 
 Result: TypeAlias = Annotated[RefusedItem | ResultItem, Field(title="Result")]
@@ -380,9 +380,9 @@ class LiveAnswer(_Answer):
         model={"model": "orders", "digest": _DIGEST, "version": "0.1.0"},
         records={"scored": 1200, "flagged": 14, "violating": 3},
         refused={"wrong_type": 2},
-        signatures={"amount:high": 12},
-        requests={"2xx": 40},
-        seconds={"0.005": 38, "+Inf": 40},
+        signatures={"amount:above_range": 3, "placed_at:rare_combination": 11},
+        requests={"2xx": 120, "4xx": 2},
+        seconds={"0.01": 96, "0.025": 120, "+Inf": 120},
         p_values=[{"at_most": 0.01, "count": 14}, {"at_most": 1.0, "count": 1200}],
         columns={"amount": {"missing": 4, "unseen": 0, "out_of_range": 3, "violations": {"above_range": 3}}},
         alpha=0.01,
@@ -396,19 +396,19 @@ class LiveAnswer(_Answer):
     model: LiveModel
     records: LiveRecords
     refused: dict[str, int] = Field(description="Faults of records, by code.")
-    signatures: dict[str, int] = Field(description="Anomalies by signature.")
+    signatures: dict[str, int] = Field(description="Anomalies, by signature.")
     requests: dict[str, int] = Field(
-        description="Requests of all models that score, by the first digit of their status."
+        description="Requests that score, of all models, by the first digit of the status."
     )
-    seconds: dict[str, int] = Field(description="Those answered with 200 within so many seconds, of all models.")
+    seconds: dict[str, int] = Field(description="Those answered with 200 within so many seconds, by bound.")
     p_values: list[PValueCount] = Field(description="Each bound counts all records up to it.")
     columns: dict[str, LiveColumn]
     alpha: float
     threshold: float
     calibration_records: int
     workers: int
-    models: list[str] = Field(description="Names of all models that are served.")
-    allowed: dict[str, bool] = Field(description="What the sender may do: score, read the model, promote versions.")
+    models: list[str] = Field(description="All models that are served.")
+    allowed: dict[str, bool] = Field(description="What the caller may do: score, model, promote.")
 
 
 class StateAnswer(_Answer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
@@ -81,12 +81,14 @@ class Block:
         records: Number of records, valid or not.
         columns: The sound ones, in order.
         faults: What is wrong with the others, by position in the block, ascending.
+        event_ids: Of all records of the body, if they came as CloudEvents.
     """
 
     first_row: int
     records: int
     columns: Columns
     faults: Mapping[int, tuple[Fault, ...]]
+    event_ids: Sequence[str] = ()
 
     def sound(self) -> NDArray[np.bool_]:
         """Return which records are not at fault."""
@@ -112,7 +114,9 @@ class Block:
             stop = min(start + records, self.records)
             faults = {row - start: self.faults[row] for row in range(start, stop) if row in self.faults}
             before, sound = sound, sound + stop - start - len(faults)
-            yield Block(self.first_row + start, stop - start, self.columns.rows(slice(before, sound)), faults)
+            yield Block(
+                self.first_row + start, stop - start, self.columns.rows(slice(before, sound)), faults, self.event_ids
+            )
 
 
 class UnpackedBytes:
@@ -200,6 +204,28 @@ def merged(blocks: Sequence[Block]) -> Block:
     faults = {block.first_row - first + row: found for block in blocks for row, found in block.faults.items()}
     columns = stacked([block.columns for block in blocks])
     return Block(first, sum(block.records for block in blocks), columns, faults)
+
+
+def gathered(blocks: Iterable[Block], least: int) -> Iterator[Block]:
+    """Yield blocks of at least ``least`` records, except the last: small ones one after the other are merged.
+
+    To score few records takes about as long as to score many, and a few compressed bytes may hold very many blocks.
+    """
+    waiting: list[Block] = []
+    records = 0
+    try:
+        for block in blocks:
+            waiting.append(block)
+            records += block.records
+            if records >= least:
+                yield merged(waiting)
+                waiting, records = [], 0
+    except ServiceError:
+        if waiting:
+            yield merged(waiting)
+        raise
+    if waiting:
+        yield merged(waiting)
 
 
 def most_text_records(schema: Schema) -> int:

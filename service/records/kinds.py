@@ -36,6 +36,7 @@ from vaegis.service.reasons import RARE_SHARE, Reason
 from vaegis.service.records import values as rules
 from vaegis.service.records.forms import OTHER, Forms
 from vaegis.service.records.instants import instants_of_iso
+from vaegis.service.terminal import counted
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -401,10 +402,14 @@ class TimestampKind(NumberKind[TimestampColumn]):
         }
 
     def statistics(self, column: TimestampColumn) -> str:
+        if _are_times_of_day(column):
+            return f"{_iso_or_seconds(column.earliest)[11:19]} to {_iso_or_seconds(column.latest)[11:19]}"
         zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
         return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}{zone}"
 
     def not_seen(self, column: TimestampColumn) -> str:
+        if _are_times_of_day(column):
+            return "a wrong minute, because only the hour is scored"
         passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
         parts = {"month": "the month", "day": "the day of the month"}
         scored = ["the hour", "the weekday", *(parts[field] for field in column.calendar)]
@@ -510,7 +515,7 @@ class CategoricalKind(StringKind[CategoricalColumn]):
         }
 
     def statistics(self, column: CategoricalColumn) -> str:
-        return f"{len(column.categories)} categories: {_commonest(column)}"
+        return f"{counted(len(column.categories), 'category', 'categories')}: {_commonest(column)}"
 
 
 class TextKind(StringKind[TextColumn]):
@@ -541,7 +546,8 @@ class TextKind(StringKind[TextColumn]):
 
     def statistics(self, column: TextColumn) -> str:
         low, high = column.lengths[0], column.lengths[-1]
-        return f"{len(column.categories)} patterns: {_commonest(column)}; {low} to {high} characters"
+        patterns = counted(len(column.categories), "pattern")
+        return f"{patterns}: {_commonest(column)}; {low if low == high else f'{low} to {high}'} characters"
 
     def draw(
         self,
@@ -589,6 +595,10 @@ def number_kind_named(name: str, number_form: NumberForm = "epoch") -> NumberKin
     if name == "timestamp" and number_form == "yyyymmdd":
         return CALENDAR_DATE
     return _NUMBER_KINDS[name]
+
+
+def _are_times_of_day(column: TimestampColumn) -> bool:
+    return column.reading is not None and column.reading.format is not None and "%d" not in column.reading.format
 
 
 def _rare_or_not(*, is_rare: bool) -> Reason:

@@ -68,7 +68,7 @@ class NdjsonDecoder:
 
     def _decoded(self, text: bytes) -> Iterator[Block]:
         if self._unwrapper is not None:
-            text = self._unwrapper.lines(text)
+            text = self._unwrapper.lines(_without_blank_lines(text) if b"\n\n" in text else text)
         lines = _count_lines(text)
         if lines <= self._most_records:
             columns = self._typed.lines(text, lines)

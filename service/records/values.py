@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vaegis.service.errors import ServiceError
 
 NUMBER = "a number"
-TRUTH = "true, false, 0 or 1"
+TRUTH = "true, false, yes, no, 1 or 0"
 INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
@@ -36,7 +36,7 @@ NULL_MARKERS = frozenset(
 )
 """Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""
 _LONGEST_MARKER = max(map(len, NULL_MARKERS))
-TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y")), frozenset(("false", "f", "no", "n"))
+TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
 """Text that stands for a truth value, in lower case, beside 1 and 0."""
 
 EARLIEST_S = -62_135_596_800.0
@@ -188,7 +188,7 @@ def is_null_marker(stripped: str) -> bool:
 
 
 def truth_of_text(text: str) -> float:
-    """Return a truth value written as text: true, t, yes, y and their opposites, 0 or 1; blank is NaN."""
+    """Return a truth value written as text: true, t, yes, y, on and their opposites, 0 or 1; blank is NaN."""
     value = _truth_or_number(text, TRUTH)
     if not math.isnan(value) and value not in (0.0, 1.0):
         raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")

@@ -213,7 +213,7 @@ def test_pythons_own_values_mean_what_json_says_for_them(model, column, value, s
         ("amount", RECORDS[0]["placed_at"], "expected a number, got a datetime"),
         ("amount", b"1", "expected a number, got a bytes"),
         ("amount", {}, "expected a number, got an object"),
-        ("express", 2, "expected true, false, 0 or 1, got another number"),
+        ("express", 2, "expected true, false, yes, no, 1 or 0, got another number"),
         ("country", 1.5, "expected a string, an integer or a boolean, got a number"),
         ("country", date(2023, 1, 1), "expected a string, an integer or a boolean, got a date"),
         ("country", "\ud800", "expected valid Unicode text, got a lone surrogate"),
@@ -251,7 +251,7 @@ def test_faults_that_are_reported_leave_the_others_scored(model, expected):
     np.testing.assert_array_equal(of_table.score, result.score)
     assert [fault.message for fault in of_table.errors[1]] == [
         "records[1].amount: expected a number, got text",
-        "records[1].express: expected true, false, 0 or 1, got another number",
+        "records[1].express: expected true, false, yes, no, 1 or 0, got another number",
     ]
 
 

@@ -120,9 +120,9 @@ def settle_growing(
 
 
 def time_column_hint(plans: Sequence[ColumnPlan], config: TrainConfig) -> str | None:
-    """Return the advice to calibrate on the newest records, if a column warns or was set aside for its growth."""
+    """Return the advice to calibrate on the newest records, if a column's newest values leave the range of the rest."""
     times = [plan.name for plan in plans if plan.kind == TIME_KIND]
-    if config.data.time_column is not None or not times or not any(plan.warnings for plan in plans):
+    if config.data.time_column is not None or not times or not any(plan.leaves_range for plan in plans):
         return None
     return f"To calibrate on the newest records, which shows such changes earlier: --time-column {times[0]}"
 
@@ -229,7 +229,7 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
         limits = _limits(plan.name, values, orders)
         return replace(plan, kind=None, reason=reason, warnings=(keep,), watched="numeric", limits=limits)
     warning = _outside(plan.name, values, orders)
-    return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
+    return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning), leaves_range=True)
 
 
 def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:

@@ -11,6 +11,7 @@ from typing import Literal
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.service.records.reading import is_currency, reader_for
+from vaegis.service.terminal import counted
 from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.text_profile import Parsed, TextProfile
@@ -82,6 +83,7 @@ class ColumnPlan:
         watched: Its kind if it is set aside and its values are checked all the same.
         limits: The least and the greatest number that a watched column may hold; None where any may come.
         zone: The time zone whose hours and weekdays are scored if it is a timestamp.
+        leaves_range: Whether its newest numbers lie outside the range of the rest more often than by chance.
     """
 
     name: str
@@ -93,6 +95,7 @@ class ColumnPlan:
     zone: str = "UTC"
     watched: Literal["numeric", "text"] | None = None
     limits: tuple[float | None, float | None] = (None, None)
+    leaves_range: bool = False
 
 
 _KINDS_OF_FORMS: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.BOOLEAN: "boolean", Form.INSTANT: "timestamp"}
@@ -240,7 +243,7 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings)
     if text.numbers.count and text.numbers.first_other is None and not is_code:
         return _plan_numbers(column)
     if text.truths.count and text.truths.first_other is None and (text.distinct > 1 or text.mean_characters > 1):
-        return ColumnPlan(column.name, "boolean", "text, all true or false")
+        return ColumnPlan(column.name, "boolean", "text, all true or false; other text will be refused")
     if text.instants.count and text.instants.first_other is None:
         return ColumnPlan(column.name, "timestamp", "ISO 8601 text")
     written = text.written
@@ -347,10 +350,12 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
     covered = sum(kept) / seen
     more = "at least " if text.is_capped else ""
     if covered < settings.min_category_share:
-        values = f"{more}{text.distinct} values, of which the {len(kept)} commonest cover {covered:.1%}"
+        values = f"{more}{counted(text.distinct, 'value')}, of which the {len(kept)} commonest cover {covered:.1%}"
         return ColumnPlan(name, "text", f"too varied: {values}; {_FORM_ALONE}", warnings=warnings)
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
-    return ColumnPlan(name, "categorical", f"text with {more}{text.distinct} values{leading}", warnings=warnings)
+    return ColumnPlan(
+        name, "categorical", f"text with {more}{counted(text.distinct, 'value')}{leading}", warnings=warnings
+    )
 
 
 def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ...]:

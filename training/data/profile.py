@@ -70,6 +70,11 @@ class ColumnProfile:
         """Number of records without a value."""
         return self.records - self.observed
 
+    @property
+    def nulls_and_markers(self) -> int:
+        """Number of records without a value, or with a text that stands for none in columns of numbers and times."""
+        return self.nulls + (self.text.markers if self.text is not None else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class DataProfile:

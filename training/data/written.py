@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from vaegis.service.records.reading import instant_in_format, is_currency, written_number
+from vaegis.service.records.reading import WrittenNumber, instant_in_format, is_currency, written_number
 from vaegis.service.records.values import RefusedValueError, instant_of_text, is_null_marker
 
 _CODES_OF_CURRENCIES = frozenset(
@@ -166,9 +166,7 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
         counts: Records of each text.
     """
     found = {text: written for text in counts if (written := written_number(text.strip())) is not None}
-    found = {
-        text: written for text, written in found.items() if _is_unit(written.before, written.after, written.is_apart)
-    }
+    found = {text: written for text, written in found.items() if _is_unit(written)}
     units = Counter[str]()
     for text, written in found.items():
         if written.unit:
@@ -287,9 +285,12 @@ def _is_plain(text: str) -> bool:
     return _PLAIN.issuperset(text.strip().lstrip("+-").partition("e")[0].partition("E")[0])
 
 
-def _is_unit(before: str, after: str, is_apart: bool) -> bool:  # noqa: FBT001 - of a written number
-    """Tell whether what stands beside a number is a unit, rather than part of a code."""
+def _is_unit(written: WrittenNumber) -> bool:
+    """Tell whether what stands beside a number is a unit, rather than part of a code or of a numbered list."""
+    before, after = written.before, written.after
     if before:
         return is_currency(before) or before in _CODES_OF_CURRENCIES
-    is_word = is_apart and len(after) <= _LONGEST_UNIT and not any(map(str.isspace, after))  # not "2. Middle Atlantic"
+    if after and written.digits[-1] in ".,":
+        return False  # as in "1. White"
+    is_word = written.is_apart and len(after) <= _LONGEST_UNIT and not any(map(str.isspace, after))
     return not after or is_word or is_currency(after) or after in _UNITS or after in _CODES_OF_CURRENCIES

@@ -196,8 +196,8 @@ ONE = [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]
         (ONE, {"headers": {"content-encoding": "br"}}, 415, "expected gzip, deflate, zstd or none"),
         (ONE, {"headers": {"inference-header-content-length": "99999"}}, 422, "expected a number of at most"),
         (ONE, {"headers": {"inference-header-content-length": "9" * 5000}}, 422, "expected a number of at most"),
-        (ONE, {"path": "/v2/models/others/infer"}, 404, "expected the model 'orders'"),
-        (ONE, {"path": "/v2/models/orders/versions/7/infer"}, 404, "of version"),
+        (ONE, {"path": "/v2/models/others/infer"}, 404, "no such model; this service has 'orders'"),
+        (ONE, {"path": "/v2/models/orders/versions/7/infer"}, 404, "no such version of the model 'orders'; '"),
         (ONE, {"path": "/v2/nowhere"}, 404, "no such path"),
     ],
 )

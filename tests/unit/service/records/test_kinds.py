@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import vaegis
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Reading, TimestampColumn
 from vaegis.service.reasons import Reason
 from vaegis.service.records.kinds import BOOLEAN, INDICATOR, kind_of
 
@@ -75,6 +75,8 @@ def test_statistics_of_booleans_and_instants_are_in_words():
     assert kind_of(boolean).statistics(boolean) == "25.00% true"
     day = TimestampColumn(name="t", missing_share=0.0, earliest=0.0, latest=1e300)
     assert kind_of(day).statistics(day) == "1970-01-01T00:00:00+00:00 to 1e+300 s"
+    clock = day.model_copy(update={"latest": 86_340.0, "reading": Reading(format="%H:%M")})
+    assert kind_of(clock).statistics(clock) == "00:00:00 to 23:59:00"
 
 
 def test_a_new_kind_touches_at_most_12_source_files():

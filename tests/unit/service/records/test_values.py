@@ -44,7 +44,7 @@ def test_a_truth_value_is_a_boolean_or_zero_or_one_or_text_that_writes_one(value
 
 @pytest.mark.parametrize("value", [2, -1, 0.5, math.nan, "maybe", [], 10**30])
 def test_no_other_truth_value_is_taken(value):
-    with pytest.raises(values.RefusedValueError, match="expected true, false, 0 or 1") as caught:
+    with pytest.raises(values.RefusedValueError, match="expected true, false, yes, no, 1 or 0") as caught:
         values.truth(value)
     assert caught.value.code == "wrong_type"
 
@@ -138,7 +138,7 @@ def test_text_can_hold_a_truth_value(text, expected):
 
 @pytest.mark.parametrize("text", ["maybe", "2"])
 def test_other_text_is_no_truth_value(text):
-    with pytest.raises(values.RefusedValueError, match="expected true, false, 0 or 1"):
+    with pytest.raises(values.RefusedValueError, match="expected true, false, yes, no, 1 or 0"):
         values.truth_of_text(text)
 
 

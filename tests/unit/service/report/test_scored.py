@@ -114,7 +114,7 @@ def test_a_file_without_times_is_shown_by_its_rows():
     )
     chart = timeline.chart(0.01)
     assert chart is not None
-    assert (chart.column, chart.interval, chart.highest) == (None, "10 records", 1.0)
+    assert (chart.column, chart.interval, chart.highest) == (None, "50 records", 1.0)
     assert timeline.signature_chart("a:rare_value").when == "901"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -181,6 +182,8 @@ def test_a_quantity_whose_newest_fifth_lies_outside_is_warned_of_with_its_share_
     assert not plans["amount"].warnings
     assert time_column_hint(tuple(plans.values()), TrainConfig()) is not None
     assert time_column_hint(tuple(p for p in plans.values() if p.name != "level"), TrainConfig()) is None
+    otherwise_warned = replace(plans["amount"], warnings=("looks like numbers with the unit kg",))
+    assert time_column_hint((plans["when"], otherwise_warned), TrainConfig()) is None
 
 
 def test_what_grows_is_checked_and_may_go_on(settled):

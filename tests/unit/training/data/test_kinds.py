@@ -68,16 +68,18 @@ CSV_CASES = [
     ("numbers", cycled(["1.5", " 2 ", "-3e2", None]), "numeric", "numbers"),
     ("zero and one", cycled(["0", "1"]), "boolean", "numbers, all 0 or 1"),
     ("ones alone", ["1"] * 60, "numeric", "numbers"),
+    ("switches", cycled(["on", "OFF", "yes"]), "boolean", "text, all true or false"),
     ("truths", cycled(["true", "FALSE", "1"]), "boolean", "text, all true or false"),
     ("countries", cycled(["DE", "FR", None]), "categorical", "text with 2 values"),
-    ("a constant text", ["DE"] * 60, "categorical", "text with 1 values"),
+    ("a constant text", ["DE"] * 60, "categorical", "text with 1 value"),
     ("postcodes", cycled(["01234", "53111"]), "categorical", "leading zeros"),
     ("dates", cycled(["2026-01-01", "2026-01-02T10:00:00Z"]), "timestamp", "ISO 8601"),
     ("row numbers", [str(i) for i in range(60)], None, "row number"),
     ("shuffled numbers", [str(i * 7 % 60) for i in range(60)], "numeric", "numbers"),
     ("identifiers", [f"u-{i}" for i in range(60)], "text", "an identifier: 60 of 60 values differ"),
     ("decimal commas", cycled(['"2.400,19"', '"7,25"', '"-0,5"']), "numeric", "numbers with separators"),
-    ("a numbered list", cycled(["2. Middle Atlantic"]), "categorical", "text with 1 values"),
+    ("a numbered list", cycled(["2. Middle Atlantic"]), "categorical", "text with 1 value"),
+    ("a list of words", cycled(["1. White", "2. Black"]), "categorical", "text with 2 values"),
     ("thousands", [f'"{i + 1},016.16"' for i in range(60)], "numeric", "numbers with separators"),
     ("millions", cycled(['"1,825,660"', '"12,34,567"', '"-10"']), "numeric", "numbers with separators"),
     (
@@ -139,6 +141,11 @@ def test_a_profile_counts_what_a_column_holds(csv_of):
     column = profile_of(path).columns[0]
     assert (column.records, column.observed, column.nulls) == (6, 4, 2)
     assert (column.numbers.count, column.numbers.non_finite) == (3, 1)
+
+
+def test_markers_of_nulls_count_as_nulls_where_they_are(csv_of):
+    column = profile_of(csv_of(x=["1", "-", None, r"\N"])).columns[0]
+    assert (column.nulls, column.nulls_and_markers) == (1, 3)
 
 
 def test_non_finite_numbers_are_counted_by_column(parquet_of):
@@ -220,6 +227,10 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
 )
 def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning):
     assert warning in plans_of(csv_of(x=cycled(values)))["x"].warnings[0]
+
+
+def test_a_numbered_list_gets_no_warning_of_units(csv_of):
+    assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
 
 
 def test_a_header_that_is_repeated_is_told(csv_of):
