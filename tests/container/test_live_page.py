@@ -218,6 +218,7 @@ def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_pag
     chosen("2", "Enter")
     wait_for_text(page, "#change-result", "^2 is live from now on")
     wait_for_text(page, "#versions dd >> nth=0", "^2, since ")
+    assert text(page, "#version") == "version 2"
     page.click("#rollback")
     page.click("#confirm-yes")
     wait_for_text(page, "#versions dd >> nth=0", "^1, since ")
@@ -253,5 +254,6 @@ def test_the_page_asks_for_a_key_and_keeps_it_to_itself(serve, open_page):
     page.fill("#key", key)
     page.click("#key-form button")
     wait_for_text(page, "#state", "^Live: 2 workers")
+    wait_for_text(page, "#versions", "^A key with the scope model shows the versions")
     playwright.expect(page.locator("#key-form")).to_be_hidden()
     assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
