@@ -22,8 +22,6 @@ import pytest
 from vaegis.service.model_file import content_digest
 from vaegis.service.model_folder import live_version, promote
 
-CHROMIUM = shutil.which("chromium") or ""
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
 BAD = {"amount": 2250, "express": None, "country": "Atlantis", "placed_at": "2023-11-22T10:00:00Z"}
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
@@ -32,7 +30,6 @@ PICTURES = os.environ.get("LIVE_PAGE_PICTURES")
 PATIENCE_MS = 60_000
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the extra containers")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, of the system's packages")
 
 
 @dataclass
@@ -64,14 +61,6 @@ def serve(golden_model: Path, free_port: Callable[[], int], wait_until: Any) -> 
     for process in started:
         process.terminate()
         process.wait(60)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
