@@ -438,7 +438,10 @@ def dashboard() -> Json:
                     "datasource": {"type": "prometheus", "uid": "${datasource}"},
                     "enable": True,
                     "iconColor": "blue",
-                    "expr": 'changes(vaegis_model_loaded_timestamp_seconds{job=~"$job"}[$__rate_interval]) > 0',
+                    "target": {
+                        "expr": 'changes(vaegis_model_loaded_timestamp_seconds{job=~"$job"}[$__rate_interval]) > 0',
+                        "refId": "Anno",
+                    },
                     "titleFormat": "A model was loaded",
                 }
             ]

@@ -16,7 +16,7 @@ from vaegis.service.commands.model import add_model_arguments, verified_model
 from vaegis.service.errors import FileError, SettingsError
 from vaegis.service.extras import needs_extra
 from vaegis.service.files.dialect import Dialect, add_dialect_arguments
-from vaegis.service.files.output import Output, output_argument
+from vaegis.service.files.output import Output, output_argument, termination_unwinds
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _input(data: Path, input_format: str | None) -> Iterator[Path]:
         return
     if input_format is None:
         raise FileError(data, f"expected --format {'|'.join(_INPUT_FORMATS)} with standard input, got none")
-    with TemporaryDirectory(prefix="vaegis-") as folder:
+    with termination_unwinds(), TemporaryDirectory(prefix="vaegis-") as folder:
         path = Path(folder) / f"standard-input.{input_format}"
         try:
             with path.open("wb") as file:
