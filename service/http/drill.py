@@ -87,7 +87,8 @@ def column_to_break(schema: Schema, name: str | None) -> Column:
     for column in found:
         if name in (None, column.name):
             return column
-    raise ParameterError("column: expected a numeric or categorical column of the model, got none of these")
+    names = ", ".join(column.name for column in found) or "one, but this model has none"
+    raise ParameterError(f"column: expected a numeric or categorical column ({names}), got another")
 
 
 def broken_value(column: Column) -> Value:

@@ -61,7 +61,9 @@ class CrossSiteError(ServiceError):
     """A web page of another site made the browser send the request."""
 
     def __init__(self) -> None:
-        super().__init__("a web page of another site sent this request (Origin, Sec-Fetch-Site)")
+        super().__init__(
+            "a web page of another site sent this (Origin, Sec-Fetch-Site); VAEGIS_CORS_ORIGINS can allow a site"
+        )
 
 
 class KeysNeededError(ServiceError):

@@ -97,7 +97,7 @@ class ModelRegistry:
         entry = self._entries.get(name)
         if entry is None:
             known = ", ".join(map(repr, sorted(self._entries)))
-            raise HTTPException(404, f"models: expected the model {known}, got another")
+            raise HTTPException(404, f"no such model; this service has {known}")
         return entry
 
     def live_of(self, name: str) -> ServedModel | None:
@@ -114,8 +114,7 @@ class ModelRegistry:
         """
         served = self.entry(name).live()
         if version not in (None, served.version):
-            known = f"the model {name!r} of version {served.version}, which is live"
-            raise HTTPException(404, f"models: expected {known}, got another")
+            raise HTTPException(404, f"no such version of the model {name!r}; {served.version!r} is live")
         return served
 
     def swap(self, served: ServedModel, *, clears_failure: bool = True) -> None:

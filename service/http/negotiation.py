@@ -24,6 +24,7 @@ class BodyFormat(StrEnum):
     CSV = "CSV"
     TSV = "TSV"
     ARROW = "Arrow"
+    EVENTS = "CloudEvents"
 
 
 class Encoding(StrEnum):
@@ -42,12 +43,12 @@ class Formats:
     Attributes:
         body: Format of the body.
         encoding: How it is compressed.
-        answer: Format of the answer, never TSV.
+        answer: Format of the answer, never TSV; CloudEvents only if the body is of them.
         media_type: What the answer's Content-Type says.
         is_plain_text: Whether the body cannot expand: it has no Content-Encoding and is not Arrow, which can compress
             its buffers and refer to one text many times.
         on_invalid: Whether faulty records reject the body, if the request does not say.
-        holds_events: Whether the body is a CloudEvent, or a list of them, in JSON.
+        events: Which media type the body has if it is a CloudEvent or a list of them, in JSON; blank otherwise.
     """
 
     body: BodyFormat
@@ -56,11 +57,14 @@ class Formats:
     media_type: str
     is_plain_text: bool
     on_invalid: OnInvalid
-    holds_events: bool
+    events: str
 
 
 HEADER_LENGTH: Final = b"inference-header-content-length"
 """Header that says where the JSON of a V2 request or answer ends, and binary tensors begin."""
+
+EVENT_ID: Final = b"ce-id"
+"""Header with the id of a CloudEvent in binary mode."""
 
 _NDJSON_TYPES: Final = (
     "application/x-ndjson",
@@ -69,18 +73,29 @@ _NDJSON_TYPES: Final = (
     "application/x-jsonlines",
     "application/jsonl",
 )
+_ARROW: Final = "application/vnd.apache.arrow.stream"
 BODY_TYPES: Final = {
     "application/json": BodyFormat.JSON,
     **dict.fromkeys(_NDJSON_TYPES, BodyFormat.NDJSON),
     "text/csv": BodyFormat.CSV,
     "text/tab-separated-values": BodyFormat.TSV,
-    "application/vnd.apache.arrow.stream": BodyFormat.ARROW,
+    _ARROW: BodyFormat.ARROW,
 }
 """Formats of bodies, by media type."""
 ANSWER_TYPES: Final = {name: kind for name, kind in BODY_TYPES.items() if kind is not BodyFormat.TSV}
 """Formats of answers, by media type."""
-_EVENT_TYPES: Final = ("application/cloudevents+json", "application/cloudevents-batch+json")
-_JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json")
+_PLAINEST_TYPES: Final = "application/json, application/x-ndjson, text/csv"
+_HINTS: Final = {
+    "application/x-www-form-urlencoded": ", which curl -d and some libraries say unless told otherwise",
+    "multipart/form-data": "; send the file as the body itself, not in a form",
+    "text/plain": ", which browsers say unless told otherwise",
+    "application/vnd.apache.arrow.file": "; write a stream instead of a file",
+    "application/vnd.apache.parquet": "; `vaegis score` reads Parquet",
+}
+"""What to do about bodies that are declared as other types."""
+EVENT: Final = "application/cloudevents+json"
+EVENT_BATCH: Final = "application/cloudevents-batch+json"
+_JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json|text/json")
 _ENCODINGS: Final = {
     "": Encoding.NONE,
     "identity": Encoding.NONE,
@@ -160,20 +175,28 @@ def _agreed(content_type: bytes, encoding: bytes, accept: bytes) -> Formats:
     declared, parameters = _split(content_type.decode("latin-1") or "application/json")
     body = BodyFormat.JSON if _JSON_TYPE.fullmatch(declared) else BODY_TYPES.get(declared)
     if body is None:
-        known = ", ".join(BODY_TYPES)
-        raise MediaTypeError(f"Content-Type: expected one of {known}, got {declared!r}")
+        hint = _HINTS.get(declared, "")
+        raise MediaTypeError(f"Content-Type: expected {_PLAINEST_TYPES} or {_ARROW}, got {declared!r}{hint}")
     # JSON is UTF-8 whatever is declared (RFC 8259, section 11), and its parser checks that.
     if body is not BodyFormat.JSON and parameters.get("charset", "") not in _CHARSETS:
         raise MediaTypeError(f"Content-Type: expected the charset utf-8, got {parameters['charset']!r}")
     if parameters.get("header") == "absent":
         raise MediaTypeError("Content-Type: expected CSV with a header, got header=absent")
     answer_type = _chosen(accept.decode("latin-1"), _own(body, declared))
-    answer = ANSWER_TYPES[answer_type]
+    answer = ANSWER_TYPES.get(answer_type, BodyFormat.EVENTS)
     media_type = answer_type + (_CSV_PARAMETERS if answer is BodyFormat.CSV else "")
     coding = _encoding(encoding)
     is_plain_text = coding is Encoding.NONE and body is not BodyFormat.ARROW
     on_invalid = OnInvalid.REJECT if body is BodyFormat.JSON else OnInvalid.REPORT
-    return Formats(body, coding, answer, media_type, is_plain_text, on_invalid, declared in _EVENT_TYPES)
+    return Formats(
+        body,
+        coding,
+        answer,
+        media_type,
+        is_plain_text,
+        on_invalid,
+        declared if declared in (EVENT, EVENT_BATCH) else "",
+    )
 
 
 @lru_cache(64)
@@ -195,7 +218,7 @@ def _encoding(value: bytes) -> Encoding:
 
 def _own(body: BodyFormat, declared: str) -> str:
     """Return the media type of an answer in the format of the body."""
-    if declared in ANSWER_TYPES:
+    if declared in (*ANSWER_TYPES, EVENT, EVENT_BATCH):
         return declared
     return "text/csv" if body is BodyFormat.TSV else "application/json"
 
@@ -208,7 +231,7 @@ def _chosen(accept: str, own: str) -> str:
     candidates = [own, *(name for name in ANSWER_TYPES if name != own)]
     best = max(candidates, key=lambda name: _quality(name, ranges))
     if not _quality(best, ranges):
-        raise NotAcceptableError(f"Accept: expected one of {', '.join(ANSWER_TYPES)}, got none of them")
+        raise NotAcceptableError(f"Accept: expected {_PLAINEST_TYPES}, {_ARROW} or */*, got none of them")
     return best
 
 

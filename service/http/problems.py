@@ -34,7 +34,7 @@ from vaegis.service.http.errors import (
     UnknownKeyError,
     VersionRefusedError,
 )
-from vaegis.service.http.routes import route_of
+from vaegis.service.http.routes import route_near, route_of
 from vaegis.service.http.schemas import ErrorItem, ProblemDocument
 from vaegis.service.http.server.limits import (
     BodyTimeoutError,
@@ -188,16 +188,16 @@ def _queue_full(text: str, *, is_plain: bool, unread: bool) -> Response:
 
 def _http_problem(scope: Scope, error: HTTPException) -> Response:
     """Return the problem for an error that its status describes, such as an unknown path."""
-    details = {
-        HTTPStatus.NOT_FOUND: "no such path; GET /openapi.json lists all",
-        HTTPStatus.METHOD_NOT_ALLOWED: "this path does not support the method; the Allow header lists those it does",
-    }
+    path: str = scope["path"]
     status = HTTPStatus(error.status_code)
-    detail = details.get(status, error.detail) if error.detail == status.phrase else error.detail
-    headers = error.headers
+    detail, headers = error.detail, error.headers
     if status is HTTPStatus.METHOD_NOT_ALLOWED:  # the framework looks at one of a path's methods only
-        headers = {"Allow": route_of(scope["path"]).allow}
-    return problem_response(scope, plain_problem(status, detail), headers)
+        allowed = route_of(path).allow
+        detail, headers = f"this path takes {allowed}, not {scope['method']}", {"Allow": allowed}
+    elif detail == status.phrase and status is HTTPStatus.NOT_FOUND:
+        meant = route_near(path)
+        detail = f"no such path; {f'did you mean {meant}? ' if meant else ''}GET /openapi.json lists all"
+    return problem_response(scope, plain_problem(error.status_code, detail), headers)
 
 
 def _response(error: Exception, *, is_plain: bool, unread: bool) -> Response:

@@ -137,3 +137,13 @@ def path_parameters(path: str) -> dict[str, str]:
     """
     matches = (pattern.fullmatch(path) for pattern, _ in _BY_PATTERN)
     return next((match.groupdict() for match in matches if match), {})
+
+
+def route_near(path: str) -> str | None:
+    """Return the path of a route that differs from ``path`` in slashes or case alone, if there is one.
+
+    >>> route_near("//Score/")
+    '/score'
+    """
+    plain = "/" + "/".join(filter(None, path.lower().split("/")))
+    return plain if plain in _BY_PATH and plain != path else None

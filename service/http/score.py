@@ -15,15 +15,24 @@ from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults, require_few_records
 from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
-from vaegis.service.http.negotiation import ANSWER_TYPES, BODY_TYPES, BodyFormat, Formats, negotiated
+from vaegis.service.http.negotiation import (
+    ANSWER_TYPES,
+    BODY_TYPES,
+    EVENT_BATCH,
+    EVENT_ID,
+    BodyFormat,
+    Formats,
+    header,
+    negotiated,
+)
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import ScoreAnswer, reference
 from vaegis.service.http.score_options import ScoreOptions, query_parameters
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
-from vaegis.service.http.writers.json import JsonWriter
-from vaegis.service.http.writers.ndjson import NdjsonWriter
+from vaegis.service.http.writers.events import EVENT_TYPE, SPECVERSION, EventsWriter, event_source
+from vaegis.service.http.writers.json import JsonWriter, NdjsonWriter
 from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.arrow.decoder import ArrowDecoder
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
@@ -64,7 +73,7 @@ class ScoreEndpoint:
             model = (self._model or self._models.entry(path_parameters(scope["path"])["model"])).live()
             formats = negotiated(scope["headers"])
             options = model.options(scope["query_string"], formats.on_invalid)
-            request = _Request(model, slot, formats, options)
+            request = _Request(model, slot, formats, options, header(scope["headers"], EVENT_ID))
             body = await slot.read(at_least=self._inline_body_bytes + 1)
             if slot.is_whole and formats.is_plain_text and len(body) <= self._inline_body_bytes:
                 slot.start_computing()
@@ -120,11 +129,15 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
     slot: Slot
     formats: Formats
     options: ScoreOptions
+    event_id: bytes
+    """Of a CloudEvent in binary mode, whose attributes are in headers; blank if the request is none."""
 
     @property
     def documents(self) -> JsonDocuments:
         """What decodes the JSON of this request."""
-        return self.model.events if self.formats.holds_events else self.model.documents
+        if self.formats.events:
+            return self.model.event_batches if self.formats.events == EVENT_BATCH else self.model.events
+        return self.model.documents
 
     def decode(self, body: bytes) -> Block:
         """Return the records of a small body."""
@@ -152,7 +165,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         model.metrics.count_batch(records, judged.seconds)
         context.records = records
         if self.formats.answer is BodyFormat.JSON and self.options.on_invalid is OnInvalid.REJECT:
-            rows = judged.rows()
+            rows = judged.verdict_rows()
             context.flagged = sum([row.is_anomaly for row in rows])
             return json_document(model.answer_metadata(self.options.alpha), rows)
         verdicts = judged.verdicts()
@@ -172,7 +185,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         data = first
         while True:
             is_last = slot.is_whole
-            await slot.run(partial(scoring.feed, data, decompressor, decoder, is_last=is_last))
+            await slot.run(partial(scoring.score_bytes, data, decompressor, decoder, is_last=is_last))
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
                 return scoring
@@ -180,10 +193,20 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """Return the headers of the answer."""
+        event = self._event_headers() if self.event_id else ()
         if self.formats.answer is BodyFormat.JSON:
-            return self.model.json_headers
+            return [*self.model.json_headers, *event] if event else self.model.json_headers
         content_type = (b"content-type", self.formats.media_type.encode())
-        return [content_type, *self.model.answer_metadata(self.options.alpha).headers]
+        return [content_type, *self.model.answer_metadata(self.options.alpha).headers, *event]
+
+    def _event_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Return what makes the answer to a CloudEvent in binary mode one as well."""
+        return [
+            (b"ce-specversion", SPECVERSION.encode()),
+            (EVENT_ID, self.event_id),
+            (b"ce-source", event_source(self.model.name).encode()),
+            (b"ce-type", EVENT_TYPE.encode()),
+        ]
 
     def _block(self, body: bytes) -> Block:
         if self.formats.body is BodyFormat.JSON:
@@ -216,7 +239,10 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             return ArrowWriter(metadata)
         if self.formats.answer is BodyFormat.CSV:
             return CsvWriter()
-        return JsonWriter(metadata, has_errors=self.options.on_invalid is OnInvalid.REPORT)
+        has_errors = self.options.on_invalid is OnInvalid.REPORT
+        if self.formats.answer is BodyFormat.EVENTS:
+            return EventsWriter(metadata, is_batch=self.formats.events == EVENT_BATCH, has_errors=has_errors)
+        return JsonWriter(metadata, has_errors=has_errors)
 
 
 def _example_answer(model: ServedModel) -> object:

@@ -20,13 +20,12 @@ from vaegis.service.pvalues import threshold
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
-from vaegis.service.records.unwrapping import Unwrapper
+from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
 from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts
 
 _MetadataAt: TypeAlias = Callable[[float], AnswerMetadata]
 
-_EVENT_DATA: Final = "/data"
 _KEPT_QUERIES: Final = 256  # clients send few different ones
 _LONGEST_KEPT: Final = 100  # bytes
 _VERSION_DIGITS: Final = 12
@@ -194,8 +193,13 @@ class ServedModel:
 
     @cached_property
     def events(self) -> JsonDocuments:
-        """Decodes CloudEvents, whose data are the records."""
-        return self._documents_in(_EVENT_DATA)
+        """Decodes one CloudEvent."""
+        return self._events(is_batch=False)
+
+    @cached_property
+    def event_batches(self) -> JsonDocuments:
+        """Decodes lists of CloudEvents."""
+        return self._events(is_batch=True)
 
     @cached_property
     def generator(self) -> Generator:
@@ -217,6 +221,11 @@ class ServedModel:
     def _documents_in(self, pointer: str) -> JsonDocuments:
         unwrapper = Unwrapper(pointer, max_depth=self.limits.max_depth, max_values=self.limits.max_values)
         return JsonDocuments(self.artifact.contract.columns.of_records, self.limits, unwrapper)
+
+    def _events(self, *, is_batch: bool) -> JsonDocuments:
+        limits = self.limits
+        unwrapper = EventUnwrapper(is_batch=is_batch, max_depth=limits.max_depth, max_values=limits.max_values)
+        return JsonDocuments(self.artifact.contract.columns, limits, unwrapper)
 
 
 def _options(default: ScoreOptions, answer_metadata: _MetadataAt, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:

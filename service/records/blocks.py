@@ -81,12 +81,14 @@ class Block:
         records: Number of records, valid or not.
         columns: The sound ones, in order.
         faults: What is wrong with the others, by position in the block, ascending.
+        event_ids: Of all records of the body, if they came as CloudEvents.
     """
 
     first_row: int
     records: int
     columns: Columns
     faults: Mapping[int, tuple[Fault, ...]]
+    event_ids: Sequence[str] = ()
 
     def sound(self) -> NDArray[np.bool_]:
         """Return which records are not at fault."""
@@ -112,7 +114,9 @@ class Block:
             stop = min(start + records, self.records)
             faults = {row - start: self.faults[row] for row in range(start, stop) if row in self.faults}
             before, sound = sound, sound + stop - start - len(faults)
-            yield Block(self.first_row + start, stop - start, self.columns.rows(slice(before, sound)), faults)
+            yield Block(
+                self.first_row + start, stop - start, self.columns.rows(slice(before, sound)), faults, self.event_ids
+            )
 
 
 class UnpackedBytes:

@@ -88,7 +88,7 @@ def no_known_column(names: Iterable[str], columns: Iterable[str]) -> str:
 
 
 def positions_of(
-    names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int
+    names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns, limit: int, place: str = "header"
 ) -> Mapping[str, int]:
     """Return the position of each column of the model among ``names``; missing columns are left out.
 
@@ -97,6 +97,7 @@ def positions_of(
         schema: The model's columns.
         unknown_columns: Whether a name that the model does not know is refused.
         limit: Faults told in full.
+        place: How messages name what holds the names.
 
     Raises:
         RecordError: A name comes twice, or is unknown, or none is a column of the model.
@@ -106,19 +107,18 @@ def positions_of(
     faults = []
     for position, name in enumerate(names):
         if name in found:
-            faults.append(_fault(name, "duplicate_key", "expected each name once, got one twice"))
+            faults.append(_fault(place, name, "duplicate_key", "expected each name once, got one twice"))
         elif name not in scored | known and unknown_columns == "reject" and not is_index_name(name):
-            faults.append(_fault(name, "unknown_column", unknown_column(name, schema.names, len(faults))))
+            faults.append(_fault(place, name, "unknown_column", unknown_column(name, schema.names, len(faults))))
         found[name] = position
     positions = {name: position for name, position in found.items() if name in scored}
     if not positions and not faults:
-        faults.append(_fault(None, "no_known_column", no_known_column(names, schema.names)))
+        faults.append(_fault(place, None, "no_known_column", no_known_column(names, schema.names)))
     if faults:
         raise RecordError(tuple(faults[:limit]), max(0, len(faults) - limit))
     return positions
 
 
-def _fault(column: str | None, code: str, detail: str) -> Fault:
+def _fault(place: str, column: str | None, code: str, detail: str) -> Fault:
     name = None if column is None else shown(column)
-    place = "header" if name is None else f"header.{name}"
-    return Fault(row=None, column=name, code=code, message=f"{place}: {detail}")
+    return Fault(row=None, column=name, code=code, message=f"{f'{place}.{name}' if name else place}: {detail}")

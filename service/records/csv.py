@@ -27,7 +27,7 @@ from vaegis.service.records.blocks import (
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import FaultsByRow
-from vaegis.service.records.json import BodyError
+from vaegis.service.records.json import BodyError, encoding_hint
 from vaegis.service.records.json_limits import count_marks
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.line_buffer import LineBuffer
@@ -149,7 +149,8 @@ class _Header:
 
     def __init__(self, names: list[str], schema: Schema, limits: RecordLimits, delimiter: str) -> None:
         if not all(map(rules.is_text, names)):
-            raise BodyError("invalid_utf8", "header: expected UTF-8, got other bytes")
+            hint = encoding_hint(names[0].encode("utf-8", "surrogateescape"))
+            raise BodyError("invalid_utf8", f"header: expected UTF-8, got other bytes{hint}")
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
         if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):

@@ -38,6 +38,26 @@ VALUE_MARKS = b",[{"
 """What begins or parts values."""
 
 _MORE = "Extra data"  # as Python's parser says it
+_EXPECTED = {
+    "Expecting property name enclosed in double quotes": "a name in double quotes",
+    "Illegal trailing comma before end of object": "no comma before the end",
+    "Illegal trailing comma before end of array": "no comma before the end",
+    "Expecting value": "a value",
+    "Expecting ',' delimiter": "a comma",
+    "Expecting ':' delimiter": "a colon",
+    "Invalid control character at": "an escape for the control character",
+    "Unterminated string starting at": "an end of the text",
+}
+"""What is missing in a document, by what Python's parser says of it."""
+_MAGIC = {
+    b"\x1f\x8b": "gzip; send `Content-Encoding: gzip`",
+    b"\x28\xb5\x2f\xfd": "zstd; send `Content-Encoding: zstd`",
+    b"PK\x03\x04": "a zip or Excel file",
+    b"PAR1": "Parquet, which `vaegis score` reads",
+    b"\xff\xfe": "UTF-16; write it as UTF-8",
+    b"\xfe\xff": "UTF-16; write it as UTF-8",
+}
+"""What data seem to be, by their first bytes."""
 
 MAX_FAULTS = 100
 """Faults told in full where the caller sets no limit of its own."""
@@ -53,6 +73,16 @@ class BodyError(ServiceError):
 
 class TooManyValuesError(ServiceError):
     """A body with more values than the service parses."""
+
+
+def encoding_hint(data: bytes) -> str:
+    """Return what data that are not UTF-8 seem to be, as the end of a message; nothing if their start does not say.
+
+    >>> encoding_hint(b"PAR1")
+    '; it seems to be Parquet, which `vaegis score` reads'
+    """
+    found = next((told for magic, told in _MAGIC.items() if data.startswith(magic)), None)
+    return "" if found is None else f"; it seems to be {found}"
 
 
 def require_few_values(body: bytes, max_values: int) -> None:
@@ -243,12 +273,18 @@ def filled_from_lists(
     Raises:
         RecordError: The lists are not equally long, or their names do not fit the schema.
     """
+    for name, values in lists.items():
+        if len(lists) == 1 and name not in schema.names and values and isinstance(values[0], dict):
+            hint = f"; to score the objects in it, send that list as the body, or set VAEGIS_UNWRAP=/{shown(name)}"
+            raise RecordError(
+                (Fault(None, shown(name), "unknown_column", f"columns.{shown(name)}: unknown column{hint}"),)
+            )
     records = _length(lists, max_faults)
     parents = {name.partition(".")[0] for name in (*schema.names, *(column.name for column in schema.ignored))}
     if any(name in parents and any(isinstance(value, dict) for value in values) for name, values in lists.items()):
         rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
         return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
-    positions_of(list(lists), schema, unknown_columns, max_faults)
+    positions_of(list(lists), schema, unknown_columns, max_faults, "columns")
     return columns_of_values(schema, records, lists.get, faults)
 
 
@@ -362,7 +398,8 @@ def _text(body: bytes, max_depth: int) -> str:
     try:
         text = body.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
-        raise BodyError("invalid_utf8", f"body: expected UTF-8, got an invalid byte at {error.start}") from None
+        hint = encoding_hint(body)
+        raise BodyError("invalid_utf8", f"body: expected UTF-8, got an invalid byte at {error.start}{hint}") from None
     if nests_deeper_than(body, max_depth):
         raise _too_deep(max_depth)
     return text
@@ -390,7 +427,8 @@ def _told(max_depth: int) -> Iterator[None]:
         if detail == _MORE:
             several = "expected one JSON value, got another after it; records one a line are application/x-ndjson"
             raise BodyError("invalid_json", f"body: {several} (character {error.pos})") from None
-        raise BodyError("invalid_json", f"body: expected valid JSON, got {detail!r} at character {error.pos}") from None
+        wanted = f"JSON with {_EXPECTED[detail]}" if detail in _EXPECTED else "valid JSON"
+        raise BodyError("invalid_json", f"body: expected {wanted} at character {error.pos}, got other text") from None
     except RecursionError:  # Only where max_depth is beyond what the interpreter allows.
         raise _too_deep(max_depth) from None
     except ValueError:  # The one other: an integer with more digits than the interpreter converts.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
@@ -25,7 +26,7 @@ from vaegis.service.records.json import (
     require_few_values,
 )
 from vaegis.service.records.json_fast import TypedColumns, TypedJson
-from vaegis.service.records.unwrapping import Unwrapper
+from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
 
 
 class JsonDocuments:
@@ -58,8 +59,14 @@ class JsonDocuments:
             RecordError: a record does not fit the schema, and rejects all.
         """
         body = body.removeprefix(codecs.BOM_UTF8)
-        if self.unwrapper is not None:
-            body = self.unwrapper.document(body)
+        if self.unwrapper is None:
+            return self._decoded(body, on_invalid, check)
+        block = self._decoded(self.unwrapper.document(body), on_invalid, check)
+        if isinstance(self.unwrapper, EventUnwrapper):
+            return replace(block, event_ids=self.unwrapper.ids(body))
+        return block
+
+    def _decoded(self, body: bytes, on_invalid: OnInvalid, check: Callable[[], None]) -> Block:
         columns = self.typed.columns(body, check)
         if columns is None and b"[" in body:
             columns = self._by_column.columns(body)

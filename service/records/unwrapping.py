@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,10 +15,14 @@ _TOKEN: Final = re.compile("/([^/]+)")
 _SPACE: Final = b" \t\r\n"
 _NOTHING: Final = b"null"
 _LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Unwrapper:
-    """Replaces each envelope by the record in it, and by null where there is none: that is no record and is refused."""
+    """Replaces each envelope by the record in it, or by the records in its list.
+
+    Where there is none, null is put, which is no record and is refused.
+    """
 
     def __init__(self, pointer: str, *, max_depth: int, max_values: int) -> None:
         """Take what ``pointer`` refers to.
@@ -33,6 +38,7 @@ class Unwrapper:
         for name in reversed(names):
             envelope = msgspec.defstruct("Envelope", [("inner", envelope, msgspec.UNSET)], rename={"inner": name})
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(envelope)
+        self._names = names
         self._steps = len(names)
         self._max_depth = max_depth + len(names)
         self._max_values = max_values
@@ -49,16 +55,18 @@ class Unwrapper:
             BodyError: The body is not well-formed JSON, or nests too deep.
             TooManyValuesError: It holds more values than allowed.
         """
-        require_few_values(body, self._max_values)
-        if nests_deeper_than(body, self._max_depth):
-            raise BodyError("too_deep", f"body: expected at most {self._max_depth} levels of nesting, got more")
+        self._require_limits(body)
         try:
-            if not body.lstrip(_SPACE).startswith(b"["):
-                return self._record(body)
-            return b"[" + b",".join([self._record(envelope) for envelope in _LISTS.decode(body)]) + b"]"
+            found = self._found(msgspec.Raw(body.lstrip(_SPACE)))
         except (msgspec.DecodeError, UnicodeDecodeError):
             parse_json(body, max_depth=self._max_depth)  # says what is wrong
             return _NOTHING  # one parser takes it and the other does not
+        return found if isinstance(found, bytes) else b"[" + b",".join(found) + b"]"
+
+    def _require_limits(self, body: bytes) -> None:
+        require_few_values(body, self._max_values)
+        if nests_deeper_than(body, self._max_depth):
+            raise BodyError("too_deep", f"body: expected at most {self._max_depth} levels of nesting, got more")
 
     def lines(self, text: bytes) -> bytes:
         """Return lines of envelopes as lines of records. One that is not well-formed stays, and is refused later."""
@@ -66,17 +74,97 @@ class Unwrapper:
 
     def _line(self, line: bytes) -> bytes:
         try:
-            return self.document(line)
-        except (BodyError, TooManyValuesError):
+            self._require_limits(line)
+            found = self._found(msgspec.Raw(line.lstrip(_SPACE)))
+        except (BodyError, TooManyValuesError, msgspec.DecodeError, UnicodeDecodeError):
             return line
+        return found if isinstance(found, bytes) else b"\n".join(found)
 
-    def _record(self, envelope: bytes | msgspec.Raw) -> bytes:
+    def _found(self, envelope: msgspec.Raw) -> bytes | list[bytes]:
+        """Return the record in an envelope; those of a list of envelopes, or of an envelope with a list, as a list."""
+        if _is_list(envelope):
+            return _flat(self._found(item) for item in _LISTS.decode(envelope))
         try:
             found = self._decoder.decode(envelope)
             for _ in range(self._steps):
                 found = found.inner
                 if found is msgspec.UNSET:
                     return _NOTHING
+            if not _is_list(found):
+                return _one_line(found)
         except msgspec.ValidationError:  # something else than an object on the way
-            return _NOTHING
-        return bytes(found).translate(None, b"\r\n")
+            pass
+        return self._with_lists(envelope)
+
+    def _with_lists(self, envelope: msgspec.Raw) -> bytes | list[bytes]:
+        """Return the records of an envelope where something else than objects is on the way."""
+        return _walked(envelope, self._names)
+
+
+class EventUnwrapper(Unwrapper):
+    """Takes the record out of each CloudEvent (CloudEvents 1.0, JSON event format): its `data`, which is one object."""
+
+    def __init__(self, *, is_batch: bool, max_depth: int, max_values: int) -> None:
+        """Expect a list of events if ``is_batch``, and one event otherwise. For the rest see `Unwrapper`."""
+        super().__init__("/data", max_depth=max_depth, max_values=max_values)
+        self._is_batch = is_batch
+
+    def document(self, body: bytes) -> bytes:
+        """Return a document of events as one of records.
+
+        Raises:
+            BodyError: It is one event instead of a list or a list instead of one, or what `Unwrapper.document` refuses.
+            TooManyValuesError: It holds more values than allowed.
+        """
+        if self._is_batch != body.lstrip(_SPACE).startswith(b"["):
+            expected, got = ("a list of events", "one") if self._is_batch else ("one event", "a list")
+            media_types = "a list is application/cloudevents-batch+json, one event is application/cloudevents+json"
+            raise BodyError("invalid_event", f"body: expected {expected}, got {got}; {media_types}")
+        return super().document(body)
+
+    def ids(self, body: bytes) -> tuple[str, ...]:
+        """Return the `id` of each event of a body that `document` took; its position where it has none."""
+        events = _LISTS.decode(body) if self._is_batch else [msgspec.Raw(body)]
+        return tuple(_id_of(event, row) for row, event in enumerate(events))
+
+    def _with_lists(self, envelope: msgspec.Raw) -> bytes | list[bytes]:  # noqa: ARG002 - one record has one event
+        return _NOTHING
+
+
+class _Event(msgspec.Struct):
+    id: str
+
+
+_EVENTS: Final = msgspec.json.Decoder(_Event)
+
+
+def _id_of(event: msgspec.Raw, row: int) -> str:
+    try:
+        return _EVENTS.decode(event).id
+    except msgspec.ValidationError:
+        return str(row)
+
+
+def _is_list(value: msgspec.Raw) -> bool:
+    return bytes(memoryview(value)[:1]) == b"["
+
+
+def _flat(found: Iterable[bytes | list[bytes]]) -> list[bytes]:
+    return [record for part in found for record in ([part] if isinstance(part, bytes) else part)]
+
+
+def _one_line(record: msgspec.Raw) -> bytes:
+    return bytes(record).translate(None, b"\r\n")
+
+
+def _walked(value: msgspec.Raw, names: Sequence[str]) -> bytes | list[bytes]:
+    """Return what ``names`` lead to from a value: a record, or a list where there are lists on the way."""
+    if _is_list(value):
+        return _flat(_walked(item, names) for item in _LISTS.decode(value))
+    if not names:
+        return _one_line(value)
+    try:
+        inner = _OBJECTS.decode(value).get(names[0])
+    except msgspec.ValidationError:  # something else than an object
+        return _NOTHING
+    return _NOTHING if inner is None else _walked(inner, names[1:])

@@ -221,6 +221,12 @@ def test_headers_beyond_the_limits_are_refused(served, head):
     assert_refused(exchange(served, head), 431, "headers-too-large")
 
 
+def test_a_malformed_request_of_v2_is_refused_in_the_form_of_the_protocol(served):
+    ((status, headers, body),) = exchange(served, b"GET /v2/models/%08 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert (status, headers["content-type"]) == (400, "application/json")
+    assert "without control characters" in json.loads(body)["error"]
+
+
 def test_headers_sent_on_after_a_refusal_do_not_lose_it(served):
     assert_refused(exchange(served, POST, *[b"X: %b\r\n" % (b"a" * 1000)] * 2000), 431, "headers-too-large")
 

@@ -88,6 +88,7 @@ class Connection(HttpToolsProtocol):
         self._framing_bytes = 0  # parsed since the last end of a head or part of a body
         self._is_in_head = self._is_broken = self._is_at_eof = self._is_closing = False
         self._declined_upgrade = b""
+        self.url = b""
 
     @property
     def is_busy(self) -> bool:
@@ -297,7 +298,8 @@ class Connection(HttpToolsProtocol):
         self.flow.pause_reading()
         self.server_state.callbacks.count_cut(fault.cut_reason)
         if self.cycle is None or not self.cycle.more_body:
-            scope: Any = {"type": "http", "method": "GET", "http_version": "1.1", "path": "", "headers": []}
+            path = self.url.partition(b"?")[0].decode("latin-1")  # below /v2, errors have another form
+            scope: Any = {"type": "http", "method": "GET", "http_version": "1.1", "path": path, "headers": []}
             refused = Exchange(self, scope, expects_continue=False, keep_alive=False)
             self._answer(self.server_state.callbacks.refusal(fault), refused)
         elif self.cycle.response_complete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_a_bad_body_is_refused_with_its_code(post, body, status, code):
 STREAMS = {
     "an open quote": ("text/csv", b'amount\n"1', None, "invalid_csv"),
     "no Arrow": ("application/vnd.apache.arrow.stream", b"amount", None, "invalid_arrow"),
+    "one event": ("application/cloudevents-batch+json", b"{}", None, "invalid_event"),
     "no gzip": ("text/csv; gzip", b"amount\n1\n", None, "invalid_encoding"),
     "a value too many": ("text/csv", b"amount\n1,2\n", 0, "wrong_width"),
     "a value too few": ("application/json", b'{"amount": [1], "express": []}', None, "wrong_length"),
@@ -79,6 +81,32 @@ def test_a_bad_stream_is_refused_with_its_code(post, content_type, body, row, co
     error = response.json()["errors"][0]
     assert (error["row"], error["code"]) == (row, code)
     assert error["message"].partition(":")[0].partition(".")[0] in ("body", "header", "columns", "records[0]")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "hint"),
+    [
+        ("application/json", gzip.compress(b"{}"), "it seems to be gzip; send `Content-Encoding: gzip`"),
+        ("text/csv", gzip.compress(b"a"), "it seems to be gzip; send `Content-Encoding: gzip`"),
+        ("application/json", '{"amount": 1}'.encode("utf-16"), "it seems to be UTF-16; write it as UTF-8"),
+        ("application/json", b'{"amount": 1,}', "expected JSON with a name in double quotes at character"),
+        ("application/json", b'{"records": [{"amount": 1}]}', "or set VAEGIS_UNWRAP=/records"),
+        ("text/csv", b",amount\n0,1\n", "header: unknown column ''; pandas writes an index so: leave it out"),
+        ("application/x-www-form-urlencoded", b"{}", "which curl -d and some libraries say unless told otherwise"),
+        ("multipart/form-data; boundary=x", b"", "send the file as the body itself"),
+    ],
+)
+def test_a_common_mistake_is_named(post, content_type, body, hint):
+    assert hint in post(body, headers={"content-type": content_type}).json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/score/", "/models//", "/SCORE"])
+def test_a_path_that_is_almost_right_is_told_the_right_one(new_app, send, path):
+    response = send(new_app(), "POST", path, json={})
+    assert (response.status_code, f"did you mean {path.lower().rstrip('/')}?" in response.json()["detail"]) == (
+        404,
+        True,
+    )
 
 
 def test_every_documented_code_is_provoked_here():

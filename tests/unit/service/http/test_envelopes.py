@@ -71,16 +71,82 @@ def test_a_malformed_line_is_refused_in_its_place(post, record, verdict):
     assert sound == verdict | {"errors": None}
 
 
-def test_the_data_of_cloud_events_are_the_records_in_their_order(post, record, verdict):
-    event = {"specversion": "1.0", "id": "a-1", "source": "/shop", "type": "order", "data": record}
-    one = {"content-type": "application/cloudevents+json"}
-    many = {"content-type": "application/cloudevents-batch+json"}
-    assert post(json.dumps(event).encode(), headers=one).json()["results"] == [verdict]
-    events = [event, event | {"id": "a-2", "data": 5}]
-    assert post(json.dumps(events).encode(), headers=many).status_code == 422
-    results = post(json.dumps(events).encode(), headers=many, query="?on_invalid=report").json()["results"]
-    assert results[0] == verdict | {"errors": None}
-    assert results[1]["errors"][0]["message"].startswith("records[1]/data: expected an object")
+EVENT = {"content-type": "application/cloudevents+json"}
+EVENTS = {"content-type": "application/cloudevents-batch+json"}
+
+
+def event_of(data, **attributes):
+    return {"specversion": "1.0", "id": "a-1", "source": "/shop", "type": "order", "data": data, **attributes}
+
+
+def test_an_event_is_answered_by_an_event_with_its_id(post, record):
+    plain = post(record)
+    answer = post(json.dumps(event_of(record, id='b "2"')).encode(), headers=EVENT)
+    assert answer.headers["content-type"] == "application/cloudevents+json"
+    event = answer.json()
+    assert (event["specversion"], event["id"], event["source"]) == ("1.0", 'b "2"', "/models/orders")
+    assert (event["type"], event["datacontenttype"], event["data"]) == (
+        "vaegis.verdicts",
+        "application/json",
+        plain.json(),
+    )
+
+
+@pytest.mark.parametrize("inline", [0, 2**16])
+def test_a_batch_of_events_is_answered_by_one_in_its_order(post, record, inline):
+    events = [event_of(record), event_of(5, id="a-2"), event_of([record], id="a-3"), event_of(record, id=7)]
+    body = json.dumps(events).encode()
+    assert post(body, headers=EVENTS, inline_body_bytes=inline).status_code == 422
+    answer = post(body, headers=EVENTS, query="?on_invalid=report", inline_body_bytes=inline)
+    assert answer.headers["content-type"] == "application/cloudevents-batch+json"
+    assert [event["id"] for event in answer.json()] == ["a-1", "a-2", "a-3", "3"]
+    results = [event["data"]["results"] for event in answer.json()]
+    assert [len(found) for found in results] == [1] * 4
+    assert [found[0]["errors"] is None for found in results] == [True, False, False, True]
+    assert results[1][0]["errors"][0]["message"].startswith("records[1]/data: expected an object")
+
+
+def test_events_are_answered_in_json_if_accept_says_so(post, record, verdict):
+    headers = EVENTS | {"accept": "application/json"}
+    assert post(json.dumps([event_of(record)]).encode(), headers=headers).json()["results"] == [verdict]
+
+
+def test_an_event_in_binary_mode_is_answered_by_one(post, record):
+    headers = {"content-type": "application/json", "ce-specversion": "1.0", "ce-id": "a-1", "ce-source": "/shop"}
+    answer = post(json.dumps(record).encode(), headers=headers)
+    attributes = {name: value for name, value in answer.headers.items() if name.startswith("ce-")}
+    expected = {"ce-specversion": "1.0", "ce-id": "a-1", "ce-source": "/models/orders", "ce-type": "vaegis.verdicts"}
+    assert attributes == expected
+    assert answer.json() == post(record).json()
+
+
+def test_an_event_in_binary_mode_needs_no_content_type(new_app, send, record):
+    body, untyped = json.dumps(record).encode(), {"content-type": ""}
+    assert send(new_app(), "POST", "/score", content=body, headers=untyped | {"ce-id": "a-1"}).status_code == 200
+    assert send(new_app(), "POST", "/score", content=body, headers=untyped).status_code == 415
+
+
+@pytest.mark.parametrize("headers", [EVENT, EVENTS])
+def test_one_event_is_no_batch_and_a_batch_is_not_one_event(post, record, headers):
+    body = [event_of(record)] if headers is EVENT else event_of(record)
+    answer = post(json.dumps(body).encode(), headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "invalid_event")
+
+
+@pytest.mark.parametrize("inline", [0, 2**16])
+def test_a_list_on_the_way_gives_each_of_its_records(post, record, inline):
+    settings = {"unwrap": "/records/value", "inline_body_bytes": inline}
+    body = {"records": [{"key": "1", "value": record}, {"value": None}]}
+    report = "?on_invalid=report"
+    results = post(body, query=report, **settings).json()["results"]
+    assert [result["errors"] is None for result in results] == [True, False]
+    assert results[1]["errors"][0]["message"].startswith("records[1]/records/value: expected an object, got null")
+    assert len(post([body, body], query=report, **settings).json()["results"]) == 4
+    lines = b"\n".join([json.dumps(body).encode()] * 2)
+    assert len(post(lines, headers=NDJSON, **settings).json()["results"]) == 4
+    assert post({"records": []}, **settings).json()["type"].endswith("no-records")
+    elsewhere = post({"hits": {"hits": [record, record]}}, unwrap="/hits/hits").json()["results"]
+    assert len(elsewhere) == 2
 
 
 @pytest.mark.parametrize("pointer", ["payload", "/", "/a//b", "/a/", "/a~2", "/a" * 9])
