@@ -25,6 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = Path(sys.executable).parent  # where the environment that runs this keeps its commands
 HOST = "127.0.0.1"
 PORTS = {"vaegis": 8080, "prometheus": 9090, "alertmanager": 9093, "webhook": 9095}
+SHOWS = {
+    "vaegis": "open this: the live page",
+    "prometheus": "metrics and rules",
+    "alertmanager": "alerts that fire",
+    "webhook": "gets the alerts, which are printed here",
+}
 REPORT_S = 10.0
 START_S = 120.0
 STOP_S = 60.0
@@ -72,7 +78,7 @@ class Processes:
             process.terminate()
             try:
                 process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):  # of a person who does not want to wait
                 process.kill()
 
 
@@ -123,7 +129,8 @@ def start_all(processes: Processes, model: Path, folder: Path, addresses: dict[s
         [sys.executable, *client, "--url", f"http://{addresses['vaegis']}"],
     )
     for name, address in addresses.items():
-        print(f"{name:<13} http://{address}", flush=True)
+        print(f"{name:<13} http://{address:<16} {SHOWS[name]}", flush=True)
+    print(f"The first alert comes within a minute. A line every {REPORT_S:g} s says what was scored; Ctrl-C ends all.")
 
 
 def watchers(processes: Processes, folder: Path, addresses: dict[str, str]) -> None:

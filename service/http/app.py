@@ -44,7 +44,7 @@ from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import DecoderLimits, ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.http.version_check import VersionChecks
-from vaegis.service.model_file import content_digest, read_model_file
+from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
@@ -220,14 +220,14 @@ def _may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool
 
 
 def _checked_digest(settings: Settings, path: Path) -> str:
-    """Return the digest of a model's file, once it has passed every check in a process of its own.
+    """Return the digest of the model in a file, once it has passed every check, in a process of its own.
 
     Raises:
         ArtifactError: it does not pass one.
     """
-    data = read_model_file(path)
+    data = read_model_file(path, Expected(public_key=settings.model_public_key))
     VersionChecks(settings).optimized(data, str(path))
-    return content_digest(data)
+    return DIGEST_PREFIX + content_digest(data)
 
 
 def _new_served(settings: Settings, metrics: Metrics) -> NewServed:

@@ -74,7 +74,7 @@ def page_endpoints(
 
     # Not a coroutine: the framework runs it on a thread, because collecting takes milliseconds.
     def get_live_counts(request: Request, model: str | None = None) -> Response:
-        """Give the counts that the live page shows, of all workers since the service started."""
+        """Give the counts that the live page shows of a model, of all workers since the service started."""
         name = models.default.name if model is None else models.entry(model).name
         scopes = request.scope[CONTEXT].scopes
         allowed = {scope.value: scopes is None or scope in scopes for scope in (Access.SCORE, Access.MODEL)}

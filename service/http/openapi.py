@@ -44,10 +44,10 @@ _DESCRIBED: Final[tuple[type[BaseModel], ...]] = (
     GenerateAnswer,
     DrillRequest,
     DrillAnswer,
-    PromoteRequest,
-    PromotionAnswer,
     ModelsAnswer,  # the framework leaves nulls out of its example
     InferBody,
+    PromoteRequest,
+    PromotionAnswer,
     InferAnswer,
     InferenceError,
 )

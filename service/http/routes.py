@@ -73,7 +73,7 @@ ROUTES: Final = (
     Route("/livez", quiet=True),
     Route("/readyz", quiet=True, errors=(503,)),
     Route("/metrics", scopes=_METRICS, quiet=True),
-    Route("/live.json", scopes=_METRICS, quiet=True, errors=(404, 422)),
+    Route("/live.json", scopes=_METRICS, quiet=True, errors=(400, 404, 422)),
     *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
     Route("/model", scopes=_MODEL),
     Route("/model/schema", scopes=_MODEL),

@@ -54,11 +54,12 @@ class ViolationItem(_Answer):
     code: ViolationCode
     observed: Value = Field(description="The record's value.")
     limit: Value = Field(
-        description="The least or the greatest value that passes, or the step of the grid; null for other checks."
+        description="The least or the greatest value that passes, the step of the grid, or the category that is "
+        "misspelled; null for other checks."
     )
 
 
-class RecordError(_Answer):
+class RecordFault(_Answer):
     """A fault of one record."""
 
     column: str | None
@@ -91,7 +92,7 @@ class ResultItem(_Answer):
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
-    errors: list[RecordError] | None = Field(
+    errors: list[RecordFault] | None = Field(
         default=None, max_length=0, description="Only with `on_invalid=report`, and null: the record has no faults."
     )
 
@@ -102,7 +103,7 @@ class RefusedItem(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, None]
 
-    errors: list[RecordError] = Field(min_length=1)
+    errors: list[RecordFault] = Field(min_length=1)
 
 
 Result: TypeAlias = Annotated[RefusedItem | ResultItem, Field(title="Result")]
@@ -395,19 +396,19 @@ class LiveAnswer(_Answer):
     model: LiveModel
     records: LiveRecords
     refused: dict[str, int] = Field(description="Faults of records, by code.")
-    signatures: dict[str, int] = Field(description="Anomalies, by signature.")
+    signatures: dict[str, int] = Field(description="Anomalies by signature.")
     requests: dict[str, int] = Field(
-        description="Requests that score, of all models, by the first digit of the status."
+        description="Requests of all models that score, by the first digit of their status."
     )
-    seconds: dict[str, int] = Field(description="Those answered with 200 within so many seconds, by bound.")
+    seconds: dict[str, int] = Field(description="Those answered with 200 within so many seconds, of all models.")
     p_values: list[PValueCount] = Field(description="Each bound counts all records up to it.")
     columns: dict[str, LiveColumn]
     alpha: float
     threshold: float
     calibration_records: int
     workers: int
-    models: list[str] = Field(description="All models that are served.")
-    allowed: dict[str, bool] = Field(description="What the caller may do: score, model, promote.")
+    models: list[str] = Field(description="Names of all models that are served.")
+    allowed: dict[str, bool] = Field(description="What the sender may do: score, read the model, promote versions.")
 
 
 class StateAnswer(_Answer):

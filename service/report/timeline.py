@@ -44,7 +44,7 @@ class SeriesChart:
 
 
 @dataclass(frozen=True, slots=True)
-class ShareChart:
+class TimelineChart:
     """The flagged share by interval.
 
     Attributes:
@@ -106,7 +106,7 @@ class Timeline:
         while len(self._records) > _MOST_INTERVALS:
             self._lengthen()
 
-    def chart(self, alpha: float) -> ShareChart | None:
+    def chart(self, alpha: float) -> TimelineChart | None:
         """Return the flagged share by interval, None if there are not two of them."""
         if len(self._records) < 2:  # noqa: PLR2004 - one bar shows no time
             return None
@@ -116,7 +116,7 @@ class Timeline:
         highest = max(float(shares.max()), 2 * alpha)
         # `bars_of` makes its greatest value fill the height, so the scale of the shares comes as one more bar.
         scaled = bars_of(np.append(shares, highest), WIDTH * (len(shares) + 1) / len(shares), HEIGHT)
-        return ShareChart(
+        return TimelineChart(
             self._column,
             tuple(bar for bar in scaled if bar[0] < WIDTH - 1e-6),
             bars_of(records, WIDTH, HEIGHT / 3),
