@@ -6,8 +6,10 @@ lists the versions that were live before, the newest last; a rollback goes back 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -30,6 +32,7 @@ MOST_LISTED: Final = 1000
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_FILE: Final = ".live.lock"
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _MAX_POINTER_BYTES: Final = 64 * 1024
 
 Stamp = tuple[int, ...] | None
@@ -252,13 +255,14 @@ def _changed(folder: Path, name: str, change: Callable[[Pointer | None], Pointer
                 _replace(path, changed.model_dump_json(indent=2).encode() + b"\n")
             return changed
     except OSError as error:
-        raise ModelFolderError(f"{path}: cannot be written: {error.strerror}") from error
+        where = "; change the volume where it comes from" if error.errno == errno.EROFS else ""
+        raise ModelFolderError(f"{path}: cannot be written: {error.strerror}{where}") from error
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file that stays. The system releases it if this process ends."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o644)
     try:
         with suppress(ImportError):  # Windows has no such lock; there, the last of two promotions at once stays
             import fcntl  # noqa: PLC0415 - as above
@@ -271,9 +275,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _replace(path: Path, content: bytes) -> None:
     """Replace a file as a whole, also if the machine stops meanwhile."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

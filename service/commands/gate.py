@@ -13,9 +13,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+import msgspec
+
 from vaegis.service.errors import GateError, SettingsError
 
-_MEASURES: Final = ("records", "flagged_ratio", "disagreement", "p_value_shift", "dropped", "failed")
 _CONDITION: Final = re.compile(r"\s*([a-z_]+)\s*([<>])\s*([0-9]+(?:\.[0-9]+)?)\s*")
 _TIMEOUT_S: Final = 30.0
 _MAX_ANSWER_BYTES: Final = 2**20
@@ -82,18 +83,33 @@ def require_gate(args: Namespace, digest: str) -> None:
         return
     conditions = parse_gate(args.gate)
     measured = _asked(args)
-    if measured.get("digest") != digest:
+    if measured.digest != digest:
         raise GateError(
             f"gate: expected {digest} in shadow, got another version; run `vaegis shadow {args.name} {args.version}`"
         )
     for condition in conditions:
-        value = measured.get(condition.measure)
+        value: float | None = getattr(measured, condition.measure)
         if not condition.holds(value):
             got = "no figure" if value is None else f"{value:g}"
             raise GateError(
                 f"gate: expected {condition.measure}{condition.sign}{condition.bound:g}, got {got} "
-                f"after {measured.get('records', 0)} records"
+                f"after {measured.records} records"
             )
+
+
+class _Measured(msgspec.Struct, frozen=True):
+    """The answer of GET /models/NAME/shadow, as far as a gate needs it."""
+
+    digest: str
+    records: int
+    dropped: int = 0
+    failed: int = 0
+    flagged_ratio: float | None = None
+    disagreement: float | None = None
+    p_value_shift: float | None = None
+
+
+_MEASURES: Final = tuple(name for name in _Measured.__struct_fields__ if name != "digest")
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -103,7 +119,7 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-def _asked(args: Namespace) -> dict[str, Any]:
+def _asked(args: Namespace) -> _Measured:
     """Return the answer of GET /models/NAME/shadow."""
     if not args.url.startswith(("http://", "https://")):
         raise SettingsError(f"--url: expected http:// or https://, got {args.url[:100]!r}")
@@ -116,21 +132,20 @@ def _asked(args: Namespace) -> dict[str, Any]:
             raise SettingsError(f"{args.key_file}: cannot be read: {type(error).__name__}") from error
     try:
         with build_opener(_NoRedirect).open(Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            document = json.loads(answer.read(_MAX_ANSWER_BYTES))
+            return msgspec.json.decode(answer.read(_MAX_ANSWER_BYTES), type=_Measured)
     except HTTPError as error:
         with error:
             content = error.read(_MAX_ANSWER_BYTES)
         raise GateError(f"{url}: answered {error.code}: {_detail(content)}") from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise GateError(f"{url}: expected the measures of a shadow, got another document: {error}") from error
     except (URLError, OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
         raise GateError(f"{url}: cannot be asked: {reason}") from error
-    if not isinstance(document, dict):
-        raise GateError(f"{url}: expected a JSON object, got another document")
-    return document
 
 
 def _detail(content: bytes) -> str:
     try:
         return str(json.loads(content)["detail"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "no problem document"

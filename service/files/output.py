@@ -109,7 +109,7 @@ def replacing(path: Path) -> Iterator[Path]:
     # Not tempfile: its files are closed to everyone else, whatever the user's umask says.
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if before is None else 0o600))
     try:
-        with _termination_unwinds():
+        with termination_unwinds():
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
@@ -120,17 +120,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _give_to_owner(file: Path, before: os.stat_result) -> None:
-    """Give a file the owner, the group and the mode that another had."""
-    given = file.stat()
-    if (given.st_uid, given.st_gid) != (before.st_uid, before.st_gid):
-        with suppress(PermissionError):  # only root gives files away; then the mode alone is kept
-            os.chown(file, before.st_uid, before.st_gid)
-    file.chmod(stat.S_IMODE(before.st_mode))  # last, because a change of owner clears bits of it
-
-
 @contextmanager
-def _termination_unwinds() -> Iterator[None]:
+def termination_unwinds() -> Iterator[None]:
     """Let SIGTERM end the program as Ctrl-C does, through every `finally`."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
@@ -140,6 +131,15 @@ def _termination_unwinds() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _give_to_owner(file: Path, before: os.stat_result) -> None:
+    """Give a file the owner, the group and the mode that another had."""
+    given = file.stat()
+    if (given.st_uid, given.st_gid) != (before.st_uid, before.st_gid):
+        with suppress(PermissionError):  # only root gives files away; then the mode alone is kept
+            os.chown(file, before.st_uid, before.st_gid)
+    file.chmod(stat.S_IMODE(before.st_mode))  # last, because a change of owner clears bits of it
 
 
 def _exit(_number: int, _frame: FrameType | None) -> NoReturn:

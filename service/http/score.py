@@ -32,8 +32,7 @@ from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
 from vaegis.service.http.writers.events import EVENT_TYPE, SPECVERSION, EventsWriter, event_source
-from vaegis.service.http.writers.json import JsonWriter
-from vaegis.service.http.writers.ndjson import NdjsonWriter
+from vaegis.service.http.writers.json import JsonWriter, NdjsonWriter
 from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.arrow.decoder import ArrowDecoder
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
@@ -166,7 +165,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         model.metrics.count_batch(records, judged.seconds)
         context.records = records
         if self.formats.answer is BodyFormat.JSON and self.options.on_invalid is OnInvalid.REJECT:
-            rows = judged.rows()
+            rows = judged.verdict_rows()
             context.flagged = sum([row.is_anomaly for row in rows])
             return json_document(model.answer_metadata(self.options.alpha), rows)
         verdicts = judged.verdicts()
@@ -186,7 +185,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         data = first
         while True:
             is_last = slot.is_whole
-            await slot.run(partial(scoring.feed, data, decompressor, decoder, is_last=is_last))
+            await slot.run(partial(scoring.score_bytes, data, decompressor, decoder, is_last=is_last))
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
                 return scoring

@@ -79,6 +79,18 @@ def test_an_interrupt_ends_with_exit_code_130_and_without_a_trace(golden_model):
     assert told == "vaegis: error: interrupted\n"
 
 
+def test_standard_input_that_is_copied_is_removed_when_the_command_is_ended(golden_model, tmp_path):
+    command = [*VAEGIS, "score", str(golden_model), "-", "--format", "csv", "-o", "-"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment) as process:
+        process.stdin.write(b"amount\n" + b"1\n" * 2**20)  # more than a pipe holds
+        process.stdin.flush()
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("arguments", [["inspect"], ["verify"], ["generate", "--count=5", "-o-"]])
 def test_standard_output_that_is_full_is_told_without_a_trace(golden_model, arguments):

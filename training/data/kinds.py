@@ -174,13 +174,13 @@ def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
     if name == config.splits.group_column:
         why = "splits.group_column: records that calibrate have values that were not fitted"
         watched = None if column.form is None or column.change is not None else _WATCHED.get(column.form)
-        return ColumnPlan(name, None, why, watched=watched)
+        return ColumnPlan(name, None, why, reading, watched=watched)
     if column.change is not None:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
         raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name, change)}")
     plan = _inferred(column, config.kinds)
-    if reading is None or plan.kind is None:
+    if reading is None or (plan.kind is None and plan.watched is None):
         return plan
     found = plan.reading or Reading()
     return replace(plan, reading=found.model_copy(update={"null_values": reading.null_values}))

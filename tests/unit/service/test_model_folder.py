@@ -75,6 +75,14 @@ def test_promotions_at_once_are_all_in_the_history(folder):
     assert sorted([*(before.version for before in pointer.history), pointer.live.version]) == versions
 
 
+def test_no_link_in_the_folder_makes_a_promotion_write_elsewhere(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (folder / "orders" / ".live.lock").symlink_to(elsewhere)
+    with pytest.raises(ModelFolderError, match="cannot be written"):
+        put_live(folder, "1")
+    assert not elsewhere.exists()
+
+
 def test_a_file_that_changes_while_it_is_checked_is_not_promoted(folder):
     before = digest(folder, "1")
     (folder / "orders" / "1.onnx").write_bytes(b"x" * 200)

@@ -55,6 +55,9 @@ TEXT_PIECES = [
     "[",
     "0,",
     ": ",
+    '"x",',
+    "null,",
+    '{"name":"country","datatype":"BYTES","shape":[1],"data":[""]},',
 ]
 TEXT_STARTS = [
     "",
@@ -62,6 +65,9 @@ TEXT_STARTS = [
     'amount,country\n1,"',
     '{"country":"',
     '{"amount":[',
+    '{"country":[',
+    '{"inputs":[',
+    '{"inputs":[{"name":"country","datatype":"BYTES","shape":[1],"data":[',
     "[",
     '[{"country":"' + WIDE,
     "{" + '"a":{' * 20,
@@ -73,7 +79,7 @@ TEXT_BODIES = st.builds(
     st.sampled_from(TEXT_STARTS),
     st.sampled_from(TEXT_PIECES) | st.lists(st.sampled_from(TEXT_PIECES), min_size=2, max_size=4).map("".join),
     st.sampled_from([0.02, 0.3, 1.0]),
-    st.sampled_from(["", "\n", '"}\n', '"}]', "0]}\n"]),
+    st.sampled_from(["", "\n", '"}\n', '"}]', "0]}\n", '""]}', '""]}]}']),
 )
 
 
@@ -118,7 +124,7 @@ def test_text_takes_at_most_a_multiple_of_the_longest_body(documents, artifact, 
 @given(
     text=st.sampled_from(["", "x", "x" * 1000, "x" * (MOST_BYTES // 2), WIDE + "x" * (MOST_BYTES // 4), "\udc80" * 10]),
     records=st.sampled_from([1, 100, 5000]),
-    layout=st.sampled_from(["dictionary", "view", "plain", "nested"]),
+    layout=st.sampled_from(["dictionary", "view", "runs", "plain", "nested", "nested twice"]),
     compression=st.sampled_from([None, "zstd"]),
     name=st.sampled_from(["country", "amount", "x" * (MOST_BYTES // 4)]),
 )
@@ -143,10 +149,13 @@ def array_of(text, records, layout):
         if len(text) > 12:
             views[:, 2:] = 0
         return pa.Array.from_buffers(pa.string_view(), records, [None, pa.py_buffer(views), pa.py_buffer(text)])
+    if layout == "runs":
+        return pa.RunEndEncodedArray.from_arrays(pa.array([records], pa.int32()), one)
     plain = pa.chunked_array([one] * min(records, max(1, MOST_BYTES // 2 // max(1, len(text))))).combine_chunks()
     if layout == "plain":
         return plain
-    return pa.StructArray.from_arrays([plain] * 500, [f"{at}" for at in range(500)])
+    wide = pa.StructArray.from_arrays([plain] * 500, [f"{at}" for at in range(500)])
+    return pa.StructArray.from_arrays([wide] * 20, [f"{at}" for at in range(20)]) if layout == "nested twice" else wide
 
 
 def ipc(array, name, compression):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -205,6 +206,35 @@ def test_a_gate_asks_a_service_and_refuses_what_does_not_hold(served, folder, se
         passes("records>4", url="file:///etc/passwd")
     with pytest.raises(SettingsError, match="cannot be read"):
         passes("records>4", key_file=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"digest": "d", "records": 1, "disagreement": "0"}',
+        b'{"digest": "d", "records": 1, "disagreement": %b}' % (b"1" * 400),
+        b'{"digest": "d"}',
+        b"[" * 100_000,
+        b"",
+    ],
+)
+def test_a_gate_asks_another_program_and_says_so(answer):
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        arguments = {"name": "orders", "version": "2", "url": f"http://127.0.0.1:{server.server_port}"}
+        with pytest.raises(GateError, match="got another document"):
+            require_gate(SimpleNamespace(gate="disagreement<1", key_file=None, **arguments), "d")
+        thread.join()
 
 
 @pytest.mark.parametrize("gate", ["", "records", "records=1", "speed<1", "records<x", "records<1,"])
