@@ -51,7 +51,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-RUN python -m venv --without-pip /opt/vaegis
+RUN apt-get update -qq \
+    && apt-get install -qq --yes --no-install-recommends binutils >/dev/null \
+    && rm -rf /var/lib/apt/lists/* \
+    && python -m venv --without-pip /opt/vaegis
 
 # The dependencies change less often than the code, so they have a layer of their own.
 COPY deploy/requirements-build.txt deploy/requirements-service.txt ./
@@ -64,14 +67,17 @@ COPY vaegis vaegis
 COPY service service
 COPY training training
 # Training cannot run without torch, so neither its package nor its command belongs in the image. What is dropped of
-# onnxruntime and numpy are converters of models, the library for C programs, and test suites. Bytecode is compiled here
-# because the service's user cannot write it; unchecked, so that the times of files do not matter.
+# onnxruntime and numpy are converters of models, the library for C programs, test suites, and what compilers and type
+# checkers read; and of all libraries their symbols for debuggers, 22 MB. Bytecode is compiled here because the service's
+# user cannot write it; unchecked, so that the times of files do not matter.
 RUN python -m hatchling build -t wheel -d /build/wheel \
     && pip --python /opt/vaegis/bin/python install --quiet --no-compile --no-deps --no-index wheel/vaegis-*.whl \
     && cd /opt/vaegis/lib/python3.13/site-packages \
     && rm -r vaegis/training ../../../bin/vaegis-train onnxruntime/tools onnxruntime/transformers onnxruntime/quantization \
-       onnxruntime/capi/libonnxruntime.so.* \
+       onnxruntime/capi/libonnxruntime.so.* numpy/f2py numpy/_core/include \
     && find . -type d -name tests -prune -exec rm -r {} + \
+    && find . -type f '(' -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[cha]' ')' -delete \
+    && find . -type f -name '*.so*' -exec strip --strip-unneeded {} + \
     && python -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM ${PYTHON_IMAGE}

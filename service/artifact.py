@@ -17,7 +17,7 @@ from vaegis.service.contract import (
     READ_VERSIONS,
     Calibration,
     Contract,
-    Generator,
+    GeneratorDocument,
     Golden,
     MetadataKey,
     Provenance,
@@ -249,7 +249,7 @@ def _contract(metadata: dict[str, str]) -> Contract:
         columns=_document(metadata, MetadataKey.SCHEMA, Schema),
         calibration=_document(metadata, MetadataKey.CALIBRATION, Calibration),
         provenance=_document(metadata, MetadataKey.PROVENANCE, Provenance),
-        generator=_document(metadata, MetadataKey.GENERATOR, Generator),
+        generator=_document(metadata, MetadataKey.GENERATOR, GeneratorDocument),
         golden=_document(metadata, MetadataKey.GOLDEN, Golden),
     )
 

@@ -403,7 +403,7 @@ class Provenance(_Document):
     """How fitting went: its length, losses in nats, whether it was interrupted."""
 
 
-class Generator(_Document):
+class GeneratorDocument(_Document):
     """A second ONNX graph, the decoder alone, which turns draws from the prior into column distributions."""
 
     model: str
@@ -446,5 +446,5 @@ class Contract(_Document):
     columns: Schema
     calibration: Calibration
     provenance: Provenance
-    generator: Generator
+    generator: GeneratorDocument
     golden: Golden

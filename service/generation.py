@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import Contract, Schema, StringColumn, Value, WatchedColumn
-from vaegis.service.contract import Generator as GeneratorDocument
+from vaegis.service.contract import Contract, GeneratorDocument, Schema, StringColumn, Value, WatchedColumn
 from vaegis.service.draws import possible
 from vaegis.service.errors import ArtifactError
 from vaegis.service.graph import TENSOR_BYTES, open_graph

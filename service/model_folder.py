@@ -6,6 +6,7 @@ lists the versions that were live before, the newest last; a rollback goes back 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -254,7 +255,8 @@ def _changed(folder: Path, name: str, change: Callable[[Pointer | None], Pointer
                 _replace(path, changed.model_dump_json(indent=2).encode() + b"\n")
             return changed
     except OSError as error:
-        raise ModelFolderError(f"{path}: cannot be written: {error.strerror}") from error
+        where = "; change the volume where it comes from" if error.errno == errno.EROFS else ""
+        raise ModelFolderError(f"{path}: cannot be written: {error.strerror}{where}") from error
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,18 @@ LABEL, SCORE, FILE, ROW = _OWN = ("vaegis_label", "vaegis_score", "vaegis_file",
 
 _ANOMALY, _NORMAL = frozenset({"1", "true", "yes", "anomaly"}), frozenset({"0", "false", "no", "normal"})
 
-Labels = Mapping[RowLocation, bool]
-"""Whether a record is an anomaly, by where it stands."""
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a person said of records.
+
+    Attributes:
+        is_anomaly: By where a record stands.
+        rows: The rows of the file that have a label, by column.
+    """
+
+    is_anomaly: Mapping[RowLocation, bool] = field(default_factory=dict)
+    rows: tuple[Mapping[str, str], ...] = ()
 
 
 def review_path(model: Path) -> Path:
@@ -47,7 +57,8 @@ def read_labels(path: Path) -> Labels:
     Raises:
         DataError: The file cannot be read, lacks a column, or has another label; names the row.
     """
-    labels: dict[RowLocation, bool] = {}
+    is_anomaly: dict[RowLocation, bool] = {}
+    rows: list[Mapping[str, str]] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -61,10 +72,11 @@ def read_labels(path: Path) -> Labels:
                 if label not in _ANOMALY | _NORMAL or not (row[ROW] or "").isdecimal():
                     expected = "1 or anomaly, 0 or normal, or nothing, and the number of a row"
                     raise DataError(f"{path}, row {number}, columns {LABEL} and {ROW}: expected {expected}, got others")
-                labels[RowLocation(Path(row[FILE]), int(row[ROW]))] = label in _ANOMALY
+                is_anomaly[RowLocation(Path(row[FILE]), int(row[ROW]))] = label in _ANOMALY
+                rows.append(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a CSV file of labels: {error}") from error
-    return labels
+    return Labels(is_anomaly, tuple(rows))
 
 
 def without_anomalies(splits: Splits, sample: Sample, labels: Labels) -> tuple[Splits, int]:
@@ -73,7 +85,7 @@ def without_anomalies(splits: Splits, sample: Sample, labels: Labels) -> tuple[S
     Raises:
         DataError: None of them calibrates: the labels are those of other records.
     """
-    anomalies = {location for location, is_anomaly in labels.items() if is_anomaly}
+    anomalies = {location for location, is_anomaly in labels.is_anomaly.items() if is_anomaly}
     if not anomalies:
         return splits, 0
     is_left_out = np.array([sample.location(at) in anomalies for at in range(len(sample))], dtype=np.bool_)
@@ -106,14 +118,17 @@ def most_extreme(
     return rows[order], scores[order]
 
 
-def write_review(path: Path, sample: Sample, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
-    """Write records for a person to label: the one file that holds values of records, for which the user asked.
+def write_review(
+    path: Path, sample: Sample, rows: NDArray[np.int64], scores: NDArray[np.float64], labels: Labels
+) -> None:
+    """Write records for a person to label, after those that have a label already.
 
     Args:
         path: CSV, which appears only when it is complete.
         sample: The records.
         rows: Positions of k of them.
         scores: Their scores, shape (k,).
+        labels: Of other records.
 
     Raises:
         ExportError: It cannot be written.
@@ -123,7 +138,9 @@ def write_review(path: Path, sample: Sample, rows: NDArray[np.int64], scores: ND
     try:
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow((*_OWN, *chosen.schema.names))
+            header = (*_OWN, *chosen.schema.names)
+            writer.writerow(header)
+            writer.writerows([of_record.get(name, "") for name in header] for of_record in labels.rows)
             for at, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True)):
                 location = sample.location(row)
                 writer.writerow(("", f"{score:.4g}", location.path, location.row, *(column[at] for column in values)))

@@ -93,8 +93,10 @@ def train(
     reviewed = None if review is None else review_path(output)
     destinations = {"the model": output, "--set-aside": set_aside, "--report": report, "--review": reviewed}
     labels_path = None if config.calibration.labels is None else Path(config.calibration.labels)
-    _check_destinations(destinations, [*files.paths, *([] if labels_path is None else [labels_path])])
-    labels = {} if labels_path is None else read_labels(labels_path)
+    is_continued = reviewed is not None and labels_path is not None and reviewed.resolve() == labels_path.resolve()
+    labelled = [] if labels_path is None or is_continued else [labels_path]
+    _check_destinations(destinations, [*files.paths, *labelled])
+    labels = Labels() if labels_path is None else read_labels(labels_path)
     seed = config.fit.seed
     random = np.random.default_rng(seed)
     with progress.reading(files.size_bytes) as on_batch:
@@ -118,9 +120,10 @@ def train(
         provenance = _provenance(prepared, config, fitted, names, config.export.model_name or output.stem)
         compared = prepared.columns.rows(typical[:_COMPARED_RECORDS])
         if review is not None and reviewed is not None:
-            skipped = [at for at in range(len(sample)) if labels and sample.location(at) in labels]
+            known = labels.is_anomaly
+            skipped = [at for at in range(len(sample)) if known and sample.location(at) in known]
             rows, scores = most_extreme(scoring.scorer, held_out, prepared.splits, skipped, review)
-            write_review(reviewed, sample, rows, scores)
+            write_review(reviewed, sample, rows, scores, labels)
         export(scoring, generator, calibration, provenance, compared, output)
     if report is not None:
         with progress.stage("writing the report"):

@@ -60,11 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="*", type=int, default=[10, 50], help="MiB of a body (%(default)s)")
     parser.add_argument("--clients", nargs="+", choices=clients.CLIENTS, default=list(clients.CLIENTS), help="which")
+    names = [proxy.name for proxy in servers.PROXIES]
+    parser.add_argument("--proxies", nargs="+", choices=names, default=names, help="which")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of proxies.md (%(default)s)")
     parsed = parser.parse_args(arguments)
-    present = [proxy for proxy in servers.PROXIES if servers.is_installed(proxy)]
+    wanted = [proxy for proxy in servers.PROXIES if proxy.name in parsed.proxies]
+    present = [proxy for proxy in wanted if servers.is_installed(proxy)]
     callers = [client for client in parsed.clients if clients.is_installed(client)]
-    absent = [proxy.name for proxy in servers.PROXIES if proxy not in present] + sorted({*parsed.clients} - {*callers})
+    absent = [proxy.name for proxy in wanted if proxy not in present] + sorted({*parsed.clients} - {*callers})
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
         folder.chmod(0o755)  # proxies give up root, and still have to reach their folders

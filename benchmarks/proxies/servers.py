@@ -21,7 +21,7 @@ from benchmarks.conditions import COMMANDS, ROOT
 
 MODEL: Final = ROOT / "tests" / "golden" / "orders-v2.onnx"
 PAGE: Final = ROOT / "docs" / "proxies.md"
-PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
+PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", f"{ROOT / 'build' / 'proxies' / 'bin'}"])
 _WAIT_S: Final = 60
 _LISTEN, _SERVICE = "8000", "8080"
 """The ports in the page, which are replaced by free ones."""
@@ -56,8 +56,12 @@ def _haproxy(configuration: str, _: Path) -> str:
     return f"global\n    maxconn 100\n{configuration}"
 
 
-def _varnish(configuration: str, _: Path) -> str:
+def _as_shown(configuration: str, _: Path) -> str:
     return configuration
+
+
+def _caddy(configuration: str, folder: Path) -> str:
+    return f"{{\n    admin off\n    auto_https off\n    storage file_system {folder}/storage\n}}\n{configuration}"
 
 
 def _squid(configuration: str, folder: Path) -> str:
@@ -82,11 +86,24 @@ def _varnish_command(path: Path, port: str) -> list[str]:
     ]
 
 
+def _envoy_command(path: Path, _: str) -> list[str]:
+    return ["envoy", "--config-yaml", path.read_text(), "--disable-hot-restart", "--concurrency", "2", "-l", "error"]
+
+
 PROXIES: Final = (
     Proxy("nginx", "nginx", "nginx", 0, _nginx, lambda path, _: ["nginx", "-c", f"{path}", "-e", "stderr"]),
     Proxy("nginx, HTTP/1.1", "nginx", "nginx", 1, _nginx, lambda path, _: ["nginx", "-c", f"{path}", "-e", "stderr"]),
     Proxy("HAProxy", "haproxy", "haproxy", 0, _haproxy, lambda path, _: ["haproxy", "-db", "-f", f"{path}"]),
-    Proxy("Varnish", "varnishd", "vcl", 0, _varnish, _varnish_command),
+    Proxy("Varnish", "varnishd", "vcl", 0, _as_shown, _varnish_command),
+    Proxy(
+        "Caddy",
+        "caddy",
+        "caddyfile",
+        0,
+        _caddy,
+        lambda path, _: ["caddy", "run", "--config", f"{path}", "--adapter", "caddyfile"],
+    ),
+    Proxy("Envoy", "envoy", "yaml", 0, _as_shown, _envoy_command),
     Proxy("Squid", "squid", "squid", 0, _squid, lambda path, _: ["squid", "-N", "-f", f"{path}"]),
 )
 

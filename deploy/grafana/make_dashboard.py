@@ -188,9 +188,20 @@ ROWS = [
         "Which columns, and why?",
         [
             Panel(
-                "Violations",
+                "Anomalies by signature",
                 "timeseries",
                 6,
+                {
+                    "{{model}} {{signature}}": "topk(8, sum by (model, signature) "
+                    '(rate(vaegis_anomalies_by_signature_total{job=~"$job"}[$__rate_interval])))'
+                },
+                "Anomalies each second by what led to them; answers have the same text in their field signature.",
+                unit="cps",
+            ),
+            Panel(
+                "Violations",
+                "timeseries",
+                5,
                 {"{{model}} {{column}} {{code}}": 'topk(5, job_column_code:vaegis_violations:ratio5m{job=~"$job"})'},
                 "Share of the records whose value breaks a check of its column, by column and check.",
                 unit="percentunit",
@@ -198,7 +209,7 @@ ROWS = [
             Panel(
                 "Out of range",
                 "timeseries",
-                6,
+                4,
                 {"{{model}} {{column}}": worst_columns("out_of_range")},
                 "Share of the records with a number outside the range seen in training.",
                 unit="percentunit",
@@ -206,7 +217,7 @@ ROWS = [
             Panel(
                 "Unseen categories",
                 "timeseries",
-                4,
+                3,
                 {"{{model}} {{column}}": worst_columns("unseen")},
                 "Share of the records with a category that training did not know.",
                 unit="percentunit",
@@ -214,7 +225,7 @@ ROWS = [
             Panel(
                 "Missing",
                 "timeseries",
-                4,
+                3,
                 {"{{model}} {{column}}": worst_columns("missing")},
                 "Share of the records in which the column is null.",
                 unit="percentunit",
@@ -222,7 +233,7 @@ ROWS = [
             Panel(
                 "Refused records",
                 "timeseries",
-                4,
+                3,
                 {"{{code}}": 'sum by (code) (rate(vaegis_records_refused_total{job=~"$job"}[$__rate_interval]))'},
                 "Records each second that do not fit the schema, by the code of their first fault (docs/errors.md).",
                 unit="cps",
@@ -427,7 +438,10 @@ def dashboard() -> Json:
                     "datasource": {"type": "prometheus", "uid": "${datasource}"},
                     "enable": True,
                     "iconColor": "blue",
-                    "expr": 'changes(vaegis_model_loaded_timestamp_seconds{job=~"$job"}[$__rate_interval]) > 0',
+                    "target": {
+                        "expr": 'changes(vaegis_model_loaded_timestamp_seconds{job=~"$job"}[$__rate_interval]) > 0',
+                        "refId": "Anno",
+                    },
                     "titleFormat": "A model was loaded",
                 }
             ]

@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from vaegis.service.files.scoring import ScoreCounts
     from vaegis.service.model import Model
+    from vaegis.service.records.blocks import Block
     from vaegis.service.report.scored import ScoredReport
+    from vaegis.service.score_result import ScoreResult
 
 _STANDARD_INPUT: Final = Path("-")
 _INPUT_FORMATS: Final = ("csv", "tsv", "ndjson", "parquet", "arrow")
@@ -137,7 +140,7 @@ def run(args: Namespace) -> int:
             args.output,
             rules,
             lambda t: line.show(t.records, f", {t.anomalies:,} anomalies"),
-            None if report is None else report.add,
+            None if report is None else partial(_observed, report, args.data),
         )
     print(_summary(tally, promise, args.output), file=sys.stderr)
     if report is not None:
@@ -185,6 +188,11 @@ def _report(args: Namespace, model: Model, alpha: float) -> ScoredReport | None:
         if taken is not None and taken.exists() and args.report.exists() and args.report.samefile(taken):
             raise FileError(args.report, "the report is one of the other files; choose another")
     return ScoredReport(model, alpha, with_values=args.report_values)
+
+
+def _observed(report: ScoredReport, data: Path, path: Path, first_row: int, block: Block, result: ScoreResult) -> None:
+    """Count records for the report; those of standard input are in a file that has no name for the user."""
+    report.add(Path("standard input") if data == _STANDARD_INPUT else path, first_row, block, result)
 
 
 def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:

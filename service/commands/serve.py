@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vaegis.service.auth.keys import require_keys_or_open
 from vaegis.service.errors import AddressError, SettingsError
@@ -25,6 +26,9 @@ from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+
+_BACKLOG: Final = 2048  # connections that wait to be accepted
 
 
 def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
@@ -69,8 +73,7 @@ def run(args: Namespace) -> int:
     """
     # What only this command needs is loaded here. A parent of workers does without what they need to score.
     from vaegis.service.http.tls import certificate_of
-    from vaegis.service.http.workers.cores import fitting_workers
-    from vaegis.service.http.workers.memory import fitted_to_memory
+    from vaegis.service.http.workers.container import fitted_to_memory, fitting_workers
 
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
@@ -110,13 +113,13 @@ def _model_bytes(path: Path, settings: Settings) -> bytes | None:
 
 
 def _listening(settings: Settings) -> socket.socket:
-    from vaegis.service.http.listening import listening_socket, unix_socket
-
     try:
         return listening_socket(settings.host, settings.port) if settings.uds is None else unix_socket(settings.uds)
     except OSError as error:
         address = f"{settings.host}:{settings.port}" if settings.uds is None else str(settings.uds)
-        raise AddressError(f"{address}: cannot listen on this address: {error}") from error
+        is_taken = settings.uds is None and error.errno == errno.EADDRINUSE
+        other = f"; {flag_of('port')} chooses another" if is_taken else ""
+        raise AddressError(f"{address}: cannot listen on this address: {error.strerror or error}{other}") from error
 
 
 def _address(settings: Settings, listening: socket.socket) -> str:
@@ -125,3 +128,44 @@ def _address(settings: Settings, listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     scheme = "http" if settings.tls_certificate is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """Return a socket that listens at a path, which an earlier process may have left there.
+
+    Raises:
+        OSError: there is something else at that path, another process listens there, or no socket can be made.
+    """
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            if client.connect_ex(str(path)) == 0:
+                raise OSError(errno.EADDRINUSE, "another process listens here")
+        path.unlink()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(str(path))
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on the first address that ``host`` names.
+
+    Raises:
+        OSError: there is no such address, or it is taken.
+    """
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # so that :: takes IPv4 as well
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening

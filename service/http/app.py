@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.artifact import Artifact, open_artifact
+from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import Access, KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
@@ -43,7 +43,8 @@ from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, S
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import DecoderLimits, ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
-from vaegis.service.model_file import read_model_file
+from vaegis.service.http.version_check import VersionChecks
+from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
@@ -149,7 +150,7 @@ def create_app(
     key_store = _key_store(settings, metrics)
     has_keys = key_store is not None
     is_permitted = partial(_may_change_versions, has_keys=has_keys, is_open=settings.open)
-    checked = partial(_checked_version, settings)
+    checked = partial(_checked_digest, settings)
     posts: dict[str, PostEndpoint] = {
         "/score": ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes),
         SCORE_BY_NAME: ScoreEndpoint(models, None, admission, settings.inline_body_bytes),
@@ -218,21 +219,15 @@ def _may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool
     return has_keys or (not is_open and is_local(scope))
 
 
-def _checked_version(settings: Settings, path: Path) -> Artifact:
-    """Return the model in a file, once it has passed every check and reproduced its golden records.
+def _checked_digest(settings: Settings, path: Path) -> str:
+    """Return the digest of the model in a file, once it has passed every check, in a process of its own.
 
     Raises:
         ArtifactError: it does not pass one.
     """
-    artifact = open_artifact(
-        read_model_file(path),
-        str(path),
-        threads=settings.inference_threads,
-        run_timeout_s=settings.run_timeout_s,
-        tensor_bytes=settings.max_tensor_bytes,
-    )
-    artifact.verify()
-    return artifact
+    data = read_model_file(path, Expected(public_key=settings.model_public_key))
+    VersionChecks(settings).optimized(data, str(path))
+    return DIGEST_PREFIX + content_digest(data)
 
 
 def _new_served(settings: Settings, metrics: Metrics) -> NewServed:

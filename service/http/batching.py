@@ -83,7 +83,7 @@ class Judged(msgspec.Struct, frozen=True, eq=False):
         """Return the verdicts by field."""
         return self.batch.verdicts.rows(self.records)
 
-    def rows(self) -> list[VerdictRow]:
+    def verdict_rows(self) -> list[VerdictRow]:
         """Return the verdicts by record.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Final
 
 import numpy as np
 
@@ -11,18 +12,52 @@ from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.http.request_context import RequestContext
 from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.served_model import ServedModel
-from vaegis.service.http.writers.answer_buffer import AnswerBuffer
 from vaegis.service.http.writers.writer import Writer
 from vaegis.service.records.blocks import Block, Decoder, NoRecordsError, TooManyRecordsError, gathered
-from vaegis.service.records.decompression import Unpacker
+from vaegis.service.records.decompression import Unpacker, compress, decompress
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.verdicts import Verdicts
 
 MOST_FAULTY_RECORDS = 100_000
 """Most records of one body that are answered with their faults. A few compressed bytes may hold millions of them."""
 
+UNCOMPRESSED_BYTES: Final = 4 * 2**20
+"""The beginning of an answer is kept as it is; what follows is compressed, to about a third."""
+_COMPRESSION_LEVEL: Final = 1  # about a microsecond a record
 _PART_RECORDS = 1024  # judged and written at a time
 _LEAST_RECORDS = 256  # the same, where there are so many
+
+
+class AnswerBuffer:
+    """An encoded answer that waits until its request has been read to the end.
+
+    Attributes:
+        length: Bytes of the answer.
+        held_bytes: Bytes that they take in memory.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._compressed: list[bytes] = []
+        self.length = 0
+        self.held_bytes = 0
+
+    def append(self, part: bytes) -> None:
+        """Add a part at the end."""
+        if not part:
+            return
+        self.length += len(part)
+        if self.length <= UNCOMPRESSED_BYTES:
+            self._parts.append(part)
+        else:
+            part = compress(part, _COMPRESSION_LEVEL)
+            self._compressed.append(part)
+        self.held_bytes += len(part)
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield the answer."""
+        yield b"".join(self._parts)
+        yield from map(decompress, self._compressed)
 
 
 class BlockScoring:
@@ -61,7 +96,7 @@ class BlockScoring:
         self._faults: list[Fault] = []
         self.answer = AnswerBuffer()
 
-    def feed(self, data: bytes, decompressor: Unpacker, decoder: Decoder, *, is_last: bool) -> None:
+    def score_bytes(self, data: bytes, decompressor: Unpacker, decoder: Decoder, *, is_last: bool) -> None:
         """Score the records that the next bytes of the body complete; the last bytes end the answer.
 
         Raises:

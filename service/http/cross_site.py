@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vaegis.service.errors import ServiceError, SettingsError
 from vaegis.service.http.errors import CrossSiteError, MediaTypeError, UnknownHostError
-from vaegis.service.http.negotiation import HEADER_LENGTH
+from vaegis.service.http.negotiation import EVENT_ID, HEADER_LENGTH
 from vaegis.service.http.problems import response_to
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import SCORING
@@ -26,8 +26,12 @@ _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 _SAME: Final = (b"same-origin", b"none")
 _READING: Final = ("GET", "HEAD")
 _LONGEST_HOST: Final = 300  # a name of DNS has at most 253 characters
-_TRITON: Final = HEADER_LENGTH
-_LOOKED_AT: Final = frozenset({b"host", b"content-type", b"origin", b"sec-fetch-site", b"sec-fetch-mode", _TRITON})
+_OF_PROGRAMS: Final = (HEADER_LENGTH, EVENT_ID)
+"""Headers that a browser sends across sites only after a preflight request, which is refused. Clients that send them,
+Triton's and old SDKs of CloudEvents, declare no Content-Type."""
+_LOOKED_AT: Final = frozenset(
+    {b"host", b"content-type", b"origin", b"sec-fetch-site", b"sec-fetch-mode", *_OF_PROGRAMS}
+)
 
 
 def parse_hosts(text: str, source: str) -> frozenset[str]:
@@ -129,9 +133,8 @@ class CrossSiteCheck:
         is_followed = method in _READING and told.get(b"sec-fetch-mode") == b"navigate"
         if not is_followed and self._is_foreign(told):
             raise CrossSiteError
-        # A browser sends Triton's header across sites only after a preflight request, which is refused.
         media_type = told.get(b"content-type", b"").partition(b";")[0].strip()
-        if scores and method == "POST" and not media_type and _TRITON not in told:
+        if scores and method == "POST" and not media_type and not any(name in told for name in _OF_PROGRAMS):
             raise MediaTypeError("Content-Type: expected one, such as application/json, got none")
 
     def _is_foreign(self, told: Mapping[bytes, bytes]) -> bool:

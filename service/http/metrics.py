@@ -137,7 +137,7 @@ class ColumnCounters:
         """Bind the columns of ``counter``; None for those that it leaves out."""
         self._counters = [None if column is None else counter.labels(model, column) for column in columns]
 
-    def add(self, counts: NDArray[np.int64]) -> None:
+    def inc(self, counts: NDArray[np.int64]) -> None:
         """Add ``counts``, shape (D,), which are 0 for the columns left out."""
         for position in counts.nonzero()[0].tolist():
             counter = self._counters[position]
@@ -165,7 +165,7 @@ class SignatureCounters:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnCounts:
+class UnusualCounts:
     """Number of unusual values by column, each of shape (D,), in schema order.
 
     Attributes:
@@ -193,7 +193,7 @@ class ColumnCounter:
         strings = [schema.columns[i] for i in schema.string_positions]
         self._known = [kind_of(column).known_categories(column) for column in strings]
 
-    def count(self, columns: Columns) -> ColumnCounts | None:
+    def count(self, columns: Columns) -> UnusualCounts | None:
         """Return the counts over a batch; None if nothing in it is unusual."""
         numbers, observed = columns.numbers, columns.strings_observed
         inside = (numbers >= self._minimum) & (numbers <= self._maximum)  # no null is
@@ -206,7 +206,7 @@ class ColumnCounter:
         counts[0, self._string_positions] = (~observed).sum(axis=0)
         counts[1, self._string_positions] = unseen
         counts[2, self._number_positions] = (~(inside | is_null)).sum(axis=0)
-        return ColumnCounts(*counts)
+        return UnusualCounts(*counts)
 
     def _unseen(self, columns: Columns) -> list[int]:
         """Return how many unknown categories each column of strings holds."""
@@ -369,7 +369,7 @@ class Metrics:
         self._alpha.labels(model).set(alpha)
         self._threshold.labels(model).set(threshold)
         self._calibration_records.labels(model).set(artifact.contract.calibration.records)
-        self._loaded.labels(model).set(time.time())
+        self._loaded.labels(model).set(time.time())  # noqa: TID251 - for people
         for outcome in _DRILL_OUTCOMES:
             self._drills.labels(model, outcome)
         for outcome in _OUTCOMES:
@@ -523,7 +523,7 @@ class ShadowMetrics:
     apart: BoundHistogram
     leading: Counter
 
-    def count(self, live: NDArray[np.bool_], candidate: NDArray[np.bool_], apart: NDArray[np.float64]) -> None:
+    def count_compared(self, live: NDArray[np.bool_], candidate: NDArray[np.bool_], apart: NDArray[np.float64]) -> None:
         """Count records, each of shape (n,), by who flags them and how far apart their p-values are."""
         counts = np.bincount(live + 2 * candidate.astype(np.intp), minlength=len(self.verdicts))
         for counter, count in zip(self.verdicts, counts.tolist(), strict=True):
@@ -577,9 +577,9 @@ class ModelMetrics:
         counts = self.column_counter.count(columns)
         if counts is None:
             return
-        self.missing.add(counts.missing)
-        self.unseen.add(counts.unseen)
-        self.out_of_range.add(counts.out_of_range)
+        self.missing.inc(counts.missing)
+        self.unseen.inc(counts.unseen)
+        self.out_of_range.inc(counts.out_of_range)
 
     def count_batch(self, records: int, seconds: float) -> None:
         """Count a request whose records are scored, which took the model so many ``seconds``."""

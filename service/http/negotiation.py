@@ -63,6 +63,9 @@ class Formats:
 HEADER_LENGTH: Final = b"inference-header-content-length"
 """Header that says where the JSON of a V2 request or answer ends, and binary tensors begin."""
 
+EVENT_ID: Final = b"ce-id"
+"""Header with the id of a CloudEvent in binary mode."""
+
 _NDJSON_TYPES: Final = (
     "application/x-ndjson",
     "application/ndjson",

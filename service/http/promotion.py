@@ -11,7 +11,6 @@ from typing import Any, Final
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.artifact import Artifact
 from vaegis.service.errors import ArtifactError
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.errors import KeysNeededError, ParameterError, VersionRefusedError
@@ -20,7 +19,6 @@ from vaegis.service.http.negotiation import require_json
 from vaegis.service.http.problems import parameter_messages
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import PromoteRequest, PromotionAnswer, reference
-from vaegis.service.model_file import DIGEST_PREFIX
 from vaegis.service.model_folder import Pointer, promote, roll_back, version_path
 
 PROMOTE: Final = "/models/{model}/promote"
@@ -41,7 +39,7 @@ class PromotionEndpoint:
         folder: Path | None,
         admission: Admission,
         is_permitted: Callable[[Scope], bool],
-        checked: Callable[[Path], Artifact] | None,
+        checked_digest: Callable[[Path], str] | None,
     ) -> None:
         """Change the pointer files of a folder of models.
 
@@ -50,13 +48,14 @@ class PromotionEndpoint:
             folder: Their folder; None for a single file.
             admission: Admits requests.
             is_permitted: Whether a request may do so.
-            checked: Opens the file of a version and makes every check; None for the route that goes back.
+            checked_digest: Makes every check of the file of a version, and returns its digest; None for the route that
+                goes back.
         """
         self._models = models
         self._folder = folder
         self._admission = admission
         self._is_permitted = is_permitted
-        self._checked = checked
+        self._checked_digest = checked_digest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -67,11 +66,11 @@ class PromotionEndpoint:
             raise VersionRefusedError("the service serves a single file; only a folder of models has versions")
         async with self._admission.slot(scope, receive) as slot:
             body = await slot.read_document(_MAX_BODY_BYTES)
-            if self._checked is None:
+            if self._checked_digest is None:
                 change = partial(roll_back, self._folder, name)
             else:
                 require_json(scope["headers"])
-                change = partial(_promoted, self._folder, name, _version(body), self._checked)
+                change = partial(_promoted, self._folder, name, _version(body), self._checked_digest)
             pointer = await slot.run(partial(_refusing, change))
             before = pointer.history[-1].version if pointer.history else None
             answer = PromotionAnswer(
@@ -91,7 +90,7 @@ class PromotionEndpoint:
                 }
             },
         }
-        if self._checked is None:
+        if self._checked_digest is None:
             return operation | {
                 "summary": "Roll back",
                 "description": "Make the version live that was live before the last promotion.",
@@ -117,9 +116,8 @@ def is_local(scope: Scope) -> bool:
         return False
 
 
-def _promoted(folder: Path, name: str, version: str, checked: Callable[[Path], Artifact]) -> Pointer:
-    digest = DIGEST_PREFIX + checked(version_path(folder, name, version)).digest
-    return promote(folder, name, version, digest)
+def _promoted(folder: Path, name: str, version: str, checked_digest: Callable[[Path], str]) -> Pointer:
+    return promote(folder, name, version, checked_digest(version_path(folder, name, version)))
 
 
 def _refusing(change: Callable[[], Pointer]) -> Pointer:

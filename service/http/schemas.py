@@ -54,11 +54,12 @@ class ViolationItem(_Answer):
     code: ViolationCode
     observed: Value = Field(description="The record's value.")
     limit: Value = Field(
-        description="The least or the greatest value that passes, or the step of the grid; null for other checks."
+        description="The least or the greatest value that passes, the step of the grid, or the category that is "
+        "misspelled; null for other checks."
     )
 
 
-class RecordError(_Answer):
+class RecordFault(_Answer):
     """A fault of one record."""
 
     column: str | None
@@ -91,7 +92,7 @@ class ResultItem(_Answer):
     contributions: list[ContributionItem] | None = Field(
         description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
     )
-    errors: list[RecordError] | None = Field(
+    errors: list[RecordFault] | None = Field(
         default=None, max_length=0, description="Only with `on_invalid=report`, and null: the record has no faults."
     )
 
@@ -102,7 +103,7 @@ class RefusedItem(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, None]
 
-    errors: list[RecordError] = Field(min_length=1)
+    errors: list[RecordFault] = Field(min_length=1)
 
 
 Result: TypeAlias = Annotated[RefusedItem | ResultItem, Field(title="Result")]
@@ -379,9 +380,9 @@ class LiveAnswer(_Answer):
         model={"model": "orders", "digest": _DIGEST, "version": "0.1.0"},
         records={"scored": 1200, "flagged": 14, "violating": 3},
         refused={"wrong_type": 2},
-        signatures={"amount:high": 12},
-        requests={"2xx": 40},
-        seconds={"0.005": 38, "+Inf": 40},
+        signatures={"amount:above_range": 3, "placed_at:rare_combination": 11},
+        requests={"2xx": 120, "4xx": 2},
+        seconds={"0.01": 96, "0.025": 120, "+Inf": 120},
         p_values=[{"at_most": 0.01, "count": 14}, {"at_most": 1.0, "count": 1200}],
         columns={"amount": {"missing": 4, "unseen": 0, "out_of_range": 3, "violations": {"above_range": 3}}},
         alpha=0.01,

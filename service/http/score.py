@@ -19,6 +19,7 @@ from vaegis.service.http.negotiation import (
     ANSWER_TYPES,
     BODY_TYPES,
     EVENT_BATCH,
+    EVENT_ID,
     BodyFormat,
     Formats,
     header,
@@ -31,8 +32,7 @@ from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
 from vaegis.service.http.writers.events import EVENT_TYPE, SPECVERSION, EventsWriter, event_source
-from vaegis.service.http.writers.json import JsonWriter
-from vaegis.service.http.writers.ndjson import NdjsonWriter
+from vaegis.service.http.writers.json import JsonWriter, NdjsonWriter
 from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.arrow.decoder import ArrowDecoder
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
@@ -73,7 +73,7 @@ class ScoreEndpoint:
             model = (self._model or self._models.entry(path_parameters(scope["path"])["model"])).live()
             formats = negotiated(scope["headers"])
             options = model.options(scope["query_string"], formats.on_invalid)
-            request = _Request(model, slot, formats, options, header(scope["headers"], b"ce-id"))
+            request = _Request(model, slot, formats, options, header(scope["headers"], EVENT_ID))
             body = await slot.read(at_least=self._inline_body_bytes + 1)
             if slot.is_whole and formats.is_plain_text and len(body) <= self._inline_body_bytes:
                 slot.start_computing()
@@ -165,7 +165,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         model.metrics.count_batch(records, judged.seconds)
         context.records = records
         if self.formats.answer is BodyFormat.JSON and self.options.on_invalid is OnInvalid.REJECT:
-            rows = judged.rows()
+            rows = judged.verdict_rows()
             context.flagged = sum([row.is_anomaly for row in rows])
             return json_document(model.answer_metadata(self.options.alpha), rows)
         verdicts = judged.verdicts()
@@ -185,7 +185,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         data = first
         while True:
             is_last = slot.is_whole
-            await slot.run(partial(scoring.feed, data, decompressor, decoder, is_last=is_last))
+            await slot.run(partial(scoring.score_bytes, data, decompressor, decoder, is_last=is_last))
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
                 return scoring
@@ -203,7 +203,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         """Return what makes the answer to a CloudEvent in binary mode one as well."""
         return [
             (b"ce-specversion", SPECVERSION.encode()),
-            (b"ce-id", self.event_id),
+            (EVENT_ID, self.event_id),
             (b"ce-source", event_source(self.model.name).encode()),
             (b"ce-type", EVENT_TYPE.encode()),
         ]

@@ -82,7 +82,7 @@ class Shadow:
         verdicts = artifact.judge_scored(batch.columns, scores, alpha=batch.alpha, explain=Explain.NONE)
         live, candidate = batch.verdicts.is_anomaly, verdicts.is_anomaly
         apart = np.abs(np.log10(verdicts.p_value) - np.log10(batch.verdicts.p_value))
-        self._metrics.count(live, candidate, apart)
+        self._metrics.count_compared(live, candidate, apart)
         either = np.flatnonzero(live | candidate)
         if either.size:
             was = batch.scores.contributions[either, :-1].argmax(axis=1)

@@ -49,7 +49,7 @@ class TypedJson:
         self._max_values = max_values
         self._max_records = max_records
         # In a list, records are one level further down.
-        self._readers = [_Reader(form, max_records) for form in record_types(schema, max_depth - 1)]
+        self._readers = [_RecordReader(form, max_records) for form in record_types(schema, max_depth - 1)]
 
     def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
         """Return the records of a body by column; None if it has to be read by `vaegis.service.records.json`.
@@ -84,7 +84,7 @@ class TypedJson:
                 continue
         return None
 
-    def _listed(self, reader: _Reader, body: bytes, between: Callable[[], None]) -> Columns:
+    def _listed(self, reader: _RecordReader, body: bytes, between: Callable[[], None]) -> Columns:
         parts: list[Columns] = []
         left = self._max_records
         for part in reader.parts(body):
@@ -96,7 +96,7 @@ class TypedJson:
         return stacked(parts)
 
 
-class _Reader:
+class _RecordReader:
     """Reads the records of one form."""
 
     def __init__(self, form: RecordType, max_records: int) -> None:

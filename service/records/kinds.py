@@ -44,8 +44,6 @@ _LARGEST_INTEGER: Final = 2.0**63
 _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _CATEGORIES_IN_STATISTICS: Final = 3
 _CATEGORIES_IN_SCHEMA: Final = 20
-_NUMBER_PATTERN: Final = r"^([+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?)?$"
-"""Text that is certainly read as a number; blank text is a null."""
 _TRUTH_WORDS: Final = {
     word: float(index)
     for index, words in enumerate((("0", "false", "False", "FALSE"), ("1", "true", "True", "TRUE")))
@@ -228,9 +226,10 @@ class NumericKind(NumberKind[NumericColumn]):
     def json_schema(self, column: NumericColumn) -> dict[str, Any]:
         description = (
             f"A quantity; training saw {column.minimum:.6g} to {column.maximum:.6g}, "
-            f"half of it below {column.quantiles[_MEDIAN]:.6g}."
+            f"half of it below {column.quantiles[_MEDIAN]:.6g}. Text has to be a number or a marker of nulls."
         )
-        return {"type": ["number", "string", "null"], "pattern": _NUMBER_PATTERN, "description": description}
+        # No pattern: it could not tell units and the model's own markers of nulls.
+        return {"type": ["number", "string", "null"], "description": description}
 
     def statistics(self, column: NumericColumn) -> str:
         grid = f", step {column.step:g}" if column.step else ""
@@ -346,7 +345,6 @@ class IndicatorKind(BooleanKind):
     def json_schema(self, column: BooleanColumn) -> dict[str, Any]:
         return {
             "type": ["boolean", "number", "string", "null"],
-            "pattern": _NUMBER_PATTERN,
             "description": "0 or 1. Another number is legal, and anomalous.",
         }
 

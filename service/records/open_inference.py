@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.records.arrow.types import ArrowKind, ArrowType
-from vaegis.service.records.arrow.values import Values, broken_texts, cells_of
+from vaegis.service.records.arrow.values import ArrowValues, broken_texts, cells_of
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.column_names import UnknownColumns, positions_of, shown
 from vaegis.service.records.faults import Faults
@@ -49,6 +49,8 @@ _BLANK: Final[Mapping[ArrowKind, object]] = {
 }
 _LENGTH_BYTES: Final = 4
 _MOST_DIMENSIONS: Final = 2
+_UNSUPPORTED: Final = ("classification", "shared_memory_region")
+"""Parameters of outputs, in extensions of Triton, that ask for another answer than is given here."""
 
 _Item = TypeVar("_Item")
 
@@ -73,7 +75,7 @@ class Tensor:
     data: list[object] | bytes
     is_base64: bool = False
 
-    def values(self) -> Values:
+    def values(self) -> ArrowValues:
         """Return all values, record by record.
 
         Raises:
@@ -87,11 +89,11 @@ class Tensor:
         valid = np.array([value is not None for value in self.data], dtype=np.bool_)
         return self._values(self._converted(self.data), None if valid.all() else valid)
 
-    def _values(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> Values:
+    def _values(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> ArrowValues:
         if self.is_base64:
             values = self._decoded(values)
         broken = broken_texts(values.tolist()) if self.type.kind is ArrowKind.TEXT else None
-        return Values(self.type, values, valid, broken=broken)
+        return ArrowValues(self.type, values, valid, broken=broken)
 
     def _converted(self, data: Sequence[object]) -> NDArray[Any]:
         kind = self.type.kind
@@ -110,13 +112,13 @@ class Tensor:
         except OverflowError:  # an integer beyond float64
             return self._fail(f"values of the datatype {self.type.name}, got larger ones")
 
-    def _unpacked(self, data: bytes, count: int) -> Values:
+    def _unpacked(self, data: bytes, count: int) -> ArrowValues:
         if self.type.kind is ArrowKind.TEXT:
             return self._values(self._texts(data, count), None)
         values = np.dtype(self.type.form)
         if len(data) != count * values.itemsize:
             self._fail(f"{count * values.itemsize} bytes as its shape and datatype say, got {len(data)}")
-        return Values(self.type, np.frombuffer(data, dtype=values), None)
+        return ArrowValues(self.type, np.frombuffer(data, dtype=values), None)
 
     def _texts(self, data: bytes, count: int) -> NDArray[np.object_]:
         if count * _LENGTH_BYTES > len(data):
@@ -147,7 +149,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class AskedOutput:
     """An output that is asked for. ``binary`` is None where that is left to the request as a whole."""
 
     name: str
@@ -168,7 +170,7 @@ class InferRequest:
     id: str | None
     parameters: Mapping[str, object]
     inputs: tuple[Tensor, ...]
-    outputs: tuple[Output, ...] | None
+    outputs: tuple[AskedOutput, ...] | None
 
     @property
     def records(self) -> int:
@@ -237,17 +239,20 @@ def columns_of(
     """
     columns = {column.name: (position, column) for position, column in enumerate(schema.columns)}
     ignored = {column.name for column in schema.ignored}
-    found: dict[str, Values] = {}
+    found: dict[str, ArrowValues] = {}
     first = request.inputs[0]
     if len(request.inputs) == 1 and (first.width != 1 or first.name not in columns.keys() | ignored):
         if first.type.kind is ArrowKind.TEXT or first.width != len(columns):
+            hint = f"; one record is of shape [1, {first.records}]" if first.width == 1 else ""
             raise request_error(
                 f"inputs.{shown(first.name)}: expected a tensor for each column, or one of {len(columns)} numbers a "
-                f"record in the order of the schema, got {first.width}"
+                f"record in the order of the schema, got {first.width}{hint}"
             )
         values = first.values()
         for at, name in enumerate(columns):
-            found[name] = Values(first.type, values.values[at :: first.width], _every(values.valid, at, first.width))
+            found[name] = ArrowValues(
+                first.type, values.values[at :: first.width], _every(values.valid, at, first.width)
+            )
     else:
         for tensor in request.inputs:
             if tensor.width != 1:
@@ -295,11 +300,15 @@ def _tensor(item: Mapping[str, object], binary: bytes, at: int) -> Tensor:
     return Tensor(name, kind, records, width, binary[at : at + size], is_base64)
 
 
-def _output(item: object) -> Output:
+def _output(item: object) -> AskedOutput:
     output = _typed(item, dict, "outputs")
     name = _typed(output.get("name"), str, "outputs.name")
-    binary = _parameters(output, f"outputs.{shown(name)}.parameters").get("binary_data")
-    return Output(name, None if binary is None else _typed(binary, bool, f"outputs.{shown(name)}.binary_data"))
+    parameters = _parameters(output, f"outputs.{shown(name)}.parameters")
+    for wanted in _UNSUPPORTED:
+        if wanted in parameters:
+            raise request_error(f"outputs.{shown(name)}.parameters: {wanted} is not supported here")
+    binary = parameters.get("binary_data")
+    return AskedOutput(name, None if binary is None else _typed(binary, bool, f"outputs.{shown(name)}.binary_data"))
 
 
 def _parameters(item: Mapping[str, object], place: str) -> Mapping[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -152,6 +152,7 @@ class ScoredReport:
         """Return the report as an HTML page that loads nothing."""
         ranked = sorted(self._groups.items(), key=lambda item: -item[1].count)
         shown = ranked[:_SHOWN_SIGNATURES]
+        over_time = self._timeline.chart(self._alpha)
         return (
             environment()
             .get_template("scored.html.j2")
@@ -174,8 +175,8 @@ class ScoredReport:
                 ),
                 columns=self._column_rows()[:_SHOWN_COLUMNS],
                 more_columns=max(0, len(self._columns) - _SHOWN_COLUMNS),
-                over_time=self._timeline.chart(self._alpha),
-                by_signature=self._signature_charts([signature for signature, _ in shown[:_SHOWN_OVER_TIME]]),
+                over_time=over_time,
+                by_signature=[] if over_time is None else self._signature_charts([name for name, _ in shown]),
                 worst=sorted((record for group in self._groups.values() for record in group.worst), reverse=True)[
                     :MOST_WORST
                 ],
@@ -239,8 +240,8 @@ class ScoredReport:
         rows = [(by_name[name], counts) for name, counts in self._columns.items()]
         return sorted(rows, key=lambda row: -(row[1].caused + row[1].violations.total()))
 
-    def _signature_charts(self, signatures: Iterable[str]) -> Sequence[tuple[str, SeriesChart]]:
-        return [(signature, self._timeline.signature_chart(signature)) for signature in signatures]
+    def _signature_charts(self, signatures: Sequence[str]) -> list[tuple[str, SeriesChart]]:
+        return [(name, self._timeline.signature_chart(name)) for name in signatures[:_SHOWN_OVER_TIME]]
 
 
 @dataclass(frozen=True, slots=True)

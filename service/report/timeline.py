@@ -18,6 +18,8 @@ WIDTH: Final = 720.0
 HEIGHT: Final = 150.0
 _MOST_INTERVALS: Final = 2048
 _SHOWN_INTERVALS: Final = 120
+_FEW_INTERVALS: Final = 12  # that are not merged for having few records
+_USUAL_RECORDS: Final = 50  # of an interval at least, so that shares are not all chance
 _MOST_SIGNATURES: Final = 200
 _OUTERMOST: Final = 0.001
 _FEW_RECORDS: Final = 20
@@ -42,7 +44,7 @@ class SeriesChart:
 
 
 @dataclass(frozen=True, slots=True)
-class ShareChart:
+class TimelineChart:
     """The flagged share by interval.
 
     Attributes:
@@ -104,7 +106,7 @@ class Timeline:
         while len(self._records) > _MOST_INTERVALS:
             self._lengthen()
 
-    def chart(self, alpha: float) -> ShareChart | None:
+    def chart(self, alpha: float) -> TimelineChart | None:
         """Return the flagged share by interval, None if there are not two of them."""
         if len(self._records) < 2:  # noqa: PLR2004 - one bar shows no time
             return None
@@ -114,7 +116,7 @@ class Timeline:
         highest = max(float(shares.max()), 2 * alpha)
         # `bars_of` makes its greatest value fill the height, so the scale of the shares comes as one more bar.
         scaled = bars_of(np.append(shares, highest), WIDTH * (len(shares) + 1) / len(shares), HEIGHT)
-        return ShareChart(
+        return TimelineChart(
             self._column,
             tuple(bar for bar in scaled if bar[0] < WIDTH - 1e-6),
             bars_of(records, WIDTH, HEIGHT / 3),
@@ -135,13 +137,15 @@ class Timeline:
         return SeriesChart(bars_of(heights, WIDTH / 2, 24.0), int(heights.max()), when)
 
     def _shown_range(self) -> tuple[int, int]:
-        """Return the first and the last interval, without the outermost records, and make intervals long enough."""
+        """Return the first and the last interval that are shown, once intervals are long enough."""
         while True:
             keys = sorted(self._records)
             counts = np.cumsum([self._records[key] for key in keys])
             low, high = np.searchsorted(counts, [_OUTERMOST * counts[-1], (1 - _OUTERMOST) * counts[-1]])
             first, last = keys[int(low)], keys[min(int(high), len(keys) - 1)]
-            if last - first < _SHOWN_INTERVALS:
+            intervals = last - first + 1
+            is_sparse = intervals > _FEW_INTERVALS and counts[-1] < _USUAL_RECORDS * intervals
+            if intervals <= _SHOWN_INTERVALS and not is_sparse:
                 return first, last
             self._lengthen()
 

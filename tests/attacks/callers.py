@@ -20,7 +20,7 @@ from typing import Final
 from attack import Attack, Outcome, Target
 
 from vaegis.service.auth.keys import Access, Key, digest_of
-from vaegis.service.http.workers.memory import fitted_to_memory
+from vaegis.service.http.workers.container import fitted_to_memory
 from vaegis.service.settings import flag_of, load_settings
 
 _COMPOSE: Final = Path(__file__).parents[2] / "docker-compose.yml"

@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("CONTAINER_IMAGE", "vaegis:ci")
 MODEL = Path(os.environ.get("CONTAINER_MODEL", ROOT / "tests" / "golden" / "orders-v2.onnx")).resolve()
-ADDED_BYTES = 150_000_000
+ADDED_BYTES = 120_000_000
 FORBIDDEN = ("torch", "onnx", "onnxscript", "pandas", "pyarrow", "scipy", "sklearn", "vaegis.training")
 
 OPEN = ("--env", "VAEGIS_OPEN=true")
@@ -173,6 +173,25 @@ def test_without_keys_and_without_being_open_it_does_not_start() -> None:
     assert ended.returncode == 2
     assert "VAEGIS_KEYS_FILE" in ended.stderr
     assert "VAEGIS_OPEN=true" in ended.stderr
+
+
+def test_a_model_that_cannot_be_used_is_named_and_ends_the_container_with_3(tmp_path: Path) -> None:
+    broken = tmp_path / "model.onnx"
+    broken.write_bytes(MODEL.read_bytes()[:1000])
+    broken.chmod(0o644)
+    command = (
+        "podman",
+        "run",
+        "--rm",
+        "--env",
+        "VAEGIS_OPEN=true",
+        "--volume",
+        f"{broken}:/models/model.onnx:ro",
+        IMAGE,
+    )
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 3
+    assert "vaegis: error: /models/model.onnx: expected a complete ONNX file" in ended.stderr
 
 
 def test_a_key_that_the_image_made_is_asked_for(start_container: Callable[..., Container], tmp_path: Path) -> None:

@@ -337,7 +337,9 @@ def test_a_port_that_is_taken_ends_with_1(golden_model):
         port = taken.getsockname()[1]
         code, message = refused(golden_model, "--port", port)
     assert code == 1
-    assert message.splitlines()[-1].startswith(f"vaegis: error: 127.0.0.1:{port}: cannot listen on this address")
+    last = message.splitlines()[-1]
+    assert last.startswith(f"vaegis: error: 127.0.0.1:{port}: cannot listen on this address")
+    assert last.endswith("; --port chooses another")
 
 
 def test_it_listens_on_ipv6_too(serve):

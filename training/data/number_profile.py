@@ -44,7 +44,7 @@ class NumberTally:
         self._path: Path | None = None
         self.may_be_consecutive = True
 
-    def add(self, numbers: NDArray[np.float64], weights: NDArray[np.int64] | None = None) -> None:
+    def observe(self, numbers: NDArray[np.float64], weights: NDArray[np.int64] | None = None) -> None:
         """Add numbers, in any order, each standing for as many records as its weight says."""
         finite = np.isfinite(numbers)
         whole = numbers.size if weights is None else int(weights.sum())
@@ -76,7 +76,7 @@ class NumberTally:
         """Note that the numbers cannot be row numbers: a record has none, or they do not go up by one."""
         self.may_be_consecutive = False
 
-    def finish(self) -> NumberProfile:
+    def profile(self) -> NumberProfile:
         """Return what was gathered."""
         return NumberProfile(
             count=self._count,

@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 import pyarrow as pa
 
+from vaegis.service.files.arrow_columns import float64_of
 from vaegis.service.files.batches import FileBatch
 from vaegis.training.data.number_profile import NumberProfile, NumberTally
 from vaegis.training.data.row_location import RowLocation
@@ -111,12 +112,12 @@ class Profiler:
         for name, array in zip(batch.batch.schema.names, batch.batch.columns, strict=True):
             if name not in self._columns:
                 self._columns[name] = _ColumnTally(self._max_distinct)
-            self._columns[name].add(array, location)
+            self._columns[name].observe(array, location)
         self._records += batch.batch.num_rows
 
     def finish(self, blank_lines: int = 0) -> DataProfile:
         """Return what was gathered, beside ``blank_lines`` that hold no value."""
-        columns = tuple(tally.finish(name, self._records) for name, tally in self._columns.items())
+        columns = tuple(tally.profile(name, self._records) for name, tally in self._columns.items())
         return DataProfile(self._records, blank_lines, self._is_text, columns)
 
 
@@ -132,7 +133,7 @@ class _ColumnTally:
         self._texts = TextTally(max_distinct)
         self._has_text = False
 
-    def add(self, array: pa.Array, location: Callable[[int], RowLocation]) -> None:
+    def observe(self, array: pa.Array, location: Callable[[int], RowLocation]) -> None:
         valid = len(array) - array.null_count
         if not valid:
             self._numbers.break_order()
@@ -147,12 +148,12 @@ class _ColumnTally:
             self._change = FormChange(location(first), self._form, form)
         if form is Form.TEXT:
             self._has_text = True
-            self._texts.add(array, location)
+            self._texts.observe(array, location)
         elif form is Form.NUMBER:
             self._add_numbers(array, location)
 
-    def finish(self, name: str, records: int) -> ColumnProfile:
-        numbers = (self._texts.numbers if self._has_text else self._numbers).finish()
+    def profile(self, name: str, records: int) -> ColumnProfile:
+        numbers = (self._texts.numbers if self._has_text else self._numbers).profile()
         return ColumnProfile(
             name=name,
             types=tuple(self._types),
@@ -161,13 +162,13 @@ class _ColumnTally:
             records=records,
             observed=self._valid,
             numbers=numbers,
-            text=self._texts.finish() if self._has_text else None,
+            text=self._texts.profile() if self._has_text else None,
         )
 
     def _add_numbers(self, array: pa.Array, location: Callable[[int], RowLocation]) -> None:
         # The valid ones alone: a null would otherwise look like NaN, which is counted apart.
-        numbers = array.drop_null().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        self._numbers.add(numbers)
+        numbers = float64_of(array.drop_null())
+        self._numbers.observe(numbers)
         if array.null_count:
             self._numbers.break_order()
         else:
@@ -177,12 +178,12 @@ class _ColumnTally:
 def form_of(kind: pa.DataType) -> Form:
     """Return what an Arrow type holds."""
     types = pa.types
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_duration(kind):
         return Form.NUMBER
     if types.is_boolean(kind):
         return Form.BOOLEAN
     if types.is_string(kind):
         return Form.TEXT
-    if types.is_timestamp(kind) or types.is_date(kind):
+    if types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind):
         return Form.INSTANT
     return Form.OTHER

@@ -109,7 +109,7 @@ class TextTally:
         self._parsed = {"number": 0, "truth": 0, "instant": 0}
         self._first_other: dict[str, RowLocation] = {}
 
-    def add(self, texts: pa.Array, location: Callable[[int], RowLocation]) -> None:
+    def observe(self, texts: pa.Array, location: Callable[[int], RowLocation]) -> None:
         """Profile texts; nulls do not count. ``location`` returns the location of the text at an index."""
         counted = pc.value_counts(texts.drop_null())
         values, counts = counted.field("values"), counted.field("counts").to_numpy()
@@ -130,7 +130,7 @@ class TextTally:
         self._add_numbers(trimmed, counts, masks["number"])
         self._add_order(texts, location, are_numbers=bool(masks["number"].all()))
 
-    def finish(self) -> TextProfile:
+    def profile(self) -> TextProfile:
         """Return what was gathered."""
         is_plain = self._seen == self._markers or any(kind not in self._first_other for kind in self._parsed)
         return TextProfile(
@@ -182,7 +182,7 @@ class TextTally:
         numbers = trimmed.filter(pa.array(mask))
         self._has_leading_zeros |= bool(pc.any(pc.match_substring_regex(numbers, _LEADING_ZERO)).as_py())
         self._has_fractions |= bool(pc.any(pc.match_substring_regex(numbers, _FRACTION)).as_py())
-        self.numbers.add(numbers.cast(pa.float64()).to_numpy(), counts[mask])
+        self.numbers.observe(numbers.cast(pa.float64()).to_numpy(), counts[mask])
 
     def _add_order(self, texts: pa.Array, location: Callable[[int], RowLocation], *, are_numbers: bool) -> None:
         """Pass the numbers on in order, as long as they may be row numbers."""

@@ -71,7 +71,7 @@ def read_labelled(
         columns = columns_from_batch(
             records, schema.of_records, path=batch.path, first_row=batch.first_row, infinities=infinities
         )
-        kept.add(columns.first(len(schema.number_positions), len(schema.string_positions)), labels)
+        kept.append(columns.first(len(schema.number_positions), len(schema.string_positions)), labels)
     if kept.columns is None:
         raise FileError(path, "expected records, got none")
     kept.prune()
@@ -111,7 +111,7 @@ class _Kept:
     read: int = 0
     _keys: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
-    def add(self, columns: Columns, labels: NDArray[np.bool_]) -> None:
+    def append(self, columns: Columns, labels: NDArray[np.bool_]) -> None:
         self.columns = columns if self.columns is None else stacked((self.columns, columns))
         self.labels = np.concatenate([self.labels, labels])
         self._keys = np.concatenate([self._keys, self.generator.random(labels.size)])

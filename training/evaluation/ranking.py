@@ -47,7 +47,7 @@ def rankings(
         generator: Draws the resamples.
     """
     anomalies, normal = np.flatnonzero(labels), np.flatnonzero(~labels)
-    orders = {name: _Order(labels, values) for name, values in scores.items()}
+    orders = {name: _Ranking(labels, values) for name, values in scores.items()}
     measured = {name: order.measures(np.ones(labels.size)) for name, order in orders.items()}
     resampled = {name: np.empty((RESAMPLES, 2)) for name in scores}
     counts = np.zeros(labels.size)
@@ -66,7 +66,7 @@ def rankings(
     }
 
 
-class _Order:
+class _Ranking:
     """Records from the highest score to the lowest, equal scores as one group."""
 
     def __init__(self, labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> None:

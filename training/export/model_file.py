@@ -20,7 +20,7 @@ from vaegis.service.contract import (
     GREATEST_RELATIVE_TOLERANCE,
     Calibration,
     Contract,
-    Generator,
+    GeneratorDocument,
     Golden,
     GoldenScores,
     MetadataKey,
@@ -30,7 +30,7 @@ from vaegis.service.contract import (
 )
 from vaegis.service.errors import ArtifactError
 from vaegis.service.files.output import replacing
-from vaegis.service.generation import Generator as RecordGenerator
+from vaegis.service.generation import Generator
 from vaegis.service.model_file import digest_entry
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.json import columns_from_records
@@ -82,14 +82,16 @@ def scoring_model(module: ScoringGraph, schema: Schema) -> ScoringModel:
     return ScoringModel(proto, Scorer(open_session(proto.SerializeToString()), schema), module, schema)
 
 
-def generator_document(fitted: Fitted, schema: Schema) -> Generator:
+def generator_document(fitted: Fitted, schema: Schema) -> GeneratorDocument:
     """Return the decoder as a document of the metadata."""
     module = GeneratorGraph(fitted.vae, schema, fitted.exemplars).eval()
     _, exemplars, latent_dim = fitted.exemplars.shape
     inputs = {"exemplar": torch.zeros(3, dtype=torch.int64), "latent_noise": torch.zeros((3, latent_dim))}
     model = to_onnx(module, inputs, GeneratorOutputs._fields)
     encoded = base64.b64encode(model.SerializeToString(deterministic=True)).decode()
-    return Generator(model=encoded, exemplars=exemplars, latent_dim=latent_dim, degrees_of_freedom=DEGREES_OF_FREEDOM)
+    return GeneratorDocument(
+        model=encoded, exemplars=exemplars, latent_dim=latent_dim, degrees_of_freedom=DEGREES_OF_FREEDOM
+    )
 
 
 def check_destination(path: Path, read: Iterable[Path]) -> None:
@@ -115,7 +117,7 @@ def check_destination(path: Path, read: Iterable[Path]) -> None:
 
 def export(
     model: ScoringModel,
-    generator: Generator,
+    generator: GeneratorDocument,
     calibration: Calibration,
     provenance: Provenance,
     sample: Columns,
@@ -213,7 +215,7 @@ def _probes(sample: Columns, schema: Schema) -> dict[str, Columns]:
 
 
 def _golden(
-    model: ScoringModel, generator: Generator, calibration: Calibration, provenance: Provenance, relative: float
+    model: ScoringModel, generator: GeneratorDocument, calibration: Calibration, provenance: Provenance, relative: float
 ) -> Golden:
     """Return invented records, ordinary and odd, with their scores."""
     placeholder = Golden(
@@ -229,7 +231,7 @@ def _golden(
         generator=generator,
         golden=placeholder,
     )
-    records = RecordGenerator(contract).draw(_GOLDEN_RECORDS, provenance.seed)
+    records = Generator(contract).draw(_GOLDEN_RECORDS, provenance.seed)
     sorts = ("missing", "unseen", "huge")
     records += [_altered(records[i], model.schema, how, first=i % 2) for i in range(4) for how in sorts]
     columns = columns_from_records(records, model.schema.of_records, unknown_columns="reject", max_faults=1)
@@ -270,7 +272,7 @@ def _unseen(schema: Schema) -> str:
 
 
 def _with_metadata(
-    model: ScoringModel, generator: Generator, calibration: Calibration, provenance: Provenance, golden: Golden
+    model: ScoringModel, generator: GeneratorDocument, calibration: Calibration, provenance: Provenance, golden: Golden
 ) -> bytes:
     documents: dict[MetadataKey, BaseModel] = {
         MetadataKey.SCHEMA: model.schema,

@@ -10,7 +10,7 @@ from vaegis.service.contract import Schema
 from vaegis.training.model.exportable import IndexSelect
 from vaegis.training.model.likelihoods.timestamp import FIELDS
 from vaegis.training.model.preprocessing import Values
-from vaegis.training.model.vae import VAE, Decoded
+from vaegis.training.model.vae import VAE, DecodedTensors
 
 _QUARTILE = 0.7407  # half of the draws from a Student-t of 4 degrees of freedom lie within it
 _LEAST_SCALE = 1e-6
@@ -52,7 +52,7 @@ class GeneratorGraph(nn.Module):
         vae = self.vae
         z = self.exemplars[exemplar] + vae.prior.width[0] * latent_noise
         drawn = vae.decode(z[None])
-        decoded, missing = Decoded(*(part[0] for part in drawn)), vae.null_probability(drawn)[0]
+        decoded, missing = DecodedTensors(*(part[0] for part in drawn)), vae.null_probability(drawn)[0]
         mean = vae.preprocessing.center + vae.preprocessing.unit * decoded.mean.double()
         nothing = torch.zeros_like(missing[:, : self.others]).double()
         by_kind = torch.cat([mean, decoded.true.double(), nothing], dim=1)

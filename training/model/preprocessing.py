@@ -26,6 +26,9 @@ _FURTHEST = 1e6
 """Bound of standardised values in the likelihood: finite statistics for any float64, order kept far past the data."""
 
 _PER_SPAN = math.sqrt(12.0)  # standard deviations of a uniform distribution
+_RECENT = 0.1
+_LEAST_RECENT_S = 14 * 86_400.0
+"""The newest share of the time that training saw, or two weeks if that is more, counts as one place."""
 _ANY_TIME = 1e300
 _NEARLY_TWICE = 1.5
 
@@ -67,6 +70,7 @@ class Preprocessing(nn.Module):
     ahead: Tensor
     earliest: Tensor
     span: Tensor
+    recent: Tensor
 
     def __init__(self, schema: Schema) -> None:
         """Read centres and units off the statistics in ``schema``, which is that of a model still to be fitted."""
@@ -92,7 +96,9 @@ class Preprocessing(nn.Module):
         earliest = torch.tensor([column.earliest for column in instants], dtype=torch.float64)
         latest = torch.tensor([column.latest for column in instants], dtype=torch.float64)
         self.register_buffer("earliest", earliest)
-        self.register_buffer("span", (latest - earliest).clamp(min=1.0))
+        span = (latest - earliest).clamp(min=1.0)
+        self.register_buffer("span", span)
+        self.register_buffer("recent", (1.0 - (_LEAST_RECENT_S / span).clamp(min=_RECENT)).clamp(min=0.0))
         # Position of each schema column in [numbers, strings], to bring the observed flags into schema order.
         place = {position: at for at, position in enumerate(schema.number_positions + schema.string_positions)}
         self.in_schema_order = IndexSelect([place[i] for i in range(len(schema.columns))], of=len(schema.columns))
@@ -137,9 +143,10 @@ class Preprocessing(nn.Module):
         """Return the cyclic features, the places in the time that training saw, the seasons, and the fields."""
         if not len(self.timestamps):
             return seconds.float(), seconds.float(), seconds.float(), seconds.long()
-        # Later times are taken as the latest: the next period is as near to the known records as their end is.
-        share = ((seconds - self.earliest) / self.span).clamp(0.0, 1.0)
-        elapsed = (_PER_SPAN * (share - 0.5)).float() * there.float()
+        # Later times have the place of the newest known records. These have to be many, and of all weekdays: else every
+        # record of the next period would be unlike most known ones. A short history has one place.
+        share = torch.minimum(((seconds - self.earliest) / self.span).clamp(min=0.0), self.recent)
+        elapsed = (_PER_SPAN * (share - self.recent / 2.0)).float() * there.float()
         if self.has_zones:
             seconds = seconds + ((seconds[:, :, None] >= self.change) * self.ahead).sum(-1)
         present = there.float().repeat(1, timestamp.ENCODED_WIDTH)

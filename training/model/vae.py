@@ -35,7 +35,7 @@ _ENCODER_REACH = 30.0  # standardised units that the encoder sees far, at the mo
 _EMBEDDING_WIDTH = 8
 
 
-class Decoded(NamedTuple):
+class DecodedTensors(NamedTuple):
     """What the decoder says of each column."""
 
     mean: Float[Tensor, "*k e n numeric"]
@@ -118,24 +118,26 @@ class VAE(nn.Module):
         mu, logvar = self.encoder(x).split(self.latent_dim, dim=-1)
         return mu + self.mu_skip(x), logvar.clamp(*_LOGVAR_RANGE)
 
-    def decode(self, z: Float[Tensor, "*k e n l"]) -> Decoded:
+    def decode(self, z: Float[Tensor, "*k e n l"]) -> DecodedTensors:
         """Return the distribution of every column given z."""
         decoded = self.decoder(z) + self.decoder_skip(z)
         mean, true, slots, missing = decoded.split(self.sections, dim=-1)
-        return Decoded(
+        return DecodedTensors(
             mean=mean,
             true=boolean.probability(true, self.least),
             categories=slots if self.categorical is None else self.categorical.probabilities(slots),
             missing=boolean.probability(missing, self.least),
         )
 
-    def null_probability(self, decoded: Decoded) -> Float[Tensor, "*k e n d"]:
+    def null_probability(self, decoded: DecodedTensors) -> Float[Tensor, "*k e n d"]:
         """Return P(null|z) of every column; those that were never null in training keep the least."""
         missing = decoded.missing
         never = missing.new_full((*missing.shape[:-1], len(self.never_null)), self.least)
         return self.from_nullable_first(torch.cat([missing, never], dim=-1))
 
-    def reconstruction(self, decoded: Decoded, values: Values) -> tuple[Float[Tensor, "e n d"], Float[Tensor, "e n d"]]:
+    def reconstruction(
+        self, decoded: DecodedTensors, values: Values
+    ) -> tuple[Float[Tensor, "e n d"], Float[Tensor, "e n d"]]:
         """Return -log p(value|z), 0 where null, and -log P(null or not|z), by column in schema order, nats.
 
         Args:
@@ -164,7 +166,7 @@ class VAE(nn.Module):
         exemplars: Float[Tensor, "e m l"],
         noise: Float[Tensor, "k l"],
         blocks: Blocks | None = None,
-    ) -> tuple[Terms, Decoded]:
+    ) -> tuple[Terms, DecodedTensors]:
         """Return the ELBO's terms, with the expectation over q taken at fixed noise, and what was decoded there.
 
         Args:
@@ -224,7 +226,7 @@ class VAE(nn.Module):
         self.nullable, self.never_null = IndexSelect(nullable, of=columns), IndexSelect(never, of=columns)
         self.from_nullable_first = IndexSelect(_inverse(nullable + never), of=columns)
 
-    def _missingness(self, decoded: Decoded, observed: Bool[Tensor, "*e n d"]) -> Float[Tensor, "e n d"]:
+    def _missingness(self, decoded: DecodedTensors, observed: Bool[Tensor, "*e n d"]) -> Float[Tensor, "e n d"]:
         """Return -log P(null or not|z), nats; of columns that were never null it does not depend on z."""
         # That is a constant for either case, and a third of a draw's terms where no column ever was null.
         never = torch.where(self.never_null(observed), -math.log1p(-self.least), -math.log(self.least))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.http.writers.flat_builder import Item, Number, Structs, Table, flat
-from vaegis.service.http.writers.ndjson import LINE_FIELDS
+from vaegis.service.http.writers.json import LINE_FIELDS
 from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata
 from vaegis.service.records.arrow.messages import CONTINUATION, END, PREFIX_BYTES, MessageType
 from vaegis.service.records.blocks import Block

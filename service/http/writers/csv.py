@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from vaegis.service.http.writers.ndjson import LINE_FIELDS
+from vaegis.service.http.writers.json import LINE_FIELDS
 from vaegis.service.http.writers.writer import columns_of
 from vaegis.service.records.blocks import Block
 from vaegis.service.records.faults import error_fields

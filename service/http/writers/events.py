@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from vaegis.service.http.writers.ndjson import lines_of
+from vaegis.service.http.writers.json import lines_of
 from vaegis.service.http.writers.writer import JSON_END, AnswerMetadata
 from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import FIELDS, Verdicts

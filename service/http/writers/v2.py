@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata, columns_of
 from vaegis.service.records.blocks import Block
 from vaegis.service.records.faults import error_fields
-from vaegis.service.records.open_inference import InferRequest, Output, request_error
+from vaegis.service.records.open_inference import AskedOutput, InferRequest, request_error
 from vaegis.service.verdicts import OTHERS, Explain, Verdicts
 
 _ENCODER = msgspec.json.Encoder()
@@ -27,7 +27,7 @@ OUTPUTS: Final[Mapping[str, str]] = {
 _Part = tuple[Block, Verdicts]
 
 
-def asked_outputs(request: InferRequest, *, explain: Explain, has_errors: bool) -> tuple[Output, ...]:
+def asked_outputs(request: InferRequest, *, explain: Explain, has_errors: bool) -> tuple[AskedOutput, ...]:
     """Return the outputs to write: those asked for, or all that hold something.
 
     Raises:
@@ -36,7 +36,7 @@ def asked_outputs(request: InferRequest, *, explain: Explain, has_errors: bool) 
     if request.outputs is None:
         left_out = {"contributions"} if explain is Explain.NONE else set()
         left_out |= set() if has_errors else {"errors"}
-        return tuple(Output(name, None) for name in OUTPUTS if name not in left_out)
+        return tuple(AskedOutput(name, None) for name in OUTPUTS if name not in left_out)
     for output in request.outputs:
         if output.name not in OUTPUTS:
             raise request_error(f"outputs: expected some of {', '.join(OUTPUTS)}, got another")
@@ -47,7 +47,7 @@ def asked_outputs(request: InferRequest, *, explain: Explain, has_errors: bool) 
 
 def written_answer(
     request: InferRequest,
-    outputs: Sequence[Output],
+    outputs: Sequence[AskedOutput],
     parts: Sequence[_Part],
     metadata: AnswerMetadata,
     version: str,
@@ -67,7 +67,7 @@ def written_answer(
     for _, verdicts in parts:
         columns_of(verdicts)  # raises where they are not
     if any(block.faults for block, _ in parts) and not any(output.name == "errors" for output in outputs):
-        outputs = [*outputs, Output("errors", None)]
+        outputs = [*outputs, AskedOutput("errors", None)]
     all_binary = request.parameters.get("binary_data_output") is True
     binary: list[bytes] = []
     written = []

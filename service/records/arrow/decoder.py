@@ -13,7 +13,7 @@ from vaegis.service.records.arrow.flat_tables import FlatTableError
 from vaegis.service.records.arrow.messages import Message, MessageBuffer, MessageType
 from vaegis.service.records.arrow.record_batches import ArrowArray, read_batch
 from vaegis.service.records.arrow.types import ArrowField, ArrowKind, arrow_error, read_schema
-from vaegis.service.records.arrow.values import Values, cells_of, stacked_values, values_of
+from vaegis.service.records.arrow.values import ArrowValues, cells_of, stacked_values, values_of
 from vaegis.service.records.blocks import (
     BLOCK_RECORDS,
     BLOCK_VALUES,
@@ -52,19 +52,19 @@ class _Dictionary:
         held_bytes: About what the values take in memory.
     """
 
-    parts: list[Values]
+    parts: list[ArrowValues]
     counted: int = 0
     text_bytes: int = 0
     held_bytes: int = 0
 
-    def extend(self, values: Values) -> None:
+    def extend(self, values: ArrowValues) -> None:
         """Add the values of another message. They are put together when they are looked up, not at each message."""
         self.parts.append(values)
         self.counted += max(len(values), _LEAST_COUNTED)
         self.text_bytes += values.text_bytes()
         self.held_bytes += values.held_bytes()
 
-    def values(self) -> Values:
+    def values(self) -> ArrowValues:
         """Return all values."""
         self.parts = [stacked_values(self.parts)]
         return self.parts[0]
@@ -202,7 +202,7 @@ class ArrowDecoder:
             cells[leaf.name] = cells_of(values, column, faults.of_column(leaf.name, position))
         return cells
 
-    def _values(self, array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
+    def _values(self, array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
         number = array.field.dictionary
         if number is None:
             return values_of(array, start, stop, budget)

@@ -31,7 +31,7 @@ _EXACT_POWER: Final = 22  # of ten, in float64
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
+class ArrowValues:
     """Some values of one column.
 
     Attributes:
@@ -61,7 +61,7 @@ class Values:
         """Return the bytes of all texts."""
         return 0 if self.sizes is None else int(self.sizes.sum())
 
-    def look_up(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, budget: TextBudget) -> Values:
+    def look_up(self, positions: NDArray[Any], valid: NDArray[np.bool_] | None, budget: TextBudget) -> ArrowValues:
         """Return the values at ``positions``, null where those are not ``valid``.
 
         Raises:
@@ -72,20 +72,20 @@ class Values:
         if at.size and (at.min() < 0 or at.max() >= len(self)) and not (valid is not None and not valid.any()):
             raise arrow_error("positions inside the dictionary, got one outside")
         if not len(self):
-            return Values(self.type, np.zeros(at.size, dtype=self.values.dtype), valid)
+            return ArrowValues(self.type, np.zeros(at.size, dtype=self.values.dtype), valid)
         both = _both(valid, None if self.valid is None else self.valid[at])
         sizes = None
         if self.sizes is not None:
             sizes = self.sizes[at]
             budget.spend(int(sizes.sum() if both is None else sizes[both].sum()))
-        return Values(self.type, self.values[at], both, sizes, None if self.broken is None else self.broken[at])
+        return ArrowValues(self.type, self.values[at], both, sizes, None if self.broken is None else self.broken[at])
 
-    def within(self, valid: NDArray[np.bool_] | None) -> Values:
+    def within(self, valid: NDArray[np.bool_] | None) -> ArrowValues:
         """Return the values, null also where the object that holds them is not ``valid``."""
         return self if valid is None else replace(self, valid=_both(self.valid, valid))
 
 
-def stacked_values(parts: Sequence[Values]) -> Values:
+def stacked_values(parts: Sequence[ArrowValues]) -> ArrowValues:
     """Return the values of all parts, which are of one type; at least one."""
     first = parts[0]
     if len(parts) == 1:
@@ -100,10 +100,10 @@ def stacked_values(parts: Sequence[Values]) -> Values:
     known = [part.sizes for part in parts if part.sizes is not None]
     if len(known) == len(parts):
         sizes = np.concatenate(known)
-    return Values(first.type, np.concatenate([part.values for part in parts]), valid, sizes, broken)
+    return ArrowValues(first.type, np.concatenate([part.values for part in parts]), valid, sizes, broken)
 
 
-def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
+def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
     """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
 
     Raises:
@@ -121,7 +121,7 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> V
         values = array.fixed(1, array.layout.form, start, stop)
     elif kind is ArrowKind.BOOLEAN:
         values = array.bits(1, start, stop)
-    elif kind is ArrowKind.INSTANT:
+    elif kind in (ArrowKind.INSTANT, ArrowKind.DURATION):
         units = array.fixed(1, array.layout.form, start, stop).astype(np.float64)
         values = units * array.layout.seconds / array.layout.units
     elif kind is ArrowKind.DECIMAL:
@@ -129,10 +129,10 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> V
     else:
         values = np.zeros(stop - start)
         valid = np.zeros(stop - start, dtype=np.bool_) if kind is ArrowKind.NULL else valid
-    return Values(array.layout, values, valid)
+    return ArrowValues(array.layout, values, valid)
 
 
-def cells_of(found: Values, column: Column, report: Report) -> Cells:  # noqa: PLR0911 - one for each type
+def cells_of(found: ArrowValues, column: Column, report: Report) -> Cells:  # noqa: PLR0911 - one for each type
     """Return values as the cells of a column. Values of a wrong type are reported and null.
 
     Args:
@@ -152,13 +152,20 @@ def cells_of(found: Values, column: Column, report: Report) -> Cells:  # noqa: P
             return _with_nulls(["true" if value else "false" for value in found.values.tolist()], found)
     elif of_type is ArrowKind.INSTANT and kind.takes_instants:
         return Instants(_numbers(found))
-    elif of_type in (ArrowKind.INTEGER, ArrowKind.FLOAT, ArrowKind.DECIMAL) or (
-        of_type is ArrowKind.BOOLEAN and kind.takes_truths
-    ):
+    elif _holds_numbers(of_type, kind):
         return _numbers(found)
     for row in np.flatnonzero(np.ones(len(found)) if found.valid is None else found.valid).tolist():
         report(row, "wrong_type", f"expected {kind.expected}, got the type {found.type.name}")
     return [None] * len(found)
+
+
+def _holds_numbers(of_type: ArrowKind, kind: NumberKind[Any]) -> bool:
+    """Tell whether values of a type are numbers of a kind; a duration is no instant."""
+    if of_type is ArrowKind.DURATION:
+        return not kind.takes_instants
+    if of_type is ArrowKind.BOOLEAN:
+        return kind.takes_truths
+    return of_type in (ArrowKind.INTEGER, ArrowKind.FLOAT, ArrowKind.DECIMAL)
 
 
 def _whole_texts(numbers: NDArray[np.float64]) -> list[str | None] | None:
@@ -175,12 +182,12 @@ def _both(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> NDA
     return one & other
 
 
-def _numbers(found: Values) -> NDArray[np.float64]:
+def _numbers(found: ArrowValues) -> NDArray[np.float64]:
     numbers = found.values.astype(np.float64, copy=False)
     return numbers if found.valid is None else np.where(found.valid, numbers, np.nan)
 
 
-def _with_nulls(texts: list[str], found: Values) -> list[str | None]:
+def _with_nulls(texts: list[str], found: ArrowValues) -> list[str | None]:
     if found.valid is None:
         return list(texts)
     return [text if valid else None for text, valid in zip(texts, found.valid.tolist(), strict=True)]
@@ -193,7 +200,7 @@ def broken_texts(texts: Sequence[str]) -> NDArray[np.bool_] | None:
     return np.array([not rules.is_text(text) for text in texts], dtype=np.bool_)
 
 
-def _told_texts(found: Values, report: Report) -> list[str | None]:
+def _told_texts(found: ArrowValues, report: Report) -> list[str | None]:
     texts = _with_nulls(found.values.tolist(), found)
     if found.broken is not None:
         for row in np.flatnonzero(found.broken).tolist():
@@ -203,12 +210,12 @@ def _told_texts(found: Values, report: Report) -> list[str | None]:
     return texts
 
 
-def _texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
+def _texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
     """Return text; bytes that are not UTF-8 become lone surrogates."""
     values = np.empty(stop - start, dtype=object)
     valid = array.valid(start, stop)
     if start == stop:
-        return Values(array.layout, values, valid, np.zeros(0, dtype=np.int64))
+        return ArrowValues(array.layout, values, valid, np.zeros(0, dtype=np.int64))
     offsets = array.fixed(1, array.layout.form, start, stop + 1)
     held = array.buffer(2)
     if offsets[0] < 0 or offsets[-1] > len(held) or (np.diff(offsets) < 0).any():
@@ -220,12 +227,12 @@ def _texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Valu
     if data.isascii():
         text = data.decode()
         values[:] = [text[begin:end] for begin, end in pairwise(ends)]
-        return Values(array.layout, values, valid, sizes)
+        return ArrowValues(array.layout, values, valid, sizes)
     values[:] = texts = [_decoded(data[begin:end]) for begin, end in pairwise(ends)]
-    return Values(array.layout, values, valid, sizes, broken_texts(texts))
+    return ArrowValues(array.layout, values, valid, sizes, broken_texts(texts))
 
 
-def _viewed_texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> Values:
+def _viewed_texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
     """Return text of views, which hold short text themselves, and of long text in which buffer it stands and where."""
     data = array.fixed(1, f"V{_VIEW_BYTES}", start, stop).tobytes()
     views = np.frombuffer(data, dtype="<i4").reshape(-1, 4)
@@ -252,7 +259,7 @@ def _viewed_texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) 
                 raise _outside_buffers()
             known[place] = _decoded(bytes(held[offset : offset + length]))
         values[row] = known[place]
-    return Values(array.layout, values, valid, sizes, broken_texts(values.tolist()))
+    return ArrowValues(array.layout, values, valid, sizes, broken_texts(values.tolist()))
 
 
 def _outside_buffers() -> BodyError:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Generator, Schema
+from vaegis.service.contract import GeneratorDocument, Schema
 from vaegis.training.config import FitSettings, SplitSettings
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.row_location import RowLocation
@@ -212,6 +212,6 @@ def exported_all(new_export: Callable[..., Exported]) -> Exported:
 
 
 @pytest.fixture(scope="session")
-def generator(exported_all: Exported) -> Generator:
+def generator(exported_all: Exported) -> GeneratorDocument:
     """The decoder of that model, as the metadata hold it."""
     return generator_document(exported_all.fitted, exported_all.prepared.schema)

@@ -15,7 +15,7 @@ from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample
 from vaegis.training.data.splits import split_at_random
 from vaegis.training.errors import DataError
-from vaegis.training.review import LABEL, most_extreme, read_labels, without_anomalies, write_review
+from vaegis.training.review import LABEL, Labels, most_extreme, read_labels, without_anomalies, write_review
 
 pytestmark = pytest.mark.training
 
@@ -53,7 +53,7 @@ def fill(path: Path, labels: list[str]) -> None:
 def test_labelled_anomalies_do_not_calibrate_and_all_others_do(sample, splits, tmp_path):
     path = tmp_path / "model.review.csv"
     (calibrating,) = splits.calibration
-    write_review(path, sample, calibrating[:4], np.array([9.0, 8.0, 7.0, 6.0]))
+    write_review(path, sample, calibrating[:4], np.array([9.0, 8.0, 7.0, 6.0]), Labels())
     rows = written(path)
     assert [int(row["vaegis_row"]) for row in rows] == (calibrating[:4] + 1).tolist()
     assert rows[0]["note"] == 'a "b", c'
@@ -65,11 +65,23 @@ def test_labelled_anomalies_do_not_calibrate_and_all_others_do(sample, splits, t
     assert kept.fit is splits.fit
 
 
+def test_a_further_review_keeps_the_labels(sample, splits, tmp_path):
+    path = tmp_path / "model.review.csv"
+    (calibrating,) = splits.calibration
+    write_review(path, sample, calibrating[:3], np.array([9.0, 8.0, 7.0]), Labels())
+    fill(path, ["1", "", "0"])
+    write_review(path, sample, calibrating[3:4], np.array([6.0]), read_labels(path))
+    rows = written(path)
+    assert [row[LABEL] for row in rows] == ["1", "0", ""]
+    assert [int(row["vaegis_row"]) for row in rows] == (calibrating[[0, 2, 3]] + 1).tolist()
+    assert [row["note"] for row in rows] == ['a "b", c'] * 3
+
+
 def test_labels_of_other_records_are_refused(sample, splits):
     fitted = RowLocation(FILE, int(splits.fit[0, 0]) + 1)
     with pytest.raises(DataError, match="expected calibration records among the 1 labelled anomalies, got none"):
-        without_anomalies(splits, sample, {fitted: True})
-    assert without_anomalies(splits, sample, {fitted: False}) == (splits, 0)
+        without_anomalies(splits, sample, Labels({fitted: True}))
+    assert without_anomalies(splits, sample, Labels({fitted: False})) == (splits, 0)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,12 @@ def test_an_event_in_binary_mode_is_answered_by_one(post, record):
     assert answer.json() == post(record).json()
 
 
+def test_an_event_in_binary_mode_needs_no_content_type(new_app, send, record):
+    body, untyped = json.dumps(record).encode(), {"content-type": ""}
+    assert send(new_app(), "POST", "/score", content=body, headers=untyped | {"ce-id": "a-1"}).status_code == 200
+    assert send(new_app(), "POST", "/score", content=body, headers=untyped).status_code == 415
+
+
 @pytest.mark.parametrize("headers", [EVENT, EVENTS])
 def test_one_event_is_no_batch_and_a_batch_is_not_one_event(post, record, headers):
     body = [event_of(record)] if headers is EVENT else event_of(record)

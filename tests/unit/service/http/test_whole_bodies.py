@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from vaegis.service.auth.keys import digest_of
-from vaegis.service.http.writers.answer_buffer import UNCOMPRESSED_BYTES, AnswerBuffer
+from vaegis.service.http.block_scoring import UNCOMPRESSED_BYTES, AnswerBuffer
 
 if sys.version_info >= (3, 14):
     from compression import zstd

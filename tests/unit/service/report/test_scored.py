@@ -76,6 +76,12 @@ def test_one_cause_does_not_hide_the_others_among_the_worst(model):
     assert "row 40" in worst
 
 
+def test_records_without_any_time_are_shown_without_a_chart(model):
+    page = Page(report_of(model, [{"amount": 98765.0}] * 3).page())
+    assert "have no time" in page.texts["time"]
+    assert page.texts["flagged"] == "3"
+
+
 @pytest.mark.parametrize("records", [[], [GOOD], [{"amount": "many"}]])
 def test_a_page_is_written_without_anomalies_and_without_records(model, records):
     page = Page(report_of(model, records).page())
@@ -114,7 +120,7 @@ def test_a_file_without_times_is_shown_by_its_rows():
     )
     chart = timeline.chart(0.01)
     assert chart is not None
-    assert (chart.column, chart.interval, chart.highest) == (None, "10 records", 1.0)
+    assert (chart.column, chart.interval, chart.highest) == (None, "50 records", 1.0)
     assert timeline.signature_chart("a:rare_value").when == "901"
 
 

@@ -13,7 +13,7 @@ from vaegis.service.contract import Schema, TimestampColumn
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.kinds import number_kind_of
 from vaegis.service.violations import ViolationChecks
-from vaegis.training.config import ColumnSettings, SplitSettings, TrainConfig
+from vaegis.training.config import ColumnSettings, DataSettings, SplitSettings, TrainConfig
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.sampling import profile_and_sample
@@ -136,6 +136,12 @@ def test_digits_of_a_date_and_time_are_times(settled, form, reason):
     assert abs(sample.numbers("digits", "timestamp", plan.reading).max() - SECONDS.max()) < 60
 
 
+def test_whole_numbers_beyond_the_exact_ones_are_warned_of(settled):
+    plans, _ = settled(customer=2**60 + 512 * RANDOM.integers(0, 40, N))
+    assert 'columns.customer.kind = "ignore"' in plans["customer"].warnings[0]
+    assert plans["customer"].kind == "numeric"
+
+
 def test_days_as_excel_counts_them_are_warned_of(settled):
     plan = settled(when=45_352.0 + DAYS)[0]["when"]
     assert "Excel" in plan.warnings[0]
@@ -226,3 +232,16 @@ def test_what_grows_is_checked_and_may_go_on(settled):
         record = following[:1].copy()
         record[0, names.index(name)] = value
         assert violated(record) == [[(name, code)]], name
+
+
+def test_a_marker_of_nulls_is_one_in_columns_that_are_checked_alone(settled):
+    config = TrainConfig(data=DataSettings(null_values=["none"]), splits=SplitSettings(group_column="shop"))
+    marked = [None if at % 9 else "none" for at in range(N)]
+    columns = {
+        "parcel": [marked[at] if at % 3 == 0 else str(value) for at, value in enumerate(np.cumsum(STEPS).tolist())],
+        "shop": [f"S-{at % 20:02}" for at in range(N)],
+    }
+    plans, sample = settled(config, **columns)
+    schema = build_schema(tuple(plans.values()), sample, np.arange(N), max_categories=256)
+    assert {column.name: column.kind for column in schema.watched} == {"parcel": "numeric", "shop": "text"}
+    assert all(column.reading.null_values == ("none",) for column in schema.watched)

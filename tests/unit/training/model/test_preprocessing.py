@@ -119,7 +119,14 @@ def test_times_outside_those_of_training_are_placed_at_its_ends():
     schema = Schema(columns=(TimestampColumn(name="t", missing_share=0.0, earliest=1e9, latest=3e9),))
     seconds = torch.tensor([[1e9], [2e9], [3e9], [9e9], [-1e300]], dtype=torch.float64)
     values = Preprocessing(schema)(seconds)
-    assert values.elapsed[:, 0].tolist() == pytest.approx([-(3**0.5), 0.0, 3**0.5, 3**0.5, -(3**0.5)])
+    newest = 12**0.5 * 0.45  # from nine tenths of the time on
+    assert values.elapsed[:, 0].tolist() == pytest.approx([-newest, 12**0.5 * 0.05, newest, newest, -newest])
+
+
+def test_two_weeks_have_one_place_because_the_next_ones_would_be_at_their_edge():
+    schema = Schema(columns=(TimestampColumn(name="t", missing_share=0.0, earliest=0.0, latest=14 * 86_400.0),))
+    values = Preprocessing(schema)(torch.tensor([[0.0], [1e6], [9e9]], dtype=torch.float64))
+    assert not values.elapsed.any()
 
 
 def test_sizes_and_shares_outside_are_those_of_the_fields():

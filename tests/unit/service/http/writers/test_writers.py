@@ -22,8 +22,7 @@ from vaegis.service.files.verdict_table import VERDICT_TYPES
 from vaegis.service.http.schemas import ResultItem, ScoreAnswer
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
-from vaegis.service.http.writers.json import JsonWriter
-from vaegis.service.http.writers.ndjson import LINE_FIELDS, NdjsonWriter
+from vaegis.service.http.writers.json import LINE_FIELDS, JsonWriter, NdjsonWriter
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.reasons import Reason
 from vaegis.service.records.blocks import Block

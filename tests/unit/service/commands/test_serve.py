@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from vaegis.service.http.listening import listening_socket, unix_socket
+from vaegis.service.commands.serve import listening_socket, unix_socket
 
 
 def test_the_protocol_is_named_so_that_asyncio_turns_off_nagles_algorithm():
