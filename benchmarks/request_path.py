@@ -30,7 +30,7 @@ MODEL: Final = ROOT / "tests" / "golden" / "orders-v2.onnx"
 RECORD: Final = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
 ARROW: Final = "application/vnd.apache.arrow.stream"
 WARM_UP: Final = 20
-NOTED: Final = 10
+NOTED: Final = 40
 START, STOP = "start", "stop"
 _TITLE: Final = """# The path of a request
 The files and functions of the service that one request of one record passes: `python benchmarks/request_path.py`.

@@ -56,7 +56,8 @@ class DataSettings(_Section):
         "numbers, booleans and times also have the usual ones: NA, null, None, -, ? and others.",
     )
     delimiter: Delimiter | None = Field(
-        None, description="CSV: the character between values. none: a comma, in .tsv a tab."
+        None,
+        description="CSV: the character between values. none: that of a line `sep=;`, else a comma, in .tsv a tab.",
     )
     quote: Quote | None = Field(
         None,
@@ -65,7 +66,9 @@ class DataSettings(_Section):
     escape: Escape | None = Field(
         None, description="CSV: the character before a quote within a value. none: quotes are doubled."
     )
-    encoding: str | None = Field(None, description="CSV: the encoding, such as latin-1 or cp1252. none: UTF-8.")
+    encoding: str | None = Field(
+        None, description="CSV: the encoding, such as latin-1 or cp1252. none: UTF-8, or UTF-16 by its byte order mark."
+    )
     max_depth: int = Field(
         32, ge=1, le=64, description="Deepest nesting of objects that become columns such as `address.city`."
     )

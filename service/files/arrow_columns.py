@@ -144,8 +144,8 @@ def numbers_of(
         numbers, is_seconds = _numbers_of_text(array.cast(pa.string()), kind)
     elif kind.takes_instants and _is_instant(array.type):
         numbers, is_seconds = _instants_of_type(array), True
-    elif _is_number(array.type) or (kind.takes_truths and pa.types.is_boolean(array.type)):
-        numbers = _float64(array)
+    elif _holds_numbers(array.type, kind):
+        numbers = float64_of(array)
     else:
         raise _refused_type(array, kind.expected)
     if infinities == "null":
@@ -229,8 +229,8 @@ def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
             return list(text_of(array).to_pylist())
     elif kind.takes_instants and _is_instant(array.type):
         return Instants(_instants_of_type(array))
-    elif _is_number(array.type) or (kind.takes_truths and pa.types.is_boolean(array.type)):
-        return _float64(array)
+    elif _holds_numbers(array.type, kind):
+        return float64_of(array)
     detail = f"expected {kind.expected}, got the type {array.type}"
     for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
         report(row, "wrong_type", detail)
@@ -246,7 +246,7 @@ def _numbers_of_text(array: pa.Array, kind: NumberKind[Any]) -> tuple[NDArray[np
         for words, number in ((rules.TRUE_WORDS, "1"), (rules.FALSE_WORDS, "0")):
             trimmed = pc.if_else(pc.is_in(lowered, pa.array(sorted(words))), number, trimmed)
     try:
-        return _float64(trimmed), False
+        return float64_of(trimmed), False
     except pa.ArrowInvalid:
         pass
     for zone in ("UTC", None) if kind.takes_instants else ():  # text with a zone in every value, then with none
@@ -277,7 +277,7 @@ def read_array(array: pa.Array, reader: ColumnReader) -> pa.Array:
         return _mapped(array.cast(pa.string()), reader.text)
     if not _is_number(array.type):
         return array
-    found = _float64(array)
+    found = float64_of(array)
     numbers = reader.numbers(found)
     if numbers is found:
         return array
@@ -293,7 +293,7 @@ def _mapped(texts: pa.Array, change: Callable[[str], str | None]) -> pa.Array:
 
 def _whole_numbers(array: pa.Array) -> pa.Array | None:
     """Return floats as integers; None if one is no whole number. NaN is a null."""
-    numbers = _float64(array)
+    numbers = float64_of(array)
     present = ~np.isnan(numbers)
     if (np.abs(numbers[present]) > _MOST_EXACT).any() or (numbers[present] != np.floor(numbers[present])).any():
         return None
@@ -302,13 +302,20 @@ def _whole_numbers(array: pa.Array) -> pa.Array | None:
 
 def _instants_of_type(array: pa.Array) -> NDArray[np.float64]:
     if pa.types.is_date32(array.type):
-        return _float64(array.cast(pa.int32())) * _SECONDS_PER_DAY
+        return float64_of(array.cast(pa.int32())) * _SECONDS_PER_DAY
+    if pa.types.is_time32(array.type):
+        return float64_of(array.cast(pa.int32())) / _UNITS_PER_SECOND[array.type.unit]
     unit = "ms" if pa.types.is_date64(array.type) else array.type.unit
-    return _float64(array.cast(pa.int64())) / _UNITS_PER_SECOND[unit]
+    return float64_of(array.cast(pa.int64())) / _UNITS_PER_SECOND[unit]
 
 
-def _float64(array: pa.Array) -> NDArray[np.float64]:
-    """Return a copy of an array's values as float64, rounded where float64 is coarser; NaN where null."""
+def float64_of(array: pa.Array) -> NDArray[np.float64]:
+    """Return a copy of an array's values as float64, rounded where float64 is coarser; NaN where null.
+
+    Durations are in seconds.
+    """
+    if pa.types.is_duration(array.type):
+        return float64_of(array.cast(pa.int64())) / _UNITS_PER_SECOND[array.type.unit]
     cast = array.cast(pa.float64(), safe=False)
     return np.array(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
 
@@ -331,15 +338,23 @@ def _checked(numbers: NDArray[np.float64], kind: NumberKind[Any], *, is_seconds:
 
 
 def _is_instant(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def _holds_numbers(of_type: pa.DataType, kind: NumberKind[Any]) -> bool:
+    """Tell whether values of a type are numbers of a kind; a duration is no instant."""
+    if pa.types.is_boolean(of_type):
+        return kind.takes_truths
+    return _is_number(of_type) and not (kind.takes_instants and pa.types.is_duration(of_type))
+
+
 def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_duration(kind))
 
 
 def _refused_type(array: pa.Array, expected: str) -> RefusedCellError:

@@ -348,6 +348,8 @@ class ModelLoader:
             candidate = None if target is None else self._candidate(name, target, live.artifact)
             self._publish(partial(self._registry.set_shadow, name, candidate))
         except Exception as error:  # noqa: BLE001 - of a broken file; the live version stays, and the reason is shown
+            if self._is_closed:
+                return
             reason = _reason(error)
             _log_failure(name, None if target is None else target.version, reason)
             self._publish(partial(self._registry.fail_shadow, name, None if target is None else target.version, reason))
@@ -395,6 +397,8 @@ class ModelLoader:
             self._publish(partial(self._registry.fail, name, None, reason))
 
     def _note_failure(self, name: str, version: str | None, error: Exception) -> None:
+        if self._is_closed:
+            return  # the check was ended with the service
         reason = _reason(error)
         _log_failure(name, version, reason)
         self._publish(partial(self._registry.fail, name, version, reason))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _NICENESS: Final = 10
 _KILLED_FIRST: Final = "1000"  # of all processes, if memory runs out
 _DIGEST_BYTES: Final = 64
+_REFUSED: Final = 3  # as `vaegis verify` ends; an exception that nobody expected ends Python with 1
 _LIMITS: Final = ("run_timeout_s", "max_tensor_bytes", "model_timeout_s")
 
 
@@ -104,7 +105,7 @@ class VersionChecks:
                 self._process = None
         if process.returncode == 0:
             return graph
-        if process.returncode == 1 and failure:
+        if process.returncode == _REFUSED:
             raise ArtifactError(failure.decode(errors="replace"))
         ended = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
         raise ArtifactError(f"{name}: its check ended with {ended}; memory may be short, or onnxruntime crashed")
@@ -114,7 +115,7 @@ def main() -> int:
     """Check the model on standard input; write its graph to standard output, or what is wrong to standard error.
 
     Returns:
-        The exit code: 0, or 1 if the model cannot be used.
+        The exit code: 0, or 3 if the model cannot be used.
     """
     told = json.loads(sys.stdin.buffer.readline())
     _stand_back(told["model_timeout_s"])
@@ -126,7 +127,7 @@ def main() -> int:
         Generator(artifact.contract, **limits)
     except ArtifactError as error:
         sys.stderr.write(str(error))
-        return 1
+        return _REFUSED
     file = memory_file("graph")
     write_optimized(memoryview(data), f"/dev/fd/{file}")
     sys.stdout.buffer.write(content_of(file))

@@ -219,7 +219,8 @@ def _truth_or_number(text: str, expected: str) -> float:
 def instant_of_text(text: str) -> float:
     """Return an instant written as text: ISO 8601, or a number since 1970; blank is NaN."""
     stripped = _stripped(text)
-    if _INSTANT_TEXT.fullmatch(stripped):  # the usual case, and never a number
+    # The usual case, and never a number or a null; MySQL writes 0000-00-00 for a null.
+    if _INSTANT_TEXT.fullmatch(stripped) and not stripped.startswith("0000"):
         return _instant_of_iso(stripped)
     try:
         value = number_of_text(stripped)

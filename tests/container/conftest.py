@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,20 @@ class Processes:
 
 
 NewProcesses = Callable[[Mapping[str, Sequence[str | Path]], Mapping[str, str]], Processes]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Give Chromium, of the system's packages, driven by Playwright, of the extra `containers`."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the extra containers")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs Chromium, of the system's packages")
+    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=chromium, args=arguments)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 COMMANDS = Path(sys.executable).parent
 IMAGE = os.environ.get("CONTAINER_IMAGE", "vaegis:ci")
+COPY = FOLDER / "model-copy.yaml"
 RUN_BY_PODMAN = {"ConfigMap", "Deployment"}
 
 Podman = Callable[..., str]
@@ -38,7 +39,7 @@ def manifests(text: str) -> list[dict]:
 @pytest.mark.parametrize("folder", ["base", "overlays/example", "overlays/retraining"])
 def test_manifests_are_valid_by_the_schemas_of_kubernetes(folder: str, tmp_path: Path) -> None:
     path = tmp_path / "manifests.yaml"
-    path.write_text(build(folder), encoding="utf-8")
+    path.write_text(build(folder) + "---\n" + COPY.read_text(encoding="utf-8"), encoding="utf-8")
     checked = subprocess.run(
         [COMMANDS / "kubernetes-validate", "--strict", path], capture_output=True, text=True, check=False
     )

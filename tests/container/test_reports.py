@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or ""
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())")
 GOOD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2024-03-05T10:00:00Z"}
-
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the extra containers")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, of the system's packages")
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +39,6 @@ def pages(golden_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         stderr=subprocess.DEVNULL,
     )
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 @pytest.mark.parametrize("name", ["report", "scored"])

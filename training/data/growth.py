@@ -52,6 +52,7 @@ _WEEK_S: Final = 7 * _DAY_S
 _BY_ORDER: Final = (946_684_800.0, 2_208_988_800.0)
 _BY_NAME: Final = (631_152_000.0, 4_102_444_800.0)
 _YEARS: Final = (1900.0, 2100.0)
+_LARGEST_EXACT: Final = 2.0**53
 _MINUTES: Final = "%Y%m%d%H%M"
 _CALENDAR_MINUTES: Final = (1990_01_01_00_00, 2100_01_01_00_00)
 _CALENDAR_DIGITS: Final = (1900_01_01_00_00_00, 2100_01_01_00_00_00)
@@ -228,8 +229,9 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
         keep = f"To score it all the same: {_setting_line(plan.name, 'numeric')}"
         limits = _limits(plan.name, values, orders)
         return replace(plan, kind=None, reason=reason, warnings=(keep,), watched="numeric", limits=limits)
-    warning = _outside(plan.name, values, orders)
-    return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning), leaves_range=True)
+    outside, rounded = _outside(plan.name, values, orders), _rounded(plan.name, values)
+    warnings = tuple(warning for warning in (outside, rounded) if warning is not None)
+    return replace(plan, warnings=plan.warnings + warnings, leaves_range=outside is not None)
 
 
 def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
@@ -325,6 +327,17 @@ def _short_span(seconds: NDArray[np.float64]) -> str | None:
     return (
         f"the records span {span / _DAY_S:.1f} days, so some {lacking} were never seen. Normal records of these may be "
         "flagged: train on at least a week"
+    )
+
+
+def _rounded(name: str, values: NDArray[np.float64]) -> str | None:
+    """Return a warning if whole numbers are too large to be told from their neighbours."""
+    numbers = _finite(values)
+    if not _are_whole(numbers) or np.abs(numbers).max() <= _LARGEST_EXACT:
+        return None
+    return (
+        "whole numbers beyond 2^53 are rounded, and are rather identifiers than quantities. If so, write them as text, "
+        f"or leave them out: {_setting_line(name, 'ignore')}"
     )
 
 

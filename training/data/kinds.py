@@ -25,7 +25,7 @@ _FEWEST_FOR_IDENTIFIER = 20
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
 _WATCHED: dict[Form, Literal["numeric", "text"]] = {Form.NUMBER: "numeric", Form.TEXT: "text"}
 _FORM_ALONE = "only its form will be watched"
-_NOT_CATEGORIES = ("decimal",)
+_NOT_CATEGORIES = ("decimal", "duration")
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
 _MOST_UNITS_SHOWN = 4
 _DAY = "%d"
@@ -217,10 +217,14 @@ def _written_as(column: ColumnProfile, wanted: Kind, reading: Reading | None) ->
 def _inferred(column: ColumnProfile, settings: KindSettings) -> ColumnPlan:
     if column.form is Form.BOOLEAN:
         return ColumnPlan(column.name, "boolean", "true and false")
+    if column.form is Form.INSTANT and all(name.startswith("time") and "stamp" not in name for name in column.types):
+        return ColumnPlan(column.name, "timestamp", "times of day", Reading(format="%H:%M:%S"))
     if column.form is Form.INSTANT:
         return ColumnPlan(column.name, "timestamp", "timestamps")
     if column.form is Form.NUMBER:
-        return _plan_numbers(column)
+        plan = _plan_numbers(column)
+        are_durations = plan.kind == "numeric" and all(name.startswith("duration") for name in column.types)
+        return replace(plan, reason="durations in seconds") if are_durations else plan
     if column.text is not None:
         return _plan_text(column, column.text, settings)
     return ColumnPlan(column.name, None, f"values of type {column.types[0]} are not scored")

@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 import pyarrow as pa
 
+from vaegis.service.files.arrow_columns import float64_of
 from vaegis.service.files.batches import FileBatch
 from vaegis.training.data.number_profile import NumberProfile, NumberTally
 from vaegis.training.data.row_location import RowLocation
@@ -166,7 +167,7 @@ class _ColumnTally:
 
     def _add_numbers(self, array: pa.Array, location: Callable[[int], RowLocation]) -> None:
         # The valid ones alone: a null would otherwise look like NaN, which is counted apart.
-        numbers = array.drop_null().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        numbers = float64_of(array.drop_null())
         self._numbers.observe(numbers)
         if array.null_count:
             self._numbers.break_order()
@@ -177,12 +178,12 @@ class _ColumnTally:
 def form_of(kind: pa.DataType) -> Form:
     """Return what an Arrow type holds."""
     types = pa.types
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_duration(kind):
         return Form.NUMBER
     if types.is_boolean(kind):
         return Form.BOOLEAN
     if types.is_string(kind):
         return Form.TEXT
-    if types.is_timestamp(kind) or types.is_date(kind):
+    if types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind):
         return Form.INSTANT
     return Form.OTHER

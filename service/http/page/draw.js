@@ -28,6 +28,13 @@ export function shape(parent, name, attributes, text) {
   return made;
 }
 
+// A signature, which may break into lines between its parts.
+export function signatureText(signature) {
+  const made = element("code");
+  signature.split("+").forEach((part, at) => made.append(...(at ? ["+", element("wbr")] : []), part));
+  return made;
+}
+
 // A share of a whole as a thin bar; the number stands beside it.
 export function meter(share) {
   const made = drawing(100, 6, "");

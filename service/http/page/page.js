@@ -1,6 +1,6 @@
 // The live page: polls the counts of all workers, keeps an hour of them, and shows the differences.
 
-import { by, drawing, duration, element, meter, number, percent, shape, sum, table, valueText, waterfall, widthOf } from "./draw.js";
+import { by, drawing, duration, element, meter, number, percent, shape, signatureText, sum, table, valueText, waterfall, widthOf } from "./draw.js";
 import { showVersions } from "./versions.js";
 
 const POLL_MS = 5000;
@@ -162,7 +162,7 @@ function showSignatures(shown) {
   all.sort((a, b) => (a[0] === "other") - (b[0] === "other") || b[1] - a[1]);
   const rows = all.slice(0, FEW_SIGNATURES).map(([signature, count]) => {
     const row = element("div", undefined, "signature");
-    row.append(element("code", signature), element("span", `${number(count)} · ${percent(count / total)}`), meter(count / total));
+    row.append(signatureText(signature), element("span", `${number(count)} · ${percent(count / total)}`), meter(count / total));
     return row;
   });
   const rest = all.slice(FEW_SIGNATURES);
@@ -192,7 +192,7 @@ function showShare(seconds) {
     by("share").replaceChildren(element("p", needed, "empty"));
     return;
   }
-  const [width, height, left, bottom, top] = [widthOf("share"), 200, 48, 24, 8];
+  const [width, height, left, bottom, top] = [widthOf("share"), 240, 48, 24, 8];
   const greatest = Math.min(1, 1.05 * Math.max(...drawn.map(({ share, band }) => Math.max(share, band[1]))));
   const latest = drawn.at(-1);
   const svg = drawing(
@@ -310,7 +310,7 @@ function showAnswer(body) {
   const parts = [verdict, element("p", facts)];
   if (result.signature) {
     const line = element("p", "Signature ");
-    line.append(element("code", result.signature), `; reasons: ${result.reasons.join(", ")}`);
+    line.append(signatureText(result.signature), `; reasons: ${result.reasons.join(", ")}`);
     parts.push(line);
   }
   if (rest > 0) parts.push(element("p", `${rest} more were scored; the first is shown.`, "note"));
@@ -377,6 +377,7 @@ by("window").addEventListener("change", () => history.length && show());
 by("model-choice").addEventListener("change", () => {
   model = by("model-choice").value;
   history = [];
+  by("version").textContent = "";
   by("answer").replaceChildren();
   poll();
 });

@@ -117,6 +117,7 @@ export async function showVersions(call, name, allowed) {
     const compared = await call(`models/${encodeURIComponent(name)}/shadow`);
     if (compared.ok) shadow = await compared.json();
   }
+  by("version").textContent = model.live && model.versions.length ? `version ${model.live.version}` : "";
   const state = JSON.stringify([model, shadow, allowed]);
   // While nothing changes, the elements stay, and with them the focus and the choice.
   if (state === shown || by("confirm").open) return;

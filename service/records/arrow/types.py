@@ -26,6 +26,7 @@ class ArrowKind(Enum):
     TEXT_VIEW = "text view"
     DECIMAL = "decimal"
     INSTANT = "instant"
+    DURATION = "duration"
     STRUCT = "struct"
     OTHER = "other"
 
@@ -41,7 +42,7 @@ class ArrowType:
         form: Type of its numbers, offsets or instants, as numpy names it.
         width: Bytes of a decimal.
         scale: Decimal places of a decimal.
-        seconds: Seconds that one unit of an instant lasts, divided by the next.
+        seconds: Seconds that one unit of an instant or a duration lasts, divided by the next.
         units: See above; two numbers, so that both are whole.
         is_variadic: Whether further buffers follow, whose number each batch tells.
     """
@@ -81,14 +82,12 @@ _LAYOUTS: Final = {
     4: ArrowType("binary", ArrowKind.TEXT, 3, "<i4"),
     5: ArrowType("string", ArrowKind.TEXT, 3, "<i4"),
     6: ArrowType("bool", ArrowKind.BOOLEAN),
-    9: ArrowType("time"),
     11: ArrowType("interval"),
     12: ArrowType("list"),
     13: ArrowType("struct", ArrowKind.STRUCT, buffers=1),
     15: ArrowType("fixed_size_binary"),
     16: ArrowType("fixed_size_list", buffers=1),
     17: ArrowType("map"),
-    18: ArrowType("duration"),
     19: ArrowType("large_binary", ArrowKind.TEXT, 3, "<i8"),
     20: ArrowType("large_string", ArrowKind.TEXT, 3, "<i8"),
     21: ArrowType("large_list"),
@@ -193,6 +192,20 @@ def _timestamp(details: FlatTable) -> ArrowType:
     return ArrowType(f"timestamp[{_UNIT_NAMES[unit]}]", ArrowKind.INSTANT, form="<i8", units=10.0 ** (3 * unit))
 
 
+def _time(details: FlatTable) -> ArrowType:
+    unit = _among(details.number(0, "h", 1), len(_UNIT_NAMES))
+    bits = details.number(1, "i", 32)
+    if bits not in (32, 64):
+        raise _unknown()
+    form = f"<i{bits // 8}"
+    return ArrowType(f"time{bits}[{_UNIT_NAMES[unit]}]", ArrowKind.INSTANT, form=form, units=10.0 ** (3 * unit))
+
+
+def _duration(details: FlatTable) -> ArrowType:
+    unit = _among(details.number(0, "h", 1), len(_UNIT_NAMES))
+    return ArrowType(f"duration[{_UNIT_NAMES[unit]}]", ArrowKind.DURATION, form="<i8", units=10.0 ** (3 * unit))
+
+
 def _union(details: FlatTable) -> ArrowType:
     return ArrowType("union", buffers=1 + _among(details.number(0, "h", 0), 2))  # dense unions have offsets
 
@@ -207,5 +220,14 @@ def _unknown() -> BodyError:
     return arrow_error("types of Arrow's columnar format, got an unknown one")
 
 
-_WITH_DETAILS: Final = {2: _integer, 3: _float, 7: _decimal, 8: _date, 10: _timestamp, 14: _union}
+_WITH_DETAILS: Final = {
+    2: _integer,
+    3: _float,
+    7: _decimal,
+    8: _date,
+    9: _time,
+    10: _timestamp,
+    14: _union,
+    18: _duration,
+}
 """Types with parameters, likewise."""

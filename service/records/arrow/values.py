@@ -121,7 +121,7 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> A
         values = array.fixed(1, array.layout.form, start, stop)
     elif kind is ArrowKind.BOOLEAN:
         values = array.bits(1, start, stop)
-    elif kind is ArrowKind.INSTANT:
+    elif kind in (ArrowKind.INSTANT, ArrowKind.DURATION):
         units = array.fixed(1, array.layout.form, start, stop).astype(np.float64)
         values = units * array.layout.seconds / array.layout.units
     elif kind is ArrowKind.DECIMAL:
@@ -152,13 +152,20 @@ def cells_of(found: ArrowValues, column: Column, report: Report) -> Cells:  # no
             return _with_nulls(["true" if value else "false" for value in found.values.tolist()], found)
     elif of_type is ArrowKind.INSTANT and kind.takes_instants:
         return Instants(_numbers(found))
-    elif of_type in (ArrowKind.INTEGER, ArrowKind.FLOAT, ArrowKind.DECIMAL) or (
-        of_type is ArrowKind.BOOLEAN and kind.takes_truths
-    ):
+    elif _holds_numbers(of_type, kind):
         return _numbers(found)
     for row in np.flatnonzero(np.ones(len(found)) if found.valid is None else found.valid).tolist():
         report(row, "wrong_type", f"expected {kind.expected}, got the type {found.type.name}")
     return [None] * len(found)
+
+
+def _holds_numbers(of_type: ArrowKind, kind: NumberKind[Any]) -> bool:
+    """Tell whether values of a type are numbers of a kind; a duration is no instant."""
+    if of_type is ArrowKind.DURATION:
+        return not kind.takes_instants
+    if of_type is ArrowKind.BOOLEAN:
+        return kind.takes_truths
+    return of_type in (ArrowKind.INTEGER, ArrowKind.FLOAT, ArrowKind.DECIMAL)
 
 
 def _whole_texts(numbers: NDArray[np.float64]) -> list[str | None] | None:

@@ -21,9 +21,10 @@ def read(path: str) -> Any:
 DEPLOYMENT = read("base/deployment.yaml")["spec"]["template"]["spec"]
 JOB = read("components/retraining/cronjob.yaml")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 KSERVE = read("kserve/inferenceservice.yaml")["spec"]["predictor"]
+COPY = read("model-copy.yaml")["spec"]
 CONTAINERS = {
     container["name"]: container
-    for pod in (DEPLOYMENT, JOB, KSERVE)
+    for pod in (DEPLOYMENT, JOB, KSERVE, COPY)
     for container in [*pod.get("initContainers", []), *pod["containers"]]
 }
 
@@ -56,7 +57,7 @@ def test_containers_fit_the_restricted_pod_security_standard(name):
     assert security["readOnlyRootFilesystem"] is True
     assert security["capabilities"] == {"drop": ["ALL"]}
     assert CONTAINERS[name]["resources"]["limits"]["memory"]
-    for pod in (DEPLOYMENT, JOB):
+    for pod in (DEPLOYMENT, JOB, COPY):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False

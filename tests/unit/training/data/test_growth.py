@@ -136,6 +136,12 @@ def test_digits_of_a_date_and_time_are_times(settled, form, reason):
     assert abs(sample.numbers("digits", "timestamp", plan.reading).max() - SECONDS.max()) < 60
 
 
+def test_whole_numbers_beyond_the_exact_ones_are_warned_of(settled):
+    plans, _ = settled(customer=2**60 + 512 * RANDOM.integers(0, 40, N))
+    assert 'columns.customer.kind = "ignore"' in plans["customer"].warnings[0]
+    assert plans["customer"].kind == "numeric"
+
+
 def test_days_as_excel_counts_them_are_warned_of(settled):
     plan = settled(when=45_352.0 + DAYS)[0]["when"]
     assert "Excel" in plan.warnings[0]

@@ -123,6 +123,8 @@ TYPED_CASES = [
     ("ISO texts", pa.array(cycled(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00+02:00"])), "timestamp"),
     ("dates", pa.array(cycled([date(2026, 1, 1)])), "timestamp"),
     ("timestamps", pa.array(cycled([0, 1, 2]), pa.timestamp("ns")), "timestamp"),
+    ("times of day", pa.array(cycled([3_600, 7_200]), pa.time32("s")), "timestamp"),
+    ("durations", pa.array(cycled([90, 30]), pa.duration("ms")), "numeric"),
     ("row numbers", pa.array(range(60)), None),
     ("text that is not marked as such", pa.array([b"x"] * 60), "categorical"),
     ("bytes", pa.array([b"\xff"] * 60), None),

@@ -68,6 +68,7 @@ def test_a_stream_of_no_records_has_none(rows):
 
 
 NUMBERS = [
+    *(pa.array([90, -5, None], pa.duration(unit)) for unit in ("s", "ms", "us", "ns")),
     pa.array([1, None, -3], pa.int8()),
     pa.array([2**63, None], pa.uint64()),
     pa.array([-(2**62) + 1, 2**53 + 1]),
@@ -109,6 +110,8 @@ INSTANTS = [
     pa.array(["2026-03-02", "2026-03-02T10:00:00+02:00", "1700000000", "soon", None]),
     pa.array([True, None]),
     pa.array([1], pa.duration("s")),
+    *(pa.array([3_600, None], pa.time32(unit)) for unit in ("s", "ms")),
+    *(pa.array([3_600_000_000, None], pa.time64(unit)) for unit in ("us", "ns")),
 ]
 CATEGORIES = [
     pa.array(["DE", None, "", "k\u00f6ln", "a\0b"]),
