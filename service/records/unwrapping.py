@@ -83,7 +83,10 @@ class Unwrapper:
     def _found(self, envelope: msgspec.Raw) -> bytes | list[bytes]:
         """Return the record in an envelope; those of a list of envelopes, or of an envelope with a list, as a list."""
         if _is_list(envelope):
-            return _flat(self._found(item) for item in _LISTS.decode(envelope))
+            return _flat(self._found_in_one(item) for item in _LISTS.decode(envelope))
+        return self._found_in_one(envelope)
+
+    def _found_in_one(self, envelope: msgspec.Raw) -> bytes | list[bytes]:
         try:
             found = self._decoder.decode(envelope)
             for _ in range(self._steps):
@@ -124,7 +127,10 @@ class EventUnwrapper(Unwrapper):
 
     def ids(self, body: bytes) -> tuple[str, ...]:
         """Return the `id` of each event of a body that `document` took; its position where it has none."""
-        events = _LISTS.decode(body) if self._is_batch else [msgspec.Raw(body)]
+        try:
+            events = _LISTS.decode(body) if self._is_batch else [msgspec.Raw(body)]
+        except msgspec.DecodeError:  # of what one parser takes and the other does not, null is left
+            events = [msgspec.Raw(_NOTHING)]
         return tuple(_id_of(event, row) for row, event in enumerate(events))
 
     def _with_lists(self, envelope: msgspec.Raw) -> bytes | list[bytes]:  # noqa: ARG002 - one record has one event
@@ -141,7 +147,7 @@ _EVENTS: Final = msgspec.json.Decoder(_Event)
 def _id_of(event: msgspec.Raw, row: int) -> str:
     try:
         return _EVENTS.decode(event).id
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return str(row)
 
 

@@ -106,6 +106,15 @@ def test_a_batch_of_events_is_answered_by_one_in_its_order(post, record, inline)
     assert results[1][0]["errors"][0]["message"].startswith("records[1]/data: expected an object")
 
 
+@pytest.mark.parametrize(
+    "body", [b'[{"\\ud800": 1, "data": {}}]', b'[[{"data": {}}]]', b'[{"id": "\\ud800", "data": {}}, 5]', b"[null]"]
+)
+def test_no_batch_of_odd_events_is_more_than_refused(post, body):
+    answer = post(body, headers=EVENTS, query="?on_invalid=report")
+    assert answer.status_code == 200
+    assert all(event["data"]["results"][0]["errors"] for event in answer.json())
+
+
 def test_events_are_answered_in_json_if_accept_says_so(post, record, verdict):
     headers = EVENTS | {"accept": "application/json"}
     assert post(json.dumps([event_of(record)]).encode(), headers=headers).json()["results"] == [verdict]
