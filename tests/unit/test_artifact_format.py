@@ -42,7 +42,7 @@ MODELS = {
     contract.MetadataKey.CALIBRATION: (contract.Calibration,),
     contract.MetadataKey.GOLDEN: (contract.Golden, contract.GoldenScores),
     contract.MetadataKey.PROVENANCE: (contract.Provenance,),
-    contract.MetadataKey.GENERATOR: (contract.Generator,),
+    contract.MetadataKey.GENERATOR: (contract.GeneratorDocument,),
 }
 OFFLINE = """
 import runpy, sys
