@@ -62,7 +62,7 @@ class Session:
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
             if options.terminate:
                 raise RunTimeoutError(
-                    f"model: expected a run of its graph within {self._run_timeout_s:g} s, it took longer"
+                    f"the model took longer than {self._run_timeout_s:g} s for one run of its graph"
                 ) from error
             raise
         finally:

@@ -173,9 +173,9 @@ def _input(data: Path, input_format: str | None) -> Iterator[Path]:
 
 def _require_contributions(args: Namespace) -> None:
     if args.report is None and args.report_values:
-        raise SettingsError("--report-values: expected --report PAGE with it, got none")
+        raise SettingsError("--report-values needs --report PAGE")
     if args.report is not None and args.explain == "none":
-        raise SettingsError("--report: expected --explain anomalies or all, which it counts columns by, got none")
+        raise SettingsError("--report needs --explain anomalies or all, because it counts the columns of contributions")
 
 
 def _report(args: Namespace, model: Model, alpha: float) -> ScoredReport | None:

@@ -327,8 +327,8 @@ class ModelLoader:
         took_s = time.monotonic() - started
         if took_s > self._settings.model_timeout_s:
             raise ArtifactError(
-                f"{target.path}: expected it to be loaded within {self._settings.model_timeout_s:g} s, it took "
-                f"{took_s:.0f} s; VAEGIS_MODEL_TIMEOUT_S gives it longer"
+                f"{target.path}: loading took {took_s:.0f} s (limit {self._settings.model_timeout_s:g} s); "
+                "VAEGIS_MODEL_TIMEOUT_S gives it longer"
             )
         self._publish(partial(self._swap, served, clears_failure=clears_failure))
         self._seen_shadows.pop(name, None)  # what was compared with the version before is compared anew

@@ -98,8 +98,7 @@ class VersionChecks:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise ArtifactError(
-                    f"{name}: expected it to be checked within {timeout_s:g} s, it was not; "
-                    "VAEGIS_MODEL_TIMEOUT_S gives it longer"
+                    f"{name}: checking took too long (limit {timeout_s:g} s); VAEGIS_MODEL_TIMEOUT_S gives it longer"
                 ) from None
             finally:
                 self._process = None

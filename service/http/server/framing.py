@@ -40,12 +40,12 @@ def framing_of(headers: Iterable[tuple[bytes, bytes]], http_version: str) -> tup
         raise MalformedRequestError("headers: expected a Host, got none")
     expectation = found.get(b"expect")
     if expectation is not None and expectation.lower() != b"100-continue":
-        raise MalformedRequestError("headers: expected Expect to be 100-continue, got another expectation")
+        raise MalformedRequestError("Expect: expected 100-continue, got another value")
     coding, length = found.get(b"transfer-encoding"), found.get(b"content-length", b"0")
     if coding is not None and (b"content-length" in found or coding.lower() != b"chunked" or http_version != "1.1"):
-        raise MalformedRequestError("headers: expected Transfer-Encoding: chunked alone and in HTTP/1.1, got other")
+        raise MalformedRequestError("Transfer-Encoding: expected chunked alone and in HTTP/1.1, got another value")
     if not length.isdigit():
-        raise MalformedRequestError("headers: expected Content-Length to be digits, got other characters")
+        raise MalformedRequestError("Content-Length: expected digits, got other characters")
     return int(length) if coding is None else None, expectation is not None and http_version == "1.1"
 
 

@@ -104,7 +104,7 @@ class MessageBuffer:
         metadata = FlatTable.root(_part(held, PREFIX_BYTES, start))
         body_bytes = metadata.number(3, "q", 0)
         if body_bytes < 0:
-            raise arrow_error("a length of every message's body, got less than nothing")
+            raise arrow_error("a length of every message's body, got a negative one")
         if not self._holds(start + body_bytes):
             return None
         body = _part(held, start, start + body_bytes)

@@ -62,7 +62,7 @@ class Buffers:
         if length == _NOT_COMPRESSED:
             return held[_LENGTH_BYTES:]
         if length < 0:
-            raise arrow_error("compressed buffers of the length that they state, got one of less than nothing")
+            raise arrow_error("compressed buffers of the length that they state, got a negative length")
         self._unpacked.count(length)
         try:
             found = unpack(held[_LENGTH_BYTES:], length)
