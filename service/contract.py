@@ -347,6 +347,11 @@ class Schema(_Document):
         return tuple(column for column in self.columns if isinstance(column, NumericColumn))
 
     @property
+    def timestamps(self) -> tuple[TimestampColumn, ...]:
+        """The columns of times, in their order."""
+        return tuple(column for column in self.columns if isinstance(column, TimestampColumn))
+
+    @property
     def categorical(self) -> tuple[CategoricalColumn | TextColumn, ...]:
         """The columns of the `strings` input."""
         return tuple(column for column in self.columns if isinstance(column, StringColumn))

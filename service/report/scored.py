@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from vaegis.service.contract import Column, TimestampColumn
+from vaegis.service.contract import Column
 from vaegis.service.explanations import Contribution
 from vaegis.service.files.output import opened_path
 from vaegis.service.model import Model
@@ -102,9 +102,9 @@ class ScoredReport:
         self._schema = schema
         self._columns = {column.name: ColumnCounts() for column in schema.columns}
         numbers = [schema.columns[position] for position in schema.number_positions]
-        times = [at for at, column in enumerate(numbers) if isinstance(column, TimestampColumn)]
-        self._time = times[0] if times else None
-        self._timeline = Timeline(numbers[times[0]].name if times else None)
+        time = schema.timestamps[0] if schema.timestamps else None
+        self._time = None if time is None else numbers.index(time)
+        self._timeline = Timeline(None if time is None else time.name)
         self._groups: dict[str, Group] = {}
         self._others = 0
         self._p_values = np.zeros(len(_P_VALUE_BOUNDS), dtype=np.int64)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vaegis.service.contract import CALENDAR_SIZES, CalendarField, Column, Schema, TimestampColumn
+from vaegis.service.contract import CALENDAR_SIZES, Schema
 from vaegis.training.model.exportable import IndexSelect, unflatten
 from vaegis.training.model.likelihoods import boolean, timestamp
 from vaegis.training.model.likelihoods.categorical import CategoricalLikelihood
@@ -213,7 +213,7 @@ class VAE(nn.Module):
         self.numerics, self.booleans, self.categorical_columns, self.timestamps = map(len, by_kind)
         columns = len(schema.columns)
         months, days = (
-            [at for at, i in enumerate(by_kind[3]) if _has(schema.columns[i], field)] for field in CALENDAR_SIZES
+            [at for at, column in enumerate(schema.timestamps) if field in column.calendar] for field in CALENDAR_SIZES
         )
         self.dates = [*months, *days]  # the timestamp column of each field of a date
         self.of_season = [*months * 2, *days * 2]  # and of each feature
@@ -264,10 +264,6 @@ class VAE(nn.Module):
         is_known = (code != NULL_CODE) & (code < self.null_embedding)
         slot = self.first_embedding + torch.where(is_known, code, self.null_embedding)
         return torch.cat([*(part.expand(self.members, -1, -1) for part in parts), self.embedding(slot)], dim=-1)
-
-
-def _has(column: Column, field: CalendarField) -> bool:
-    return isinstance(column, TimestampColumn) and field in column.calendar
 
 
 def _inverse(order: list[int]) -> list[int]:
