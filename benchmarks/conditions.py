@@ -35,7 +35,7 @@ def is_current(model: Path) -> bool:
 def save(name: str, figures: dict[str, object]) -> None:
     """Write figures with their conditions to ``results/<name>.json``, and print them."""
     document = {
-        "command": " ".join([f"python benchmarks/{name}.py", *sys.argv[1:]]),
+        "command": command_line(f"python benchmarks/{name}.py"),
         **figures,
         "measured_on": measured_on(),
     }
@@ -43,6 +43,11 @@ def save(name: str, figures: dict[str, object]) -> None:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document, indent=2) + "\n")
     print(path.read_text(), end="")
+
+
+def command_line(command: str) -> str:
+    """Return ``command`` with the arguments of this process; absolute paths, which hold only here, are FOLDER."""
+    return " ".join([command, *("FOLDER" if Path(argument).is_absolute() else argument for argument in sys.argv[1:])])
 
 
 def measured_on() -> dict[str, object]:

@@ -20,7 +20,7 @@ from statistics import fmean
 
 from pydantic_core import to_jsonable_python
 
-from benchmarks.conditions import RESULTS, measured_on
+from benchmarks.conditions import RESULTS, command_line, measured_on
 from benchmarks.faults.experiment import Found, Row, measured
 from benchmarks.faults.kinds import KINDS
 from benchmarks.faults.tables import TABLES
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _write(rows: list[Row], failed: list[str], output: Path) -> None:
     document = {
-        "command": " ".join(["python -m benchmarks.faults", *sys.argv[1:]]),
+        "command": command_line("python -m benchmarks.faults"),
         "failed": failed,
         "libraries": library_versions(),
         "measured_on": measured_on(),

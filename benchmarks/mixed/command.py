@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic_core import to_jsonable_python
 
-from benchmarks.conditions import RESULTS, measured_on
+from benchmarks.conditions import RESULTS, command_line, measured_on
 from benchmarks.mixed.experiment import MODEL, Experiment, Row, Sizes, measured
 from benchmarks.mixed.figures import BUT_NULL, added
 from benchmarks.mixed.report import report
@@ -99,7 +99,7 @@ def _write(rows: list[Row], wanted: int, config: TrainConfig, output: Path, jobs
     libraries = library_versions()
     plain = {name: [row for row in rows if row.set_name == name and not row.removed] for name in _names(rows)}
     document = {
-        "command": " ".join(["python -m benchmarks.mixed", *sys.argv[1:]]),
+        "command": command_line("python -m benchmarks.mixed"),
         "failed_runs": wanted - len(rows),
         "found_by_column_nothing_removed": {
             name: added([row.by_column for row in of_set]) for name, of_set in plain.items()

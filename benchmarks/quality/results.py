@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from pydantic_core import to_jsonable_python
 
-from benchmarks.conditions import measured_on
+from benchmarks.conditions import command_line, measured_on
 from benchmarks.quality.measure import Case
 from benchmarks.quality.options import Options
 from benchmarks.quality.protocol import ALL
@@ -47,7 +46,7 @@ def write_results(
         options: Of the command; the folder of the results and the settings.
     """
     document = {
-        "command": " ".join([command, *sys.argv[1:]]),
+        "command": command_line(command),
         **figures,
         "settings": options.config.model_dump(mode="json"),
         "libraries": library_versions(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Final
 
 from pydantic_core import to_jsonable_python
 
-from benchmarks.conditions import RESULTS, measured_on
+from benchmarks.conditions import RESULTS, command_line, measured_on
 
 _LIBRARIES: Final = (
     "fastapi",
@@ -37,7 +36,7 @@ def write(stem: str, command: str, figures: Mapping[str, object], page: str, fol
         folder: Where the files go.
     """
     document = {
-        "command": " ".join([command, *sys.argv[1:]]),
+        "command": command_line(command),
         "measured_on": measured_on(),
         "libraries": versions(),
         **figures,
