@@ -221,7 +221,9 @@ class NumericKind(NumberKind[NumericColumn]):
         return _whole if is_integral(column) else None
 
     def expectation(self, column: NumericColumn) -> Callable[[float], Value]:
-        return on_grid(column)
+        written, (low, high) = on_grid(column), self.observed_range(column)
+        # The decoder's mean has no bounds: a price may get one below 0.
+        return lambda mean: written(min(max(mean, low), high))
 
     def json_schema(self, column: NumericColumn) -> dict[str, Any]:
         description = (

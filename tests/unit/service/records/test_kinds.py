@@ -32,6 +32,11 @@ def test_a_null_is_unexpectedly_missing_whatever_the_kind(column):
     assert kind_of(column).reason(column, None) is Reason.UNEXPECTED_MISSING
 
 
+@pytest.mark.parametrize(("mean", "expected"), [(-7.79, 0.0), (12.5, 12.5), (130.0, 100.0)])
+def test_the_expected_number_is_in_the_range_of_training(mean, expected):
+    assert kind_of(AMOUNT).expectation(AMOUNT)(mean) == expected
+
+
 @pytest.mark.parametrize(
     ("column", "observed", "reason"),
     [
