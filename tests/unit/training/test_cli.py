@@ -27,6 +27,14 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert "usage: vaegis-train" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("count", ["0", "-1", "few"])
+def test_a_count_of_records_to_review_that_is_none_is_named(count, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["data.csv", "--review", count])
+    assert ended.value.code == 2
+    assert f"--review: expected a whole number of at least 1, got '{count}'" in capsys.readouterr().err
+
+
 def test_help_loads_no_torch():
     # Loading it takes seconds.
     probe = "import sys; from vaegis.training import cli; code = 0\n"
