@@ -32,10 +32,7 @@ def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: Train
     if config.splits.group_column is not None or config.data.time_column is not None:
         return None
     for plan in plans:
-        named = words_of(plan.name) & (ID_WORDS | _ENTITY_WORDS)
-        if not named or plan.name in ignored or plan.kind in (TIME_KIND, "boolean"):
-            continue
-        if plan.name[-1].isdigit():  # sensor_1 beside sensor_2 is a reading, and names no sensor
+        if not _is_identifier(plan.name) or plan.name in ignored or plan.kind in (TIME_KIND, "boolean"):
             continue
         groups = sample.groups(plan.name)
         groups = groups[groups >= 0]
@@ -46,3 +43,11 @@ def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: Train
                 f'may be flagged more often than promised. If so, set splits.group_column = "{plan.name}" in train.toml'
             )
     return None
+
+
+def _is_identifier(name: str) -> bool:
+    """Return whether a column names records by its own name: ``device.id`` and ``device``, not ``device.version``.
+
+    ``sensor_1`` beside ``sensor_2`` is a reading, and names no sensor.
+    """
+    return bool(words_of(name.rpartition(".")[2]) & (ID_WORDS | _ENTITY_WORDS)) and not name[-1].isdigit()

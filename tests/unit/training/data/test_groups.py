@@ -24,8 +24,14 @@ def test_identifiers_that_repeat_are_suggested_as_groups(new_sample, values):
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("amount", REPEATED), ("order_id", np.arange(N)), ("device", np.arange(N) % 3), ("sensor_1", REPEATED)],
-    ids=["no-name", "no-repeat", "few-values", "numbered"],
+    [
+        ("amount", REPEATED),
+        ("order_id", np.arange(N)),
+        ("device", np.arange(N) % 3),
+        ("sensor_1", REPEATED),
+        ("device.app_version", REPEATED),
+    ],
+    ids=["no-name", "no-repeat", "few-values", "numbered", "part-of-an-object"],
 )
 def test_quantities_keys_and_columns_of_few_values_are_no_groups(new_sample, name, values):
     plans = (ColumnPlan(name, "numeric", ""),)
