@@ -126,10 +126,10 @@ def _growing_lists(columns: Sequence[Column], fitted: Sequence[Columns]) -> set[
             once[at] = sum(number == 1 for number in count.values())
             if not count.keys() <= set(column.categories):
                 growing.add(at)
-    room = max(1.0, _NEW_VALUES * max(map(len, fitted), default=0))
+    allowance = max(1.0, _NEW_VALUES * max(map(len, fitted), default=0))
     for at in sorted(once.keys() - growing, key=once.__getitem__):
-        room -= once[at]
-        if room < 0:
+        allowance -= once[at]
+        if allowance < 0:
             growing.add(at)
     return growing
 

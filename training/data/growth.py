@@ -34,7 +34,7 @@ _LEAST_OUTSIDE: Final = 0.03
 """Share of the newest fifth outside the range of the rest that gives a warning: three times the usual alpha."""
 _LEAST_OUTSIDE_IN_FILES: Final = 0.1
 """The same by the order of the files, in which records of one place or customer often stand side by side."""
-_ROW_NUMBER_ROOM: Final = 1.1
+_MOST_RANGE_PER_RECORD: Final = 1.1
 """Distinct whole numbers are row numbers if their range is less than this many times the number of records."""
 
 ID_WORDS: Final = frozenset(
@@ -277,7 +277,7 @@ def _why_no_quantity(words: frozenset[str], followed: _Order | None, *, width: f
         return f"a counter: whole numbers that all differ and follow {followed.shown}"
     if words & ID_WORDS:
         return "an identifier: its name says so, and all values differ"
-    if width < _ROW_NUMBER_ROOM * records:
+    if width < _MOST_RANGE_PER_RECORD * records:
         return "a row number: whole numbers that all differ, without gaps"
     return None
 
@@ -315,8 +315,8 @@ def _limits(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...]) 
     timed = next((order for order in reversed(orders) if order.span_s and _follows(values, order)), None)
     if timed is None:
         return low, None
-    room = (greatest - least) * _MOST_YEARS * _YEAR_S / timed.span_s
-    return least - room if low is None else max(low, least - room), greatest + room
+    margin = (greatest - least) * _MOST_YEARS * _YEAR_S / timed.span_s
+    return least - margin if low is None else max(low, least - margin), greatest + margin
 
 
 def _short_span(seconds: NDArray[np.float64]) -> str | None:
