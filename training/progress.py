@@ -124,7 +124,8 @@ class Progress:
             first = ", ".join(verbatim(str(location)) for location in locations[:_MOST_LOCATIONS])
             more = ", ..." if len(locations) > _MOST_LOCATIONS else ""
             self._console.print(
-                f"set aside in fitting, as least like the others: {len(locations):,} records ({first}{more})"
+                f"left out of fitting, because they are least like the others: {len(locations):,} records "
+                f"({first}{more})"
             )
 
     @contextmanager
@@ -148,9 +149,8 @@ class Progress:
         if calibration.method == "split-conformal" and not calibration.history_anomalies:
             band = promised_band(calibration.records, _MANY_RECORDS, calibration.alpha)
             self._console.print(
-                "That is an average over draws of the calibration records. "
-                f"With {calibration.records:,} of them, chance leaves 95% of models between {band.low:.2%} and "
-                f"{band.high:.2%}."
+                f"That is an average over models. With {calibration.records:,} calibration records, 95% of models flag "
+                f"between {band.low:.2%} and {band.high:.2%} of the normal records."
             )
         far = far_threshold(calibration)
         if far is not None:

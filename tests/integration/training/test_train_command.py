@@ -122,7 +122,7 @@ def test_the_places_of_records_set_aside_are_written_down(trained):
     assert header == ["file", "row"]
     assert {file for file, _ in locations} <= {str(trained.data)}
     assert all(1 <= int(row) <= 600 for _, row in locations)
-    told = f"set aside in fitting, as least like the others: {len(locations)} records"
+    told = f"left out of fitting, because they are least like the others: {len(locations)} records"
     assert (told in " ".join(trained.output.split())) is bool(locations)
 
 

@@ -148,7 +148,7 @@ SCORES = tuple(float(i) for i in range(99))
     [
         (
             Calibration(method="split-conformal", alpha=0.1, folds=(SCORES,), tie_tolerance=0.0),
-            "at most 0.1. That is an average over draws of the calibration records. With 99 of them, chance leaves 95%",
+            "at most 0.1. That is an average over models. With 99 calibration records, 95% of models flag between",
         ),
         (
             Calibration(method="cross-conformal", alpha=0.1, folds=(SCORES[:50], SCORES[50:]), tie_tolerance=0.0),
