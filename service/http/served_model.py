@@ -225,7 +225,7 @@ class ServedModel:
     def _events(self, *, is_batch: bool) -> JsonDocuments:
         limits = self.limits
         unwrapper = EventUnwrapper(is_batch=is_batch, max_depth=limits.max_depth, max_values=limits.max_values)
-        return JsonDocuments(self.artifact.contract.columns, limits, unwrapper)
+        return JsonDocuments(self.artifact.contract.columns.of_records, limits, unwrapper)
 
 
 def _options(default: ScoreOptions, answer_metadata: _MetadataAt, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from vaegis.service.artifact import load_artifact
+from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import SettingsError
 
 NDJSON = {"content-type": "application/x-ndjson", "accept": "application/json"}
@@ -90,6 +92,24 @@ def test_an_event_is_answered_by_an_event_with_its_id(post, record):
         "application/json",
         plain.json(),
     )
+
+
+def test_an_event_is_checked_in_columns_that_are_not_scored(post, record, golden_model, hostile, tmp_path):
+    checks = [{"code": "unexpected_missing"}, {"code": "below_range", "limit": 0.0}]
+
+    def watch(schema):
+        amount = next(column for column in schema["columns"] if column["name"] == "amount")
+        return schema | {"watched": [amount | {"name": "order_id", "checks": checks}], "ignored": []}
+
+    path = tmp_path / "orders.onnx"
+    path.write_bytes(hostile.with_document(golden_model.read_bytes(), MetadataKey.SCHEMA, watch))
+    served = load_artifact(path)
+    for numbered, codes in ((record | {"order_id": 7}, []), (record | {"order_id": -7}, ["below_range"])):
+        result = post(json.dumps(event_of(numbered)).encode(), headers=EVENT, served=served).json()["data"]["results"][
+            0
+        ]
+        assert [violation["code"] for violation in result["violations"]] == codes
+        assert result == post(numbered, served=served).json()["results"][0]
 
 
 @pytest.mark.parametrize("inline", [0, 2**16])
