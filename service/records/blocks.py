@@ -207,19 +207,22 @@ def merged(blocks: Sequence[Block]) -> Block:
 
 
 def gathered(blocks: Iterable[Block], least: int) -> Iterator[Block]:
-    """Yield blocks of at least ``least`` records, except the last: small ones one after the other are merged.
+    """Yield blocks of at least ``least`` records or of much text, except the last: small ones in a row are merged.
 
     To score few records takes about as long as to score many, and a few compressed bytes may hold very many blocks.
+    Each may refer to long text, of which the graph and the answer get copies, so blocks of much text are not merged.
     """
     waiting: list[Block] = []
-    records = 0
+    records = characters = 0
     try:
         for block in blocks:
             waiting.append(block)
             records += block.records
-            if records >= least:
+            if records < least:
+                characters += sum(map(len, block.columns.strings.ravel().tolist()))
+            if records >= least or characters > BLOCK_BYTES:
                 yield merged(waiting)
-                waiting, records = [], 0
+                waiting, records, characters = [], 0, 0
     except ServiceError:
         if waiting:
             yield merged(waiting)

@@ -95,6 +95,17 @@ def _small_batches() -> bytes:
     return _packed([sink.getvalue()])
 
 
+def _batches_of_one_text() -> bytes:
+    """Return 40 batches of one record each, which refer to one long text."""
+    texts = pa.DictionaryArray.from_arrays(pa.array([0], type=pa.int8()), pa.array(["x" * (8 * _MIB)]))
+    batch = pa.record_batch({"country": texts})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(40):
+            writer.write_batch(batch)
+    return _packed([sink.getvalue()])
+
+
 def _repeated(start: bytes, piece: bytes) -> Iterator[bytes]:
     yield start
     for _ in range(_BOMB_BYTES // _MIB):
@@ -115,6 +126,7 @@ _BODIES: Final[dict[str, tuple[str, str, str, Callable[[], bytes]]]] = {
     "Arrow: 5,000 names that begin with 4 MiB": ("/score", _ARROW, "zstd", _long_names),
     "Arrow: buffers that unpack to 512 MiB": ("/score", _ARROW, "identity", _compressed_buffers),
     "Arrow: 200,000 batches of one record in zstd": ("/score?explain=none", _ARROW, "zstd", _small_batches),
+    "Arrow: 40 batches that refer to 8 MiB of text": ("/score", _ARROW, "zstd", _batches_of_one_text),
     "CSV: 500 MB of blank lines in zstd": (
         "/score",
         "text/csv",

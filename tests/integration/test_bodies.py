@@ -36,6 +36,23 @@ def test_many_references_to_one_long_text_take_no_more_memory_than_a_few_bodies(
     assert served.peak_bytes() - before < 4 * MOST_BYTES
 
 
+def test_many_batches_that_refer_to_one_long_text_are_not_held_together(serve):
+    texts = pa.DictionaryArray.from_arrays(pa.array([0], type=pa.int8()), pa.array(["x" * (8 * MIB)]))
+    batch = pa.record_batch({"country": texts})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(40):
+            writer.write_batch(batch)
+    served = serve()
+    before = served.peak_bytes()
+    headers = {"content-type": "application/vnd.apache.arrow.stream", **GZIP}
+    response = httpx.post(
+        f"{served.url}/score?explain=none", content=gzip.compress(sink.getvalue()), headers=headers, timeout=60
+    )
+    assert response.status_code == 200
+    assert served.peak_bytes() - before < 12 * MOST_BYTES
+
+
 @pytest.mark.parametrize(
     ("media_type", "head", "piece"),
     [
