@@ -38,6 +38,7 @@ _LEAST_SPREAD = 0.02  # of the distance, as a share of its median
 _SOFTENED = 0.1  # distances below this share of the usual one hardly differ: float32 does not tell them apart
 _LEAST_DISTANCE = 1e-2
 
+_FAR = 5.0  # standardised; farther numbers are drawn in
 _KNOTS = 20  # of a column's normal scores
 _TAIL = ((0.02, 0.5), (1.0, 1.0))  # beyond the known range: its share that is passed, and by how much the score rises
 _LEAST_DEVIATION = 0.05  # of normal scores; dividing by less would raise what rounding leaves
@@ -190,7 +191,7 @@ class Plain(nn.Module):
         """Return the features, whose Euclidean distance is that of this space."""
         parts = []
         if len(self.many):
-            parts.append(self.many(values.numeric))
+            parts.append(_drawn_in(self.many(values.numeric)))
         if values.elapsed.shape[-1]:
             parts.append(values.elapsed)
         if len(self.few):
@@ -476,6 +477,15 @@ def _columns_of_few_values(distinct: list[int], records: int) -> list[int]:
         few.append(at)
         left -= size
     return sorted(few)
+
+
+def _drawn_in(x: Float[Tensor, "*e n d"]) -> Float[Tensor, "*e n d"]:
+    """Return standardised numbers, those beyond `_FAR` by their logarithm.
+
+    In float32, records that are all a million units from the rest could not be told apart.
+    """
+    beyond = torch.log(1.0 + (x - _FAR).clamp(min=0.0) / _FAR) - torch.log(1.0 + (-x - _FAR).clamp(min=0.0) / _FAR)
+    return x.clamp(-_FAR, _FAR) + _FAR * beyond
 
 
 def _tolerance(values: Float[Tensor, " v"]) -> Float[Tensor, " v"]:

@@ -11,6 +11,7 @@ from sklearn.covariance import LedoitWolf
 
 from vaegis.training.model.neighbours import (
     _CLASSES,
+    _FAR,
     NEAREST,
     Neighbours,
     Plain,
@@ -210,10 +211,20 @@ def test_of_few_values_each_is_as_far_from_every_other_and_one_never_seen_is_far
 def test_a_far_number_is_far_and_its_column_adds_nearly_all_of_it():
     x = torch.randn((2 * _CLASSES, 3), generator=torch.Generator().manual_seed(0))
     near = space_of_numbers(x, "plain")
-    record = numbers(torch.tensor([[0.0, 1e6, 0.0]]))
-    distance, shares = near(record)
-    assert float(distance) == pytest.approx(1e6, rel=1e-3)
-    assert float(shares[0, 1] / distance[0]) == pytest.approx(1.0, abs=1e-3)
+    distance, shares = near(numbers(torch.tensor([[0.0, 1e6, 0.0]])))
+    assert float(distance) == pytest.approx(_FAR * (1.0 + math.log(1e6 / _FAR)), abs=3.0)
+    assert float(shares[0, 1] / distance[0]) > 0.99
+
+
+def test_the_nearest_are_found_among_records_that_are_all_a_million_units_away():
+    x = torch.randn((20 * _CLASSES, 3), generator=torch.Generator().manual_seed(0))
+    x[: 10 * _CLASSES, 0] = 1e6  # the likes of -999 in a column of small numbers
+    near = space_of_numbers(x, "plain")
+    features = near.known[0]
+    nearest = near.nearest(features, own=torch.arange(len(x))[None])[0]
+    distance = torch.cdist(features.double(), features.double()).fill_diagonal_(math.inf)
+    chosen = torch.gather(distance, 1, nearest).mean(1)
+    assert float((chosen / distance.topk(NEAREST, largest=False).values.mean(1)).max()) < 1.05
 
 
 def test_a_value_that_was_rounded_to_float32_and_back_is_the_same_value():
