@@ -115,7 +115,7 @@ def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> obj
             ``not_finite`` or ``too_large``.
     """
     text = _text(body, max_depth)
-    with _told(max_depth):
+    with _body_errors(max_depth):
         return (_DECODER_OF_NAN if nan_is_null else _DECODER).decode(text)
 
 
@@ -127,7 +127,7 @@ def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
     """
     text = _text(body, max_depth)
     at = _after_space(text, 0)
-    with _told(max_depth):
+    with _body_errors(max_depth):
         if text[at] != "[":
             return [_DECODER.decode(text)]
         records: list[object] = []
@@ -418,7 +418,7 @@ def _at_end(text: str, at: int, records: list[object]) -> list[object]:
 
 
 @contextmanager
-def _told(max_depth: int) -> Iterator[None]:
+def _body_errors(max_depth: int) -> Iterator[None]:
     """Turn what the parser raises into our own error."""
     try:
         yield
