@@ -28,7 +28,7 @@ from vaegis.service.records.column_names import (
 from vaegis.service.records.faults import FaultList, Faults, Report
 from vaegis.service.records.json_limits import count_marks, nests_deeper_than
 from vaegis.service.records.kinds import NumberKind, number_kind_of
-from vaegis.service.records.reading import reader_of
+from vaegis.service.records.reading import reader_of, reporting_forms
 from vaegis.service.records.values import described
 
 _SPACE = b" \t\r\n"
@@ -196,7 +196,8 @@ def columns_of_values(
         kind, reader = number_kind_of(column), reader_of(column)
         if reader is None:
             return numbers_of_values(values, kind, report)
-        converted = numbers_of_values([reader.value(value) for value in values], kind, report)
+        explained = reporting_forms(report, reader)
+        converted = numbers_of_values([reader.value(value) for value in values], kind, explained)
         return reader.without_null_instants(converted) if kind.takes_instants else converted
 
     def categories(position: int, column: Column) -> Categories | None:
