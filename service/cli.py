@@ -40,16 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = args.func(args)
         sys.stdout.flush()
     except ServiceError as error:
-        return _told(error, _exit_code(error))
+        return _print_error(error, _exit_code(error))
     except BrokenPipeError:
         # Whoever read our output has what they wanted.
         _discard_output()
         return EXIT_BROKEN_PIPE
     except OSError as error:
         _discard_output()
-        return _told(error, EXIT_FAILURE)
+        return _print_error(error, EXIT_FAILURE)
     except KeyboardInterrupt:
-        return _told("interrupted", EXIT_INTERRUPTED)
+        return _print_error("interrupted", EXIT_INTERRUPTED)
     return code
 
 
@@ -80,7 +80,7 @@ def _exit_code(error: ServiceError) -> int:
     return EXIT_USAGE if isinstance(error, AlphaError | SettingsError) else EXIT_FAILURE
 
 
-def _told(reason: object, code: int) -> int:
+def _print_error(reason: object, code: int) -> int:
     print("vaegis: error:", printable(str(reason)), file=sys.stderr)
     return code
 

@@ -17,7 +17,7 @@ def column_kind(column: Column | IgnoredColumn) -> str:
     return SET_ASIDE if isinstance(column, IgnoredColumn) else column.kind
 
 
-def column_story(column: Column | IgnoredColumn) -> str:
+def column_description(column: Column | IgnoredColumn) -> str:
     """Return why a column has its kind, and what training saw of it."""
     if isinstance(column, IgnoredColumn):
         return column.reason
@@ -25,7 +25,7 @@ def column_story(column: Column | IgnoredColumn) -> str:
     return f"{column.why}: {seen}" if column.why else seen
 
 
-def check_story(column: Column, check: Check) -> str:
+def check_description(column: Column, check: Check) -> str:
     """Return the code of a check, and its limit as the column writes values."""
     if check.limit is None:
         return check.code.value

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from vaegis.service.column_report import SET_ASIDE, WATCHED, column_kind, column_notes, column_story
+from vaegis.service.column_report import SET_ASIDE, WATCHED, column_description, column_kind, column_notes
 from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
 from vaegis.training.calibration import far_threshold
@@ -61,7 +61,7 @@ class Progress:
                 f"[yellow]{kind}[/yellow]" if kind in (SET_ASIDE, WATCHED) else kind,
                 f"{nulls / max(1, column.records):.1%}" if nulls else "",
                 *counts,
-                verbatim(column_story(known[column.name])),
+                verbatim(column_description(known[column.name])),
             )
         self._console.print(table)
         for note in column_notes(schema):

@@ -57,7 +57,7 @@ def run(args: Namespace) -> int:
 
 
 def _report(path: Path, model: Model) -> Iterable[str]:
-    from vaegis.service.column_report import WATCHED, check_story, column_kind, column_notes, column_story
+    from vaegis.service.column_report import WATCHED, check_description, column_description, column_kind, column_notes
 
     contract = model.artifact.contract
     yield from _section("model", _aligned(_model_rows(path, model)))
@@ -65,12 +65,12 @@ def _report(path: Path, model: Model) -> Iterable[str]:
     yield from _section("calibration", _aligned(_calibration_rows(model)))
     yield ""
     schema = contract.columns
-    rows = [(c.name, column_kind(c), f"{c.missing_share:.2%}", column_story(c)) for c in schema.columns]
-    rows += [(c.name, WATCHED, f"{c.missing_share:.2%}", column_story(c)) for c in schema.watched]
-    rows += [(c.name, column_kind(c), "", column_story(c)) for c in schema.ignored]
+    rows = [(c.name, column_kind(c), f"{c.missing_share:.2%}", column_description(c)) for c in schema.columns]
+    rows += [(c.name, WATCHED, f"{c.missing_share:.2%}", column_description(c)) for c in schema.watched]
+    rows += [(c.name, column_kind(c), "", column_description(c)) for c in schema.ignored]
     yield from _section("columns", _aligned([("name", "kind", "missing", "why, and what training saw"), *rows], _WIDTH))
     checked = [
-        (c.name, ", ".join(check_story(c, check) for check in c.checks), f"{c.violating_share:.2%}")
+        (c.name, ", ".join(check_description(c, check) for check in c.checks), f"{c.violating_share:.2%}")
         for c in schema.of_records.columns
     ]
     yield ""

@@ -85,8 +85,11 @@ def filled_from_batch(
         try:
             return convert(found[column.name]) if column.name in found else None
         except RefusedCellError as refusal:
-            refusal.column = column.name
-            raise
+            reader, message = reader_of(column), str(refusal)
+            explained = message if reader is None else reader.explained(refusal.code, message)
+            named = RefusedCellError(refusal.index, refusal.code, explained)
+            named.column = column.name
+            raise named from None
 
     def numbers(_: int, column: Column) -> NDArray[np.float64] | None:
         kind, reader = number_kind_of(column), reader_of(column)

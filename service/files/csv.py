@@ -87,7 +87,7 @@ def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...], dialect:
                 yield _as_text(batch, path, rows + 1)
                 rows += batch.num_rows
     except pa.ArrowInvalid as error:
-        raise _told(error, path, rows, names, dialect) from None
+        raise _file_error(error, path, rows, names, dialect) from None
 
 
 def read_csv_past_faults(
@@ -259,7 +259,7 @@ def _is_utf8(value: bytes | None) -> bool:
     return True
 
 
-def _told(error: pa.ArrowInvalid, path: Path, rows: int, names: tuple[str, ...], dialect: Dialect) -> FileError:
+def _file_error(error: pa.ArrowInvalid, path: Path, rows: int, names: tuple[str, ...], dialect: Dialect) -> FileError:
     """Return the parser's complaint in our words: its own hold the record itself."""
     detail = str(error)
     if wrong := _WRONG_WIDTH.search(detail):

@@ -104,7 +104,7 @@ def _parsed(block: bytes, path: Path, row: int, text_fields: _TextFields) -> pa.
         if _add_instants(table.schema, text_fields):
             table = _read(block, text_fields)
     except pa.ArrowInvalid as error:
-        raise _told(error, path, row) from None
+        raise _file_error(error, path, row) from None
     return table
 
 
@@ -134,7 +134,7 @@ def _add_instants(fields: pa.Schema | pa.StructType, text_fields: _TextFields) -
     return added
 
 
-def _told(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
+def _file_error(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
     """Return the parser's error with its location, in clearer words and without any value."""
     detail = str(error).removeprefix("JSON parse error: ")
     place = _ROW.search(detail)

@@ -117,7 +117,7 @@ def main() -> int:
         The exit code: 0, or 3 if the model cannot be used.
     """
     told = json.loads(sys.stdin.buffer.readline())
-    _stand_back(told["model_timeout_s"])
+    _lower_priority(told["model_timeout_s"])
     data = sys.stdin.buffer.read()
     limits = {"run_timeout_s": told["run_timeout_s"], "tensor_bytes": told["max_tensor_bytes"]}
     try:
@@ -133,7 +133,7 @@ def main() -> int:
     return 0
 
 
-def _stand_back(timeout_s: float) -> None:
+def _lower_priority(timeout_s: float) -> None:
     """Let others go first, and end by itself should nobody wait for this process any more."""
     os.nice(_NICENESS)
     with suppress(OSError):

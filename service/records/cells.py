@@ -15,7 +15,7 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, number_kind_of
-from vaegis.service.records.reading import reader_of
+from vaegis.service.records.reading import reader_of, reporting_forms
 
 _MEAN_CHARACTERS: Final = 64
 
@@ -52,7 +52,7 @@ def columns_of_cells(schema: Schema, found: Mapping[str, Cells], records: int, f
             return _converted(cells, kind, report)
         if not isinstance(cells, Instants):
             cells = reader.numbers(cells) if isinstance(cells, np.ndarray) else reader.texts(cells)
-        converted = _converted(cells, kind, report)
+        converted = _converted(cells, kind, reporting_forms(report, reader))
         return reader.without_null_instants(converted) if kind.takes_instants else converted
 
     def categories(_: int, column: Column) -> Categories | None:

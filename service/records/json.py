@@ -28,7 +28,7 @@ from vaegis.service.records.column_names import (
 from vaegis.service.records.faults import FaultList, Faults, Report
 from vaegis.service.records.json_limits import count_marks, nests_deeper_than
 from vaegis.service.records.kinds import NumberKind, number_kind_of
-from vaegis.service.records.reading import reader_of
+from vaegis.service.records.reading import reader_of, reporting_forms
 from vaegis.service.records.values import described
 
 _SPACE = b" \t\r\n"
@@ -115,7 +115,7 @@ def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> obj
             ``not_finite`` or ``too_large``.
     """
     text = _text(body, max_depth)
-    with _told(max_depth):
+    with _body_errors(max_depth):
         return (_DECODER_OF_NAN if nan_is_null else _DECODER).decode(text)
 
 
@@ -127,7 +127,7 @@ def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
     """
     text = _text(body, max_depth)
     at = _after_space(text, 0)
-    with _told(max_depth):
+    with _body_errors(max_depth):
         if text[at] != "[":
             return [_DECODER.decode(text)]
         records: list[object] = []
@@ -196,7 +196,8 @@ def columns_of_values(
         kind, reader = number_kind_of(column), reader_of(column)
         if reader is None:
             return numbers_of_values(values, kind, report)
-        converted = numbers_of_values([reader.value(value) for value in values], kind, report)
+        explained = reporting_forms(report, reader)
+        converted = numbers_of_values([reader.value(value) for value in values], kind, explained)
         return reader.without_null_instants(converted) if kind.takes_instants else converted
 
     def categories(position: int, column: Column) -> Categories | None:
@@ -418,7 +419,7 @@ def _at_end(text: str, at: int, records: list[object]) -> list[object]:
 
 
 @contextmanager
-def _told(max_depth: int) -> Iterator[None]:
+def _body_errors(max_depth: int) -> Iterator[None]:
     """Turn what the parser raises into our own error."""
     try:
         yield

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Column, Reading
 from vaegis.service.records import values as rules
+from vaegis.service.records.faults import Report
 
 _SPACES: Final = "\u0020\u00a0\u2009\u202f"
 _GROUPS: Final = f"[{_SPACES}'\u2019_%s]"
@@ -30,6 +31,8 @@ _WRITTEN: Final = re.compile(
 _MOST_CHARACTERS: Final = 64
 """No number with its unit is written in more."""
 _CACHED_TEXTS: Final = 1 << 16
+_WRONG_FORM: Final = frozenset(("wrong_type", "invalid_timestamp"))
+"""Codes of values that are refused for how they are written."""
 
 
 def _digits(decimal: str, group: str) -> re.Pattern[str]:
@@ -166,6 +169,20 @@ class ColumnReader:
             return seconds
         return np.where(np.isin(seconds, self._null_instants), np.nan, seconds)
 
+    def explained(self, code: str, message: str) -> str:
+        """Return the message of a refusal, with what the column reads beside what the common rules read.
+
+        >>> ColumnReader(Reading(unit="\u20ac")).explained("wrong_type", "expected a number, got text")
+        'expected a number, got text; this column also reads numbers with the unit \u20ac'
+        """
+        reading = self._reading
+        if code not in _WRONG_FORM:
+            return message
+        if reading.format is not None:
+            return f"{message}; this column also reads the form {reading.format}"
+        forms = ["a decimal comma"] * (reading.decimal == ",") + [f"the unit {reading.unit}"] * bool(reading.unit)
+        return f"{message}; this column also reads numbers with {' and '.join(forms)}" if forms else message
+
     def category(self, text: str) -> str | None:
         """Return a category; None for a null."""
         return None if text.strip() in self._nulls else text
@@ -192,6 +209,11 @@ class ColumnReader:
             # What the common rules would take for another number is none here.
             return text if _number(stripped) is None else f"{stripped}?"
         return None if self._null_numbers and float(plain) in self._null_numbers else plain
+
+
+def reporting_forms(report: Report, reader: ColumnReader) -> Report:
+    """Return ``report`` with what the column of ``reader`` reads in the messages of values in another form."""
+    return lambda row, code, message: report(row, code, reader.explained(code, message))
 
 
 def reader_of(column: Column) -> ColumnReader | None:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.column_report import check_story, column_story
+from vaegis.service.column_report import check_description, column_description
 from vaegis.service.contract import (
     BooleanColumn,
     Column,
@@ -28,7 +28,7 @@ HEIGHT: Final = 70.0
 _BINS: Final = 28
 _MOST_SHARES: Final = 6
 _TICK_WIDTH: Final = 60.0
-_LEAST_ROOM: Final = 1e-12  # as a share of the largest value
+_LEAST_MARGIN: Final = 1e-12  # as a share of the largest value
 _LARGEST: Final = 8e307
 _MARGIN: Final = 0.08
 _LONGEST_NAME: Final = 40
@@ -103,13 +103,13 @@ class WatchedRow:
 
     Attributes:
         name: Its name.
-        story: Why it is not scored, and what training saw.
+        description: Why it is not scored, and what training saw.
         checks: Its checks with their limits.
         warnings: What training said of it beyond that.
     """
 
     name: str
-    story: str
+    description: str
     checks: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -131,7 +131,7 @@ def column_cards(schema: Schema, decoded: Decoded, drawn: Drawn) -> list[ColumnC
                 column,
                 kind.statistics(column),
                 kind.not_seen(column),
-                tuple(check_story(column, check) for check in column.checks),
+                tuple(check_description(column, check) for check in column.checks),
                 float(missing),
                 _chart(column, at, decoded, drawn),
             )
@@ -144,8 +144,8 @@ def watched_rows(schema: Schema) -> list[WatchedRow]:
     return [
         WatchedRow(
             column.name,
-            column_story(column),
-            tuple(check_story(column, check) for check in column.checks),
+            column_description(column),
+            tuple(check_description(column, check) for check in column.checks),
             column.warnings,
         )
         for column in schema.watched
@@ -174,8 +174,8 @@ def _quantile_chart(column: NumericColumn, generated: NDArray[np.float64]) -> Qu
     first, *_, last = column.quantiles
     largest = max(abs(first), abs(last))
     # Wide enough that the bins of the histogram differ, and not so wide that the width overflows.
-    room = max(_MARGIN * (last - first), _LEAST_ROOM * largest) or 1.0
-    low, high = max(first - room, -_LARGEST), min(last + room, _LARGEST)
+    margin = max(_MARGIN * (last - first), _LEAST_MARGIN * largest) or 1.0
+    low, high = max(first - margin, -_LARGEST), min(last + margin, _LARGEST)
 
     def x(value: float) -> float:
         return round(WIDTH * ((min(max(value, low), high) - low) / (high - low)), 1)

@@ -52,7 +52,7 @@ class SharedState(ServerState):
         self.app, self.limits, self.callbacks = app, limits, callbacks
         self.is_draining = False
 
-    def make_room(self, new: Connection) -> None:
+    def limit_connections(self, new: Connection) -> None:
         """End the connection that has been idle for longest if there are too many; without one, reserve ``new``."""
         count, most = len(self.connections), self.limits.max_connections
         if count < most:
@@ -99,7 +99,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, if there is room."""
         self.transport = transport
-        self.server_state.make_room(self)
+        self.server_state.limit_connections(self)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:

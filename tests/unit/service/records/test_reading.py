@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from vaegis.service.contract import CategoricalColumn, NumericColumn, Reading, Schema, TimestampColumn
+from vaegis.service.errors import FileError, RecordError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import FaultList
@@ -83,6 +84,28 @@ def test_a_number_is_read_alike_in_all_formats(reading, text, expected):
 def test_a_number_of_another_unit_or_separator_is_refused(reading, text):
     with pytest.raises(Exception, match="expected a number, got"):
         in_all_formats(number_column(reading), [text])
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "also"),
+    [
+        (number_column(Reading(unit="\u20ac", decimal=",")), "$3", "numbers with a decimal comma and the unit \u20ac"),
+        (number_column(Reading(unit="kg")), "3 g", "numbers with the unit kg"),
+        (time_column(Reading(format="%d/%m/%Y")), "31/02/2025", "the form %d/%m/%Y"),
+    ],
+    ids=["comma", "unit", "date"],
+)
+def test_a_refusal_names_the_form_that_the_column_reads_in_all_formats(column, text, also):
+    schema, faults = Schema(columns=(column,)), FaultList(10)
+    also = f"; this column also reads {also}"
+    with pytest.raises(RecordError) as of_json:
+        columns_from_records([{"x": text}], schema)
+    columns_of_cells(schema, {"x": [text]}, 1, faults)
+    with pytest.raises(RecordError) as of_cells:
+        faults.raise_any()
+    with pytest.raises(FileError) as of_file:
+        columns_from_batch(pa.record_batch({"x": pa.array([text])}), schema, path=Path("a"), first_row=1)
+    assert [str(error.value).endswith(also) for error in (of_json, of_cells, of_file)] == [True] * 3
 
 
 def test_a_number_that_stands_for_a_null_is_one_in_all_formats():
