@@ -179,7 +179,9 @@ def _peak_bytes(pids: Sequence[str]) -> int:
 
 def _more_than_memory(target: Target) -> Outcome:
     """Send many large bodies at a time to two workers, with the limits that they have in compose's memory."""
-    gibibytes = re.search(r"mem_limit: (\d+)g", _COMPOSE.read_text(encoding="utf-8"))
+    gibibytes = re.search(
+        r"^  vaegis:\n(?:   .*\n|\n)*?    mem_limit: (\d+)g", _COMPOSE.read_text(encoding="utf-8"), re.MULTILINE
+    )
     if gibibytes is None:
         return Outcome(held=False, measured="expected a mem_limit in gibibytes for the service in docker-compose.yml")
     limit = int(gibibytes[1]) * 2**30
