@@ -74,6 +74,11 @@ def has_late_run() -> bool:
     return _RUNS.has_late()
 
 
+def end_runs(within_s: float) -> bool:
+    """End all runs of all sessions; return whether they did in time. One within a long node does not."""
+    return _RUNS.end_all(within_s)
+
+
 def open_session(
     model: bytes,
     *,
@@ -152,6 +157,14 @@ class _Runs:
     def has_late(self) -> bool:
         most = time.monotonic() - _LATE_S
         return any(end < most for _, end in tuple(self._ends.values()))
+
+    def end_all(self, within_s: float) -> bool:
+        deadline = time.monotonic() + within_s
+        while self._ends and time.monotonic() < deadline:
+            for options, _ in tuple(self._ends.values()):
+                options.terminate = True
+            time.sleep(_CHECK_S / 10)
+        return not self._ends
 
     def _start(self) -> None:
         with self._lock:

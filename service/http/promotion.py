@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import ArtifactError
 from vaegis.service.http.admission import Admission
-from vaegis.service.http.errors import KeysNeededError, ParameterError, VersionRefusedError
+from vaegis.service.http.errors import KeysNeededError, MediaTypeError, ParameterError, VersionRefusedError
 from vaegis.service.http.model_registry import ModelRegistry
-from vaegis.service.http.negotiation import require_json
+from vaegis.service.http.negotiation import header, require_json
 from vaegis.service.http.problems import parameter_messages
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import PromoteRequest, PromotionAnswer, reference
@@ -64,12 +64,14 @@ class PromotionEndpoint:
         name = self._models.entry(path_parameters(scope["path"])["model"]).name
         if self._folder is None:
             raise VersionRefusedError("the service serves a single file; only a folder of models has versions")
+        require_json(scope["headers"])  # a form of another site's page is none, in a browser that tells no origin too
+        if self._checked_digest is not None and not header(scope["headers"], b"content-type"):
+            raise MediaTypeError("Content-Type: expected application/json, got none")
         async with self._admission.slot(scope, receive) as slot:
             body = await slot.read_document(_MAX_BODY_BYTES)
             if self._checked_digest is None:
                 change = partial(roll_back, self._folder, name)
             else:
-                require_json(scope["headers"])
                 change = partial(_promoted, self._folder, name, _version(body), self._checked_digest)
             pointer = await slot.run(partial(_refusing, change))
             before = pointer.history[-1].version if pointer.history else None

@@ -39,11 +39,12 @@ from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
 from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.http.workers.shared_memory import WorkerTable
-from vaegis.service.runtime import has_late_run
+from vaegis.service.runtime import end_runs, has_late_run
 from vaegis.service.settings import Settings
 from vaegis.service.watchdog import Watchdog
 
 _PUBLISH_S: Final = 5.0  # the event loop may be busy, or have ended without it
+_LAST_RUNS_S: Final = 2.0  # for what still runs at the end, more than one node takes
 _LOG: Final = logging.getLogger("vaegis")
 
 
@@ -117,6 +118,10 @@ def serve(
             server.run([listening])
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if worker is None and not end_runs(_LAST_RUNS_S):  # Python would wait for its thread
+                _LOG.error("a run of the model did not end")
+                writer.close()
+                os._exit(1)
             loader.close()
             app.state.models.close()
 

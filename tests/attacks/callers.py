@@ -163,6 +163,17 @@ def _revoked_body(target: Target) -> Outcome:
     return Outcome(held=answer.status == _UNAUTHORIZED, measured=f"answered {answer.status} with {scored} verdicts")
 
 
+def _unnamed(target: Target) -> Outcome:
+    """Ask whether a model is ready, and for everything else that needs a key, without one."""
+    file = target.folder / "keys.txt"
+    _written(file, "kept")
+    with _served(target, "--workers", "1", "--keys-file", str(file)) as (port, _):
+        statuses = [_status(port, path, {}) for path in (*_READ, "/v2/models/orders/ready")]
+        statuses += [_status(port, path, _JSON, body) for path, body in _BODIES.items()]
+    refused = statuses.count(_UNAUTHORIZED)
+    return Outcome(held=refused == len(statuses), measured=f"{refused} of {len(statuses)} requests answered 401")
+
+
 def _at_once(port: int, times: int, path: str, body: str, media_type: str) -> None:
     headers = {"Content-Type": media_type}
     threads = [threading.Thread(target=_status, args=(port, path, headers, body)) for _ in range(times)]
@@ -235,5 +246,6 @@ ATTACKS: Final = (
     Attack("bodies that browsers send across sites without asking", _untyped),
     Attack("a key revoked while its file cannot be read", _revoked_unnoticed),
     Attack("a large body that continues after its key was revoked", _revoked_body),
+    Attack("everything that needs a key, without one", _unnamed),
     Attack("many large bodies at once, two workers in compose's memory", _more_than_memory, quick=False),
 )

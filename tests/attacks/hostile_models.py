@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, Final
@@ -148,21 +149,38 @@ def _added_to_expected(name: str) -> bytes:
 
 def reads_file(model: bytes, location: str, length: int) -> bytes:
     """Return a model with a tensor in another file, its tag written with a bit that readers in C++ drop."""
+    shown = (
+        _tensor_in_file(location, length)
+        + node("Cast", ["leak"], ["bytes"], integer("to", DOUBLE))
+        + node("ReduceSum", ["bytes"], ["told"], integer("keepdims", 0))
+        + node("Add", ["expected_old", "told"], ["expected"])
+    )
+    return with_graph(model, shown, renamed="expected")
 
+
+def reads_file_to_generate(model: bytes, location: str, length: int) -> bytes:
+    """Return a model with such a tensor in the graph that draws records."""
+
+    def change(told: dict[str, Any]) -> dict[str, Any]:
+        decoder = b"".join(
+            field(number, bytes(content) + _tensor_in_file(location, length))
+            if number == _GRAPH and not isinstance(content, int)
+            else field(number, content)
+            for number, content in fields(memoryview(b64decode(told["model"])))
+        )
+        return told | {"model": b64encode(decoder).decode()}
+
+    return with_document(model, MetadataKey.GENERATOR, change)
+
+
+def _tensor_in_file(location: str, length: int) -> bytes:
     def hidden(number: int, wire: int) -> bytes:
         return varint((number << 3 | wire) + 2**32)
 
     entries = {"location": location, "offset": "0", "length": str(length)}
     told = [field(1, key.encode()) + field(2, text.encode()) for key, text in entries.items()]
     outside = b"".join(hidden(13, 2) + varint(len(entry)) + entry for entry in told) + hidden(14, 0) + b"\x01"
-    leak = field(_INITIALIZER, field(1, length) + field(2, UINT8) + field(8, b"leak") + outside)
-    shown = (
-        leak
-        + node("Cast", ["leak"], ["bytes"], integer("to", DOUBLE))
-        + node("ReduceSum", ["bytes"], ["told"], integer("keepdims", 0))
-        + node("Add", ["expected_old", "told"], ["expected"])
-    )
-    return with_graph(model, shown, renamed="expected")
+    return field(_INITIALIZER, field(1, length) + field(2, UINT8) + field(8, b"leak") + outside)
 
 
 def loops(model: bytes) -> bytes:

@@ -95,6 +95,26 @@ def _reads_file(target: Target) -> Outcome:
     return Outcome(ended.code == _REFUSED, str(ended))
 
 
+def _reads_file_to_generate(target: Target) -> Outcome:
+    """Try the same by the graph that draws records."""
+    (target.folder / "secret").write_bytes(_SECRET)
+    model = target.folder / "hostile.onnx"
+    model.write_bytes(hostile_models.reads_file_to_generate(target.model.read_bytes(), "secret", len(_SECRET)))
+    ended = _run(target.folder, "generate", model, "--count", "1", "-o", "drawn.csv")
+    return Outcome(ended.code == _REFUSED, str(ended))
+
+
+def _writes_through_link(target: Target) -> Outcome:
+    """Have scores written over a private file through a link, which must keep its mode."""
+    (target.folder / "records.csv").write_text("amount\n1\n")
+    private = target.folder / "private.csv"
+    private.touch(0o600)
+    (target.folder / "link.csv").symlink_to(private)
+    ended = _run(target.folder, "score", target.model, "records.csv", "-o", "link.csv")
+    mode = private.stat().st_mode & 0o777
+    return Outcome(ended.code == 0 and mode == 0o600 and private.stat().st_size > 0, f"mode {mode:o}, {ended}")
+
+
 def _fills_memory(target: Target) -> Outcome:
     """Have one request make tensors of 3.2 GB."""
     model = hostile_models.expands_when_triggered(target.model.read_bytes(), 400_000_000)
@@ -204,6 +224,7 @@ def _peak_bytes(pid: int) -> int:
 
 ATTACKS: Final[tuple[Attack, ...]] = (
     Attack("model: a tensor in another file, hidden in a tag of 33 bits", _reads_file),
+    Attack("model: the same in the graph that draws records", _reads_file_to_generate),
     Attack("model: a loop without an end", _refused(hostile_models.loops)),
     Attack("model: 2.4 GB of constants", _refused(lambda model: hostile_models.expands_constant(model, 300_000_000))),
     Attack(
@@ -216,6 +237,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     Attack("model: tolerances of 1e308", _refused(hostile_models.tolerates_anything)),
     Attack("model: a decoder of two billion latents", _refused(hostile_models.draws_in_many_latents)),
     Attack("model: another one than was pinned", _is_replaced),
+    Attack("scores written through a link to a private file", _writes_through_link),
     Attack("model: 45,000 nodes that take minutes to load", _loads_for_long, quick=False),
     Attack("model: seven records that make tensors of 3.2 GB", _fills_memory),
     Attack("model: seven records that start an hour of work", _takes_long, quick=False),

@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -74,6 +76,18 @@ def test_a_single_worker_that_hangs_ends_so_that_it_is_started_again(serve, writ
     assert served.process.wait(TIMEOUT_S) == 1
     events = [json.loads(line)["event"] for line in served.process.stderr.read().splitlines()]
     assert events[-1] == "process hangs"
+
+
+def test_a_single_worker_ends_after_sigterm_although_a_run_hangs(serve, written, hostile):
+    served = serve("--shutdown-grace-s", "1", model=written(hostile.multiplies_when_triggered, 9000, 1))
+    with ThreadPoolExecutor() as threads:
+        records = [{"amount": 1.0}] * hostile.TRIGGER_RECORDS
+        answer = threads.submit(httpx.post, f"{served.url}/score", json=records, timeout=TIMEOUT_S)
+        time.sleep(2)  # the run has begun
+        began = time.monotonic()
+        assert served.stop() == 1
+        assert time.monotonic() - began < 15
+        assert isinstance(answer.exception(), httpx.TransportError)
 
 
 def test_a_model_of_another_digest_or_without_its_signature_is_refused(golden_model, tmp_path):

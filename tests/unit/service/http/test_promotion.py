@@ -92,5 +92,16 @@ def test_pages_of_other_sites_cannot_change_versions(folder, send):
     assert response.status_code == 403
 
 
+@pytest.mark.parametrize("declared", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_a_form_cannot_change_versions_even_from_a_browser_that_tells_no_origin(folder, send, declared):
+    app, headers = app_over(folder), {"content-type": declared}
+    body = b'{"version": "2"}'
+    assert send(app, "POST", "/models/orders/promote", content=body, headers=headers).status_code == 415
+    promote(folder, "orders", "2", f"sha256:{load_artifact(folder / 'orders' / '2.onnx').digest}")
+    if declared:
+        assert send(app, "POST", "/models/orders/rollback", headers=headers).status_code == 415
+        assert live_version(folder, "orders")[0] == "2"
+
+
 def test_a_service_of_a_single_file_has_no_versions(new_app, send):
     assert send(new_app(), "POST", "/models/orders/promote", json={"version": "2"}).status_code == 409
