@@ -345,7 +345,7 @@ def csv(*columns: str, records: int = 60) -> str:
         ("x,y\n", ": expected records, got none"),
         ("x,y\n1,2\n", "expected at least"),
         (csv(records=24), "expected at least 25 records"),
-        ("note,other\n" + ",\n" * 60, "expected at least one column to learn from, got 2 set aside"),
+        ("note,other\n" + "NA,NA\n" * 60, "expected records, got none"),
         (csv().replace("\n45.0\n", "\nforty-five\n"), r"data\.csv, row 31, column x: expected a number"),
         (csv().replace("\n45.0\n", "\n45.0,1\n"), r"data\.csv, row 31"),
         (csv(), "expected at least 99 calibration records, got 60"),
@@ -367,8 +367,8 @@ def test_records_that_nothing_can_be_learned_from_are_refused_in_one_line(refuse
 
 
 def test_a_type_that_changes_half_way_is_refused_in_json_too(refused):
-    lines = [json.dumps({"x": i * 1.5 if i < 30 else str(i)}) for i in range(60)]
-    assert "data.ndjson, row 31, column x: expected a number" in refused("\n".join(lines), name="data.ndjson")
+    lines = [json.dumps({"x": i * 1.5 if i < 200 else "late"}) for i in range(201)]
+    assert "data.ndjson, row 201, column x: expected a number" in refused("\n".join(lines), name="data.ndjson")
 
 
 @pytest.mark.parametrize(
