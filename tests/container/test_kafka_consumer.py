@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer
 
 COMMANDS = Path(sys.executable).parent
-RECORDS = 2_000
+RECORDS = 10_000
 BATCH = 20
 TOPICS = ("verdicts", "dead-letters")
 KILLS = 2
@@ -38,7 +38,7 @@ def stored(cluster: Producer) -> Iterator[Callable[[], dict[str, list[Message]]]
     reader.subscribe(list(TOPICS))
 
     def read() -> dict[str, list[Message]]:
-        for message in reader.consume(10_000, timeout=0.5):
+        for message in reader.consume(10_000, timeout=0.1):
             if message.error() is None and message.value():
                 found[message.topic()].append(message)
         return found
