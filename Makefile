@@ -86,12 +86,12 @@ coverage: venv ## all tests; each package's lines covered to 90% at least
 	$(BIN)/coverage report --include='service/*' --fail-under=90
 	$(BIN)/coverage report --include='training/*' --fail-under=90
 
-# On 3.11 all tests run under `coverage`; here those that load, serve and score do, from the wheel.
+# On 3.11 all tests run under `coverage`; here those of the commands and the API do, from the wheel.
 .PHONY: service-alone
 service-alone: venv ## the service's tests against the built wheel, without torch, on Python 3.11 and 3.13
 	rm -rf build/wheel
 	$(BIN)/python -m hatchling build -t wheel -d build/wheel
-	tests/run_service_alone.sh 3.11 tests/integration tests/unit/test_imports.py tests/unit/test_python_api.py
+	tests/run_service_alone.sh 3.11 tests/integration/test_commands.py tests/unit/test_imports.py tests/unit/test_python_api.py
 	tests/run_service_alone.sh 3.13
 
 .PHONY: container-tools
