@@ -89,7 +89,7 @@ def test_a_bad_stream_is_refused_with_its_code(post, content_type, body, row, co
         ("application/json", gzip.compress(b"{}"), "it seems to be gzip; send `Content-Encoding: gzip`"),
         ("text/csv", gzip.compress(b"a"), "it seems to be gzip; send `Content-Encoding: gzip`"),
         ("application/json", '{"amount": 1}'.encode("utf-16"), "it seems to be UTF-16; write it as UTF-8"),
-        ("application/json", b'{"amount": 1,}', "expected JSON with a name in double quotes at character"),
+        ("application/json", b"{'amount': 1}", "expected JSON with a name in double quotes at character"),
         ("application/json", b'{"records": [{"amount": 1}]}', "or set VAEGIS_UNWRAP=/records"),
         ("application/x-www-form-urlencoded", b"{}", "which curl -d and some libraries say unless told otherwise"),
         ("multipart/form-data; boundary=x", b"", "send the file as the body itself"),
