@@ -42,14 +42,13 @@ def line(message: Message) -> bytes:
 
 
 def received(consumer: Consumer) -> list[Message]:
-    """Return the next messages, fewer than a batch if no more come in time. What is not a message is told."""
+    """Return the next messages, fewer than a batch if no more come in time. Print events that are no messages."""
     messages = consumer.consume(BATCH, POLL_S)
     for error in filter(None, (message.error() for message in messages)):
         if error.fatal():
             raise KafkaException(error)
-        print(
-            error, file=sys.stderr, flush=True
-        )  # the topic is not there yet, a broker is away: librdkafka tries again
+        # The topic is not there yet, or a broker is away: librdkafka tries again.
+        print(error, file=sys.stderr, flush=True)
     return [message for message in messages if message.error() is None]
 
 

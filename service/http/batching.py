@@ -169,7 +169,7 @@ class Batcher:
                 return
             try:
                 _answer(batch, self._judged_together(batch))
-            except Exception:  # noqa: BLE001 - whatever it is, it comes again and is told to those whom it concerns
+            except Exception:  # noqa: BLE001 - the thread meets the same error, and answers the requests with it
                 self._score_on_thread(batch, loop)
                 return
         if self._waiting:

@@ -146,7 +146,7 @@ class ColumnCounters:
 
 
 class SignatureCounters:
-    """A counter with the labels `model` and `signature`, for the first signatures of a model that are counted."""
+    """A counter with the labels `model` and `signature`. The first signatures of a model have counts of their own."""
 
     def __init__(self, counter: Counter, model: str, known: Iterable[str]) -> None:
         """Bind the signatures in ``known``, which have been counted before, and the one of all others."""

@@ -163,7 +163,7 @@ def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
 
 
 def parameter_messages(errors: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> list[str]:
-    """Return pydantic's errors over parameters, of which ``known`` are legal, in our words."""
+    """Return pydantic's errors over parameters in our words; ``known`` are the names of legal ones."""
     names = ", ".join(known)
     return [_parameter_message(item, names) for item in errors]
 

@@ -81,7 +81,7 @@ class Preprocessing(nn.Module):
             for kind in (NumericColumn, BooleanColumn, TimestampColumn)
         )
         # As sums of steps, because a look-up by time has no operator that the file may hold.
-        instants = [column for column in numbers if isinstance(column, TimestampColumn)]
+        instants = schema.timestamps
         self.months, self.days = (
             IndexSelect([at for at, each in enumerate(instants) if field in each.calendar], of=len(instants))
             for field in CALENDAR_SIZES
@@ -220,7 +220,7 @@ def categorical_sizes(schema: Schema, records: int) -> tuple[list[int], list[flo
         records: Number of records fitted on.
     """
     columns = schema.categorical
-    instants = [column for column in schema.columns if isinstance(column, TimestampColumn)]
+    instants = schema.timestamps
     sizes = [len(column.categories) for column in columns] + list(timestamp.FIELDS) * len(instants)
     for field, size in CALENDAR_SIZES.items():
         sizes += [size] * sum(field in column.calendar for column in instants)

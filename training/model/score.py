@@ -17,11 +17,8 @@ from vaegis.training.model.preprocessing import Values, rows
 from vaegis.training.model.prior import blocks_of
 from vaegis.training.model.vae import VAE, Terms
 
-RECONSTRUCTION_WEIGHT = 1.0
-"""Weight of the reconstruction error's part of the score. Those of distances have weight 1."""
-
 LATENT_WEIGHT = 0.5
-"""Weight of the KL divergence's part of the score."""
+"""Weight of the KL divergence's part of the score. The reconstruction error's and those of distances have weight 1."""
 
 LATENT_BOUND = 24.0
 """Bound of that part before its weight. In small wide tables, new normal records can lie tens of spreads out."""
@@ -126,7 +123,7 @@ class ScoringGraph(nn.Module):
         median, spread = self.reconstruction[:, :1], self.reconstruction[:, 1:]
         centred = (columns - median[..., None] / len(self.schema.columns)) / spread[..., None]
         latent = (kl - self.kl[:, :1]) / self.kl[:, 1:]
-        columns = RECONSTRUCTION_WEIGHT * centred * _excess_share(centred.sum(-1, keepdim=True))
+        columns = centred * _excess_share(centred.sum(-1, keepdim=True))
         for at, near in enumerate(self.neighbours):
             columns = columns + self._nearness_part(at, near(values).shares)
         latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(latent * _excess_share(latent) / LATENT_BOUND)
