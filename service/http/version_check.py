@@ -81,7 +81,7 @@ class VersionChecks:
 
     def _checked(self, data: bytes, name: str) -> bytes:
         timeout_s = self._limits["model_timeout_s"]
-        told = json.dumps({"name": name, **self._limits}).encode() + b"\n"
+        header = json.dumps({"name": name, **self._limits}).encode() + b"\n"
         with subprocess.Popen(
             [sys.executable, "-P", "-m", "vaegis.service.http.version_check"],
             stdin=subprocess.PIPE,
@@ -94,7 +94,7 @@ class VersionChecks:
             if self._is_closed:
                 process.kill()
             try:
-                graph, failure = process.communicate(told + data, timeout_s)
+                graph, failure = process.communicate(header + data, timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise ArtifactError(
@@ -116,12 +116,12 @@ def main() -> int:
     Returns:
         The exit code: 0, or 3 if the model cannot be used.
     """
-    told = json.loads(sys.stdin.buffer.readline())
-    _lower_priority(told["model_timeout_s"])
+    header = json.loads(sys.stdin.buffer.readline())
+    _lower_priority(header["model_timeout_s"])
     data = sys.stdin.buffer.read()
-    limits = {"run_timeout_s": told["run_timeout_s"], "tensor_bytes": told["max_tensor_bytes"]}
+    limits = {"run_timeout_s": header["run_timeout_s"], "tensor_bytes": header["max_tensor_bytes"]}
     try:
-        artifact = open_artifact(data, told["name"], **limits)
+        artifact = open_artifact(data, header["name"], **limits)
         artifact.verify()
         Generator(artifact.contract, **limits)
     except ArtifactError as error:
