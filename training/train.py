@@ -37,6 +37,7 @@ from vaegis.training.export.model_file import check_destination, export, generat
 from vaegis.training.fit import Fitted, fit
 from vaegis.training.model.generator import noise_scales
 from vaegis.training.model.neighbours import neighbours_of
+from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
@@ -212,7 +213,8 @@ def _fit(
     chosen = members[:, torch.randperm(members.shape[1], generator=generator)[:_TYPICAL_RECORDS]]
     typical = typical_terms(fitted.vae, schema, records, chosen, fitted.exemplars, fitted.noise)
     neighbours = neighbours_of(schema, records, chosen, generator)
-    model = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, neighbours).eval()
+    pairs = pairs_of(schema, records, members)
+    model = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, neighbours, pairs).eval()
     return fitted, model, chosen[0].numpy()
 
 

@@ -1,10 +1,7 @@
-"""Distance to the nearest known records, in two spaces: the part of the score that needs no fit by gradients.
+"""Distance to the nearest known records: a part of the score that needs no fit by gradients.
 
 The autoencoder learns how columns depend on each other. On most real tables, distances tell better whether records
-like this one were seen at all (docs/log.md). In the space `Ranks`, columns are the normal scores of their ranks, half
-whitened, so their shapes and units do not matter, and columns that say the same count less. In the space `Plain`,
-columns are standardised, and each value of a column with few values has a feature of its own. Whitening loses where
-many columns carry one signal, so both spaces are used.
+like this one were seen at all (docs/log.md).
 """
 
 import math
@@ -20,16 +17,15 @@ from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH
 from vaegis.training.model.preprocessing import NULL_CODE, Values, positions_by_kind, rows
 
 LEAST_KNOWN, MOST_KNOWN = 2048, 8192
-"""Most records that distances are taken to, in a space of many features and in one of few. The file holds them."""
+"""Most records that distances are taken to, with many features and with few. The file holds them."""
 
-_KNOWN_NUMBERS = 61_440
-"""Features of all known records of a space, between those bounds: a record costs about the same in any table."""
+_KNOWN_NUMBERS = 92_160
+"""Features of all known records, between those bounds: a record costs about the same in any table."""
 
 NEAREST = 2
 """Neighbours whose distances are averaged."""
 
 _CLASSES = 32  # of known records; the nearest of each is found first: an exact search, and several times faster
-_WHITENED_RECORDS = 4096  # most records for the correlations
 _CANDIDATES = 16_384  # most fitted records of which the known ones are chosen
 _COMPARED_RECORDS = 2000  # most records for typical distances
 _LEAST_COMPARED = 500  # fitted records that are not known; with fewer, known ones are compared with the others
@@ -38,11 +34,14 @@ _LEAST_SPREAD = 0.02  # of the distance, as a share of its median
 _SOFTENED = 0.1  # distances below this share of the usual one hardly differ: float32 does not tell them apart
 _LEAST_DISTANCE = 1e-2
 
-_FAR = 5.0  # standardised; farther numbers are drawn in
 _KNOTS = 20  # of a column's normal scores
-_TAIL = ((0.02, 0.5), (1.0, 1.0))  # beyond the known range: its share that is passed, and by how much the score rises
+_TAIL = (
+    (0.02, 0.5),
+    (1.0, 1.0),
+    (10.0, 1.0),
+    (100.0, 1.0),
+)  # beyond the known range: its share that is passed, and by how much the score rises
 _LEAST_DEVIATION = 0.05  # of normal scores; dividing by less would raise what rounding leaves
-_LEAST_EIGENVALUE = 1e-4
 
 _FEW_VALUES = 20
 _RECORDS_A_VALUE = 10  # at least, on average, in a column of few values
@@ -53,7 +52,7 @@ _VECTORS_WIDTH = 256  # of all categorical columns together, about
 
 
 class Nearness(NamedTuple):
-    """How far records are from the nearest known ones, in one space, under each member."""
+    """How far records are from the nearest known ones, under each member."""
 
     distance: Float[Tensor, "*#e n"]
     """Mean distance to the `NEAREST` nearest."""
@@ -70,77 +69,20 @@ class TypicalNearness(NamedTuple):
     """What columns add to the median."""
 
 
-class Ranks(nn.Module):
-    """The normal scores of all numbers, half whitened: d(a, b)^2 = (a - b)' C^(-1/2) (a - b), C the shrunk correlation.
+class Space(nn.Module):
+    """The features of records between which the distance is taken.
 
-    A number's normal score is the quantile of N(0, 1) at its mid-rank among the fitted records, linear between knots.
-    The place of a timestamp in the time that training saw is such a number too. Truth values and the cyclic features of
-    timestamps are standardised. Categories have no part in it.
+    A number's feature is its normal score: the quantile of N(0, 1) at its mid-rank among the fitted records, linear
+    between knots, so the shape and the unit of a column do not matter. The place of a timestamp in the time that training
+    saw is such a number too. In columns with few values, each value has a feature of its own besides. Truth values and the
+    cyclic features of timestamps are standardised. A category is a vector.
     """
 
     knot: Tensor
     per_width: Tensor
     rise: Tensor
     lowest: Tensor
-    middle: Tensor
-    per_scale: Tensor
-    metric: Tensor
-    whitening: Tensor
-
-    def __init__(self, values: Values, positions: list[list[int]]) -> None:
-        """Take ranks and correlations from records.
-
-        Args:
-            values: The records that each member was fitted to, (e, n, ...).
-            positions: Of the numeric, boolean, categorical and timestamp columns in the schema.
-        """
-        super().__init__()
-        self.columns = _number_columns(positions)
-        there = values.observed[..., positions[0] + positions[3]]
-        knots = [
-            [_knots(column[held]) for column, held in zip(numbers.T, held_by.T, strict=True)]
-            for numbers, held_by in zip(_quantities(values), there, strict=True)
-        ]
-        for name, part in zip(("knot", "per_width", "rise", "lowest"), _stacked(knots), strict=True):
-            self.register_buffer(name, part)
-        features = self._unscaled(Values(*(part[:, :_WHITENED_RECORDS] for part in values)))
-        self.register_buffer("middle", features.mean(1, keepdim=True))
-        deviation = features.std(1, keepdim=True, correction=0)
-        self.register_buffer("per_scale", 1.0 / deviation.clamp(min=_LEAST_DEVIATION))
-        scaled = ((features - self.middle) * self.per_scale).double()
-        whitening = torch.stack([_half_whitening(of_member) for of_member in scaled])
-        self.register_buffer("whitening", whitening.float())
-        self.register_buffer("metric", (whitening @ whitening.transpose(1, 2)).float())
-
-    def features(self, values: Values) -> Float[Tensor, "*#e n f"]:
-        """Return the features between which `stretched` differences are the distance."""
-        return (self._unscaled(values) - _alone(self.middle)) * _alone(self.per_scale)
-
-    def searched(self, features: Float[Tensor, "*#e n f"]) -> Float[Tensor, "*#e n f"]:
-        """Return features whose Euclidean distance is that of this space."""
-        return torch.matmul(features, _alone(self.whitening))
-
-    def stretched(self, difference: Float[Tensor, "*#e n k f"]) -> Float[Tensor, "*#e n k f"]:
-        """Return A times a difference, so that the product of both sums to the squared distance."""
-        metric = _alone(self.metric)
-        # One product for each neighbour: a product for each record would need a copy of the metric for each.
-        return torch.stack([torch.matmul(difference[..., at, :], metric) for at in range(NEAREST)], dim=-2)
-
-    def _unscaled(self, values: Values) -> Float[Tensor, "*#e n f"]:
-        parts = []
-        if self.knot.shape[-1]:
-            knot, per_width, rise, lowest = map(_alone, (self.knot, self.per_width, self.rise, self.lowest))
-            passed = ((_quantities(values)[..., None, :] - knot) * per_width).clamp(0.0, 1.0)  # (*e, n, k, d)
-            parts.append(lowest + (passed * rise).sum(-2))
-        parts += [part for part in (values.boolean, values.cyclic) if part.shape[-1]]
-        if self.knot.shape[0] > 1:
-            parts = [part.expand(self.knot.shape[0], -1, -1) for part in parts]
-        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
-
-
-class Plain(nn.Module):
-    """Standardised numbers, a vector for each category, and a feature for each value of columns with few values."""
-
+    per_deviation: Tensor
     value: Tensor
     tolerance: Tensor
     value_column: Tensor
@@ -149,7 +91,7 @@ class Plain(nn.Module):
     unseen: Tensor
 
     def __init__(self, values: Values, positions: list[list[int]], categories: list[int]) -> None:
-        """Find the columns of few values.
+        """Take ranks from records, and find the columns of few values.
 
         Args:
             values: The records that each member was fitted to, (e, n, ...).
@@ -157,11 +99,20 @@ class Plain(nn.Module):
             categories: Known categories of each categorical column.
         """
         super().__init__()
-        numeric = values.numeric
-        distinct = [torch.unique(column) for column in numeric.flatten(0, 1).T]
-        few = _columns_of_few_values([each.numel() for each in distinct], numeric.shape[1])
-        many = [at for at in range(len(distinct)) if at not in few]
-        self.many = IndexSelect(many, of=len(distinct))
+        numerics, booleans, categorical, instants = positions
+        there = values.observed[..., numerics + instants]
+        knots = [
+            [_knots(column[held]) for column, held in zip(numbers.T, held_by.T, strict=True)]
+            for numbers, held_by in zip(_quantities(values), there, strict=True)
+        ]
+        for name, part in zip(("knot", "per_width", "rise", "lowest"), _stacked(knots), strict=True):
+            self.register_buffer(name, part)
+        self.register_buffer("per_deviation", torch.ones(0))
+        if numerics or instants or booleans:
+            deviation = self._unscaled(values).std(1, keepdim=True, correction=0).clamp(min=_LEAST_DEVIATION)
+            self.per_deviation = 1.0 / deviation
+        distinct = [torch.unique(column) for column in values.numeric.flatten(0, 1).T]
+        few = _columns_of_few_values([each.numel() for each in distinct], values.numeric.shape[1])
         sizes = [distinct[at].numel() for at in few]
         self.few = IndexSelect([at for at, size in zip(few, sizes, strict=True) for _ in range(size)], of=len(distinct))
         self.register_buffer("value", torch.cat([distinct[at] for at in few]) if few else torch.zeros(0))
@@ -176,56 +127,52 @@ class Plain(nn.Module):
         self.register_buffer("vectors", torch.cat(tables) if tables else torch.zeros((0, width)))
         self.register_buffer("first_vector", torch.tensor(first, dtype=torch.int64))
         self.register_buffer("unseen", torch.tensor(categories, dtype=torch.int64))
-        numerics, booleans, categorical, instants = positions
         self.columns = [
-            *(numerics[at] for at in many),
+            *numerics,
             *instants,
-            *(numerics[at] for at, size in zip(few, sizes, strict=True) for _ in range(size)),
-            *(numerics[at] for at in few),
             *booleans,
             *instants * ENCODED_WIDTH,
+            *(numerics[at] for at, size in zip(few, sizes, strict=True) for _ in range(size)),
+            *(numerics[at] for at in few),
             *(at for at in categorical for _ in range(width)),
         ]
 
     def features(self, values: Values) -> Float[Tensor, "*#e n f"]:
         """Return the features, whose Euclidean distance is that of this space."""
+        members = self.per_deviation.shape[0] if self.per_deviation.numel() else 1
         parts = []
-        if len(self.many):
-            parts.append(_drawn_in(self.many(values.numeric)))
-        if values.elapsed.shape[-1]:
-            parts.append(values.elapsed)
+        if self.per_deviation.numel():
+            parts.append(self._unscaled(values) * _alone(self.per_deviation))
         if len(self.few):
             known = ((self.few(values.numeric) - self.value).abs() <= self.tolerance).float()
             parts += [known, _NEITHER * (1.0 - torch.matmul(known, self.value_column))]
-        if values.boolean.shape[-1]:
-            parts.append(math.sqrt(2.0) * values.boolean)
-        if values.cyclic.shape[-1]:
-            parts.append(values.cyclic)
         if self.categories:
             code = values.codes[..., : self.categories]
             known = torch.where(code == NULL_CODE, self.unseen + 1, torch.minimum(code, self.unseen))
             vectors = nn.functional.embedding(self.first_vector + known, self.vectors)
             parts.append(vectors.reshape(*vectors.shape[:-2], self.categories * self.vectors.shape[1]))
-        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+        return _beside(parts, members)
 
-    def searched(self, features: Float[Tensor, "*#e n f"]) -> Float[Tensor, "*#e n f"]:
-        """Return the features themselves."""
-        return features
-
-    def stretched(self, difference: Float[Tensor, "*#e n k f"]) -> Float[Tensor, "*#e n k f"]:
-        """Return the difference itself."""
-        return difference
+    def _unscaled(self, values: Values) -> Float[Tensor, "*#e n f"]:
+        """Return the normal scores, the truth values and the cyclic features."""
+        parts = []
+        if self.knot.shape[-1]:
+            knot, per_width, rise, lowest = map(_alone, (self.knot, self.per_width, self.rise, self.lowest))
+            passed = ((_quantities(values)[..., None, :] - knot) * per_width).clamp(0.0, 1.0)  # (*e, n, k, d)
+            parts.append(lowest + (passed * rise).sum(-2))
+        parts += [part for part in (values.boolean, values.cyclic) if part.shape[-1]]
+        return _beside(parts, self.knot.shape[0])
 
 
 class Neighbours(nn.Module):
-    """The known records of one space, and how far others are from them."""
+    """The known records, and how far others are from them."""
 
     known: Tensor
     softening: Tensor
     feature_column: Tensor
     first_known: Tensor
 
-    def __init__(self, space: Ranks | Plain, known: Float[Tensor, "e m f"], columns: int) -> None:
+    def __init__(self, space: Space, known: Float[Tensor, "e m f"], columns: int) -> None:
         """Keep the features of known records.
 
         Args:
@@ -262,12 +209,12 @@ class Neighbours(nn.Module):
             features: Features of the records.
             own: Position of each record among the known ones, which is left out; None if they are not among them.
         """
-        known = self.space.searched(self.known)
+        known = self.known
         # Without |record|^2, which is the same for all; `nearness` computes the distance itself from differences. Among
         # equally near records the first is chosen, whatever the rounding, because another would blame other columns.
         later = torch.arange(self.number) * (_TIE / self.number) * self.softening[:, 0, 0]
         length = (known * known).sum(-1) + later
-        product = torch.matmul(self.space.searched(features), _alone(-2.0 * known.transpose(-1, -2)))
+        product = torch.matmul(features, _alone(-2.0 * known.transpose(-1, -2)))
         distance = product + _alone(length[:, None])  # (*e, n, m)
         if own is not None:
             distance = torch.where(torch.arange(self.number) == own[..., None], math.inf, distance)
@@ -292,7 +239,7 @@ class Neighbours(nn.Module):
             nearest = nearest + self.first_known
         known = nn.functional.embedding(nearest, self.known.reshape(-1, self.width))  # (*e, n, k, f)
         difference = (features[..., None, :] - known) * self.observed(observed.float())[..., None, :]
-        shares = difference * self.space.stretched(difference)
+        shares = difference * difference
         if not self.is_a_feature_a_column:
             shares = torch.matmul(shares, self.feature_column)  # (*e, n, k, d)
         shares = shares + _alone(self.softening) / self.columns
@@ -303,39 +250,31 @@ class Neighbours(nn.Module):
 @torch.no_grad()
 def neighbours_of(
     schema: Schema, records: Values, fitted: Int[Tensor, "e n"], generator: torch.Generator
-) -> list[tuple[Neighbours, TypicalNearness]]:
-    """Return the spaces, made from the records at ``fitted`` of each member, with their typical distances.
+) -> tuple[Neighbours, TypicalNearness]:
+    """Return the known records, chosen from the records at ``fitted`` of each member, with their typical distances.
 
-    A member's spaces depend only on the records that it was fitted to, with one exception: the list of values of a
+    A member's space depends only on the records that it was fitted to, with one exception: the list of values of a
     column with few values is the same for all members, like the schema. A record is left out of its own neighbours by
     its position, so one of two equal records is a neighbour of the other.
     """
-    positions = positions_by_kind(schema)
     sizes = [len(column.categories) for column in schema.categorical]
     members, n = fitted.shape
     drawn = torch.randperm(n, generator=generator)[:_CANDIDATES]
-    of_members = rows(records, fitted)
     candidates = fitted[:, drawn]
-    spaces: list[Ranks | Plain] = [Plain(of_members, positions, sizes)]
-    if _number_columns(positions):
-        spaces.insert(0, Ranks(of_members, positions))
-    made = []
-    for space in spaces:
-        features = space.features(rows(records, candidates))
-        number = _number_known(n, features.shape[-1])
-        known = torch.stack([_chosen(each, number, generator) for each in space.searched(features)])
-        known_features = torch.take_along_dim(features, known[..., None], dim=1)
-        neighbours = Neighbours(space, known_features, len(schema.columns)).eval()
-        others = torch.stack([_others(each, len(drawn)) for each in known])
-        own = None
-        if others.shape[1] < _LEAST_COMPARED:  # the known ones that were drawn at random, each without itself
-            others = known[:, : number // 2 if number < len(drawn) - _CLASSES else number]
-            own = torch.arange(others.shape[1]).expand(members, -1)[:, :_COMPARED_RECORDS]
-        others = others[:, :_COMPARED_RECORDS]
-        compared = torch.take_along_dim(features, others[..., None], dim=1)
-        observed = records.observed[torch.take_along_dim(candidates, others, dim=1)]
-        made.append((neighbours, _typical(neighbours, compared, observed, own)))
-    return made
+    space = Space(rows(records, fitted), positions_by_kind(schema), sizes)
+    features = space.features(rows(records, candidates))
+    number = _number_known(n, features.shape[-1])
+    known = torch.stack([_chosen(each, number, generator) for each in features])
+    neighbours = Neighbours(space, torch.take_along_dim(features, known[..., None], dim=1), len(schema.columns)).eval()
+    others = torch.stack([_others(each, len(drawn)) for each in known])
+    own = None
+    if others.shape[1] < _LEAST_COMPARED:  # the known ones that were drawn at random, each without itself
+        others = known[:, : number // 2 if number < len(drawn) - _CLASSES else number]
+        own = torch.arange(others.shape[1]).expand(members, -1)[:, :_COMPARED_RECORDS]
+    others = others[:, :_COMPARED_RECORDS]
+    compared = torch.take_along_dim(features, others[..., None], dim=1)
+    observed = records.observed[torch.take_along_dim(candidates, others, dim=1)]
+    return neighbours, _typical(neighbours, compared, observed, own)
 
 
 def _number_known(records: int, features: int) -> int:
@@ -344,7 +283,7 @@ def _number_known(records: int, features: int) -> int:
     return number - number % _CLASSES if number >= NEAREST * _CLASSES else number
 
 
-def _chosen(searched: Float[Tensor, "c f"], number: int, generator: torch.Generator) -> Int[Tensor, " m"]:
+def _chosen(features: Float[Tensor, "c f"], number: int, generator: torch.Generator) -> Int[Tensor, " m"]:
     """Return which candidates are known records: the first ones, and the more of the others the farther they are.
 
     Half are the first candidates. The others are drawn with a probability in proportion to their distance from those.
@@ -352,14 +291,14 @@ def _chosen(searched: Float[Tensor, "c f"], number: int, generator: torch.Genera
     history that are far from all others are not all taken, because some may be anomalies.
 
     Args:
-        searched: Features of the candidates, in random order, whose Euclidean distance is that of the space.
+        features: Of the candidates, in random order.
         number: How many to choose.
         generator: Source of randomness.
     """
-    if number > len(searched) - _CLASSES:
+    if number > len(features) - _CLASSES:
         return torch.arange(number)
     first = number // 2
-    distance = torch.cdist(searched[first:], searched[:first]).amin(1).double()
+    distance = torch.cdist(features[first:], features[:first]).amin(1).double()
     weight = distance + 1e-6 * distance.mean() + 1e-12  # so that equal records can be drawn too
     others = torch.multinomial(weight, number - first, generator=generator)
     return torch.cat([torch.arange(first), first + others])
@@ -391,12 +330,6 @@ def _typical(
     )
 
 
-def _number_columns(positions: list[list[int]]) -> list[int]:
-    """Return the column of each feature of `Ranks`."""
-    numerics, booleans, _, instants = positions
-    return [*numerics, *instants, *booleans, *instants * ENCODED_WIDTH]
-
-
 def _quantities(values: Values) -> Float[Tensor, "*e n q"]:
     """Return what has ranks: the numbers, and the places of timestamps in the time that training saw."""
     if not values.elapsed.shape[-1]:
@@ -407,6 +340,13 @@ def _quantities(values: Values) -> Float[Tensor, "*e n q"]:
 def _alone(x: Tensor) -> Tensor:
     """Drop the dimension of members if there is only one: fewer dimensions are faster."""
     return x if x.shape[0] > 1 else x[0]
+
+
+def _beside(parts: list[Tensor], members: int) -> Float[Tensor, "*#e n f"]:
+    """Return features side by side, with members as a dimension if there are several."""
+    if members > 1:
+        parts = [part.expand(members, -1, -1) for part in parts]
+    return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
 
 def _smallest(x: Float[Tensor, "*n m"]) -> Int[Tensor, "*n k"]:
@@ -452,21 +392,6 @@ def _stacked(members: list[list[tuple[list[float], list[float]]]]) -> tuple[Tens
     return knot, per_width, rise, lowest
 
 
-def _half_whitening(features: Float[Tensor, "n f"]) -> Float[Tensor, "f f"]:
-    """Return W with W W' = C^(-1/2), C the covariance shrunk to a multiple of the unit matrix (Ledoit & Wolf 2004)."""
-    centred = features - features.mean(0)
-    n, width = centred.shape
-    covariance = centred.T @ centred / n
-    target = covariance.diagonal().mean()
-    apart = ((covariance - target * torch.eye(width, dtype=covariance.dtype)) ** 2).sum()
-    noise = (((centred**2).sum(1) ** 2).sum() / n - (covariance**2).sum()) / n
-    shrinkage = (noise / apart).clamp(0.0, 1.0) if apart > 0.0 else torch.ones((), dtype=covariance.dtype)
-    shrunk = (1.0 - shrinkage) * covariance + shrinkage * target * torch.eye(width, dtype=covariance.dtype)
-    eigenvalues, vectors = torch.linalg.eigh(shrunk)
-    whitening: Tensor = vectors * eigenvalues.clamp(min=_LEAST_EIGENVALUE) ** -0.25
-    return whitening
-
-
 def _columns_of_few_values(distinct: list[int], records: int) -> list[int]:
     """Return the columns whose values get a slot each: those with the fewest values, while there are slots."""
     few: list[int] = []
@@ -477,15 +402,6 @@ def _columns_of_few_values(distinct: list[int], records: int) -> list[int]:
         few.append(at)
         left -= size
     return sorted(few)
-
-
-def _drawn_in(x: Float[Tensor, "*e n d"]) -> Float[Tensor, "*e n d"]:
-    """Return standardised numbers, those beyond `_FAR` by their logarithm.
-
-    In float32, records that are all a million units from the rest could not be told apart.
-    """
-    beyond = torch.log(1.0 + (x - _FAR).clamp(min=0.0) / _FAR) - torch.log(1.0 + (-x - _FAR).clamp(min=0.0) / _FAR)
-    return x.clamp(-_FAR, _FAR) + _FAR * beyond
 
 
 def _tolerance(values: Float[Tensor, " v"]) -> Float[Tensor, " v"]:

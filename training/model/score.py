@@ -1,7 +1,6 @@
-"""The score: distances to known records, reconstruction error and KL divergence, each set against what is typical."""
+"""The score: reconstruction error, KL divergence, distance to known records and rarity of pairs, each beside its usual."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,12 +12,16 @@ from vaegis.service.contract import HOURS_PER_DAY, Schema
 from vaegis.training.model.exportable import unflatten
 from vaegis.training.model.likelihoods.timestamp import FIELDS
 from vaegis.training.model.neighbours import Neighbours, TypicalNearness
+from vaegis.training.model.pairs import Pairs
 from vaegis.training.model.preprocessing import Values, rows
 from vaegis.training.model.prior import blocks_of
 from vaegis.training.model.vae import VAE, Terms
 
 LATENT_WEIGHT = 0.5
-"""Weight of the KL divergence's part of the score. The reconstruction error's and those of distances have weight 1."""
+"""Weight of the KL divergence's part of the score. Those of the reconstruction error and of the pairs have weight 1."""
+
+DISTANCE_WEIGHT = 2.0
+"""Weight of the part of the distance to known records."""
 
 LATENT_BOUND = 24.0
 """Bound of that part before its weight. In small wide tables, new normal records can lie tens of spreads out."""
@@ -69,15 +72,15 @@ class Typical(NamedTuple):
 class ScoringGraph(nn.Module):
     """Raw columns in, statistics out.
 
-    Let u be the sum of the weighted terms of the columns, v the KL divergence, and d the distance to the nearest known
-    records in one space. Each is taken as its difference from the median over the fitted records, in units of their
-    spread. The score of a member is
+    Let u be the sum of the weighted terms of the columns, v the KL divergence, d the distance to the nearest known
+    records, and r the log ratio of the pairs of columns. Each is taken as its difference from the median over the fitted
+    records, in units of their spread. The score of a member is
 
-        sum over spaces of excess(d) + excess(u) + LATENT_WEIGHT * bounded(excess(v))
+        excess(u) + LATENT_WEIGHT * bounded(excess(v)) + DISTANCE_WEIGHT * excess(d) + excess(r)
         excess(u) = log(1 + exp(u)) - log 2,  bounded(x) = b tanh(x / b)
 
     So a very typical part lowers the score little and cannot cancel an unusual one. Each column gets a share of
-    excess(u) in proportion to its part of u, and a share of excess(d) in proportion to its part of d. The score of an
+    excess(u) in proportion to its part of u, likewise of excess(d) and excess(r). The score of an
     ensemble is half the mean of its members' scores and half the largest, because a record like an anomaly in the
     history is unusual only to the member that was fitted without that anomaly.
     """
@@ -90,6 +93,8 @@ class ScoringGraph(nn.Module):
     missingness_weight: Tensor
     reconstruction: Tensor
     kl: Tensor
+    usual_distance: Tensor
+    usual_shares: Tensor
 
     def __init__(
         self,
@@ -98,7 +103,8 @@ class ScoringGraph(nn.Module):
         exemplars: Float[Tensor, "e m l"],
         noise: Float[Tensor, "k l"],
         typical: Typical,
-        neighbours: Sequence[tuple[Neighbours, TypicalNearness]],
+        neighbours: tuple[Neighbours, TypicalNearness],
+        pairs: Pairs | None,
     ) -> None:
         """Wrap a fitted model."""
         super().__init__()
@@ -109,10 +115,10 @@ class ScoringGraph(nn.Module):
         self.register_buffer("noise", noise)
         for name, part in typical._asdict().items():
             self.register_buffer(name, part)
-        self.neighbours = nn.ModuleList([near for near, _ in neighbours])
-        for at, (_, usual) in enumerate(neighbours):
-            for name, part in usual._asdict().items():
-                self.register_buffer(f"{name}_{at}", part)
+        self.neighbours, usual = neighbours
+        for name, part in usual._asdict().items():
+            self.register_buffer(f"usual_{name}", part)
+        self.pairs = pairs
 
     def forward(self, numbers: Float[Tensor, "n dn"], codes: Int[Tensor, "n ds"] | None = None) -> ScoringOutputs:
         """Return the statistics of each record; inputs as for `Preprocessing`."""
@@ -124,8 +130,9 @@ class ScoringGraph(nn.Module):
         centred = (columns - median[..., None] / len(self.schema.columns)) / spread[..., None]
         latent = (kl - self.kl[:, :1]) / self.kl[:, 1:]
         columns = centred * _excess_share(centred.sum(-1, keepdim=True))
-        for at, near in enumerate(self.neighbours):
-            columns = columns + self._nearness_part(at, near(values).shares)
+        columns = columns + DISTANCE_WEIGHT * self._distance_part(self.neighbours(values).shares)
+        if self.pairs is not None:
+            columns = columns + self._pairs_part(self.pairs, values)
         latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(latent * _excess_share(latent) / LATENT_BOUND)
         # float32 terms add up in float64 without rounding, so the contributions sum exactly to each member's score.
         contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
@@ -151,11 +158,16 @@ class ScoringGraph(nn.Module):
         weight = (1.0 - LARGEST_WEIGHT) / self.vae.members + LARGEST_WEIGHT * largest
         return (weight[..., None] * contributions).sum(0)
 
-    def _nearness_part(self, at: int, shares: Float[Tensor, "*k n d"]) -> Float[Tensor, "e n d"]:
-        """Return each column's part of the excess of the distance to known records in one space."""
-        usual = TypicalNearness(*(getattr(self, f"{name}_{at}") for name in TypicalNearness._fields))
-        centred = (shares - usual.shares) / usual.distance[:, None, 1:]
+    def _distance_part(self, shares: Float[Tensor, "*k n d"]) -> Float[Tensor, "e n d"]:
+        """Return each column's part of the excess of the distance to known records."""
+        centred = (shares - self.usual_shares) / self.usual_distance[:, None, 1:]
         return centred * _excess_share(centred.sum(-1, keepdim=True))
+
+    def _pairs_part(self, pairs: Pairs, values: Values) -> Float[Tensor, "e n d"]:
+        """Return each column's part of the excess of the log ratio of pairs."""
+        log_ratio, shares = pairs(values)
+        centred = (log_ratio - pairs.typical[:, :1]) / pairs.typical[:, 1:]
+        return (softplus(centred) - _LOG_2)[..., None] * shares
 
     def _typical(self) -> Typical:
         return Typical(*(getattr(self, name) for name in Typical._fields))

@@ -1,0 +1,267 @@
+"""How often values of two columns came together: the part of the score that sees combinations which training did not.
+
+The values of each column are put into bins, and for pairs of columns the records in each pair of bins are counted. Of a
+record, p(a) p(b) / p(a, b) says by how much its two values are rarer together than if the columns were independent.
+Its mean over records like those of training is 1 in every pair, so the mean over pairs is a likelihood ratio too: of
+"some two columns were drawn independently" to "all pairs are like those of training". The score takes its logarithm.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vaegis.service.contract import CALENDAR_SIZES, Schema
+from vaegis.training.model.exportable import IndexSelect, pick
+from vaegis.training.model.likelihoods.timestamp import FIELDS
+from vaegis.training.model.preprocessing import Values, positions_by_kind, rows
+
+MOST_PAIRS = 256
+"""Pairs of columns that are counted, about; a table with more columns than that has as many pairs as columns."""
+
+_BINS_PER_ROOT = 1.3  # bins of a column for each cube root of the number of records: the rate of optimal histograms
+_FEWEST_BINS, _MOST_BINS = 8, 32
+_BESIDE = 3  # more bins: below all known values, above them, and null
+_PRIOR_RECORDS = 2.0  # that are counted beforehand, spread as if the columns were independent
+_MOST_COUNTED = 65_536  # fitted records
+_MOST_COMPARED = 2_000  # fitted records of which typical values are taken
+_MOST_CHOSEN_FROM = 128  # with more columns, each is paired with the next one alone: to compare all would take minutes
+_MOST_INFORMED = 8_192  # fitted records by which pairs are chosen
+_LEAST_SPREAD = 0.02  # nats
+_NEVER = 3e38  # above every number
+
+
+class Surprise(NamedTuple):
+    """How unusual the combinations of values are, under each member."""
+
+    log_ratio: Float[Tensor, "*#e n"]
+    """Logarithm of the mean over pairs of p(a) p(b) / p(a, b)."""
+    shares: Float[Tensor, "*#e n d"]
+    """The columns' shares of that mean; they sum to 1."""
+
+
+class Pairs(nn.Module):
+    """Tables of pairs of columns.
+
+    A column's bins hold about as many fitted records each, and one value each where it has no more values than bins.
+    Categories are ordered by how common they are, so the rarest share a bin.
+    """
+
+    edge: Tensor
+    table: Tensor
+    left: Tensor
+    right: Tensor
+    start: Tensor
+    column_share: Tensor
+    typical: Tensor
+
+    def __init__(
+        self,
+        edge: Float[Tensor, "e 1 b q"],
+        table: Float[Tensor, "e p s s"],
+        pair: Int[Tensor, "e p 2"],
+        columns: list[int],
+        of: int,
+    ) -> None:
+        """Keep the tables.
+
+        Args:
+            edge: Where bins begin, by field; infinite for those that a field does not have.
+            table: log p(a) p(b) / p(a, b) by bins, nats.
+            pair: The two fields of each pair.
+            columns: Column of each field.
+            of: Number of columns of the schema.
+        """
+        super().__init__()
+        self.members, self.number = table.shape[:2]
+        size = table.shape[-1]
+        self.null_bin = float(size - 1)
+        self.observed = IndexSelect(columns, of=of)
+        self.register_buffer("edge", edge)
+        self.register_buffer("table", table.reshape(-1))
+        # The bin of a pair is size * left + right from where its table starts.
+        self.register_buffer("left", pair[..., 0])
+        self.register_buffer("right", pair[..., 1])
+        self.size = size
+        start = torch.arange(self.members * self.number) * size * size
+        self.register_buffer("start", start.reshape(self.members, 1, self.number))
+        half = nn.functional.one_hot(torch.tensor(columns)[pair], of).float().sum(-2) / 2.0
+        self.register_buffer("column_share", half)  # (e, p, d)
+        self.register_buffer("typical", torch.tensor([[0.0, 1.0]]).repeat(self.members, 1))
+
+    def forward(self, values: Values) -> Surprise:
+        """Return how unusual the combinations of values are."""
+        ratio = nn.functional.embedding(self.place(self.bins(values)), self.table[:, None])[..., 0].exp()  # (*e, n, p)
+        return self.surprise(ratio)
+
+    def surprise(self, ratio: Float[Tensor, "*#e n p"]) -> Surprise:
+        """Return the logarithm of the mean ratio, and the columns' shares of the mean: half of a pair's for each."""
+        total = ratio.sum(-1)
+        share = self.column_share if self.members > 1 else self.column_share[0]
+        return Surprise(torch.log(total / self.number), torch.matmul(ratio, share) / total[..., None])
+
+    def bins(self, values: Values) -> Int[Tensor, "*#e n q"]:
+        """Return the bin of each field: 0 below the known values, the last one for null, that before it above them."""
+        fields = fields_of(values)
+        edge = self.edge if self.members > 1 else self.edge[0]
+        passed = (fields[..., None, :] >= edge).float().sum(-2)
+        observed = self.observed(values.observed.float()) > 0.0
+        return torch.where(observed, passed, self.null_bin).long()
+
+    def place(self, bins: Int[Tensor, "*#e n q"]) -> Int[Tensor, "*#e n p"]:
+        """Return where the tables hold each pair."""
+        if self.members == 1:
+            return pick(bins, self.left[0]) * self.size + pick(bins, self.right[0]) + self.start[0]
+        shape = (self.members, bins.shape[-2], self.number)
+        left, right = (torch.gather(bins, -1, side[:, None].expand(shape)) for side in (self.left, self.right))
+        return left * self.size + right + self.start
+
+
+@torch.no_grad()
+def pairs_of(schema: Schema, records: Values, fitted: Int[Tensor, "e n"]) -> Pairs | None:
+    """Return the tables of the records at ``fitted`` of each member, or None if no two fields are there to be paired.
+
+    A member's tables depend only on the records that it was fitted to. What is typical is taken from these, each left
+    out of the counts by its position.
+    """
+    columns = _columns_of_fields(schema)
+    if len(columns) < 2:
+        return None
+    fitted = fitted[:, :_MOST_COUNTED]
+    known = rows(records, fitted)
+    fields, observed = fields_of(known), known.observed[..., columns]
+    most = min(_MOST_BINS, max(_FEWEST_BINS, round(_BINS_PER_ROOT * fitted.shape[1] ** (1 / 3))))
+    size = most + _BESIDE
+    edge = torch.stack(
+        [
+            torch.stack([_edges(x[held], most) for x, held in zip(of_member.T, there.T, strict=True)], dim=-1)
+            for of_member, there in zip(fields, observed, strict=True)
+        ]
+    )
+    bins = (fields[..., None, :] >= edge[:, None]).sum(-2)
+    bins = torch.where(observed, bins, size - 1)  # (e, n, q)
+    made, left_out = [], []
+    for of_member in bins:
+        pair = _chosen_pairs(of_member, size)
+        count, independent = _counts(of_member, pair, size)
+        made.append((pair, _log_ratio(count, independent, fitted.shape[1])))
+        left_out.append(_without_own(of_member[:_MOST_COMPARED], pair, count, independent, fitted.shape[1]))
+    pair, table = (torch.stack(parts) for parts in zip(*made, strict=True))
+    tables = Pairs(edge[:, None], table.float(), pair, columns, len(schema.columns)).eval()
+    typical, _ = tables.surprise(torch.stack(left_out).float())
+    low, median, high = torch.quantile(typical.double(), torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=1)
+    tables.typical.copy_(torch.stack([median, ((high - low) / 2.0).clamp(min=_LEAST_SPREAD)], dim=1).float())
+    return tables
+
+
+def fields_of(values: Values) -> Float[Tensor, "*e n q"]:
+    """Return what is put into bins: numbers, places of timestamps in the training span, truth values, and codes."""
+    parts = (values.numeric, values.elapsed, values.boolean, values.codes.float())
+    there = [part for part in parts if part.shape[-1]]
+    return torch.cat(there, dim=-1) if len(there) > 1 else there[0]
+
+
+def _columns_of_fields(schema: Schema) -> list[int]:
+    numerics, booleans, categorical, instants = positions_by_kind(schema)
+    calendar = [
+        at
+        for field in CALENDAR_SIZES
+        for at, each in zip(instants, schema.timestamps, strict=True)
+        if field in each.calendar
+    ]
+    return [*numerics, *instants, *booleans, *categorical, *(at for at in instants for _ in FIELDS), *calendar]
+
+
+def _edges(values: Float[Tensor, " n"], most: int) -> Float[Tensor, " b"]:
+    """Return where the bins of a field begin, padded to ``most`` + 1: the last edge is beyond the largest value.
+
+    Each edge lies midway between two values, so that rounding moves no value into another bin.
+    """
+    padding = torch.full((most + 1,), _NEVER, dtype=torch.float32)
+    if not values.numel():
+        return padding
+    distinct, count = torch.unique(values.double(), return_counts=True)
+    if distinct.numel() <= most:
+        group = torch.arange(distinct.numel())
+    else:
+        # Values of about the same rank share a bin. One that makes up more than a bin has one for itself.
+        middle = (count.cumsum(0) - count / 2.0) / count.sum()
+        group = (most * middle).long().clamp(max=most - 1)
+    begins = torch.nonzero(group.diff())[:, 0] + 1
+    beyond = max(1e-3, 1e-3 * float(distinct[-1] - distinct[0]))
+    ends = torch.stack([distinct[0] - beyond, distinct[-1] + beyond])
+    inner = (distinct[begins] + distinct[begins - 1]) / 2.0
+    edges = torch.cat([ends[:1], inner, ends[1:]]).float()
+    padding[: len(edges)] = edges
+    return padding
+
+
+def _marginals(bins: Int[Tensor, "n q"], size: int) -> Float[Tensor, "q s"]:
+    """Return the share of each bin of each field, with half a record more in each."""
+    count = torch.stack([torch.bincount(each, minlength=size) for each in bins.T]).double() + 0.5
+    return count / count.sum(1, keepdim=True)
+
+
+def _counts(
+    bins: Int[Tensor, "n q"], pair: Int[Tensor, "p 2"], size: int
+) -> tuple[Float[Tensor, "p s s"], Float[Tensor, "p s s"]]:
+    """Return how many records lie in each two bins of each pair, and the share that would if fields were independent."""
+    share = _marginals(bins, size)
+    count = torch.stack(
+        [torch.bincount(bins[:, a] * size + bins[:, b], minlength=size * size) for a, b in pair.tolist()]
+    )
+    independent = share[pair[:, 0], :, None] * share[pair[:, 1], None, :]
+    return count.reshape(-1, size, size).double(), independent
+
+
+def _log_ratio(count: Float[Tensor, "*p"], independent: Float[Tensor, "*p"], records: int) -> Float[Tensor, "*p"]:
+    """Return log p(a) p(b) / p(a, b), nats."""
+    return torch.log(independent * (records + _PRIOR_RECORDS) / (count + _PRIOR_RECORDS * independent))
+
+
+def _without_own(
+    bins: Int[Tensor, "n q"],
+    pair: Int[Tensor, "p 2"],
+    count: Float[Tensor, "p s s"],
+    independent: Float[Tensor, "p s s"],
+    records: int,
+) -> Float[Tensor, "n p"]:
+    """Return p(a) p(b) / p(a, b) of counted records, each left out of the counts of pairs."""
+    at = (torch.arange(len(pair)), bins[:, pair[:, 0]], bins[:, pair[:, 1]])
+    return _log_ratio(count[at] - 1.0, independent[at], records - 1).exp()
+
+
+def _chosen_pairs(bins: Int[Tensor, "n q"], size: int) -> Int[Tensor, "p 2"]:
+    """Return all pairs of fields, or each field with those that say most about it where all would be too many."""
+    fields = bins.shape[1]
+    if fields > _MOST_CHOSEN_FROM:
+        return torch.stack([torch.arange(fields), torch.arange(1, fields + 1) % fields], dim=1)
+    every = torch.combinations(torch.arange(fields))
+    if len(every) <= MOST_PAIRS:
+        return every
+    information = _mutual_information(bins[:_MOST_INFORMED], every, size)
+    dense = torch.full((fields, fields), -math.inf, dtype=torch.float64)
+    dense[every[:, 0], every[:, 1]] = information
+    dense = torch.maximum(dense, dense.T)
+    best = dense.topk(max(1, MOST_PAIRS // fields), dim=1).indices
+    found = {(min(a, b), max(a, b)) for a, row in enumerate(best.tolist()) for b in row}
+    # The same number for every member of an ensemble: those that say most of all others fill it up.
+    for a, b in every[information.argsort(descending=True, stable=True)].tolist():
+        if len(found) >= MOST_PAIRS:
+            break
+        found.add((a, b))
+    return torch.tensor(sorted(found))
+
+
+def _mutual_information(bins: Int[Tensor, "n q"], pair: Int[Tensor, "p 2"], size: int) -> Float[Tensor, " p"]:
+    """Return how much two fields say about each other, nats, with the same prior as the tables."""
+    share = _marginals(bins, size)
+    found = []
+    for a, b in pair.tolist():
+        count = torch.bincount(bins[:, a] * size + bins[:, b], minlength=size * size).reshape(size, size).double()
+        independent = share[a, :, None] * share[b, None, :]
+        joint = (count + _PRIOR_RECORDS * independent) / (len(bins) + _PRIOR_RECORDS)
+        found.append((joint * torch.log(joint / independent)).sum())
+    return torch.stack(found)
