@@ -73,9 +73,9 @@ class Space(nn.Module):
     """The features of records between which the distance is taken.
 
     A number's feature is its normal score: the quantile of N(0, 1) at its mid-rank among the fitted records, linear
-    between knots, so the shape and the unit of a column do not matter. The place of a timestamp in the time that training
-    saw is such a number too. In columns with few values, each value has a feature of its own besides. Truth values and the
-    cyclic features of timestamps are standardised. A category is a vector.
+    between knots, so the shape and the unit of a column do not matter. The place of a timestamp in the time that
+    training saw is such a number too. In columns with few values, each value has a feature of its own besides. Truth
+    values and the cyclic features of timestamps are standardised. A category is a vector.
     """
 
     knot: Tensor
@@ -107,8 +107,11 @@ class Space(nn.Module):
         ]
         for name, part in zip(("knot", "per_width", "rise", "lowest"), _stacked(knots), strict=True):
             self.register_buffer(name, part)
+        # Plain Python values: what is taken from a tensor would be computed in the graph.
+        self.members = len(knots)
+        self.has_quantities = bool(numerics or instants or booleans)
         self.register_buffer("per_deviation", torch.ones(0))
-        if numerics or instants or booleans:
+        if self.has_quantities:
             deviation = self._unscaled(values).std(1, keepdim=True, correction=0).clamp(min=_LEAST_DEVIATION)
             self.per_deviation = 1.0 / deviation
         distinct = [torch.unique(column) for column in values.numeric.flatten(0, 1).T]
@@ -139,9 +142,8 @@ class Space(nn.Module):
 
     def features(self, values: Values) -> Float[Tensor, "*#e n f"]:
         """Return the features, whose Euclidean distance is that of this space."""
-        members = self.per_deviation.shape[0] if self.per_deviation.numel() else 1
         parts = []
-        if self.per_deviation.numel():
+        if self.has_quantities:
             parts.append(self._unscaled(values) * _alone(self.per_deviation))
         if len(self.few):
             known = ((self.few(values.numeric) - self.value).abs() <= self.tolerance).float()
@@ -151,7 +153,7 @@ class Space(nn.Module):
             known = torch.where(code == NULL_CODE, self.unseen + 1, torch.minimum(code, self.unseen))
             vectors = nn.functional.embedding(self.first_vector + known, self.vectors)
             parts.append(vectors.reshape(*vectors.shape[:-2], self.categories * self.vectors.shape[1]))
-        return _beside(parts, members)
+        return _beside(parts, self.members if self.has_quantities else 1)
 
     def _unscaled(self, values: Values) -> Float[Tensor, "*#e n f"]:
         """Return the normal scores, the truth values and the cyclic features."""
@@ -161,7 +163,7 @@ class Space(nn.Module):
             passed = ((_quantities(values)[..., None, :] - knot) * per_width).clamp(0.0, 1.0)  # (*e, n, k, d)
             parts.append(lowest + (passed * rise).sum(-2))
         parts += [part for part in (values.boolean, values.cyclic) if part.shape[-1]]
-        return _beside(parts, self.knot.shape[0])
+        return _beside(parts, self.members)
 
 
 class Neighbours(nn.Module):

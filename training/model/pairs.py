@@ -2,8 +2,8 @@
 
 The values of each column are put into bins, and for pairs of columns the records in each pair of bins are counted. Of a
 record, p(a) p(b) / p(a, b) says by how much its two values are rarer together than if the columns were independent.
-Its mean over records like those of training is 1 in every pair, so the mean over pairs is a likelihood ratio too: of
-"some two columns were drawn independently" to "all pairs are like those of training". The score takes its logarithm.
+The score takes the logarithm of the mean over pairs: a single pair that never came together raises it in a table of any
+width. Records drawn from the tables themselves have a mean of 1 in every pair.
 """
 
 import math
@@ -127,7 +127,7 @@ def pairs_of(schema: Schema, records: Values, fitted: Int[Tensor, "e n"]) -> Pai
     out of the counts by its position.
     """
     columns = _columns_of_fields(schema)
-    if len(columns) < 2:
+    if len(columns) == 1:
         return None
     fitted = fitted[:, :_MOST_COUNTED]
     known = rows(records, fitted)
@@ -207,7 +207,7 @@ def _marginals(bins: Int[Tensor, "n q"], size: int) -> Float[Tensor, "q s"]:
 def _counts(
     bins: Int[Tensor, "n q"], pair: Int[Tensor, "p 2"], size: int
 ) -> tuple[Float[Tensor, "p s s"], Float[Tensor, "p s s"]]:
-    """Return how many records lie in each two bins of each pair, and the share that would if fields were independent."""
+    """Return how many records lie in each two bins of each pair, and the share that would by independence."""
     share = _marginals(bins, size)
     count = torch.stack(
         [torch.bincount(bins[:, a] * size + bins[:, b], minlength=size * size) for a, b in pair.tolist()]

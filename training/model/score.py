@@ -1,4 +1,4 @@
-"""The score: reconstruction error, KL divergence, distance to known records and rarity of pairs, each beside its usual."""
+"""The score: reconstruction error, KL divergence, distance to known records and pairs of columns, as excesses."""
 
 import math
 from typing import NamedTuple
@@ -73,8 +73,8 @@ class ScoringGraph(nn.Module):
     """Raw columns in, statistics out.
 
     Let u be the sum of the weighted terms of the columns, v the KL divergence, d the distance to the nearest known
-    records, and r the log ratio of the pairs of columns. Each is taken as its difference from the median over the fitted
-    records, in units of their spread. The score of a member is
+    records, and r the log ratio of the pairs of columns. Each is taken as its difference from the median over the
+    fitted records, in units of their spread. The score of a member is
 
         excess(u) + LATENT_WEIGHT * bounded(excess(v)) + DISTANCE_WEIGHT * excess(d) + excess(r)
         excess(u) = log(1 + exp(u)) - log 2,  bounded(x) = b tanh(x / b)
@@ -167,7 +167,8 @@ class ScoringGraph(nn.Module):
         """Return each column's part of the excess of the log ratio of pairs."""
         log_ratio, shares = pairs(values)
         centred = (log_ratio - pairs.typical[:, :1]) / pairs.typical[:, 1:]
-        return (softplus(centred) - _LOG_2)[..., None] * shares
+        part: Tensor = (softplus(centred) - _LOG_2)[..., None] * shares
+        return part
 
     def _typical(self) -> Typical:
         return Typical(*(getattr(self, name) for name in Typical._fields))

@@ -23,6 +23,7 @@ from vaegis.training.data.splits import Splits, split_at_random
 from vaegis.training.export.model_file import ScoringModel, generator_document, scoring_model
 from vaegis.training.fit import Epoch, Fitted, fit
 from vaegis.training.model.neighbours import neighbours_of
+from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
@@ -186,7 +187,10 @@ def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
             fitted = quick_fit(vae, values, members=rows)
             typical = typical_terms(fitted.vae, prepared.schema, values, rows, fitted.exemplars, fitted.noise)
             near = neighbours_of(prepared.schema, values, rows, torch.Generator().manual_seed(0))
-            module = ScoringGraph(fitted.vae, prepared.schema, fitted.exemplars, fitted.noise, typical, near).eval()
+            pairs = pairs_of(prepared.schema, values, rows)
+            module = ScoringGraph(
+                fitted.vae, prepared.schema, fitted.exemplars, fitted.noise, typical, near, pairs
+            ).eval()
             made[name, members] = Exported(prepared, splits, fitted, scoring_model(module, prepared.schema))
         return made[name, members]
 

@@ -20,6 +20,7 @@ from vaegis.training.data.splits import split_at_random
 from vaegis.training.errors import CalibrationError
 from vaegis.training.export.model_file import scoring_model
 from vaegis.training.model.neighbours import neighbours_of
+from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.preprocessing import Values
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
@@ -113,7 +114,8 @@ def test_equal_records_of_rare_booleans_have_one_p_value_in_batches_of_every_siz
     fitted = quick_fit(vae, values, members=fitted_rows)
     typical = typical_terms(fitted.vae, schema, values, fitted_rows, fitted.exemplars, fitted.noise)
     near = neighbours_of(schema, values, fitted_rows, torch.Generator().manual_seed(0))
-    graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near).eval()
+    pairs = pairs_of(schema, values, fitted_rows)
+    graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
     scorer = scoring_model(graph, schema).scorer
     calibration = calibrate(scorer, [columns.rows(slice(400, 500))], CalibrationSettings(alpha=0.05), "split-conformal")
     usual = columns.rows(np.flatnonzero((columns.numbers == 0.0).all(1)))
@@ -226,7 +228,8 @@ def test_the_mean_false_alarm_rate_of_small_ensembles_is_near_alpha(new_sample, 
         fitted = quick_fit(vae, values, members=rows, steps=100, batch_size=16)
         typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
         near = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
-        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near).eval()
+        pairs = pairs_of(schema, values, rows)
+        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
         with torch.no_grad():
             fold_scores = graph(numbers, codes).fold_scores.numpy()
         folds = [np.sort(fold_scores[rows, k]) for k, rows in enumerate(splits.calibration)]

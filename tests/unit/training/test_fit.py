@@ -28,6 +28,7 @@ from vaegis.training.fit import (
 )
 from vaegis.training.model import prior
 from vaegis.training.model.neighbours import neighbours_of
+from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.preprocessing import NULL_CODE, Values, rows
 from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
@@ -411,7 +412,8 @@ def fitted_to(new_sample, quick_fit):
         members = torch.from_numpy(everyone)[None]
         typical = typical_terms(fitted.vae, schema, known, members, fitted.exemplars, fitted.noise)
         near = neighbours_of(schema, known, members, torch.Generator().manual_seed(0))
-        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near).eval()
+        pairs = pairs_of(schema, known, members)
+        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
 
         def scores(table: pa.Table) -> np.ndarray:
             with torch.no_grad():

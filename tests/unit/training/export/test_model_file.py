@@ -27,6 +27,7 @@ from vaegis.training.export.model_file import check_destination, export, generat
 from vaegis.training.model import prior
 from vaegis.training.model.generator import GeneratorGraph
 from vaegis.training.model.neighbours import neighbours_of
+from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.prior import Blocks
 from vaegis.training.model.score import ScoringGraph, typical_terms
 
@@ -105,7 +106,8 @@ def test_they_agree_where_the_exemplars_make_several_blocks(new_export, monkeypa
     rows = torch.from_numpy(made.splits.fit)
     typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
     near = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
-    module = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near).eval()
+    pairs = pairs_of(schema, values, rows)
+    module = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
     by_blocks = dataclasses.replace(made, model=scoring_model(module, schema))
     for alter in (ordinary, partly_missing, empty, single):
         require_agreement(by_blocks, alter(made.prepared.columns))

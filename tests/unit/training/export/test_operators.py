@@ -18,6 +18,7 @@ from vaegis.service.operators import INT, INTS, OPERATORS, STRINGS, TENSOR
 from vaegis.training.export.model_file import generator_document, scoring_model
 from vaegis.training.model import prior
 from vaegis.training.model.neighbours import neighbours_of
+from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.score import ScoringGraph, typical_terms
 
 pytestmark = pytest.mark.training
@@ -48,7 +49,8 @@ def by_blocks(made) -> bytes:
         rows, values = torch.from_numpy(made.splits.fit), made.prepared.values(fitted.vae)
         typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
         neighbours = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
-        module = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, neighbours).eval()
+        pairs = pairs_of(schema, values, rows)
+        module = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, neighbours, pairs).eval()
         return bytes(scoring_model(module, schema).proto.SerializeToString())
 
 
