@@ -45,7 +45,8 @@ class ScoreResult:
         violations: Of each record, the values that break a check of their column, whether it is flagged or not.
         reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
         signature: Of each anomaly, a short key of its leading columns and why they lead; None for other records.
-        contributions: Of each record, what its columns contribute, largest first; None where it is not explained.
+        contributions: Of each record, what its columns contribute, those with a violation first, then the largest;
+            None where it is not explained.
         errors: With ``on_invalid="report"``, what is wrong with each record, None where nothing is. A record at fault
             has no verdict: NaN in the arrays, and False in `is_anomaly`. None where faults are not reported.
     """

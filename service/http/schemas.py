@@ -85,12 +85,15 @@ class ResultItem(_Answer):
     violations: list[ViolationItem] = Field(
         description="Values that are certainly wrong by what training saw, whether the record is an anomaly or not."
     )
-    reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
+    reasons: list[Reason] = Field(
+        description="What made the record an anomaly, those of violations first, then the weightiest."
+    )
     signature: str | None = Field(
         description="A short key of the leading columns and why they lead, to group anomalies by; null for others."
     )
     contributions: list[ContributionItem] | None = Field(
-        description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
+        description="One per column, those with a violation first, then the largest; with latent_contribution they sum"
+        " to the score. Null if not asked."
     )
     errors: list[RecordFault] | None = Field(
         default=None, max_length=0, description="Only with `on_invalid=report`, and null: the record has no faults."
