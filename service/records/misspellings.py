@@ -39,8 +39,8 @@ class Misspellings:
                 self._listed.setdefault(variant, value)
         self._short: dict[tuple[int, str], str] = {}
         for value in common:
-            for variant in _replaced(value) if len(value) == _SHORTEST_COMMON else ():
-                self._short.setdefault(variant, value)
+            for replaced in _replaced(value) if len(value) == _SHORTEST_COMMON else ():
+                self._short.setdefault(replaced, value)
 
     def meant(self, value: str) -> str | None:
         """Return the listed value that ``value``, which is not in the list, misspells; None if there is none."""
