@@ -38,10 +38,10 @@ _INTRODUCTION = (
     "All records of these tables count as normal; copies of records that training did not see have one fault each."
     " Reported: flagged, or a value breaks a check of its column, or is refused because it is not of the column's kind."
     " Flagged: by the model's own p-values at an alpha of 1%, or the least that a small table can promise. Culprit"
-    " first: of the flagged with a fault in one column, in all tables, the share whose explanation has that column"
-    " first; in brackets the share in which it contributes most. Rule: outside the range, the known texts or the nulls"
-    " of the training records. kNN and IsolationForest: on one-hot and imputed columns, above the score that 1% of the"
-    " normal test records exceed. Break a check: normal test records; by the model: what its file says of them."
+    " first: of the flagged with a fault in one column, the share whose explanation has that column first; in brackets"
+    " the share in which it contributes most. Rule: outside the range, the known texts or the nulls of the training"
+    " records. kNN and IsolationForest: on one-hot and imputed columns, above the score that 1% of the normal test"
+    " records exceed. Break a check: normal test records; by the model: what its file says of them."
 )
 
 
@@ -172,13 +172,9 @@ def _by_table(rows: Sequence[Row], of: Callable[[Found], float]) -> Iterable[lis
 
 
 def _culprit(found: Sequence[Found]) -> str:
-    """Return both shares over the flagged records of all tables: tables with few of these say little."""
-    flagged = [(each, each.flagged * each.records) for each in found if each.culprit_first is not None]
-    if not (total := sum(count for _, count in flagged)):
-        return ""
-    first = sum(count * (each.culprit_first or 0.0) for each, count in flagged) / total
-    largest = sum(count * (each.largest_first or 0.0) for each, count in flagged) / total
-    return f"{first:.3f} ({largest:.3f})"
+    first = [each.culprit_first for each in found if each.culprit_first is not None]
+    largest = [each.largest_first for each in found if each.largest_first is not None]
+    return f"{fmean(first):.3f} ({fmean(largest):.3f})" if first else ""
 
 
 def _mean(found: Sequence[Found], of: Callable[[Found], float]) -> str:
