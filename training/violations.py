@@ -333,6 +333,7 @@ def _rounded_up(limit: float) -> float:
     return rounded if math.isfinite(rounded) else limit
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of numbers that hardly fit into float64
 def _upper_limit(values: NDArray[np.float64], chance: float, wider: float) -> float:
     """Return the number that a new normal value exceeds with about the probability ``chance``.
 
@@ -357,7 +358,8 @@ def _upper_limit(values: NDArray[np.float64], chance: float, wider: float) -> fl
     margin = wider * scale * (math.expm1(shape * math.log(ratio)) / shape if shape else math.log(ratio))
     # Only where normal records broke the limit: a tail may have no excess by chance.
     margin += (wider - 1.0) * (last - float(np.median(values))) / 2.0
-    return min(max(last, start + margin), float(np.finfo(np.float64).max))
+    limit = max(last, start + margin)
+    return limit if math.isfinite(limit) else float(np.finfo(np.float64).max)
 
 
 def _pareto_tail(excess: NDArray[np.float64]) -> tuple[float, float]:
