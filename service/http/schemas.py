@@ -197,7 +197,7 @@ class DrillAnswer(_Answer):
     seed: int
     column: str = Field(description="The column that was given a wrong value.")
     was_flagged: bool = Field(description="Whether the record was an anomaly, as it should be.")
-    leading_column: str | None = Field(description="The column that contributed most; should be the broken one.")
+    leading_column: str | None = Field(description="The first column of the explanation; should be the broken one.")
     score: float
     p_value: float
     alpha: float
