@@ -105,7 +105,7 @@ test-service test-others test-integration: venv
 service-alone: venv ## the service's tests against the built wheel, without torch, on Python 3.13
 	rm -rf build/wheel
 	$(BIN)/python -m hatchling build -t wheel -d build/wheel
-	tests/run_service_alone.sh 3.13 -m 'not training and not hypothesis'
+	tests/run_service_alone.sh 3.13
 
 .PHONY: container-tools
 container-tools:
