@@ -85,8 +85,8 @@ imports: venv ## who may import whom
 	$(BIN)/lint-imports
 
 .PHONY: coverage
-coverage: test-service test-others test-integration ## all tests; each package's lines covered to 90% at least
-	$(BIN)/coverage combine --quiet --data-file=.coverage build/coverage
+coverage: test-integration test-others test-service ## all tests; each package's lines covered to 90% at least
+	$(BIN)/coverage combine --quiet --data-file=.coverage build/coverage/*
 	$(BIN)/coverage report --include='service/*' --fail-under=90
 	$(BIN)/coverage report --include='training/*' --fail-under=90
 
