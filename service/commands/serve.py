@@ -91,7 +91,7 @@ def run(args: Namespace) -> int:
             print(f"vaegis is serving {printable(model_name)} on {address}", flush=True)
 
         if workers > 1:
-            from vaegis.service.http.workers.parent import serve_by_workers
+            from vaegis.service.http.workers.supervisor import serve_by_workers
 
             return serve_by_workers(model, str(args.model), settings, listening, workers=workers, on_listening=tell)
         from vaegis.service.http.serving import serve

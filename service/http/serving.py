@@ -38,6 +38,7 @@ from vaegis.service.http.server.server import Server
 from vaegis.service.http.tls import Certificate, certificate_of
 from vaegis.service.http.tracing_setup import configured_tracing
 from vaegis.service.http.version_check import VersionChecks
+from vaegis.service.http.workers.channel import Channel
 from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.runtime import end_runs, has_late_run
 from vaegis.service.settings import Settings
@@ -55,19 +56,17 @@ class WorkerContext:
     Attributes:
         number: Its number, from 0.
         table: State that workers share.
+        channel: To the supervisor.
         metrics_folder: Folder with the metrics of all workers.
         token_buckets: File with the token buckets of all workers.
-        beat: Tells the supervisor that this worker is alive.
-        tell_swap: Tells it the digest of a model that is served from now on.
         checked_file: Descriptor of the file with the version that was checked last, for all workers.
     """
 
     number: int
     table: WorkerTable
+    channel: Channel
     metrics_folder: Path
     token_buckets: Path
-    beat: Callable[[], None]
-    tell_swap: Callable[[str], None]
     checked_file: int
 
 
@@ -141,7 +140,7 @@ def _server(
             return  # it may never end, and only a new process gets rid of it
         beat(settings.worker_timeout_s)
         if worker is not None:
-            worker.beat()
+            worker.channel.beat()
             metrics.sample_gauges()
 
     def is_crowded(connections: int) -> bool:
@@ -241,7 +240,11 @@ def _ready_app(
     models = app.state.models
     verification = models.default.live().warm_up()
     checks = VersionChecks(settings, None if worker is None else worker.checked_file)
-    on_swap = (lambda _: None) if worker is None else worker.tell_swap
+
+    def on_swap(digest: str) -> None:
+        if worker is not None:
+            worker.channel.send({"swapped": digest})
+
     loader = ModelLoader(source, models, settings, on_swap, checks if sys.platform != "win32" else None)
     if model is None:
         loader.check()
