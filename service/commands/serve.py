@@ -72,12 +72,12 @@ def run(args: Namespace) -> int:
         AddressError: the address cannot be listened on.
     """
     # What only this command needs is loaded here. A parent of workers does without what they need to score.
-    from vaegis.service.http.tls import certificate_of
+    from vaegis.service.http.tls import tls_context
     from vaegis.service.http.workers.container import fitted_to_memory, fitting_workers
 
     flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
     settings = load_settings(os.environ, flags, args.config)
-    certificate_of(settings.tls_certificate, settings.tls_key)  # a bad one is told before anything starts
+    tls_context(settings.tls_certificate, settings.tls_key)  # a bad one is reported before anything starts
     model = _model_bytes(args.model, settings)
     workers = fitting_workers() if settings.workers is None else settings.workers
     settings = fitted_to_memory(settings, workers)

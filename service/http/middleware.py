@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vaegis.service.auth.keys import Access, Key, KeyStore
+from vaegis.service.auth.keys import KeyStore
 from vaegis.service.auth.rate_limits import RateLimits
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
@@ -129,17 +128,11 @@ class KeyCheck:
             if key is None:
                 raise UnknownKeyError
             context.key, context.scopes = key.name, key.scopes
-            _require_scope(key, needs)
-            context.recheck_key = partial(self._recheck, key.digest, needs)
+            if key.scopes.isdisjoint(needs):
+                raise MissingScopeError(sorted(needs))
         if needs == SCORING and self._rate_limits is not None:
             context.rate_limit = self._rate_limits.limit_of(key)
             context.require_tokens()
-
-    def _recheck(self, digest: bytes, needs: frozenset[Access]) -> None:
-        key = None if self._key_store is None else self._key_store.find_digest(digest)
-        if key is None:
-            raise UnknownKeyError
-        _require_scope(key, needs)
 
 
 class Dispatch:
@@ -169,11 +162,6 @@ class Dispatch:
             if context.status:
                 raise  # the answer has begun
             await response_to(scope, error)(scope, receive, send)
-
-
-def _require_scope(key: Key, needs: frozenset[Access]) -> None:
-    if key.scopes.isdisjoint(needs):
-        raise MissingScopeError(sorted(needs))
 
 
 def _presented(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -58,8 +58,6 @@ class RequestContext:
         span_id: Its span there.
         key: Name of the caller's key; None if the route needs none.
         scopes: What the key allows; None if there is none.
-        recheck_key: Passes if that key is still valid and allows the route; None if there is no key. Only for the event
-            loop's thread.
         rate_limit: The caller's rate limit; None if there is none.
         unpacked: Counts the decompressed bytes of its body; None if it is not compressed.
         status: Of the answer; 0 until it begins.
@@ -74,7 +72,6 @@ class RequestContext:
     span_id: str
     key: str | None = None
     scopes: frozenset[Access] | None = None
-    recheck_key: Callable[[], None] | None = None
     rate_limit: RateLimit | None = None
     status: int = 0
     records: int = 0
@@ -86,16 +83,6 @@ class RequestContext:
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a tracing span for one step of the work. Thread-safe."""
         return _UNTRACED if self.span is None else self.span.step(name)
-
-    def require_key(self) -> None:
-        """Pass if the caller may still call, between the blocks of a large body. Only for the event loop's thread.
-
-        Raises:
-            UnknownKeyError: its key is no longer valid.
-            MissingScopeError: its key no longer allows the route.
-        """
-        if self.recheck_key is not None:
-            self.recheck_key()
 
     def require_tokens(self) -> None:
         """Pass if the caller may send a record now.

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -35,11 +36,12 @@ from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.callbacks import Callbacks
 from vaegis.service.http.server.limits import Limits
 from vaegis.service.http.server.server import Server
-from vaegis.service.http.tls import Certificate, certificate_of
+from vaegis.service.http.tls import tls_context, warn_if_exposed
 from vaegis.service.http.tracing_setup import configured_tracing
 from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.http.workers.channel import Channel
 from vaegis.service.http.workers.shared_memory import WorkerTable
+from vaegis.service.reloaded_files import ReloadedFiles
 from vaegis.service.runtime import end_runs, has_late_run
 from vaegis.service.settings import Settings
 from vaegis.service.watchdog import Watchdog
@@ -96,13 +98,13 @@ def serve(
     """
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
-    certificate = certificate_of(settings.tls_certificate, settings.tls_key)
+    tls = tls_context(settings.tls_certificate, settings.tls_key)
     with (
         closing(configure_logs(settings.log_level, settings.log_format)) as writer,
         _watched(settings, writer, worker) as beat,
     ):
-        if certificate is not None:
-            certificate.warn_if_exposed()
+        if settings.tls_key is not None:
+            warn_if_exposed(settings.tls_key)
         app, loader = _ready_app(model, name, settings, writer, worker)
         beat(settings.worker_timeout_s)
 
@@ -110,7 +112,7 @@ def serve(
             _watch_models(loader)
             on_listening(app.state.models.default.name)
 
-        server = _server(app, settings, certificate, worker, listen, beat)
+        server = _server(app, settings, tls, worker, listen, beat)
         # uvicorn restores this handler at the end. A further signal must not end the process with another exit code.
         signal.signal(signal.SIGTERM, server.handle_exit)
         try:
@@ -128,7 +130,7 @@ def serve(
 def _server(
     app: ServiceApp,
     settings: Settings,
-    certificate: Certificate | None,
+    tls: ReloadedFiles[ssl.SSLContext] | None,
     worker: WorkerContext | None,
     on_listening: Callable[[], None],
     beat: Callable[[float], None],
@@ -150,7 +152,7 @@ def _server(
         refusal=refusal_of,
         count_cut=metrics.count_cut,
         is_probe=lambda path: route_of(path).quiet,
-        tls=(lambda: None) if certificate is None else certificate.context,
+        tls=(lambda: None) if tls is None else tls.content,
         is_crowded=is_crowded,
         on_listening=on_listening,
         on_drain=app.state.readiness.drain,
