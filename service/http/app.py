@@ -25,6 +25,7 @@ from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_origins
 from vaegis.service.http.docs_page import docs_endpoints
 from vaegis.service.http.drill import DrillEndpoint
+from vaegis.service.http.endpoints import PostEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.live_page import COUNTS, page_endpoints
 from vaegis.service.http.logs import LineWriter, RequestLog
@@ -38,7 +39,7 @@ from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, 
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.record_schema import record_schema
 from vaegis.service.http.request_context import CONTEXT
-from vaegis.service.http.routes import ROUTES, PostEndpoint
+from vaegis.service.http.routes import ROUTES
 from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import DecoderLimits, ServedModel

@@ -103,9 +103,12 @@ def openapi_document(
 
 def _complete(operation: dict[str, Any], route: Route, *, has_keys: bool) -> None:
     """Add to an operation what the table of routes says of it: its errors and the keys that it needs."""
-    for parameter in operation.get("parameters", ()):
-        if parameter["in"] == "path":  # the framework says that the version may be null
-            parameter["schema"] = {"type": "string", "pattern": _PATH_PATTERN}
+    if "parameters" in operation:
+        operation["parameters"] = [
+            # The framework says that the version may be null.
+            item | {"schema": {"type": "string", "pattern": _PATH_PATTERN}} if item["in"] == "path" else item
+            for item in operation["parameters"]
+        ]
     operation["responses"] |= _errors(route.template, route.errors)
     if route.scopes:
         operation["responses"] |= _errors(route.template, (_CALLER_STATUS,))
@@ -150,7 +153,7 @@ def _schemas_of(model: type[BaseModel]) -> dict[str, Any]:
 def _errors(template: str, statuses: tuple[int, ...]) -> dict[str, Any]:
     """Return the descriptions of a route's errors, by status."""
     if template.startswith(PLAIN_ERRORS):
-        content = {"application/json": {"schema": reference(InferenceError.__name__)}}
+        content = {"application/json": {"schema": reference(InferenceError)}}
         return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
     return {str(status): _problem(status) for status in statuses}
 
@@ -163,7 +166,7 @@ def _problem(status: int) -> dict[str, Any]:
         "description": "; ".join(problem.title for problem in kinds) or title,
         "content": {
             MEDIA_TYPE: {
-                "schema": reference(ProblemDocument.__name__),
+                "schema": reference(ProblemDocument),
                 "example": {"type": name, "title": title, "status": status, "detail": "...", "errors": []},
             }
         },

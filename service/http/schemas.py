@@ -565,9 +565,9 @@ class InferenceError(_Answer):
     error: str
 
 
-def reference(name: str) -> dict[str, str]:
-    """Return how OpenAPI refers to a schema."""
-    return {"$ref": f"{REFERENCE_PREFIX}{name}"}
+def reference(schema: type[BaseModel] | str) -> dict[str, str]:
+    """Return how OpenAPI refers to a schema, which may be given by its name."""
+    return {"$ref": f"{REFERENCE_PREFIX}{schema if isinstance(schema, str) else schema.__name__}"}
 
 
 def shown_digest(artifact: Artifact) -> str:
