@@ -103,7 +103,8 @@ class LineWriter:
         """Write to ``stream``, holding at most ``max_lines``."""
         self._stream = stream
         self._max_lines = max_lines
-        self._on_dropped: list[Callable[[float], object]] = []
+        self.on_dropped: list[Callable[[float], object]] = []
+        """Called with how many lines were dropped, whenever some are."""
         self._thread: Thread | None = None
         self._begin()
         atexit.register(self.close)
@@ -119,10 +120,6 @@ class LineWriter:
             if self._thread is None:
                 self._start()
             self._woken.set()
-
-    def tell_dropped(self, to: Callable[[float], object]) -> None:
-        """Call ``to`` with how many lines were dropped, whenever some are."""
-        self._on_dropped.append(to)
 
     def close(self) -> None:
         """Write the lines that wait, but give up after seconds if nobody reads them. Later lines start a new thread."""
@@ -165,8 +162,8 @@ class LineWriter:
             self._drop(len(part))
 
     def _drop(self, lines: int) -> None:
-        for to in self._on_dropped:
-            to(lines)
+        for report in self.on_dropped:
+            report(lines)
 
 
 class _Handler(logging.Handler):

@@ -86,7 +86,12 @@ class PromotionEndpoint:
         return described | {"parameters": [MODEL_PARAMETER]}
 
 
-def is_local(scope: Scope) -> bool:
+def may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:
+    """Return whether a request may change which version is live, where its key, if keys are needed, allows that."""
+    return has_keys or (not is_open and _is_local(scope))
+
+
+def _is_local(scope: Scope) -> bool:
     """Return whether a request comes from this machine, and not through a proxy on it."""
     client = scope.get("client")
     if client is None or any(name in _FORWARDED for name, _ in scope["headers"]):

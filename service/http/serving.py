@@ -110,7 +110,7 @@ def serve(
 
         def listen() -> None:
             _watch_models(loader)
-            on_listening(app.state.models.default.name)
+            on_listening(app.models.default.name)
 
         server = _server(app, settings, tls, worker, listen, beat)
         # uvicorn restores this handler at the end. A further signal must not end the process with another exit code.
@@ -124,7 +124,7 @@ def serve(
                 writer.close()
                 os._exit(1)
             loader.close()
-            app.state.models.close()
+            app.models.close()
 
 
 def _server(
@@ -135,7 +135,7 @@ def _server(
     on_listening: Callable[[], None],
     beat: Callable[[float], None],
 ) -> Server:
-    metrics = app.state.metrics
+    metrics = app.metrics
 
     def tick() -> None:
         if has_late_run():
@@ -155,7 +155,7 @@ def _server(
         tls=(lambda: None) if tls is None else tls.content,
         is_crowded=is_crowded,
         on_listening=on_listening,
-        on_drain=app.state.readiness.drain,
+        on_drain=app.readiness.drain,
         on_tick=tick,
     )
     server = Server(app.asgi, limits_of(settings), callbacks)
@@ -239,7 +239,7 @@ def _ready_app(
         begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )
-    models = app.state.models
+    models = app.models
     verification = models.default.live().warm_up()
     checks = VersionChecks(settings, None if worker is None else worker.checked_file)
 
@@ -250,7 +250,7 @@ def _ready_app(
     loader = ModelLoader(source, models, settings, on_swap, checks if sys.platform != "win32" else None)
     if model is None:
         loader.check()
-    app.state.readiness.admit(verification)
+    app.readiness.admit(verification)
     fields = {
         "model": served_name,
         "digest": artifact.digest,

@@ -40,7 +40,7 @@ def new_admission(new_app):
     """Make admission with the given limits, to a model that is ready."""
 
     def make(**changes: float) -> Admission:
-        metrics = new_app().state.metrics
+        metrics = new_app().metrics
         readiness = Readiness()
         readiness.admit(Verification(records=1, largest_difference=0.0))
         return Admission(replace(LIMITS, **changes), readiness, metrics)
@@ -402,7 +402,7 @@ def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, log, rec
 
     assert asyncio.run(scenario()) == []
     assert (
-        app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024
+        app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024
     )  # the part at work
     assert [line["records"] for line in log.lines if line["event"] == "request"] == [1024]
 
@@ -423,7 +423,7 @@ def test_a_late_answer_is_504_at_once_and_its_work_ends(held, record):
     sent = asyncio.run(scenario())
     assert sent[0]["status"] == 504
     assert json.loads(sent[1]["body"])["type"] == "urn:vaegis:problem:deadline"
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024 + 1
+    assert app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024 + 1
 
 
 @pytest.mark.parametrize(
@@ -541,7 +541,7 @@ def test_json_that_is_packed_or_answered_otherwise_has_its_time(new_app, record,
     asyncio.run(answering)
     assert sent[0]["status"] == status
     if status == 200:
-        assert app.state.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 1
+        assert app.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 1
 
 
 @pytest.mark.parametrize(("query", "headers"), [(b"", []), *OTHER_WAYS_OF_JSON])

@@ -160,7 +160,7 @@ def test_keys_can_stand_in_a_file_and_a_reload_is_counted(new_app, send, tmp_pat
     assert send(app, "GET", "/model", headers=headers).status_code == 200
     file.write_text(KEYS.split(";")[1])
     assert send(app, "GET", "/model", headers=headers).status_code == 401
-    reloads = app.state.metrics.registry.get_sample_value
+    reloads = app.metrics.registry.get_sample_value
     assert reloads("vaegis_key_reloads_total", {"outcome": "failed"}) == 1
     assert reloads("vaegis_key_reloads_total", {"outcome": "succeeded"}) == 1
 
@@ -168,7 +168,7 @@ def test_keys_can_stand_in_a_file_and_a_reload_is_counted(new_app, send, tmp_pat
 def test_a_refused_request_is_counted_by_its_route(guarded, call):
     call("/score")
     call("/nowhere", method="GET")
-    counted = guarded.state.metrics.registry.get_sample_value
+    counted = guarded.metrics.registry.get_sample_value
     assert counted("vaegis_requests_total", {"method": "POST", "route": "/score", "status": "401"}) == 1
     assert counted("vaegis_requests_total", {"method": "GET", "route": "_OTHER", "status": "401"}) == 1
 

@@ -231,7 +231,7 @@ def test_workers_expose_the_metrics_of_a_single_process(folder, artifact, new_ap
             for sample in family.samples
         }
 
-    alone = new_app().state.metrics.registry
+    alone = new_app().metrics.registry
     count_in_files(folder, PARENT)
     restarts_counter().inc()
     registries = []

@@ -58,9 +58,9 @@ class Served:
         source = FolderSource(folder, allow_schema_change=False)
         artifact, target = first_opened(source, "orders", settings)
         self.app = create_app(artifact, settings, served_as=ServedAs("orders", target.version, folder))
-        self.models = self.app.state.models
+        self.models = self.app.models
         self.loader = ModelLoader(source, self.models, settings)
-        self.app.state.readiness.admit(artifact.verify())
+        self.app.readiness.admit(artifact.verify())
 
     @property
     def shadow(self) -> Shadow | None:
