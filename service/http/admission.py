@@ -71,8 +71,6 @@ class Admission:
         self.limits = limits
         self.readiness = readiness
         self.metrics = metrics
-        self.slots = 0
-        """Requests that are being read, computed or answered."""
         self.computing = 0
         """Requests that are queued or computed."""
         self.held_bytes = 0
@@ -153,7 +151,7 @@ class Slot:
         """
         self._admission.readiness.require_model()
         self._admission.require_capacity()
-        self._admission.slots += 1
+        self._admission.metrics.requests_in_flight.inc()
         return self
 
     async def __aexit__(
@@ -168,7 +166,7 @@ class Slot:
             if self._received and not self.is_whole and isinstance(error, ServiceError):
                 await self._discard_rest()
         finally:
-            self._admission.slots -= 1
+            self._admission.metrics.requests_in_flight.dec()
         return is_suppressed
 
     @property

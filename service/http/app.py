@@ -29,7 +29,7 @@ from vaegis.service.http.endpoints import PostEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.live_page import COUNTS, page_endpoints
 from vaegis.service.http.logs import LineWriter, RequestLog
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.metrics import Metrics, ModelMetrics
 from vaegis.service.http.middleware import BeginSpan, Dispatch, Instrumentation, KeyCheck
 from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedAs
 from vaegis.service.http.negotiation import HEADER_LENGTH
@@ -125,7 +125,6 @@ def create_app(
     readiness = Readiness()
     limits = AdmissionLimits(**{field.name: getattr(settings, field.name) for field in fields(AdmissionLimits)})
     admission = Admission(limits, readiness, metrics)
-    metrics.requests_in_flight.set_function(lambda: admission.slots)
     framework = FastAPI(
         title="vaegis",
         description=f"Scores records with the model {served_as.name}.",
@@ -233,7 +232,7 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
     def new_served(artifact: Artifact, name: str, version: str | None) -> ServedModel:
         return ServedModel(
             artifact,
-            metrics.of_model(name, artifact),
+            ModelMetrics(metrics, name, artifact),
             limits,
             alpha=settings.alpha,
             explain=Explain(settings.explain),

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from vaegis.service.artifact import Artifact
 from vaegis.service.errors import ModelFolderError
 from vaegis.service.http.errors import NotReadyError
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.metrics import Metrics, ShadowMetrics
 from vaegis.service.http.schemas import LoadFailure, ModelItem, ModelsAnswer, ShadowAnswer, VersionItem, shown_digest
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.shadow import Shadow
@@ -141,7 +141,7 @@ class ModelRegistry:
             return
         entry.served.judge.shadow = None
         if candidate is not None:
-            metrics = self._metrics.of_shadow(name, entry.served.version, candidate.version)
+            metrics = ShadowMetrics(self._metrics, name, entry.served.version, candidate.version)
             entry.shadow = Shadow(candidate, self._shadow_share, metrics)
             entry.served.judge.shadow = entry.shadow.offer
 

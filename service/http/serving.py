@@ -141,9 +141,9 @@ def _server(
         if has_late_run():
             return  # it may never end, and only a new process gets rid of it
         beat(settings.worker_timeout_s)
+        metrics.connections.set(len(server.server_state.connections))
         if worker is not None:
             worker.channel.beat()
-            metrics.sample_gauges()
 
     def is_crowded(connections: int) -> bool:
         return worker is not None and worker.table.is_crowded(worker.number, connections)
@@ -159,7 +159,6 @@ def _server(
         on_tick=tick,
     )
     server = Server(app.asgi, limits_of(settings), callbacks)
-    metrics.connections.set_function(lambda: len(server.server_state.connections))
     return server
 
 
