@@ -21,6 +21,7 @@ from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import Access, KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
+from vaegis.service.generation import Generator
 from vaegis.service.http.admission import Admission, AdmissionLimits
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_origins
 from vaegis.service.http.docs_page import docs_endpoints
@@ -42,7 +43,7 @@ from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES
 from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
-from vaegis.service.http.served_model import DecoderLimits, ServedModel
+from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
@@ -229,6 +230,8 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
         unwrap=settings.unwrap,
     )
 
+    new_generator = partial(Generator, run_timeout_s=settings.run_timeout_s, tensor_bytes=settings.max_tensor_bytes)
+
     def new_served(artifact: Artifact, name: str, version: str | None) -> ServedModel:
         return ServedModel(
             artifact,
@@ -237,7 +240,7 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
             alpha=settings.alpha,
             explain=Explain(settings.explain),
             max_batch_records=settings.max_batch_records,
-            decoder=DecoderLimits(settings.run_timeout_s, settings.max_tensor_bytes),
+            new_generator=new_generator,
             version=version,
         )
 

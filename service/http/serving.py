@@ -213,14 +213,14 @@ def _ready_app(
     path, version = Path(name), None
     source: ModelSource
     if model is None:
-        source = FolderSource(path, allow_schema_change=settings.allow_schema_change)
+        source = FolderSource(path, settings.allow_schema_change)
         served_name = default_model(path, settings.default_model)
         artifact, target = first_opened(source, served_name, settings)
         version = target.version
     else:
         artifact = opened_content(model, name, settings)
         served_name = artifact.contract.provenance.model_name
-        source = FileSource(path, served_name, allow_schema_change=settings.allow_schema_change)
+        source = FileSource(path, served_name, settings.allow_schema_change)
     if worker is None:
         buckets = collector = None
         count_in_memory()
