@@ -44,16 +44,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """The settings of the same names.
-
-    Attributes:
-        max_requests_in_flight: Most requests that are queued or computed at one time.
-        max_bytes_in_flight: Most bytes held of answers and of bodies that come in several parts, over all requests.
-        max_body_bytes: Longest body, before and after decompression.
-        compression_min_bytes: Shortest answer that is compressed.
-        request_timeout_s: Longest time from the end of a body, or of a part of it, to the end of its computation.
-        scoring_threads: Threads for work that would block the event loop.
-    """
+    """The settings of the same names."""
 
     max_requests_in_flight: int
     max_bytes_in_flight: int
@@ -97,10 +88,10 @@ class Admission:
         """
         waiting = [work]
 
-        def begun() -> _Result:
+        def begin() -> _Result:
             return waiting.pop()()
 
-        running = asyncio.get_running_loop().run_in_executor(self._threads, begun)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, begin)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -281,7 +272,7 @@ class Slot:
             DeadlineError: the time is up.
         """
 
-        def begun() -> _Result:
+        def begin() -> _Result:
             self.begin()
             return work()
 
@@ -290,7 +281,7 @@ class Slot:
         watch = asyncio.ensure_future(self._watch_client()) if self.is_whole else None
         try:
             async with asyncio.timeout(self._admission.limits.request_timeout_s):
-                return await self._admission.run(begun)
+                return await self._admission.run(begin)
         except TimeoutError:
             raise self._late() from None
         finally:

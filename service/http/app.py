@@ -38,10 +38,17 @@ from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_error
 from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, may_change_versions
 from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.record_schema import record_schema
 from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES
-from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
+from vaegis.service.http.schemas import (
+    LiveAnswer,
+    ModelAnswer,
+    ModelsAnswer,
+    ShadowAnswer,
+    StateAnswer,
+    record_schema,
+    rendered,
+)
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints

@@ -63,7 +63,8 @@ class AnswerBuffer:
 class BlockScoring:
     """The work on one body. Its methods block, and are to be called one after the other, on any thread.
 
-    A fault that rejects the body ends the scoring; the rest is only searched for further faults.
+    A fault that rejects the body ends the scoring; the rest is only searched for further faults. ``check`` is called
+    between blocks, and what it raises ends the work.
 
     Attributes:
         answer: What is answered to the records so far.
@@ -77,15 +78,6 @@ class BlockScoring:
         context: RequestContext,
         check: Callable[[], None],
     ) -> None:
-        """Prepare.
-
-        Args:
-            model: Judges the records.
-            options: What is asked about them, including what happens to faulty ones.
-            writer: Encodes verdicts.
-            context: The request, which is charged for records.
-            check: Called between blocks; what it raises ends the work.
-        """
         self._model = model
         self._options = options
         self._writer = writer
@@ -116,7 +108,7 @@ class BlockScoring:
                 decompressor.finish()
                 self._score_blocks(decoder.finish())
         except ServiceError:
-            if self._faults:  # they are told, whatever else is wrong with the body
+            if self._faults:  # they are reported, whatever else is wrong with the body
                 raise rejected(self._model, self._faults) from None
             raise
         if is_last:

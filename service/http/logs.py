@@ -55,7 +55,6 @@ class Stamp:
     """Shows instants in UTC, to the millisecond."""
 
     def __init__(self) -> None:
-        """Remember no second yet."""
         self._second, self._shown = -1, ""
 
     def __call__(self, instant_s: float) -> str:
@@ -190,8 +189,8 @@ class _Formatter(logging.Formatter):
         fields = getattr(record, "fields", {}) | dict(_fault(record))
         if not self._is_text:
             return json.dumps({"time": time_shown, "level": level, "event": event} | fields, separators=(",", ":"))
-        told = (f" {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())
-        return printable(f"{time_shown} {level:<7} {event}{''.join(told)}")
+        shown = (f" {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())
+        return printable(f"{time_shown} {level:<7} {event}{''.join(shown)}")
 
 
 def _fault(record: logging.LogRecord) -> Iterator[tuple[str, object]]:

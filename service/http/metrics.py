@@ -49,7 +49,6 @@ class BoundHistogram:
     """One series of a histogram, which observes many values at once. The library observes them one by one."""
 
     def __init__(self, histogram: Histogram) -> None:
-        """Bind the buckets of ``histogram``."""
         self._sum = histogram._sum  # noqa: SLF001 - the library has no other way to add several at once
         self._buckets = histogram._buckets  # noqa: SLF001
         self._bounds = histogram._upper_bounds[:-1]  # noqa: SLF001 - the last is infinity
@@ -83,7 +82,6 @@ class ScoreHistograms(Collector):
     """One histogram of scores for each model, with buckets of its own. The library has the same buckets for all."""
 
     def __init__(self, name: str, documentation: str) -> None:
-        """Begin with none."""
         self._name, self._documentation = name, documentation
         self._of_models: dict[str, Histogram] = {}
 

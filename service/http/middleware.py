@@ -94,10 +94,7 @@ class KeyCheck:
         except (ServiceError, HTTPException) as error:
             await response_to(scope, error)(scope, receive, send)
             return
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            context.settle()
+        await self.app(scope, receive, send)
 
     def _admit(self, context: RequestContext, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Note who calls. A caller whose rate limit is reached is refused before its body is read.

@@ -39,6 +39,7 @@ class ServedAs:
     folder: Path | None = None
 
 
+@dataclass(slots=True)
 class ModelEntry:
     """One name, and the version that is live under it.
 
@@ -51,15 +52,12 @@ class ModelEntry:
         shadow_failure: Why the version that should do so does not.
     """
 
-    __slots__ = ("failure", "name", "served", "shadow", "shadow_failure", "since")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.served: ServedModel | None = None
-        self.since = ""
-        self.failure: LoadFailure | None = None
-        self.shadow: Shadow | None = None
-        self.shadow_failure: LoadFailure | None = None
+    name: str
+    served: ServedModel | None = None
+    since: str = ""
+    failure: LoadFailure | None = None
+    shadow: Shadow | None = None
+    shadow_failure: LoadFailure | None = None
 
     def live(self) -> ServedModel:
         """Return the live version.

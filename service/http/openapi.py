@@ -8,19 +8,17 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from vaegis.service.http.problems import MEDIA_TYPE, PLAIN_ERRORS, PROBLEMS, TYPE_PREFIX
-from vaegis.service.http.record_schema import DIALECT
 from vaegis.service.http.routes import ROUTES, Route
 from vaegis.service.http.schemas import (
+    DIALECT,
     REFERENCE_PREFIX,
     DrillAnswer,
     DrillRequest,
     GenerateAnswer,
     GenerateRequest,
-    InferAnswer,
-    InferBody,
-    InferenceError,
     ModelsAnswer,
     ProblemDocument,
     PromoteRequest,
@@ -29,6 +27,7 @@ from vaegis.service.http.schemas import (
     reference,
 )
 from vaegis.service.http.score_options import ScoreQuery
+from vaegis.service.http.v2_schemas import InferAnswer, InferBody, InferenceError
 
 OF_VERSION: Final = "_of_version"
 """What the operation of a route's alias adds to the name of its own: a name belongs to one operation."""
@@ -84,8 +83,10 @@ def openapi_document(
     schemas = document["components"]["schemas"]
     for name in _FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)
-    for described in _DESCRIBED:
-        schemas |= _schemas_of(described)
+    _, described = models_json_schema(
+        [(kind, "validation") for kind in _DESCRIBED], ref_template=REFERENCE_PREFIX + "{model}"
+    )
+    schemas |= described["$defs"]
     del schemas[ScoreQuery.__name__]  # only what its parameters refer to
     schemas["Record"] = {key: value for key, value in record.items() if key != "$schema"}
     schemas["RecordsByColumn"] = _by_column(schemas["Record"], max_records)
@@ -141,13 +142,6 @@ def _by_column(record: dict[str, Any], max_records: int) -> dict[str, Any]:
         "minProperties": 1,
         "additionalProperties": record["additionalProperties"],
     }
-
-
-def _schemas_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return a model's JSON Schema and those it refers to, by name."""
-    schema = model.model_json_schema(ref_template=REFERENCE_PREFIX + "{model}")
-    inner: dict[str, Any] = schema.pop("$defs", {})
-    return inner | {model.__name__: schema}
 
 
 def _errors(template: str, statuses: tuple[int, ...]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ class Readiness:
     """The service's state. It moves from loading to ready to draining and never back."""
 
     def __init__(self) -> None:
-        """Start as loading."""
         self._has_model = False
         self._is_draining = False
 

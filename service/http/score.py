@@ -179,7 +179,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
     async def score_blocks(self, first: bytes) -> BlockScoring:
         """Score a body that begins with ``first`` on threads, as it arrives."""
         slot, scoring = self.slot, self.block_scoring()
-        unpacked = slot.context.unpacked = UnpackedBytes(slot.max_body_bytes)
+        unpacked = UnpackedBytes(slot.max_body_bytes)
         decompressor, decoder = unpacker_of(self.formats.encoding.value, unpacked), self._decoder(unpacked)
         data = first
         while True:
@@ -217,7 +217,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
                 blocks.append(block)  # noqa: PERF402 - those before an error count
         except ServiceError:
             if self.options.on_invalid is OnInvalid.REPORT or not any(block.faults for block in blocks):
-                raise  # otherwise the faults are told, whatever else is wrong with the body
+                raise  # otherwise the faults are reported, whatever else is wrong with the body
         return merged(blocks)
 
     def _decoder(self, unpacked: UnpackedBytes) -> Decoder:

@@ -13,8 +13,7 @@ from vaegis.service.contract import Contract
 from vaegis.service.generation import Generator
 from vaegis.service.http.batching import Batcher
 from vaegis.service.http.metrics import ModelMetrics
-from vaegis.service.http.record_schema import record_schema
-from vaegis.service.http.schemas import ModelAnswer, model_answer, rendered
+from vaegis.service.http.schemas import model_answer, record_schema, rendered
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery, parse_query
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.pvalues import threshold
@@ -56,7 +55,6 @@ class RecordJudge:
     """
 
     def __init__(self, artifact: Artifact, metrics: ModelMetrics) -> None:
-        """Score with ``artifact`` and count in ``metrics``."""
         self._artifact = artifact
         self._metrics = metrics
         self.shadow: Callable[[ShadowedBatch], None] | None = None
@@ -199,7 +197,7 @@ class ServedModel:
     @cached_property
     def description(self) -> bytes:
         """The answer of GET /model."""
-        answer: ModelAnswer = model_answer(self.artifact, self.name, alpha=self.alpha, threshold=self.threshold)
+        answer = model_answer(self.artifact, self.name, alpha=self.alpha, threshold=self.threshold)
         return answer.model_dump_json(by_alias=True).encode()
 
     @cached_property

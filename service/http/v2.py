@@ -20,7 +20,10 @@ from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, en
 from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import RequestContext
 from vaegis.service.http.routes import path_parameters
-from vaegis.service.http.schemas import (
+from vaegis.service.http.schemas import reference
+from vaegis.service.http.score_options import ScoreQuery
+from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.v2_schemas import (
     InferAnswer,
     InferBody,
     ModelMetadata,
@@ -29,10 +32,7 @@ from vaegis.service.http.schemas import (
     ServerMetadata,
     ServerReady,
     TensorMetadata,
-    reference,
 )
-from vaegis.service.http.score_options import ScoreQuery
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.v2 import OUTPUTS, asked_outputs, written_answer
 from vaegis.service.records.blocks import (
     Block,
@@ -73,7 +73,7 @@ class InferEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         parameters = path_parameters(scope["path"])
-        self.models.entry(parameters["model"])  # an unknown one is told before anything else
+        self.models.entry(parameters["model"])  # an unknown one is refused before anything else
         async with self.admission.slot(scope, receive) as slot:
             model = self.models.with_version(parameters["model"], parameters.get("version"))
             _require_tensors(scope["headers"])
@@ -157,8 +157,7 @@ def _answered(
     check: Callable[[], None],
 ) -> tuple[bytes, int | None]:
     with context.step("decode"):
-        context.unpacked = UnpackedBytes(model.limits.max_held_bytes)
-        body = decompressed(body, encoding.value, context.unpacked, check)
+        body = decompressed(body, encoding.value, UnpackedBytes(model.limits.max_held_bytes), check)
         request = _read(model, body, header_length)
         parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
         options = model.checked_options(validated(ScoreQuery, parameters), OnInvalid.REJECT)

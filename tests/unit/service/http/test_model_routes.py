@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from vaegis.service.http import schemas
-from vaegis.service.http.record_schema import record_schema
 from vaegis.service.http.schemas import (
     GenerateRequest,
     LiveAnswer,
@@ -16,6 +15,7 @@ from vaegis.service.http.schemas import (
     RefusedItem,
     ResultItem,
     ScoreAnswer,
+    record_schema,
 )
 
 
