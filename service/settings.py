@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -12,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaegis.service.errors import SettingsError, expectation
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.settings_file import read_settings_file
 
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"
 CONFIG_VARIABLE: Final = "VAEGIS_CONFIG"
@@ -51,13 +51,13 @@ def _setting(
     meaning: str,
     *,
     unit: str = "",
-    ge: float | None = None,
-    le: float | None = None,
+    within: tuple[float | None, float | None] = (None, None),
     pattern: str | None = None,
 ) -> Any:  # noqa: ANN401 - so is Field
     """Return a field that also describes its flag and its row in the documentation. Its name may have the unit."""
     extra: dict[str, Any] = {"unit": unit}
-    return Field(default, ge=ge, le=le, pattern=pattern, description=meaning, json_schema_extra=extra)
+    least, greatest = within
+    return Field(default, ge=least, le=greatest, pattern=pattern, description=meaning, json_schema_extra=extra)
 
 
 class Settings(BaseModel):
@@ -66,13 +66,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 means every IPv4 interface; :: adds IPv6.")
-    port: int = _setting(8080, "TCP port to listen on. 0 picks a free one.", ge=0, le=65535)
+    port: int = _setting(8080, "TCP port to listen on. 0 picks a free one.", within=(0, 65535))
     workers: int | None = _setting(
         None,
         "Worker processes. Unset means one for each available core, fewer if memory is short.",
         unit="processes",
-        ge=1,
-        le=256,
+        within=(1, 256),
     )
     keys_file: Path | None = _setting(
         None, "File of valid keys, one per line as `vaegis key` prints it. Reloaded when it changes."
@@ -81,14 +80,12 @@ class Settings(BaseModel):
         None,
         "Share of normal records that may be flagged, unless the request says otherwise. Unset means the model's own.",
         unit="share",
-        ge=1e-9,
-        le=0.999,
+        within=(1e-9, 0.999),
     )
     max_body_bytes: int = _setting(
         64 * 2**20,
         "Largest request body, after decompression. `vaegis score` takes files of any size.",
-        ge=1024,
-        le=2**30,
+        within=(1024, 2**30),
     )
     model_digest: str | None = _setting(
         None, "Digest that the model file must have, as `vaegis inspect` shows it: sha256: and 64 hexadecimal digits."
@@ -97,13 +94,12 @@ class Settings(BaseModel):
         None, "PEM file of an Ed25519 public key. It must verify the signature in the file MODEL.sig."
     )
     model_timeout_s: float = _setting(
-        60.0, "Longest time to load the model and score its golden records.", ge=1, le=3600
+        60.0, "Longest time to load the model and score its golden records.", within=(1, 3600)
     )
     max_tensor_bytes: int = _setting(
         2**30,
         "Most memory of the tensors of a model's graph while it runs, beyond 128 times the size of the file.",
-        ge=2**22,
-        le=2**36,
+        within=(2**22, 2**36),
     )
     default_model: str | None = _setting(
         None, "Model of /score when a folder of models is served. Unset means the only one in the folder."
@@ -114,7 +110,7 @@ class Settings(BaseModel):
         "only SIGHUP does.",
     )
     model_poll_s: float = _setting(
-        1.0, "Time between two looks at the model file or the pointer files.", ge=0.05, le=3600
+        1.0, "Time between two looks at the model file or the pointer files.", within=(0.05, 3600)
     )
     allow_schema_change: bool = _setting(
         default=False,
@@ -124,8 +120,7 @@ class Settings(BaseModel):
         0.1,
         "Share of the batches of live traffic that a version in shadow scores too (`vaegis shadow`).",
         unit="share",
-        ge=0.0001,
-        le=1,
+        within=(0.0001, 1),
     )
     explain: Literal["none", "anomalies", "all"] = _setting(
         "anomalies", "Which records get contributions in the answer, unless the request says otherwise."
@@ -140,10 +135,13 @@ class Settings(BaseModel):
         pattern=_POINTER,
     )
     max_faults: int = _setting(
-        100, "Most faults listed in a 422, or for one record with `on_invalid=report`.", unit="faults", ge=1, le=10_000
+        100,
+        "Most faults listed in a 422, or for one record with `on_invalid=report`.",
+        unit="faults",
+        within=(1, 10_000),
     )
     max_generate_count: int = _setting(
-        10_000, "Most records that one request may generate.", unit="records", ge=1, le=1_000_000
+        10_000, "Most records that one request may generate.", unit="records", within=(1, 1_000_000)
     )
     keys: str | None = _setting(
         None, "Valid keys, as lines of the keys file with semicolons between. Read once, at the start."
@@ -169,10 +167,11 @@ class Settings(BaseModel):
         "Records per second for each key that has no rate of its own; without keys, for all callers together. Unset "
         "means no limit.",
         unit="records/s",
-        ge=0.001,
-        le=1e7,
+        within=(0.001, 1e7),
     )
-    rate_burst_s: float = _setting(10.0, "Size of the token bucket, as seconds at the caller's rate.", ge=0.1, le=3600)
+    rate_burst_s: float = _setting(
+        10.0, "Size of the token bucket, as seconds at the caller's rate.", within=(0.1, 3600)
+    )
     uds: Path | None = _setting(
         None, "Unix socket to listen on instead of VAEGIS_HOST and VAEGIS_PORT. Who may write to it may call."
     )
@@ -191,114 +190,103 @@ class Settings(BaseModel):
         2**20,
         "Shortest answer that is compressed if Accept-Encoding has gzip or zstd. More than VAEGIS_MAX_BYTES_IN_FLIGHT "
         "means that none is.",
-        ge=1024,
-        le=2**34,
+        within=(1024, 2**34),
     )
     max_document_bytes: int = _setting(
         16 * 2**20,
         "Largest part of a body that is parsed whole: a JSON document, a line, a CSV record or an Arrow message.",
-        ge=1024,
-        le=2**30,
+        within=(1024, 2**30),
     )
     max_body_records: int = _setting(
         500_000,
         "Most records in one body of any format. A few compressed bytes may hold millions.",
         unit="records",
-        ge=1,
-        le=1_000_000_000,
+        within=(1, 1_000_000_000),
     )
     max_records: int = _setting(
-        10_000, "Most records in one JSON document or V2 request.", unit="records", ge=1, le=1_000_000
+        10_000, "Most records in one JSON document or V2 request.", unit="records", within=(1, 1_000_000)
     )
     max_columns: int = _setting(
-        10_000, "Most columns in a header; each field of a nested column counts.", unit="columns", ge=1, le=1_000_000
+        10_000, "Most columns in a header; each field of a nested column counts.", unit="columns", within=(1, 1_000_000)
     )
     max_values: int = _setting(
         1_000_000,
         "Most values in a body, estimated by counting commas and opening brackets.",
         unit="values",
-        ge=100,
-        le=100_000_000,
+        within=(100, 100_000_000),
     )
     max_depth: int = _setting(
         32,
         "Deepest nesting of a JSON body. The list of records is one level, a record is another.",
         unit="levels",
-        ge=2,
-        le=200,
+        within=(2, 200),
     )
     max_requests_in_flight: int = _setting(
         256,
         "Most requests queued or being scored at one time. The next is answered 429.",
         unit="requests",
-        ge=1,
-        le=1024,
+        within=(1, 1024),
     )
     max_bytes_in_flight: int = _setting(
         64 * 2**20,
         "Most bytes of large bodies and their answers held at one time, over all requests. The next request is "
         "answered 429; a single answer that is larger, 413.",
         unit="bytes",
-        ge=1024,
-        le=2**33,
+        within=(1024, 2**33),
     )
     request_timeout_s: float = _setting(
         30.0,
         "Longest time from the end of a body, or of a part of a large one, to its verdicts. After it: 504.",
-        ge=0.001,
-        le=3600,
+        within=(0.001, 3600),
     )
     max_batch_records: int = _setting(
         1024,
         "Small requests that wait together are scored in batches of up to this many records, fewer if the model needs "
         "more than 10 ms for them. 1 turns batching off.",
         unit="records",
-        ge=1,
-        le=4096,
+        within=(1, 4096),
     )
     inline_body_bytes: int = _setting(
         64 * 2**10,
         "A larger body is scored on a thread. So is one of more than VAEGIS_MAX_BATCH_RECORDS records.",
-        ge=0,
-        le=2**20,
+        within=(0, 2**20),
     )
     scoring_threads: int = _setting(
-        2, "Threads that score large requests. Further large requests wait.", unit="threads", ge=1, le=64
+        2, "Threads that score large requests. Further large requests wait.", unit="threads", within=(1, 64)
     )
-    inference_threads: int = _setting(1, "Threads that onnxruntime uses for one request.", unit="threads", ge=1, le=64)
+    inference_threads: int = _setting(
+        1, "Threads that onnxruntime uses for one request.", unit="threads", within=(1, 64)
+    )
     max_connections: int = _setting(
         1000,
         "Most connections to one worker. A further one replaces the connection that has been idle longest.",
         unit="connections",
-        ge=1,
-        le=100_000,
+        within=(1, 100_000),
     )
-    keep_alive_s: float = _setting(75.0, "An idle connection is closed after this long.", ge=0.01, le=3600)
-    max_header_bytes: int = _setting(16 * 2**10, "Largest request line and headers together.", ge=1024, le=2**20)
-    max_headers: int = _setting(100, "Most headers in a request.", unit="headers", ge=10, le=10_000)
+    keep_alive_s: float = _setting(75.0, "An idle connection is closed after this long.", within=(0.01, 3600))
+    max_header_bytes: int = _setting(16 * 2**10, "Largest request line and headers together.", within=(1024, 2**20))
+    max_headers: int = _setting(100, "Most headers in a request.", unit="headers", within=(10, 10_000))
     header_timeout_s: float = _setting(
         10.0,
         "Longest time for a client to send the headers of a request, or to finish the TLS handshake.",
-        ge=0.01,
-        le=3600,
+        within=(0.01, 3600),
     )
     body_timeout_s: float = _setting(
         60.0,
         "Longest time for a client to send a body. Time in which the service does not read does not count.",
-        ge=0.01,
-        le=3600,
+        within=(0.01, 3600),
     )
     answer_timeout_s: float = _setting(
-        30.0, "A client that reads nothing of its answer for this long is disconnected.", ge=0.01, le=3600
+        30.0, "A client that reads nothing of its answer for this long is disconnected.", within=(0.01, 3600)
     )
     worker_timeout_s: float = _setting(
-        30.0, "A worker whose event loop does not respond for this long is killed and replaced.", ge=1, le=3600
+        30.0, "A worker whose event loop does not respond for this long is killed and replaced.", within=(1, 3600)
     )
     drain_delay_s: float = _setting(
-        0.0, "After SIGTERM, requests are still accepted for this long while /readyz answers 503.", ge=0, le=600
+        0.0, "After SIGTERM, requests are still accepted for this long while /readyz answers 503.", within=(0, 600)
     )
     shutdown_grace_s: int = _setting(
-        30, "Longest wait for requests in flight after the service stops accepting new ones.", ge=1, le=600
+        30, "Longest wait for requests in flight after the service stops accepting new ones.", within=(1, 600)
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Least severe level to log. debug adds probes and scrapes."
@@ -330,7 +318,7 @@ def load_settings(
     origins: dict[str, str] = {}
     file = config or environment.get(CONFIG_VARIABLE)
     if file:
-        for name, given in read_settings_file(Path(file)).items():
+        for name, given in _read_file(Path(file)).items():
             origin = f"{file}: {shown(name)}"
             if name not in Settings.model_fields:
                 raise _unknown(origin, name.lower(), Settings.model_fields)
@@ -406,6 +394,29 @@ def settings_tables() -> str:
         cells = (f"`{variable_of(setting.name)}`", *setting[2:])
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    """Return the values of a file by key. Keys may not be settings.
+
+    Booleans become text, as in a variable, because pydantic would accept them as the numbers 0 and 1.
+
+    Raises:
+        SettingsError: the file cannot be read, is not TOML, or holds a table.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: expected UTF-8, got an invalid byte at {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: expected TOML, got: {error}") from error
+    for name, value in values.items():
+        if isinstance(value, dict | list):
+            kind = "a table" if isinstance(value, dict) else "a list"
+            raise SettingsError(f"{path}: {shown(name)}: expected one value, got {kind}")
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
 
 
 def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:

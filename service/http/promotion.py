@@ -60,13 +60,12 @@ class PromotionEndpoint:
         if self.checked_digest is not None and not header(scope["headers"], b"content-type"):
             raise MediaTypeError("Content-Type: expected application/json, got none")
         async with self.admission.slot(scope, receive) as slot:
+            version = None
             if self.checked_digest is None:
                 await slot.read_document(_MAX_IGNORED_BYTES)
-                change = partial(roll_back, self.folder, name)
             else:
-                request = await read_parameters(slot, PromoteRequest)
-                change = partial(_promoted, self.folder, name, request.version, self.checked_digest)
-            pointer = await slot.run(partial(_refusing, change))
+                version = (await read_parameters(slot, PromoteRequest)).version
+            pointer = await slot.run(partial(self._changed, self.folder, name, version))
             before = pointer.history[-1].version if pointer.history else None
             answer = PromotionAnswer(
                 model=name, version=pointer.live.version, digest=pointer.live.digest, before=before
@@ -85,6 +84,15 @@ class PromotionEndpoint:
             described = operation("Promote", text, takes=takes, gives=PromotionAnswer)
         return described | {"parameters": [MODEL_PARAMETER]}
 
+    def _changed(self, folder: Path, name: str, version: str | None) -> Pointer:
+        """Make a version live, or the one before if it is None."""
+        try:
+            if self.checked_digest is None or version is None:
+                return roll_back(folder, name)
+            return promote(folder, name, version, self.checked_digest(version_path(folder, name, version)))
+        except ArtifactError as error:
+            raise VersionRefusedError(str(error)) from error
+
 
 def may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:
     """Return whether a request may change which version is live, where its key, if keys are needed, allows that."""
@@ -100,14 +108,3 @@ def _is_local(scope: Scope) -> bool:
         return ip_address(client[0]).is_loopback
     except ValueError:
         return False
-
-
-def _promoted(folder: Path, name: str, version: str, checked_digest: Callable[[Path], str]) -> Pointer:
-    return promote(folder, name, version, checked_digest(version_path(folder, name, version)))
-
-
-def _refusing(change: Callable[[], Pointer]) -> Pointer:
-    try:
-        return change()
-    except ArtifactError as error:
-        raise VersionRefusedError(str(error)) from error

@@ -174,7 +174,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
 
     def block_scoring(self) -> BlockScoring:
         """Return the scoring of a body that is scored on threads."""
-        return BlockScoring(self.model, self.options, self._writer(), self.slot.context, self.slot.check)
+        return BlockScoring(self.model, self.options, self._writer(), self.slot)
 
     async def score_blocks(self, first: bytes) -> BlockScoring:
         """Score a body that begins with ``first`` on threads, as it arrives."""

@@ -111,12 +111,12 @@ class ServedModel:
         new_generator: Callable[[Contract], Generator],
         version: str | None = None,
     ) -> None:
-        """Prepare to serve.
+        """Prepare to serve; see the attributes of these names.
 
         Args:
             artifact: The model.
-            metrics: Counts what is scored.
-            limits: Limits within which records are decoded.
+            metrics: Its metrics.
+            limits: Its limits.
             alpha: Share of normal records that may be flagged, unless a request says otherwise; None: the model's own.
             explain: Which verdicts carry contributions, unless a request says otherwise.
             max_batch_records: Most records of small requests that are scored together.
@@ -138,7 +138,7 @@ class ServedModel:
             self.documents = self._enveloped(Unwrapper(limits.unwrap, **self._envelope_limits))
         self.judge = RecordJudge(artifact, metrics)
         self.batcher = Batcher(self.judge, max_batch_records)
-        self.answer_metadata = lru_cache(_KEPT_QUERIES)(partial(_answer_metadata, artifact, self.name))
+        self.answer_metadata = lru_cache(_KEPT_QUERIES)(partial(AnswerMetadata.by, artifact, self.name))
         self.digest_header = (b"vaegis-model-digest", f"sha256:{artifact.digest}".encode())
         self._explain = explain
         self._new_generator = new_generator
@@ -222,9 +222,3 @@ def _checked(query: ScoreQuery, default: ScoreOptions, answer_metadata: _Metadat
     options = query.options(default)
     answer_metadata(options.alpha)  # raises if it cannot be promised
     return options
-
-
-def _answer_metadata(artifact: Artifact, name: str, alpha: float) -> AnswerMetadata:
-    """Return what holds for all verdicts at an alpha."""
-    limit = threshold(artifact.calibration_folds, alpha)
-    return AnswerMetadata.by(artifact, model=name, alpha=alpha, threshold=limit)

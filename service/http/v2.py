@@ -11,14 +11,13 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import RecordError
-from vaegis.service.http.admission import Admission
+from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.block_scoring import judged_in_parts
 from vaegis.service.http.endpoints import MODEL_PARAMETER, validated
 from vaegis.service.http.errors import MediaTypeError, ParameterError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.request_context import RequestContext
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import reference
 from vaegis.service.http.score_options import ScoreQuery
@@ -80,7 +79,7 @@ class InferEndpoint:
             encoding = encoding_of(scope["headers"])
             length = header(scope["headers"], HEADER_LENGTH).decode("latin-1") or None
             body = await slot.read_document(model.limits.max_held_bytes)
-            work = partial(_answered, model, body, encoding, length, slot.context, slot.check)
+            work = partial(_answered, model, body, encoding, length, slot)
             answer, json_bytes = await slot.run(work)
             headers = [(b"content-type", JSON.encode())]
             if json_bytes is not None:
@@ -149,23 +148,18 @@ def v2_endpoints(models: ModelRegistry, readiness: Readiness) -> dict[str, Calla
 
 
 def _answered(
-    model: ServedModel,
-    body: bytes,
-    encoding: Encoding,
-    header_length: str | None,
-    context: RequestContext,
-    check: Callable[[], None],
+    model: ServedModel, body: bytes, encoding: Encoding, header_length: str | None, slot: Slot
 ) -> tuple[bytes, int | None]:
-    with context.step("decode"):
-        body = decompressed(body, encoding.value, UnpackedBytes(model.limits.max_held_bytes), check)
+    with slot.context.step("decode"):
+        body = decompressed(body, encoding.value, UnpackedBytes(model.limits.max_held_bytes), slot.check)
         request = _read(model, body, header_length)
         parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
         options = model.checked_options(validated(ScoreQuery, parameters), OnInvalid.REJECT)
         reports = options.on_invalid is OnInvalid.REPORT
         outputs = asked_outputs(request, explain=options.explain, has_errors=reports)
         block = _block(model, request, reports=reports)
-    context.charge(block.records)
-    parts = list(judged_in_parts(model, block, options, context, check))
+    slot.context.charge(block.records)
+    parts = list(judged_in_parts(model, block, options, slot))
     return written_answer(request, outputs, parts, model.answer_metadata(options.alpha), model.version)
 
 

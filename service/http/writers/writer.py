@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.http.schemas import shown_digest
+from vaegis.service.pvalues import threshold
 from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import ARRAYS, FIELDS, OTHERS, Verdicts
 
@@ -51,14 +52,18 @@ class AnswerMetadata:
     calibration_records: int
 
     @classmethod
-    def by(cls, artifact: Artifact, *, model: str, alpha: float, threshold: float) -> AnswerMetadata:
-        """Return that of a model, which is served by the name ``model``."""
+    def by(cls, artifact: Artifact, model: str, alpha: float) -> AnswerMetadata:
+        """Return that of a model, which is served by the name ``model``.
+
+        Raises:
+            AlphaError: its calibration cannot promise ``alpha``.
+        """
         calibration = artifact.contract.calibration
         return cls(
             model=model,
             model_digest=shown_digest(artifact),
             alpha=alpha,
-            threshold=threshold,
+            threshold=threshold(artifact.calibration_folds, alpha),
             guarantee=calibration.method,
             calibration_records=calibration.records,
         )
