@@ -356,13 +356,7 @@ class Slot:
 
 
 def _compressed(parts: Iterable[bytes], encoding: Encoding, check: Callable[[], None]) -> list[bytes]:
-    """Return an answer in gzip, or in one frame of zstd, in pieces.
-
-    Args:
-        parts: The answer.
-        encoding: One of the two.
-        check: Called after each bit of work; what it raises ends the work.
-    """
+    """Return an answer in gzip, or in one frame of zstd, in pieces. What ``check`` raises ends the work."""
     compressor = ZstdCompressor(_ZIP_LEVEL) if encoding is Encoding.ZSTD else zlib.compressobj(_ZIP_LEVEL, wbits=_GZIP)
     pieces: list[bytes] = []
     for part in parts:

@@ -92,14 +92,7 @@ class Judged(msgspec.Struct, frozen=True, eq=False):
 
 
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
-    """A request whose records wait.
-
-    Attributes:
-        columns: The records.
-        options: What is asked about them.
-        begin: Called before they are scored; raises the reason if they are not.
-        done: Gets the verdicts.
-    """
+    """A request whose records wait."""
 
     columns: Columns
     options: ScoreOptions
@@ -129,13 +122,7 @@ class Batcher:
         return self._size.most_records
 
     async def judge(self, columns: Columns, options: ScoreOptions, begin: Callable[[], None]) -> Judged:
-        """Return the verdicts on the records of a request.
-
-        Args:
-            columns: The records, at least one.
-            options: What is asked about them.
-            begin: Called before they are scored; what it raises is raised here.
-        """
+        """Return the verdicts on the records of a request. What ``begin`` raises before scoring is raised here."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(columns, options, begin, loop.create_future())
         if not self._waiting:

@@ -78,13 +78,7 @@ class RequestLog:
         self._shown = _text_line if log_format == "text" else _json_line
 
     def note(self, context: RequestContext, method: str, duration_s: float) -> None:
-        """Write the line of an answered request.
-
-        Args:
-            context: The request.
-            method: Its method, if that is a known one.
-            duration_s: From the request's headers to the end of the answer.
-        """
+        """Write the line of an answered request."""
         quiet = context.route.quiet
         if self._writes_quiet if quiet else self._writes:
             level = "debug" if quiet else "info"

@@ -134,11 +134,7 @@ class Metrics:
     """
 
     def __init__(self, collector: Collector | None = None) -> None:
-        """Make all metrics.
-
-        Args:
-            collector: What collects the metrics of all processes, if this is one of several workers.
-        """
+        """Make all metrics; ``collector`` collects those of all processes, if this is one of several workers."""
         disable_created_metrics()  # the time at which a process began says little if others continue its counts
         self.registry = CollectorRegistry()
         self.scores = ScoreHistograms("vaegis_score", "Scores; 0 is typical.")
@@ -208,14 +204,7 @@ class Metrics:
         self._connections_cut.labels(reason).inc()
 
     def count_model_live(self, model: str, artifact: Artifact, *, alpha: float, threshold: float) -> None:
-        """Count a model that was loaded, verified and is served from now on, and set what it alone decides.
-
-        Args:
-            model: The name by which it is served.
-            artifact: The model.
-            alpha: Share of normal records that may be flagged, unless a request says otherwise.
-            threshold: Threshold at that alpha.
-        """
+        """Count a model that was loaded, verified and is served from now on, and set what it alone decides."""
         labels = (model, f"sha256:{artifact.digest}", artifact.contract.provenance.vaegis_version)
         before = self._live.get(model)
         if before is not None and before != labels:
@@ -450,11 +439,7 @@ class ModelMetrics:
 
 
 def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:
-    """Return bounds that resolve the scores of normal records, then double their distance from the greatest of them.
-
-    Args:
-        folds: Calibration scores of each fold.
-    """
+    """Return bounds that resolve the scores of normal records, then double their distance from the greatest of them."""
     scores = np.concatenate(folds)
     body = np.quantile(scores, _SCORE_FRACTIONS)
     greatest = float(scores.max())

@@ -136,12 +136,6 @@ def default_model(folder: Path, chosen: str | None) -> str:
 def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes | None = None) -> Artifact:
     """Return the artifact in the content of the file ``name``, with every check but the golden records.
 
-    Args:
-        data: The content.
-        name: Of the file, for messages.
-        settings: The settings in force.
-        optimized: Its graph as `VersionChecks` returned it, if it was checked before.
-
     Raises:
         ArtifactError: it cannot be used.
     """

@@ -490,10 +490,6 @@ def record_schema(contract: Contract, unknown_columns: UnknownColumns) -> dict[s
 
     It accepts what the service accepts: a value that training never saw is an anomaly, not an error. Absent columns
     are nulls.
-
-    Args:
-        contract: The model's metadata.
-        unknown_columns: Whether further columns are refused.
     """
     schema = contract.columns.of_records
     properties = {column.name: kind_of(column).json_schema(column) for column in schema.columns}

@@ -32,14 +32,7 @@ _VERSION_DIGITS: Final = 12
 
 
 class ShadowedBatch(NamedTuple):
-    """Records with what the live version says of them.
-
-    Attributes:
-        columns: The records.
-        scores: Their statistics.
-        verdicts: Their verdicts.
-        alpha: The share of normal records that may be flagged.
-    """
+    """Records with what the live version says of them."""
 
     columns: Columns
     scores: Scores
@@ -62,10 +55,6 @@ class RecordJudge:
 
     def __call__(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
         """Return the verdicts on records, and the seconds that the model took; they are counted, except drills.
-
-        Args:
-            columns: The records.
-            options: What is asked about them.
 
         Raises:
             RunTimeoutError: a run of the graph took longer than it may.

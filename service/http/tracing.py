@@ -82,12 +82,7 @@ class RequestSpan:
             span.end()
 
     def end(self, context: RequestContext, error: str | None) -> None:
-        """End it.
-
-        Args:
-            context: The request.
-            error: Kind of the exception that nobody expected, if there was one.
-        """
+        """End it; ``error`` is the kind of an exception that nobody expected."""
         span = self._span
         if context.status:
             span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, context.status)

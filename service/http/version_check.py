@@ -52,10 +52,6 @@ class VersionChecks:
     def optimized(self, data: bytes, name: str) -> bytes:
         """Return the graph of a model file as onnxruntime has rewritten it, after every check of the file.
 
-        Args:
-            data: The content of the file.
-            name: Of the file, for messages.
-
         Raises:
             ArtifactError: it cannot be used, or its check crashed or took too long.
         """

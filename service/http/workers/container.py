@@ -30,9 +30,6 @@ def fitting_workers(root: Path = _ROOT) -> int:
 
     The host's cores are not the measure: a container may be held to fewer by the set of cores that it may run on, or by
     a quota of CPU time, and one process for each core of the host would only wait for another.
-
-    Args:
-        root: Folder with `proc` and `sys`.
     """
     if sys.platform == "win32":
         return 1  # a listening socket cannot be shared there
@@ -42,13 +39,7 @@ def fitting_workers(root: Path = _ROOT) -> int:
 
 
 def fitted_to_memory(settings: Settings, workers: int, root: Path = _ROOT) -> Settings:
-    """Return settings whose limits of memory, where they were not set, fit into the control group's.
-
-    Args:
-        settings: The settings in force.
-        workers: Processes that answer requests.
-        root: Folder with `proc` and `sys`.
-    """
+    """Return settings whose limits of memory, where they were not set, fit into the control group's."""
     limit = min(memory_limits(root), default=None)
     if limit is None:
         return settings

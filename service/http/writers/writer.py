@@ -33,16 +33,7 @@ _OTHERS_OF: Final = attrgetter(*OTHERS)  # a generator would take ten times as l
 
 @dataclass(frozen=True)
 class AnswerMetadata:
-    """What holds for all verdicts of an answer.
-
-    Attributes:
-        model: Name by which the model is served.
-        model_digest: Of its file.
-        alpha: Share of normal records that may be flagged.
-        threshold: Score above which a record is flagged.
-        guarantee: The method behind alpha.
-        calibration_records: Scores behind the p-values.
-    """
+    """What holds for all verdicts of an answer; `schemas.ScoreAnswer` describes the fields."""
 
     model: str
     model_digest: str
