@@ -1,4 +1,4 @@
-"""Admission: the limits on requests and bytes in flight, and the deadline of an answer.
+"""Admission: readiness, the limits on requests and bytes in flight, and the deadline of an answer.
 
 with admission.slot(scope, receive) as slot:  # raises if there is no model or no capacity, before a byte is read
     body = await slot.read()
@@ -15,21 +15,23 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
+from vaegis.service.artifact import Verification
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     DeadlineError,
+    NotReadyError,
     QueueFullError,
 )
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.negotiation import Encoding, answer_encoding_of, header
 from vaegis.service.http.problems import UNREAD
-from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.blocks import body_too_large
@@ -52,6 +54,57 @@ class AdmissionLimits:
     compression_min_bytes: int
     request_timeout_s: float
     scoring_threads: int
+
+
+class State(StrEnum):
+    """Where the service is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Readiness:
+    """The service's state. It moves from loading to ready to draining and never back."""
+
+    def __init__(self) -> None:
+        self._has_model = False
+        self._is_draining = False
+
+    @property
+    def state(self) -> State:
+        """The present state."""
+        if self._is_draining:
+            return State.DRAINING
+        return State.READY if self._has_model else State.LOADING
+
+    def admit(self, verification: Verification) -> None:
+        """Become ready. A ``verification`` exists only if the golden records were reproduced."""
+        if verification.records < 1:
+            raise ValueError(f"verification: expected at least one golden record, got {verification.records}")
+        self._has_model = True
+
+    def drain(self) -> None:
+        """Stop being ready, for good: the service is about to stop. What still arrives is answered."""
+        self._is_draining = True
+
+    def require_model(self) -> None:
+        """Pass if requests can be answered, also while draining.
+
+        Raises:
+            NotReadyError: no model was admitted yet.
+        """
+        if not self._has_model:
+            raise NotReadyError("the model is still loading")
+
+    def require_ready(self) -> None:
+        """Pass if requests should be sent here.
+
+        Raises:
+            NotReadyError: the service is loading or draining.
+        """
+        if self.state is not State.READY:
+            raise NotReadyError(f"the service is {self.state}")
 
 
 class Admission:

@@ -22,7 +22,7 @@ from vaegis.service.auth.keys import Access, KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.generation import Generator
-from vaegis.service.http.admission import Admission, AdmissionLimits
+from vaegis.service.http.admission import Admission, AdmissionLimits, Readiness
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_origins
 from vaegis.service.http.docs_page import docs_endpoints
 from vaegis.service.http.drill import DrillEndpoint
@@ -37,7 +37,6 @@ from vaegis.service.http.negotiation import HEADER_LENGTH
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_error
 from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, may_change_versions
-from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES
 from vaegis.service.http.schemas import (

@@ -11,13 +11,12 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import RecordError
-from vaegis.service.http.admission import Admission, Slot
+from vaegis.service.http.admission import Admission, Readiness, Slot
 from vaegis.service.http.block_scoring import judged_in_parts
 from vaegis.service.http.endpoints import MODEL_PARAMETER, validated
 from vaegis.service.http.errors import MediaTypeError, ParameterError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
-from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import reference
 from vaegis.service.http.score_options import ScoreQuery

@@ -13,13 +13,12 @@ from dataclasses import replace
 import pytest
 
 from vaegis.service.artifact import Verification
-from vaegis.service.http.admission import Admission, AdmissionLimits
+from vaegis.service.http.admission import Admission, AdmissionLimits, Readiness
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     DeadlineError,
     QueueFullError,
 )
-from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.limits import IncompleteBodyError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vaegis.service.artifact import Verification
+from vaegis.service.http.admission import Readiness, State
 from vaegis.service.http.app import create_app
-from vaegis.service.http.readiness import Readiness, State
 from vaegis.service.settings import load_settings
 
 
