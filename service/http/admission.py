@@ -156,20 +156,6 @@ class Admission:
 class Slot:
     """What one request holds, from its headers to the end of its answer."""
 
-    __slots__ = (
-        "_admission",
-        "_computing_since",
-        "_is_computing",
-        "_receive",
-        "_received",
-        "_scope",
-        "_was_computed",
-        "context",
-        "held_bytes",
-        "is_abandoned",
-        "is_whole",
-    )
-
     def __init__(self, admission: Admission, scope: Scope, receive: Receive) -> None:
         self._admission = admission
         self._scope = scope

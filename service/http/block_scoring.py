@@ -146,10 +146,8 @@ class BlockScoring:
             yield block
 
     def _score(self, block: Block) -> None:
-        if self._records:
-            self._slot.context.owe(block.records)
-        else:
-            self._slot.context.charge(block.records)
+        self._slot.context.charge(block.records, into_debt=self._records > 0)
+        if not self._records:
             self.answer.append(self._writer.start())
         self._records += block.records
         for part, verdicts in judged_in_parts(self._model, block, self._options, self._slot):

@@ -70,14 +70,6 @@ class BoundHistogram:
         self._sum.inc(float(values.sum()))
 
 
-class SignedHistogram(Histogram):
-    """A histogram of values that can be negative."""
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the metric without its sum, which could fall."""
-        return map(without_sum_of_signed, super().collect())
-
-
 class ScoreHistograms(Collector):
     """One histogram of scores for each model, with buckets of its own. The library has the same buckets for all."""
 
@@ -89,7 +81,7 @@ class ScoreHistograms(Collector):
         """Return the histogram of a model; ``buckets`` hold from its first use, so that its series continue."""
         histogram = self._of_models.get(model)
         if histogram is None:
-            histogram = SignedHistogram(self._name, self._documentation, ("model",), buckets=buckets, registry=None)
+            histogram = Histogram(self._name, self._documentation, ("model",), buckets=buckets, registry=None)
             self._of_models[model] = histogram
         found: Histogram = histogram.labels(model)
         return found
@@ -100,7 +92,7 @@ class ScoreHistograms(Collector):
         for histogram in list(self._of_models.values()):
             for metric in histogram.collect():
                 merged.samples += metric.samples
-        return [merged]
+        return [without_sum_of_signed(merged)]
 
     def describe(self) -> Iterable[Metric]:
         """Return the metric without samples."""

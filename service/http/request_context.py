@@ -1,8 +1,7 @@
 """What is known of a request while it is answered: `scope[CONTEXT]`.
 
-A route that takes records calls `charge` before it scores them, and adds up `records` and `flagged`; one that scores a
-body block by block calls `charge` for the first block and `owe` for the others. Decoding and inference run within
-`step("decode")` and `step("infer")`.
+A route that takes records calls `charge` before it scores them, and adds up `records` and `flagged`. Decoding and
+inference run within `step("decode")` and `step("infer")`.
 """
 
 from __future__ import annotations
@@ -88,21 +87,18 @@ class RequestContext:
             if wait_s:
                 raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
 
-    def charge(self, records: int) -> None:
-        """Charge ``records`` to the caller's rate. Call this once nothing else can refuse them.
+    def charge(self, records: int, *, into_debt: bool = False) -> None:
+        """Charge ``records`` to the caller's rate, those of later blocks of a body into debt.
+
+        Call this once nothing else can refuse them.
 
         Raises:
             RateLimitedError: the caller may not send them yet; none was charged.
         """
         if self.rate_limit is not None:
-            wait_s = self.rate_limit.try_spend(records)
+            wait_s = self.rate_limit.try_spend(records, into_debt=into_debt)
             if wait_s:
                 raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
-
-    def owe(self, records: int) -> None:
-        """Charge later ``records`` of a body, into debt if need be."""
-        if self.rate_limit is not None:
-            self.rate_limit.spend(records)
 
 
 class Identity(NamedTuple):
