@@ -78,7 +78,7 @@ def new_app(artifact: Artifact) -> Callable[..., ServiceApp]:
             served = replace(served, scorer=SimpleNamespace(score=score, scored=served.scorer.scored))
         begin_span = None if tracing is None else tracing.begin
         app = create_app(served, load_settings({}, settings), writer=writer, begin_span=begin_span)
-        app.state.readiness.admit(artifact.verify())
+        app.readiness.admit(artifact.verify())
         return app
 
     return make

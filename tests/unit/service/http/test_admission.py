@@ -13,13 +13,12 @@ from dataclasses import replace
 import pytest
 
 from vaegis.service.artifact import Verification
-from vaegis.service.http.admission import Admission, AdmissionLimits
+from vaegis.service.http.admission import Admission, AdmissionLimits, Readiness
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     DeadlineError,
     QueueFullError,
 )
-from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.limits import IncompleteBodyError
@@ -40,7 +39,7 @@ def new_admission(new_app):
     """Make admission with the given limits, to a model that is ready."""
 
     def make(**changes: float) -> Admission:
-        metrics = new_app().state.metrics
+        metrics = new_app().metrics
         readiness = Readiness()
         readiness.admit(Verification(records=1, largest_difference=0.0))
         return Admission(replace(LIMITS, **changes), readiness, metrics)
@@ -92,9 +91,14 @@ def test_as_many_requests_are_computed_as_there_are_places_and_places_are_given_
                     pass
             first.stop_computing()
             third.start_computing()
-        assert (admission.computing, admission.slots) == (0, 0)
+        assert (admission.computing, in_flight(admission)) == (0, 0)
 
     run(story)
+
+
+def in_flight(admission: Admission) -> float | None:
+    """Return how many requests are being read, computed or answered."""
+    return admission.metrics.registry.get_sample_value("vaegis_requests_in_flight")
 
 
 def test_a_request_that_was_computed_in_part_goes_on_whatever_place_there_is(new_admission):
@@ -114,9 +118,9 @@ def test_a_request_whose_body_is_still_to_come_is_in_flight_and_takes_nobodys_pl
     async def story():
         admission = new_admission(max_requests_in_flight=1)
         async with slot_of(admission), slot_of(admission) as other:
-            assert admission.slots == 2
+            assert in_flight(admission) == 2
             other.start_computing()
-        assert admission.slots == 0
+        assert in_flight(admission) == 0
 
     run(story)
 
@@ -402,7 +406,7 @@ def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, log, rec
 
     assert asyncio.run(scenario()) == []
     assert (
-        app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024
+        app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024
     )  # the part at work
     assert [line["records"] for line in log.lines if line["event"] == "request"] == [1024]
 
@@ -423,7 +427,7 @@ def test_a_late_answer_is_504_at_once_and_its_work_ends(held, record):
     sent = asyncio.run(scenario())
     assert sent[0]["status"] == 504
     assert json.loads(sent[1]["body"])["type"] == "urn:vaegis:problem:deadline"
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024 + 1
+    assert app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024 + 1
 
 
 @pytest.mark.parametrize(
@@ -541,7 +545,7 @@ def test_json_that_is_packed_or_answered_otherwise_has_its_time(new_app, record,
     asyncio.run(answering)
     assert sent[0]["status"] == status
     if status == 200:
-        assert app.state.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 1
+        assert app.metrics.registry.get_sample_value("vaegis_queue_seconds_count") == 1
 
 
 @pytest.mark.parametrize(("query", "headers"), [(b"", []), *OTHER_WAYS_OF_JSON])

@@ -133,7 +133,7 @@ def test_a_million_null_records_in_a_few_bytes_are_scored_up_to_the_limit_only(n
     assert len(body) < 5000
     refused = send(app, "POST", "/score", headers=headers, content=body)
     assert (refused.status_code, refused.json()["type"]) == (413, "urn:vaegis:problem:too-many-records")
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) <= 20_000
+    assert app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) <= 20_000
 
 
 def test_many_small_batches_of_arrow_are_scored_together(new_app, send, artifact):
