@@ -114,7 +114,7 @@ def test_the_run_shows_what_it_decided(trained):
     ):
         assert told in trained.output.replace("\n", " ")
     told = " ".join(trained.output.split())
-    assert "split-conformal with 150 calibration records At alpha 0.05, a normal record exchangeable" in told
+    assert "split-conformal with 150 calibration records At alpha 0.05, a normal record is flagged" in told
 
 
 def test_the_places_of_records_set_aside_are_written_down(trained):
