@@ -74,9 +74,9 @@ def test_an_interrupt_ends_with_exit_code_130_and_without_a_trace(golden_model):
     with started("generate", golden_model, "--count", 10**9, "-o", "-") as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate()
+        _, error_text = process.communicate()
     assert process.returncode == 130
-    assert told == "vaegis: error: interrupted\n"
+    assert error_text == "vaegis: error: interrupted\n"
 
 
 def test_standard_input_that_is_copied_is_removed_when_the_command_is_ended(golden_model, tmp_path):

@@ -166,11 +166,11 @@ def test_the_end_tells_the_file_what_is_proven_and_whether_it_was_cut_short(
     fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, set_aside=[], interrupted=interrupted)
     progress, text = shown
     progress.done(path, calibration, fitted)
-    told = text.getvalue()
-    assert f"{path}: 1.0 MiB, {calibration.method} with 99 calibration records" in told
-    assert promise in " ".join(told.split())
-    assert ("interrupted after epoch 4: the model so far is kept" in told) is interrupted
-    assert "The threshold is" not in told
+    output = text.getvalue()
+    assert f"{path}: 1.0 MiB, {calibration.method} with 99 calibration records" in output
+    assert promise in " ".join(output.split())
+    assert ("interrupted after epoch 4: the model so far is kept" in output) is interrupted
+    assert "The threshold is" not in output
 
 
 def test_the_end_tells_of_a_threshold_that_anomalies_in_the_history_may_have_set(shown, prepared, tmp_path):

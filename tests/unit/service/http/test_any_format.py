@@ -198,8 +198,8 @@ def faulty(kind, end=b""):
 def test_all_records_that_reject_a_body_which_is_there_are_told(score, kind, end, settings):
     response = score(kind, faulty(kind, end), query="?on_invalid=reject", **settings)
     assert response.status_code == 422
-    told = {error["row"] for error in response.json()["errors"]}
-    assert told - {2000} == {*ROWS}  # in NDJSON the open quote is one more
+    rows = {error["row"] for error in response.json()["errors"]}
+    assert rows - {2000} == {*ROWS}  # in NDJSON the open quote is one more
 
 
 @pytest.mark.parametrize("kind", ["NDJSON", "CSV"])

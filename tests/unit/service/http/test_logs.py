@@ -43,8 +43,8 @@ def test_a_request_is_one_line_with_all_that_is_known_of_it(logged, send, record
         *("time", "level", "event", "request_id", "trace_id", "span_id", "method", "route", "status", "duration_s"),
         *("records", "flagged", "key"),
     ]
-    told = {name: line[name] for name in ("level", "event", "method", "route", "status", "records", "flagged", "key")}
-    assert " ".join(map(str, told.values())) == "info request POST /score 200 2 1 tester"
+    fields = {name: line[name] for name in ("level", "event", "method", "route", "status", "records", "flagged", "key")}
+    assert " ".join(map(str, fields.values())) == "info request POST /score 200 2 1 tester"
     assert line["duration_s"] > 0
     assert abs(datetime.fromisoformat(line["time"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert line["trace_id"] == PARENT.split("-")[1]

@@ -341,10 +341,10 @@ def test_a_body_that_nobody_reads_and_does_not_come_is_cut(serving):
 
 
 def test_the_time_in_which_the_app_does_not_read_is_not_the_client_s(serving):
-    told = threading.Event()
+    released = threading.Event()
 
     async def late(scope, receive, send):
-        await asyncio.to_thread(told.wait)
+        await asyncio.to_thread(released.wait)
         body = await body_of(receive)
         await answer(send, 200, b"%d" % len(body))
 
@@ -355,7 +355,7 @@ def test_the_time_in_which_the_app_does_not_read_is_not_the_client_s(serving):
         sender = threading.Thread(target=client.sendall, args=(b"a" * size,))
         sender.start()
         sender.join(0.5)
-        told.set()
+        released.set()
         assert bodies(until_closed(client)) == [b"%d" % size]
         sender.join()
     assert service.cuts == []
