@@ -10,7 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from vaegis.service.column_report import SET_ASIDE, WATCHED, column_description, column_kind, column_notes
+from vaegis.service.column_report import IGNORED, WATCHED, column_description, column_kind, column_notes
 from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
 from vaegis.training.calibration import far_threshold
@@ -58,7 +58,7 @@ class Progress:
             counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
                 verbatim(column.name),
-                f"[yellow]{kind}[/yellow]" if kind in (SET_ASIDE, WATCHED) else kind,
+                f"[yellow]{kind}[/yellow]" if kind in (IGNORED, WATCHED) else kind,
                 f"{nulls / max(1, column.records):.1%}" if nulls else "",
                 *counts,
                 verbatim(column_description(known[column.name])),
@@ -118,7 +118,7 @@ class Progress:
 
             yield on_epoch
 
-    def set_aside(self, locations: Sequence[RowLocation]) -> None:
+    def left_out(self, locations: Sequence[RowLocation]) -> None:
         """Show which records were unlike the others in fitting."""
         if locations:
             first = ", ".join(verbatim(str(location)) for location in locations[:_MOST_LOCATIONS])

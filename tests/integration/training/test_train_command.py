@@ -117,8 +117,8 @@ def test_the_run_shows_what_it_decided(trained):
     assert "split-conformal with 150 calibration records At alpha 0.05, a normal record is flagged" in shown
 
 
-def test_the_places_of_records_set_aside_are_written_down(trained):
-    header, *locations = [line.rsplit(",", 1) for line in trained.set_aside.read_text().splitlines()]
+def test_the_places_of_records_left_out_are_written_down(trained):
+    header, *locations = [line.rsplit(",", 1) for line in trained.left_out.read_text().splitlines()]
     assert header == ["file", "row"]
     assert {file for file, _ in locations} <= {str(trained.data)}
     assert all(1 <= int(row) <= 600 for _, row in locations)
@@ -197,7 +197,7 @@ def test_a_column_that_gives_the_time_alone_is_not_scored(trained_on_few, run_tr
     assert "taken_at" in {column.name for column in contract.columns.ignored}
 
 
-def test_a_column_that_only_unsampled_records_have_is_set_aside(run_train, tmp_path):
+def test_a_column_that_only_unsampled_records_have_is_left_out(run_train, tmp_path):
     data, model, settings = tmp_path / "data", tmp_path / "model.onnx", tmp_path / "train.toml"
     data.mkdir()
     numbers = np.random.default_rng(0).normal(size=5000)
@@ -232,30 +232,30 @@ def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train
     assert one == other
 
 
-def test_the_places_of_records_set_aside_do_not_replace_the_model(refused, tmp_path):
-    said = refused(csv(), "--set-aside", tmp_path / "." / "model.onnx")
+def test_the_places_of_records_left_out_do_not_replace_the_model(refused, tmp_path):
+    said = refused(csv(), "--left-out", tmp_path / "." / "model.onnx")
     assert "model.onnx: the model has the same name" in said
 
 
 class FolderGoneAfterTheFit(Progress):
-    """A display at which someone removes the folder for the records set aside."""
+    """A display at which someone removes the folder for the list of records left out."""
 
     def __init__(self, console: Console, folder: Path) -> None:
         super().__init__(console)
         self._folder = folder
 
-    def set_aside(self, locations: Sequence[RowLocation]) -> None:
-        super().set_aside(locations)
+    def left_out(self, locations: Sequence[RowLocation]) -> None:
+        super().left_out(locations)
         self._folder.rmdir()
 
 
-def test_no_model_is_published_when_the_places_of_records_set_aside_cannot_be_written(trained_on_few, tmp_path):
+def test_no_model_is_published_when_the_places_of_records_left_out_cannot_be_written(trained_on_few, tmp_path):
     folder, model = tmp_path / "folder", tmp_path / "model.onnx"
     folder.mkdir()
     progress = FolderGoneAfterTheFit(Console(quiet=True), folder)
     config = load_config(trained_on_few.settings)
     with pytest.raises(ExportError, match=r"aside\.csv: cannot be written: No such file"):
-        train(trained_on_few.data, model, config, progress, set_aside=folder / "aside.csv")
+        train(trained_on_few.data, model, config, progress, left_out=folder / "aside.csv")
     assert not model.exists()
 
 
@@ -264,7 +264,7 @@ def test_the_report_is_that_of_the_model(trained):
     assert trained.report.read_text("utf-8") == report_page(model, Generator(model.artifact.contract))
 
 
-@pytest.mark.parametrize("option", ["--set-aside", "--report"])
+@pytest.mark.parametrize("option", ["--left-out", "--report"])
 def test_the_model_has_a_place_of_its_own(trained, tmp_path, capsys, option):
     assert cli.main([str(trained.data), "-o", str(tmp_path / "model"), option, str(tmp_path / "model")]) == 1
     assert "the model has the same name; choose another" in capsys.readouterr().err

@@ -436,9 +436,9 @@ def test_five_per_cent_of_gross_anomalies_in_the_history_do_not_collapse_the_mod
     assert auroc(dirty["normal"], dirty["subtle"]) > auroc(clean["normal"], clean["subtle"]) - 0.03
     # Nor does the model widen until everything is ordinary: gross records stay far above the normal ones.
     assert np.median(dirty["gross"]) > np.quantile(dirty["normal"], 0.99)
-    # What was set aside is mostly what was gross.
-    assert fitted.set_aside
-    assert np.mean(np.array(fitted.set_aside) >= 760) > 0.9
+    # What was left out is mostly what was gross.
+    assert fitted.left_out
+    assert np.mean(np.array(fitted.left_out) >= 760) > 0.9
 
 
 def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:

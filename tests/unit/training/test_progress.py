@@ -67,7 +67,7 @@ def test_each_column_is_listed_with_its_kind_its_reason_and_what_is_wrong_in_it(
     assert "25.0%" in lines["amount"]
     assert "25.0%  1 " in lines["amount"]
     assert "1 to 2.5" in lines["amount"]
-    assert "set aside" in lines["[id]"]  # a name in brackets is a name, not markup
+    assert "ignored" in lines["[id]"]  # a name in brackets is a name, not markup
     assert "set in train.toml" in lines["[id]"]
     assert "categorical" in lines["mode"]
 
@@ -103,7 +103,7 @@ def test_names_and_paths_cannot_command_the_terminal(shown):
     profiler.add(FileBatch(batch, Path("f"), 1))
     profile = profiler.finish()
     progress.columns(profile, schema_of(pa.Table.from_batches([batch]), profile, TrainConfig()))
-    progress.set_aside([RowLocation(Path("odd\x1b[2J.csv"), 3)])
+    progress.left_out([RowLocation(Path("odd\x1b[2J.csv"), 3)])
     assert "a\\x1b[2J\\nb" in text.getvalue()
     assert "\\x1b[31m" in text.getvalue()
     assert "odd\\x1b[2J.csv, row 3" in text.getvalue()
@@ -118,11 +118,11 @@ def test_epochs_are_shown_with_their_losses(shown):
     assert "epoch 2/7 loss 8.75 nats" in text.getvalue()
 
 
-def test_records_set_aside_are_counted_and_the_first_are_named(shown):
+def test_records_left_out_are_counted_and_the_first_are_named(shown):
     progress, text = shown
-    progress.set_aside([])
+    progress.left_out([])
     assert text.getvalue() == ""
-    progress.set_aside([RowLocation(Path("a.csv"), row) for row in (3, 4, 7, 9)])
+    progress.left_out([RowLocation(Path("a.csv"), row) for row in (3, 4, 7, 9)])
     assert "4 records (a.csv, row 3, a.csv, row 4, a.csv, row 7, ...)" in text.getvalue()
 
 
@@ -148,11 +148,11 @@ SCORES = tuple(float(i) for i in range(99))
     [
         (
             Calibration(method="split-conformal", alpha=0.1, folds=(SCORES,), tie_tolerance=0.0),
-            "at most 0.1. That is an average over models. With 99 calibration records, 95% of models flag between",
+            "at most 0.1, as long as normal data stay what they were in training. That is an average over models.",
         ),
         (
             Calibration(method="cross-conformal", alpha=0.1, folds=(SCORES[:50], SCORES[50:]), tie_tolerance=0.0),
-            "flagged with a probability of at most 0.218 by proof; in practice close to alpha.",
+            "flagged with a probability of at most 0.218 (proven; close to alpha in practice), as long as",
         ),
     ],
     ids=["split", "cross"],
@@ -163,7 +163,7 @@ def test_the_end_tells_the_file_what_is_proven_and_whether_it_was_cut_short(
     path = tmp_path / "[new] model.onnx"
     path.write_bytes(bytes(2**20))
     nothing = torch.zeros((1, 1, 3))
-    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, set_aside=[], interrupted=interrupted)
+    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, left_out=[], interrupted=interrupted)
     progress, text = shown
     progress.done(path, calibration, fitted)
     output = text.getvalue()
@@ -177,7 +177,7 @@ def test_the_end_tells_of_a_threshold_that_anomalies_in_the_history_may_have_set
     path = tmp_path / "model.onnx"
     path.touch()
     nothing = torch.zeros((1, 1, 3))
-    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, set_aside=[], interrupted=False)
+    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, left_out=[], interrupted=False)
     scores = (*([1.0] * 97), 500.0, 600.0, 700.0)
     progress, text = shown
     progress.done(path, Calibration(method="split-conformal", alpha=0.02, folds=(scores,), tie_tolerance=0.0), fitted)

@@ -186,7 +186,7 @@ def test_the_summary_tells_anomalies_and_the_guarantee(vaegis, artifact, golden_
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.csv", "--alpha", 0.05)
     violating = sum(map(bool, verdicts.violations))
     assert ended.err == (
-        f"60 records, {anomalies} anomalies ({anomalies / 60:.3%}), {violating} with violations, "
+        f"60 records scored: {anomalies} anomalies ({anomalies / 60:.3%}), {violating} with violations; "
         f"written to {tmp_path}/scored.csv\n"
         f"{guarantee(artifact.calibration_folds, 0.05)}\n"
     )
@@ -196,7 +196,7 @@ def test_no_records_make_an_empty_table(vaegis, golden_model, artifact, tmp_path
     names = ",".join(artifact.contract.columns.names)
     (tmp_path / "records.csv").write_text(f"{names}\n")
     ended = vaegis("score", golden_model, tmp_path / "records.csv", "-o", tmp_path / "scored.parquet")
-    assert ended.err.startswith("0 records, 0 anomalies, 0 with violations, written to")
+    assert ended.err.startswith("0 records scored: 0 anomalies, 0 with violations; written to")
     scored = pa_parquet.read_table(tmp_path / "scored.parquet")
     assert scored.column_names == [*artifact.contract.columns.names, *VERDICT_TYPES]
 
@@ -286,8 +286,8 @@ def test_faulty_records_are_written_with_their_errors_and_the_others_are_scored(
     output = tmp_path / f"scored.{target}"
     ended = vaegis("score", golden_model, faulty, "-o", output, "--on-invalid", "report")
     assert ended.code == 0
-    assert ended.err.startswith("58 records, ")
-    assert f"; 3 others refused, with their errors, written to {output}\n" in ended.err
+    assert ended.err.startswith("58 records scored: ")
+    assert f"; 3 more not scored, because they do not fit (see errors); written to {output}\n" in ended.err
     wanted = [None if at in (2, 5) else score for at, score in enumerate(verdicts.score.tolist())]
     wanted.insert(10, None)
     assert scores_in(output) == [None if score is None else pytest.approx(score, abs=1e-3) for score in wanted]

@@ -198,7 +198,7 @@ def test_an_object_that_is_null_throughout_may_come_without_its_names(rows):
     ],
     ids=lambda array: str(array.type),
 )
-def test_a_column_that_is_set_aside_may_be_of_any_type(rows, array):
+def test_an_ignored_column_may_be_of_any_type(rows, array):
     batch = pa.record_batch({"shop.id": array, "amount": [1.5, 2.5], "shop.country": ["DE", "FR"]})
     found = rows(ipc(batch, batch))
     assert [(row[0], row[3]) for row in found] == [(1.5, "DE"), (2.5, "FR")] * 2
