@@ -100,7 +100,7 @@ def _model_rows(path: Path, model: Model) -> list[tuple[str, str]]:
         ("generator", f"{generator.exemplars:,} exemplars, {generator.latent_dim} latents"),
         (
             "golden records",
-            f"{len(golden.records)}, to be reproduced to {golden.relative_tolerance:.2%} or {golden.absolute_tolerance:g}",
+            f"{len(golden.records)}, reproduced to {golden.relative_tolerance:.2%} or {golden.absolute_tolerance:g}",
         ),
     ]
 
