@@ -72,19 +72,18 @@ def train(
 ) -> None:
     """Train on records and write the model file.
 
-    The same records, settings and machine give the same file but for its time of creation. Ctrl-C during the fit
+    The same records, settings and machine give the same file, except for its time of creation. Ctrl-C while fitting
     keeps the model so far.
 
     Args:
-        data: CSV, Parquet, Arrow or NDJSON: one file or a folder of them, read as a stream; or another source of
-            records.
-        output: The model file; replaced in one step, or left alone when anything fails.
+        data: CSV, Parquet, Arrow or NDJSON: one file or a folder, read as a stream; or another source of records.
+        output: The model file. It is replaced in one step. If anything fails, it is not changed.
         config: All settings.
-        progress: Told how the run goes.
-        left_out: CSV file that gets the file and row of each record that trimming left out of the fit.
-        report: HTML page that gets what the model learned, as `vaegis report` writes it.
-        review: How many of the calibration records of the highest scores go to a CSV file beside the model, to be
-            labelled. Those that `calibration.labels` has are left out.
+        progress: Shows how the run goes.
+        left_out: CSV file for the file and row of each record that was left out of fitting.
+        report: HTML page for what the model learned, as `vaegis report` writes it.
+        review: How many calibration records, the highest scores first, go to a CSV file beside the model, to be
+            labelled. Records with a label in `calibration.labels` are skipped.
 
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
