@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class Progress:
     def reading(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
         """Show how many records were read; gives the function to call with that number."""
         with self._bars(TextColumn("{task.completed:,} records")) as bars:
-            task = bars.add_task(f"reading {size_bytes / _MEBIBYTE:,.1f} MiB", total=None)
+            task = bars.add_task(f"reading {_size(size_bytes)}", total=None)
             yield lambda records: bars.update(task, completed=records)
 
     def columns(self, profile: DataProfile, schema: Schema) -> None:
@@ -121,7 +122,7 @@ class Progress:
     def left_out(self, locations: Sequence[RowLocation]) -> None:
         """Show which records were unlike the others in fitting."""
         if locations:
-            first = ", ".join(verbatim(str(location)) for location in locations[:_MOST_LOCATIONS])
+            first = verbatim(_places(locations[:_MOST_LOCATIONS]))
             more = ", ..." if len(locations) > _MOST_LOCATIONS else ""
             self._console.print(
                 f"left out of fitting, because they are least like the others: {len(locations):,} records "
@@ -141,7 +142,7 @@ class Progress:
         if fitted.interrupted:
             self._console.print(f"[yellow]interrupted after epoch {fitted.epochs}: the model so far is kept[/yellow]")
         self._console.print(
-            f"{verbatim(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
+            f"{verbatim(str(output))}: {_size(output.stat().st_size)}, {calibration.method} with "
             f"{calibration.records:,} calibration records"
         )
         folds = [np.array(fold) for fold in calibration.folds]
@@ -171,3 +172,14 @@ class Progress:
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:
         return Bars(TextColumn("{task.description}"), *columns, TimeElapsedColumn(), console=self._console)
+
+
+def _size(size_bytes: int) -> str:
+    """Return a number of bytes for people."""
+    return f"{size_bytes / _MEBIBYTE:,.1f} MiB" if size_bytes >= _MEBIBYTE else f"{size_bytes / 1024:,.0f} KiB"
+
+
+def _places(locations: Sequence[RowLocation]) -> str:
+    """Return the rows of records, with the path of each file once."""
+    files = [(path, [str(at.row) for at in of_file]) for path, of_file in groupby(locations, lambda at: at.path)]
+    return "; ".join(f"{'row' if len(rows) == 1 else 'rows'} {', '.join(rows)} of {path}" for path, rows in files)

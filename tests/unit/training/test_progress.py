@@ -106,7 +106,7 @@ def test_names_and_paths_cannot_command_the_terminal(shown):
     progress.left_out([RowLocation(Path("odd\x1b[2J.csv"), 3)])
     assert "a\\x1b[2J\\nb" in text.getvalue()
     assert "\\x1b[31m" in text.getvalue()
-    assert "odd\\x1b[2J.csv, row 3" in text.getvalue()
+    assert "row 3 of odd\\x1b[2J.csv" in text.getvalue()
     assert "\x1b" not in text.getvalue()
 
 
@@ -122,8 +122,8 @@ def test_records_left_out_are_counted_and_the_first_are_named(shown):
     progress, text = shown
     progress.left_out([])
     assert text.getvalue() == ""
-    progress.left_out([RowLocation(Path("a.csv"), row) for row in (3, 4, 7, 9)])
-    assert "4 records (a.csv, row 3, a.csv, row 4, a.csv, row 7, ...)" in text.getvalue()
+    progress.left_out([*(RowLocation(Path("a.csv"), row) for row in (3, 4)), *[RowLocation(Path("b.csv"), 7)] * 2])
+    assert "4 records (rows 3, 4 of a.csv; row 7 of b.csv, ...)" in text.getvalue()
 
 
 def test_a_stage_is_named(shown):
