@@ -40,14 +40,14 @@ def column_notes(schema: Schema) -> Iterator[str]:
     """Yield what will not be seen, then the warnings of each column; each is one paragraph."""
     if schema.watched:
         yield (
-            f"Not scored, but checked: {', '.join(_named(c) for c in schema.watched)}. Records without them have a "
-            'violation, unless training saw nulls there. To leave one out: kind = "ignore" in train.toml'
+            f"Not scored, but checked: {', '.join(_named(c) for c in schema.watched)}. A record without one has a "
+            'violation, unless training saw nulls there. To leave a column out: kind = "ignore" in train.toml'
         )
     if schema.ignored:
         yield f"Faults in ignored columns are not seen: {', '.join(_named(c) for c in schema.ignored)}."
     for column in schema.columns:
         if not_seen := kind_of(column).not_seen(column):
-            yield f"Not seen in {_named(column)}: {not_seen}."
+            yield f"Not seen in column {_named(column)}: {not_seen}."
     for column in schema.columns:
         for warning in column.warnings:
             yield f"Warning: {_named(column)}: {warning}"

@@ -81,7 +81,7 @@ class Progress:
             members = len(splits.calibration)
             sampled, shown = (
                 calibrating,
-                f"{members} members, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
+                f"{members} models, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
             )
         read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
         if splits.groups is not None:
@@ -95,12 +95,12 @@ class Progress:
         """Show how many checks there are, how often normal records break them, and which were dropped."""
         checks = sum(len(column.checks) for column in schema.of_records.columns)
         self._console.print(
-            f"{checks:,} checks of single values; {schema.violating_share:.2%} of the records held out break one"
+            f"{checks:,} checks of single values; {schema.violating_share:.2%} of the calibration records break one"
         )
         for check in dropped:
             self._console.print(
                 f"[yellow]{verbatim(check.column)}: {check.code.value} is not checked, because {check.share:.2%} of "
-                "the records held out would break it[/yellow]"
+                "the calibration records would break it[/yellow]"
             )
 
     @contextmanager
@@ -157,9 +157,10 @@ class Progress:
         if far is not None:
             at_alpha, usual = far
             self._console.print(
-                f"[yellow]The threshold is {at_alpha:.3g}, where nine in ten records held out score below {usual:.3g}. "
-                f"If more than {calibration.alpha:.3g} of the history are anomalies, it is theirs, and few others "
-                "reach it: set calibration.history_anomalies to their share in train.toml, or train without them."
+                f"[yellow]The threshold is {at_alpha:.3g}, although nine in ten calibration records score below "
+                f"{usual:.3g}. If more than {calibration.alpha:.3g} of the history are anomalies, they set the "
+                "threshold and few others reach it: set calibration.history_anomalies to their share in train.toml, or train "
+                "without them."
                 "[/yellow]"
             )
 

@@ -109,7 +109,7 @@ def _calibration_rows(model: Model) -> list[tuple[str, str]]:
     from vaegis.service.pvalues import least_alpha
 
     calibration = model.artifact.contract.calibration
-    exact = "" if len(calibration.folds) == 1 else ", where all members agree on the score; the p-value decides"
+    exact = "" if len(calibration.folds) == 1 else " (approximate: with several models, the p-value decides)"
     return [
         ("method", calibration.method),
         ("folds", f"{len(calibration.folds)}"),

@@ -141,7 +141,7 @@ def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trai
     np.testing.assert_allclose(joined, scored.score, atol=0.04)
     assert (scored.score <= joined + 1e-9).all()
     shown = " ".join(trained_on_few.output.split())
-    assert f"120 records: {folds} members, each fitted to 96 and calibrated by the rest" in shown
+    assert f"120 records: {folds} models, each fitted to 96 and calibrated by the rest" in shown
     assert "cross-conformal with 120 calibration records" in shown
     assert "close to alpha in practice" in shown
 

@@ -86,7 +86,7 @@ THREE_FOLDS = Splits("cross-conformal", np.arange(60).reshape(3, 20), tuple(np.a
             replace(TWO_PARTS, undated=2),
             "30 records: 20 fit, 10 calibration (2 without a time are split like the others)",
         ),
-        (30, THREE_FOLDS, "30 records: 3 members, each fitted to 20 and calibrated by the rest"),
+        (30, THREE_FOLDS, "30 records: 3 models, each fitted to 20 and calibrated by the rest"),
     ],
 )
 def test_splits_are_told_with_their_sizes(shown, read, splits, line):
@@ -181,5 +181,5 @@ def test_the_end_tells_of_a_threshold_that_anomalies_in_the_history_may_have_set
     scores = (*([1.0] * 97), 500.0, 600.0, 700.0)
     progress, text = shown
     progress.done(path, Calibration(method="split-conformal", alpha=0.02, folds=(scores,), tie_tolerance=0.0), fitted)
-    assert "The threshold is 600, where nine in ten records held out score below 1." in text.getvalue()
+    assert "The threshold is 600, although nine in ten calibration records score below 1." in text.getvalue()
     assert "If more than 0.02 of the history are anomalies" in text.getvalue()
