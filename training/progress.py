@@ -159,9 +159,8 @@ class Progress:
             self._console.print(
                 f"[yellow]The threshold is {at_alpha:.3g}, although nine in ten calibration records score below "
                 f"{usual:.3g}. If more than {calibration.alpha:.3g} of the history are anomalies, they set the "
-                "threshold and few others reach it: set calibration.history_anomalies to their share in train.toml, or train "
-                "without them."
-                "[/yellow]"
+                "threshold and few others reach it: set calibration.history_anomalies to their share in train.toml, or "
+                "train without them.[/yellow]"
             )
 
     def review(self, path: Path) -> None:
