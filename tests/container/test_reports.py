@@ -57,7 +57,7 @@ def test_a_report_loads_nothing_and_fits_a_phone(browser, pages, name, scheme):
     )
 
 
-def test_the_slider_of_the_report_tells_the_alarms_of_its_alpha(browser, pages):
+def test_the_slider_of_the_report_shows_the_alarms_of_its_alpha(browser, pages):
     page = browser.new_page()
     page.goto((pages / "report.html").as_uri())
     assert page.locator("#alarms").inner_text() == "1,000"

@@ -141,7 +141,7 @@ def test_while_draining_each_answer_is_the_last_on_its_connection(serve):
     assert served.stop(signal.SIGINT) == 0
 
 
-def test_a_request_that_ends_after_the_last_one_was_accepted_is_told_to_come_later(serve):
+def test_a_request_that_ends_after_the_last_one_was_accepted_is_answered_503(serve):
     served = serve()
     body = json.dumps(RECORD).encode()
     with half_sent(served, body) as in_flight, served.connect() as idle, served.connect() as late:

@@ -73,7 +73,7 @@ def test_the_model_is_one_that_the_service_uses(trained):
     assert np.isfinite(scores).all()
 
 
-def test_its_provenance_tells_where_it_came_from(trained):
+def test_its_provenance_shows_where_it_came_from(trained):
     provenance = load_artifact(trained.model).contract.provenance
     assert provenance.model_name == "machine"
     assert provenance.seed == 5
@@ -415,7 +415,7 @@ def test_an_existing_model_is_left_alone_when_training_fails(run_train, tmp_path
     assert (tmp_path / "model.onnx").read_bytes() == b"the model before"
 
 
-def test_a_key_outside_its_section_is_told_where_it_belongs(refused, tmp_path):
+def test_a_key_outside_its_section_is_reported_with_the_right_section(refused, tmp_path):
     settings = tmp_path / "train.toml"
     settings.write_text("alpha = 0.1\n")
     assert "calibration.alpha" in refused(csv(), "--config", settings)

@@ -7,7 +7,7 @@ from vaegis.service.watchdog import Watchdog
 LONGEST_WAIT_S = 60
 
 
-def test_silence_is_told_once_with_its_length():
+def test_silence_is_reported_once_with_its_length():
     reported, late = [], threading.Event()
     with Watchdog(0.05, lambda silent_s: (reported.append(silent_s), late.set())):
         assert late.wait(LONGEST_WAIT_S)

@@ -91,7 +91,7 @@ def test_records_that_are_all_the_same_can_be_fitted(new_records, quick_fit):
     torch.testing.assert_close(terms.value, terms.value[:, :1].expand_as(terms.value))
 
 
-def test_every_epoch_is_told_and_the_last_is_kept(prepared, quick_fit):
+def test_every_epoch_is_reported_and_the_last_is_kept(prepared, quick_fit):
     vae = prepared.model()
     epochs: list[Epoch] = []
     weights = []

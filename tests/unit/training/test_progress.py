@@ -89,13 +89,13 @@ THREE_FOLDS = Splits("cross-conformal", np.arange(60).reshape(3, 20), tuple(np.a
         (30, THREE_FOLDS, "30 records: 3 models, each fitted to 20 and calibrated by the rest"),
     ],
 )
-def test_splits_are_told_with_their_sizes(shown, read, splits, line):
+def test_splits_are_reported_with_their_sizes(shown, read, splits, line):
     progress, text = shown
     progress.splits(read, splits)
     assert text.getvalue().strip() == line
 
 
-def test_names_and_paths_cannot_command_the_terminal(shown):
+def test_names_and_paths_are_escaped_on_the_terminal(shown):
     progress, text = shown
     profiler = Profiler(is_text=False, max_distinct=100)
     nested = pa.array([[{"\x1b[31m": 1}], [{"\x1b[31m": 2}]])  # whose type, with the names in it, is told as the reason
@@ -157,9 +157,7 @@ SCORES = tuple(float(i) for i in range(99))
     ],
     ids=["split", "cross"],
 )
-def test_the_end_tells_the_file_what_is_proven_and_whether_it_was_cut_short(
-    shown, prepared, tmp_path, calibration, promise, interrupted
-):
+def test_the_end_names_file_guarantee_and_interruption(shown, prepared, tmp_path, calibration, promise, interrupted):
     path = tmp_path / "[new] model.onnx"
     path.write_bytes(bytes(2**20))
     nothing = torch.zeros((1, 1, 3))
@@ -173,7 +171,7 @@ def test_the_end_tells_the_file_what_is_proven_and_whether_it_was_cut_short(
     assert "The threshold is" not in output
 
 
-def test_the_end_tells_of_a_threshold_that_anomalies_in_the_history_may_have_set(shown, prepared, tmp_path):
+def test_the_end_warns_of_a_threshold_that_anomalies_in_the_history_may_have_set(shown, prepared, tmp_path):
     path = tmp_path / "model.onnx"
     path.touch()
     nothing = torch.zeros((1, 1, 3))

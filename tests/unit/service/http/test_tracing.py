@@ -101,7 +101,7 @@ def test_without_a_valid_one_a_new_trace_begins(traced, send, headers):
     assert f"{made.server.context.trace_id:032x}" != TRACE
 
 
-def test_a_step_that_fails_tells_the_kind_of_the_fault_alone(traced, send):
+def test_a_step_that_fails_shows_the_kind_of_the_fault_alone(traced, send):
     made = traced()
     send(made.app, "POST", "/score", json={"amount": "no. 4711"})
     (step,) = (span for span in made.spans if span.name == "decode")
@@ -180,7 +180,7 @@ def test_traces_that_are_not_asked_for_are_not_exported(environment, caplog):
         ),
     ],
 )
-def test_what_is_not_supported_is_told_and_does_not_stop_the_service(environment, reason, caplog):
+def test_what_is_not_supported_is_reported_and_does_not_stop_the_service(environment, reason, caplog):
     assert configured_tracing(environment) is None
     (shown,) = caplog.records
     assert shown.fields["reason"].startswith(reason)

@@ -58,7 +58,7 @@ def test_nothing_is_answered_before_the_body_has_ended_but_records_are_scored(ap
 
 
 @pytest.mark.parametrize("records", [1, LARGE])
-def test_the_length_of_an_answer_is_told_before_it(app, new_client, record_line, records):
+def test_the_length_of_an_answer_is_sent_before_it(app, new_client, record_line, records):
     async def scenario():
         client = new_client(app)
         client.part(record_line * records, more=False)
@@ -90,7 +90,7 @@ def test_a_fault_in_any_block_rejects_the_whole_body(app, new_client, record_lin
     asyncio.run(scenario())
 
 
-def test_faults_of_all_blocks_are_told_and_nothing_is_scored_after_the_first(app, new_client, record_line):
+def test_faults_of_all_blocks_are_reported_and_nothing_is_scored_after_the_first(app, new_client, record_line):
     async def scenario():
         client = new_client(app, b"on_invalid=reject")
         client.part(BAD + record_line * LARGE + BAD + record_line * LARGE + BAD, more=False)
@@ -142,7 +142,7 @@ def test_a_client_that_goes_away_frees_its_place(new_app, new_client, record_lin
     asyncio.run(scenario())
 
 
-def test_the_line_of_a_client_that_went_away_tells_all_records_that_were_scored_for_it(
+def test_the_line_of_a_client_that_went_away_shows_all_records_that_were_scored_for_it(
     new_app, artifact, log, new_client, record_line
 ):
     started, leave = threading.Event(), threading.Event()

@@ -144,7 +144,7 @@ def test_a_client_that_sends_no_more_still_gets_its_answer(serving, read_all):
         assert bodies(read_all(client)) == [b"/a:", b"/b:hello"]
 
 
-def test_a_client_that_ends_in_the_middle_of_a_body_is_told_so(serving, read_all):
+def test_a_client_that_ends_in_the_middle_of_a_body_gets_a_problem(serving, read_all):
     service = serving(echo)
     with service.connect() as client:
         client.sendall(POST + b"Content-Length: 5\r\n\r\nhel")
