@@ -101,7 +101,7 @@ def fit(
             losses = [next(steps) for _ in range(per_epoch) if not interrupted.is_set()]
             total_loss = sum(losses)
             if not math.isfinite(total_loss):
-                raise FitError(f"epoch {epoch + 1}: expected a finite loss, got {total_loss}")
+                raise FitError(f"epoch {epoch + 1}: the loss is {total_loss}; try a lower fit.learning_rate")
             if interrupted.is_set():
                 break
             loss = total_loss / per_epoch
