@@ -107,7 +107,7 @@ def test_the_run_shows_what_it_decided(trained):
     for shown in (
         "reading_id",
         "an identifier",
-        "set aside",
+        "not scored",
         "450 fit, 150 calibration",
         "exporting",
         "model.onnx",
@@ -174,7 +174,7 @@ def test_a_model_of_few_records_is_served(trained_on_few):
     assert odd["is_anomaly"]
     assert odd["contributions"][0]["column"] == "pressure"
     assert answer["calibration"]["method"] == "cross-conformal"
-    assert "by proof" in answer["calibration"]["guarantee"]
+    assert "proven" in answer["calibration"]["guarantee"]
 
 
 def test_few_records_with_a_time_column_are_split_by_it_all_the_same(trained_on_few, tmp_path):
