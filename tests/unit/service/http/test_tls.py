@@ -74,7 +74,7 @@ def logged():
     logger.removeHandler(handler)
 
 
-def test_new_files_are_read_and_bad_ones_are_reported_once_and_not_used(files, authority, logged):
+def test_new_files_are_read_and_bad_ones_are_told_once_and_not_used(files, authority, logged):
     certificate = Certificate(*files)
     write(authority, *files, name="another.example")
     assert shown(certificate.context(), authority)[0] == {"another.example"}

@@ -235,12 +235,12 @@ def test_a_numbered_list_gets_no_warning_of_units(csv_of):
     assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
 
 
-def test_a_header_that_is_repeated_is_reported(csv_of):
+def test_a_header_that_is_repeated_is_told(csv_of):
     with pytest.raises(DataError, match=r"a\.csv, row 61, column x: .* the header seems to be repeated"):
         plans_of(csv_of(x=[*cycled(["1.5", "2"]), "x", "3"]))
 
 
-def test_a_first_line_of_values_is_reported_and_blank_lines_are(csv_of, tmp_path):
+def test_a_first_line_of_values_is_told_and_blank_lines_are(csv_of, tmp_path):
     path = tmp_path / "b.csv"
     path.write_text("1.5,a\n2,b\n,\n", encoding="utf-8")
     assert [hint[:20] for hint in reading_hints(profile_of(path))] == ["1 lines without any ", "Warning: the first l"]
