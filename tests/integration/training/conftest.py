@@ -46,7 +46,7 @@ class Trained:
     data: Path
     settings: Path
     model: Path
-    set_aside: Path
+    left_out: Path
     report: Path
     output: str
 
@@ -112,9 +112,9 @@ def trained_on(records: int, toml: str, folder: Path) -> Trained:
     data, settings, model = folder / "readings.parquet", folder / "train.toml", folder / "model.onnx"
     pq.write_table(readings(records, seed=0), data)
     settings.write_text(toml)
-    set_aside = folder / "set_aside.csv"
+    left_out = folder / "left_out.csv"
     report = folder / "report.html"
-    flags = ("--seed", 5, "--name", "machine", "--set-aside", set_aside, "--report", report)
+    flags = ("--seed", 5, "--name", "machine", "--left-out", left_out, "--report", report)
     code, output = run(data, "--output", model, "--config", settings, *flags)
     assert code == 0
-    return Trained(data, settings, model, set_aside, report, output)
+    return Trained(data, settings, model, left_out, report, output)

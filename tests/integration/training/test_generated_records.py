@@ -60,7 +60,7 @@ def test_values_lie_within_the_training_range_and_on_its_values(samples):
     ],
     ids=["boosted trees", "logistic regression"],
 )
-def test_a_classifier_tells_generated_from_real_with_an_auroc_below_nine_tenths(samples, classifier):
+def test_a_classifier_separates_generated_from_real_with_an_auroc_below_nine_tenths(samples, classifier):
     _, real, generated = samples
     records, is_real = np.concatenate([generated, real]), np.repeat([0, 1], RECORDS)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)

@@ -74,12 +74,12 @@ def slot_of(admission, *parts, headers=()):
     return admission.slot(scope_of(headers), receive)
 
 
-def run(story):
-    return asyncio.run(story())
+def run(scenario):
+    return asyncio.run(scenario())
 
 
 def test_as_many_requests_are_computed_as_there_are_places_and_places_are_given_back(new_admission):
-    async def story():
+    async def scenario():
         admission = new_admission(max_requests_in_flight=2)
         async with slot_of(admission) as first, slot_of(admission) as second, slot_of(admission) as third:
             first.start_computing()
@@ -93,7 +93,7 @@ def test_as_many_requests_are_computed_as_there_are_places_and_places_are_given_
             third.start_computing()
         assert (admission.computing, in_flight(admission)) == (0, 0)
 
-    run(story)
+    run(scenario)
 
 
 def in_flight(admission: Admission) -> float | None:
@@ -102,7 +102,7 @@ def in_flight(admission: Admission) -> float | None:
 
 
 def test_a_request_that_was_computed_in_part_goes_on_whatever_place_there_is(new_admission):
-    async def story():
+    async def scenario():
         admission = new_admission(max_requests_in_flight=1)
         async with slot_of(admission) as first, slot_of(admission) as second:
             first.start_computing()
@@ -111,22 +111,22 @@ def test_a_request_that_was_computed_in_part_goes_on_whatever_place_there_is(new
             first.start_computing()
             assert admission.computing == 2
 
-    run(story)
+    run(scenario)
 
 
 def test_a_request_whose_body_is_still_to_come_is_in_flight_and_takes_nobodys_place(new_admission):
-    async def story():
+    async def scenario():
         admission = new_admission(max_requests_in_flight=1)
         async with slot_of(admission), slot_of(admission) as other:
             assert in_flight(admission) == 2
             other.start_computing()
         assert in_flight(admission) == 0
 
-    run(story)
+    run(scenario)
 
 
 def test_bytes_of_a_compressed_answer_count(new_admission):
-    async def story():
+    async def scenario():
         admission = new_admission(max_bytes_in_flight=100, compression_min_bytes=1)
         async with slot_of(admission) as other:
             other.hold(90)
@@ -136,11 +136,11 @@ def test_bytes_of_a_compressed_answer_count(new_admission):
                     await slot.send(None, [b"y" * 1000], 1000, [])
         assert admission.held_bytes == admission.computing == 0
 
-    run(story)
+    run(scenario)
 
 
 def test_bytes_have_their_limit_over_all_requests_but_one_alone_may_hold_any_number(new_admission):
-    async def story():
+    async def scenario():
         admission = new_admission(max_bytes_in_flight=100)
         async with slot_of(admission) as first:
             first.hold(1000)
@@ -153,37 +153,37 @@ def test_bytes_have_their_limit_over_all_requests_but_one_alone_may_hold_any_num
                 second.hold(1000)
         assert admission.held_bytes == 0
 
-    run(story)
+    run(scenario)
 
 
 def test_an_answer_has_the_limit_of_all_requests(new_admission):
-    async def story():
+    async def scenario():
         async with slot_of(new_admission(max_bytes_in_flight=100)) as only:
             only.hold_answer(100, 900)
             with pytest.raises(AnswerTooLargeError, match="limit 100 bytes"):
                 only.hold_answer(101)
 
-    run(story)
+    run(scenario)
 
 
 def test_a_body_is_put_together_and_counted_unless_it_comes_in_one_piece(new_admission):
-    async def story():
+    async def scenario():
         admission = new_admission()
         async with slot_of(admission, b"abc") as slot:
             assert (await slot.read(), slot.held_bytes, slot.is_whole) == (b"abc", 0, True)
         async with slot_of(admission, b"ab", b"", b"c") as slot:
             assert (await slot.read(), slot.held_bytes, slot.is_whole) == (b"abc", 3, True)
 
-    run(story)
+    run(scenario)
 
 
 def test_a_body_is_read_at_least_so_far(new_admission):
-    async def story():
+    async def scenario():
         async with slot_of(new_admission(), b"ab", b"cd", b"ef", b"gh") as slot:
             assert [await slot.read(at_least=3), slot.is_whole] == [b"abcd", False]
             assert [await slot.read(), slot.is_whole] == [b"efgh", True]
 
-    run(story)
+    run(scenario)
 
 
 @pytest.mark.parametrize(
@@ -191,21 +191,21 @@ def test_a_body_is_read_at_least_so_far(new_admission):
     [((), [(b"content-length", b"101")]), ((b"a" * 101,), ()), ((b"a" * 60, b"a" * 60), ())],
 )
 def test_a_body_too_large_is_refused_by_its_length_or_by_count(new_admission, parts, headers):
-    async def story():
+    async def scenario():
         async with slot_of(new_admission(max_body_bytes=100), *parts, headers=headers) as slot:
             await slot.read()
 
     with pytest.raises(BodyTooLargeError, match="at most 100 bytes, got more"):
-        run(story)
+        run(scenario)
 
 
 def test_a_client_that_goes_away_is_noticed(new_admission):
-    async def story():
+    async def scenario():
         async with slot_of(new_admission(), b"a", None) as slot:
             await slot.read()
 
     with pytest.raises(IncompleteBodyError):
-        run(story)
+        run(scenario)
 
 
 @pytest.mark.parametrize(("parts", "left"), [((b"a", b"b", b"c"), 0), ((b"a", *[b"b" * 100] * 9), 7)])
@@ -216,18 +216,18 @@ def test_the_rest_of_a_body_that_is_refused_is_read_unless_it_is_too_long(new_ad
         part = next(asked)
         return {"type": "http.request", "body": part, "more_body": part is not parts[-1] or len(parts) == 10}
 
-    async def story():
+    async def scenario():
         async with new_admission(max_body_bytes=150).slot(scope_of(), receive) as slot:
             await slot.read(at_least=1)
             raise QueueFullError
 
     with pytest.raises(QueueFullError):
-        run(story)
+        run(scenario)
     assert len([*asked]) == left
 
 
 def test_an_answer_is_not_worth_its_work_after_its_time_or_once_nobody_waits_for_it(new_admission):
-    async def story():
+    async def scenario():
         async with slot_of(new_admission(request_timeout_s=1e-9)) as late:
             late.start_computing()
             with pytest.raises(DeadlineError, match="no answer within 1e-09 s"):
@@ -239,17 +239,17 @@ def test_an_answer_is_not_worth_its_work_after_its_time_or_once_nobody_waits_for
             with pytest.raises(DeadlineError):
                 left.check()
 
-    run(story)
+    run(scenario)
 
 
 def test_an_error_of_a_request_whose_client_is_gone_ends_there(new_admission):
-    async def story():
+    async def scenario():
         async with slot_of(new_admission()) as slot:
             slot.is_abandoned = True
             raise DeadlineError
         return "nobody's"
 
-    assert run(story) == "nobody's"
+    assert run(scenario) == "nobody's"
 
 
 def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends(new_admission):
@@ -275,7 +275,7 @@ def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends(new_
 
 def test_a_fault_of_work_that_nobody_waits_for_any_more_is_not_the_event_loops(new_admission):
     room, started, leave = new_admission(scoring_threads=1), threading.Event(), threading.Event()
-    told = []
+    unhandled = []
 
     def faulty():
         started.set()
@@ -283,7 +283,7 @@ def test_a_fault_of_work_that_nobody_waits_for_any_more_is_not_the_event_loops(n
         raise ValueError("a fault of the client's")
 
     async def scenario():
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
         task = asyncio.create_task(room.run(faulty))
         await until(started)
         task.cancel()
@@ -297,7 +297,7 @@ def test_a_fault_of_work_that_nobody_waits_for_any_more_is_not_the_event_loops(n
 
     asyncio.run(scenario())
     gc.collect()
-    assert told == []
+    assert unhandled == []
 
 
 def test_work_that_nobody_waits_for_any_more_is_let_go_before_a_thread_is_free(new_admission):

@@ -202,8 +202,8 @@ def test_a_schema_differs_by_columns_kinds_and_what_it_takes(artifact):
     boolean = next(column for column in schema.columns if column.kind == "boolean")
     swapped = boolean.model_copy(update={"name": schema.columns[0].name})
     other = schema.model_copy(update={"columns": (swapped, *schema.columns[1:]), "ignored": ()})
-    told = schema_difference(schema, other)
-    assert told == f"{swapped.name} was {schema.columns[0].kind} and is boolean, order_id is refused"
+    difference = schema_difference(schema, other)
+    assert difference == f"{swapped.name} was {schema.columns[0].kind} and is boolean, order_id is refused"
 
 
 def test_an_alpha_that_a_new_version_cannot_promise_keeps_the_old_one(folder, golden_model, hostile):

@@ -109,16 +109,16 @@ def test_a_shadow_ends_with_its_promotion_or_when_it_is_stopped(served, folder, 
 
 
 @pytest.mark.parametrize(("version", "reason"), [("3", "expected the columns of the live"), ("4", "cannot be read")])
-def test_a_shadow_that_cannot_be_used_is_told_and_leaves_the_live_version_alone(
+def test_a_shadow_that_cannot_be_used_is_reported_and_leaves_the_live_version_alone(
     served, folder, send, record, version, reason
 ):
     (folder / "orders" / "4.onnx").write_bytes((folder / "orders" / "2.onnx").read_bytes())
     set_shadow(folder, "orders", version, digest_of(folder, version))
     (folder / "orders" / "4.onnx").unlink()
     served.loader.check()
-    told = send(served.app, "GET", "/models").json()["models"][0]
-    assert reason in told["shadow_failure"]["reason"]
-    assert (told["live"]["version"], told["failure"], told["shadow"]) == ("1", None, None)
+    model = send(served.app, "GET", "/models").json()["models"][0]
+    assert reason in model["shadow_failure"]["reason"]
+    assert (model["live"]["version"], model["failure"], model["shadow"]) == ("1", None, None)
     assert send(served.app, "POST", "/score", json=record).status_code == 200
 
 
