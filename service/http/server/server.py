@@ -40,7 +40,6 @@ class Server(uvicorn.Server):
     _tick_timer: asyncio.TimerHandle
 
     def __init__(self, app: App, limits: Limits, callbacks: Callbacks) -> None:
-        """Prepare to have ``app`` answer."""
         loop = "asyncio:SelectorEventLoop" if sys.platform == "win32" else "uvloop"  # one that watches a socket
         super().__init__(uvicorn.Config(app, loop=loop, ws="none", lifespan="off", log_config=None, access_log=False))
         self.server_state = SharedState(app, limits, callbacks)
