@@ -86,16 +86,16 @@ def run(args: Namespace) -> int:
             require_keys_or_open(listening.getsockname()[0], has_keys=has_keys, is_open=settings.open)
         address = _address(settings, listening)
 
-        def tell(model_name: str) -> None:
+        def announce(model_name: str) -> None:
             print(f"vaegis is serving {printable(model_name)} on {address}", flush=True)
 
         if workers > 1:
             from vaegis.service.http.workers.supervisor import serve_by_workers
 
-            return serve_by_workers(model, str(args.model), settings, listening, workers=workers, on_listening=tell)
+            return serve_by_workers(model, str(args.model), settings, listening, workers=workers, on_listening=announce)
         from vaegis.service.http.serving import serve
 
-        serve(model, str(args.model), settings, listening, on_listening=tell)
+        serve(model, str(args.model), settings, listening, on_listening=announce)
         return 0
 
 

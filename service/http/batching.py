@@ -135,7 +135,7 @@ class Batcher:
     def _score(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._is_on_thread or not self._waiting:
             return  # the end of the batch on the thread calls this
-        batch = [waiting for waiting in self._next() if _begins(waiting)]
+        batch = [waiting for waiting in self._next_batch() if _can_begin(waiting)]
         if batch:
             if sum(len(waiting.columns) for waiting in batch) not in self._fast:
                 self._score_on_thread(batch, loop)
@@ -185,7 +185,7 @@ class Batcher:
             start = stop
         return judged
 
-    def _next(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_Waiting]:
         """Remove and return the next batch: the first request that waits, and others that ask for the same."""
         options, most = self._waiting[0].options, self._size.most_records
         batch: list[_Waiting] = []
@@ -209,7 +209,7 @@ def _answer(batch: Sequence[_Waiting], judged: Sequence[Judged | Exception]) -> 
             waiting.done.set_result(outcome)
 
 
-def _begins(waiting: _Waiting) -> bool:
+def _can_begin(waiting: _Waiting) -> bool:
     if waiting.done.done():
         return False  # nobody waits for it any more
     try:

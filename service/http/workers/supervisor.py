@@ -109,14 +109,14 @@ class Worker:
     Attributes:
         process: The process.
         channel: What it tells.
-        heard: When it gave the last sign of life, in seconds of a clock that never goes back.
+        last_sign: When it gave the last sign of life, in seconds of a clock that never goes back.
         ready: Since when it serves; None if it does not yet.
         failure: Why it does not start; None if it did not say.
     """
 
     process: subprocess.Popen[bytes]
     channel: Channel
-    heard: float
+    last_sign: float
     ready: float | None = None
     failure: ServiceError | None = None
 
@@ -153,7 +153,7 @@ class Supervisor:
         self._workers: dict[int, Worker] = {}
         self._restarts = Restarts()
         self._count_restart = restarts_counter().inc
-        self._unsettled = set(range(workers))
+        self._starting = set(range(workers))
         self._model_name = ""
         self._was_ready = False
         self._is_stopping = False
@@ -213,9 +213,9 @@ class Supervisor:
 
     def _receive(self, number: int, worker: Worker) -> None:
         messages = worker.channel.receive()
-        worker.heard = monotonic()
+        worker.last_sign = monotonic()
         if messages is None:
-            self._bury(number, worker)
+            self._on_worker_end(number, worker)
             return
         for message in messages:
             if "failed" in message:
@@ -225,9 +225,9 @@ class Supervisor:
             elif not self._is_stopping:
                 worker.ready = monotonic()
                 self._restarts.note_ready()
-                self._settle(number, message["model"])
+                self._announce_when_ready(number, message["model"])
 
-    def _bury(self, number: int, worker: Worker) -> None:
+    def _on_worker_end(self, number: int, worker: Worker) -> None:
         """Go on after the end of a worker."""
         self._loop.remove_reader(worker.channel.fileno())
         worker.channel.close()
@@ -258,21 +258,21 @@ class Supervisor:
             self._give_up(WorkersError(f"no worker could start: {ended}"))
             return
         self._count_restart()
-        self._settle(number)
+        self._announce_when_ready(number)
         self._loop.call_later(delay_s, self._start, number)
 
-    def _settle(self, number: int, model: str = "") -> None:
+    def _announce_when_ready(self, number: int, model: str = "") -> None:
         """Say that the service is ready, once each worker serves or has failed to."""
-        self._unsettled.discard(number)
+        self._starting.discard(number)
         self._model_name = model or self._model_name
-        if not self._was_ready and not self._unsettled and any(worker.ready for worker in self._workers.values()):
+        if not self._was_ready and not self._starting and any(worker.ready for worker in self._workers.values()):
             self._was_ready = True
             self._on_listening(self._model_name)
 
     def _kill_hanging(self) -> None:
         now, start_s = monotonic(), self._settings.model_timeout_s
         for number, worker in self._workers.items():
-            silent_s = now - worker.heard
+            silent_s = now - worker.last_sign
             allowed_s = start_s if worker.ready is None else self._settings.worker_timeout_s
             if silent_s > allowed_s and not self._is_stopping:
                 if worker.ready is None:
