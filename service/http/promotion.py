@@ -11,7 +11,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.errors import ArtifactError
+from vaegis.service.errors import ArtifactError, GateError, SettingsError
+from vaegis.service.gate import Condition, parse_gate, require_conditions
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.errors import KeysNeededError, MediaTypeError, ParameterError, VersionRefusedError
 from vaegis.service.http.model_registry import ModelRegistry
@@ -72,7 +73,7 @@ class PromotionEndpoint:
             if self._checked_digest is None:
                 change = partial(roll_back, self._folder, name)
             else:
-                change = partial(_promoted, self._folder, name, _version(body), self._checked_digest)
+                change = partial(self._promoted, self._folder, name, _asked(body), self._checked_digest)
             pointer = await slot.run(partial(_refusing, change))
             before = pointer.history[-1].version if pointer.history else None
             answer = PromotionAnswer(
@@ -80,6 +81,23 @@ class PromotionEndpoint:
             )
             written = answer.model_dump_json().encode()
             await slot.send(send, [written], len(written), ((b"content-type", b"application/json"),))
+
+    def _promoted(
+        self, folder: Path, name: str, asked: PromoteRequest, checked_digest: Callable[[Path], str]
+    ) -> Pointer:
+        conditions = [] if asked.gate is None else _conditions(asked.gate)
+        digest = checked_digest(version_path(folder, name, asked.version))
+        if conditions:
+            self._require(conditions, name, asked.version, digest)
+        return promote(folder, name, asked.version, digest)
+
+    def _require(self, conditions: list[Condition], name: str, version: str, digest: str) -> None:
+        """Pass if the conditions hold for the version, which must be in shadow of the live one."""
+        shadow = self._models.entry(name).shadow
+        measured = None if shadow is None else self._models.compared(name)
+        if measured is None or measured.digest != digest:
+            raise GateError(f"gate: expected {version!r} in shadow, got another version, or none")
+        require_conditions(conditions, measured)
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
@@ -101,7 +119,7 @@ class PromotionEndpoint:
         body = {"schema": reference(PromoteRequest.__name__), "example": {"version": "2024-06"}}
         return operation | {
             "summary": "Promote",
-            "description": "Check a version and make it live. All workers load it within a second or two.",
+            "description": "Check a version and make it live if the gate holds. Workers load it in a second or two.",
             "operationId": "promote",
             "requestBody": {"required": True, "content": {"application/json": body}},
         }
@@ -118,10 +136,6 @@ def is_local(scope: Scope) -> bool:
         return False
 
 
-def _promoted(folder: Path, name: str, version: str, checked_digest: Callable[[Path], str]) -> Pointer:
-    return promote(folder, name, version, checked_digest(version_path(folder, name, version)))
-
-
 def _refusing(change: Callable[[], Pointer]) -> Pointer:
     try:
         return change()
@@ -129,8 +143,15 @@ def _refusing(change: Callable[[], Pointer]) -> Pointer:
         raise VersionRefusedError(str(error)) from error
 
 
-def _version(body: bytes) -> str:
+def _asked(body: bytes) -> PromoteRequest:
     try:
-        return PromoteRequest.model_validate_json(body).version
+        return PromoteRequest.model_validate_json(body)
     except ValidationError as error:
         raise ParameterError(*parameter_messages(error.errors(include_url=False))) from error
+
+
+def _conditions(gate: str) -> list[Condition]:
+    try:
+        return parse_gate(gate)
+    except SettingsError as error:
+        raise ParameterError(str(error)) from error
