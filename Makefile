@@ -219,6 +219,10 @@ openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI docume
 dashboard-schema: venv ## the dashboard against Grafana's own types; needs npm
 	$(BIN)/python tests/clients/dashboard.py
 
+.PHONY: manifest-types
+manifest-types: venv ## the manifests of custom resources against their operators' own types; needs npm
+	$(BIN)/python tests/clients/manifests.py
+
 .PHONY: http-clients
 http-clients: venv ## post a record with the HTTP clients of seven languages, as far as they are installed, and as CloudEvents
 	$(BIN)/python tests/clients/http_clients.py
