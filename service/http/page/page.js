@@ -57,9 +57,9 @@ function quantile(seconds, share) {
 
 function remember(counts) {
   const last = history.at(-1);
-  const restarted = last && counts.records.scored < last.counts.records.scored;
-  if (restarted) history = [];
   const at = Date.now();
+  // The service was restarted, or the clock of this machine was set back.
+  if (last && (counts.records.scored < last.counts.records.scored || at <= last.at)) history = [];
   history.push({ at, counts });
   while (at - history[0].at > KEPT_MS + POLL_MS) history.shift();
 }
