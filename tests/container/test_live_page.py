@@ -185,7 +185,8 @@ def test_a_pasted_record_gets_its_verdict_and_what_led_to_it(serve, open_page):
 
 
 def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_page, golden_model, tmp_path):
-    for name, version in (("orders", "1"), ("orders", "2"), ("returns", "7")):
+    long_name = "returns_of_" + "all_" * 20 + "shops"
+    for name, version in (("orders", "1"), ("orders", "2"), ("returns", "7"), (long_name, "1")):
         (tmp_path / name).mkdir(exist_ok=True)
         shutil.copy(golden_model, tmp_path / name / f"{version}.onnx")
     (tmp_path / "orders" / "broken.onnx").write_bytes(b"no model")
@@ -218,6 +219,10 @@ def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_pag
     page.fill("#record", json.dumps(BAD))
     page.click("#try button:text('Score')")
     wait_for_text(page, "#scored", "^1$")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.select_option("#model-choice", long_name)
+    wait_for_text(page, "#versions dd >> nth=0", "^1, since ")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_a_gate_that_does_not_hold_is_told_and_asked_about(serve, open_page, golden_model, tmp_path):

@@ -114,7 +114,7 @@ function actions(call, model, reload) {
     });
     box.append(label, select, button);
     if (shadow) {
-      const label = element("label", `Gate of ${shadow.version}`);
+      const label = element("label", "Gate of the version in shadow");
       label.htmlFor = gate.id;
       box.append(label, gate);
     }
