@@ -125,6 +125,10 @@ container-test: venv image image-feeder $(VENV)/containers.stamp ## run the imag
 	amtool check-config deploy/alertmanager/alertmanager.yml
 	$(BIN)/python -m pytest tests/container
 
+.PHONY: training-image-test
+training-image-test: venv image image-feeder image-training $(VENV)/containers.stamp ## docker-compose.yml from a fresh volume: the training image trains the sample, which is served
+	CONTAINER_TRAINING_IMAGE=vaegis-training:ci $(BIN)/python -m pytest tests/container/test_compose.py
+
 .PHONY: lock
 lock: ## resolve again: constraints.txt, and the image's hashed lists
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)

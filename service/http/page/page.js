@@ -243,7 +243,7 @@ function showPValues(shown) {
     shape(svg, "rect", { class: "bar", x, y: height - bottom - tall, width: step - 10, height: tall });
     shape(svg, "line", { class: "mark", x1: x - 3, x2: x + step - 7, y1: mark, y2: mark });
     const above = Math.min(height - bottom - tall, mark) - 6;
-    shape(svg, "text", { x: x + step / 2 - 5, y: above, "text-anchor": "middle" }, percent(bin.share));
+    shape(svg, "text", { x: x + step / 2 - 5, y: above, "text-anchor": "middle" }, step < 40 && bin.share >= 0.1 ? `${Math.round(100 * bin.share)}%` : percent(bin.share));
     shape(svg, "text", { x: x + step / 2 - 5, y: height - 6, "text-anchor": "middle" }, bin.short);
   });
   by("p").replaceChildren(svg);
