@@ -138,6 +138,10 @@ container-test: venv image image-feeder $(VENV)/containers.stamp ## run the imag
 	amtool check-config deploy/alertmanager/alertmanager.yml
 	$(BIN)/python -m pytest tests/container
 
+.PHONY: training-image-test
+training-image-test: venv image image-feeder image-training $(VENV)/containers.stamp ## docker-compose.yml from a fresh volume: the training image trains the sample, which is served
+	CONTAINER_TRAINING_IMAGE=vaegis-training:ci $(BIN)/python -m pytest tests/container/test_compose.py
+
 .PHONY: lock
 lock: ## resolve again: constraints.txt, and the image's hashed lists
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
@@ -231,6 +235,10 @@ openapi-clients: $(VENV)/fuzz.stamp ## clients generated from the OpenAPI docume
 .PHONY: dashboard-schema
 dashboard-schema: venv ## the dashboard against Grafana's own types; needs npm
 	$(BIN)/python tests/clients/dashboard.py
+
+.PHONY: manifest-types
+manifest-types: venv ## the manifests of custom resources against their operators' own types; needs npm
+	$(BIN)/python tests/clients/manifests.py
 
 .PHONY: http-clients
 http-clients: venv ## post a record with the HTTP clients of seven languages, as far as they are installed, and as CloudEvents

@@ -212,6 +212,11 @@ class PromoteRequest(Answer):
     model_config = ConfigDict(strict=True)
 
     version: str = Field(description="The version: its file's name without .onnx.")
+    gate: str | None = Field(
+        default=None,
+        description="Promote only if the measures of GET /models/{model}/shadow fit, as in "
+        "flagged_ratio<1.5,disagreement<0.02,records>1000.",
+    )
 
 
 class PromotionAnswer(Answer):

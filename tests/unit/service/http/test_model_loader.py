@@ -176,6 +176,14 @@ def test_whatever_is_wrong_with_a_version_the_old_one_stays_and_readiness_too(se
     assert (served.live, served.described()["failure"]) == ("2", None)
 
 
+def test_a_pointer_to_a_version_that_is_not_there_ends_the_start_and_says_what_to_do(folder):
+    (folder / "orders" / "1.onnx").unlink()
+    with pytest.raises(
+        ModelFolderError, match=r"1.onnx: no such file, but \S+live.json names version '1'; put it back"
+    ):
+        Served(folder, {})
+
+
 def test_other_columns_are_refused_unless_they_are_allowed(served, folder, renamed, send):
     (folder / "orders" / "4.onnx").write_bytes(renamed)
     put_live(folder, "4")
