@@ -100,7 +100,6 @@ class Generator:
         self.schema = contract.columns.of_records
         """By which it draws records."""
         self._decoded = contract.columns
-        _check_columns(self.schema)
         self._generator = contract.generator
         self._slots = _slots(self._decoded)
         self._outputs = _OUTPUTS if self._slots else _OUTPUTS[:2]
@@ -256,12 +255,6 @@ def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:
         slots[position] = tuple(slice(int(e) - size, int(e)) for e, size in zip(ends, sizes, strict=True))
         end = int(ends[-1])
     return slots
-
-
-def _check_columns(schema: Schema) -> None:
-    for column in schema.columns:
-        if fault := kind_of(column).fault(column):
-            raise ArtifactError(f"schema: column {column.name!r}: {fault}")
 
 
 def _opened(contract: Contract, run_timeout_s: float, tensor_bytes: int) -> Session:

@@ -112,7 +112,7 @@ def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -
             for position, column in enumerate(schema.columns)
             if column.name in arrays
         }
-        return columns_of_cells(schema, cells, batch.num_rows, faults)
+        return columns_of_cells(schema, cells.get, batch.num_rows, faults)
 
 
 def numbers_of(

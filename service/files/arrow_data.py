@@ -17,7 +17,7 @@ from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.records.faults import FaultsByRow, OnInvalid, in_request
+from vaegis.service.records.faults import Faults, OnInvalid, in_request
 from vaegis.service.records.in_memory import is_pandas_frame, plain_record, with_index
 from vaegis.service.records.json import MAX_FAULTS
 from vaegis.service.records.values import RefusedValueError
@@ -92,7 +92,7 @@ def block_of_batch(
         column, code, detail = wrong
         place = "header" if column is None else f"header.{column}"
         raise RecordError((Fault(None, column, code, f"{prefix}{place}: {detail}"),))
-    faults = FaultsByRow(MAX_FAULTS, first_row, lambda row, column: prefix + in_request(row, column))
+    faults = Faults(MAX_FAULTS, first_row, lambda row, column: prefix + in_request(row, column))
     for row, refusal in refused.items():
         faults.add_fault(row, None, refusal.code, refusal.detail)
     return block_of(columns_past_faults(flat, schema, faults), faults, first_row)

@@ -25,7 +25,7 @@ from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
 from vaegis.service.records.blocks import Block, block_of, sound_block
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.records.faults import Faults, FaultsByRow, OnInvalid
+from vaegis.service.records.faults import Faults, OnInvalid
 from vaegis.service.records.json import MAX_FAULTS, filled_columns
 from vaegis.service.score_result import ScoreResult
 from vaegis.service.verdicts import Explain
@@ -135,7 +135,7 @@ def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownC
     Raises:
         FileError: All records are of the same columns, and these do not fit the schema.
     """
-    faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: location_in_file(part.path, row, column))
+    faults = Faults(MAX_FAULTS, part.first_row, lambda row, column: location_in_file(part.path, row, column))
     for row, refusal in part.refused.items():
         faults.add_fault(row, None, refusal.code, refusal.detail)
     if part.parsed is None:

@@ -189,7 +189,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
                 return scoring
-            data = await slot.read(at_least=max(BLOCK_BYTES, decoder.missing_bytes))
+            data = await slot.read(at_least=BLOCK_BYTES)
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """Return the headers of the answer."""

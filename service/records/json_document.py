@@ -17,7 +17,7 @@ from vaegis.service.records.blocks import (
     body_too_large,
     sound_block,
 )
-from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid, in_request
+from vaegis.service.records.faults import Faults, OnInvalid, in_request
 from vaegis.service.records.json import (
     filled_columns,
     filled_from_lists,
@@ -72,13 +72,11 @@ class JsonDocuments:
             columns = self._by_column.columns(body)
         if columns is not None:
             return sound_block(columns)
-        if on_invalid is OnInvalid.REPORT:
-            by_row = FaultsByRow(self._limits.max_faults, 0, self._location)
-            return block_of(self._columns_exactly(body, by_row), by_row, 0)
-        faults = FaultList(self._limits.max_faults, self._location)
+        faults = Faults(self._limits.max_faults, location=self._location)
         columns = self._columns_exactly(body, faults)
-        faults.raise_any()
-        return sound_block(columns)
+        if on_invalid is OnInvalid.REJECT:
+            faults.raise_any()
+        return block_of(columns, faults, 0)
 
     def _columns_exactly(self, body: bytes, faults: Faults) -> Columns:
         """Return the records of a document that no type fits, by the way that tells what is wrong with it."""
@@ -97,8 +95,6 @@ class JsonDocuments:
 
 class JsonDecoder:
     """Gathers one JSON document, and decodes it at its end."""
-
-    missing_bytes = 0
 
     def __init__(
         self, documents: JsonDocuments, max_bytes: int, on_invalid: OnInvalid, check: Callable[[], None]

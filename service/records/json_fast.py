@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +16,11 @@ import numpy as np
 
 from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
-from vaegis.service.records.faults import FaultsByRow
-from vaegis.service.records.json import VALUE_MARKS, columns_of_values
+from vaegis.service.records.cells import columns_of_cells
+from vaegis.service.records.faults import Faults
+from vaegis.service.records.json import VALUE_MARKS
 from vaegis.service.records.json_limits import BLOCK_BYTES, count_marks
-from vaegis.service.records.json_types import RecordType, UnfitError, record_types
+from vaegis.service.records.json_types import RecordType, UnfitError, node, record_types
 from vaegis.service.records.kinds import kind_of
 
 PART_BYTES: Final = BLOCK_BYTES
@@ -187,22 +189,13 @@ class TypedColumns:
         self._schema = schema
         self._max_values = max_values
         self._max_records = max_records
-        kinds = [(column.name, kind_of(column).json_list) for column in schema.columns]
-        kinds += [(column.name, _SCALARS) for column in schema.ignored]
-        self._names = [name for name, _ in kinds]
-        self._decoder: msgspec.json.Decoder[msgspec.Struct] | None
-        try:
-            made = msgspec.defstruct(
-                "Columns",
-                [(f"field{at}", kind, msgspec.UNSET) for at, (_, kind) in enumerate(kinds)],
-                rename={f"field{at}": name for at, name in enumerate(self._names)},
-                forbid_unknown_fields=True,
-                gc=False,
-            )
-        except ValueError:  # a name has characters that JSON escapes
-            self._decoder = None
-        else:
-            self._decoder = msgspec.json.Decoder(made)
+        types = [(column.name, kind_of(column).json_list) for column in schema.columns]
+        types += [(column.name, _SCALARS) for column in schema.ignored]
+        self._names = [name for name, _ in types]
+        self._decoder: msgspec.json.Decoder[msgspec.Struct] | None = None
+        with suppress(ValueError):  # a name has characters that JSON escapes
+            made = node([([name], at, kind, msgspec.UNSET) for at, (name, kind) in enumerate(types)])
+            self._decoder = msgspec.json.Decoder(made.type)
 
     def columns(self, body: bytes) -> Columns | None:
         """Return the records of a body; None if it has to be read by `filled_from_lists`, or is no such body."""
@@ -218,8 +211,8 @@ class TypedColumns:
             lengths = set(map(len, lists.values()))
             if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
                 return None
-            faults = FaultsByRow(1, 0)
-            columns = if_keys_differ(columns_of_values(self._schema, max(lengths), lists.get, faults), body, len(lists))
+            faults = Faults(1)
+            columns = if_keys_differ(columns_of_cells(self._schema, lists.get, max(lengths), faults), body, len(lists))
             return None if faults.by_row() else columns
         except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
             return None

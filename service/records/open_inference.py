@@ -266,7 +266,7 @@ def columns_of(
             name: cells_of(values, columns[name][1], faults.of_column(name, columns[name][0]))
             for name, values in found.items()
         }
-        return columns_of_cells(schema, cells, request.records, faults)
+        return columns_of_cells(schema, cells.get, request.records, faults)
 
 
 def _every(valid: NDArray[np.bool_] | None, at: int, width: int) -> NDArray[np.bool_] | None:

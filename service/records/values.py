@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from vaegis.service.contract import EARLIEST_S, LATEST_S
 from vaegis.service.errors import ServiceError
 
 NUMBER = "a number"
@@ -39,10 +40,6 @@ _LONGEST_MARKER = max(map(len, NULL_MARKERS))
 TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
 """Text that stands for a truth value, in lower case, beside 1 and 0."""
 
-EARLIEST_S = -62_135_596_800.0
-"""The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
-LATEST_S = 253_402_300_800.0
-"""The first instant that is no longer taken, 10000-01-01."""
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
 
