@@ -37,7 +37,7 @@ from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.arrow.decoder import ArrowDecoder
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
 from vaegis.service.records.csv import CsvDecoder
-from vaegis.service.records.decompression import unpacker_of
+from vaegis.service.records.decompression import Unpacker
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.json_document import JsonDecoder, JsonDocuments
@@ -181,7 +181,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         """Score a body that begins with ``first`` on threads, as it arrives."""
         slot, scoring = self.slot, self.block_scoring()
         unpacked = slot.context.unpacked = UnpackedBytes(slot.max_body_bytes)
-        decompressor, decoder = unpacker_of(self.formats.encoding.value, unpacked), self._decoder(unpacked)
+        decompressor, decoder = Unpacker(self.formats.encoding.value, unpacked), self._decoder(unpacked)
         data = first
         while True:
             is_last = slot.is_whole
