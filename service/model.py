@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, Type
 
 from vaegis.service.artifact import Artifact, open_artifact
 from vaegis.service.contract import Schema
-from vaegis.service.errors import RecordError
-from vaegis.service.extras import needs_extra
+from vaegis.service.errors import RecordError, needs_extra
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, read_model_file
 from vaegis.service.pvalues import guarantee, threshold
 from vaegis.service.records.blocks import Block
@@ -158,7 +157,7 @@ class Model:
         unknown = _choice("unknown_columns", unknown_columns, _UNKNOWN_COLUMNS)
         self._threshold_at(rules["alpha"])  # what cannot be promised is refused before a batch is read
         with needs_extra("files"):
-            from vaegis.service.files.batch_scoring import scored_batches
+            from vaegis.service.files.arrow_data import scored_batches
         return scored_batches(self, batches, rules, unknown, verdict_column)
 
     def judge_blocks(self, blocks: Iterable[Block], *, alpha: float, explain: Explain, reports: bool) -> ScoreResult:

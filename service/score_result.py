@@ -11,9 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.errors import Fault
+from vaegis.service.errors import Fault, needs_extra
 from vaegis.service.explanations import Contribution
-from vaegis.service.extras import needs_extra
 from vaegis.service.reasons import Reason
 from vaegis.service.records.blocks import Block, in_order
 from vaegis.service.records.faults import error_fields

@@ -22,8 +22,7 @@ from vaegis.service.files.csv import (
     read_csv,
     read_csv_past_faults,
 )
-from vaegis.service.files.dialect import Dialect
-from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.ndjson import read_ndjson, read_ndjson_past_faults
 from vaegis.service.records.faults import OnInvalid
 

@@ -13,11 +13,10 @@ import pyarrow as pa
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError, location_in_file
-from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_past_faults
+from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_of_batch
 from vaegis.service.files.batches import FileBatch, batch_rows
 from vaegis.service.files.formats import FileFormat
-from vaegis.service.files.json_lines import write_lines
-from vaegis.service.files.output import Output, opened
+from vaegis.service.files.output import Output, opened, write_lines
 from vaegis.service.files.readers import column_names
 from vaegis.service.files.record_files import RecordFiles
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
@@ -140,7 +139,7 @@ def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownC
         faults.add_fault(row, None, refusal.code, refusal.detail)
     if part.parsed is None:
         check_names(part.batch.schema.names, schema, part.path, unknown_columns)
-        columns = columns_past_faults(part.batch, schema, faults)
+        columns = columns_of_batch(part.batch, schema, faults)
     else:
         columns = _columns_of_json(part, part.parsed, schema, faults, unknown_columns)
     return block_of(columns, faults, part.first_row - 1)

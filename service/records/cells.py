@@ -15,7 +15,7 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, number_kind_of
-from vaegis.service.records.reading import reader_of, reporting_forms
+from vaegis.service.records.reading import ColumnReader, reader_of, reporting_forms
 
 _MEAN_CHARACTERS: Final = 64
 
@@ -47,15 +47,7 @@ def columns_of_cells(schema: Schema, cells_of: Callable[[str], Cells | None], re
         if cells is None:
             return None
         report = faults.of_column(column.name, position)
-        kind, reader = number_kind_of(column), reader_of(column)
-        if reader is None:
-            return _numbers(cells, kind, report)
-        if isinstance(cells, np.ndarray):
-            cells = reader.numbers(cells)
-        elif not isinstance(cells, Instants):
-            cells = [reader.value(value) for value in cells]
-        converted = _numbers(cells, kind, reporting_forms(report, reader))
-        return reader.without_null_instants(converted) if kind.takes_instants else converted
+        return numbers_of_cells(cells, number_kind_of(column), reader_of(column), report)
 
     def categories(position: int, column: Column) -> Categories | None:
         cells = cells_of(column.name)
@@ -68,6 +60,30 @@ def columns_of_cells(schema: Schema, cells_of: Callable[[str], Cells | None], re
         return categories_of_values(cells, faults.of_column(column.name, position))
 
     return build_columns(schema, records, numbers, categories)
+
+
+def numbers_of_cells(
+    cells: Cells, kind: NumberKind[Any], reader: ColumnReader | None, report: Report
+) -> NDArray[np.float64]:
+    """Return cells as the numbers, truth values or instants that ``kind`` makes of them.
+
+    Args:
+        cells: n cells.
+        kind: The column's.
+        reader: Reads them first; None where the common rules do.
+        report: Told of each cell that is refused.
+
+    Returns:
+        Shape (n,); NaN where null or refused.
+    """
+    if reader is None:
+        return _numbers(cells, kind, report)
+    if isinstance(cells, np.ndarray):
+        cells = reader.numbers(cells)
+    elif not isinstance(cells, Instants):
+        cells = [reader.value(value) for value in cells]
+    converted = _numbers(cells, kind, reporting_forms(report, reader))
+    return reader.without_null_instants(converted) if kind.takes_instants else converted
 
 
 def numbers_of_values(values: Sequence[object], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:

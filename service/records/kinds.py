@@ -45,9 +45,10 @@ _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _CATEGORIES_IN_STATISTICS: Final = 3
 _CATEGORIES_IN_SCHEMA: Final = 20
 _TRUTH_WORDS: Final = {
-    word: float(index)
-    for index, words in enumerate((("0", "false", "False", "FALSE"), ("1", "true", "True", "TRUE")))
+    variant: float(index)
+    for index, words in enumerate((("0", *rules.FALSE_WORDS), ("1", *rules.TRUE_WORDS)))
     for word in words
+    for variant in (word, word.upper(), word.title())
 }
 
 AnyColumn: TypeAlias = NumericColumn | BooleanColumn | TimestampColumn | StringColumn
@@ -165,15 +166,7 @@ class NumberKind(ColumnKind[_Column]):
 
     @abstractmethod
     def parse(self, value: object) -> float:
-        """Return a value of JSON or Python as a number; NaN is a null.
-
-        Raises:
-            RefusedValueError: It is of another kind.
-        """
-
-    @abstractmethod
-    def parse_text(self, text: str) -> float:
-        """Return text of a file as a number, which may be infinite; NaN is a null.
+        """Return text or a value of JSON or Python as a number; NaN is a null.
 
         Raises:
             RefusedValueError: It is of another kind.
@@ -199,7 +192,6 @@ class NumericKind(NumberKind[NumericColumn]):
     datatype = "FP64"
 
     parse = staticmethod(rules.number)
-    parse_text = staticmethod(rules.number_of_text)
     draw = staticmethod(draws.numbers)
 
     def observed_range(self, column: NumericColumn) -> tuple[float, float]:
@@ -249,8 +241,6 @@ class ConstantTruthKind(NumericKind):
 
     parse = staticmethod(rules.indicator)
 
-    parse_text = staticmethod(rules.indicator_of_text)
-
 
 class BooleanKind(NumberKind[BooleanColumn]):
     """A truth value that training saw as false and true."""
@@ -265,7 +255,6 @@ class BooleanKind(NumberKind[BooleanColumn]):
     drawn = "bool"
 
     parse = staticmethod(rules.truth)
-    parse_text = staticmethod(rules.truth_of_text)
     draw = staticmethod(draws.truths)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
@@ -308,7 +297,6 @@ class IndicatorKind(BooleanKind):
     drawn = "int64"
 
     parse = staticmethod(rules.indicator)
-    parse_text = staticmethod(rules.indicator_of_text)
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return numbers, np.isinf(numbers)
@@ -338,7 +326,6 @@ class TimestampKind(NumberKind[TimestampColumn]):
     drawn = "datetime64[us]"
 
     parse = staticmethod(rules.instant)
-    parse_text = staticmethod(rules.instant_of_text)
     draw = staticmethod(draws.instants)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
@@ -393,20 +380,17 @@ class CalendarDateKind(TimestampKind):
 
     def parse(self, value: object) -> float:
         if isinstance(value, str):
-            return self.parse_text(value)
+            try:
+                number = rules.number_of_text(value)
+            except rules.RefusedValueError:
+                return rules.instant_of_text(value)
+            return number if math.isnan(number) else self.parse(number)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return rules.instant(value)
         seconds = float(rules.instants_of_yyyymmdd(np.array([rules.number(value)]))[0])
         if math.isnan(seconds):
             raise rules.RefusedValueError("invalid_timestamp", f"expected {self.expected}, got another number")
         return seconds
-
-    def parse_text(self, text: str) -> float:
-        try:
-            number = rules.number_of_text(text)
-        except rules.RefusedValueError:
-            return rules.instant_of_text(text)
-        return number if math.isnan(number) else self.parse(number)
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         seconds = rules.instants_of_yyyymmdd(numbers)

@@ -23,6 +23,7 @@ INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
 CALENDAR_DATE = "a date as in 20240318, or an ISO 8601 date and time"
+BEYOND_FLOAT64 = "expected a number within float64, got one beyond its range"
 OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
@@ -314,7 +315,7 @@ def _finite(value: float) -> float:
 
 
 def _too_large() -> RefusedValueError:
-    return RefusedValueError("too_large", "expected a number within float64, got one beyond its range")
+    return RefusedValueError("too_large", BEYOND_FLOAT64)
 
 
 def _instant_of_digits(number: int) -> float:

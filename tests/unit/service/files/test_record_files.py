@@ -15,8 +15,7 @@ import pytest
 from vaegis.service.errors import FileError
 from vaegis.service.files import batches as record_batches
 from vaegis.service.files import csv, ndjson
-from vaegis.service.files.dialect import Dialect
-from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.readers import format_of
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.faults import OnInvalid
