@@ -85,7 +85,8 @@ def run_shadow(args: Namespace) -> None:
     if args.stop:
         set_shadow(args.models, args.name, None)
         print(printable(f"{args.name}: no version is in shadow"))
-        model = verified_version(args)
+        return
+    model = verified_version(args)
     pointer = set_shadow(args.models, args.name, args.version, model.digest)
     print(printable(f"{args.name}: {args.version} ({model.digest}) is in shadow of {pointer.live.version}"))
 

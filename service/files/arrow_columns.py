@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import NO_CATEGORY, Schema
-from vaegis.service.errors import FileError, location_in_file
+from vaegis.service.errors import Fault, FileError, location_in_file
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import Cells, Instants, columns_of_cells, numbers_of_cells
 from vaegis.service.records.column_names import UnknownColumns, is_index_name, no_known_column, shown, unknown_column
@@ -65,12 +66,16 @@ def columns_from_batch(
     check_names(batch.schema.names, schema, path, unknown_columns)
     faults = Faults(len(schema.columns), first_row, lambda row, column: location_in_file(path, row, column))
     columns = columns_of_batch(batch, schema, faults, infinities)
-    for of_record in faults.by_row().values():
-        for fault in of_record:
-            detail = fault.message.removeprefix(f"{location_in_file(path, fault.row, fault.column)}: ")
-            if infinities == "refuse" or detail != rules.BEYOND_FLOAT64:
-                raise FileError(path, detail, row=fault.row, column=fault.column)
+    for fault in chain.from_iterable(faults.by_row().values()):
+        if infinities == "refuse" or not fault.message.endswith(rules.BEYOND_FLOAT64):
+            raise fault_of_file(path, fault)
     return columns
+
+
+def fault_of_file(path: Path, fault: Fault) -> FileError:
+    """Return the error of a file that ends at a fault, whose message names the file."""
+    detail = fault.message.removeprefix(f"{location_in_file(path, fault.row, fault.column)}: ")
+    return FileError(path, detail, row=fault.row, column=fault.column)
 
 
 def columns_of_batch(

@@ -13,7 +13,7 @@ import pyarrow as pa
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError, location_in_file
-from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_of_batch
+from vaegis.service.files.arrow_columns import check_names, columns_of_batch, fault_of_file
 from vaegis.service.files.batches import FileBatch, batch_rows
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.output import Output, opened, write_lines
@@ -22,7 +22,7 @@ from vaegis.service.files.record_files import RecordFiles
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
-from vaegis.service.records.blocks import Block, block_of, sound_block
+from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns, shown
 from vaegis.service.records.faults import Faults, OnInvalid
 from vaegis.service.records.json import MAX_FAULTS, filled_columns
@@ -155,12 +155,10 @@ def _columns_of_json(
 
 def _block(part: FileBatch, schema: Schema, options: ScoreFilesOptions) -> Block:
     """Return the records of a part, and the faults of those that have any where these are reported."""
-    if options.reports:
-        return block_past_faults(part, schema, options.unknown_columns)
-    columns = columns_from_batch(
-        part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=options.unknown_columns
-    )
-    return sound_block(columns)
+    block = block_past_faults(part, schema, options.unknown_columns)
+    if block.faults and not options.reports:
+        raise fault_of_file(part.path, next(iter(block.faults.values()))[0])
+    return block
 
 
 def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:

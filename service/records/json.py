@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import NoReturn, TypeGuard
 
 from vaegis.service.columns import Columns
@@ -93,7 +94,18 @@ def require_few_values(body: bytes, max_values: int) -> None:
         raise TooManyValuesError(f"body: expected at most {max_values} commas and opening brackets, got {values}")
 
 
-def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> object:
+def refused_constant(name: str) -> NoReturn:
+    """Refuse a literal that JSON does not have."""
+    raise BodyError("not_finite", f"body: expected finite numbers, got the literal {name}, which JSON does not have")
+
+
+def null_for_nan(name: str) -> None:
+    """Return a null for NaN, and refuse another literal."""
+    if name != "NaN":
+        refused_constant(name)
+
+
+def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object] = refused_constant) -> object:
     """Parse a body as strict JSON, in linear time and without unbounded recursion.
 
     Beyond RFC 8259, keys of an object must differ. Numbers beyond float64 become infinite here and are refused by the
@@ -102,7 +114,7 @@ def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> obj
     Args:
         body: The bytes, UTF-8; a byte order mark is passed over.
         max_depth: Levels of arrays and objects within each other, at least 1.
-        nan_is_null: Whether the literal NaN, which Python's own encoder writes, is a null instead of a fault.
+        constant: What makes a value of the literals NaN, Infinity and -Infinity, which Python's own encoder writes.
 
     Raises:
         BodyError: With code ``empty_body``, ``invalid_utf8``, ``invalid_json``, ``too_deep``, ``duplicate_key``,
@@ -110,7 +122,7 @@ def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> obj
     """
     text = _text(body, max_depth)
     with _body_errors(max_depth):
-        return (_DECODER_OF_NAN if nan_is_null else _DECODER).decode(text)
+        return _decoder(constant).decode(text)
 
 
 def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
@@ -119,17 +131,17 @@ def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
     A list is parsed element by element, so that no call keeps other threads waiting for long, up to ``most`` elements
     and one more: what comes then is not looked at.
     """
-    text = _text(body, max_depth)
+    text, decoder = _text(body, max_depth), _decoder(refused_constant)
     at = _after_space(text, 0)
     with _body_errors(max_depth):
         if text[at] != "[":
-            return [_DECODER.decode(text)]
+            return [decoder.decode(text)]
         records: list[object] = []
         at = _after_space(text, at + 1)
         if text.startswith("]", at):
             return _at_end(text, at + 1, records)
         while True:
-            record, at = _DECODER.raw_decode(text, at)
+            record, at = decoder.raw_decode(text, at)
             records.append(record)
             at = _after_space(text, at)
             if len(records) > most:
@@ -297,13 +309,9 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return built
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise BodyError("not_finite", f"body: expected finite numbers, got the literal {name}, which JSON does not have")
-
-
-def _null_for_nan(name: str) -> None:
-    if name != "NaN":
-        _refuse_constant(name)
+@cache
+def _decoder(constant: Callable[[str], object]) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=_object, parse_constant=constant)
 
 
 def _text(body: bytes, max_depth: int) -> str:
@@ -369,7 +377,3 @@ def _length(lists: Mapping[str, list[object]], max_faults: int) -> int:
     if faults:
         raise RecordError(faults[:max_faults], max(0, len(faults) - max_faults))
     return first
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
-_DECODER_OF_NAN = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_null_for_nan)

@@ -7,7 +7,7 @@ are out of the ordinary, are left to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -109,8 +109,7 @@ class _RecordReader:
 
     def one(self, text: bytes) -> Columns:
         """Return one record by column."""
-        columns, keys = self._form.columns([self._one.decode(text)])
-        return if_keys_differ(columns, text, keys)
+        return self._columns([self._one.decode(text)], text)
 
     def many(self, text: bytes) -> Columns:
         """Return a list of records by column."""
@@ -120,8 +119,7 @@ class _RecordReader:
         records = self._many.decode(text)
         if not records:
             raise UnfitError
-        columns, keys = self._form.columns(records)
-        return if_keys_differ(columns, text, keys)
+        return self._columns(records, text)
 
     def lines(self, text: bytes, lines: int) -> Columns:
         """Return records, one a line, by column."""
@@ -130,8 +128,13 @@ class _RecordReader:
         records = self._one.decode_lines(text)
         if len(records) != lines:
             raise UnfitError  # msgspec takes a record that goes on over the end of its line
+        return self._columns(records, text)
+
+    def _columns(self, records: Sequence[msgspec.Struct], text: bytes) -> Columns:
         columns, keys = self._form.columns(records)
-        return if_keys_differ(columns, text, keys)
+        if not has_keys(text, keys):
+            raise UnfitError
+        return columns
 
     def parts(self, body: bytes) -> Iterator[Columns]:
         """Yield the records of a list, part by part.
@@ -164,21 +167,18 @@ class _RecordReader:
         raise UnfitError
 
 
-def if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
-    """Return ``columns`` unless an object of ``text`` may hold a key twice, of which msgspec would take the last.
+def has_keys(text: bytes, keys: int) -> bool:
+    """Return whether the objects of ``text`` hold ``keys`` keys: more would be a key twice, of which msgspec takes one.
 
     Each key is followed by a colon. So there are as many keys as fields that were set if there are as many colons, or
     if as many colons follow a quote and none follows white space. There can be more colons for those within text.
 
     Args:
-        columns: The records of ``text``.
         text: Valid JSON.
         keys: Fields that were set.
     """
     colons = text.count(b":") if len(text) <= _SHORT else count_marks(text, b":")
-    if colons != keys and _count_after_quotes(text) != keys:
-        raise UnfitError
-    return columns
+    return colons == keys or _count_after_quotes(text) == keys
 
 
 class TypedColumns:
@@ -212,8 +212,8 @@ class TypedColumns:
             if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
                 return None
             faults = Faults(1)
-            columns = if_keys_differ(columns_of_cells(self._schema, lists.get, max(lengths), faults), body, len(lists))
-            return None if faults.by_row() else columns
+            columns = columns_of_cells(self._schema, lists.get, max(lengths), faults)
+            return columns if has_keys(body, len(lists)) and not faults.by_row() else None
         except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
