@@ -19,6 +19,7 @@ from vaegis.service.records.column_names import UnknownColumns, positions_of
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.in_memory import blocks_of_records, is_pandas_frame, with_index
 from vaegis.service.records.json import MAX_FAULTS
+from vaegis.service.runtime import RunLimits
 from vaegis.service.score_result import ScoreResult, result_of
 from vaegis.service.verdicts import Explain, Verdicts
 
@@ -243,7 +244,7 @@ def open_model(path: Path, expected: Expected, *, threads: int = 1) -> Model:
         SettingsError: The expected digest or the public key is not valid.
         MissingExtraError: A signature is to be verified, and `cryptography` is not installed.
     """
-    return Model(open_artifact(read_model_file(path, expected), str(path), threads=threads))
+    return Model(open_artifact(read_model_file(path, expected), str(path), RunLimits(threads)))
 
 
 def _choice(name: str, value: str, allowed: Sequence[_Text]) -> _Text:

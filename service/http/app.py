@@ -41,11 +41,12 @@ from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES, PostEndpoint
 from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
-from vaegis.service.http.served_model import DecoderLimits, ServedModel
+from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
 from vaegis.service.records.blocks import RecordLimits
+from vaegis.service.runtime import RunLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
 
@@ -241,7 +242,7 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
             alpha=settings.alpha,
             explain=Explain(settings.explain),
             max_batch_records=settings.max_batch_records,
-            decoder=DecoderLimits(settings.run_timeout_s, settings.max_tensor_bytes),
+            decoder=RunLimits(1, settings.run_timeout_s, settings.max_tensor_bytes),
             version=version,
         )
 

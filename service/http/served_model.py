@@ -21,6 +21,7 @@ from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
 from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
+from vaegis.service.runtime import RunLimits
 from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts
 
@@ -29,18 +30,6 @@ _MetadataAt: TypeAlias = Callable[[float], AnswerMetadata]
 _KEPT_QUERIES: Final = 256  # clients send few different ones
 _LONGEST_KEPT: Final = 100  # bytes
 _VERSION_DIGITS: Final = 12
-
-
-class DecoderLimits(NamedTuple):
-    """Limits on the decoder behind POST /generate.
-
-    Attributes:
-        run_timeout_s: Longest time of one run.
-        tensor_bytes: Most memory of the tensors of a run.
-    """
-
-    run_timeout_s: float
-    tensor_bytes: int
 
 
 class ShadowedBatch(NamedTuple):
@@ -121,7 +110,7 @@ class ServedModel:
         alpha: float | None,
         explain: Explain,
         max_batch_records: int,
-        decoder: DecoderLimits,
+        decoder: RunLimits,
         version: str | None = None,
     ) -> None:
         """Serve ``artifact``.
@@ -184,7 +173,7 @@ class ServedModel:
         """
         verification = self.artifact.verify()
         if not is_checked:  # and not kept: POST /generate loads it again at its first request
-            Generator(self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes)
+            Generator(self.artifact.contract, self._decoder)
         record = rendered(self.artifact.contract.golden.records[0])
         block = self.bare_documents.decode(record, OnInvalid.REPORT, lambda: None)
         self.artifact.judge(block.columns, alpha=self.alpha, explain=Explain.ALL)
@@ -204,8 +193,7 @@ class ServedModel:
     @cached_property
     def generator(self) -> Generator:
         """The decoder, loaded at the first request so that a service that only scores never pays for it."""
-        limits = self._decoder
-        return Generator(self.artifact.contract, run_timeout_s=limits.run_timeout_s, tensor_bytes=limits.tensor_bytes)
+        return Generator(self.artifact.contract, self._decoder)
 
     @cached_property
     def description(self) -> bytes:

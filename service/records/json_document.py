@@ -105,7 +105,11 @@ class JsonDecoder:
         self._on_invalid = on_invalid
         self._check = check
         self._pieces: list[bytes] = []
-        self.held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the document so far."""
+        return sum(map(len, self._pieces))
 
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the document.
@@ -114,7 +118,6 @@ class JsonDecoder:
             BodyTooLargeError: the document is longer than allowed.
         """
         self._pieces.append(data)
-        self.held_bytes += len(data)
         if self.held_bytes > self._max_bytes:
             raise body_too_large(self._max_bytes, " in a JSON document")
         return iter(())

@@ -51,7 +51,6 @@ _CALENDAR_FROM, _CALENDAR_BEFORE = 1900_01_01, 2101_01_01
 _MONTHS = 12
 _LARGEST_WHOLE = 2.0**53
 """A larger float may stand for several integers."""
-_WHOLE_TEXT = re.compile(r"([+-]?\d+)\.0+", re.ASCII)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
