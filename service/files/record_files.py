@@ -249,7 +249,7 @@ def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: 
         row = first_row + int(place[1]) if place and not nests else None
         raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(column)) from None
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        array = _decoded(array)
     if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) or pa.types.is_binary_view(array.type):
         try:  # Some writers of Parquet leave their strings unmarked.
             return array.cast(pa.string())
@@ -258,6 +258,13 @@ def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: 
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         return array.cast(pa.string())
     return array
+
+
+def _decoded(array: pa.DictionaryArray) -> pa.Array:
+    """Return a dictionary's values in their places. Arrow has no such function for views of text, as polars writes."""
+    if pa.types.is_string_view(array.type.value_type):
+        array = pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(pa.string()))
+    return array.dictionary_decode()
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -27,7 +27,8 @@ MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""
 
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
-_LEADING_ZERO = r"^[+-]?0\d"
+_LEADING_ZERO = r"^[+-]?0(\d{1,6}(\D|$)|\d{8,}|\d*[1-9])"
+"""Eight zeros are no code, but no date."""
 _FRACTION = r"^[+-]?\d+\.\d*[1-9]"
 _INSTANT = r"^\d{4}-\d{2}-\d{2}([Tt ]\S+)?$|^\d{8}[Tt]\S+$"
 _LIKE_INSTANT = (
