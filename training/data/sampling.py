@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vaegis.service.contract import NumberForm, Reading
@@ -80,6 +81,12 @@ class Sample:
             return categories_of(self._column(name))
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
+
+    def first(self, name: str, text: str) -> RowLocation | None:
+        """Return where a column of text first holds ``text``; None where no record of the sample does."""
+        column = self._column(name)
+        at = pc.index(column, text).as_py() if pa.types.is_string(column.type) else -1
+        return None if at < 0 else self.location(at)
 
     def groups(self, name: str) -> NDArray[np.int64]:
         """Return a number for each distinct value of a column, shape (n,); -1 where null."""
