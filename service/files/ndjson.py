@@ -143,7 +143,8 @@ def _file_error(error: pa.ArrowInvalid, path: Path, row: int) -> FileError:
     if changed := _CHANGED.fullmatch(detail):
         was, now, column = changed["was"], changed["now"], _dotted(changed["column"])
         if column is None:
-            return FileError(path, f"expected a JSON object per line, got {_article(now)}", row=at)
+            lines = "; jq -c '.[]' writes its objects as lines" if now == "array" else ""
+            return FileError(path, f"expected a JSON object per line, got {_article(now)}{lines}", row=at)
         message = (
             f"expected {_article(was)} as in the records before, got {_article(now)}; "
             'a column may hold both only if it is ignored: in training by kind = "ignore"'

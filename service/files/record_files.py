@@ -213,7 +213,10 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise FileError(path, "expected each column name once, got one twice", column=shown(name))
+            above = (
+                "" if name else "; the first line is taken for the header: remove lines above the names of the columns"
+            )
+            raise FileError(path, f"expected each column name once, got one twice{above}", column=shown(name))
         seen.add(name)
 
 

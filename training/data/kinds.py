@@ -29,6 +29,7 @@ _FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal", "duration")
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
 _MOST_UNITS_SHOWN = 4
+_MOST_NAMES_SHOWN = 3
 _FEWEST_FORMS = 20
 _COMMON = 0.02
 """Texts in another form are values rather than marks for nulls if more than `_FEWEST_FORMS` differ and none has this
@@ -141,6 +142,8 @@ def plan_columns(
 
 def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
     """Raise `DataError` if every column is set aside."""
+    if not plans:
+        raise DataError("expected records with columns, got records without any")
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
         raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
@@ -150,6 +153,13 @@ def reading_hints(profile: DataProfile) -> Iterator[str]:
     """Yield what the user should know of how the lines of CSV files were read."""
     if profile.blank_lines:
         yield f"{profile.blank_lines:,} lines without any value are passed over."
+    padded = [column.name for column in profile.columns if column.name != column.name.strip()]
+    if padded:
+        names = ", ".join(json.dumps(shown(name), ensure_ascii=False) for name in padded[:_MOST_NAMES_SHOWN])
+        yield (
+            f"Warning: the names of {counted(len(padded), 'column')} begin or end with a blank ({names}). Records that "
+            "are scored need the same names."
+        )
     name = next((column.name for column in profile.columns if profile.is_text and _VALUE.fullmatch(column.name)), None)
     if name is not None:
         yield (
@@ -262,7 +272,7 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings,
     is_code = text.has_leading_zeros and not text.has_fractions
     if text.numbers.count and text.numbers.first_other is None and not is_code and text.written is None:
         return _plan_numbers(column)
-    if text.truths.count and text.truths.first_other is None and (text.distinct > 1 or text.mean_characters > 1):
+    if text.truths.count and text.are_flags:
         return ColumnPlan(column.name, "boolean", "text, all true or false; other text will be refused")
     if text.instants.count and text.instants.first_other is None:
         return ColumnPlan(column.name, "timestamp", "dates and times in text")

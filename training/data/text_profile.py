@@ -41,6 +41,8 @@ _LIKE_INSTANT = (
     r"|^\[?([A-Z][a-z]{2,8},? )?\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2}|^\\?/Date\("
 )
 """What every text that the common rules read as an instant begins with; many other texts do as well."""
+_CODE_LETTERS = frozenset("TF")
+"""Truth values that may rather be codes where the column holds no other."""
 _MARKERS = pa.array(sorted(NULL_MARKERS), pa.string())
 
 
@@ -70,6 +72,8 @@ class TextProfile:
         truths: Texts that are true, false, 0 or 1.
         instants: Texts that are dates or times by the rules that all columns share, such as ISO 8601.
         times: Texts that are such instants, or numbers of their size since 1970.
+        are_flags: Whether they are truth values, and cannot be codes such as F for female: both truth values, words, or
+            letters that are flags alone.
         has_leading_zeros: Whether some numbers have them, as postcodes and account numbers do.
         has_fractions: Whether some numbers have digits after a decimal point.
         markers: Texts that stand for a null in columns of numbers and times, but not in others.
@@ -90,6 +94,7 @@ class TextProfile:
     truths: Parsed
     instants: Parsed
     times: Parsed
+    are_flags: bool
     has_leading_zeros: bool
     has_fractions: bool
     markers: int
@@ -156,6 +161,7 @@ class TextTally:
             truths=self._result("truth"),
             instants=self._result("instant"),
             times=self._result("time"),
+            are_flags="truth" not in self._first_other and self._are_flags(),
             has_leading_zeros=self._has_leading_zeros,
             has_fractions=self._has_fractions,
             markers=self._markers,
@@ -172,6 +178,10 @@ class TextTally:
         texts = pa.array(self._counts, pa.string())
         of_kind = texts.filter(pa.array(are_of_kind(pc.utf8_trim_whitespace(texts))))
         return commonest_other(self._counts, frozenset(of_kind.to_pylist()))
+
+    def _are_flags(self) -> bool:
+        texts = {text.strip() for text in self._counts if text.strip()}
+        return len({text.lower() for text in texts} - NULL_MARKERS) > 1 or not texts & _CODE_LETTERS
 
     def _result(self, kind: str) -> Parsed:
         return Parsed(self._parsed[kind], self._first_other.get(kind))

@@ -79,6 +79,8 @@ _UNITS = frozenset(
 _SCALES = frozenset(("k", "K", "M", "m", "B", "b", "T", "bn", "mn", "Mio", "Mrd"))
 """Units that multiply a number, so that one without any is of another size."""
 _BARE = "none"
+_RARE = 0.1
+"""A unit is taken for that of bare numbers, too, unless it is rarer than this beside them."""
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
 _BELOW_A_THOUSAND = re.compile(r"\d{1,3}", re.ASCII)
 _FEWEST_WRITTEN = 3
@@ -93,6 +95,7 @@ _MOST_TIMES_AS_MANY = 2
 _AMBIGUOUS = re.compile(r"\d{1,3}(,\d{3})+")
 _CODE = re.compile(r"\d{3}(?:[^\d]\d{3}){2,}")
 """Digits of telephone numbers or IP addresses rather than of a number; if no other text is there."""
+_PADDED = re.compile(r"0\d", re.ASCII)
 _PLAIN = frozenset("0123456789.")
 
 _DATES = (
@@ -247,8 +250,9 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
             units[written.unit] += counts[text]
     unit = units.most_common(1)[0][0] if units else ""
     bare = [text for text, written in found.items() if not written.unit and written.digits.strip("0.,")]
-    if unit in _SCALES and bare:
-        units[_BARE] = sum(counts[text] for text in bare)
+    bare_records = sum(counts[text] for text in bare)
+    if bare and (unit in _SCALES or (units and not is_currency(unit) and units[unit] < _RARE * bare_records)):
+        units[_BARE] = bare_records
         found = {text: written for text, written in found.items() if written.unit}
     same = [text for text, written in found.items() if written.unit in ("", unit)]
     if not same:
@@ -437,5 +441,7 @@ def _is_unit(written: WrittenNumber) -> bool:
         return is_currency(before) or before in _CODES_OF_CURRENCIES
     if after and written.digits[-1] in ".,":
         return False  # as in "1. White"
+    if after and not written.is_apart and _PADDED.match(written.digits):
+        return False  # as in hexadecimal digits
     is_word = written.is_apart and len(after) <= _LONGEST_UNIT and not any(map(str.isspace, after))
     return not after or is_word or is_currency(after) or after in _UNITS or after in _CODES_OF_CURRENCIES

@@ -198,6 +198,13 @@ def test_what_moves_with_the_time_of_another_column_is_set_aside(settled):
     assert plans["month"].reason == "it only goes one way with the time in when"
 
 
+def test_a_few_extremes_among_the_newest_are_no_change(settled):
+    newest = np.where(np.arange(N) < N - 6, AMOUNT, AMOUNT.max() + np.arange(N))
+    assert not settled(when=WHEN, x=newest)[0]["x"].warnings
+    newest[N - 7] = -1e6
+    assert "9% of the newest fifth" in settled(when=WHEN, x=newest)[0]["x"].warnings[0]
+
+
 def test_a_quantity_whose_newest_fifth_lies_outside_is_warned_of_with_its_share_and_the_time_column_is_named(settled):
     drifting = AMOUNT.copy()
     drifting[-N // 5 :] += np.where(np.arange(N // 5) % 2, 1000.0, 0.0)

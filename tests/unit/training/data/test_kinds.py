@@ -71,6 +71,9 @@ CSV_CASES = [
     ("ones alone", ["1"] * 60, "numeric", "numbers"),
     ("switches", cycled(["on", "OFF", "yes"]), "boolean", "text, all true or false"),
     ("truths", cycled(["true", "FALSE", "1"]), "boolean", "text, all true or false"),
+    ("one flag", cycled(["Y", None]), "boolean", "text, all true or false"),
+    ("one flag of Postgres", ["f"] * 60, "boolean", "text, all true or false"),
+    ("a sex", ["F"] * 60, "categorical", "text with 1 value"),
     ("countries", cycled(["DE", "FR", None]), "categorical", "text with 2 values"),
     ("a constant text", ["DE"] * 60, "categorical", "text with 1 value"),
     ("postcodes", cycled(["01234", "53111"]), "categorical", "leading zeros"),
@@ -93,6 +96,7 @@ CSV_CASES = [
     ("eighths", ["435", "12", "1200", "4.125", "12.250", "1.375"] * 9, "numeric", "numbers"),
     ("Indian rupees", cycled(['"Rs. 11,09,081.60"', "Rs. 950"]), "numeric", "numbers with the unit Rs."),
     ("Excel's accounts", cycled(['" $ (4,207.04)"', " $ 546.96 ", " $ -   "]), "numeric", "a currency sign ($)"),
+    ("identifiers of hexadecimal digits", [f"{i:024x}" for i in range(60)], "text", "an identifier"),
     ("thousands by letters", cycled(["1.2K", "3.4K", "12K", "643"]), "categorical", "text with 4 values"),
     ("exponents", cycled(['"1,826e+03"', '"2,5e2"']), "numeric", "numbers with separators"),
     ("Arabic digits", cycled(["\u0661\u0668\u0662.\u0665", "\u0667"]), "numeric", "numbers with separators"),
@@ -253,6 +257,16 @@ def test_a_numbered_list_gets_no_warning_of_units(csv_of):
 def test_a_header_that_is_repeated_is_told(csv_of):
     with pytest.raises(DataError, match=r"a\.csv, row 61, column x: .* the header seems to be repeated"):
         plans_of(csv_of(x=[*cycled(["1.5", "2"]), "x", "3"]))
+
+
+def test_a_footer_is_no_number_with_a_unit(csv_of):
+    with pytest.raises(DataError, match=r"row 61, column x: .* numbers in several units \(none, rows\)"):
+        plans_of(csv_of(x=[*cycled(["1.5", "2"]), "(60 rows)"]))
+
+
+def test_names_with_blanks_around_them_are_told(csv_of):
+    (hint,) = reading_hints(profile_of(csv_of(**{" x": ["1"]})))
+    assert 'begin or end with a blank (" x")' in hint
 
 
 def test_a_second_line_of_the_header_is_told(csv_of):
