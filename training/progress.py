@@ -23,7 +23,7 @@ from vaegis.training.fit import Epoch, Fitted
 from vaegis.training.review import LABEL
 from vaegis.training.violations import DroppedCheck
 
-_MEBIBYTE = 2**20
+_KIBIBYTE, _MEBIBYTE = 2**10, 2**20
 _MOST_LOCATIONS = 3
 _MANY_RECORDS = 100_000  # so many that their own chance adds nothing to the false-alarm rate
 
@@ -39,7 +39,7 @@ class Progress:
     def reading(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
         """Show how many records were read; gives the function to call with that number."""
         with self._bars(TextColumn("{task.completed:,} records")) as bars:
-            task = bars.add_task(f"reading {size_bytes / _MEBIBYTE:,.1f} MiB", total=None)
+            task = bars.add_task(f"reading {_size(size_bytes)}", total=None)
             yield lambda records: bars.update(task, completed=records)
 
     def columns(self, profile: DataProfile, schema: Schema) -> None:
@@ -121,11 +121,15 @@ class Progress:
     def set_aside(self, locations: Sequence[RowLocation]) -> None:
         """Show which records were unlike the others in fitting."""
         if locations:
-            first = ", ".join(verbatim(str(location)) for location in locations[:_MOST_LOCATIONS])
+            first = locations[:_MOST_LOCATIONS]
+            rows = [
+                f"row {location.row}" if at and location.path == first[at - 1].path else verbatim(str(location))
+                for at, location in enumerate(first)
+            ]
             more = ", ..." if len(locations) > _MOST_LOCATIONS else ""
             self._console.print(
                 f"left out of fitting, because they are least like the others: {len(locations):,} records "
-                f"({first}{more})"
+                f"({', '.join(rows)}{more})"
             )
 
     @contextmanager
@@ -141,7 +145,7 @@ class Progress:
         if fitted.interrupted:
             self._console.print(f"[yellow]interrupted after epoch {fitted.epochs}: the model so far is kept[/yellow]")
         self._console.print(
-            f"{verbatim(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
+            f"{verbatim(str(output))}: {_size(output.stat().st_size)}, {calibration.method} with "
             f"{calibration.records:,} calibration records"
         )
         folds = [np.array(fold) for fold in calibration.folds]
@@ -171,3 +175,14 @@ class Progress:
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:
         return Bars(TextColumn("{task.description}"), *columns, TimeElapsedColumn(), console=self._console)
+
+
+def _size(size_bytes: int) -> str:
+    """Return a size for people.
+
+    >>> _size(2_500), _size(5 * 2**20)
+    ('2.4 KiB', '5.0 MiB')
+    """
+    if size_bytes < _MEBIBYTE:
+        return f"{size_bytes / _KIBIBYTE:,.1f} KiB"
+    return f"{size_bytes / _MEBIBYTE:,.1f} MiB"

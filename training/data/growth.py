@@ -33,7 +33,7 @@ _NEWEST: Final = 0.2
 _LEAST_OUTSIDE: Final = 0.03
 """Share of the newest fifth outside the range of the rest that gives a warning: three times the usual alpha."""
 _FEWEST_OUTSIDE: Final = 7
-"""Fewest such records. By chance, one column in 10,000 has as many: they part in 8 ways between both ends, .2^7 each."""
+"""Fewest such records. By chance, one column in 10,000 has as many: 8 ways between the two ends, .2^7 each."""
 _LEAST_OUTSIDE_IN_FILES: Final = 0.1
 """The same by the order of the files, in which records of one place or customer often stand side by side."""
 _MOST_RANGE_PER_RECORD: Final = 1.1

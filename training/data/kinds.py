@@ -28,6 +28,8 @@ _WATCHED: dict[Form, Literal["numeric", "text"]] = {Form.NUMBER: "numeric", Form
 _FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal", "duration")
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
+_UNSCORED = ("list", "map")
+"""What Arrow's names of types hold for the values that people know by these words."""
 _MOST_UNITS_SHOWN = 4
 _MOST_NAMES_SHOWN = 3
 _FEWEST_FORMS = 20
@@ -253,7 +255,8 @@ def _inferred(column: ColumnProfile, settings: KindSettings, locate: Locate) -> 
         return replace(plan, reason="durations in seconds") if are_durations else plan
     if column.text is not None:
         return _plan_text(column, column.text, settings, locate)
-    return ColumnPlan(column.name, None, f"values of type {column.types[0]} are not scored")
+    named = next((f"{kind}s" for kind in _UNSCORED if kind in column.types[0]), f"values of type {column.types[0]}")
+    return ColumnPlan(column.name, None, f"{named} are not scored")
 
 
 def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
