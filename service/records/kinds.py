@@ -212,6 +212,9 @@ class NumericKind(NumberKind[NumericColumn]):
     def observed_range(self, column: NumericColumn) -> tuple[float, float]:
         return column.minimum, column.maximum
 
+    def category_sizes(self, column: NumericColumn) -> tuple[int, ...]:
+        return (1 + len(column.placeholders),) if column.placeholders else ()
+
     def _reason_of_value(self, column: NumericColumn, observed: float) -> Reason:
         if not column.minimum <= observed <= column.maximum:
             return Reason.OUT_OF_RANGE
@@ -235,7 +238,8 @@ class NumericKind(NumberKind[NumericColumn]):
 
     def statistics(self, column: NumericColumn) -> str:
         grid = f", step {column.step:g}" if column.step else ""
-        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}"
+        apart = f", apart {', '.join(f'{value:.6g}' for value in column.placeholders)}" if column.placeholders else ""
+        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}{apart}"
 
     def draw(
         self,
@@ -244,7 +248,7 @@ class NumericKind(NumberKind[NumericColumn]):
         probabilities: Sequence[NDArray[np.float64]],
         random: np.random.Generator,
     ) -> NDArray[np.float64]:
-        return draws.numbers(column, location, random)
+        return draws.numbers(column, location, random, probabilities)
 
     def drawn_type(self, column: NumericColumn) -> np.dtype[Any]:
         fits = column.minimum >= -_LARGEST_INTEGER and column.maximum < _LARGEST_INTEGER

@@ -32,6 +32,7 @@ from vaegis.service.records.values import FALSE_WORDS, TRUE_WORDS
 from vaegis.service.scorer import graph_strings
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.placeholders import frequent_placeholders
 from vaegis.training.data.sampling import Sample
 from vaegis.training.data.text_form import are_growing, text_column
 from vaegis.training.data.zones import zone_offsets
@@ -200,15 +201,18 @@ def _column(
             offsets=zone_offsets(plan.zone, low, high),
         )
     distinct, step = np.unique(values), grid_step(values)
+    codes = frequent_placeholders(values) if plan.kind == "numeric" else []
+    quantities = values[~np.isin(values, codes)]
     return NumericColumn(
         name=name,
         missing_share=missing_share,
         minimum=low,
         maximum=high,
-        quantiles=tuple(float(q) for q in np.quantile(values, QUANTILE_FRACTIONS)),
+        quantiles=tuple(float(q) for q in np.quantile(quantities, QUANTILE_FRACTIONS)),
         step=step,
         values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
-        noise_scale=standard_unit(values, step),
+        placeholders=tuple(codes),
+        noise_scale=standard_unit(quantities, step),
         degrees_of_freedom=DEGREES_OF_FREEDOM,
     )
 

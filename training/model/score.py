@@ -165,9 +165,13 @@ class ScoringGraph(nn.Module):
     ) -> Float[Tensor, "n d"]:
         """Return what each column was expected to hold, in schema order, float64."""
         vae, preprocessing = self.vae, self.vae.preprocessing
-        parts = [preprocessing.center + preprocessing.unit * mean.double(), true.double()]
+        numbers = preprocessing.center + preprocessing.unit * mean.double()
+        parts = [numbers, true.double()]
         if vae.categorical is not None:
-            likeliest = vae.categorical.likeliest(categories).double()
+            codes = vae.categorical.likeliest(categories)
+            likeliest = codes.double()
+            if vae.with_placeholders:
+                parts[0] = preprocessing.with_likely_placeholders(numbers, codes[:, -len(vae.with_placeholders) :])
             parts.append(likeliest[:, : vae.categorical_columns])
             if vae.timestamps:
                 end = vae.categorical_columns + vae.timestamps * len(FIELDS)
