@@ -136,7 +136,8 @@ class Preprocessing(nn.Module):
         if self.with_placeholders:
             slots = self._placeholders(self.numeric(filled)) * self.of_slots(self.numeric(there)).float()
             numeric = numeric * (1.0 - slots @ self.slot_column)
-            fields = torch.cat([fields, (slots @ self.slot_field).long()], dim=1)
+            which = (slots @ self.slot_field).long()
+            fields = torch.cat([fields, which], dim=1) if len(self.timestamps) else which
         return Values(
             numeric=numeric,
             boolean=self._truth(self.boolean(filled)),
@@ -149,12 +150,12 @@ class Preprocessing(nn.Module):
         )
 
     def with_likely_placeholders(
-        self, numbers: Float[Tensor, "n numeric"], codes: Int[Tensor, "n f"]
+        self, numbers: Float[Tensor, "n numeric"], probability: Float[Tensor, "n p"]
     ) -> Float[Tensor, "n numeric"]:
-        """Return expected numbers, replaced by a placeholder where that is likelier, by codes as in `Values.codes`."""
-        slots = (codes.float() @ (self.slot_field > 0).float().T == self.slot_field.sum(1)).double()  # (n, p)
+        """Return expected numbers, replaced by a placeholder where that is likelier than not."""
+        likely = (probability > 0.5).double()  # noqa: PLR2004 - more than all others together
         column = self.slot_column.double()
-        return numbers * (1.0 - slots @ column) + (slots * self.placeholder) @ column
+        return numbers * (1.0 - likely @ column) + (likely * self.placeholder) @ column
 
     # A kind without columns has no part in the graph: tracing it takes as long as any other, and no record needs it.
 

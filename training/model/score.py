@@ -166,12 +166,11 @@ class ScoringGraph(nn.Module):
         """Return what each column was expected to hold, in schema order, float64."""
         vae, preprocessing = self.vae, self.vae.preprocessing
         numbers = preprocessing.center + preprocessing.unit * mean.double()
+        if vae.with_placeholders:
+            numbers = preprocessing.with_likely_placeholders(numbers, vae.of_placeholder_slots(categories))
         parts = [numbers, true.double()]
-        if vae.categorical is not None:
-            codes = vae.categorical.likeliest(categories)
-            likeliest = codes.double()
-            if vae.with_placeholders:
-                parts[0] = preprocessing.with_likely_placeholders(numbers, codes[:, -len(vae.with_placeholders) :])
+        if vae.categorical is not None and (vae.categorical_columns or vae.timestamps):
+            likeliest = vae.categorical.likeliest(categories).double()
             parts.append(likeliest[:, : vae.categorical_columns])
             if vae.timestamps:
                 end = vae.categorical_columns + vae.timestamps * len(FIELDS)

@@ -110,6 +110,12 @@ class VAE(nn.Module):
         self.latent_dim = latent_dim
         self.encoder = perceptron(members, width, hidden, 2 * latent_dim)
         self.mu_skip = MemberLinear(members, width, latent_dim, bias=False)
+        # The first slot of each field of placeholders stands for none of them.
+        first = sum(sizes) - len(self.preprocessing.placeholder) - len(self.with_placeholders)
+        of_fields = [column.placeholders for column in numeric if column.placeholders]
+        starts = [first + sum(1 + len(each) for each in of_fields[:at]) for at in range(len(of_fields))]
+        slots = [at + 1 + i for at, each in zip(starts, of_fields, strict=True) for i in range(len(each))]
+        self.of_placeholder_slots = IndexSelect(slots, of=sum(sizes))
         self.sections = [self.numerics, self.booleans, sum(sizes), len(self.nullable)]
         self.decoder = perceptron(members, latent_dim, hidden, sum(self.sections))
         self.decoder_skip = MemberLinear(members, latent_dim, sum(self.sections), bias=False)
@@ -157,7 +163,7 @@ class VAE(nn.Module):
             parts.append(numeric)
         if self.booleans:
             parts.append(boolean.value_nll(decoded.true, values.boolean, self.least))
-        if fields is not None:
+        if fields is not None and (self.categorical_columns or self.timestamps):
             parts.append(fields[..., : self.categorical_columns])
             if self.timestamps:
                 fields, width = fields[..., self.categorical_columns :], len(timestamp.FIELDS)
