@@ -31,9 +31,9 @@ from vaegis.service.contract import (
     TimestampColumn,
     ViolationCode,
 )
-from vaegis.service.grid import decimals
 from vaegis.service.records.misspellings import Misspellings
 from vaegis.service.violations import ViolationChecks
+from vaegis.training.data.schema import coarsest_step
 from vaegis.training.data.splits import Splits
 from vaegis.training.data.text_form import FEWEST_SHARING, MOST_PATTERNS, text_column
 
@@ -43,8 +43,6 @@ MOST_VIOLATING = 1e-3
 _FEWEST_RECORDS = 30
 """Fewest values of a column from which checks are made."""
 _FEWEST_FOR_A_GRID = 100
-_FEWEST_FOR_A_COARSE_GRID = 1000  # of fewer multiples of 5, the next value is none too often
-_FEWEST_MULTIPLES = 5  # two or three different values have a common divisor by chance
 _TAIL = (10, 20)  # values in a tail, of up to 1,000 records and of more
 _SMALL = 1000
 _GROSS = 30.0  # mean excesses; values farther out in the history do not stretch the limit
@@ -246,21 +244,9 @@ def _of_numbers(
         yield Check(code=low_code, limit=-_rounded_up(-_lower_limit(values, chance, wider_low)))
         yield Check(code=high_code, limit=_rounded_up(_upper_limit(values, chance, wider_high)))
         if column.step and values.size >= _FEWEST_FOR_A_GRID:
-            yield Check(code=ViolationCode.OFF_GRID, limit=_coarsest_step(values, column.step))
+            yield Check(code=ViolationCode.OFF_GRID, limit=coarsest_step(values, column.step))
     if values.size == records:
         yield Check(code=ViolationCode.UNEXPECTED_MISSING)
-
-
-def _coarsest_step(values: NDArray[np.float64], step: float) -> float:
-    """Return the greatest multiple of a column's step on whose multiples all values lie.
-
-    >>> _coarsest_step(np.repeat([0.0, 5.0, 10.0, 25.0, 40.0], 200), 1.0)
-    5.0
-    """
-    multiples = np.unique(np.rint(values / step))
-    if values.size < _FEWEST_FOR_A_COARSE_GRID or multiples.size < _FEWEST_MULTIPLES:
-        return step
-    return round(int(np.gcd.reduce(multiples.astype(np.int64))) * step, decimals(step))
 
 
 def _of_strings(
