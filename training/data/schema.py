@@ -154,8 +154,8 @@ def grid_step(values: NDArray[np.float64]) -> float:
     (1.0, 0.01, 0.0)
     """
     largest = float(np.abs(values).max())
-    for decimals in range(_MOST_DECIMALS + 1):
-        scale = 10.0**decimals
+    for places in range(_MOST_DECIMALS + 1):
+        scale = 10.0**places
         if largest * scale > _LARGEST_WHOLE:
             return 0.0
         scaled = values * scale
