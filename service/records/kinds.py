@@ -238,8 +238,8 @@ class NumericKind(NumberKind[NumericColumn]):
 
     def statistics(self, column: NumericColumn) -> str:
         grid = f", step {column.step:g}" if column.step else ""
-        apart = f", apart {', '.join(f'{value:.6g}' for value in column.placeholders)}" if column.placeholders else ""
-        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}{apart}"
+        codes = f", placeholder {', '.join(f'{value:.6g}' for value in column.placeholders)}" if column.placeholders else ""
+        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}{codes}"
 
     def draw(
         self,
