@@ -238,8 +238,10 @@ class NumericKind(NumberKind[NumericColumn]):
 
     def statistics(self, column: NumericColumn) -> str:
         grid = f", step {column.step:g}" if column.step else ""
-        codes = f", placeholder {', '.join(f'{value:.6g}' for value in column.placeholders)}" if column.placeholders else ""
-        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}{codes}"
+        codes = ", ".join(f"{value:.6g}" for value in column.placeholders)
+        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}" + (
+            codes and f", placeholder {codes}"
+        )
 
     def draw(
         self,
