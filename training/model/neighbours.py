@@ -5,6 +5,7 @@ like this one were seen at all (docs/log.md).
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,12 +36,8 @@ _SOFTENED = 0.1  # distances below this share of the usual one hardly differ: fl
 _LEAST_DISTANCE = 1e-2
 
 _KNOTS = 20  # of a column's normal scores
-_TAIL = (
-    (0.02, 0.5),
-    (1.0, 1.0),
-    (10.0, 1.0),
-    (100.0, 1.0),
-)  # beyond the known range: its share that is passed, and by how much the score rises
+_TAIL = (0.02, 0.5)  # beyond the known range: its share that is passed while the score rises by so much
+_BEYOND = 10.0  # standardised units beyond the known range, from which on the distance grows by the logarithm
 _LEAST_DEVIATION = 0.05  # of normal scores; dividing by less would raise what rounding leaves
 
 _FEW_VALUES = 20
@@ -75,14 +72,18 @@ class Space(nn.Module):
     A number's feature is its normal score: the quantile of N(0, 1) at its mid-rank among the fitted records, linear
     between knots, so the shape and the unit of a column do not matter. The place of a timestamp in the time that
     training saw is such a number too. In columns with few values, each value has a feature of its own besides. Truth
-    values and the cyclic features of timestamps are standardised. A category is a vector.
+    values and the cyclic features of timestamps are standardised. A category is a vector. A placeholder, such as -999,
+    has a feature of its own, and no rank: like a null, it counts as the median.
     """
 
     knot: Tensor
     per_width: Tensor
     rise: Tensor
     lowest: Tensor
-    per_deviation: Tensor
+    per_score: Tensor
+    per_other: Tensor
+    least: Tensor
+    greatest: Tensor
     value: Tensor
     tolerance: Tensor
     value_column: Tensor
@@ -90,30 +91,38 @@ class Space(nn.Module):
     first_vector: Tensor
     unseen: Tensor
 
-    def __init__(self, values: Values, positions: list[list[int]], categories: list[int]) -> None:
+    def __init__(
+        self, values: Values, positions: list[list[int]], categories: list[int], placeholders: Sequence[int] = ()
+    ) -> None:
         """Take ranks from records, and find the columns of few values.
 
         Args:
             values: The records that each member was fitted to, (e, n, ...).
             positions: Of the numeric, boolean, categorical and timestamp columns in the schema.
             categories: Known categories of each categorical column.
+            placeholders: For each slot of `Values.placeholders`, which of the numeric columns it belongs to.
         """
         super().__init__()
         numerics, booleans, categorical, instants = positions
         there = values.observed[..., numerics + instants]
+        for slot, at in enumerate(placeholders):
+            there[..., at] &= values.placeholders[..., slot] == 0.0
         knots = [
             [_knots(column[held]) for column, held in zip(numbers.T, held_by.T, strict=True)]
             for numbers, held_by in zip(_quantities(values), there, strict=True)
         ]
         for name, part in zip(("knot", "per_width", "rise", "lowest"), _stacked(knots), strict=True):
             self.register_buffer(name, part)
+        # A knot stands a share of the range beyond it, at each end.
+        ends = [[(position[1], position[-2]) for position, _ in of_member] for of_member in knots]
+        least_greatest = torch.tensor(ends).reshape(len(knots), 1, -1, 2).float()
+        self.register_buffer("least", least_greatest[..., 0])
+        self.register_buffer("greatest", least_greatest[..., 1])
         # Plain Python values: what is taken from a tensor would be computed in the graph.
         self.members = len(knots)
-        self.has_quantities = bool(numerics or instants or booleans)
-        self.register_buffer("per_deviation", torch.ones(0))
-        if self.has_quantities:
-            deviation = self._unscaled(values).std(1, keepdim=True, correction=0).clamp(min=_LEAST_DEVIATION)
-            self.per_deviation = 1.0 / deviation
+        for name, part in (("per_score", self._scores(values)), ("per_other", _others_of(values))):
+            deviation = part.std(1, keepdim=True, correction=0) if part.shape[-1] else part[:, :1]
+            self.register_buffer(name, 1.0 / deviation.clamp(min=_LEAST_DEVIATION))
         distinct = [torch.unique(column) for column in values.numeric.flatten(0, 1).T]
         few = _columns_of_few_values([each.numel() for each in distinct], values.numeric.shape[1])
         sizes = [distinct[at].numel() for at in few]
@@ -138,13 +147,16 @@ class Space(nn.Module):
             *(numerics[at] for at, size in zip(few, sizes, strict=True) for _ in range(size)),
             *(numerics[at] for at in few),
             *(at for at in categorical for _ in range(width)),
+            *(numerics[at] for at in placeholders),
         ]
 
     def features(self, values: Values) -> Float[Tensor, "*#e n f"]:
         """Return the features, whose Euclidean distance is that of this space."""
         parts = []
-        if self.has_quantities:
-            parts.append(self._unscaled(values) * _alone(self.per_deviation))
+        if self.per_score.shape[-1]:
+            parts.append(self._scores(values) * _alone(self.per_score) + self._beyond(values))
+        if self.per_other.shape[-1]:
+            parts.append(_others_of(values) * _alone(self.per_other))
         if len(self.few):
             known = ((self.few(values.numeric) - self.value).abs() <= self.tolerance).float()
             parts += [known, _NEITHER * (1.0 - torch.matmul(known, self.value_column))]
@@ -153,17 +165,25 @@ class Space(nn.Module):
             known = torch.where(code == NULL_CODE, self.unseen + 1, torch.minimum(code, self.unseen))
             vectors = nn.functional.embedding(self.first_vector + known, self.vectors)
             parts.append(vectors.reshape(*vectors.shape[:-2], self.categories * self.vectors.shape[1]))
-        return _beside(parts, self.members if self.has_quantities else 1)
+        if values.placeholders.shape[-1]:
+            parts.append(math.sqrt(2.0) * values.placeholders)
+        return _beside(parts, self.members if self.per_score.shape[-1] or self.per_other.shape[-1] else 1)
 
-    def _unscaled(self, values: Values) -> Float[Tensor, "*#e n f"]:
-        """Return the normal scores, the truth values and the cyclic features."""
-        parts = []
-        if self.knot.shape[-1]:
-            knot, per_width, rise, lowest = map(_alone, (self.knot, self.per_width, self.rise, self.lowest))
-            passed = ((_quantities(values)[..., None, :] - knot) * per_width).clamp(0.0, 1.0)  # (*e, n, k, d)
-            parts.append(lowest + (passed * rise).sum(-2))
-        parts += [part for part in (values.boolean, values.cyclic) if part.shape[-1]]
-        return _beside(parts, self.members)
+    def _scores(self, values: Values) -> Float[Tensor, "*#e n q"]:
+        """Return the normal scores of numbers, and of the places of timestamps."""
+        quantities = _quantities(values)
+        if not self.knot.shape[-1]:
+            return quantities
+        knot, per_width, rise, lowest = map(_alone, (self.knot, self.per_width, self.rise, self.lowest))
+        passed = ((quantities[..., None, :] - knot) * per_width).clamp(0.0, 1.0)  # (*e, n, k, q)
+        return lowest + (passed * rise).sum(-2)
+
+    def _beyond(self, values: Values) -> Float[Tensor, "*#e n q"]:
+        """Return how far numbers lie beyond the known range, standardised; those far beyond by their logarithm."""
+        quantities = _quantities(values)
+        above = (quantities - _alone(self.greatest)).clamp(min=0.0) / _BEYOND
+        below = (_alone(self.least) - quantities).clamp(min=0.0) / _BEYOND
+        return _BEYOND * (torch.log(1.0 + above) - torch.log(1.0 + below))
 
 
 class Neighbours(nn.Module):
@@ -263,7 +283,8 @@ def neighbours_of(
     members, n = fitted.shape
     drawn = torch.randperm(n, generator=generator)[:_CANDIDATES]
     candidates = fitted[:, drawn]
-    space = Space(rows(records, fitted), positions_by_kind(schema), sizes)
+    placeholders = [at for at, column in enumerate(schema.numeric) for _ in column.placeholders]
+    space = Space(rows(records, fitted), positions_by_kind(schema), sizes, placeholders)
     features = space.features(rows(records, candidates))
     number = _number_known(n, features.shape[-1])
     known = torch.stack([_chosen(each, number, generator) for each in features])
@@ -339,6 +360,11 @@ def _quantities(values: Values) -> Float[Tensor, "*e n q"]:
     return torch.cat([values.numeric, values.elapsed], dim=-1) if values.numeric.shape[-1] else values.elapsed
 
 
+def _others_of(values: Values) -> Float[Tensor, "*e n f"]:
+    """Return the truth values and the cyclic features of timestamps."""
+    return torch.cat([values.boolean, values.cyclic], dim=-1) if values.cyclic.shape[-1] else values.boolean
+
+
 def _alone(x: Tensor) -> Tensor:
     """Drop the dimension of members if there is only one: fewer dimensions are faster."""
     return x if x.shape[0] > 1 else x[0]
@@ -368,9 +394,9 @@ def _knots(values: Float[Tensor, " n"]) -> tuple[list[float], list[float]]:
     low, high = float(chosen[0]), float(chosen[-1])
     reach = max(high - low, 1.0)
     left, right = ([low], [float(scores[0])]), ([high], [float(scores[-1])])
-    for share, rise in _TAIL:
-        left = [left[0][0] - share * reach, *left[0]], [left[1][0] - rise, *left[1]]
-        right = [*right[0], right[0][-1] + share * reach], [*right[1], right[1][-1] + rise]
+    share, rise = _TAIL
+    left = [left[0][0] - share * reach, *left[0]], [left[1][0] - rise, *left[1]]
+    right = [*right[0], right[0][-1] + share * reach], [*right[1], right[1][-1] + rise]
     if chosen.numel() == 1:
         return left[0] + right[0][1:], left[1] + right[1][1:]
     return left[0] + chosen[1:-1].tolist() + right[0], left[1] + scores[1:-1].tolist() + right[1]

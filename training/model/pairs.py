@@ -171,7 +171,9 @@ def _columns_of_fields(schema: Schema) -> list[int]:
         for at, each in zip(instants, schema.timestamps, strict=True)
         if field in each.calendar
     ]
-    return [*numerics, *instants, *booleans, *categorical, *(at for at in instants for _ in FIELDS), *calendar]
+    placeholders = [at for at, column in zip(numerics, schema.numeric, strict=True) if column.placeholders]
+    hours = [at for at in instants for _ in FIELDS]
+    return [*numerics, *instants, *booleans, *categorical, *hours, *calendar, *placeholders]
 
 
 def _edges(values: Float[Tensor, " n"], most: int) -> Float[Tensor, " b"]:

@@ -18,10 +18,13 @@ from vaegis.training.model.prior import blocks_of
 from vaegis.training.model.vae import VAE, Terms
 
 LATENT_WEIGHT = 0.5
-"""Weight of the KL divergence's part of the score. Those of the reconstruction error and of the pairs have weight 1."""
+"""Weight of the KL divergence's part of the score. That of the reconstruction error has weight 1."""
 
 DISTANCE_WEIGHT = 2.0
 """Weight of the part of the distance to known records."""
+
+PAIRS_WEIGHT = 0.75
+"""Weight of the part of the pairs of columns."""
 
 LATENT_BOUND = 24.0
 """Bound of that part before its weight. In small wide tables, new normal records can lie tens of spreads out."""
@@ -76,7 +79,7 @@ class ScoringGraph(nn.Module):
     records, and r the log ratio of the pairs of columns. Each is taken as its difference from the median over the
     fitted records, in units of their spread. The score of a member is
 
-        excess(u) + LATENT_WEIGHT * bounded(excess(v)) + DISTANCE_WEIGHT * excess(d) + excess(r)
+        excess(u) + LATENT_WEIGHT * bounded(excess(v)) + DISTANCE_WEIGHT * excess(d) + PAIRS_WEIGHT * excess(r)
         excess(u) = log(1 + exp(u)) - log 2,  bounded(x) = b tanh(x / b)
 
     So a very typical part lowers the score little and cannot cancel an unusual one. Each column gets a share of
@@ -132,7 +135,7 @@ class ScoringGraph(nn.Module):
         columns = centred * _excess_share(centred.sum(-1, keepdim=True))
         columns = columns + DISTANCE_WEIGHT * self._distance_part(self.neighbours(values).shares)
         if self.pairs is not None:
-            columns = columns + self._pairs_part(self.pairs, values)
+            columns = columns + PAIRS_WEIGHT * self._pairs_part(self.pairs, values)
         latent = LATENT_WEIGHT * LATENT_BOUND * torch.tanh(latent * _excess_share(latent) / LATENT_BOUND)
         # float32 terms add up in float64 without rounding, so the contributions sum exactly to each member's score.
         contributions = torch.cat([columns, latent[..., None]], dim=-1).double()  # (e, n, d + 1)
@@ -178,8 +181,11 @@ class ScoringGraph(nn.Module):
     ) -> Float[Tensor, "n d"]:
         """Return what each column was expected to hold, in schema order, float64."""
         vae, preprocessing = self.vae, self.vae.preprocessing
-        parts = [preprocessing.center + preprocessing.unit * mean.double(), true.double()]
-        if vae.categorical is not None:
+        numbers = preprocessing.center + preprocessing.unit * mean.double()
+        if vae.with_placeholders:
+            numbers = preprocessing.with_likely_placeholders(numbers, vae.of_placeholder_slots(categories))
+        parts = [numbers, true.double()]
+        if vae.categorical is not None and (vae.categorical_columns or vae.timestamps):
             likeliest = vae.categorical.likeliest(categories).double()
             parts.append(likeliest[:, : vae.categorical_columns])
             if vae.timestamps:
@@ -211,7 +217,7 @@ def typical_terms(
 ) -> Typical:
     """Return the typical terms of the records at ``fitted``, for each member that was fitted to them.
 
-    Other records have no part in it, so their scores by this member stay exchangeable with those of new records.
+    Other records have no part in it, so their scores by this member behave like those of new records.
     """
     (value, missingness, kl), kl_to_all = _all_terms(vae, records, fitted, exemplars, noise)
     observed = records.observed[fitted].double()

@@ -37,7 +37,8 @@ def made(request, prepared):
 def numbers(x: torch.Tensor) -> Values:
     """Return records of numeric columns alone, (members, n, d)."""
     nothing = torch.zeros((*x.shape[:-1], 0))
-    return Values(x, nothing, nothing, nothing, nothing.long(), torch.ones(x.shape, dtype=torch.bool), nothing)
+    observed = torch.ones(x.shape, dtype=torch.bool)
+    return Values(x, nothing, nothing, nothing, nothing.long(), observed, nothing, nothing)
 
 
 def known_numbers(x: torch.Tensor) -> Neighbours:
@@ -192,14 +193,14 @@ def test_of_few_values_each_is_a_feature_and_one_never_seen_is_farther():
     assert float(torch.dist(at[0.0], at[1.5])) == pytest.approx(2.0)
 
 
-def test_the_farther_a_number_lies_beyond_the_known_range_the_farther_it_is_up_to_a_bound():
+def test_the_farther_a_number_lies_beyond_the_known_range_the_farther_it_is():
     x = torch.randn((2 * _CLASSES, 3), generator=torch.Generator().manual_seed(0))
     near = known_numbers(x)
     far = torch.tensor([[0.0, times, 0.0] for times in (4.0, 20.0, 200.0, 2000.0, 1e6)])
     distance, shares = near(numbers(far))
-    assert (distance.diff()[:3] > 0.4).all()
-    assert float(distance[4] - distance[3]) == pytest.approx(0.0, abs=0.1)
-    assert float(shares[3, 1] / distance[3]) > 0.8
+    assert (distance.diff() > 2.0).all()
+    assert (distance < 200.0).all()  # float32 tells the known records apart from there
+    assert (shares[1:, 1] / distance[1:] > 0.9).all()
 
 
 def test_a_value_that_was_rounded_to_float32_and_back_is_the_same_value():

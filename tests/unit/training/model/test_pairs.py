@@ -23,7 +23,7 @@ def correlated(records: int, seed: int = 0) -> torch.Tensor:
 def numbers(x: torch.Tensor) -> Values:
     """Return records of numeric columns alone, (members, n, d)."""
     nothing = torch.zeros((*x.shape[:-1], 0))
-    return Values(x, nothing, nothing, nothing, nothing.long(), torch.ones(x.shape, dtype=torch.bool), nothing)
+    return Values(x, nothing, nothing, nothing, nothing.long(), torch.ones(x.shape, dtype=torch.bool), nothing, nothing)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from vaegis.training.model.score import (
     LARGEST_WEIGHT,
     LATENT_BOUND,
     LATENT_WEIGHT,
+    PAIRS_WEIGHT,
     ScoringGraph,
     ScoringOutputs,
     Typical,
@@ -41,7 +42,7 @@ MEMBERS = 3
 ORDER = ("country", "amount", "placed_at", "express", "size", "weight")
 NOISE = antithetic_noise(4, 3, torch.Generator().manual_seed(0))
 EXEMPLARS = torch.randn((MEMBERS, 7, 3), generator=torch.Generator().manual_seed(1))
-LEAST_OF_COLUMNS = -math.log(2.0) * (2.0 + DISTANCE_WEIGHT)
+LEAST_OF_COLUMNS = -math.log(2.0) * (1.0 + DISTANCE_WEIGHT + PAIRS_WEIGHT)
 LEAST = LEAST_OF_COLUMNS - math.log(2.0) * LATENT_WEIGHT
 
 
@@ -75,7 +76,7 @@ def near_and_pairs_part(graph: ScoringGraph, prepared) -> torch.Tensor:
         median, spread = graph.usual_distance.T[..., None]
         distance = DISTANCE_WEIGHT * excess((graph.neighbours(values).distance - median) / spread)
         median, spread = graph.pairs.typical.T[..., None]
-        return distance + excess((graph.pairs(values).log_ratio - median) / spread)
+        return distance + PAIRS_WEIGHT * excess((graph.pairs(values).log_ratio - median) / spread)
 
 
 @torch.no_grad()
