@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Provenance, Schema
-from vaegis.service.files.dialect import Dialect
+from vaegis.service.files.formats import Dialect
 from vaegis.service.files.output import replacing
 from vaegis.service.files.record_files import RecordFiles, RecordSource, open_records
 from vaegis.service.model import open_model
@@ -33,6 +33,7 @@ from vaegis.training.data.sampling import Sample, profile_and_sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
 from vaegis.training.data.splits import Splits, split_at_random, split_by_group, split_by_time
 from vaegis.training.errors import ExportError
+from vaegis.training.evaluation.injected import evaluate
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
 from vaegis.training.fit import Fitted, fit
 from vaegis.training.model.generator import noise_scales
@@ -123,7 +124,9 @@ def train(
             skipped = [at for at in range(len(sample)) if known and sample.location(at) in known]
             rows, scores = most_extreme(scoring.scorer, held_out, prepared.splits, skipped, review)
             write_review(reviewed, sample, rows, scores, labels)
-        export(scoring, generator, calibration, provenance, compared, output)
+        reference = None if report is None else prepared.columns.rows(prepared.splits.fit[0])
+        evaluation = evaluate(scoring.scorer, schema, calibration, held_out[0], seed, reference)
+        export(scoring, generator, calibration, provenance, compared, output, evaluation)
     if report is not None:
         with progress.stage("writing the report"):
             write_report(open_model(output, Expected()), report)

@@ -50,7 +50,7 @@ def test_the_answer_shown_is_that_of_the_golden_model(golden_model):
     shown = json.loads(example.split("```json\n")[1].split("```")[0])
     artifact = load_artifact(golden_model)
     app = create_app(artifact, load_settings({}, {}))
-    app.state.readiness.admit(artifact.verify())
+    app.readiness.admit(artifact.verify())
 
     async def score() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

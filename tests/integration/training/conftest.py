@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +76,23 @@ def run(*arguments: object) -> tuple[int, str]:
     with contextlib.redirect_stdout(printed):
         code = cli.main([str(argument) for argument in arguments])
     return code, printed.getvalue()
+
+
+@pytest.fixture(scope="session")
+def unmeasured(unmeasured: dict[str, str]) -> dict[str, str]:
+    """Return the environment for a process without coverage and with one thread, for the reason given above."""
+    return unmeasured | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def train_by_default(unmeasured: dict[str, str]) -> Callable[[Path, Path], None]:
+    """Train with the default settings, as a process: coverage and checks of shapes would take most of its time."""
+
+    def train(data: Path, model: Path) -> None:
+        command = [sys.executable, "-m", "vaegis.training.cli", str(data), "-o", str(model)]
+        subprocess.run(command, env=unmeasured, check=True)
+
+    return train
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from sklearn.preprocessing import StandardScaler
 
 from vaegis.service.artifact import load_artifact
 from vaegis.service.generation import Generator
-from vaegis.training import cli
 
 pytestmark = pytest.mark.training
 
@@ -21,11 +20,11 @@ RECORDS = 4000
 
 
 @pytest.fixture(scope="module")
-def samples(request, tmp_path_factory):
+def samples(request, train_by_default, tmp_path_factory):
     """Real records that training did not see, and as many generated ones; columns side by side."""
     shuttle = request.config.rootpath / "demo" / "shuttle"
     model = tmp_path_factory.mktemp("demo") / "shuttle.onnx"
-    assert cli.main([str(shuttle / "train.parquet"), "--output", str(model)]) == 0
+    train_by_default(shuttle / "train.parquet", model)
     generator = Generator(load_artifact(model).contract)
     live = pq.read_table(shuttle / "live.parquet")
     normal = live.filter(pc.invert(live["anomaly"]))

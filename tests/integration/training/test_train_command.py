@@ -161,7 +161,7 @@ def test_a_model_of_few_records_is_served(trained_on_few):
     record = pq.read_table(trained_on_few.data).select(artifact.contract.columns.names).slice(0, 1).to_pylist()[0]
     record["taken_at"] = record["taken_at"].isoformat()
     app = create_app(artifact, load_settings({}, {}))
-    app.state.readiness.admit(artifact.verify())
+    app.readiness.admit(artifact.verify())
 
     async def exchange() -> tuple[httpx.Response, httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

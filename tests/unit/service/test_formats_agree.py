@@ -111,7 +111,7 @@ BODIES = {
 @pytest.fixture(scope="module")
 def app(artifact):
     app = create_app(artifact, load_settings({}, {"explain": "none"}))
-    app.state.readiness.admit(artifact.verify())
+    app.readiness.admit(artifact.verify())
     return app
 
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.auth.keys import (
-    CHECK_INTERVAL_S,
     MAX_KEYS,
     Access,
     Key,
@@ -24,6 +23,7 @@ from vaegis.service.auth.keys import (
     require_keys_or_open,
 )
 from vaegis.service.errors import SettingsError
+from vaegis.service.reloaded_files import CHECK_INTERVAL_S
 
 HASH = "sha256:" + "ab" * 32
 OTHER_HASH = "sha256:" + "cd" * 32

@@ -126,14 +126,14 @@ def test_a_body_has_a_limit_of_records(score, kind, inline_body_bytes):
 
 
 @pytest.mark.parametrize("null", ["NA", '""'])
-def test_millions_of_null_records_in_a_few_bytes_are_scored_up_to_the_limit_only(new_app, send, null):
+def test_a_million_null_records_in_a_few_bytes_are_scored_up_to_the_limit_only(new_app, send, null):
     app = new_app(max_body_records=20_000, rate_records_per_s=1e6)
     headers = {"content-type": "text/csv", "content-encoding": "zstd"}
-    body = zstd.compress(("amount\n" + f"{null}\n" * 5_000_000).encode())
+    body = zstd.compress(("amount\n" + f"{null}\n" * 1_000_000).encode())
     assert len(body) < 5000
     refused = send(app, "POST", "/score", headers=headers, content=body)
     assert (refused.status_code, refused.json()["type"]) == (413, "urn:vaegis:problem:too-many-records")
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) <= 20_000
+    assert app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) <= 20_000
 
 
 def test_many_small_batches_of_arrow_are_scored_together(new_app, send, artifact):

@@ -51,7 +51,7 @@ def test_a_slow_reader_holds_nobody_up_and_what_is_too_much_is_dropped_and_count
     stream = Stuck()
     writer = LineWriter(stream, max_lines=10)
     dropped = []
-    writer.tell_dropped(dropped.append)
+    writer.on_dropped.append(dropped.append)
     writer.write("first\n")
     assert stream.is_waiting.wait(60)
     for number in range(100):
@@ -65,7 +65,7 @@ def test_a_slow_reader_holds_nobody_up_and_what_is_too_much_is_dropped_and_count
 def test_lines_for_a_reader_who_is_gone_are_counted_as_dropped():
     writer = LineWriter(Closed())
     dropped = []
-    writer.tell_dropped(dropped.append)
+    writer.on_dropped.append(dropped.append)
     writer.write("one\n")
     writer.write("two\n")
     writer.close()
@@ -105,4 +105,4 @@ def test_dropped_lines_are_counted(new_app):
     app = new_app(writer=writer)
     writer.write("lost\n")
     writer.close()
-    assert app.state.metrics.registry.get_sample_value("vaegis_log_lines_dropped_total") == 1
+    assert app.metrics.registry.get_sample_value("vaegis_log_lines_dropped_total") == 1

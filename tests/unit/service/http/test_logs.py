@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from starlette.responses import StreamingResponse
 
 from vaegis.service.auth.keys import digest_of
-from vaegis.service.http.logs import Stamp
+from vaegis.service.http.logs import shown_instant
 from vaegis.service.http.tracing import Tracing
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -191,9 +191,8 @@ def test_messages_of_the_export_of_traces_are_logged(log):
 
 
 def test_instants_are_shown_to_the_millisecond():
-    stamp = Stamp()
     for instant in (0.0, 1.9999, 1.5, 1700000000.001, 1700000000.9999, 1700000001.0):
-        shown = datetime.fromisoformat(stamp(instant))
+        shown = datetime.fromisoformat(shown_instant(instant))
         assert timedelta() <= datetime.fromtimestamp(instant, UTC) - shown < timedelta(milliseconds=1.001)
 
 

@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.http import multiprocess_metrics
-from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, Metrics
+from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, Metrics, ModelMetrics
 from vaegis.service.http.multiprocess_metrics import (
     PARENT,
     ServiceCollector,
@@ -63,8 +63,8 @@ class Worker:
 def test_a_worker_in_the_place_of_another_adds_no_series_for_signatures(folder, artifact):
     for worker in range(3):
         count_in_files(folder, "0")
-        of_model = Metrics(ServiceCollector(folder, dict)).of_model("orders", artifact)
-        of_model.by_signature.count(f"{worker}-{number}" for number in range(MOST_SIGNATURES))
+        counters = Metrics(ServiceCollector(folder, dict)).signature_counters("orders")
+        counters.count(f"{worker}-{number}" for number in range(MOST_SIGNATURES))
     metrics = [metric for metric in reader(folder).collect() if metric.name == "vaegis_anomalies_by_signature"]
     assert len(metrics[0].samples) == MOST_SIGNATURES + 1
     assert sum(sample.value for sample in metrics[0].samples) == 3 * MOST_SIGNATURES
@@ -231,7 +231,7 @@ def test_workers_expose_the_metrics_of_a_single_process(folder, artifact, new_ap
             for sample in family.samples
         }
 
-    alone = new_app().state.metrics.registry
+    alone = new_app().metrics.registry
     count_in_files(folder, PARENT)
     restarts_counter().inc()
     registries = []
@@ -239,10 +239,9 @@ def test_workers_expose_the_metrics_of_a_single_process(folder, artifact, new_ap
         count_in_files(folder, str(number))
         collector = ServiceCollector(folder, lambda: {"0": os.getpid(), "1": os.getpid()})
         metrics = Metrics(collector)
-        metrics.of_model("orders", artifact)
+        ModelMetrics(metrics, "orders", artifact)
         metrics.count_model_live("orders", artifact, alpha=0.01, threshold=1.0)
-        metrics.connections.set_function(lambda: 2)
-        metrics.sample_gauges()
+        metrics.connections.set(2)
         registries.append(metrics.registry)
     for registry in registries:
         assert exposed(registry) == exposed(alone)

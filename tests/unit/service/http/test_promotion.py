@@ -34,7 +34,7 @@ def folder(tmp_path: Path, golden_model: Path) -> Path:
 def app_over(folder: Path, **settings: object) -> FastAPI:
     artifact = load_artifact(folder / "orders" / "1.onnx")
     app = create_app(artifact, load_settings({}, settings), served_as=ServedAs("orders", "1", folder))
-    app.state.readiness.admit(artifact.verify())
+    app.readiness.admit(artifact.verify())
     return app
 
 

@@ -31,7 +31,7 @@ def app(new_app):
 
 
 def count(app, name):
-    return app.state.metrics.registry.get_sample_value(name, {"model": "orders"})
+    return app.metrics.registry.get_sample_value(name, {"model": "orders"})
 
 
 def lines(client):
@@ -99,7 +99,7 @@ def test_faults_of_all_blocks_are_reported_and_nothing_is_scored_after_the_first
         rows = [error["row"] for error in json.loads(client.body)["errors"]]
         assert rows == [0, LARGE + 1, 2 * LARGE + 2]
         assert count(app, "vaegis_records_scored_total") == 0
-        refused = app.state.metrics.registry.get_sample_value(
+        refused = app.metrics.registry.get_sample_value(
             "vaegis_records_refused_total", {"model": "orders", "code": "wrong_type"}
         )
         assert refused == 3
@@ -137,7 +137,7 @@ def test_a_client_that_goes_away_frees_its_place(new_app, new_client, record_lin
         last.part(record_line, more=False)
         await last.end()
         assert (last.status, last.is_whole) == (200, True)
-        assert app.state.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
+        assert app.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
 
     asyncio.run(scenario())
 
