@@ -163,7 +163,7 @@ def _prepare(
     progress: Progress,
     labels: Labels,
 ) -> _Prepared:
-    plans = settle_growing(plan_columns(profile, config), profile, sample, config)
+    plans = settle_growing(plan_columns(profile, config, sample.first), profile, sample, config)
     plans = with_placeholders(plans, sample)
     most = config.calibration.max_records
     if config.splits.group_column is not None:

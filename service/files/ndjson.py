@@ -132,7 +132,8 @@ def _parsed_line(line: bytes, max_depth: int, *, reports: bool) -> tuple[object,
         return None, Refusal(error.code, str(error).removeprefix("body: "))
     if isinstance(record, dict) or reports:
         return record, None
-    return None, Refusal("not_an_object", f"expected a JSON object per line, got {described(record)}")
+    hint = "; jq -c '.[]' writes its objects as lines" if isinstance(record, list) else ""
+    return None, Refusal("not_an_object", f"expected a JSON object per line, got {described(record)}{hint}")
 
 
 def _number(literal: str) -> float | None:

@@ -88,6 +88,7 @@ def test_typed_files_give_flat_records_and_leave_text_alone(write, name, content
 def test_text_is_plain_however_a_file_encodes_it(write):
     columns = {
         "dictionary": pa.array(["x", None]).dictionary_encode(),
+        "dictionary_of_views": pa.DictionaryArray.from_arrays([0, None], pa.array(["x"], pa.string_view())),
         "large": pa.array(["x", None], pa.large_string()),
         "view": pa.array(["x", None], pa.string_view()),
     }
