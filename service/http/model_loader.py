@@ -386,6 +386,11 @@ class ModelLoader:
 
 
 def _read(target: Target, settings: Settings) -> bytes:
+    if target.digest is not None and not target.path.exists():
+        raise ModelFolderError(
+            f"{target.path}: no such file, but {target.path.with_name(POINTER_FILE)} names version {target.version!r}; "
+            "put it back, or let `vaegis promote` choose another"
+        )
     data = read_model_file(target.path, Expected(settings.model_digest, settings.model_public_key))
     if target.digest is not None and DIGEST_PREFIX + content_digest(data) != target.digest:
         raise ArtifactError(
@@ -397,4 +402,4 @@ def _read(target: Target, settings: Settings) -> bytes:
 
 def _log_failure(name: str, version: str | None, reason: str) -> None:
     fields = {"model": name, "version": version, "reason": reason}
-    _LOG.error("model not changed, the old one stays", extra={"fields": fields})
+    _LOG.error("version cannot be used", extra={"fields": fields})

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.errors import AlphaError, RecordError, RunTimeoutError, ServiceError, expectation
+from vaegis.service.errors import AlphaError, GateError, RecordError, RunTimeoutError, ServiceError, expectation
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     CallerError,
@@ -91,6 +91,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     UnknownHostError: Problem(403, "unknown-host", "The service is not called by this name", closes=True),
     KeysNeededError: Problem(403, "keys-needed", "Without keys, strangers may not change versions", closes=True),
     VersionRefusedError: Problem(409, "version-refused", "The version cannot be made live"),
+    GateError: Problem(409, "gate-broken", "The gate does not hold"),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.errors import ArtifactError
+from vaegis.service.errors import ArtifactError, GateError, SettingsError
+from vaegis.service.gate import Condition, parse_gate, require_conditions
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.endpoints import MODEL_PARAMETER, operation, read_parameters
-from vaegis.service.http.errors import KeysNeededError, MediaTypeError, VersionRefusedError
+from vaegis.service.http.errors import KeysNeededError, MediaTypeError, ParameterError, VersionRefusedError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import header, require_json
 from vaegis.service.http.routes import path_parameters
@@ -60,12 +61,13 @@ class PromotionEndpoint:
         if self.checked_digest is not None and not header(scope["headers"], b"content-type"):
             raise MediaTypeError("Content-Type: expected application/json, got none")
         async with self.admission.slot(scope, receive) as slot:
-            version = None
             if self.checked_digest is None:
                 await slot.read_document(_MAX_IGNORED_BYTES)
+                change = partial(roll_back, self.folder, name)
             else:
-                version = (await read_parameters(slot, PromoteRequest)).version
-            pointer = await slot.run(partial(self._changed, self.folder, name, version))
+                asked = await read_parameters(slot, PromoteRequest)
+                change = partial(self._promoted, self.folder, name, asked, self.checked_digest)
+            pointer = await slot.run(partial(_refusing, change))
             before = pointer.history[-1].version if pointer.history else None
             answer = PromotionAnswer(
                 model=name, version=pointer.live.version, digest=pointer.live.digest, before=before
@@ -73,25 +75,33 @@ class PromotionEndpoint:
             written = answer.model_dump_json().encode()
             await slot.send(send, [written], len(written), ((b"content-type", b"application/json"),))
 
+    def _promoted(
+        self, folder: Path, name: str, asked: PromoteRequest, checked_digest: Callable[[Path], str]
+    ) -> Pointer:
+        conditions = [] if asked.gate is None else _conditions(asked.gate)
+        digest = checked_digest(version_path(folder, name, asked.version))
+        if conditions:
+            self._require(conditions, name, asked.version, digest)
+        return promote(folder, name, asked.version, digest)
+
+    def _require(self, conditions: list[Condition], name: str, version: str, digest: str) -> None:
+        """Pass if the conditions hold for the version, which must be in shadow of the live one."""
+        shadow = self.models.entry(name).shadow
+        measured = None if shadow is None else self.models.compared(name)
+        if measured is None or measured.digest != digest:
+            raise GateError(f"gate: expected {version!r} in shadow, got another version, or none")
+        require_conditions(conditions, measured)
+
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
         if self.checked_digest is None:
             text = "Make the version live that was live before the last promotion."
             described = operation("Roll back", text, gives=PromotionAnswer)
         else:
-            text = "Check a version and make it live. All workers load it within a second or two."
+            text = "Check a version and make it live if the gate holds. Workers load it in a second or two."
             takes = (PromoteRequest, {"version": "2024-06"})
             described = operation("Promote", text, takes=takes, gives=PromotionAnswer)
         return described | {"parameters": [MODEL_PARAMETER]}
-
-    def _changed(self, folder: Path, name: str, version: str | None) -> Pointer:
-        """Make a version live, or the one before if it is None."""
-        try:
-            if self.checked_digest is None or version is None:
-                return roll_back(folder, name)
-            return promote(folder, name, version, self.checked_digest(version_path(folder, name, version)))
-        except ArtifactError as error:
-            raise VersionRefusedError(str(error)) from error
 
 
 def may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:
@@ -108,3 +118,17 @@ def _is_local(scope: Scope) -> bool:
         return ip_address(client[0]).is_loopback
     except ValueError:
         return False
+
+
+def _refusing(change: Callable[[], Pointer]) -> Pointer:
+    try:
+        return change()
+    except ArtifactError as error:
+        raise VersionRefusedError(str(error)) from error
+
+
+def _conditions(gate: str) -> list[Condition]:
+    try:
+        return parse_gate(gate)
+    except SettingsError as error:
+        raise ParameterError(str(error)) from error

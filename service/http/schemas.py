@@ -88,12 +88,15 @@ class ResultItem(Answer):
     violations: list[ViolationItem] = Field(
         description="Values that are certainly wrong by what training saw, whether the record is an anomaly or not."
     )
-    reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
+    reasons: list[Reason] = Field(
+        description="What made the record an anomaly, those of violations first, then the weightiest."
+    )
     signature: str | None = Field(
         description="A short key of the leading columns and why they lead, to group anomalies by; null for others."
     )
     contributions: list[ContributionItem] | None = Field(
-        description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
+        description="One per column, those with a violation first, then the largest; with latent_contribution they sum"
+        " to the score. Null if not asked."
     )
     errors: list[RecordFault] | None = Field(
         default=None, max_length=0, description="Only with `on_invalid=report`, and null: the record has no faults."
@@ -197,7 +200,7 @@ class DrillAnswer(Answer):
     seed: int
     column: str = Field(description="The column that was given a wrong value.")
     was_flagged: bool = Field(description="Whether the record was an anomaly, as it should be.")
-    leading_column: str | None = Field(description="The column that contributed most; should be the broken one.")
+    leading_column: str | None = Field(description="The first column of the explanation; should be the broken one.")
     score: float
     p_value: float
     alpha: float
@@ -209,6 +212,11 @@ class PromoteRequest(Answer):
     model_config = ConfigDict(strict=True)
 
     version: str = Field(description="The version: its file's name without .onnx.")
+    gate: str | None = Field(
+        default=None,
+        description="Promote only if the measures of GET /models/{model}/shadow fit, as in "
+        "flagged_ratio<1.5,disagreement<0.02,records>1000.",
+    )
 
 
 class PromotionAnswer(Answer):

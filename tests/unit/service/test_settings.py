@@ -76,8 +76,8 @@ def test_the_file_can_be_named_by_a_variable_which_a_flag_overrides(tmp_path):
 
 def test_every_setting_can_stand_in_the_file(load_file):
     defaults = load_settings({}, {})
-    told = {name: value for name, value in defaults.model_dump().items() if value is not None}
-    assert load_file("".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items())) == defaults
+    given = {name: value for name, value in defaults.model_dump().items() if value is not None}
+    assert load_file("".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items())) == defaults
 
 
 def test_the_example_in_the_document_is_a_valid_file(load_file):

@@ -177,9 +177,9 @@ def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, art
 def test_a_statistic_that_json_cannot_say_is_500_for_its_request_alone(new_app, artifact, record, name, value):
     def score(columns):
         scores = artifact.scorer.score(columns)
-        told = getattr(scores, name).copy()
-        told[columns.numbers[:, 0] == 1234.0] = value
-        return replace(scores, **{name: told})
+        changed = getattr(scores, name).copy()
+        changed[columns.numbers[:, 0] == 1234.0] = value
+        return replace(scores, **{name: changed})
 
     assert artifact.contract.columns.number_positions[0] == artifact.contract.columns.names.index("amount")
     asked = [

@@ -48,7 +48,7 @@ def test_a_count_of_nothing_gives_nothing(new_app, send):
         ({"count": 1, "sede": 1}, "sede: unknown parameter; expected count, seed, temperature"),
     ],
 )
-def test_a_bad_request_is_told_what_was_expected(new_app, send, body, message):
+def test_a_bad_request_is_answered_with_what_was_expected(new_app, send, body, message):
     response = send(new_app(max_generate_count=10), "POST", "/generate", json=body)
     assert response.status_code == 422
     assert response.json()["errors"][0] == {

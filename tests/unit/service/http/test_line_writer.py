@@ -47,7 +47,7 @@ def test_lines_come_out_in_order_and_whole_whichever_thread_wrote_them():
         assert [line for line in lines if line.startswith(name)] == [f"{name} {i}" for i in range(500)]
 
 
-def test_a_slow_reader_holds_nobody_up_and_what_is_too_much_is_dropped_and_told():
+def test_a_slow_reader_holds_nobody_up_and_what_is_too_much_is_dropped_and_counted():
     stream = Stuck()
     writer = LineWriter(stream, max_lines=10)
     dropped = []
@@ -62,7 +62,7 @@ def test_a_slow_reader_holds_nobody_up_and_what_is_too_much_is_dropped_and_told(
     assert stream.getvalue().splitlines() == ["first", *map(str, range(10))]
 
 
-def test_a_reader_who_is_gone_is_told_as_dropped_lines():
+def test_lines_for_a_reader_who_is_gone_are_counted_as_dropped():
     writer = LineWriter(Closed())
     dropped = []
     writer.on_dropped.append(dropped.append)

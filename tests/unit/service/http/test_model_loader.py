@@ -176,6 +176,14 @@ def test_whatever_is_wrong_with_a_version_the_old_one_stays_and_readiness_too(se
     assert (served.live, served.described()["failure"]) == ("2", None)
 
 
+def test_a_pointer_to_a_version_that_is_not_there_ends_the_start_and_says_what_to_do(folder):
+    (folder / "orders" / "1.onnx").unlink()
+    with pytest.raises(
+        ModelFolderError, match=r"1.onnx: no such file, but \S+live.json names version '1'; put it back"
+    ):
+        Served(folder, {})
+
+
 def test_other_columns_are_refused_unless_they_are_allowed(served, folder, renamed, send):
     (folder / "orders" / "4.onnx").write_bytes(renamed)
     put_live(folder, "4")
@@ -202,8 +210,8 @@ def test_a_schema_differs_by_columns_kinds_and_what_it_takes(artifact):
     boolean = next(column for column in schema.columns if column.kind == "boolean")
     swapped = boolean.model_copy(update={"name": schema.columns[0].name})
     other = schema.model_copy(update={"columns": (swapped, *schema.columns[1:]), "ignored": ()})
-    told = schema_difference(schema, other)
-    assert told == f"{swapped.name} was {schema.columns[0].kind} and is boolean, order_id is refused"
+    difference = schema_difference(schema, other)
+    assert difference == f"{swapped.name} was {schema.columns[0].kind} and is boolean, order_id is refused"
 
 
 def test_an_alpha_that_a_new_version_cannot_promise_keeps_the_old_one(folder, golden_model, hostile):

@@ -34,7 +34,7 @@ def test_the_model_is_described_without_its_weights_and_scores(new_app, send, ar
     assert artifact.contract.generator.model not in response.text
     assert answer.calibration.folds == len(artifact.contract.calibration.folds)
     assert answer.calibration.records == artifact.contract.calibration.records
-    assert answer.calibration.guarantee.startswith("At alpha 0.1, a normal record exchangeable with")
+    assert answer.calibration.guarantee.startswith("At alpha 0.1, a normal record is flagged")
 
 
 def test_the_record_schema_has_the_columns_of_the_model(new_app, send, artifact):

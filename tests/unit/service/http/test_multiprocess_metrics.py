@@ -70,7 +70,7 @@ def test_a_worker_in_the_place_of_another_adds_no_series_for_signatures(folder, 
     assert sum(sample.value for sample in metrics[0].samples) == 3 * MOST_SIGNATURES
 
 
-def test_any_worker_tells_the_sums_over_all(folder):
+def test_any_worker_shows_the_sums_over_all(folder):
     first, second = Worker(folder, 0), Worker(folder, 1)
     first.requests.labels("/a").inc()
     second.requests.labels("/a").inc(2)
@@ -190,7 +190,7 @@ def test_threads_lose_no_number(folder):
     assert value("seconds_sum") == 80_000
 
 
-def test_no_sum_is_told_where_values_may_be_negative(folder):
+def test_no_sum_is_shown_where_values_may_be_negative(folder):
     count_in_files(folder, "0")
     BoundHistogram(Histogram("x", "A value.", buckets=(-1.0, 1.0), registry=None)).observe_all(np.array([-2.0, 0.5]))
     registry = reader(folder)
@@ -208,12 +208,12 @@ def test_a_file_that_has_just_been_made_does_not_spoil_a_scrape(folder):
     assert reader(folder).get_sample_value("requests_total", {"route": "/a"}) == 1
 
 
-def test_a_scrape_without_the_folder_tells_of_processes_alone(folder):
+def test_a_scrape_without_the_folder_has_processes_alone(folder):
     registry = reader(folder / "removed", lambda: {"0": os.getpid()})
     assert {family.name for family in registry.collect()} >= {"process_open_fds"}
 
 
-def test_processes_are_told_apart(folder):
+def test_processes_have_labels_of_their_own(folder):
     registry = reader(folder, lambda: {"0": os.getpid(), PARENT: os.getppid()})
     assert registry.get_sample_value("process_resident_memory_bytes", {"worker": "0"}) > 10**6
     assert registry.get_sample_value("process_resident_memory_bytes", {"worker": PARENT}) > 0

@@ -93,7 +93,7 @@ def test_pages_of_other_sites_cannot_change_versions(folder, send):
 
 
 @pytest.mark.parametrize("declared", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
-def test_a_form_cannot_change_versions_even_from_a_browser_that_tells_no_origin(folder, send, declared):
+def test_a_form_cannot_change_versions_even_without_an_origin(folder, send, declared):
     app, headers = app_over(folder), {"content-type": declared}
     body = b'{"version": "2"}'
     assert send(app, "POST", "/models/orders/promote", content=body, headers=headers).status_code == 415
