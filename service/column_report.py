@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from vaegis.service.contract import Check, Column, IgnoredColumn, Schema
@@ -57,4 +58,4 @@ def column_notes(schema: Schema) -> Iterator[str]:
 
 
 def _named(column: Column | IgnoredColumn) -> str:
-    return column.name or '""'
+    return column.name if column.name and column.name == column.name.strip() else json.dumps(column.name)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, Type
 
 from vaegis.service.artifact import Artifact, open_artifact
 from vaegis.service.contract import Schema
-from vaegis.service.errors import RecordError
-from vaegis.service.extras import needs_extra
+from vaegis.service.errors import RecordError, needs_extra
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, read_model_file
 from vaegis.service.pvalues import guarantee, threshold
 from vaegis.service.records.blocks import Block
@@ -20,6 +19,7 @@ from vaegis.service.records.column_names import UnknownColumns, positions_of
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.in_memory import blocks_of_records, is_pandas_frame, with_index
 from vaegis.service.records.json import MAX_FAULTS
+from vaegis.service.runtime import RunLimits
 from vaegis.service.score_result import ScoreResult, result_of
 from vaegis.service.verdicts import Explain, Verdicts
 
@@ -157,7 +157,7 @@ class Model:
         unknown = _choice("unknown_columns", unknown_columns, _UNKNOWN_COLUMNS)
         self._threshold_at(rules["alpha"])  # refuses an alpha that is too small, before a batch is read
         with needs_extra("files"):
-            from vaegis.service.files.batch_scoring import scored_batches
+            from vaegis.service.files.arrow_data import scored_batches
         return scored_batches(self, batches, rules, unknown, verdict_column)
 
     def judge_blocks(self, blocks: Iterable[Block], *, alpha: float, explain: Explain, reports: bool) -> ScoreResult:
@@ -243,7 +243,7 @@ def open_model(path: Path, expected: Expected, *, threads: int = 1) -> Model:
         SettingsError: The expected digest or the public key is not valid.
         MissingExtraError: A signature is to be verified, and `cryptography` is not installed.
     """
-    return Model(open_artifact(read_model_file(path, expected), str(path), threads=threads))
+    return Model(open_artifact(read_model_file(path, expected), str(path), RunLimits(threads)))
 
 
 def _choice(name: str, value: str, allowed: Sequence[_Text]) -> _Text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +10,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.errors import Fault
-from vaegis.service.explanations import Contribution
-from vaegis.service.extras import needs_extra
-from vaegis.service.reasons import Reason
+from vaegis.service.errors import Fault, needs_extra
 from vaegis.service.records.blocks import Block, in_order
 from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import ARRAYS, FIELDS, Verdicts
-from vaegis.service.violations import Violation
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ScoreResult:
-    """The verdicts on n records, in order.
+class ScoreResult(Verdicts, frozen=True, eq=False, kw_only=True, gc=False):
+    """The verdicts on n records, in order, with the fields of `Verdicts`.
 
     Iterating yields one dict per record. Libraries that take Arrow data take the result, as in
     ``polars.DataFrame(result)``, ``pyarrow.table(result)`` or DuckDB's ``from result``.
@@ -35,18 +29,6 @@ class ScoreResult:
         alpha: Share of normal records that may be flagged.
         threshold: Score above which a record is flagged; `is_anomaly` decides where a model has several members.
         guarantee: What alpha promises, as a sentence.
-        score: Shape (n,), as are the arrays below; higher is more anomalous.
-        p_value: Conformal p-values, in (0, 1].
-        is_anomaly: Whether the p-value is at most alpha.
-        elbo: -(reconstruction_error + kl), nats.
-        reconstruction_error: -E_q[log p(x|z)], nats.
-        kl: KL(q(z|x) || p(z)), nats.
-        latent_contribution: What the latent code adds to the score.
-        violations: Per record: the values that break a check of their column, whether the record is flagged or not.
-        reasons: Per record: why it is an anomaly, the strongest reason first; empty for other records.
-        signature: Per record: a short key of the columns and reasons that lead an anomaly; None for other records.
-        contributions: Per record: what each column adds to the score, columns with a violation first, then the largest;
-            None if it is not explained.
         errors: Per record: its faults, or None. The whole is None with ``on_invalid="reject"``. A record with faults
             has no verdict: NaN in the arrays, and False in `is_anomaly`.
     """
@@ -54,21 +36,7 @@ class ScoreResult:
     alpha: float
     threshold: float
     guarantee: str
-    score: NDArray[np.float64]
-    p_value: NDArray[np.float64]
-    is_anomaly: NDArray[np.bool_]
-    elbo: NDArray[np.float64]
-    reconstruction_error: NDArray[np.float64]
-    kl: NDArray[np.float64]
-    latent_contribution: NDArray[np.float64]
-    violations: list[tuple[Violation, ...]]
-    reasons: list[tuple[Reason, ...]]
-    signature: list[str | None]
-    contributions: list[tuple[Contribution, ...] | None]
     errors: list[tuple[Fault, ...] | None] | None
-
-    def __len__(self) -> int:
-        return len(self.score)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         names = tuple(self.fields())

@@ -63,7 +63,7 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def rows(self, index: slice) -> Verdicts:
         """Return the verdicts on the records at ``index``."""
-        return Verdicts(*[values[index] for values in astuple(self)])
+        return Verdicts(*[values[index] for values in astuple(self)[: len(FIELDS)]])
 
 
 FIELDS: Final = Verdicts.__struct_fields__

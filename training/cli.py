@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train_parser() -> argparse.ArgumentParser:
-    from vaegis.service.files.dialect import add_dialect_arguments
+    from vaegis.service.files.formats import add_dialect_arguments
 
     parser = argparse.ArgumentParser(
         prog="vaegis-train",

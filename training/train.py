@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Provenance, Schema
-from vaegis.service.files.dialect import Dialect
+from vaegis.service.files.formats import Dialect
 from vaegis.service.files.output import replacing
 from vaegis.service.files.record_files import RecordFiles, RecordSource, open_records
 from vaegis.service.model import open_model
@@ -163,7 +163,7 @@ def _prepare(
     progress: Progress,
     labels: Labels,
 ) -> _Prepared:
-    plans = settle_growing(plan_columns(profile, config), profile, sample, config)
+    plans = settle_growing(plan_columns(profile, config, sample.first), profile, sample, config)
     plans = with_placeholders(plans, sample)
     most = config.calibration.max_records
     if config.splits.group_column is not None:

@@ -18,8 +18,8 @@ from vaegis.service.errors import (
     RecordError,
     ServiceError,
     SettingsError,
+    needs_extra,
 )
-from vaegis.service.extras import needs_extra
 
 if TYPE_CHECKING:
     from vaegis.service.model import Data, Model

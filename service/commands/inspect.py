@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaegis.service.commands import Subparsers
 from vaegis.service.commands.model import add_model_arguments, opened_model
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from vaegis.service.model import Model
 
 _GAP = "  "
@@ -21,7 +20,7 @@ _WIDTH = 80
 _NARROWEST = 30
 
 
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its flag."""
     parser = subparsers.add_parser(
         "inspect",
@@ -33,15 +32,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.set_defaults(func=run)
 
 
-def run(args: Namespace) -> int:
-    """Print the metadata.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the file cannot be used.
-    """
+def run(args: Namespace) -> None:
+    """Print the metadata."""
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.http.schemas import model_answer
 
@@ -53,7 +45,6 @@ def run(args: Namespace) -> int:
         print(answer.model_dump_json(by_alias=True, indent=2))
     else:
         print("\n".join(_report(args.model, model)))
-    return 0
 
 
 def _report(path: Path, model: Model) -> Iterable[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, Namespace
+from argparse import SUPPRESS, BooleanOptionalAction, Namespace
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vaegis.service.auth.keys import require_keys_or_open
+from vaegis.service.commands import Subparsers
 from vaegis.service.errors import AddressError, SettingsError
 from vaegis.service.model_file import Expected, read_model_file
 from vaegis.service.settings import (
@@ -23,14 +24,10 @@ from vaegis.service.settings import (
 )
 from vaegis.service.terminal import printable
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-
 _BACKLOG: Final = 2048  # connections that wait to be accepted
 
 
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its flags, one for each setting."""
     parser = subparsers.add_parser(
         "serve",

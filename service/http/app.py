@@ -21,7 +21,6 @@ from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import Access, KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
-from vaegis.service.generation import Generator
 from vaegis.service.http.admission import Admission, AdmissionLimits, Readiness
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_origins
 from vaegis.service.http.docs_page import docs_endpoints
@@ -54,6 +53,7 @@ from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
 from vaegis.service.records.blocks import RecordLimits
+from vaegis.service.runtime import RunLimits
 from vaegis.service.settings import Settings, variable_of
 from vaegis.service.verdicts import Explain
 
@@ -236,8 +236,6 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
         unwrap=settings.unwrap,
     )
 
-    new_generator = partial(Generator, run_timeout_s=settings.run_timeout_s, tensor_bytes=settings.max_tensor_bytes)
-
     def new_served(artifact: Artifact, name: str, version: str | None) -> ServedModel:
         return ServedModel(
             artifact,
@@ -246,7 +244,7 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
             alpha=settings.alpha,
             explain=Explain(settings.explain),
             max_batch_records=settings.max_batch_records,
-            new_generator=new_generator,
+            decoder=RunLimits(1, settings.run_timeout_s, settings.max_tensor_bytes),
             version=version,
         )
 

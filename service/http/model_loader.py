@@ -29,6 +29,7 @@ from vaegis.service.model_folder import (
     stamp_of,
     version_path,
 )
+from vaegis.service.runtime import RunLimits
 from vaegis.service.settings import Settings
 
 _LOG: Final = logging.getLogger("vaegis.models")
@@ -139,14 +140,8 @@ def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes 
     Raises:
         ArtifactError: it cannot be used.
     """
-    return open_artifact(
-        data,
-        name,
-        threads=settings.inference_threads,
-        run_timeout_s=settings.run_timeout_s,
-        tensor_bytes=settings.max_tensor_bytes,
-        optimized=optimized,
-    )
+    limits = RunLimits(settings.inference_threads, settings.run_timeout_s, settings.max_tensor_bytes)
+    return open_artifact(data, name, limits, optimized=optimized)
 
 
 def first_opened(source: ModelSource, name: str, settings: Settings) -> tuple[Artifact, Target]:

@@ -39,7 +39,7 @@ from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.arrow.decoder import ArrowDecoder
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
 from vaegis.service.records.csv import CsvDecoder
-from vaegis.service.records.decompression import unpacker_of
+from vaegis.service.records.decompression import Unpacker
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.json_document import JsonDecoder, JsonDocuments
@@ -180,7 +180,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         """Score a body that begins with ``first`` on threads, as it arrives."""
         slot, scoring = self.slot, self.block_scoring()
         unpacked = UnpackedBytes(slot.max_body_bytes)
-        decompressor, decoder = unpacker_of(self.formats.encoding.value, unpacked), self._decoder(unpacked)
+        decompressor, decoder = Unpacker(self.formats.encoding.value, unpacked), self._decoder(unpacked)
         data = first
         while True:
             is_last = slot.is_whole
@@ -188,7 +188,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
             if is_last:
                 return scoring
-            data = await slot.read(at_least=max(BLOCK_BYTES, decoder.missing_bytes))
+            data = await slot.read(at_least=BLOCK_BYTES)
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """Return the headers of the answer."""

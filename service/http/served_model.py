@@ -9,7 +9,6 @@ from typing import Final, NamedTuple, TypeAlias
 
 from vaegis.service.artifact import Artifact, Verification
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Contract
 from vaegis.service.generation import Generator
 from vaegis.service.http.batching import Batcher
 from vaegis.service.http.metrics import ModelMetrics
@@ -21,6 +20,7 @@ from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
 from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
+from vaegis.service.runtime import RunLimits
 from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts
 
@@ -97,7 +97,7 @@ class ServedModel:
         alpha: float | None,
         explain: Explain,
         max_batch_records: int,
-        new_generator: Callable[[Contract], Generator],
+        decoder: RunLimits,
         version: str | None = None,
     ) -> None:
         """Prepare to serve; see the attributes of these names.
@@ -109,7 +109,7 @@ class ServedModel:
             alpha: Share of normal records that may be flagged, unless a request says otherwise; None: the model's own.
             explain: Which verdicts carry contributions, unless a request says otherwise.
             max_batch_records: Most records of small requests that are scored together.
-            new_generator: Loads the decoder behind POST /generate.
+            decoder: Limits of the decoder's runs, behind POST /generate.
             version: The name of the version, if it has one.
 
         Raises:
@@ -130,7 +130,7 @@ class ServedModel:
         self.answer_metadata = lru_cache(_KEPT_QUERIES)(partial(AnswerMetadata.by, artifact, self.name))
         self.digest_header = (b"vaegis-model-digest", f"sha256:{artifact.digest}".encode())
         self._explain = explain
-        self._new_generator = new_generator
+        self._decoder = decoder
         default = ScoreOptions(self.alpha, explain, OnInvalid.REJECT)
         self._parsed_options = partial(_options, default, self.answer_metadata)
         self._kept_options = lru_cache(_KEPT_QUERIES)(self._parsed_options)
@@ -161,7 +161,7 @@ class ServedModel:
         """
         verification = self.artifact.verify()
         if not is_checked:  # and not kept: POST /generate loads it again at its first request
-            self._new_generator(self.artifact.contract)
+            Generator(self.artifact.contract, self._decoder)
         record = rendered(self.artifact.contract.golden.records[0])
         block = self.bare_documents.decode(record, OnInvalid.REPORT, lambda: None)
         self.artifact.judge(block.columns, alpha=self.alpha, explain=Explain.ALL)
@@ -181,7 +181,7 @@ class ServedModel:
     @cached_property
     def generator(self) -> Generator:
         """The decoder, loaded at the first request so that a service that only scores never pays for it."""
-        return self._new_generator(self.artifact.contract)
+        return Generator(self.artifact.contract, self._decoder)
 
     @cached_property
     def description(self) -> bytes:

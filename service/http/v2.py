@@ -38,10 +38,9 @@ from vaegis.service.records.blocks import (
     TooManyRecordsError,
     UnpackedBytes,
     block_of,
-    sound_block,
 )
 from vaegis.service.records.decompression import decompressed
-from vaegis.service.records.faults import FaultList, FaultsByRow, OnInvalid
+from vaegis.service.records.faults import Faults, OnInvalid
 from vaegis.service.records.json import require_few_values
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.open_inference import InferRequest, columns_of, read_request
@@ -183,20 +182,19 @@ def _read(model: ServedModel, body: bytes, header_length: str | None) -> InferRe
 
 def _block(model: ServedModel, request: InferRequest, *, reports: bool) -> Block:
     schema, limits = model.artifact.contract.columns.of_records, model.limits
-    faults = FaultsByRow(limits.max_faults, 0) if reports else FaultList(limits.max_faults)
+    faults = Faults(limits.max_faults)
     try:
         columns = columns_of(
             request, schema, faults, unknown_columns=limits.unknown_columns, max_faults=limits.max_faults
         )
-        if isinstance(faults, FaultsByRow):
-            block = block_of(columns, faults, 0)
-            model.metrics.count_refused(fault for found in block.faults.values() for fault in found)
-            return block
-        faults.raise_any()
+        if not reports:
+            faults.raise_any()
     except RecordError as error:
         model.metrics.count_refused(error.faults)
         raise
-    return sound_block(columns)
+    block = block_of(columns, faults, 0)
+    model.metrics.count_refused(fault for found in block.faults.values() for fault in found)
+    return block
 
 
 def _require_tensors(headers: Headers) -> None:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaegis.service.onnx_model import MAX_DECLARED_SIZE, OPSETS, metadata_props, read_model
-from vaegis.service.operators import OPERATORS, SHAPE_INPUTS
+from vaegis.service.onnx_model import MAX_DECLARED_SIZE, OPERATORS, OPSETS, SHAPE_INPUTS, metadata_props, read_model
 
 DOUBLE = 11
 ROOT = Path(__file__).parents[3]

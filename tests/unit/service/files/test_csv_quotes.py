@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.csv import may_have_stray_quotes, quote_fault
-from vaegis.service.files.dialect import Dialect
+from vaegis.service.files.formats import Dialect
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.faults import OnInvalid
 

@@ -15,8 +15,7 @@ import pytest
 from vaegis.service.errors import FileError
 from vaegis.service.files import batches as record_batches
 from vaegis.service.files import csv, ndjson
-from vaegis.service.files.dialect import Dialect
-from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.readers import format_of
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.faults import OnInvalid
@@ -75,7 +74,7 @@ def test_csv_comes_in_many_ways(write, name, content):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.ndjson", b'{"a": 1, "b": {"c": "2026-01-01"}}\n\n{"a": null, "b": null}'),
+        ("a.ndjson", b'{"a": 1, "b": {"c": "2026-01-01"}}\n\n{"a": null, "b": null}\n'),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1, "b": {"c": "2026-01-01"}}\n{}\n')),
         ("a.parquet", parquet(a=[1, None], b=[{"c": "2026-01-01"}, None])),
         ("a.arrow", ipc(pa.table({"a": [1, None], "b": [{"c": "2026-01-01"}, None]}))),
@@ -89,6 +88,7 @@ def test_typed_files_give_flat_records_and_leave_text_alone(write, name, content
 def test_text_is_plain_however_a_file_encodes_it(write):
     columns = {
         "dictionary": pa.array(["x", None]).dictionary_encode(),
+        "dictionary_of_views": pa.DictionaryArray.from_arrays([0, None], pa.array(["x"], pa.string_view())),
         "large": pa.array(["x", None], pa.large_string()),
         "view": pa.array(["x", None], pa.string_view()),
     }
@@ -167,16 +167,14 @@ def test_records_without_any_key_are_still_records(write):
         ("last.csv.gz", gzip.compress(b'a,b\n1,x\n2,"secret'), None, None, "expected closed quotes"),
         ("tabs.tsv", b'a\tb\n1\tx,y\n2\t"secret\n3\ty\n', None, None, "expected closed quotes"),
         ("cut.csv.gz", gzip.compress(os.urandom(4096))[:-100], None, None, "not a valid CSV file"),
-        ("broken.ndjson", b'{"a": 1}\n\n{"a": secret\n', 2, None, "got broken JSON"),
-        ("list.ndjson", b'{"a": 1}\n[1]\n', 2, None, "expected a JSON object per line, got an array"),
-        ("type.ndjson", b'{"a": {"b": 1}}\n{"a": {"b": [1]}}\n', 2, "a.b", "expected a number .* got an array"),
-        ("twice.ndjson", b'{"a": 1, "a": 2}\n', 1, "a", "expected each key once"),
-        ("both.ndjson", b'{"a.b": 1, "a": {"b": 2}}\n', None, "a.b", "expected each column name once"),
+        ("broken.ndjson", b'{"a": 1}\n\n{"a": secret\n', 2, None, "expected JSON with a value at character 6"),
+        ("list.ndjson", b'{"a": 1}\n[1]\n', 2, None, "expected a JSON object per line, got a list"),
+        ("type.ndjson", b'{"a": {"b": 1}}\n{"a": {"b": [1]}}\n', 2, "a.b", "expected values of one form"),
+        ("twice.ndjson", b'{"a": 1, "a": 2}\n', 1, None, "expected each key once"),
+        ("both.ndjson", b'{"a.b": 1, "a": {"b": 2}}\n', 1, "a.b", "expected each column once"),
         ("deep.ndjson", b'{"a": 1}\n' + b'{"a":' * 99_999 + b"}" * 99_999, 2, None, "at most 32 levels"),
-        ("huge.ndjson", b'{"a": 1}\n{"a": 1e400}\n', 2, None, "Number too big"),
-        ("surrogate.ndjson", b'{"a": "\\ud800"}\n', 1, None, "broken JSON"),
-        ("text.ndjson", b'{"a": "x"}\n{"a": "\xff"}\n', 2, "a", "expected UTF-8 text"),
-        ("name.ndjson", b'{"\xff": 1}\n', None, None, "expected UTF-8 in the names"),
+        ("text.ndjson", b'{"a": "x"}\n{"a": "\xff"}\n', 2, None, "expected UTF-8, got an invalid byte"),
+        ("name.ndjson", b'{"\xff": 1}\n', 1, None, "expected UTF-8, got an invalid byte"),
         ("empty.parquet", b"", None, None, "not a valid Parquet file"),
         ("cut.parquet", parquet(a=[1, 2])[:-9], None, None, "not a valid Parquet file"),
         ("no.parquet", b"a,b\n1,2\n" * 9, None, None, "not a valid Parquet file"),

@@ -13,8 +13,7 @@ import torch
 from onnx import AttributeProto
 
 from vaegis.service.contract import MetadataKey
-from vaegis.service.onnx_model import metadata_props, read_model
-from vaegis.service.operators import INT, INTS, OPERATORS, STRINGS, TENSOR
+from vaegis.service.onnx_model import INT, INTS, OPERATORS, STRINGS, TENSOR, metadata_props, read_model
 from vaegis.training.export.model_file import generator_document, scoring_model
 from vaegis.training.model import prior
 from vaegis.training.model.neighbours import neighbours_of
