@@ -24,6 +24,9 @@ READ_VERSIONS = (1, 2)
 MOST_KNOWN_VALUES = 256
 """A numeric column with more distinct values than this keeps none of them."""
 
+MOST_PLACEHOLDERS = 8
+"""Of one numeric column."""
+
 MOST_GOLDEN_RECORDS = 1_000
 GREATEST_RELATIVE_TOLERANCE = 1e-3
 GREATEST_ABSOLUTE_TOLERANCE = 0.1
@@ -176,11 +179,13 @@ class NumericColumn(_Column):
     minimum: Finite
     maximum: Finite
     quantiles: tuple[Finite, ...] = Field(min_length=len(QUANTILE_FRACTIONS), max_length=len(QUANTILE_FRACTIONS))
-    """Training quantiles at `QUANTILE_FRACTIONS`, in the column's own unit."""
+    """Training quantiles at `QUANTILE_FRACTIONS`, in the column's own unit, without the `placeholders`."""
     step: Annotated[float, Field(ge=0.0)]
     """Grid on which every training value lies (1 for integers, 0.01 for cents); 0 where there is none."""
     values: Annotated[tuple[Finite, ...], Field(max_length=MOST_KNOWN_VALUES)] = ()
     """Every value that training saw, ascending, where they are few; else none. Generated numbers are among them."""
+    placeholders: Annotated[tuple[Finite, ...], Field(max_length=MOST_PLACEHOLDERS)] = ()
+    """Repeated values far from all others, such as -999, ascending. Each has a probability of its own, like a null."""
     noise_scale: Annotated[float, Field(gt=0.0)]
     """Scale of the noise around what the decoder expects of a record seen whole, in the column's own unit."""
     degrees_of_freedom: Annotated[float, Field(gt=0.0)]

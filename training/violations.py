@@ -33,6 +33,7 @@ from vaegis.service.contract import (
 )
 from vaegis.service.records.misspellings import COMMON_SHARE, Misspellings
 from vaegis.service.violations import ViolationChecks
+from vaegis.training.data.schema import coarsest_step
 from vaegis.training.data.splits import Splits
 from vaegis.training.data.text_form import FEWEST_SHARING, MOST_PATTERNS, text_column
 
@@ -268,7 +269,7 @@ def _of_numbers(
         yield Check(code=low_code, limit=-_rounded_up(-lower))
         yield Check(code=high_code, limit=_rounded_up(_upper_limit(values, chance, wider_high)))
         if column.step and values.size >= _FEWEST_FOR_A_GRID:
-            yield Check(code=ViolationCode.OFF_GRID, limit=column.step)
+            yield Check(code=ViolationCode.OFF_GRID, limit=coarsest_step(values, column.step))
     if values.size == records:
         yield Check(code=ViolationCode.UNEXPECTED_MISSING)
 

@@ -216,3 +216,14 @@ def test_lists_of_codes_that_differ_in_one_character_are_not_checked_for_misspel
     codes_of = {check.code for check in checked(strings=codes)[0].columns[0].checks}
     assert codes_of.isdisjoint({ViolationCode.UNSEEN_CATEGORY, ViolationCode.MISSPELLED_CATEGORY})
     assert ViolationCode.UNUSUAL_FORM in codes_of
+
+
+def test_numbers_off_a_coarse_grid_are_violations_and_new_numbers_on_it_are_not():
+    rng = np.random.default_rng(3)
+    fives, quarters = 5.0 * rng.poisson(20.0, N), 0.25 * rng.poisson(40.0, N)
+    two_values = rng.choice([0.0, 50.0], N)
+    schema, dropped = checked(fives, quarters, two_values)
+    assert [limits(column)[GRID] for column in schema.columns] == [5.0, 0.25, 1.0]
+    assert (schema.violating_share, dropped) == (0.0, ())
+    few, _ = checked(fives[:200], records=200)
+    assert limits(few.columns[0])[GRID] == 1.0
