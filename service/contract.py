@@ -24,6 +24,9 @@ READ_VERSIONS = (1, 2)
 MOST_KNOWN_VALUES = 256
 """A numeric column with more distinct values than this keeps none of them."""
 
+MOST_PLACEHOLDERS = 8
+"""Of one numeric column."""
+
 MOST_GOLDEN_RECORDS = 1_000
 GREATEST_RELATIVE_TOLERANCE = 1e-3
 GREATEST_ABSOLUTE_TOLERANCE = 0.1
@@ -31,6 +34,13 @@ GREATEST_ABSOLUTE_TOLERANCE = 0.1
 
 MOST_ZONE_OFFSETS = 20_000
 """Clock changes of one time zone; there are two a year."""
+
+MOST_CORRELATED = 40
+"""Most columns whose residuals an evaluation compares."""
+
+MOST_FAULTS = 16
+MOST_DETECTORS = 8
+"""Kinds of fault and detectors in an evaluation."""
 
 MOST_LATENTS = 4096
 """Of a generator: each request draws that many numbers for each of a block of records."""
@@ -87,6 +97,7 @@ class MetadataKey(StrEnum):
     PROVENANCE = "vaegis.provenance"
     GENERATOR = "vaegis.generator"
     GOLDEN = "vaegis.golden"
+    EVALUATION = "vaegis.evaluation"
     DIGEST = "vaegis.digest"
 
 
@@ -168,11 +179,13 @@ class NumericColumn(_Column):
     minimum: Finite
     maximum: Finite
     quantiles: tuple[Finite, ...] = Field(min_length=len(QUANTILE_FRACTIONS), max_length=len(QUANTILE_FRACTIONS))
-    """Training quantiles at `QUANTILE_FRACTIONS`, in the column's own unit."""
+    """Training quantiles at `QUANTILE_FRACTIONS`, in the column's own unit, without the `placeholders`."""
     step: Annotated[float, Field(ge=0.0)]
     """Grid on which every training value lies (1 for integers, 0.01 for cents); 0 where there is none."""
     values: Annotated[tuple[Finite, ...], Field(max_length=MOST_KNOWN_VALUES)] = ()
     """Every value that training saw, ascending, where they are few; else none. Generated numbers are among them."""
+    placeholders: Annotated[tuple[Finite, ...], Field(max_length=MOST_PLACEHOLDERS)] = ()
+    """Repeated values far from all others, such as -999, ascending. Each has a probability of its own, like a null."""
     noise_scale: Annotated[float, Field(gt=0.0)]
     """Scale of the noise around what the decoder expects of a record seen whole, in the column's own unit."""
     degrees_of_freedom: Annotated[float, Field(gt=0.0)]
@@ -450,6 +463,36 @@ class Golden(_Document):
         return self
 
 
+class FaultsFound(_Document):
+    """How many copies of normal records with one kind of fault the detectors flag."""
+
+    fault: str
+    """Kind of the fault; ``none`` for records as they were."""
+    records: Annotated[int, Field(ge=1)]
+    """How many of them there are."""
+    found: dict[str, Annotated[int, Field(ge=0)]] = Field(max_length=MOST_DETECTORS)
+    """How many a detector flags, by its name."""
+
+
+class EvaluationDocument(_Document):
+    """What training measured on calibration records, for people. Files may lack it."""
+
+    residual_columns: tuple[str, ...] = Field(max_length=MOST_CORRELATED)
+    """The scored columns, or those of them that correlate most."""
+    residual_correlations: tuple[Annotated[float, Field(ge=-1.0, le=1.0)], ...]
+    """Rank correlation of the residuals of two of these columns: the lower triangle, by rows, without the diagonal."""
+    residual_records: Annotated[int, Field(ge=0)]
+    """Records that they were measured on."""
+    faults: tuple[FaultsFound, ...] = Field(max_length=MOST_FAULTS)
+
+    @model_validator(mode="after")
+    def _one_correlation_each(self) -> EvaluationDocument:
+        columns = len(self.residual_columns)
+        if len(self.residual_correlations) != columns * (columns - 1) // 2:
+            raise ValueError(f"expected a correlation of each pair of {columns} columns")
+        return self
+
+
 class Contract(_Document):
     """All documents of one file."""
 
@@ -458,3 +501,4 @@ class Contract(_Document):
     provenance: Provenance
     generator: GeneratorDocument
     golden: Golden
+    evaluation: EvaluationDocument | None = None

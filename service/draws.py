@@ -42,10 +42,10 @@ _SECONDS_PER_HOUR, _SECONDS_PER_DAY = 3600, 86400
 def numbers(
     column: NumericColumn,
     location: NDArray[np.float64],
-    probabilities: Sequence[NDArray[np.float64]],  # noqa: ARG001 - numbers have none
+    probabilities: Sequence[NDArray[np.float64]],
     random: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Draw from the Student-t likelihood, within the training range and on the grid of the column.
+    """Draw placeholders, and other numbers from the Student-t likelihood, in the training range and on the grid.
 
     Values outside are drawn anew rather than moved to the bound, where they would pile up. Going to the grid adds the
     variance of a uniform over one step, step^2 / 12, which the learned scale contains: it is taken off the noise, whose
@@ -64,7 +64,11 @@ def numbers(
     for _ in range(_REDRAWS):
         outside = (drawn < column.minimum) | (drawn > column.maximum)
         drawn[outside] = draw(location[outside])
-    return np.clip(drawn, column.minimum, column.maximum)
+    drawn = np.clip(drawn, column.minimum, column.maximum)
+    if not probabilities:
+        return drawn
+    code = codes(probabilities[0], random)
+    return np.where(code > 0, np.array([0.0, *column.placeholders])[code], drawn)
 
 
 def _on_grid(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:

@@ -161,7 +161,8 @@ def _parsed_line(
     leaves = list(_leaves("", record, ignored)) if isinstance(record, dict) else []
     refusal = None
     if not reports and not isinstance(record, dict):
-        refusal = Refusal("not_an_object", f"expected a JSON object per line, got {described(record)}")
+        hint = "; jq -c '.[]' writes its objects as lines" if isinstance(record, list) else ""
+        refusal = Refusal("not_an_object", f"expected a JSON object per line, got {described(record)}{hint}")
     elif not reports and len(dict(leaves)) < len(leaves):
         refusal = Refusal("duplicate_key", "expected each column once, got one both nested and with dots")
     return record, dict(leaves), refusal

@@ -31,7 +31,9 @@ _COPIED_CHARACTERS = 1 << 20
 _SEPARATOR_LINE_BYTES = 16
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _HINTS = {
-    ".json": "NDJSON, one object per line, is named .ndjson",
+    ".json": "NDJSON, one object per line, is named .ndjson, and jq -c '.[]' writes the objects of an array so",
+    ".zip": "unpack it first",
+    ".xz": "unpack it first",
     ".xlsx": "save the sheet as CSV",
     ".xls": "save the sheet as CSV",
     ".txt": "if it is CSV, name it .csv, or .tsv if tabs part its values",

@@ -197,6 +197,9 @@ class NumericKind(NumberKind[NumericColumn]):
     def observed_range(self, column: NumericColumn) -> tuple[float, float]:
         return column.minimum, column.maximum
 
+    def category_sizes(self, column: NumericColumn) -> tuple[int, ...]:
+        return (1 + len(column.placeholders),) if column.placeholders else ()
+
     def _reason_of_value(self, column: NumericColumn, observed: float) -> Reason:
         if not column.minimum <= observed <= column.maximum:
             return Reason.OUT_OF_RANGE
@@ -220,7 +223,10 @@ class NumericKind(NumberKind[NumericColumn]):
 
     def statistics(self, column: NumericColumn) -> str:
         grid = f", step {column.step:g}" if column.step else ""
-        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}"
+        codes = ", ".join(f"{value:.6g}" for value in column.placeholders)
+        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}" + (
+            codes and f", placeholder {codes}"
+        )
 
     def drawn_type(self, column: NumericColumn) -> np.dtype[Any]:
         fits = column.minimum >= -_LARGEST_INTEGER and column.maximum < _LARGEST_INTEGER
@@ -364,7 +370,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
     def not_seen(self, column: TimestampColumn) -> str:
         if _are_times_of_day(column):
             return "a wrong minute, because only the hour is scored"
-        passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
+        passing = "a wrong date within the checked range" if column.checks else "a wrong date"
         parts = {"month": "the month", "day": "the day of the month"}
         scored = ["the hour", "the weekday", *(parts[field] for field in column.calendar)]
         return f"{passing}, because only {', '.join(scored[:-1])} and {scored[-1]} are scored"

@@ -81,6 +81,14 @@ def test_a_whole_column_never_holds_a_negative_zero():
     assert not np.signbit(drawn[drawn == 0.0]).any()
 
 
+def test_placeholders_are_drawn_with_their_probability():
+    column = numeric(minimum=-999.0, maximum=30.0, step=0.0).model_copy(update={"placeholders": (-999.0,)})
+    probabilities = np.tile([0.9, 0.1], (10_000, 1))
+    drawn = numbers(column, np.full(10_000, 20.0), [probabilities], np.random.default_rng(1))
+    assert np.mean(drawn == -999.0) == pytest.approx(0.1, abs=0.02)
+    assert np.median(drawn) == pytest.approx(20.0, abs=0.2)
+
+
 @given(seed=seeds, weights=st.lists(st.floats(0, 1), min_size=1, max_size=20).filter(lambda w: sum(w) > 1e-3))
 def test_a_category_without_probability_is_never_drawn(seed, weights):
     drawn = codes(np.tile(weights, (RECORDS, 1)), np.random.default_rng(seed))
