@@ -45,6 +45,10 @@ MOST_LATENTS = 4096
 Value: TypeAlias = bool | int | float | str | None
 """What a column of a flat record can hold in JSON."""
 
+EARLIEST_S = -62_135_596_800.0
+"""The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
+LATEST_S = 253_402_300_800.0
+"""The first instant that is no longer taken, 10000-01-01."""
 HOURS_PER_DAY = 24
 DAYS_PER_WEEK = 7
 EPOCH_WEEKDAY = 3
@@ -74,6 +78,8 @@ NumberForm: TypeAlias = Literal["epoch", "yyyymmdd"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Instant = Annotated[float, Field(ge=EARLIEST_S, lt=LATEST_S)]
+"""Seconds since 1970-01-01T00:00:00Z, in the years 1 to 9999."""
 
 
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0+)?")
@@ -195,9 +201,8 @@ class TimestampColumn(_Column):
     """An instant: scored by its hour and weekday, and by its date as `calendar` says, in the column's time zone."""
 
     kind: Literal["timestamp"] = "timestamp"
-    earliest: Finite
-    """Seconds since 1970-01-01T00:00:00Z."""
-    latest: Finite
+    earliest: Instant
+    latest: Instant
     calendar: tuple[CalendarField, ...] = ()
     """What is scored beside hour and weekday, in this order: the month where the history spans more than two years,
     the day of the month where it spans more than one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -16,7 +17,7 @@ import pyarrow.csv as pa_csv
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import NOT_UTF8, Refusal, batch_rows, blocks_of_lines
-from vaegis.service.files.dialect import Dialect
+from vaegis.service.files.formats import Dialect
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.csv import first_row_of, rows_of
 from vaegis.service.records.json import BodyError
@@ -34,6 +35,7 @@ _WRONG_WIDTH = re.compile(
 )
 """Of Arrow's complaint; the header is row 1."""
 _HEADER_BYTES = 1 << 16
+_DELIMITERS = ";\t|,^~\x01\x1f"
 _OPEN = "expected closed quotes, got one that is open at the end"
 _ESCAPE = r'set [data] escape = "\\" in train.toml, or --escape'
 _NO_QUOTES = 'set [data] quote = "" in train.toml, or --quote ""'
@@ -62,14 +64,18 @@ def csv_names(stream: pa.NativeFile, path: Path, dialect: Dialect) -> tuple[str,
     if row is None:
         raise FileError(path, "expected a header and records, got an empty file")
     names = tuple(row[0])
+    if any("\0" in name for name in names):
+        raise FileError(path, f'expected UTF-8 in the header, got NUL bytes; {_ENCODING} or "utf-16-le"')
     if not all(map(is_text, names)):
         raise FileError(path, f"expected UTF-8 in the header, got other bytes; {_ENCODING}")
-    if len(names) == 1 and (other := next((mark for mark in ";\t|," if mark in names[0] and mark != delimiter), None)):
-        shown_mark = "\\t" if other == "\t" else other
+    if len(names) == 1 and (
+        other := next((mark for mark in _DELIMITERS if mark in names[0] and mark != delimiter), None)
+    ):
+        shown_mark = json.dumps(other)
         raise FileError(
             path,
             "expected a header separated by commas (by tabs in a .tsv file), got another separator; "
-            f'set [data] delimiter = "{shown_mark}" in train.toml, or --delimiter',
+            f"set [data] delimiter = {shown_mark} in train.toml, or --delimiter",
         )
     return names
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusal, texts_of
-from vaegis.service.files.dialect import Dialect
-from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.readers import column_names, format_of, read_file
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.faults import OnInvalid
@@ -213,7 +212,10 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise FileError(path, "expected each column name once, got one twice", column=shown(name))
+            above = (
+                "" if name else "; the first line is taken for the header: remove lines above the names of the columns"
+            )
+            raise FileError(path, f"expected each column name once, got one twice{above}", column=shown(name))
         seen.add(name)
 
 
@@ -249,7 +251,7 @@ def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: 
         row = first_row + int(place[1]) if place and not nests else None
         raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(column)) from None
     if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
+        array = _decoded(array)
     if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) or pa.types.is_binary_view(array.type):
         try:  # Some writers of Parquet leave their strings unmarked.
             return array.cast(pa.string())
@@ -258,6 +260,13 @@ def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: 
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         return array.cast(pa.string())
     return array
+
+
+def _decoded(array: pa.DictionaryArray) -> pa.Array:
+    """Return a dictionary's values in their places. Arrow has no such function for views of text, as polars writes."""
+    if pa.types.is_string_view(array.type.value_type):
+        array = pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(pa.string()))
+    return array.dictionary_decode()
 
 
 def _is_text(kind: pa.DataType) -> bool:

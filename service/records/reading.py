@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,11 +22,16 @@ from vaegis.service.records.faults import Report
 
 _SPACES: Final = "\u0020\u00a0\u2009\u202f"
 _GROUPS: Final = f"[{_SPACES}'\u2019_%s]"
+_UNIT_BEFORE: Final = r"(?P<before>S?Fr\.|R[sp]\.|[Kk]r\.|[^\d\s.,+\-\u2212()'\u2019_]{1,8})"
 _WRITTEN: Final = re.compile(
-    rf"(?P<open>\()?\s*(?P<sign>[+\-\u2212])?\s*(?P<before>[^\d\s.,+\-\u2212()'\u2019_]{{1,8}})?\s*"
-    rf"(?P<inner>[+\-\u2212])?(?P<digits>\d[\d.,'\u2019_{_SPACES}]*(?<!\s)|[.,]\d+)(?P<power>[eE][+-]?\d+)?"
-    r"(?P<gap>\s*)(?P<after>[^\d\s.,+\-\u2212()][^\d()]{0,15}?)?\s*(?P<close>\))?(?P<behind>[\-\u2212])?"
+    rf"(?P<open>\()?\s*(?P<sign>[+\-\u2212])?\s*{_UNIT_BEFORE}?\s*(?:(?P<inner>[+\-\u2212(])\s*)?"
+    rf"(?P<digits>\d[\d.,'\u2019_{_SPACES}]*(?<!\s)|[.,]\d+)(?P<power>[eE][+-]?\d+)?"
+    r"(?P<gap>\s*)(?P<after>[^\d\s.,+\-\u2212()][^\d()]{0,15}?)?\s*(?P<close>\))?(?P<behind>[+\-\u2212])?"
 )
+_NO_CENTS: Final = re.compile(r"(?<=\d)(?:(?P<decimal>[.,])[-\u2013\u2014]{1,2}|/-)(?!\s*\d)")
+"""A dash in place of decimals: 12.- in Switzerland, 12,- in Germany, 12/- in India."""
+_ZERO: Final = re.compile(rf"{_UNIT_BEFORE}\s*[-\u2013]|[-\u2013]\s*(?P<after>[^\d\s.,()-]{{1,8}})")
+"""A dash beside a currency is 0 in accounts."""
 _MOST_CHARACTERS: Final = 64
 """No number with its unit is written in more."""
 _CACHED_TEXTS: Final = 1 << 16
@@ -91,12 +95,17 @@ def written_number(text: str) -> WrittenNumber | None:
     >>> written_number("-1.234,50 \u20ac").plain(",")
     '-1234.50'
     """
-    found = _WRITTEN.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
-    if found is None or (found["open"] is None) != (found["close"] is None):
+    if len(text) > _MOST_CHARACTERS:
+        return None
+    if (zero := _ZERO.fullmatch(text)) and is_currency(zero["before"] or zero["after"]):
+        before, after = zero["before"] or "", zero["after"] or ""
+        return WrittenNumber(is_negative=False, digits="0", power="", before=before, after=after, is_apart=True)
+    found = _WRITTEN.fullmatch(_NO_CENTS.sub(lambda dash: f"{dash['decimal']}0" if dash["decimal"] else "", text))
+    if found is None:
         return None
     before, after = found["before"] or "", (found["after"] or "").rstrip()
     signs = [sign for sign in (found["sign"], found["inner"], found["behind"], found["open"]) if sign]
-    if len(signs) > 1 or (before and after):
+    if len(signs) > 1 or (before and after) or ("(" in signs) != (found["close"] is not None):
         return None
     is_negative = bool(signs) and signs[0] != "+"
     return WrittenNumber(is_negative, found["digits"], found["power"] or "", before, after, bool(found["gap"]))
@@ -111,12 +120,20 @@ def is_currency(unit: str) -> bool:
     return any(unicodedata.category(letter) == "Sc" for letter in unit)
 
 
-def instant_in_format(text: str, time_format: str) -> datetime | None:
-    """Return the instant that a text writes in a format of `datetime.strptime`; None if it does not."""
-    try:
-        return datetime.strptime(text, time_format)  # noqa: DTZ007 - the format may name a zone
-    except (ValueError, OverflowError):
-        return None
+def instant_in_format(text: str, time_format: str, *, is_whole: bool = False) -> datetime | None:
+    """Return the instant that a text writes in a format of `datetime.strptime`; None if it does not.
+
+    A date without the time of the format is its midnight, as many programs write it, unless ``is_whole``.
+
+    >>> instant_in_format("18.03.2024", "%d.%m.%Y %H:%M").isoformat()
+    '2024-03-18T00:00:00'
+    """
+    for each in (time_format,) if is_whole else _forms_of(time_format):
+        try:
+            return datetime.strptime(text, each)  # noqa: DTZ007 - the format may name a zone
+        except (ValueError, OverflowError):
+            continue
+    return None
 
 
 class ColumnReader:
@@ -134,12 +151,8 @@ class ColumnReader:
         """Return a text in the form of the common rules; None for a null."""
         return self._text(text) if len(text) <= _MOST_CHARACTERS else text
 
-    def texts(self, texts: Sequence[str | None]) -> list[str | None]:
-        """Return each text as `text` does; a null stays one."""
-        return [None if text is None else self.text(text) for text in texts]
-
     def value(self, value: object) -> object:
-        """Return a value of JSON in the form of the common rules."""
+        """Return text or a value of JSON in the form of the common rules; None for a null."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -232,6 +245,14 @@ def _instant(text: str) -> float | None:
         return rules.instant_of_text(text) if _number(text) is None else None
     except rules.RefusedValueError:
         return None
+
+
+@lru_cache(maxsize=_CACHED_TEXTS)
+def _forms_of(time_format: str) -> tuple[str, ...]:
+    """Return a format, and the part of it before its time if that is a whole date."""
+    date = re.split(r"[ ,T:_]*%[HI]", time_format)[0]
+    is_whole = date != time_format and "%d" in date and ("%Y" in date or "%y" in date)
+    return (time_format, date) if is_whole else (time_format,)
 
 
 def _number(text: str) -> float | None:

@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from vaegis.service.contract import EARLIEST_S, LATEST_S
 from vaegis.service.errors import ServiceError
 
 NUMBER = "a number"
@@ -22,6 +23,7 @@ INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
 CALENDAR_DATE = "a date as in 20240318, or an ISO 8601 date and time"
+BEYOND_FLOAT64 = "expected a number within float64, got one beyond its range"
 OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
@@ -31,7 +33,10 @@ NULL_MARKERS = frozenset(
         *("", "na", "n/a", "n.a.", "#n/a", "#na", "null", "none", "nan", "-nan", "nat", "nil", r"\n", "<na>", "<null>"),
         *("(null)", "[null]", "(none)", "(blank)", "-", "--", "---", "\u2013", "\u2014", "?", ".", "..", "...", "*"),
         *("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "1.#qnan", "-1.#ind"),
-        *("missing", "not available", "0000-00-00", "0000-00-00 00:00:00", "0000-00-00t00:00:00"),
+        *("missing", "not available", "not applicable", "no data", "n/d", "n.d.", "k.a.", "k. a.", "s/o", "(empty)"),
+        *("#nv", "#wert!", "#bezug!", "#zahl!", "#valeur!", "#nom?", "#nombre!", "#\u00a1valor!", "#\u00a1div/0!"),
+        *("#spill!", "#calc!", "#getting_data", "0000-00-00", "0000-00-00 00:00:00", "0000-00-00t00:00:00"),
+        *("0000/00/00", "00.00.0000", "00/00/0000", "00-00-0000"),
     )
 )
 """Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""
@@ -39,10 +44,6 @@ _LONGEST_MARKER = max(map(len, NULL_MARKERS))
 TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
 """Text that stands for a truth value, in lower case, beside 1 and 0."""
 
-EARLIEST_S = -62_135_596_800.0
-"""The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
-LATEST_S = 253_402_300_800.0
-"""The first instant that is no longer taken, 10000-01-01."""
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
 
@@ -53,7 +54,6 @@ _CALENDAR_FROM, _CALENDAR_BEFORE = 1900_01_01, 2101_01_01
 _MONTHS = 12
 _LARGEST_WHOLE = 2.0**53
 """A larger float may stand for several integers."""
-_WHOLE_TEXT = re.compile(r"([+-]?\d+)\.0+", re.ASCII)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -64,9 +64,25 @@ _INSTANT_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\S+)?|\d{8}[Tt]\S+", re.AS
 # A date that begins with its year, and a zone that a space parts from the time, as many databases write them.
 _LOOSE_INSTANT = re.compile(
     r"(?P<year>\d{4})(?P<part>[-/.])(?P<month>\d{1,2})(?P=part)(?P<day>\d{1,2})"
-    r"(?:[Tt ]+(?P<time>\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?) ?(?P<zone>UTC|GMT|[Zz]|[+-]\d{2}(?::?\d{2})?)?)?",
+    r"(?:[Tt ]+(?P<time>\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)"
+    r" ?(?P<zone>UTC|GMT|[Zz]|[A-Z]{3,4}|[+-]\d{2}(?::?\d{2})?)?(?P<name>(?<=\d) [A-Z]{3,5})?)?",
     re.ASCII,
 )
+_ZONES = {
+    **dict.fromkeys(("UTC", "GMT", "Z", "z", "WET"), "+00:00"),
+    **dict.fromkeys(("WEST", "CET"), "+01:00"),
+    **dict.fromkeys(("CEST", "EET"), "+02:00"),
+    **dict.fromkeys(("EST", "CDT"), "-05:00"),
+    **dict.fromkeys(("CST", "MDT"), "-06:00"),
+    **dict.fromkeys(("MST", "PDT"), "-07:00"),
+    **dict.fromkeys(("JST", "KST"), "+09:00"),
+    "EDT": "-04:00",
+    "EEST": "+03:00",
+    "PST": "-08:00",
+    "AEST": "+10:00",
+    "AEDT": "+11:00",
+}
+"""Zones by their short names: those of America as in RFC 2822, and others that have one meaning."""
 _NAMED_MONTH = re.compile(
     r"\[?(?P<rest>(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?"
     r"\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2,4}[: ][\d: +A-Z-]+)\]?",
@@ -317,7 +333,7 @@ def _finite(value: float) -> float:
 
 
 def _too_large() -> RefusedValueError:
-    return RefusedValueError("too_large", "expected a number within float64, got one beyond its range")
+    return RefusedValueError("too_large", BEYOND_FLOAT64)
 
 
 def _instant_of_digits(number: int) -> float:
@@ -354,7 +370,10 @@ def _instant_of_loose(text: str) -> datetime:
     if found := _LOOSE_INSTANT.fullmatch(text):
         hour, _, rest = (found["time"] or "00:00").partition(":")
         zone = found["zone"] or ""
-        zone = "+00:00" if zone in ("UTC", "GMT", "Z", "z") else zone
+        if zone[:1].isalpha() and (zone := _ZONES.get(zone, "")) == "":
+            raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got a time zone that is not known")
+        if found["name"] and not found["zone"]:
+            raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got other text")
         day = f"{found['year']}-{int(found['month']):02}-{int(found['day']):02}"
         return datetime.fromisoformat(f"{day}T{int(hour):02}:{rest}{zone}")
     if named := _NAMED_MONTH.fullmatch(text):

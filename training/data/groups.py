@@ -15,9 +15,11 @@ from vaegis.training.data.sampling import Sample
 _FEWEST_GROUPS: Final = 20
 _FEWEST_RECORDS: Final = 5
 """Mean number of records of a value, from which the values are taken for groups of records."""
+_COUNTER_WORDS: Final = frozenset(("seq", "sequence", "row", "rowid", "index", "idx"))
 _ENTITY_WORDS: Final = frozenset(
     ("account", "client", "customer", "device", "host", "machine", "member", "patient", "person", "sensor", "subject")
 ) | {*("user", "vehicle")}
+_WORDS: Final = ID_WORDS - _COUNTER_WORDS | _ENTITY_WORDS
 
 
 def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) -> str | None:
@@ -39,15 +41,17 @@ def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: Train
         count = np.unique(groups).size
         if count >= _FEWEST_GROUPS and groups.size >= _FEWEST_RECORDS * count:
             return (
-                f"{plan.name} has {groups.size / count:.0f} records per value. If new values will come, their records "
-                f'may be flagged more often than promised. If so, set splits.group_column = "{plan.name}" in train.toml'
+                f"{plan.name} has about {groups.size / count:.0f} records per value. Records of values that training "
+                "did not see are flagged more often than promised. If new values will come, set "
+                f'splits.group_column = "{plan.name}" in train.toml'
             )
     return None
 
 
 def _is_identifier(name: str) -> bool:
-    """Return whether a column names records by its own name: ``device.id`` and ``device``, not ``device.version``.
+    """Return whether a column names records by its own name: ``device.id`` and ``device``, not ``device_version``.
 
     ``sensor_1`` beside ``sensor_2`` is a reading, and names no sensor.
     """
-    return bool(words_of(name.rpartition(".")[2]) & (ID_WORDS | _ENTITY_WORDS)) and not name[-1].isdigit()
+    words = words_of(name.rpartition(".")[2])
+    return bool(words) and (words[-1] in _WORDS or words[0] == "id") and not name[-1].isdigit()

@@ -32,6 +32,8 @@ _FEWEST_DATES: Final = 5
 _NEWEST: Final = 0.2
 _LEAST_OUTSIDE: Final = 0.03
 """Share of the newest fifth outside the range of the rest that gives a warning: three times the usual alpha."""
+_FEWEST_OUTSIDE: Final = 7
+"""Fewest such records. By chance, one column in 10,000 has as many: 8 ways between the two ends, .2^7 each."""
 _LEAST_OUTSIDE_IN_FILES: Final = 0.1
 """The same by the order of the files, in which records of one place or customer often stand side by side."""
 _MOST_RANGE_PER_RECORD: Final = 1.1
@@ -40,9 +42,20 @@ _MOST_RANGE_PER_RECORD: Final = 1.1
 ID_WORDS: Final = frozenset(
     ("id", "ids", "key", "pk", "seq", "sequence", "serial", "rowid", "row", "index", "idx", "uid")
 )
+_NUMBER_WORDS: Final = frozenset(
+    (
+        *("no", "nr", "num", "number", "phone", "telephone", "tel", "mobile", "fax", "card", "account", "iban"),
+        *("ean", "gtin", "upc", "isbn", "barcode", "sku", "imei", "ssn", "vin"),
+    )
+)
+"""Last words of names of identifiers that may be written with digits alone."""
 _TIME_WORDS: Final = frozenset(
-    ("time", "timestamp", "ts", "date", "datetime", "dt", "day", "when", "at", "on", "epoch")
-) | {*("created", "updated", "modified", "occurred", "started", "ended", "start", "end", "expires", "since", "until")}
+    ("time", "timestamp", "ts", "date", "datetime", "dt", "day", "when", "at", "on", "epoch", "expiry", "seen", "login")
+) | {
+    *("created", "updated", "modified", "deleted", "occurred", "received", "sent", "published", "registered"),
+    *("started", "ended", "opened", "closed", "completed", "start", "end", "expires", "since", "until"),
+    *("datum", "zeit", "zeitstempel", "zeitpunkt", "fecha", "heure", "horodatage"),
+}
 _CALENDAR_WORDS: Final = frozenset(("year", "yr", "month", "quarter", "week"))
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -53,12 +66,19 @@ _BY_ORDER: Final = (946_684_800.0, 2_208_988_800.0)
 _BY_NAME: Final = (631_152_000.0, 4_102_444_800.0)
 _YEARS: Final = (1900.0, 2100.0)
 _LARGEST_EXACT: Final = 2.0**53
+_MONTHS: Final = (1900_01, 2099_12)
+_FEWEST_MONTHS: Final = 8
+"""Fewest distinct numbers as in 202403 that are taken for months without a word in the name; chance has 12 in 100."""
+_PERIOD_WORDS: Final = frozenset(("period", "yyyymm", "yearmonth", "ym", "billing"))
+_NO_DATES: Final = (0.0, 99_999_999.0)
+"""What SAP and mainframes write where there is no date."""
 _MINUTES: Final = "%Y%m%d%H%M"
 _CALENDAR_MINUTES: Final = (1990_01_01_00_00, 2100_01_01_00_00)
 _CALENDAR_DIGITS: Final = (1900_01_01_00_00_00, 2100_01_01_00_00_00)
 _EXCEL_EPOCH: Final = 25_569
 _EXCEL_DAYS: Final = (32_874, 73_050)
 _MOST_WEEKS: Final = 53
+_MOST_MONTHS: Final = 12
 _INDEX_NAME: Final = re.compile(
     r"(?:Unnamed: 0(?:\.\d+)*|__index_level_\d+__|_?index|level_\d+|row_?(?:names?|num(?:ber)?|no)?)?", re.IGNORECASE
 )
@@ -89,9 +109,9 @@ class _Order:
 def settle_growing(
     plans: tuple[ColumnPlan, ...], profile: DataProfile, sample: Sample, config: TrainConfig
 ) -> tuple[ColumnPlan, ...]:
-    """Return the plans, in which columns of numbers that only grow are timestamps, are set aside, or have a warning.
+    """Return the plans, in which columns of numbers that only grow are timestamps, are not scored, or have a warning.
 
-    Numbers since 1970 and dates as in 20240318 become timestamps. Identifiers, counters and years are set aside,
+    Numbers since 1970 and dates as in 20240318 become timestamps. Identifiers, counters and years are not scored,
     because every value of the next period would be out of range. Any other numeric column gets a warning if its newest
     fifth leaves the range of the rest. Kinds that are set in the settings stay.
 
@@ -102,7 +122,7 @@ def settle_growing(
         config: The settings.
 
     Raises:
-        DataError: A value is not of its column's kind, or every column is set aside.
+        DataError: A value is not of its column's kind, or no column can be scored.
         ConfigError: A time zone is set for a column that is no timestamp.
     """
     timed = tuple(
@@ -136,20 +156,32 @@ def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config:
     values = sample.numbers(plan.name, "numeric", plan.reading)
     if is_set:
         return replace(plan, number_form="yyyymmdd") if _are_calendar_dates(_finite(values)) else plan
-    return plan if words_of(plan.name) & ID_WORDS else _with_inferred_times(plan, values)
+    return plan if ID_WORDS.intersection(words_of(plan.name)) else _with_inferred_times(plan, values)
 
 
 def _with_inferred_times(plan: ColumnPlan, values: NDArray[np.float64]) -> ColumnPlan:
     numbers = _finite(values)
     if _are_calendar_dates(numbers):
         return replace(plan, kind=TIME_KIND, number_form="yyyymmdd", reason="dates as in 20240318")
+    are_none = np.isin(numbers, _NO_DATES)
+    if are_none.any() and _are_calendar_dates(numbers[~are_none]):
+        nulls = tuple(f"{number:.0f}" for number in np.unique(numbers[are_none]))
+        reading = plan.reading or Reading()
+        return replace(
+            plan,
+            kind=TIME_KIND,
+            number_form="yyyymmdd",
+            reason="dates as in 20240318",
+            reading=reading.model_copy(update={"null_values": (*reading.null_values, *nulls)}),
+            warnings=(*plan.warnings, f"{' and '.join(nulls)}, in {are_none.mean():.1%}, are read as no date"),
+        )
     if _are_calendar_minutes(numbers):
         reading = (plan.reading or Reading()).model_copy(update={"format": _MINUTES})
         return replace(plan, kind=TIME_KIND, reading=reading, reason="times as in 202403181012")
     reason = _why_epoch(plan.name, values)
     if reason is not None:
         return replace(plan, kind=TIME_KIND, reason=reason)
-    if words_of(plan.name) & _TIME_WORDS and _are_days_of_excel(numbers):
+    if _TIME_WORDS.intersection(words_of(plan.name)) and _are_days_of_excel(numbers):
         first = iso_instant((float(numbers.min()) - _EXCEL_EPOCH) * _DAY_S)[:10]
         days = f"looks like dates as Excel counts days, from {first} on: write them as dates, because these are learned"
         return replace(plan, warnings=(*plan.warnings, f"{days} as quantities"))
@@ -176,13 +208,16 @@ def _is_set(plan: ColumnPlan, config: TrainConfig) -> bool:
 def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:
     """Return why numbers are times since 1970; None if they may be something else."""
     numbers = _finite(values)
-    unit = _epoch_unit(numbers) if numbers.size >= _FEWEST else None
-    if unit is None:
+    if numbers.size < _FEWEST:
         return None
-    seconds = instants_of_numbers(numbers)
+    is_named, seconds = bool(_TIME_WORDS.intersection(words_of(name))), instants_of_numbers(numbers)
+    unit = _epoch_unit(numbers)
+    if unit is None:
+        are_times = is_named and _share_within(seconds, _BY_NAME) == 1.0
+        return "times since 1970 in several units, by its name and values" if are_times else None
     if numbers.min() >= _CALENDAR_DIGITS[0] and numbers.max() < _CALENDAR_DIGITS[1]:
         return "times as in 20240318101200" if np.isfinite(seconds).all() else None
-    if words_of(name) & _TIME_WORDS and _share_within(seconds, _BY_NAME) >= _NEARLY_ALL:
+    if is_named and _share_within(seconds, _BY_NAME) >= _NEARLY_ALL:
         return f"{unit} since 1970, by its name and values"
     are_recent = _are_whole(numbers) and _share_within(seconds, _BY_ORDER) == 1.0 and np.ptp(seconds) >= _DAY_S
     # Identifiers of 19 digits, which encode another time, would be read as nanoseconds.
@@ -211,7 +246,7 @@ def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) ->
 
 
 def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], records: int, *, is_set: bool) -> ColumnPlan:
-    """Return the plan of a column, set aside if its numbers only count or grow, or with a warning."""
+    """Return the plan of a column, not scored if its numbers only count or grow, or with a warning."""
     if plan.kind == TIME_KIND:
         warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)))
         if plan.reading is not None and plan.reading.format is not None and "%d" not in plan.reading.format:
@@ -224,7 +259,7 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
         return replace(plan, limits=_limits(plan.name, values, orders))
     if _finite(values).size < _FEWEST:
         return plan
-    reason = None if is_set else _why_set_aside(plan.name, values, orders, records)
+    reason = None if is_set else _why_not_scored(plan.name, values, orders, records)
     if reason is not None:
         keep = f"To score it all the same: {_setting_line(plan.name, 'numeric')}"
         limits = _limits(plan.name, values, orders)
@@ -235,7 +270,7 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
 
 
 def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
-    """Return the plan of a column, set aside and not checked if it is the index of a data frame.
+    """Return the plan of a column, neither scored nor checked if it is the index of a data frame.
 
     Records of one frame are numbered from 0 or 1 on. Frames that were put together begin again, and what was chosen
     from a frame has gaps or another order.
@@ -253,7 +288,7 @@ def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
     return replace(plan, kind=None, watched=None, reason="the index of a data frame, by its name and values")
 
 
-def _why_set_aside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:
+def _why_not_scored(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:
     """Return why a column of numbers cannot be learned as a quantity; None if it can."""
     numbers = _finite(values)
     distinct, words = np.unique(numbers), words_of(name)
@@ -271,21 +306,28 @@ def _why_set_aside(name: str, values: NDArray[np.float64], orders: tuple[_Order,
     return None
 
 
-def _why_no_quantity(words: frozenset[str], followed: _Order | None, *, width: float, records: int) -> str | None:
+def _why_no_quantity(words: tuple[str, ...], followed: _Order | None, *, width: float, records: int) -> str | None:
     """Return why whole numbers that all differ identify the records; None if they may be quantities."""
     if followed is not None:
         return f"a counter: whole numbers that all differ and follow {followed.shown}"
-    if words & ID_WORDS:
+    if ID_WORDS.intersection(words) or _NUMBER_WORDS.intersection(words[-1:]):
         return "an identifier: its name says so, and all values differ"
     if width < _MOST_RANGE_PER_RECORD * records:
         return "a row number: whole numbers that all differ, without gaps"
     return None
 
 
-def _why_calendar(words: frozenset[str], followed: _Order | None, distinct: NDArray[np.float64]) -> str | None:
+def _why_calendar(words: tuple[str, ...], followed: _Order | None, distinct: NDArray[np.float64]) -> str | None:
     """Return why whole numbers are a part of the date that does not come back; None if they are not."""
+    is_named = bool(_CALENDAR_WORDS.intersection(words))
+    if distinct[0] >= _MONTHS[0] and distinct[-1] <= _MONTHS[1]:
+        parts, is_week = distinct % 100, "week" in words
+        are_parts = bool(((parts >= 1) & (parts <= (_MOST_WEEKS if is_week else _MOST_MONTHS))).all())
+        is_named = is_named or bool(_PERIOD_WORDS.intersection(words))
+        if are_parts and (is_named or distinct.size >= _FEWEST_MONTHS):
+            return f"{'weeks' if is_week else 'months'} as in {distinct[0]:.0f}: the next one would be out of range"
     are_years = distinct[0] >= _YEARS[0] and distinct[-1] <= _YEARS[1]
-    if not words & _CALENDAR_WORDS or (not are_years and distinct[-1] > _MOST_WEEKS):
+    if not is_named or (not are_years and distinct[-1] > _MOST_WEEKS):
         return None
     if distinct.size == 1:
         return f"a part of the date with one value, {distinct[0]:.0f}: the next would be flagged"
@@ -306,11 +348,11 @@ def _limits(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...]) 
     least, greatest = float(numbers.min()), float(numbers.max())
     low: float | None = 0.0 if least >= 0 else None
     if _are_whole(numbers):
-        for word in sorted(words_of(name) & _CALENDAR.keys()):
+        for word in sorted(_CALENDAR.keys() & set(words_of(name))):
             first, last = _CALENDAR[word]
             if first <= least and greatest <= last:
                 return first, last
-        if words_of(name) & _CALENDAR_WORDS and _YEARS[0] <= least and greatest <= _YEARS[1]:
+        if _CALENDAR_WORDS.intersection(words_of(name)) and _YEARS[0] <= least and greatest <= _YEARS[1]:
             return least - _MOST_YEARS, greatest + _MOST_YEARS
     timed = next((order for order in reversed(orders) if order.span_s and _follows(values, order)), None)
     if timed is None:
@@ -353,9 +395,9 @@ def _outside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...])
     ends = [(ordered[:-newest], ordered[-newest:])]
     if order.name is None:
         ends.append((ordered[newest:], ordered[:newest]))
-    shares = [float(((new < rest.min()) | (new > rest.max())).mean()) for rest, new in ends]
-    share = max(shares)
-    if share < (_LEAST_OUTSIDE_IN_FILES if order.name is None else _LEAST_OUTSIDE):
+    outside = max(np.count_nonzero((new < rest.min()) | (new > rest.max())) for rest, new in ends)
+    share = outside / newest
+    if outside < _FEWEST_OUTSIDE or share < (_LEAST_OUTSIDE_IN_FILES if order.name is None else _LEAST_OUTSIDE):
         return None
     which = "oldest or newest" if order.name is None else "newest"
     return (
@@ -369,9 +411,9 @@ def _setting_line(name: str, kind: str) -> str:
     return f'columns.{key}.kind = "{kind}" in train.toml'
 
 
-def words_of(name: str) -> frozenset[str]:
-    """Return the words of a column's name: ``orderID`` and ``order_id`` have ``order`` and ``id``."""
-    return frozenset(word.lower() for word in _WORD.findall(name))
+def words_of(name: str) -> tuple[str, ...]:
+    """Return the words of a column's name, in order: ``orderID`` and ``order_id`` have ``order`` and ``id``."""
+    return tuple(word.lower() for word in _WORD.findall(name))
 
 
 def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Decide the kind of each column from its profile or `train.toml`, or why it is set aside."""
+"""Decide the kind of each column from its profile or `train.toml`, or why it is not scored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
@@ -14,8 +14,9 @@ from vaegis.service.records.reading import is_currency, reader_for
 from vaegis.service.terminal import counted
 from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
+from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.text_profile import Parsed, TextProfile
-from vaegis.training.data.written import DateWriting
+from vaegis.training.data.written import DateWriting, NumberWriting, OtherText
 from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
@@ -27,7 +28,14 @@ _WATCHED: dict[Form, Literal["numeric", "text"]] = {Form.NUMBER: "numeric", Form
 _FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal", "duration")
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
+_UNSCORED = ("list", "map")
+"""What Arrow's names of types hold for the values that people know by these words."""
 _MOST_UNITS_SHOWN = 4
+_MOST_NAMES_SHOWN = 3
+_FEWEST_FORMS = 20
+_COMMON = 0.02
+"""Texts in another form are values rather than marks for nulls if more than `_FEWEST_FORMS` differ and none has this
+share."""
 _DAY = "%d"
 """Code of a day of the month, which formats of dates have and those of times of day have not."""
 _VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
@@ -59,7 +67,7 @@ KINDS: dict[Kind, TrainingKind] = {
     ),
     "timestamp": TrainingKind(
         frozenset({Form.NUMBER, Form.INSTANT, Form.TEXT}),
-        lambda text: (text.instants, text.numbers),
+        lambda text: (text.times, text.numbers),
         joined_form=Form.INSTANT,
     ),
     "categorical": TrainingKind(
@@ -75,12 +83,12 @@ class ColumnPlan:
 
     Attributes:
         name: Its name.
-        kind: Its kind; None if it is set aside.
+        kind: Its kind; None if it is not scored.
         reason: Why, as is printed and as stands in the model.
         reading: How its values are written, where the common rules do not say it.
         warnings: What the user should know of it beyond that, a sentence or two each.
         number_form: What its numbers mean if it is a timestamp.
-        watched: Its kind if it is set aside and its values are checked all the same.
+        watched: Its kind if it is not scored and its values are checked all the same.
         limits: The least and the greatest number that a watched column may hold; None where any may come.
         zone: The time zone whose hours and weekdays are scored if it is a timestamp.
         leaves_range: Whether its newest numbers lie outside the range of the rest more often than by chance.
@@ -102,12 +110,23 @@ _KINDS_OF_FORMS: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.BOOLEAN: "bool
 """What values may be set to be read as whose types differ, beside categories."""
 
 
-def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan, ...]:
+Locate: TypeAlias = Callable[[str, str], RowLocation | None]
+"""Returns where a column first holds a text."""
+
+
+def plan_columns(
+    profile: DataProfile, config: TrainConfig, locate: Locate = lambda _, __: None
+) -> tuple[ColumnPlan, ...]:
     """Return the plan for each column, in the order of the records.
+
+    Args:
+        profile: What all records hold.
+        config: The settings.
+        locate: Finds the text that a message is about.
 
     Raises:
         ConfigError: The settings name a column that the records do not have.
-        DataError: A column changes its type half way, a kind that is set does not fit, or every column is set aside.
+        DataError: A column changes its type half way, a kind that is set does not fit, or no column can be scored.
     """
     names = [column.name for column in profile.columns]
     for name in config.columns:
@@ -118,22 +137,31 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
         _check_known(config.splits.group_column, names, "splits.group_column")
         if config.data.time_column is not None:
             raise ConfigError("expected data.time_column or splits.group_column, got both: groups span times")
-    plans = tuple(replace(_plan(column, config), zone=_zone(column, config)) for column in profile.columns)
+    plans = tuple(replace(_plan(column, config, locate), zone=_zone(column, config)) for column in profile.columns)
     check_any_scored(plans)
     return plans
 
 
 def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
-    """Raise `DataError` if every column is set aside."""
+    """Raise `DataError` if no column can be scored."""
+    if not plans:
+        raise DataError("expected records with columns, got records without any")
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
-        raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
+        raise DataError(f"expected at least one column to score, got {len(plans)} that cannot be ({reasons})")
 
 
 def reading_hints(profile: DataProfile) -> Iterator[str]:
     """Yield what the user should know of how the lines of CSV files were read."""
     if profile.blank_lines:
         yield f"{profile.blank_lines:,} lines without any value are passed over."
+    padded = [column.name for column in profile.columns if column.name != column.name.strip()]
+    if padded:
+        names = ", ".join(json.dumps(shown(name), ensure_ascii=False) for name in padded[:_MOST_NAMES_SHOWN])
+        yield (
+            f"Warning: the names of {counted(len(padded), 'column')} begin or end with a blank ({names}). Records that "
+            "are scored need the same names."
+        )
     name = next((column.name for column in profile.columns if profile.is_text and _VALUE.fullmatch(column.name)), None)
     if name is not None:
         yield (
@@ -156,7 +184,7 @@ def _zone(column: ColumnProfile, config: TrainConfig) -> str:
     return zones.pop() if len(zones) == 1 else "UTC"
 
 
-def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
+def _plan(column: ColumnProfile, config: TrainConfig, locate: Locate) -> ColumnPlan:
     name = column.name
     settings = config.columns.get(name, ColumnSettings())
     reading = _set_reading(settings, config.data.null_values)
@@ -179,7 +207,7 @@ def _plan(column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
         change = column.change
         expected = f"expected {change.was} as in the records before, got {change.now}"
         raise DataError(f"{change.location}, column {shown(name)}: {expected}; {_how_to_set(name, change)}")
-    plan = _inferred(column, config.kinds)
+    plan = _inferred(column, config.kinds, locate)
     if reading is None or (plan.kind is None and plan.watched is None):
         return plan
     found = plan.reading or Reading()
@@ -214,7 +242,7 @@ def _written_as(column: ColumnProfile, wanted: Kind, reading: Reading | None) ->
     return reading
 
 
-def _inferred(column: ColumnProfile, settings: KindSettings) -> ColumnPlan:
+def _inferred(column: ColumnProfile, settings: KindSettings, locate: Locate) -> ColumnPlan:
     if column.form is Form.BOOLEAN:
         return ColumnPlan(column.name, "boolean", "true and false")
     if column.form is Form.INSTANT and all(name.startswith("time") and "stamp" not in name for name in column.types):
@@ -226,8 +254,9 @@ def _inferred(column: ColumnProfile, settings: KindSettings) -> ColumnPlan:
         are_durations = plan.kind == "numeric" and all(name.startswith("duration") for name in column.types)
         return replace(plan, reason="durations in seconds") if are_durations else plan
     if column.text is not None:
-        return _plan_text(column, column.text, settings)
-    return ColumnPlan(column.name, None, f"values of type {column.types[0]} are not scored")
+        return _plan_text(column, column.text, settings, locate)
+    named = next((f"{kind}s" for kind in _UNSCORED if kind in column.types[0]), f"values of type {column.types[0]}")
+    return ColumnPlan(column.name, None, f"{named} are not scored")
 
 
 def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
@@ -241,28 +270,30 @@ def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
     return ColumnPlan(column.name, "numeric", "numbers")
 
 
-def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings) -> ColumnPlan:
+def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings, locate: Locate) -> ColumnPlan:
     """Return the plan for texts, which may stand for anything."""
     is_code = text.has_leading_zeros and not text.has_fractions
-    if text.numbers.count and text.numbers.first_other is None and not is_code:
+    if text.numbers.count and text.numbers.first_other is None and not is_code and text.written is None:
         return _plan_numbers(column)
-    if text.truths.count and text.truths.first_other is None and (text.distinct > 1 or text.mean_characters > 1):
+    if text.truths.count and text.are_flags:
         return ColumnPlan(column.name, "boolean", "text, all true or false; other text will be refused")
     if text.instants.count and text.instants.first_other is None:
-        return ColumnPlan(column.name, "timestamp", "ISO 8601 text")
+        return ColumnPlan(column.name, "timestamp", "dates and times in text")
+    if text.instants.count and text.times.first_other is None:
+        return ColumnPlan(column.name, "timestamp", "dates and times in text, and numbers since 1970")
     written = text.written
     if not is_code and not (written is not None and written.records == _counted(text)):
         _check_all(column, text, text.numbers, text.other, "a number")
     _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
     return (
-        _plan_written(column, text)
-        or _plan_dates(column, text)
+        _plan_written(column, text, locate)
+        or _plan_dates(column, text, locate)
         or _plan_periods(column, text)
         or _plan_categories(column, text, settings)
     )
 
 
-def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
+def _plan_written(column: ColumnProfile, text: TextProfile, locate: Locate) -> ColumnPlan | None:
     """Return the plan for numbers with units or separators; None where the texts are none."""
     written = text.written
     if written is None or (text.has_leading_zeros and not written.units):
@@ -271,8 +302,8 @@ def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None
         share = written.records / _counted(text)
         if len(written.units) <= 1 and share >= _MOSTLY:
             raise DataError(
-                f"column {shown(column.name)}: expected a number{_with(written.unit)} as in {share:.1%} of the values; "
-                f"got other text; {_how_to_read(column.name, None)}"
+                f"{_place(column.name, written.other, locate)}: expected a number{_with(written.unit)} as in "
+                f"{share:.1%} of the values, got other text; {_how_to_read(column.name, written.other, _counted(text))}"
             )
         return None
     what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators or signs"
@@ -287,7 +318,7 @@ def _plan_written(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None
     return ColumnPlan(column.name, "numeric", what, reading, tuple(warnings))
 
 
-def _plan_dates(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
+def _plan_dates(column: ColumnProfile, text: TextProfile, locate: Locate) -> ColumnPlan | None:
     """Return the plan for dates in a format other than ISO 8601; None where the texts are none."""
     dates = text.dates
     if dates is None:
@@ -298,8 +329,8 @@ def _plan_dates(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
             return None  # Durations rather, of more than a day.
         share = dates.records / _counted(text)
         raise DataError(
-            f"column {shown(column.name)}: expected a date in the form {dates.formats[0]} as in {share:.1%} of the "
-            f"values, got other text; {_how_to_read(column.name, None)}"
+            f"{_place(column.name, dates.other, locate)}: expected a date in the form {dates.formats[0]} as in "
+            f"{share:.1%} of the values, got other text; {_how_to_read(column.name, dates.other, _counted(text))}"
         )
     only = _only_format(column, dates)
     what = f"{'times of day' if are_times else 'dates'} in the form {only}"
@@ -323,9 +354,13 @@ def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
         return dates.formats[0]
     choices = " or ".join(f'format = "{each}"' for each in dates.formats)
     raise DataError(
-        f"column {shown(column.name)}: do its dates begin with the day or with the month? The records allow both; set "
-        f"in train.toml {_table(column.name)} {choices}"
+        f"column {shown(column.name)}: do its dates begin with the day, the month or the year? The records allow "
+        f"several forms; set in train.toml {_table(column.name)} {choices}"
     )
+
+
+def _units(written: NumberWriting) -> str:
+    return ", ".join(unit for unit, _ in written.units[:_MOST_UNITS_SHOWN])
 
 
 def _counted(text: TextProfile) -> int:
@@ -373,34 +408,41 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
     if written is not None and len(written.units) > 1:
         records = sum(count for _, count in written.units)
         if records >= _MOSTLY * _counted(text):
-            units = ", ".join(unit for unit, _ in written.units[:_MOST_UNITS_SHOWN])
-            several = f"looks like numbers in several units ({units}), and their size is not watched"
+            several = f"looks like numbers in several units ({_units(written)}), and their size is not watched"
             return (f"{several}; write all of them in one unit",)
     if text.time_like is not None:
         example = json.dumps(shown(text.time_like), ensure_ascii=False)
         how = f"{_table(column.name)} format (codes of strptime)"
         return (f"looks like times or durations, such as {example}, in a form that is not known; for times set {how}",)
+    if text.quantity_like is not None and text.distinct > _FEWEST_FOR_IDENTIFIER:
+        example = json.dumps(shown(text.quantity_like), ensure_ascii=False)
+        return (f"looks like numbers, such as {example}, whose size is not watched; write each as a plain number",)
     return ()
 
 
 def _check_all(
-    column: ColumnProfile, text: TextProfile, parsed: Parsed, other: tuple[str, int] | None, expected: str
+    column: ColumnProfile, text: TextProfile, parsed: Parsed, other: OtherText | None, expected: str
 ) -> None:
     """Refuse a column if most, but not all, of its texts parse: it changes its type half way.
 
     Its commonest other text does not count: it may stand for a null, however often it comes.
     """
     seen = column.observed - text.markers
-    others = 0 if other is None else other[1]
+    others = 0 if other is None else other.records
     if parsed.first_other is None or not parsed.count:
         return
     is_varied = text.distinct > _FEWEST_FOR_IDENTIFIER
     if parsed.count < _MOSTLY * (seen - others if is_varied else seen):
         return
-    raise DataError(
-        f"{parsed.first_other}, column {shown(column.name)}: expected {expected} as in {parsed.count / seen:.1%} of "
-        f"the values, got other text; {_how_to_read(column.name, other, seen)}"
-    )
+    place = f"{parsed.first_other}, column {shown(column.name)}"
+    share = f"{parsed.count / seen:.1%} of the values"
+    if parsed is text.numbers and text.written is not None and len(text.written.units) > 1:
+        raise DataError(
+            f"{place}: expected {expected} as in {share}, got numbers in several units ({_units(text.written)}): "
+            f'write all in one unit, or set in train.toml {_table(column.name)} kind = "text" (or "ignore")'
+        )
+    how = _how_to_read(column.name, other, seen, row=parsed.first_other.row)
+    raise DataError(f"{place}: expected {expected} as in {share}, got other text; {how}")
 
 
 def _check_fits(column: ColumnProfile, wanted: Kind, reading: Reading | None) -> None:
@@ -438,19 +480,43 @@ def _how_to_set(name: str, change: FormChange) -> str:
     return f"correct the records, or set in train.toml {_table(name)} kind, which may be {kinds}"
 
 
-def _how_to_read(name: str, other: tuple[str, int] | None, seen: int = 1, wanted: Kind | None = None) -> str:
-    """Return which settings help where some text is not of a column's kind, and which text that is."""
-    nulls = "null_values, if such a text stands for no value"
-    if other is not None and other[0].strip() == name:
-        return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
+def _how_to_read(
+    name: str, other: OtherText | None, seen: int, wanted: Kind | None = None, *, row: int | None = None
+) -> str:
+    """Return which settings help where some text is not of a column's kind, and which text that is, if it repeats."""
+    ways = ["null_values, if such a text stands for no value"]
     if other is not None:
-        text = json.dumps(shown(other[0]), ensure_ascii=False)
-        nulls = f"null_values = [{text}], if this text, which {other[1] / seen:.1%} hold, stands for no value"
-    ways = [nulls]
+        if other.text.strip() == name:
+            return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
+        if row == 1 and other.distinct == other.records == 1:
+            return "if the first line below the header belongs to it, such as units or more names, remove that line"
+        if other.distinct > _FEWEST_FORMS and other.records < _COMMON * seen:
+            form = json.dumps(shown(_form_of(other.text)), ensure_ascii=False)
+            return (
+                f"{other.distinct:,} different texts are in another form, such as {form}: write all values in one "
+                f'form, or set in train.toml {_table(name)} kind = "text" (or "ignore")'
+            )
+        text = json.dumps(shown(other.text), ensure_ascii=False)
+        ways = [f"null_values = [{text}], if this text, which {other.records / seen:.1%} hold, stands for no value"]
     if wanted == "timestamp":
         ways.append('format, such as "%d/%m/%Y %H:%M"')
     ways.append('kind = "categorical" (or "ignore")')
     return f"correct the records, or set in train.toml {_table(name)} {'; or '.join(ways)}"
+
+
+def _place(name: str, other: OtherText | None, locate: Locate) -> str:
+    """Return the column of a message, after the file and row of the text in another form where it is found."""
+    location = None if other is None else locate(name, other.text)
+    return f"column {shown(name)}" if location is None else f"{location}, column {shown(name)}"
+
+
+def _form_of(text: str) -> str:
+    """Return the form of a text rather than the text: a message may end in a log.
+
+    >>> _form_of("18.03.2024 7h")
+    '99.99.9999 9a'
+    """
+    return "".join("9" if letter.isdecimal() else "a" if letter.isalpha() else letter for letter in text.strip())
 
 
 def _table(name: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vaegis.service.contract import NumberForm, Reading
@@ -21,7 +22,7 @@ from vaegis.service.records.kinds import number_kind_named
 from vaegis.service.records.reading import reader_for
 from vaegis.training.config import GROUP_KIND, TIME_KIND, ColumnSettings, Kind, TrainConfig
 from vaegis.training.data.joining import joined
-from vaegis.training.data.profile import DataProfile, Profiler
+from vaegis.training.data.profile import DataProfile, Form, Profiler, form_of
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import DataError
 
@@ -81,6 +82,12 @@ class Sample:
         except RefusedCellError as refusal:
             raise self._refused(name, refusal) from None
 
+    def first(self, name: str, text: str) -> RowLocation | None:
+        """Return where a column of text first holds ``text``; None where no record of the sample does."""
+        column = self._column(name)
+        at = pc.index(column, text).as_py() if pa.types.is_string(column.type) else -1
+        return None if at < 0 else self.location(at)
+
     def groups(self, name: str) -> NDArray[np.int64]:
         """Return a number for each distinct value of a column, shape (n,); -1 where null."""
         codes = self._column(name).dictionary_encode().indices
@@ -136,8 +143,8 @@ def profile_and_sample(
             for part in _without_blank_lines(whole) if is_csv else (whole,):
                 batch = replace(part, batch=_without_nulls(part.batch, config))
                 profiler.add(batch)
-                kept = [name for name in batch.batch.schema.names if name not in ignored]
-                sampler.add(FileBatch(batch.batch.select(kept), batch.path, batch.first_row))
+                kept = _without_unscored(batch.batch, ignored, kinds)
+                sampler.add(FileBatch(kept, batch.path, batch.first_row))
                 read += batch.batch.num_rows
             rows += whole.batch.num_rows
             if on_batch is not None:
@@ -170,6 +177,20 @@ def _without_nulls(batch: pa.RecordBatch, config: TrainConfig) -> pa.RecordBatch
         nulls = config.data.null_values if column.null_values is None else column.null_values
         arrays.append(read_array(array, reader_for(Reading(null_values=tuple(nulls)))) if nulls else array)
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names) if arrays else batch
+
+
+def _without_unscored(batch: pa.RecordBatch, ignored: Collection[str], kinds: Collection[str]) -> pa.RecordBatch:
+    """Return a batch without what nothing reads: ignored columns, and lists and the like for which no kind is set.
+
+    Arrow cannot take single values of some of these types.
+    """
+    return batch.select(
+        [
+            field.name
+            for field in batch.schema
+            if field.name not in ignored and (field.name in kinds or form_of(field.type) is not Form.OTHER)
+        ]
+    )
 
 
 class Sampler:

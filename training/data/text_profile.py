@@ -16,10 +16,14 @@ from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.written import (
     DateWriting,
     NumberWriting,
+    OtherText,
+    commonest_other,
     date_writing,
+    have_dotted_thousands,
     is_common_instant,
     number_writing,
     period_like,
+    quantity_like,
     time_like,
 )
 
@@ -27,14 +31,18 @@ MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""
 
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
-_LEADING_ZERO = r"^[+-]?0\d"
+_LEADING_ZERO = r"^[+-]?0(\d{1,6}(\D|$)|\d{8,}|\d*[1-9])"
+"""Eight zeros are no code, but no date."""
 _FRACTION = r"^[+-]?\d+\.\d*[1-9]"
+_EPOCH = r"^\d{9,19}(\.\d+)?$"
 _INSTANT = r"^\d{4}-\d{2}-\d{2}([Tt ]\S+)?$|^\d{8}[Tt]\S+$"
 _LIKE_INSTANT = (
     r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|^\d{8}[Tt]"
     r"|^\[?([A-Z][a-z]{2,8},? )?\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2}|^\\?/Date\("
 )
 """What every text that the common rules read as an instant begins with; many other texts do as well."""
+_CODE_LETTERS = frozenset("TF")
+"""Truth values that may rather be codes where the column holds no other."""
 _MARKERS = pa.array(sorted(NULL_MARKERS), pa.string())
 
 
@@ -62,16 +70,20 @@ class TextProfile:
         mean_characters: Mean length.
         numbers: Texts that are numbers.
         truths: Texts that are true, false, 0 or 1.
-        instants: Texts that are ISO 8601 dates or instants.
+        instants: Texts that are dates or times by the rules that all columns share, such as ISO 8601.
+        times: Texts that are such instants, or numbers of their size since 1970.
+        are_flags: Whether they are truth values, and cannot be codes such as F for female: both truth values, words, or
+            letters that are flags alone.
         has_leading_zeros: Whether some numbers have them, as postcodes and account numbers do.
         has_fractions: Whether some numbers have digits after a decimal point.
         markers: Texts that stand for a null in columns of numbers and times, but not in others.
-        other: The commonest text that is neither a plain number nor such a marker, with its number of records.
+        other: The commonest text that is neither a plain number nor such a marker.
         other_instant: The same for texts that are no instants.
         written: How numbers are written that are not plain.
         dates: How dates are written that are not ISO 8601.
         period_like: One of the texts if all of them name a period of a year, such as 2024-03.
         time_like: One of the texts if most of them look like dates or times.
+        quantity_like: One of the texts if most of them look like decimals with something beside.
     """
 
     distinct: int
@@ -81,15 +93,18 @@ class TextProfile:
     numbers: Parsed
     truths: Parsed
     instants: Parsed
+    times: Parsed
+    are_flags: bool
     has_leading_zeros: bool
     has_fractions: bool
     markers: int
-    other: tuple[str, int] | None
-    other_instant: tuple[str, int] | None
+    other: OtherText | None
+    other_instant: OtherText | None
     written: NumberWriting | None
     dates: DateWriting | None
     period_like: str | None
     time_like: str | None
+    quantity_like: str | None
 
 
 class TextTally:
@@ -106,7 +121,7 @@ class TextTally:
         self._has_leading_zeros = False
         self._has_fractions = False
         self._markers = 0
-        self._parsed = {"number": 0, "truth": 0, "instant": 0}
+        self._parsed = {"number": 0, "truth": 0, "instant": 0, "time": 0}
         self._first_other: dict[str, RowLocation] = {}
 
     def observe(self, texts: pa.Array, location: Callable[[int], RowLocation]) -> None:
@@ -120,6 +135,7 @@ class TextTally:
         self._count(values, counts)
         trimmed = pc.utf8_trim_whitespace(values)
         masks = {"number": _are_numbers(trimmed), "truth": _are_truths(trimmed), "instant": _are_instants(trimmed)}
+        masks["time"] = masks["instant"] | _are_epochs(trimmed)
         markers = _are_markers(trimmed)
         self._markers += int(counts[markers].sum())
         for kind, mask in masks.items():
@@ -132,7 +148,10 @@ class TextTally:
 
     def profile(self) -> TextProfile:
         """Return what was gathered."""
-        is_plain = self._seen == self._markers or any(kind not in self._first_other for kind in self._parsed)
+        are_thousands = "number" not in self._first_other and have_dotted_thousands(self._counts)
+        is_plain = not are_thousands and (
+            self._seen == self._markers or any(kind not in self._first_other for kind in self._parsed)
+        )
         return TextProfile(
             distinct=len(self._counts),
             is_capped=self._is_capped,
@@ -141,6 +160,8 @@ class TextTally:
             numbers=self._result("number"),
             truths=self._result("truth"),
             instants=self._result("instant"),
+            times=self._result("time"),
+            are_flags="truth" not in self._first_other and self._are_flags(),
             has_leading_zeros=self._has_leading_zeros,
             has_fractions=self._has_fractions,
             markers=self._markers,
@@ -150,13 +171,17 @@ class TextTally:
             dates=None if is_plain else date_writing(self._counts),
             period_like=None if is_plain else period_like(self._counts),
             time_like=None if is_plain else time_like(self._counts),
+            quantity_like=None if is_plain else quantity_like(self._counts),
         )
 
-    def _commonest_other(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> tuple[str, int] | None:
+    def _commonest_other(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> OtherText | None:
         texts = pa.array(self._counts, pa.string())
-        trimmed = pc.utf8_trim_whitespace(texts)
-        others = texts.filter(pa.array(~(are_of_kind(trimmed) | _are_markers(trimmed)))).to_pylist()
-        return max(((text, self._counts[text]) for text in others), key=lambda pair: pair[1], default=None)
+        of_kind = texts.filter(pa.array(are_of_kind(pc.utf8_trim_whitespace(texts))))
+        return commonest_other(self._counts, frozenset(of_kind.to_pylist()))
+
+    def _are_flags(self) -> bool:
+        texts = {text.strip() for text in self._counts if text.strip()}
+        return len({text.lower() for text in texts} - NULL_MARKERS) > 1 or not texts & _CODE_LETTERS
 
     def _result(self, kind: str) -> Parsed:
         return Parsed(self._parsed[kind], self._first_other.get(kind))
@@ -217,6 +242,10 @@ def _are_instants(texts: pa.Array) -> NDArray[np.bool_]:
         return mask
     mask[mask] = [is_common_instant(text) for text in candidates.to_pylist()]
     return mask
+
+
+def _are_epochs(texts: pa.Array) -> NDArray[np.bool_]:
+    return _matches(texts, _EPOCH)
 
 
 def _are_markers(texts: pa.Array) -> NDArray[np.bool_]:

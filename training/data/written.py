@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from vaegis.service.records.reading import WrittenNumber, instant_in_format, is_currency, written_number
 from vaegis.service.records.values import RefusedValueError, instant_of_text, is_null_marker
@@ -17,7 +18,25 @@ _CODES_OF_CURRENCIES = frozenset(
         *("AED", "ARS", "AUD", "BGN", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP"),
         *("HKD", "HUF", "IDR", "ILS", "INR", "JPY", "KES", "KRW", "MXN", "MYR", "NGN", "NOK", "NZD", "PEN", "PHP"),
         *("PKR", "PLN", "RON", "RUB", "SAR", "SEK", "SGD", "THB", "TRY", "TWD", "UAH", "USD", "VND", "ZAR"),
-        *("kr", "Kr", "kr.", "Rs", "Rs.", "zl", "Ft"),
+        *(
+            "kr",
+            "Kr",
+            "kr.",
+            "Kr.",
+            "Rs",
+            "Rs.",
+            "Rp",
+            "Rp.",
+            "Fr.",
+            "SFr.",
+            "RM",
+            "RMB",
+            "TL",
+            "zl",
+            "z\u0142",
+            "K\u010d",
+            "Ft",
+        ),
     )
 )
 _LONGEST_UNIT, _LONGEST_TIME = 8, 70  # characters
@@ -57,12 +76,26 @@ _UNITS = frozenset(
     )
 )
 """Units that may follow a number without a space; others are taken for part of a code, such as 12A."""
+_SCALES = frozenset(("k", "K", "M", "m", "B", "b", "T", "bn", "mn", "Mio", "Mrd"))
+"""Units that multiply a number, so that one without any is of another size."""
+_BARE = "none"
+_RARE = 0.1
+"""A unit is taken for that of bare numbers, too, unless it is rarer than this beside them."""
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
+_BELOW_A_THOUSAND = re.compile(r"\d{1,3}", re.ASCII)
+_FEWEST_WRITTEN = 3
+"""Distinct numbers, with and without a point, by which points before three digits are told from decimal ones."""
 _FIRST_TEXTS = 200
 """Number of texts by which candidate formats are chosen. All texts are then compared with these."""
 _MOSTLY = 0.5
+_NEARLY_ALL = 0.9
+"""Share of dates of two-digit years below which they are rather numbered versions, if the others are."""
+_FEW = 20
+_MOST_TIMES_AS_MANY = 2
 _AMBIGUOUS = re.compile(r"\d{1,3}(,\d{3})+")
 _CODE = re.compile(r"\d{3}(?:[^\d]\d{3}){2,}")
 """Digits of telephone numbers or IP addresses rather than of a number; if no other text is there."""
+_PADDED = re.compile(r"0\d", re.ASCII)
 _PLAIN = frozenset("0123456789.")
 
 _DATES = (
@@ -72,6 +105,7 @@ _DATES = (
         for first, second in ((("%d", "%m"), ("%m", "%d")) if mark != "." else (("%d", "%m"),))
         for year in ("%Y", "%y")
     ),
+    *tuple(f"%y{mark}%m{mark}%d" for mark in "/.-"),
     "%d %b %Y",
     "%d %B %Y",
     "%d-%b-%Y",
@@ -81,29 +115,46 @@ _DATES = (
     "%B %d, %Y",
     "%b %d %Y",
     "%d. %B %Y",
+    "%d. %b %Y",
+    "%d-%B-%Y",
+    "%A, %B %d, %Y",
+    "%A, %d %B %Y",
+    "%A %d %B %Y",
     "%Y%m%d",
     "%d%b%Y",
     "%Y:%m:%d",
     "%Y\u5e74%m\u6708%d\u65e5",
 )
-_TIMES = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
+_TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%H:%M:%S,%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I %p")
 _ZONES = ("", " %z", "%z", " %Z")
-TIME_FORMATS = tuple(f"{time}{zone}" for time, zone in product(_TIMES[1:], _ZONES))
+TIME_FORMATS = tuple(f"{time}{zone}" for time, zone in product(_TIMES, _ZONES))
 _WHOLE_FORMATS = (
     "%a %b %d %H:%M:%S %Y",
     "%a %b %d %H:%M:%S %Z %Y",
     "%a %b %d %H:%M:%S %z %Y",
     "%d-%b-%y %I.%M.%S.%f %p",
     "%d%b%Y:%H:%M:%S",
+    "%d%b%Y:%H:%M:%S.%f",
     "%Y-%m-%d-%H.%M.%S.%f",
+    "%Y%m%d-%H:%M:%S",
+    "%Y%m%d-%H:%M:%S.%f",
+    "%Y%m%d_%H%M%S",
+    "%Y-%m-%d_%H-%M-%S",
 )
-"""Those of C, Java, Unix, social networks, Oracle, SAS and DB2."""
-DATE_FORMATS = _WHOLE_FORMATS + tuple(
-    f"{date}{gap if time else ''}{time}{zone if time else ''}"
-    for date in _DATES
+"""Those of C, Java, Unix, social networks, Oracle, SAS, DB2, FIX and names of files."""
+_BEYOND_ISO = tuple(
+    f"%Y{mark}%m{mark}%d{gap}{time}"
+    for mark in "/.-"
     for time in _TIMES
-    for gap in ((" ", ", ", "T") if time else ("",))
-    for zone in (_ZONES if time else ("",))
+    for gap in (" ", ", ")
+    if gap == ", " or "%p" in time
+)
+"""Dates that begin with the year and are not among those that every column reads."""
+DATE_FORMATS = (
+    *_WHOLE_FORMATS,
+    *_BEYOND_ISO,
+    *_DATES,
+    *tuple(f"{date}{gap}{time}{zone}" for date, gap, time, zone in product(_DATES, (" ", ", ", "T"), _TIMES, _ZONES)),
 )
 _MARKS = "/.-:,"
 _LETTER_T = re.compile(r"\dT\d")
@@ -114,11 +165,33 @@ _PERIOD = re.compile(
     re.ASCII,
 )
 _TIME_LIKE = re.compile(
-    r"(?:19|20)\d\d\D{1,4}\d{1,2}\D{1,4}\d{1,2}|\b\d{1,2}\D{1,4}\d{1,2}\D{1,4}(?:19|20)\d\d"
+    r"^P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:\.\d+)?[HMS])+)?$|\b\d+ ?h(?:rs?|ours?)?,? ?\d{1,2} ?m"
+    r"|\b\d{1,2}[. /-]+(?:de )?[^\W\d_]{3,10}\.?[, /-]+(?:de )?(?:19|20)\d\d\b"
+    r"|(?:19|20)\d\d\D{1,4}\d{1,2}\D{1,4}\d{1,2}|\b\d{1,2}\D{1,4}\d{1,2}\D{1,4}(?:19|20)\d\d"
     r"|\b\d{1,3}[:h][0-5]\d\b|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}\b"
 )
+_QUANTITY_LIKE = re.compile(
+    r"(?:[^\w\s.]{0,3} ?|[^\W\d_]{1,8}[.:]? )[+-]?\d+[.,]\d+(?:[dD][+-]\d+|[^\d]{0,16})|-?\d+\.\d+[,; ]+-?\d+\.\d+"
+)
+"""Decimals between signs or words, of an exponent as in Fortran, or two of them, such as a latitude and longitude."""
+_VERSION = re.compile(r"\d+([./-])\d+\1\d+", re.ASCII)
 _HALVES = re.compile(r"[ap]\.?m\b", re.IGNORECASE)
 _DATE_LIKE = re.compile(r"\d{1,4}[-/. :\u5e74]|[A-Z][a-z]{2}|\d\d[A-Za-z]{3}\d|\d{8}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherText:
+    """The commonest of the texts that are not of a column's kind.
+
+    Attributes:
+        text: The text.
+        records: Records that hold it.
+        distinct: Number of distinct texts that are not of the kind.
+    """
+
+    text: str
+    records: int
+    distinct: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +204,7 @@ class NumberWriting:
         decimal: Their decimal separator.
         units: Each unit with its number of records, the commonest first.
         is_ambiguous: Whether nothing tells if the comma parts thousands, as it is read, or is the decimal separator.
+        other: The commonest text that is no such number; None where all are.
         example: A text that is written so.
         example_number: The number that it is read as.
     """
@@ -142,6 +216,7 @@ class NumberWriting:
     is_ambiguous: bool
     example: str
     example_number: float
+    other: OtherText | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +227,13 @@ class DateWriting:
         records: Records whose text is written so.
         formats: The formats that read the most of them; of several, nothing tells which one is meant.
         example: A text that the first format reads.
+        other: The commonest text that it does not read; None where it reads all.
     """
 
     records: int
     formats: tuple[str, ...]
     example: str
+    other: OtherText | None
 
 
 def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
@@ -172,6 +249,11 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
         if written.unit:
             units[written.unit] += counts[text]
     unit = units.most_common(1)[0][0] if units else ""
+    bare = [text for text, written in found.items() if not written.unit and written.digits.strip("0.,")]
+    bare_records = sum(counts[text] for text in bare)
+    if bare and (unit in _SCALES or (units and not is_currency(unit) and units[unit] < _RARE * bare_records)):
+        units[_BARE] = bare_records
+        found = {text: written for text, written in found.items() if written.unit}
     same = [text for text, written in found.items() if written.unit in ("", unit)]
     if not same:
         return None
@@ -180,7 +262,8 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
     }
     if not any(records.values()):
         return None
-    decimal: Literal[".", ","] = "," if records[","] > records["."] else "."
+    are_thousands = have_dotted_thousands(found[text].digits for text in same)
+    decimal: Literal[".", ","] = "," if records[","] > records["."] or are_thousands else "."
     if not units and decimal == "." and all(map(_is_plain, same)):
         return None  # Nothing but plain numbers, or texts that are none.
     if not units and all(_CODE.fullmatch(text.strip()) for text in same):
@@ -191,6 +274,7 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
         and records["."] == records[","]
         and bool(digits)
         and all(_AMBIGUOUS.fullmatch(each) and each.count(",") == 1 for each in digits)
+        and not have_dotted_thousands(found[text].digits.replace(",", ".") for text in same)
     )
     plain = {text: number for text in same if (number := found[text].plain(decimal)) is not None}
     example = max(plain, key=lambda text: (not _is_plain(text), len(text)))
@@ -202,6 +286,27 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
         is_ambiguous,
         example.strip(),
         float(plain[example]),
+        commonest_other(counts, plain),
+    )
+
+
+def have_dotted_thousands(numbers: Iterable[str]) -> bool:
+    """Tell whether points part thousands: each is before three digits, and what has none is below a thousand.
+
+    Decimals always have points, or end in other digits than three now and then.
+
+    >>> have_dotted_thousands(["1.200", "35.000", "1.250.000", "750", "12", "980"])
+    True
+    >>> have_dotted_thousands(["1.250", "3.125", "1.255", "1500", "12", "980"])
+    False
+    """
+    distinct = set(numbers)
+    dotted = {number for number in distinct if "." in number}
+    bare = distinct - dotted
+    return (
+        min(len(dotted), len(bare)) >= _FEWEST_WRITTEN
+        and all(map(_BELOW_A_THOUSAND.fullmatch, bare))
+        and all(map(_THOUSANDS.fullmatch, dotted))
     )
 
 
@@ -216,9 +321,11 @@ def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
     like = [text for text in first if _DATE_LIKE.search(text)]
     if len(like) < _MOSTLY * len(first) or not like:
         return None
-    hopeful = [form for form in (*DATE_FORMATS, *TIME_FORMATS) if any(_may_be(text, form) for text in like[:3])]
+    signs = {_signs_of_text(text) for text in like[:_FEW]}
+    hopeful = [form for form, sign in _SIGNS.items() if any(_may_be(text_sign, sign) for text_sign in signs)]
     hopeful = [form for form in hopeful if _share_of(like[:20], form) >= _MOSTLY]
     hopeful = [form for form in hopeful if _share_of(like, form) >= _MOSTLY]
+    hopeful = [form for form in hopeful if any(instant_in_format(text, form, is_whole=True) for text in like)]
     if not hopeful:
         return None
     records = {
@@ -228,7 +335,13 @@ def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
     most = max(records.values())
     formats = tuple(form for form, count in records.items() if count == most)
     kept = _distinct(formats, texts)
-    return DateWriting(most, kept, next(text for text in first if instant_in_format(text, kept[0]) is not None))
+    read = {text for text in texts if instant_in_format(text.strip(), kept[0]) is not None}
+    others = [text for text in texts if text not in read]
+    are_few = most < _NEARLY_ALL * (most + sum(counts[text] for text in others))
+    if are_few and "%y" in kept[0] and all(_VERSION.fullmatch(text.strip()) for text in others):
+        return None
+    example = max((text for text in texts if text in read), key=len).strip()
+    return DateWriting(most, kept, example, commonest_other(counts, read))
 
 
 def period_like(counts: Mapping[str, int]) -> str | None:
@@ -248,6 +361,17 @@ def time_like(counts: Mapping[str, int]) -> str | None:
     return like[0] if len(like) > _MOSTLY * len(texts) else None
 
 
+def quantity_like(counts: Mapping[str, int]) -> str | None:
+    """Return one of the first texts if most of them look to a person like decimals with something beside; else None.
+
+    >>> quantity_like({"~1.5 V": 1, "~12.25 V": 1}), quantity_like({"v1.5": 1}), quantity_like({"10.0.0.1": 1})
+    ('~1.5 V', None, None)
+    """
+    texts = [text.strip() for text in list(counts)[:_FIRST_TEXTS]]
+    like = [text for text in texts if _QUANTITY_LIKE.fullmatch(text)]
+    return like[0] if len(like) > _MOSTLY * len(texts) else None
+
+
 def is_common_instant(text: str) -> bool:
     """Tell whether the rules that all columns share read a text as an instant."""
     try:
@@ -260,20 +384,45 @@ def is_common_instant(text: str) -> bool:
 def _distinct(formats: tuple[str, ...], texts: Iterable[str]) -> tuple[str, ...]:
     """Return the formats that differ in what they read in some text, the first of each."""
     sample = [text.strip() for text in texts]
-    kept: dict[tuple[object, ...], str] = {}
+    kept: dict[tuple[datetime | None, ...], str] = {}
     for form in formats:
         kept.setdefault(tuple(instant_in_format(text, form) for text in sample), form)
+    if len(kept) > 1:  # Of two-digit years and days, the days vary more.
+        years = {form: len({moment.year for moment in moments if moment}) for moments, form in kept.items()}
+        return tuple(form for form, count in years.items() if count <= _MOST_TIMES_AS_MANY * min(years.values()))
     return tuple(kept.values())
 
 
-def _may_be(text: str, form: str) -> bool:
+_Signs: TypeAlias = tuple[bool, bool, frozenset[str], frozenset[str]]
+
+
+def _signs_of_text(text: str) -> _Signs:
+    """Return what tells formats apart: whether a text has am or pm, a T, and which separators."""
+    marks = frozenset(_MARKS).intersection(text)
+    return _HALVES.search(text) is not None, _LETTER_T.search(text) is not None, marks, frozenset()
+
+
+def _signs_of_form(form: str) -> _Signs:
+    """Return the same of a format, and last the separators that a text of it may have or not."""
+    either = frozenset("-:." if "%z" in form else ".")
+    return "%p" in form, "T%" in form, frozenset(_MARKS).intersection(form.replace("%", "")) - either, either
+
+
+def _may_be(text: _Signs, form: _Signs) -> bool:
     """Tell whether a text has the separators of a format: comparing them is much faster than parsing."""
-    if bool(_HALVES.search(text)) != ("%p" in form):
-        return False
-    if (_LETTER_T.search(text) is not None) != ("T%" in form):
-        return False
-    zone = {"-", ":", "."} if "%z" in form else {"."}
-    return all((mark in text) == (mark in form) for mark in _MARKS if mark not in zone)
+    return text[:2] == form[:2] and text[2] - form[3] == form[2]
+
+
+_SIGNS = {form: _signs_of_form(form) for form in (*DATE_FORMATS, *TIME_FORMATS)}
+
+
+def commonest_other(counts: Mapping[str, int], read: Container[str]) -> OtherText | None:
+    """Return the commonest text that was not read and stands for no null."""
+    others = [text for text in counts if text not in read and not is_null_marker(text.strip())]
+    if not others:
+        return None
+    text = max(others, key=lambda other: counts[other])
+    return OtherText(text, counts[text], len(others))
 
 
 def _share_of(texts: list[str], form: str) -> float:
@@ -292,5 +441,7 @@ def _is_unit(written: WrittenNumber) -> bool:
         return is_currency(before) or before in _CODES_OF_CURRENCIES
     if after and written.digits[-1] in ".,":
         return False  # as in "1. White"
+    if after and not written.is_apart and _PADDED.match(written.digits):
+        return False  # as in hexadecimal digits
     is_word = written.is_apart and len(after) <= _LONGEST_UNIT and not any(map(str.isspace, after))
     return not after or is_word or is_currency(after) or after in _UNITS or after in _CODES_OF_CURRENCIES

@@ -174,7 +174,7 @@ def test_a_body_of_exactly_the_limit_is_read(new_app, send):
     assert send(new_app(max_body_bytes=1024), "POST", "/score", content=body).status_code == 200
 
 
-def test_an_unexpected_error_tells_the_client_its_kind_and_the_log_its_place_but_neither_its_text(
+def test_an_unexpected_error_shows_the_client_its_kind_and_the_log_its_place_but_neither_its_text(
     new_app, send, caplog
 ):
     def fail() -> None:

@@ -15,7 +15,7 @@ from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import GateError, SettingsError
 from vaegis.service.gate import parse_gate
 from vaegis.service.http.app import create_app
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.metrics import Metrics, ShadowMetrics
 from vaegis.service.http.model_loader import FolderSource, ModelLoader, first_opened
 from vaegis.service.http.model_registry import ServedAs
 from vaegis.service.http.schemas import ShadowAnswer
@@ -59,9 +59,9 @@ class Served:
         source = FolderSource(folder, allow_schema_change=False)
         artifact, target = first_opened(source, "orders", settings)
         self.app = create_app(artifact, settings, served_as=ServedAs("orders", target.version, folder))
-        self.models = self.app.state.models
+        self.models = self.app.models
         self.loader = ModelLoader(source, self.models, settings)
-        self.app.state.readiness.admit(artifact.verify())
+        self.app.readiness.admit(artifact.verify())
 
     @property
     def shadow(self) -> Shadow | None:
@@ -110,16 +110,16 @@ def test_a_shadow_ends_with_its_promotion_or_when_it_is_stopped(served, folder, 
 
 
 @pytest.mark.parametrize(("version", "reason"), [("3", "expected the columns of the live"), ("4", "cannot be read")])
-def test_a_shadow_that_cannot_be_used_is_told_and_leaves_the_live_version_alone(
+def test_a_shadow_that_cannot_be_used_is_reported_and_leaves_the_live_version_alone(
     served, folder, send, record, version, reason
 ):
     (folder / "orders" / "4.onnx").write_bytes((folder / "orders" / "2.onnx").read_bytes())
     set_shadow(folder, "orders", version, digest_of(folder, version))
     (folder / "orders" / "4.onnx").unlink()
     served.loader.check()
-    told = send(served.app, "GET", "/models").json()["models"][0]
-    assert reason in told["shadow_failure"]["reason"]
-    assert (told["live"]["version"], told["failure"], told["shadow"]) == ("1", None, None)
+    model = send(served.app, "GET", "/models").json()["models"][0]
+    assert reason in model["shadow_failure"]["reason"]
+    assert (model["live"]["version"], model["failure"], model["shadow"]) == ("1", None, None)
     assert send(served.app, "POST", "/score", json=record).status_code == 200
 
 
@@ -145,7 +145,7 @@ def batch(artifact) -> ShadowedBatch:
 
 
 def test_batches_that_come_too_fast_are_dropped_and_counted(artifact, batch):
-    metrics = Metrics().of_shadow("orders", "1", "2")
+    metrics = ShadowMetrics(Metrics(), "orders", "1", "2")
     began, ends = threading.Event(), threading.Event()
 
     class Slow:
@@ -169,7 +169,7 @@ def test_batches_that_come_too_fast_are_dropped_and_counted(artifact, batch):
 
 
 def test_a_shadow_that_fails_counts_and_goes_on(artifact, batch):
-    metrics = Metrics().of_shadow("orders", "1", "2")
+    metrics = ShadowMetrics(Metrics(), "orders", "1", "2")
     shadow = Shadow(SimpleNamespace(artifact=artifact), 1.0, metrics)
     shadow.offer(batch._replace(verdicts=SimpleNamespace(is_anomaly=np.zeros(3, bool), p_value=np.ones(3))))
     shadow.offer(batch)

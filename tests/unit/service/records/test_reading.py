@@ -11,7 +11,7 @@ from vaegis.service.contract import CategoricalColumn, NumericColumn, Reading, S
 from vaegis.service.errors import FileError, RecordError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.records.cells import columns_of_cells
-from vaegis.service.records.faults import FaultList
+from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.reading import written_number
 
@@ -36,12 +36,12 @@ def time_column(reading):
 
 def in_all_formats(column, values):
     """Return what values become as JSON, as cells of CSV, Arrow and V2, and in files, which must be the same."""
-    schema, faults = Schema(columns=(column,)), FaultList(10)
+    schema, faults = Schema(columns=(column,)), Faults(10)
     by_row = columns_from_records([{"x": value} for value in values], schema)
     is_text = all(value is None or isinstance(value, str) for value in values)
     is_code = column.kind == "categorical"
     cells = list(map(str, values)) if is_text or is_code else np.array(values, dtype=np.float64)
-    by_column = columns_of_cells(schema, {"x": cells}, len(values), faults)
+    by_column = columns_of_cells(schema, {"x": cells}.get, len(values), faults)
     from_file = columns_from_batch(pa.record_batch({"x": pa.array(values)}), schema, path=Path("a"), first_row=1)
     faults.raise_any()
     for other in (by_column, from_file):
@@ -69,7 +69,17 @@ def in_all_formats(column, values):
         (Reading(null_values=("late",)), " late", math.nan),
         (Reading(null_values=("-999",)), "-999.0", math.nan),
         (Reading(unit="kg", null_values=("-999",)), "-999 kg", math.nan),
+        (Reading(unit="$"), "$ (1,234.50)", -1234.5),
+        (Reading(unit="$"), "$ -", 0.0),
+        (Reading(unit="\u20ac", decimal=","), "- \u20ac", 0.0),
+        (Reading(unit="Rs."), "Rs. 11,09,081.60", 1109081.6),
+        (Reading(unit="Fr."), "Fr. 1'003.-", 1003.0),
+        (Reading(unit="\u20ac", decimal=","), "1.234,- \u20ac", 1234.0),
+        (Reading(unit=""), "4,19,345/-", 419345.0),
+        (Reading(unit=""), "000101135+", 101135.0),
+        (Reading(unit=""), "12.50-", -12.5),
         (None, "#DIV/0!", math.nan),
+        (None, "#NV", math.nan),
         (None, r"\N", math.nan),
     ],
 )
@@ -96,11 +106,11 @@ def test_a_number_of_another_unit_or_separator_is_refused(reading, text):
     ids=["comma", "unit", "date"],
 )
 def test_a_refusal_names_the_form_that_the_column_reads_in_all_formats(column, text, also):
-    schema, faults = Schema(columns=(column,)), FaultList(10)
+    schema, faults = Schema(columns=(column,)), Faults(10)
     also = f"; this column also reads {also}"
     with pytest.raises(RecordError) as of_json:
         columns_from_records([{"x": text}], schema)
-    columns_of_cells(schema, {"x": [text]}, 1, faults)
+    columns_of_cells(schema, {"x": [text]}.get, 1, faults)
     with pytest.raises(RecordError) as of_cells:
         faults.raise_any()
     with pytest.raises(FileError) as of_file:
@@ -124,6 +134,11 @@ def test_a_number_that_stands_for_a_null_is_one_in_all_formats():
         (Reading(null_values=("1900-01-01",)), "1900-01-01T00:00:00Z", math.nan),
         (None, "1970-01-02 01:00:00 UTC", 90_000.0),
         (None, "1970-01-02 01:00:00 +0100", 86_400.0),
+        (None, "1970-01-02 01:00:00 +0100 CET", 86_400.0),
+        (None, "1970-01-02 01:00:00.5 CEST", 82_800.5),
+        (None, "1970-01-01 20:00:00 EST", 90_000.0),
+        (Reading(format="%d.%m.%Y %H:%M"), "02.01.1970", 86_400.0),
+        (Reading(format="%d.%m.%Y %H:%M"), "00.00.0000", math.nan),
         (None, "1970/1/2 1:00", 90_000.0),
         (None, "Fri, 02 Jan 1970 01:00:00 GMT", 90_000.0),
         (None, "[02/Jan/1970:01:00:00 +0000]", 90_000.0),
@@ -139,7 +154,9 @@ def test_an_instant_is_read_alike_in_all_formats(reading, value, expected):
     np.testing.assert_array_equal(in_all_formats(time_column(reading), [value]).numbers, [[expected]])
 
 
-@pytest.mark.parametrize("value", [45369.425, "45369", 20241318101200, "2024-13-01 10:00 UTC", "31/01/1970"])
+@pytest.mark.parametrize(
+    "value", [45369.425, "45369", 20241318101200, "2024-13-01 10:00 UTC", "2024-12-01 10:00 BST", "31/01/1970"]
+)
 def test_digits_that_are_no_instant_are_refused_in_all_formats(value):
     with pytest.raises(Exception, match="expected"):
         in_all_formats(time_column(None), [value])

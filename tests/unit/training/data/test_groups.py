@@ -30,8 +30,11 @@ def test_identifiers_that_repeat_are_suggested_as_groups(new_sample, values):
         ("device", np.arange(N) % 3),
         ("sensor_1", REPEATED),
         ("device.app_version", REPEATED),
+        ("user_agent", REPEATED),
+        ("member_age", REPEATED),
+        ("row_index", REPEATED),
     ],
-    ids=["no-name", "no-repeat", "few-values", "numbered", "part-of-an-object"],
+    ids=["no-name", "no-repeat", "few-values", "numbered", "part-of-an-object", "attribute", "quantity", "counter"],
 )
 def test_quantities_keys_and_columns_of_few_values_are_no_groups(new_sample, name, values):
     plans = (ColumnPlan(name, "numeric", ""),)

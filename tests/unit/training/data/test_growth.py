@@ -56,11 +56,16 @@ def settled(tmp_path):
         ("parcel", np.cumsum(STEPS)[::-1], "a counter"),
         ("event_id", RANDOM.permutation(SECONDS << 22), "an identifier"),
         ("place", RANDOM.permutation(N), "a row number"),
+        ("customer_no", RANDOM.permutation(AMOUNT.size * 7)[:N] + 10_000, "an identifier"),
+        ("phone", RANDOM.choice(10**9, N, replace=False), "an identifier"),
+        ("billed", np.repeat([*range(202_301, 202_313), *range(202_401, 202_409)], N // 20), "months as in 202301"),
+        ("month", np.full(N, 202_401), "months as in 202401"),
+        ("week", np.repeat([202_252, 202_253, 202_301, 202_302], N // 4), "weeks as in 202252"),
         ("year", np.full(N, 2024), "a part of the date with one value"),
         ("year", np.repeat([2021, 2022, 2023, 2024], N // 4), "a year that follows"),
     ],
 )
-def test_numbers_that_only_count_are_set_aside_with_the_line_to_keep_them(settled, name, values, reason):
+def test_numbers_that_only_count_are_not_scored_with_the_line_to_keep_them(settled, name, values, reason):
     plan = settled(**{name: values})[0][name]
     assert (plan.kind, plan.watched) == (None, "numeric")
     assert plan.reason.startswith(reason)
@@ -79,7 +84,7 @@ def test_numbers_that_only_count_are_set_aside_with_the_line_to_keep_them(settle
         ("rownames", RANDOM.permutation(3 * N)[:N] + 1),
     ],
 )
-def test_the_index_of_a_data_frame_is_set_aside_and_not_checked(settled, name, values):
+def test_the_index_of_a_data_frame_is_neither_scored_nor_checked(settled, name, values):
     plan = settled(**{name: values})[0][name]
     assert (plan.kind, plan.watched) == (None, None)
     kept = TrainConfig(columns={name: ColumnSettings(kind="numeric")})
@@ -108,6 +113,21 @@ def test_epochs_of_every_unit_are_times_by_their_name(settled, unit):
     assert sample.numbers("when", "timestamp") == pytest.approx(SECONDS)
 
 
+def test_epochs_of_mixed_units_are_times_by_their_name(settled):
+    plans, sample = settled(last_seen=np.where(np.arange(N) % 2, SECONDS, SECONDS * 1_000))
+    assert plans["last_seen"].kind == "timestamp"
+    assert sample.numbers("last_seen", "timestamp").tolist() == SECONDS.tolist()
+
+
+@pytest.mark.parametrize("none", [0, 99_999_999])
+def test_a_calendar_date_that_stands_for_none_is_read_as_null_and_told(settled, none):
+    plans, sample = settled(due=np.where(np.arange(N) % 4, CALENDAR, none))
+    plan = plans["due"]
+    assert (plan.kind, plan.number_form, plan.reading.null_values) == ("timestamp", "yyyymmdd", (str(none),))
+    assert plan.warnings[0] == f"{none}, in 25.0%, are read as no date"
+    assert np.isnan(sample.numbers("due", plan.kind, plan.reading, plan.number_form)).mean() == 0.25
+
+
 def test_epochs_are_times_by_their_order_and_size_but_not_without_order(settled):
     assert settled(x=np.sort(SECONDS))[0]["x"].kind == "timestamp"
     assert settled(x=RANDOM.permutation(SECONDS))[0]["x"].kind == "numeric"
@@ -121,7 +141,7 @@ def test_calendar_dates_are_read_alike_in_training_and_serving(settled):
     assert column.number_form == "yyyymmdd"
     kind = number_kind_of(column)
     expected = datetime(2024, 3, 18, tzinfo=UTC).timestamp()
-    assert kind.parse(20240318) == kind.parse_text("20240318") == kind.parse("2024-03-18") == expected
+    assert kind.parse(20240318) == kind.parse("20240318") == kind.parse("2024-03-18") == expected
     assert sample.numbers("x", "timestamp", number_form="yyyymmdd")[CALENDAR == 20240318].tolist().count(expected) > 0
 
 
@@ -170,12 +190,19 @@ def test_a_time_that_spans_less_than_a_week_is_warned_of(settled):
     assert "span 3.0 days, so some weekdays were never seen" in settled(when=three_days)[0]["when"].warnings[0]
 
 
-def test_what_moves_with_the_time_of_another_column_is_set_aside(settled):
+def test_what_moves_with_the_time_of_another_column_is_not_scored(settled):
     shuffled = RANDOM.permutation(N)
     month = np.repeat(np.arange(1, 9), N // 8)
     plans, _ = settled(when=WHEN.take(pa.array(shuffled)), month=month[shuffled])
     assert plans["month"].kind is None
     assert plans["month"].reason == "it only goes one way with the time in when"
+
+
+def test_a_few_extremes_among_the_newest_are_no_change(settled):
+    newest = np.where(np.arange(N) < N - 6, AMOUNT, AMOUNT.max() + np.arange(N))
+    assert not settled(when=WHEN, x=newest)[0]["x"].warnings
+    newest[N - 7] = -1e6
+    assert "9% of the newest fifth" in settled(when=WHEN, x=newest)[0]["x"].warnings[0]
 
 
 def test_a_quantity_whose_newest_fifth_lies_outside_is_warned_of_with_its_share_and_the_time_column_is_named(settled):

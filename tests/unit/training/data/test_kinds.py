@@ -26,7 +26,8 @@ def profile_of(path, config=None):
 
 def plans_of(path, config=None):
     config = config or TrainConfig()
-    return {plan.name: plan for plan in plan_columns(profile_of(path, config), config)}
+    profile, sample = profile_and_sample(open_records(path), config, np.random.default_rng(0))
+    return {plan.name: plan for plan in plan_columns(profile, config, sample.first)}
 
 
 def with_kind(column, kind):
@@ -70,10 +71,13 @@ CSV_CASES = [
     ("ones alone", ["1"] * 60, "numeric", "numbers"),
     ("switches", cycled(["on", "OFF", "yes"]), "boolean", "text, all true or false"),
     ("truths", cycled(["true", "FALSE", "1"]), "boolean", "text, all true or false"),
+    ("one flag", cycled(["Y", None]), "boolean", "text, all true or false"),
+    ("one flag of Postgres", ["f"] * 60, "boolean", "text, all true or false"),
+    ("a sex", ["F"] * 60, "categorical", "text with 1 value"),
     ("countries", cycled(["DE", "FR", None]), "categorical", "text with 2 values"),
     ("a constant text", ["DE"] * 60, "categorical", "text with 1 value"),
     ("postcodes", cycled(["01234", "53111"]), "categorical", "leading zeros"),
-    ("dates", cycled(["2026-01-01", "2026-01-02T10:00:00Z"]), "timestamp", "ISO 8601"),
+    ("dates", cycled(["2026-01-01", "2026-01-02T10:00:00Z"]), "timestamp", "dates and times in text"),
     ("row numbers", [str(i) for i in range(60)], None, "row number"),
     ("shuffled numbers", [str(i * 7 % 60) for i in range(60)], "numeric", "numbers"),
     ("identifiers", [f"u-{i}" for i in range(60)], "text", "an identifier: 60 of 60 values differ"),
@@ -88,6 +92,12 @@ CSV_CASES = [
         "numeric",
         "numbers with separators or signs",
     ),
+    ("thousands with points", ["435", "12", "980", "4.614", "12.250", "1.000.500"] * 9, "numeric", "with separators"),
+    ("eighths", ["435", "12", "1200", "4.125", "12.250", "1.375"] * 9, "numeric", "numbers"),
+    ("Indian rupees", cycled(['"Rs. 11,09,081.60"', "Rs. 950"]), "numeric", "numbers with the unit Rs."),
+    ("Excel's accounts", cycled(['" $ (4,207.04)"', " $ 546.96 ", " $ -   "]), "numeric", "a currency sign ($)"),
+    ("identifiers of hexadecimal digits", [f"{i:024x}" for i in range(60)], "text", "an identifier"),
+    ("thousands by letters", cycled(["1.2K", "3.4K", "12K", "643"]), "categorical", "text with 4 values"),
     ("exponents", cycled(['"1,826e+03"', '"2,5e2"']), "numeric", "numbers with separators"),
     ("Arabic digits", cycled(["\u0661\u0668\u0662.\u0665", "\u0667"]), "numeric", "numbers with separators"),
     ("telephone numbers", cycled(["555 123 456", "601 333 000"]), "categorical", "text with 2 values"),
@@ -95,6 +105,13 @@ CSV_CASES = [
     ("Oracle times", cycled(["13-OCT-24 12.01.52.547 AM"]), "timestamp", "%d-%b-%y %I.%M.%S.%f %p"),
     ("Java times", cycled(["Tue Oct 01 00:01:52 UTC 2024"]), "timestamp", "%a %b %d %H:%M:%S %Z %Y"),
     ("times of day", cycled(["08:15", "23:59"]), "timestamp", "times of day in the form %H:%M"),
+    ("years of two digits first", [f"23-12-{day:02}" for day in range(1, 31)], "timestamp", "%y-%m-%d"),
+    ("years of two digits last", [f"{day:02}-12-23" for day in range(1, 31)], "timestamp", "%d-%m-%y"),
+    ("halves of the day", cycled(["2024-03-01 08:15:00 PM"]), "timestamp", "%Y-%m-%d %I:%M:%S %p"),
+    ("dates that lack midnight", cycled(["01.03.2024", "01.03.2024 08:15"]), "timestamp", "%d.%m.%Y %H:%M"),
+    ("dates and epochs", cycled(["2024-03-01 08:15", "1709280900"]), "timestamp", "numbers since 1970"),
+    ("versions", cycled(["2.2.8", "3.9.16", "1.10.31", "2.0.12"]), "categorical", "text with 4 values"),
+    ("no date of SAP", cycled(["00000000", "20240301"]), "numeric", "numbers"),
     ("durations", cycled(["08:15", "30:25"]), "categorical", "text with 2 values"),
     ("months", cycled(["2024-03", "2024-04"]), None, "periods such as 2024-03"),
     ("quarters", cycled(["Q1 2024", "Q2 2024"]), None, "periods such as Q1 2024"),
@@ -206,7 +223,7 @@ def test_a_csv_column_that_changes_its_type_half_way_stops_with_its_place(csv_of
 
 @pytest.mark.parametrize("text", ["1'000.5", "1 234,5", "1\u202f234", "12,5", "12.03.2024", "5 kg", "\u20ac5"])
 def test_one_repeated_text_does_not_decide_the_kind_of_a_column(csv_of, text):
-    with pytest.raises(DataError, match=r'train\.toml \[columns\."x"\] null_values'):
+    with pytest.raises(DataError, match=r'row 2, column x: .* train\.toml \[columns\."x"\] null_values = \["else"\]'):
         plans_of(csv_of(x=cycled([f'"{text}"', "else", f'"{text}"'])))
     config = TrainConfig(columns={"x": ColumnSettings(null_values=["else"])})
     assert plans_of(csv_of(x=cycled([f'"{text}"', "else", f'"{text}"'])), config)["x"].kind in {"numeric", "timestamp"}
@@ -223,7 +240,9 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
         (['"1.825,66 \u20ac"', '"7,00 \u20ac"'], '"1.825,66 \u20ac" is read as 1825.66'),
         (["13.03.2024 08:15"], '"13.03.2024 08:15" is read as 2024-03-13T08:15:00+00:00'),
         (["08:15", "30:25"], 'looks like times or durations, such as "08:15"'),
-        (["2024-03-01 00:01 CET"], '[columns."x"] format'),
+        (["2024-03-01 00:01 IST"], '[columns."x"] format'),
+        (["1.2K", "3.4K", "643"], "several units (K, none)"),
+        ([f'~{i}.5"' for i in range(60)], 'looks like numbers, such as "~0.5'),
         (["2024-03", "2024-04"], '[columns."x"] kind = "categorical"'),
     ],
 )
@@ -238,6 +257,35 @@ def test_a_numbered_list_gets_no_warning_of_units(csv_of):
 def test_a_header_that_is_repeated_is_told(csv_of):
     with pytest.raises(DataError, match=r"a\.csv, row 61, column x: .* the header seems to be repeated"):
         plans_of(csv_of(x=[*cycled(["1.5", "2"]), "x", "3"]))
+
+
+def test_a_footer_is_no_number_with_a_unit(csv_of):
+    with pytest.raises(DataError, match=r"row 61, column x: .* numbers in several units \(none, rows\)"):
+        plans_of(csv_of(x=[*cycled(["1.5", "2"]), "(60 rows)"]))
+
+
+def test_names_with_blanks_around_them_are_told(csv_of):
+    (hint,) = reading_hints(profile_of(csv_of(**{" x": ["1"]})))
+    assert 'begin or end with a blank (" x")' in hint
+
+
+def test_a_second_line_of_the_header_is_told(csv_of):
+    with pytest.raises(DataError, match=r"a\.csv, row 1, column x: .* such as units or more names, remove that line"):
+        plans_of(csv_of(x=["kg", *cycled(["1.5", "2"])]))
+
+
+def test_values_in_two_forms_are_told_by_their_form_alone(csv_of):
+    days = [f"{day:02}.03.2024" for day in range(1, 28)]
+    with pytest.raises(
+        DataError, match=r'27 different texts are in another form, such as "99\.99\.9999": write all'
+    ) as caught:
+        plans_of(csv_of(x=[*(f"2024-03-{day:02}" for day in range(1, 31)), *days]))
+    assert days[0] not in str(caught.value)
+
+
+def test_numbers_of_which_some_have_another_unit_are_refused_with_the_units(csv_of):
+    with pytest.raises(DataError, match=r"numbers in several units \(none, K\): write all in one unit"):
+        plans_of(csv_of(x=[*(f"{i}" for i in range(1, 60)), "1.2K", "3K"]))
 
 
 def test_a_first_line_of_values_is_told_and_blank_lines_are(csv_of, tmp_path):
@@ -360,9 +408,9 @@ def test_files_without_records_are_refused(tmp_path):
 
 def test_records_without_any_usable_column_are_refused_with_the_reasons(parquet_of):
     path = parquet_of(x=pa.nulls(30), y=list(range(30)))
-    with pytest.raises(DataError, match=r"got 2 set aside \(x: every value is null; y: consecutive integers"):
+    with pytest.raises(DataError, match=r"got 2 that cannot be \(x: every value is null; y: consecutive integers"):
         plans_of(path)
-    with pytest.raises(DataError, match="got 1 set aside"):
+    with pytest.raises(DataError, match="got 1 that cannot be"):
         plans_of(parquet_of(x=pa.array([{}] * 3, pa.struct([("a", pa.null())]))))
 
 

@@ -108,6 +108,19 @@ def test_one_pass_profiles_every_record_and_samples_some(tmp_path):
     assert seen[-1] == 500
 
 
+def test_values_that_are_not_scored_are_not_kept(tmp_path):
+    path = tmp_path / "a.arrow"
+    lists = pa.array([["x"]] * 500, pa.list_(pa.string_view()))  # Arrow cannot take single ones of these
+    table = pa.table({"a": np.arange(500), "item_ids": lists})
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table)
+    config = TrainConfig(data=DataSettings(max_records=100))
+    profile, drawn = profile_and_sample(open_records(path), config, np.random.default_rng(0))
+    assert [column.name for column in profile.columns] == ["a", "item_ids"]
+    assert drawn.table.schema.names == ["a"]
+    assert (drawn.groups("item_ids") == -1).all()
+
+
 def test_a_column_that_no_sampled_record_has_is_null(tmp_path):
     path = tmp_path / "a.ndjson"
     path.write_text('{"a": 1.5}\n' * 3, encoding="utf-8")
