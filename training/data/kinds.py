@@ -354,9 +354,10 @@ def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
     if len(dates.formats) == 1:
         return dates.formats[0]
     choices = " or ".join(f'format = "{each}"' for each in dates.formats)
+    parts = "the day, with the month or with the year" if "%y" in choices else "the day or with the month"
     raise DataError(
-        f"column {shown(column.name)}: do its dates begin with the day, the month or the year? The records allow "
-        f"several forms; set in train.toml {_table(column.name)} {choices}"
+        f"column {shown(column.name)}: do its dates begin with {parts}? The records allow each of these; set in "
+        f"train.toml {_table(column.name)} {choices}"
     )
 
 
