@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from vaegis.service.contract import (
     READ_VERSIONS,
     Calibration,
     Contract,
+    EvaluationDocument,
     GeneratorDocument,
     Golden,
     MetadataKey,
@@ -24,23 +25,17 @@ from vaegis.service.contract import (
     Schema,
 )
 from vaegis.service.errors import ArtifactError, RecordError
-from vaegis.service.graph import TENSOR_BYTES, open_graph, open_optimized
+from vaegis.service.graph import open_graph, open_optimized
 from vaegis.service.model_file import content_digest, digest_entry, read_model_file
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold_rank
 from vaegis.service.records.json import columns_from_records
-from vaegis.service.runtime import RUN_TIMEOUT_S, VERSION, GraphError, Session
+from vaegis.service.runtime import DEFAULT_LIMITS, VERSION, GraphError, RunLimits, Session
 from vaegis.service.scorer import OUTPUTS, Scorer, Scores
 from vaegis.service.verdicts import Explain, Verdicts, judge
 from vaegis.service.violations import ViolationChecks
 
 _Document = TypeVar("_Document", bound=BaseModel)
-
-
-class _Limits(TypedDict):
-    threads: int
-    run_timeout_s: float
-    tensor_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,34 +154,25 @@ def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
             truncated or altered, holds what vaegis-train does not write, or its metadata and its graph do not fit
             each other.
     """
-    return open_artifact(read_model_file(path), str(path), threads=threads)
+    return open_artifact(read_model_file(path), str(path), RunLimits(threads))
 
 
 def open_artifact(
-    data: bytes,
-    name: str,
-    *,
-    threads: int = 1,
-    run_timeout_s: float = RUN_TIMEOUT_S,
-    tensor_bytes: int = TENSOR_BYTES,
-    optimized: bytes | None = None,
+    data: bytes, name: str, limits: RunLimits = DEFAULT_LIMITS, *, optimized: bytes | None = None
 ) -> Artifact:
     """Open the content of a file that `vaegis-train` wrote.
 
     Args:
         data: The content.
         name: Of the file, for messages.
-        threads: Threads that onnxruntime may use for one call.
-        run_timeout_s: Longest time of one run of the graph, of up to 256 records.
-        tensor_bytes: Most memory of the graph's tensors while it runs, beyond 128 times its own size.
+        limits: Limits of one run of the graph, of up to 256 records.
         optimized: Its graph as `graph.write_optimized` wrote it, if the file was opened before on this machine. It
             loads several times as fast.
 
     Raises:
         ArtifactError: as `load_artifact` does.
     """
-    limits: _Limits = {"threads": threads, "run_timeout_s": run_timeout_s, "tensor_bytes": tensor_bytes}
-    load = partial(open_graph, **limits) if optimized is None else partial(open_optimized, optimized, **limits)
+    load = partial(open_graph if optimized is None else partial(open_optimized, optimized), limits=limits)
     try:
         return _open(data, name, load)
     except ArtifactError as error:
@@ -251,6 +237,11 @@ def _contract(metadata: dict[str, str]) -> Contract:
         provenance=_document(metadata, MetadataKey.PROVENANCE, Provenance),
         generator=_document(metadata, MetadataKey.GENERATOR, GeneratorDocument),
         golden=_document(metadata, MetadataKey.GOLDEN, Golden),
+        evaluation=(
+            _document(metadata, MetadataKey.EVALUATION, EvaluationDocument)
+            if MetadataKey.EVALUATION in metadata
+            else None
+        ),
     )
 
 

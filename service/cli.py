@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        code: int = args.func(args)
+        code: int = args.func(args) or 0
         sys.stdout.flush()
     except ServiceError as error:
         return _print_error(error, _exit_code(error))

@@ -24,6 +24,9 @@ READ_VERSIONS = (1, 2)
 MOST_KNOWN_VALUES = 256
 """A numeric column with more distinct values than this keeps none of them."""
 
+MOST_PLACEHOLDERS = 8
+"""Of one numeric column."""
+
 MOST_GOLDEN_RECORDS = 1_000
 GREATEST_RELATIVE_TOLERANCE = 1e-3
 GREATEST_ABSOLUTE_TOLERANCE = 0.1
@@ -32,12 +35,23 @@ GREATEST_ABSOLUTE_TOLERANCE = 0.1
 MOST_ZONE_OFFSETS = 20_000
 """Clock changes of one time zone; there are two a year."""
 
+MOST_CORRELATED = 40
+"""Most columns whose residuals an evaluation compares."""
+
+MOST_FAULTS = 16
+MOST_DETECTORS = 8
+"""Kinds of fault and detectors in an evaluation."""
+
 MOST_LATENTS = 4096
 """Of a generator: each request draws that many numbers for each of a block of records."""
 
 Value: TypeAlias = bool | int | float | str | None
 """What a column of a flat record can hold in JSON."""
 
+EARLIEST_S = -62_135_596_800.0
+"""The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
+LATEST_S = 253_402_300_800.0
+"""The first instant that is no longer taken, 10000-01-01."""
 HOURS_PER_DAY = 24
 DAYS_PER_WEEK = 7
 EPOCH_WEEKDAY = 3
@@ -67,6 +81,8 @@ NumberForm: TypeAlias = Literal["epoch", "yyyymmdd"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Instant = Annotated[float, Field(ge=EARLIEST_S, lt=LATEST_S)]
+"""Seconds since 1970-01-01T00:00:00Z, in the years 1 to 9999."""
 
 
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0+)?")
@@ -81,6 +97,7 @@ class MetadataKey(StrEnum):
     PROVENANCE = "vaegis.provenance"
     GENERATOR = "vaegis.generator"
     GOLDEN = "vaegis.golden"
+    EVALUATION = "vaegis.evaluation"
     DIGEST = "vaegis.digest"
 
 
@@ -162,11 +179,13 @@ class NumericColumn(_Column):
     minimum: Finite
     maximum: Finite
     quantiles: tuple[Finite, ...] = Field(min_length=len(QUANTILE_FRACTIONS), max_length=len(QUANTILE_FRACTIONS))
-    """Training quantiles at `QUANTILE_FRACTIONS`, in the column's own unit."""
+    """Training quantiles at `QUANTILE_FRACTIONS`, in the column's own unit, without the `placeholders`."""
     step: Annotated[float, Field(ge=0.0)]
     """Grid on which every training value lies (1 for integers, 0.01 for cents); 0 where there is none."""
     values: Annotated[tuple[Finite, ...], Field(max_length=MOST_KNOWN_VALUES)] = ()
     """Every value that training saw, ascending, where they are few; else none. Generated numbers are among them."""
+    placeholders: Annotated[tuple[Finite, ...], Field(max_length=MOST_PLACEHOLDERS)] = ()
+    """Repeated values far from all others, such as -999, ascending. Each has a probability of its own, like a null."""
     noise_scale: Annotated[float, Field(gt=0.0)]
     """Scale of the noise around what the decoder expects of a record seen whole, in the column's own unit."""
     degrees_of_freedom: Annotated[float, Field(gt=0.0)]
@@ -187,9 +206,8 @@ class TimestampColumn(_Column):
     """An instant: scored by its hour and weekday, and by its date as `calendar` says, in the column's time zone."""
 
     kind: Literal["timestamp"] = "timestamp"
-    earliest: Finite
-    """Seconds since 1970-01-01T00:00:00Z."""
-    latest: Finite
+    earliest: Instant
+    latest: Instant
     calendar: tuple[CalendarField, ...] = ()
     """What is scored beside hour and weekday, in this order: the month where the history spans more than two years,
     the day of the month where it spans more than one."""
@@ -445,6 +463,36 @@ class Golden(_Document):
         return self
 
 
+class FaultsFound(_Document):
+    """How many copies of normal records with one kind of fault the detectors flag."""
+
+    fault: str
+    """Kind of the fault; ``none`` for records as they were."""
+    records: Annotated[int, Field(ge=1)]
+    """How many of them there are."""
+    found: dict[str, Annotated[int, Field(ge=0)]] = Field(max_length=MOST_DETECTORS)
+    """How many a detector flags, by its name."""
+
+
+class EvaluationDocument(_Document):
+    """What training measured on calibration records, for people. Files may lack it."""
+
+    residual_columns: tuple[str, ...] = Field(max_length=MOST_CORRELATED)
+    """The scored columns, or those of them that correlate most."""
+    residual_correlations: tuple[Annotated[float, Field(ge=-1.0, le=1.0)], ...]
+    """Rank correlation of the residuals of two of these columns: the lower triangle, by rows, without the diagonal."""
+    residual_records: Annotated[int, Field(ge=0)]
+    """Records that they were measured on."""
+    faults: tuple[FaultsFound, ...] = Field(max_length=MOST_FAULTS)
+
+    @model_validator(mode="after")
+    def _one_correlation_each(self) -> EvaluationDocument:
+        columns = len(self.residual_columns)
+        if len(self.residual_correlations) != columns * (columns - 1) // 2:
+            raise ValueError(f"expected a correlation of each pair of {columns} columns")
+        return self
+
+
 class Contract(_Document):
     """All documents of one file."""
 
@@ -453,3 +501,4 @@ class Contract(_Document):
     provenance: Provenance
     generator: GeneratorDocument
     golden: Golden
+    evaluation: EvaluationDocument | None = None

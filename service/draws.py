@@ -1,4 +1,8 @@
-"""Draw random values of one column, from the distributions that the decoder gave for n records."""
+"""Draw random values of one column, from the distributions that the decoder gave for n records.
+
+The functions for kinds of columns, which `records.kinds` refers to, take the same arguments: the column; the output
+`location`, shape (n,); the probabilities of each categorical field of the column, shape (n, size); the source of draws.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,9 @@ from vaegis.service.contract import (
     MOST_FORM_CHARACTERS,
     OTHER_FORM,
     QUANTILE_FRACTIONS,
+    BooleanColumn,
     NumericColumn,
+    StringColumn,
     TextColumn,
     TimestampColumn,
 )
@@ -33,8 +39,13 @@ _MOST_DAYS = 40 * 366
 _SECONDS_PER_HOUR, _SECONDS_PER_DAY = 3600, 86400
 
 
-def numbers(column: NumericColumn, location: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Draw from the Student-t likelihood, within the training range and on the grid of the column.
+def numbers(
+    column: NumericColumn,
+    location: NDArray[np.float64],
+    probabilities: Sequence[NDArray[np.float64]],
+    random: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Draw placeholders, and other numbers from the Student-t likelihood, in the training range and on the grid.
 
     Values outside are drawn anew rather than moved to the bound, where they would pile up. Going to the grid adds the
     variance of a uniform over one step, step^2 / 12, which the learned scale contains: it is taken off the noise, whose
@@ -53,7 +64,11 @@ def numbers(column: NumericColumn, location: NDArray[np.float64], random: np.ran
     for _ in range(_REDRAWS):
         outside = (drawn < column.minimum) | (drawn > column.maximum)
         drawn[outside] = draw(location[outside])
-    return np.clip(drawn, column.minimum, column.maximum)
+    drawn = np.clip(drawn, column.minimum, column.maximum)
+    if not probabilities:
+        return drawn
+    code = codes(probabilities[0], random)
+    return np.where(code > 0, np.array([0.0, *column.placeholders])[code], drawn)
 
 
 def _on_grid(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
@@ -91,22 +106,16 @@ def codes(probabilities: NDArray[np.float64], random: np.random.Generator) -> ND
 
 def instants(
     column: TimestampColumn,
-    hours: NDArray[np.float64],
-    weekdays: NDArray[np.float64],
-    dates: Sequence[NDArray[np.float64]],
+    location: NDArray[np.float64],  # noqa: ARG001 - instants have none
+    probabilities: Sequence[NDArray[np.float64]],
     random: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Draw an hour and a weekday, then a day and a second that they leave open, inside the training range.
 
-    The day is uniform, or where parts of the date are scored, follows the probabilities of these.
-
-    Args:
-        column: The column.
-        hours: Probabilities of each hour, shape (n, 24).
-        weekdays: Of each weekday, shape (n, 7).
-        dates: Of each value of the parts of the date in `TimestampColumn.calendar`.
-        random: Draws.
+    The probabilities are those of 24 hours, of 7 weekdays, and of the parts of the date in `TimestampColumn.calendar`.
+    The day follows those of these parts, and is uniform where there are none.
     """
+    hours, weekdays, *dates = probabilities
     low, high = np.ceil(column.earliest), np.floor(column.latest)
     changes, ahead = _offsets(column)
     # Drawn by the local clock, inside the local training range.
@@ -176,7 +185,39 @@ def _offsets(column: TimestampColumn) -> tuple[NDArray[np.float64], NDArray[np.f
     return pairs[1:, 0], pairs[:, 1]
 
 
-def texts(column: TextColumn, patterns: Sequence[str], random: np.random.Generator) -> NDArray[np.object_]:
+def truths(
+    column: BooleanColumn,
+    location: NDArray[np.float64],
+    probabilities: Sequence[NDArray[np.float64]],  # noqa: ARG001 - the location is one
+    random: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Draw truth values."""
+    drawn: NDArray[np.bool_] = random.random(location.size) < possible(location, column.true_share)
+    return drawn
+
+
+def categories(
+    column: StringColumn,
+    location: NDArray[np.float64],  # noqa: ARG001 - categories have none
+    probabilities: Sequence[NDArray[np.float64]],
+    random: np.random.Generator,
+) -> NDArray[np.object_]:
+    """Draw known categories."""
+    known: NDArray[np.object_] = np.array(column.categories, dtype=object)
+    return known[codes(probabilities[0], random)]
+
+
+def texts(
+    column: TextColumn,
+    location: NDArray[np.float64],
+    probabilities: Sequence[NDArray[np.float64]],
+    random: np.random.Generator,
+) -> NDArray[np.object_]:
+    """Draw a pattern, and an invented text of it."""
+    return texts_of_patterns(column, categories(column, location, probabilities, random).tolist(), random)
+
+
+def texts_of_patterns(column: TextColumn, patterns: Sequence[str], random: np.random.Generator) -> NDArray[np.object_]:
     """Draw an invented text of each pattern: letters as their pairs are common in training, any digits.
 
     Runs as long as a pattern can show are made longer, up to a length drawn from those of training.

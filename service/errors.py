@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 _EXPECTATIONS: Final = {
     "a valid integer": "a whole number",
@@ -14,6 +16,15 @@ _EXPECTATIONS: Final = {
     "less than or equal to": "at most",
     "greater than or equal to": "at least",
 }
+
+_PACKAGES: Final = {
+    "files": frozenset(("pyarrow",)),
+    "report": frozenset(("jinja2",)),
+    "signature": frozenset(("cryptography",)),
+    "spark": frozenset(("pyarrow", "pyspark")),
+    "training": frozenset(("jaxtyping", "jinja2", "onnx", "pyarrow", "rich", "scipy", "sklearn", "torch")),
+}
+"""Packages of each extra that may not be installed."""
 
 EXIT_ARTIFACT = 3
 """Exit code of a command whose model file cannot be used."""
@@ -94,6 +105,22 @@ class FileError(ServiceError):
         self.path = path
         self.row = row
         self.column = column
+
+
+@contextmanager
+def needs_extra(extra: Literal["files", "report", "signature", "spark", "training"]) -> Iterator[None]:
+    """Turn a failed import of one of an extra's packages into how to install it.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _PACKAGES[extra]:
+            raise
+        raise MissingExtraError(f"{package} is not installed; pip install 'vaegis[{extra}]'") from error
 
 
 def expectation(message: str) -> str:

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from vaegis.service.contract import Contract, GeneratorDocument, Schema, StringColumn, Value, WatchedColumn
 from vaegis.service.draws import possible
 from vaegis.service.errors import ArtifactError
-from vaegis.service.graph import TENSOR_BYTES, open_graph
+from vaegis.service.graph import open_graph
 from vaegis.service.onnx_model import read_model
 from vaegis.service.records.kinds import kind_of
-from vaegis.service.runtime import RUN_TIMEOUT_S, GraphError, Session
+from vaegis.service.runtime import DEFAULT_LIMITS, GraphError, RunLimits, Session
 
 BLOCK_RECORDS = 1024
 """Records that share one random stream; always decoded together, so that any part of them comes out the same."""
@@ -83,15 +83,12 @@ class Generator:
     at 0 they are the exemplars decoded. `docs/model.md` has what each does to their likeness and distance.
     """
 
-    def __init__(
-        self, contract: Contract, *, run_timeout_s: float = RUN_TIMEOUT_S, tensor_bytes: int = TENSOR_BYTES
-    ) -> None:
+    def __init__(self, contract: Contract, limits: RunLimits = DEFAULT_LIMITS) -> None:
         """Load the decoder.
 
         Args:
             contract: The model's documents.
-            run_timeout_s: Longest time of one run of the decoder, of up to `BLOCK_RECORDS` records.
-            tensor_bytes: Most memory of its tensors meanwhile, beyond 128 times its own size.
+            limits: Limits of one run of the decoder, of up to `BLOCK_RECORDS` records.
 
         Raises:
             ArtifactError: the decoder does not load, holds what vaegis-train does not write, or does not fit the
@@ -100,11 +97,10 @@ class Generator:
         self.schema = contract.columns.of_records
         """By which it draws records."""
         self._decoded = contract.columns
-        _check_columns(self.schema)
         self._generator = contract.generator
         self._slots = _slots(self._decoded)
         self._outputs = _OUTPUTS if self._slots else _OUTPUTS[:2]
-        self._session = _opened(contract, run_timeout_s, tensor_bytes)
+        self._session = _opened(contract, limits)
         self._check()
 
     def draw(self, count: int, seed: int, temperature: float | None = None) -> list[dict[str, Value]]:
@@ -258,17 +254,11 @@ def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:
     return slots
 
 
-def _check_columns(schema: Schema) -> None:
-    for column in schema.columns:
-        if fault := kind_of(column).fault(column):
-            raise ArtifactError(f"schema: column {column.name!r}: {fault}")
-
-
-def _opened(contract: Contract, run_timeout_s: float, tensor_bytes: int) -> Session:
+def _opened(contract: Contract, limits: RunLimits) -> Session:
     """Open the decoder that a contract holds."""
     try:
         model = base64.b64decode(contract.generator.model, validate=True)
-        return open_graph(memoryview(model), run_timeout_s=run_timeout_s, tensor_bytes=tensor_bytes)
+        return open_graph(memoryview(model), limits)
     except (binascii.Error, ValueError) as error:
         raise ArtifactError(f"generator: expected a complete ONNX model in base64, got: {error}") from error
     except GraphError as error:

@@ -9,13 +9,11 @@ import numpy as np
 
 from vaegis.service.errors import RunTimeoutError
 from vaegis.service.onnx_model import more_outputs, read_model
-from vaegis.service.runtime import RUN_TIMEOUT_S, GraphError, Session, open_session
+from vaegis.service.runtime import DEFAULT_LIMITS, GraphError, RunLimits, Session, open_session
 
 SETTLED_BYTES: Final = 64 * 2**20
 """What a graph may compute from constants alone, beyond eight times its own size."""
 _SETTLED_PER_BYTE: Final = 8
-TENSOR_BYTES: Final = 2**30
-"""Memory that tensors may take while a graph runs, beyond 128 times its own size, where no limit is given."""
 _TENSORS_PER_BYTE: Final = 128
 _TYPES: Final[dict[str, Any]] = {
     "tensor(double)": np.float64,
@@ -26,16 +24,12 @@ _TYPES: Final[dict[str, Any]] = {
 }
 
 
-def open_graph(
-    data: memoryview, *, threads: int = 1, run_timeout_s: float = RUN_TIMEOUT_S, tensor_bytes: int = TENSOR_BYTES
-) -> Session:
+def open_graph(data: memoryview, limits: RunLimits = DEFAULT_LIMITS) -> Session:
     """Load the graph of a model file that may be hostile.
 
     Args:
         data: A serialised ONNX model.
-        threads: Threads that one run may use.
-        run_timeout_s: Longest time of one run.
-        tensor_bytes: Most memory of its tensors while it runs, beyond 128 times its own size.
+        limits: Limits of its runs.
 
     Raises:
         ValueError: it holds something that vaegis-train does not write.
@@ -44,10 +38,8 @@ def open_graph(
     model = read_model(data)
     written = model.serialized()
     if settled := model.settled():
-        _try_constants(written, settled, run_timeout_s, tensor_bytes)
-    return open_session(
-        written, threads=threads, run_timeout_s=run_timeout_s, max_tensor_bytes=_most_bytes(len(data), tensor_bytes)
-    )
+        _try_constants(written, settled, limits)
+    return _session(written, len(data), limits)
 
 
 def write_optimized(data: memoryview, path: str) -> None:
@@ -55,37 +47,27 @@ def write_optimized(data: memoryview, path: str) -> None:
     open_session(read_model(data).serialized(), optimized_path=path)
 
 
-def open_optimized(
-    graph: bytes,
-    data: memoryview,
-    *,
-    threads: int = 1,
-    run_timeout_s: float = RUN_TIMEOUT_S,
-    tensor_bytes: int = TENSOR_BYTES,
-) -> Session:
+def open_optimized(graph: bytes, data: memoryview, limits: RunLimits = DEFAULT_LIMITS) -> Session:
     """Load a graph that `write_optimized` wrote on this machine from the model file ``data``; see `open_graph`.
 
     Raises:
         GraphError: onnxruntime does not load it.
     """
+    return _session(graph, len(data), limits, optimize=False)
+
+
+def _session(graph: bytes, model_bytes: int, limits: RunLimits, *, optimize: bool = True) -> Session:
+    most = limits.tensor_bytes + _TENSORS_PER_BYTE * model_bytes
     return open_session(
-        graph,
-        threads=threads,
-        run_timeout_s=run_timeout_s,
-        max_tensor_bytes=_most_bytes(len(data), tensor_bytes),
-        optimize=False,
+        graph, threads=limits.threads, run_timeout_s=limits.timeout_s, max_tensor_bytes=most, optimize=optimize
     )
 
 
-def _most_bytes(model_bytes: int, tensor_bytes: int) -> int:
-    return tensor_bytes + _TENSORS_PER_BYTE * model_bytes
-
-
-def _try_constants(model: bytes, settled: Sequence[str], timeout_s: float, tensor_bytes: int) -> None:
+def _try_constants(model: bytes, settled: Sequence[str], limits: RunLimits) -> None:
     """Compute what onnxruntime may compute when it loads, where no time and no memory would bound it, within both."""
-    most = min(SETTLED_BYTES, tensor_bytes) + _SETTLED_PER_BYTE * len(model)
+    most = min(SETTLED_BYTES, limits.tensor_bytes) + _SETTLED_PER_BYTE * len(model)
     session = open_session(
-        model + more_outputs(settled), run_timeout_s=timeout_s, max_tensor_bytes=2 * most, optimize=False
+        model + more_outputs(settled), run_timeout_s=limits.timeout_s, max_tensor_bytes=2 * most, optimize=False
     )
     try:
         values = session.run(settled, _one_record(session))

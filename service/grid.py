@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 
 from vaegis.service.contract import NumericColumn
 
@@ -27,8 +29,15 @@ def decimals(step: float) -> int:
 
 
 def on_grid(column: NumericColumn) -> Callable[[float], float | int]:
-    """Return a function that finds the nearest possible value of a column; six digits if it has no grid."""
+    """Return a function that finds the nearest possible value of a column.
+
+    That is one of its known values if it has them, else a multiple of its step. Without a step, six digits are kept.
+    """
     step = column.step
+    if column.values:
+        known = [int(value) for value in column.values] if is_integral(column) else list(column.values)
+        middles = [low + (high - low) / 2 for low, high in pairwise(column.values)]
+        return lambda value: known[bisect(middles, value)]
     if step == 0:
         return lambda value: float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
     # A quotient of whole numbers is the decimal that it should be, which a multiple of the step may miss by a bit.

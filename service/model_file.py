@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vaegis.service.contract import MetadataKey
-from vaegis.service.errors import ArtifactError, SettingsError
-from vaegis.service.extras import needs_extra
+from vaegis.service.errors import ArtifactError, SettingsError, needs_extra
 
 MAX_FILE_BYTES: Final = 2**30
 DIGEST_PREFIX: Final = "sha256:"

@@ -9,7 +9,7 @@ Field numbers are those of onnx.proto (ONNX IR specification).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.operators import INT, INTS, OPERATORS, SHAPE_INPUTS, STRINGS, TENSOR
 from vaegis.service.protobuf import field, fields, numbers
 
 IR_VERSION: Final = 8
@@ -29,6 +28,53 @@ MAX_VALUES: Final = 64
 MAX_RANK: Final = 8
 MAX_DECLARED_SIZE: Final = 1_000_000
 """Of an input or output for one record, in items."""
+
+INT, TENSOR, INTS, STRINGS = 2, 4, 7, 8
+"""Types of attributes, by `AttributeProto.AttributeType` of onnx.proto."""
+
+_AXIS: Final = {"axis": INT}
+_KEEPDIMS: Final = {"keepdims": INT}
+
+# None has a subgraph, keeps a state, draws a random number or reads a file. The list is short, so a model file cannot
+# reach a loop, or a fault in one of onnxruntime's many other kernels.
+OPERATORS: Final[Mapping[tuple[str, str], Mapping[str, int]]] = {
+    **{
+        ("", name): {}
+        for name in (
+            *("Abs", "Add", "And", "Clip", "Cos", "Div", "Equal", "Exp", "Expand", "Floor", "Greater"),
+            *("GreaterOrEqual", "Identity", "IsNaN", "Less", "LessOrEqual", "Log", "MatMul", "Max", "Min"),
+            *("Mul", "Neg", "Not", "Or", "Reciprocal", "Sigmoid", "Sin", "Slice", "Softplus", "Sqrt"),
+            *("Squeeze", "Sub", "Tanh", "Tile", "Unsqueeze", "Where"),
+        )
+    },
+    ("", "ArgMax"): {**_AXIS, **_KEEPDIMS, "select_last_index": INT},
+    ("", "Cast"): {"to": INT},
+    ("", "Concat"): _AXIS,
+    ("", "Constant"): {"value": TENSOR},
+    ("", "ConstantOfShape"): {"value": TENSOR},
+    ("", "Flatten"): _AXIS,
+    ("", "Gather"): _AXIS,
+    ("", "GatherElements"): _AXIS,
+    ("", "ReduceLogSumExp"): _KEEPDIMS,
+    ("", "ReduceMean"): _KEEPDIMS,
+    ("", "ReduceMin"): _KEEPDIMS,
+    ("", "ReduceSum"): _KEEPDIMS,
+    ("", "Reshape"): {"allowzero": INT},
+    ("", "Shape"): {},
+    ("", "Softmax"): _AXIS,
+    ("", "Split"): _AXIS,
+    ("", "TopK"): {**_AXIS, "largest": INT, "sorted": INT},
+    ("", "Transpose"): {"perm": INTS},
+    ("ai.onnx.ml", "LabelEncoder"): {"default_int64": INT, "keys_strings": STRINGS, "values_int64s": INTS},
+}
+"""The operators that training's export writes, by domain and name, with the types of the attributes they may have."""
+
+SHAPE_INPUTS: Final[Mapping[str, int]] = {
+    "ConstantOfShape": 0,
+    **dict.fromkeys(("Expand", "Reshape", "Slice", "Split", "Squeeze", "Tile", "TopK", "Unsqueeze"), 1),
+    **{name: 1 for _, name in OPERATORS if name.startswith("Reduce")},
+}
+"""Operators whose outputs have shapes that depend on values of inputs: on those from this position on."""
 
 _FLOAT, _INT32, _INT64, _STRING, _BOOL, _DOUBLE = 1, 6, 7, 8, 9, 11
 _ITEM_BYTES: Final = {_FLOAT: 4, _INT64: 8, _DOUBLE: 8}

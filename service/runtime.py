@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 # onnxruntime's wheels send telemetry unless this is set before the import.
@@ -20,9 +21,30 @@ VERSION: str = ort.__version__
 RUN_TIMEOUT_S: Final = 60.0
 """Longest time of one run of a graph, where nobody says otherwise."""
 
+TENSOR_BYTES: Final = 2**30
+"""Memory that tensors may take while a graph runs, beyond 128 times its own size, where nobody says otherwise."""
+
 _CHECK_S: Final = 0.1
 _LATE_S: Final = 1.0  # after its time: a run that is ended stops much sooner, except within one long node
 _NO_FOLDER: Final = "/nonexistent"  # by the Filesystem Hierarchy Standard and by Debian's policy, no such folder exists
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Limits of the runs of a graph.
+
+    Attributes:
+        threads: Threads that one run may use.
+        timeout_s: Longest time of one run.
+        tensor_bytes: Most memory of its tensors meanwhile, beyond 128 times the graph's own size.
+    """
+
+    threads: int = 1
+    timeout_s: float = RUN_TIMEOUT_S
+    tensor_bytes: int = TENSOR_BYTES
+
+
+DEFAULT_LIMITS: Final = RunLimits()
 
 
 class GraphError(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -11,63 +10,33 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.errors import Fault
-from vaegis.service.explanations import Contribution
-from vaegis.service.extras import needs_extra
-from vaegis.service.reasons import Reason
+from vaegis.service.errors import Fault, needs_extra
 from vaegis.service.records.blocks import Block, in_order
 from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import ARRAYS, FIELDS, Verdicts
-from vaegis.service.violations import Violation
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ScoreResult:
-    """The verdicts on n records, in order.
+class ScoreResult(Verdicts, frozen=True, eq=False, kw_only=True, gc=False):
+    """The verdicts on n records, in order, with the fields of `Verdicts`.
 
-    Iterating yields one dict per record. Libraries that accept Arrow data accept the result, as in
+    Iterating yields one dict per record. Libraries that take Arrow data take the result, as in
     ``polars.DataFrame(result)``, ``pyarrow.table(result)`` or DuckDB's ``from result``.
 
     Attributes:
         alpha: Share of normal records that may be flagged.
         threshold: Score above which a record is flagged; `is_anomaly` decides where a model has several members.
         guarantee: What alpha promises, as a sentence.
-        score: Shape (n,), as are the arrays below; higher is more anomalous.
-        p_value: Conformal p-values, in (0, 1].
-        is_anomaly: Whether the p-value is at most alpha.
-        elbo: -(reconstruction_error + kl), nats.
-        reconstruction_error: -E_q[log p(x|z)], nats.
-        kl: KL(q(z|x) || p(z)), nats.
-        latent_contribution: What the latent code adds to the score.
-        violations: Of each record, the values that break a check of their column, whether it is flagged or not.
-        reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
-        signature: Of each anomaly, a short key of its leading columns and why they lead; None for other records.
-        contributions: Of each record, what its columns contribute, largest first; None where it is not explained.
-        errors: With ``on_invalid="report"``, what is wrong with each record, None where nothing is. A record at fault
-            has no verdict: NaN in the arrays, and False in `is_anomaly`. None where faults are not reported.
+        errors: Per record: its faults, or None. The whole is None with ``on_invalid="reject"``. A record with faults
+            has no verdict: NaN in the arrays, and False in `is_anomaly`.
     """
 
     alpha: float
     threshold: float
     guarantee: str
-    score: NDArray[np.float64]
-    p_value: NDArray[np.float64]
-    is_anomaly: NDArray[np.bool_]
-    elbo: NDArray[np.float64]
-    reconstruction_error: NDArray[np.float64]
-    kl: NDArray[np.float64]
-    latent_contribution: NDArray[np.float64]
-    violations: list[tuple[Violation, ...]]
-    reasons: list[tuple[Reason, ...]]
-    signature: list[str | None]
-    contributions: list[tuple[Contribution, ...] | None]
     errors: list[tuple[Fault, ...] | None] | None
-
-    def __len__(self) -> int:
-        return len(self.score)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         names = tuple(self.fields())
@@ -78,11 +47,11 @@ class ScoreResult:
         return f"<ScoreResult: {len(self)} records, {int(self.is_anomaly.sum())} flagged at alpha {self.alpha:g}>"
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return one dict a record, of values that JSON can hold; fields are null where a record is at fault."""
+        """Return one dict for each record, of values that JSON can hold. A record with faults has nulls."""
         return list(self)
 
     def to_arrow(self) -> pa.Table:
-        """Return a table of a row a record. What was observed and expected in a column is JSON text.
+        """Return a table with one row for each record. Observed and expected values are JSON text.
 
         Raises:
             MissingExtraError: pyarrow is not installed.
@@ -101,7 +70,7 @@ class ScoreResult:
         return fields if self.errors is None else fields | {"errors": self.errors}
 
     def refused(self) -> NDArray[np.bool_]:
-        """Return which records are at fault, and so have no verdict; shape (n,)."""
+        """Return which records have faults, and so no verdict; shape (n,)."""
         if self.errors is None:
             return np.zeros(len(self), dtype=np.bool_)
         return np.array([faults is not None for faults in self.errors], dtype=np.bool_)
@@ -130,9 +99,9 @@ def result_of(
     Args:
         parts: Blocks, each with the verdicts on its sound records.
         alpha: Share of normal records that may be flagged.
-        threshold: Score above which one is.
+        threshold: Score above which a record is flagged.
         guarantee: What alpha promises.
-        with_errors: Whether faults are told; else no block has any.
+        with_errors: Whether the result lists faults; otherwise no block has any.
     """
     arrays = {
         name: np.concatenate(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from vaegis.service.column_report import SET_ASIDE, WATCHED, column_description, column_kind, column_notes
+from vaegis.service.column_report import IGNORED, WATCHED, column_description, column_kind, column_notes
 from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
 from vaegis.training.calibration import far_threshold
@@ -23,7 +24,7 @@ from vaegis.training.fit import Epoch, Fitted
 from vaegis.training.review import LABEL
 from vaegis.training.violations import DroppedCheck
 
-_KIBIBYTE, _MEBIBYTE = 2**10, 2**20
+_MEBIBYTE = 2**20
 _MOST_LOCATIONS = 3
 _MANY_RECORDS = 100_000  # so many that their own chance adds nothing to the false-alarm rate
 
@@ -58,7 +59,7 @@ class Progress:
             counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
                 verbatim(column.name),
-                f"[yellow]{kind}[/yellow]" if kind in (SET_ASIDE, WATCHED) else kind,
+                f"[yellow]{kind}[/yellow]" if kind in (IGNORED, WATCHED) else kind,
                 f"{nulls / max(1, column.records):.1%}" if nulls else "",
                 *counts,
                 verbatim(column_description(known[column.name])),
@@ -80,7 +81,7 @@ class Progress:
             members = len(splits.calibration)
             sampled, shown = (
                 calibrating,
-                f"{members} members, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
+                f"{members} models, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
             )
         read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
         if splits.groups is not None:
@@ -94,12 +95,12 @@ class Progress:
         """Show how many checks there are, how often normal records break them, and which were dropped."""
         checks = sum(len(column.checks) for column in schema.of_records.columns)
         self._console.print(
-            f"{checks:,} checks of single values; {schema.violating_share:.2%} of the records held out break one"
+            f"{checks:,} checks of single values; {schema.violating_share:.2%} of the calibration records break one"
         )
         for check in dropped:
             self._console.print(
                 f"[yellow]{verbatim(check.column)}: {check.code.value} is not checked, because {check.share:.2%} of "
-                "the records held out would break it[/yellow]"
+                "the calibration records would break it[/yellow]"
             )
 
     @contextmanager
@@ -118,18 +119,14 @@ class Progress:
 
             yield on_epoch
 
-    def set_aside(self, locations: Sequence[RowLocation]) -> None:
+    def left_out(self, locations: Sequence[RowLocation]) -> None:
         """Show which records were unlike the others in fitting."""
         if locations:
-            first = locations[:_MOST_LOCATIONS]
-            rows = [
-                f"row {location.row}" if at and location.path == first[at - 1].path else verbatim(str(location))
-                for at, location in enumerate(first)
-            ]
+            first = verbatim(_places(locations[:_MOST_LOCATIONS]))
             more = ", ..." if len(locations) > _MOST_LOCATIONS else ""
             self._console.print(
                 f"left out of fitting, because they are least like the others: {len(locations):,} records "
-                f"({', '.join(rows)}{more})"
+                f"({first}{more})"
             )
 
     @contextmanager
@@ -160,10 +157,10 @@ class Progress:
         if far is not None:
             at_alpha, usual = far
             self._console.print(
-                f"[yellow]The threshold is {at_alpha:.3g}, where nine in ten records held out score below {usual:.3g}. "
-                f"If more than {calibration.alpha:.3g} of the history are anomalies, it is theirs, and few others "
-                "reach it: set calibration.history_anomalies to their share in train.toml, or train without them."
-                "[/yellow]"
+                f"[yellow]The threshold is {at_alpha:.3g}, although nine in ten calibration records score below "
+                f"{usual:.3g}. If more than {calibration.alpha:.3g} of the history are anomalies, they set the "
+                "threshold and few others reach it: set calibration.history_anomalies to their share in train.toml, or "
+                "train without them.[/yellow]"
             )
 
     def review(self, path: Path) -> None:
@@ -178,11 +175,11 @@ class Progress:
 
 
 def _size(size_bytes: int) -> str:
-    """Return a size for people.
+    """Return a number of bytes for people."""
+    return f"{size_bytes / _MEBIBYTE:,.1f} MiB" if size_bytes >= _MEBIBYTE else f"{size_bytes / 1024:,.0f} KiB"
 
-    >>> _size(2_500), _size(5 * 2**20)
-    ('2.4 KiB', '5.0 MiB')
-    """
-    if size_bytes < _MEBIBYTE:
-        return f"{size_bytes / _KIBIBYTE:,.1f} KiB"
-    return f"{size_bytes / _MEBIBYTE:,.1f} MiB"
+
+def _places(locations: Sequence[RowLocation]) -> str:
+    """Return the rows of records, with the path of each file once."""
+    files = [(path, [str(at.row) for at in of_file]) for path, of_file in groupby(locations, lambda at: at.path)]
+    return "; ".join(f"{'row' if len(rows) == 1 else 'rows'} {', '.join(rows)} of {path}" for path, rows in files)

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from vaegis.service.commands import Subparsers
 from vaegis.service.commands.model import add_model_arguments, opened_generator, verified_model
-from vaegis.service.extras import needs_extra
+from vaegis.service.errors import needs_extra
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.output import opened, output_argument
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from vaegis.service.contract import Schema
     from vaegis.service.generation import Drawn
 
 _CHUNK_RECORDS = 16 * 1024
 
 
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its flags."""
     parser = subparsers.add_parser(
         "generate",
         help="generate records like those of the training data",
         description="Generate records like those of the training data, in its columns, units and categories. "
-        "Columns that training set aside are left out.",
+        "Columns that the model ignores are left out.",
     )
     add_model_arguments(parser)
     parser.add_argument("--count", type=_natural, required=True, help="number of records")
@@ -46,22 +45,14 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         "--output",
         type=output_argument,
         required=True,
-        help="where the records go: .csv .parquet .arrow .ndjson, or - for NDJSON to standard output",
+        help="where the records go; the extension is the format: .csv .parquet .arrow .ndjson, or - for NDJSON to "
+        "standard output",
     )
     parser.set_defaults(func=run)
 
 
-def run(args: Namespace) -> int:
-    """Generate the records.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the model cannot be used.
-        FileError: the file cannot be written.
-        MissingExtraError: pyarrow is not installed, and the format needs it.
-    """
+def run(args: Namespace) -> None:
+    """Generate the records."""
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.commands.progress import progress_line
     from vaegis.service.generation import drawn_seed
@@ -80,13 +71,12 @@ def run(args: Namespace) -> int:
             done += len(part)
             line.show(done)
     print(f"{done:,} records of seed {seed}, written to {printable(str(args.output))}", file=sys.stderr)
-    return 0
 
 
 @contextmanager
 def _writer(stream: BinaryIO, output_format: FileFormat, schema: Schema) -> Iterator[Callable[[Drawn], None]]:
     if output_format is FileFormat.NDJSON:
-        from vaegis.service.files.json_lines import write_lines
+        from vaegis.service.files.output import write_lines
         from vaegis.service.generation import records_of
 
         yield lambda drawn: write_lines(stream, records_of(schema, drawn))

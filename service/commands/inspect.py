@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaegis.service.commands import Subparsers
 from vaegis.service.commands.model import add_model_arguments, opened_model
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from vaegis.service.model import Model
 
 _GAP = "  "
@@ -21,7 +20,7 @@ _WIDTH = 80
 _NARROWEST = 30
 
 
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its flag."""
     parser = subparsers.add_parser(
         "inspect",
@@ -33,15 +32,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.set_defaults(func=run)
 
 
-def run(args: Namespace) -> int:
-    """Print the metadata.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the file cannot be used.
-    """
+def run(args: Namespace) -> None:
+    """Print the metadata."""
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.http.schemas import model_answer
 
@@ -53,7 +45,6 @@ def run(args: Namespace) -> int:
         print(answer.model_dump_json(by_alias=True, indent=2))
     else:
         print("\n".join(_report(args.model, model)))
-    return 0
 
 
 def _report(path: Path, model: Model) -> Iterable[str]:
@@ -96,11 +87,11 @@ def _model_rows(path: Path, model: Model) -> list[tuple[str, str]]:
         ("sources", ", ".join(provenance.sources)),
         ("records", records),
         ("split", f"{provenance.split}, seed {provenance.seed}"),
-        ("fit", fit or "not told"),
+        ("fit", fit or "not recorded"),
         ("generator", f"{generator.exemplars:,} exemplars, {generator.latent_dim} latents"),
         (
             "golden records",
-            f"{len(golden.records)}, to a share of {golden.relative_tolerance:g} or to {golden.absolute_tolerance:g}",
+            f"{len(golden.records)}, reproduced to {golden.relative_tolerance:.2%} or {golden.absolute_tolerance:g}",
         ),
     ]
 
@@ -109,12 +100,12 @@ def _calibration_rows(model: Model) -> list[tuple[str, str]]:
     from vaegis.service.pvalues import least_alpha
 
     calibration = model.artifact.contract.calibration
-    exact = "" if len(calibration.folds) == 1 else ", where all members agree on the score; the p-value decides"
+    exact = "" if len(calibration.folds) == 1 else " (approximate: with several models, the p-value decides)"
     return [
         ("method", calibration.method),
         ("folds", f"{len(calibration.folds)}"),
         ("records", f"{calibration.records:,}"),
-        ("alpha", f"{model.alpha:g}, at least {least_alpha(calibration.records):.3g} with this many records"),
+        ("alpha", f"{model.alpha:g} (the least that so many records support: {least_alpha(calibration.records):.3g})"),
         ("threshold", f"{model.threshold:.6g}{exact}"),
         ("guarantee", model.guarantee),
     ]

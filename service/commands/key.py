@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from argparse import Namespace
 
 from vaegis.service.auth.keys import Access, Key, digest_of, new_key, parse_name, parse_rate, parse_scopes
-
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+from vaegis.service.commands import Subparsers
 
 _DESCRIPTION = """Make a key. Its line goes to stdout, for the file that `vaegis serve --keys-file` names.
 The key itself goes to stderr, only this once: it is not stored."""
 
 
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its flags."""
     parser = subparsers.add_parser(
         "key", help="make a key for a caller", description=_DESCRIPTION, epilog="vaegis key pipeline >> keys.txt"
@@ -34,18 +31,10 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.set_defaults(func=run)
 
 
-def run(args: Namespace) -> int:
-    """Print a key and its line.
-
-    Returns:
-        0.
-
-    Raises:
-        KeysError: The name, a scope or the rate is not valid.
-    """
+def run(args: Namespace) -> None:
+    """Print a key and its line."""
     name, scopes = parse_name(args.name), parse_scopes(args.scopes)
     rate = None if args.records_per_s is None else parse_rate(args.records_per_s)
     made = new_key()
     print(Key(name, scopes, digest_of(made.encode()), rate).line(), flush=True)
     print(f"the key, shown only now: {made}", file=sys.stderr)
-    return 0

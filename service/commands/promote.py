@@ -6,20 +6,19 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaegis.service.commands import Subparsers
 from vaegis.service.commands.gate import add_gate_arguments, require_gate
 from vaegis.service.commands.model import add_expectation_arguments, opened_generator, verified_model
 from vaegis.service.model_folder import promote, roll_back, set_shadow, version_path
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from vaegis.service.model import Model
 
 _MODELS = Path("models")
 
 
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the commands."""
     promoting = subparsers.add_parser(
         "promote",
@@ -66,56 +65,30 @@ def add_folder_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def run_promote(args: Namespace) -> int:
-    """Check a version and make it live.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the version or the pointer file cannot be used, or the pointer file cannot be written.
-        GateError: the gate does not hold.
-        SettingsError: the gate cannot be read.
-    """
+def run_promote(args: Namespace) -> None:
+    """Check a version and make it live."""
     model = verified_version(args)
     require_gate(args, model.digest)
     pointer = promote(args.models, args.name, args.version, model.digest, allow_schema_change=args.allow_schema_change)
     before = f"; before: {pointer.history[-1].version}" if pointer.history else ""
     print(printable(f"{args.name}: {args.version} ({model.digest}) is live{before}"))
-    return 0
 
 
-def run_rollback(args: Namespace) -> int:
-    """Make the version live that was live before.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: there is none, or the pointer file cannot be used or written.
-    """
+def run_rollback(args: Namespace) -> None:
+    """Make the version live that was live before."""
     pointer = roll_back(args.models, args.name)
     print(printable(f"{args.name}: {pointer.live.version} ({pointer.live.digest}) is live again"))
-    return 0
 
 
-def run_shadow(args: Namespace) -> int:
-    """Check a version and put it into shadow, or end the shadow.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the version or the pointer file cannot be used, or the pointer file cannot be written.
-    """
+def run_shadow(args: Namespace) -> None:
+    """Check a version and put it into shadow, or end the shadow."""
     if args.stop:
         set_shadow(args.models, args.name, None)
         print(printable(f"{args.name}: no version is in shadow"))
-        return 0
+        return
     model = verified_version(args)
     pointer = set_shadow(args.models, args.name, args.version, model.digest)
     print(printable(f"{args.name}: {args.version} ({model.digest}) is in shadow of {pointer.live.version}"))
-    return 0
 
 
 def verified_version(args: Namespace) -> Model:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from vaegis.service.commands import Subparsers
 from vaegis.service.commands.model import add_model_arguments, opened_generator, verified_model
-from vaegis.service.errors import FileError
-from vaegis.service.extras import needs_extra
+from vaegis.service.errors import FileError, needs_extra
 from vaegis.service.files.output import STANDARD_OUTPUT
 from vaegis.service.terminal import printable
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
-
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command and its flag."""
     parser = subparsers.add_parser(
         "report",
@@ -32,17 +28,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.set_defaults(func=run)
 
 
-def run(args: Namespace) -> int:
-    """Write the page.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the model cannot be used.
-        FileError: the page cannot be written.
-        MissingExtraError: Jinja is not installed.
-    """
+def run(args: Namespace) -> None:
+    """Write the page."""
     # onnxruntime and Jinja load only here, so that the other commands start without them.
     with needs_extra("report"):
         from vaegis.service.report.page import write_report
@@ -54,4 +41,3 @@ def run(args: Namespace) -> int:
     size = write_report(model, path, opened_generator(args, model))
     shown = "standard output" if path is None else printable(str(path))
     print(f"report of {printable(model.name)}, {size:,} bytes, written to {shown}", file=sys.stderr)
-    return 0

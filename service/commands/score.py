@@ -12,16 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from vaegis.service.commands import Subparsers
 from vaegis.service.commands.model import add_model_arguments, verified_model
-from vaegis.service.errors import FileError, SettingsError
-from vaegis.service.extras import needs_extra
-from vaegis.service.files.dialect import Dialect, add_dialect_arguments
+from vaegis.service.errors import FileError, SettingsError, needs_extra
+from vaegis.service.files.formats import Dialect, add_dialect_arguments
 from vaegis.service.files.output import Output, output_argument, termination_unwinds
 from vaegis.service.terminal import printable
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from vaegis.service.files.scoring import ScoreCounts
     from vaegis.service.model import Model
     from vaegis.service.records.blocks import Block
@@ -33,7 +31,7 @@ _INPUT_FORMATS: Final = ("csv", "tsv", "ndjson", "parquet", "arrow")
 _COPIED_BYTES: Final = 2**20
 
 
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "score",
@@ -100,19 +98,8 @@ def _add_rules(parser: ArgumentParser) -> None:
     )
 
 
-def run(args: Namespace) -> int:
-    """Score the records.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the model cannot be used.
-        AlphaError: the model has too few calibration records for ``alpha``.
-        FileError: a file cannot be read or written.
-        MissingExtraError: pyarrow is not installed, or Jinja for a report.
-        SettingsError: a report is asked for without contributions.
-    """
+def run(args: Namespace) -> None:
+    """Score the records."""
     # onnxruntime and pyarrow load only here, so that the other commands start without them.
     with needs_extra("files"):
         from vaegis.service.files.record_files import open_records
@@ -146,7 +133,6 @@ def run(args: Namespace) -> int:
     if report is not None:
         size = report.write(args.report)
         print(f"report, {size:,} bytes, written to {printable(str(args.report))}", file=sys.stderr)
-    return 0
 
 
 @contextmanager
@@ -202,7 +188,6 @@ def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
 
 def _summary(counts: ScoreCounts, promise: str, output: Output) -> str:
     share = f" ({counts.anomalies / counts.records:.3%})" if counts.records else ""
-    refused = f"; {counts.refused:,} others refused, with their errors" if counts.refused else ""
+    refused = f"; {counts.refused:,} more not scored, because they do not fit (see errors)" if counts.refused else ""
     found = f"{counts.anomalies:,} anomalies{share}, {counts.violated:,} with violations"
-    told = f"{counts.records:,} records, {found}{refused}"
-    return f"{told}, written to {printable(str(output))}\n{promise}"
+    return f"{counts.records:,} records scored: {found}{refused}; written to {printable(str(output))}\n{promise}"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from argparse import Namespace
 
+from vaegis.service.commands import Subparsers
 from vaegis.service.commands.model import add_model_arguments, opened_generator, verified_model
 from vaegis.service.terminal import printable
 
-if TYPE_CHECKING:
-    from argparse import _SubParsersAction
 
-
-def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "verify",
@@ -23,15 +20,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.set_defaults(func=run)
 
 
-def run(args: Namespace) -> int:
-    """Check the file and score its golden records.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the file cannot be used, or its scores are not reproduced.
-    """
+def run(args: Namespace) -> None:
+    """Check the file and score its golden records."""
     # onnxruntime loads only here, so that the other commands start without it.
     from vaegis.service.runtime import VERSION
 
@@ -42,4 +32,3 @@ def run(args: Namespace) -> int:
         f"{printable(str(args.model))}: {records} golden records reproduced by onnxruntime {VERSION}; "
         f"largest difference {difference:.1e}"
     )
-    return 0

@@ -3,39 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Categories, Columns, build_columns
-from vaegis.service.contract import NO_CATEGORY, Column, Schema
-from vaegis.service.errors import FileError
+from vaegis.service.columns import Columns
+from vaegis.service.contract import NO_CATEGORY, Schema
+from vaegis.service.errors import Fault, FileError, location_in_file
 from vaegis.service.records import values as rules
-from vaegis.service.records.cells import Cells, Instants, columns_of_cells
+from vaegis.service.records.cells import Cells, Instants, columns_of_cells, numbers_of_cells
 from vaegis.service.records.column_names import UnknownColumns, is_index_name, no_known_column, shown, unknown_column
 from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
-from vaegis.service.records.reading import ColumnReader, reader_of
+from vaegis.service.records.kinds import ColumnKind, NumberKind, kind_of
+from vaegis.service.records.reading import ColumnReader
+
+Infinities: TypeAlias = Literal["refuse", "null"]
+"""Whether an infinite value is refused, as in serving, or becomes a null, as in training."""
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
 _MOST_EXACT = 2.0**53
-_NULL_MARKERS = pa.array(sorted(rules.NULL_MARKERS), pa.string())
-
-_Converted = TypeVar("_Converted")
 
 
 class RefusedCellError(rules.RefusedValueError):
-    """A value that its column's kind does not accept, at ``index`` of an array, in ``column`` if that is known."""
+    """A value that its column's kind does not accept, at ``index`` of an array."""
 
     def __init__(self, index: int, code: str, detail: str) -> None:
         super().__init__(code, detail)
         self.index = index
-        self.column: str | None = None
 
 
 def columns_from_batch(
@@ -45,7 +45,7 @@ def columns_from_batch(
     path: Path,
     first_row: int,
     unknown_columns: UnknownColumns = "reject",
-    infinities: Literal["refuse", "null"] = "refuse",
+    infinities: Infinities = "refuse",
 ) -> Columns:
     """Return the records of a batch from a file, by column.
 
@@ -58,61 +58,40 @@ def columns_from_batch(
         path: The file, for messages.
         first_row: Row of the first record in its file, from 1.
         unknown_columns: Whether a column that is not in the schema is refused.
-        infinities: Whether an infinite value is refused or becomes a null, as in training.
+        infinities: What becomes of infinite values.
 
     Raises:
         FileError: Naming file, row and column of the first value refused, or the unknown column.
     """
     check_names(batch.schema.names, schema, path, unknown_columns)
-    try:
-        return filled_from_batch(batch, schema, infinities=infinities)
-    except RefusedCellError as refusal:
-        row = first_row + refusal.index
-        raise FileError(path, str(refusal), row=row, column=shown(refusal.column or "")) from None
+    faults = Faults(len(schema.columns), first_row, lambda row, column: location_in_file(path, row, column))
+    columns = columns_of_batch(batch, schema, faults, infinities)
+    for fault in chain.from_iterable(faults.by_row().values()):
+        if infinities == "refuse" or not fault.message.endswith(rules.BEYOND_FLOAT64):
+            raise fault_of_file(path, fault)
+    return columns
 
 
-def filled_from_batch(
-    batch: pa.RecordBatch, schema: Schema, *, infinities: Literal["refuse", "null"] = "refuse"
+def fault_of_file(path: Path, fault: Fault) -> FileError:
+    """Return the error of a file that ends at a fault, whose message names the file."""
+    detail = fault.message.removeprefix(f"{location_in_file(path, fault.row, fault.column)}: ")
+    return FileError(path, detail, row=fault.row, column=fault.column)
+
+
+def columns_of_batch(
+    batch: pa.RecordBatch, schema: Schema, faults: Faults, infinities: Infinities = "refuse"
 ) -> Columns:
-    """Return the records of a batch as `columns_from_batch` does, whatever other columns there are.
-
-    Raises:
-        RefusedCellError: A value is not of its column's kind.
-    """
-    found = dict(zip(batch.schema.names, batch.columns, strict=True))
-
-    def converted(column: Column, convert: Callable[[pa.Array], _Converted]) -> _Converted | None:
-        try:
-            return convert(found[column.name]) if column.name in found else None
-        except RefusedCellError as refusal:
-            reader, message = reader_of(column), str(refusal)
-            explained = message if reader is None else reader.explained(refusal.code, message)
-            named = RefusedCellError(refusal.index, refusal.code, explained)
-            named.column = column.name
-            raise named from None
-
-    def numbers(_: int, column: Column) -> NDArray[np.float64] | None:
-        kind, reader = number_kind_of(column), reader_of(column)
-        return converted(column, lambda array: numbers_of(array, kind, reader, infinities=infinities))
-
-    def categories(_: int, column: Column) -> Categories | None:
-        return converted(column, lambda array: categories_of(array, reader_of(column)))
-
-    return build_columns(schema, batch.num_rows, numbers, categories)
-
-
-def columns_past_faults(batch: pa.RecordBatch, schema: Schema, faults: Faults) -> Columns:
     """Return the records of a flat batch by column. Refused values are null and reported to ``faults``."""
-    try:
-        return filled_from_batch(batch, schema)
-    except RefusedCellError:  # looked at again, by the way that finds all of them
-        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
-        cells = {
-            column.name: _cells_of_array(arrays[column.name], column, faults.of_column(column.name, position))
-            for position, column in enumerate(schema.columns)
-            if column.name in arrays
-        }
-        return columns_of_cells(schema, cells, batch.num_rows, faults)
+    arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+    columns = {column.name: (position, column) for position, column in enumerate(schema.columns)}
+
+    def cells_of(name: str) -> Cells | None:
+        if name not in arrays:
+            return None
+        position, column = columns[name]
+        return _cells(arrays[name], kind_of(column), faults.of_column(name, position), infinities)
+
+    return columns_of_cells(schema, cells_of, batch.num_rows, faults)
 
 
 def numbers_of(
@@ -120,7 +99,7 @@ def numbers_of(
     kind: NumberKind[Any],
     reader: ColumnReader | None = None,
     *,
-    infinities: Literal["refuse", "null"] = "refuse",
+    infinities: Infinities = "refuse",
 ) -> NDArray[np.float64]:
     """Return an array's values as the number, truth value or instant that ``kind`` makes of them.
 
@@ -128,7 +107,7 @@ def numbers_of(
         array: n values of any type.
         kind: The column's.
         reader: Reads them where they are written in a way of their own.
-        infinities: Whether an infinite value is refused or becomes a null.
+        infinities: What becomes of infinite values.
 
     Returns:
         Shape (n,); NaN where null.
@@ -136,33 +115,19 @@ def numbers_of(
     Raises:
         RefusedCellError: A value is not of the kind.
     """
-    if array.null_count == len(array):
-        return np.full(len(array), np.nan)
-    if reader is not None:
-        array = read_array(array, reader)
-        if array.null_count == len(array):
-            return np.full(len(array), np.nan)
-    is_seconds = False
-    if _is_text(array.type):
-        numbers, is_seconds = _numbers_of_text(array.cast(pa.string()), kind)
-    elif kind.takes_instants and _is_instant(array.type):
-        numbers, is_seconds = _instants_of_type(array), True
-    elif _holds_numbers(array.type, kind):
-        numbers = float64_of(array)
-    else:
-        raise _refused_type(array, kind.expected)
-    if infinities == "null":
-        numbers[np.isinf(numbers)] = np.nan
-    checked = _checked(numbers, kind, is_seconds=is_seconds)
-    return reader.without_null_instants(checked) if reader is not None and kind.takes_instants else checked
+
+    def refuse(row: int, code: str, detail: str) -> None:
+        if infinities == "refuse" or detail != rules.BEYOND_FLOAT64:
+            raise RefusedCellError(row, code, detail)
+
+    return numbers_of_cells(_cells(array, kind, refuse, infinities), kind, reader, refuse)
 
 
-def categories_of(array: pa.Array, reader: ColumnReader | None = None) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Return an array's values as categories: text as it is, whole numbers in decimal, booleans as true and false.
 
     Args:
         array: n values of any type.
-        reader: Tells which texts are nulls where the column has its own.
 
     Returns:
         The categories, `contract.NO_CATEGORY` where null, and which are not null; both of shape (n,).
@@ -171,8 +136,6 @@ def categories_of(array: pa.Array, reader: ColumnReader | None = None) -> tuple[
         RefusedCellError: The values are of another type.
     """
     text = text_of(array)
-    if reader is not None:
-        text = _mapped(text, reader.category)
     filled = text.fill_null(NO_CATEGORY).to_numpy(zero_copy_only=False)
     return filled.astype(object, copy=False), text.is_valid().to_numpy(zero_copy_only=False)
 
@@ -219,9 +182,8 @@ def name_fault(
     return None
 
 
-def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
+def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: Infinities) -> Cells:
     """Return an array's values as the cells of a column. Values of a wrong type are reported and null."""
-    kind = kind_of(column)
     if array.null_count == len(array):
         return [None] * len(array)
     if _is_text(array.type):
@@ -233,45 +195,14 @@ def _cells_of_array(array: pa.Array, column: Column, report: Report) -> Cells:
     elif kind.takes_instants and _is_instant(array.type):
         return Instants(_instants_of_type(array))
     elif _holds_numbers(array.type, kind):
-        return float64_of(array)
+        numbers = float64_of(array)
+        if infinities == "null":
+            numbers[np.isinf(numbers)] = np.nan
+        return numbers
     detail = f"expected {kind.expected}, got the type {array.type}"
     for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
         report(row, "wrong_type", detail)
     return [None] * len(array)
-
-
-def _numbers_of_text(array: pa.Array, kind: NumberKind[Any]) -> tuple[NDArray[np.float64], bool]:
-    """Return what text holds, parsed at once where all of it follows one pattern, and whether that is in seconds."""
-    trimmed = pc.utf8_trim_whitespace(array)
-    lowered = pc.utf8_lower(trimmed)
-    trimmed = pc.if_else(pc.is_in(lowered, _NULL_MARKERS), pa.scalar(None, pa.string()), trimmed)
-    if kind.takes_truths:
-        for words, number in ((rules.TRUE_WORDS, "1"), (rules.FALSE_WORDS, "0")):
-            trimmed = pc.if_else(pc.is_in(lowered, pa.array(sorted(words))), number, trimmed)
-    try:
-        return float64_of(trimmed), False
-    except pa.ArrowInvalid:
-        pass
-    for zone in ("UTC", None) if kind.takes_instants else ():  # text with a zone in every value, then with none
-        try:
-            return _instants_of_type(trimmed.cast(pa.timestamp("us", zone))), True
-        except pa.ArrowInvalid:
-            continue
-    return _value_by_value(trimmed, kind), kind.takes_instants
-
-
-def _value_by_value(array: pa.Array, kind: NumberKind[Any]) -> NDArray[np.float64]:
-    """Return what each text holds; equal ones are parsed once."""
-    encoded = array.dictionary_encode()
-    converted = np.full(len(encoded.dictionary) + 1, np.nan)
-    for code, text in enumerate(encoded.dictionary.to_pylist()):
-        try:
-            converted[code] = kind.parse_text(text)
-        except rules.RefusedValueError as refusal:
-            index = pc.index(encoded.indices, value=code).as_py()
-            raise RefusedCellError(index, refusal.code, str(refusal)) from None
-    codes: NDArray[np.int64] = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
-    return np.asarray(converted[codes], dtype=np.float64)
 
 
 def read_array(array: pa.Array, reader: ColumnReader) -> pa.Array:
@@ -321,23 +252,6 @@ def float64_of(array: pa.Array) -> NDArray[np.float64]:
         return float64_of(array.cast(pa.int64())) / _UNITS_PER_SECOND[array.type.unit]
     cast = array.cast(pa.float64(), safe=False)
     return np.array(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _checked(numbers: NDArray[np.float64], kind: NumberKind[Any], *, is_seconds: bool) -> NDArray[np.float64]:
-    """Return the values that numbers stand for; raise `RefusedCellError` at the first that the kind does not hold."""
-    infinite = np.flatnonzero(np.isinf(numbers))
-    if infinite.size:
-        raise RefusedCellError(int(infinite[0]), "too_large", "expected a number within float64, got an infinite one")
-    converted, wrong = (numbers, ~rules.in_calendar(numbers)) if is_seconds else kind.of_numbers(numbers)
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        if is_seconds:
-            raise RefusedCellError(first, "invalid_timestamp", rules.OUTSIDE_CALENDAR)
-        try:
-            kind.parse(float(numbers[first]))
-        except rules.RefusedValueError as refusal:
-            raise RefusedCellError(first, refusal.code, str(refusal)) from None
-    return converted
 
 
 def _is_instant(kind: pa.DataType) -> bool:

@@ -11,13 +11,15 @@ import pyarrow as pa
 
 from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, FileError, RecordError
-from vaegis.service.files.arrow_columns import columns_past_faults, name_fault
+from vaegis.service.files.arrow_columns import columns_of_batch, name_fault
 from vaegis.service.files.batches import FileBatch, Refusal, batch_rows
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
+from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
+from vaegis.service.model import JudgeRules, Model
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.records.faults import FaultsByRow, OnInvalid, in_request
+from vaegis.service.records.faults import Faults, OnInvalid, in_request
 from vaegis.service.records.in_memory import is_pandas_frame, plain_record, with_index
 from vaegis.service.records.json import MAX_FAULTS
 from vaegis.service.records.values import RefusedValueError
@@ -92,10 +94,34 @@ def block_of_batch(
         column, code, detail = wrong
         place = "header" if column is None else f"header.{column}"
         raise RecordError((Fault(None, column, code, f"{prefix}{place}: {detail}"),))
-    faults = FaultsByRow(MAX_FAULTS, first_row, lambda row, column: prefix + in_request(row, column))
+    faults = Faults(MAX_FAULTS, first_row, lambda row, column: prefix + in_request(row, column))
     for row, refusal in refused.items():
         faults.add_fault(row, None, refusal.code, refusal.detail)
-    return block_of(columns_past_faults(flat, schema, faults), faults, first_row)
+    return block_of(columns_of_batch(flat, schema, faults), faults, first_row)
+
+
+def scored_batches(
+    model: Model,
+    batches: Iterable[pa.RecordBatch],
+    rules: JudgeRules,
+    unknown_columns: UnknownColumns,
+    verdict_column: str,
+) -> Iterator[pa.RecordBatch]:
+    """Yield one batch for each batch, as `Model.score_batches` says."""
+    fields = [pa.field(name, kind) for name, kind in verdict_types(with_errors=rules["reports"]).items()]
+    for number, batch in enumerate(batches):
+        location = f"batches[{number}]"
+        if not isinstance(batch, pa.RecordBatch):
+            raise TypeError(f"{location}: expected a pyarrow.RecordBatch, got {type(batch).__name__}")
+        if verdict_column in batch.schema.names:
+            taken = f"{location}: expected no column of the name {verdict_column!r}, which the verdicts get, got one"
+            raise ValueError(f"{taken}; choose another with verdict_column")
+        schema = model.artifact.contract.columns.of_records
+        block = block_of_batch(batch, schema, unknown_columns, first_row=0, location=location)
+        blocks = [block] if block.records else []
+        result = model.judge_blocks(blocks, **rules)
+        verdicts = pa.StructArray.from_arrays(verdict_arrays(result.fields(), result.refused()), fields=fields)
+        yield batch.append_column(verdict_column, verdicts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,18 @@
-"""The formats of files of records."""
+"""The formats of files of records, and how a CSV file is written where it is not plain."""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import re
+from argparse import ArgumentParser
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+_TAB: Final = ".tsv"
+_SEPARATOR_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?\"?sep=(?P<mark>[\x01-\x7f])\"?\r?\n", re.IGNORECASE)
 
 
 class FileFormat(StrEnum):
@@ -12,3 +22,72 @@ class FileFormat(StrEnum):
     PARQUET = "Parquet"
     ARROW = "Arrow"
     NDJSON = "NDJSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Settings of how CSV files are written. None means the default: by the file's extension, or UTF-8.
+
+    Attributes:
+        delimiter: The character between values.
+        quote: The character around values; empty where quotes are ordinary characters; None: `"`.
+        escape: The character before a quote within a quoted value; None: quotes are doubled.
+        encoding: The encoding, as Python names it.
+        preamble_bytes: How many bytes stand before the header, in UTF-8: those of a line ``sep=;`` as Excel writes it.
+    """
+
+    delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    encoding: str | None = None
+    preamble_bytes: int = 0
+
+    def fault(self) -> str | None:
+        """Return what is wrong with it, if anything is."""
+        for name, value in (("delimiter", self.delimiter), ("quote", self.quote), ("escape", self.escape)):
+            if value and (len(value) != 1 or not value.isascii() or value in "\r\n"):
+                return f"{name}: expected one ASCII character, got another text"
+        if self.delimiter == "":
+            return "delimiter: expected one ASCII character, got nothing"
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except LookupError:
+            return "encoding: expected one that Python knows, such as latin-1, cp1252 or utf-16, got another"
+        return None
+
+    def of_file(self, beginning: bytes) -> Dialect:
+        """Return it with what a file's first line says, given the beginning of the file in UTF-8."""
+        found = _SEPARATOR_LINE.match(beginning)
+        if found is None:
+            return self
+        return replace(self, delimiter=self.delimiter or found["mark"].decode(), preamble_bytes=found.end())
+
+    def delimiter_of(self, path: Path) -> str:
+        """Return the delimiter of a file: a comma, or a tab by its extension, unless one is set."""
+        return self.delimiter or ("\t" if _TAB in (suffix.lower() for suffix in path.suffixes) else ",")
+
+    @property
+    def quote_character(self) -> str:
+        """The character around values, or nothing."""
+        return '"' if self.quote is None else self.quote
+
+    @property
+    def other_encoding(self) -> str | None:
+        """The encoding that is set, if it is another than UTF-8; then a file has to be turned into UTF-8 first."""
+        is_utf8 = self.encoding is None or codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig", "ascii")
+        return None if is_utf8 else self.encoding
+
+    def of_reader(self) -> dict[str, Any]:
+        """Return the options of `csv.reader` but for the delimiter."""
+        if not self.quote_character:
+            return {"quoting": csv.QUOTE_NONE, "quotechar": None, "escapechar": self.escape}
+        return {"quotechar": self.quote_character, "escapechar": self.escape, "doublequote": self.escape is None}
+
+
+def add_dialect_arguments(parser: ArgumentParser) -> None:
+    """Add the flags that say how CSV files are written."""
+    group = parser.add_argument_group("CSV files")
+    group.add_argument("--delimiter", help="character between values (default: a comma, in .tsv a tab)")
+    group.add_argument("--quote", help='character around values, "" if there is none (default: ")')
+    group.add_argument("--escape", help="character before a quote within a value (default: quotes are doubled)")
+    group.add_argument("--encoding", help="encoding, such as latin-1 or cp1252 (default: UTF-8)")

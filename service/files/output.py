@@ -1,7 +1,10 @@
-"""Where a command writes its result: a file that appears only when it is complete, or standard output."""
+"""Where a command writes its result: a file that appears only when it is complete, or standard output; and NDJSON."""
 
 from __future__ import annotations
 
+import base64
+import json
+import math
 import os
 import secrets
 import signal
@@ -9,7 +12,7 @@ import stat
 import sys
 import threading
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +123,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_lines(stream: BinaryIO, records: Iterable[Mapping[str, object]]) -> None:
+    """Write each record as one line of JSON.
+
+    NaN and infinities become null, binary values base64, and other types that JSON lacks their text.
+    """
+    stream.write(b"".join(_line(record) for record in records))
+
+
 @contextmanager
 def termination_unwinds() -> Iterator[None]:
     """Let SIGTERM end the program as Ctrl-C does, through every `finally`."""
@@ -144,3 +155,29 @@ def _give_to_owner(file: Path, before: os.stat_result) -> None:
 
 def _exit(_number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(TERMINATED)
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    try:
+        text = _dumps(record)
+    except ValueError:
+        text = _dumps(_finite(record))
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, default=_text, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _text(value: object) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return value

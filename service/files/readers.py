@@ -22,9 +22,8 @@ from vaegis.service.files.csv import (
     read_csv,
     read_csv_past_faults,
 )
-from vaegis.service.files.dialect import Dialect
-from vaegis.service.files.formats import FileFormat
-from vaegis.service.files.ndjson import read_ndjson, read_ndjson_past_faults
+from vaegis.service.files.formats import Dialect, FileFormat
+from vaegis.service.files.ndjson import read_ndjson
 from vaegis.service.records.faults import OnInvalid
 
 _IPC_FILE_MAGIC = b"ARROW1"
@@ -105,10 +104,8 @@ def read_file(
                 yield from _numbered(path, ((batch, {}) for batch in _ipc_batches(path)))
             case FileFormat.NDJSON:
                 with _in_utf8(path, None) as plain, _input(plain) as stream:
-                    if on_invalid is OnInvalid.REPORT:
-                        yield from read_ndjson_past_faults(stream, path, max_depth)
-                    else:
-                        yield from read_ndjson(stream, path, max_depth, ignored)
+                    reports = on_invalid is OnInvalid.REPORT
+                    yield from read_ndjson(stream, path, max_depth, reports=reports, ignored=ignored)
 
 
 @contextmanager

@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusal, texts_of
-from vaegis.service.files.dialect import Dialect
-from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.readers import column_names, format_of, read_file
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.faults import OnInvalid

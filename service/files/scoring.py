@@ -13,19 +13,18 @@ import pyarrow as pa
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError, location_in_file
-from vaegis.service.files.arrow_columns import check_names, columns_from_batch, columns_past_faults
+from vaegis.service.files.arrow_columns import check_names, columns_of_batch, fault_of_file
 from vaegis.service.files.batches import FileBatch, batch_rows
 from vaegis.service.files.formats import FileFormat
-from vaegis.service.files.json_lines import write_lines
-from vaegis.service.files.output import Output, opened
+from vaegis.service.files.output import Output, opened, write_lines
 from vaegis.service.files.readers import column_names
 from vaegis.service.files.record_files import RecordFiles
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
-from vaegis.service.records.blocks import Block, block_of, sound_block
+from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.records.faults import Faults, FaultsByRow, OnInvalid
+from vaegis.service.records.faults import Faults, OnInvalid
 from vaegis.service.records.json import MAX_FAULTS, filled_columns
 from vaegis.service.score_result import ScoreResult
 from vaegis.service.verdicts import Explain
@@ -135,12 +134,12 @@ def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownC
     Raises:
         FileError: All records are of the same columns, and these do not fit the schema.
     """
-    faults = FaultsByRow(MAX_FAULTS, part.first_row, lambda row, column: location_in_file(part.path, row, column))
+    faults = Faults(MAX_FAULTS, part.first_row, lambda row, column: location_in_file(part.path, row, column))
     for row, refusal in part.refused.items():
         faults.add_fault(row, None, refusal.code, refusal.detail)
     if part.parsed is None:
         check_names(part.batch.schema.names, schema, part.path, unknown_columns)
-        columns = columns_past_faults(part.batch, schema, faults)
+        columns = columns_of_batch(part.batch, schema, faults)
     else:
         columns = _columns_of_json(part, part.parsed, schema, faults, unknown_columns)
     return block_of(columns, faults, part.first_row - 1)
@@ -156,12 +155,10 @@ def _columns_of_json(
 
 def _block(part: FileBatch, schema: Schema, options: ScoreFilesOptions) -> Block:
     """Return the records of a part, and the faults of those that have any where these are reported."""
-    if options.reports:
-        return block_past_faults(part, schema, options.unknown_columns)
-    columns = columns_from_batch(
-        part.batch, schema, path=part.path, first_row=part.first_row, unknown_columns=options.unknown_columns
-    )
-    return sound_block(columns)
+    block = block_past_faults(part, schema, options.unknown_columns)
+    if block.faults and not options.reports:
+        raise fault_of_file(part.path, next(iter(block.faults.values()))[0])
+    return block
 
 
 def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:

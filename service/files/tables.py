@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import FileError
 from vaegis.service.files.formats import FileFormat
-from vaegis.service.files.json_lines import write_lines
+from vaegis.service.files.output import write_lines
 from vaegis.service.generation import Drawn
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import kind_of
@@ -54,7 +54,7 @@ def table_writer(stream: BinaryIO, output_format: FileFormat, schema: pa.Schema)
 
 
 def json_records(batch: pa.RecordBatch) -> list[dict[str, object]]:
-    """Return the records of a batch with values that JSON can hold or `json_lines` can turn into text."""
+    """Return the records of a batch with values that JSON can hold or `output` can turn into text."""
     if not batch.num_columns:
         return [{} for _ in range(batch.num_rows)]
     records: list[dict[str, object]] = _converted(batch, pa.types.is_temporal, _iso_texts).to_pylist()

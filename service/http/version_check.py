@@ -21,8 +21,9 @@ from vaegis.service.artifact import open_artifact
 from vaegis.service.errors import ArtifactError
 from vaegis.service.generation import Generator
 from vaegis.service.graph import write_optimized
-from vaegis.service.http.workers.memory_file import content_of, memory_file, write_at
+from vaegis.service.http.workers.shared_memory import content_of, memory_file, write_at
 from vaegis.service.model_file import content_digest
+from vaegis.service.runtime import RunLimits
 
 if sys.platform != "win32":
     import fcntl
@@ -51,10 +52,6 @@ class VersionChecks:
 
     def optimized(self, data: bytes, name: str) -> bytes:
         """Return the graph of a model file as onnxruntime has rewritten it, after every check of the file.
-
-        Args:
-            data: The content of the file.
-            name: Of the file, for messages.
 
         Raises:
             ArtifactError: it cannot be used, or its check crashed or took too long.
@@ -119,11 +116,11 @@ def main() -> int:
     header = json.loads(sys.stdin.buffer.readline())
     _lower_priority(header["model_timeout_s"])
     data = sys.stdin.buffer.read()
-    limits = {"run_timeout_s": header["run_timeout_s"], "tensor_bytes": header["max_tensor_bytes"]}
+    limits = RunLimits(1, header["run_timeout_s"], header["max_tensor_bytes"])
     try:
-        artifact = open_artifact(data, header["name"], **limits)
+        artifact = open_artifact(data, header["name"], limits)
         artifact.verify()
-        Generator(artifact.contract, **limits)
+        Generator(artifact.contract, limits)
     except ArtifactError as error:
         sys.stderr.write(str(error))
         return _REFUSED

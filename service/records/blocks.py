@@ -13,7 +13,7 @@ from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, ServiceError
 from vaegis.service.records.column_names import UnknownColumns
-from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.faults import Faults
 
 BLOCK_BYTES: Final = 256 * 1024
 """Text decoded at a time: a few milliseconds' work, in which no other thread runs."""
@@ -179,10 +179,6 @@ class Decoder(Protocol):
     def held_bytes(self) -> int:
         """Bytes of the body in memory."""
 
-    @property
-    def missing_bytes(self) -> int:
-        """Least number of bytes until the next record, as far as it is known."""
-
     def feed(self, data: bytes) -> Iterator[Block]:
         """Decode the next part of the body, and yield the blocks that it fills."""
 
@@ -249,7 +245,7 @@ def sound_block(columns: Columns) -> Block:
     return Block(0, len(columns.numbers), columns, {})
 
 
-def block_of(columns: Columns, faults: FaultsByRow, first_row: int) -> Block:
+def block_of(columns: Columns, faults: Faults, first_row: int) -> Block:
     """Return a block of all records of ``columns``, whose faulty ones are dropped from them."""
     by_row = faults.by_row()
     records = len(columns)

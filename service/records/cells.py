@@ -1,10 +1,10 @@
-"""Convert the cells of columns, text, numbers or times, to what the graph takes, and report every fault."""
+"""Convert the values of columns, as a format has them, to what the graph takes, and report every fault."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -15,12 +15,12 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import NumberKind, number_kind_of
-from vaegis.service.records.reading import reader_of, reporting_forms
+from vaegis.service.records.reading import ColumnReader, reader_of, reporting_forms
 
 _MEAN_CHARACTERS: Final = 64
 
-Cells: TypeAlias = "NDArray[np.float64] | Instants | Sequence[str | None]"
-"""One column's values: numbers, NaN where null, or instants, or text. A categorical column has text."""
+Cells: TypeAlias = "NDArray[np.float64] | Instants | Sequence[object]"
+"""One column's values: numbers, NaN where null; or instants; or text and values of JSON, None where null."""
 
 _NUMBERS: Final = msgspec.json.Decoder(list[float])
 
@@ -32,62 +32,87 @@ class Instants:
     seconds: NDArray[np.float64]
 
 
-def columns_of_cells(schema: Schema, found: Mapping[str, Cells], records: int, faults: Faults) -> Columns:
-    """Return the columns of ``records`` records; a column that was not found is null throughout.
+def columns_of_cells(schema: Schema, cells_of: Callable[[str], Cells | None], records: int, faults: Faults) -> Columns:
+    """Return the columns of ``records`` records; a column without cells is null throughout.
 
     Args:
         schema: The columns to fill.
-        found: Cells by name of the column, ``records`` in each.
+        cells_of: Returns the cells of a column by its name, ``records`` of them; None if there are none.
         records: Number of records.
         faults: Told of each cell that is refused, which then is null.
     """
 
     def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
-        cells = found.get(column.name)
+        cells = cells_of(column.name)
         if cells is None:
             return None
         report = faults.of_column(column.name, position)
-        kind, reader = number_kind_of(column), reader_of(column)
-        if reader is None:
-            return _converted(cells, kind, report)
-        if not isinstance(cells, Instants):
-            cells = reader.numbers(cells) if isinstance(cells, np.ndarray) else reader.texts(cells)
-        converted = _converted(cells, kind, reporting_forms(report, reader))
-        return reader.without_null_instants(converted) if kind.takes_instants else converted
+        return numbers_of_cells(cells, number_kind_of(column), reader_of(column), report)
 
-    def categories(_: int, column: Column) -> Categories | None:
-        cells = found.get(column.name)
+    def categories(position: int, column: Column) -> Categories | None:
+        cells = cells_of(column.name)
+        if cells is None:
+            return None
         if isinstance(cells, (np.ndarray, Instants)):
             raise TypeError(f"{column.name}: expected text in a categorical column, got numbers")
-        if cells is not None and (reader := reader_of(column)):
-            cells = [None if text is None else reader.category(text) for text in cells]
-        return None if cells is None else categories_of_texts(cells)
+        if reader := reader_of(column):
+            cells = [reader.category(value) if isinstance(value, str) else value for value in cells]
+        return categories_of_values(cells, faults.of_column(column.name, position))
 
     return build_columns(schema, records, numbers, categories)
 
 
-def numbers_of_texts(texts: Sequence[str | None], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
-    """Return text as the numbers, truth values or instants that ``kind`` makes of it.
+def numbers_of_cells(
+    cells: Cells, kind: NumberKind[Any], reader: ColumnReader | None, report: Report
+) -> NDArray[np.float64]:
+    """Return cells as the numbers, truth values or instants that ``kind`` makes of them.
 
     Args:
-        texts: n cells; None is a null.
+        cells: n cells.
         kind: The column's.
+        reader: Reads them first; None where the common rules do.
         report: Told of each cell that is refused.
 
     Returns:
         Shape (n,); NaN where null or refused.
     """
-    if None in texts:
-        present = [(index, text) for index, text in enumerate(texts) if text is not None]
-        rows = [index for index, _ in present]
-        converted = np.full(len(texts), np.nan)
-        converted[rows] = numbers_of_texts(
-            [text for _, text in present], kind, lambda row, code, detail: report(rows[row], code, detail)
-        )
-        return converted
-    told = [text or "" for text in texts]
-    at_once = _at_once(told, kind) if told else None
-    return _one_by_one(told, kind, report) if at_once is None else at_once
+    if reader is None:
+        return _numbers(cells, kind, report)
+    if isinstance(cells, np.ndarray):
+        cells = reader.numbers(cells)
+    elif not isinstance(cells, Instants):
+        cells = [reader.value(value) for value in cells]
+    converted = _numbers(cells, kind, reporting_forms(report, reader))
+    return reader.without_null_instants(converted) if kind.takes_instants else converted
+
+
+def numbers_of_values(values: Sequence[object], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
+    """Return text and values of JSON as the numbers, truth values or instants that ``kind`` makes of them.
+
+    Args:
+        values: n values; None is a null.
+        kind: The column's.
+        report: Told of each value that is refused.
+
+    Returns:
+        Shape (n,); NaN where null or refused.
+    """
+    types = set(map(type, values)) - {type(None)}
+    at_once = None
+    if types <= {int, float} or (kind.takes_truths and types <= {bool, int, float}):
+        at_once = _typed_at_once(values, kind)
+    elif types == {str}:
+        at_once = _texts_at_once(cast("Sequence[str | None]", values), kind)
+    if at_once is not None:
+        return at_once
+    converted = np.full(len(values), np.nan)
+    for row, value in enumerate(values):
+        if value is not None:
+            try:
+                converted[row] = kind.parse(value)
+            except rules.RefusedValueError as refusal:
+                report(row, refusal.code, str(refusal))
+    return converted
 
 
 def checked_numbers(numbers: NDArray[np.float64], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
@@ -112,61 +137,66 @@ def checked_numbers(numbers: NDArray[np.float64], kind: NumberKind[Any], report:
     return np.where(wrong, np.nan, converted)
 
 
-def checked_instants(seconds: NDArray[np.float64], report: Report) -> NDArray[np.float64]:
-    """Return instants in seconds since 1970; those outside the calendar are reported, and null."""
-    wrong = ~rules.in_calendar(seconds)
-    for row in np.flatnonzero(wrong).tolist():
-        report(row, "invalid_timestamp", rules.OUTSIDE_CALENDAR)
-    return np.where(wrong, np.nan, seconds)
+def categories_of_values(values: Sequence[object], report: Report) -> Categories:
+    """Return values as categories, `contract.NO_CATEGORY` where null or refused, and which are not null."""
+    types = set(map(type, values))
+    observed = [value is not None for value in values] if type(None) in types else [True] * len(values)
+    if types <= {str, type(None)}:
+        texts = [NO_CATEGORY if value is None else str(value) for value in values]
+        if all(map(str.isascii, texts)) or all(map(rules.is_text, texts)):
+            return texts, observed
+    converted = [NO_CATEGORY] * len(values)
+    for row, value in enumerate(values):
+        if value is not None:
+            try:
+                converted[row] = rules.category(value)
+            except rules.RefusedValueError as refusal:
+                report(row, refusal.code, str(refusal))
+    return converted, observed
 
 
-def categories_of_texts(texts: Sequence[str | None]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Return text as categories, `contract.NO_CATEGORY` where null, and which are not null; both of shape (n,)."""
-    strings = np.empty(len(texts), dtype=object)
-    observed = np.ones(len(texts), dtype=np.bool_)
-    if None in texts:
-        observed[:] = [text is not None for text in texts]
-        texts = [NO_CATEGORY if text is None else text for text in texts]
-    strings[:] = texts
-    return strings, observed
-
-
-def _converted(cells: Cells, kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
-    if isinstance(cells, Instants):
-        return checked_instants(cells.seconds, report)
+def _numbers(cells: Cells, kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
     if isinstance(cells, np.ndarray):
         return checked_numbers(cells, kind, report)
-    return numbers_of_texts(cells, kind, report)
+    if not isinstance(cells, Instants):
+        return numbers_of_values(cells, kind, report)
+    wrong = ~rules.in_calendar(cells.seconds)
+    for row in np.flatnonzero(wrong).tolist():
+        report(row, "invalid_timestamp", rules.OUTSIDE_CALENDAR)
+    return np.where(wrong, np.nan, cells.seconds)
 
 
-def _at_once(texts: list[str], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
-    """Return the values of uniform text; None if each value must be parsed by itself."""
-    if (uniform := kind.parse_uniform(texts)) is not None:
-        return uniform
-    if sum(map(len, texts)) > _MEAN_CHARACTERS * len(texts):
-        return None  # which may be one text, held once, that all records refer to
+def _typed_at_once(values: Sequence[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
+    """Return values that are numbers or null; None if one of them breaks a rule."""
     try:
-        # JSON's numbers are among those that the rules take, and its parser is several times as fast as Python's.
-        decoded = _NUMBERS.decode("[" + ",".join(texts) + "]")
-    except msgspec.DecodeError:
+        converted = np.array(values, dtype=np.float64)  # None becomes NaN.
+    except OverflowError:
         return None
-    if len(decoded) != len(texts):
+    if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
         return None
-    refused = False
-
-    def refuse(*_: object) -> None:
-        nonlocal refused
-        refused = True
-
-    numbers = checked_numbers(np.array(decoded), kind, refuse)
-    return None if refused else numbers
+    return _if_accepted(converted, kind)
 
 
-def _one_by_one(texts: list[str], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
-    converted = np.full(len(texts), np.nan)
-    for row, text in enumerate(texts):
+def _texts_at_once(texts: Sequence[str | None], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
+    """Return the values of uniform text; None if each value must be parsed by itself."""
+    present = [text for text in texts if text is not None]
+    numbers = kind.parse_uniform(present)
+    if numbers is None and sum(map(len, present)) <= _MEAN_CHARACTERS * len(present):
+        # More may be one text, held once, that all records refer to.
         try:
-            converted[row] = kind.parse(text)
-        except rules.RefusedValueError as refusal:
-            report(row, refusal.code, str(refusal))
+            # JSON's numbers are among those that the rules take, and its parser is several times as fast as Python's.
+            decoded = _NUMBERS.decode("[" + ",".join(present) + "]")
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            return None
+        numbers = _if_accepted(np.array(decoded), kind) if len(decoded) == len(present) else None
+    if numbers is None or len(present) == len(texts):
+        return numbers
+    converted = np.full(len(texts), np.nan)
+    converted[[text is not None for text in texts]] = numbers
     return converted
+
+
+def _if_accepted(numbers: NDArray[np.float64], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
+    """Return what ``kind`` makes of numbers; None if it refuses one."""
+    converted, wrong = kind.of_numbers(numbers)
+    return None if wrong.any() else converted

@@ -21,16 +21,14 @@ from vaegis.service.records.blocks import (
     Block,
     RecordLimits,
     TooMuchHeldError,
-    block_of,
-    most_text_records,
 )
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
-from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import BodyError, encoding_hint
 from vaegis.service.records.json_limits import count_marks
 from vaegis.service.records.kinds import kind_of
-from vaegis.service.records.line_buffer import LineBuffer
+from vaegis.service.records.line_buffer import LineDecoder
 from vaegis.service.records.values import CSV_NULLS
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -51,41 +49,15 @@ _TOO_LONG: Final = (
 )
 
 
-class CsvDecoder:
+class CsvDecoder(LineDecoder):
     """Decodes CSV with a header (RFC 4180, UTF-8). Blank lines are passed over."""
 
     def __init__(self, schema: Schema, limits: RecordLimits, delimiter: str = ",") -> None:
         """Decode records of ``schema``, whose values are parted by ``delimiter``."""
         csv.field_size_limit(MAX_VALUE_CHARACTERS)  # the module's own, for the whole process
-        self._schema = schema
-        self._limits = limits
+        super().__init__(schema, limits)
         self._delimiter = delimiter
-        self._lines = LineBuffer(limits.max_held_bytes)
-        self._most_records = most_text_records(schema)
         self._header: _Header | None = None
-        self._rows = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of the body that are held."""
-        return len(self._lines)
-
-    @property
-    def missing_bytes(self) -> int:
-        """None: the next line may be short."""
-        return 0
-
-    def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the body, and yield the blocks that it fills.
-
-        Raises:
-            BodyError: it is no CSV.
-            RecordError: the header does not fit the schema.
-            TooMuchHeldError: a record is longer than allowed.
-        """
-        self._lines.feed(data)
-        while lines := self._lines.take_full():
-            yield from self._decoded(lines)
 
     def finish(self) -> Iterator[Block]:
         """Yield the last records.
@@ -119,13 +91,13 @@ class CsvDecoder:
         if cells is not None:
             for start in range(0, len(cells[0]), most):
                 part = [column[start : start + most] for column in cells] if len(cells[0]) > most else cells
-                yield self._block(header, part, FaultsByRow(self._limits.max_faults, self._rows))
+                yield self._block_of_cells(header, part, Faults(self._limits.max_faults, self._rows))
         elif lines:
             rows, rest = rows_of(lines, self._delimiter)
             self._put_back(rest, is_first=not rows)
             for start in range(0, len(rows), most):
-                faults = FaultsByRow(self._limits.max_faults, self._rows)
-                yield self._block(header, header.cells(rows[start : start + most], faults), faults)
+                faults = Faults(self._limits.max_faults, self._rows)
+                yield self._block_of_cells(header, header.cells(rows[start : start + most], faults), faults)
 
     def _check_values(self, lines: bytes) -> None:
         """Refuse one record, which is what takes more than a block, that holds more values than may be parsed."""
@@ -133,11 +105,9 @@ class CsvDecoder:
         if len(lines) > BLOCK_BYTES and count_marks(lines, b"\n" + self._delimiter.encode()) > most:
             raise TooMuchHeldError(f"body: expected records of at most {most} values and lines, got a longer one")
 
-    def _block(self, header: _Header, cells: Sequence[PlainCells], faults: FaultsByRow) -> Block:
+    def _block_of_cells(self, header: _Header, cells: Sequence[PlainCells], faults: Faults) -> Block:
         found = {name: _with_nulls(cells[position]) for name, position in header.positions.items()}
-        block = block_of(columns_of_cells(self._schema, found, len(cells[0]), faults), faults, self._rows)
-        self._rows += block.records
-        return block
+        return self._block(columns_of_cells(self._schema, found.get, len(cells[0]), faults), faults)
 
     def _put_back(self, rest: bytes, *, is_first: bool) -> None:
         if rest:
@@ -161,7 +131,7 @@ class _Header:
         self.plain = PlainRows(len(names), numbers, delimiter)
         self._width = len(names)
 
-    def cells(self, rows: Sequence[list[str]], faults: FaultsByRow) -> list[PlainCells]:
+    def cells(self, rows: Sequence[list[str]], faults: Faults) -> list[PlainCells]:
         """Return rows of any form by position, and report faults to ``faults``. A faulty row is blank."""
         even = []
         for row, cells in enumerate(rows):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 import lz4.frame
 
@@ -71,65 +71,34 @@ def unpacked_lz4(frame: memoryview, length: int) -> bytes:
     return bytes(found)
 
 
-class Unpacker(Protocol):
-    """Unpacks a body."""
+class Unpacker:
+    """Decompresses a body of one member or frame, or several, as it arrives."""
+
+    def __init__(self, coding: str, unpacked: UnpackedBytes) -> None:
+        """Begin.
+
+        Args:
+            coding: A content coding: ``gzip``, ``deflate``, ``zstd`` or ``identity``.
+            unpacked: Counts the bytes of the body.
+        """
+        self._coding = coding
+        self._unpacked = unpacked
+        self._member: Any = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decompress the next part of the body, and yield it in pieces.
 
         It yields a piece, which may be empty, after each bit of work, so that the caller can stop.
-        """
-
-    def finish(self) -> None:
-        """Pass if the body has come to its end."""
-
-
-class NoUnpacker:
-    """Passes a body on that is not packed."""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield it in pieces."""
-        for start in range(0, len(data), BLOCK_BYTES):
-            yield data[start : start + BLOCK_BYTES]
-
-    def finish(self) -> None:
-        """Pass."""
-
-
-class GzipUnpacker:
-    """Unpacks gzip (RFC 1952), of one member or several."""
-
-    _name = "gzip"
-
-    def __init__(self, decompressed: UnpackedBytes) -> None:
-        """Start; ``decompressed`` counts the bytes."""
-        self._decompressed = decompressed
-        self._member: Any = None
-        self._has_begun = False
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompress the next part of the body, and yield it in pieces.
 
         Raises:
             BodyError: it is not packed so.
             BodyTooLargeError: it unpacks to more than is allowed.
         """
+        if self._coding == "identity":
+            yield from (data[start : start + BLOCK_BYTES] for start in range(0, len(data), BLOCK_BYTES))
+            return
         for start in range(0, len(data), _SLICE_BYTES):
             yield from self._pieces(data[start : start + _SLICE_BYTES])
-
-    def _pieces(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            if not self._has_begun or self._member.eof:
-                self._member = self._new_member(data[0])
-                self._decompressed.count(_MEMBER_BYTES if self._has_begun else 0)
-            self._has_begun = True
-            try:
-                piece = self._member.decompress(data, BLOCK_BYTES)
-            except zlib.error:
-                raise _unpackable(self._name) from None
-            data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-            self._decompressed.count(len(piece))
-            yield piece
 
     def finish(self) -> None:
         """Pass if the last member has ended.
@@ -137,81 +106,46 @@ class GzipUnpacker:
         Raises:
             BodyError: it has not.
         """
-        if self._has_begun and not self._member.eof:
-            raise _unpackable(self._name)
-
-    def _new_member(self, first: int) -> Any:  # noqa: ANN401, ARG002 - zlib publishes no name of the type
-        """Return the decompressor of a member that begins with the byte ``first``."""
-        return zlib.decompressobj(_GZIP)
-
-
-class DeflateUnpacker(GzipUnpacker):
-    """Unpacks deflate in zlib's wrapping (RFC 1950), and without it, as some clients send it."""
-
-    _name = "deflate"
-
-    def _new_member(self, first: int) -> Any:  # noqa: ANN401 - zlib publishes no name of the type
-        return zlib.decompressobj(zlib.MAX_WBITS if first & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS)
-
-
-class ZstdUnpacker:
-    """Unpacks Zstandard (RFC 8878), of one frame or several, each with a window of at most 8 MiB."""
-
-    def __init__(self, decompressed: UnpackedBytes) -> None:
-        """Start; ``decompressed`` counts the bytes."""
-        self._decompressed = decompressed
-        self._frame = decompressor()
-        self._has_begun = False
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decompress the next part of the body, and yield it in pieces.
-
-        Raises:
-            BodyError: it is no Zstandard, or needs a larger window.
-            BodyTooLargeError: it unpacks to more than is allowed.
-        """
-        for start in range(0, len(data), _SLICE_BYTES):
-            yield from self._pieces(data[start : start + _SLICE_BYTES])
+        if self._member is not None and not self._member.eof:
+            raise self._not_packed()
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
-        while data or (self._has_begun and not self._frame.needs_input and not self._frame.eof):
-            if self._frame.eof:
-                self._frame = decompressor()
-                self._decompressed.count(_MEMBER_BYTES)
-            self._has_begun = True
+        while data or self._holds_more():
+            if self._member is None or self._member.eof:
+                self._unpacked.count(0 if self._member is None else _MEMBER_BYTES)
+                self._member = _MEMBERS[self._coding](data[0])
             try:
-                piece = self._frame.decompress(data, BLOCK_BYTES)
-            except ZstdError:
-                raise _unpackable("zstd") from None
-            data = self._frame.unused_data if self._frame.eof else b""
-            self._decompressed.count(len(piece))
+                piece = self._member.decompress(data, BLOCK_BYTES)
+            except (zlib.error, ZstdError):
+                raise self._not_packed() from None
+            if self._member.eof:
+                data = self._member.unused_data
+            else:
+                data = b"" if self._coding == "zstd" else self._member.unconsumed_tail
+            self._unpacked.count(len(piece))
             yield piece
 
-    def finish(self) -> None:
-        """Pass if the last frame has ended.
+    def _holds_more(self) -> bool:
+        """Return whether a frame of zstd has more to give without further bytes: it keeps them itself, unlike zlib."""
+        member = self._member
+        return self._coding == "zstd" and member is not None and not member.needs_input and not member.eof
 
-        Raises:
-            BodyError: it has not.
-        """
-        if self._has_begun and not self._frame.eof:
-            raise _unpackable("zstd")
+    def _not_packed(self) -> BodyError:
+        detail = f"expected valid {self._coding} data, as Content-Encoding says, got other bytes"
+        return BodyError("invalid_encoding", f"body: {detail}")
 
 
-def unpacker_of(coding: str, decompressed: UnpackedBytes) -> Unpacker:
-    """Return the decompressor of a content coding: ``gzip``, ``deflate``, ``zstd`` or ``identity``.
+def _deflated(first: int) -> Any:  # noqa: ANN401 - zlib publishes no name of the type
+    """Return the decompressor of deflate in zlib's wrapping (RFC 1950), or without it, as some clients send it."""
+    return zlib.decompressobj(zlib.MAX_WBITS if first & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS)
 
-    ``decompressed`` counts its bytes.
-    """
-    match coding:
-        case "gzip":
-            return GzipUnpacker(decompressed)
-        case "deflate":
-            return DeflateUnpacker(decompressed)
-        case "zstd":
-            return ZstdUnpacker(decompressed)
-        case "identity":
-            return NoUnpacker()
-    raise ValueError(f"coding: expected gzip, deflate, zstd or identity, got {coding!r}")
+
+_MEMBERS: Final[Mapping[str, Callable[[int], Any]]] = {
+    "gzip": lambda _: zlib.decompressobj(_GZIP),
+    "deflate": _deflated,
+    "zstd": lambda _: decompressor(),
+}
+"""What decompresses a member or frame, given its first byte. RFC 1952, 1950 and 8878."""
 
 
 def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable[[], None]) -> bytes:
@@ -229,14 +163,10 @@ def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable
     """
     if coding == "identity":
         return body
-    unpacker = unpacker_of(coding, count)
+    unpacker = Unpacker(coding, count)
     pieces: list[bytes] = []
     for piece in unpacker.feed(body):
         pieces.append(piece)
         check()
     unpacker.finish()
     return b"".join(pieces)
-
-
-def _unpackable(name: str) -> BodyError:
-    return BodyError("invalid_encoding", f"body: expected valid {name} data, as Content-Encoding says, got other bytes")

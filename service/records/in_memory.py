@@ -14,7 +14,7 @@ import numpy as np
 from vaegis.service.contract import Schema
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns
-from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import MAX_FAULTS, filled_columns
 from vaegis.service.records.values import RefusedValueError
 
@@ -32,7 +32,7 @@ def blocks_of_records(records: Sequence[object], schema: Schema, unknown_columns
         unknown_columns: Whether a name that the model does not know is a fault.
     """
     for start in range(0, len(records), _BLOCK_RECORDS):
-        faults = FaultsByRow(MAX_FAULTS, start)
+        faults = Faults(MAX_FAULTS, start)
         part: list[object] = []
         for row, record in enumerate(records[start : start + _BLOCK_RECORDS]):
             try:

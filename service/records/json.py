@@ -7,16 +7,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeGuard, cast
+from functools import cache
+from typing import NoReturn, TypeGuard
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vaegis.service.columns import Categories, Columns, build_columns
-from vaegis.service.contract import NO_CATEGORY, Column, Schema
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, RecordError, ServiceError
-from vaegis.service.records import values as rules
-from vaegis.service.records.cells import numbers_of_texts
+from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.column_names import (
     UnknownColumns,
     is_index_name,
@@ -25,10 +22,8 @@ from vaegis.service.records.column_names import (
     shown,
     unknown_column,
 )
-from vaegis.service.records.faults import FaultList, Faults, Report
+from vaegis.service.records.faults import Faults
 from vaegis.service.records.json_limits import count_marks, nests_deeper_than
-from vaegis.service.records.kinds import NumberKind, number_kind_of
-from vaegis.service.records.reading import reader_of, reporting_forms
 from vaegis.service.records.values import described
 
 _SPACE = b" \t\r\n"
@@ -99,7 +94,18 @@ def require_few_values(body: bytes, max_values: int) -> None:
         raise TooManyValuesError(f"body: expected at most {max_values} commas and opening brackets, got {values}")
 
 
-def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> object:
+def refused_constant(name: str) -> NoReturn:
+    """Refuse a literal that JSON does not have."""
+    raise BodyError("not_finite", f"body: expected finite numbers, got the literal {name}, which JSON does not have")
+
+
+def null_for_nan(name: str) -> None:
+    """Return a null for NaN, and refuse another literal."""
+    if name != "NaN":
+        refused_constant(name)
+
+
+def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object] = refused_constant) -> object:
     """Parse a body as strict JSON, in linear time and without unbounded recursion.
 
     Beyond RFC 8259, keys of an object must differ. Numbers beyond float64 become infinite here and are refused by the
@@ -108,7 +114,7 @@ def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> obj
     Args:
         body: The bytes, UTF-8; a byte order mark is passed over.
         max_depth: Levels of arrays and objects within each other, at least 1.
-        nan_is_null: Whether the literal NaN, which Python's own encoder writes, is a null instead of a fault.
+        constant: What makes a value of the literals NaN, Infinity and -Infinity, which Python's own encoder writes.
 
     Raises:
         BodyError: With code ``empty_body``, ``invalid_utf8``, ``invalid_json``, ``too_deep``, ``duplicate_key``,
@@ -116,7 +122,7 @@ def parse_json(body: bytes, *, max_depth: int, nan_is_null: bool = False) -> obj
     """
     text = _text(body, max_depth)
     with _body_errors(max_depth):
-        return (_DECODER_OF_NAN if nan_is_null else _DECODER).decode(text)
+        return _decoder(constant).decode(text)
 
 
 def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
@@ -125,17 +131,17 @@ def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
     A list is parsed element by element, so that no call keeps other threads waiting for long, up to ``most`` elements
     and one more: what comes then is not looked at.
     """
-    text = _text(body, max_depth)
+    text, decoder = _text(body, max_depth), _decoder(refused_constant)
     at = _after_space(text, 0)
     with _body_errors(max_depth):
         if text[at] != "[":
-            return [_DECODER.decode(text)]
+            return [decoder.decode(text)]
         records: list[object] = []
         at = _after_space(text, at + 1)
         if text.startswith("]", at):
             return _at_end(text, at + 1, records)
         while True:
-            record, at = _DECODER.raw_decode(text, at)
+            record, at = decoder.raw_decode(text, at)
             records.append(record)
             at = _after_space(text, at)
             if len(records) > most:
@@ -156,7 +162,7 @@ def columns_from_records(
 ) -> Columns:
     """Return records, each a parsed JSON object, by column.
 
-    Objects within a record flatten with dots. An absent key is a null. Columns that training set aside are accepted
+    Objects within a record flatten with dots. An absent key is a null. Columns that the model ignores are accepted
     and dropped.
 
     Args:
@@ -168,7 +174,7 @@ def columns_from_records(
     Raises:
         RecordError: With the faults in order of row, then of column.
     """
-    faults = FaultList(max_faults)
+    faults = Faults(max_faults)
     columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
     faults.raise_any()
     return columns
@@ -180,73 +186,7 @@ def filled_columns(
     """Return records as `columns_from_records` does, but report faults to ``faults``. Faulty values are null."""
     shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
     flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
-    return columns_of_values(schema, len(flat), lambda name: [record.get(name) for record in flat], faults)
-
-
-def columns_of_values(
-    schema: Schema, records: int, values_of: Callable[[str], list[object] | None], faults: Faults
-) -> Columns:
-    """Return records by column, given a function that finds the values of a column by its name, if there are any."""
-
-    def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
-        values = values_of(column.name)
-        report = faults.of_column(column.name, position)
-        if values is None:
-            return None
-        kind, reader = number_kind_of(column), reader_of(column)
-        if reader is None:
-            return numbers_of_values(values, kind, report)
-        explained = reporting_forms(report, reader)
-        converted = numbers_of_values([reader.value(value) for value in values], kind, explained)
-        return reader.without_null_instants(converted) if kind.takes_instants else converted
-
-    def categories(position: int, column: Column) -> Categories | None:
-        values = values_of(column.name)
-        if values is None:
-            return None
-        if reader := reader_of(column):
-            values = [reader.category(value) if isinstance(value, str) else value for value in values]
-        found = categories_of_values(values, faults.of_column(column.name, position))
-        return found, [value is not None for value in values]
-
-    return build_columns(schema, records, numbers, categories)
-
-
-def numbers_of_values(values: list[object], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
-    """Return a column's values as float64, NaN where null; the rules value by value only where a shortcut fails."""
-    types = set(map(type, values))
-    types.discard(type(None))
-    numeric = types <= {int, float} or (kind.takes_truths and types <= {bool, int, float})
-    fast = _fast_numbers(values, kind) if numeric else None
-    if fast is not None:
-        return fast
-    if types == {str}:
-        return numbers_of_texts(cast("list[str | None]", values), kind, report)
-    converted = np.full(len(values), np.nan)
-    for row, value in enumerate(values):
-        if value is not None:
-            try:
-                converted[row] = kind.parse(value)
-            except rules.RefusedValueError as refusal:
-                report(row, refusal.code, str(refusal))
-    return converted
-
-
-def categories_of_values(values: list[object], report: Report) -> list[str]:
-    """Return a column's values as categories, `contract.NO_CATEGORY` where null."""
-    types = set(map(type, values))
-    if types <= {str, type(None)}:
-        texts = [NO_CATEGORY if value is None else str(value) for value in values]
-        if rules.is_text("".join(texts)):
-            return texts
-    converted = [NO_CATEGORY] * len(values)
-    for row, value in enumerate(values):
-        if value is not None:
-            try:
-                converted[row] = rules.category(value)
-            except rules.RefusedValueError as refusal:
-                report(row, refusal.code, str(refusal))
-    return converted
+    return columns_of_cells(schema, lambda name: [record.get(name) for record in flat], len(flat), faults)
 
 
 def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
@@ -286,7 +226,7 @@ def filled_from_lists(
         rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
         return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
     positions_of(list(lists), schema, unknown_columns, max_faults, "columns")
-    return columns_of_values(schema, records, lists.get, faults)
+    return columns_of_cells(schema, lists.get, records, faults)
 
 
 class RecordShape:
@@ -357,20 +297,6 @@ class RecordShape:
         return True
 
 
-def _fast_numbers(values: list[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
-    """Return the values, all numbers or null, at once; None if one of them breaks a rule."""
-    try:
-        converted = np.array(values, dtype=np.float64)  # None becomes NaN.
-    except OverflowError:
-        return None
-    if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
-        return None
-    if kind.takes_any_finite:
-        return converted
-    converted, wrong = kind.of_numbers(converted)
-    return None if wrong.any() else converted
-
-
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return an object's pairs as a dict, unless a key comes twice."""
     built = dict(pairs)
@@ -383,13 +309,9 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return built
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise BodyError("not_finite", f"body: expected finite numbers, got the literal {name}, which JSON does not have")
-
-
-def _null_for_nan(name: str) -> None:
-    if name != "NaN":
-        _refuse_constant(name)
+@cache
+def _decoder(constant: Callable[[str], object]) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=_object, parse_constant=constant)
 
 
 def _text(body: bytes, max_depth: int) -> str:
@@ -455,7 +377,3 @@ def _length(lists: Mapping[str, list[object]], max_faults: int) -> int:
     if faults:
         raise RecordError(faults[:max_faults], max(0, len(faults) - max_faults))
     return first
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
-_DECODER_OF_NAN = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_null_for_nan)

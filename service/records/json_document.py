@@ -17,7 +17,7 @@ from vaegis.service.records.blocks import (
     body_too_large,
     sound_block,
 )
-from vaegis.service.records.faults import FaultList, Faults, FaultsByRow, OnInvalid, in_request
+from vaegis.service.records.faults import Faults, OnInvalid, in_request
 from vaegis.service.records.json import (
     filled_columns,
     filled_from_lists,
@@ -72,13 +72,11 @@ class JsonDocuments:
             columns = self._by_column.columns(body)
         if columns is not None:
             return sound_block(columns)
-        if on_invalid is OnInvalid.REPORT:
-            by_row = FaultsByRow(self._limits.max_faults, 0, self._location)
-            return block_of(self._columns_exactly(body, by_row), by_row, 0)
-        faults = FaultList(self._limits.max_faults, self._location)
+        faults = Faults(self._limits.max_faults, location=self._location)
         columns = self._columns_exactly(body, faults)
-        faults.raise_any()
-        return sound_block(columns)
+        if on_invalid is OnInvalid.REJECT:
+            faults.raise_any()
+        return block_of(columns, faults, 0)
 
     def _columns_exactly(self, body: bytes, faults: Faults) -> Columns:
         """Return the records of a document that no type fits, by the way that tells what is wrong with it."""
@@ -98,8 +96,6 @@ class JsonDocuments:
 class JsonDecoder:
     """Gathers one JSON document, and decodes it at its end."""
 
-    missing_bytes = 0
-
     def __init__(
         self, documents: JsonDocuments, max_bytes: int, on_invalid: OnInvalid, check: Callable[[], None]
     ) -> None:
@@ -109,7 +105,11 @@ class JsonDecoder:
         self._on_invalid = on_invalid
         self._check = check
         self._pieces: list[bytes] = []
-        self.held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the document so far."""
+        return sum(map(len, self._pieces))
 
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the document.
@@ -118,7 +118,6 @@ class JsonDecoder:
             BodyTooLargeError: the document is longer than allowed.
         """
         self._pieces.append(data)
-        self.held_bytes += len(data)
         if self.held_bytes > self._max_bytes:
             raise body_too_large(self._max_bytes, " in a JSON document")
         return iter(())

@@ -7,7 +7,8 @@ are out of the ordinary, are left to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +16,11 @@ import numpy as np
 
 from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
-from vaegis.service.records.faults import FaultsByRow
-from vaegis.service.records.json import VALUE_MARKS, columns_of_values
+from vaegis.service.records.cells import columns_of_cells
+from vaegis.service.records.faults import Faults
+from vaegis.service.records.json import VALUE_MARKS
 from vaegis.service.records.json_limits import BLOCK_BYTES, count_marks
-from vaegis.service.records.json_types import RecordType, UnfitError, record_types
+from vaegis.service.records.json_types import RecordType, UnfitError, node, record_types
 from vaegis.service.records.kinds import kind_of
 
 PART_BYTES: Final = BLOCK_BYTES
@@ -107,8 +109,7 @@ class _RecordReader:
 
     def one(self, text: bytes) -> Columns:
         """Return one record by column."""
-        columns, keys = self._form.columns([self._one.decode(text)])
-        return if_keys_differ(columns, text, keys)
+        return self._columns([self._one.decode(text)], text)
 
     def many(self, text: bytes) -> Columns:
         """Return a list of records by column."""
@@ -118,8 +119,7 @@ class _RecordReader:
         records = self._many.decode(text)
         if not records:
             raise UnfitError
-        columns, keys = self._form.columns(records)
-        return if_keys_differ(columns, text, keys)
+        return self._columns(records, text)
 
     def lines(self, text: bytes, lines: int) -> Columns:
         """Return records, one a line, by column."""
@@ -128,8 +128,13 @@ class _RecordReader:
         records = self._one.decode_lines(text)
         if len(records) != lines:
             raise UnfitError  # msgspec takes a record that goes on over the end of its line
+        return self._columns(records, text)
+
+    def _columns(self, records: Sequence[msgspec.Struct], text: bytes) -> Columns:
         columns, keys = self._form.columns(records)
-        return if_keys_differ(columns, text, keys)
+        if not has_keys(text, keys):
+            raise UnfitError
+        return columns
 
     def parts(self, body: bytes) -> Iterator[Columns]:
         """Yield the records of a list, part by part.
@@ -162,21 +167,18 @@ class _RecordReader:
         raise UnfitError
 
 
-def if_keys_differ(columns: Columns, text: bytes, keys: int) -> Columns:
-    """Return ``columns`` unless an object of ``text`` may hold a key twice, of which msgspec would take the last.
+def has_keys(text: bytes, keys: int) -> bool:
+    """Return whether the objects of ``text`` hold ``keys`` keys: more would be a key twice, of which msgspec takes one.
 
     Each key is followed by a colon. So there are as many keys as fields that were set if there are as many colons, or
     if as many colons follow a quote and none follows white space. There can be more colons for those within text.
 
     Args:
-        columns: The records of ``text``.
         text: Valid JSON.
         keys: Fields that were set.
     """
     colons = text.count(b":") if len(text) <= _SHORT else count_marks(text, b":")
-    if colons != keys and _count_after_quotes(text) != keys:
-        raise UnfitError
-    return columns
+    return colons == keys or _count_after_quotes(text) == keys
 
 
 class TypedColumns:
@@ -187,22 +189,13 @@ class TypedColumns:
         self._schema = schema
         self._max_values = max_values
         self._max_records = max_records
-        kinds = [(column.name, kind_of(column).json_list) for column in schema.columns]
-        kinds += [(column.name, _SCALARS) for column in schema.ignored]
-        self._names = [name for name, _ in kinds]
-        self._decoder: msgspec.json.Decoder[msgspec.Struct] | None
-        try:
-            made = msgspec.defstruct(
-                "Columns",
-                [(f"field{at}", kind, msgspec.UNSET) for at, (_, kind) in enumerate(kinds)],
-                rename={f"field{at}": name for at, name in enumerate(self._names)},
-                forbid_unknown_fields=True,
-                gc=False,
-            )
-        except ValueError:  # a name has characters that JSON escapes
-            self._decoder = None
-        else:
-            self._decoder = msgspec.json.Decoder(made)
+        types = [(column.name, kind_of(column).json_list) for column in schema.columns]
+        types += [(column.name, _SCALARS) for column in schema.ignored]
+        self._names = [name for name, _ in types]
+        self._decoder: msgspec.json.Decoder[msgspec.Struct] | None = None
+        with suppress(ValueError):  # a name has characters that JSON escapes
+            made = node([([name], at, kind, msgspec.UNSET) for at, (name, kind) in enumerate(types)])
+            self._decoder = msgspec.json.Decoder(made.type)
 
     def columns(self, body: bytes) -> Columns | None:
         """Return the records of a body; None if it has to be read by `filled_from_lists`, or is no such body."""
@@ -218,9 +211,9 @@ class TypedColumns:
             lengths = set(map(len, lists.values()))
             if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
                 return None
-            faults = FaultsByRow(1, 0)
-            columns = if_keys_differ(columns_of_values(self._schema, max(lengths), lists.get, faults), body, len(lists))
-            return None if faults.by_row() else columns
+            faults = Faults(1)
+            columns = columns_of_cells(self._schema, lists.get, max(lengths), faults)
+            return columns if has_keys(body, len(lists)) and not faults.by_row() else None
         except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 

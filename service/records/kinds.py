@@ -45,9 +45,10 @@ _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _CATEGORIES_IN_STATISTICS: Final = 3
 _CATEGORIES_IN_SCHEMA: Final = 20
 _TRUTH_WORDS: Final = {
-    word: float(index)
-    for index, words in enumerate((("0", "false", "False", "FALSE"), ("1", "true", "True", "TRUE")))
+    variant: float(index)
+    for index, words in enumerate((("0", *rules.FALSE_WORDS), ("1", *rules.TRUE_WORDS)))
     for word in words
+    for variant in (word, word.upper(), word.title())
 }
 
 AnyColumn: TypeAlias = NumericColumn | BooleanColumn | TimestampColumn | StringColumn
@@ -76,6 +77,8 @@ class ColumnKind(ABC, Generic[_Column]):
     """Type of the values of one column in a JSON object of lists."""
     datatype: ClassVar[str]
     """Datatype of its tensors in the Open Inference Protocol, version 2."""
+    drawn: ClassVar[str] = "object"
+    """Type of generated values in files, as numpy names it; `object` is text, datetimes are in UTC."""
 
     def observed_range(self, column: _Column) -> tuple[float, float]:
         """Return the least and the greatest number that training saw; infinite where none is out of range."""
@@ -89,17 +92,9 @@ class ColumnKind(ABC, Generic[_Column]):
         """Return the function that turns values into what the graph takes; None where it takes the values."""
         return None
 
-    def known_forms(self, column: _Column) -> frozenset[str] | None:
-        """Return what `forms` makes of values that training knew; None where the kind has no forms."""
-        return None
-
     def category_sizes(self, column: _Column) -> tuple[int, ...]:
         """Return how many probabilities the generator gives for each of the column's categorical fields."""
         return ()
-
-    def fault(self, column: _Column) -> str | None:
-        """Return what is wrong with a column that a file describes, if anything is."""
-        return None
 
     def reason(self, column: _Column, observed: float | str | None) -> Reason:
         """Return why the value of a column that contributes to an anomaly is unusual.
@@ -143,7 +138,7 @@ class ColumnKind(ABC, Generic[_Column]):
         probabilities: Sequence[NDArray[np.float64]],
         random: np.random.Generator,
     ) -> NDArray[Any]:
-        """Draw a value for each of n records from what the generator says.
+        """Draw a value for each of n records from what the generator says, by a function of `draws`.
 
         Args:
             column: The column.
@@ -152,9 +147,9 @@ class ColumnKind(ABC, Generic[_Column]):
             random: Draws.
         """
 
-    @abstractmethod
     def drawn_type(self, column: _Column) -> np.dtype[Any]:
-        """Return the type that drawn values have in files; `object` is text, datetimes are in UTC."""
+        """Return the type that drawn values have in files."""
+        return np.dtype(self.drawn)
 
     def drawn_json(self, column: _Column, drawn: NDArray[Any]) -> list[Value]:
         """Return drawn values as JSON writes them."""
@@ -165,23 +160,13 @@ class ColumnKind(ABC, Generic[_Column]):
 class NumberKind(ColumnKind[_Column]):
     """A kind whose values stand in the graph's input `numbers`."""
 
-    takes_any_finite: ClassVar[bool] = True
-    """Whether every finite number is a value of it, and stands for itself."""
     json_is_number: ClassVar[bool] = True
     """Whether JSON values of `json_type` are numbers and truth values alone, so that those of all columns convert at
     once; otherwise they are parsed column by column."""
 
     @abstractmethod
     def parse(self, value: object) -> float:
-        """Return a value of JSON or Python as a number; NaN is a null.
-
-        Raises:
-            RefusedValueError: It is of another kind.
-        """
-
-    @abstractmethod
-    def parse_text(self, text: str) -> float:
-        """Return text of a file as a number, which may be infinite; NaN is a null.
+        """Return text or a value of JSON or Python as a number; NaN is a null.
 
         Raises:
             RefusedValueError: It is of another kind.
@@ -207,10 +192,13 @@ class NumericKind(NumberKind[NumericColumn]):
     datatype = "FP64"
 
     parse = staticmethod(rules.number)
-    parse_text = staticmethod(rules.number_of_text)
+    draw = staticmethod(draws.numbers)
 
     def observed_range(self, column: NumericColumn) -> tuple[float, float]:
         return column.minimum, column.maximum
+
+    def category_sizes(self, column: NumericColumn) -> tuple[int, ...]:
+        return (1 + len(column.placeholders),) if column.placeholders else ()
 
     def _reason_of_value(self, column: NumericColumn, observed: float) -> Reason:
         if not column.minimum <= observed <= column.maximum:
@@ -235,16 +223,10 @@ class NumericKind(NumberKind[NumericColumn]):
 
     def statistics(self, column: NumericColumn) -> str:
         grid = f", step {column.step:g}" if column.step else ""
-        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}"
-
-    def draw(
-        self,
-        column: NumericColumn,
-        location: NDArray[np.float64],
-        probabilities: Sequence[NDArray[np.float64]],
-        random: np.random.Generator,
-    ) -> NDArray[np.float64]:
-        return draws.numbers(column, location, random)
+        codes = ", ".join(f"{value:.6g}" for value in column.placeholders)
+        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}" + (
+            codes and f", placeholder {codes}"
+        )
 
     def drawn_type(self, column: NumericColumn) -> np.dtype[Any]:
         fits = column.minimum >= -_LARGEST_INTEGER and column.maximum < _LARGEST_INTEGER
@@ -265,8 +247,6 @@ class ConstantTruthKind(NumericKind):
 
     parse = staticmethod(rules.indicator)
 
-    parse_text = staticmethod(rules.indicator_of_text)
-
 
 class BooleanKind(NumberKind[BooleanColumn]):
     """A truth value that training saw as false and true."""
@@ -274,14 +254,14 @@ class BooleanKind(NumberKind[BooleanColumn]):
     expected = rules.TRUTH
     takes_truths = True
     only_truths = True
-    takes_any_finite = False
     json_type = bool | float | None
     json_absent = math.nan
     json_list = list[bool | float | None] | msgspec.UnsetType
     datatype = "BOOL"
+    drawn = "bool"
 
     parse = staticmethod(rules.truth)
-    parse_text = staticmethod(rules.truth_of_text)
+    draw = staticmethod(draws.truths)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
         words = [_TRUTH_WORDS.get(text) for text in texts]
@@ -313,30 +293,16 @@ class BooleanKind(NumberKind[BooleanColumn]):
     def statistics(self, column: BooleanColumn) -> str:
         return f"{column.true_share:.2%} true"
 
-    def draw(
-        self,
-        column: BooleanColumn,
-        location: NDArray[np.float64],
-        probabilities: Sequence[NDArray[np.float64]],
-        random: np.random.Generator,
-    ) -> NDArray[np.bool_]:
-        drawn: NDArray[np.bool_] = random.random(location.size) < draws.possible(location, column.true_share)
-        return drawn
-
-    def drawn_type(self, column: BooleanColumn) -> np.dtype[Any]:
-        return np.dtype(np.bool_)
-
 
 class IndicatorKind(BooleanKind):
     """A truth value that training saw as 0 and 1: any other number is an anomaly, not an error."""
 
     expected = rules.INDICATOR
     only_truths = False
-    takes_any_finite = True
     datatype = "FP64"
+    drawn = "int64"
 
     parse = staticmethod(rules.indicator)
-    parse_text = staticmethod(rules.indicator_of_text)
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return numbers, np.isinf(numbers)
@@ -350,9 +316,6 @@ class IndicatorKind(BooleanKind):
             "description": "0 or 1. Another number is legal, and anomalous.",
         }
 
-    def drawn_type(self, column: BooleanColumn) -> np.dtype[Any]:
-        return np.dtype(np.int64)
-
     def drawn_json(self, column: BooleanColumn, drawn: NDArray[Any]) -> list[Value]:
         values: list[Value] = drawn.astype(np.int64).tolist()
         return values
@@ -364,12 +327,12 @@ class TimestampKind(NumberKind[TimestampColumn]):
     expected = rules.INSTANT
     takes_instants = True
     json_type = str | float | msgspec.UnsetType | None
-    takes_any_finite = False
     json_is_number = False
     datatype = "BYTES"
+    drawn = "datetime64[us]"
 
     parse = staticmethod(rules.instant)
-    parse_text = staticmethod(rules.instant_of_text)
+    draw = staticmethod(draws.instants)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
         return instants_of_iso(texts)
@@ -380,10 +343,6 @@ class TimestampKind(NumberKind[TimestampColumn]):
 
     def category_sizes(self, column: TimestampColumn) -> tuple[int, ...]:
         return HOURS_PER_DAY, DAYS_PER_WEEK, *(CALENDAR_SIZES[field] for field in column.calendar)
-
-    def fault(self, column: TimestampColumn) -> str | None:
-        is_sound = rules.in_calendar(np.array([column.earliest, column.latest])).all()
-        return None if is_sound else "expected times in the years 1 to 9999, got others"
 
     def _reason_of_value(self, column: TimestampColumn, observed: float) -> Reason:
         return Reason.RARE_COMBINATION
@@ -402,31 +361,19 @@ class TimestampKind(NumberKind[TimestampColumn]):
         }
 
     def statistics(self, column: TimestampColumn) -> str:
+        first, last = (rules.iso_instant(end, "seconds") for end in (column.earliest, column.latest))
         if _are_times_of_day(column):
-            return f"{_iso_or_seconds(column.earliest)[11:19]} to {_iso_or_seconds(column.latest)[11:19]}"
+            return f"{first[11:19]} to {last[11:19]}"
         zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
-        return f"{_iso_or_seconds(column.earliest)} to {_iso_or_seconds(column.latest)}{zone}"
+        return f"{first} to {last}{zone}"
 
     def not_seen(self, column: TimestampColumn) -> str:
         if _are_times_of_day(column):
             return "a wrong minute, because only the hour is scored"
-        passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
+        passing = "a wrong date within the checked range" if column.checks else "a wrong date"
         parts = {"month": "the month", "day": "the day of the month"}
         scored = ["the hour", "the weekday", *(parts[field] for field in column.calendar)]
         return f"{passing}, because only {', '.join(scored[:-1])} and {scored[-1]} are scored"
-
-    def draw(
-        self,
-        column: TimestampColumn,
-        location: NDArray[np.float64],
-        probabilities: Sequence[NDArray[np.float64]],
-        random: np.random.Generator,
-    ) -> NDArray[np.float64]:
-        hours, weekdays, *dates = probabilities
-        return draws.instants(column, hours, weekdays, dates, random)
-
-    def drawn_type(self, column: TimestampColumn) -> np.dtype[Any]:
-        return np.dtype("datetime64[us]")
 
     def drawn_json(self, column: TimestampColumn, drawn: NDArray[Any]) -> list[Value]:
         return [rules.iso_instant(seconds) for seconds in drawn.tolist()]
@@ -439,20 +386,17 @@ class CalendarDateKind(TimestampKind):
 
     def parse(self, value: object) -> float:
         if isinstance(value, str):
-            return self.parse_text(value)
+            try:
+                number = rules.number_of_text(value)
+            except rules.RefusedValueError:
+                return rules.instant_of_text(value)
+            return number if math.isnan(number) else self.parse(number)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return rules.instant(value)
         seconds = float(rules.instants_of_yyyymmdd(np.array([rules.number(value)]))[0])
         if math.isnan(seconds):
             raise rules.RefusedValueError("invalid_timestamp", f"expected {self.expected}, got another number")
         return seconds
-
-    def parse_text(self, text: str) -> float:
-        try:
-            number = rules.number_of_text(text)
-        except rules.RefusedValueError:
-            return rules.instant_of_text(text)
-        return number if math.isnan(number) else self.parse(number)
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         seconds = rules.instants_of_yyyymmdd(numbers)
@@ -482,22 +426,11 @@ class StringKind(ColumnKind[_StringColumn]):
     def expectation(self, column: _StringColumn) -> Callable[[float], Value]:
         return lambda code: column.categories[int(code)]
 
-    def draw(
-        self,
-        column: _StringColumn,
-        location: NDArray[np.float64],
-        probabilities: Sequence[NDArray[np.float64]],
-        random: np.random.Generator,
-    ) -> NDArray[np.object_]:
-        categories: NDArray[np.object_] = np.array(column.categories, dtype=object)
-        return categories[draws.codes(probabilities[0], random)]
-
-    def drawn_type(self, column: _StringColumn) -> np.dtype[Any]:
-        return np.dtype(np.object_)
-
 
 class CategoricalKind(StringKind[CategoricalColumn]):
     """One of a list of values."""
+
+    draw = staticmethod(draws.categories)
 
     def known_categories(self, column: CategoricalColumn) -> frozenset[str] | None:
         return frozenset(column.categories)
@@ -521,11 +454,10 @@ class CategoricalKind(StringKind[CategoricalColumn]):
 class TextKind(StringKind[TextColumn]):
     """A text that is watched by its form alone: the graph takes its pattern as a category."""
 
+    draw = staticmethod(draws.texts)
+
     def forms(self, column: TextColumn) -> Callable[[Sequence[str]], list[str]]:
         return Forms(column).of
-
-    def known_forms(self, column: TextColumn) -> frozenset[str]:
-        return frozenset(column.categories)
 
     def _reason_of_value(self, column: TextColumn, observed: str) -> Reason:
         forms = Forms(column)
@@ -548,15 +480,6 @@ class TextKind(StringKind[TextColumn]):
         low, high = column.lengths[0], column.lengths[-1]
         patterns = counted(len(column.categories), "pattern")
         return f"{patterns}: {_commonest(column)}; {low if low == high else f'{low} to {high}'} characters"
-
-    def draw(
-        self,
-        column: TextColumn,
-        location: NDArray[np.float64],
-        probabilities: Sequence[NDArray[np.float64]],
-        random: np.random.Generator,
-    ) -> NDArray[np.object_]:
-        return draws.texts(column, super().draw(column, location, probabilities, random).tolist(), random)
 
 
 NUMERIC: Final = NumericKind()
@@ -631,13 +554,6 @@ def _truth(value: float) -> Value:
 def _weekday_and_hour(expected: float, zone: str) -> Value:
     weekday, hour = divmod(int(expected), HOURS_PER_DAY)
     return f"{WEEKDAYS[weekday]} {hour:02}:00 {zone}"
-
-
-def _iso_or_seconds(seconds: float) -> str:
-    try:
-        return rules.iso_instant(seconds, "seconds")
-    except OverflowError:
-        return f"{seconds:g} s"
 
 
 def _iso_or_number(seconds: float) -> Value:

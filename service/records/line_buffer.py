@@ -1,14 +1,26 @@
-"""Buffer the bytes of a body until they hold complete lines."""
+"""Decode the lines of a body as it arrives: bytes are held until they are complete lines."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from vaegis.service.records.blocks import BLOCK_BYTES, TooMuchHeldError
+from vaegis.service.columns import Columns
+from vaegis.service.contract import Schema
+from vaegis.service.records.blocks import (
+    BLOCK_BYTES,
+    Block,
+    Decoder,
+    RecordLimits,
+    TooMuchHeldError,
+    block_of,
+    most_text_records,
+)
+from vaegis.service.records.faults import Faults
 
 _NEWLINE: Final = 10
 
@@ -23,6 +35,44 @@ def parts_of_lines(text: bytes, most: int) -> Iterator[bytes]:
     for start, stop in pairwise([0, *ends.tolist(), len(text)]):
         if start < stop:
             yield text[start:stop]
+
+
+class LineDecoder(Decoder):
+    """Decodes records of which each takes a line or more."""
+
+    def __init__(self, schema: Schema, limits: RecordLimits) -> None:
+        """Decode records of ``schema``."""
+        self._schema = schema
+        self._limits = limits
+        self._lines = LineBuffer(limits.max_held_bytes)
+        self._most_records = most_text_records(schema)
+        self._rows = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that are held."""
+        return len(self._lines)
+
+    def feed(self, data: bytes) -> Iterator[Block]:
+        """Take the next part of the body, and yield the blocks that it fills.
+
+        Raises:
+            BodyError: it is not in the format.
+            RecordError: a header does not fit the schema.
+            TooMuchHeldError: a line or a record is longer than allowed.
+        """
+        self._lines.feed(data)
+        while lines := self._lines.take_full():
+            yield from self._decoded(lines)
+
+    @abstractmethod
+    def _decoded(self, lines: bytes) -> Iterator[Block]:
+        """Yield the records in lines."""
+
+    def _block(self, columns: Columns, faults: Faults) -> Block:
+        block = block_of(columns, faults, self._rows)
+        self._rows += block.records
+        return block
 
 
 class LineBuffer:

@@ -8,52 +8,28 @@ from typing import Final
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.records.blocks import Block, RecordLimits, block_of, most_text_records
-from vaegis.service.records.faults import FaultsByRow, in_request
+from vaegis.service.records.blocks import Block, RecordLimits
+from vaegis.service.records.faults import Faults, in_request
 from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.json_limits import count_marks
-from vaegis.service.records.line_buffer import LineBuffer, parts_of_lines
+from vaegis.service.records.line_buffer import LineDecoder, parts_of_lines
 from vaegis.service.records.unwrapping import Unwrapper
 
 _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 
 
-class NdjsonDecoder:
+class NdjsonDecoder(LineDecoder):
     """Decodes JSON objects, one a line (UTF-8). Blank lines are passed over."""
 
     def __init__(
         self, schema: Schema, limits: RecordLimits, typed: TypedJson, unwrapper: Unwrapper | None = None
     ) -> None:
         """Decode records of ``schema``; ``typed`` is the fast way, ``unwrapper`` takes them out of envelopes."""
+        super().__init__(schema, limits)
         self._unwrapper = unwrapper
         self._location = in_request if unwrapper is None else unwrapper.location
-        self._schema = schema
-        self._limits = limits
         self._typed = typed
-        self._lines = LineBuffer(limits.max_held_bytes)
-        self._most_records = most_text_records(schema)
-        self._rows = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of the body that are held."""
-        return len(self._lines)
-
-    @property
-    def missing_bytes(self) -> int:
-        """None: the next line may be short."""
-        return 0
-
-    def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the body, and yield the blocks that it fills.
-
-        Raises:
-            TooMuchHeldError: a line is longer than allowed.
-        """
-        self._lines.feed(data)
-        while text := self._lines.take_full():
-            yield from self._decoded(text)
 
     def finish(self) -> Iterator[Block]:
         """Yield the last records.
@@ -73,25 +49,20 @@ class NdjsonDecoder:
         if lines <= self._most_records:
             columns = self._typed.lines(text, lines)
             if columns is not None:
-                yield self._block(columns, FaultsByRow(self._limits.max_faults, self._rows, self._location))
+                yield self._block(columns, Faults(self._limits.max_faults, self._rows, self._location))
                 return
         # There are blank lines, or faulty ones, or others that are out of the ordinary.
         for part in parts_of_lines(_without_blank_lines(text), self._most_records):
-            faults = FaultsByRow(self._limits.max_faults, self._rows, self._location)
+            faults = Faults(self._limits.max_faults, self._rows, self._location)
             columns = self._typed.lines(part, _count_lines(part))
             yield self._block(self._exactly(part, faults) if columns is None else columns, faults)
 
-    def _block(self, columns: Columns, faults: FaultsByRow) -> Block:
-        block = block_of(columns, faults, self._rows)
-        self._rows += block.records
-        return block
-
-    def _exactly(self, text: bytes, faults: FaultsByRow) -> Columns:
+    def _exactly(self, text: bytes, faults: Faults) -> Columns:
         lines = text.removesuffix(b"\n").split(b"\n")
         records = [self._record(row, line, faults) for row, line in enumerate(lines)]
         return filled_columns(records, self._schema, faults, unknown_columns=self._limits.unknown_columns)
 
-    def _record(self, row: int, line: bytes, faults: FaultsByRow) -> object:
+    def _record(self, row: int, line: bytes, faults: Faults) -> object:
         """Return a line's value. A faulty line is reported, and replaced by a record of nulls."""
         values = count_marks(line, VALUE_MARKS)
         if values > self._limits.max_values:

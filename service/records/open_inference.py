@@ -21,7 +21,7 @@ from vaegis.service.records.arrow.values import ArrowValues, broken_texts, cells
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.column_names import UnknownColumns, positions_of, shown
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import BodyError, parse_json
+from vaegis.service.records.json import BodyError, null_for_nan, parse_json
 
 DATATYPES: Final = {
     kind.name: kind
@@ -194,7 +194,7 @@ def read_request(header: bytes, binary: bytes, *, max_depth: int) -> InferReques
     Raises:
         BodyError: It is not as the protocol has it.
     """
-    document = _typed(parse_json(header, max_depth=max_depth, nan_is_null=True), dict, "request")
+    document = _typed(parse_json(header, max_depth=max_depth, constant=null_for_nan), dict, "request")
     inputs = _typed(document.get("inputs"), list, "inputs")
     tensors: list[Tensor] = []
     at = 0
@@ -266,7 +266,7 @@ def columns_of(
             name: cells_of(values, columns[name][1], faults.of_column(name, columns[name][0]))
             for name, values in found.items()
         }
-        return columns_of_cells(schema, cells, request.records, faults)
+        return columns_of_cells(schema, cells.get, request.records, faults)
 
 
 def _every(valid: NDArray[np.bool_] | None, at: int, width: int) -> NDArray[np.bool_] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -152,12 +151,8 @@ class ColumnReader:
         """Return a text in the form of the common rules; None for a null."""
         return self._text(text) if len(text) <= _MOST_CHARACTERS else text
 
-    def texts(self, texts: Sequence[str | None]) -> list[str | None]:
-        """Return each text as `text` does; a null stays one."""
-        return [None if text is None else self.text(text) for text in texts]
-
     def value(self, value: object) -> object:
-        """Return a value of JSON in the form of the common rules."""
+        """Return text or a value of JSON in the form of the common rules; None for a null."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, bool) or not isinstance(value, int | float):

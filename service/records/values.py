@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from vaegis.service.contract import EARLIEST_S, LATEST_S
 from vaegis.service.errors import ServiceError
 
 NUMBER = "a number"
@@ -22,6 +23,7 @@ INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
 CALENDAR_DATE = "a date as in 20240318, or an ISO 8601 date and time"
+BEYOND_FLOAT64 = "expected a number within float64, got one beyond its range"
 OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))
@@ -42,10 +44,6 @@ _LONGEST_MARKER = max(map(len, NULL_MARKERS))
 TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
 """Text that stands for a truth value, in lower case, beside 1 and 0."""
 
-EARLIEST_S = -62_135_596_800.0
-"""The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
-LATEST_S = 253_402_300_800.0
-"""The first instant that is no longer taken, 10000-01-01."""
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
 
@@ -56,7 +54,6 @@ _CALENDAR_FROM, _CALENDAR_BEFORE = 1900_01_01, 2101_01_01
 _MONTHS = 12
 _LARGEST_WHOLE = 2.0**53
 """A larger float may stand for several integers."""
-_WHOLE_TEXT = re.compile(r"([+-]?\d+)\.0+", re.ASCII)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -336,7 +333,7 @@ def _finite(value: float) -> float:
 
 
 def _too_large() -> RefusedValueError:
-    return RefusedValueError("too_large", "expected a number within float64, got one beyond its range")
+    return RefusedValueError("too_large", BEYOND_FLOAT64)
 
 
 def _instant_of_digits(number: int) -> float:

@@ -27,6 +27,7 @@ from vaegis.service.errors import ArtifactError, RunTimeoutError
 from vaegis.service.model_file import digest_entry
 from vaegis.service.onnx_model import read_model
 from vaegis.service.protobuf import field, fields
+from vaegis.service.runtime import RunLimits
 
 MODEL: Final = Path(__file__).parent.parent / "golden" / "orders-v2.onnx"
 _GRAPH: Final = 7
@@ -73,7 +74,7 @@ class ModelFiles:
         if written is not None and read_model(memoryview(written)).serialized() != written:
             raise BrokenPromiseError("expected what was written to be read as the same")
         try:
-            artifact = open_artifact(model + digest_entry(model), "fuzzed", run_timeout_s=_RUN_TIMEOUT_S)
+            artifact = open_artifact(model + digest_entry(model), "fuzzed", RunLimits(timeout_s=_RUN_TIMEOUT_S))
         except ArtifactError:
             return
         if written is None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vaegis.service.contract import MOST_PLACEHOLDERS
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.values import iso_instant
 from vaegis.training.data.kinds import ColumnPlan
@@ -18,6 +19,8 @@ _FEWEST = 5
 _FEWEST_OTHERS = 20
 """Distinct other values, below which none can be far from them."""
 _BULK = (0.01, 0.99)
+LEAST_SHARE = 0.02
+"""Share of the values from which a placeholder has a probability of its own."""
 
 
 def with_placeholders(plans: tuple[ColumnPlan, ...], sample: Sample) -> tuple[ColumnPlan, ...]:
@@ -52,18 +55,33 @@ def placeholders(values: NDArray[np.float64]) -> list[float]:
     return found
 
 
+def frequent_placeholders(values: NDArray[np.float64]) -> list[float]:
+    """Return the placeholders that are frequent enough to have a probability of their own, ascending.
+
+    Others count as gross values, because the history may hold anomalies that repeat.
+
+    >>> frequent_placeholders(np.concatenate([np.full(9, -999.0), [9e9], np.linspace(15.0, 25.0, 100)]))
+    [-999.0]
+    """
+    least = LEAST_SHARE * values.size
+    frequent = [value for value in placeholders(values) if np.count_nonzero(values == value) >= least]
+    return sorted(frequent[:MOST_PLACEHOLDERS])
+
+
 def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
     if plan.kind not in ("numeric", "timestamp"):
         return plan
     numbers = sample.numbers(plan.name, plan.kind, plan.reading, plan.number_form)
     values = numbers[~np.isnan(numbers)]
     warnings = []
+    frequent = frequent_placeholders(values) if plan.kind == "numeric" else []
     for value in placeholders(values):
         text = f"{value:.15g}" if plan.kind == "numeric" else iso_instant(value)[:10]
         share = np.count_nonzero(values == value) / numbers.size
         table = f"[columns.{json.dumps(shown(plan.name))}]"
+        effect = "counts as a case of its own" if value in frequent else "hides anomalies between"
         warnings.append(
-            f"{text} repeats in {share:.1%} of the records, far from all others, and hides anomalies between: "
+            f"{text} repeats in {share:.1%} of the records, far from all others, and {effect}: "
             f"if it stands for no value, set {table} null_values = [{json.dumps(text)}]"
         )
     return replace(plan, warnings=(*plan.warnings, *warnings)) if warnings else plan

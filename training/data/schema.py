@@ -28,10 +28,12 @@ from vaegis.service.contract import (
     ViolationCode,
     WatchedColumn,
 )
+from vaegis.service.grid import decimals
 from vaegis.service.records.values import FALSE_WORDS, TRUE_WORDS
 from vaegis.service.scorer import graph_strings
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.placeholders import frequent_placeholders
 from vaegis.training.data.sampling import Sample
 from vaegis.training.data.text_form import are_growing, text_column
 from vaegis.training.data.zones import zone_offsets
@@ -48,6 +50,8 @@ _BULK = (0.05, 0.95)
 _NEARLY_ALL = (0.005, 0.995)
 _MOST_DECIMALS = 6
 _WHOLE_TOLERANCE = 4.0 * np.finfo(np.float64).eps  # how far, relatively, a decimal fraction lies from its float64
+_FEWEST_FOR_A_COARSE_GRID = 1000  # of fewer multiples of 5, the next value is none too often
+_FEWEST_MULTIPLES = 5  # two or three different values have a common divisor by chance
 _MOST_WHOLE_TOLERANCE = 1e-3  # beyond, any number would be near enough to a whole one
 _ROUNDING = 1e-12  # a share of the largest value, well above what rounding to float64 leaves
 _LARGEST_WHOLE = 2.0**50  # above, float64 does not tell a whole number from its neighbours well enough
@@ -59,7 +63,7 @@ def build_schema(
     """Return the schema of the columns that ``plans`` keep, with statistics of the fit split.
 
     Args:
-        plans: The kind of each column, or the reason why it is set aside.
+        plans: The kind of each column, or the reason why it is not scored.
         sample: The records.
         fit_rows: Rows of the fit split in ``sample``.
         max_categories: Most categories that a column keeps, the most frequent ones.
@@ -150,8 +154,8 @@ def grid_step(values: NDArray[np.float64]) -> float:
     (1.0, 0.01, 0.0)
     """
     largest = float(np.abs(values).max())
-    for decimals in range(_MOST_DECIMALS + 1):
-        scale = 10.0**decimals
+    for places in range(_MOST_DECIMALS + 1):
+        scale = 10.0**places
         if largest * scale > _LARGEST_WHOLE:
             return 0.0
         scaled = values * scale
@@ -159,6 +163,18 @@ def grid_step(values: NDArray[np.float64]) -> float:
         if (np.abs(scaled - np.round(scaled)) <= tolerance).all():
             return 1.0 / scale
     return 0.0
+
+
+def coarsest_step(values: NDArray[np.float64], step: float) -> float:
+    """Return the greatest multiple of a column's step on whose multiples all of at least 1,000 values lie.
+
+    >>> coarsest_step(np.repeat([0.0, 5.0, 10.0, 25.0, 40.0], 200), 1.0)
+    5.0
+    """
+    multiples = np.unique(np.rint(values / step))
+    if values.size < _FEWEST_FOR_A_COARSE_GRID or multiples.size < _FEWEST_MULTIPLES:
+        return step
+    return round(int(np.gcd.reduce(multiples.astype(np.int64))) * step, decimals(step))
 
 
 def _column(
@@ -200,15 +216,18 @@ def _column(
             offsets=zone_offsets(plan.zone, low, high),
         )
     distinct, step = np.unique(values), grid_step(values)
+    codes = frequent_placeholders(values) if plan.kind == "numeric" else []
+    quantities = values[~np.isin(values, codes)]
     return NumericColumn(
         name=name,
         missing_share=missing_share,
         minimum=low,
         maximum=high,
-        quantiles=tuple(float(q) for q in np.quantile(values, QUANTILE_FRACTIONS)),
+        quantiles=tuple(float(q) for q in np.quantile(quantities, QUANTILE_FRACTIONS)),
         step=step,
         values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
-        noise_scale=standard_unit(values, step),
+        placeholders=tuple(codes),
+        noise_scale=standard_unit(quantities, step),
         degrees_of_freedom=DEGREES_OF_FREEDOM,
     )
 

@@ -24,8 +24,8 @@ class GeneratorOutputs(NamedTuple):
     missing: Float[Tensor, "n d"]
     """P(null)."""
     categories: Float[Tensor, "n slots"]
-    """Probabilities over the categories of each categorical column, then 24 hours and 7 weekdays of each timestamp,
-    in schema order."""
+    """Probabilities over the categories of each categorical column, over 24 hours and 7 weekdays of each timestamp, and
+    of a quantity and each placeholder of a numeric column that has placeholders; in schema order."""
 
 
 class GeneratorGraph(nn.Module):
@@ -73,7 +73,10 @@ def noise_scales(vae: VAE, values: Values) -> list[float]:
     alone = vae.member(0)
     mu, _ = alone.encode(values)
     residuals = (values.numeric - alone.decode(mu).mean[0]).abs()
-    residuals = torch.where(values.observed[:, vae.kind_positions[0]], residuals, torch.nan)
+    is_quantity = values.observed[:, vae.kind_positions[0]]
+    if vae.with_placeholders:
+        is_quantity = is_quantity & (values.placeholders @ vae.preprocessing.slot_column == 0.0)
+    residuals = torch.where(is_quantity, residuals, torch.nan)
     scales = residuals.nanmedian(dim=0).values / _QUARTILE
     return [max(_LEAST_SCALE, scale) for scale in scales.tolist()]
 
@@ -83,7 +86,7 @@ def _slots_in_schema_order(vae: VAE) -> list[int]:
     if vae.categorical is None:
         return []
     first, sizes = vae.categorical.first_slot.tolist(), vae.categorical.sizes.tolist()
-    _, _, categorical, instants = vae.kind_positions
+    numerics, _, categorical, instants = vae.kind_positions
     fields: dict[int, list[int]] = {}  # of the decoder, by position of their column
     end = 0
     for position in (*categorical, *instants):
@@ -91,6 +94,9 @@ def _slots_in_schema_order(vae: VAE) -> list[int]:
         fields[position] = [*range(start, end)]
     for at in vae.dates:  # they follow, the months before the days
         fields[instants[at]].append(end)
+        end += 1
+    for at in vae.with_placeholders:
+        fields[numerics[at]] = [end]
         end += 1
     return [
         slot

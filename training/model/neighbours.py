@@ -8,6 +8,7 @@ many columns carry one signal, so both spaces are used.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -87,16 +88,20 @@ class Ranks(nn.Module):
     metric: Tensor
     whitening: Tensor
 
-    def __init__(self, values: Values, positions: list[list[int]]) -> None:
+    def __init__(self, values: Values, positions: list[list[int]], placeholders: Sequence[int] = ()) -> None:
         """Take ranks and correlations from records.
 
         Args:
             values: The records that each member was fitted to, (e, n, ...).
             positions: Of the numeric, boolean, categorical and timestamp columns in the schema.
+            placeholders: For each slot of `Values.placeholders`, which of the numeric columns it belongs to. They have
+                no ranks: like a null, a placeholder counts as the median.
         """
         super().__init__()
         self.columns = _number_columns(positions)
         there = values.observed[..., positions[0] + positions[3]]
+        for slot, at in enumerate(placeholders):
+            there[..., at] &= values.placeholders[..., slot] == 0.0
         knots = [
             [_knots(column[held]) for column, held in zip(numbers.T, held_by.T, strict=True)]
             for numbers, held_by in zip(_quantities(values), there, strict=True)
@@ -139,7 +144,10 @@ class Ranks(nn.Module):
 
 
 class Plain(nn.Module):
-    """Standardised numbers, a vector for each category, and a feature for each value of columns with few values."""
+    """Standardised numbers, a vector for each category, and a feature for each value of columns with few values.
+
+    A placeholder, such as -999, has a feature of its own too.
+    """
 
     value: Tensor
     tolerance: Tensor
@@ -148,13 +156,20 @@ class Plain(nn.Module):
     first_vector: Tensor
     unseen: Tensor
 
-    def __init__(self, values: Values, positions: list[list[int]], categories: list[int]) -> None:
+    def __init__(
+        self,
+        values: Values,
+        positions: list[list[int]],
+        categories: list[int],
+        placeholders: Sequence[int] = (),
+    ) -> None:
         """Find the columns of few values.
 
         Args:
             values: The records that each member was fitted to, (e, n, ...).
             positions: Of the numeric, boolean, categorical and timestamp columns in the schema.
             categories: Known categories of each categorical column.
+            placeholders: For each slot of `Values.placeholders`, which of the numeric columns it belongs to.
         """
         super().__init__()
         numeric = values.numeric
@@ -185,6 +200,7 @@ class Plain(nn.Module):
             *booleans,
             *instants * ENCODED_WIDTH,
             *(at for at in categorical for _ in range(width)),
+            *(numerics[at] for at in placeholders),
         ]
 
     def features(self, values: Values) -> Float[Tensor, "*#e n f"]:
@@ -206,6 +222,8 @@ class Plain(nn.Module):
             known = torch.where(code == NULL_CODE, self.unseen + 1, torch.minimum(code, self.unseen))
             vectors = nn.functional.embedding(self.first_vector + known, self.vectors)
             parts.append(vectors.reshape(*vectors.shape[:-2], self.categories * self.vectors.shape[1]))
+        if values.placeholders.shape[-1]:
+            parts.append(math.sqrt(2.0) * values.placeholders)
         return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
     def searched(self, features: Float[Tensor, "*#e n f"]) -> Float[Tensor, "*#e n f"]:
@@ -316,9 +334,10 @@ def neighbours_of(
     drawn = torch.randperm(n, generator=generator)[:_CANDIDATES]
     of_members = rows(records, fitted)
     candidates = fitted[:, drawn]
-    spaces: list[Ranks | Plain] = [Plain(of_members, positions, sizes)]
+    placeholders = [at for at, column in enumerate(schema.numeric) for _ in column.placeholders]
+    spaces: list[Ranks | Plain] = [Plain(of_members, positions, sizes, placeholders)]
     if _number_columns(positions):
-        spaces.insert(0, Ranks(of_members, positions))
+        spaces.insert(0, Ranks(of_members, positions, placeholders))
     made = []
     for space in spaces:
         features = space.features(rows(records, candidates))

@@ -31,6 +31,7 @@ _LEAST_RECENT_S = 14 * 86_400.0
 """The newest share of the time that training saw, or two weeks if that is more, counts as one place."""
 _ANY_TIME = 1e300
 _NEARLY_TWICE = 1.5
+_ROUNDED_SHARE = 2.0**-23  # of a placeholder, within which a number is that: float32 rounds so
 
 
 class Values(NamedTuple):
@@ -40,7 +41,7 @@ class Values(NamedTuple):
     """
 
     numeric: Float[Tensor, "*e n numeric"]
-    """Standardised, 0 where null."""
+    """Standardised, 0 where null or a placeholder."""
     boolean: Float[Tensor, "*e n boolean"]
     """0 or 1, 0 where null; `NEITHER` for any other number."""
     cyclic: Float[Tensor, "*e n cyclic"]
@@ -49,11 +50,14 @@ class Values(NamedTuple):
     """Place of each timestamp in the time that training saw, bounded by its ends and standardised; 0 where null."""
     codes: Int[Tensor, "*e n f"]
     """Codes of the categorical fields: the categorical columns, then hour and weekday of each timestamp column, then
-    the months, and then the days of the month, of those columns that have them."""
+    the months, and then the days of the month, of those columns that have them, and then which placeholder a number is,
+    counted from 1, or 0, of the numeric columns that have placeholders."""
     observed: Bool[Tensor, "*e n d"]
     """False where the value is null."""
     season: Float[Tensor, "*e n season"]
     """Sine and cosine of the months, then of the days, of the columns that have them; 0 where null."""
+    placeholders: Float[Tensor, "*e n p"]
+    """1 for the placeholder that a number is, if any: a slot each, by numeric column; 0 where null."""
 
 
 def rows(values: Values, index: Int[Tensor, "*e b"] | slice) -> Values:
@@ -71,6 +75,9 @@ class Preprocessing(nn.Module):
     earliest: Tensor
     span: Tensor
     recent: Tensor
+    placeholder: Tensor
+    slot_column: Tensor
+    slot_field: Tensor
 
     def __init__(self, schema: Schema) -> None:
         """Read centres and units off the statistics in ``schema``, which is that of a model still to be fitted."""
@@ -93,6 +100,15 @@ class Preprocessing(nn.Module):
         self.register_buffer("ahead", torch.tensor([by for _, by in changes], dtype=torch.float64))  # (t, changes)
         self.register_buffer("center", torch.tensor([center(column) for column in schema.numeric], dtype=torch.float64))
         self.register_buffer("unit", torch.tensor([unit(column) for column in schema.numeric], dtype=torch.float64))
+        by_slot = [(at, value) for at, column in enumerate(schema.numeric) for value in column.placeholders]
+        self.register_buffer("placeholder", torch.tensor([value for _, value in by_slot], dtype=torch.float64))
+        self.with_placeholders = sorted({at for at, _ in by_slot})
+        self.of_slots = IndexSelect([at for at, _ in by_slot], of=len(schema.numeric))
+        self.register_buffer("slot_column", torch.eye(max(1, len(schema.numeric)))[[at for at, _ in by_slot]])  # (p, d)
+        positions = [value for c in schema.numeric for value in range(1, 1 + len(c.placeholders))]
+        fields = [self.with_placeholders.index(at) for at, _ in by_slot]
+        codes = torch.eye(max(1, len(self.with_placeholders)))[fields] * torch.tensor(positions)[:, None]
+        self.register_buffer("slot_field", codes)  # (p, f)
         earliest = torch.tensor([column.earliest for column in instants], dtype=torch.float64)
         latest = torch.tensor([column.latest for column in instants], dtype=torch.float64)
         self.register_buffer("earliest", earliest)
@@ -115,15 +131,31 @@ class Preprocessing(nn.Module):
         filled = torch.where(missing, torch.zeros_like(numbers), numbers)
         there = ~missing
         cyclic, elapsed, season, fields = self._instants(self.timestamps(filled), self.timestamps(there))
+        numeric = self._standardised(self.numeric(filled)) * self.numeric(there).float()
+        slots = numeric[:, :0]
+        if self.with_placeholders:
+            slots = self._placeholders(self.numeric(filled)) * self.of_slots(self.numeric(there)).float()
+            numeric = numeric * (1.0 - slots @ self.slot_column)
+            which = (slots @ self.slot_field).long()
+            fields = torch.cat([fields, which], dim=1) if len(self.timestamps) else which
         return Values(
-            numeric=self._standardised(self.numeric(filled)) * self.numeric(there).float(),
+            numeric=numeric,
             boolean=self._truth(self.boolean(filled)),
             cyclic=cyclic,
             elapsed=elapsed,
             codes=fields if codes is None else torch.cat([codes, fields], dim=1),
             observed=self.in_schema_order(there if codes is None else torch.cat([there, codes != NULL_CODE], dim=1)),
             season=season,
+            placeholders=slots,
         )
+
+    def with_likely_placeholders(
+        self, numbers: Float[Tensor, "n numeric"], probability: Float[Tensor, "n p"]
+    ) -> Float[Tensor, "n numeric"]:
+        """Return expected numbers, replaced by a placeholder where that is likelier than not."""
+        likely = (probability > 0.5).double()  # noqa: PLR2004 - more than all others together
+        column = self.slot_column.double()
+        return numbers * (1.0 - likely @ column) + (likely * self.placeholder) @ column
 
     # A kind without columns has no part in the graph: tracing it takes as long as any other, and no record needs it.
 
@@ -131,6 +163,9 @@ class Preprocessing(nn.Module):
         if not len(self.numeric):
             return numbers.float()
         return ((numbers - self.center) / self.unit).clamp(-_FURTHEST, _FURTHEST).float()
+
+    def _placeholders(self, numbers: Float[Tensor, "n numeric"]) -> Float[Tensor, "n p"]:
+        return ((self.of_slots(numbers) - self.placeholder).abs() <= self.placeholder.abs() * _ROUNDED_SHARE).float()
 
     def _truth(self, numbers: Float[Tensor, "n boolean"]) -> Float[Tensor, "n boolean"]:
         if not len(self.boolean):
@@ -195,6 +230,13 @@ def unit(column: NumericColumn) -> float:
     return column.noise_scale
 
 
+def quantity_range(column: NumericColumn) -> tuple[float, float]:
+    """Return the least and the greatest quantity; where a placeholder lies beyond, the outermost quantile."""
+    low, *_, high = column.quantiles
+    is_code = {column.minimum, column.maximum} & set(column.placeholders)
+    return (low if column.minimum in is_code else column.minimum, high if column.maximum in is_code else column.maximum)
+
+
 def unseen_mass(column: StringColumn, records: int) -> float:
     """Return the probability that a record has none of the known categories.
 
@@ -224,4 +266,5 @@ def categorical_sizes(schema: Schema, records: int) -> tuple[list[int], list[flo
     sizes = [len(column.categories) for column in columns] + list(timestamp.FIELDS) * len(instants)
     for field, size in CALENDAR_SIZES.items():
         sizes += [size] * sum(field in column.calendar for column in instants)
+    sizes += [1 + len(column.placeholders) for column in schema.numeric if column.placeholders]
     return sizes, [unseen_mass(column, records) for column in columns] + [0.0] * (len(sizes) - len(columns))

@@ -165,8 +165,11 @@ class ScoringGraph(nn.Module):
     ) -> Float[Tensor, "n d"]:
         """Return what each column was expected to hold, in schema order, float64."""
         vae, preprocessing = self.vae, self.vae.preprocessing
-        parts = [preprocessing.center + preprocessing.unit * mean.double(), true.double()]
-        if vae.categorical is not None:
+        numbers = preprocessing.center + preprocessing.unit * mean.double()
+        if vae.with_placeholders:
+            numbers = preprocessing.with_likely_placeholders(numbers, vae.of_placeholder_slots(categories))
+        parts = [numbers, true.double()]
+        if vae.categorical is not None and (vae.categorical_columns or vae.timestamps):
             likeliest = vae.categorical.likeliest(categories).double()
             parts.append(likeliest[:, : vae.categorical_columns])
             if vae.timestamps:
@@ -198,7 +201,7 @@ def typical_terms(
 ) -> Typical:
     """Return the typical terms of the records at ``fitted``, for each member that was fitted to them.
 
-    Other records have no part in it, so their scores by this member stay exchangeable with those of new records.
+    Other records have no part in it, so their scores by this member behave like those of new records.
     """
     (value, missingness, kl), kl_to_all = _all_terms(vae, records, fitted, exemplars, noise)
     observed = records.observed[fitted].double()

@@ -25,6 +25,7 @@ from vaegis.training.model.preprocessing import (
     categorical_sizes,
     center,
     positions_by_kind,
+    quantity_range,
     unit,
 )
 from vaegis.training.model.prior import Blocks, ExemplarPrior
@@ -62,6 +63,7 @@ class VAE(nn.Module):
     highest: Tensor
     first_embedding: Tensor
     of_dates: Tensor
+    of_placeholders: Tensor
     null_embedding: Tensor
 
     def __init__(self, schema: Schema, *, latent_dim: int, hidden: int, records: int, members: int = 1) -> None:
@@ -92,7 +94,7 @@ class VAE(nn.Module):
         ]
         self.categorical = CategoricalLikelihood(sizes, unseen, smoothing) if sizes else None
         self.prior = ExemplarPrior(latent_dim, members)
-        ranges = [((c.minimum - center(c)) / unit(c), (c.maximum - center(c)) / unit(c)) for c in numeric]
+        ranges = [tuple((end - center(c)) / unit(c) for end in quantity_range(c)) for c in numeric]
         self.register_buffer("lowest", torch.tensor([max(-_ENCODER_REACH, low) for low, _ in ranges]))
         self.register_buffer("highest", torch.tensor([min(_ENCODER_REACH, high) for _, high in ranges]))
         self._lay_out(schema)
@@ -108,6 +110,12 @@ class VAE(nn.Module):
         self.latent_dim = latent_dim
         self.encoder = perceptron(members, width, hidden, 2 * latent_dim)
         self.mu_skip = MemberLinear(members, width, latent_dim, bias=False)
+        # The first slot of each field of placeholders stands for none of them.
+        first = sum(sizes) - len(self.preprocessing.placeholder) - len(self.with_placeholders)
+        of_fields = [column.placeholders for column in numeric if column.placeholders]
+        starts = [first + sum(1 + len(each) for each in of_fields[:at]) for at in range(len(of_fields))]
+        slots = [at + 1 + i for at, each in zip(starts, of_fields, strict=True) for i in range(len(each))]
+        self.of_placeholder_slots = IndexSelect(slots, of=sum(sizes))
         self.sections = [self.numerics, self.booleans, sum(sizes), len(self.nullable)]
         self.decoder = perceptron(members, latent_dim, hidden, sum(self.sections))
         self.decoder_skip = MemberLinear(members, latent_dim, sum(self.sections), bias=False)
@@ -145,18 +153,24 @@ class VAE(nn.Module):
             values: The records.
         """
         parts = []
+        fields = None if self.categorical is None else self.categorical.nll(decoded.categories, values.codes)
         if self.numerics:
-            parts.append(self.numeric.nll(decoded.mean, values.numeric))
+            numeric = self.numeric.nll(decoded.mean, values.numeric)
+            if fields is not None and self.with_placeholders:
+                # Which placeholder a number is, if any, is a field; a quantity beside them has a density as well.
+                numeric = numeric * (1.0 - values.placeholders @ self.preprocessing.slot_column)
+                numeric = numeric + fields[..., -len(self.with_placeholders) :] @ self.of_placeholders
+            parts.append(numeric)
         if self.booleans:
             parts.append(boolean.value_nll(decoded.true, values.boolean, self.least))
-        if self.categorical is not None:
-            fields = self.categorical.nll(decoded.categories, values.codes)
+        if fields is not None and (self.categorical_columns or self.timestamps):
             parts.append(fields[..., : self.categorical_columns])
             if self.timestamps:
                 fields, width = fields[..., self.categorical_columns :], len(timestamp.FIELDS)
                 end = self.timestamps * width
                 instants = unflatten(fields[..., :end], self.timestamps, width).sum(-1)
-                parts.append(instants + fields[..., end:] @ self.of_dates if self.dates else instants)
+                dates = fields[..., end : end + len(self.dates)]
+                parts.append(instants + dates @ self.of_dates if self.dates else instants)
         value = torch.cat([part.mean(0) for part in parts], dim=-1)
         return self.from_kinds(value) * values.observed.float(), self._missingness(decoded, values.observed)
 
@@ -196,6 +210,7 @@ class VAE(nn.Module):
             codes=torch.cat([codes, values.codes[..., columns:]], dim=-1),
             observed=values.observed & kept,
             season=values.season * instants[..., self.of_season],
+            placeholders=values.placeholders * numeric[..., self.preprocessing.of_slots.index],
         )
 
     def member(self, at: int) -> "VAE":
@@ -217,6 +232,8 @@ class VAE(nn.Module):
         )
         self.dates = [*months, *days]  # the timestamp column of each field of a date
         self.of_season = [*months * 2, *days * 2]  # and of each feature
+        self.with_placeholders = self.preprocessing.with_placeholders
+        self.register_buffer("of_placeholders", torch.eye(max(1, self.numerics))[self.with_placeholders])
         self.register_buffer("of_dates", torch.eye(max(1, self.timestamps))[self.dates])  # (dates, t)
         self.boolean_columns = IndexSelect(by_kind[1], of=columns)
         self.number_columns = IndexSelect(schema.number_positions, of=columns)
@@ -239,7 +256,7 @@ class VAE(nn.Module):
     def _feature_width(self, schema: Schema) -> int:
         numeric, booleans, categorical, instants = (len(positions) for positions in self.kind_positions)
         encoded = numeric + booleans + timestamp.ENCODED_WIDTH * instants + _EMBEDDING_WIDTH * categorical
-        encoded += len(self.of_season)
+        encoded += len(self.of_season) + len(self.preprocessing.placeholder)
         return encoded + len(schema.number_positions)
 
     def _features(self, values: Values) -> Float[Tensor, "*e n features"]:
@@ -255,6 +272,8 @@ class VAE(nn.Module):
             parts.append(values.cyclic)
         if self.dates:
             parts.append(values.season)
+        if self.with_placeholders:
+            parts.append(values.placeholders)
         if len(self.number_columns):
             # An embedding tells a null by itself; elsewhere its 0 could be a value, so it is told apart.
             parts.append(1.0 - self.number_columns(there))

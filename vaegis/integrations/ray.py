@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from vaegis.integrations.model_file import ScoreOptions, Source, model_file_of
-from vaegis.service.extras import needs_extra
+from vaegis.service.errors import needs_extra
 
 if TYPE_CHECKING:
     import pyarrow as pa

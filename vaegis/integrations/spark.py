@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Unpack
 
 from vaegis.integrations.model_file import ModelFile, ScoreOptions, Source, model_file_of
-from vaegis.service.extras import needs_extra
+from vaegis.service.errors import needs_extra
 
 with needs_extra("spark"):
     import pyarrow as pa

@@ -26,7 +26,7 @@ from vaegis.service.records.blocks import (
 )
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
-from vaegis.service.records.faults import FaultsByRow
+from vaegis.service.records.faults import Faults
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
 _LEAST_COUNTED: Final = 100  # values that each message of a dictionary counts as, so that there are not too many
@@ -88,11 +88,6 @@ class ArrowDecoder:
     def held_bytes(self) -> int:
         """Bytes of the body that are held, and about what dictionaries take."""
         return len(self._messages) + sum(each.held_bytes for each in self._dictionaries.values())
-
-    @property
-    def missing_bytes(self) -> int:
-        """What the next message lacks."""
-        return self._messages.missing_bytes
 
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the body, and yield the records of the batches that it completes.
@@ -178,17 +173,17 @@ class ArrowDecoder:
 
     def _block(self, found: Sequence[tuple[_Leaf, ArrowArray, Sequence[ArrowArray]]], start: int, stop: int) -> Block:
         """Return records ``start`` to ``stop`` of a batch."""
-        faults = FaultsByRow(self._limits.max_faults, self._rows)
+        faults = Faults(self._limits.max_faults, self._rows)
         with np.errstate(invalid="ignore"):  # some of the many forms of NaN
             cells = self._cells(found, start, stop, faults)
-            return block_of(columns_of_cells(self._schema, cells, stop - start, faults), faults, self._rows)
+            return block_of(columns_of_cells(self._schema, cells.get, stop - start, faults), faults, self._rows)
 
     def _cells(
         self,
         found: Sequence[tuple[_Leaf, ArrowArray, Sequence[ArrowArray]]],
         start: int,
         stop: int,
-        faults: FaultsByRow,
+        faults: Faults,
     ) -> Mapping[str, Cells]:
         """Return the cells of records ``start`` to ``stop`` by column."""
         columns = {column.name: (position, column) for position, column in enumerate(self._schema.columns)}

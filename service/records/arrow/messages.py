@@ -54,11 +54,6 @@ class MessageBuffer:
     def __len__(self) -> int:
         return len(self._held)
 
-    @property
-    def missing_bytes(self) -> int:
-        """How many bytes the next message lacks, as far as that is known."""
-        return max(0, self._needed - len(self._held))
-
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the body."""
         self._held += data

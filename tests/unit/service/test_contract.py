@@ -52,6 +52,11 @@ def test_every_document_of_the_golden_model_survives_being_written_again(artifac
     assert Contract.model_validate_json(contract.model_dump_json()) == contract
 
 
+def test_a_timestamp_outside_the_calendar_is_refused():
+    with pytest.raises(ValidationError, match="less than 253402300800"):
+        read_schema(TIMESTAMP | {"latest": 1e300})
+
+
 def test_each_column_is_read_as_its_kind():
     schema = read_schema(CATEGORICAL, NUMERIC, TIMESTAMP, BOOLEAN)
     assert [column.kind for column in schema.columns] == ["categorical", "numeric", "timestamp", "boolean"]

@@ -104,7 +104,7 @@ def test_records_can_be_scored(contract, generator):
     assert len(columns) == 100
 
 
-def test_set_aside_columns_are_left_out(contract):
+def test_ignored_columns_are_left_out(contract):
     ignored = (IgnoredColumn(name="order_id", reason="as many values as records"),)
     schema = contract.columns.model_copy(update={"ignored": ignored})
     assert "order_id" not in Generator(contract.model_copy(update={"columns": schema})).draw(1, 7)[0]
@@ -180,9 +180,3 @@ def test_a_decoder_of_another_schema_is_refused(contract):
     fewer = Schema(columns=contract.columns.columns[:1])
     with pytest.raises(ArtifactError, match="expected outputs of the shapes"):
         Generator(contract.model_copy(update={"columns": fewer}))
-
-
-def test_a_timestamp_outside_the_calendar_is_refused(contract):
-    distant = TimestampColumn(name="distant", missing_share=0.0, earliest=0.0, latest=1e300)
-    with pytest.raises(ArtifactError, match="years 1 to 9999"):
-        Generator(contract.model_copy(update={"columns": Schema(columns=(distant,))}))

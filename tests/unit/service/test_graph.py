@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from vaegis.service.artifact import load_artifact, open_artifact
 from vaegis.service.columns import Columns
+from vaegis.service.runtime import RunLimits
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
@@ -26,7 +27,7 @@ path, records, timeout_s = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 load_artifact(Path(sys.argv[4])).verify()  # what onnxruntime takes for any model
 before, told = peak(), "scored"
 try:
-    artifact = open_artifact(Path(path).read_bytes(), path, run_timeout_s=timeout_s)
+    artifact = open_artifact(Path(path).read_bytes(), path, RunLimits(timeout_s=timeout_s))
     artifact.verify()
     strings, observed = np.full((records, 1), "DE", dtype=object), np.ones((records, 1), dtype=bool)
     artifact.scorer.score(Columns(np.ones((records, 3)), strings, observed))
@@ -47,8 +48,8 @@ def measured(golden_model: Path, tmp_path: Path):
         path = tmp_path / "model.onnx"
         path.write_bytes(model)
         command = [sys.executable, "-c", PROBE, path, str(records), str(timeout_s), golden_model]
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout.split()
-        return told[0], int(told[1])
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout.split()
+        return printed[0], int(printed[1])
 
     return measure
 

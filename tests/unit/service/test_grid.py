@@ -45,3 +45,11 @@ def test_expected_numbers_lie_on_the_grid_of_their_column(step, value, shown):
 def test_a_value_on_the_grid_is_the_decimal_that_it_stands_for(value, step):
     shown = on_grid(AMOUNT.model_copy(update={"step": step}))(value)
     assert shown == float(Decimal(round(value / step)) * Decimal(str(step)))
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-3.0, 10), (24.0, 20), (36.0, 50), (1e9, 100)])
+def test_an_expected_number_of_few_values_is_one_of_them(value, shown):
+    column = AMOUNT.model_copy(update={"step": 1.0, "values": (10.0, 20.0, 50.0, 100.0)})
+    given_ = on_grid(column)(value)
+    assert given_ == shown
+    assert type(given_) is int

@@ -39,6 +39,7 @@ KINDS = {
     "size": "categorical",
     "placed_at": "timestamp",
     "sent_at": "timestamp",
+    "depth": "numeric",
 }
 """A column of each kind and more of some, not sorted by kind: what is put in order must be put back."""
 ORDER = ("country", "amount", "placed_at", "express", "size", "weight")
@@ -78,6 +79,7 @@ def table(records: int, seed: int = 0, *, missing_share: float = 0.1) -> pa.Tabl
             "weight": sometimes(level + 0.1 * rng.normal(size=records)),
             "items": np.clip(np.round(3 + level), 1, 5),
             "sent_at": sometimes(1_704_067_200.0 + 3600.0 * rng.integers(0, 24 * 365 * 3, records)),
+            "depth": sometimes(np.where(rng.random(records) < 0.1, -999.0, 20 + 3 * level + rng.normal(size=records))),
         }
     )
 
@@ -161,6 +163,7 @@ COLUMNS_OF_SCHEMA = {
     "timestamp": ("placed_at",),
     "dates": ("placed_at", "weight", "sent_at"),
     "few values": ("items", "weight"),
+    "placeholders": ("country", "depth", "placed_at", "weight"),
     "all": ORDER,
 }
 MIXES_OF_KINDS = {
@@ -183,7 +186,7 @@ def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
             splits = split_at_random(200, settings, np.random.default_rng(0), most_calibrating=200)
             vae = prepared.model(hidden=8, members=members)
             values, rows = prepared.values(vae), torch.from_numpy(splits.fit)
-            fitted = quick_fit(vae, values, members=rows)
+            fitted = quick_fit(vae, values, members=rows, steps=10)
             typical = typical_terms(fitted.vae, prepared.schema, values, rows, fitted.exemplars, fitted.noise)
             near = neighbours_of(prepared.schema, values, rows, torch.Generator().manual_seed(0))
             module = ScoringGraph(fitted.vae, prepared.schema, fitted.exemplars, fitted.noise, typical, near).eval()

@@ -15,8 +15,7 @@ import pytest
 from vaegis.service.errors import FileError
 from vaegis.service.files import batches as record_batches
 from vaegis.service.files import csv, ndjson
-from vaegis.service.files.dialect import Dialect
-from vaegis.service.files.formats import FileFormat
+from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.readers import format_of
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.faults import OnInvalid
@@ -75,7 +74,7 @@ def test_csv_comes_in_many_ways(write, name, content):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.ndjson", b'{"a": 1, "b": {"c": "2026-01-01"}}\n\n{"a": null, "b": null}'),
+        ("a.ndjson", b'{"a": 1, "b": {"c": "2026-01-01"}}\n\n{"a": null, "b": null}\n'),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1, "b": {"c": "2026-01-01"}}\n{}\n')),
         ("a.parquet", parquet(a=[1, None], b=[{"c": "2026-01-01"}, None])),
         ("a.arrow", ipc(pa.table({"a": [1, None], "b": [{"c": "2026-01-01"}, None]}))),
@@ -168,16 +167,14 @@ def test_records_without_any_key_are_still_records(write):
         ("last.csv.gz", gzip.compress(b'a,b\n1,x\n2,"secret'), None, None, "expected closed quotes"),
         ("tabs.tsv", b'a\tb\n1\tx,y\n2\t"secret\n3\ty\n', None, None, "expected closed quotes"),
         ("cut.csv.gz", gzip.compress(os.urandom(4096))[:-100], None, None, "not a valid CSV file"),
-        ("broken.ndjson", b'{"a": 1}\n\n{"a": secret\n', 2, None, "got broken JSON"),
-        ("list.ndjson", b'{"a": 1}\n[1]\n', 2, None, "expected a JSON object per line, got an array"),
-        ("type.ndjson", b'{"a": {"b": 1}}\n{"a": {"b": [1]}}\n', 2, "a.b", "expected a number .* got an array"),
-        ("twice.ndjson", b'{"a": 1, "a": 2}\n', 1, "a", "expected each key once"),
-        ("both.ndjson", b'{"a.b": 1, "a": {"b": 2}}\n', None, "a.b", "expected each column name once"),
+        ("broken.ndjson", b'{"a": 1}\n\n{"a": secret\n', 2, None, "expected JSON with a value at character 6"),
+        ("list.ndjson", b'{"a": 1}\n[1]\n', 2, None, "expected a JSON object per line, got a list"),
+        ("type.ndjson", b'{"a": {"b": 1}}\n{"a": {"b": [1]}}\n', 2, "a.b", "expected values of one form"),
+        ("twice.ndjson", b'{"a": 1, "a": 2}\n', 1, None, "expected each key once"),
+        ("both.ndjson", b'{"a.b": 1, "a": {"b": 2}}\n', 1, "a.b", "expected each column once"),
         ("deep.ndjson", b'{"a": 1}\n' + b'{"a":' * 99_999 + b"}" * 99_999, 2, None, "at most 32 levels"),
-        ("huge.ndjson", b'{"a": 1}\n{"a": 1e400}\n', 2, None, "Number too big"),
-        ("surrogate.ndjson", b'{"a": "\\ud800"}\n', 1, None, "broken JSON"),
-        ("text.ndjson", b'{"a": "x"}\n{"a": "\xff"}\n', 2, "a", "expected UTF-8 text"),
-        ("name.ndjson", b'{"\xff": 1}\n', None, None, "expected UTF-8 in the names"),
+        ("text.ndjson", b'{"a": "x"}\n{"a": "\xff"}\n', 2, None, "expected UTF-8, got an invalid byte"),
+        ("name.ndjson", b'{"\xff": 1}\n', 1, None, "expected UTF-8, got an invalid byte"),
         ("empty.parquet", b"", None, None, "not a valid Parquet file"),
         ("cut.parquet", parquet(a=[1, 2])[:-9], None, None, "not a valid Parquet file"),
         ("no.parquet", b"a,b\n1,2\n" * 9, None, None, "not a valid Parquet file"),
@@ -192,7 +189,7 @@ def test_records_without_any_key_are_still_records(write):
     ],
     ids=lambda value: value if isinstance(value, str) else "-",
 )
-def test_a_bad_file_is_told_with_its_place_and_without_its_content(write, name, content, row, column, detail):
+def test_a_bad_file_is_reported_with_its_place_and_without_its_content(write, name, content, row, column, detail):
     path = write(name, content)
     with pytest.raises(FileError, match=detail) as caught:
         read(path)
@@ -201,7 +198,7 @@ def test_a_bad_file_is_told_with_its_place_and_without_its_content(write, name, 
     assert "secret" not in str(caught.value)
 
 
-def test_invalid_text_in_parquet_is_told_with_its_row(write):
+def test_invalid_text_in_parquet_is_reported_with_its_row(write):
     text = pa.Array.from_buffers(
         pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"x\xff")]
     )
@@ -246,26 +243,26 @@ def test_files_of_differing_formats_are_both_named(write, tmp_path):
         open_records(tmp_path)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_file_that_is_not_there_is_reported(tmp_path):
     for name in ("none.csv", "none.parquet", "none.ndjson", "none.arrow"):
         with pytest.raises(FileError, match="no such file"):
             open_records(tmp_path / name)
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_an_empty_folder_is_reported(tmp_path):
     with pytest.raises(FileError, match="found none"):
         open_records(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_told(write):
+def test_a_file_without_permission_is_reported(write):
     path = write("a.csv", b"a\n1\n")
     path.chmod(0)
     with pytest.raises(FileError, match="got no permission"):
         open_records(path)
 
 
-def test_the_extension_tells_the_format():
+def test_the_extension_names_the_format():
     assert format_of(Path("orders.2026.csv.zst")) is FileFormat.CSV
     assert format_of(Path("ORDERS.PQ")) is FileFormat.PARQUET
 
@@ -331,7 +328,7 @@ DICTIONARY = pa.DictionaryArray.from_arrays(
 
 
 @pytest.mark.parametrize(("text", "row"), [(VIEW, 2), (DICTIONARY, None)], ids=["view", "dictionary"])
-def test_text_of_arrow_that_is_not_utf_8_is_told_or_gone_past_however_it_is_encoded(write, text, row):
+def test_text_of_arrow_that_is_not_utf_8_is_reported_or_skipped_however_it_is_encoded(write, text, row):
     path = write("a.arrow", ipc(pa.table({"text": text})))
     assert read_past_faults(path) == (["a", None, None, "a", None], dict.fromkeys([2, 5], "invalid_utf8"))
     with pytest.raises(FileError, match="expected UTF-8 text") as ended:

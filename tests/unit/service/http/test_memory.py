@@ -19,7 +19,7 @@ from vaegis.service.records.arrow.decoder import ArrowDecoder
 from vaegis.service.records.blocks import RecordLimits, UnpackedBytes
 from vaegis.service.records.csv import CsvDecoder
 from vaegis.service.records.decompression import decompressed
-from vaegis.service.records.faults import FaultsByRow, OnInvalid
+from vaegis.service.records.faults import Faults, OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
 from vaegis.service.records.ndjson import NdjsonDecoder
 from vaegis.service.records.open_inference import columns_of, read_request
@@ -183,7 +183,7 @@ def test_tensors_take_at_most_a_multiple_of_the_longest_body(artifact, text, rec
 
     def work():
         request = read_request(header, binary, max_depth=32)
-        faults = FaultsByRow(10, 0)
+        faults = Faults(10, 0)
         columns_of(request, artifact.contract.columns, faults, unknown_columns="reject", max_faults=10)
 
     assert peak_of(work) < MULTIPLE * MOST_BYTES

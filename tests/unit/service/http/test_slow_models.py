@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from vaegis.service.artifact import open_artifact
+from vaegis.service.runtime import RunLimits
 
 PROBES = 20
 """Answered while the model is slow. If it blocked the event loop, a request would see one or two."""
@@ -38,7 +39,7 @@ async def answers_and_probes(app, counts) -> tuple[list[int], list[int]]:
 )
 def test_probes_are_answered_while_a_run_takes_long(new_app, golden_model, hostile, side, times, run_timeout_s, status):
     model = hostile.multiplies_when_triggered(golden_model.read_bytes(), side, times)
-    app = new_app(served=open_artifact(model, "slow", run_timeout_s=run_timeout_s))
+    app = new_app(served=open_artifact(model, "slow", RunLimits(timeout_s=run_timeout_s)))
     many = hostile.TRIGGER_RECORDS
     statuses, probes = asyncio.run(answers_and_probes(app, [1, many, 1, many, 1]))
     assert statuses == [200, status, 200, status, 200]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.records.blocks import BLOCK_BYTES, BodyTooLargeError, UnpackedBytes
-from vaegis.service.records.decompression import unpacker_of
+from vaegis.service.records.decompression import Unpacker
 from vaegis.service.records.json import BodyError
 
 if sys.version_info >= (3, 14):
@@ -26,7 +26,7 @@ ALL = pytest.mark.parametrize("name", PACK)
 
 
 def new(name, most=1 << 30):
-    return unpacker_of(name, UnpackedBytes(most))
+    return Unpacker(name, UnpackedBytes(most))
 
 
 def unpacked(unpacker, packed, step):

@@ -180,6 +180,7 @@ def test_a_category_may_be_a_number_in_one_record_and_text_in_another(schema):
         ({"placed_at": 1e300}, "placed_at", "invalid_timestamp"),
         ({"shop": {"country": 1.5}}, "shop.country", "wrong_type"),
         ({"shop": {"country": "\ud800"}}, "shop.country", "invalid_text"),
+        ({"amount": "\ud800"}, "amount", "wrong_type"),
         ({"shop": 5}, "shop", "wrong_type"),
         ({"shop.country": "DE"}, "shop.country", "duplicate_key"),
         ({"shop": {"city": "Bonn"}}, "shop.city", "unknown_column"),

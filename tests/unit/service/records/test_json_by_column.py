@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaegis.service.errors import RecordError, ServiceError
-from vaegis.service.records.faults import FaultList
+from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import BodyError, columns_from_records, filled_from_lists, is_by_column, parse_json
 from vaegis.service.records.json_fast import TypedColumns
 
@@ -16,7 +16,7 @@ FULL = {"amount": [1.5, None], "shop.country": ["DE", None], "express": [True, 0
 
 
 def exact(lists, schema, **options):
-    faults = FaultList(10)
+    faults = Faults(10)
     columns = filled_from_lists(lists, schema, faults, **{"unknown_columns": "reject", "max_faults": 10, **options})
     faults.raise_any()
     return columns

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vaegis.service.contract import NumericColumn, Schema
 from vaegis.service.errors import RecordError, ServiceError
-from vaegis.service.records.faults import FaultList
+from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import BodyError
 from vaegis.service.records.open_inference import DATATYPES, columns_of, read_request
 
@@ -32,7 +32,7 @@ def read(inputs, binary=b"", **rest):
 
 
 def columns(schema, inputs, binary=b"", unknown_columns="reject"):
-    faults = FaultList(10)
+    faults = Faults(10)
     found = columns_of(read(inputs, binary), schema, faults, unknown_columns=unknown_columns, max_faults=10)
     faults.raise_any()
     return found
@@ -171,7 +171,7 @@ def test_whatever_becomes_of_a_sound_request_is_read_or_refused(schema, data):
         new = data.draw(st.sampled_from([b'"', b"{", b"]", b",", b"-1", b"null", b"99999999999", b"true"]))
         body[at : at + data.draw(st.integers(0, 3))] = new
     try:
-        faults = FaultList(10)
+        faults = Faults(10)
         request = read_request(bytes(body), binary, max_depth=8)
         if request.records <= 100:
             columns_of(request, schema, faults, unknown_columns="reject", max_faults=10)

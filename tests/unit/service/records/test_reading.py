@@ -11,7 +11,7 @@ from vaegis.service.contract import CategoricalColumn, NumericColumn, Reading, S
 from vaegis.service.errors import FileError, RecordError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.records.cells import columns_of_cells
-from vaegis.service.records.faults import FaultList
+from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.reading import written_number
 
@@ -36,12 +36,12 @@ def time_column(reading):
 
 def in_all_formats(column, values):
     """Return what values become as JSON, as cells of CSV, Arrow and V2, and in files, which must be the same."""
-    schema, faults = Schema(columns=(column,)), FaultList(10)
+    schema, faults = Schema(columns=(column,)), Faults(10)
     by_row = columns_from_records([{"x": value} for value in values], schema)
     is_text = all(value is None or isinstance(value, str) for value in values)
     is_code = column.kind == "categorical"
     cells = list(map(str, values)) if is_text or is_code else np.array(values, dtype=np.float64)
-    by_column = columns_of_cells(schema, {"x": cells}, len(values), faults)
+    by_column = columns_of_cells(schema, {"x": cells}.get, len(values), faults)
     from_file = columns_from_batch(pa.record_batch({"x": pa.array(values)}), schema, path=Path("a"), first_row=1)
     faults.raise_any()
     for other in (by_column, from_file):
@@ -106,11 +106,11 @@ def test_a_number_of_another_unit_or_separator_is_refused(reading, text):
     ids=["comma", "unit", "date"],
 )
 def test_a_refusal_names_the_form_that_the_column_reads_in_all_formats(column, text, also):
-    schema, faults = Schema(columns=(column,)), FaultList(10)
+    schema, faults = Schema(columns=(column,)), Faults(10)
     also = f"; this column also reads {also}"
     with pytest.raises(RecordError) as of_json:
         columns_from_records([{"x": text}], schema)
-    columns_of_cells(schema, {"x": [text]}, 1, faults)
+    columns_of_cells(schema, {"x": [text]}.get, 1, faults)
     with pytest.raises(RecordError) as of_cells:
         faults.raise_any()
     with pytest.raises(FileError) as of_file:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from vaegis.service.contract import (
+    QUANTILE_FRACTIONS,
+    BooleanColumn,
+    CategoricalColumn,
+    NumericColumn,
+    TimestampColumn,
+)
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.schema import (
     build_schema,
@@ -58,13 +64,13 @@ def test_each_kind_has_the_statistics_of_the_fit_split_alone(schema_of):
     assert (t.earliest, t.latest, t.missing_share) == (0.0, 86400.0, 0.25)
 
 
-def test_columns_set_aside_keep_their_reason(schema_of):
+def test_columns_that_are_not_scored_keep_their_reason(schema_of):
     schema = schema_of({"id": ["a", "b"], "n": [1.0, 2.0]}, {"n": "numeric"})
     assert [(column.name, column.reason) for column in schema.ignored] == [("id", "an identifier")]
 
 
 @pytest.mark.parametrize("kind", ["numeric", "boolean", "categorical", "timestamp"])
-def test_a_column_that_is_null_throughout_the_fit_split_is_set_aside(schema_of, kind):
+def test_a_column_that_is_null_throughout_the_fit_split_is_ignored(schema_of, kind):
     values = pa.array([None, None, "1"] if kind == "categorical" else [None, None, 1.0])
     schema = schema_of({"x": values, "n": [1.0, 2.0, 3.0]}, {"x": kind, "n": "numeric"}, fit_rows=[0, 1])
     assert schema.names == ("n",)
@@ -204,3 +210,18 @@ def test_numbers_that_lie_on_no_grid_have_none_however_large_they_are(middle, wi
 def test_a_constant_that_was_float32_stays_near_itself_as_its_shortest_decimal():
     constant = np.full(100, np.float64(np.float32(0.1)))
     assert abs(0.1 - constant[0]) < 0.1 * standard_unit(constant, grid_step(constant))
+
+
+def test_a_frequent_placeholder_has_no_part_in_the_scale_of_its_column(new_sample):
+    rng = np.random.default_rng(0)
+    depth = rng.normal(20.0, 3.0, 2000)
+    plans = (ColumnPlan("depth", "numeric", ""), ColumnPlan("rarely", "numeric", ""))
+    held = pa.table(
+        {"depth": np.append(depth, [-999.0] * 174), "rarely": np.append(depth, [1.0] * 154 + [-999.0] * 20)}
+    )
+    schema = build_schema(plans, new_sample(held), np.arange(2174), max_categories=5)
+    column, rarely = schema.numeric
+    assert (column.placeholders, rarely.placeholders) == ((-999.0,), ())
+    assert column.noise_scale == pytest.approx(standard_unit(depth, 0.0))
+    assert column.quantiles == pytest.approx(np.quantile(depth, QUANTILE_FRACTIONS))
+    assert column.minimum == -999.0

@@ -6,7 +6,7 @@ import uuid
 import numpy as np
 import pytest
 
-from vaegis.service.draws import texts as drawn_texts
+from vaegis.service.draws import texts_of_patterns
 from vaegis.service.records.forms import OTHER, Forms, patterns_of
 from vaegis.training.data.text_form import FEWEST_SHARING, are_growing, text_column
 
@@ -103,10 +103,10 @@ def test_drawn_texts_have_the_form_of_the_column_and_are_no_values(draw):
     values = [draw(r) for _ in range(600)]
     column = column_of(values)
     patterns = r.choices(column.categories, column.shares, k=300)
-    drawn = drawn_texts(column, patterns, np.random.default_rng(0)).tolist()
+    drawn = texts_of_patterns(column, patterns, np.random.default_rng(0)).tolist()
     found = patterns_of(drawn, column.classes, column.longest_run)
     assert all(pattern in (one, OTHER) for one, pattern in zip(found, patterns, strict=True))
     assert all(Forms(column).have_usual_lengths(drawn))
     assert len(set(drawn) & set(values)) <= 2  # a postcode of five digits may be one by chance
-    same = drawn_texts(column, patterns, np.random.default_rng(0)).tolist()
+    same = texts_of_patterns(column, patterns, np.random.default_rng(0)).tolist()
     assert drawn == same

@@ -13,8 +13,7 @@ import torch
 from onnx import AttributeProto
 
 from vaegis.service.contract import MetadataKey
-from vaegis.service.onnx_model import metadata_props, read_model
-from vaegis.service.operators import INT, INTS, OPERATORS, STRINGS, TENSOR
+from vaegis.service.onnx_model import INT, INTS, OPERATORS, STRINGS, TENSOR, metadata_props, read_model
 from vaegis.training.export.model_file import generator_document, scoring_model
 from vaegis.training.model import prior
 from vaegis.training.model.neighbours import neighbours_of
@@ -34,9 +33,11 @@ def written(new_export) -> list[bytes]:
     for name, members in itertools.product(SCHEMAS, (1, 3)):
         made = new_export(name, members=members)
         models.append(made.model.proto.SerializeToString())
-        models.append(by_blocks(made))
-        document = generator_document(made.fitted, made.prepared.schema)
-        models.append(base64.b64decode(document.model))
+        if members == 1:
+            document = generator_document(made.fitted, made.prepared.schema)
+            models.append(base64.b64decode(document.model))
+        if name == "all":
+            models.append(by_blocks(made))
     return models
 
 

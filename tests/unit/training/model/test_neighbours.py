@@ -41,7 +41,8 @@ def made(request, prepared):
 def numbers(x: torch.Tensor) -> Values:
     """Return records of numeric columns alone, (members, n, d)."""
     nothing = torch.zeros((*x.shape[:-1], 0))
-    return Values(x, nothing, nothing, nothing, nothing.long(), torch.ones(x.shape, dtype=torch.bool), nothing)
+    observed = torch.ones(x.shape, dtype=torch.bool)
+    return Values(x, nothing, nothing, nothing, nothing.long(), observed, nothing, nothing)
 
 
 def space_of_numbers(x: torch.Tensor, space: str = "ranks") -> Neighbours:

@@ -164,3 +164,14 @@ def test_rows_of_an_index_matrix_are_those_of_each_member(prepared):
     index = torch.tensor([[5, 3], [3, 0], [7, 7]])
     for part, *of_each in zip(rows(values, index), *(rows(values, row) for row in index), strict=True):
         assert torch.equal(part, torch.stack(of_each))
+
+
+def test_a_placeholder_is_told_from_the_numbers_next_to_it_also_after_float32():
+    column = numeric(*np.linspace(10.0, 30.0, 100)).model_copy(update={"placeholders": (-999.9, 1e6)})
+    given_ = [20.0, -999.9, float(np.float32(-999.9)), -999.8, 1e6, NAN]
+    with torch.no_grad():
+        batch = Preprocessing(Schema(columns=(column,)))(torch.tensor(given_, dtype=torch.float64)[:, None])
+    assert batch.codes[:, 0].tolist() == [0, 1, 1, 0, 2, 0]
+    assert batch.placeholders.tolist() == [[0, 0], [1, 0], [1, 0], [0, 0], [0, 1], [0, 0]]
+    assert (batch.numeric[[1, 2, 4, 5], 0] == 0.0).all()
+    assert batch.numeric[3, 0] < -100.0

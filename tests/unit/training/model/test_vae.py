@@ -217,7 +217,7 @@ def test_hiding_nothing_changes_nothing(prepared):
     assert all(torch.equal(one, other) for one, other in zip(values, same, strict=True))
 
 
-def test_the_encoder_tells_each_category_apart_and_takes_an_unseen_one_for_a_null(new_records):
+def test_the_encoder_distinguishes_categories_and_takes_an_unseen_one_for_a_null(new_records):
     prepared = new_records(20, names=("country",))
     vae = prepared.model()
     codes = torch.tensor([[-1], [0], [1], [2], [3]])
@@ -268,3 +268,26 @@ def test_kinds_are_laid_out_as_the_schema_has_them(prepared):
     vae = prepared.model()
     for kind, positions in zip(kinds, vae.kind_positions, strict=True):
         assert positions == [i for i, column in enumerate(prepared.schema.columns) if isinstance(column, kind)]
+
+
+def test_a_placeholder_has_a_probability_and_other_numbers_a_density_beside_it(new_records):
+    prepared = new_records(300, names=("depth", "placed_at", "weight"))
+    vae = prepared.model(members=2)
+    values = prepared.values(vae)
+    with torch.no_grad():
+        mu, logvar = vae.encode(values)
+        decoded = vae.decode(mu + torch.exp(0.5 * logvar) * NOISE[:, None, None])
+        terms, _ = vae.terms(values, EXEMPLARS.expand(2, -1, -1), NOISE)
+    is_code = values.placeholders[:, 0] == 1
+    assert 0.05 < float(is_code.float().mean()) < 0.15
+    assert (values.numeric[is_code, 0] == 0).all()
+    p = (1 - vae.least) * decoded.categories[..., 24 + 7 :]
+    density = StudentT(DEGREES_OF_FREEDOM, decoded.mean, vae.numeric.scale).log_prob(values.numeric)[..., 0]
+    expected = -torch.where(is_code, p[..., 1].log(), p[..., 0].log() + density).mean(0)
+    there = values.observed[:, 0]
+    torch.testing.assert_close(terms.value[:, there, 0], expected[:, there])
+    hidden = vae.hide(values, torch.tensor([True, False, False]).expand(300, 3))
+    assert (hidden.placeholders == 0).all()
+    assert torch.equal(
+        vae.hide(values, torch.tensor([False, True, True]).expand(300, 3)).placeholders, values.placeholders
+    )

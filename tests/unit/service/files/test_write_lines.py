@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from vaegis.service.files.json_lines import write_lines
+from vaegis.service.files.output import write_lines
 
 
 def line(value: object) -> str:
