@@ -16,7 +16,7 @@ from prometheus_client import generate_latest, values
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import NumericColumn, Schema
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.metrics import Metrics, ModelMetrics
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory, metrics_folder
 from vaegis.service.verdicts import Verdicts
 
@@ -96,7 +96,7 @@ def counting(metrics: Metrics, artifact: Artifact, records: int) -> Callable[[],
         contributions=[None] * records,
     )
 
-    of_model = metrics.of_model("orders", artifact)
+    of_model = ModelMetrics(metrics, "orders", artifact)
 
     def count() -> None:
         metrics.queue_seconds.observe(0.0003)
@@ -113,7 +113,7 @@ def scrape(artifact: Artifact) -> float:
         for number in range(WORKERS):
             count_in_files(folder, str(number))
             metrics = Metrics(ServiceCollector(folder, dict))
-            metrics.of_model("orders", artifact)
+            ModelMetrics(metrics, "orders", artifact)
             metrics.count_model_live("orders", artifact, alpha=0.01, threshold=1.0)
             for route in ROUTES:
                 for status in STATUSES:

@@ -45,9 +45,7 @@ def main() -> int:
         settings = load_settings({}, {"model_poll_s": 0.05})
         source = FolderSource(two_versions(Path(folder), MODEL), allow_schema_change=False)
         artifact, target = first_opened(source, "orders", settings)
-        models: ModelRegistry = create_app(
-            artifact, settings, served_as=ServedAs("orders", target.version)
-        ).state.models
+        models: ModelRegistry = create_app(artifact, settings, served_as=ServedAs("orders", target.version)).models
         for _ in range(parsed.rounds):
             pause = threading.Timer(QUIET_S, lambda: None)
             pause.start()

@@ -17,6 +17,7 @@ from vaegis.service.contract import (
     READ_VERSIONS,
     Calibration,
     Contract,
+    EvaluationDocument,
     GeneratorDocument,
     Golden,
     MetadataKey,
@@ -251,6 +252,11 @@ def _contract(metadata: dict[str, str]) -> Contract:
         provenance=_document(metadata, MetadataKey.PROVENANCE, Provenance),
         generator=_document(metadata, MetadataKey.GENERATOR, GeneratorDocument),
         golden=_document(metadata, MetadataKey.GOLDEN, Golden),
+        evaluation=(
+            _document(metadata, MetadataKey.EVALUATION, EvaluationDocument)
+            if MetadataKey.EVALUATION in metadata
+            else None
+        ),
     )
 
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from vaegis.service.contract import Check, Column, IgnoredColumn, Schema
 from vaegis.service.records.kinds import kind_of
 
-SET_ASIDE = "set aside"
-WATCHED = "checked"
-"""Kind that is shown for a column of `Schema.watched`."""
+IGNORED = "ignored"
+"""Kind that is shown for a column of `Schema.ignored`: it is not read."""
+WATCHED = "not scored"
+"""Kind that is shown for a column of `Schema.watched`: its values are checked."""
 
 
 def column_kind(column: Column | IgnoredColumn) -> str:
-    """Return the kind of a column, or that it was set aside."""
-    return SET_ASIDE if isinstance(column, IgnoredColumn) else column.kind
+    """Return the kind of a column, or that it is ignored."""
+    return IGNORED if isinstance(column, IgnoredColumn) else column.kind
 
 
 def column_description(column: Column | IgnoredColumn) -> str:
@@ -39,14 +40,14 @@ def column_notes(schema: Schema) -> Iterator[str]:
     """Yield what will not be seen, then the warnings of each column; each is one paragraph."""
     if schema.watched:
         yield (
-            f"Checked, but not scored: {', '.join(_named(c) for c in schema.watched)}. Records without them have a "
-            'violation, unless training saw nulls there. To leave one out: kind = "ignore" in train.toml'
+            f"Not scored, but checked: {', '.join(_named(c) for c in schema.watched)}. A record without one has a "
+            'violation, unless training saw nulls there. To leave a column out: kind = "ignore" in train.toml'
         )
     if schema.ignored:
-        yield f"Faults in columns that were set aside are not seen: {', '.join(_named(c) for c in schema.ignored)}."
+        yield f"Faults in ignored columns are not seen: {', '.join(_named(c) for c in schema.ignored)}."
     for column in schema.columns:
         if not_seen := kind_of(column).not_seen(column):
-            yield f"Not seen in {_named(column)}: {not_seen}."
+            yield f"Not seen in column {_named(column)}: {not_seen}."
     for column in schema.columns:
         for warning in column.warnings:
             yield f"Warning: {_named(column)}: {warning}"

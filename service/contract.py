@@ -35,6 +35,13 @@ GREATEST_ABSOLUTE_TOLERANCE = 0.1
 MOST_ZONE_OFFSETS = 20_000
 """Clock changes of one time zone; there are two a year."""
 
+MOST_CORRELATED = 40
+"""Most columns whose residuals an evaluation compares."""
+
+MOST_FAULTS = 16
+MOST_DETECTORS = 8
+"""Kinds of fault and detectors in an evaluation."""
+
 MOST_LATENTS = 4096
 """Of a generator: each request draws that many numbers for each of a block of records."""
 
@@ -84,6 +91,7 @@ class MetadataKey(StrEnum):
     PROVENANCE = "vaegis.provenance"
     GENERATOR = "vaegis.generator"
     GOLDEN = "vaegis.golden"
+    EVALUATION = "vaegis.evaluation"
     DIGEST = "vaegis.digest"
 
 
@@ -450,6 +458,36 @@ class Golden(_Document):
         return self
 
 
+class FaultsFound(_Document):
+    """How many copies of normal records with one kind of fault the detectors flag."""
+
+    fault: str
+    """Kind of the fault; ``none`` for records as they were."""
+    records: Annotated[int, Field(ge=1)]
+    """How many of them there are."""
+    found: dict[str, Annotated[int, Field(ge=0)]] = Field(max_length=MOST_DETECTORS)
+    """How many a detector flags, by its name."""
+
+
+class EvaluationDocument(_Document):
+    """What training measured on calibration records, for people. Files may lack it."""
+
+    residual_columns: tuple[str, ...] = Field(max_length=MOST_CORRELATED)
+    """The scored columns, or those of them that correlate most."""
+    residual_correlations: tuple[Annotated[float, Field(ge=-1.0, le=1.0)], ...]
+    """Rank correlation of the residuals of two of these columns: the lower triangle, by rows, without the diagonal."""
+    residual_records: Annotated[int, Field(ge=0)]
+    """Records that they were measured on."""
+    faults: tuple[FaultsFound, ...] = Field(max_length=MOST_FAULTS)
+
+    @model_validator(mode="after")
+    def _one_correlation_each(self) -> EvaluationDocument:
+        columns = len(self.residual_columns)
+        if len(self.residual_correlations) != columns * (columns - 1) // 2:
+            raise ValueError(f"expected a correlation of each pair of {columns} columns")
+        return self
+
+
 class Contract(_Document):
     """All documents of one file."""
 
@@ -458,3 +496,4 @@ class Contract(_Document):
     provenance: Provenance
     generator: GeneratorDocument
     golden: Golden
+    evaluation: EvaluationDocument | None = None

@@ -45,7 +45,8 @@ class Contribution(msgspec.Struct, frozen=True, gc=False):
 
 
 Explanation: TypeAlias = tuple[tuple[Reason, ...], str | None, tuple[Contribution, ...]]
-"""The reasons of a record, its signature if it is an anomaly, and the contributions of its columns, largest first."""
+"""The reasons of a record, its signature if it is an anomaly, and the contributions of its columns: those that break a
+check first, then the others, both by size."""
 
 
 class _ByIdentity:
@@ -113,14 +114,16 @@ def explain_records(
         values = _record(formatters.inputs, columns, row)
         found = [formatters.reasons[at](values[at]) for at in notable]
         reasons = {violation.column: REASONS[violation.code] for violation in broken}
+        # A value that is certainly wrong explains those that do not go with it, whatever the model blames.
+        first = [at for at in order if formatters.names[at] in reasons] if reasons else []
         reasons |= {formatters.names[at]: reason for at, reason in zip(notable, found, strict=True)}
-        contributions = _contributions(
-            formatters, order if whole else notable, terms, values, scores.expected[row].tolist(), reasons
-        )
+        shown = [*first, *(at for at in (order if whole else notable) if at not in first)]
+        contributions = _contributions(formatters, shown, terms, values, scores.expected[row].tolist(), reasons)
         key = _signature(formatters, terms, latent, order, notable, values, found, broken) if is_one else None
         if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
             found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
-        yield tuple(dict.fromkeys(found)), key, contributions
+        of_broken = [reasons[formatters.names[at]] for at in first] if is_one else []
+        yield tuple(dict.fromkeys([*of_broken, *found])), key, contributions
 
 
 def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) -> list[int]:

@@ -34,7 +34,7 @@ _Text = TypeVar("_Text", bound=str)
 
 
 class ArrowStream(Protocol):
-    """Data that other libraries can take as Arrow: tables and frames of pyarrow, polars, DuckDB and pandas."""
+    """Arrow data: tables and frames of pyarrow, polars, DuckDB and pandas."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return a capsule of the Arrow PyCapsule interface."""
@@ -53,14 +53,14 @@ class JudgeRules(TypedDict):
 
 
 class Model:
-    """A model that learned what normal records look like. It may be used from several threads.
+    """A trained model that scores records in memory. Thread-safe.
 
     Attributes:
         artifact: The opened file.
         name: The model's name.
-        digest: SHA-256 of its file, as the service answers it.
-        columns: The kind of each column that is scored, by name: numeric, boolean, categorical or timestamp.
-        alpha: Share of normal records that may be flagged, unless `score` gets another one.
+        digest: SHA-256 of its file, as in the service's answers.
+        columns: The kind of each scored column, by name: numeric, boolean, categorical, timestamp or text.
+        alpha: Share of normal records that may be flagged; `score` can be given another one.
         threshold: Score above which a record is flagged at that alpha.
         guarantee: What that alpha promises, as a sentence.
     """
@@ -89,23 +89,23 @@ class Model:
         unknown_columns: Literal["reject", "ignore"] = "reject",
         on_invalid: Literal["reject", "report"] = "reject",
     ) -> ScoreResult:
-        """Return the verdicts on records in memory: those that the service and `vaegis score` give.
+        """Return the verdicts on records in memory. The service and `vaegis score` give the same ones.
 
         A column that is absent is null in all records. Dicts nest: a key within a dict is named with a dot. None, NaN
         and pandas' NA and NaT are nulls; instants without a zone are UTC.
 
         Args:
-            data: A list of dicts, an Arrow table or a frame. All but lists of dicts and frames of pandas need pyarrow.
+            data: A list of dicts, a pandas frame, or Arrow data. Arrow data needs pyarrow.
             alpha: Share of normal records that may be flagged, in (0, 1); None: the model's own.
-            explain: Which records come with contributions by column.
-            unknown_columns: Whether columns that the model does not know are refused or ignored.
-            on_invalid: Whether a record that does not fit the model is an error, or is reported in
-                `ScoreResult.errors` while the others are scored.
+            explain: Which records get contributions by column.
+            unknown_columns: "reject" or "ignore" columns that the model does not know.
+            on_invalid: "reject": a record that does not fit the model raises `RecordError`. "report": its faults are in
+                `ScoreResult.errors`, and the other records are scored.
 
         Raises:
             TypeError: The data are neither a list nor a table or frame.
             ValueError: An option has another value than those above.
-            RecordError: Records do not fit the model; names each fault.
+            RecordError: Records do not fit the model; its `faults` name each place.
             AlphaError: The model has too few calibration records for ``alpha``.
             MissingExtraError: The data need pyarrow, and it is not installed.
 
@@ -132,19 +132,18 @@ class Model:
         on_invalid: Literal["reject", "report"] = "reject",
         verdict_column: str = "vaegis",
     ) -> Iterator[pa.RecordBatch]:
-        """Yield each record batch with its verdicts, the ones that `score` gives, in one more column.
+        """Yield each record batch with one more column: the verdicts that `score` gives.
 
-        A batch is read when the one before it has been yielded, and is scored in this thread. Only one is held at a
-        time. Its columns come back as they are. The verdicts are a struct with the fields of `ScoreResult.to_arrow`.
+        The column is a struct with the fields of `ScoreResult.to_arrow`. The other columns are not changed. One batch
+        is held at a time: the next is read when this one has been taken. Scoring runs in the calling thread.
 
         Args:
-            batches: The records. Batches may differ in their columns. Small ones cost more, because each is scored by
-                itself: choose some thousands of records.
+            batches: The records. Batches may differ in their columns. Each is scored by itself, so choose batches of
+                some thousands of records.
             alpha: As for `score`.
             explain: As for `score`.
             unknown_columns: As for `score`.
-            on_invalid: Whether a record that does not fit the model is an error, or gets a verdict of nulls with
-                `errors`.
+            on_invalid: "reject": a record that does not fit raises `RecordError`. "report": it gets nulls and `errors`.
             verdict_column: The name of the column of verdicts.
 
         Raises:
@@ -156,7 +155,7 @@ class Model:
         """
         rules = self._rules(alpha, explain, on_invalid)
         unknown = _choice("unknown_columns", unknown_columns, _UNKNOWN_COLUMNS)
-        self._threshold_at(rules["alpha"])  # what cannot be promised is refused before a batch is read
+        self._threshold_at(rules["alpha"])  # refuses an alpha that is too small, before a batch is read
         with needs_extra("files"):
             from vaegis.service.files.batch_scoring import scored_batches
         return scored_batches(self, batches, rules, unknown, verdict_column)
@@ -168,11 +167,11 @@ class Model:
             blocks: The records, with the faults of those that have any.
             alpha: Share of normal records that may be flagged.
             explain: Which records come with contributions.
-            reports: Whether faults are told in the result, or raised.
+            reports: Whether faults are listed in the result, or raised.
 
         Raises:
             AlphaError: The model has too few calibration records for ``alpha``.
-            RecordError: A record is at fault, and faults are not reported.
+            RecordError: A record has a fault, and ``reports`` is false.
         """
         limit, promise = self._threshold_at(alpha), self.guarantee_at(alpha)
         parts: list[tuple[Block, Verdicts]] = []
@@ -202,9 +201,9 @@ class Model:
         return max(1, _MAX_TERMS // (len(self.columns) + 1))
 
     def _rules(self, alpha: float | None, explain: str, on_invalid: str) -> JudgeRules:
-        told = Explain(_choice("explain", explain, tuple(Explain)))
+        chosen = Explain(_choice("explain", explain, tuple(Explain)))
         reports = OnInvalid(_choice("on_invalid", on_invalid, tuple(OnInvalid))) is OnInvalid.REPORT
-        return JudgeRules(alpha=self.alpha if alpha is None else float(alpha), explain=told, reports=reports)
+        return JudgeRules(alpha=self.alpha if alpha is None else float(alpha), explain=chosen, reports=reports)
 
     def _blocks(self, data: object, unknown_columns: UnknownColumns) -> Iterator[Block]:
         schema = self.artifact.contract.columns.of_records

@@ -90,16 +90,20 @@ def model_names(folder: Path) -> list[str]:
 
 
 def version_names(folder: Path, name: str) -> list[str]:
-    """Return the versions of a model, sorted; none if its folder cannot be read."""
+    """Return the last versions of a model, 9 before 10; none if its folder cannot be read."""
     try:
-        found = sorted(
+        found = [
             entry.name.removesuffix(MODEL_SUFFIX)
             for entry in (folder / name).iterdir()
             if entry.name.endswith(MODEL_SUFFIX) and _NAME.fullmatch(entry.name.removesuffix(MODEL_SUFFIX))
-        )
+        ]
     except OSError:
         return []
-    return found[:MOST_LISTED]
+    return sorted(found, key=_numbers_as_numbers)[-MOST_LISTED:]
+
+
+def _numbers_as_numbers(name: str) -> list[tuple[str, int]]:
+    return [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", name)]
 
 
 def version_path(folder: Path, name: str, version: str) -> Path:

@@ -88,7 +88,7 @@ def threshold_rank(folds: Sequence[NDArray[np.float64]], alpha: float) -> int:
 
 
 def false_alarm_bound(folds: Sequence[NDArray[np.float64]], alpha: float) -> float:
-    """Return the proven bound on P(p <= alpha), for a normal record exchangeable with the calibration records.
+    """Return the proven bound on P(p <= alpha) for a normal record, as long as normal data stay as in training.
 
     With one fold it is alpha. With K > 1 it is 2 alpha + 2 (1 - alpha) (K - 1) / (n + K), though the share is close to
     alpha in practice. Proof: counted within fold k of n_k records alone, p_k = (1 + #{scores of fold k >= fold score
@@ -135,16 +135,16 @@ def guarantee(folds: Sequence[NDArray[np.float64]], alpha: float, history_anomal
         history_anomalies: Share of the highest calibration scores that was left out, as those of anomalies.
     """
     bound = false_alarm_bound(folds, alpha)
-    condition = "a normal record exchangeable with the calibration records is flagged with a probability of at most"
-    if len(folds) == 1:
-        sentence = f"At alpha {alpha:g}, {condition} {bound:g}"
-    else:
-        sentence = f"At alpha {alpha:g}, {condition} {bound:.3g} by proof; in practice close to alpha"
+    proven = f"{bound:g}" if len(folds) == 1 else f"{bound:.3g} (proven; close to alpha in practice)"
+    sentence = (
+        f"At alpha {alpha:g}, a normal record is flagged with a probability of at most {proven}, "
+        "as long as normal data stay what they were in training."
+    )
     if not history_anomalies:
-        return f"{sentence}."
+        return sentence
     clean = false_alarm_bound(folds, alpha_if_clean(alpha, history_anomalies))
     return (
-        f"{sentence}. This holds if the highest {history_anomalies:g} of the calibration scores, which were left out, "
+        f"{sentence} This holds if the highest {history_anomalies:g} of the calibration scores, which were left out, "
         f"are those of anomalies. If none are, the probability is at most {clean:.3g}."
     )
 

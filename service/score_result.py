@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class ScoreResult:
     """The verdicts on n records, in order.
 
-    Iterating yields one dict per record. Libraries that accept Arrow data accept the result, as in
+    Iterating yields one dict per record. Libraries that take Arrow data take the result, as in
     ``polars.DataFrame(result)``, ``pyarrow.table(result)`` or DuckDB's ``from result``.
 
     Attributes:
@@ -42,12 +42,13 @@ class ScoreResult:
         reconstruction_error: -E_q[log p(x|z)], nats.
         kl: KL(q(z|x) || p(z)), nats.
         latent_contribution: What the latent code adds to the score.
-        violations: Of each record, the values that break a check of their column, whether it is flagged or not.
-        reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
-        signature: Of each anomaly, a short key of its leading columns and why they lead; None for other records.
-        contributions: Of each record, what its columns contribute, largest first; None where it is not explained.
-        errors: With ``on_invalid="report"``, what is wrong with each record, None where nothing is. A record at fault
-            has no verdict: NaN in the arrays, and False in `is_anomaly`. None where faults are not reported.
+        violations: Per record: the values that break a check of their column, whether the record is flagged or not.
+        reasons: Per record: why it is an anomaly, the strongest reason first; empty for other records.
+        signature: Per record: a short key of the columns and reasons that lead an anomaly; None for other records.
+        contributions: Per record: what each column adds to the score, columns with a violation first, then the largest;
+            None if it is not explained.
+        errors: Per record: its faults, or None. The whole is None with ``on_invalid="reject"``. A record with faults
+            has no verdict: NaN in the arrays, and False in `is_anomaly`.
     """
 
     alpha: float
@@ -78,11 +79,11 @@ class ScoreResult:
         return f"<ScoreResult: {len(self)} records, {int(self.is_anomaly.sum())} flagged at alpha {self.alpha:g}>"
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return one dict a record, of values that JSON can hold; fields are null where a record is at fault."""
+        """Return one dict for each record, of values that JSON can hold. A record with faults has nulls."""
         return list(self)
 
     def to_arrow(self) -> pa.Table:
-        """Return a table of a row a record. What was observed and expected in a column is JSON text.
+        """Return a table with one row for each record. Observed and expected values are JSON text.
 
         Raises:
             MissingExtraError: pyarrow is not installed.
@@ -101,7 +102,7 @@ class ScoreResult:
         return fields if self.errors is None else fields | {"errors": self.errors}
 
     def refused(self) -> NDArray[np.bool_]:
-        """Return which records are at fault, and so have no verdict; shape (n,)."""
+        """Return which records have faults, and so no verdict; shape (n,)."""
         if self.errors is None:
             return np.zeros(len(self), dtype=np.bool_)
         return np.array([faults is not None for faults in self.errors], dtype=np.bool_)
@@ -130,9 +131,9 @@ def result_of(
     Args:
         parts: Blocks, each with the verdicts on its sound records.
         alpha: Share of normal records that may be flagged.
-        threshold: Score above which one is.
+        threshold: Score above which a record is flagged.
         guarantee: What alpha promises.
-        with_errors: Whether faults are told; else no block has any.
+        with_errors: Whether the result lists faults; otherwise no block has any.
     """
     arrays = {
         name: np.concatenate(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaegis.service.errors import SettingsError, expectation
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.settings_file import read_settings_file
 
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"
 CONFIG_VARIABLE: Final = "VAEGIS_CONFIG"
@@ -21,64 +21,23 @@ ENVIRONMENT_ONLY: Final = frozenset({"keys"})
 """Secrets. They have no flag, because every user of the machine can read flags, and no key in the settings file."""
 TRUTH_VALUES: Final = "true false"
 """The allowed values of a switch, as the documentation shows them."""
-GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Change these first": ("host", "port", "workers", "keys_file", "alpha", "max_body_bytes"),
-    "Model file": (
-        "model_digest",
-        "model_public_key",
-        "model_timeout_s",
-        "max_tensor_bytes",
-        "default_model",
-        "model_reload",
-        "model_poll_s",
-        "allow_schema_change",
-        "shadow_share",
-    ),
-    "Scoring": ("explain", "unknown_columns", "unwrap", "max_faults", "max_generate_count"),
-    "Callers and rates": (
-        "keys",
-        "open",
-        "allowed_hosts",
-        "cors_origins",
-        "page",
-        "rate_records_per_s",
-        "rate_burst_s",
-    ),
-    "Behind a proxy": ("uds", "root_path"),
-    "HTTPS": ("tls_certificate", "tls_key"),
-    "Answers": ("compression_min_bytes",),
-    "Size of one request": (
-        "max_document_bytes",
-        "max_body_records",
-        "max_records",
-        "max_columns",
-        "max_values",
-        "max_depth",
-    ),
-    "Work at one time": (
-        "max_requests_in_flight",
-        "max_bytes_in_flight",
-        "request_timeout_s",
-        "max_batch_records",
-        "inline_body_bytes",
-        "scoring_threads",
-        "inference_threads",
-    ),
-    "Connections and slow clients": (
-        "max_connections",
-        "keep_alive_s",
-        "max_header_bytes",
-        "max_headers",
-        "header_timeout_s",
-        "body_timeout_s",
-        "answer_timeout_s",
-    ),
-    "Workers and shutdown": ("worker_timeout_s", "drain_delay_s", "shutdown_grace_s"),
-    "Logs": ("log_level", "log_format"),
+_GROUPS: Final = {
+    "host": "Change these first",
+    "model_digest": "Model file",
+    "explain": "Scoring",
+    "keys": "Callers and rates",
+    "uds": "Behind a proxy",
+    "tls_certificate": "HTTPS",
+    "compression_min_bytes": "Answers",
+    "max_document_bytes": "Size of one request",
+    "max_requests_in_flight": "Work at one time",
+    "max_connections": "Connections and slow clients",
+    "worker_timeout_s": "Workers and shutdown",
+    "log_level": "Logs",
 }
-"""The groups of the documentation and of `vaegis serve --help`: each setting is in one."""
+"""The groups of settings, by the first setting of each."""
 
-_POINTER: Final = r"(/([^~/]|~[01])+){1,8}"  # RFC 6901: up to eight names
+_POINTER: Final = r"^(/([^~/]|~[01])+){1,8}$"  # RFC 6901: up to eight names
 _LEAST_RUN_TIMEOUT_S: Final = 1.0
 
 # Kubernetes sets such variables in each pod for every Service of its namespace, and a Service may be named vaegis.
@@ -92,21 +51,13 @@ def _setting(
     meaning: str,
     *,
     unit: str = "",
-    ge: float | None = None,
-    le: float | None = None,
+    within: tuple[float | None, float | None] = (None, None),
     pattern: str | None = None,
 ) -> Any:  # noqa: ANN401 - so is Field
-    """Return a field whose bounds, unit and meaning also describe its flag and its row in the documentation."""
-    pattern = None if pattern is None else f"^{pattern}$"
-    return Field(
-        default,
-        ge=ge,
-        le=le,
-        pattern=pattern,
-        description=meaning,
-        json_schema_extra={"unit": unit},
-        validate_default=False,
-    )
+    """Return a field that also describes its flag and its row in the documentation. Its name may have the unit."""
+    extra: dict[str, Any] = {"unit": unit}
+    least, greatest = within
+    return Field(default, ge=least, le=greatest, pattern=pattern, description=meaning, json_schema_extra=extra)
 
 
 class Settings(BaseModel):
@@ -115,28 +66,26 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 means every IPv4 interface; :: adds IPv6.")
-    port: int = _setting(8080, "TCP port to listen on. 0 picks a free one.", ge=0, le=65535)
-    uds: Path | None = _setting(
-        None, "Unix socket to listen on instead of VAEGIS_HOST and VAEGIS_PORT. Who may write to it may call."
-    )
-    root_path: str | None = _setting(
-        None,
-        "Path before all paths, such as /vaegis, which a proxy takes off. It stands in the OpenAPI document.",
-        pattern=r"(/[A-Za-z0-9._~-]+)+",
-    )
+    port: int = _setting(8080, "TCP port to listen on. 0 picks a free one.", within=(0, 65535))
     workers: int | None = _setting(
         None,
         "Worker processes. Unset means one for each available core, fewer if memory is short.",
         unit="processes",
-        ge=1,
-        le=256,
+        within=(1, 256),
     )
-    worker_timeout_s: float = _setting(
-        30.0,
-        "A worker whose event loop does not respond for this long is killed and replaced.",
-        unit="s",
-        ge=1,
-        le=3600,
+    keys_file: Path | None = _setting(
+        None, "File of valid keys, one per line as `vaegis key` prints it. Reloaded when it changes."
+    )
+    alpha: float | None = _setting(
+        None,
+        "Share of normal records that may be flagged, unless the request says otherwise. Unset means the model's own.",
+        unit="share",
+        within=(1e-9, 0.999),
+    )
+    max_body_bytes: int = _setting(
+        64 * 2**20,
+        "Largest request body, after decompression. `vaegis score` takes files of any size.",
+        within=(1024, 2**30),
     )
     model_digest: str | None = _setting(
         None, "Digest that the model file must have, as `vaegis inspect` shows it: sha256: and 64 hexadecimal digits."
@@ -145,7 +94,12 @@ class Settings(BaseModel):
         None, "PEM file of an Ed25519 public key. It must verify the signature in the file MODEL.sig."
     )
     model_timeout_s: float = _setting(
-        60.0, "Longest time to load the model and score its golden records.", unit="s", ge=1, le=3600
+        60.0, "Longest time to load the model and score its golden records.", within=(1, 3600)
+    )
+    max_tensor_bytes: int = _setting(
+        2**30,
+        "Most memory of the tensors of a model's graph while it runs, beyond 128 times the size of the file.",
+        within=(2**22, 2**36),
     )
     default_model: str | None = _setting(
         None, "Model of /score when a folder of models is served. Unset means the only one in the folder."
@@ -156,7 +110,7 @@ class Settings(BaseModel):
         "only SIGHUP does.",
     )
     model_poll_s: float = _setting(
-        1.0, "Time between two looks at the model file or the pointer files.", unit="s", ge=0.05, le=3600
+        1.0, "Time between two looks at the model file or the pointer files.", within=(0.05, 3600)
     )
     allow_schema_change: bool = _setting(
         default=False,
@@ -166,28 +120,7 @@ class Settings(BaseModel):
         0.1,
         "Share of the batches of live traffic that a version in shadow scores too (`vaegis shadow`).",
         unit="share",
-        ge=0.0001,
-        le=1,
-    )
-    max_tensor_bytes: int = _setting(
-        2**30,
-        "Most memory of the tensors of a model's graph while it runs, beyond 128 times the size of the file.",
-        unit="bytes",
-        ge=2**22,
-        le=2**36,
-    )
-    tls_certificate: Path | None = _setting(
-        None, "PEM file of the certificate chain. Turns on HTTPS; reloaded when it changes."
-    )
-    tls_key: Path | None = _setting(
-        None, "PEM file of the certificate's private key, without a password. Reloaded when it changes."
-    )
-    alpha: float | None = _setting(
-        None,
-        "Share of normal records that may be flagged, unless the request says otherwise. Unset means the model's own.",
-        unit="share",
-        ge=1e-9,
-        le=0.999,
+        within=(0.0001, 1),
     )
     explain: Literal["none", "anomalies", "all"] = _setting(
         "anomalies", "Which records get contributions in the answer, unless the request says otherwise."
@@ -201,151 +134,14 @@ class Settings(BaseModel):
         "each object is a record.",
         pattern=_POINTER,
     )
-    compression_min_bytes: int = _setting(
-        2**20,
-        "Shortest answer that is compressed if Accept-Encoding has gzip or zstd. More than VAEGIS_MAX_BYTES_IN_FLIGHT "
-        "means that none is.",
-        unit="bytes",
-        ge=1024,
-        le=2**34,
-    )
-    max_body_bytes: int = _setting(
-        64 * 2**20,
-        "Largest request body, after decompression. `vaegis score` takes files of any size.",
-        unit="bytes",
-        ge=1024,
-        le=2**30,
-    )
-    max_document_bytes: int = _setting(
-        16 * 2**20,
-        "Largest part of a body that is parsed whole: a JSON document, a line, a CSV record or an Arrow message.",
-        unit="bytes",
-        ge=1024,
-        le=2**30,
-    )
-    max_body_records: int = _setting(
-        500_000,
-        "Most records in one body of any format. A few compressed bytes may hold millions.",
-        unit="records",
-        ge=1,
-        le=1_000_000_000,
-    )
-    max_records: int = _setting(
-        10_000, "Most records in one JSON document or V2 request.", unit="records", ge=1, le=1_000_000
-    )
-    max_columns: int = _setting(
-        10_000, "Most columns in a header; each field of a nested column counts.", unit="columns", ge=1, le=1_000_000
-    )
-    max_values: int = _setting(
-        1_000_000,
-        "Most values in a body, estimated by counting commas and opening brackets.",
-        unit="values",
-        ge=100,
-        le=100_000_000,
-    )
-    max_depth: int = _setting(
-        32,
-        "Deepest nesting of a JSON body. The list of records is one level, a record is another.",
-        unit="levels",
-        ge=2,
-        le=200,
-    )
     max_faults: int = _setting(
         100,
         "Most faults listed in a 422, or for one record with `on_invalid=report`.",
         unit="faults",
-        ge=1,
-        le=10_000,
+        within=(1, 10_000),
     )
     max_generate_count: int = _setting(
-        10_000, "Most records that one request may generate.", unit="records", ge=1, le=1_000_000
-    )
-    max_requests_in_flight: int = _setting(
-        256,
-        "Most requests queued or being scored at one time. The next is answered 429.",
-        unit="requests",
-        ge=1,
-        le=1024,
-    )
-    max_bytes_in_flight: int = _setting(
-        64 * 2**20,
-        "Most bytes of large bodies and their answers held at one time, over all requests. The next request is "
-        "answered 429; a single answer that is larger, 413.",
-        unit="bytes",
-        ge=1024,
-        le=2**33,
-    )
-    request_timeout_s: float = _setting(
-        30.0,
-        "Longest time from the end of a body, or of a part of a large one, to its verdicts. After it: 504.",
-        unit="s",
-        ge=0.001,
-        le=3600,
-    )
-    inline_body_bytes: int = _setting(
-        64 * 2**10,
-        "A larger body is scored on a thread. So is one of more than VAEGIS_MAX_BATCH_RECORDS records.",
-        unit="bytes",
-        ge=0,
-        le=2**20,
-    )
-    max_batch_records: int = _setting(
-        1024,
-        "Small requests that wait together are scored in batches of up to this many records, fewer if the model needs "
-        "more than 10 ms for them. 1 turns batching off.",
-        unit="records",
-        ge=1,
-        le=4096,
-    )
-    scoring_threads: int = _setting(
-        2, "Threads that score large requests. Further large requests wait.", unit="threads", ge=1, le=64
-    )
-    inference_threads: int = _setting(1, "Threads that onnxruntime uses for one request.", unit="threads", ge=1, le=64)
-    header_timeout_s: float = _setting(
-        10.0,
-        "Longest time for a client to send the headers of a request, or to finish the TLS handshake.",
-        unit="s",
-        ge=0.01,
-        le=3600,
-    )
-    body_timeout_s: float = _setting(
-        60.0,
-        "Longest time for a client to send a body. Time in which the service does not read does not count.",
-        unit="s",
-        ge=0.01,
-        le=3600,
-    )
-    answer_timeout_s: float = _setting(
-        30.0,
-        "A client that reads nothing of its answer for this long is disconnected.",
-        unit="s",
-        ge=0.01,
-        le=3600,
-    )
-    keep_alive_s: float = _setting(75.0, "An idle connection is closed after this long.", unit="s", ge=0.01, le=3600)
-    max_header_bytes: int = _setting(
-        16 * 2**10, "Largest request line and headers together.", unit="bytes", ge=1024, le=2**20
-    )
-    max_headers: int = _setting(100, "Most headers in a request.", unit="headers", ge=10, le=10_000)
-    max_connections: int = _setting(
-        1000,
-        "Most connections to one worker. A further one replaces the connection that has been idle longest.",
-        unit="connections",
-        ge=1,
-        le=100_000,
-    )
-    drain_delay_s: float = _setting(
-        0.0,
-        "After SIGTERM, requests are still accepted for this long while /readyz answers 503.",
-        unit="s",
-        ge=0,
-        le=600,
-    )
-    shutdown_grace_s: int = _setting(
-        30, "Longest wait for requests in flight after the service stops accepting new ones.", unit="s", ge=1, le=600
-    )
-    keys_file: Path | None = _setting(
-        None, "File of valid keys, one per line as `vaegis key` prints it. Reloaded when it changes."
+        10_000, "Most records that one request may generate.", unit="records", within=(1, 1_000_000)
     )
     keys: str | None = _setting(
         None, "Valid keys, as lines of the keys file with semicolons between. Read once, at the start."
@@ -358,24 +154,139 @@ class Settings(BaseModel):
         "Host names and addresses that callers may use besides localhost and VAEGIS_HOST, separated by commas. Unset "
         "means any with keys or with VAEGIS_OPEN, and no others without.",
     )
-    page: bool = _setting(
-        default=True, meaning="Serve the live page at /. Its counts need a key with the scope metrics."
-    )
     cors_origins: str | None = _setting(
         None,
         "Origins whose web pages may call from a browser (CORS), such as https://app.example, separated by commas. "
         "Unset means none but the service's own.",
+    )
+    page: bool = _setting(
+        default=True, meaning="Serve the live page at /. Its counts need a key with the scope metrics."
     )
     rate_records_per_s: float | None = _setting(
         None,
         "Records per second for each key that has no rate of its own; without keys, for all callers together. Unset "
         "means no limit.",
         unit="records/s",
-        ge=0.001,
-        le=1e7,
+        within=(0.001, 1e7),
     )
     rate_burst_s: float = _setting(
-        10.0, "Size of the token bucket, as seconds at the caller's rate.", unit="s", ge=0.1, le=3600
+        10.0, "Size of the token bucket, as seconds at the caller's rate.", within=(0.1, 3600)
+    )
+    uds: Path | None = _setting(
+        None, "Unix socket to listen on instead of VAEGIS_HOST and VAEGIS_PORT. Who may write to it may call."
+    )
+    root_path: str | None = _setting(
+        None,
+        "Path before all paths, such as /vaegis, which a proxy takes off. It stands in the OpenAPI document.",
+        pattern=r"^(/[A-Za-z0-9._~-]+)+$",
+    )
+    tls_certificate: Path | None = _setting(
+        None, "PEM file of the certificate chain. Turns on HTTPS; reloaded when it changes."
+    )
+    tls_key: Path | None = _setting(
+        None, "PEM file of the certificate's private key, without a password. Reloaded when it changes."
+    )
+    compression_min_bytes: int = _setting(
+        2**20,
+        "Shortest answer that is compressed if Accept-Encoding has gzip or zstd. More than VAEGIS_MAX_BYTES_IN_FLIGHT "
+        "means that none is.",
+        within=(1024, 2**34),
+    )
+    max_document_bytes: int = _setting(
+        16 * 2**20,
+        "Largest part of a body that is parsed whole: a JSON document, a line, a CSV record or an Arrow message.",
+        within=(1024, 2**30),
+    )
+    max_body_records: int = _setting(
+        500_000,
+        "Most records in one body of any format. A few compressed bytes may hold millions.",
+        unit="records",
+        within=(1, 1_000_000_000),
+    )
+    max_records: int = _setting(
+        10_000, "Most records in one JSON document or V2 request.", unit="records", within=(1, 1_000_000)
+    )
+    max_columns: int = _setting(
+        10_000, "Most columns in a header; each field of a nested column counts.", unit="columns", within=(1, 1_000_000)
+    )
+    max_values: int = _setting(
+        1_000_000,
+        "Most values in a body, estimated by counting commas and opening brackets.",
+        unit="values",
+        within=(100, 100_000_000),
+    )
+    max_depth: int = _setting(
+        32,
+        "Deepest nesting of a JSON body. The list of records is one level, a record is another.",
+        unit="levels",
+        within=(2, 200),
+    )
+    max_requests_in_flight: int = _setting(
+        256,
+        "Most requests queued or being scored at one time. The next is answered 429.",
+        unit="requests",
+        within=(1, 1024),
+    )
+    max_bytes_in_flight: int = _setting(
+        64 * 2**20,
+        "Most bytes of large bodies and their answers held at one time, over all requests. The next request is "
+        "answered 429; a single answer that is larger, 413.",
+        unit="bytes",
+        within=(1024, 2**33),
+    )
+    request_timeout_s: float = _setting(
+        30.0,
+        "Longest time from the end of a body, or of a part of a large one, to its verdicts. After it: 504.",
+        within=(0.001, 3600),
+    )
+    max_batch_records: int = _setting(
+        1024,
+        "Small requests that wait together are scored in batches of up to this many records, fewer if the model needs "
+        "more than 10 ms for them. 1 turns batching off.",
+        unit="records",
+        within=(1, 4096),
+    )
+    inline_body_bytes: int = _setting(
+        64 * 2**10,
+        "A larger body is scored on a thread. So is one of more than VAEGIS_MAX_BATCH_RECORDS records.",
+        within=(0, 2**20),
+    )
+    scoring_threads: int = _setting(
+        2, "Threads that score large requests. Further large requests wait.", unit="threads", within=(1, 64)
+    )
+    inference_threads: int = _setting(
+        1, "Threads that onnxruntime uses for one request.", unit="threads", within=(1, 64)
+    )
+    max_connections: int = _setting(
+        1000,
+        "Most connections to one worker. A further one replaces the connection that has been idle longest.",
+        unit="connections",
+        within=(1, 100_000),
+    )
+    keep_alive_s: float = _setting(75.0, "An idle connection is closed after this long.", within=(0.01, 3600))
+    max_header_bytes: int = _setting(16 * 2**10, "Largest request line and headers together.", within=(1024, 2**20))
+    max_headers: int = _setting(100, "Most headers in a request.", unit="headers", within=(10, 10_000))
+    header_timeout_s: float = _setting(
+        10.0,
+        "Longest time for a client to send the headers of a request, or to finish the TLS handshake.",
+        within=(0.01, 3600),
+    )
+    body_timeout_s: float = _setting(
+        60.0,
+        "Longest time for a client to send a body. Time in which the service does not read does not count.",
+        within=(0.01, 3600),
+    )
+    answer_timeout_s: float = _setting(
+        30.0, "A client that reads nothing of its answer for this long is disconnected.", within=(0.01, 3600)
+    )
+    worker_timeout_s: float = _setting(
+        30.0, "A worker whose event loop does not respond for this long is killed and replaced.", within=(1, 3600)
+    )
+    drain_delay_s: float = _setting(
+        0.0, "After SIGTERM, requests are still accepted for this long while /readyz answers 503.", within=(0, 600)
+    )
+    shutdown_grace_s: int = _setting(
+        30, "Longest wait for requests in flight after the service stops accepting new ones.", within=(1, 600)
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "Least severe level to log. debug adds probes and scrapes."
@@ -407,7 +318,7 @@ def load_settings(
     origins: dict[str, str] = {}
     file = config or environment.get(CONFIG_VARIABLE)
     if file:
-        for name, given in read_settings_file(Path(file)).items():
+        for name, given in _read_file(Path(file)).items():
             origin = f"{file}: {shown(name)}"
             if name not in Settings.model_fields:
                 raise _unknown(origin, name.lower(), Settings.model_fields)
@@ -442,9 +353,22 @@ def variable_of(name: str) -> str:
     return ENVIRONMENT_PREFIX + name.upper()
 
 
-def described_settings() -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield the name, default, unit, allowed values and meaning of each setting."""
+class DescribedSetting(NamedTuple):
+    """What the documentation and `vaegis serve --help` say of a setting, as text."""
+
+    group: str
+    name: str
+    default: str
+    unit: str
+    allowed: str
+    meaning: str
+
+
+def described_settings() -> Iterator[DescribedSetting]:
+    """Yield a description of each setting, group by group."""
+    group = ""
     for name, schema in Settings.model_json_schema()["properties"].items():
+        group = _GROUPS.get(name, group)
         bounds = next((option for option in schema.get("anyOf", ()) if "minimum" in option), schema)
         if "enum" in schema:
             allowed = " ".join(schema["enum"])
@@ -456,19 +380,43 @@ def described_settings() -> Iterator[tuple[str, str, str, str, str]]:
             allowed = "any"
         default = "unset" if schema["default"] is None else str(schema["default"])
         default = default.lower() if schema.get("type") == "boolean" else default
-        yield name, default, schema["unit"], allowed, schema["description"]
+        suffix = next((suffix for suffix in ("s", "bytes") if name.endswith(f"_{suffix}")), "")
+        yield DescribedSetting(group, name, default, schema["unit"] or suffix, allowed, schema["description"])
 
 
 def settings_tables() -> str:
     """Return the tables of `docs/settings.md`, one for each group."""
-    rows = {
-        name: f"| `{variable_of(name)}` | {default} | {unit} | {allowed} | {meaning} |"
-        for name, default, unit, allowed, meaning in described_settings()
-    }
-    head = "| variable | default | unit | values | meaning |\n| --- | --- | --- | --- | --- |"
-    return "\n".join(
-        "\n".join([f"## {group}", "", head, *(rows[name] for name in names), ""]) for group, names in GROUPS.items()
-    )
+    lines: list[str] = []
+    for setting in described_settings():
+        if setting.name in _GROUPS:
+            head = "| variable | default | unit | values | meaning |\n| --- | --- | --- | --- | --- |"
+            lines += ([""] if lines else []) + [f"## {setting.group}", "", head]
+        cells = (f"`{variable_of(setting.name)}`", *setting[2:])
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    """Return the values of a file by key. Keys may not be settings.
+
+    Booleans become text, as in a variable, because pydantic would accept them as the numbers 0 and 1.
+
+    Raises:
+        SettingsError: the file cannot be read, is not TOML, or holds a table.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: expected UTF-8, got an invalid byte at {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: expected TOML, got: {error}") from error
+    for name, value in values.items():
+        if isinstance(value, dict | list):
+            kind = "a table" if isinstance(value, dict) else "a list"
+            raise SettingsError(f"{path}: {shown(name)}: expected one value, got {kind}")
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
 
 
 def _validated(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:

@@ -42,7 +42,8 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
         violations: Of each record, the values that break a check of their column, whether it is an anomaly or not.
         reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
         signature: Of each anomaly, a short key of its leading columns and why they lead; None for other records.
-        contributions: Of each record, what its columns contribute, largest first; None where it is not explained.
+        contributions: Of each record, what its columns contribute, those with a violation first, then the largest;
+            None where it is not explained.
     """
 
     score: NDArray[np.float64]

@@ -16,7 +16,7 @@ from vaegis.service.contract import CategoricalColumn, Column, Schema, TextColum
 from vaegis.service.reasons import Reason
 from vaegis.service.records.forms import Forms
 from vaegis.service.records.kinds import kind_of
-from vaegis.service.records.misspellings import Misspellings
+from vaegis.service.records.misspellings import COMMON_SHARE, Misspellings
 
 _ROUNDING: Final = 1e-6
 _ROUNDED_SHARE: Final = 2.0**-23
@@ -78,7 +78,8 @@ class _ListCheck:
         has_form = column.form is not None and not _OF_FORMS.isdisjoint(codes)
         self._form = _FormCheck(column.form, codes) if has_form and column.form is not None else None
         is_spelled = ViolationCode.MISSPELLED_CATEGORY in codes
-        self._misspellings = Misspellings(column.categories) if is_spelled else None
+        common = [value for value, share in zip(column.categories, column.shares, strict=True) if share >= COMMON_SHARE]
+        self._misspellings = Misspellings(column.categories, common) if is_spelled else None
 
     def __call__(self, text: str) -> tuple[ViolationCode, Value] | None:
         """Return the check that a text breaks, and what that allows; None if it breaks none."""

@@ -63,7 +63,7 @@ def _train_parser() -> argparse.ArgumentParser:
         "--time-column", help="calibrate on the newest records by this column, instead of a random share"
     )
     add_dialect_arguments(parser)
-    parser.add_argument("--set-aside", type=Path, help="CSV file for the locations of records that fitting left out")
+    parser.add_argument("--left-out", type=Path, help="CSV file for the locations of records that fitting left out")
     parser.add_argument(
         "--review",
         type=_positive,
@@ -115,7 +115,7 @@ def _train(parsed: argparse.Namespace, console: Console) -> int:
             parsed.output,
             config,
             Progress(console),
-            set_aside=parsed.set_aside,
+            left_out=parsed.left_out,
             report=parsed.report,
             review=parsed.review,
         )

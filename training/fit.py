@@ -18,7 +18,7 @@ from vaegis.training.schedule import batch_size_for, batches, learning_rate_shar
 from vaegis.training.trimming import Trimming
 
 _MOST_STEPS_PER_EPOCH = 150
-_WARM_UP = 0.2  # share of all steps in which the KL weight rises and no record is set aside yet
+_WARM_UP = 0.2  # share of all steps in which the KL weight rises and no record is left out yet
 _LARGEST_GRADIENT_NORM = 5.0
 _SCALE_RATE = 3.0  # learning rate of scales, as a multiple of that of weights
 _BATCH_EXEMPLARS = 1024
@@ -49,7 +49,7 @@ class Fitted:
         noise: Fixed antithetic draws for the expectation over q, shape (draws, latent_dim).
         epochs: Number of epochs ended.
         loss: Mean loss of the last, nats a record.
-        set_aside: Records that trimming left out of most of the batches that they were in, at least 3, ascending.
+        left_out: Records that trimming left out of most of the batches that they were in, at least 3, ascending.
         interrupted: Whether Ctrl-C ended the fit.
     """
 
@@ -58,7 +58,7 @@ class Fitted:
     noise: Float[Tensor, "k l"]
     epochs: int
     loss: float
-    set_aside: list[int]
+    left_out: list[int]
     interrupted: bool
 
 
@@ -101,7 +101,7 @@ def fit(
             losses = [next(steps) for _ in range(per_epoch) if not interrupted.is_set()]
             total_loss = sum(losses)
             if not math.isfinite(total_loss):
-                raise FitError(f"epoch {epoch + 1}: expected a finite loss, got {total_loss}")
+                raise FitError(f"epoch {epoch + 1}: the loss is {total_loss}; try a lower fit.learning_rate")
             if interrupted.is_set():
                 break
             loss = total_loss / per_epoch
@@ -113,7 +113,7 @@ def fit(
     with torch.no_grad():
         exemplars, _ = vae.encode(rows(records, exemplar_rows))
     vae.prior.settle_precision(exemplars)
-    return Fitted(vae, exemplars, noise, epoch, loss, trimming.set_aside(), interrupted.is_set())
+    return Fitted(vae, exemplars, noise, epoch, loss, trimming.left_out(), interrupted.is_set())
 
 
 def antithetic_noise(draws: int, latent_dim: int, generator: torch.Generator) -> Float[Tensor, "k l"]:

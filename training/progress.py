@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from vaegis.service.column_report import SET_ASIDE, WATCHED, column_description, column_kind, column_notes
+from vaegis.service.column_report import IGNORED, WATCHED, column_description, column_kind, column_notes
 from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
 from vaegis.training.calibration import far_threshold
@@ -39,7 +40,7 @@ class Progress:
     def reading(self, size_bytes: int) -> Iterator[Callable[[int], None]]:
         """Show how many records were read; gives the function to call with that number."""
         with self._bars(TextColumn("{task.completed:,} records")) as bars:
-            task = bars.add_task(f"reading {size_bytes / _MEBIBYTE:,.1f} MiB", total=None)
+            task = bars.add_task(f"reading {_size(size_bytes)}", total=None)
             yield lambda records: bars.update(task, completed=records)
 
     def columns(self, profile: DataProfile, schema: Schema) -> None:
@@ -58,7 +59,7 @@ class Progress:
             counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
                 verbatim(column.name),
-                f"[yellow]{kind}[/yellow]" if kind in (SET_ASIDE, WATCHED) else kind,
+                f"[yellow]{kind}[/yellow]" if kind in (IGNORED, WATCHED) else kind,
                 f"{nulls / max(1, column.records):.1%}" if nulls else "",
                 *counts,
                 verbatim(column_description(known[column.name])),
@@ -80,7 +81,7 @@ class Progress:
             members = len(splits.calibration)
             sampled, shown = (
                 calibrating,
-                f"{members} members, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
+                f"{members} models, each fitted to {splits.fit.shape[1]:,} and calibrated by the rest",
             )
         read = f"{records:,} records" if sampled == records else f"{records:,} records, a sample of {sampled:,} kept"
         if splits.groups is not None:
@@ -94,12 +95,12 @@ class Progress:
         """Show how many checks there are, how often normal records break them, and which were dropped."""
         checks = sum(len(column.checks) for column in schema.of_records.columns)
         self._console.print(
-            f"{checks:,} checks of single values; {schema.violating_share:.2%} of the records held out break one"
+            f"{checks:,} checks of single values; {schema.violating_share:.2%} of the calibration records break one"
         )
         for check in dropped:
             self._console.print(
                 f"[yellow]{verbatim(check.column)}: {check.code.value} is not checked, because {check.share:.2%} of "
-                "the records held out would break it[/yellow]"
+                "the calibration records would break it[/yellow]"
             )
 
     @contextmanager
@@ -118,10 +119,10 @@ class Progress:
 
             yield on_epoch
 
-    def set_aside(self, locations: Sequence[RowLocation]) -> None:
+    def left_out(self, locations: Sequence[RowLocation]) -> None:
         """Show which records were unlike the others in fitting."""
         if locations:
-            first = ", ".join(verbatim(str(location)) for location in locations[:_MOST_LOCATIONS])
+            first = verbatim(_places(locations[:_MOST_LOCATIONS]))
             more = ", ..." if len(locations) > _MOST_LOCATIONS else ""
             self._console.print(
                 f"left out of fitting, because they are least like the others: {len(locations):,} records "
@@ -141,7 +142,7 @@ class Progress:
         if fitted.interrupted:
             self._console.print(f"[yellow]interrupted after epoch {fitted.epochs}: the model so far is kept[/yellow]")
         self._console.print(
-            f"{verbatim(str(output))}: {output.stat().st_size / _MEBIBYTE:.1f} MiB, {calibration.method} with "
+            f"{verbatim(str(output))}: {_size(output.stat().st_size)}, {calibration.method} with "
             f"{calibration.records:,} calibration records"
         )
         folds = [np.array(fold) for fold in calibration.folds]
@@ -156,10 +157,10 @@ class Progress:
         if far is not None:
             at_alpha, usual = far
             self._console.print(
-                f"[yellow]The threshold is {at_alpha:.3g}, where nine in ten records held out score below {usual:.3g}. "
-                f"If more than {calibration.alpha:.3g} of the history are anomalies, it is theirs, and few others "
-                "reach it: set calibration.history_anomalies to their share in train.toml, or train without them."
-                "[/yellow]"
+                f"[yellow]The threshold is {at_alpha:.3g}, although nine in ten calibration records score below "
+                f"{usual:.3g}. If more than {calibration.alpha:.3g} of the history are anomalies, they set the "
+                "threshold and few others reach it: set calibration.history_anomalies to their share in train.toml, or "
+                "train without them.[/yellow]"
             )
 
     def review(self, path: Path) -> None:
@@ -171,3 +172,14 @@ class Progress:
 
     def _bars(self, *columns: BarColumn | TextColumn) -> Bars:
         return Bars(TextColumn("{task.description}"), *columns, TimeElapsedColumn(), console=self._console)
+
+
+def _size(size_bytes: int) -> str:
+    """Return a number of bytes for people."""
+    return f"{size_bytes / _MEBIBYTE:,.1f} MiB" if size_bytes >= _MEBIBYTE else f"{size_bytes / 1024:,.0f} KiB"
+
+
+def _places(locations: Sequence[RowLocation]) -> str:
+    """Return the rows of records, with the path of each file once."""
+    files = [(path, [str(at.row) for at in of_file]) for path, of_file in groupby(locations, lambda at: at.path)]
+    return "; ".join(f"{'row' if len(rows) == 1 else 'rows'} {', '.join(rows)} of {path}" for path, rows in files)

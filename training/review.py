@@ -64,7 +64,7 @@ def read_labels(path: Path) -> Labels:
             reader = csv.DictReader(file)
             lacking = {LABEL, FILE, ROW} - {*(reader.fieldnames or ())}
             if lacking:
-                raise DataError(f"{path}: expected a file that --review wrote, got none with the column {min(lacking)}")
+                raise DataError(f"{path}: expected a file of --review, got one without the column {min(lacking)}")
             for number, row in enumerate(reader, start=1):
                 label = (row[LABEL] or "").strip().lower()
                 if not label:

@@ -33,6 +33,7 @@ from vaegis.training.data.sampling import Sample, profile_and_sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
 from vaegis.training.data.splits import Splits, split_at_random, split_by_group, split_by_time
 from vaegis.training.errors import ExportError
+from vaegis.training.evaluation.injected import evaluate
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
 from vaegis.training.fit import Fitted, fit
 from vaegis.training.model.generator import noise_scales
@@ -66,32 +67,31 @@ def train(
     config: TrainConfig,
     progress: Progress,
     *,
-    set_aside: Path | None = None,
+    left_out: Path | None = None,
     report: Path | None = None,
     review: int | None = None,
 ) -> None:
     """Train on records and write the model file.
 
-    The same records, settings and machine give the same file but for its time of creation. Ctrl-C during the fit
+    The same records, settings and machine give the same file, except for its time of creation. Ctrl-C while fitting
     keeps the model so far.
 
     Args:
-        data: CSV, Parquet, Arrow or NDJSON: one file or a folder of them, read as a stream; or another source of
-            records.
-        output: The model file; replaced in one step, or left alone when anything fails.
+        data: CSV, Parquet, Arrow or NDJSON: one file or a folder, read as a stream; or another source of records.
+        output: The model file. It is replaced in one step. If anything fails, it is not changed.
         config: All settings.
-        progress: Told how the run goes.
-        set_aside: CSV file that gets the file and row of each record that trimming left out of the fit.
-        report: HTML page that gets what the model learned, as `vaegis report` writes it.
-        review: How many of the calibration records of the highest scores go to a CSV file beside the model, to be
-            labelled. Those that `calibration.labels` has are left out.
+        progress: Shows how the run goes.
+        left_out: CSV file for the file and row of each record that was left out of fitting.
+        report: HTML page for what the model learned, as `vaegis report` writes it.
+        review: How many calibration records, the highest scores first, go to a CSV file beside the model, to be
+            labelled. Records with a label in `calibration.labels` are skipped.
 
     Raises:
         TrainingError, FileError: with the file, row and column at fault where there is one.
     """
     files = opened(data, config) if isinstance(data, Path) else data
     reviewed = None if review is None else review_path(output)
-    destinations = {"the model": output, "--set-aside": set_aside, "--report": report, "--review": reviewed}
+    destinations = {"the model": output, "--left-out": left_out, "--report": report, "--review": reviewed}
     labels_path = None if config.calibration.labels is None else Path(config.calibration.labels)
     is_continued = reviewed is not None and labels_path is not None and reviewed.resolve() == labels_path.resolve()
     labelled = [] if labels_path is None or is_continued else [labels_path]
@@ -105,10 +105,10 @@ def train(
     torch.set_num_threads(config.fit.threads)
     torch.manual_seed(seed)  # the initial weights; all later draws have the generator below
     fitted, model, typical = _fit(prepared, config, torch.Generator().manual_seed(seed), progress)
-    aside = [prepared.sample.location(record) for record in fitted.set_aside]
-    progress.set_aside(aside)
-    if set_aside is not None:  # before the model, which is published last
-        _write_set_aside(aside, set_aside)
+    locations = [prepared.sample.location(record) for record in fitted.left_out]
+    progress.left_out(locations)
+    if left_out is not None:  # before the model, which is published last
+        _write_left_out(locations, left_out)
     with progress.stage("exporting the graph"):
         schema = with_noise_scales(prepared.schema, _noise_scales(prepared, fitted, np.sort(typical)))
         scoring = scoring_model(model, schema)
@@ -124,7 +124,9 @@ def train(
             skipped = [at for at in range(len(sample)) if known and sample.location(at) in known]
             rows, scores = most_extreme(scoring.scorer, held_out, prepared.splits, skipped, review)
             write_review(reviewed, sample, rows, scores, labels)
-        export(scoring, generator, calibration, provenance, compared, output)
+        reference = None if report is None else prepared.columns.rows(prepared.splits.fit[0])
+        evaluation = evaluate(scoring.scorer, schema, calibration, held_out[0], seed, reference)
+        export(scoring, generator, calibration, provenance, compared, output, evaluation)
     if report is not None:
         with progress.stage("writing the report"):
             write_report(open_model(output, Expected()), report)
@@ -233,7 +235,7 @@ def _values(vae: VAE, columns: Columns, schema: Schema) -> Values:
         return Values(*vae.preprocessing(torch.from_numpy(columns.numbers), codes))
 
 
-def _write_set_aside(locations: list[RowLocation], path: Path) -> None:
+def _write_left_out(locations: list[RowLocation], path: Path) -> None:
     try:
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -272,7 +274,7 @@ def _provenance(
             "members": fitted.vae.members,
             "epochs": fitted.epochs,
             "loss": fitted.loss,
-            "set_aside": len(fitted.set_aside),
+            "left_out": len(fitted.left_out),
             "interrupted": fitted.interrupted,
         },
     )

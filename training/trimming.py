@@ -43,7 +43,7 @@ class Trimming:
         self._left_out.index_add_(0, batch.flatten(), (~is_kept).flatten().float())
         return is_kept
 
-    def set_aside(self) -> list[int]:
+    def left_out(self) -> list[int]:
         """Return the records that were left out of most batches that they were in, at least 3, ascending."""
         is_aside = (self._left_out > 0.5 * self._met) & (self._met >= _FEWEST_BATCHES)
         return [int(record) for record in torch.nonzero(is_aside).flatten()]

@@ -1,10 +1,10 @@
 """Find the checks of each column: limits beyond which a value is certainly wrong by what training saw.
 
 About 2 in n + 1 new normal records exceed the range of a column's training records, so a range needs a margin. The
-margin of numbers follows from the tail. Let u be the (k + 1)-th largest value. The k larger ones are taken to be
-exponential with their mean excess s over u, so a new value exceeds u + s log(k / (n p)) with probability p. Many tails
-are heavy, so the same is done on logarithms, and the wider limit counts. A tail without excess, such as that of months
-or ratings, gets no margin.
+margin of numbers follows from the tail: the excesses of the k largest values over the next one are taken to have a
+generalised Pareto distribution, whose shape says how heavy the tail is. The limit is the number that a new value
+exceeds with a given probability, the same for all limits of a table. A tail without excess, such as that of months or
+ratings, gets no margin.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vaegis.service.contract import (
     TimestampColumn,
     ViolationCode,
 )
-from vaegis.service.records.misspellings import Misspellings
+from vaegis.service.records.misspellings import COMMON_SHARE, Misspellings
 from vaegis.service.violations import ViolationChecks
 from vaegis.training.data.schema import coarsest_step
 from vaegis.training.data.splits import Splits
@@ -43,15 +43,21 @@ MOST_VIOLATING = 1e-3
 _FEWEST_RECORDS = 30
 """Fewest values of a column from which checks are made."""
 _FEWEST_FOR_A_GRID = 100
-_TAIL = (10, 20)  # values in a tail, of up to 1,000 records and of more
-_SMALL = 1000
-_GROSS = 30.0  # mean excesses; values farther out in the history do not stretch the limit
-_NEW_VALUES = 2e-3  # chance of a new category, in any of the lists where one is wrong
+_SMALLEST_TAIL, _LARGEST_TAIL = 10, 40  # values, a tenth of all in between
+_SHAPE, _SHAPE_WEIGHT = 0.2, 20.0  # of a Pareto tail, where nothing else is known, and how many values that counts as
+_SHAPES = (-0.1, 0.7)
+_NEAR_ZERO = 1e-6
+_FEWEST_FOR_A_SHAPE = 5
+_GROSS = 30.0  # median excesses; values farther out in the history do not stretch the limit
+_NUMBERS = MOST_VIOLATING / 2  # chance of a number beyond any of the limits of a table
+_NEW_VALUES = MOST_VIOLATING / 2  # chance of a new category, in any of the lists where one is wrong
+_RARE = 3
 _LEAST_MARGIN_S, _MOST_MARGIN_S = 366 * 86_400.0, 5 * 366 * 86_400.0
 _RANGE = (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE)
 _SIGNIFICANT_DIGITS = 4
 _FEWEST_ABOVE = 3
 _CLEAR_FALL = 2.0  # standard deviations of the difference of two counts
+_SIGN = math.inf  # factor of the margin of a number that may be anything but negative
 _WIDENED = 2  # times that a limit's distance doubles before its check is dropped
 
 
@@ -76,7 +82,8 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
         splits: Which of them are fitted, and which calibrate.
     """
     read = schema.of_records.columns
-    chance = MOST_VIOLATING / 4.0 / max(1, len(schema.columns))  # of each of a column's limits
+    numbers = sum(isinstance(column, NumericColumn) for column in schema.columns)
+    chance = _NUMBERS / 2.0 / max(1, numbers)  # of each of the two limits of a column
     alone = [_alone(columns, schema.of_records, at) for at in range(len(read))]
     fitted = [values.rows(splits.fitted_records) for values in alone]
     # The range of a watched column says nothing of the values to come.
@@ -91,11 +98,16 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
     violating = sum((_rows(of_column, records) for of_column in broken), np.zeros(records, dtype=np.int64))
     dropped: list[DroppedCheck] = []
     while np.count_nonzero(violating) > max(1.0, MOST_VIOLATING * records):
-        count, at, code = max((n, at, code) for at, found in enumerate(broken) for code, n in _counted(found).items())
+        # Of checks that as many break, that of the longest texts: other checks see most of their faults.
+        count, _, at, code = max(
+            (n, _longest(read[at]), at, code) for at, found in enumerate(broken) for code, n in _counted(found).items()
+        )
         column, width = read[at], widths[at]
         factor = width.get(code, 1.0)
         if code in _RANGE and factor < 2.0**_WIDENED:
             width[code] = 2.0 * factor
+        elif code is ViolationCode.BELOW_RANGE and factor < _SIGN and _is_never_negative(column, fitted[at]):
+            width[code] = _SIGN
         else:
             width[code] = 0.0
             dropped.append(DroppedCheck(column.name, code, count / records))
@@ -117,22 +129,33 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
 def _growing_lists(columns: Sequence[Column], fitted: Sequence[Columns]) -> set[int]:
     """Return the positions of the lists of categories to which values are still added.
 
-    The chance of a new value is about the share of values that came once (Good & Turing). For the lists that count as
-    complete, those with the fewest such values, it is at most `_NEW_VALUES` in all.
+    The chance of a new value is about the share of values that came once (Good & Turing). A list without any of these
+    may owe that to chance, so values that came up to three times count as well: as many records as hold one, by three.
+    For the lists that count as complete, those with the fewest, the chance is at most `_NEW_VALUES` in all. Of equal
+    lists those of short values come first, because no other check sees a typing error in a code.
     """
-    once, growing = {}, set()
+    new, growing = {}, set()
     for at, (column, values) in enumerate(zip(columns, fitted, strict=True)):
         if isinstance(column, CategoricalColumn):
             count = Counter(_texts(values))
-            once[at] = sum(number == 1 for number in count.values())
+            new[at] = sum(number for number in count.values() if number <= _RARE) / _RARE
             if not count.keys() <= set(column.categories):
                 growing.add(at)
     allowance = max(1.0, _NEW_VALUES * max(map(len, fitted), default=0))
-    for at in sorted(once.keys() - growing, key=once.__getitem__):
-        allowance -= once[at]
+    for at in sorted(new.keys() - growing, key=lambda at: (new[at], _longest(columns[at]))):
+        allowance -= new[at]
         if allowance < 0:
             growing.add(at)
     return growing
+
+
+def _longest(column: Column) -> int:
+    """Return the length of the longest known text of a column; 0 where it has none."""
+    return max(map(len, column.categories), default=0) if isinstance(column, CategoricalColumn | TextColumn) else 0
+
+
+def _is_never_negative(column: Column, fitted: Columns) -> bool:
+    return isinstance(column, NumericColumn) and bool((fitted.numbers >= 0).any() and not (fitted.numbers < 0).any())
 
 
 def _alone(columns: Columns, schema: Schema, at: int) -> Columns:
@@ -183,8 +206,9 @@ def _as_seen(column: Column, fitted: Columns) -> Column:
         return form.model_copy(update={"checks": column.checks})
     if isinstance(column, CategoricalColumn):
         seen = set(texts)
-        categories = tuple(category for category in column.categories if category in seen)
-        return _with_form(column, fitted).model_copy(update={"categories": categories})
+        kept = [pair for pair in zip(column.categories, column.shares, strict=True) if pair[0] in seen]
+        update = {"categories": tuple(value for value, _ in kept), "shares": tuple(share for _, share in kept)}
+        return _with_form(column, fitted).model_copy(update=update)
     return column
 
 
@@ -241,7 +265,8 @@ def _of_numbers(
         yield Check(code=high_code, limit=float(values[-1]))
         yield Check(code=ViolationCode.OFF_GRID, limit=1.0)
     elif isinstance(column, NumericColumn):
-        yield Check(code=low_code, limit=-_rounded_up(-_lower_limit(values, chance, wider_low)))
+        lower = _lower_limit(values, chance, wider_low, step=column.step)
+        yield Check(code=low_code, limit=-_rounded_up(-lower))
         yield Check(code=high_code, limit=_rounded_up(_upper_limit(values, chance, wider_high)))
         if column.step and values.size >= _FEWEST_FOR_A_GRID:
             yield Check(code=ViolationCode.OFF_GRID, limit=coarsest_step(values, column.step))
@@ -272,42 +297,28 @@ def _of_list(column: CategoricalColumn, values: list[str], width: Mapping[Violat
     count = Counter(values)
     once = [value for value, number in count.items() if number == 1]
     known = set(column.categories)
-    misspellings = Misspellings(sorted(known - set(once)))
+    common = [value for value, number in count.items() if number >= COMMON_SHARE * len(values)]
+    misspellings = Misspellings(sorted(known - set(once)), common)
     others = {value: number for value, number in count.items() if number == 1 or value not in known}
     misspelled = sum(number for value, number in others.items() if misspellings.meant(value) is not None)
-    if misspelled <= max(1.0, _NEW_VALUES * len(values)):
+    if misspelled <= max(1.0, MOST_VIOLATING * len(values)):
         yield Check(code=ViolationCode.MISSPELLED_CATEGORY)
     yield Check(code=ViolationCode.UNUSUAL_FORM)
     yield Check(code=ViolationCode.UNUSUAL_LENGTH)
 
 
-def _upper_limit(values: NDArray[np.float64], chance: float, wider: float) -> float:
-    """Return the number that a new normal value exceeds with about the probability ``chance``.
-
-    Args:
-        values: Ascending, at least `_FEWEST_RECORDS`.
-        chance: A probability.
-        wider: Factor of the margin.
-    """
-    limit = _tail_limit(values, chance, wider)
-    # A heavy tail is one on the logarithms: of the numbers, or of their distances from the median if some are negative.
-    zero = 0.0 if values[0] >= 0 else float(np.median(values))
-    above = values[values > zero]
-    if values[-1 - _tail_size(values.size)] > zero:
-        with np.errstate(over="ignore"):
-            farthest = float(np.exp(_tail_limit(np.log(above - zero), chance, wider, of=values.size)))
-        limit = max(limit, zero + farthest)
-    return min(limit, float(np.finfo(np.float64).max))
-
-
-def _lower_limit(values: NDArray[np.float64], chance: float, wider: float) -> float:
+def _lower_limit(values: NDArray[np.float64], chance: float, wider: float, *, step: float) -> float:
     """Return the number that a new normal value falls below with about the probability ``chance``.
 
-    A column without negative numbers has none below zero. One of positive numbers has a limit above zero.
+    A column without negative numbers has none below zero. One of positive numbers has a limit above zero, by their
+    logarithms, unless the least multiples of its ``step`` pass and zero is likely to follow.
     """
-    if values[0] > 0:
-        return float(np.exp(-_tail_limit(-np.log(values)[::-1], chance, wider)))
-    return 0.0 if values[0] == 0 else -_upper_limit(-values[::-1], chance, wider)
+    if values[0] < 0:
+        return -_upper_limit(-values[::-1], chance, wider)
+    if values[0] == 0 or wider == _SIGN:
+        return 0.0
+    limit = float(np.exp(-_upper_limit(-np.log(values)[::-1], chance, wider)))
+    return 0.0 if limit <= step and _upper_limit(-values[::-1], chance, wider) >= 0 else limit
 
 
 def _rounded_up(limit: float) -> float:
@@ -323,19 +334,55 @@ def _rounded_up(limit: float) -> float:
     return rounded if math.isfinite(rounded) else limit
 
 
-def _tail_limit(values: NDArray[np.float64], chance: float, wider: float, of: int | None = None) -> float:
-    """Return the limit of values, ascending, by an exponential tail; the last of them unless they are far out."""
-    n = of or values.size
-    k = min(_tail_size(n), values.size - 1)
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of numbers that hardly fit into float64
+def _upper_limit(values: NDArray[np.float64], chance: float, wider: float) -> float:
+    """Return the number that a new normal value exceeds with about the probability ``chance``.
+
+    Args:
+        values: Ascending, at least `_FEWEST_RECORDS`.
+        chance: A probability.
+        wider: Factor of the margin.
+    """
+    k = min(_LARGEST_TAIL, max(_SMALLEST_TAIL, values.size // 10))
     start = float(values[-1 - k])
     excess = values[-k:] - start
     gross = _GROSS * _usual_excess(values, excess)
-    mean = float(np.minimum(excess, gross).mean()) or _fall(values[values <= start + gross])
-    last = start + float(excess[excess <= gross].max(initial=0.0))
-    margin = wider * mean * max(1.0, math.log(k / (n * chance)))
+    excess = excess[(excess > 0) & (excess <= gross)]
+    if excess.size:
+        last, beyond = start + float(excess[-1]), excess.size
+        shape, scale = _pareto_tail(excess)
+    else:
+        inside = values[values <= start + gross]
+        start = last = float(inside[-1])
+        shape, scale, beyond = 0.0, _fall(inside), int((inside == last).sum())
+    ratio = max(math.e, beyond / (values.size * chance))
+    margin = wider * scale * (math.expm1(shape * math.log(ratio)) / shape if shape else math.log(ratio))
     # Only where normal records broke the limit: a tail may have no excess by chance.
     margin += (wider - 1.0) * (last - float(np.median(values))) / 2.0
-    return max(last, start + margin)
+    limit = max(last, start + margin)
+    return limit if math.isfinite(limit) else float(np.finfo(np.float64).max)
+
+
+def _pareto_tail(excess: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the shape and the scale of the generalised Pareto distribution of positive numbers, ascending.
+
+    The empirical Bayes estimate of Zhang & Stephens (2009, Technometrics 51). The shape is drawn towards `_SHAPE`, as
+    if that had been seen in `_SHAPE_WEIGHT` more numbers: a few of them say little about it.
+    """
+    n = excess.size
+    if n < _FEWEST_FOR_A_SHAPE or excess[0] == excess[-1]:
+        return _SHAPE, float(excess.mean())
+    quartile = excess[max(0, int(n / 4 + 0.5) - 1)]
+    points = 20 + int(math.sqrt(n))
+    theta = 1 / excess[-1] + (1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))) / (3 * quartile)
+    theta[theta == 0] = _NEAR_ZERO / excess[-1]  # an exponential tail, where the shape is 0
+    shapes = np.log1p(-theta[:, None] * excess).mean(1)
+    likelihoods = n * (np.log(-theta / shapes) - shapes - 1)
+    weights = np.exp(likelihoods - likelihoods.max())
+    mean = float(theta @ weights / weights.sum())
+    shape = float(np.log1p(-mean * excess).mean())
+    drawn = (n * shape + _SHAPE_WEIGHT * _SHAPE) / (n + _SHAPE_WEIGHT)
+    return min(max(drawn, _SHAPES[0]), _SHAPES[1]), -shape / mean
 
 
 def _usual_excess(values: NDArray[np.float64], excess: NDArray[np.float64]) -> float:
@@ -359,7 +406,3 @@ def _fall(values: NDArray[np.float64]) -> float:
     if below - last < _CLEAR_FALL * math.sqrt(below + last):
         return 0.0
     return float(distinct[-1] - distinct[-2]) / max(1.0, math.log(below / last))
-
-
-def _tail_size(records: int) -> int:
-    return min(_TAIL[records > _SMALL], max(1, records // 10))

@@ -1,6 +1,6 @@
 """vaegis: learn what normal records look like, score new ones, and say which columns are anomalous.
 
-`load` opens a model file and `train` makes one; nothing heavy is imported before either is called.
+`load` opens a model file, and `train` makes one. onnxruntime and torch are imported only when they are called.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def load(
 
     Args:
         path: The file that `train` or the command `vaegis-train` wrote.
-        threads: Threads that onnxruntime may use for one call, at least 1.
+        threads: Threads that onnxruntime may use in one call, at least 1.
         digest: Refuse the file unless it has this digest, ``sha256:`` and 64 hexadecimal digits.
         public_key: PEM file of an Ed25519 key; refuse the file unless ``path`` + ``.sig`` is its signature by it.
 
@@ -91,10 +91,10 @@ def train(
 
     Args:
         data: The records: the path of a file or folder that `vaegis-train` reads, a list of dicts, an Arrow table or
-            stream, or a frame. Anything with Arrow's PyCapsule interface is read once, as a stream.
+            stream, or a frame. Arrow data is read once, as a stream.
         settings: The tables of `train.toml` as dicts, or the path of such a file; None: the defaults.
-        output: The model file. It is replaced in one step, or left alone when anything fails.
-        verbose: Whether to print decisions of training and its progress.
+        output: The model file. It is replaced in one step. If anything fails, it is not changed.
+        verbose: Whether to print what `vaegis-train` prints.
 
     Raises:
         TrainingError: Nothing can be learned from the records, a setting is wrong, or the file cannot be written.

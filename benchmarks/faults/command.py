@@ -38,9 +38,10 @@ _INTRODUCTION = (
     "All records of these tables count as normal; copies of records that training did not see have one fault each."
     " Reported: flagged, or a value breaks a check of its column, or is refused because it is not of the column's kind."
     " Flagged: by the model's own p-values at an alpha of 1%, or the least that a small table can promise. Culprit"
-    " first: of the flagged with a fault in one column, the share in which that column contributes most. Rule: outside"
-    " the range, the known texts or the nulls of the training records. kNN and IsolationForest: on one-hot and imputed"
-    " columns, above the score that 1% of the normal test records exceed."
+    " first: of the flagged with a fault in one column, the share whose explanation has that column first; in brackets"
+    " the share in which it contributes most. Rule: outside the range, the known texts or the nulls of the training"
+    " records. kNN and IsolationForest: on one-hot and imputed columns, above the score that 1% of the normal test"
+    " records exceed. Break a check: normal test records; by the model: what its file says of them."
 )
 
 
@@ -126,6 +127,7 @@ _TABLE_HEADER = [
     "false alarms",
     "band",
     "break a check",
+    "by the model",
     "false alarms of the rule",
     "fit, s",
 ]
@@ -135,13 +137,12 @@ def _kinds(rows: Sequence[Row]) -> Iterable[list[str]]:
     for kind in KINDS:
         found = [row.kinds[kind] for row in rows if kind in row.kinds]
         if found:
-            culprit = [each.culprit_first for each in found if each.culprit_first is not None]
             yield [
                 kind,
                 str(len(found)),
                 _mean(found, lambda each: each.reported),
                 _mean(found, lambda each: each.flagged),
-                f"{fmean(culprit):.3f}" if culprit else "",
+                _culprit(found),
                 _mean(found, lambda each: each.rule),
                 *(f"{fmean(each.baselines[name] for each in found):.3f}" for name in _BASELINES),
             ]
@@ -159,6 +160,7 @@ def _tables(rows: Sequence[Row]) -> Iterable[list[str]]:
             f"{row.false_alarms:.2%}",
             f"{low:.2%} to {high:.2%}",
             f"{row.violating:.2%}",
+            f"{row.stored_violating:.2%}",
             f"{row.rule_false_alarms:.2%}",
             f"{row.fit_seconds:.0f}",
         ]
@@ -167,6 +169,12 @@ def _tables(rows: Sequence[Row]) -> Iterable[list[str]]:
 def _by_table(rows: Sequence[Row], of: Callable[[Found], float]) -> Iterable[list[str]]:
     for kind in KINDS:
         yield [kind, *(f"{of(row.kinds[kind]):.2f}" if kind in row.kinds else "" for row in rows)]
+
+
+def _culprit(found: Sequence[Found]) -> str:
+    first = [each.culprit_first for each in found if each.culprit_first is not None]
+    largest = [each.largest_first for each in found if each.largest_first is not None]
+    return f"{fmean(first):.3f} ({fmean(largest):.3f})" if first else ""
 
 
 def _mean(found: Sequence[Found], of: Callable[[Found], float]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +24,12 @@ from benchmarks.mixed.experiment import Sizes
 from benchmarks.quality.figures import FALSE_ALARMS, recall_at_false_alarms
 from benchmarks.quality.trained import with_attainable_alpha
 from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.service.explanations import explain_records
 from vaegis.service.files.arrow_data import block_of_batch
 from vaegis.service.pvalues import p_values
 from vaegis.service.records.blocks import Block
+from vaegis.service.scorer import Scores
+from vaegis.service.violations import Violation
 from vaegis.training.config import TrainConfig
 from vaegis.training.evaluation.intervals import promised_band
 from vaegis.training.progress import Progress
@@ -41,8 +46,9 @@ class Found:
         records: Number of records with the fault.
         flagged: Share that the model flags, at the alpha of the row.
         reported: Share that it flags, that breaks a check, or that is refused because a value is of another kind.
-        culprit_first: Of those flagged whose fault is in one column, the share whose largest contribution is that
-            column's; None where none is.
+        culprit_first: Of those flagged whose fault is in one column, the share whose explanation has that column first;
+            None where none is.
+        largest_first: The share in which that column contributes most.
         rule: Share that breaks the rule.
         baselines: By detector, the share above the score that 1% of the normal test records exceed.
     """
@@ -51,6 +57,7 @@ class Found:
     flagged: float
     reported: float
     culprit_first: float | None
+    largest_first: float | None
     rule: float
     baselines: dict[str, float]
 
@@ -70,6 +77,8 @@ class Row:
         false_alarms: Share of the normal test records that the model flags.
         false_alarm_band: Interval in which that share lies with a probability of 95%, if the promise holds.
         violating: Share of the normal test records that break a check or are refused.
+        stored_violating: The share that the model says, of the records that calibrate.
+        broken_checks: How many normal test records break each check, `column:code`.
         rule_false_alarms: Share of the normal test records that the rule flags.
         kinds: Figures by kind of fault, without the kinds that no record can have.
         fit_seconds: Time of training, beside other processes.
@@ -85,6 +94,8 @@ class Row:
     false_alarms: float
     false_alarm_band: tuple[float, float]
     violating: float
+    stored_violating: float
+    broken_checks: dict[str, int]
     rule_false_alarms: float
     kinds: dict[str, Found]
     fit_seconds: float
@@ -160,7 +171,9 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
     band = promised_band(calibration.records, normal, calibration.alpha)
     names = [column.name for column in artifact.contract.columns.columns]
     largest = block.spread(scores.contributions[:, : len(names)].argmax(1), blank=0)
-    blamed = [names[at] for at in largest]
+    leading = [names[at] for at in largest]
+    first = _explained_first(artifact, block, scores, p <= calibration.alpha, violations)
+    found = block.spread(np.fromiter(violations, dtype=object, count=len(violations)), blank=None)
     kinds, start = {}, normal
     for kind, made in faults.items():
         rows = np.arange(start, start + made.records.num_rows)
@@ -169,7 +182,8 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
             records=rows.size,
             flagged=float(is_flagged[rows].mean()),
             reported=float(is_reported[rows].mean()),
-            culprit_first=_culprit_first(made, is_flagged[rows], [blamed[row] for row in rows]),
+            culprit_first=_share_of(made, is_flagged[rows], [first[row] for row in rows]),
+            largest_first=_share_of(made, is_flagged[rows], [leading[row] for row in rows]),
             rule=float(is_broken[rows].mean()),
             baselines={name: _recall(values, normal, rows) for name, values in baselines.items()},
         )
@@ -184,6 +198,8 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
         false_alarms=float(is_flagged[:normal].mean()),
         false_alarm_band=(band.low, band.high),
         violating=float((breaks_check | is_refused)[:normal].mean()),
+        stored_violating=artifact.contract.columns.violating_share,
+        broken_checks=Counter(f"{each.column}:{each.code}" for broken in found[:normal] for each in broken or ()),
         rule_false_alarms=float(is_broken[:normal].mean()),
         kinds=kinds,
         fit_seconds=seconds,
@@ -219,7 +235,23 @@ def _without_refused(records: pa.Table, block: Block) -> pa.Table:
     return records
 
 
-def _culprit_first(made: Faulty, is_flagged: NDArray[np.bool_], blamed: list[str]) -> float | None:
+def _explained_first(
+    artifact: Artifact,
+    block: Block,
+    scores: Scores,
+    is_anomaly: NDArray[np.bool_],
+    violations: Sequence[Sequence[Violation]],
+) -> list[str]:
+    """Return the first column of each record's explanation."""
+    schema, rows = artifact.contract.columns, np.arange(len(is_anomaly))
+    explained = explain_records(
+        schema, artifact.scorer.scored(block.columns), scores, rows, is_anomaly, violations, whole=True
+    )
+    names = np.array([contributions[0].column for _, _, contributions in explained], dtype=object)
+    return block.spread(names, blank="").tolist()
+
+
+def _share_of(made: Faulty, is_flagged: NDArray[np.bool_], blamed: list[str]) -> float | None:
     hits = [
         name == columns[0]
         for flagged, name, columns in zip(is_flagged, blamed, made.columns, strict=True)

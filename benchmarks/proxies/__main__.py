@@ -37,8 +37,9 @@ _OK: Final = 200
 _FAILED: Final = 400
 _TITLE: Final = """# Large requests through proxies
 
-`make proxies`: `vaegis serve` with two workers and its defaults, proxies as in [Behind a proxy](../../docs/proxies.md),
-all on one machine. Each record has a column of 100 characters that the model does not know and that is ignored.
+`make proxies`: `vaegis serve` with two workers and its defaults, proxies as in
+[Reverse proxies](../../docs/proxies.md), all on one machine. Each
+record has a column of 100 characters that the model does not know and that is ignored.
 
 A cell tells what the client saw, and after how many seconds. *Whole*: status 200 and one line for each line sent. A
 number is the status of an error. Otherwise it is the error that the client reported.

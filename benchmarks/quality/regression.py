@@ -50,9 +50,9 @@ class RegressionSet(BaseModel):
     cases: list[RegressionCase]
 
 
-def regression_cases() -> list[RegressionCase]:
-    """Return the cases with the figures expected."""
-    return RegressionSet.model_validate_json(EXPECTED.read_text(encoding="utf-8")).cases
+def regression_cases(file: Path = EXPECTED) -> list[RegressionCase]:
+    """Return the cases with their figures, by default those expected."""
+    return RegressionSet.model_validate_json(file.read_text(encoding="utf-8")).cases
 
 
 def regression_figures(case_id: str, data: Path) -> Ranking:
@@ -71,9 +71,10 @@ def regression_figures(case_id: str, data: Path) -> Ranking:
 
 
 def main() -> int:
-    """Measure all cases and write what is expected from now on; return 1 if the data are missing."""
+    """Measure all cases and write their figures; return 1 if the data are missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the sets (../shared/data/benchmark)")
+    parser.add_argument("--output", type=Path, default=EXPECTED, help="file of the figures (those that are expected)")
     parsed = parser.parse_args()
     cases = regression_cases()
     for case in cases:
@@ -85,7 +86,7 @@ def main() -> int:
         print(f"{case.id}: AUROC {case.auroc.expected} -> {found.auroc:.4f}, AP {case.ap.expected} -> {found.ap:.4f}")
         case.auroc.expected, case.ap.expected = round(found.auroc, 4), round(found.ap, 4)
     document = RegressionSet(cases=cases).model_dump(mode="json")
-    EXPECTED.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    parsed.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

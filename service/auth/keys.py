@@ -12,19 +12,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from vaegis.service.errors import SettingsError
+from vaegis.service.reloaded_files import ReloadedFiles
 
 ReloadOutcome: TypeAlias = Literal["succeeded", "failed"]
 """Whether a changed keys file could be read."""
 
 MAX_KEYS: Final = 1000
 """Most keys in one file or variable."""
-CHECK_INTERVAL_S: Final = 1.0
-"""Least time between two checks of the keys file."""
 
 _PREFIX: Final = "vaegis_"  # scanners for leaked secrets recognise it
 _RANDOM_BYTES: Final = 32
@@ -102,66 +102,21 @@ class KeyStore:
         Raises:
             KeysError: The file cannot be read, or repeats a name or a hash of ``inline``.
         """
-        self._inline = inline
-        self._file = file
         self._on_reload = on_reload
-        self._now = now
-        self._signature = self._file_signature()
-        self._keys = self._read()
-        self._failure: tuple[object, str] | None = None
-        self._next_check = now() + CHECK_INTERVAL_S
+        files = () if file is None else (file,)
+        self._keys = ReloadedFiles(files, partial(_keys_by_digest, inline, file), self._note_reload, now=now)
 
     def find(self, presented: bytes) -> Key | None:
         """Return the valid key that ``presented`` is, or None."""
-        return self.find_digest(digest_of(presented))
+        return self._keys.content().get(digest_of(presented))
 
-    def find_digest(self, digest: bytes) -> Key | None:
-        """Return the valid key with a SHA-256, or None."""
-        if self._file is not None and self._now() >= self._next_check:
-            self._reload_if_changed()
-        return self._keys.get(digest)
-
-    def _reload_if_changed(self) -> None:
-        """Read the file again if it has changed. If it cannot be read, keep the old keys and try again each time."""
-        self._next_check = self._now() + CHECK_INTERVAL_S
-        signature = self._file_signature()
-        if signature == self._signature and self._failure is None:
-            return
-        self._signature = signature
-        try:
-            self._keys = self._read()
-        except KeysError as error:
-            failure = signature, str(error)
-            if failure != self._failure:  # logged once, however often it is tried
-                _LOG.error("keys not reloaded, the old ones stay valid", extra={"fields": {"reason": str(error)}})
-                self._on_reload("failed")
-            self._failure = failure
-            return
-        self._failure = None
-        _LOG.info("keys reloaded", extra={"fields": {"keys": [key.name for key in self._keys.values()]}})
-        self._on_reload("succeeded")
-
-    def _file_signature(self) -> tuple[int, int, int, int] | None:
-        """Return values that change with the file, also if it is a link to another file, as in Kubernetes secrets.
-
-        The ctime also changes with the owner and the mode, and nobody can set it back.
-        """
-        if self._file is None:
-            return None
-        try:
-            found = self._file.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
-
-    def _read(self) -> dict[bytes, Key]:
-        keys = {key.digest: key for key in self._inline}
-        names = {key.name for key in self._inline}
-        for key in () if self._file is None else _read_file(self._file):
-            if key.name in names or key.digest in keys:
-                raise KeysError(f"{self._file}: {key.name}: its name or hash is also in VAEGIS_KEYS")
-            keys[key.digest] = key
-        return keys
+    def _note_reload(self, error: SettingsError | None) -> None:
+        if error is None:
+            _LOG.info("keys reloaded", extra={"fields": {"keys": [key.name for key in self._keys.content().values()]}})
+            self._on_reload("succeeded")
+        else:
+            _LOG.error("keys not reloaded, the old ones stay valid", extra={"fields": {"reason": str(error)}})
+            self._on_reload("failed")
 
 
 def new_key() -> str:
@@ -261,6 +216,16 @@ def require_keys_or_open(address: str, *, has_keys: bool, is_open: bool) -> None
         f"host: other machines can reach {address}, and no keys are set. Set keys with --keys-file FILE "
         "(VAEGIS_KEYS_FILE), after `vaegis key NAME >> FILE`, or let everyone call with --open (VAEGIS_OPEN=true)"
     )
+
+
+def _keys_by_digest(inline: tuple[Key, ...], file: Path | None) -> dict[bytes, Key]:
+    keys = {key.digest: key for key in inline}
+    names = {key.name for key in inline}
+    for key in () if file is None else _read_file(file):
+        if key.name in names or key.digest in keys:
+            raise KeysError(f"{file}: {key.name}: its name or hash is also in VAEGIS_KEYS")
+        keys[key.digest] = key
+    return keys
 
 
 def _parse_line(content: list[str], where: str) -> Key:

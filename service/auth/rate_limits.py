@@ -54,13 +54,14 @@ class TokenBuckets:
         self._full_at = memory.cast("d")
         self._known: dict[int, int] = {}
 
-    def try_spend(self, bucket_id: int, cost_s: float, capacity_s: float) -> float:
+    def try_spend(self, bucket_id: int, cost_s: float, capacity_s: float, *, into_debt: bool = False) -> float:
         """Spend ``cost_s`` if the bucket holds that much or is full.
 
         Args:
             bucket_id: The bucket, by `bucket_id_of`.
             cost_s: Cost, as the seconds in which the bucket refills by it.
             capacity_s: Capacity, in the same unit. A full bucket pays a higher cost by going into debt.
+            into_debt: Whether to spend in any case.
 
         Returns:
             0 if it was spent; otherwise the seconds until it can be.
@@ -71,26 +72,10 @@ class TokenBuckets:
                 slot, now = self._slot_of(bucket_id), self._now()
                 spent_s = max(self._full_at[slot] - now, 0.0)
                 excess_s = spent_s + min(cost_s, capacity_s) - capacity_s
-                if excess_s > 0:
+                if excess_s > 0 and not into_debt:
                     return excess_s
                 self._full_at[slot] = now + spent_s + cost_s
                 return 0.0
-            finally:
-                self._unlock()
-
-    def spend(self, bucket_id: int, cost_s: float, capacity_s: float) -> float:
-        """Spend ``cost_s``, into debt if the bucket holds less.
-
-        Returns:
-            The seconds until there is no debt.
-        """
-        with self._threads:
-            self._lock()
-            try:
-                slot, now = self._slot_of(bucket_id), self._now()
-                spent_s = max(self._full_at[slot] - now, 0.0) + cost_s
-                self._full_at[slot] = now + spent_s
-                return max(spent_s - capacity_s, 0.0)
             finally:
                 self._unlock()
 
@@ -147,21 +132,10 @@ class RateLimit:
         """Return the seconds until one record would be accepted."""
         return self.buckets.try_spend(self.bucket_id, 0.0, max(self.burst_s - 1 / self.records_per_s, 0.0))
 
-    def try_spend(self, records: int) -> float:
-        """Spend a token for each record, or none.
-
-        Returns:
-            0 if they were spent; otherwise the seconds until they can be.
-        """
-        return self.buckets.try_spend(self.bucket_id, records / self.records_per_s, self.burst_s)
-
-    def spend(self, records: int) -> float:
-        """Spend a token for each record, into debt if there are fewer.
-
-        Returns:
-            The seconds until there is no debt.
-        """
-        return self.buckets.spend(self.bucket_id, records / self.records_per_s, self.burst_s)
+    def try_spend(self, records: int, *, into_debt: bool = False) -> float:
+        """Spend a token for each record, or none; see `TokenBuckets.try_spend`."""
+        cost_s = records / self.records_per_s
+        return self.buckets.try_spend(self.bucket_id, cost_s, self.burst_s, into_debt=into_debt)
 
 
 @dataclass(slots=True)

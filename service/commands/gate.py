@@ -1,11 +1,9 @@
-"""The gate of a promotion: what a running service measured of the version in shadow."""
+"""`--gate`: ask a running service what it measured of the version in shadow."""
 
 from __future__ import annotations
 
 import json
-import re
 from argparse import ArgumentParser, Namespace
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -16,29 +14,10 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import msgspec
 
 from vaegis.service.errors import GateError, SettingsError
+from vaegis.service.gate import MEASURES, parse_gate, require_conditions
 
-_CONDITION: Final = re.compile(r"\s*([a-z_]+)\s*([<>])\s*([0-9]+(?:\.[0-9]+)?)\s*")
 _TIMEOUT_S: Final = 30.0
 _MAX_ANSWER_BYTES: Final = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition: a measure that must be below or above a bound.
-
-    >>> parse_gate("flagged_ratio<1.5, records>1000")
-    [Condition(measure='flagged_ratio', sign='<', bound=1.5), Condition(measure='records', sign='>', bound=1000.0)]
-    """
-
-    measure: str
-    sign: str
-    bound: float
-
-    def holds(self, value: float | None) -> bool:
-        """Return whether it holds; it does not if the measure is not known."""
-        if value is None:
-            return False
-        return value < self.bound if self.sign == "<" else value > self.bound
 
 
 def add_gate_arguments(parser: ArgumentParser) -> None:
@@ -47,29 +26,12 @@ def add_gate_arguments(parser: ArgumentParser) -> None:
         "--gate",
         metavar="CONDITIONS",
         help="promote only if what a service measured of the version in shadow fits, as in "
-        f"'flagged_ratio<1.5,disagreement<0.02,records>1000'; {', '.join(_MEASURES)}",
+        f"'flagged_ratio<1.5,disagreement<0.02,records>1000'; {', '.join(MEASURES)}",
     )
     parser.add_argument(
         "--url", default="http://127.0.0.1:8080", help="the service that the gate asks (default %(default)s)"
     )
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="file with a key of scope model for it")
-
-
-def parse_gate(text: str) -> list[Condition]:
-    """Return the conditions of a gate.
-
-    Raises:
-        SettingsError: one cannot be read, or its measure is unknown.
-    """
-    conditions = []
-    for part in text.split(","):
-        found = _CONDITION.fullmatch(part)
-        if found is None or found[1] not in _MEASURES:
-            raise SettingsError(
-                f"--gate: expected conditions such as disagreement<0.02, of {', '.join(_MEASURES)}, got {part[:100]!r}"
-            )
-        conditions.append(Condition(found[1], found[2], float(found[3])))
-    return conditions
 
 
 def require_gate(args: Namespace, digest: str) -> None:
@@ -87,14 +49,7 @@ def require_gate(args: Namespace, digest: str) -> None:
         raise GateError(
             f"gate: expected {digest} in shadow, got another version; run `vaegis shadow {args.name} {args.version}`"
         )
-    for condition in conditions:
-        value: float | None = getattr(measured, condition.measure)
-        if not condition.holds(value):
-            got = "no figure" if value is None else f"{value:g}"
-            raise GateError(
-                f"gate: expected {condition.measure}{condition.sign}{condition.bound:g}, got {got} "
-                f"after {measured.records} records"
-            )
+    require_conditions(conditions, measured)
 
 
 class _Measured(msgspec.Struct, frozen=True):
@@ -107,9 +62,6 @@ class _Measured(msgspec.Struct, frozen=True):
     flagged_ratio: float | None = None
     disagreement: float | None = None
     p_value_shift: float | None = None
-
-
-_MEASURES: Final = tuple(name for name in _Measured.__struct_fields__ if name != "digest")
 
 
 class _NoRedirect(HTTPRedirectHandler):

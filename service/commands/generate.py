@@ -29,7 +29,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         "generate",
         help="generate records like those of the training data",
         description="Generate records like those of the training data, in its columns, units and categories. "
-        "Columns that training set aside are left out.",
+        "Columns that the model ignores are left out.",
     )
     add_model_arguments(parser)
     parser.add_argument("--count", type=_natural, required=True, help="number of records")
@@ -46,7 +46,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         "--output",
         type=output_argument,
         required=True,
-        help="where the records go: .csv .parquet .arrow .ndjson, or - for NDJSON to standard output",
+        help="where the records go; the extension is the format: .csv .parquet .arrow .ndjson, or - for NDJSON to "
+        "standard output",
     )
     parser.set_defaults(func=run)
 

@@ -96,11 +96,11 @@ def _model_rows(path: Path, model: Model) -> list[tuple[str, str]]:
         ("sources", ", ".join(provenance.sources)),
         ("records", records),
         ("split", f"{provenance.split}, seed {provenance.seed}"),
-        ("fit", fit or "not told"),
+        ("fit", fit or "not recorded"),
         ("generator", f"{generator.exemplars:,} exemplars, {generator.latent_dim} latents"),
         (
             "golden records",
-            f"{len(golden.records)}, to a share of {golden.relative_tolerance:g} or to {golden.absolute_tolerance:g}",
+            f"{len(golden.records)}, reproduced to {golden.relative_tolerance:.2%} or {golden.absolute_tolerance:g}",
         ),
     ]
 
@@ -109,12 +109,12 @@ def _calibration_rows(model: Model) -> list[tuple[str, str]]:
     from vaegis.service.pvalues import least_alpha
 
     calibration = model.artifact.contract.calibration
-    exact = "" if len(calibration.folds) == 1 else ", where all members agree on the score; the p-value decides"
+    exact = "" if len(calibration.folds) == 1 else " (approximate: with several models, the p-value decides)"
     return [
         ("method", calibration.method),
         ("folds", f"{len(calibration.folds)}"),
         ("records", f"{calibration.records:,}"),
-        ("alpha", f"{model.alpha:g}, at least {least_alpha(calibration.records):.3g} with this many records"),
+        ("alpha", f"{model.alpha:g} (the least that so many records support: {least_alpha(calibration.records):.3g})"),
         ("threshold", f"{model.threshold:.6g}{exact}"),
         ("guarantee", model.guarantee),
     ]

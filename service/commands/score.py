@@ -202,7 +202,6 @@ def _refuse_input_as_output(output: Output, paths: tuple[Path, ...]) -> None:
 
 def _summary(counts: ScoreCounts, promise: str, output: Output) -> str:
     share = f" ({counts.anomalies / counts.records:.3%})" if counts.records else ""
-    refused = f"; {counts.refused:,} others refused, with their errors" if counts.refused else ""
+    refused = f"; {counts.refused:,} more not scored, because they do not fit (see errors)" if counts.refused else ""
     found = f"{counts.anomalies:,} anomalies{share}, {counts.violated:,} with violations"
-    told = f"{counts.records:,} records, {found}{refused}"
-    return f"{told}, written to {printable(str(output))}\n{promise}"
+    return f"{counts.records:,} records scored: {found}{refused}; written to {printable(str(output))}\n{promise}"

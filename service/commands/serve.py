@@ -15,7 +15,6 @@ from vaegis.service.errors import AddressError, SettingsError
 from vaegis.service.model_file import Expected, read_model_file
 from vaegis.service.settings import (
     ENVIRONMENT_ONLY,
-    GROUPS,
     TRUTH_VALUES,
     Settings,
     described_settings,
@@ -44,18 +43,18 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("--digest", dest="model_digest", help=SUPPRESS)
     parser.add_argument("--public-key", dest="model_public_key", help=SUPPRESS)
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings (default $VAEGIS_CONFIG)")
-    groups = {}
-    for title, names in GROUPS.items():
-        groups.update(dict.fromkeys(names, parser.add_argument_group(title)))
-    for name, default, unit, allowed, meaning in described_settings():
-        if name in ENVIRONMENT_ONLY:
+    title, group = "", parser.add_argument_group()
+    for setting in described_settings():
+        if setting.group != title:
+            title, group = setting.group, parser.add_argument_group(setting.group)
+        if setting.name in ENVIRONMENT_ONLY:
             continue
-        values = allowed if not unit else f"{allowed} {unit}"
-        told = f"{meaning} ({values}; default {default})"
-        if allowed == TRUTH_VALUES:
-            groups[name].add_argument(flag_of(name), action=BooleanOptionalAction, help=told)
+        values = " ".join(filter(None, (setting.allowed, setting.unit)))
+        text = f"{setting.meaning} ({values}; default {setting.default})"
+        if setting.allowed == TRUTH_VALUES:
+            group.add_argument(flag_of(setting.name), action=BooleanOptionalAction, help=text)
         else:
-            groups[name].add_argument(flag_of(name), metavar=name.upper(), help=told)
+            group.add_argument(flag_of(setting.name), metavar=setting.name.upper(), help=text)
     parser.set_defaults(func=run)
 
 
@@ -72,12 +71,12 @@ def run(args: Namespace) -> int:
         AddressError: the address cannot be listened on.
     """
     # What only this command needs is loaded here. A parent of workers does without what they need to score.
-    from vaegis.service.http.tls import certificate_of
+    from vaegis.service.http.tls import tls_context
     from vaegis.service.http.workers.container import fitted_to_memory, fitting_workers
 
-    flags = {name: getattr(args, name, None) for name, *_ in described_settings()}
+    flags = {name: getattr(args, name, None) for name in Settings.model_fields}
     settings = load_settings(os.environ, flags, args.config)
-    certificate_of(settings.tls_certificate, settings.tls_key)  # a bad one is told before anything starts
+    tls_context(settings.tls_certificate, settings.tls_key)  # a bad one is reported before anything starts
     model = _model_bytes(args.model, settings)
     workers = fitting_workers() if settings.workers is None else settings.workers
     settings = fitted_to_memory(settings, workers)
@@ -87,16 +86,16 @@ def run(args: Namespace) -> int:
             require_keys_or_open(listening.getsockname()[0], has_keys=has_keys, is_open=settings.open)
         address = _address(settings, listening)
 
-        def tell(model_name: str) -> None:
+        def announce(model_name: str) -> None:
             print(f"vaegis is serving {printable(model_name)} on {address}", flush=True)
 
         if workers > 1:
-            from vaegis.service.http.workers.parent import serve_by_workers
+            from vaegis.service.http.workers.supervisor import serve_by_workers
 
-            return serve_by_workers(model, str(args.model), settings, listening, workers=workers, on_listening=tell)
+            return serve_by_workers(model, str(args.model), settings, listening, workers=workers, on_listening=announce)
         from vaegis.service.http.serving import serve
 
-        serve(model, str(args.model), settings, listening, on_listening=tell)
+        serve(model, str(args.model), settings, listening, on_listening=announce)
         return 0
 
 

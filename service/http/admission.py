@@ -1,4 +1,4 @@
-"""Admission: the limits on requests and bytes in flight, and the deadline of an answer.
+"""Admission: readiness, the limits on requests and bytes in flight, and the deadline of an answer.
 
 with admission.slot(scope, receive) as slot:  # raises if there is no model or no capacity, before a byte is read
     body = await slot.read()
@@ -15,21 +15,23 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
+from vaegis.service.artifact import Verification
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     DeadlineError,
+    NotReadyError,
     QueueFullError,
 )
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.negotiation import Encoding, answer_encoding_of, header
 from vaegis.service.http.problems import UNREAD
-from vaegis.service.http.readiness import Readiness
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.server.limits import IncompleteBodyError
 from vaegis.service.records.blocks import body_too_large
@@ -44,16 +46,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """The settings of the same names.
-
-    Attributes:
-        max_requests_in_flight: Most requests that are queued or computed at one time.
-        max_bytes_in_flight: Most bytes held of answers and of bodies that come in several parts, over all requests.
-        max_body_bytes: Longest body, before and after decompression.
-        compression_min_bytes: Shortest answer that is compressed.
-        request_timeout_s: Longest time from the end of a body, or of a part of it, to the end of its computation.
-        scoring_threads: Threads for work that would block the event loop.
-    """
+    """The settings of the same names."""
 
     max_requests_in_flight: int
     max_bytes_in_flight: int
@@ -61,6 +54,57 @@ class AdmissionLimits:
     compression_min_bytes: int
     request_timeout_s: float
     scoring_threads: int
+
+
+class State(StrEnum):
+    """Where the service is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Readiness:
+    """The service's state. It moves from loading to ready to draining and never back."""
+
+    def __init__(self) -> None:
+        self._has_model = False
+        self._is_draining = False
+
+    @property
+    def state(self) -> State:
+        """The present state."""
+        if self._is_draining:
+            return State.DRAINING
+        return State.READY if self._has_model else State.LOADING
+
+    def admit(self, verification: Verification) -> None:
+        """Become ready. A ``verification`` exists only if the golden records were reproduced."""
+        if verification.records < 1:
+            raise ValueError(f"verification: expected at least one golden record, got {verification.records}")
+        self._has_model = True
+
+    def drain(self) -> None:
+        """Stop being ready, for good: the service is about to stop. What still arrives is answered."""
+        self._is_draining = True
+
+    def require_model(self) -> None:
+        """Pass if requests can be answered, also while draining.
+
+        Raises:
+            NotReadyError: no model was admitted yet.
+        """
+        if not self._has_model:
+            raise NotReadyError("the model is still loading")
+
+    def require_ready(self) -> None:
+        """Pass if requests should be sent here.
+
+        Raises:
+            NotReadyError: the service is loading or draining.
+        """
+        if self.state is not State.READY:
+            raise NotReadyError(f"the service is {self.state}")
 
 
 class Admission:
@@ -71,8 +115,6 @@ class Admission:
         self.limits = limits
         self.readiness = readiness
         self.metrics = metrics
-        self.slots = 0
-        """Requests that are being read, computed or answered."""
         self.computing = 0
         """Requests that are queued or computed."""
         self.held_bytes = 0
@@ -99,10 +141,10 @@ class Admission:
         """
         waiting = [work]
 
-        def begun() -> _Result:
+        def begin() -> _Result:
             return waiting.pop()()
 
-        running = asyncio.get_running_loop().run_in_executor(self._threads, begun)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, begin)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -113,20 +155,6 @@ class Admission:
 
 class Slot:
     """What one request holds, from its headers to the end of its answer."""
-
-    __slots__ = (
-        "_admission",
-        "_computing_since",
-        "_is_computing",
-        "_receive",
-        "_received",
-        "_scope",
-        "_was_computed",
-        "context",
-        "held_bytes",
-        "is_abandoned",
-        "is_whole",
-    )
 
     def __init__(self, admission: Admission, scope: Scope, receive: Receive) -> None:
         self._admission = admission
@@ -153,7 +181,7 @@ class Slot:
         """
         self._admission.readiness.require_model()
         self._admission.require_capacity()
-        self._admission.slots += 1
+        self._admission.metrics.requests_in_flight.inc()
         return self
 
     async def __aexit__(
@@ -168,7 +196,7 @@ class Slot:
             if self._received and not self.is_whole and isinstance(error, ServiceError):
                 await self._discard_rest()
         finally:
-            self._admission.slots -= 1
+            self._admission.metrics.requests_in_flight.dec()
         return is_suppressed
 
     @property
@@ -192,13 +220,11 @@ class Slot:
         while True:
             part = self._next_part(await self._receive())
             if self.is_whole and not parts:
-                self.context.require_key()  # it may have been revoked while the body was waited for
                 return part
             size += len(part)
             parts.append(part)
             self.hold(self.held_bytes + len(part))
             if self.is_whole or size >= at_least:
-                self.context.require_key()
                 return b"".join(parts)
 
     async def read_document(self, max_bytes: int) -> bytes:
@@ -285,7 +311,7 @@ class Slot:
             DeadlineError: the time is up.
         """
 
-        def begun() -> _Result:
+        def begin() -> _Result:
             self.begin()
             return work()
 
@@ -294,7 +320,7 @@ class Slot:
         watch = asyncio.ensure_future(self._watch_client()) if self.is_whole else None
         try:
             async with asyncio.timeout(self._admission.limits.request_timeout_s):
-                return await self._admission.run(begun)
+                return await self._admission.run(begin)
         except TimeoutError:
             raise self._late() from None
         finally:
@@ -369,13 +395,7 @@ class Slot:
 
 
 def _compressed(parts: Iterable[bytes], encoding: Encoding, check: Callable[[], None]) -> list[bytes]:
-    """Return an answer in gzip, or in one frame of zstd, in pieces.
-
-    Args:
-        parts: The answer.
-        encoding: One of the two.
-        check: Called after each bit of work; what it raises ends the work.
-    """
+    """Return an answer in gzip, or in one frame of zstd, in pieces. What ``check`` raises ends the work."""
     compressor = ZstdCompressor(_ZIP_LEVEL) if encoding is Encoding.ZSTD else zlib.compressobj(_ZIP_LEVEL, wbits=_GZIP)
     pieces: list[bytes] = []
     for part in parts:

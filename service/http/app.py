@@ -21,27 +21,35 @@ from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import Access, KeyStore, parse_keys
 from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
-from vaegis.service.http.admission import Admission, AdmissionLimits
+from vaegis.service.generation import Generator
+from vaegis.service.http.admission import Admission, AdmissionLimits, Readiness
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_origins
 from vaegis.service.http.docs_page import docs_endpoints
 from vaegis.service.http.drill import DrillEndpoint
+from vaegis.service.http.endpoints import PostEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.live_page import COUNTS, page_endpoints
 from vaegis.service.http.logs import LineWriter, RequestLog
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.metrics import Metrics, ModelMetrics
 from vaegis.service.http.middleware import BeginSpan, Dispatch, Instrumentation, KeyCheck
 from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedAs
 from vaegis.service.http.negotiation import HEADER_LENGTH
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
 from vaegis.service.http.problems import answer_error
-from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, is_local
-from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.record_schema import record_schema
+from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, may_change_versions
 from vaegis.service.http.request_context import CONTEXT
-from vaegis.service.http.routes import ROUTES, PostEndpoint
-from vaegis.service.http.schemas import LiveAnswer, ModelAnswer, ModelsAnswer, ShadowAnswer, StateAnswer, rendered
+from vaegis.service.http.routes import ROUTES
+from vaegis.service.http.schemas import (
+    LiveAnswer,
+    ModelAnswer,
+    ModelsAnswer,
+    ShadowAnswer,
+    StateAnswer,
+    record_schema,
+    rendered,
+)
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
-from vaegis.service.http.served_model import DecoderLimits, ServedModel
+from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
@@ -69,34 +77,22 @@ _CORS: Final[Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceState:
-    """What the parts of a service share.
-
-    Attributes:
-        models: The registry, into which other models can be put.
-        readiness: Whether it is ready; not before it is given a verification.
-        metrics: Its metrics.
-    """
-
-    models: ModelRegistry
-    readiness: Readiness
-    metrics: Metrics
-
-
 class ServiceApp:
     """The service, as an ASGI app.
 
     Attributes:
         asgi: Answers a request.
         framework: Answers all routes but those of POST.
-        state: What its parts share.
+        models: The registry, into which other models can be put.
+        readiness: Whether it is ready; not before it is given a verification.
+        metrics: Its metrics.
     """
 
-    def __init__(self, asgi: ASGIApp, framework: FastAPI, state: ServiceState) -> None:
-        """Answer with ``asgi``, which calls ``framework``."""
-        self.asgi = asgi
-        self.framework = framework
-        self.state = state
+    asgi: ASGIApp
+    framework: FastAPI
+    models: ModelRegistry
+    readiness: Readiness
+    metrics: Metrics
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request."""
@@ -113,7 +109,7 @@ def create_app(
     begin_span: BeginSpan | None = None,
     collector: Collector | None = None,
 ) -> ServiceApp:
-    """Return the service for one model, not ready until its `state.readiness` is given a verification.
+    """Return the service for one model, not ready until its `readiness` is given a verification.
 
     Args:
         artifact: The model of routes that name none.
@@ -134,8 +130,8 @@ def create_app(
     models = ModelRegistry(served_as.name, metrics, _new_served(settings, metrics), settings.shadow_share)
     models.swap(models.new_served(artifact, served_as.name, served_as.version))
     readiness = Readiness()
-    admission = Admission(_admission_limits(settings), readiness, metrics)
-    metrics.requests_in_flight.set_function(lambda: admission.slots)
+    limits = AdmissionLimits(**{field.name: getattr(settings, field.name) for field in fields(AdmissionLimits)})
+    admission = Admission(limits, readiness, metrics)
     framework = FastAPI(
         title="vaegis",
         description=f"Scores records with the model {served_as.name}.",
@@ -149,7 +145,7 @@ def create_app(
         framework.add_exception_handler(kind, answer_error)
     key_store = _key_store(settings, metrics)
     has_keys = key_store is not None
-    is_permitted = partial(_may_change_versions, has_keys=has_keys, is_open=settings.open)
+    is_permitted = partial(may_change_versions, has_keys=has_keys, is_open=settings.open)
     checked = partial(_checked_digest, settings)
     posts: dict[str, PostEndpoint] = {
         "/score": ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes),
@@ -198,9 +194,11 @@ def create_app(
     asgi = _cross_site_checked(
         KeyCheck(Dispatch(framework, posts), key_store, rate_limits), settings, has_keys=has_keys
     )
-    log = None if writer is None else _request_log(settings, metrics, writer)
-    app = Instrumentation(asgi, metrics, log, begin_span)
-    return ServiceApp(app, framework, ServiceState(models, readiness, metrics))
+    log = None
+    if writer is not None:
+        writer.on_dropped.append(metrics.log_lines_dropped.inc)
+        log = RequestLog(writer, settings.log_level, settings.log_format)
+    return ServiceApp(Instrumentation(asgi, metrics, log, begin_span), framework, models, readiness, metrics)
 
 
 def _cross_site_checked(asgi: ASGIApp, settings: Settings, *, has_keys: bool) -> ASGIApp:
@@ -212,11 +210,6 @@ def _cross_site_checked(asgi: ASGIApp, settings: Settings, *, has_keys: bool) ->
     if not has_keys or hosts is not None:
         asgi = CrossSiteCheck(asgi, hosts, has_keys=has_keys, origins=origins)
     return CORSMiddleware(asgi, [origin.decode() for origin in sorted(origins)], **_CORS) if origins else asgi
-
-
-def _may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:
-    """Return whether a request may change which version is live, where its key, if keys are needed, allows that."""
-    return has_keys or (not is_open and is_local(scope))
 
 
 def _checked_digest(settings: Settings, path: Path) -> str:
@@ -231,17 +224,29 @@ def _checked_digest(settings: Settings, path: Path) -> str:
 
 
 def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
-    limits = _record_limits(settings)
+    limits = RecordLimits(
+        max_records=min(settings.max_records, settings.max_body_records),
+        max_body_records=settings.max_body_records,
+        max_held_bytes=min(settings.max_document_bytes, settings.max_body_bytes),
+        max_columns=settings.max_columns,
+        max_values=settings.max_values,
+        max_depth=settings.max_depth,
+        max_faults=settings.max_faults,
+        unknown_columns=settings.unknown_columns,
+        unwrap=settings.unwrap,
+    )
+
+    new_generator = partial(Generator, run_timeout_s=settings.run_timeout_s, tensor_bytes=settings.max_tensor_bytes)
 
     def new_served(artifact: Artifact, name: str, version: str | None) -> ServedModel:
         return ServedModel(
             artifact,
-            metrics.of_model(name, artifact),
+            ModelMetrics(metrics, name, artifact),
             limits,
             alpha=settings.alpha,
             explain=Explain(settings.explain),
             max_batch_records=settings.max_batch_records,
-            decoder=DecoderLimits(settings.run_timeout_s, settings.max_tensor_bytes),
+            new_generator=new_generator,
             version=version,
         )
 
@@ -317,10 +322,6 @@ def _operator_endpoints(
     return {"/livez": livez, "/readyz": readyz, "/metrics": get_metrics, "/openapi.json": get_openapi}
 
 
-def _admission_limits(settings: Settings) -> AdmissionLimits:
-    return AdmissionLimits(**{field.name: getattr(settings, field.name) for field in fields(AdmissionLimits)})
-
-
 def _key_store(settings: Settings, metrics: Metrics) -> KeyStore | None:
     """Return the keys that are set, if any."""
     if settings.keys is None and settings.keys_file is None:
@@ -334,22 +335,3 @@ def _allowed_hosts(settings: Settings, *, has_keys: bool) -> frozenset[str] | No
     if settings.allowed_hosts is None:
         return None if has_keys or settings.open else frozenset({settings.host.lower()})
     return parse_hosts(settings.allowed_hosts, variable_of("allowed_hosts")) | {settings.host.lower()}
-
-
-def _request_log(settings: Settings, metrics: Metrics, writer: LineWriter) -> RequestLog:
-    writer.tell_dropped(metrics.log_lines_dropped.inc)
-    return RequestLog(writer, settings.log_level, settings.log_format)
-
-
-def _record_limits(settings: Settings) -> RecordLimits:
-    return RecordLimits(
-        max_records=min(settings.max_records, settings.max_body_records),
-        max_body_records=settings.max_body_records,
-        max_held_bytes=min(settings.max_document_bytes, settings.max_body_bytes),
-        max_columns=settings.max_columns,
-        max_values=settings.max_values,
-        max_depth=settings.max_depth,
-        max_faults=settings.max_faults,
-        unknown_columns=settings.unknown_columns,
-        unwrap=settings.unwrap,
-    )

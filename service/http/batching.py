@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -36,11 +36,8 @@ _SLOWER: Final = 1.1  # the most that the estimate grows by after a slower batch
 _FASTEST_S: Final = 1e-6  # for a record: the first and the lowest estimate
 
 
-class Judge(Protocol):
-    """Scores records."""
-
-    def __call__(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
-        """Return the verdicts on records, and the seconds that the model took."""
+Judge: TypeAlias = Callable[[Columns, ScoreOptions], tuple[Verdicts, float]]
+"""Returns the verdicts on records, and the seconds that the model took."""
 
 
 class BatchSize:
@@ -51,7 +48,6 @@ class BatchSize:
     """
 
     def __init__(self, max_records: int) -> None:
-        """Allow ``max_records`` in any case."""
         self._max_records = max_records
         self._record_s = _FASTEST_S
 
@@ -70,18 +66,21 @@ class Judged(msgspec.Struct, frozen=True, eq=False):
     """The verdicts on the records of one request, as a part of those on its batch.
 
     Attributes:
-        batch: The batch.
-        records: Which of its records are the request's.
+        batch: The verdicts on the batch by field.
+        rows: The same by record, made for all at once, which takes about as long as for one; None if one cannot be
+            written.
+        records: Which records of the batch are the request's.
         seconds: How long the model took for the batch.
     """
 
-    batch: _Batch
+    batch: Verdicts
+    rows: list[VerdictRow] | None
     records: slice
     seconds: float
 
     def verdicts(self) -> Verdicts:
         """Return the verdicts by field."""
-        return self.batch.verdicts.rows(self.records)
+        return self.batch.rows(self.records)
 
     def verdict_rows(self) -> list[VerdictRow]:
         """Return the verdicts by record.
@@ -89,31 +88,11 @@ class Judged(msgspec.Struct, frozen=True, eq=False):
         Raises:
             ValueError: one holds NaN or an infinity.
         """
-        rows = self.batch.rows
-        return rows_of(self.verdicts()) if rows is None else rows[self.records]
-
-
-class _Batch(msgspec.Struct, frozen=True, eq=False):
-    """The verdicts on all records of a batch.
-
-    Attributes:
-        verdicts: By field.
-        rows: By record, made for all at once, which takes about as long as for one; None if one cannot be written.
-    """
-
-    verdicts: Verdicts
-    rows: list[VerdictRow] | None
+        return rows_of(self.verdicts()) if self.rows is None else self.rows[self.records]
 
 
 class _Waiting(msgspec.Struct, frozen=True, eq=False):
-    """A request whose records wait.
-
-    Attributes:
-        columns: The records.
-        options: What is asked about them.
-        begin: Called before they are scored; raises the reason if they are not.
-        done: Gets the verdicts.
-    """
+    """A request whose records wait."""
 
     columns: Columns
     options: ScoreOptions
@@ -143,13 +122,7 @@ class Batcher:
         return self._size.most_records
 
     async def judge(self, columns: Columns, options: ScoreOptions, begin: Callable[[], None]) -> Judged:
-        """Return the verdicts on the records of a request.
-
-        Args:
-            columns: The records, at least one.
-            options: What is asked about them.
-            begin: Called before they are scored; what it raises is raised here.
-        """
+        """Return the verdicts on the records of a request. What ``begin`` raises before scoring is raised here."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(columns, options, begin, loop.create_future())
         if not self._waiting:
@@ -162,7 +135,7 @@ class Batcher:
     def _score(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._is_on_thread or not self._waiting:
             return  # the end of the batch on the thread calls this
-        batch = [waiting for waiting in self._next() if _begins(waiting)]
+        batch = [waiting for waiting in self._next_batch() if _can_begin(waiting)]
         if batch:
             if sum(len(waiting.columns) for waiting in batch) not in self._fast:
                 self._score_on_thread(batch, loop)
@@ -204,16 +177,15 @@ class Batcher:
             rows = rows_of(verdicts)
         except (ValueError, OverflowError):
             rows = None
-        whole = _Batch(verdicts, rows)
         judged: list[Judged | Exception] = []
         start = 0
         for waiting in batch:
             stop = start + len(waiting.columns)
-            judged.append(Judged(whole, slice(start, stop), seconds))
+            judged.append(Judged(verdicts, rows, slice(start, stop), seconds))
             start = stop
         return judged
 
-    def _next(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_Waiting]:
         """Remove and return the next batch: the first request that waits, and others that ask for the same."""
         options, most = self._waiting[0].options, self._size.most_records
         batch: list[_Waiting] = []
@@ -237,7 +209,7 @@ def _answer(batch: Sequence[_Waiting], judged: Sequence[Judged | Exception]) -> 
             waiting.done.set_result(outcome)
 
 
-def _begins(waiting: _Waiting) -> bool:
+def _can_begin(waiting: _Waiting) -> bool:
     if waiting.done.done():
         return False  # nobody waits for it any more
     try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
 import numpy as np
 
 from vaegis.service.errors import Fault, RecordError, ServiceError
-from vaegis.service.http.request_context import RequestContext
+from vaegis.service.http.admission import Slot
 from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.writer import Writer
@@ -63,34 +63,18 @@ class AnswerBuffer:
 class BlockScoring:
     """The work on one body. Its methods block, and are to be called one after the other, on any thread.
 
-    A fault that rejects the body ends the scoring; the rest is only searched for further faults.
+    A fault that rejects the body ends the scoring; the rest is only searched for further faults. The slot is asked
+    between blocks whether the answer is still needed.
 
     Attributes:
         answer: What is answered to the records so far.
     """
 
-    def __init__(
-        self,
-        model: ServedModel,
-        options: ScoreOptions,
-        writer: Writer,
-        context: RequestContext,
-        check: Callable[[], None],
-    ) -> None:
-        """Prepare.
-
-        Args:
-            model: Judges the records.
-            options: What is asked about them, including what happens to faulty ones.
-            writer: Encodes verdicts.
-            context: The request, which is charged for records.
-            check: Called between blocks; what it raises ends the work.
-        """
+    def __init__(self, model: ServedModel, options: ScoreOptions, writer: Writer, slot: Slot) -> None:
         self._model = model
         self._options = options
         self._writer = writer
-        self._context = context
-        self._check = check
+        self._slot = slot
         self._records = 0
         self._faulty_records = 0
         self._faults: list[Fault] = []
@@ -111,12 +95,12 @@ class BlockScoring:
         try:
             for piece in decompressor.feed(data):
                 self._score_blocks(decoder.feed(piece))
-                self._check()
+                self._slot.check()
             if is_last:
                 decompressor.finish()
                 self._score_blocks(decoder.finish())
         except ServiceError:
-            if self._faults:  # they are told, whatever else is wrong with the body
+            if self._faults:  # they are reported, whatever else is wrong with the body
                 raise rejected(self._model, self._faults) from None
             raise
         if is_last:
@@ -145,13 +129,13 @@ class BlockScoring:
                 raise rejected(self._model, self._faults)
             if not self._faults:
                 self._score(block)
-            self._check()
+            self._slot.check()
 
     def _decoded(self, blocks: Iterable[Block]) -> Iterator[Block]:
         """Yield blocks; decoding each is a step of the trace."""
         left = iter(blocks)
         while True:
-            with self._context.step("decode"):
+            with self._slot.context.step("decode"):
                 try:
                     block = next(left, None)
                 except RecordError as error:
@@ -162,13 +146,11 @@ class BlockScoring:
             yield block
 
     def _score(self, block: Block) -> None:
-        if self._records:
-            self._context.owe(block.records)
-        else:
-            self._context.charge(block.records)
+        self._slot.context.charge(block.records, into_debt=self._records > 0)
+        if not self._records:
             self.answer.append(self._writer.start())
         self._records += block.records
-        for part, verdicts in judged_in_parts(self._model, block, self._options, self._context, self._check):
+        for part, verdicts in judged_in_parts(self._model, block, self._options, self._slot):
             self.answer.append(self._writer.part(part, verdicts))
 
 
@@ -199,16 +181,16 @@ def rejected(model: ServedModel, faults: Sequence[Fault]) -> RecordError:
 
 
 def judged_in_parts(
-    model: ServedModel, block: Block, options: ScoreOptions, context: RequestContext, check: Callable[[], None]
+    model: ServedModel, block: Block, options: ScoreOptions, slot: Slot
 ) -> Iterator[tuple[Block, Verdicts]]:
-    """Yield the records of a block in parts, each with its verdicts; ``check`` is called after each."""
+    """Yield the records of a block in parts, each with its verdicts, as long as they are needed."""
     total_s = 0.0
     for part in block.parts(_PART_RECORDS):
-        with context.step("infer"):
+        with slot.context.step("infer"):
             verdicts, seconds = model.judge(part.columns, options)
         total_s += seconds
-        context.records += len(part.columns)
-        context.flagged += int(np.count_nonzero(verdicts.is_anomaly))
+        slot.context.records += len(part.columns)
+        slot.context.flagged += int(np.count_nonzero(verdicts.is_anomaly))
         yield part, verdicts
-        check()
+        slot.check()
     model.metrics.count_batch(len(block.columns), total_s)

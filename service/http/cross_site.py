@@ -94,15 +94,14 @@ class CrossSiteCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
-        if scope["type"] == "http":
-            context: RequestContext = scope[CONTEXT]
-            needs = context.route.scopes
-            if needs:
-                try:
-                    self._require_own(scope["method"], scope["headers"], scores=needs == SCORING)
-                except ServiceError as error:
-                    await response_to(scope, error)(scope, receive, send)
-                    return
+        context: RequestContext = scope[CONTEXT]
+        needs = context.route.scopes
+        if needs:
+            try:
+                self._require_own(scope["method"], scope["headers"], scores=needs == SCORING)
+            except ServiceError as error:
+                await response_to(scope, error)(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
     def _require_own(self, method: str, headers: Sequence[tuple[bytes, bytes]], *, scores: bool) -> None:
@@ -114,13 +113,13 @@ class CrossSiteCheck:
             MediaTypeError: it has no Content-Type, a blank one or two; a browser may send such a request across sites
                 without asking.
         """
-        told: dict[bytes, bytes] = {}
+        found: dict[bytes, bytes] = {}
         repeated = None
         for name, value in headers:
             if name in _LOOKED_AT:
-                repeated = name if name in told else repeated
-                told[name] = value
-        host = told.get(b"host")
+                repeated = name if name in found else repeated
+                found[name] = value
+        host = found.get(b"host")
         if host is not None and not self._is_known(host):
             raise UnknownHostError
         if self._has_keys:
@@ -130,25 +129,25 @@ class CrossSiteCheck:
                 raise MediaTypeError("Content-Type: expected one, got several")
             raise CrossSiteError
         # A link to a page of the service is followed: whoever follows it sees the answer, the other site does not.
-        is_followed = method in _READING and told.get(b"sec-fetch-mode") == b"navigate"
-        if not is_followed and self._is_foreign(told):
+        is_followed = method in _READING and found.get(b"sec-fetch-mode") == b"navigate"
+        if not is_followed and self._is_foreign(found):
             raise CrossSiteError
-        media_type = told.get(b"content-type", b"").partition(b";")[0].strip()
-        if scores and method == "POST" and not media_type and not any(name in told for name in _OF_PROGRAMS):
+        media_type = found.get(b"content-type", b"").partition(b";")[0].strip()
+        if scores and method == "POST" and not media_type and not any(name in found for name in _OF_PROGRAMS):
             raise MediaTypeError("Content-Type: expected one, such as application/json, got none")
 
-    def _is_foreign(self, told: Mapping[bytes, bytes]) -> bool:
+    def _is_foreign(self, found: Mapping[bytes, bytes]) -> bool:
         """Whether a request comes from a page of another origin. Scripts can forge neither header."""
-        if told.get(b"origin") in self._origins:
+        if found.get(b"origin") in self._origins:
             return False
-        site = told.get(b"sec-fetch-site")
+        site = found.get(b"sec-fetch-site")
         if site is not None:  # a proxy before the service may have put another Host
             return site not in _SAME
-        origin = told.get(b"origin")
+        origin = found.get(b"origin")
         if origin is None:  # no browser, or one that would name another site
             return False
         authority = origin.partition(b"://")[2]
-        if authority == told.get(b"host"):
+        if authority == found.get(b"host"):
             return False
         host = _host_of(authority)
         return _is_loopback(host) or host not in (self._hosts or ())
@@ -163,8 +162,8 @@ class CrossSiteCheck:
 def _host_of(authority: bytes) -> str:
     """Return a host without its port, in lower case; blank if it is none."""
     text = authority[:_LONGEST_HOST].decode("latin-1").lower()
-    found = _HOST.fullmatch(text)
-    return "" if found is None else found[1].strip("[]")
+    match = _HOST.fullmatch(text)
+    return "" if match is None else match[1].strip("[]")
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from vaegis.service.contract import Column, Schema, Value
 from vaegis.service.generation import drawn_seed
 from vaegis.service.http.admission import Admission
+from vaegis.service.http.endpoints import operation, read_parameters
 from vaegis.service.http.errors import ParameterError
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import require_json
-from vaegis.service.http.problems import parameter_messages
-from vaegis.service.http.schemas import DrillAnswer, DrillRequest, reference, rendered, shown_digest
+from vaegis.service.http.schemas import DrillAnswer, DrillRequest, rendered, shown_digest
 from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.json import parse_json, require_few_values
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Explain, Verdicts
 
@@ -28,28 +27,27 @@ _RANGES_AWAY: Final = 1000.0
 _UNSEEN: Final = "vaegis-drill"
 
 
+@dataclass(frozen=True, slots=True)
 class DrillEndpoint:
-    """Answers POST /drill, as an ASGI app.
+    """Answers POST /drill.
 
     The record takes the way of a small POST /score: the same decoder, batches, graph and threshold. It is counted as a
     drill, and not among the records that are scored or flagged.
     """
 
-    def __init__(self, models: ModelRegistry, admission: Admission, metrics: Metrics) -> None:
-        """Try the models of ``models``, and count in ``metrics`` whether they flag what they should."""
-        self._models = models
-        self._admission = admission
-        self._metrics = metrics
+    models: ModelRegistry
+    admission: Admission
+    metrics: Metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        async with self._admission.slot(scope, receive) as slot:
+        async with self.admission.slot(scope, receive) as slot:
             require_json(scope["headers"])
-            default = self._models.default.live()
-            asked = _request(await slot.read_document(default.limits.max_held_bytes), default)
-            model = default if asked.model is None else self._models.entry(asked.model).live()
-            column = column_to_break(model.artifact.contract.columns, asked.column)
-            seed = drawn_seed() if asked.seed is None else asked.seed
+            request = await read_parameters(slot, DrillRequest)
+            entry = self.models.default if request.model is None else self.models.entry(request.model)
+            model = entry.live()
+            column = column_to_break(model.artifact.contract.columns, request.column)
+            seed = drawn_seed() if request.seed is None else request.seed
             slot.context.charge(1)
             (record,) = await slot.run(lambda: model.generator.draw(1, seed))
             record[column.name] = broken_value(column)
@@ -58,22 +56,19 @@ class DrillEndpoint:
             options = ScoreOptions(model.alpha, Explain.ALL, OnInvalid.REJECT, is_drill=True)
             judged = await model.batcher.judge(block.columns, options, slot.begin)
             verdicts = judged.verdicts()
-            self._metrics.count_drill(model.name, is_flagged=bool(verdicts.is_anomaly[0]))
+            self.metrics.count_drill(model.name, is_flagged=bool(verdicts.is_anomaly[0]))
             answer = _answer(model, column, seed, verdicts).model_dump_json().encode()
             await slot.send(send, [answer], len(answer), model.json_headers)
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
-        answer = {"schema": reference(DrillAnswer.__name__)}
-        body = {"schema": reference(DrillRequest.__name__), "example": {"seed": 7}}
-        return {
-            "summary": "Drill",
-            "description": "Make a record with one value that is certainly wrong, score it, and tell whether it was "
-            "flagged. It counts as a drill, not as a scored record.",
-            "operationId": "drill",
-            "requestBody": {"required": True, "content": {"application/json": body}},
-            "responses": {"200": {"description": "The outcome", "content": {"application/json": answer}}},
-        }
+        return operation(
+            "Drill",
+            "Make a record with one value that is certainly wrong, score it, and tell whether it was flagged. It "
+            "counts as a drill, not as a scored record.",
+            takes=(DrillRequest, {"seed": 7}),
+            gives=DrillAnswer,
+        )
 
 
 def column_to_break(schema: Schema, name: str | None) -> Column:
@@ -110,15 +105,6 @@ def broken_value(column: Column) -> Value:
     if not math.isfinite(value_above):
         raise ParameterError("column: expected one with a number above its range, got one that reaches the largest")
     return value_above
-
-
-def _request(body: bytes, model: ServedModel) -> DrillRequest:
-    require_few_values(body, model.limits.max_values)
-    try:
-        return DrillRequest.model_validate(parse_json(body, max_depth=model.limits.max_depth))
-    except ValidationError as error:
-        messages = parameter_messages(error.errors(include_url=False), DrillRequest.model_fields)
-        raise ParameterError(*messages) from error
 
 
 def _answer(model: ServedModel, column: Column, seed: int, verdicts: Verdicts) -> DrillAnswer:

@@ -64,13 +64,7 @@ _COLUMNS: Final = {
 def page_endpoints(
     registry: CollectorRegistry, models: ModelRegistry, can_promote: Callable[[Scope], bool]
 ) -> dict[str, Callable[..., Any]]:
-    """Return the endpoints of the page, by template.
-
-    Args:
-        registry: What `GET /metrics` exposes.
-        models: The models that it can show.
-        can_promote: Whether the sender of a request may choose the live version.
-    """
+    """Return the endpoints of the page, by template."""
 
     # Not a coroutine: the framework runs it on a thread, because collecting takes milliseconds.
     def get_live_counts(request: Request, model: str | None = None) -> Response:
@@ -96,9 +90,7 @@ def page_endpoints(
 def live_counts(registry: CollectorRegistry, model: str) -> dict[str, Any]:
     """Return what the page shows of a model, counted since the service started: no value of any record.
 
-    Args:
-        registry: What `GET /metrics` exposes.
-        model: Name of the model. Metrics without the label `model` are those of the only one.
+    Metrics without the label `model` are those of the only one.
     """
     counts: dict[str, Any] = {
         "model": {},

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from threading import Event, Lock, Thread
 from typing import Final, Literal, TextIO, TypeAlias
 
@@ -39,7 +40,7 @@ def configure_logs(level: str, log_format: LogFormat = "json", stream: TextIO | 
         The writer, for lines that are formatted elsewhere. Close it at the end.
     """
     writer = LineWriter(sys.stderr if stream is None else stream)
-    handler = _Handler(writer)
+    handler = logging.StreamHandler(writer)
     handler.setFormatter(_Formatter(log_format))
     for name in _LOGGERS:
         logger = logging.getLogger(name)
@@ -51,19 +52,15 @@ def configure_logs(level: str, log_format: LogFormat = "json", stream: TextIO | 
     return writer
 
 
-class Stamp:
-    """Shows instants in UTC, to the millisecond."""
+def shown_instant(instant_s: float) -> str:
+    """Return an instant, given in Unix time, as ISO 8601 in UTC, to the millisecond."""
+    second = int(instant_s)
+    return f"{_shown_second(second)}.{int((instant_s - second) * 1000):03}+00:00"
 
-    def __init__(self) -> None:
-        """Remember no second yet."""
-        self._second, self._shown = -1, ""
 
-    def __call__(self, instant_s: float) -> str:
-        """Return an instant, given in Unix time, as ISO 8601."""
-        second = int(instant_s)
-        if second != self._second:
-            self._second, self._shown = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._shown}.{int((instant_s - second) * 1000):03}+00:00"
+@lru_cache(1)
+def _shown_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 class RequestLog:
@@ -79,20 +76,13 @@ class RequestLog:
         self._writes = level in ("debug", "info")
         self._writes_quiet = level == "debug"
         self._shown = _text_line if log_format == "text" else _json_line
-        self._stamp = Stamp()
 
     def note(self, context: RequestContext, method: str, duration_s: float) -> None:
-        """Write the line of an answered request.
-
-        Args:
-            context: The request.
-            method: Its method, if that is a known one.
-            duration_s: From the request's headers to the end of the answer.
-        """
+        """Write the line of an answered request."""
         quiet = context.route.quiet
         if self._writes_quiet if quiet else self._writes:
             level = "debug" if quiet else "info"
-            now = self._stamp(time.time())  # noqa: TID251 - for people
+            now = shown_instant(time.time())  # noqa: TID251 - for people
             self._writer.write(self._shown(context, now, level, method, duration_s))
 
 
@@ -103,7 +93,8 @@ class LineWriter:
         """Write to ``stream``, holding at most ``max_lines``."""
         self._stream = stream
         self._max_lines = max_lines
-        self._on_dropped: list[Callable[[float], object]] = []
+        self.on_dropped: list[Callable[[float], object]] = []
+        """Called with how many lines were dropped, whenever some are."""
         self._thread: Thread | None = None
         self._begin()
         atexit.register(self.close)
@@ -119,10 +110,6 @@ class LineWriter:
             if self._thread is None:
                 self._start()
             self._woken.set()
-
-    def tell_dropped(self, to: Callable[[float], object]) -> None:
-        """Call ``to`` with how many lines were dropped, whenever some are."""
-        self._on_dropped.append(to)
 
     def close(self) -> None:
         """Write the lines that wait, but give up after seconds if nobody reads them. Later lines start a new thread."""
@@ -165,19 +152,8 @@ class LineWriter:
             self._drop(len(part))
 
     def _drop(self, lines: int) -> None:
-        for to in self._on_dropped:
-            to(lines)
-
-
-class _Handler(logging.Handler):
-    """Hands events to the writer."""
-
-    def __init__(self, writer: LineWriter) -> None:
-        super().__init__()
-        self._writer = writer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._writer.write(self.format(record) + "\n")
+        for report in self.on_dropped:
+            report(lines)
 
 
 class _Formatter(logging.Formatter):
@@ -185,16 +161,15 @@ class _Formatter(logging.Formatter):
 
     def __init__(self, log_format: LogFormat) -> None:
         super().__init__()
-        self._stamp = Stamp()
         self._is_text = log_format == "text"
 
     def format(self, record: logging.LogRecord) -> str:
-        time_shown, level, event = self._stamp(record.created), record.levelname.lower(), record.getMessage()
+        time_shown, level, event = shown_instant(record.created), record.levelname.lower(), record.getMessage()
         fields = getattr(record, "fields", {}) | dict(_fault(record))
         if not self._is_text:
             return json.dumps({"time": time_shown, "level": level, "event": event} | fields, separators=(",", ":"))
-        told = (f" {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())
-        return printable(f"{time_shown} {level:<7} {event}{''.join(told)}")
+        shown = (f" {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())
+        return printable(f"{time_shown} {level:<7} {event}{''.join(shown)}")
 
 
 def _fault(record: logging.LogRecord) -> Iterator[tuple[str, object]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -20,8 +19,8 @@ from prometheus_client.registry import Collector
 from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import ReloadOutcome
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault
+from vaegis.service.http.column_counts import ColumnCounter, ColumnCounters
 from vaegis.service.http.multiprocess_metrics import MODEL_INFO, restarts_counter, without_sum_of_signed
 from vaegis.service.http.routes import METHODS, OTHER
 from vaegis.service.http.server.limits import CUT_REASONS
@@ -50,7 +49,6 @@ class BoundHistogram:
     """One series of a histogram, which observes many values at once. The library observes them one by one."""
 
     def __init__(self, histogram: Histogram) -> None:
-        """Bind the buckets of ``histogram``."""
         self._sum = histogram._sum  # noqa: SLF001 - the library has no other way to add several at once
         self._buckets = histogram._buckets  # noqa: SLF001
         self._bounds = histogram._upper_bounds[:-1]  # noqa: SLF001 - the last is infinity
@@ -72,19 +70,10 @@ class BoundHistogram:
         self._sum.inc(float(values.sum()))
 
 
-class SignedHistogram(Histogram):
-    """A histogram of values that can be negative."""
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the metric without its sum, which could fall."""
-        return map(without_sum_of_signed, super().collect())
-
-
 class ScoreHistograms(Collector):
     """One histogram of scores for each model, with buckets of its own. The library has the same buckets for all."""
 
     def __init__(self, name: str, documentation: str) -> None:
-        """Begin with none."""
         self._name, self._documentation = name, documentation
         self._of_models: dict[str, Histogram] = {}
 
@@ -92,7 +81,7 @@ class ScoreHistograms(Collector):
         """Return the histogram of a model; ``buckets`` hold from its first use, so that its series continue."""
         histogram = self._of_models.get(model)
         if histogram is None:
-            histogram = SignedHistogram(self._name, self._documentation, ("model",), buckets=buckets, registry=None)
+            histogram = Histogram(self._name, self._documentation, ("model",), buckets=buckets, registry=None)
             self._of_models[model] = histogram
         found: Histogram = histogram.labels(model)
         return found
@@ -103,46 +92,11 @@ class ScoreHistograms(Collector):
         for histogram in list(self._of_models.values()):
             for metric in histogram.collect():
                 merged.samples += metric.samples
-        return [merged]
+        return [without_sum_of_signed(merged)]
 
     def describe(self) -> Iterable[Metric]:
         """Return the metric without samples."""
         return [Metric(self._name, self._documentation, "histogram")]
-
-
-class SampledGauge(Gauge):
-    """A gauge that follows a function.
-
-    The library asks the function at a scrape of this process alone; for scrapes of others, `sample` writes down what
-    the function says.
-    """
-
-    _function: Callable[[], float] | None = None
-
-    def set_function(self, f: Callable[[], float]) -> None:
-        """Follow ``f``."""
-        super().set_function(f)
-        self._function = f
-
-    def sample(self) -> None:
-        """Write down what the function says, if there is one."""
-        if self._function is not None:
-            self.set(self._function())
-
-
-class ColumnCounters:
-    """A counter with the labels `model` and `column`, for all columns of a model at once."""
-
-    def __init__(self, counter: Counter, model: str, columns: Sequence[str | None]) -> None:
-        """Bind the columns of ``counter``; None for those that it leaves out."""
-        self._counters = [None if column is None else counter.labels(model, column) for column in columns]
-
-    def inc(self, counts: NDArray[np.int64]) -> None:
-        """Add ``counts``, shape (D,), which are 0 for the columns left out."""
-        for position in counts.nonzero()[0].tolist():
-            counter = self._counters[position]
-            if counter is not None:
-                counter.inc(float(counts[position]))
 
 
 class SignatureCounters:
@@ -164,63 +118,6 @@ class SignatureCounters:
             counter.inc()
 
 
-@dataclass(frozen=True, slots=True)
-class UnusualCounts:
-    """Number of unusual values by column, each of shape (D,), in schema order.
-
-    Attributes:
-        missing: Null, or absent.
-        unseen: A category that training did not know; 0 for columns that are not categorical.
-        out_of_range: A number outside what training saw; 0 for instants and categories.
-    """
-
-    missing: NDArray[np.int64]
-    unseen: NDArray[np.int64]
-    out_of_range: NDArray[np.int64]
-
-
-class ColumnCounter:
-    """Counts by column, for one schema."""
-
-    def __init__(self, schema: Schema) -> None:
-        """Prepare ranges and known categories of ``schema`` as arrays and sets, so that counting is cheap."""
-        self._width = len(schema.columns)
-        self._number_positions = np.array(schema.number_positions, dtype=np.intp)
-        self._string_positions = np.array(schema.string_positions, dtype=np.intp)
-        numbers = [schema.columns[i] for i in schema.number_positions]
-        ranges = [kind_of(column).observed_range(column) for column in numbers]
-        self._minimum, self._maximum = np.array(ranges).reshape(-1, 2).T
-        strings = [schema.columns[i] for i in schema.string_positions]
-        self._known = [kind_of(column).known_categories(column) for column in strings]
-
-    def count(self, columns: Columns) -> UnusualCounts | None:
-        """Return the counts over a batch; None if nothing in it is unusual."""
-        numbers, observed = columns.numbers, columns.strings_observed
-        inside = (numbers >= self._minimum) & (numbers <= self._maximum)  # no null is
-        unseen = self._unseen(columns)
-        if np.count_nonzero(inside) == inside.size and np.count_nonzero(observed) == observed.size and not any(unseen):
-            return None
-        is_null = np.isnan(numbers)
-        counts = np.zeros((3, self._width), dtype=np.int64)
-        counts[0, self._number_positions] = is_null.sum(axis=0)
-        counts[0, self._string_positions] = (~observed).sum(axis=0)
-        counts[1, self._string_positions] = unseen
-        counts[2, self._number_positions] = (~(inside | is_null)).sum(axis=0)
-        return UnusualCounts(*counts)
-
-    def _unseen(self, columns: Columns) -> list[int]:
-        """Return how many unknown categories each column of strings holds."""
-        found = []
-        for at, known in enumerate(self._known):
-            values = columns.strings[:, at].tolist()
-            if known is None or known.issuperset(values):
-                found.append(0)
-            else:
-                pairs = zip(values, columns.strings_observed[:, at].tolist(), strict=True)
-                found.append(sum(is_there and value not in known for value, is_there in pairs))
-        return found
-
-
 class Metrics:
     """The metrics of one app, in a registry of its own.
 
@@ -229,18 +126,14 @@ class Metrics:
     """
 
     def __init__(self, collector: Collector | None = None) -> None:
-        """Make all metrics.
-
-        Args:
-            collector: What collects the metrics of all processes, if this is one of several workers.
-        """
+        """Make all metrics; ``collector`` collects those of all processes, if this is one of several workers."""
         disable_created_metrics()  # the time at which a process began says little if others continue its counts
         self.registry = CollectorRegistry()
-        self._scores = ScoreHistograms("vaegis_score", "Scores; 0 is typical.")
+        self.scores = ScoreHistograms("vaegis_score", "Scores; 0 is typical.")
         if collector is None:
             self._registry: CollectorRegistry | None = self.registry
             ProcessCollector(registry=self.registry)
-            self.registry.register(self._scores)
+            self.registry.register(self.scores)
         else:
             self._registry = None  # the metrics count in files, from which ``collector`` collects
             self.registry.register(collector)
@@ -250,62 +143,15 @@ class Metrics:
         self._make_records()
         self._make_model()
 
-    def of_model(self, model: str, artifact: Artifact) -> ModelMetrics:
-        """Return the metrics of ``artifact``, which is served as ``model``."""
-        columns, checked = artifact.contract.columns.columns, artifact.contract.columns.of_records.columns
-        return ModelMetrics(
-            model=model,
-            scored=self._scored.labels(model),
-            flagged=self._flagged.labels(model),
-            by_signature=self._signature_counters(model),
-            violating=self._violating.labels(model),
-            generated=self._generated.labels(model),
-            score=BoundHistogram(self._scores.of(model, score_buckets(artifact.calibration_folds))),
-            p_value=BoundHistogram(self._p_value.labels(model)),
-            batch_records=BoundHistogram(self._batch_records.labels(model)),
-            inference_seconds=BoundHistogram(self._inference_seconds.labels(model)),
-            refused=self._refused,
-            violations={
-                (column.name, check.code): self._violations.labels(model, column.name, check.code.value)
-                for column in checked
-                for check in column.checks
-            },
-            column_counter=ColumnCounter(artifact.contract.columns),
-            missing=ColumnCounters(self._column_missing, model, [column.name for column in columns]),
-            unseen=ColumnCounters(
-                self._column_unseen,
-                model,
-                [c.name if kind_of(c).known_categories(c) is not None else None for c in columns],
-            ),
-            out_of_range=ColumnCounters(
-                self._column_out_of_range,
-                model,
-                [c.name if math.isfinite(kind_of(c).observed_range(c)[0]) else None for c in columns],
-            ),
-        )
-
-    def _signature_counters(self, model: str) -> SignatureCounters:
+    def signature_counters(self, model: str) -> SignatureCounters:
         """Return the counters of a model, which its next version will continue."""
         if model not in self._of_signatures:
             # A worker in the place of one that ended continues with what all have counted, so that no more are added.
             found = self.registry.collect() if self._registry is None else ()
             samples = (sample for metric in found for sample in metric.samples if sample.name == BY_SIGNATURE)
             known = [sample.labels["signature"] for sample in samples if sample.labels["model"] == model]
-            self._of_signatures[model] = SignatureCounters(self._by_signature, model, known)
+            self._of_signatures[model] = SignatureCounters(self.by_signature, model, known)
         return self._of_signatures[model]
-
-    def of_shadow(self, model: str, live: str, version: str) -> ShadowMetrics:
-        """Return the metrics of a version of ``model`` that scores in the shadow of the version ``live``."""
-        labels = (model, live, version)
-        verdicts = [self._shadow_records.labels(*labels, verdict) for verdict in SHADOW_VERDICTS]
-        return ShadowMetrics(
-            labels=labels,
-            verdicts=tuple(verdicts[:4]),
-            dropped=verdicts[4],
-            failed=verdicts[5],
-            apart=BoundHistogram(self._shadow_apart.labels(*labels)),
-            leading=self._shadow_leading,
-        )
 
     def shadow_counts(
         self, model: str, live: str, version: str
@@ -350,14 +196,7 @@ class Metrics:
         self._connections_cut.labels(reason).inc()
 
     def count_model_live(self, model: str, artifact: Artifact, *, alpha: float, threshold: float) -> None:
-        """Count a model that was loaded, verified and is served from now on, and set what it alone decides.
-
-        Args:
-            model: The name by which it is served.
-            artifact: The model.
-            alpha: Share of normal records that may be flagged, unless a request says otherwise.
-            threshold: Threshold at that alpha.
-        """
+        """Count a model that was loaded, verified and is served from now on, and set what it alone decides."""
         labels = (model, f"sha256:{artifact.digest}", artifact.contract.provenance.vaegis_version)
         before = self._live.get(model)
         if before is not None and before != labels:
@@ -386,11 +225,6 @@ class Metrics:
     def count_key_reload(self, outcome: ReloadOutcome) -> None:
         """Count a file of keys that changed."""
         self._key_reloads.labels(outcome).inc()
-
-    def sample_gauges(self) -> None:
-        """Write down what gauges follow, so that other processes see it."""
-        self.connections.sample()
-        self.requests_in_flight.sample()
 
     def _make_traffic(self) -> None:
         request = ("method", "route", "status")
@@ -421,53 +255,53 @@ class Metrics:
         self.log_lines_dropped = self._counter("vaegis_log_lines_dropped", "Lines of the log that nobody took in time.")
 
     def _make_records(self) -> None:
-        self._scored = self._counter("vaegis_records_scored", "Records scored.", _BY_MODEL)
-        self._flagged = self._counter("vaegis_records_flagged", "Scored records that are anomalies.", _BY_MODEL)
-        self._by_signature = self._counter(
+        self.scored = self._counter("vaegis_records_scored", "Records scored.", _BY_MODEL)
+        self.flagged = self._counter("vaegis_records_flagged", "Scored records that are anomalies.", _BY_MODEL)
+        self.by_signature = self._counter(
             BY_SIGNATURE.removesuffix("_total"), "Anomalies, by their signature.", (*_BY_MODEL, "signature")
         )
-        self._violating = self._counter("vaegis_records_violating", "Scored records that break a check.", _BY_MODEL)
-        self._refused = self._counter(
+        self.violating = self._counter("vaegis_records_violating", "Scored records that break a check.", _BY_MODEL)
+        self.refused = self._counter(
             "vaegis_records_refused", "Records at fault, by the code of their first fault.", (*_BY_MODEL, "code")
         )
-        self._generated = self._counter("vaegis_records_generated", "Records generated.", _BY_MODEL)
+        self.generated = self._counter("vaegis_records_generated", "Records generated.", _BY_MODEL)
         self._drills = self._counter(
             "vaegis_drills", "Records made to be flagged, by whether they were.", (*_BY_MODEL, "outcome")
         )
-        self._batch_records = self._histogram(
+        self.batch_records = self._histogram(
             "vaegis_batch_records", "Records in a scored request.", BATCH_BUCKETS, _BY_MODEL
         )
-        self._inference_seconds = self._histogram(
+        self.inference_seconds = self._histogram(
             "vaegis_inference_seconds", "Time that the model takes for a request's records.", SECONDS_BUCKETS, _BY_MODEL
         )
-        self._p_value = self._histogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS, _BY_MODEL)
+        self.p_value = self._histogram("vaegis_p_value", "p-values of scored records.", P_VALUE_BUCKETS, _BY_MODEL)
         by_column = (*_BY_MODEL, "column")
-        self._column_missing = self._counter(
+        self.column_missing = self._counter(
             "vaegis_column_missing", "Scored records in which the column is null.", by_column
         )
-        self._column_unseen = self._counter(
+        self.column_unseen = self._counter(
             "vaegis_column_unseen", "Scored records with a category unknown to training.", by_column
         )
-        self._column_out_of_range = self._counter(
+        self.column_out_of_range = self._counter(
             "vaegis_column_out_of_range",
             "Scored records with a number outside the range seen in training.",
             by_column,
         )
-        self._violations = self._counter(
+        self.violations = self._counter(
             "vaegis_violations", "Values of scored records that break a check, by the check.", (*by_column, "code")
         )
 
         by_version = (*_BY_MODEL, "live", "version")
-        self._shadow_records = self._counter(
+        self.shadow_records = self._counter(
             "vaegis_shadow_records", "Records that a version was to score in shadow.", (*by_version, "verdict")
         )
-        self._shadow_apart = self._histogram(
+        self.shadow_apart = self._histogram(
             "vaegis_shadow_p_value_log10_difference",
             "Orders of magnitude between the p-values of the live version and of the one in shadow.",
             APART_BUCKETS,
             by_version,
         )
-        self._shadow_leading = self._counter(
+        self.shadow_leading = self._counter(
             "vaegis_shadow_leading",
             "Flagged records in which another column contributes most.",
             (*by_version, "column", "change"),
@@ -494,49 +328,39 @@ class Metrics:
     ) -> Histogram:
         return Histogram(name, documentation, labels, buckets=buckets, registry=self._registry)
 
-    def _worker_gauge(self, name: str, documentation: str) -> SampledGauge:
+    def _worker_gauge(self, name: str, documentation: str) -> Gauge:
         """Make a gauge that is the sum over the workers that run."""
-        return SampledGauge(name, documentation, registry=self._registry, multiprocess_mode="livesum")
+        return Gauge(name, documentation, registry=self._registry, multiprocess_mode="livesum")
 
     def _model_gauge(self, name: str, documentation: str, labels: Sequence[str] = _BY_MODEL) -> Gauge:
         """Make a gauge with the value of the worker that loaded its model last."""
         return Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode="livemostrecent")
 
 
-@dataclass(frozen=True, slots=True)
 class ShadowMetrics:
-    """The metrics of one version in the shadow of the live one.
+    """The metrics of one version of a model in the shadow of the live one."""
 
-    Attributes:
-        labels: The model, its live version, and the version in shadow.
-        verdicts: Records by who flags them: `neither`, `live`, `candidate` or `both`.
-        dropped: Records of the sample that came too fast.
-        failed: Records that the version could not score.
-        apart: Orders of magnitude between the p-values of both.
-        leading: Records by the column that leads no longer, or leads now.
-    """
-
-    labels: tuple[str, str, str]
-    verdicts: tuple[Counter, ...]
-    dropped: Counter
-    failed: Counter
-    apart: BoundHistogram
-    leading: Counter
+    def __init__(self, metrics: Metrics, model: str, live: str, version: str) -> None:
+        self._labels = labels = (model, live, version)
+        *self.verdicts, self.dropped, self.failed = (
+            metrics.shadow_records.labels(*labels, verdict) for verdict in SHADOW_VERDICTS
+        )
+        self._apart = BoundHistogram(metrics.shadow_apart.labels(*labels))
+        self._leading = metrics.shadow_leading
 
     def count_compared(self, live: NDArray[np.bool_], candidate: NDArray[np.bool_], apart: NDArray[np.float64]) -> None:
         """Count records, each of shape (n,), by who flags them and how far apart their p-values are."""
         counts = np.bincount(live + 2 * candidate.astype(np.intp), minlength=len(self.verdicts))
         for counter, count in zip(self.verdicts, counts.tolist(), strict=True):
             counter.inc(count)
-        self.apart.observe_all(apart)
+        self._apart.observe_all(apart)
 
     def count_leading(self, vanished: str, appeared: str) -> None:
         """Count a flagged record of which another column contributes most."""
-        self.leading.labels(*self.labels, vanished, "vanished").inc()
-        self.leading.labels(*self.labels, appeared, "appeared").inc()
+        self._leading.labels(*self._labels, vanished, "vanished").inc()
+        self._leading.labels(*self._labels, appeared, "appeared").inc()
 
 
-@dataclass(frozen=True, slots=True)
 class ModelMetrics:
     """The metrics of what one model scores, bound to its name so that counting looks nothing up.
 
@@ -545,46 +369,55 @@ class ModelMetrics:
         generated: Records generated.
     """
 
-    model: str
-    scored: Counter
-    flagged: Counter
-    by_signature: SignatureCounters
-    violating: Counter
-    generated: Counter
-    score: BoundHistogram
-    p_value: BoundHistogram
-    batch_records: BoundHistogram
-    inference_seconds: BoundHistogram
-    refused: Counter
-    violations: Mapping[tuple[str, str], Counter]
-    column_counter: ColumnCounter
-    missing: ColumnCounters
-    unseen: ColumnCounters
-    out_of_range: ColumnCounters
+    def __init__(self, metrics: Metrics, model: str, artifact: Artifact) -> None:
+        columns, checked = artifact.contract.columns.columns, artifact.contract.columns.of_records.columns
+        names = [column.name for column in columns]
+        known = [c.name if kind_of(c).known_categories(c) is not None else None for c in columns]
+        ranged = [c.name if math.isfinite(kind_of(c).observed_range(c)[0]) else None for c in columns]
+        self.model = model
+        self.generated = metrics.generated.labels(model)
+        self._scored = metrics.scored.labels(model)
+        self._flagged = metrics.flagged.labels(model)
+        self._by_signature = metrics.signature_counters(model)
+        self._violating = metrics.violating.labels(model)
+        self._score = BoundHistogram(metrics.scores.of(model, score_buckets(artifact.calibration_folds)))
+        self._p_value = BoundHistogram(metrics.p_value.labels(model))
+        self._batch_records = BoundHistogram(metrics.batch_records.labels(model))
+        self._inference_seconds = BoundHistogram(metrics.inference_seconds.labels(model))
+        self._refused = metrics.refused
+        self._violations = {
+            (column.name, check.code): metrics.violations.labels(model, column.name, check.code.value)
+            for column in checked
+            for check in column.checks
+        }
+        self._column_counter = ColumnCounter(artifact.contract.columns)
+        self._missing = ColumnCounters(metrics.column_missing, model, names)
+        self._unseen = ColumnCounters(metrics.column_unseen, model, known)
+        self._out_of_range = ColumnCounters(metrics.column_out_of_range, model, ranged)
 
     def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
         """Count scored records."""
-        self.scored.inc(len(verdicts.score))
+        self._scored.inc(len(verdicts.score))
         if flagged := int(np.count_nonzero(verdicts.is_anomaly)):
-            self.flagged.inc(flagged)
-            self.by_signature.count(filter(None, verdicts.signature))
-        self.score.observe_all(verdicts.score)
-        self.p_value.observe_all(verdicts.p_value)
+            self._flagged.inc(flagged)
+            self._by_signature.count(filter(None, verdicts.signature))
+        self._score.observe_all(verdicts.score)
+        self._p_value.observe_all(verdicts.p_value)
         if any(verdicts.violations):
             for violation in chain.from_iterable(verdicts.violations):
-                self.violations[violation.column, violation.code].inc()
-            self.violating.inc(sum(map(bool, verdicts.violations)))
-        counts = self.column_counter.count(columns)
+                self._violations[violation.column, violation.code].inc()
+            self._violating.inc(sum(map(bool, verdicts.violations)))
+        counts = self._column_counter.count(columns)
         if counts is None:
             return
-        self.missing.inc(counts.missing)
-        self.unseen.inc(counts.unseen)
-        self.out_of_range.inc(counts.out_of_range)
+        self._missing.inc(counts.missing)
+        self._unseen.inc(counts.unseen)
+        self._out_of_range.inc(counts.out_of_range)
 
     def count_batch(self, records: int, seconds: float) -> None:
         """Count a request whose records are scored, which took the model so many ``seconds``."""
-        self.batch_records.observe(records)
-        self.inference_seconds.observe(seconds)
+        self._batch_records.observe(records)
+        self._inference_seconds.observe(seconds)
 
     def count_refused(self, faults: Iterable[Fault]) -> None:
         """Count each record among ``faults`` once, by the code of its first fault."""
@@ -594,15 +427,11 @@ class ModelMetrics:
                 continue  # the header's, before any record was looked at
             first.setdefault(fault.row, fault.code)
         for code in first.values():
-            self.refused.labels(self.model, code).inc()
+            self._refused.labels(self.model, code).inc()
 
 
 def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:
-    """Return bounds that resolve the scores of normal records, then double their distance from the greatest of them.
-
-    Args:
-        folds: Calibration scores of each fold.
-    """
+    """Return bounds that resolve the scores of normal records, then double their distance from the greatest of them."""
     scores = np.concatenate(folds)
     body = np.quantile(scores, _SCORE_FRACTIONS)
     greatest = float(scores.max())

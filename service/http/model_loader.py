@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 
 from vaegis.service.artifact import Artifact, open_artifact
 from vaegis.service.contract import Schema
@@ -57,75 +57,62 @@ class Target:
     stamps: tuple[Stamp, ...]
 
 
-class ModelSource(Protocol):
-    """Where versions of models come from."""
-
-    def names(self) -> list[str]:
-        """Return the models. Raises `ModelFolderError` if that cannot be known."""
-
-    def targets(self, name: str) -> Iterator[Target]:
-        """Yield the version of a model that should be live, then those that were before, the newest first.
-
-        Raises:
-            ModelFolderError: that cannot be known.
-        """
-
-    def shadow(self, name: str) -> Target | None:
-        """Return the version of a model that should score in shadow, if any. Raises what `targets` does."""
-
-
+@dataclass(frozen=True, slots=True)
 class FileSource:
-    """A single file, which may be replaced."""
+    """A single file, served by the name ``name``, which may be replaced."""
 
-    def __init__(self, path: Path, name: str, *, allow_schema_change: bool) -> None:
-        """Serve the file at ``path`` by the name ``name``."""
-        self._path, self._name, self._allows = path, name, allow_schema_change
+    path: Path
+    name: str
+    allow_schema_change: bool
 
     def names(self) -> list[str]:
         """Return the one name."""
-        return [self._name]
+        return [self.name]
 
-    def targets(self, name: str) -> Iterator[Target]:  # noqa: ARG002 - as the protocol has it
+    def targets(self, _: str) -> Iterator[Target]:
         """Yield the file."""
-        yield Target(self._path, None, None, self._allows, (stamp_of(self._path),))
+        yield Target(self.path, None, None, self.allow_schema_change, (stamp_of(self.path),))
 
-    def shadow(self, name: str) -> Target | None:  # noqa: ARG002 - as the protocol has it
-        """Return none."""
-        return None
+    def shadow(self, _: str) -> None:
+        """Return None: only a folder has versions for the shadow."""
 
 
+@dataclass(frozen=True, slots=True)
 class FolderSource:
-    """A folder of models, each with a pointer file."""
+    """A folder of models, each with a pointer file. All methods may raise `ModelFolderError`."""
 
-    def __init__(self, folder: Path, *, allow_schema_change: bool) -> None:
-        """Serve the models of ``folder``."""
-        self._folder, self._allows = folder, allow_schema_change
+    path: Path
+    allow_schema_change: bool
 
     def names(self) -> list[str]:
         """Return the models of the folder."""
-        return model_names(self._folder)
+        return model_names(self.path)
 
     def targets(self, name: str) -> Iterator[Target]:
-        """Yield the version that the pointer names, then its history."""
-        version, named = live_version(self._folder, name)
+        """Yield the version of a model that should be live, then those that were before, the newest first."""
+        version, named = live_version(self.path, name)
         yield self._target(name, version, named)
-        pointer = read_pointer(self._folder, name)
+        pointer = read_pointer(self.path, name)
         for before in reversed(() if pointer is None else pointer.history):
             yield self._target(name, before.version, before)
 
     def shadow(self, name: str) -> Target | None:
-        """Return the version that the pointer names for it."""
-        pointer = read_pointer(self._folder, name)
+        """Return the version of a model that should score in shadow, if any."""
+        pointer = read_pointer(self.path, name)
         if pointer is None or pointer.shadow is None:
             return None
         return self._target(name, pointer.shadow.version, pointer.shadow)
 
     def _target(self, name: str, version: str, named: Version | None) -> Target:
-        path = version_path(self._folder, name, version)
+        path = version_path(self.path, name, version)
         stamps = stamp_of(path.with_name(POINTER_FILE)), stamp_of(path)
-        if named is None:
-            return Target(path, version, None, self._allows, stamps)
-        return Target(path, version, named.digest, self._allows or named.allow_schema_change, stamps)
+        digest = None if named is None else named.digest
+        allows = self.allow_schema_change or (named is not None and named.allow_schema_change)
+        return Target(path, version, digest, allows, stamps)
+
+
+ModelSource: TypeAlias = FileSource | FolderSource
+"""Where versions of models come from."""
 
 
 def default_model(folder: Path, chosen: str | None) -> str:
@@ -148,12 +135,6 @@ def default_model(folder: Path, chosen: str | None) -> str:
 
 def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes | None = None) -> Artifact:
     """Return the artifact in the content of the file ``name``, with every check but the golden records.
-
-    Args:
-        data: The content.
-        name: Of the file, for messages.
-        settings: The settings in force.
-        optimized: Its graph as `VersionChecks` returned it, if it was checked before.
 
     Raises:
         ArtifactError: it cannot be used.
@@ -225,10 +206,10 @@ class ModelLoader:
 
         Args:
             source: Names the versions.
-            registry: The models.
+            registry: Gets them.
             settings: The settings in force.
             on_swap: Called with the digest of each new live version.
-            checks: Checks versions aside, from `start` on; None to check them in this process.
+            checks: Checks versions in another process, from `start` on; None to check them in this one.
         """
         self._source = source
         self._registry = registry
@@ -271,18 +252,25 @@ class ModelLoader:
             names = self._source.names()
         except ModelFolderError as error:
             # Everything is served as before. GET /models says why the folder is not watched.
-            self._note_fault(self._registry.default.name, str(error), is_forced=is_forced)
+            if self._is_news(self._registry.default.name, str(error), is_forced=is_forced):
+                self._fail(self._registry.default.name, None, error)
             return
         for name in names:
             try:
                 target = next(self._source.targets(name))
             except ModelFolderError as error:
-                self._note_fault(name, str(error), is_forced=is_forced)
+                if self._is_news(name, str(error), is_forced=is_forced):
+                    self._fail(name, None, error)
                 continue
-            if is_forced or self._seen.get(name) != target:
-                self._seen[name] = target
+            if self._is_news(name, target, is_forced=is_forced):
                 self._load(name, target)
             self._check_shadow(name, is_forced=is_forced)
+
+    def _is_news(self, name: str, found: Target | str, *, is_forced: bool) -> bool:
+        """Return whether what should be live, or why that cannot be known, differs from what was found before."""
+        is_news = is_forced or self._seen.get(name) != found
+        self._seen[name] = found
+        return is_news
 
     def _run(self) -> None:
         settings = self._settings
@@ -302,7 +290,7 @@ class ModelLoader:
         try:
             self._load_one(name, target)
         except Exception as error:  # noqa: BLE001 - of a broken file; the old version stays, and the reason is shown
-            self._note_failure(name, target.version, error)
+            self._fail(name, target.version, error)
         else:
             return
         if self._registry.live_of(name) is not None:
@@ -321,7 +309,12 @@ class ModelLoader:
             return
         artifact, is_checked = self._opened(target, data)
         if live is not None and not target.allow_schema_change:
-            self._require_same_columns(target, live.artifact, artifact)
+            difference = schema_difference(live.artifact.contract.columns, artifact.contract.columns)
+            if difference is not None:
+                raise ArtifactError(
+                    f"{target.path}: expected the columns of the live version, got others: {difference}; "
+                    "--allow-schema-change lets them change"
+                )
         served = self._registry.new_served(artifact, name, target.version)
         served.warm_up(is_checked=is_checked)
         took_s = time.monotonic() - started
@@ -348,11 +341,7 @@ class ModelLoader:
             candidate = None if target is None else self._candidate(name, target, live.artifact)
             self._publish(partial(self._registry.set_shadow, name, candidate))
         except Exception as error:  # noqa: BLE001 - of a broken file; the live version stays, and the reason is shown
-            if self._is_closed:
-                return
-            reason = _reason(error)
-            _log_failure(name, None if target is None else target.version, reason)
-            self._publish(partial(self._registry.fail_shadow, name, None if target is None else target.version, reason))
+            self._fail(name, None if target is None else target.version, error, self._registry.fail_shadow)
 
     def _candidate(self, name: str, target: Target, live: Artifact) -> ServedModel:
         artifact, is_checked = self._opened(target, _read(target, self._settings))
@@ -381,30 +370,27 @@ class ModelLoader:
         self._registry.swap(served, clears_failure=clears_failure)
         self._on_swap(served.artifact.digest)
 
-    def _require_same_columns(self, target: Target, old: Artifact, new: Artifact) -> None:
-        difference = schema_difference(old.contract.columns, new.contract.columns)
-        if difference is not None:
-            raise ArtifactError(
-                f"{target.path}: expected the columns of the live version, got others: {difference}; "
-                "--allow-schema-change lets them change"
-            )
-
-    def _note_fault(self, name: str, reason: str, *, is_forced: bool) -> None:
-        """Note once that it cannot be known which version should be live."""
-        if is_forced or self._seen.get(name) != reason:
-            self._seen[name] = reason
-            _log_failure(name, None, reason)
-            self._publish(partial(self._registry.fail, name, None, reason))
-
-    def _note_failure(self, name: str, version: str | None, error: Exception) -> None:
+    def _fail(
+        self,
+        name: str,
+        version: str | None,
+        error: Exception,
+        note: Callable[[str, str | None, str], None] | None = None,
+    ) -> None:
+        """Log and publish why a version cannot be used. The text of an error that is not ours may quote a record."""
         if self._is_closed:
             return  # the check was ended with the service
-        reason = _reason(error)
+        reason = str(error) if isinstance(error, ServiceError) else f"internal error ({type(error).__name__})"
         _log_failure(name, version, reason)
-        self._publish(partial(self._registry.fail, name, version, reason))
+        self._publish(partial(note or self._registry.fail, name, version, reason))
 
 
 def _read(target: Target, settings: Settings) -> bytes:
+    if target.digest is not None and not target.path.exists():
+        raise ModelFolderError(
+            f"{target.path}: no such file, but {target.path.with_name(POINTER_FILE)} names version {target.version!r}; "
+            "put it back, or let `vaegis promote` choose another"
+        )
     data = read_model_file(target.path, Expected(settings.model_digest, settings.model_public_key))
     if target.digest is not None and DIGEST_PREFIX + content_digest(data) != target.digest:
         raise ArtifactError(
@@ -414,11 +400,6 @@ def _read(target: Target, settings: Settings) -> bytes:
     return data
 
 
-def _reason(error: Exception) -> str:
-    """Return why a version cannot be used. The text of an exception that is not ours may quote a record."""
-    return str(error) if isinstance(error, ServiceError) else f"internal error ({type(error).__name__})"
-
-
 def _log_failure(name: str, version: str | None, reason: str) -> None:
     fields = {"model": name, "version": version, "reason": reason}
-    _LOG.error("model not changed, the old one stays", extra={"fields": fields})
+    _LOG.error("version cannot be used", extra={"fields": fields})

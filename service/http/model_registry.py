@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from vaegis.service.artifact import Artifact
 from vaegis.service.errors import ModelFolderError
 from vaegis.service.http.errors import NotReadyError
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.metrics import Metrics, ShadowMetrics
 from vaegis.service.http.schemas import LoadFailure, ModelItem, ModelsAnswer, ShadowAnswer, VersionItem, shown_digest
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.shadow import Shadow
@@ -39,6 +39,7 @@ class ServedAs:
     folder: Path | None = None
 
 
+@dataclass(slots=True)
 class ModelEntry:
     """One name, and the version that is live under it.
 
@@ -51,15 +52,12 @@ class ModelEntry:
         shadow_failure: Why the version that should do so does not.
     """
 
-    __slots__ = ("failure", "name", "served", "shadow", "shadow_failure", "since")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.served: ServedModel | None = None
-        self.since = ""
-        self.failure: LoadFailure | None = None
-        self.shadow: Shadow | None = None
-        self.shadow_failure: LoadFailure | None = None
+    name: str
+    served: ServedModel | None = None
+    since: str = ""
+    failure: LoadFailure | None = None
+    shadow: Shadow | None = None
+    shadow_failure: LoadFailure | None = None
 
     def live(self) -> ServedModel:
         """Return the live version.
@@ -141,7 +139,7 @@ class ModelRegistry:
             return
         entry.served.judge.shadow = None
         if candidate is not None:
-            metrics = self._metrics.of_shadow(name, entry.served.version, candidate.version)
+            metrics = ShadowMetrics(self._metrics, name, entry.served.version, candidate.version)
             entry.shadow = Shadow(candidate, self._shadow_share, metrics)
             entry.served.judge.shadow = entry.shadow.offer
 

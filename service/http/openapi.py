@@ -8,19 +8,17 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from vaegis.service.http.problems import MEDIA_TYPE, PLAIN_ERRORS, PROBLEMS, TYPE_PREFIX
-from vaegis.service.http.record_schema import DIALECT
 from vaegis.service.http.routes import ROUTES, Route
 from vaegis.service.http.schemas import (
+    DIALECT,
     REFERENCE_PREFIX,
     DrillAnswer,
     DrillRequest,
     GenerateAnswer,
     GenerateRequest,
-    InferAnswer,
-    InferBody,
-    InferenceError,
     ModelsAnswer,
     ProblemDocument,
     PromoteRequest,
@@ -29,6 +27,7 @@ from vaegis.service.http.schemas import (
     reference,
 )
 from vaegis.service.http.score_options import ScoreQuery
+from vaegis.service.http.v2_schemas import InferAnswer, InferBody, InferenceError
 
 OF_VERSION: Final = "_of_version"
 """What the operation of a route's alias adds to the name of its own: a name belongs to one operation."""
@@ -84,8 +83,10 @@ def openapi_document(
     schemas = document["components"]["schemas"]
     for name in _FRAMEWORK_SCHEMAS:
         schemas.pop(name, None)
-    for described in _DESCRIBED:
-        schemas |= _schemas_of(described)
+    _, described = models_json_schema(
+        [(kind, "validation") for kind in _DESCRIBED], ref_template=REFERENCE_PREFIX + "{model}"
+    )
+    schemas |= described["$defs"]
     del schemas[ScoreQuery.__name__]  # only what its parameters refer to
     schemas["Record"] = {key: value for key, value in record.items() if key != "$schema"}
     schemas["RecordsByColumn"] = _by_column(schemas["Record"], max_records)
@@ -103,9 +104,12 @@ def openapi_document(
 
 def _complete(operation: dict[str, Any], route: Route, *, has_keys: bool) -> None:
     """Add to an operation what the table of routes says of it: its errors and the keys that it needs."""
-    for parameter in operation.get("parameters", ()):
-        if parameter["in"] == "path":  # the framework says that the version may be null
-            parameter["schema"] = {"type": "string", "pattern": _PATH_PATTERN}
+    if "parameters" in operation:
+        operation["parameters"] = [
+            # The framework says that the version may be null.
+            item | {"schema": {"type": "string", "pattern": _PATH_PATTERN}} if item["in"] == "path" else item
+            for item in operation["parameters"]
+        ]
     operation["responses"] |= _errors(route.template, route.errors)
     if route.scopes:
         operation["responses"] |= _errors(route.template, (_CALLER_STATUS,))
@@ -140,17 +144,10 @@ def _by_column(record: dict[str, Any], max_records: int) -> dict[str, Any]:
     }
 
 
-def _schemas_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return a model's JSON Schema and those it refers to, by name."""
-    schema = model.model_json_schema(ref_template=REFERENCE_PREFIX + "{model}")
-    inner: dict[str, Any] = schema.pop("$defs", {})
-    return inner | {model.__name__: schema}
-
-
 def _errors(template: str, statuses: tuple[int, ...]) -> dict[str, Any]:
     """Return the descriptions of a route's errors, by status."""
     if template.startswith(PLAIN_ERRORS):
-        content = {"application/json": {"schema": reference(InferenceError.__name__)}}
+        content = {"application/json": {"schema": reference(InferenceError)}}
         return {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
     return {str(status): _problem(status) for status in statuses}
 
@@ -163,7 +160,7 @@ def _problem(status: int) -> dict[str, Any]:
         "description": "; ".join(problem.title for problem in kinds) or title,
         "content": {
             MEDIA_TYPE: {
-                "schema": reference(ProblemDocument.__name__),
+                "schema": reference(ProblemDocument),
                 "example": {"type": name, "title": title, "status": status, "detail": "...", "errors": []},
             }
         },

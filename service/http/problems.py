@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vaegis.service.errors import AlphaError, RecordError, RunTimeoutError, ServiceError, expectation
+from vaegis.service.errors import AlphaError, GateError, RecordError, RunTimeoutError, ServiceError, expectation
 from vaegis.service.http.errors import (
     AnswerTooLargeError,
     CallerError,
@@ -35,7 +33,7 @@ from vaegis.service.http.errors import (
     VersionRefusedError,
 )
 from vaegis.service.http.routes import route_near, route_of
-from vaegis.service.http.schemas import ErrorItem, ProblemDocument
+from vaegis.service.http.schemas import ErrorItem, ProblemDocument, rendered
 from vaegis.service.http.server.limits import (
     BodyTimeoutError,
     HeadersTooLargeError,
@@ -61,7 +59,6 @@ UNREAD: Final = "vaegis.unread"
 PLAIN_ERRORS: Final = "/v2"
 """Prefix of the paths of the Open Inference Protocol, which has its own form of errors."""
 _LONGEST_TEXT: Final = 500  # characters; a message may quote a column name of any length
-_KEPT: Final = 64  # answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +91,7 @@ PROBLEMS: Final[Mapping[type[ServiceError], Problem]] = {
     UnknownHostError: Problem(403, "unknown-host", "The service is not called by this name", closes=True),
     KeysNeededError: Problem(403, "keys-needed", "Without keys, strangers may not change versions", closes=True),
     VersionRefusedError: Problem(409, "version-refused", "The version cannot be made live"),
+    GateError: Problem(409, "gate-broken", "The gate does not hold"),
     BodyTimeoutError: Problem(408, "body-timeout", "The body took too long to arrive", closes=True),
     NotAcceptableError: Problem(406, "not-acceptable", "No answer in a format that Accept allows"),
     HeaderTimeoutError: Problem(408, "header-timeout", "The headers took too long to arrive", closes=True),
@@ -140,11 +138,13 @@ def response_to(scope: Scope, error: Exception) -> Response:
         return _http_problem(scope, error)
     if isinstance(error, RequestValidationError):
         error = ParameterError(*parameter_messages(error.errors()))
-    unread = scope.get(UNREAD, False)
-    is_plain = _is_plain(scope)
-    if isinstance(error, QueueFullError):
-        return _queue_full(str(error), is_plain=is_plain, unread=unread)
-    return _response(error, is_plain=is_plain, unread=unread)
+    problem, document = problem_of(error)
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
+    if isinstance(error, CallerError):
+        headers |= error.headers
+    if problem.closes or UNREAD in scope:
+        headers["Connection"] = "close"  # after the client has had time to read the answer
+    return problem_response(scope, document, headers)
 
 
 def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
@@ -177,13 +177,9 @@ def plain_problem(status: int, detail: str) -> ProblemDocument:
 
 def problem_response(scope: Scope, document: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
     """Return ``document`` as a response; below /v2, in the form of the Open Inference Protocol."""
-    return _document_response(document, headers, is_plain=_is_plain(scope))
-
-
-@lru_cache(_KEPT)
-def _queue_full(text: str, *, is_plain: bool, unread: bool) -> Response:
-    """Return the problem of a `QueueFullError` from a cache, because a service that is full answers it most often."""
-    return _response(QueueFullError(text), is_plain=is_plain, unread=unread)
+    if scope["path"].startswith(PLAIN_ERRORS):
+        return Response(_rendered_plainly(document), document.status, headers, "application/json")
+    return Response(document.model_dump_json().encode(), document.status, headers, MEDIA_TYPE)
 
 
 def _http_problem(scope: Scope, error: HTTPException) -> Response:
@@ -198,27 +194,6 @@ def _http_problem(scope: Scope, error: HTTPException) -> Response:
         meant = route_near(path)
         detail = f"no such path; {f'did you mean {meant}? ' if meant else ''}GET /openapi.json lists all"
     return problem_response(scope, plain_problem(error.status_code, detail), headers)
-
-
-def _response(error: Exception, *, is_plain: bool, unread: bool) -> Response:
-    problem, document = problem_of(error)
-    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
-    if isinstance(error, CallerError):
-        headers |= error.headers
-    if problem.closes or unread:
-        headers["Connection"] = "close"  # after the client has had time to read the answer
-    return _document_response(document, headers, is_plain=is_plain)
-
-
-def _document_response(document: ProblemDocument, headers: Mapping[str, str] | None, *, is_plain: bool) -> Response:
-    if is_plain:
-        return Response(_rendered_plainly(document), document.status, headers, "application/json")
-    return Response(_rendered(document), document.status, headers, MEDIA_TYPE)
-
-
-def _is_plain(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return path.startswith(PLAIN_ERRORS)
 
 
 def _detail(error: Exception) -> str:
@@ -261,14 +236,10 @@ def _parameter_message(item: Mapping[str, Any], known: str) -> str:
     return f"{name}: expected {expectation(item['msg'])}, got {_shortened(repr(item['input']))}"
 
 
-def _rendered(document: ProblemDocument) -> bytes:
-    return json.dumps(document.model_dump(), ensure_ascii=False, allow_nan=False).encode()
-
-
 def _rendered_plainly(document: ProblemDocument) -> bytes:
     """Return a problem as an error of the Open Inference Protocol."""
-    told = [document.detail, *(item.message for item in document.errors if item.message != document.detail)]
-    return json.dumps({"error": "; ".join(told)}, ensure_ascii=False).encode()
+    texts = [document.detail, *(item.message for item in document.errors if item.message != document.detail)]
+    return rendered({"error": "; ".join(texts)})
 
 
 def _shortened(text: str) -> str:

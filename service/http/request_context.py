@@ -1,15 +1,14 @@
 """What is known of a request while it is answered: `scope[CONTEXT]`.
 
-A route that takes records calls `charge` before it scores them, and adds up `records` and `flagged`; one that scores a
-body block by block calls `charge` for the first block and `owe` for the others. Decoding and inference run within
-`step("decode")` and `step("infer")`.
+A route that takes records calls `charge` before it scores them, and adds up `records` and `flagged`. Decoding and
+inference run within `step("decode")` and `step("infer")`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -18,10 +17,6 @@ from vaegis.service.auth.keys import Access
 from vaegis.service.auth.rate_limits import RateLimit
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.http.routes import Route
-from vaegis.service.records.blocks import UnpackedBytes
-
-BYTES_PER_RECORD: Final = 16 * 1024
-"""Decompressing this many bytes takes about as long as scoring one record."""
 
 CONTEXT: Final = "vaegis.request_context"
 """Key of the scope under which `Instrumentation` puts the `RequestContext`."""
@@ -33,8 +28,8 @@ _INVALID_VERSION: Final = b"ff"
 _FIRST_VERSION: Final = b"00"  # which has nothing after the flags
 _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
-_MADE_BYTES: Final = 32  # random bytes for a request: 16 for its id, 16 for its trace
-_MADE_AT_ONCE: Final = 128  # because each call of the system takes longer than the rest of this
+_RANDOM_BYTES: Final = 32  # for a request: 16 for its id, 16 for its trace
+_REQUESTS_AT_ONCE: Final = 128  # because each call of the system takes longer than the rest of this
 
 
 class Span(Protocol):
@@ -58,10 +53,7 @@ class RequestContext:
         span_id: Its span there.
         key: Name of the caller's key; None if the route needs none.
         scopes: What the key allows; None if there is none.
-        recheck_key: Passes if that key is still valid and allows the route; None if there is no key. Only for the event
-            loop's thread.
         rate_limit: The caller's rate limit; None if there is none.
-        unpacked: Counts the decompressed bytes of its body; None if it is not compressed.
         status: Of the answer; 0 until it begins.
         records: Records that were scored or generated.
         flagged: Those of them that are anomalies.
@@ -74,28 +66,15 @@ class RequestContext:
     span_id: str
     key: str | None = None
     scopes: frozenset[Access] | None = None
-    recheck_key: Callable[[], None] | None = None
     rate_limit: RateLimit | None = None
     status: int = 0
     records: int = 0
     flagged: int = 0
     span: Span | None = None
-    unpacked: UnpackedBytes | None = None
-    _charged: int = 0
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a tracing span for one step of the work. Thread-safe."""
         return _UNTRACED if self.span is None else self.span.step(name)
-
-    def require_key(self) -> None:
-        """Pass if the caller may still call, between the blocks of a large body. Only for the event loop's thread.
-
-        Raises:
-            UnknownKeyError: its key is no longer valid.
-            MissingScopeError: its key no longer allows the route.
-        """
-        if self.recheck_key is not None:
-            self.recheck_key()
 
     def require_tokens(self) -> None:
         """Pass if the caller may send a record now.
@@ -108,33 +87,18 @@ class RequestContext:
             if wait_s:
                 raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
 
-    def charge(self, records: int) -> None:
-        """Charge ``records`` to the caller's rate. Call this once nothing else can refuse them.
+    def charge(self, records: int, *, into_debt: bool = False) -> None:
+        """Charge ``records`` to the caller's rate, those of later blocks of a body into debt.
+
+        Call this once nothing else can refuse them.
 
         Raises:
             RateLimitedError: the caller may not send them yet; none was charged.
         """
         if self.rate_limit is not None:
-            wait_s = self.rate_limit.try_spend(records)
+            wait_s = self.rate_limit.try_spend(records, into_debt=into_debt)
             if wait_s:
                 raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
-            self._charged += records
-
-    def owe(self, records: int) -> None:
-        """Charge later ``records`` of a body, into debt if need be."""
-        if self.rate_limit is not None:
-            self.rate_limit.spend(records)
-            self._charged += records
-
-    def settle(self) -> None:
-        """Charge one record for each `BYTES_PER_RECORD` of decompressed body, less the records already charged.
-
-        Called at the end of every request, so a body that is refused after decompression costs its caller too.
-        """
-        if self.rate_limit is not None and self.unpacked is not None:
-            due = self.unpacked.total // BYTES_PER_RECORD - self._charged
-            if due > 0:
-                self.rate_limit.spend(due)
 
 
 class Identity(NamedTuple):
@@ -162,23 +126,23 @@ def identify(headers: Iterable[tuple[bytes, bytes]]) -> Identity:
             request_id = value if request_id is None else b""
         elif name == b"traceparent":
             parent = value if parent is None else b""
-    made = next(_MADE)
+    digits = next(_RANDOM)
     return Identity(
-        request_id.decode() if request_id is not None and _REQUEST_ID.fullmatch(request_id) else made[:32],
-        (parent is not None and _trace_of(parent)) or made[32:],
-        made[:16],
+        request_id.decode() if request_id is not None and _REQUEST_ID.fullmatch(request_id) else digits[:32],
+        (parent is not None and _trace_of(parent)) or digits[32:],
+        digits[:16],
     )
 
 
-def _made() -> Iterator[str]:
+def _random_digits() -> Iterator[str]:
     """Yield random hexadecimal digits without end."""
     while True:
-        random = os.urandom(_MADE_BYTES * _MADE_AT_ONCE).hex()
-        for at in range(0, len(random), 2 * _MADE_BYTES):
-            yield random[at : at + 2 * _MADE_BYTES]
+        random = os.urandom(_RANDOM_BYTES * _REQUESTS_AT_ONCE).hex()
+        for at in range(0, len(random), 2 * _RANDOM_BYTES):
+            yield random[at : at + 2 * _RANDOM_BYTES]
 
 
-_MADE: Final = _made()
+_RANDOM: Final = _random_digits()
 
 
 def _trace_of(parent: bytes) -> str | None:

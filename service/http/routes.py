@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
-
-from starlette.types import Receive, Scope, Send
+from typing import Final
 
 from vaegis.service.auth.keys import Access
 from vaegis.service.http.docs_page import BUNDLE, START, STYLE
@@ -109,16 +107,6 @@ _BY_PATTERN: Final = tuple(
 )
 # Whoever has a key may learn which paths there are; whoever has none may not.
 _UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access))
-
-
-class PostEndpoint(Protocol):
-    """Answers the requests of a route of POST, as an ASGI app."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-
-    def operation(self) -> dict[str, Any]:
-        """Return what OpenAPI says of the route."""
 
 
 def route_of(path: str) -> Route:

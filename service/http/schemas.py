@@ -8,34 +8,37 @@ from typing import Annotated, Any, Final, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from vaegis.service.artifact import Artifact
-from vaegis.service.contract import Provenance, Schema, Value, ViolationCode
+from vaegis.service.contract import Contract, Provenance, Schema, Value, ViolationCode
 from vaegis.service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
 from vaegis.service.pvalues import guarantee
 from vaegis.service.reasons import Reason
+from vaegis.service.records.column_names import UnknownColumns
+from vaegis.service.records.kinds import kind_of
 
 REFERENCE_PREFIX: Final = "#/components/schemas/"
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 _THRESHOLD = (
     "Score above which a record is flagged: exactly with the method split-conformal; with cross-conformal where all "
     "members agree on the score, and otherwise the p-value alone decides."
 )
 
-
-_DIGEST = "sha256:85a9ec4650596ee9006f8062ce611ffe3e668b9520501169e68573f3ea0685b9"
+EXAMPLE_DIGEST: Final = "sha256:85a9ec4650596ee9006f8062ce611ffe3e668b9520501169e68573f3ea0685b9"
 _SINCE = "2026-11-30T09:42:57.307+00:00"
-"""In examples."""
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """A document, or a part of one."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-def _example(**fields: JsonValue) -> ConfigDict:
+def with_example(**fields: JsonValue) -> ConfigDict:
     """Return the configuration of an answer with an example, which OpenAPI shows."""
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
-class ContributionItem(_Answer):
+class ContributionItem(Answer):
     """What one column adds to a record's score."""
 
     column: str
@@ -47,7 +50,7 @@ class ContributionItem(_Answer):
     reason: Reason | None = Field(description="Why the value is unusual; null if it is not among the causes.")
 
 
-class ViolationItem(_Answer):
+class ViolationItem(Answer):
     """A value that breaks a check of its column."""
 
     column: str
@@ -59,7 +62,7 @@ class ViolationItem(_Answer):
     )
 
 
-class RecordFault(_Answer):
+class RecordFault(Answer):
     """A fault of one record."""
 
     column: str | None
@@ -67,7 +70,7 @@ class RecordFault(_Answer):
     message: str
 
 
-class ResultItem(_Answer):
+class ResultItem(Answer):
     """The verdict on one record."""
 
     score: float = Field(
@@ -85,12 +88,15 @@ class ResultItem(_Answer):
     violations: list[ViolationItem] = Field(
         description="Values that are certainly wrong by what training saw, whether the record is an anomaly or not."
     )
-    reasons: list[Reason] = Field(description="What made the record an anomaly, the weightiest first.")
+    reasons: list[Reason] = Field(
+        description="What made the record an anomaly, those of violations first, then the weightiest."
+    )
     signature: str | None = Field(
         description="A short key of the leading columns and why they lead, to group anomalies by; null for others."
     )
     contributions: list[ContributionItem] | None = Field(
-        description="One per column, largest first; with latent_contribution they sum to the score. Null if not asked."
+        description="One per column, those with a violation first, then the largest; with latent_contribution they sum"
+        " to the score. Null if not asked."
     )
     errors: list[RecordFault] | None = Field(
         default=None, max_length=0, description="Only with `on_invalid=report`, and null: the record has no faults."
@@ -109,7 +115,7 @@ class RefusedItem(BaseModel):
 Result: TypeAlias = Annotated[RefusedItem | ResultItem, Field(title="Result")]
 
 
-class ScoreAnswer(_Answer):
+class ScoreAnswer(Answer):
     """The answer of POST /score."""
 
     model: str
@@ -124,7 +130,7 @@ class ScoreAnswer(_Answer):
     )
 
 
-class GenerateRequest(_Answer):
+class GenerateRequest(Answer):
     """The body of POST /generate."""
 
     model_config = ConfigDict(strict=True)
@@ -142,12 +148,12 @@ class GenerateRequest(_Answer):
     )
 
 
-class GenerateAnswer(_Answer):
+class GenerateAnswer(Answer):
     """The answer of POST /generate."""
 
-    model_config = _example(
+    model_config = with_example(
         model="orders",
-        model_digest=_DIGEST,
+        model_digest=EXAMPLE_DIGEST,
         seed=3,
         records=[{"amount": 36.28, "express": False, "country": "FR", "placed_at": "2024-09-19T14:13:39+00:00"}],
     )
@@ -158,7 +164,7 @@ class GenerateAnswer(_Answer):
     records: list[dict[str, Value]] = Field(description="Invented records, in the form that POST /score takes.")
 
 
-class DrillRequest(_Answer):
+class DrillRequest(Answer):
     """The body of POST /drill."""
 
     model_config = ConfigDict(strict=True)
@@ -174,12 +180,12 @@ class DrillRequest(_Answer):
     )
 
 
-class DrillAnswer(_Answer):
+class DrillAnswer(Answer):
     """The answer of POST /drill."""
 
-    model_config = _example(
+    model_config = with_example(
         model="orders",
-        model_digest=_DIGEST,
+        model_digest=EXAMPLE_DIGEST,
         seed=7,
         column="amount",
         was_flagged=True,
@@ -194,24 +200,29 @@ class DrillAnswer(_Answer):
     seed: int
     column: str = Field(description="The column that was given a wrong value.")
     was_flagged: bool = Field(description="Whether the record was an anomaly, as it should be.")
-    leading_column: str | None = Field(description="The column that contributed most; should be the broken one.")
+    leading_column: str | None = Field(description="The first column of the explanation; should be the broken one.")
     score: float
     p_value: float
     alpha: float
 
 
-class PromoteRequest(_Answer):
+class PromoteRequest(Answer):
     """The body of POST /models/{model}/promote."""
 
     model_config = ConfigDict(strict=True)
 
     version: str = Field(description="The version: its file's name without .onnx.")
+    gate: str | None = Field(
+        default=None,
+        description="Promote only if the measures of GET /models/{model}/shadow fit, as in "
+        "flagged_ratio<1.5,disagreement<0.02,records>1000.",
+    )
 
 
-class PromotionAnswer(_Answer):
+class PromotionAnswer(Answer):
     """The answer of POST /models/{model}/promote and /rollback."""
 
-    model_config = _example(model="orders", version="2024-06", digest=_DIGEST, before="2024-05")
+    model_config = with_example(model="orders", version="2024-06", digest=EXAMPLE_DIGEST, before="2024-05")
 
     model: str
     version: str = Field(description="The version that is live from now on; workers load it within a second or two.")
@@ -219,7 +230,7 @@ class PromotionAnswer(_Answer):
     before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
 
 
-class CalibrationSummary(_Answer):
+class CalibrationSummary(Answer):
     """The scores behind the p-values, in short."""
 
     method: str = Field(description="split-conformal: one fold. cross-conformal: several, each with its own member.")
@@ -230,14 +241,14 @@ class CalibrationSummary(_Answer):
     guarantee: str = Field(description="What is proven of the share of normal records flagged, at the alpha in force.")
 
 
-class GeneratorSummary(_Answer):
+class GeneratorSummary(Answer):
     """The decoder behind POST /generate, in short."""
 
     exemplars: int = Field(description="Components of the prior, of equal weight.")
     latent_dim: int
 
 
-class ModelAnswer(_Answer):
+class ModelAnswer(Answer):
     """The answer of GET /model."""
 
     model: str
@@ -253,7 +264,7 @@ class ModelAnswer(_Answer):
     golden_records: int = Field(description="Records whose scores are reproduced before the service is ready.")
 
 
-class VersionItem(_Answer):
+class VersionItem(Answer):
     """A version of a model that is loaded."""
 
     version: str
@@ -261,7 +272,7 @@ class VersionItem(_Answer):
     since: str = Field(description="When it began to be used here, in UTC.")
 
 
-class LoadFailure(_Answer):
+class LoadFailure(Answer):
     """Why the version that should be used is not."""
 
     version: str | None
@@ -269,7 +280,7 @@ class LoadFailure(_Answer):
     since: str
 
 
-class ModelItem(_Answer):
+class ModelItem(Answer):
     """A model that is served."""
 
     name: str
@@ -281,15 +292,15 @@ class ModelItem(_Answer):
     versions: list[str] = Field(description="The versions in the folder, loaded or not; none for a single file.")
 
 
-class ModelsAnswer(_Answer):
+class ModelsAnswer(Answer):
     """The answer of GET /models, by one worker."""
 
-    model_config = _example(
+    model_config = with_example(
         default="orders",
         models=[
             {
                 "name": "orders",
-                "live": {"version": "2024-06", "digest": _DIGEST, "since": _SINCE},
+                "live": {"version": "2024-06", "digest": EXAMPLE_DIGEST, "since": _SINCE},
                 "shadow": "2024-07",
                 "shadow_failure": None,
                 "failure": None,
@@ -303,14 +314,14 @@ class ModelsAnswer(_Answer):
     models: list[ModelItem]
 
 
-class ShadowAnswer(_Answer):
+class ShadowAnswer(Answer):
     """The answer of GET /models/{model}/shadow: counts of all workers since the service started."""
 
-    model_config = _example(
+    model_config = with_example(
         model="orders",
         live="2024-06",
         version="2024-07",
-        digest=_DIGEST,
+        digest=EXAMPLE_DIGEST,
         records=20000,
         dropped=0,
         failed=0,
@@ -341,7 +352,7 @@ class ShadowAnswer(_Answer):
     vanished: dict[str, int] = Field(description="Flagged records that the column leads live alone, by column.")
 
 
-class LiveModel(_Answer):
+class LiveModel(Answer):
     """The model that is counted."""
 
     model: str
@@ -349,7 +360,7 @@ class LiveModel(_Answer):
     version: str = Field(description="Of vaegis, which trained it.")
 
 
-class LiveRecords(_Answer):
+class LiveRecords(Answer):
     """Records since the service started."""
 
     scored: int = 0
@@ -357,14 +368,14 @@ class LiveRecords(_Answer):
     violating: int = Field(default=0, description="Records with a value that breaks a check of its column.")
 
 
-class PValueCount(_Answer):
+class PValueCount(Answer):
     """Records whose p-value is at most a bound."""
 
     at_most: float
     count: int
 
 
-class LiveColumn(_Answer):
+class LiveColumn(Answer):
     """Values of one column since the service started."""
 
     missing: int
@@ -373,11 +384,11 @@ class LiveColumn(_Answer):
     violations: dict[str, int] = Field(description="By code.")
 
 
-class LiveAnswer(_Answer):
+class LiveAnswer(Answer):
     """The answer of GET /live.json: counts of all workers since the service started, and no value of any record."""
 
-    model_config = _example(
-        model={"model": "orders", "digest": _DIGEST, "version": "0.1.0"},
+    model_config = with_example(
+        model={"model": "orders", "digest": EXAMPLE_DIGEST, "version": "0.1.0"},
         records={"scored": 1200, "flagged": 14, "violating": 3},
         refused={"wrong_type": 2},
         signatures={"amount:above_range": 3, "placed_at:rare_combination": 11},
@@ -411,15 +422,15 @@ class LiveAnswer(_Answer):
     allowed: dict[str, bool] = Field(description="What the sender may do: score, read the model, promote versions.")
 
 
-class StateAnswer(_Answer):
+class StateAnswer(Answer):
     """The answer of a probe."""
 
-    model_config = _example(state="ready")
+    model_config = with_example(state="ready")
 
     state: str
 
 
-class ErrorItem(_Answer):
+class ErrorItem(Answer):
     """One fault, and its place."""
 
     row: int | None = Field(description="Position of the record, from 0; null if the request as a whole is at fault.")
@@ -428,7 +439,7 @@ class ErrorItem(_Answer):
     message: str
 
 
-class ProblemDocument(_Answer):
+class ProblemDocument(Answer):
     """Any error (RFC 9457)."""
 
     type: str
@@ -438,136 +449,9 @@ class ProblemDocument(_Answer):
     errors: tuple[ErrorItem, ...]
 
 
-class ServerLive(_Answer):
-    """The answer of the liveness probe."""
-
-    model_config = _example(live=True)
-
-    live: bool
-
-
-class ServerReady(_Answer):
-    """The answer of the readiness probe."""
-
-    model_config = _example(ready=True)
-
-    ready: bool
-
-
-class ServerMetadata(_Answer):
-    """What the server is."""
-
-    model_config = _example(name="vaegis", version="0.1.0", extensions=["binary_tensor_data"])
-
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class ModelReady(_Answer):
-    """Whether a model can be asked."""
-
-    model_config = _example(name="orders", ready=True)
-
-    name: str
-    ready: bool
-
-
-class TensorMetadata(_Answer):
-    """An input or an output; a shape of -1 stands for any number of records."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class ModelMetadata(_Answer):
-    """What a model takes and gives."""
-
-    model_config = _example(
-        name="orders",
-        versions=["85a9ec465059"],
-        platform="onnx_onnxv1",
-        inputs=[{"name": "amount", "datatype": "FP64", "shape": [-1, 1]}],
-        outputs=[{"name": "is_anomaly", "datatype": "BOOL", "shape": [-1]}],
-    )
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
-
-
-class InputTensor(BaseModel):
-    """Values of one column, or of all columns in the order of the schema; binary values follow the JSON."""
-
-    name: str
-    shape: list[Annotated[int, Field(ge=0)]] = Field(
-        min_length=1, max_length=2, description="[N] or [N, 1] for one column, [N, D] for all of them."
-    )
-    datatype: str = Field(description="BOOL, BYTES, FP64 and the other names of the Open Inference Protocol.")
-    parameters: dict[str, Any] | None = None
-    data: list[Any] = Field(default=[])
-
-
-class RequestedOutput(BaseModel):
-    """An output that the answer should have."""
-
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class InferBody(BaseModel):
-    """The body of an inference request."""
-
-    id: str | None = None
-    parameters: dict[str, Any] | None = Field(
-        default=None, description="alpha, explain and on_invalid, as in the query of POST /score."
-    )
-    inputs: list[InputTensor] = Field(min_length=1)
-    outputs: list[RequestedOutput] | None = Field(default=None, description="All if there is none.")
-
-
-class OutputTensor(_Answer):
-    """An output of inference; its values follow the JSON instead where `binary_data_size` says how many bytes."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    parameters: dict[str, int] | None = None
-    data: list[bool | float | str | None] | None = None
-
-
-class InferAnswer(_Answer):
-    """The answer of an inference request."""
-
-    model_config = _example(
-        model_name="orders",
-        model_version="85a9ec465059",
-        id="a-1",
-        parameters={"model_digest": _DIGEST, "alpha": 0.01, "threshold": 12.89, "guarantee": "split-conformal"},
-        outputs=[{"name": "is_anomaly", "shape": [1], "datatype": "BOOL", "data": [False]}],
-    )
-
-    model_name: str
-    model_version: str
-    id: str | None = None
-    parameters: dict[str, str | float]
-    outputs: list[OutputTensor]
-
-
-class InferenceError(_Answer):
-    """Any error below /v2."""
-
-    model_config = _example(error="no such path; GET /openapi.json lists all")
-
-    error: str
-
-
-def reference(name: str) -> dict[str, str]:
-    """Return how OpenAPI refers to a schema."""
-    return {"$ref": f"{REFERENCE_PREFIX}{name}"}
+def reference(schema: type[BaseModel] | str) -> dict[str, str]:
+    """Return how OpenAPI refers to a schema, which may be given by its name."""
+    return {"$ref": f"{REFERENCE_PREFIX}{schema if isinstance(schema, str) else schema.__name__}"}
 
 
 def shown_digest(artifact: Artifact) -> str:
@@ -607,3 +491,29 @@ def rendered(document: object) -> bytes:
         ValueError: it holds NaN or an infinity, which JSON cannot.
     """
     return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def record_schema(contract: Contract, unknown_columns: UnknownColumns) -> dict[str, Any]:
+    """Return the schema of one record of POST /score.
+
+    It accepts what the service accepts: a value that training never saw is an anomaly, not an error. Absent columns
+    are nulls.
+    """
+    schema = contract.columns.of_records
+    properties = {column.name: kind_of(column).json_schema(column) for column in schema.columns}
+    properties |= {column.name: {"description": f"Not read: {column.reason}."} for column in schema.ignored}
+    parents = {name.partition(".")[0] for name in properties if "." in name} - properties.keys()
+    for parent in sorted(parents):
+        properties[parent] = {
+            "type": ["object", "null"],
+            "description": f"Holds the columns that start with {parent}., nested instead of joined by dots.",
+        }
+    return {
+        "$schema": DIALECT,
+        "title": f"Record of the model {contract.provenance.model_name}",
+        "type": "object",
+        "properties": properties,
+        "minProperties": 1,
+        "additionalProperties": unknown_columns == "ignore",
+        "examples": [contract.golden.records[0]],
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, Final
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults, require_few_records
+from vaegis.service.http.endpoints import MODEL_PARAMETER
 from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
 from vaegis.service.http.negotiation import (
     ANSWER_TYPES,
@@ -47,35 +49,32 @@ SCORE_BY_NAME: Final = "/models/{model}/score"
 """Template of the route that names its model."""
 
 
+@dataclass(frozen=True, slots=True)
 class ScoreEndpoint:
-    """Answers POST /score, as an ASGI app, and the route that names a model."""
+    """Answers POST /score, and the route that names a model.
 
-    def __init__(
-        self, models: ModelRegistry, model: ModelEntry | None, admission: Admission, inline_body_bytes: int
-    ) -> None:
-        """Score with the live version of a model.
+    Attributes:
+        models: The models.
+        model: The one to score with; None for the one that the path names.
+        admission: Admits requests.
+        inline_body_bytes: Bodies up to this size, with no more records than a batch may have, are scored on the event
+            loop, because handing them to a thread would take about as long.
+    """
 
-        Args:
-            models: The models.
-            model: The one to score with; None for the one that the path names.
-            admission: Admits requests.
-            inline_body_bytes: Bodies up to this size, with no more records than a batch may have, are scored on the
-                event loop, because handing them to a thread would take about as long.
-        """
-        self._models = models
-        self._model = model
-        self._admission = admission
-        self._inline_body_bytes = inline_body_bytes
+    models: ModelRegistry
+    model: ModelEntry | None
+    admission: Admission
+    inline_body_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        async with self._admission.slot(scope, receive) as slot:
-            model = (self._model or self._models.entry(path_parameters(scope["path"])["model"])).live()
+        async with self.admission.slot(scope, receive) as slot:
+            model = (self.model or self.models.entry(path_parameters(scope["path"])["model"])).live()
             formats = negotiated(scope["headers"])
             options = model.options(scope["query_string"], formats.on_invalid)
             request = _Request(model, slot, formats, options, header(scope["headers"], EVENT_ID))
-            body = await slot.read(at_least=self._inline_body_bytes + 1)
-            if slot.is_whole and formats.is_plain_text and len(body) <= self._inline_body_bytes:
+            body = await slot.read(at_least=self.inline_body_bytes + 1)
+            if slot.is_whole and formats.is_plain_text and len(body) <= self.inline_body_bytes:
                 slot.start_computing()
                 block = request.decode(body)
                 if block.records <= model.batcher.most_records:
@@ -91,7 +90,7 @@ class ScoreEndpoint:
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
-        model = self._models.default.live()
+        model = self.models.default.live()
         record, most = model.artifact.contract.golden.records[0], model.limits.max_records
         records = {"type": "array", "items": reference("Record"), "minItems": 1, "maxItems": most}
         json_body = {
@@ -102,15 +101,15 @@ class ScoreEndpoint:
                 "columns": {"summary": "By column", "value": {key: [value] for key, value in record.items()}},
             },
         }
-        json_answer = {"schema": reference(ScoreAnswer.__name__), "example": _example_answer(model)}
+        json_answer = {"schema": reference(ScoreAnswer), "example": _example_answer(model)}
         others = {
             name: {"schema": {"type": "string", "contentMediaType": name, "description": "See docs/formats.md."}}
             for name in BODY_TYPES
             if name != "application/json"
         }
         written = {name: others[name] for name in ANSWER_TYPES if name in others}
-        by_name = self._model is None
-        path = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}] if by_name else []
+        by_name = self.model is None
+        path = [MODEL_PARAMETER] if by_name else []
         return {
             "summary": "Score with a model" if by_name else "Score",
             "description": "Score one record or a list: how unlikely each is, whether it is an anomaly, and which "
@@ -175,12 +174,12 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
 
     def block_scoring(self) -> BlockScoring:
         """Return the scoring of a body that is scored on threads."""
-        return BlockScoring(self.model, self.options, self._writer(), self.slot.context, self.slot.check)
+        return BlockScoring(self.model, self.options, self._writer(), self.slot)
 
     async def score_blocks(self, first: bytes) -> BlockScoring:
         """Score a body that begins with ``first`` on threads, as it arrives."""
         slot, scoring = self.slot, self.block_scoring()
-        unpacked = slot.context.unpacked = UnpackedBytes(slot.max_body_bytes)
+        unpacked = UnpackedBytes(slot.max_body_bytes)
         decompressor, decoder = unpacker_of(self.formats.encoding.value, unpacked), self._decoder(unpacked)
         data = first
         while True:
@@ -218,7 +217,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
                 blocks.append(block)  # noqa: PERF402 - those before an error count
         except ServiceError:
             if self.options.on_invalid is OnInvalid.REPORT or not any(block.faults for block in blocks):
-                raise  # otherwise the faults are told, whatever else is wrong with the body
+                raise  # otherwise the faults are reported, whatever else is wrong with the body
         return merged(blocks)
 
     def _decoder(self, unpacked: UnpackedBytes) -> Decoder:

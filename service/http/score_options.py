@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.problems import parameter_messages
+from vaegis.service.http.endpoints import validated
 from vaegis.service.http.schemas import REFERENCE_PREFIX
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.verdicts import Explain
@@ -79,17 +77,4 @@ def parse_query(query: bytes) -> ScoreQuery:
     Raises:
         ParameterError: a parameter is unknown or has a bad value.
     """
-    return parse_parameters(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
-
-
-def parse_parameters(values: Mapping[str, object]) -> ScoreQuery:
-    """Validate parameters.
-
-    Raises:
-        ParameterError: a parameter is unknown or has a bad value.
-    """
-    try:
-        return ScoreQuery.model_validate(values)
-    except ValidationError as error:
-        messages = parameter_messages(error.errors(include_url=False), ScoreQuery.model_fields)
-        raise ParameterError(*messages) from error
+    return validated(ScoreQuery, dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))

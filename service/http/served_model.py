@@ -9,11 +9,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 from vaegis.service.artifact import Artifact, Verification
 from vaegis.service.columns import Columns
+from vaegis.service.contract import Contract
 from vaegis.service.generation import Generator
 from vaegis.service.http.batching import Batcher
 from vaegis.service.http.metrics import ModelMetrics
-from vaegis.service.http.record_schema import record_schema
-from vaegis.service.http.schemas import ModelAnswer, model_answer, rendered
+from vaegis.service.http.schemas import model_answer, record_schema, rendered
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery, parse_query
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.pvalues import threshold
@@ -31,27 +31,8 @@ _LONGEST_KEPT: Final = 100  # bytes
 _VERSION_DIGITS: Final = 12
 
 
-class DecoderLimits(NamedTuple):
-    """Limits on the decoder behind POST /generate.
-
-    Attributes:
-        run_timeout_s: Longest time of one run.
-        tensor_bytes: Most memory of the tensors of a run.
-    """
-
-    run_timeout_s: float
-    tensor_bytes: int
-
-
 class ShadowedBatch(NamedTuple):
-    """Records with what the live version says of them.
-
-    Attributes:
-        columns: The records.
-        scores: Their statistics.
-        verdicts: Their verdicts.
-        alpha: The share of normal records that may be flagged.
-    """
+    """Records with what the live version says of them."""
 
     columns: Columns
     scores: Scores
@@ -67,7 +48,6 @@ class RecordJudge:
     """
 
     def __init__(self, artifact: Artifact, metrics: ModelMetrics) -> None:
-        """Score with ``artifact`` and count in ``metrics``."""
         self._artifact = artifact
         self._metrics = metrics
         self.shadow: Callable[[ShadowedBatch], None] | None = None
@@ -75,10 +55,6 @@ class RecordJudge:
 
     def __call__(self, columns: Columns, options: ScoreOptions) -> tuple[Verdicts, float]:
         """Return the verdicts on records, and the seconds that the model took; they are counted, except drills.
-
-        Args:
-            columns: The records.
-            options: What is asked about them.
 
         Raises:
             RunTimeoutError: a run of the graph took longer than it may.
@@ -121,20 +97,20 @@ class ServedModel:
         alpha: float | None,
         explain: Explain,
         max_batch_records: int,
-        decoder: DecoderLimits,
+        new_generator: Callable[[Contract], Generator],
         version: str | None = None,
     ) -> None:
-        """Serve ``artifact``.
+        """Prepare to serve; see the attributes of these names.
 
         Args:
             artifact: The model.
-            metrics: Counts what is scored.
-            limits: Limits within which records are decoded.
+            metrics: Its metrics.
+            limits: Its limits.
             alpha: Share of normal records that may be flagged, unless a request says otherwise; None: the model's own.
             explain: Which verdicts carry contributions, unless a request says otherwise.
             max_batch_records: Most records of small requests that are scored together.
-            decoder: Limits within which the decoder runs.
-            version: The name of its version, if it has one.
+            new_generator: Loads the decoder behind POST /generate.
+            version: The name of the version, if it has one.
 
         Raises:
             AlphaError: the calibration cannot promise ``alpha``.
@@ -146,14 +122,15 @@ class ServedModel:
         self.limits = limits
         self.alpha = artifact.contract.calibration.alpha if alpha is None else alpha
         self.threshold = threshold(artifact.calibration_folds, self.alpha)
-        self.bare_documents = JsonDocuments(artifact.contract.columns.of_records, limits)
-        self.documents = self.bare_documents if limits.unwrap is None else self._documents_in(limits.unwrap)
+        self.bare_documents = self.documents = JsonDocuments(artifact.contract.columns.of_records, limits)
+        if limits.unwrap is not None:
+            self.documents = self._enveloped(Unwrapper(limits.unwrap, **self._envelope_limits))
         self.judge = RecordJudge(artifact, metrics)
         self.batcher = Batcher(self.judge, max_batch_records)
-        self.answer_metadata = lru_cache(_KEPT_QUERIES)(partial(_answer_metadata, artifact, self.name))
+        self.answer_metadata = lru_cache(_KEPT_QUERIES)(partial(AnswerMetadata.by, artifact, self.name))
         self.digest_header = (b"vaegis-model-digest", f"sha256:{artifact.digest}".encode())
         self._explain = explain
-        self._decoder = decoder
+        self._new_generator = new_generator
         default = ScoreOptions(self.alpha, explain, OnInvalid.REJECT)
         self._parsed_options = partial(_options, default, self.answer_metadata)
         self._kept_options = lru_cache(_KEPT_QUERIES)(self._parsed_options)
@@ -184,7 +161,7 @@ class ServedModel:
         """
         verification = self.artifact.verify()
         if not is_checked:  # and not kept: POST /generate loads it again at its first request
-            Generator(self.artifact.contract, tensor_bytes=self._decoder.tensor_bytes)
+            self._new_generator(self.artifact.contract)
         record = rendered(self.artifact.contract.golden.records[0])
         block = self.bare_documents.decode(record, OnInvalid.REPORT, lambda: None)
         self.artifact.judge(block.columns, alpha=self.alpha, explain=Explain.ALL)
@@ -194,23 +171,22 @@ class ServedModel:
     @cached_property
     def events(self) -> JsonDocuments:
         """Decodes one CloudEvent."""
-        return self._events(is_batch=False)
+        return self._enveloped(EventUnwrapper(is_batch=False, **self._envelope_limits))
 
     @cached_property
     def event_batches(self) -> JsonDocuments:
         """Decodes lists of CloudEvents."""
-        return self._events(is_batch=True)
+        return self._enveloped(EventUnwrapper(is_batch=True, **self._envelope_limits))
 
     @cached_property
     def generator(self) -> Generator:
         """The decoder, loaded at the first request so that a service that only scores never pays for it."""
-        limits = self._decoder
-        return Generator(self.artifact.contract, run_timeout_s=limits.run_timeout_s, tensor_bytes=limits.tensor_bytes)
+        return self._new_generator(self.artifact.contract)
 
     @cached_property
     def description(self) -> bytes:
         """The answer of GET /model."""
-        answer: ModelAnswer = model_answer(self.artifact, self.name, alpha=self.alpha, threshold=self.threshold)
+        answer = model_answer(self.artifact, self.name, alpha=self.alpha, threshold=self.threshold)
         return answer.model_dump_json(by_alias=True).encode()
 
     @cached_property
@@ -218,14 +194,12 @@ class ServedModel:
         """The answer of GET /model/schema."""
         return rendered(record_schema(self.artifact.contract, self.limits.unknown_columns))
 
-    def _documents_in(self, pointer: str) -> JsonDocuments:
-        unwrapper = Unwrapper(pointer, max_depth=self.limits.max_depth, max_values=self.limits.max_values)
-        return JsonDocuments(self.artifact.contract.columns.of_records, self.limits, unwrapper)
+    @property
+    def _envelope_limits(self) -> dict[str, int]:
+        return {"max_depth": self.limits.max_depth, "max_values": self.limits.max_values}
 
-    def _events(self, *, is_batch: bool) -> JsonDocuments:
-        limits = self.limits
-        unwrapper = EventUnwrapper(is_batch=is_batch, max_depth=limits.max_depth, max_values=limits.max_values)
-        return JsonDocuments(self.artifact.contract.columns.of_records, limits, unwrapper)
+    def _enveloped(self, unwrapper: Unwrapper | EventUnwrapper) -> JsonDocuments:
+        return JsonDocuments(self.artifact.contract.columns.of_records, self.limits, unwrapper)
 
 
 def _options(default: ScoreOptions, answer_metadata: _MetadataAt, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
@@ -237,9 +211,3 @@ def _checked(query: ScoreQuery, default: ScoreOptions, answer_metadata: _Metadat
     options = query.options(default)
     answer_metadata(options.alpha)  # raises if it cannot be promised
     return options
-
-
-def _answer_metadata(artifact: Artifact, name: str, alpha: float) -> AnswerMetadata:
-    """Return what holds for all verdicts at an alpha."""
-    limit = threshold(artifact.calibration_folds, alpha)
-    return AnswerMetadata.by(artifact, model=name, alpha=alpha, threshold=limit)

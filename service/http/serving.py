@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -35,10 +36,12 @@ from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.callbacks import Callbacks
 from vaegis.service.http.server.limits import Limits
 from vaegis.service.http.server.server import Server
-from vaegis.service.http.tls import Certificate, certificate_of
+from vaegis.service.http.tls import tls_context, warn_if_exposed
 from vaegis.service.http.tracing_setup import configured_tracing
 from vaegis.service.http.version_check import VersionChecks
+from vaegis.service.http.workers.channel import Channel
 from vaegis.service.http.workers.shared_memory import WorkerTable
+from vaegis.service.reloaded_files import ReloadedFiles
 from vaegis.service.runtime import end_runs, has_late_run
 from vaegis.service.settings import Settings
 from vaegis.service.watchdog import Watchdog
@@ -55,19 +58,17 @@ class WorkerContext:
     Attributes:
         number: Its number, from 0.
         table: State that workers share.
+        channel: To the supervisor.
         metrics_folder: Folder with the metrics of all workers.
         token_buckets: File with the token buckets of all workers.
-        beat: Tells the supervisor that this worker is alive.
-        tell_swap: Tells it the digest of a model that is served from now on.
         checked_file: Descriptor of the file with the version that was checked last, for all workers.
     """
 
     number: int
     table: WorkerTable
+    channel: Channel
     metrics_folder: Path
     token_buckets: Path
-    beat: Callable[[], None]
-    tell_swap: Callable[[str], None]
     checked_file: int
 
 
@@ -97,21 +98,21 @@ def serve(
     """
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
-    certificate = certificate_of(settings.tls_certificate, settings.tls_key)
+    tls = tls_context(settings.tls_certificate, settings.tls_key)
     with (
         closing(configure_logs(settings.log_level, settings.log_format)) as writer,
         _watched(settings, writer, worker) as beat,
     ):
-        if certificate is not None:
-            certificate.warn_if_exposed()
+        if settings.tls_key is not None:
+            warn_if_exposed(settings.tls_key)
         app, loader = _ready_app(model, name, settings, writer, worker)
         beat(settings.worker_timeout_s)
 
         def listen() -> None:
             _watch_models(loader)
-            on_listening(app.state.models.default.name)
+            on_listening(app.models.default.name)
 
-        server = _server(app, settings, certificate, worker, listen, beat)
+        server = _server(app, settings, tls, worker, listen, beat)
         # uvicorn restores this handler at the end. A further signal must not end the process with another exit code.
         signal.signal(signal.SIGTERM, server.handle_exit)
         try:
@@ -123,26 +124,26 @@ def serve(
                 writer.close()
                 os._exit(1)
             loader.close()
-            app.state.models.close()
+            app.models.close()
 
 
 def _server(
     app: ServiceApp,
     settings: Settings,
-    certificate: Certificate | None,
+    tls: ReloadedFiles[ssl.SSLContext] | None,
     worker: WorkerContext | None,
     on_listening: Callable[[], None],
     beat: Callable[[float], None],
 ) -> Server:
-    metrics = app.state.metrics
+    metrics = app.metrics
 
     def tick() -> None:
         if has_late_run():
             return  # it may never end, and only a new process gets rid of it
         beat(settings.worker_timeout_s)
+        metrics.connections.set(len(server.server_state.connections))
         if worker is not None:
-            worker.beat()
-            metrics.sample_gauges()
+            worker.channel.beat()
 
     def is_crowded(connections: int) -> bool:
         return worker is not None and worker.table.is_crowded(worker.number, connections)
@@ -151,14 +152,13 @@ def _server(
         refusal=refusal_of,
         count_cut=metrics.count_cut,
         is_probe=lambda path: route_of(path).quiet,
-        tls=(lambda: None) if certificate is None else certificate.context,
+        tls=(lambda: None) if tls is None else tls.content,
         is_crowded=is_crowded,
         on_listening=on_listening,
-        on_drain=app.state.readiness.drain,
+        on_drain=app.readiness.drain,
         on_tick=tick,
     )
     server = Server(app.asgi, limits_of(settings), callbacks)
-    metrics.connections.set_function(lambda: len(server.server_state.connections))
     return server
 
 
@@ -213,14 +213,14 @@ def _ready_app(
     path, version = Path(name), None
     source: ModelSource
     if model is None:
-        source = FolderSource(path, allow_schema_change=settings.allow_schema_change)
+        source = FolderSource(path, settings.allow_schema_change)
         served_name = default_model(path, settings.default_model)
         artifact, target = first_opened(source, served_name, settings)
         version = target.version
     else:
         artifact = opened_content(model, name, settings)
         served_name = artifact.contract.provenance.model_name
-        source = FileSource(path, served_name, allow_schema_change=settings.allow_schema_change)
+        source = FileSource(path, served_name, settings.allow_schema_change)
     if worker is None:
         buckets = collector = None
         count_in_memory()
@@ -238,14 +238,18 @@ def _ready_app(
         begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )
-    models = app.state.models
+    models = app.models
     verification = models.default.live().warm_up()
     checks = VersionChecks(settings, None if worker is None else worker.checked_file)
-    on_swap = (lambda _: None) if worker is None else worker.tell_swap
+
+    def on_swap(digest: str) -> None:
+        if worker is not None:
+            worker.channel.send({"swapped": digest})
+
     loader = ModelLoader(source, models, settings, on_swap, checks if sys.platform != "win32" else None)
     if model is None:
         loader.check()
-    app.state.readiness.admit(verification)
+    app.readiness.admit(verification)
     fields = {
         "model": served_name,
         "digest": artifact.digest,

@@ -20,16 +20,12 @@ _CLOSE_S: Final = 10.0
 
 
 class Shadow:
-    """Scores batches on its own thread, and counts how its verdicts differ. Batches are dropped while too many wait."""
+    """Scores a share of the batches on its own thread, and counts how its verdicts differ from the live ones.
+
+    Batches are dropped while too many wait. The candidate has the columns of the live version.
+    """
 
     def __init__(self, candidate: ServedModel, share: float, metrics: ShadowMetrics) -> None:
-        """Begin.
-
-        Args:
-            candidate: The version, with the columns of the live one.
-            share: Share of the batches that it scores.
-            metrics: Counts the differences.
-        """
         self.candidate = candidate
         self._share = share
         self._metrics = metrics

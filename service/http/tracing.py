@@ -7,9 +7,9 @@ caller, the route's template instead of the path, and the kind of an exception w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from types import TracebackType
 from typing import Final
 
 from opentelemetry import propagate
@@ -36,7 +36,6 @@ class Tracing:
     """Begins the tracing spans of requests."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        """Have ``provider`` export them."""
         try:
             installed = version("vaegis")
         except PackageNotFoundError:
@@ -65,22 +64,25 @@ class RequestSpan:
     __slots__ = ("_context", "_span", "_tracer")
 
     def __init__(self, tracer: Tracer, span: Span) -> None:
-        """Wrap ``span``."""
         self._tracer = tracer
         self._span = span
         self._context = set_span_in_context(span, Context())
 
-    def step(self, name: str) -> Step:
-        """Return a span within this one, to be entered where the step begins; on any thread."""
-        return Step(self._tracer, name, self._context)
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Record a span within this one, with the kind of what is raised in it; on any thread."""
+        span = self._tracer.start_span(name, context=self._context)
+        try:
+            yield
+        except BaseException as error:
+            span.set_attribute(error_attributes.ERROR_TYPE, type(error).__name__)
+            span.set_status(StatusCode.ERROR)
+            raise
+        finally:
+            span.end()
 
     def end(self, context: RequestContext, error: str | None) -> None:
-        """End it.
-
-        Args:
-            context: The request.
-            error: Kind of the exception that nobody expected, if there was one.
-        """
+        """End it; ``error`` is the kind of an exception that nobody expected."""
         span = self._span
         if context.status:
             span.set_attribute(http_attributes.HTTP_RESPONSE_STATUS_CODE, context.status)
@@ -91,29 +93,6 @@ class RequestSpan:
             span.set_attributes({"vaegis.records": context.records, "vaegis.flagged": context.flagged})
         span.set_attribute("vaegis.request_id", context.request_id)
         span.end()
-
-
-class Step:
-    """A step of a request's work, as a context manager."""
-
-    __slots__ = ("_context", "_name", "_span", "_tracer")
-
-    def __init__(self, tracer: Tracer, name: str, context: Context) -> None:
-        """Begin nothing yet."""
-        self._tracer, self._name, self._context = tracer, name, context
-
-    def __enter__(self) -> None:
-        """Begin the span."""
-        self._span = self._tracer.start_span(self._name, context=self._context)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it, with the kind of what was raised."""
-        if kind is not None:
-            self._span.set_attribute(error_attributes.ERROR_TYPE, kind.__name__)
-            self._span.set_status(StatusCode.ERROR)
-        self._span.end()
 
 
 def _context_of(headers: Iterable[tuple[bytes, bytes]]) -> Context:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace.export import SpanExporter
-
     from vaegis.service.http.tracing import Tracing
 
 _LOG: Final = logging.getLogger("vaegis.tracing")
@@ -53,7 +51,7 @@ def _unsupported(exporter: str, environment: Mapping[str, str]) -> str | None:
 def _tracing(exporter: str) -> Tracing:
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
     from vaegis.service.http.tracing import Tracing
 
@@ -61,15 +59,10 @@ def _tracing(exporter: str) -> Tracing:
     if str(resource.attributes.get(SERVICE_NAME, _NAMELESS)).startswith(_NAMELESS):
         resource = resource.merge(Resource({SERVICE_NAME: "vaegis"}))
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))
+    if exporter == "console":
+        provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
+    else:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(provider)
-
-
-def _exporter(name: str) -> SpanExporter:
-    if name == "console":
-        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-
-        return ConsoleSpanExporter()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    return OTLPSpanExporter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
@@ -10,15 +11,17 @@ from typing import Any, Final
 from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import RecordError
-from vaegis.service.http.admission import Admission
+from vaegis.service.http.admission import Admission, Readiness, Slot
 from vaegis.service.http.block_scoring import judged_in_parts
+from vaegis.service.http.endpoints import MODEL_PARAMETER, validated
 from vaegis.service.http.errors import MediaTypeError, ParameterError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
-from vaegis.service.http.readiness import Readiness
-from vaegis.service.http.request_context import RequestContext
 from vaegis.service.http.routes import path_parameters
-from vaegis.service.http.schemas import (
+from vaegis.service.http.schemas import reference
+from vaegis.service.http.score_options import ScoreQuery
+from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.v2_schemas import (
     InferAnswer,
     InferBody,
     ModelMetadata,
@@ -27,10 +30,7 @@ from vaegis.service.http.schemas import (
     ServerMetadata,
     ServerReady,
     TensorMetadata,
-    reference,
 )
-from vaegis.service.http.score_options import ScoreQuery, parse_parameters
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.v2 import OUTPUTS, asked_outputs, written_answer
 from vaegis.service.records.blocks import (
     Block,
@@ -61,25 +61,24 @@ _LENGTH: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class InferEndpoint:
-    """Answers inference requests, as an ASGI app."""
+    """Answers inference requests with the models that they name."""
 
-    def __init__(self, models: ModelRegistry, admission: Admission) -> None:
-        """Score requests that ``admission`` admits with the models that they name."""
-        self._models = models
-        self._admission = admission
+    models: ModelRegistry
+    admission: Admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         parameters = path_parameters(scope["path"])
-        self._models.entry(parameters["model"])  # an unknown one is told before anything else
-        async with self._admission.slot(scope, receive) as slot:
-            model = self._models.with_version(parameters["model"], parameters.get("version"))
+        self.models.entry(parameters["model"])  # an unknown one is refused before anything else
+        async with self.admission.slot(scope, receive) as slot:
+            model = self.models.with_version(parameters["model"], parameters.get("version"))
             _require_tensors(scope["headers"])
             encoding = encoding_of(scope["headers"])
             length = header(scope["headers"], HEADER_LENGTH).decode("latin-1") or None
             body = await slot.read_document(model.limits.max_held_bytes)
-            work = partial(_answered, model, body, encoding, length, slot.context, slot.check)
+            work = partial(_answered, model, body, encoding, length, slot)
             answer, json_bytes = await slot.run(work)
             headers = [(b"content-type", JSON.encode())]
             if json_bytes is not None:
@@ -92,11 +91,11 @@ class InferEndpoint:
             "summary": "Infer",
             "description": "Score records that come as tensors, one for each column.",
             "operationId": "infer",
-            "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}, _LENGTH],
+            "parameters": [MODEL_PARAMETER, _LENGTH],
             "requestBody": {
                 "required": True,
                 "content": {
-                    JSON: {"schema": reference(InferBody.__name__), "example": _example(self._models.default.live())},
+                    JSON: {"schema": reference(InferBody), "example": _example(self.models.default.live())},
                     BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
                 },
             },
@@ -104,7 +103,7 @@ class InferEndpoint:
                 "200": {
                     "description": "Verdicts as tensors",
                     "content": {
-                        JSON: {"schema": reference(InferAnswer.__name__)},
+                        JSON: {"schema": reference(InferAnswer)},
                         BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
                     },
                 }
@@ -148,24 +147,18 @@ def v2_endpoints(models: ModelRegistry, readiness: Readiness) -> dict[str, Calla
 
 
 def _answered(
-    model: ServedModel,
-    body: bytes,
-    encoding: Encoding,
-    header_length: str | None,
-    context: RequestContext,
-    check: Callable[[], None],
+    model: ServedModel, body: bytes, encoding: Encoding, header_length: str | None, slot: Slot
 ) -> tuple[bytes, int | None]:
-    with context.step("decode"):
-        context.unpacked = UnpackedBytes(model.limits.max_held_bytes)
-        body = decompressed(body, encoding.value, context.unpacked, check)
+    with slot.context.step("decode"):
+        body = decompressed(body, encoding.value, UnpackedBytes(model.limits.max_held_bytes), slot.check)
         request = _read(model, body, header_length)
         parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
-        options = model.checked_options(parse_parameters(parameters), OnInvalid.REJECT)
+        options = model.checked_options(validated(ScoreQuery, parameters), OnInvalid.REJECT)
         reports = options.on_invalid is OnInvalid.REPORT
         outputs = asked_outputs(request, explain=options.explain, has_errors=reports)
         block = _block(model, request, reports=reports)
-    context.charge(block.records)
-    parts = list(judged_in_parts(model, block, options, context, check))
+    slot.context.charge(block.records)
+    parts = list(judged_in_parts(model, block, options, slot))
     return written_answer(request, outputs, parts, model.answer_metadata(options.alpha), model.version)
 
 

@@ -21,7 +21,7 @@ from vaegis.service.artifact import open_artifact
 from vaegis.service.errors import ArtifactError
 from vaegis.service.generation import Generator
 from vaegis.service.graph import write_optimized
-from vaegis.service.http.workers.memory_file import content_of, memory_file, write_at
+from vaegis.service.http.workers.shared_memory import content_of, memory_file, write_at
 from vaegis.service.model_file import content_digest
 
 if sys.platform != "win32":
@@ -51,10 +51,6 @@ class VersionChecks:
 
     def optimized(self, data: bytes, name: str) -> bytes:
         """Return the graph of a model file as onnxruntime has rewritten it, after every check of the file.
-
-        Args:
-            data: The content of the file.
-            name: Of the file, for messages.
 
         Raises:
             ArtifactError: it cannot be used, or its check crashed or took too long.

@@ -156,7 +156,7 @@ def columns_from_records(
 ) -> Columns:
     """Return records, each a parsed JSON object, by column.
 
-    Objects within a record flatten with dots. An absent key is a null. Columns that training set aside are accepted
+    Objects within a record flatten with dots. An absent key is a null. Columns that the model ignores are accepted
     and dropped.
 
     Args:

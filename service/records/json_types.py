@@ -20,7 +20,7 @@ from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 
-# Of categories, and of what was set aside: nothing can nest in it, and all text in it is checked to be Unicode.
+# Of categories, and of ignored columns: nothing can nest in it, and all text in it is checked to be Unicode.
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
 _TRUTHS = (0, 1, None)
 

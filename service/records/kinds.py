@@ -416,7 +416,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
     def not_seen(self, column: TimestampColumn) -> str:
         if _are_times_of_day(column):
             return "a wrong minute, because only the hour is scored"
-        passing = "a wrong date that the checks pass" if column.checks else "a wrong date"
+        passing = "a wrong date within the checked range" if column.checks else "a wrong date"
         parts = {"month": "the month", "day": "the day of the month"}
         scored = ["the hour", "the weekday", *(parts[field] for field in column.calendar)]
         return f"{passing}, because only {', '.join(scored[:-1])} and {scored[-1]} are scored"

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+COMMON_SHARE: Final = 0.05
+"""A value of three characters that at least this share of the records hold may be misspelled too."""
+
 _SHORTEST: Final = 4
 """Of shorter values, one character tells one code from the next."""
+_SHORTEST_COMMON: Final = 3
 _LONGEST: Final = 41
 _MOST: Final = 1_000  # listed values; each takes as many entries as it has characters
 
@@ -22,16 +26,28 @@ class Misspellings:
     ('France', 'France', 'France', None, None)
     """
 
-    def __init__(self, listed: Iterable[str]) -> None:
-        """Take the values, the commonest first. Those beyond the first 1,000, and very long ones, are left out."""
+    def __init__(self, listed: Iterable[str], common: Iterable[str] = ()) -> None:
+        """Take the values, the commonest first. Those beyond the first 1,000, and very long ones, are left out.
+
+        Args:
+            listed: All of them.
+            common: Those that at least `COMMON_SHARE` of the records hold.
+        """
         self._listed: dict[str, str] = {}
         for value, _ in zip(listed, range(_MOST), strict=False):
             for variant in _variants(value):
                 self._listed.setdefault(variant, value)
+        self._short: dict[tuple[int, str], str] = {}
+        for value in common:
+            for replaced in _replaced(value) if len(value) == _SHORTEST_COMMON else ():
+                self._short.setdefault(replaced, value)
 
     def meant(self, value: str) -> str | None:
         """Return the listed value that ``value``, which is not in the list, misspells; None if there is none."""
-        return next((self._listed[variant] for variant in _variants(value) if variant in self._listed), None)
+        found = next((self._listed[variant] for variant in _variants(value) if variant in self._listed), None)
+        if found is None and len(value) == _SHORTEST_COMMON:
+            return next((self._short[variant] for variant in _replaced(value) if variant in self._short), None)
+        return found
 
 
 def _variants(value: str) -> Iterator[str]:
@@ -40,3 +56,8 @@ def _variants(value: str) -> Iterator[str]:
         yield value.casefold()
     if _SHORTEST <= len(value) <= _LONGEST:
         yield from (f"{value[:at]}{value[at + 1 :]}".casefold() for at in range(len(value)))
+
+
+def _replaced(value: str) -> Iterator[tuple[int, str]]:
+    """Yield a value in lower case without each of its characters, with the place of that character."""
+    return ((at, f"{value[:at]}{value[at + 1 :]}".casefold()) for at in range(len(value)))

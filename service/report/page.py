@@ -18,6 +18,7 @@ from vaegis.service.files.output import opened_path
 from vaegis.service.generation import BLOCK_RECORDS, Decoded, Drawn, Generator, exemplars_of, records_of
 from vaegis.service.model import Model
 from vaegis.service.report.columns import column_cards, watched_rows
+from vaegis.service.report.evaluation import fault_table, residual_map
 from vaegis.service.report.latent_map import latent_map, walks
 from vaegis.service.report.scores import calibration_chart, promise_steps
 
@@ -80,6 +81,7 @@ def _sampled(model: Model, generator: Generator) -> Sampled:
 def render(model: Model, sampled: Sampled) -> str:
     """Return the report as an HTML page."""
     contract = model.artifact.contract
+    evaluation = contract.evaluation
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     return (
         environment()
@@ -96,6 +98,8 @@ def render(model: Model, sampled: Sampled) -> str:
             latent=latent_map(model, sampled.points, sampled.scores),
             watched=watched_rows(contract.columns),
             walks=walks(contract.columns, sampled.points, sampled.decoded),
+            residuals=None if evaluation is None else residual_map(evaluation),
+            faults=None if evaluation is None else fault_table(evaluation),
             settings=_settings(contract.provenance),
         )
     )

@@ -303,15 +303,15 @@ def _attack(name: str) -> Callable[[Target], Outcome]:
         where = _path(target, path)
         before_s, before = _cpu_s(target.pid), _memory_bytes(target.pid, "VmRSS")
         with _probed(target) as took:
-            told = _posted(target, where, headers, body)
+            answered = _posted(target, where, headers, body)
             cpu_s = _settled_cpu_s(target.pid, most_cpu_s) - before_s
         growth = max(0, _memory_bytes(target.pid, "VmHWM") - before)
         measured = (
-            f"{len(body)} bytes: {told}; {cpu_s:.1f} s of processor time, {growth // _MIB} MiB more at the peak, "
+            f"{len(body)} bytes: {answered}; {cpu_s:.1f} s of processor time, {growth // _MIB} MiB more at the peak, "
             f"/livez after at most {max(took, default=0.0):.2f} s"
         )
         held = cpu_s < most_cpu_s and growth < _MOST_GROWTH and max(took, default=0.0) < _MOST_SILENCE_S
-        return Outcome(held and (told[0] != "5" or (name in _SCORED and told.startswith("504"))), measured)
+        return Outcome(held and (answered[0] != "5" or (name in _SCORED and answered.startswith("504"))), measured)
 
     return run
 

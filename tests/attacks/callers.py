@@ -214,12 +214,12 @@ def _more_than_memory(target: Target) -> Outcome:
         return Outcome(held=False, measured="expected a mem_limit in gibibytes for the service in docker-compose.yml")
     limit = int(gibibytes[1]) * 2**30
     with TemporaryDirectory() as folder:
-        process = Path(folder)  # the files in which Linux describes such a control group
-        (process / "mountinfo").write_text(f"30 23 0:26 / {folder} rw - cgroup2 cgroup2 rw\n")
-        (process / "cgroup").write_text("0::/\n")
-        (process / "memory.max").write_text(f"{limit}\n")
+        root = Path(folder)  # with the files in which Linux describes such a control group
+        for name, text in {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": str(limit)}.items():
+            (root / name).parent.mkdir(parents=True)
+            (root / name).write_text(f"{text}\n")
         asked = load_settings({}, {})
-        fitted = fitted_to_memory(asked, _WORKERS, process).model_dump()
+        fitted = fitted_to_memory(asked, _WORKERS, root).model_dump()
     flags = [
         part
         for name, value in asked.model_dump().items()

@@ -90,8 +90,8 @@ def with_document(model: bytes, key: MetadataKey, change: Callable[[Any], Any]) 
             parts.append(field(number, content))
             continue
         name, text = next(entries)
-        told = json.dumps(change(json.loads(text))) if name == key.value else text
-        parts.append(field(_METADATA, field(1, name.encode()) + field(2, told.encode())))
+        document = json.dumps(change(json.loads(text))) if name == key.value else text
+        parts.append(field(_METADATA, field(1, name.encode()) + field(2, document.encode())))
     return sealed(b"".join(parts))
 
 
@@ -161,14 +161,14 @@ def reads_file(model: bytes, location: str, length: int) -> bytes:
 def reads_file_to_generate(model: bytes, location: str, length: int) -> bytes:
     """Return a model with such a tensor in the graph that draws records."""
 
-    def change(told: dict[str, Any]) -> dict[str, Any]:
+    def change(document: dict[str, Any]) -> dict[str, Any]:
         decoder = b"".join(
             field(number, bytes(content) + _tensor_in_file(location, length))
             if number == _GRAPH and not isinstance(content, int)
             else field(number, content)
-            for number, content in fields(memoryview(b64decode(told["model"])))
+            for number, content in fields(memoryview(b64decode(document["model"])))
         )
-        return told | {"model": b64encode(decoder).decode()}
+        return document | {"model": b64encode(decoder).decode()}
 
     return with_document(model, MetadataKey.GENERATOR, change)
 
@@ -178,8 +178,8 @@ def _tensor_in_file(location: str, length: int) -> bytes:
         return varint((number << 3 | wire) + 2**32)
 
     entries = {"location": location, "offset": "0", "length": str(length)}
-    told = [field(1, key.encode()) + field(2, text.encode()) for key, text in entries.items()]
-    outside = b"".join(hidden(13, 2) + varint(len(entry)) + entry for entry in told) + hidden(14, 0) + b"\x01"
+    document = [field(1, key.encode()) + field(2, text.encode()) for key, text in entries.items()]
+    outside = b"".join(hidden(13, 2) + varint(len(entry)) + entry for entry in document) + hidden(14, 0) + b"\x01"
     return field(_INITIALIZER, field(1, length) + field(2, UINT8) + field(8, b"leak") + outside)
 
 

@@ -42,7 +42,7 @@ class _Ended:
     """How a command ended: its exit code, its output, how long it took and its peak memory."""
 
     code: int | None
-    told: str
+    output: str
     seconds: float
     peak_bytes: int
 
@@ -54,9 +54,9 @@ class _Ended:
 def _run(folder: Path, *arguments: object) -> _Ended:
     """Run a command to its end, or for as long as an attack waits."""
     started = time.monotonic()
-    with (folder / "told").open("w+b") as told:
+    with (folder / "told").open("w+b") as output:
         process = subprocess.Popen(
-            [*_VAEGIS, *map(str, arguments)], stdout=told, stderr=subprocess.STDOUT, cwd=folder, process_group=0
+            [*_VAEGIS, *map(str, arguments)], stdout=output, stderr=subprocess.STDOUT, cwd=folder, process_group=0
         )
         code: int | None = None
         peak = 0
@@ -70,8 +70,8 @@ def _run(folder: Path, *arguments: object) -> _Ended:
         else:
             process.kill()
             process.wait()
-        told.seek(0)
-        return _Ended(code, told.read().decode(errors="replace"), time.monotonic() - started, peak)
+        output.seek(0)
+        return _Ended(code, output.read().decode(errors="replace"), time.monotonic() - started, peak)
 
 
 def _refused(make: Callable[[bytes], bytes]) -> Callable[[Target], Outcome]:
@@ -167,11 +167,11 @@ def _loads_for_long(target: Target) -> Outcome:
 
 def _is_replaced(target: Target) -> Outcome:
     """Serve another sound model than the one whose digest is pinned."""
-    pinned = json.loads(_run(target.folder, "inspect", "--json", target.model).told)["model_digest"]
+    pinned = json.loads(_run(target.folder, "inspect", "--json", target.model).output)["model_digest"]
     model = target.folder / "other.onnx"
     model.write_bytes(
         hostile_models.with_document(
-            target.model.read_bytes(), hostile_models.MetadataKey.CALIBRATION, lambda told: told | {"alpha": 0.5}
+            target.model.read_bytes(), hostile_models.MetadataKey.CALIBRATION, lambda output: output | {"alpha": 0.5}
         )
     )
     ended = _run(target.folder, "verify", model, "--digest", pinned)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from vaegis.service.model_file import content_digest
-from vaegis.service.model_folder import live_version, promote
+from vaegis.service.model_folder import live_version, promote, set_shadow
 
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}
 BAD = {"amount": 2250, "express": None, "country": "Atlantis", "placed_at": "2023-11-22T10:00:00Z"}
@@ -185,7 +185,8 @@ def test_a_pasted_record_gets_its_verdict_and_what_led_to_it(serve, open_page):
 
 
 def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_page, golden_model, tmp_path):
-    for name, version in (("orders", "1"), ("orders", "2"), ("returns", "7")):
+    long_name = "returns_of_" + "all_" * 20 + "shops"
+    for name, version in (("orders", "1"), ("orders", "2"), ("returns", "7"), (long_name, "1")):
         (tmp_path / name).mkdir(exist_ok=True)
         shutil.copy(golden_model, tmp_path / name / f"{version}.onnx")
     (tmp_path / "orders" / "broken.onnx").write_bytes(b"no model")
@@ -218,6 +219,42 @@ def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_pag
     page.fill("#record", json.dumps(BAD))
     page.click("#try button:text('Score')")
     wait_for_text(page, "#scored", "^1$")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.select_option("#model-choice", long_name)
+    wait_for_text(page, "#versions dd >> nth=0", "^1, since ")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_a_gate_that_does_not_hold_is_told_and_asked_about(serve, open_page, golden_model, tmp_path):
+    (tmp_path / "orders").mkdir()
+    digest = f"sha256:{content_digest(golden_model.read_bytes())}"
+    for version in ("1", "2"):
+        shutil.copy(golden_model, tmp_path / "orders" / f"{version}.onnx")
+    promote(tmp_path, "orders", "1", digest)
+    set_shadow(tmp_path, "orders", "2", digest)
+    service = serve(tmp_path, VAEGIS_SHADOW_SHARE="1")
+    page = open_page(service.url, expected="409", viewport={"width": 1100, "height": 900})
+    wait_for_text(page, "#versions", "in shadow2: no record has been compared yet")
+    page.fill("#gate", "records>150, disagreement<0.02")
+    for count in (100, 100):
+        service.score(normal_orders(count))
+    wait_for_text(page, "#versions", "of 200 records flagged")
+    assert page.input_value("#gate") == "records>150, disagreement<0.02"  # what is typed outlives the polls
+
+    page.fill("#gate", "records>1000")
+    page.click("#promote")
+    page.click("#confirm-yes")
+    wait_for_text(page, "#confirm-text", "^The gate does not hold.")
+    assert "expected records>1000, got 200" in text(page, "#confirm-note")
+    page.click("#confirm button:text('Cancel')")
+    assert live_version(tmp_path, "orders")[0] == "1"
+
+    page.click("#promote")
+    page.click("#confirm-yes")
+    wait_for_text(page, "#confirm-text", "^The gate does not hold.")
+    page.click("#confirm-yes")
+    wait_for_text(page, "#change-result", "^2 is live from now on")
+    assert live_version(tmp_path, "orders")[0] == "2"
 
 
 def test_a_phone_needs_no_scrolling_sideways(serve, open_page):

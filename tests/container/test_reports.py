@@ -45,19 +45,19 @@ def pages(golden_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_report_loads_nothing_and_fits_a_phone(browser, pages, name, scheme):
     page = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme).new_page()
-    told: list[str] = []
-    page.on("console", lambda line: told.append(line.text))
-    page.on("pageerror", lambda error: told.append(str(error)))
-    page.on("request", lambda request: told.append(request.url))
+    events: list[str] = []
+    page.on("console", lambda line: events.append(line.text))
+    page.on("pageerror", lambda error: events.append(str(error)))
+    page.on("request", lambda request: events.append(request.url))
     page.goto((pages / f"{name}.html").as_uri())
-    assert told == [(pages / f"{name}.html").as_uri()]
+    assert events == [(pages / f"{name}.html").as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != (
         "rgb(255, 255, 255)" if scheme == "dark" else "rgb(20, 24, 31)"
     )
 
 
-def test_the_slider_of_the_report_tells_the_alarms_of_its_alpha(browser, pages):
+def test_the_slider_of_the_report_shows_the_alarms_of_its_alpha(browser, pages):
     page = browser.new_page()
     page.goto((pages / "report.html").as_uri())
     assert page.locator("#alarms").inner_text() == "1,000"

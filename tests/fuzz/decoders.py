@@ -87,7 +87,7 @@ class Service:
         """Load the model."""
         artifact = load_artifact(MODEL)
         self._app = create_app(artifact, load_settings({}, _LIMITS))
-        self._app.state.readiness.admit(artifact.verify())
+        self._app.readiness.admit(artifact.verify())
         self._model = artifact.contract.provenance.model_name
         self._runner = asyncio.Runner()
         self._log = io.StringIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -15,6 +16,12 @@ import pytest
 
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 TIMEOUT_S = 60
+
+
+@pytest.fixture(scope="session")
+def unmeasured() -> dict[str, str]:
+    """Return the environment for a process without coverage."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
 
 @dataclass(frozen=True)

@@ -39,24 +39,24 @@ def ended(*arguments: object, folder: Path | None = None) -> subprocess.Complete
 def test_no_command_reads_a_file_that_a_model_names(written, hostile, command, tmp_path):
     (tmp_path / "secret").write_bytes(SECRET)
     model = written(hostile.reads_file, "secret", len(SECRET))
-    told = ended(command, model, folder=tmp_path)
-    assert told.returncode == 3
-    assert re.search(r"initializer\[\d+\]: expected a field number", told.stderr)
+    result = ended(command, model, folder=tmp_path)
+    assert result.returncode == 3
+    assert re.search(r"initializer\[\d+\]: expected a field number", result.stderr)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_model_that_loops_does_not_start(written, hostile, workers):
-    told = ended("serve", written(hostile.loops), "--workers", workers, "--port", "0")
-    assert (told.returncode, told.stdout) == (3, "")
+    result = ended("serve", written(hostile.loops), "--workers", workers, "--port", "0")
+    assert (result.returncode, result.stdout) == (3, "")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_model_that_takes_long_to_load_ends_the_start(written, hostile, workers):
     # onnxruntime's time to load a graph grows faster than its nodes, and nothing else ends it.
     model = written(hostile.multiplies_when_triggered, 2, 45_000)
-    told = ended("serve", model, "--workers", workers, "--port", "0", "--model-timeout-s", "2")
-    assert told.returncode in (1, 3)
-    assert told.stdout == ""
+    result = ended("serve", model, "--workers", workers, "--port", "0", "--model-timeout-s", "2")
+    assert result.returncode in (1, 3)
+    assert result.stdout == ""
     assert ended("verify", model, "--model-timeout-s", "2").returncode == 3
 
 
@@ -93,8 +93,8 @@ def test_a_single_worker_ends_after_sigterm_although_a_run_hangs(serve, written,
 def test_a_model_of_another_digest_or_without_its_signature_is_refused(golden_model, tmp_path):
     other = "sha256:" + "0" * 64
     for command in (("verify",), ("inspect",), ("serve", "--port", "0")):
-        told = ended(*command, golden_model, "--digest", other)
-        assert (told.returncode, told.stdout) == (3, "")
-        assert f"expected the digest {other}, got sha256:" in told.stderr
-    told = ended("verify", golden_model, "--public-key", tmp_path / "absent.pem")
-    assert told.returncode == 2
+        result = ended(*command, golden_model, "--digest", other)
+        assert (result.returncode, result.stdout) == (3, "")
+        assert f"expected the digest {other}, got sha256:" in result.stderr
+    result = ended("verify", golden_model, "--public-key", tmp_path / "absent.pem")
+    assert result.returncode == 2

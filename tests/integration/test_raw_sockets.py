@@ -115,7 +115,7 @@ def test_a_client_that_sends_no_more_gets_its_answer(served):
     assert len(json.loads(body)["results"]) == 1
 
 
-def test_a_client_that_stops_in_the_middle_of_a_body_is_told_so(served):
+def test_a_client_that_stops_in_the_middle_of_a_body_gets_a_problem(served):
     with served.connect() as client:
         client.sendall(POST + LENGTH + b"\r\n" + RECORD[:-1])
         client.shutdown(socket.SHUT_WR)
@@ -280,7 +280,7 @@ def test_an_upgrade_is_declined_by_an_answer_and_the_body_is_read(served, protoc
 
 
 @pytest.mark.parametrize("path", [b"/livez", b"/readyz"])
-def test_head_tells_health_without_a_body(served, path):
+def test_head_shows_health_without_a_body(served, path):
     with served.connect() as client:
         client.sendall(b"HEAD %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path)
         head, end, body = everything(client).partition(b"\r\n\r\n")

@@ -141,7 +141,7 @@ def test_while_draining_each_answer_is_the_last_on_its_connection(serve):
     assert served.stop(signal.SIGINT) == 0
 
 
-def test_a_request_that_ends_after_the_last_one_was_accepted_is_told_to_come_later(serve):
+def test_a_request_that_ends_after_the_last_one_was_accepted_is_answered_503(serve):
     served = serve()
     body = json.dumps(RECORD).encode()
     with half_sent(served, body) as in_flight, served.connect() as idle, served.connect() as late:
@@ -262,27 +262,27 @@ def test_a_file_that_does_not_exist_ends_with_3(tmp_path):
     ],
 )
 def test_bad_settings_end_with_2(golden_model, flags, variables, message):
-    code, told = refused(golden_model, "--port", "0", *flags, **variables)
+    code, error_text = refused(golden_model, "--port", "0", *flags, **variables)
     assert code == 2
-    assert told.startswith(f"vaegis: error: {message}")
+    assert error_text.startswith(f"vaegis: error: {message}")
 
 
 def test_a_bad_file_of_settings_ends_with_2_and_its_name(golden_model, tmp_path):
     file = tmp_path / "vaegis.toml"
     file.write_text("prot = 8080\n")
-    code, told = refused(golden_model, "--config", file)
+    code, error_text = refused(golden_model, "--config", file)
     assert code == 2
-    assert told.startswith(f"vaegis: error: {file}: prot: unknown setting")
-    assert refused(golden_model, VAEGIS_CONFIG=str(file)) == (code, told)
+    assert error_text.startswith(f"vaegis: error: {file}: prot: unknown setting")
+    assert refused(golden_model, VAEGIS_CONFIG=str(file)) == (code, error_text)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_an_address_for_others_without_keys_ends_with_2_and_both_ways_out(golden_model, host):
-    code, told = refused(golden_model, "--port", "0", f"--host={host}")
+    code, error_text = refused(golden_model, "--port", "0", f"--host={host}")
     assert code == 2
-    assert told.startswith(f"vaegis: error: host: other machines can reach {host}")
-    assert "--keys-file FILE (VAEGIS_KEYS_FILE)" in told
-    assert "--open (VAEGIS_OPEN=true)" in told
+    assert error_text.startswith(f"vaegis: error: host: other machines can reach {host}")
+    assert "--keys-file FILE (VAEGIS_KEYS_FILE)" in error_text
+    assert "--open (VAEGIS_OPEN=true)" in error_text
 
 
 def test_a_name_is_looked_up_once_and_not_trusted_for_what_it_was_before(golden_model):
@@ -317,9 +317,9 @@ def test_an_address_for_others_asks_for_keys_if_there_are_any(serve, tmp_path):
     bearer = {"authorization": "Bearer vaegis_1"}
     assert httpx.post(f"{served.url}/score", json=RECORD, headers=bearer).status_code == 200
     served.stop()
-    told = served.process.stderr.read()
-    assert '"key":"tester"' in told
-    assert "vaegis_1" not in told
+    error_text = served.process.stderr.read()
+    assert '"key":"tester"' in error_text
+    assert "vaegis_1" not in error_text
 
 
 def test_a_body_without_a_key_is_refused_before_it_came(serve, tmp_path):

@@ -279,7 +279,7 @@ def test_workers_that_end_at_each_start_end_the_service_with_a_reason(golden_mod
     ("flags", "code", "message"),
     [((), 3, "expected a complete ONNX file"), (("--alpha", "1e-9"), 2, "alpha: expected at least 0.001")],
 )
-def test_what_no_worker_can_start_with_is_told_once(golden_model, tmp_path, flags, code, message):
+def test_what_no_worker_can_start_with_is_reported_once(golden_model, tmp_path, flags, code, message):
     model = golden_model
     if code == 3:
         model = tmp_path / "model.onnx"

@@ -43,6 +43,7 @@ MODELS = {
     contract.MetadataKey.GOLDEN: (contract.Golden, contract.GoldenScores),
     contract.MetadataKey.PROVENANCE: (contract.Provenance,),
     contract.MetadataKey.GENERATOR: (contract.GeneratorDocument,),
+    contract.MetadataKey.EVALUATION: (contract.EvaluationDocument, contract.FaultsFound),
 }
 OFFLINE = """
 import runpy, sys

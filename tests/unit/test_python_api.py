@@ -56,7 +56,7 @@ def test_every_public_name_is_there():
         vaegis.lode  # noqa: B018 - looking is the test
 
 
-def test_a_model_tells_its_columns_and_its_promise(model, golden_model):
+def test_a_model_shows_its_columns_and_its_promise(model, golden_model):
     artifact = load_artifact(golden_model)
     folds, alpha = artifact.calibration_folds, artifact.contract.calibration.alpha
     assert list(model.columns) == list(artifact.contract.columns.names)
@@ -262,7 +262,7 @@ def test_a_record_that_holds_itself_is_at_fault_like_one_that_nests_too_deep(mod
         model.score([RECORDS[0], endless])
 
 
-def test_faults_of_many_records_are_told_up_to_a_limit(model):
+def test_faults_of_many_records_are_reported_up_to_a_limit(model):
     with pytest.raises(vaegis.RecordError) as refused:
         model.score([RECORDS[0] | {"amount": "many"}] * 1000)
     assert (len(refused.value.faults), refused.value.omitted) == (100, 900)

@@ -39,8 +39,9 @@ def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: Train
         count = np.unique(groups).size
         if count >= _FEWEST_GROUPS and groups.size >= _FEWEST_RECORDS * count:
             return (
-                f"{plan.name} has {groups.size / count:.0f} records per value. If new values will come, their records "
-                f'may be flagged more often than promised. If so, set splits.group_column = "{plan.name}" in train.toml'
+                f"{plan.name} has about {groups.size / count:.0f} records per value. Records of values that training "
+                "did not see are flagged more often than promised. If new values will come, set "
+                f'splits.group_column = "{plan.name}" in train.toml'
             )
     return None
 

@@ -89,9 +89,9 @@ class _Order:
 def settle_growing(
     plans: tuple[ColumnPlan, ...], profile: DataProfile, sample: Sample, config: TrainConfig
 ) -> tuple[ColumnPlan, ...]:
-    """Return the plans, in which columns of numbers that only grow are timestamps, are set aside, or have a warning.
+    """Return the plans, in which columns of numbers that only grow are timestamps, are not scored, or have a warning.
 
-    Numbers since 1970 and dates as in 20240318 become timestamps. Identifiers, counters and years are set aside,
+    Numbers since 1970 and dates as in 20240318 become timestamps. Identifiers, counters and years are not scored,
     because every value of the next period would be out of range. Any other numeric column gets a warning if its newest
     fifth leaves the range of the rest. Kinds that are set in the settings stay.
 
@@ -102,7 +102,7 @@ def settle_growing(
         config: The settings.
 
     Raises:
-        DataError: A value is not of its column's kind, or every column is set aside.
+        DataError: A value is not of its column's kind, or no column can be scored.
         ConfigError: A time zone is set for a column that is no timestamp.
     """
     timed = tuple(
@@ -211,7 +211,7 @@ def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) ->
 
 
 def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], records: int, *, is_set: bool) -> ColumnPlan:
-    """Return the plan of a column, set aside if its numbers only count or grow, or with a warning."""
+    """Return the plan of a column, not scored if its numbers only count or grow, or with a warning."""
     if plan.kind == TIME_KIND:
         warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)))
         if plan.reading is not None and plan.reading.format is not None and "%d" not in plan.reading.format:
@@ -224,7 +224,7 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
         return replace(plan, limits=_limits(plan.name, values, orders))
     if _finite(values).size < _FEWEST:
         return plan
-    reason = None if is_set else _why_set_aside(plan.name, values, orders, records)
+    reason = None if is_set else _why_not_scored(plan.name, values, orders, records)
     if reason is not None:
         keep = f"To score it all the same: {_setting_line(plan.name, 'numeric')}"
         limits = _limits(plan.name, values, orders)
@@ -235,7 +235,7 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], recor
 
 
 def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
-    """Return the plan of a column, set aside and not checked if it is the index of a data frame.
+    """Return the plan of a column, neither scored nor checked if it is the index of a data frame.
 
     Records of one frame are numbered from 0 or 1 on. Frames that were put together begin again, and what was chosen
     from a frame has gaps or another order.
@@ -253,7 +253,7 @@ def _without_index(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
     return replace(plan, kind=None, watched=None, reason="the index of a data frame, by its name and values")
 
 
-def _why_set_aside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:
+def _why_not_scored(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...], records: int) -> str | None:
     """Return why a column of numbers cannot be learned as a quantity; None if it can."""
     numbers = _finite(values)
     distinct, words = np.unique(numbers), words_of(name)

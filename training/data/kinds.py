@@ -1,4 +1,4 @@
-"""Decide the kind of each column from its profile or `train.toml`, or why it is set aside."""
+"""Decide the kind of each column from its profile or `train.toml`, or why it is not scored."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class ColumnPlan:
 
     Attributes:
         name: Its name.
-        kind: Its kind; None if it is set aside.
+        kind: Its kind; None if it is not scored.
         reason: Why, as is printed and as stands in the model.
         reading: How its values are written, where the common rules do not say it.
         warnings: What the user should know of it beyond that, a sentence or two each.
         number_form: What its numbers mean if it is a timestamp.
-        watched: Its kind if it is set aside and its values are checked all the same.
+        watched: Its kind if it is not scored and its values are checked all the same.
         limits: The least and the greatest number that a watched column may hold; None where any may come.
         zone: The time zone whose hours and weekdays are scored if it is a timestamp.
         leaves_range: Whether its newest numbers lie outside the range of the rest more often than by chance.
@@ -107,7 +107,7 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
 
     Raises:
         ConfigError: The settings name a column that the records do not have.
-        DataError: A column changes its type half way, a kind that is set does not fit, or every column is set aside.
+        DataError: A column changes its type half way, a kind that is set does not fit, or no column can be scored.
     """
     names = [column.name for column in profile.columns]
     for name in config.columns:
@@ -124,10 +124,10 @@ def plan_columns(profile: DataProfile, config: TrainConfig) -> tuple[ColumnPlan,
 
 
 def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
-    """Raise `DataError` if every column is set aside."""
+    """Raise `DataError` if no column can be scored."""
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
-        raise DataError(f"expected at least one column to learn from, got {len(plans)} set aside ({reasons})")
+        raise DataError(f"expected at least one column to score, got {len(plans)} that cannot be ({reasons})")
 
 
 def reading_hints(profile: DataProfile) -> Iterator[str]:

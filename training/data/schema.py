@@ -63,7 +63,7 @@ def build_schema(
     """Return the schema of the columns that ``plans`` keep, with statistics of the fit split.
 
     Args:
-        plans: The kind of each column, or the reason why it is set aside.
+        plans: The kind of each column, or the reason why it is not scored.
         sample: The records.
         fit_rows: Rows of the fit split in ``sample``.
         max_categories: Most categories that a column keeps, the most frequent ones.

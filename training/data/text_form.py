@@ -129,7 +129,7 @@ def _usual_lengths(lengths: NDArray[np.int64], *, grows: bool) -> tuple[int, int
         return 0, None
     shortest, longest = np.quantile(lengths, (_TAIL, 1.0 - _TAIL), method="nearest").tolist()
     low, _, high = np.quantile(lengths, _BULK)
-    margin = 0 if shortest == longest else max(1, math.ceil((high - low) / 4))
+    margin = 0 if shortest == longest else max(1, math.ceil(high - low))
     return max(0, shortest - margin), None if grows else longest + margin
 
 
@@ -171,5 +171,5 @@ def _with_spelling(column: TextColumn, texts: Sequence[str]) -> TextColumn:
     totals = [forms.surprises(texts[at : at + _BLOCK]) for at in range(0, len(texts), _BLOCK)]
     means = np.concatenate([np.array(sums) / np.array(pairs) for sums, pairs in totals])
     _, middle, high = np.quantile(means, _BULK)
-    limit = float(np.quantile(means, 1.0 - _TAIL, method="higher")) + (high - middle) / 2
+    limit = float(np.quantile(means, 1.0 - _TAIL, method="higher")) + high - middle
     return column.model_copy(update={"usual_surprise": math.ceil(limit)})

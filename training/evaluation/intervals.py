@@ -42,7 +42,7 @@ def promised_band(calibration_records: int, normal_records: int, alpha: float) -
 
     Args:
         calibration_records: n; at least 1 / alpha - 1.
-        normal_records: Fresh normal records, exchangeable with the calibration records; at least 1.
+        normal_records: Fresh normal records, from the same source in the same state; at least 1.
         alpha: The promised share, a fraction in (0, 1].
     """
     ranks = np.arange(1, calibration_records + 1)

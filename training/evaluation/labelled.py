@@ -61,8 +61,7 @@ def read_labelled(
     """
     if label_column in schema.names:
         raise EvaluationError(
-            f"{shown(label_column or '')}: expected a label column unknown to the model, got one that it scores; "
-            "train again without it"
+            f"{shown(label_column or '')}: the label column is one that the model scores; train again without it"
         )
     kept = _Kept(max_records, generator)
     for batch in open_records(path).batches():

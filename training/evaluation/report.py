@@ -79,7 +79,7 @@ def warnings(evaluation: Evaluation) -> list[str]:
         found.append(
             f"{_percent(evaluation.false_alarm_rate.value)} of the normal records were flagged, more than chance "
             f"explains where at most {_percent(evaluation.bound)} were promised (up to "
-            f"{_percent(evaluation.promised.high)}): they are not exchangeable with the calibration records"
+            f"{_percent(evaluation.promised.high)}): these data are not what normal data were in training"
         )
     for name, ranking in evaluation.better_baselines.items():
         leads = {"AUROC": ranking.auroc_lead, "average precision": ranking.average_precision_lead}

@@ -20,6 +20,7 @@ from vaegis.service.contract import (
     GREATEST_RELATIVE_TOLERANCE,
     Calibration,
     Contract,
+    EvaluationDocument,
     GeneratorDocument,
     Golden,
     GoldenScores,
@@ -122,6 +123,7 @@ def export(
     provenance: Provenance,
     sample: Columns,
     path: Path,
+    evaluation: EvaluationDocument | None = None,
 ) -> None:
     """Write the file, reopen it as the service will, compare it with torch, and only then give it its name.
 
@@ -132,12 +134,22 @@ def export(
         provenance: Where the model came from.
         sample: Some of the records it was fitted on, for the comparison.
         path: Where the file goes; an existing one is replaced in one step.
+        evaluation: What was measured, for people.
 
     Raises:
         ExportError: torch and onnxruntime disagree, the file fails the service's checks, or it cannot be written.
     """
     golden = _golden(model, generator, calibration, provenance, _compare(model, sample))
-    data = _with_metadata(model, generator, calibration, provenance, golden)
+    documents: dict[MetadataKey, BaseModel] = {
+        MetadataKey.SCHEMA: model.schema,
+        MetadataKey.CALIBRATION: calibration,
+        MetadataKey.PROVENANCE: provenance,
+        MetadataKey.GENERATOR: generator,
+        MetadataKey.GOLDEN: golden,
+    }
+    if evaluation is not None:
+        documents[MetadataKey.EVALUATION] = evaluation
+    data = _with_metadata(model.proto, documents, provenance.vaegis_version)
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
@@ -271,19 +283,10 @@ def _unseen(schema: Schema) -> str:
     return unseen
 
 
-def _with_metadata(
-    model: ScoringModel, generator: GeneratorDocument, calibration: Calibration, provenance: Provenance, golden: Golden
-) -> bytes:
-    documents: dict[MetadataKey, BaseModel] = {
-        MetadataKey.SCHEMA: model.schema,
-        MetadataKey.CALIBRATION: calibration,
-        MetadataKey.PROVENANCE: provenance,
-        MetadataKey.GENERATOR: generator,
-        MetadataKey.GOLDEN: golden,
-    }
+def _with_metadata(graph: onnx.ModelProto, documents: dict[MetadataKey, BaseModel], producer_version: str) -> bytes:
     proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    proto.producer_version = provenance.vaegis_version
+    proto.CopyFrom(graph)
+    proto.producer_version = producer_version
     proto.metadata_props.add(key=MetadataKey.FORMAT.value, value=str(FORMAT_VERSION))
     for key, document in documents.items():
         proto.metadata_props.add(key=key.value, value=document.model_dump_json())

@@ -201,7 +201,7 @@ def typical_terms(
 ) -> Typical:
     """Return the typical terms of the records at ``fitted``, for each member that was fitted to them.
 
-    Other records have no part in it, so their scores by this member stay exchangeable with those of new records.
+    Other records have no part in it, so their scores by this member behave like those of new records.
     """
     (value, missingness, kl), kl_to_all = _all_terms(vae, records, fitted, exemplars, noise)
     observed = records.observed[fitted].double()

@@ -28,10 +28,10 @@ export function shape(parent, name, attributes, text) {
   return made;
 }
 
-// A signature, which may break into lines between its parts.
-export function signatureText(signature) {
-  const made = element("code");
-  signature.split("+").forEach((part, at) => made.append(...(at ? ["+", element("wbr")] : []), part));
+// A text that may break into lines after punctuation, as long names of columns have it.
+export function breakable(name, text) {
+  const made = element(name);
+  text.split(/(?<=[^A-Za-z0-9])(?=[A-Za-z0-9])/).forEach((part, at) => made.append(...(at ? [element("wbr")] : []), part));
   return made;
 }
 
@@ -64,7 +64,9 @@ export function table(target, head, rows, texts = [0]) {
     const line = element("tr");
     row.forEach((cell, at) => {
       const [text, className] = Array.isArray(cell) ? cell : [cell, ""];
-      line.append(element("td", text, `${texts.includes(at) ? "text " : ""}${className}`));
+      const made = at ? element("td", text) : breakable("td", text);
+      made.className = `${texts.includes(at) ? "text " : ""}${className}`;
+      line.append(made);
     });
     body.append(line);
   }

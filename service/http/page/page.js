@@ -1,6 +1,6 @@
 // The live page: polls the counts of all workers, keeps an hour of them, and shows the differences.
 
-import { by, drawing, duration, element, meter, number, percent, shape, signatureText, sum, table, valueText, waterfall, widthOf } from "./draw.js";
+import { breakable, by, drawing, duration, element, meter, number, percent, shape, sum, table, valueText, waterfall, widthOf } from "./draw.js";
 import { showVersions } from "./versions.js";
 
 const POLL_MS = 5000;
@@ -8,6 +8,7 @@ const KEPT_MS = 3600e3;
 const LEAST_RECORDS = 20; // of an interval of the chart
 const FEW_COLUMNS = 12;
 const FEW_SIGNATURES = 8;
+const MOST_CONTRIBUTIONS = 25;
 const Z = 2.576; // 99% of a normal distribution
 const COUNTS = ["missing", "unseen", "out_of_range"];
 const WORDS = { missing: "missing", unseen: "unseen category", out_of_range: "out of range" };
@@ -57,9 +58,9 @@ function quantile(seconds, share) {
 
 function remember(counts) {
   const last = history.at(-1);
-  const restarted = last && counts.records.scored < last.counts.records.scored;
-  if (restarted) history = [];
   const at = Date.now();
+  // The service was restarted, or the clock of this machine was set back.
+  if (last && (counts.records.scored < last.counts.records.scored || at <= last.at)) history = [];
   history.push({ at, counts });
   while (at - history[0].at > KEPT_MS + POLL_MS) history.shift();
 }
@@ -162,7 +163,7 @@ function showSignatures(shown) {
   all.sort((a, b) => (a[0] === "other") - (b[0] === "other") || b[1] - a[1]);
   const rows = all.slice(0, FEW_SIGNATURES).map(([signature, count]) => {
     const row = element("div", undefined, "signature");
-    row.append(signatureText(signature), element("span", `${number(count)} · ${percent(count / total)}`), meter(count / total));
+    row.append(breakable("code", signature), element("span", `${number(count)} · ${percent(count / total)}`), meter(count / total));
     return row;
   });
   const rest = all.slice(FEW_SIGNATURES);
@@ -242,7 +243,7 @@ function showPValues(shown) {
     shape(svg, "rect", { class: "bar", x, y: height - bottom - tall, width: step - 10, height: tall });
     shape(svg, "line", { class: "mark", x1: x - 3, x2: x + step - 7, y1: mark, y2: mark });
     const above = Math.min(height - bottom - tall, mark) - 6;
-    shape(svg, "text", { x: x + step / 2 - 5, y: above, "text-anchor": "middle" }, percent(bin.share));
+    shape(svg, "text", { x: x + step / 2 - 5, y: above, "text-anchor": "middle" }, step < 40 && bin.share >= 0.1 ? `${Math.round(100 * bin.share)}%` : percent(bin.share));
     shape(svg, "text", { x: x + step / 2 - 5, y: height - 6, "text-anchor": "middle" }, bin.short);
   });
   by("p").replaceChildren(svg);
@@ -310,7 +311,7 @@ function showAnswer(body) {
   const parts = [verdict, element("p", facts)];
   if (result.signature) {
     const line = element("p", "Signature ");
-    line.append(signatureText(result.signature), `; reasons: ${result.reasons.join(", ")}`);
+    line.append(breakable("code", result.signature), `; reasons: ${result.reasons.join(", ")}`);
     parts.push(line);
   }
   if (rest > 0) parts.push(element("p", `${rest} more were scored; the first is shown.`, "note"));
@@ -323,11 +324,13 @@ function showAnswer(body) {
   table(
     values,
     ["column", "observed", "expected", "reason", "contribution"],
-    result.contributions.map((c) => [c.column, valueText(c.observed), valueText(c.expected), c.reason ?? "", c.contribution.toFixed(2)]),
+    result.contributions.slice(0, MOST_CONTRIBUTIONS).map((c) => [c.column, valueText(c.observed), valueText(c.expected), c.reason ?? "", c.contribution.toFixed(2)]),
     [0, 1, 2, 3],
   );
   wide.append(values);
-  by("answer").replaceChildren(...parts, waterfall(widthOf("answer"), result, body.threshold), wide);
+  const others = result.contributions.length - MOST_CONTRIBUTIONS;
+  const note = others > 0 ? [element("p", `${number(others)} further columns contribute less.`, "note")] : [];
+  by("answer").replaceChildren(...parts, waterfall(widthOf("answer"), result, body.threshold), wide, ...note);
 }
 
 // ---- polling

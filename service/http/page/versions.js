@@ -3,6 +3,11 @@
 import { by, element, number, percent } from "./draw.js";
 
 const MOST_OFFERED = 50;
+const GATE = "flagged_ratio<1.5,disagreement<0.02,records>1000";
+const BROKEN_GATE = "urn:vaegis:problem:gate-broken";
+
+let shown = "";
+let shadow = null; // how the version in shadow compares
 
 const when = (since) => new Date(since).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
@@ -12,7 +17,7 @@ function facts(rows) {
   return list;
 }
 
-function shadowFacts(shadow) {
+function shadowFacts() {
   if (!shadow.records) return "no record has been compared yet";
   const ratio = shadow.flagged_ratio === null ? "the live one flags none" : `${shadow.flagged_ratio.toFixed(2)} of the live ones`;
   return (
@@ -21,7 +26,7 @@ function shadowFacts(shadow) {
   );
 }
 
-function leading(shadow) {
+function leading() {
   const most = (counts) => Object.entries(counts).sort((a, b) => b[1] - a[1]).slice(0, 3);
   const told = (counts) => most(counts).map(([column, count]) => `${column} ${number(count)}`).join(", ");
   const parts = [];
@@ -43,8 +48,10 @@ function confirmed(text, note, action) {
   });
 }
 
+// Returns the answer of the service if it is a problem.
 async function change(call, path, body, reload) {
   const result = by("change-result");
+  let problem = null;
   result.className = "";
   result.textContent = "Checking…";
   try {
@@ -54,6 +61,7 @@ async function change(call, path, body, reload) {
       body: JSON.stringify(body),
     });
     const answer = await response.json();
+    if (!response.ok) problem = answer;
     result.className = response.ok ? "good" : "bad";
     result.textContent = response.ok
       ? `${answer.version} is live from now on; workers load it within a second or two.`
@@ -63,9 +71,21 @@ async function change(call, path, body, reload) {
     result.textContent = "The service does not answer.";
   }
   await reload();
+  return problem;
 }
 
-function actions(call, model, shadow, reload) {
+// Promotes a version if the gate holds, or if the reader wants it all the same.
+async function promote(call, path, version, gate, reload) {
+  const body = gate ? { version, gate } : { version };
+  const problem = await change(call, `${path}/promote`, body, reload);
+  if (problem?.type !== BROKEN_GATE) return;
+  const question = `The gate does not hold. Make version ${version} live all the same?`;
+  if (await confirmed(question, problem.detail, `Promote ${version} without the gate`)) {
+    await change(call, `${path}/promote`, { version }, reload);
+  }
+}
+
+function actions(call, model, reload) {
   const box = element("div", undefined, "actions");
   const path = `models/${encodeURIComponent(model.name)}`;
   const others = model.versions.filter((version) => version !== model.live?.version);
@@ -74,18 +94,30 @@ function actions(call, model, shadow, reload) {
     const select = element("select");
     select.id = "version-choice";
     label.htmlFor = select.id;
-    for (const version of others.slice(-MOST_OFFERED).reverse()) select.append(element("option", version));
-    select.value = model.shadow ?? select.value;
-    const promote = element("button", "Promote…");
-    promote.type = "button";
-    promote.id = "promote";
-    promote.addEventListener("click", async () => {
+    const offered = others.slice(-MOST_OFFERED).reverse();
+    if (shadow) offered.unshift(shadow.version); // it is chosen at first
+    for (const version of new Set(offered)) select.append(element("option", version));
+    const gate = element("input");
+    gate.id = "gate";
+    gate.value = GATE;
+    gate.spellcheck = false;
+    const button = element("button", "Promote…");
+    button.type = "button";
+    button.id = "promote";
+    button.addEventListener("click", async () => {
       const version = select.value;
-      const compared = shadow?.version === version ? `In shadow: ${shadowFacts(shadow)}.` : "It was not compared in shadow.";
+      const isCompared = shadow?.version === version;
+      const compared = isCompared ? `In shadow: ${shadowFacts()}.` : "It was not compared in shadow.";
       const question = `Make version ${version} of ${model.name} live? ${model.live?.version ?? "No version"} is live now.`;
-      if (await confirmed(question, compared, `Promote ${version}`)) await change(call, `${path}/promote`, { version }, reload);
+      if (!(await confirmed(question, compared, `Promote ${version}`))) return;
+      await promote(call, path, version, isCompared ? gate.value.trim() : "", reload);
     });
-    box.append(label, select, promote);
+    box.append(label, select, button);
+    if (shadow) {
+      const label = element("label", "Gate of the version in shadow");
+      label.htmlFor = gate.id;
+      box.append(label, gate);
+    }
   }
   if (model.before) {
     const back = element("button", `Roll back to ${model.before}…`);
@@ -100,36 +132,49 @@ function actions(call, model, shadow, reload) {
   return box;
 }
 
-let shown = "";
-
 // Shows the versions of one model; `call` fetches with the key, `reload` shows them again.
 export async function showVersions(call, name, allowed) {
   const target = by("versions");
   if (!allowed.model) {
+    shown = "";
     target.replaceChildren(element("p", "A key with the scope model shows the versions.", "empty"));
     return;
   }
   const answer = await call("models");
   if (!answer.ok) return;
   const model = (await answer.json()).models.find((each) => each.name === name);
-  let shadow = null;
+  shadow = null;
   if (model.shadow) {
     const compared = await call(`models/${encodeURIComponent(name)}/shadow`);
     if (compared.ok) shadow = await compared.json();
   }
   by("version").textContent = model.live && model.versions.length ? `version ${model.live.version}` : "";
-  const state = JSON.stringify([model, shadow, allowed]);
-  // While nothing changes, the elements stay, and with them the focus and the choice.
-  if (state === shown || by("confirm").open) return;
+  const list = facts(rowsOf(model));
+  // While only counts change, the controls stay, and with them the focus and what was typed.
+  const state = JSON.stringify([model, allowed]);
+  if (state === shown || by("confirm").open) {
+    target.querySelector("dl")?.replaceWith(list);
+    return;
+  }
   shown = state;
+  const box = element("div", undefined, "versions");
+  box.append(list);
+  const reload = () => showVersions(call, name, allowed).catch(() => {});
+  if (allowed.promote) box.append(actions(call, model, reload));
+  else if (model.versions.length > 1) box.append(element("p", "A key with the scope admin promotes versions here.", "note"));
+  else if (!model.versions.length) box.append(element("p", "A single file is served. A folder of models has versions to promote.", "note"));
+  target.replaceChildren(box);
+}
+
+function rowsOf(model) {
   const rows = [];
   if (model.live) {
     rows.push(["live", `${model.live.version}, since ${when(model.live.since)}`], ["digest", model.live.digest]);
   } else rows.push(["live", "none could be loaded", "bad"]);
   if (model.failure) rows.push(["not loaded", `${model.failure.version ?? ""} ${model.failure.reason}`, "bad"]);
   if (shadow) {
-    rows.push(["in shadow", `${shadow.version}: ${shadowFacts(shadow)}`]);
-    if (leading(shadow)) rows.push(["columns", leading(shadow)]);
+    rows.push(["in shadow", `${shadow.version}: ${shadowFacts()}`]);
+    if (leading()) rows.push(["columns", leading()]);
     if (shadow.failed || shadow.dropped) rows.push(["not compared", `${number(shadow.dropped)} too fast, ${number(shadow.failed)} failed`]);
   }
   if (model.shadow_failure) rows.push(["not in shadow", model.shadow_failure.reason, "bad"]);
@@ -137,11 +182,5 @@ export async function showVersions(call, name, allowed) {
     const others = model.versions.length - 1;
     rows.push(["in the folder", `${number(others)} other ${others === 1 ? "version" : "versions"}`]);
   }
-  const box = element("div", undefined, "versions");
-  box.append(facts(rows));
-  const reload = () => showVersions(call, name, allowed).catch(() => {});
-  if (allowed.promote) box.append(actions(call, model, shadow, reload));
-  else if (model.versions.length > 1) box.append(element("p", "A key with the scope admin promotes versions here.", "note"));
-  else if (!model.versions.length) box.append(element("p", "A single file is served. A folder of models has versions to promote.", "note"));
-  target.replaceChildren(box);
+  return rows;
 }

@@ -47,7 +47,6 @@ class SharedState(ServerState):
     connections: set[Connection]  # type: ignore[assignment]
 
     def __init__(self, app: App, limits: Limits, callbacks: Callbacks) -> None:
-        """Begin without connections."""
         super().__init__()
         self.app, self.limits, self.callbacks = app, limits, callbacks
         self.is_draining = False
@@ -77,7 +76,6 @@ class Connection(HttpToolsProtocol):
     pipeline: deque[tuple[Exchange, App]]  # type: ignore[assignment]
 
     def __init__(self, config: Config, server_state: SharedState) -> None:
-        """Wait for the transport."""
         super().__init__(config, server_state, {})
         self.since = self._unsent_since = monotonic()
         self.is_reserved = False
@@ -312,7 +310,6 @@ class Exchange(RequestResponseCycle):
     """One request and its answer, as the app sees them. To uvicorn's part of it, this is also the transport."""
 
     def __init__(self, connection: Connection, scope: HTTPScope, *, expects_continue: bool, keep_alive: bool) -> None:
-        """Begin, with nothing of the body there."""
         super().__init__(
             scope,
             self,  # type: ignore[arg-type]
@@ -329,7 +326,6 @@ class Exchange(RequestResponseCycle):
         self.is_closing = connection.transport.is_closing
         self._connection = connection
         self._fault: RequestError | None = None
-        self._is_unframed = False
         self._head: bytes | None = None  # where it is not None, it goes out with the first part of the body
 
     def fail(self, fault: RequestError) -> None:
@@ -385,9 +381,4 @@ class Exchange(RequestResponseCycle):
         if message["type"] == "http.response.start" and not self.response_started:
             self.keep_alive = self.keep_alive and self._connection.can_carry_another(self)
             self._head = b""
-            if self.scope["http_version"] == "1.0" and b"content-length" not in dict(message.get("headers", ())):
-                # Answers in chunks are not for HTTP/1.0: the end of the connection is the end of the answer.
-                self.chunked_encoding, self._is_unframed = False, True
-        elif self._is_unframed and message["type"] == "http.response.body":
-            self.expected_content_length = len(message.get("body", b""))
         await super().send(message)

@@ -21,10 +21,6 @@ def framing_of(headers: Iterable[tuple[bytes, bytes]], http_version: str) -> tup
     Two servers that read the same bytes must agree on where each request ends, or a client can hide a request in
     another's body (RFC 9112, section 11.2). llhttp refuses most of what can be read in two ways, and this the rest.
 
-    Args:
-        headers: Names in lower case, and values.
-        http_version: As the request line has it.
-
     Raises:
         MalformedRequestError: it is not certain where the request ends, whom it is for, or what the client expects.
     """

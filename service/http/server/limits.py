@@ -10,19 +10,7 @@ from vaegis.service.errors import ServiceError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a process.
-
-    Attributes:
-        header_timeout_s: Longest time for TLS, and from a request's first byte or the connection's start for headers.
-        body_timeout_s: Longest time for a body, without the time in which the app does not take what has come.
-        answer_timeout_s: Longest time in which a client takes nothing of an answer.
-        keep_alive_s: Longest wait for the next request on a connection.
-        max_header_bytes: Longest request line and headers together.
-        max_headers: Most headers of a request.
-        max_connections: Most connections; a new one takes the place of the one that has been idle for longest.
-        drain_delay_s: Time after SIGTERM in which connections are still accepted.
-        shutdown_grace_s: Longest wait for requests in flight after that.
-    """
+    """The limits of a process, as the settings of the same names describe them."""
 
     header_timeout_s: float
     body_timeout_s: float

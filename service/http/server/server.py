@@ -40,12 +40,11 @@ class Server(uvicorn.Server):
     _tick_timer: asyncio.TimerHandle
 
     def __init__(self, app: App, limits: Limits, callbacks: Callbacks) -> None:
-        """Prepare to have ``app`` answer."""
         loop = "asyncio:SelectorEventLoop" if sys.platform == "win32" else "uvloop"  # one that watches a socket
         super().__init__(uvicorn.Config(app, loop=loop, ws="none", lifespan="off", log_config=None, access_log=False))
         self.server_state = SharedState(app, limits, callbacks)
-        self._is_told = asyncio.Event()
-        self._is_hurried = asyncio.Event()
+        self._stop_requested = asyncio.Event()
+        self._no_delay = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._handshakes: dict[asyncio.Task[None], None] = {}
         self._has_yielded = False
@@ -57,9 +56,9 @@ class Server(uvicorn.Server):
         """Do what a signal asks for: SIGTERM to drain, SIGINT to stop without delay."""
         self.server_state.callbacks.on_drain()
         if number == signal.SIGINT:
-            self.force_exit = self._is_hurried.is_set()
-            self._is_hurried.set()
-        self._is_told.set()
+            self.force_exit = self._no_delay.is_set()
+            self._no_delay.set()
+        self._stop_requested.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Stop; uvicorn's own handler raises the signal again in the end, so that the process would not exit with 0."""
@@ -81,7 +80,7 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Wait for a signal."""
-        await self._is_told.wait()
+        await self._stop_requested.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
         """Answer what is in flight."""
@@ -89,9 +88,9 @@ class Server(uvicorn.Server):
         state.is_draining = True
         _LOG.info("draining", extra={"fields": {"connections": len(connections)}})
         try:
-            await asyncio.wait_for(self._is_hurried.wait(), state.limits.drain_delay_s)
+            await asyncio.wait_for(self._no_delay.wait(), state.limits.drain_delay_s)
         except TimeoutError:
-            self._is_hurried.set()
+            self._no_delay.set()
         await self._stop_accepting()
         await asyncio.sleep(_LAST_REQUESTS_S)
         await asyncio.sleep(0)  # a busy loop may not have read what has come meanwhile

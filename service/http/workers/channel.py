@@ -13,26 +13,18 @@ Message = dict[str, Any]
 
 _BEAT: Final = b"\n"
 _LONGEST_BYTES: Final = 2**20
-_KINDS: Final[dict[str, type[ServiceError]]] = {
-    "artifact": ArtifactError,
-    "settings": SettingsError,
-    "other": ServiceError,
-}
 
 
 class Channel:
     """One end of a connection between two processes that trust each other: lines of JSON, and empty lines as beats."""
 
     def __init__(self, end: socket.socket) -> None:
-        """Talk over one end of a pair of sockets."""
         self._end = end
         self._rest = b""
+        self.fileno = end.fileno
+        self.close = end.close
 
-    def fileno(self) -> int:
-        """Return the descriptor, to wait on or to pass on."""
-        return self._end.fileno()
-
-    def tell(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send a message, if the other side is there."""
         with contextlib.suppress(OSError):
             self._end.sendall(json.dumps(message).encode() + b"\n")
@@ -42,7 +34,7 @@ class Channel:
         with contextlib.suppress(OSError):
             self._end.send(_BEAT, socket.MSG_DONTWAIT)
 
-    def hear(self) -> list[Message] | None:
+    def receive(self) -> list[Message] | None:
         """Wait for something, and return the messages that are whole: none for a beat, None if the other side ended."""
         try:
             data = self._end.recv(_LONGEST_BYTES)
@@ -53,19 +45,16 @@ class Channel:
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in lines if line]
 
-    def close(self) -> None:
-        """End the channel."""
-        self._end.close()
+
+def failure_message(error: ServiceError) -> Message:
+    """Return the message that says why a worker does not start. Its kind decides on the exit code of the service."""
+    if isinstance(error, AlphaError):  # an alpha that the model does not allow is a fault of the settings
+        error = SettingsError(str(error))
+    kind = next((kind for kind in (ArtifactError, SettingsError) if isinstance(error, kind)), ServiceError)
+    return {"failed": kind.__name__, "reason": str(error)}
 
 
-def told_error(error: ServiceError) -> Message:
-    """Return the message that tells a parent why its worker does not start."""
-    # An alpha that the model does not allow is a fault of the settings.
-    kinds = {"artifact": ArtifactError, "settings": SettingsError | AlphaError}
-    kind = next((name for name, types in kinds.items() if isinstance(error, types)), "other")
-    return {"failed": kind, "reason": str(error)}
-
-
-def heard_error(message: Message) -> ServiceError:
-    """Return the error that a worker told of."""
-    return _KINDS[message["failed"]](message["reason"])
+def failure_of(message: Message) -> ServiceError:
+    """Return the error in a message of `failure_message`."""
+    kinds = {kind.__name__: kind for kind in (ArtifactError, SettingsError, ServiceError)}
+    return kinds[message["failed"]](message["reason"])

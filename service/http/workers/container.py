@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,34 +22,25 @@ _LEAST_FREE_BYTES: Final = 16 * 2**20
 _SECOND_THREAD_BYTES: Final = 400 * 2**20
 # What is parsed whole takes up to 15 times its size meanwhile, and a body at fault 250 bytes for each of its values.
 _SHARES: Final = {"max_document_bytes": 24, "max_values": 400, "max_bytes_in_flight": 4, "max_tensor_bytes": 1}
-_MOUNT_ROOT, _MOUNT_POINT = 3, 4  # fields of a line of mountinfo, by proc_pid_mountinfo(5)
+_ROOT: Final = Path("/")
 
 
-def fitting_workers(process: Path = Path("/proc/self")) -> int:
+def fitting_workers(root: Path = _ROOT) -> int:
     """Return how many workers to run: as many as whole cores, but no more than fit into the memory; at least one.
 
     The host's cores are not the measure: a container may be held to fewer by the set of cores that it may run on, or by
     a quota of CPU time, and one process for each core of the host would only wait for another.
-
-    Args:
-        process: Folder in which Linux tells of this process.
     """
     if sys.platform == "win32":
         return 1  # a listening socket cannot be shared there
-    limits = [float(_cores_allowed()), *cpu_limits(process)]
-    limits += [limit / WORKER_BYTES for limit in memory_limits(process)]
-    return max(1, int(min(limits)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fitting = [limit / WORKER_BYTES for limit in memory_limits(root)]
+    return max(1, int(min([cores, *cpu_limits(root), *fitting])))
 
 
-def fitted_to_memory(settings: Settings, workers: int, process: Path = Path("/proc/self")) -> Settings:
-    """Return settings whose limits of memory, where they were not set, fit into the control group's.
-
-    Args:
-        settings: The settings in force.
-        workers: Processes that answer requests.
-        process: Folder in which Linux tells of this process.
-    """
-    limit = min(memory_limits(process), default=None)
+def fitted_to_memory(settings: Settings, workers: int, root: Path = _ROOT) -> Settings:
+    """Return settings whose limits of memory, where they were not set, fit into the control group's."""
+    limit = min(memory_limits(root), default=None)
     if limit is None:
         return settings
     free = (limit - (PARENT_BYTES if workers > 1 else 0)) // workers - IDLE_BYTES
@@ -63,79 +53,36 @@ def fitted_to_memory(settings: Settings, workers: int, process: Path = Path("/pr
     )
 
 
-def cpu_limits(process: Path) -> Iterator[float]:
-    """Yield each quota of CPU time that holds for a process, in cores; of version 2 of control groups, or 1."""
-    for folder in _group_folders(process, "cpu"):
-        given = _words(folder / "cpu.max")
-        if len(given) == 2:  # noqa: PLR2004 - a quota and its period
-            quota, period = given
-        else:
-            quota, period = _word(folder / "cpu.cfs_quota_us"), _word(folder / "cpu.cfs_period_us")
+def cpu_limits(root: Path) -> Iterator[float]:
+    """Yield each quota of CPU time that holds for this process, in cores."""
+    for folder in _control_groups(root):
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
         if quota.isdecimal() and period.isdecimal() and int(period):
             yield int(quota) / int(period)
 
 
-def memory_limits(process: Path) -> Iterator[int]:
-    """Yield each limit of memory that holds for a process, in bytes."""
-    for folder in _group_folders(process, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            limit = _word(folder / name)
-            if limit.isdecimal():
-                yield int(limit)
+def memory_limits(root: Path) -> Iterator[int]:
+    """Yield each limit of memory that holds for this process, in bytes."""
+    for folder in _control_groups(root):
+        limit = _text(folder / "memory.max")
+        if limit.isdecimal():
+            yield int(limit)
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
-    root: str
-    point: Path
-    is_unified: bool
-    controllers: frozenset[str]
-
-
-def _group_folders(process: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of the control groups that a process is in, from its own outwards."""
-    mounts = list(_mounts(process))
-    for line in _lines(process / "cgroup"):
-        _, names, path = line.split(":", 2)
-        for mount in mounts:
-            if not (controller in mount.controllers if names else mount.is_unified):
-                continue
-            if names and controller not in names.split(","):
-                continue
-            inside = Path(path.removeprefix(mount.root).lstrip("/"))
+def _control_groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of the control groups (version 2) that this process is in, from its own outwards."""
+    mounted = root / "sys/fs/cgroup"
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        if line.startswith("0::/"):
+            inside = Path(line.removeprefix("0::/"))
             if ".." in inside.parts:  # a group outside of what is mounted here
                 inside = Path()
-            yield from (mount.point / inside, *(mount.point / parent for parent in inside.parents))
+            yield from (mounted / inside, *(mounted / parent for parent in inside.parents))
 
 
-def _mounts(process: Path) -> Iterator[_Mount]:
-    for line in _lines(process / "mountinfo"):
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        if kind in ("cgroup", "cgroup2"):
-            fields = left.split(" ")
-            controllers = frozenset(options.split(","))
-            yield _Mount(fields[_MOUNT_ROOT], Path(fields[_MOUNT_POINT]), kind == "cgroup2", controllers)
-
-
-def _cores_allowed() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _word(file: Path) -> str:
-    words = _words(file)
-    return words[0] if len(words) == 1 else ""
-
-
-def _words(file: Path) -> list[str]:
-    return " ".join(_lines(file)).split()
-
-
-def _lines(file: Path) -> list[str]:
-    """Return the lines of a file, none if it cannot be read: another system, or one that hides it."""
+def _text(file: Path) -> str:
+    """Return the text of a file, blank if it cannot be read: another system, or one that hides it."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
-        return []
+        return ""

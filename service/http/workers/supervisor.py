@@ -1,20 +1,34 @@
-"""The process that starts the workers, replaces those that end or hang, and ends with them."""
+"""The process that starts the workers of a service, replaces those that end or hang, and ends with them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from vaegis.service.errors import ArtifactError, ServiceError
-from vaegis.service.http.workers.channel import Channel, heard_error
+from vaegis.service.http.logs import configure_logs
+from vaegis.service.http.multiprocess_metrics import (
+    PARENT,
+    count_in_files,
+    forget_worker,
+    metrics_folder,
+    restarts_counter,
+)
+from vaegis.service.http.workers.channel import Channel, failure_of
+from vaegis.service.http.workers.shared_memory import WorkerTable, memory_file
+from vaegis.service.model_file import Expected, content_digest, read_model_file
+from vaegis.service.settings import Settings
 
 STABLE_S: Final = 10.0
 """A worker that served at least this long did not end because of its start."""
@@ -32,6 +46,62 @@ class WorkersError(ServiceError):
     """Workers that end again and again before they serve."""
 
 
+def serve_by_workers(
+    model: bytes | None,
+    name: str,
+    settings: Settings,
+    listening: socket.socket,
+    *,
+    workers: int,
+    on_listening: Callable[[str], None],
+) -> int:
+    """Serve until SIGTERM or SIGINT; see `serving.serve` for the arguments.
+
+    Each worker is a fresh interpreter: one that is forked off would share what onnxruntime and other libraries hold of
+    threads and locks. All of them serve the same bytes, also the one that is started after the file has changed.
+
+    Returns:
+        0 if all requests in flight were answered, 1 if not.
+
+    Raises:
+        ServiceError: no worker starts, or there is no folder for their metrics.
+    """
+    with metrics_folder() as folder, closing(configure_logs(settings.log_level, settings.log_format)):
+        count_in_files(folder, PARENT)
+        supervisor = Supervisor(
+            _ModelContent(model, name, settings), settings, listening, workers, folder, on_listening
+        )
+        asyncio.run(supervisor.run())
+    if supervisor.failure is not None:
+        raise supervisor.failure
+    return 0 if supervisor.is_clean else 1
+
+
+class _ModelContent:
+    """The content of the model file that workers serve, for those that are started later.
+
+    Attributes:
+        name: Of the file, or of the folder of models.
+        file: Descriptor of a file in memory; None if a folder of models is served.
+    """
+
+    def __init__(self, model: bytes | None, name: str, settings: Settings) -> None:
+        self.name = name
+        self._expected = Expected(settings.model_digest, settings.model_public_key)
+        self._digest = None if model is None else content_digest(model)
+        self.file = None if model is None else memory_file("model", model)
+
+    def renew(self, digest: str) -> None:
+        """Take the content that a worker has verified and serves from now on, if the file still has it."""
+        if self.file is None or digest == self._digest:
+            return
+        with suppress(ServiceError):  # it is another file by now, which the workers will look at too
+            model = read_model_file(Path(self.name), self._expected)
+            if content_digest(model) == digest:
+                os.close(self.file)
+                self.file, self._digest = memory_file("model", model), digest
+
+
 @dataclass
 class Worker:
     """A process that serves, or is about to.
@@ -39,186 +109,178 @@ class Worker:
     Attributes:
         process: The process.
         channel: What it tells.
-        heard: When it gave the last sign of life, in seconds of a clock that never goes back.
+        last_sign: When it gave the last sign of life, in seconds of a clock that never goes back.
         ready: Since when it serves; None if it does not yet.
-        fault: Why it does not start; None if it did not say.
+        failure: Why it does not start; None if it did not say.
     """
 
     process: subprocess.Popen[bytes]
     channel: Channel
-    heard: float
+    last_sign: float
     ready: float | None = None
-    fault: ServiceError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerTimeouts:
-    """How long the supervisor waits for a worker.
-
-    Attributes:
-        start_s: A worker that does not serve after so long is killed.
-        silence_s: A worker that serves, but gives no sign of life for so long, is killed.
-        stop_s: Time in which a worker that is told to stop does so.
-    """
-
-    start_s: float
-    silence_s: float
-    stop_s: float
+    failure: ServiceError | None = None
 
 
 class Supervisor:
-    """Keeps a number of workers running until it is told to stop."""
+    """Keeps a number of workers running until SIGTERM or SIGINT.
+
+    Attributes:
+        failure: Why no worker starts; None if they do.
+        is_clean: Whether all workers that stopped had answered what they held.
+    """
 
     def __init__(
         self,
+        model: _ModelContent,
+        settings: Settings,
+        listening: socket.socket,
         workers: int,
-        start: Callable[[int], tuple[subprocess.Popen[bytes], socket.socket]],
-        *,
-        timeouts: WorkerTimeouts,
-        on_ready: Callable[[str], None],
-        on_end: Callable[[int], None],
-        on_restart: Callable[[], None],
-        on_stop: Callable[[], None],
-        on_swap: Callable[[str], None],
+        metrics: Path,
+        on_listening: Callable[[str], None],
     ) -> None:
-        """Prepare.
-
-        Args:
-            workers: How many.
-            start: Starts the worker of a number; returns its process and the other end of its channel.
-            timeouts: How long a worker is waited for.
-            on_ready: Called with the model's name once the workers serve.
-            on_end: Called with the number of a worker that has ended.
-            on_restart: Called when another takes its place.
-            on_stop: Called when the service is told to stop.
-            on_swap: Called with the digest of a model that a worker serves from now on.
-        """
-        self._numbers = range(workers)
-        self._start_process = start
-        self._timeouts = timeouts
-        self._on_ready = on_ready
-        self._on_end = on_end
-        self._on_restart = on_restart
-        self._on_stop = on_stop
-        self._on_swap = on_swap
+        self._model = model
+        self._settings = settings
+        self._listening = listening
+        self._table = WorkerTable(workers)
+        self._metrics = metrics
+        self._on_listening = on_listening
+        self._files = {
+            "table": self._table.file,
+            "token_buckets": memory_file("token_buckets"),
+            "checked": memory_file("checked"),
+            "listening": listening.fileno(),
+        }
         self._workers: dict[int, Worker] = {}
         self._restarts = Restarts()
-        self._unsettled = set(self._numbers)
-        self._is_told = False
+        self._count_restart = restarts_counter().inc
+        self._starting = set(range(workers))
+        self._model_name = ""
+        self._was_ready = False
         self._is_stopping = False
-        self._is_clean = True
-        self._fault: ServiceError | None = None
+        self.is_clean = True
+        self.failure: ServiceError | None = None
 
-    def run(self) -> int:
-        """Run until all workers have stopped, after SIGTERM or SIGINT.
-
-        Returns:
-            0 if they had answered all they held, 1 if not.
-
-        Raises:
-            ServiceError: no worker starts.
-        """
-        asyncio.run(self._run())
-        if self._fault is not None:
-            raise self._fault
-        return 0 if self._is_clean else 1
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Run until all workers have stopped."""
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
-        for told in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(told, self._stop, told)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(name, self._stop, name)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        for number in self._numbers:
+        for number in range(self._table.workers):
             self._start(number)
         while not self._ended.is_set():
             self._kill_hanging()
-            with contextlib.suppress(TimeoutError):
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _CHECK_S)
 
     def _start(self, number: int) -> None:
         if self._is_stopping:
             return
         try:
-            process, end = self._start_process(number)
+            process, channel = self._started(number)
         except OSError:
             _LOG.exception("worker does not start")
             self._loop.call_later(self._restarts.note_end(number, served_s=None), self._start, number)
             return
-        worker = self._workers[number] = Worker(process, Channel(end), monotonic())
-        self._loop.add_reader(end.fileno(), self._hear, number, worker)
+        self._table.note_start(number, process.pid)
+        worker = self._workers[number] = Worker(process, channel, monotonic())
+        self._loop.add_reader(channel.fileno(), self._receive, number, worker)
 
-    def _hear(self, number: int, worker: Worker) -> None:
-        messages = worker.channel.hear()
-        worker.heard = monotonic()
+    def _started(self, number: int) -> tuple[subprocess.Popen[bytes], Channel]:
+        """Start a worker, and tell it what to serve; return its process and the other end of its channel."""
+        here, there = socket.socketpair()
+        passed = [there.fileno(), *self._files.values(), *([] if self._model.file is None else [self._model.file])]
+        with there:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-P", "-m", "vaegis.service.http.workers.worker", str(there.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=passed,
+                # Where this process finds modules, the worker finds the same; an empty entry is the working folder.
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                process_group=0,  # a terminal's Ctrl-C is for the parent alone, which passes it on
+            )
+        channel = Channel(here)
+        message = {
+            "worker": number,
+            "workers": self._table.workers,
+            "name": self._model.name,
+            "model": self._model.file,
+        }
+        settings = {"settings": self._settings.model_dump_json(), "metrics_folder": str(self._metrics)}
+        channel.send(message | settings | self._files)
+        return process, channel
+
+    def _receive(self, number: int, worker: Worker) -> None:
+        messages = worker.channel.receive()
+        worker.last_sign = monotonic()
         if messages is None:
-            self._bury(number, worker)
+            self._on_worker_end(number, worker)
             return
         for message in messages:
             if "failed" in message:
-                worker.fault = heard_error(message)
+                worker.failure = failure_of(message)
             elif "swapped" in message:
-                self._on_swap(message["swapped"])
+                self._model.renew(message["swapped"])
             elif not self._is_stopping:
                 worker.ready = monotonic()
                 self._restarts.note_ready()
-                self._settle(number, message["model"])
+                self._announce_when_ready(number, message["model"])
 
-    def _bury(self, number: int, worker: Worker) -> None:
+    def _on_worker_end(self, number: int, worker: Worker) -> None:
         """Go on after the end of a worker."""
         self._loop.remove_reader(worker.channel.fileno())
         worker.channel.close()
         worker.process.kill()  # one that only closed its channel is of no use either
         code = worker.process.wait()
         del self._workers[number]
-        self._on_end(number)
+        self._table.note_end(number)
+        forget_worker(self._metrics, number)
         if self._is_stopping:
-            self._is_clean &= code == 0 or worker.ready is None
+            self.is_clean &= code == 0 or worker.ready is None
         else:
             self._replace(number, worker, code)
         if not self._workers and self._is_stopping:
             self._ended.set()
 
     def _replace(self, number: int, worker: Worker, code: int) -> None:
-        if worker.fault is not None and not self._is_told:
-            self._give_up(worker.fault)  # what one worker cannot start with, no other can
+        if worker.failure is not None and not self._was_ready:
+            self._give_up(worker.failure)  # what one worker cannot start with, no other can
             return
         served_s = None if worker.ready is None else monotonic() - worker.ready
         delay_s = self._restarts.note_end(number, served_s=served_s)
         fields: dict[str, object] = {"worker": number, "exit_code": code, "restart_in_s": delay_s}
-        if worker.fault is not None:
-            fields["reason"] = str(worker.fault)
+        if worker.failure is not None:
+            fields["reason"] = str(worker.failure)
         _LOG.error("worker ended", extra={"fields": fields})
         if self._restarts.is_hopeless and not any(other.ready for other in self._workers.values()):
             ended = f"all attempts failed, the last with exit code {code}; see the log"
             self._give_up(WorkersError(f"no worker could start: {ended}"))
             return
-        self._on_restart()
-        self._settle(number)
+        self._count_restart()
+        self._announce_when_ready(number)
         self._loop.call_later(delay_s, self._start, number)
 
-    def _settle(self, number: int, model: str | None = None) -> None:
-        """Tell that the service is ready, once each worker serves or has failed to."""
-        if model is not None:
-            self._model = model
-        self._unsettled.discard(number)
-        if not self._is_told and not self._unsettled and any(worker.ready for worker in self._workers.values()):
-            self._is_told = True
-            self._on_ready(self._model)
+    def _announce_when_ready(self, number: int, model: str = "") -> None:
+        """Say that the service is ready, once each worker serves or has failed to."""
+        self._starting.discard(number)
+        self._model_name = model or self._model_name
+        if not self._was_ready and not self._starting and any(worker.ready for worker in self._workers.values()):
+            self._was_ready = True
+            self._on_listening(self._model_name)
 
     def _kill_hanging(self) -> None:
-        now = monotonic()
+        now, start_s = monotonic(), self._settings.model_timeout_s
         for number, worker in self._workers.items():
-            allowed_s = self._timeouts.start_s if worker.ready is None else self._timeouts.silence_s
-            if now - worker.heard > allowed_s and not self._is_stopping:
+            silent_s = now - worker.last_sign
+            allowed_s = start_s if worker.ready is None else self._settings.worker_timeout_s
+            if silent_s > allowed_s and not self._is_stopping:
                 if worker.ready is None:
-                    worker.fault = ArtifactError(
+                    worker.failure = ArtifactError(
                         "model: expected it to be loaded and its golden records to be scored within "
-                        f"{allowed_s:g} s, they were not; VAEGIS_MODEL_TIMEOUT_S gives them longer"
+                        f"{start_s:g} s, they were not; VAEGIS_MODEL_TIMEOUT_S gives them longer"
                     )
-                _LOG.error(
-                    "worker hangs", extra={"fields": {"worker": number, "silent_s": round(now - worker.heard, 1)}}
-                )
+                _LOG.error("worker hangs", extra={"fields": {"worker": number, "silent_s": round(silent_s, 1)}})
                 worker.process.kill()
 
     def _reload(self) -> None:
@@ -227,8 +289,8 @@ class Supervisor:
             if worker.ready is not None:
                 worker.process.send_signal(signal.SIGHUP)
 
-    def _give_up(self, fault: ServiceError) -> None:
-        self._fault = fault
+    def _give_up(self, failure: ServiceError) -> None:
+        self.failure = failure
         self._stop(signal.SIGTERM)
 
     def _stop(self, number: int) -> None:
@@ -240,8 +302,9 @@ class Supervisor:
                 worker.process.send_signal(number)
         if not self._is_stopping:
             self._is_stopping = True
-            self._on_stop()
-            self._loop.call_later(self._timeouts.stop_s + _LATE_S, self._kill_all)
+            self._listening.close()
+            stop_s = self._settings.drain_delay_s + self._settings.shutdown_grace_s
+            self._loop.call_later(stop_s + _LATE_S, self._kill_all)
         if not self._workers:
             self._ended.set()
 
@@ -254,7 +317,6 @@ class Restarts:
     """When a worker that ended is started again, and when the service gives up."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._failed_starts = 0
         self._short_lives: dict[int, int] = {}
 

@@ -15,9 +15,8 @@ from typing import Final
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.multiprocess_metrics import remove_metrics_folder
 from vaegis.service.http.serving import WorkerContext, serve
-from vaegis.service.http.workers.channel import Channel, told_error
-from vaegis.service.http.workers.memory_file import content_of
-from vaegis.service.http.workers.shared_memory import WorkerTable
+from vaegis.service.http.workers.channel import Channel, failure_message
+from vaegis.service.http.workers.shared_memory import WorkerTable, content_of
 from vaegis.service.settings import Settings
 
 _LATE_S: Final = 5.0
@@ -30,37 +29,36 @@ def main(channel_file: int) -> int:
         The exit code: 0 after a signal to stop, 1 if there is nothing to serve.
     """
     channel = Channel(socket.socket(fileno=channel_file))
-    messages = channel.hear()
+    messages = channel.receive()
     if not messages:
         return 1
-    (told,) = messages
-    settings = Settings.model_validate_json(told["settings"])
-    metrics_folder = Path(told["metrics_folder"])
+    (message,) = messages
+    settings = Settings.model_validate_json(message["settings"])
+    metrics_folder = Path(message["metrics_folder"])
     is_orphan = threading.Event()
     end = partial(_end_with_parent, channel, settings.shutdown_grace_s, metrics_folder, is_orphan)
     threading.Thread(target=end, daemon=True).start()
     try:
         serve(
-            None if told["model"] is None else content_of(told["model"]),
-            told["name"],
+            None if message["model"] is None else content_of(message["model"]),
+            message["name"],
             settings,
-            socket.socket(fileno=told["listening"]),
-            on_listening=lambda model: channel.tell({"model": model}),
+            socket.socket(fileno=message["listening"]),
+            on_listening=lambda model: channel.send({"model": model}),
             worker=WorkerContext(
-                number=told["worker"],
-                table=WorkerTable(told["workers"], told["table"]),
+                number=message["worker"],
+                table=WorkerTable(message["workers"], message["table"]),
+                channel=channel,
                 metrics_folder=metrics_folder,
-                token_buckets=Path(f"/dev/fd/{told['token_buckets']}"),
-                beat=channel.beat,
-                tell_swap=lambda digest: channel.tell({"swapped": digest}),
-                checked_file=told["checked"],
+                token_buckets=Path(f"/dev/fd/{message['token_buckets']}"),
+                checked_file=message["checked"],
             ),
         )
     except ServiceError as error:
-        channel.tell(told_error(error))
+        channel.send(failure_message(error))
         return 1
     except KeyboardInterrupt:
-        return 1  # told to stop before it served
+        return 1  # stopped before it served
     finally:
         if is_orphan.is_set():
             remove_metrics_folder(metrics_folder)
@@ -69,7 +67,7 @@ def main(channel_file: int) -> int:
 
 def _end_with_parent(channel: Channel, grace_s: float, metrics_folder: Path, is_orphan: threading.Event) -> None:
     """Stop when the parent has: nobody would replace this worker, and the next parent needs the address."""
-    while channel.hear() is not None:
+    while channel.receive() is not None:
         pass
     is_orphan.set()
     os.kill(os.getpid(), signal.SIGINT)

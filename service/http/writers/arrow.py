@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain, compress
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from vaegis.service.verdicts import ARRAYS, Verdicts
 
 _VERSION_5: Final = 4
 _ALIGNMENT: Final = 8
+_KEPT_SCHEMAS: Final = 64  # one takes milliseconds to write, and clients ask for few
 _ENCODER = msgspec.json.Encoder()
 
 # Numbers of the union `Type` of Arrow's Schema.fbs, and the fields of their tables.
@@ -65,9 +67,7 @@ class ArrowWriter:
 
     def start(self) -> bytes:
         """Return the schema."""
-        pairs = [Table({0: f"vaegis.{name}", 1: str(value)}) for name, value in self._metadata.fields.items()]
-        fields = [_FIELDS[name] for name in LINE_FIELDS]
-        return _message(MessageType.SCHEMA, Table({1: fields, 2: pairs}), b"")
+        return _schema(self._metadata)
 
     def part(self, block: Block, verdicts: Verdicts) -> bytes:
         """Return the batch of a block."""
@@ -110,7 +110,7 @@ class ArrowWriter:
 
 
 class _Body:
-    """The buffers of a batch as they are added, and the nodes and places that tell of them."""
+    """The buffers of a batch as they are added, and the nodes and places that describe them."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -118,7 +118,7 @@ class _Body:
         self.places: list[int] = []
 
     def node(self, length: int, valid: NDArray[np.bool_] | None) -> None:
-        """Add a column's length and nulls, and the buffer that tells which they are."""
+        """Add a column's length and nulls, and the buffer that says which they are."""
         nulls = 0 if valid is None else length - int(np.count_nonzero(valid))
         self.nodes += (length, nulls)
         self._buffer(np.packbits(valid, bitorder="little") if valid is not None and nulls else np.zeros(0, np.uint8))
@@ -131,19 +131,19 @@ class _Body:
     def lists(self, rows: Sequence[int], lists: Sequence[Sequence[Any] | None], records: int) -> list[Any]:
         """Add a column of lists, null but at ``rows``; return what they hold, which is to be added next."""
         # Nearly all lists of a block are None or empty, and these cost next to nothing.
-        told = [*compress(range(len(lists)), lists)]
+        present = [*compress(range(len(lists)), lists)]
         nulls = lists.count(None)
         if not nulls:
             there = rows
-        elif nulls == len(lists) - len(told):
-            there = [rows[at] for at in told]
+        elif nulls == len(lists) - len(present):
+            there = [rows[at] for at in present]
         else:
             there = [row for row, items in zip(rows, lists, strict=True) if items is not None]
         valid = np.zeros(records, dtype=np.bool_)
         valid[there] = True
         lengths = np.zeros(records, dtype=np.int64)
-        found = [lists[at] or () for at in told]
-        lengths[[rows[at] for at in told]] = [*map(len, found)]
+        found = [lists[at] or () for at in present]
+        lengths[[rows[at] for at in present]] = [*map(len, found)]
         self.node(records, valid)
         self._offsets(lengths)
         return [*chain.from_iterable(found)]
@@ -158,11 +158,11 @@ class _Body:
 
     def sparse_texts(self, rows: Sequence[int], texts: Sequence[str | None], records: int) -> None:
         """Add a column of text, null in all records but few of those at ``rows``."""
-        told = [*compress(range(len(texts)), texts)]
+        present = [*compress(range(len(texts)), texts)]
         valid = np.zeros(records, dtype=np.bool_)
-        valid[[rows[at] for at in told]] = True
+        valid[[rows[at] for at in present]] = True
         encoded = [b""] * records
-        for at in told:
+        for at in present:
             encoded[rows[at]] = (texts[at] or "").encode()
         self.node(records, valid)
         self._put_texts(encoded)
@@ -185,6 +185,12 @@ class _Body:
         self.places += (len(self.data), values.nbytes)
         self.data += values.tobytes()
         self.data += bytes(-len(self.data) % _ALIGNMENT)
+
+
+@lru_cache(_KEPT_SCHEMAS)
+def _schema(metadata: AnswerMetadata) -> bytes:
+    pairs = [Table({0: f"vaegis.{name}", 1: str(value)}) for name, value in metadata.fields.items()]
+    return _message(MessageType.SCHEMA, Table({1: [_FIELDS[name] for name in LINE_FIELDS], 2: pairs}), b"")
 
 
 def _json_texts(values: Sequence[object]) -> list[bytes]:

@@ -44,7 +44,7 @@ def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
     *columns, all_violations, all_reasons, signatures, all_contributions = columns_of(verdicts)
     rows = (row + block.first_row for row in sound)
     values = list(zip(rows, *columns, strict=True))
-    told = [
+    listed = [
         at
         for at, (broken, why, by_column) in enumerate(zip(all_violations, all_reasons, all_contributions, strict=True))
         if broken or why or by_column is not None
@@ -52,7 +52,7 @@ def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:
     # Where a faulty record stands, as a place between sound ones: so many of these are before it.
     faulty = [(row - count, row) for count, row in enumerate(block.faults)]
     start = 0
-    for at, row in sorted([*faulty, *((at, None) for at in told)], key=lambda place: (place[0], place[1] is None)):
+    for at, row in sorted([*faulty, *((at, None) for at in listed)], key=lambda place: (place[0], place[1] is None)):
         yield _plain(values[start:at])
         start = at
         if row is not None:

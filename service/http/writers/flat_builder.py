@@ -1,17 +1,24 @@
-"""FlatBuffers written without a library: what `records.arrow.flat_tables` reads, and Arrow's own readers.
-
-Everything that a table points to follows it, so that all offsets are positive, and is aligned as its type asks.
-"""
+"""FlatBuffers from plain data, by the library that onnxruntime brings along."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-_OFFSET_BYTES = 4
-_VTABLE_HEAD = 4
+from flatbuffers import Builder
+
+_PREPENDS: Final = {
+    "?": Builder.PrependBoolSlot,
+    "B": Builder.PrependUint8Slot,
+    "h": Builder.PrependInt16Slot,
+    "i": Builder.PrependInt32Slot,
+    "q": Builder.PrependInt64Slot,
+}
+_FIRST_BYTES: Final = 1024
+_INTEGER_BYTES: Final = 8
+_OFFSET_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +26,7 @@ class Number:
     """A number, whose form is one of `struct`."""
 
     form: str
-    value: float
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,65 +50,34 @@ Item: TypeAlias = Number | Structs | Table | str | Sequence[Table]
 
 def flat(root: Table) -> bytes:
     """Return the bytes of a table and all that it holds."""
-    out = bytearray(_OFFSET_BYTES)
-    struct.pack_into("<I", out, 0, _put_table(out, root))
-    return bytes(out)
+    builder = Builder(_FIRST_BYTES)
+    builder.ForceDefaults(True)  # noqa: FBT003 - the library's signature
+    builder.Finish(_put(builder, root))
+    return bytes(builder.Output())
 
 
-def _put(out: bytearray, item: Item) -> int:
-    """Append what a field points to, and return where it is."""
-    if isinstance(item, Table):
-        return _put_table(out, item)
+def _put(builder: Builder, item: Structs | Table | str | Sequence[Table]) -> int:
+    """Write what a field refers to, and return where it is."""
     if isinstance(item, str):
-        data = item.encode()
-        _pad(out, _OFFSET_BYTES)
-        at = len(out)
-        out += struct.pack("<I", len(data)) + data + b"\0"
-        return at
+        return int(builder.CreateString(item))
+    if isinstance(item, Table):
+        places = {slot: _put(builder, field) for slot, field in item.fields.items() if not isinstance(field, Number)}
+        builder.StartObject(1 + max(item.fields, default=-1))
+        for slot, field in item.fields.items():
+            if isinstance(field, Number):
+                _PREPENDS[field.form](builder, slot, field.value, 0)
+            else:
+                builder.PrependUOffsetTRelativeSlot(slot, places[slot], 0)
+        return int(builder.EndObject())
     if isinstance(item, Structs):
-        _pad(out, 8, ahead=_OFFSET_BYTES)
-        at = len(out)
-        out += struct.pack(f"<I{len(item.numbers)}q", len(item.numbers) // item.width, *item.numbers)
-        return at
-    if isinstance(item, Number):
-        raise TypeError("expected what is pointed to, got a number, which stands in the table itself")
-    _pad(out, _OFFSET_BYTES)
-    at = len(out)
-    out += struct.pack("<I", len(item)) + bytes(_OFFSET_BYTES * len(item))
-    for index, table in enumerate(item):
-        place = at + _OFFSET_BYTES * (1 + index)
-        struct.pack_into("<I", out, place, _put_table(out, table) - place)
-    return at
-
-
-def _put_table(out: bytearray, table: Table) -> int:
-    slots = 1 + max(table.fields, default=-1)
-    vtable_bytes = _VTABLE_HEAD + 2 * slots
-    _pad(out, 8, ahead=vtable_bytes)
-    start = len(out)
-    at = start + vtable_bytes
-    places: dict[int, int] = {}
-    end = _OFFSET_BYTES
-    for slot, item in sorted(table.fields.items(), key=lambda field: _size(field[1]), reverse=True):
-        size = _size(item)
-        end += -end % size
-        places[slot] = end
-        end += size
-    out += struct.pack(f"<{2 + slots}H", vtable_bytes, end, *(places.get(slot, 0) for slot in range(slots)))
-    out += struct.pack("<i", at - start) + bytes(end - _OFFSET_BYTES)
-    for slot, item in table.fields.items():
-        place = at + places[slot]
-        if isinstance(item, Number):
-            struct.pack_into("<" + item.form, out, place, item.value)
-        else:
-            struct.pack_into("<I", out, place, _put(out, item) - place)
-    return at
-
-
-def _size(item: Item) -> int:
-    return struct.calcsize(item.form) if isinstance(item, Number) else _OFFSET_BYTES
-
-
-def _pad(out: bytearray, alignment: int, ahead: int = 0) -> None:
-    """Append zeros until what comes ``ahead`` bytes further on is aligned."""
-    out += bytes(-(len(out) + ahead) % alignment)
+        # The library writes numbers one by one, or vectors whose length is the number of numbers.
+        packed = struct.pack(f"<{len(item.numbers)}q", *item.numbers)
+        builder.StartVector(_INTEGER_BYTES * item.width, len(item.numbers) // item.width, _INTEGER_BYTES)
+        builder.head -= len(packed)
+        builder.Bytes[builder.head : builder.head + len(packed)] = packed
+        return int(builder.EndVector())
+    tables = [_put(builder, table) for table in item]
+    builder.StartVector(_OFFSET_BYTES, len(tables), _OFFSET_BYTES)
+    for table in reversed(tables):
+        builder.PrependUOffsetTRelative(table)
+    return int(builder.EndVector())

@@ -54,12 +54,7 @@ def written_answer(
 ) -> tuple[bytes, int | None]:
     """Return the answer's body, and where in it the JSON ends; None if nothing follows it.
 
-    Args:
-        request: What is answered.
-        outputs: The outputs to write; where a record is refused, `errors` is added.
-        parts: The records with their verdicts, in order.
-        metadata: What holds for all of them.
-        version: Of the model.
+    Where a record is refused, the output `errors` is added.
 
     Raises:
         ValueError: a verdict that is written as JSON holds NaN or an infinity.

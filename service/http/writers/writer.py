@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.http.schemas import shown_digest
+from vaegis.service.pvalues import threshold
 from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import ARRAYS, FIELDS, OTHERS, Verdicts
 
@@ -32,16 +33,7 @@ _OTHERS_OF: Final = attrgetter(*OTHERS)  # a generator would take ten times as l
 
 @dataclass(frozen=True)
 class AnswerMetadata:
-    """What holds for all verdicts of an answer.
-
-    Attributes:
-        model: Name by which the model is served.
-        model_digest: Of its file.
-        alpha: Share of normal records that may be flagged.
-        threshold: Score above which a record is flagged.
-        guarantee: The method behind alpha.
-        calibration_records: Scores behind the p-values.
-    """
+    """What holds for all verdicts of an answer; `schemas.ScoreAnswer` describes the fields."""
 
     model: str
     model_digest: str
@@ -51,14 +43,18 @@ class AnswerMetadata:
     calibration_records: int
 
     @classmethod
-    def by(cls, artifact: Artifact, *, model: str, alpha: float, threshold: float) -> AnswerMetadata:
-        """Return that of a model, which is served by the name ``model``."""
+    def by(cls, artifact: Artifact, model: str, alpha: float) -> AnswerMetadata:
+        """Return that of a model, which is served by the name ``model``.
+
+        Raises:
+            AlphaError: its calibration cannot promise ``alpha``.
+        """
         calibration = artifact.contract.calibration
         return cls(
             model=model,
             model_digest=shown_digest(artifact),
             alpha=alpha,
-            threshold=threshold,
+            threshold=threshold(artifact.calibration_folds, alpha),
             guarantee=calibration.method,
             calibration_records=calibration.records,
         )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +46,7 @@ class Trained:
     data: Path
     settings: Path
     model: Path
-    set_aside: Path
+    left_out: Path
     report: Path
     output: str
 
@@ -76,6 +79,23 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="session")
+def unmeasured(unmeasured: dict[str, str]) -> dict[str, str]:
+    """Return the environment for a process without coverage and with one thread, for the reason given above."""
+    return unmeasured | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def train_by_default(unmeasured: dict[str, str]) -> Callable[[Path, Path], None]:
+    """Train with the default settings, as a process: coverage and checks of shapes would take most of its time."""
+
+    def train(data: Path, model: Path) -> None:
+        command = [sys.executable, "-m", "vaegis.training.cli", str(data), "-o", str(model)]
+        subprocess.run(command, env=unmeasured, check=True)
+
+    return train
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The model of 600 readings, of which 150 calibrate, with seed 5."""
     return trained_on(600, SETTINGS + SPLIT, tmp_path_factory.mktemp("trained"))
@@ -92,9 +112,9 @@ def trained_on(records: int, toml: str, folder: Path) -> Trained:
     data, settings, model = folder / "readings.parquet", folder / "train.toml", folder / "model.onnx"
     pq.write_table(readings(records, seed=0), data)
     settings.write_text(toml)
-    set_aside = folder / "set_aside.csv"
+    left_out = folder / "left_out.csv"
     report = folder / "report.html"
-    flags = ("--seed", 5, "--name", "machine", "--set-aside", set_aside, "--report", report)
+    flags = ("--seed", 5, "--name", "machine", "--left-out", left_out, "--report", report)
     code, output = run(data, "--output", model, "--config", settings, *flags)
     assert code == 0
-    return Trained(data, settings, model, set_aside, report, output)
+    return Trained(data, settings, model, left_out, report, output)

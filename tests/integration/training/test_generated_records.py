@@ -13,7 +13,6 @@ from sklearn.preprocessing import StandardScaler
 
 from vaegis.service.artifact import load_artifact
 from vaegis.service.generation import Generator
-from vaegis.training import cli
 
 pytestmark = pytest.mark.training
 
@@ -21,11 +20,11 @@ RECORDS = 4000
 
 
 @pytest.fixture(scope="module")
-def samples(request, tmp_path_factory):
+def samples(request, train_by_default, tmp_path_factory):
     """Real records that training did not see, and as many generated ones; columns side by side."""
     shuttle = request.config.rootpath / "demo" / "shuttle"
     model = tmp_path_factory.mktemp("demo") / "shuttle.onnx"
-    assert cli.main([str(shuttle / "train.parquet"), "--output", str(model)]) == 0
+    train_by_default(shuttle / "train.parquet", model)
     generator = Generator(load_artifact(model).contract)
     live = pq.read_table(shuttle / "live.parquet")
     normal = live.filter(pc.invert(live["anomaly"]))
@@ -61,7 +60,7 @@ def test_values_lie_within_the_training_range_and_on_its_values(samples):
     ],
     ids=["boosted trees", "logistic regression"],
 )
-def test_a_classifier_tells_generated_from_real_with_an_auroc_below_nine_tenths(samples, classifier):
+def test_a_classifier_separates_generated_from_real_with_an_auroc_below_nine_tenths(samples, classifier):
     _, real, generated = samples
     records, is_real = np.concatenate([generated, real]), np.repeat([0, 1], RECORDS)
     folds = StratifiedKFold(3, shuffle=True, random_state=0)

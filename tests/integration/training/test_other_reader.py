@@ -52,10 +52,10 @@ def test_the_second_reader_gives_the_verdicts_of_the_service(tmp_path):
     records = [*usual, *(usual[0] | {name: value} for name, value in odd.items())]
     (tmp_path / "records.json").write_text(json.dumps(records))
     command = [sys.executable, READER, model, tmp_path / "records.json"]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    answers = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     verdicts = opened.score(records)
-    assert [each["p_value"] for each in told] == verdicts.p_value.tolist()
-    assert [each["score"] for each in told] == pytest.approx(verdicts.score.tolist(), abs=1e-6)
+    assert [each["p_value"] for each in answers] == verdicts.p_value.tolist()
+    assert [each["score"] for each in answers] == pytest.approx(verdicts.score.tolist(), abs=1e-6)
     assert [[each.code.value for each in of_record] for of_record in verdicts.violations] == [
         *([[]] * 20),
         ["unusual_form"],

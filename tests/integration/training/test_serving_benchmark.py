@@ -48,7 +48,7 @@ def test_the_floor_and_the_pydantic_way_give_the_scores_and_flags_of_the_service
     monkeypatch.setenv("SERVING_CHUNK_RECORDS", "2")
     artifact = load_artifact(numbers_model)
     served = create_app(artifact, load_settings({}, {}))
-    served.state.readiness.admit(artifact.verify())
+    served.readiness.admit(artifact.verify())
     results = posted(served, "/score", RECORDS)["results"]
     expected = [result["score"] for result in results], [result["is_anomaly"] for result in results]
     assert expected[1] == [False, True, False]

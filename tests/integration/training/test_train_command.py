@@ -73,7 +73,7 @@ def test_the_model_is_one_that_the_service_uses(trained):
     assert np.isfinite(scores).all()
 
 
-def test_its_provenance_tells_where_it_came_from(trained):
+def test_its_provenance_shows_where_it_came_from(trained):
     provenance = load_artifact(trained.model).contract.provenance
     assert provenance.model_name == "machine"
     assert provenance.seed == 5
@@ -104,26 +104,26 @@ def test_a_column_that_was_constant_notices_another_value(trained):
 
 
 def test_the_run_shows_what_it_decided(trained):
-    for told in (
+    for shown in (
         "reading_id",
         "an identifier",
-        "set aside",
+        "not scored",
         "450 fit, 150 calibration",
         "exporting",
         "model.onnx",
     ):
-        assert told in trained.output.replace("\n", " ")
-    told = " ".join(trained.output.split())
-    assert "split-conformal with 150 calibration records At alpha 0.05, a normal record exchangeable" in told
+        assert shown in trained.output.replace("\n", " ")
+    shown = " ".join(trained.output.split())
+    assert "split-conformal with 150 calibration records At alpha 0.05, a normal record is flagged" in shown
 
 
-def test_the_places_of_records_set_aside_are_written_down(trained):
-    header, *locations = [line.rsplit(",", 1) for line in trained.set_aside.read_text().splitlines()]
+def test_the_places_of_records_left_out_are_written_down(trained):
+    header, *locations = [line.rsplit(",", 1) for line in trained.left_out.read_text().splitlines()]
     assert header == ["file", "row"]
     assert {file for file, _ in locations} <= {str(trained.data)}
     assert all(1 <= int(row) <= 600 for _, row in locations)
-    told = f"left out of fitting, because they are least like the others: {len(locations)} records"
-    assert (told in " ".join(trained.output.split())) is bool(locations)
+    shown = f"left out of fitting, because they are least like the others: {len(locations)} records"
+    assert (shown in " ".join(trained.output.split())) is bool(locations)
 
 
 def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trained_on_few):
@@ -140,10 +140,10 @@ def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trai
     joined = 0.5 * (scored.fold_scores.mean(1) + scored.fold_scores.max(1))
     np.testing.assert_allclose(joined, scored.score, atol=0.04)
     assert (scored.score <= joined + 1e-9).all()
-    told = " ".join(trained_on_few.output.split())
-    assert f"120 records: {folds} members, each fitted to 96 and calibrated by the rest" in told
-    assert "cross-conformal with 120 calibration records" in told
-    assert "in practice close to alpha" in told
+    shown = " ".join(trained_on_few.output.split())
+    assert f"120 records: {folds} models, each fitted to 96 and calibrated by the rest" in shown
+    assert "cross-conformal with 120 calibration records" in shown
+    assert "close to alpha in practice" in shown
 
 
 def test_the_folds_of_the_file_are_the_scores_of_the_records_by_members_that_did_not_see_them(trained_on_few):
@@ -161,20 +161,20 @@ def test_a_model_of_few_records_is_served(trained_on_few):
     record = pq.read_table(trained_on_few.data).select(artifact.contract.columns.names).slice(0, 1).to_pylist()[0]
     record["taken_at"] = record["taken_at"].isoformat()
     app = create_app(artifact, load_settings({}, {}))
-    app.state.readiness.admit(artifact.verify())
+    app.readiness.admit(artifact.verify())
 
     async def exchange() -> tuple[httpx.Response, httpx.Response]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post("/score", json=[record, record | {"pressure": 1e6}]), await client.get("/model")
 
-    scored, told = asyncio.run(exchange())
+    scored, shown = asyncio.run(exchange())
     usual, odd = scored.json()["results"]
-    answer = told.json()
+    answer = shown.json()
     assert usual["p_value"] > 0.05 >= odd["p_value"] == pytest.approx(1 / 121)
     assert odd["is_anomaly"]
     assert odd["contributions"][0]["column"] == "pressure"
     assert answer["calibration"]["method"] == "cross-conformal"
-    assert "by proof" in answer["calibration"]["guarantee"]
+    assert "proven" in answer["calibration"]["guarantee"]
 
 
 def test_few_records_with_a_time_column_are_split_by_it_all_the_same(trained_on_few, tmp_path):
@@ -197,7 +197,7 @@ def test_a_column_that_gives_the_time_alone_is_not_scored(trained_on_few, run_tr
     assert "taken_at" in {column.name for column in contract.columns.ignored}
 
 
-def test_a_column_that_only_unsampled_records_have_is_set_aside(run_train, tmp_path):
+def test_a_column_that_only_unsampled_records_have_is_left_out(run_train, tmp_path):
     data, model, settings = tmp_path / "data", tmp_path / "model.onnx", tmp_path / "train.toml"
     data.mkdir()
     numbers = np.random.default_rng(0).normal(size=5000)
@@ -232,30 +232,30 @@ def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train
     assert one == other
 
 
-def test_the_places_of_records_set_aside_do_not_replace_the_model(refused, tmp_path):
-    said = refused(csv(), "--set-aside", tmp_path / "." / "model.onnx")
+def test_the_places_of_records_left_out_do_not_replace_the_model(refused, tmp_path):
+    said = refused(csv(), "--left-out", tmp_path / "." / "model.onnx")
     assert "model.onnx: the model has the same name" in said
 
 
 class FolderGoneAfterTheFit(Progress):
-    """A display at which someone removes the folder for the records set aside."""
+    """A display at which someone removes the folder for the list of records left out."""
 
     def __init__(self, console: Console, folder: Path) -> None:
         super().__init__(console)
         self._folder = folder
 
-    def set_aside(self, locations: Sequence[RowLocation]) -> None:
-        super().set_aside(locations)
+    def left_out(self, locations: Sequence[RowLocation]) -> None:
+        super().left_out(locations)
         self._folder.rmdir()
 
 
-def test_no_model_is_published_when_the_places_of_records_set_aside_cannot_be_written(trained_on_few, tmp_path):
+def test_no_model_is_published_when_the_places_of_records_left_out_cannot_be_written(trained_on_few, tmp_path):
     folder, model = tmp_path / "folder", tmp_path / "model.onnx"
     folder.mkdir()
     progress = FolderGoneAfterTheFit(Console(quiet=True), folder)
     config = load_config(trained_on_few.settings)
     with pytest.raises(ExportError, match=r"aside\.csv: cannot be written: No such file"):
-        train(trained_on_few.data, model, config, progress, set_aside=folder / "aside.csv")
+        train(trained_on_few.data, model, config, progress, left_out=folder / "aside.csv")
     assert not model.exists()
 
 
@@ -264,7 +264,7 @@ def test_the_report_is_that_of_the_model(trained):
     assert trained.report.read_text("utf-8") == report_page(model, Generator(model.artifact.contract))
 
 
-@pytest.mark.parametrize("option", ["--set-aside", "--report"])
+@pytest.mark.parametrize("option", ["--left-out", "--report"])
 def test_the_model_has_a_place_of_its_own(trained, tmp_path, capsys, option):
     assert cli.main([str(trained.data), "-o", str(tmp_path / "model"), option, str(tmp_path / "model")]) == 1
     assert "the model has the same name; choose another" in capsys.readouterr().err
@@ -415,7 +415,7 @@ def test_an_existing_model_is_left_alone_when_training_fails(run_train, tmp_path
     assert (tmp_path / "model.onnx").read_bytes() == b"the model before"
 
 
-def test_a_key_outside_its_section_is_told_where_it_belongs(refused, tmp_path):
+def test_a_key_outside_its_section_is_reported_with_the_right_section(refused, tmp_path):
     settings = tmp_path / "train.toml"
     settings.write_text("alpha = 0.1\n")
     assert "calibration.alpha" in refused(csv(), "--config", settings)

@@ -51,7 +51,7 @@ def field() -> Callable[[int, bytes | int], bytes]:
 
 @pytest.fixture(scope="session")
 def schema() -> Schema:
-    """Return one with a column of each kind, one of them nested, and one column set aside."""
+    """Return one with a column of each kind, one of them nested, and one ignored column."""
     amount = NumericColumn(
         name="amount",
         missing_share=0.0,

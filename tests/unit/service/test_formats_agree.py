@@ -111,7 +111,7 @@ BODIES = {
 @pytest.fixture(scope="module")
 def app(artifact):
     app = create_app(artifact, load_settings({}, {"explain": "none"}))
-    app.state.readiness.admit(artifact.verify())
+    app.readiness.admit(artifact.verify())
     return app
 
 
@@ -165,7 +165,7 @@ def numbers_in(table):
     return np.array([table[f"v_{name}"].to_pylist() for name in VERDICT], dtype=np.float64).T
 
 
-def told(errors):
+def without_place(errors):
     """Return column, code and what was expected and came, without the place, of each record's faults."""
     return [
         faults and [(fault["column"], fault["code"], fault["message"].split(": ", 1)[1]) for fault in faults]
@@ -212,7 +212,7 @@ def test_reported_faults_are_the_same_in_every_format_and_the_others_are_scored(
     def reported(kind):
         results = answer(app, kind, records, on_invalid="report").json()["results"]
         numbers = np.array([[result[name] for name in VERDICT] for result in results], dtype=np.float64)
-        return numbers, told([result["errors"] for result in results])
+        return numbers, without_place([result["errors"] for result in results])
 
     wanted, as_text = reported("CSV")  # where all values are text, as they are in the files
     for kind in ("JSON", "columns", "NDJSON", "Arrow"):
@@ -222,18 +222,18 @@ def test_reported_faults_are_the_same_in_every_format_and_the_others_are_scored(
     for name, written in FILES.items():
         table = scored(name, written(records), OnInvalid.REPORT)
         np.testing.assert_array_equal(numbers_in(table), wanted, name)
-        assert told(table["v_errors"].to_pylist()) == as_text, name
+        assert without_place(table["v_errors"].to_pylist()) == as_text, name
     _, as_json = reported("NDJSON")
     table = scored("records.ndjson", lambda path: path.write_bytes(ndjson_body(records)), OnInvalid.REPORT)
     np.testing.assert_array_equal(numbers_in(table), wanted)
-    assert told(table["v_errors"].to_pylist()) == as_json
+    assert without_place(table["v_errors"].to_pylist()) == as_json
     for name, given_ in TABLES.items():
         results = Model(artifact).score(given_(records), explain="none", on_invalid="report").to_list()
         numbers = np.array([[result[field] for field in VERDICT] for result in results], dtype=np.float64)
         np.testing.assert_array_equal(numbers, wanted, name)
-        assert codes(told([result["errors"] for result in results])) == codes(as_text), name
+        assert codes(without_place([result["errors"] for result in results])) == codes(as_text), name
     results = Model(artifact).score(records, explain="none", on_invalid="report").to_list()
-    assert told([result["errors"] for result in results]) == as_json
+    assert without_place([result["errors"] for result in results]) == as_json
 
 
 def test_the_number_of_records_scored_together_shows_in_the_last_digits_only(ask, artifact, new_orders):

@@ -104,7 +104,7 @@ def test_records_can_be_scored(contract, generator):
     assert len(columns) == 100
 
 
-def test_set_aside_columns_are_left_out(contract):
+def test_ignored_columns_are_left_out(contract):
     ignored = (IgnoredColumn(name="order_id", reason="as many values as records"),)
     schema = contract.columns.model_copy(update={"ignored": ignored})
     assert "order_id" not in Generator(contract.model_copy(update={"columns": schema})).draw(1, 7)[0]

@@ -47,8 +47,8 @@ def measured(golden_model: Path, tmp_path: Path):
         path = tmp_path / "model.onnx"
         path.write_bytes(model)
         command = [sys.executable, "-c", PROBE, path, str(records), str(timeout_s), golden_model]
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout.split()
-        return told[0], int(told[1])
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout.split()
+        return printed[0], int(printed[1])
 
     return measure
 

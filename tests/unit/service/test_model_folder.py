@@ -134,6 +134,13 @@ def test_models_are_folders_with_valid_names_also_behind_links(folder):
         model_names(folder)
 
 
+def test_versions_are_listed_in_the_order_of_their_numbers(folder):
+    for version in ("10", "2024-9", "2024-10", "v2", "v10", "1.2", "1.10"):
+        (folder / "orders" / f"{version}.onnx").touch()
+    listed = version_names(folder, "orders")
+    assert listed == ["1", "1.2", "1.10", "2", "3", "10", "2024-9", "2024-10", "v2", "v10"]
+
+
 def test_a_stamp_follows_the_link_of_a_kubernetes_volume(tmp_path):
     for volume in ("..1", "..2"):
         (tmp_path / volume).mkdir()

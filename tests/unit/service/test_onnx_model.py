@@ -73,9 +73,9 @@ def test_what_is_written_holds_no_more_than_was_read(golden):
 @pytest.mark.parametrize("mark", [(13, b"\x0a\x08location\x12\x02/x"), (14, 1), (14, 0)])
 def test_a_tensor_kept_in_another_file_is_refused(refused, field, ways, mark):
     tensor = field(1, 1) + field(2, DOUBLE) + field(8, b"w") + field(9, bytes(8)) + field(*mark)
-    told = refused(nested(field, ways, tensor))
+    reason = refused(nested(field, ways, tensor))
     known = ways in (WAYS_TO_A_TENSOR["initializer"], WAYS_TO_A_TENSOR["attribute of a node"])
-    assert ("refers to another file" if known else "the fields that vaegis-train writes") in told
+    assert ("refers to another file" if known else "the fields that vaegis-train writes") in reason
 
 
 @pytest.mark.parametrize("ways", WAYS_TO_A_TENSOR.values(), ids=WAYS_TO_A_TENSOR)

@@ -115,7 +115,7 @@ def test_the_threshold_is_the_calibration_score_of_the_rank_that_alpha_allows(n,
 
 
 def test_normal_records_are_flagged_at_most_as_often_as_alpha_says():
-    # n + 1 exchangeable scores with many ties; the last is the record to judge. P(p <= alpha) <= alpha is exact.
+    # n + 1 scores in random order with many ties; the last is the record to judge. P(p <= alpha) <= alpha is exact.
     rng, repeats, n = np.random.default_rng(0), 4000, 99
     scores = np.round(rng.normal(size=(repeats, n + 1)), 1)
     p = np.array([of_one_fold(np.sort(row[:-1]), row[-1:])[0] for row in scores])
@@ -165,14 +165,13 @@ def test_the_bound_is_alpha_with_one_fold_and_at_least_that_with_several(sizes, 
 
 def test_the_guarantee_names_alpha_and_bound():
     split, cross = guarantee([np.zeros(999)], 0.01), guarantee([np.zeros(200)] * 5, 0.01)
-    assert split.startswith("At alpha 0.01, a normal record exchangeable with the calibration records is flagged")
-    assert split.endswith("at most 0.01.")
-    assert cross.endswith("at most 0.0279 by proof; in practice close to alpha.")
+    assert split.startswith("At alpha 0.01, a normal record is flagged with a probability of at most 0.01, as long as")
+    assert "at most 0.0279 (proven; close to alpha in practice), as long as normal data stay" in cross
 
 
 def test_the_guarantee_names_both_bounds_where_scores_of_anomalies_were_left_out():
     sentence = guarantee([np.zeros(999)], 0.01, 0.02)
-    assert "at most 0.01. This holds if the highest 0.02 of the calibration scores" in sentence
+    assert "in training. This holds if the highest 0.02 of the calibration scores" in sentence
     assert sentence.endswith("the probability is at most 0.0298.")
 
 

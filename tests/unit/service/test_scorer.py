@@ -126,7 +126,7 @@ def test_digits_of_a_large_number_count(artifact):
     assert first != second
 
 
-def test_a_null_and_an_unseen_category_are_told_apart(artifact):
+def test_a_null_and_an_unseen_category_are_distinguished(artifact):
     null, unseen, empty = artifact.scorer.score(
         as_columns([(30.0, False, country, 1_704_102_000.0) for country in (None, "XX", "")])
     ).score

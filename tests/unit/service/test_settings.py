@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from vaegis.service.errors import SettingsError
-from vaegis.service.settings import GROUPS, Settings, described_settings, load_settings, settings_tables
+from vaegis.service.settings import Settings, described_settings, load_settings, settings_tables
 from vaegis.service.verdicts import Explain
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "settings.md"
@@ -20,18 +20,15 @@ def test_document_holds_the_tables_that_the_settings_make():
     assert settings_tables() in DOCUMENT.read_text(encoding="utf-8")
 
 
-def test_every_setting_is_in_one_group():
-    assert sorted(name for names in GROUPS.values() for name in names) == sorted(Settings.model_fields)
-
-
 def test_every_setting_has_a_default_a_range_and_one_line_of_help():
     described = list(described_settings())
-    assert [name for name, *_ in described] == list(Settings.model_fields)
-    for _, default, _, allowed, meaning in described:
-        assert default
-        assert allowed
-        assert meaning.endswith(".")
-        assert "\n" not in meaning
+    assert [setting.name for setting in described] == list(Settings.model_fields)
+    for setting in described:
+        assert setting.group
+        assert setting.default
+        assert setting.allowed
+        assert setting.meaning.endswith(".")
+        assert "\n" not in setting.meaning
 
 
 def test_defaults_are_within_their_own_ranges():
@@ -79,8 +76,8 @@ def test_the_file_can_be_named_by_a_variable_which_a_flag_overrides(tmp_path):
 
 def test_every_setting_can_stand_in_the_file(load_file):
     defaults = load_settings({}, {})
-    told = {name: value for name, value in defaults.model_dump().items() if value is not None}
-    assert load_file("".join(f"{name} = {json.dumps(value)}\n" for name, value in told.items())) == defaults
+    given = {name: value for name, value in defaults.model_dump().items() if value is not None}
+    assert load_file("".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items())) == defaults
 
 
 def test_the_example_in_the_document_is_a_valid_file(load_file):
@@ -181,5 +178,5 @@ def test_settings_cannot_be_changed():
 
 
 def test_explanations_can_be_set_to_each_that_there_is():
-    allowed = next(allowed for name, _, _, allowed, _ in described_settings() if name == "explain")
+    allowed = next(setting.allowed for setting in described_settings() if setting.name == "explain")
     assert allowed.split() == [choice.value for choice in Explain]

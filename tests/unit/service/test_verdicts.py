@@ -188,6 +188,17 @@ def test_a_signature_has_the_checks_alone_where_a_record_breaks_any():
     assert one.signature == "amount:above_range"
 
 
+@pytest.mark.parametrize("explain", [Explain.ANOMALIES, Explain.ALL])
+def test_a_column_that_breaks_a_check_comes_first_whatever_it_contributes(explain):
+    broken = Violation("express", ViolationCode.UNEXPECTED_MISSING, None, None)
+    terms = np.array([(200.0, 50.0, -1.0, 0.0, 0.0)])
+    scores = Scores(np.array([249.0]), np.array([[249.0]]), *np.zeros((2, 1)), terms, np.array([EXPECTED]))
+    one = of_record(judge(SCHEMA, FOLDS, records(amount=500.0), scores, [(broken,)], alpha=0.01, explain=explain))
+    assert [c.column for c in one.contributions][:3] == ["express", "amount", "country"]
+    assert one.contributions[0].reason is Reason.UNEXPECTED_MISSING
+    assert one.reasons[:2] == (Reason.UNEXPECTED_MISSING, Reason.OUT_OF_RANGE)
+
+
 def test_a_check_of_a_column_that_is_not_scored_stands_beside_the_columns_that_lead():
     broken = Violation("order_id", ViolationCode.UNUSUAL_FORM, "x", None)
     scores = Scores(

@@ -7,12 +7,12 @@ from vaegis.service.watchdog import Watchdog
 LONGEST_WAIT_S = 60
 
 
-def test_silence_is_told_once_with_its_length():
-    told, late = [], threading.Event()
-    with Watchdog(0.05, lambda silent_s: (told.append(silent_s), late.set())):
+def test_silence_is_reported_once_with_its_length():
+    reported, late = [], threading.Event()
+    with Watchdog(0.05, lambda silent_s: (reported.append(silent_s), late.set())):
         assert late.wait(LONGEST_WAIT_S)
-    assert len(told) == 1
-    assert told[0] > 0.05
+    assert len(reported) == 1
+    assert reported[0] > 0.05
 
 
 def test_signs_of_life_and_an_end_keep_it_quiet():

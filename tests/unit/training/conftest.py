@@ -186,7 +186,7 @@ def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
             splits = split_at_random(200, settings, np.random.default_rng(0), most_calibrating=200)
             vae = prepared.model(hidden=8, members=members)
             values, rows = prepared.values(vae), torch.from_numpy(splits.fit)
-            fitted = quick_fit(vae, values, members=rows)
+            fitted = quick_fit(vae, values, members=rows, steps=10)
             typical = typical_terms(fitted.vae, prepared.schema, values, rows, fitted.exemplars, fitted.noise)
             near = neighbours_of(prepared.schema, values, rows, torch.Generator().manual_seed(0))
             module = ScoringGraph(fitted.vae, prepared.schema, fitted.exemplars, fitted.noise, typical, near).eval()

@@ -223,7 +223,7 @@ def test_the_mean_false_alarm_rate_of_small_ensembles_is_near_alpha(new_sample, 
         with torch.no_grad():
             values = Values(*vae.preprocessing(numbers, codes))
         rows = torch.from_numpy(splits.fit)
-        fitted = quick_fit(vae, values, members=rows, steps=100, batch_size=16)
+        fitted = quick_fit(vae, values, members=rows, steps=50, batch_size=16)
         typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
         near = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
         graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near).eval()

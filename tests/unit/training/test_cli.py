@@ -49,7 +49,7 @@ def test_the_collector_is_left_as_it_was_found(tmp_path):
     assert gc.get_threshold() == before
 
 
-def test_a_name_in_an_error_cannot_command_the_terminal(tmp_path, capsys):
+def test_a_name_in_an_error_is_escaped_on_the_terminal(tmp_path, capsys):
     data = tmp_path / "records.csv"
     data.write_text('"a\x1b[2J\nb"\n' + "1\n" * 30 + "much\n")
     assert cli.main([str(data), "-o", str(tmp_path / "model.onnx")]) == 1

@@ -77,7 +77,7 @@ def test_a_bad_file_stops_with_its_name_and_the_key(load, text, message):
         load(text)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_file_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
         load_config(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -85,7 +85,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_told(tmp_path):
+def test_a_file_without_permission_is_reported(tmp_path):
     path = tmp_path / "train.toml"
     path.touch(mode=0)
     with pytest.raises(ConfigError, match="cannot be read"):

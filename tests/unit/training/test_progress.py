@@ -67,7 +67,7 @@ def test_each_column_is_listed_with_its_kind_its_reason_and_what_is_wrong_in_it(
     assert "25.0%" in lines["amount"]
     assert "25.0%  1 " in lines["amount"]
     assert "1 to 2.5" in lines["amount"]
-    assert "set aside" in lines["[id]"]  # a name in brackets is a name, not markup
+    assert "ignored" in lines["[id]"]  # a name in brackets is a name, not markup
     assert "set in train.toml" in lines["[id]"]
     assert "categorical" in lines["mode"]
 
@@ -86,16 +86,16 @@ THREE_FOLDS = Splits("cross-conformal", np.arange(60).reshape(3, 20), tuple(np.a
             replace(TWO_PARTS, undated=2),
             "30 records: 20 fit, 10 calibration (2 without a time are split like the others)",
         ),
-        (30, THREE_FOLDS, "30 records: 3 members, each fitted to 20 and calibrated by the rest"),
+        (30, THREE_FOLDS, "30 records: 3 models, each fitted to 20 and calibrated by the rest"),
     ],
 )
-def test_splits_are_told_with_their_sizes(shown, read, splits, line):
+def test_splits_are_reported_with_their_sizes(shown, read, splits, line):
     progress, text = shown
     progress.splits(read, splits)
     assert text.getvalue().strip() == line
 
 
-def test_names_and_paths_cannot_command_the_terminal(shown):
+def test_names_and_paths_are_escaped_on_the_terminal(shown):
     progress, text = shown
     profiler = Profiler(is_text=False, max_distinct=100)
     nested = pa.array([[{"\x1b[31m": 1}], [{"\x1b[31m": 2}]])  # whose type, with the names in it, is told as the reason
@@ -103,10 +103,10 @@ def test_names_and_paths_cannot_command_the_terminal(shown):
     profiler.add(FileBatch(batch, Path("f"), 1))
     profile = profiler.finish()
     progress.columns(profile, schema_of(pa.Table.from_batches([batch]), profile, TrainConfig()))
-    progress.set_aside([RowLocation(Path("odd\x1b[2J.csv"), 3)])
+    progress.left_out([RowLocation(Path("odd\x1b[2J.csv"), 3)])
     assert "a\\x1b[2J\\nb" in text.getvalue()
     assert "\\x1b[31m" in text.getvalue()
-    assert "odd\\x1b[2J.csv, row 3" in text.getvalue()
+    assert "row 3 of odd\\x1b[2J.csv" in text.getvalue()
     assert "\x1b" not in text.getvalue()
 
 
@@ -118,12 +118,12 @@ def test_epochs_are_shown_with_their_losses(shown):
     assert "epoch 2/7 loss 8.75 nats" in text.getvalue()
 
 
-def test_records_set_aside_are_counted_and_the_first_are_named(shown):
+def test_records_left_out_are_counted_and_the_first_are_named(shown):
     progress, text = shown
-    progress.set_aside([])
+    progress.left_out([])
     assert text.getvalue() == ""
-    progress.set_aside([RowLocation(Path("a.csv"), row) for row in (3, 4, 7, 9)])
-    assert "4 records (a.csv, row 3, a.csv, row 4, a.csv, row 7, ...)" in text.getvalue()
+    progress.left_out([*(RowLocation(Path("a.csv"), row) for row in (3, 4)), *[RowLocation(Path("b.csv"), 7)] * 2])
+    assert "4 records (rows 3, 4 of a.csv; row 7 of b.csv, ...)" in text.getvalue()
 
 
 def test_a_stage_is_named(shown):
@@ -148,38 +148,36 @@ SCORES = tuple(float(i) for i in range(99))
     [
         (
             Calibration(method="split-conformal", alpha=0.1, folds=(SCORES,), tie_tolerance=0.0),
-            "at most 0.1. That is an average over models. With 99 calibration records, 95% of models flag between",
+            "at most 0.1, as long as normal data stay what they were in training. That is an average over models.",
         ),
         (
             Calibration(method="cross-conformal", alpha=0.1, folds=(SCORES[:50], SCORES[50:]), tie_tolerance=0.0),
-            "flagged with a probability of at most 0.218 by proof; in practice close to alpha.",
+            "flagged with a probability of at most 0.218 (proven; close to alpha in practice), as long as",
         ),
     ],
     ids=["split", "cross"],
 )
-def test_the_end_tells_the_file_what_is_proven_and_whether_it_was_cut_short(
-    shown, prepared, tmp_path, calibration, promise, interrupted
-):
+def test_the_end_names_file_guarantee_and_interruption(shown, prepared, tmp_path, calibration, promise, interrupted):
     path = tmp_path / "[new] model.onnx"
     path.write_bytes(bytes(2**20))
     nothing = torch.zeros((1, 1, 3))
-    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, set_aside=[], interrupted=interrupted)
+    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, left_out=[], interrupted=interrupted)
     progress, text = shown
     progress.done(path, calibration, fitted)
-    told = text.getvalue()
-    assert f"{path}: 1.0 MiB, {calibration.method} with 99 calibration records" in told
-    assert promise in " ".join(told.split())
-    assert ("interrupted after epoch 4: the model so far is kept" in told) is interrupted
-    assert "The threshold is" not in told
+    output = text.getvalue()
+    assert f"{path}: 1.0 MiB, {calibration.method} with 99 calibration records" in output
+    assert promise in " ".join(output.split())
+    assert ("interrupted after epoch 4: the model so far is kept" in output) is interrupted
+    assert "The threshold is" not in output
 
 
-def test_the_end_tells_of_a_threshold_that_anomalies_in_the_history_may_have_set(shown, prepared, tmp_path):
+def test_the_end_warns_of_a_threshold_that_anomalies_in_the_history_may_have_set(shown, prepared, tmp_path):
     path = tmp_path / "model.onnx"
     path.touch()
     nothing = torch.zeros((1, 1, 3))
-    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, set_aside=[], interrupted=False)
+    fitted = Fitted(prepared.model(), nothing, nothing[0], epochs=4, loss=0.0, left_out=[], interrupted=False)
     scores = (*([1.0] * 97), 500.0, 600.0, 700.0)
     progress, text = shown
     progress.done(path, Calibration(method="split-conformal", alpha=0.02, folds=(scores,), tie_tolerance=0.0), fitted)
-    assert "The threshold is 600, where nine in ten records held out score below 1." in text.getvalue()
+    assert "The threshold is 600, although nine in ten calibration records score below 1." in text.getvalue()
     assert "If more than 0.02 of the history are anomalies" in text.getvalue()

@@ -87,7 +87,7 @@ def test_labels_of_other_records_are_refused(sample, splits):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("a,b\n1,2\n", "expected a file that --review wrote, got none with the column vaegis_file"),
+        ("a,b\n1,2\n", "expected a file of --review, got one without the column vaegis_file"),
         ("vaegis_label,vaegis_file,vaegis_row\nmaybe,a.csv,3\n", "row 1, columns vaegis_label and vaegis_row"),
         ("vaegis_label,vaegis_file,vaegis_row\n1,a.csv,\n", "row 1, columns vaegis_label and vaegis_row"),
     ],

@@ -38,25 +38,25 @@ def test_about_the_share_is_left_out_whatever_the_size_of_batches(size):
     assert 0.01 < float(torch.stack(left_out).sum()) / (4000 // size * size) < 0.03
 
 
-def test_records_left_out_of_most_of_their_batches_are_set_aside():
+def test_records_left_out_of_most_of_their_batches_are_left_out():
     trimming = Trimming(1, 50, 0.04)
     for _ in range(5):
         for first in range(0, 50, 10):
             batch = torch.arange(first, first + 10)[None]
             trimming.kept((batch == 17).float(), batch)
-    assert trimming.set_aside() == [17]
+    assert trimming.left_out() == [17]
 
 
 @pytest.mark.parametrize(("batches", "aside"), [(1, []), (2, []), (3, [0])])
-def test_a_record_met_less_than_three_times_is_not_set_aside(batches, aside):
+def test_a_record_met_less_than_three_times_is_not_left_out(batches, aside):
     trimming = Trimming(1, 4, 0.25)
     for _ in range(batches):
         trimming.kept(torch.tensor([[9.0, 0.0, 0.0, 0.0]]), torch.arange(4)[None])
-    assert trimming.set_aside() == aside
+    assert trimming.left_out() == aside
 
 
-def test_nothing_is_set_aside_before_the_first_batch():
-    assert Trimming(1, 3, 0.5).set_aside() == []
+def test_nothing_is_left_out_before_the_first_batch():
+    assert Trimming(1, 3, 0.5).left_out() == []
 
 
 @given(share=st.floats(0.0, 0.5), size=st.integers(1, 40), seed=st.integers(0, 1000))

@@ -54,7 +54,7 @@ def test_rows_measured_before_make_the_results(folder, capsys):
     assert "| 7_pumps | 100 | .9000 | .8000 | .7000 |" in (folder / "results" / "quality.md").read_text()
 
 
-def test_a_fall_at_its_limit_is_told_by_the_exit_code(folder):
+def test_a_fall_at_its_limit_is_reported_by_the_exit_code(folder):
     assert contamination.main(arguments(folder)) == 1  # 0.01 at the level that is to stay below it
     page = (folder / "results" / "contamination.md").read_text()
     assert "| 7_pumps | 0.9000 (0) | 0.8900 (1) | 0.8900 (1) | 0.8800 (2) |" in page

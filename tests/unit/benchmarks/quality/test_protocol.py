@@ -82,7 +82,7 @@ def test_without_contamination_it_is_the_random_half():
     assert positions(one.test) == positions(other.test)
 
 
-def test_the_inventory_tells_the_sizes_of_the_halves(data):
+def test_the_inventory_shows_the_sizes_of_the_halves(data):
     pumps, valves = inventory(data)
     assert (pumps.name, pumps.training_records, pumps.test_records) == ("7_pumps", 51, 70)
     assert (valves.training_records, valves.test_records) == (20_000, 25_450)

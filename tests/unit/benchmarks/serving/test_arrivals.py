@@ -42,17 +42,17 @@ def sent(protocol, *, connections, seconds=0.25):
 
 
 def test_all_requests_are_sent_and_answered():
-    told = sent(Constant, connections=4)
-    assert told["requests"] == 50
-    assert told["statuses"] == {200: 50}
-    assert 0 < told["p50_s"] <= told["p99_s"]
+    figures = sent(Constant, connections=4)
+    assert figures["requests"] == 50
+    assert figures["statuses"] == {200: 50}
+    assert 0 < figures["p50_s"] <= figures["p99_s"]
 
 
 def test_what_waits_for_a_connection_is_timed_from_when_it_was_due():
-    told = sent(Slow, connections=1)
+    figures = sent(Slow, connections=1)
     # One connection takes 50 a second of the 200 that are due: the last ones wait for nearly all the others.
-    assert told["p99_s"] > 10 * DELAY_S
-    assert told["late_s"] < told["p50_s"]
+    assert figures["p99_s"] > 10 * DELAY_S
+    assert figures["late_s"] < figures["p50_s"]
 
 
 def test_a_connection_that_is_closed_ends_it():

@@ -33,17 +33,17 @@ def loaded(protocol, **details):
 
 
 def test_answers_are_counted_by_status_until_the_last_one():
-    told = loaded(Constant, seconds=0.1)
-    assert told["statuses"] == {200: told["requests"]}
-    assert told["requests"] >= CONNECTIONS
-    assert not told["failed"]
-    assert 0 < told["p50_s"] <= told["p99_s"] <= told["seconds"]
+    figures = loaded(Constant, seconds=0.1)
+    assert figures["statuses"] == {200: figures["requests"]}
+    assert figures["requests"] >= CONNECTIONS
+    assert not figures["failed"]
+    assert 0 < figures["p50_s"] <= figures["p99_s"] <= figures["seconds"]
 
 
 def test_requests_without_an_answer_are_counted_too():
-    told = loaded(Deaf, seconds=0.05)
-    assert told["failed"] >= CONNECTIONS
-    assert not told["requests"]
+    figures = loaded(Deaf, seconds=0.05)
+    assert figures["failed"] >= CONNECTIONS
+    assert not figures["requests"]
 
 
 @pytest.mark.parametrize("body", [b"", b"x" * 10])

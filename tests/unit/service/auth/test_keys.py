@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.auth.keys import (
-    CHECK_INTERVAL_S,
     MAX_KEYS,
     Access,
     Key,
@@ -24,6 +23,7 @@ from vaegis.service.auth.keys import (
     require_keys_or_open,
 )
 from vaegis.service.errors import SettingsError
+from vaegis.service.reloaded_files import CHECK_INTERVAL_S
 
 HASH = "sha256:" + "ab" * 32
 OTHER_HASH = "sha256:" + "cd" * 32
@@ -170,8 +170,8 @@ def test_unreadable_file_keeps_the_old_keys_and_is_logged_once(file, broken, cap
         assert ring.found_after(CHECK_INTERVAL_S, b"1") == "old"
         assert ring.found_after(CHECK_INTERVAL_S, b"1") == "old"
     assert ring.outcomes == ["failed"]
-    (told,) = caplog.records
-    assert str(file) in told.fields["reason"]
+    (entry,) = caplog.records
+    assert str(file) in entry.fields["reason"]
     file.write_text(line("new", b"2"))
     assert ring.found_after(CHECK_INTERVAL_S, b"2") == "new"
     assert ring.outcomes == ["failed", "succeeded"]

@@ -74,11 +74,10 @@ def test_wait_is_zero_exactly_if_one_record_is_accepted():
 def test_spending_into_debt_is_never_refused():
     clock = Clock()
     bucket = limit_at(clock)
-    assert bucket.spend(1000) == 0
-    assert bucket.spend(500) == pytest.approx(5.0)
-    assert bucket.spend(500) == pytest.approx(10.0)
+    assert [bucket.try_spend(records, into_debt=True) for records in (1000, 500, 500)] == [0, 0, 0]
+    assert bucket.try_spend(1000) == pytest.approx(20.0)
     clock.at += 10
-    assert bucket.spend(100) == pytest.approx(1.0)
+    assert bucket.try_spend(1000) == pytest.approx(10.0)
 
 
 @given(

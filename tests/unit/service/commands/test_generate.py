@@ -65,7 +65,7 @@ def test_a_path_cannot_steer_the_terminal(vaegis, golden_model, tmp_path):
     assert ended.err.endswith(f"written to {tmp_path}/a\\x1b[2J.ndjson\n")
 
 
-def test_a_drawn_seed_is_told_and_repeats_the_records(vaegis, golden_model):
+def test_a_drawn_seed_is_reported_and_repeats_the_records(vaegis, golden_model):
     first = vaegis("generate", golden_model, "--count", 5, "-o", "-")
     seed = first.err.split("seed ")[1].split(",")[0]
     assert vaegis("generate", golden_model, "--count", 5, "--seed", seed, "-o", "-").out == first.out

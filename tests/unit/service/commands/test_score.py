@@ -181,12 +181,12 @@ def test_a_folder_is_scored_file_by_file_in_small_parts(vaegis, golden_model, ta
     assert scores_in(tmp_path / "scored.parquet") == pytest.approx(verdicts.score, abs=1e-3)
 
 
-def test_the_summary_tells_anomalies_and_the_guarantee(vaegis, artifact, golden_model, parquet, verdicts, tmp_path):
+def test_the_summary_shows_anomalies_and_the_guarantee(vaegis, artifact, golden_model, parquet, verdicts, tmp_path):
     anomalies = (verdicts.p_value <= 0.05).sum()
     ended = vaegis("score", golden_model, parquet, "-o", tmp_path / "scored.csv", "--alpha", 0.05)
     violating = sum(map(bool, verdicts.violations))
     assert ended.err == (
-        f"60 records, {anomalies} anomalies ({anomalies / 60:.3%}), {violating} with violations, "
+        f"60 records scored: {anomalies} anomalies ({anomalies / 60:.3%}), {violating} with violations; "
         f"written to {tmp_path}/scored.csv\n"
         f"{guarantee(artifact.calibration_folds, 0.05)}\n"
     )
@@ -196,7 +196,7 @@ def test_no_records_make_an_empty_table(vaegis, golden_model, artifact, tmp_path
     names = ",".join(artifact.contract.columns.names)
     (tmp_path / "records.csv").write_text(f"{names}\n")
     ended = vaegis("score", golden_model, tmp_path / "records.csv", "-o", tmp_path / "scored.parquet")
-    assert ended.err.startswith("0 records, 0 anomalies, 0 with violations, written to")
+    assert ended.err.startswith("0 records scored: 0 anomalies, 0 with violations; written to")
     scored = pa_parquet.read_table(tmp_path / "scored.parquet")
     assert scored.column_names == [*artifact.contract.columns.names, *VERDICT_TYPES]
 
@@ -226,7 +226,7 @@ def test_an_unknown_column_is_refused_by_name(vaegis, golden_model, table, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["records.parquet"]
 
 
-def test_a_name_in_an_error_cannot_command_the_terminal(vaegis, golden_model, table, tmp_path):
+def test_a_name_in_an_error_is_escaped_on_the_terminal(vaegis, golden_model, table, tmp_path):
     path = tmp_path / "records.parquet"
     pa_parquet.write_table(table.append_column("la\x1b[2J\nbel", pa.array([0] * RECORDS)), path)
     ended = vaegis("score", golden_model, path, "-o", tmp_path / "scored.csv")
@@ -256,7 +256,7 @@ def test_a_column_named_as_a_verdicts_is_refused_and_a_prefix_sets_it_apart(vaeg
 
 
 @pytest.mark.parametrize("target", ["csv", "ndjson"])
-def test_a_bad_value_is_told_with_file_row_and_column(
+def test_a_bad_value_is_reported_with_file_row_and_column(
     vaegis, golden_model, artifact, ndjson, records, tmp_path, target
 ):
     number = next(c.name for c in artifact.contract.columns.columns if c.kind == "numeric")
@@ -286,8 +286,8 @@ def test_faulty_records_are_written_with_their_errors_and_the_others_are_scored(
     output = tmp_path / f"scored.{target}"
     ended = vaegis("score", golden_model, faulty, "-o", output, "--on-invalid", "report")
     assert ended.code == 0
-    assert ended.err.startswith("58 records, ")
-    assert f"; 3 others refused, with their errors, written to {output}\n" in ended.err
+    assert ended.err.startswith("58 records scored: ")
+    assert f"; 3 more not scored, because they do not fit (see errors); written to {output}\n" in ended.err
     wanted = [None if at in (2, 5) else score for at, score in enumerate(verdicts.score.tolist())]
     wanted.insert(10, None)
     assert scores_in(output) == [None if score is None else pytest.approx(score, abs=1e-3) for score in wanted]
@@ -320,7 +320,7 @@ def test_where_no_record_is_at_fault_errors_are_null(vaegis, golden_model, parqu
     assert errors_in(output) == [None] * RECORDS
 
 
-def test_faults_are_told_by_file_and_row_and_a_part_may_hold_nothing_else(
+def test_faults_are_reported_by_file_and_row_and_a_part_may_hold_nothing_else(
     vaegis, golden_model, table, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(model, "_MAX_TERMS", 50)

@@ -8,7 +8,7 @@ from vaegis.service.model_file import digest_entry
 from vaegis.service.runtime import VERSION
 
 
-def test_a_model_that_is_reproduced_is_told_with_its_runtime(vaegis, golden_model):
+def test_a_model_that_is_reproduced_is_reported_with_its_runtime(vaegis, golden_model):
     ended = vaegis("verify", golden_model)
     assert ended.code == 0
     assert re.fullmatch(

@@ -111,7 +111,7 @@ def test_other_types_name_no_category(array):
         categories_of(array)
 
 
-def test_a_bad_value_is_told_by_file_row_and_column(schema):
+def test_a_bad_value_is_reported_by_file_row_and_column(schema):
     batch = pa.record_batch({"amount": ["1", "secret"]})
     with pytest.raises(FileError, match=r"records\.csv, row 12, column amount: expected a number, got text") as caught:
         columns_from_batch(batch, schema, path=PATH, first_row=11)

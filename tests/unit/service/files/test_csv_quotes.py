@@ -83,21 +83,21 @@ def test_quotes_that_open_values_by_mistake_never_swallow_lines(write, name):
 
 
 @pytest.mark.parametrize("text", ['a,b\n1,"x \\"y\\", z"\n', 'a,b\n1,"x \\"y\\" z"\n'])
-def test_quotes_after_backslashes_are_told_and_read_with_the_setting(write, text):
+def test_quotes_after_backslashes_are_reported_and_read_with_the_setting(write, text):
     with pytest.raises(FileError, match=r"set \[data\] escape"):
         read(write(text))
     assert read(write(text), escape="\\")[0].startswith('x "y"')
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
-def test_other_encodings_are_told_and_read_with_the_setting(write, encoding):
+def test_other_encodings_are_reported_and_read_with_the_setting(write, encoding):
     path = write("a,b\n1,k\u00f6ln\n".encode(encoding))
     with pytest.raises(FileError, match=r"encoding|header"):
         read(path)
     assert read(path, encoding=encoding) == ["k\u00f6ln"]
 
 
-def test_another_delimiter_is_told_and_read_with_the_setting(write):
+def test_another_delimiter_is_reported_and_read_with_the_setting(write):
     with pytest.raises(FileError, match=r'set \[data\] delimiter = ";"'):
         read(write("a;b\n1;2,5\n"))
     assert read(write("a;b\n1;2,5\n"), delimiter=";") == ["2,5"]
@@ -112,7 +112,7 @@ def test_a_first_line_that_names_the_separator_is_followed(write, first, on_inva
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_byte_order_mark_tells_the_encoding(write, tmp_path, encoding):
+def test_a_byte_order_mark_names_the_encoding(write, tmp_path, encoding):
     assert read(write("a,b\n1,k\u00f6ln\n".encode(encoding))) == ["k\u00f6ln"]
     lines = tmp_path / "a.ndjson"
     lines.write_bytes('{"b": "k\u00f6ln"}\n'.encode(encoding))
@@ -130,7 +130,7 @@ def test_a_byte_order_mark_tells_the_encoding(write, tmp_path, encoding):
         ("a,b\nrow 1,2,3\n", "name that column in the header"),
     ],
 )
-def test_the_likely_cause_of_a_wrong_width_is_told(write, text, cause):
+def test_the_likely_cause_of_a_wrong_width_is_reported(write, text, cause):
     with pytest.raises(FileError, match=cause):
         read(write(text))
 

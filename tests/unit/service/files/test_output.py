@@ -40,7 +40,7 @@ def fail(failure: BaseException, path: Path) -> None:
         ("b.ndjson", FileFormat.NDJSON),
     ],
 )
-def test_the_extension_tells_the_format(text, expected):
+def test_the_extension_names_the_format(text, expected):
     assert output_argument(text) == Output(Path(text), expected)
 
 
@@ -121,7 +121,7 @@ def test_an_error_of_the_disk_names_the_file(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_folder_that_does_not_exist_is_told(tmp_path):
+def test_a_folder_that_does_not_exist_is_reported(tmp_path):
     with pytest.raises(FileError, match="cannot be written: No such file or directory"):
         opened(csv(tmp_path / "none" / "out.csv")).__enter__()
 

@@ -191,7 +191,7 @@ def test_records_without_any_key_are_still_records(write):
     ],
     ids=lambda value: value if isinstance(value, str) else "-",
 )
-def test_a_bad_file_is_told_with_its_place_and_without_its_content(write, name, content, row, column, detail):
+def test_a_bad_file_is_reported_with_its_place_and_without_its_content(write, name, content, row, column, detail):
     path = write(name, content)
     with pytest.raises(FileError, match=detail) as caught:
         read(path)
@@ -200,7 +200,7 @@ def test_a_bad_file_is_told_with_its_place_and_without_its_content(write, name, 
     assert "secret" not in str(caught.value)
 
 
-def test_invalid_text_in_parquet_is_told_with_its_row(write):
+def test_invalid_text_in_parquet_is_reported_with_its_row(write):
     text = pa.Array.from_buffers(
         pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"x\xff")]
     )
@@ -245,26 +245,26 @@ def test_files_of_differing_formats_are_both_named(write, tmp_path):
         open_records(tmp_path)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_file_that_is_not_there_is_reported(tmp_path):
     for name in ("none.csv", "none.parquet", "none.ndjson", "none.arrow"):
         with pytest.raises(FileError, match="no such file"):
             open_records(tmp_path / name)
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_an_empty_folder_is_reported(tmp_path):
     with pytest.raises(FileError, match="found none"):
         open_records(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_told(write):
+def test_a_file_without_permission_is_reported(write):
     path = write("a.csv", b"a\n1\n")
     path.chmod(0)
     with pytest.raises(FileError, match="got no permission"):
         open_records(path)
 
 
-def test_the_extension_tells_the_format():
+def test_the_extension_names_the_format():
     assert format_of(Path("orders.2026.csv.zst")) is FileFormat.CSV
     assert format_of(Path("ORDERS.PQ")) is FileFormat.PARQUET
 
@@ -330,7 +330,7 @@ DICTIONARY = pa.DictionaryArray.from_arrays(
 
 
 @pytest.mark.parametrize(("text", "row"), [(VIEW, 2), (DICTIONARY, None)], ids=["view", "dictionary"])
-def test_text_of_arrow_that_is_not_utf_8_is_told_or_gone_past_however_it_is_encoded(write, text, row):
+def test_text_of_arrow_that_is_not_utf_8_is_reported_or_skipped_however_it_is_encoded(write, text, row):
     path = write("a.arrow", ipc(pa.table({"text": text})))
     assert read_past_faults(path) == (["a", None, None, "a", None], dict.fromkeys([2, 5], "invalid_utf8"))
     with pytest.raises(FileError, match="expected UTF-8 text") as ended:

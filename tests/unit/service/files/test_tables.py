@@ -100,7 +100,7 @@ def test_a_batch_is_fitted_with_nulls_and_wider_types():
     ]
 
 
-def test_a_batch_that_cannot_be_fitted_is_told_by_its_column():
+def test_a_batch_that_cannot_be_fitted_is_reported_by_its_column():
     batch = pa.RecordBatch.from_pydict({"a": ["many"]})
     with pytest.raises(FileError, match=r"records\.ndjson, column a: expected the type int64 as .* before, got string"):
         fitted(batch, pa.schema([("a", pa.int64())]), PATH)

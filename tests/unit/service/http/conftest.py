@@ -60,7 +60,7 @@ def artifact(golden_model: Path) -> Artifact:
     return load_artifact(golden_model)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_app(artifact: Artifact) -> Callable[..., ServiceApp]:
     """Make an app that is ready, with the given settings, and a log and traces if there are any.
 
@@ -78,7 +78,7 @@ def new_app(artifact: Artifact) -> Callable[..., ServiceApp]:
             served = replace(served, scorer=SimpleNamespace(score=score, scored=served.scorer.scored))
         begin_span = None if tracing is None else tracing.begin
         app = create_app(served, load_settings({}, settings), writer=writer, begin_span=begin_span)
-        app.state.readiness.admit(artifact.verify())
+        app.readiness.admit(artifact.verify())
         return app
 
     return make
@@ -101,7 +101,7 @@ def log(new_log: Callable[..., Log]) -> Log:
     return new_log()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def send() -> Callable[..., httpx.Response]:
     """Send one request to an app and return what it answers."""
 
@@ -117,14 +117,15 @@ def send() -> Callable[..., httpx.Response]:
     return request
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def post(new_app: Callable[..., ServiceApp], send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
-    """Post to a fresh app's /score: a document as JSON, or bytes as they are."""
+    """Post to an app's /score, a fresh one where there are settings: a document as JSON, or bytes as they are."""
+    default_app = new_app()
 
     def score(
         body: object, *, query: str = "", headers: dict[str, str] | None = None, **settings: object
     ) -> httpx.Response:
-        app = new_app(**settings)
+        app = new_app(**settings) if settings else default_app
         headers = {"content-type": "application/json"} if headers is None else headers
         if isinstance(body, bytes):
             return send(app, "POST", f"/score{query}", content=body, headers=headers)

@@ -162,6 +162,7 @@ def test_a_body_that_was_kept_from_fuzzing_is_answered(service, target):
         service.check(TARGETS[target], file.read_bytes())
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_body_of_any_values_is_answered(service, target):
     @given(body=MADE[target])
@@ -172,6 +173,7 @@ def test_a_body_of_any_values_is_answered(service, target):
     check()
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_damaged_body_is_answered(service, target):
     @given(body=damaged(target) | st.binary())

@@ -126,14 +126,14 @@ def test_a_body_has_a_limit_of_records(score, kind, inline_body_bytes):
 
 
 @pytest.mark.parametrize("null", ["NA", '""'])
-def test_millions_of_null_records_in_a_few_bytes_are_scored_up_to_the_limit_only(new_app, send, null):
+def test_a_million_null_records_in_a_few_bytes_are_scored_up_to_the_limit_only(new_app, send, null):
     app = new_app(max_body_records=20_000, rate_records_per_s=1e6)
     headers = {"content-type": "text/csv", "content-encoding": "zstd"}
-    body = zstd.compress(("amount\n" + f"{null}\n" * 5_000_000).encode())
+    body = zstd.compress(("amount\n" + f"{null}\n" * 1_000_000).encode())
     assert len(body) < 5000
     refused = send(app, "POST", "/score", headers=headers, content=body)
     assert (refused.status_code, refused.json()["type"]) == (413, "urn:vaegis:problem:too-many-records")
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) <= 20_000
+    assert app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) <= 20_000
 
 
 def test_many_small_batches_of_arrow_are_scored_together(new_app, send, artifact):
@@ -195,16 +195,16 @@ def faulty(kind, end=b""):
 @pytest.mark.parametrize("kind", ["NDJSON", "CSV", "TSV"])
 @pytest.mark.parametrize("end", [b"", b"\n", b'\n"'])
 @pytest.mark.parametrize("settings", [{}, {"max_document_bytes": 1024}, {"inline_body_bytes": 2**20}])
-def test_all_records_that_reject_a_body_which_is_there_are_told(score, kind, end, settings):
+def test_all_faults_of_a_rejected_body_are_reported(score, kind, end, settings):
     response = score(kind, faulty(kind, end), query="?on_invalid=reject", **settings)
     assert response.status_code == 422
-    told = {error["row"] for error in response.json()["errors"]}
-    assert told - {2000} == {*ROWS}  # in NDJSON the open quote is one more
+    rows = {error["row"] for error in response.json()["errors"]}
+    assert rows - {2000} == {*ROWS}  # in NDJSON the open quote is one more
 
 
 @pytest.mark.parametrize("kind", ["NDJSON", "CSV"])
 @pytest.mark.parametrize(("most", "detail"), [(5, "6 faults, of which 5 are"), (6, "6 faults;"), (7, "6 faults;")])
-def test_no_more_faults_are_told_than_asked_for(score, kind, most, detail):
+def test_no_more_faults_are_reported_than_asked_for(score, kind, most, detail):
     body = gzip.compress(faulty(kind) if kind == "CSV" else b" \n" * 2**18 + faulty(kind))
     headers = {"content-encoding": "gzip"}
     response = score(kind, body, query="?on_invalid=reject", headers=headers, max_faults=most, max_document_bytes=4096)
@@ -309,7 +309,7 @@ def test_a_json_answer_to_a_stream_is_the_document_of_a_json_body(score):
             assert found == document
 
 
-def test_numbers_are_told_to_the_last_digit_in_every_format(score):
+def test_numbers_have_all_their_digits_in_every_format(score):
     wanted = [line["score"] for line in read(score("JSON", RECORDS))]
     for kind in ("NDJSON", "CSV", "Arrow"):
         np.testing.assert_array_equal([line["score"] for line in read(score(kind, RECORDS))], wanted)

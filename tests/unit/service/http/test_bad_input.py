@@ -100,7 +100,7 @@ def test_a_common_mistake_is_named(post, content_type, body, hint):
 
 
 @pytest.mark.parametrize("path", ["/score/", "/models//", "/SCORE"])
-def test_a_path_that_is_almost_right_is_told_the_right_one(new_app, send, path):
+def test_a_path_that_is_almost_right_is_answered_with_the_right_one(new_app, send, path):
     response = send(new_app(), "POST", path, json={})
     assert (response.status_code, f"did you mean {path.lower().rstrip('/')}?" in response.json()["detail"]) == (
         404,
@@ -175,7 +175,7 @@ def test_another_format_is_refused(post, headers):
     assert response.json()["type"] == "urn:vaegis:problem:unsupported-media-type"
 
 
-def test_many_faults_are_told_of_some_records_and_one_of_each_other(post):
+def test_many_faults_are_listed_for_some_records_and_one_for_each_other(post):
     bad = {"amount": 1, **{f"x{at}": 1 for at in range(20)}}
     results = post([bad] * 2000, query="?on_invalid=report").json()["results"]
     counts = [len(result["errors"]) for result in results]

@@ -149,7 +149,7 @@ def test_what_comes_a_turn_of_the_loop_later_gets_into_the_batch(counting, sizes
 def test_records_are_counted_once_each_and_requests_too(counting, send, record):
     app = counting()
     together(app, [(record, ""), ([record] * 2, ""), ([record] * 3, "?alpha=0.2")])
-    value = app.state.metrics.registry.get_sample_value
+    value = app.metrics.registry.get_sample_value
     assert value("vaegis_records_scored_total", {"model": "orders"}) == 6
     assert value("vaegis_score_bucket", {"model": "orders", "le": "+Inf"}) == 6
     assert value("vaegis_batch_records_sum", {"model": "orders"}) == 6
@@ -169,7 +169,7 @@ def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, art
     app = new_app(score=score)
     assert [answer.status_code for answer in together(app, [(record, "")] * 3)] == [500] * 3
     assert [answer.status_code for answer in together(app, [(record, "")] * 3)] == [200] * 3
-    assert app.state.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
+    assert app.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
 
 
 @pytest.mark.parametrize("name", ["kl", "expected"])
@@ -177,9 +177,9 @@ def test_a_fault_of_the_service_is_500_for_each_and_leaves_it_sound(new_app, art
 def test_a_statistic_that_json_cannot_say_is_500_for_its_request_alone(new_app, artifact, record, name, value):
     def score(columns):
         scores = artifact.scorer.score(columns)
-        told = getattr(scores, name).copy()
-        told[columns.numbers[:, 0] == 1234.0] = value
-        return replace(scores, **{name: told})
+        changed = getattr(scores, name).copy()
+        changed[columns.numbers[:, 0] == 1234.0] = value
+        return replace(scores, **{name: changed})
 
     assert artifact.contract.columns.number_positions[0] == artifact.contract.columns.names.index("amount")
     asked = [

@@ -73,7 +73,7 @@ def test_a_page_of_another_port_of_this_machine_reaches_nothing(call, path, orig
         ("content-type", ["text/plain", "application/json"]),
     ],
 )
-def test_headers_that_tell_two_things_are_refused_in_any_order(new_app, send, path, name, values):
+def test_headers_with_two_values_are_refused_in_any_order(new_app, send, path, name, values):
     for order in (values, values[::-1]):
         headers = [("host", "127.0.0.1:8080"), *((name, value) for value in order)]
         response = send(new_app(), "POST", path, headers=headers, content=json.dumps(BODIES[PATHS[path]]))
@@ -147,7 +147,7 @@ def test_a_link_from_another_site_may_be_followed_but_not_posted_to(call):
 
 @pytest.mark.parametrize("settings", [{}, {"open": True}])
 @pytest.mark.parametrize("path", PATHS)
-def test_a_body_without_a_content_type_is_refused_and_told_what_to_send(new_app, send, path, settings):
+def test_a_body_without_a_content_type_is_refused_with_what_to_send(new_app, send, path, settings):
     response = send(new_app(**settings), "POST", path, content=b"{}", headers={"content-type": ""})
     assert response.status_code == 415
     assert "Content-Type: expected one, such as application/json, got none" in response.text
@@ -191,7 +191,7 @@ def test_a_page_of_an_origin_that_is_set_may_call_and_see_the_answer(new_app, se
 
 
 @pytest.mark.parametrize("keys", [{}, {"keys": KEYS}], ids=["open", "keys"])
-def test_a_browser_is_told_before_it_calls(new_app, send, keys):
+def test_a_browser_gets_permission_before_it_calls(new_app, send, keys):
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
     response = send(new_app(**SITES, **keys), "OPTIONS", "/score", headers=FROM_PAGE | asked)
     assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, ORIGIN)

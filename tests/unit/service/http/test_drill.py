@@ -12,7 +12,7 @@ from vaegis.service.records.json import columns_from_records
 
 
 def counts(app) -> dict[str, float | None]:
-    value = app.state.metrics.registry.get_sample_value
+    value = app.metrics.registry.get_sample_value
     found = {name: value(f"vaegis_records_{name}_total", {"model": "orders"}) for name in ("scored", "flagged")}
     for outcome in ("flagged", "missed"):
         found[f"drills {outcome}"] = value("vaegis_drills_total", {"model": "orders", "outcome": outcome})

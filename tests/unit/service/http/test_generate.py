@@ -28,7 +28,7 @@ def test_a_seed_gives_the_same_records_again(new_app, send):
 def test_generated_records_are_counted_apart_from_scored_ones(new_app, send):
     app = new_app()
     send(app, "POST", "/generate", json={"count": 4, "seed": 0})
-    registry = app.state.metrics.registry
+    registry = app.metrics.registry
     assert registry.get_sample_value("vaegis_records_generated_total", {"model": "orders"}) == 4
     assert registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 0
 
@@ -48,7 +48,7 @@ def test_a_count_of_nothing_gives_nothing(new_app, send):
         ({"count": 1, "sede": 1}, "sede: unknown parameter; expected count, seed, temperature"),
     ],
 )
-def test_a_bad_request_is_told_what_was_expected(new_app, send, body, message):
+def test_a_bad_request_is_answered_with_what_was_expected(new_app, send, body, message):
     response = send(new_app(max_generate_count=10), "POST", "/generate", json=body)
     assert response.status_code == 422
     assert response.json()["errors"][0] == {
@@ -68,4 +68,4 @@ def test_drawing_ends_between_parts_once_its_time_is_up(new_app, send):
     app = new_app(request_timeout_s=0.001, rate_records_per_s=1.0, rate_burst_s=3600.0)
     response = send(app, "POST", "/generate", json={"count": 10_000})
     assert (response.status_code, response.json()["type"]) == (504, "urn:vaegis:problem:deadline")
-    assert app.state.metrics.registry.get_sample_value("vaegis_records_generated_total", {"model": "orders"}) == 0
+    assert app.metrics.registry.get_sample_value("vaegis_records_generated_total", {"model": "orders"}) == 0

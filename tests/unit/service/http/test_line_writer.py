@@ -47,11 +47,11 @@ def test_lines_come_out_in_order_and_whole_whichever_thread_wrote_them():
         assert [line for line in lines if line.startswith(name)] == [f"{name} {i}" for i in range(500)]
 
 
-def test_a_slow_reader_holds_nobody_up_and_what_is_too_much_is_dropped_and_told():
+def test_a_slow_reader_holds_nobody_up_and_what_is_too_much_is_dropped_and_counted():
     stream = Stuck()
     writer = LineWriter(stream, max_lines=10)
     dropped = []
-    writer.tell_dropped(dropped.append)
+    writer.on_dropped.append(dropped.append)
     writer.write("first\n")
     assert stream.is_waiting.wait(60)
     for number in range(100):
@@ -62,10 +62,10 @@ def test_a_slow_reader_holds_nobody_up_and_what_is_too_much_is_dropped_and_told(
     assert stream.getvalue().splitlines() == ["first", *map(str, range(10))]
 
 
-def test_a_reader_who_is_gone_is_told_as_dropped_lines():
+def test_lines_for_a_reader_who_is_gone_are_counted_as_dropped():
     writer = LineWriter(Closed())
     dropped = []
-    writer.tell_dropped(dropped.append)
+    writer.on_dropped.append(dropped.append)
     writer.write("one\n")
     writer.write("two\n")
     writer.close()
@@ -105,4 +105,4 @@ def test_dropped_lines_are_counted(new_app):
     app = new_app(writer=writer)
     writer.write("lost\n")
     writer.close()
-    assert app.state.metrics.registry.get_sample_value("vaegis_log_lines_dropped_total") == 1
+    assert app.metrics.registry.get_sample_value("vaegis_log_lines_dropped_total") == 1

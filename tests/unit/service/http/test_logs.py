@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from starlette.responses import StreamingResponse
 
 from vaegis.service.auth.keys import digest_of
-from vaegis.service.http.logs import Stamp
+from vaegis.service.http.logs import shown_instant
 from vaegis.service.http.tracing import Tracing
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -43,8 +43,8 @@ def test_a_request_is_one_line_with_all_that_is_known_of_it(logged, send, record
         *("time", "level", "event", "request_id", "trace_id", "span_id", "method", "route", "status", "duration_s"),
         *("records", "flagged", "key"),
     ]
-    told = {name: line[name] for name in ("level", "event", "method", "route", "status", "records", "flagged", "key")}
-    assert " ".join(map(str, told.values())) == "info request POST /score 200 2 1 tester"
+    fields = {name: line[name] for name in ("level", "event", "method", "route", "status", "records", "flagged", "key")}
+    assert " ".join(map(str, fields.values())) == "info request POST /score 200 2 1 tester"
     assert line["duration_s"] > 0
     assert abs(datetime.fromisoformat(line["time"]) - datetime.now(UTC)) < timedelta(minutes=1)
     assert line["trace_id"] == PARENT.split("-")[1]
@@ -53,7 +53,7 @@ def test_a_request_is_one_line_with_all_that_is_known_of_it(logged, send, record
     assert line["request_id"] == response.headers["x-request-id"]
 
 
-def test_a_request_that_generates_tells_how_many_records(logged, send):
+def test_a_request_that_generates_shows_how_many_records(logged, send):
     app, log = logged()
     send(app, "POST", "/generate", json={"count": 3})
     assert [(line["records"], line["key"]) for line in log.lines] == [(3, None)]
@@ -176,14 +176,14 @@ def test_nothing_that_a_caller_sends_is_in_the_log(logged, send, record, secret,
 
 @pytest.mark.parametrize("header", ["baggage", "tracestate"])
 @pytest.mark.parametrize("value", ["S4711", "S4711=", "S4711=1,S4711=1," * 20, "S4711=\xe9"])
-def test_headers_of_traces_that_cannot_be_read_are_not_told(logged, send, header, value):
+def test_headers_of_traces_that_cannot_be_read_are_not_logged(logged, send, header, value):
     app, log = logged("debug", tracing=Tracing(TracerProvider(shutdown_on_exit=False)))
     headers = [("traceparent", PARENT.encode()), (header, value.encode("latin-1"))]
     assert send(app, "GET", "/model", headers=headers).status_code == 200
     assert [line["event"] for line in log.lines] == ["request"]
 
 
-def test_what_the_export_of_traces_has_to_say_is_told(log):
+def test_messages_of_the_export_of_traces_are_logged(log):
     for name in ("opentelemetry.sdk.trace.export", "opentelemetry.exporter.otlp.proto.http.trace_exporter"):
         logging.getLogger(name).warning("Queue full, dropping %s.", "Span")
     logging.getLogger("opentelemetry.propagate").error("Propagator %s not found", "b4")
@@ -191,9 +191,8 @@ def test_what_the_export_of_traces_has_to_say_is_told(log):
 
 
 def test_instants_are_shown_to_the_millisecond():
-    stamp = Stamp()
     for instant in (0.0, 1.9999, 1.5, 1700000000.001, 1700000000.9999, 1700000001.0):
-        shown = datetime.fromisoformat(stamp(instant))
+        shown = datetime.fromisoformat(shown_instant(instant))
         assert timedelta() <= datetime.fromtimestamp(instant, UTC) - shown < timedelta(milliseconds=1.001)
 
 

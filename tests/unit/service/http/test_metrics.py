@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, SignatureCounters
+from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, ShadowMetrics, SignatureCounters
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "metrics.md"
 BOUNDS = (0.0, 0.01, 1.0, 2.0)
@@ -37,9 +37,9 @@ def by(found, name, **labels):
 def test_every_metric_is_documented_with_its_type_and_labels(new_app, send):
     app = new_app()
     send(app, "POST", "/score", json=[5])  # labels show only in series, and this code has none at the start
-    app.state.metrics.of_shadow("orders", "1", "2").count_leading("amount", "country")
+    ShadowMetrics(app.metrics, "orders", "1", "2").count_leading("amount", "country")
     registered = {}
-    for family in app.state.metrics.registry.collect():
+    for family in app.metrics.registry.collect():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         name = family.name + ("_total" if family.type == "counter" else "")
         registered[name] = (family.type, labels)
@@ -54,7 +54,7 @@ def test_every_metric_is_documented_with_its_type_and_labels(new_app, send):
 
 
 def test_names_and_units_follow_the_conventions(new_app):
-    for family in new_app().state.metrics.registry.collect():
+    for family in new_app().metrics.registry.collect():
         assert family.name.startswith(("vaegis_", "process_"))
         assert not re.search(r"_(ms|milliseconds|kb|mb|percent)(_|$)", family.name)
         assert family.documentation.endswith(".")

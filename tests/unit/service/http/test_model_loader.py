@@ -71,10 +71,10 @@ class Served:
         name = default_model(folder, known.default_model)
         artifact, target = first_opened(source, name, known)
         self.app = create_app(artifact, known, served_as=ServedAs(name, target.version, folder))
-        self.models = self.app.state.models
+        self.models = self.app.models
         self.loader = ModelLoader(source, self.models, known)
         self.loader.check()
-        self.app.state.readiness.admit(artifact.verify())
+        self.app.readiness.admit(artifact.verify())
 
     @property
     def live(self) -> str:
@@ -85,7 +85,7 @@ class Served:
         return next(item for item in answer["models"] if item["name"] == name)
 
     def metric(self, name: str, **labels: str) -> float | None:
-        return self.app.state.metrics.registry.get_sample_value(name, labels)
+        return self.app.metrics.registry.get_sample_value(name, labels)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_promoted_version_scores_and_a_rollback_brings_the_old_one_back(served
     served.loader.check()
     assert answered() == first
     assert served.metric("vaegis_model_loads_total", model="orders", outcome="succeeded") == 3
-    infos = [s for m in served.app.state.metrics.registry.collect() for s in m.samples if s.name == "vaegis_model_info"]
+    infos = [s for m in served.app.metrics.registry.collect() for s in m.samples if s.name == "vaegis_model_info"]
     assert [(info.labels["digest"], info.value) for info in infos] == [(first[1], 1.0)]
     assert send(served.app, "GET", "/model").json()["model_digest"] == first[1]
 
@@ -176,6 +176,14 @@ def test_whatever_is_wrong_with_a_version_the_old_one_stays_and_readiness_too(se
     assert (served.live, served.described()["failure"]) == ("2", None)
 
 
+def test_a_pointer_to_a_version_that_is_not_there_ends_the_start_and_says_what_to_do(folder):
+    (folder / "orders" / "1.onnx").unlink()
+    with pytest.raises(
+        ModelFolderError, match=r"1.onnx: no such file, but \S+live.json names version '1'; put it back"
+    ):
+        Served(folder, {})
+
+
 def test_other_columns_are_refused_unless_they_are_allowed(served, folder, renamed, send):
     (folder / "orders" / "4.onnx").write_bytes(renamed)
     put_live(folder, "4")
@@ -202,8 +210,8 @@ def test_a_schema_differs_by_columns_kinds_and_what_it_takes(artifact):
     boolean = next(column for column in schema.columns if column.kind == "boolean")
     swapped = boolean.model_copy(update={"name": schema.columns[0].name})
     other = schema.model_copy(update={"columns": (swapped, *schema.columns[1:]), "ignored": ()})
-    told = schema_difference(schema, other)
-    assert told == f"{swapped.name} was {schema.columns[0].kind} and is boolean, order_id is refused"
+    difference = schema_difference(schema, other)
+    assert difference == f"{swapped.name} was {schema.columns[0].kind} and is boolean, order_id is refused"
 
 
 def test_an_alpha_that_a_new_version_cannot_promise_keeps_the_old_one(folder, golden_model, hostile):
@@ -319,13 +327,11 @@ def test_a_file_that_is_replaced_is_served_by_the_same_name(tmp_path, variant, s
     path.write_bytes(variant(1))
     settings = load_settings({}, {})
     app = create_app(load_artifact(path), settings)
-    loader = ModelLoader(FileSource(path, "orders", allow_schema_change=False), app.state.models, settings)
-    app.state.readiness.admit(load_artifact(path).verify())
+    loader = ModelLoader(FileSource(path, "orders", allow_schema_change=False), app.models, settings)
+    app.readiness.admit(load_artifact(path).verify())
     loader.check()
     assert (
-        app.state.metrics.registry.get_sample_value(
-            "vaegis_model_loads_total", {"model": "orders", "outcome": "succeeded"}
-        )
+        app.metrics.registry.get_sample_value("vaegis_model_loads_total", {"model": "orders", "outcome": "succeeded"})
         == 1
     )  # the same content is not loaded again
     (tmp_path / "new").write_bytes(variant(2))

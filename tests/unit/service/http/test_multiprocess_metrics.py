@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.http import multiprocess_metrics
-from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, Metrics
+from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, Metrics, ModelMetrics
 from vaegis.service.http.multiprocess_metrics import (
     PARENT,
     ServiceCollector,
@@ -63,14 +63,14 @@ class Worker:
 def test_a_worker_in_the_place_of_another_adds_no_series_for_signatures(folder, artifact):
     for worker in range(3):
         count_in_files(folder, "0")
-        of_model = Metrics(ServiceCollector(folder, dict)).of_model("orders", artifact)
-        of_model.by_signature.count(f"{worker}-{number}" for number in range(MOST_SIGNATURES))
+        counters = Metrics(ServiceCollector(folder, dict)).signature_counters("orders")
+        counters.count(f"{worker}-{number}" for number in range(MOST_SIGNATURES))
     metrics = [metric for metric in reader(folder).collect() if metric.name == "vaegis_anomalies_by_signature"]
     assert len(metrics[0].samples) == MOST_SIGNATURES + 1
     assert sum(sample.value for sample in metrics[0].samples) == 3 * MOST_SIGNATURES
 
 
-def test_any_worker_tells_the_sums_over_all(folder):
+def test_any_worker_shows_the_sums_over_all(folder):
     first, second = Worker(folder, 0), Worker(folder, 1)
     first.requests.labels("/a").inc()
     second.requests.labels("/a").inc(2)
@@ -190,7 +190,7 @@ def test_threads_lose_no_number(folder):
     assert value("seconds_sum") == 80_000
 
 
-def test_no_sum_is_told_where_values_may_be_negative(folder):
+def test_no_sum_is_shown_where_values_may_be_negative(folder):
     count_in_files(folder, "0")
     BoundHistogram(Histogram("x", "A value.", buckets=(-1.0, 1.0), registry=None)).observe_all(np.array([-2.0, 0.5]))
     registry = reader(folder)
@@ -208,12 +208,12 @@ def test_a_file_that_has_just_been_made_does_not_spoil_a_scrape(folder):
     assert reader(folder).get_sample_value("requests_total", {"route": "/a"}) == 1
 
 
-def test_a_scrape_without_the_folder_tells_of_processes_alone(folder):
+def test_a_scrape_without_the_folder_has_processes_alone(folder):
     registry = reader(folder / "removed", lambda: {"0": os.getpid()})
     assert {family.name for family in registry.collect()} >= {"process_open_fds"}
 
 
-def test_processes_are_told_apart(folder):
+def test_processes_have_labels_of_their_own(folder):
     registry = reader(folder, lambda: {"0": os.getpid(), PARENT: os.getppid()})
     assert registry.get_sample_value("process_resident_memory_bytes", {"worker": "0"}) > 10**6
     assert registry.get_sample_value("process_resident_memory_bytes", {"worker": PARENT}) > 0
@@ -231,7 +231,7 @@ def test_workers_expose_the_metrics_of_a_single_process(folder, artifact, new_ap
             for sample in family.samples
         }
 
-    alone = new_app().state.metrics.registry
+    alone = new_app().metrics.registry
     count_in_files(folder, PARENT)
     restarts_counter().inc()
     registries = []
@@ -239,10 +239,9 @@ def test_workers_expose_the_metrics_of_a_single_process(folder, artifact, new_ap
         count_in_files(folder, str(number))
         collector = ServiceCollector(folder, lambda: {"0": os.getpid(), "1": os.getpid()})
         metrics = Metrics(collector)
-        metrics.of_model("orders", artifact)
+        ModelMetrics(metrics, "orders", artifact)
         metrics.count_model_live("orders", artifact, alpha=0.01, threshold=1.0)
-        metrics.connections.set_function(lambda: 2)
-        metrics.sample_gauges()
+        metrics.connections.set(2)
         registries.append(metrics.registry)
     for registry in registries:
         assert exposed(registry) == exposed(alone)

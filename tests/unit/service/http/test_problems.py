@@ -13,6 +13,7 @@ import pytest
 from vaegis.service.auth.keys import digest_of
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.app import create_app
+from vaegis.service.http.model_registry import ServedAs
 from vaegis.service.http.problems import PROBLEMS, TYPE_PREFIX
 from vaegis.service.http.schemas import ProblemDocument
 from vaegis.service.settings import load_settings
@@ -69,11 +70,13 @@ def by_bytes(service, data):
     return json.loads(service.answer(data).partition(b"\r\n\r\n")[2])
 
 
-def provoked(new_app, send, artifact, serving):
+def provoked(new_app, send, artifact, serving, folder):
     """Yield one problem of each type."""
     app = new_app(max_records=1, max_body_bytes=1024, max_values=100)
     unverified = create_app(artifact, load_settings({}, {}))
     guarded = new_app(keys=f"a metrics sha256:{digest_of(b'1').hex()}")
+    with_versions = create_app(artifact, load_settings({}, {}), served_as=ServedAs("orders", "1", folder))
+    with_versions.state.readiness.admit(artifact.verify())
     broken = new_app()
     broken.framework.add_api_route("/model", lambda: 1 / 0, methods=["DELETE"])
     yield send(app, "GET", "/nowhere").json()
@@ -86,6 +89,7 @@ def provoked(new_app, send, artifact, serving):
     yield send(app, "GET", "/model", headers={"sec-fetch-site": "cross-site"}).json()
     yield send(new_app(open=True), "POST", "/models/orders/rollback").json()
     yield send(app, "POST", "/models/orders/rollback").json()
+    yield send(with_versions, "POST", "/models/orders/promote", json={"version": "1", "gate": "records>0"}).json()
     yield send(unverified, "GET", "/readyz").json()
     yield send(app, "POST", "/score", content=b"{").json()
     yield send(app, "POST", "/score", content=b"{}", headers={"content-type": "text/html"}).json()
@@ -117,8 +121,12 @@ def provoked(new_app, send, artifact, serving):
     yield by_bytes(service, b"GET / HTTP/1.1\r\n")
 
 
-def test_each_documented_type_is_provoked_and_each_provoked_one_documented(new_app, send, artifact, serving):
-    problems = list(provoked(new_app, send, artifact, serving))
+def test_each_documented_type_is_provoked_and_each_provoked_one_documented(
+    new_app, send, artifact, serving, golden_model, tmp_path
+):
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "orders" / "1.onnx").symlink_to(golden_model)
+    problems = list(provoked(new_app, send, artifact, serving, tmp_path))
     assert {of(problem) for problem in problems} == documented()
     for problem in problems:
         ProblemDocument.model_validate_json(json.dumps(problem))
@@ -166,7 +174,7 @@ def test_a_body_of_exactly_the_limit_is_read(new_app, send):
     assert send(new_app(max_body_bytes=1024), "POST", "/score", content=body).status_code == 200
 
 
-def test_an_unexpected_error_tells_the_client_its_kind_and_the_log_its_place_but_neither_its_text(
+def test_an_unexpected_error_shows_the_client_its_kind_and_the_log_its_place_but_neither_its_text(
     new_app, send, caplog
 ):
     def fail() -> None:

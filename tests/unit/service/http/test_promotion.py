@@ -34,7 +34,7 @@ def folder(tmp_path: Path, golden_model: Path) -> Path:
 def app_over(folder: Path, **settings: object) -> FastAPI:
     artifact = load_artifact(folder / "orders" / "1.onnx")
     app = create_app(artifact, load_settings({}, settings), served_as=ServedAs("orders", "1", folder))
-    app.state.readiness.admit(artifact.verify())
+    app.readiness.admit(artifact.verify())
     return app
 
 
@@ -93,7 +93,7 @@ def test_pages_of_other_sites_cannot_change_versions(folder, send):
 
 
 @pytest.mark.parametrize("declared", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
-def test_a_form_cannot_change_versions_even_from_a_browser_that_tells_no_origin(folder, send, declared):
+def test_a_form_cannot_change_versions_even_without_an_origin(folder, send, declared):
     app, headers = app_over(folder), {"content-type": declared}
     body = b'{"version": "2"}'
     assert send(app, "POST", "/models/orders/promote", content=body, headers=headers).status_code == 415

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vaegis.service.artifact import Verification
+from vaegis.service.http.admission import Readiness, State
 from vaegis.service.http.app import create_app
-from vaegis.service.http.readiness import Readiness, State
 from vaegis.service.settings import load_settings
 
 
@@ -26,7 +26,7 @@ def test_a_verified_model_is_ready(new_app, send):
 
 def test_a_draining_service_is_not_ready_but_answers_what_still_arrives(new_app, send, record):
     app = new_app()
-    app.state.readiness.drain()
+    app.readiness.drain()
     assert send(app, "GET", "/readyz").status_code == 503
     assert "draining" in send(app, "GET", "/readyz").json()["detail"]
     assert send(app, "POST", "/score", json=record).status_code == 200

@@ -58,7 +58,7 @@ def test_two_are_as_none():
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"traceparent", b"x-request-id", b"host"]), st.binary(max_size=80))))
-def test_whatever_is_sent_what_is_told_needs_no_escape(headers):
+def test_whatever_is_sent_what_is_logged_needs_no_escape(headers):
     request_id, trace_id, span_id = identify(headers)
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", request_id)
     assert re.fullmatch(r"[0-9a-f]{32}", trace_id)

@@ -10,18 +10,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vaegis.service.commands.gate import parse_gate, require_gate
+from vaegis.service.commands.gate import require_gate
 from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import GateError, SettingsError
+from vaegis.service.gate import parse_gate
 from vaegis.service.http.app import create_app
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.metrics import Metrics, ShadowMetrics
 from vaegis.service.http.model_loader import FolderSource, ModelLoader, first_opened
 from vaegis.service.http.model_registry import ServedAs
 from vaegis.service.http.schemas import ShadowAnswer
 from vaegis.service.http.served_model import ShadowedBatch
 from vaegis.service.http.shadow import Shadow
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest
-from vaegis.service.model_folder import promote, set_shadow
+from vaegis.service.model_folder import live_version, promote, set_shadow
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.settings import load_settings
 from vaegis.service.verdicts import Explain
@@ -58,9 +59,9 @@ class Served:
         source = FolderSource(folder, allow_schema_change=False)
         artifact, target = first_opened(source, "orders", settings)
         self.app = create_app(artifact, settings, served_as=ServedAs("orders", target.version, folder))
-        self.models = self.app.state.models
+        self.models = self.app.models
         self.loader = ModelLoader(source, self.models, settings)
-        self.app.state.readiness.admit(artifact.verify())
+        self.app.readiness.admit(artifact.verify())
 
     @property
     def shadow(self) -> Shadow | None:
@@ -109,16 +110,16 @@ def test_a_shadow_ends_with_its_promotion_or_when_it_is_stopped(served, folder, 
 
 
 @pytest.mark.parametrize(("version", "reason"), [("3", "expected the columns of the live"), ("4", "cannot be read")])
-def test_a_shadow_that_cannot_be_used_is_told_and_leaves_the_live_version_alone(
+def test_a_shadow_that_cannot_be_used_is_reported_and_leaves_the_live_version_alone(
     served, folder, send, record, version, reason
 ):
     (folder / "orders" / "4.onnx").write_bytes((folder / "orders" / "2.onnx").read_bytes())
     set_shadow(folder, "orders", version, digest_of(folder, version))
     (folder / "orders" / "4.onnx").unlink()
     served.loader.check()
-    told = send(served.app, "GET", "/models").json()["models"][0]
-    assert reason in told["shadow_failure"]["reason"]
-    assert (told["live"]["version"], told["failure"], told["shadow"]) == ("1", None, None)
+    model = send(served.app, "GET", "/models").json()["models"][0]
+    assert reason in model["shadow_failure"]["reason"]
+    assert (model["live"]["version"], model["failure"], model["shadow"]) == ("1", None, None)
     assert send(served.app, "POST", "/score", json=record).status_code == 200
 
 
@@ -144,7 +145,7 @@ def batch(artifact) -> ShadowedBatch:
 
 
 def test_batches_that_come_too_fast_are_dropped_and_counted(artifact, batch):
-    metrics = Metrics().of_shadow("orders", "1", "2")
+    metrics = ShadowMetrics(Metrics(), "orders", "1", "2")
     began, ends = threading.Event(), threading.Event()
 
     class Slow:
@@ -168,7 +169,7 @@ def test_batches_that_come_too_fast_are_dropped_and_counted(artifact, batch):
 
 
 def test_a_shadow_that_fails_counts_and_goes_on(artifact, batch):
-    metrics = Metrics().of_shadow("orders", "1", "2")
+    metrics = ShadowMetrics(Metrics(), "orders", "1", "2")
     shadow = Shadow(SimpleNamespace(artifact=artifact), 1.0, metrics)
     shadow.offer(batch._replace(verdicts=SimpleNamespace(is_anomaly=np.zeros(3, bool), p_value=np.ones(3))))
     shadow.offer(batch)
@@ -208,6 +209,27 @@ def test_a_gate_asks_a_service_and_refuses_what_does_not_hold(served, folder, se
         passes("records>4", key_file=tmp_path / "none")
 
 
+def test_a_promotion_over_http_is_refused_when_its_gate_does_not_hold(served, folder, send, record):
+    def promoted(version: str, gate: str) -> tuple[int, str]:
+        body = {"version": version, "gate": gate}
+        answer = send(served.app, "POST", "/models/orders/promote", json=body)
+        return answer.status_code, answer.json().get("detail", "")
+
+    (folder / "orders" / "6.onnx").write_bytes((folder / "orders" / "1.onnx").read_bytes())
+    not_in_shadow = (409, "gate: expected '6' in shadow, got another version, or none")
+    assert promoted("6", "records>0") == not_in_shadow
+    set_shadow(folder, "orders", "2", digest_of(folder, "2"))
+    served.loader.check()
+    assert promoted("6", "records>0") == not_in_shadow
+    assert promoted("2", "records>0") == (409, "gate: expected records>0, got 0 after 0 records")
+    assert promoted("2", "speed<1")[0] == 422
+    assert live_version(folder, "orders")[0] == "1"
+    send(served.app, "POST", "/score", json=[record] * 5)
+    served.shadow.drain()
+    assert promoted("2", "records>4,p_value_shift<5") == (200, "")
+    assert live_version(folder, "orders")[0] == "2"
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -239,5 +261,5 @@ def test_a_gate_asks_another_program_and_says_so(answer):
 
 @pytest.mark.parametrize("gate", ["", "records", "records=1", "speed<1", "records<x", "records<1,"])
 def test_a_gate_that_cannot_be_read_is_refused(gate):
-    with pytest.raises(SettingsError, match="--gate: expected conditions"):
+    with pytest.raises(SettingsError, match="gate: expected conditions"):
         parse_gate(gate)

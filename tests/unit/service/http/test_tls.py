@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from vaegis.service.http.tls import Certificate, CertificateError, certificate_of
+from vaegis.service.http.tls import CertificateError, tls_context, warn_if_exposed
 
 
 @pytest.fixture
@@ -56,12 +56,18 @@ def shown(context: ssl.SSLContext, authority) -> tuple[set[str], str | None]:
     return {name for _, name in client.getpeercert()["subjectAltName"]}, client.selected_alpn_protocol()
 
 
+def checked_each_time(certificate, key):
+    """Return a context that looks at its files at each call."""
+    seconds = itertools.count()
+    return tls_context(certificate, key, now=lambda: next(seconds))
+
+
 def test_clients_are_shown_the_certificate_and_offered_http_1_1(files, authority):
-    assert shown(Certificate(*files).context(), authority) == ({"one.example"}, "http/1.1")
+    assert shown(checked_each_time(*files).content(), authority) == ({"one.example"}, "http/1.1")
 
 
 def test_nothing_older_than_tls_1_2_is_spoken(files):
-    assert Certificate(*files).context().minimum_version == ssl.TLSVersion.TLSv1_2
+    assert checked_each_time(*files).content().minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 @pytest.fixture
@@ -75,23 +81,22 @@ def logged():
 
 
 def test_new_files_are_read_and_bad_ones_are_told_once_and_not_used(files, authority, logged):
-    certificate = Certificate(*files)
+    certificate = checked_each_time(*files)
     write(authority, *files, name="another.example")
-    assert shown(certificate.context(), authority)[0] == {"another.example"}
+    assert shown(certificate.content(), authority)[0] == {"another.example"}
     for spoil in (lambda: files[1].write_text("nonsense"), files[0].unlink):
         spoil()
         for _ in range(3):
-            assert shown(certificate.context(), authority)[0] == {"another.example"}
+            assert shown(certificate.content(), authority)[0] == {"another.example"}
     assert [record.levelname for record in logged if record.levelname == "ERROR"] == ["ERROR", "ERROR"]
     write(authority, *files, name="a.third.example")
-    assert shown(certificate.context(), authority)[0] == {"a.third.example"}
+    assert shown(certificate.content(), authority)[0] == {"a.third.example"}
 
 
 def test_files_that_could_not_be_used_are_tried_again_although_they_did_not_change(
     files, authority, monkeypatch, logged
 ):
-    seconds = itertools.count()  # one later at each look
-    certificate = Certificate(*files, now=lambda: next(seconds))
+    certificate = checked_each_time(*files)
     write(authority, *files, name="another.example")
     load = ssl.SSLContext.load_cert_chain
 
@@ -100,36 +105,36 @@ def test_files_that_could_not_be_used_are_tried_again_although_they_did_not_chan
 
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", denied)
     for _ in range(3):
-        assert shown(certificate.context(), authority)[0] == {"one.example"}
+        assert shown(certificate.content(), authority)[0] == {"one.example"}
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load)
-    assert shown(certificate.context(), authority)[0] == {"another.example"}
+    assert shown(certificate.content(), authority)[0] == {"another.example"}
     assert [record.levelname for record in logged].count("ERROR") == 1
 
 
 def test_a_change_that_leaves_sizes_and_modification_times_as_they_were_is_a_change(files):
-    certificate = Certificate(*files)
+    certificate = checked_each_time(*files)
     before = files[0].stat()
-    first = certificate.context()
+    first = certificate.content()
     with files[0].open("r+b") as opened:
         opened.write(b"-")
     os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert certificate.context() is not first
+    assert certificate.content() is not first
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True), (0o660, True)])
 def test_a_private_key_that_others_may_read_or_change_is_warned_of(files, logged, mode, warned):
     files[1].chmod(mode)
-    Certificate(*files).warn_if_exposed()
+    warn_if_exposed(files[1])
     assert [record.fields["mode"] for record in logged] == ([f"{mode:o}"] if warned else [])
 
 
 def test_files_that_stay_as_they_are_are_read_once(files):
-    certificate = Certificate(*files)
-    assert certificate.context() is certificate.context()
+    certificate = checked_each_time(*files)
+    assert certificate.content() is certificate.content()
 
 
 def test_no_files_are_no_certificate():
-    assert certificate_of(None, None) is None
+    assert tls_context(None, None) is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_no_files_are_no_certificate():
 )
 def test_a_pair_that_is_not_whole_is_refused(certificate, key, message):
     with pytest.raises(CertificateError) as caught:
-        certificate_of(certificate and Path(certificate), key and Path(key))
+        tls_context(certificate and Path(certificate), key and Path(key))
     assert str(caught.value) == message
 
 
@@ -152,13 +157,13 @@ def test_files_that_do_not_belong_together_are_refused(files, authority, tmp_pat
     with pytest.raises(
         CertificateError, match="expected a certificate and its key in PEM, without a password, got: key"
     ):
-        Certificate(files[0], other)
+        tls_context(files[0], other)
     with pytest.raises(CertificateError):
-        Certificate(files[1], files[0])
+        tls_context(files[1], files[0])
 
 
 def test_a_key_that_needs_a_password_is_refused_and_nobody_is_asked_for_it(files):
     key = load_pem_private_key(files[1].read_bytes(), None)
     files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
     with pytest.raises(CertificateError, match="without a password"):
-        Certificate(*files)
+        checked_each_time(*files)

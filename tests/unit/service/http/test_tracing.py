@@ -101,7 +101,7 @@ def test_without_a_valid_one_a_new_trace_begins(traced, send, headers):
     assert f"{made.server.context.trace_id:032x}" != TRACE
 
 
-def test_a_step_that_fails_tells_the_kind_of_the_fault_alone(traced, send):
+def test_a_step_that_fails_shows_the_kind_of_the_fault_alone(traced, send):
     made = traced()
     send(made.app, "POST", "/score", json={"amount": "no. 4711"})
     (step,) = (span for span in made.spans if span.name == "decode")
@@ -128,9 +128,9 @@ def test_nothing_that_a_caller_sends_is_in_a_span(traced, send, record):
     send(made.app, "POST", "/score", json=record | {"S4711": "S4711"}, headers=headers)
     send(made.app, "GET", "/S4711", headers=headers)
     send(made.app, "S4711", "/v2/models/S4711", headers=headers)
-    told = json.dumps([json.loads(span.to_json()) for span in made.spans])
+    shown = json.dumps([json.loads(span.to_json()) for span in made.spans])
     assert len(made.spans) > 4
-    assert "S4711" not in told
+    assert "S4711" not in shown
     assert {span.name for span in made.spans if span.kind is SpanKind.SERVER} == {
         *("POST /score", "GET", "HTTP /v2/models/{model}")
     }
@@ -180,10 +180,10 @@ def test_traces_that_are_not_asked_for_are_not_exported(environment, caplog):
         ),
     ],
 )
-def test_what_is_not_supported_is_told_and_does_not_stop_the_service(environment, reason, caplog):
+def test_what_is_not_supported_is_reported_and_does_not_stop_the_service(environment, reason, caplog):
     assert configured_tracing(environment) is None
-    (told,) = caplog.records
-    assert told.fields["reason"].startswith(reason)
+    (shown,) = caplog.records
+    assert shown.fields["reason"].startswith(reason)
 
 
 def run(program: str, *arguments: str, **variables: str) -> str:

@@ -31,7 +31,7 @@ def app(new_app):
 
 
 def count(app, name):
-    return app.state.metrics.registry.get_sample_value(name, {"model": "orders"})
+    return app.metrics.registry.get_sample_value(name, {"model": "orders"})
 
 
 def lines(client):
@@ -43,7 +43,7 @@ def header(client, name):
 
 
 def test_nothing_is_answered_before_the_body_has_ended_but_records_are_scored(app, new_client, record_line):
-    async def story():
+    async def scenario():
         client = new_client(app)
         client.part(record_line * LARGE)
         await client.until(lambda: count(app, "vaegis_records_scored_total"))
@@ -54,18 +54,18 @@ def test_nothing_is_answered_before_the_body_has_ended_but_records_are_scored(ap
         await client.end()
         assert [line["row"] for line in lines(client)] == list(range(LARGE + 1))
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("records", [1, LARGE])
-def test_the_length_of_an_answer_is_told_before_it(app, new_client, record_line, records):
-    async def story():
+def test_the_length_of_an_answer_is_sent_before_it(app, new_client, record_line, records):
+    async def scenario():
         client = new_client(app)
         client.part(record_line * records, more=False)
         await client.end()
         assert int(header(client, b"content-length")) == len(client.body)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("kind", ["NDJSON", "CSV"])
@@ -74,7 +74,7 @@ def test_a_fault_in_any_block_rejects_the_whole_body(app, new_client, record_lin
     rows = [record_line if kind == "NDJSON" else b"1\n"] * (2 * LARGE + 1)
     rows[at] = BAD if kind == "NDJSON" else b"many\n"
 
-    async def story():
+    async def scenario():
         content_type = b"application/x-ndjson" if kind == "NDJSON" else b"text/csv"
         client = new_client(app, b"on_invalid=reject", content_type=content_type)
         if kind == "CSV":
@@ -87,11 +87,11 @@ def test_a_fault_in_any_block_rejects_the_whole_body(app, new_client, record_lin
         assert [error["row"] for error in json.loads(client.body)["errors"]] == [at]
         assert client.parts.empty()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_faults_of_all_blocks_are_told_and_nothing_is_scored_after_the_first(app, new_client, record_line):
-    async def story():
+def test_faults_of_all_blocks_are_reported_and_nothing_is_scored_after_the_first(app, new_client, record_line):
+    async def scenario():
         client = new_client(app, b"on_invalid=reject")
         client.part(BAD + record_line * LARGE + BAD + record_line * LARGE + BAD, more=False)
         await client.end()
@@ -99,17 +99,17 @@ def test_faults_of_all_blocks_are_told_and_nothing_is_scored_after_the_first(app
         rows = [error["row"] for error in json.loads(client.body)["errors"]]
         assert rows == [0, LARGE + 1, 2 * LARGE + 2]
         assert count(app, "vaegis_records_scored_total") == 0
-        refused = app.state.metrics.registry.get_sample_value(
+        refused = app.metrics.registry.get_sample_value(
             "vaegis_records_refused_total", {"model": "orders", "code": "wrong_type"}
         )
         assert refused == 3
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("last", [b'"secret', b"many,1\n"])
 def test_a_fault_that_ends_a_body_is_answered_after_all_of_it_was_read(app, new_client, last):
-    async def story():
+    async def scenario():
         client = new_client(app, content_type=b"text/csv")
         client.part(b"amount\n" + b"1\n" * 20_000)
         client.part(b'"' + b"x" * 1_100_000 + b"\n")
@@ -120,11 +120,11 @@ def test_a_fault_that_ends_a_body_is_answered_after_all_of_it_was_read(app, new_
         assert (client.status, client.parts.empty()) == (400, True)
         assert b"secret" not in client.body
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_a_client_that_goes_away_frees_its_place(new_app, new_client, record_line):
-    async def story():
+    async def scenario():
         app = new_app(max_requests_in_flight=1)
         for _ in range(3):
             client = new_client(app)
@@ -137,12 +137,12 @@ def test_a_client_that_goes_away_frees_its_place(new_app, new_client, record_lin
         last.part(record_line, more=False)
         await last.end()
         assert (last.status, last.is_whole) == (200, True)
-        assert app.state.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
+        assert app.metrics.registry.get_sample_value("vaegis_requests_in_flight") == 0
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_the_line_of_a_client_that_went_away_tells_all_records_that_were_scored_for_it(
+def test_the_line_of_a_client_that_went_away_shows_all_records_that_were_scored_for_it(
     new_app, artifact, log, new_client, record_line
 ):
     started, leave = threading.Event(), threading.Event()
@@ -154,7 +154,7 @@ def test_the_line_of_a_client_that_went_away_tells_all_records_that_were_scored_
 
     app = new_app(writer=log.writer, score=score, inline_body_bytes=0)
 
-    async def story():
+    async def scenario():
         client = new_client(app)
         client.part(record_line * 3, more=False)
         assert await asyncio.to_thread(started.wait, 30)
@@ -165,14 +165,14 @@ def test_the_line_of_a_client_that_went_away_tells_all_records_that_were_scored_
         assert not client.sent
         return done
 
-    assert asyncio.run(story()) == set()
+    assert asyncio.run(scenario()) == set()
     (line,) = [line for line in log.lines if line["event"] == "request"]
     assert line["records"] == count(app, "vaegis_records_scored_total") == 3
 
 
 @pytest.mark.parametrize("sent", [b"", b"amount,coun", b"amount\n" + b"1\n" * 20_000])
 def test_a_body_that_is_still_coming_takes_nobodys_place(new_app, sent, new_client, record_line):
-    async def story():
+    async def scenario():
         app = new_app(max_requests_in_flight=1)
         waiting = new_client(app, content_type=b"text/csv")
         waiting.part(sent)
@@ -184,11 +184,11 @@ def test_a_body_that_is_still_coming_takes_nobodys_place(new_app, sent, new_clie
         waiting.leave()
         await waiting.end()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_bytes_that_are_held_count_towards_those_in_flight(new_app, new_client, record_line):
-    async def story():
+    async def scenario():
         app = new_app(max_bytes_in_flight=2**20)
         one, other = new_client(app), new_client(app)
         for client in (one, other):
@@ -208,11 +208,11 @@ def test_bytes_that_are_held_count_towards_those_in_flight(new_app, new_client, 
         await last.end()
         assert last.status == 200
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_an_answer_that_alone_is_too_large_is_a_problem(new_app, new_client):
-    async def story():
+    async def scenario():
         client = new_client(new_app(max_bytes_in_flight=2**16), content_type=b"text/csv")
         client.part(b"amount\n" + b"1\n" * 5000, more=False)
         await client.end()
@@ -221,7 +221,7 @@ def test_an_answer_that_alone_is_too_large_is_a_problem(new_app, new_client):
         assert problem["type"] == "urn:vaegis:problem:answer-too-large"
         assert "`vaegis score`" in problem["detail"]
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_records_beyond_the_first_block_are_owed(new_app, new_client):
@@ -234,13 +234,13 @@ def test_records_beyond_the_first_block_are_owed(new_app, new_client):
         await client.end()
         return client
 
-    async def story():
+    async def scenario():
         app = new_app(keys=key, rate_burst_s=60)
         first, second = await posted(app), await posted(app)
         assert (first.status, first.body.count(b"\n")) == (200, 25_001)
         assert second.status == 429
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def nulls():
@@ -266,7 +266,7 @@ def test_few_bytes_that_make_much_work_hold_nobody_up(new_app, name, inline_body
     content_type, encoding, body = LARGE_WORK[name]
     assert len(body) <= 65_536
 
-    async def story():
+    async def scenario():
         app = new_app(scoring_threads=1, inline_body_bytes=max(inline_body_bytes, len(record_line)))
         large = new_client(app, content_type=content_type, encoding=encoding)
         large.part(body, more=False)
@@ -279,13 +279,13 @@ def test_few_bytes_that_make_much_work_hold_nobody_up(new_app, name, inline_body
         large.leave()
         await large.end()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_bytes_that_a_message_still_gathers_are_held_as_they_come(new_app, new_client):
     message = b"\xff\xff\xff\xff" + (2**24 - 8).to_bytes(4, "little")
 
-    async def story():
+    async def scenario():
         app = new_app(max_bytes_in_flight=2**20)
         clients = [new_client(app, content_type=b"application/vnd.apache.arrow.stream") for _ in range(2)]
         for client, parts in zip(clients, (9, 15), strict=True):
@@ -300,7 +300,7 @@ def test_bytes_that_a_message_still_gathers_are_held_as_they_come(new_app, new_c
         clients[0].leave()
         await clients[0].end()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_a_long_answer_waits_compressed_and_is_sent_as_it_was():
@@ -318,7 +318,7 @@ def test_a_long_answer_waits_compressed_and_is_sent_as_it_was():
 def test_gzip_of_several_blocks_is_scored_as_it_comes(app, new_client, record_line):
     packed = gzip.compress(record_line * LARGE)
 
-    async def story():
+    async def scenario():
         client = new_client(app, encoding=b"gzip")
         for at in range(0, len(packed), 1000):
             client.part(packed[at : at + 1000])
@@ -326,4 +326,4 @@ def test_gzip_of_several_blocks_is_scored_as_it_comes(app, new_client, record_li
         await client.end()
         assert client.body.count(b"\n") == LARGE
 
-    asyncio.run(story())
+    asyncio.run(scenario())

@@ -81,12 +81,12 @@ def test_a_null_is_written_in_the_ways_of_files(rows, null):
         ("1,DE,1,1970-01-02,x,y", (None, "wrong_width")),
     ],
 )
-def test_a_bad_record_is_told_and_the_others_are_not_harmed(rows, line, fault):
+def test_a_bad_record_is_reported_and_the_others_are_not_harmed(rows, line, fault):
     good = [1.5, 1.0, 86_400.0, "DE", True]
     assert rows(f"{HEADER}{FULL}{line}\n{FULL}".encode()) == [good, [fault], good]
 
 
-def test_a_record_that_is_not_utf8_is_told(rows):
+def test_a_record_that_is_not_utf8_is_reported(rows):
     body = (HEADER + FULL).encode() + b"1,\xff,1,1970-01-02,x\n" + FULL.encode()
     assert rows(body)[1] == [(None, "invalid_utf8")]
     assert len(rows(body)) == 3

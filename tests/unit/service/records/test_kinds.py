@@ -59,7 +59,7 @@ def test_the_expected_number_is_in_the_range_of_training(mean, expected):
         (PLACED_AT, 1e12, Reason.RARE_COMBINATION),
     ],
 )
-def test_the_reason_tells_what_kind_of_wrong_a_value_is(column, observed, reason):
+def test_the_reason_shows_what_kind_of_wrong_a_value_is(column, observed, reason):
     assert kind_of(column).reason(column, observed) is reason
 
 

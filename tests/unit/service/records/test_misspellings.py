@@ -28,6 +28,12 @@ def test_short_codes_and_values_with_two_faults_are_not():
     assert [KNOWN.meant(value) for value in ("DF", "D", "DEE", "shipped", "dellvared", "x" * 200, "")] == [None] * 7
 
 
+def test_common_codes_of_three_characters_may_have_one_replaced():
+    known = Misspellings(["PRT", "GBR", "IRL"], common=["PRT", "GBR"])
+    assert [known.meant(value) for value in ("PRx", "pry", "GxR")] == ["PRT", "PRT", "GBR"]
+    assert [known.meant(value) for value in ("ISL", "RPT", "PR", "PER")] == [None] * 4
+
+
 def test_of_several_the_commoner_one_is_meant():
     assert KNOWN.meant("deliverie") == "deliveries"
     assert Misspellings(["care", "core"]).meant("cre") == "care"

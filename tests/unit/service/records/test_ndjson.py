@@ -81,7 +81,7 @@ def test_a_fault_names_the_place_of_its_record_in_the_body_but_no_value(decoded)
     assert not any("secret" in fault.message for fault in faults)
 
 
-def test_faults_of_one_record_are_told_up_to_the_limit(decoded):
+def test_faults_of_one_record_are_reported_up_to_the_limit(decoded):
     body = json.dumps({f"c{i}": i for i in range(100)}).encode() + b"\n" + LINE.encode()
     (block,) = decoded(body, max_faults=3)
     assert [len(faults) for faults in block.faults.values()] == [3]

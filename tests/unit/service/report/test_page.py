@@ -10,7 +10,16 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from vaegis.service.contract import CategoricalColumn, IgnoredColumn, NumericColumn, Schema
+from vaegis.service.contract import (
+    MOST_CORRELATED,
+    MOST_FAULTS,
+    CategoricalColumn,
+    EvaluationDocument,
+    FaultsFound,
+    IgnoredColumn,
+    NumericColumn,
+    Schema,
+)
 from vaegis.service.generation import Decoded, Drawn, Generator, exemplars_of
 from vaegis.service.model import Model
 from vaegis.service.pvalues import false_alarm_bound, threshold
@@ -184,6 +193,41 @@ def test_a_chart_of_any_range_has_finite_places(ends):
     assert isinstance(card.chart, QuantileChart)
     places = [*card.chart.bars, *card.chart.bands, *card.chart.ticks, (card.chart.median,)]
     assert np.isfinite(np.concatenate(places)).all()
+
+
+@pytest.fixture(scope="module")
+def evaluated_html(artifact, wide) -> str:
+    """The report of a model with as large an evaluation as a file can hold, of names that are markup."""
+    names = tuple(f"{HOSTILE}{at}" for at in range(MOST_CORRELATED))
+    correlations = np.random.default_rng(0).uniform(-1, 1, MOST_CORRELATED * (MOST_CORRELATED - 1) // 2)
+    correlations[7] = 1.0
+    faults = tuple(
+        FaultsFound(fault=f"{HOSTILE}{at}" if at else "none", records=200, found={"score": at, "limits": 3, HOSTILE: 0})
+        for at in range(MOST_FAULTS)
+    )
+    evaluation = EvaluationDocument(
+        residual_columns=names,
+        residual_correlations=tuple(correlations.tolist()),
+        residual_records=2000,
+        faults=faults,
+    )
+    schema, sampled = wide
+    contract = artifact.contract.model_copy(update={"columns": schema, "evaluation": evaluation})
+    return render(Model(replace(artifact, contract=contract)), sampled)
+
+
+def test_residuals_and_faults_are_shown_where_the_file_has_them(page, evaluated_html):
+    evaluated = Page(evaluated_html)
+    assert "residuals" not in page.texts
+    assert "faults" not in page.texts
+    assert evaluated.misplaced == []
+    assert HOSTILE not in evaluated_html
+    assert len(evaluated_html.encode()) < 1_000_000
+    rows = " ".join(evaluated.texts["faults"].split())
+    assert "none: false alarms2001.5% 0.0% 0.0%" in rows  # column limits, another detector, and the score last
+    assert "+1.00" in evaluated.texts["residuals"]
+    (label,) = [a["aria-label"] for tag, a in evaluated.elements if "residuals of 40" in (a.get("aria-label") or "")]
+    assert "The strongest is +1.00" in label
 
 
 def test_every_drawing_has_a_text_alternative_or_stands_beside_its_text(page):

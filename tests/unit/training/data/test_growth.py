@@ -60,7 +60,7 @@ def settled(tmp_path):
         ("year", np.repeat([2021, 2022, 2023, 2024], N // 4), "a year that follows"),
     ],
 )
-def test_numbers_that_only_count_are_set_aside_with_the_line_to_keep_them(settled, name, values, reason):
+def test_numbers_that_only_count_are_not_scored_with_the_line_to_keep_them(settled, name, values, reason):
     plan = settled(**{name: values})[0][name]
     assert (plan.kind, plan.watched) == (None, "numeric")
     assert plan.reason.startswith(reason)
@@ -79,7 +79,7 @@ def test_numbers_that_only_count_are_set_aside_with_the_line_to_keep_them(settle
         ("rownames", RANDOM.permutation(3 * N)[:N] + 1),
     ],
 )
-def test_the_index_of_a_data_frame_is_set_aside_and_not_checked(settled, name, values):
+def test_the_index_of_a_data_frame_is_neither_scored_nor_checked(settled, name, values):
     plan = settled(**{name: values})[0][name]
     assert (plan.kind, plan.watched) == (None, None)
     kept = TrainConfig(columns={name: ColumnSettings(kind="numeric")})
@@ -170,7 +170,7 @@ def test_a_time_that_spans_less_than_a_week_is_warned_of(settled):
     assert "span 3.0 days, so some weekdays were never seen" in settled(when=three_days)[0]["when"].warnings[0]
 
 
-def test_what_moves_with_the_time_of_another_column_is_set_aside(settled):
+def test_what_moves_with_the_time_of_another_column_is_not_scored(settled):
     shuffled = RANDOM.permutation(N)
     month = np.repeat(np.arange(1, 9), N // 8)
     plans, _ = settled(when=WHEN.take(pa.array(shuffled)), month=month[shuffled])

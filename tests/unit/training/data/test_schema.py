@@ -64,13 +64,13 @@ def test_each_kind_has_the_statistics_of_the_fit_split_alone(schema_of):
     assert (t.earliest, t.latest, t.missing_share) == (0.0, 86400.0, 0.25)
 
 
-def test_columns_set_aside_keep_their_reason(schema_of):
+def test_columns_that_are_not_scored_keep_their_reason(schema_of):
     schema = schema_of({"id": ["a", "b"], "n": [1.0, 2.0]}, {"n": "numeric"})
     assert [(column.name, column.reason) for column in schema.ignored] == [("id", "an identifier")]
 
 
 @pytest.mark.parametrize("kind", ["numeric", "boolean", "categorical", "timestamp"])
-def test_a_column_that_is_null_throughout_the_fit_split_is_set_aside(schema_of, kind):
+def test_a_column_that_is_null_throughout_the_fit_split_is_ignored(schema_of, kind):
     values = pa.array([None, None, "1"] if kind == "categorical" else [None, None, 1.0])
     schema = schema_of({"x": values, "n": [1.0, 2.0, 3.0]}, {"x": kind, "n": "numeric"}, fit_rows=[0, 1])
     assert schema.names == ("n",)

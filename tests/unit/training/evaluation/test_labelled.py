@@ -74,7 +74,7 @@ def test_a_mistyped_label_column_is_answered_with_the_nearest_name(tmp_path):
 
 
 def test_a_label_column_that_the_model_scores_is_refused(tmp_path):
-    with pytest.raises(EvaluationError, match="amount: expected a label column unknown to the model"):
+    with pytest.raises(EvaluationError, match="amount: the label column is one that the model scores"):
         read(written(tmp_path, ["1", "0"]), label_column="amount")
 
 

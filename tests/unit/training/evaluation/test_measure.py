@@ -117,7 +117,7 @@ def test_without_anything_flagged_there_is_no_precision(artifact):
     assert found.recall.value == 0.0
 
 
-def test_exchangeable_records_keep_the_promise_and_others_break_it(artifact):
+def test_records_like_the_calibration_records_keep_the_promise_and_others_break_it(artifact):
     labels = np.arange(2001) == 0
     kept = evaluate(artifact, columns(normal(2001)), labels, alpha=0.1, reference=columns(normal(50, 1)), seed=0)
     assert not kept.promise_is_broken

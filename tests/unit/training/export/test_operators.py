@@ -34,9 +34,11 @@ def written(new_export) -> list[bytes]:
     for name, members in itertools.product(SCHEMAS, (1, 3)):
         made = new_export(name, members=members)
         models.append(made.model.proto.SerializeToString())
-        models.append(by_blocks(made))
-        document = generator_document(made.fitted, made.prepared.schema)
-        models.append(base64.b64decode(document.model))
+        if members == 1:
+            document = generator_document(made.fitted, made.prepared.schema)
+            models.append(base64.b64decode(document.model))
+        if name == "all":
+            models.append(by_blocks(made))
     return models
 
 

@@ -217,7 +217,7 @@ def test_hiding_nothing_changes_nothing(prepared):
     assert all(torch.equal(one, other) for one, other in zip(values, same, strict=True))
 
 
-def test_the_encoder_tells_each_category_apart_and_takes_an_unseen_one_for_a_null(new_records):
+def test_the_encoder_distinguishes_categories_and_takes_an_unseen_one_for_a_null(new_records):
     prepared = new_records(20, names=("country",))
     vae = prepared.model()
     codes = torch.tensor([[-1], [0], [1], [2], [3]])

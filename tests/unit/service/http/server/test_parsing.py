@@ -161,7 +161,7 @@ def test_requests_are_the_same_in_whatever_pieces_they_come(cuts):
 def test_few_requests_are_parsed_before_their_turn():
     request = STREAMS["no body"]
 
-    async def story():
+    async def scenario():
         release = asyncio.Event()
         answered = []
 
@@ -177,7 +177,7 @@ def test_few_requests_are_parsed_before_their_turn():
         while len(answered) < 1000:  # noqa: ASYNC110 - it counts what the app notes
             await asyncio.sleep(0)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_a_trailer_is_passed_over():
@@ -277,8 +277,8 @@ def test_what_is_not_http_1_1_or_1_0_is_refused(head):
 
 @pytest.mark.parametrize("version", [b"0.9", b"2.0"])
 def test_a_version_that_only_the_parser_takes_is_refused_by_name(version):
-    told = f"request: expected HTTP/1.1 or HTTP/1.0, got HTTP/{version.decode()}"
-    assert told in str(fault_of(b"GET / HTTP/" + version + b"\r\n" + HOST + b"\r\n"))
+    expected = f"request: expected HTTP/1.1 or HTTP/1.0, got HTTP/{version.decode()}"
+    assert expected in str(fault_of(b"GET / HTTP/" + version + b"\r\n" + HOST + b"\r\n"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a worker and its parent tell each other."""
+"""Messages between a worker and its parent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from vaegis.service.errors import AddressError, AlphaError, ArtifactError, ServiceError, SettingsError
-from vaegis.service.http.workers.channel import Channel, heard_error, told_error
+from vaegis.service.http.workers.channel import Channel, failure_message, failure_of
 
 
 @pytest.fixture
@@ -21,22 +21,22 @@ def ends():
 def test_messages_come_whole_and_beats_are_nothing_but_a_sign(ends):
     here, there = ends
     here.beat()
-    here.tell({"model": "a\nb"})
+    here.send({"model": "a\nb"})
     here.beat()
-    here.tell({"worker": 1})
-    heard = []
-    while len(heard) < 2:
-        heard += there.hear()
-    assert heard == [{"model": "a\nb"}, {"worker": 1}]
+    here.send({"worker": 1})
+    received = []
+    while len(received) < 2:
+        received += there.receive()
+    assert received == [{"model": "a\nb"}, {"worker": 1}]
     here.beat()
-    assert there.hear() == []
+    assert there.receive() == []
 
 
-def test_the_end_of_one_side_is_heard_at_the_other(ends):
+def test_the_end_of_one_side_is_received_at_the_other(ends):
     here, there = ends
     here.close()
-    assert there.hear() is None
-    there.tell({"nobody": "hears"})
+    assert there.receive() is None
+    there.send({"nobody": "hears"})
     there.beat()
 
 
@@ -56,5 +56,5 @@ def test_a_side_that_does_not_listen_holds_no_beat_up(ends):
     ],
 )
 def test_an_error_keeps_its_message_and_what_decides_on_the_exit_code(error, kind):
-    heard = heard_error(told_error(error))
-    assert (type(heard), str(heard)) == (kind, "a")
+    received = failure_of(failure_message(error))
+    assert (type(received), str(received)) == (kind, "a")

@@ -20,84 +20,58 @@ CORES = len(os.sched_getaffinity(0))
 
 
 @pytest.fixture
-def process(tmp_path):
-    """Lay out a process: its mounts of control groups, the groups it is in, and files of these."""
+def system(tmp_path):
+    """Lay out a system: the control group of this process, and files of groups."""
 
-    def lay_out(groups: str, mounts: dict[str, tuple[str, str]], files: dict[str, str]) -> Path:
-        """Mounts are by folder: the root that is mounted there, and the controllers, or `2` for version 2."""
-        lines = ["23 1 0:2 / /proc rw - proc proc rw"]
-        for folder, (root, controllers) in mounts.items():
-            kind = "cgroup2 cgroup2 rw" if controllers == "2" else f"cgroup cgroup rw,{controllers}"
-            lines.append(f"30 23 0:26 {root} {tmp_path / folder} rw,nosuid shared:4 - {kind}")
-        told = tmp_path / "proc"
-        told.mkdir()
-        (told / "mountinfo").write_text("\n".join(lines))
-        (told / "cgroup").write_text(groups)
-        for name, text in files.items():
+    def lay_out(group: str, files: dict[str, str]) -> Path:
+        files = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+        for name, text in {"proc/self/cgroup": f"0::{group}", **files}.items():
             file = tmp_path / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text + "\n")
-        return told
+        return tmp_path
 
     return lay_out
 
 
-UNIFIED = {"unified": ("/", "2")}
-
-
-def test_a_quota_of_version_2_counts_at_each_level_above(process):
+def test_a_quota_counts_at_each_level_above(system):
     files = {
-        "unified/pods/pod/cpu.max": "max 100000",
-        "unified/pods/cpu.max": "350000 100000",
-        "unified/cpu.max": "800000 100000",
-        "unified/pods/pod/memory.max": "max",
-        "unified/pods/memory.max": str(3 * WORKER_BYTES),
+        "pods/pod/cpu.max": "max 100000",
+        "pods/cpu.max": "350000 100000",
+        "cpu.max": "800000 100000",
+        "pods/pod/memory.max": "max",
+        "pods/memory.max": str(3 * WORKER_BYTES),
     }
-    told = process("0::/pods/pod\n", UNIFIED, files)
-    assert list(cpu_limits(told)) == [3.5, 8.0]
-    assert list(memory_limits(told)) == [3 * WORKER_BYTES]
-    assert fitting_workers(told) == min(CORES, 3)
-
-
-def test_a_quota_of_version_1_is_read_from_its_controller(process):
-    groups = "5:cpu,cpuacct:/docker/x\n4:memory:/docker/x\n0::/\n"
-    mounts = {"cpu": ("/docker/x", "cpu,cpuacct"), "memory": ("/docker/x", "memory")}
-    files = {
-        "cpu/cpu.cfs_quota_us": "150000",
-        "cpu/cpu.cfs_period_us": "100000",
-        "memory/memory.limit_in_bytes": str(10 * WORKER_BYTES),
-    }
-    told = process(groups, mounts, files)
-    assert list(cpu_limits(told)) == [1.5]
-    assert list(memory_limits(told)) == [10 * WORKER_BYTES]
-    assert fitting_workers(told) == 1
+    root = system("/pods/pod", files)
+    assert list(cpu_limits(root)) == [3.5, 8.0]
+    assert list(memory_limits(root)) == [3 * WORKER_BYTES]
+    assert fitting_workers(root) == min(CORES, 3)
 
 
 @pytest.mark.parametrize(
     ("files", "workers"),
     [
-        ({"unified/cpu.max": "50000 100000"}, 1),
-        ({"unified/cpu.max": "max 100000"}, CORES),
-        ({"unified/cpu.max": "10000000 100000"}, CORES),
-        ({"unified/cpu.max": "nonsense"}, CORES),
-        ({"unified/memory.max": "1000"}, 1),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, CORES),
+        ({"cpu.max": "10000000 100000"}, CORES),
+        ({"cpu.max": "nonsense"}, CORES),
+        ({"memory.max": "1000"}, 1),
         ({}, CORES),
     ],
 )
-def test_there_is_at_least_one_worker_and_at_most_one_for_each_core(process, files, workers):
-    assert fitting_workers(process("0::/\n", UNIFIED, files)) == workers
+def test_there_is_at_least_one_worker_and_at_most_one_for_each_core(system, files, workers):
+    assert fitting_workers(system("/", files)) == workers
 
 
-def test_no_limit_of_version_1_is_none(process):
-    files = {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}
-    assert list(cpu_limits(process("5:cpu:/\n", {"cpu": ("/", "cpu")}, files))) == []
+def test_a_group_outside_of_what_is_mounted_is_the_mounted_one(system):
+    assert list(cpu_limits(system("/../..", {"cpu.max": "200000 100000"}))) == [2.0]
 
 
-def test_a_group_outside_of_what_is_mounted_is_the_mounted_one(process):
-    assert list(cpu_limits(process("0::/../..\n", UNIFIED, {"unified/cpu.max": "200000 100000"}))) == [2.0]
+def test_a_group_that_is_mounted_as_the_root_is_found(system):
+    assert list(cpu_limits(system("/system.slice/docker-x.scope", {"cpu.max": "200000 100000"}))) == [2.0]
 
 
-def test_a_system_that_tells_nothing_has_a_worker_for_each_core(tmp_path):
+def test_a_system_without_control_groups_has_a_worker_for_each_core(tmp_path):
     assert fitting_workers(tmp_path / "nothing") == CORES
 
 
@@ -105,16 +79,9 @@ MIB = 2**20
 
 
 @pytest.fixture
-def limited(tmp_path):
-    """Lay out a process whose control group has a limit of memory."""
-
-    def lay_out(limit: str) -> Path:
-        (tmp_path / "mountinfo").write_text(f"30 23 0:26 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
-        (tmp_path / "cgroup").write_text("0::/\n")
-        (tmp_path / "memory.max").write_text(limit + "\n")
-        return tmp_path
-
-    return lay_out
+def limited(system):
+    """Lay out a system whose control group has a limit of memory."""
+    return lambda limit: system("/", {"memory.max": limit})
 
 
 @pytest.mark.parametrize("limit", ["max", str(2 * 1200 * MIB), str(2**62)])

@@ -1,4 +1,4 @@
-"""What processes share: their ids, and who accepts the next connection."""
+"""What processes share: their ids, who accepts the next connection, and files in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
-from vaegis.service.http.workers.shared_memory import WorkerTable
+import pytest
+
+from vaegis.service.http.workers.shared_memory import WorkerTable, content_of, memory_file
 
 
 def test_a_worker_sees_what_its_parent_notes_and_the_other_way_round():
@@ -45,3 +47,11 @@ def test_a_worker_that_has_ended_is_no_process_of_the_service():
     table.note_end(0)
     assert table.pids() == {"1": 6, "parent": os.getpid()}
     os.close(table.file)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 * 2**20])
+def test_a_memory_file_holds_its_content_for_every_reader(size):
+    content = os.urandom(size)
+    file = memory_file("test", content)
+    assert content_of(file) == content_of(file) == content
+    os.close(file)

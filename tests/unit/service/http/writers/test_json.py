@@ -13,6 +13,7 @@ from vaegis.service.contract import ViolationCode
 from vaegis.service.explanations import Contribution
 from vaegis.service.http.schemas import ContributionItem, ResultItem, ScoreAnswer
 from vaegis.service.http.writers.writer import AnswerMetadata, json_document, json_rows, rows_of
+from vaegis.service.pvalues import threshold
 from vaegis.service.reasons import Reason
 from vaegis.service.verdicts import Verdicts
 from vaegis.service.violations import Violation
@@ -55,13 +56,11 @@ def test_every_number_is_read_back_as_it_was(verdicts):
 
 
 def test_the_fields_come_as_documented(artifact, verdicts):
-    answer = json.loads(
-        json_document(AnswerMetadata.by(artifact, model="orders", alpha=0.25, threshold=1.5), rows_of(verdicts))
-    )
+    answer = json.loads(json_document(AnswerMetadata.by(artifact, "orders", 0.25), rows_of(verdicts)))
     assert list(answer) == list(ScoreAnswer.model_fields)
     assert list(answer["results"][0]) == [name for name in ResultItem.model_fields if name != "errors"]
     assert list(answer["results"][0]["contributions"][0]) == list(ContributionItem.model_fields)
-    assert (answer["alpha"], answer["threshold"]) == (0.25, 1.5)
+    assert (answer["alpha"], answer["threshold"]) == (0.25, threshold(artifact.calibration_folds, 0.25))
 
 
 @pytest.mark.parametrize("name", ["score", "p_value", "elbo", "reconstruction_error", "kl", "latent_contribution"])

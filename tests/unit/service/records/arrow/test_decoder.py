@@ -198,7 +198,7 @@ def test_an_object_that_is_null_throughout_may_come_without_its_names(rows):
     ],
     ids=lambda array: str(array.type),
 )
-def test_a_column_that_is_set_aside_may_be_of_any_type(rows, array):
+def test_an_ignored_column_may_be_of_any_type(rows, array):
     batch = pa.record_batch({"shop.id": array, "amount": [1.5, 2.5], "shop.country": ["DE", "FR"]})
     found = rows(ipc(batch, batch))
     assert [(row[0], row[3]) for row in found] == [(1.5, "DE"), (2.5, "FR")] * 2
@@ -214,18 +214,18 @@ def test_dictionaries_can_be_replaced_and_can_grow(rows):
         assert [row[3] for row in rows(ipc(*batches, **options))] == expected
 
 
-def test_a_bad_value_is_told_and_the_others_are_not_harmed(rows):
+def test_a_bad_value_is_reported_and_the_others_are_not_harmed(rows):
     batch = one(amount=["1", "x", "3"], express=[True, False, None])
     assert [row[0] for row in rows(ipc(batch))] == [1.0, ("amount", "wrong_type"), 3.0]
 
 
-def test_an_object_in_the_place_of_a_value_is_told(rows):
+def test_an_object_in_the_place_of_a_value_is_reported(rows):
     batch = one(amount=pa.array([{"x": 1}, None]), express=[True, True])
     assert rows(ipc(batch))[0] == [("amount", "wrong_type")]
     assert np.isnan(rows(ipc(batch))[1][0])
 
 
-def test_text_that_is_not_utf8_is_told(rows):
+def test_text_that_is_not_utf8_is_reported(rows):
     text = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"a\xff"))
     batch = pa.record_batch({"amount": [1.0, 2.0], "shop.country": text})
     assert [row[0] for row in rows(ipc(batch))] == [1.0, ("shop.country", "invalid_utf8")]

@@ -45,7 +45,7 @@ def test_no_value_costs_more_than_the_least_probability_allows():
         assert float(boolean.nll(p, x, LEAST).max()) <= -math.log(LEAST) * (1 + 1e-6)
 
 
-def test_a_surprise_is_finite_where_float32_cannot_tell_the_probability_from_one():
+def test_a_surprise_is_finite_where_float32_cannot_distinguish_the_probability_from_one():
     least = 1e-9
     p = boolean.probability(torch.tensor([[[30.0]]]), least)
     assert float(p) == 1.0
