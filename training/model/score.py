@@ -23,7 +23,7 @@ LATENT_WEIGHT = 0.5
 DISTANCE_WEIGHT = 2.0
 """Weight of the part of the distance to known records."""
 
-PAIRS_WEIGHT = 0.75
+PAIRS_WEIGHT = 0.5
 """Weight of the part of the pairs of columns."""
 
 LATENT_BOUND = 24.0
