@@ -447,15 +447,10 @@ def _unknown(origin: str, name: str, known: Iterable[str]) -> SettingsError:
 
 def _is_ours(variable: str, value: str) -> bool:
     """Return whether a variable holds a setting of this process. `VAEGIS_CONFIG` has been read before."""
-    if not value or variable == CONFIG_VARIABLE:
+    if not value or variable == CONFIG_VARIABLE or not variable.startswith(ENVIRONMENT_PREFIX):
         return False
-    return variable.startswith(ENVIRONMENT_PREFIX) and not _is_service_link(variable, value)
-
-
-def _is_service_link(variable: str, value: str) -> bool:
-    if _SERVICE_LINK.fullmatch(variable):
-        return True
-    return bool(_SERVICE_LINK_PORT.fullmatch(variable) and _SERVICE_LINK_ADDRESS.match(value))
+    is_port_of_link = _SERVICE_LINK_PORT.fullmatch(variable) and _SERVICE_LINK_ADDRESS.match(value)
+    return not (_SERVICE_LINK.fullmatch(variable) or is_port_of_link)
 
 
 if __name__ == "__main__":

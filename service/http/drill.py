@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from vaegis.service.contract import Column, Schema, Value
 from vaegis.service.generation import drawn_seed
 from vaegis.service.http.admission import Admission
-from vaegis.service.http.endpoints import operation, read_parameters
+from vaegis.service.http.endpoints import json_content, operation, read_parameters
 from vaegis.service.http.errors import ParameterError
 from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.model_registry import ModelRegistry
@@ -63,11 +63,12 @@ class DrillEndpoint:
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
         return operation(
+            "drill",
             "Drill",
             "Make a record with one value that is certainly wrong, score it, and tell whether it was flagged. It "
             "counts as a drill, not as a scored record.",
-            takes=(DrillRequest, {"seed": 7}),
-            gives=DrillAnswer,
+            takes=json_content(DrillRequest, {"seed": 7}),
+            gives=json_content(DrillAnswer),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -55,30 +56,33 @@ async def read_parameters(slot: Slot, kind: type[_Document]) -> _Document:
 
 
 def operation(
-    name: str,
+    identifier: str,
+    summary: str,
     description: str,
     *,
-    takes: tuple[type[BaseModel], object] | None = None,
-    gives: type[BaseModel],
-    example: object = None,
+    takes: Mapping[str, Any] | None,
+    gives: Mapping[str, Any],
+    parameters: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return what OpenAPI says of a route that takes and gives JSON documents.
+    """Return what OpenAPI says of a route of POST.
 
     Args:
-        name: What it does, in words.
+        identifier: The name of the operation, for generated clients.
+        summary: What it does, in a word or two.
         description: One or two sentences.
-        takes: The document that it takes and an example; None if it takes none.
-        gives: The document that it answers with.
-        example: An example of the answer, if the document has none.
+        takes: Content of the body by media type; None if there is none.
+        gives: Content of the answer by media type.
+        parameters: In the path, in the query and in headers.
     """
-    content = {"schema": reference(gives)} | ({} if example is None else {"example": example})
-    described: dict[str, Any] = {
-        "summary": name,
-        "description": description,
-        "operationId": name.lower().replace(" ", "_"),
-        "responses": {"200": {"description": "The outcome", "content": {"application/json": content}}},
-    }
+    described: dict[str, Any] = {"summary": summary, "description": description, "operationId": identifier}
+    if parameters:
+        described["parameters"] = [*parameters]
     if takes is not None:
-        body = {"schema": reference(takes[0]), "example": takes[1]}
-        described["requestBody"] = {"required": True, "content": {"application/json": body}}
-    return described
+        described["requestBody"] = {"required": True, "content": takes}
+    return described | {"responses": {"200": {"description": "The outcome", "content": gives}}}
+
+
+def json_content(kind: type[BaseModel], example: object = None) -> dict[str, Any]:
+    """Return the content that a document of ``kind`` is; it may have an example of its own."""
+    schema = {"schema": reference(kind)}
+    return {"application/json": schema if example is None else schema | {"example": example}}

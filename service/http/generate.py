@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from vaegis.service.generation import drawn_seed, records_of
 from vaegis.service.http.admission import Admission, Slot
-from vaegis.service.http.endpoints import operation, read_parameters
+from vaegis.service.http.endpoints import json_content, operation, read_parameters
 from vaegis.service.http.errors import ParameterError
 from vaegis.service.http.model_registry import ModelEntry
 from vaegis.service.http.negotiation import require_json
@@ -43,12 +43,13 @@ class GenerateEndpoint:
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
         model = self.model.live()
+        example = _document(model, _EXAMPLE_SEED, [model.artifact.contract.golden.records[0]])
         return operation(
+            "generate",
             "Generate",
             "Draw new records like those that the model was trained on.",
-            takes=(GenerateRequest, {"count": 1, "seed": _EXAMPLE_SEED}),
-            gives=GenerateAnswer,
-            example=_document(model, _EXAMPLE_SEED, [model.artifact.contract.golden.records[0]]),
+            takes=json_content(GenerateRequest, {"count": 1, "seed": _EXAMPLE_SEED}),
+            gives=json_content(GenerateAnswer, example),
         )
 
 

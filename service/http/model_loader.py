@@ -247,25 +247,25 @@ class ModelLoader:
             names = self._source.names()
         except ModelFolderError as error:
             # Everything is served as before. GET /models says why the folder is not watched.
-            if self._is_news(self._registry.default.name, str(error), is_forced=is_forced):
+            if self._has_changed(self._registry.default.name, str(error), is_forced=is_forced):
                 self._fail(self._registry.default.name, None, error)
             return
         for name in names:
             try:
                 target = next(self._source.targets(name))
             except ModelFolderError as error:
-                if self._is_news(name, str(error), is_forced=is_forced):
+                if self._has_changed(name, str(error), is_forced=is_forced):
                     self._fail(name, None, error)
                 continue
-            if self._is_news(name, target, is_forced=is_forced):
+            if self._has_changed(name, target, is_forced=is_forced):
                 self._load(name, target)
             self._check_shadow(name, is_forced=is_forced)
 
-    def _is_news(self, name: str, found: Target | str, *, is_forced: bool) -> bool:
+    def _has_changed(self, name: str, found: Target | str, *, is_forced: bool) -> bool:
         """Return whether what should be live, or why that cannot be known, differs from what was found before."""
-        is_news = is_forced or self._seen.get(name) != found
+        has_changed = is_forced or self._seen.get(name) != found
         self._seen[name] = found
-        return is_news
+        return has_changed
 
     def _run(self) -> None:
         settings = self._settings

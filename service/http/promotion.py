@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from vaegis.service.errors import ArtifactError, GateError, SettingsError
 from vaegis.service.gate import Condition, parse_gate, require_conditions
 from vaegis.service.http.admission import Admission
-from vaegis.service.http.endpoints import MODEL_PARAMETER, operation, read_parameters
+from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation, read_parameters
 from vaegis.service.http.errors import KeysNeededError, MediaTypeError, ParameterError, VersionRefusedError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import header, require_json
@@ -94,14 +94,13 @@ class PromotionEndpoint:
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
+        gives, parameters = json_content(PromotionAnswer), [MODEL_PARAMETER]
         if self.checked_digest is None:
             text = "Make the version live that was live before the last promotion."
-            described = operation("Roll back", text, gives=PromotionAnswer)
-        else:
-            text = "Check a version and make it live if the gate holds. Workers load it in a second or two."
-            takes = (PromoteRequest, {"version": "2024-06"})
-            described = operation("Promote", text, takes=takes, gives=PromotionAnswer)
-        return described | {"parameters": [MODEL_PARAMETER]}
+            return operation("roll_back", "Roll back", text, takes=None, gives=gives, parameters=parameters)
+        text = "Check a version and make it live if the gate holds. Workers load it in a second or two."
+        takes = json_content(PromoteRequest, {"version": "2024-06"})
+        return operation("promote", "Promote", text, takes=takes, gives=gives, parameters=parameters)
 
 
 def may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults, require_few_records
-from vaegis.service.http.endpoints import MODEL_PARAMETER
+from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation
 from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
 from vaegis.service.http.negotiation import (
     ANSWER_TYPES,
@@ -101,7 +101,6 @@ class ScoreEndpoint:
                 "columns": {"summary": "By column", "value": {key: [value] for key, value in record.items()}},
             },
         }
-        json_answer = {"schema": reference(ScoreAnswer), "example": _example_answer(model)}
         others = {
             name: {"schema": {"type": "string", "contentMediaType": name, "description": "See docs/formats.md."}}
             for name in BODY_TYPES
@@ -109,16 +108,14 @@ class ScoreEndpoint:
         }
         written = {name: others[name] for name in ANSWER_TYPES if name in others}
         by_name = self.model is None
-        path = [MODEL_PARAMETER] if by_name else []
-        return {
-            "summary": "Score with a model" if by_name else "Score",
-            "description": "Score one record or a list: how unlikely each is, whether it is an anomaly, and which "
-            "columns did it.",
-            "operationId": "score_with_model" if by_name else "score",
-            "parameters": [*path, *query_parameters()],
-            "requestBody": {"required": True, "content": {"application/json": json_body, **others}},
-            "responses": {"200": {"description": "Verdicts", "content": {"application/json": json_answer, **written}}},
-        }
+        return operation(
+            "score_with_model" if by_name else "score",
+            "Score with a model" if by_name else "Score",
+            "Score one record or a list: how unlikely each is, whether it is an anomaly, and which columns did it.",
+            takes={"application/json": json_body, **others},
+            gives=json_content(ScoreAnswer, _example_answer(model)) | written,
+            parameters=[*([MODEL_PARAMETER] if by_name else []), *query_parameters()],
+        )
 
 
 class _Request(msgspec.Struct, frozen=True, eq=False):

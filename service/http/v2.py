@@ -13,12 +13,11 @@ from starlette.types import Receive, Scope, Send
 from vaegis.service.errors import RecordError
 from vaegis.service.http.admission import Admission, Readiness, Slot
 from vaegis.service.http.block_scoring import judged_in_parts
-from vaegis.service.http.endpoints import MODEL_PARAMETER, validated
+from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation, validated
 from vaegis.service.http.errors import MediaTypeError, ParameterError
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.routes import path_parameters
-from vaegis.service.http.schemas import reference
 from vaegis.service.http.score_options import ScoreQuery
 from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2_schemas import (
@@ -50,6 +49,7 @@ INFER: Final = "/v2/models/{model}/infer"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 
+_TENSORS: Final = {BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}}}
 _MAX_LENGTH_DIGITS: Final = 20
 _OURS: Final = tuple(ScoreQuery.model_fields)  # parameters that say what the query of POST /score says
 _LENGTH: Final = {
@@ -86,28 +86,14 @@ class InferEndpoint:
 
     def operation(self) -> dict[str, Any]:
         """Return what OpenAPI says of the route."""
-        return {
-            "summary": "Infer",
-            "description": "Score records that come as tensors, one for each column.",
-            "operationId": "infer",
-            "parameters": [MODEL_PARAMETER, _LENGTH],
-            "requestBody": {
-                "required": True,
-                "content": {
-                    JSON: {"schema": reference(InferBody), "example": _example(self.models.default.live())},
-                    BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
-                },
-            },
-            "responses": {
-                "200": {
-                    "description": "Verdicts as tensors",
-                    "content": {
-                        JSON: {"schema": reference(InferAnswer)},
-                        BINARY: {"schema": {"type": "string", "contentMediaType": BINARY}},
-                    },
-                }
-            },
-        }
+        return operation(
+            "infer",
+            "Infer",
+            "Score records that come as tensors, one for each column.",
+            takes=json_content(InferBody, _example(self.models.default.live())) | _TENSORS,
+            gives=json_content(InferAnswer) | _TENSORS,
+            parameters=[MODEL_PARAMETER, _LENGTH],
+        )
 
 
 def v2_endpoints(models: ModelRegistry, readiness: Readiness) -> dict[str, Callable[..., Any]]:

@@ -282,6 +282,7 @@ class Supervisor:
                     )
                 _LOG.error("worker hangs", extra={"fields": {"worker": number, "silent_s": round(silent_s, 1)}})
                 worker.process.kill()
+                worker.last_sign = now  # its end may take longer than until the next check
 
     def _reload(self) -> None:
         """Have the workers load what changed. One that does not serve yet will load it anyway."""
