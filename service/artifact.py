@@ -125,8 +125,8 @@ class Artifact:
         try:
             scores = self.scorer.score(columns)
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
-            told = " ".join(str(error).split())
-            raise ArtifactError(f"the graph cannot score them: {told}") from error
+            reason = " ".join(str(error).split())
+            raise ArtifactError(f"the graph cannot score them: {reason}") from error
         _check_shapes(scores, len(columns), self.contract)
         given = np.stack([scores.score, scores.reconstruction_error, scores.kl], axis=1)
         stored = np.array([[s.score, s.reconstruction_error, s.kl] for s in golden.scores])

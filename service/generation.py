@@ -162,7 +162,7 @@ class Generator:
         shares = [column.missing_share for column in self._decoded.columns]
         missing = random.random(decoded.missing.shape) < possible(decoded.missing, np.array(shares))
         if watched := self._decoded.watched:
-            values += [_drawn_alone(column, len(missing), random) for column in watched]
+            values += [_drawn_watched(column, len(missing), random) for column in watched]
             nulls = random.random((len(missing), len(watched))) < [column.missing_share for column in watched]
             missing = np.concatenate([missing, nulls], axis=1)
         return Drawn(tuple(values), missing)
@@ -233,7 +233,7 @@ def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:
     return [dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _drawn_alone(column: WatchedColumn, count: int, random: np.random.Generator) -> NDArray[Any]:
+def _drawn_watched(column: WatchedColumn, count: int, random: np.random.Generator) -> NDArray[Any]:
     """Draw values of a column that the decoder knows nothing of: evenly from its range, or by its patterns' shares."""
     if isinstance(column, StringColumn):
         return kind_of(column).draw(column, np.zeros(count), (np.tile(column.shares, (count, 1)),), random)

@@ -101,12 +101,12 @@ def judge(
     signatures: list[str | None] = [None] * len(p)
     contributions: list[tuple[Contribution, ...] | None] = [None] * len(p)
     # Most records are neither flagged nor explained, and these cost nothing beyond the arrays.
-    told = np.arange(len(p)) if explain is Explain.ALL else is_anomaly.nonzero()[0]
+    explained = np.arange(len(p)) if explain is Explain.ALL else is_anomaly.nonzero()[0]
     whole = explain is not Explain.NONE
-    if told.size:
-        broken = [violations[row] for row in told.tolist()]
-        found = explain_records(schema, columns, scores, told, is_anomaly[told], broken, whole=whole)
-        for row, (why, signature, by_column) in zip(told.tolist(), found, strict=True):
+    if explained.size:
+        broken = [violations[row] for row in explained.tolist()]
+        found = explain_records(schema, columns, scores, explained, is_anomaly[explained], broken, whole=whole)
+        for row, (why, signature, by_column) in zip(explained.tolist(), found, strict=True):
             reasons[row], signatures[row] = why, signature
             contributions[row] = by_column if whole else None
     return Verdicts(

@@ -58,18 +58,18 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def unknown_column(name: str, columns: Iterable[str], told: int = 0) -> str:
+def unknown_column(name: str, columns: Iterable[str], named_before: int = 0) -> str:
     """Return the message about a name that is not one of the model's ``columns``.
 
     Args:
         name: The name.
         columns: Names of the model's columns.
-        told: How many unknown names of the request had a message before.
+        named_before: How many unknown names of the request had a message before.
 
     >>> unknown_column("amuont", ["amount", "country"])
     'unknown column; the nearest is amount'
     """
-    meant = nearest(name, columns) if told < _MAX_SUGGESTIONS else None
+    meant = nearest(name, columns) if named_before < _MAX_SUGGESTIONS else None
     hint = f"; the nearest is {meant}" if meant else ""
     return f"unknown column{hint}"
 

@@ -28,7 +28,7 @@ from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import BodyError, encoding_hint
 from vaegis.service.records.json_limits import count_marks
 from vaegis.service.records.kinds import kind_of
-from vaegis.service.records.line_buffer import LineDecoder
+from vaegis.service.records.line_decoder import LineDecoder
 from vaegis.service.records.values import CSV_NULLS
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -65,10 +65,10 @@ class CsvDecoder(LineDecoder):
         Raises:
             BodyError: the body ended within a quoted value, or was empty.
         """
-        rest = self._lines.take_rest()
+        rest = self._take_rest()
         if rest:  # all at once: a last line without an end would take the model another run
             yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")
-        if len(self._lines):
+        if self._held:
             raise BodyError("invalid_csv", "body: expected closed quotes, got one that is open at the end")
         if self._header is None:
             raise BodyError("empty_body", "body: expected a header and records, got nothing")
@@ -108,10 +108,6 @@ class CsvDecoder(LineDecoder):
     def _block_of_cells(self, header: _Header, cells: Sequence[PlainCells], faults: Faults) -> Block:
         found = {name: _with_nulls(cells[position]) for name, position in header.positions.items()}
         return self._block(columns_of_cells(self._schema, found.get, len(cells[0]), faults), faults)
-
-    def _put_back(self, rest: bytes, *, is_first: bool) -> None:
-        if rest:
-            self._lines.put_back(rest, is_first=is_first)
 
 
 class _Header:

@@ -25,7 +25,7 @@ _MOST_PATTERN_CHARACTERS: Final = 128
 _EDGE: Final = "\n"  # between texts, and before and after one; white space within one is a space
 _ASCII: Final = 128
 _UNNAMED: Final = "\x7f"
-_FEW: Final = 8  # texts that numpy would cost more than it saves
+_MOST_READ_SINGLY: Final = 8  # texts that numpy would cost more than it saves
 
 
 class Forms:
@@ -86,7 +86,7 @@ class Forms:
 
         The sums are in whole hundredths of a nat, so that they are the same in any batch.
         """
-        if len(texts) <= _FEW:
+        if len(texts) <= _MOST_READ_SINGLY:
             each = [_spelled([text]).encode() for text in texts]
             listed = self._listed
             sums = [sum([listed[_ASCII * a + b] for a, b in pairwise(codes)]) for codes in each]

@@ -20,7 +20,7 @@ from vaegis.service.records.values import RefusedValueError
 
 _MAX_DEPTH: Final = 32
 _BLOCK_RECORDS: Final = 65_536
-_AS_THEY_ARE: Final = frozenset((str, int, bool, NoneType))
+_JSON_TYPES: Final = frozenset((str, int, bool, NoneType))
 
 
 def blocks_of_records(records: Sequence[object], schema: Schema, unknown_columns: UnknownColumns) -> Iterator[Block]:
@@ -73,7 +73,7 @@ def _plain_mapping(record: Mapping[Any, object], levels: int) -> dict[str, objec
     if not levels:
         raise RefusedValueError("too_deep", f"expected at most {_MAX_DEPTH} levels of nesting, got more")
     return {
-        key if type(key) is str else str(key): value if type(value) in _AS_THEY_ARE else _plain(value, levels)
+        key if type(key) is str else str(key): value if type(value) in _JSON_TYPES else _plain(value, levels)
         for key, value in record.items()
     }
 

@@ -241,7 +241,7 @@ class RecordShape:
             name[:dot] for name in self._known if "." in name for dot, letter in enumerate(name) if letter == "."
         )
         self._ignore_unknown = ignore_unknown
-        self._told = 0
+        self._unknown_names = 0
 
     def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
         """Return the record's known columns by full name, and report the others to ``faults``."""
@@ -292,8 +292,8 @@ class RecordShape:
         if not faults.would_keep(row):
             faults.count(row, 1)
             return True
-        faults.add_fault(row, name, "unknown_column", unknown_column(name, self._names, self._told))
-        self._told += 1
+        faults.add_fault(row, name, "unknown_column", unknown_column(name, self._names, self._unknown_names))
+        self._unknown_names += 1
         return True
 
 

@@ -24,7 +24,7 @@ from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
 _TRUTHS = (0, 1, None)
 
-_MANY = 24
+_LEAST_READ_TOGETHER = 24
 """As many texts are sooner read all at once than one by one."""
 
 UNSET = msgspec.UNSET
@@ -80,7 +80,7 @@ class RecordType:
         """
         n, parsed, categories = len(records), self._parsed, self._categories
         if n == 1 and not self._root.children:
-            return self._lone(astuple(records[0]))
+            return self._one_record(astuple(records[0]))
         values, rest, objects = self._split(records)
         numbers, absent = _numbers(values)
         numbers = numbers.reshape(n, -1) if self._is_by_record else numbers.reshape(-1, n).T
@@ -95,7 +95,7 @@ class RecordType:
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
 
-    def _lone(self, values: tuple[Any, ...]) -> tuple[Columns, int]:
+    def _one_record(self, values: tuple[Any, ...]) -> tuple[Columns, int]:
         """Return one record as `columns` does: for so few values a list is cheaper than each step of numpy."""
         first, last = self._numbers, self._numbers + self._parsed
         numbers, parsed, texts = values[:first], values[first:last], values[last : last + self._categories]
@@ -278,7 +278,7 @@ def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
 def _parsed_column(values: list[Any], kind: NumberKind[Any]) -> NDArray[np.float64]:
     """Return what values stand for, NaN where null or absent."""
     types = set(map(type, values))
-    if types == {str} and len(values) >= _MANY and (uniform := kind.parse_uniform(values)) is not None:
+    if types == {str} and len(values) >= _LEAST_READ_TOGETHER and (uniform := kind.parse_uniform(values)) is not None:
         return uniform
     if types == {float}:
         numbers, wrong = kind.of_numbers(np.array(values))

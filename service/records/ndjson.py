@@ -13,7 +13,7 @@ from vaegis.service.records.faults import Faults, in_request
 from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.json_limits import count_marks
-from vaegis.service.records.line_buffer import LineDecoder, parts_of_lines
+from vaegis.service.records.line_decoder import LineDecoder, parts_of_lines
 from vaegis.service.records.unwrapping import Unwrapper
 
 _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
@@ -38,7 +38,7 @@ class NdjsonDecoder(LineDecoder):
             BodyError: there was nothing but blank lines.
         """
         # All at once: a last line without an end would take the model another run.
-        yield from self._decoded(self._lines.take_rest())
+        yield from self._decoded(self._take_rest())
         if not self._rows:
             raise BodyError("empty_body", "body: expected one JSON record per line, got nothing")
 

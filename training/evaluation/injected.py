@@ -19,12 +19,9 @@ from vaegis.service.contract import (
     MOST_CORRELATED,
     NO_CATEGORY,
     Calibration,
-    CategoricalColumn,
     EvaluationDocument,
     FaultsFound,
-    NumericColumn,
     Schema,
-    TimestampColumn,
 )
 from vaegis.service.pvalues import calibration_records_needed, p_values, threshold
 from vaegis.service.records.kinds import kind_of
@@ -158,17 +155,15 @@ def _own_detectors(scorer: Scorer, schema: Schema, calibration: Calibration) -> 
 def _beyond_limits(schema: Schema, columns: Columns) -> NDArray[np.bool_]:
     """Return which records a rule a column finds: beyond its extremes, no known category, null where none was."""
     found = np.zeros(len(columns), dtype=np.bool_)
+    ranges = {column.name: (column.minimum, column.maximum) for column in schema.numeric}
+    ranges |= {column.name: (column.earliest, column.latest) for column in schema.timestamps}
     for at, position in enumerate(schema.number_positions):
         column, values = schema.columns[position], columns.numbers[:, at]
-        if isinstance(column, NumericColumn):
-            found |= (values < column.minimum) | (values > column.maximum)
-        elif isinstance(column, TimestampColumn):
-            found |= (values < column.earliest) | (values > column.latest)
-        found |= np.isnan(values) & (column.missing_share == 0)
+        low, high = ranges.get(column.name, (-np.inf, np.inf))
+        found |= (values < low) | (values > high) | (np.isnan(values) & (column.missing_share == 0))
     for at, position in enumerate(schema.string_positions):
         column, observed = schema.columns[position], columns.strings_observed[:, at]
-        if isinstance(column, CategoricalColumn):
-            known = {*column.categories}
+        if (known := kind_of(column).known_categories(column)) is not None:
             found |= observed & np.array([value not in known for value in columns.strings[:, at]], dtype=np.bool_)
         found |= ~observed & (column.missing_share == 0)
     return found

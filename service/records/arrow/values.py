@@ -142,7 +142,7 @@ def cells_of(found: ArrowValues, column: Column, report: Report) -> Cells:  # no
     """
     kind, of_type = kind_of(column), found.type.kind
     if of_type in (ArrowKind.TEXT, ArrowKind.TEXT_VIEW):
-        return _told_texts(found, report)
+        return _valid_texts(found, report)
     if not isinstance(kind, NumberKind):
         if of_type is ArrowKind.INTEGER:
             return _with_nulls(list(map(str, found.values.tolist())), found)
@@ -200,7 +200,7 @@ def broken_texts(texts: Sequence[str]) -> NDArray[np.bool_] | None:
     return np.array([not rules.is_text(text) for text in texts], dtype=np.bool_)
 
 
-def _told_texts(found: ArrowValues, report: Report) -> list[str | None]:
+def _valid_texts(found: ArrowValues, report: Report) -> list[str | None]:
     texts = _with_nulls(found.values.tolist(), found)
     if found.broken is not None:
         for row in np.flatnonzero(found.broken).tolist():
