@@ -5,11 +5,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from vaegis.service.errors import expectation
@@ -22,6 +23,18 @@ KindSetting: TypeAlias = Literal[Kind, "ignore"]
 Delimiter: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
 Quote: TypeAlias = Annotated[str, Field(max_length=1)]
 Escape: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
+
+
+def _time_format(text: str) -> str:
+    try:
+        if "%" in text:
+            datetime.strptime(datetime(2024, 3, 18).strftime(text), text)  # noqa: DTZ001, DTZ007 - of the format alone
+            return text
+    except ValueError:
+        pass
+    raise ValueError("expected codes of strptime, such as %d.%m.%Y %H:%M, got a text without them, or with others")
+
+
 TIME_KIND: Kind = "timestamp"
 """The kind of a column by whose time records are split."""
 GROUP_KIND: Kind = "categorical"
@@ -98,7 +111,7 @@ class ColumnSettings(_Section):
         max_length=16,
         description="What stands before or after the numbers, such as `kg`. none: found from the data.",
     )
-    format: str | None = Field(
+    format: Annotated[str, AfterValidator(_time_format)] | None = Field(
         None,
         min_length=2,
         max_length=64,

@@ -19,7 +19,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "report",
         help="write what a model learned as one HTML page",
         description="Write what a model learned as one HTML page that loads nothing else: the promise in alarms a day, "
-        "calibration scores, columns, the latent map and provenance.",
+        "calibration scores, columns, the latent map, faults that are found, correlations of residuals, provenance.",
     )
     add_model_arguments(parser)
     parser.add_argument(

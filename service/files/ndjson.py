@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -27,6 +27,14 @@ _UNEVEN = (
 )
 
 _OBJECTS = msgspec.json.Decoder(dict[str, Any])
+
+_Objects: TypeAlias = Sequence[dict[str, Any]]
+_Batch: TypeAlias = tuple[Sequence[object], _Objects, Mapping[int, Refusal]]
+"""Records as JSON has them, their columns, and why some are refused, by position."""
+
+
+class _OutOfTheOrdinaryError(Exception):
+    """Objects that are left to the service's parser."""
 
 
 def read_ndjson(
@@ -52,103 +60,116 @@ def read_ndjson(
     row = 1
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
         lines = [line for line in block.split(b"\n") if line.strip(_SPACE)]
-        is_flat = block.count(b"{") == len(lines) and b"[" not in block
-        objects = _plain_objects(block, len(lines), None if is_flat else max_depth)
-        batches = _batches(lines, max_depth, reports=reports) if objects is None else _batches_of(objects)
-        for parsed, refused in batches:
+        plain = _plain_objects(block, len(lines), max_depth, ignored)
+        batches = _batches(lines, max_depth, ignored, reports=reports) if plain is None else _batches_of(*plain)
+        for parsed, leaves, refused in batches:
             if refused and not reports:
                 first = min(refused)
                 raise FileError(path, refused[first].detail, row=row + first)
-            if is_flat and objects is not None:
-                leaves: Sequence[Mapping[str, object]] = cast("Sequence[Mapping[str, object]]", parsed)
-            else:
-                leaves = [
-                    _flat(record, ignored, None if reports else (path, row + at)) for at, record in enumerate(parsed)
-                ]
             yield FileBatch(_batch(leaves, ignored, None if reports else (path, row)), path, row, refused, parsed)
             row += len(parsed)
 
 
-def _plain_objects(block: bytes, lines: int, max_depth: int | None) -> list[dict[str, Any]] | None:
-    """Return the objects of a block; None if a line is none, or out of the ordinary.
-
-    Args:
-        block: Lines.
-        lines: How many of them are not blank.
-        max_depth: Most levels of objects and lists; None where objects hold neither.
-    """
+def _plain_objects(
+    block: bytes, lines: int, max_depth: int, ignored: Collection[str]
+) -> tuple[_Objects, _Objects] | None:
+    """Return the objects of a block, and the columns of each; None if a line is none, or out of the ordinary."""
     try:
         records = _OBJECTS.decode_lines(block)
-        keys = sum(map(len, records) if max_depth is None else (_keys(record, max_depth) for record in records))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if block.count(b"{") == lines and b"[" not in block:
+            leaves, keys = records, sum(map(len, records))
+        else:
+            leaves = [{} for _ in records]
+            pairs = zip(records, leaves, strict=True)
+            keys = sum(_flatten("", record, into, ignored, max_depth) for record, into in pairs)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _OutOfTheOrdinaryError):
         return None
     # msgspec takes a record that goes on over the end of its line, and the last of two equal keys.
-    return records if len(records) == lines and has_keys(block, keys) else None
+    return (records, leaves) if len(records) == lines and has_keys(block, keys) else None
 
 
-def _keys(value: dict[str, Any] | list[Any], levels: int) -> int:
-    """Return how many keys a value holds, those of objects within it counted."""
-    if not levels:
-        raise RecursionError
-    own, inner = (len(value), value.values()) if isinstance(value, dict) else (0, value)
-    return own + sum(_keys(each, levels - 1) for each in inner if isinstance(each, dict | list))
+def _flatten(
+    prefix: str, part: Mapping[str, Any], leaves: dict[str, Any], ignored: Collection[str], levels: int
+) -> int:
+    """Add what stands under each name to ``leaves``, and return how many keys there are.
 
-
-def _batches_of(objects: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Sequence[object], Mapping[int, Refusal]]]:
-    """Yield objects in batches of bounded size."""
-    most = batch_rows(len(set(chain.from_iterable(objects))))
-    for start in range(0, len(objects), most):
-        yield objects[start : start + most], {}
-
-
-def _batches(
-    lines: Sequence[bytes], max_depth: int, *, reports: bool
-) -> Iterator[tuple[Sequence[object], Mapping[int, Refusal]]]:
-    """Yield what lines hold in batches of bounded size, because each line may have names that no other has.
-
-    With each come the refusals of the lines that are no records.
+    Raises:
+        _OutOfTheOrdinaryError: It nests too deep, or one name comes both nested and with dots.
     """
+    if not levels:
+        raise _OutOfTheOrdinaryError
+    keys = len(part)
+    for key, value in part.items():
+        name, kind = prefix + key, type(value)
+        if name in leaves:
+            raise _OutOfTheOrdinaryError
+        if kind is dict and name not in ignored:
+            keys += _flatten(f"{name}.", value, leaves, ignored, levels - 1)
+        elif kind is dict or kind is list:
+            keys += _keys(value, levels - 1)
+            leaves[name] = json.dumps(value) if name in ignored else value
+        else:
+            leaves[name] = value
+    return keys
+
+
+def _keys(value: object, levels: int) -> int:
+    """Return how many keys a value holds, those of objects within it counted."""
+    if not isinstance(value, dict | list):
+        return 0
+    if not levels:
+        raise _OutOfTheOrdinaryError
+    own, inner = (len(value), value.values()) if isinstance(value, dict) else (0, value)
+    return own + sum(_keys(each, levels - 1) for each in inner)
+
+
+def _batches_of(objects: _Objects, leaves: _Objects) -> Iterator[_Batch]:
+    """Yield objects in batches of bounded size."""
+    most = batch_rows(len(set(chain.from_iterable(leaves))))
+    for start in range(0, len(objects), most):
+        yield objects[start : start + most], leaves[start : start + most], {}
+
+
+def _batches(lines: Sequence[bytes], max_depth: int, ignored: Collection[str], *, reports: bool) -> Iterator[_Batch]:
+    """Yield what lines hold in batches of bounded size, because each line may have names that no other has."""
     parsed: list[object] = []
+    leaves: list[dict[str, Any]] = []
     refused: dict[int, Refusal] = {}
     names: set[str] = set()
     for line in lines:
-        record, refusal = _parsed_line(line, max_depth, reports=reports)
-        own = dict(_leaves("", record, ())) if isinstance(record, dict) else {}
+        record, own, refusal = _parsed_line(line, max_depth, ignored, reports=reports)
         names.update(own)
         if len(parsed) >= batch_rows(len(names)):
-            yield parsed, refused
-            parsed, refused, names = [], {}, set(own)
+            yield parsed, leaves, refused
+            parsed, leaves, refused, names = [], [], {}, set(own)
         if refusal is not None:
             refused[len(parsed)] = refusal
         parsed.append(record)
+        leaves.append(own)
     if parsed:
-        yield parsed, refused
+        yield parsed, leaves, refused
 
 
-def _parsed_line(line: bytes, max_depth: int, *, reports: bool) -> tuple[object, Refusal | None]:
+def _parsed_line(
+    line: bytes, max_depth: int, ignored: Collection[str], *, reports: bool
+) -> tuple[object, dict[str, object], Refusal | None]:
+    """Return what a line holds, its columns, and why it is refused if it is."""
     try:
         record = parse_json(line, max_depth=max_depth, constant=refused_constant if reports else _number)
     except BodyError as error:
-        return None, Refusal(error.code, str(error).removeprefix("body: "))
-    if isinstance(record, dict) or reports:
-        return record, None
-    hint = "; jq -c '.[]' writes its objects as lines" if isinstance(record, list) else ""
-    return None, Refusal("not_an_object", f"expected a JSON object per line, got {described(record)}{hint}")
+        return None, {}, Refusal(error.code, str(error).removeprefix("body: "))
+    leaves = list(_leaves("", record, ignored)) if isinstance(record, dict) else []
+    refusal = None
+    if not reports and not isinstance(record, dict):
+        hint = "; jq -c '.[]' writes its objects as lines" if isinstance(record, list) else ""
+        refusal = Refusal("not_an_object", f"expected a JSON object per line, got {described(record)}{hint}")
+    elif not reports and len(dict(leaves)) < len(leaves):
+        refusal = Refusal("duplicate_key", "expected each column once, got one both nested and with dots")
+    return record, dict(leaves), refusal
 
 
 def _number(literal: str) -> float | None:
     return None if literal == "NaN" else float(literal)
-
-
-def _flat(record: object, ignored: Collection[str], place: tuple[Path, int] | None) -> dict[str, object]:
-    """Return the columns of a record; at a place that is told, refuse one that comes twice."""
-    leaves = list(_leaves("", record, ignored)) if isinstance(record, dict) else []
-    flat = dict(leaves)
-    if place and len(flat) < len(leaves):
-        names = [name for name, _ in leaves]
-        name = shown(next(name for name in names if names.count(name) > 1))
-        raise FileError(place[0], "expected each column once, got one nested and with dots", row=place[1], column=name)
-    return flat
 
 
 def _leaves(prefix: str, part: Mapping[str, object], ignored: Collection[str]) -> Iterator[tuple[str, object]]:

@@ -140,9 +140,12 @@ def checked_numbers(numbers: NDArray[np.float64], kind: NumberKind[Any], report:
 def categories_of_values(values: Sequence[object], report: Report) -> Categories:
     """Return values as categories, `contract.NO_CATEGORY` where null or refused, and which are not null."""
     types = set(map(type, values))
-    observed = [value is not None for value in values] if type(None) in types else [True] * len(values)
+    has_nulls = type(None) in types
+    observed = [value is not None for value in values] if has_nulls else [True] * len(values)
     if types <= {str, type(None)}:
-        texts = [NO_CATEGORY if value is None else str(value) for value in values]
+        texts = cast(
+            "Sequence[str]", [NO_CATEGORY if value is None else value for value in values] if has_nulls else values
+        )
         if all(map(str.isascii, texts)) or all(map(rules.is_text, texts)):
             return texts, observed
     converted = [NO_CATEGORY] * len(values)
@@ -179,7 +182,7 @@ def _typed_at_once(values: Sequence[object], kind: NumberKind[Any]) -> NDArray[n
 
 def _texts_at_once(texts: Sequence[str | None], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
     """Return the values of uniform text; None if each value must be parsed by itself."""
-    present = [text for text in texts if text is not None]
+    present = [text for text in texts if text is not None] if None in texts else cast("list[str]", texts)
     numbers = kind.parse_uniform(present)
     if numbers is None and sum(map(len, present)) <= _MEAN_CHARACTERS * len(present):
         # More may be one text, held once, that all records refer to.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 from vaegis.service.contract import EvaluationDocument
@@ -13,7 +14,7 @@ _LARGEST_CELL: Final = 36.0
 _LABEL: Final = 120.0
 _LEVELS: Final = 5
 _MOST_PAIRS: Final = 8
-_BY_CHANCE: Final = 2.576  # standard deviations of a correlation of 0, 99 times in 100
+_BY_CHANCE: Final = 0.01
 _FAULTS: Final = {
     "none": "none: false alarms",
     "ten_times": "a number ten times as large",
@@ -35,7 +36,7 @@ class ResidualMap:
         shades: Places of the cells by their sign and strength, as in ``plus3``.
         pairs: The strongest pairs, with their correlation.
         records: Records that they were measured on.
-        by_chance: What 99 of 100 pairs of unrelated columns stay below.
+        by_chance: What all pairs of unrelated columns stay within, 99 times in 100.
     """
 
     cell: float
@@ -60,13 +61,19 @@ class FaultTable:
     rows: tuple[tuple[str, int, tuple[float | None, ...]], ...]
 
 
-def residual_map(evaluation: EvaluationDocument) -> ResidualMap | None:
-    """Return the map; None if there are fewer than two columns."""
+def residual_map(evaluation: EvaluationDocument, scored_columns: int) -> ResidualMap | None:
+    """Return the map; None if there are fewer than two columns.
+
+    Args:
+        evaluation: What was measured.
+        scored_columns: Number of columns that those of ``evaluation`` were chosen from.
+    """
     names, records = evaluation.residual_columns, evaluation.residual_records
     pairs = [(low, high) for high in range(len(names)) for low in range(high)]
     if not pairs or not records:
         return None
-    by_chance = min(1.0, _BY_CHANCE / records**0.5)
+    compared = scored_columns * (scored_columns - 1) / 2
+    by_chance = min(1.0, NormalDist().inv_cdf(1.0 - _BY_CHANCE / 2.0 / compared) / records**0.5)
     cell = min(_LARGEST_CELL, _SIZE / len(names))
     shades: dict[str, list[tuple[float, float]]] = {}
     for (column, row), value in zip(pairs, evaluation.residual_correlations, strict=True):

@@ -98,7 +98,7 @@ def render(model: Model, sampled: Sampled) -> str:
             latent=latent_map(model, sampled.points, sampled.scores),
             watched=watched_rows(contract.columns),
             walks=walks(contract.columns, sampled.points, sampled.decoded),
-            residuals=None if evaluation is None else residual_map(evaluation),
+            residuals=None if evaluation is None else residual_map(evaluation, len(contract.columns.columns)),
             faults=None if evaluation is None else fault_table(evaluation),
             settings=_settings(contract.provenance),
         )

@@ -56,6 +56,10 @@ _TIME_WORDS: Final = frozenset(
     *("started", "ended", "opened", "closed", "completed", "start", "end", "expires", "since", "until"),
     *("datum", "zeit", "zeitstempel", "zeitpunkt", "fecha", "heure", "horodatage"),
 }
+_QUANTITY_WORDS: Final = frozenset(
+    ("byte", "bytes", "octets", "packets", "size", "count", "total", "sum", "amount", "volume", "value", "units")
+)
+"""Words of names that are no times, as in ``bytes_received``."""
 _CALENDAR_WORDS: Final = frozenset(("year", "yr", "month", "quarter", "week"))
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -210,7 +214,8 @@ def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:
     numbers = _finite(values)
     if numbers.size < _FEWEST:
         return None
-    is_named, seconds = bool(_TIME_WORDS.intersection(words_of(name))), instants_of_numbers(numbers)
+    words, seconds = words_of(name), instants_of_numbers(numbers)
+    is_named = bool(_TIME_WORDS.intersection(words)) and not _QUANTITY_WORDS.intersection(words)
     unit = _epoch_unit(numbers)
     if unit is None:
         are_times = is_named and _share_within(seconds, _BY_NAME) == 1.0

@@ -52,7 +52,7 @@ def _column(
     if kind is None and len(forms) == 1:
         kind = kind_of_joined(next(iter(forms)))
     if kind is None:
-        # Nothing reads such values: planning sets the column aside, or refuses it for its types.
+        # Nothing reads such values: planning ignores the column, or refuses it for its types.
         return pa.nulls(sum(map(len, parts)))
     if Form.OTHER in forms:
         at, part = next((at, part) for at, part in enumerate(parts) if form_of(part.type) is Form.OTHER)

@@ -32,6 +32,7 @@ _UNSCORED = ("list", "map")
 """What Arrow's names of types hold for the values that people know by these words."""
 _MOST_UNITS_SHOWN = 4
 _MOST_NAMES_SHOWN = 3
+_HALF = 0.45
 _FEWEST_FORMS = 20
 _COMMON = 0.02
 """Texts in another form are values rather than marks for nulls if more than `_FEWEST_FORMS` differ and none has this
@@ -353,9 +354,10 @@ def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
     if len(dates.formats) == 1:
         return dates.formats[0]
     choices = " or ".join(f'format = "{each}"' for each in dates.formats)
+    parts = "the day, with the month or with the year" if "%y" in choices else "the day or with the month"
     raise DataError(
-        f"column {shown(column.name)}: do its dates begin with the day, the month or the year? The records allow "
-        f"several forms; set in train.toml {_table(column.name)} {choices}"
+        f"column {shown(column.name)}: do its dates begin with {parts}? The records allow each of these; set in "
+        f"train.toml {_table(column.name)} {choices}"
     )
 
 
@@ -496,12 +498,19 @@ def _how_to_read(
                 f"{other.distinct:,} different texts are in another form, such as {form}: write all values in one "
                 f'form, or set in train.toml {_table(name)} kind = "text" (or "ignore")'
             )
+        share = other.records / seen
+        # Digits that come once are rather a wrong value, and half of the values are none that is missing.
+        if share > _HALF or (other.records == 1 and any(map(str.isdigit, other.text))):
+            return f"correct the records, or set in train.toml {_table(name)} {'; or '.join(_other_ways(wanted))}"
         text = json.dumps(shown(other.text), ensure_ascii=False)
-        ways = [f"null_values = [{text}], if this text, which {other.records / seen:.1%} hold, stands for no value"]
-    if wanted == "timestamp":
-        ways.append('format, such as "%d/%m/%Y %H:%M"')
-    ways.append('kind = "categorical" (or "ignore")')
+        ways = [f"null_values = [{text}], if this text, which {share:.1%} hold, stands for no value"]
+    ways += _other_ways(wanted)
     return f"correct the records, or set in train.toml {_table(name)} {'; or '.join(ways)}"
+
+
+def _other_ways(wanted: Kind | None) -> list[str]:
+    formats = ['format, such as "%d/%m/%Y %H:%M"'] if wanted == "timestamp" else []
+    return [*formats, 'kind = "categorical" (or "ignore")']
 
 
 def _place(name: str, other: OtherText | None, locate: Locate) -> str:

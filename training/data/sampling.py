@@ -65,11 +65,13 @@ class Sample:
         Raises:
             DataError: Naming file, row and column of a value that is not of the kind.
         """
+        reader = None if reading is None else reader_for(reading)
         try:
-            reader = None if reading is None else reader_for(reading)
             return numbers_of(self._column(name), number_kind_named(kind, number_form), reader, infinities="null")
         except RefusedCellError as refusal:
-            raise self._refused(name, refusal) from None
+            also = "" if reader is None else reader.explained(refusal.code, "")
+            how = f"{also}: correct the record, or what train.toml says of the column" if also else ""
+            raise self._refused(name, refusal, how) from None
 
     def categories(self, name: str) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
         """Return a column's categories and which of them are not null, each of shape (n,).
@@ -98,8 +100,8 @@ class Sample:
         """Return a column; one that only records outside the sample have is null in all of it."""
         return self.table[name].combine_chunks() if name in self.table.schema.names else pa.nulls(len(self))
 
-    def _refused(self, name: str, refusal: RefusedCellError) -> DataError:
-        return DataError(f"{self.location(refusal.index)}, column {shown(name)}: {refusal}")
+    def _refused(self, name: str, refusal: RefusedCellError, how: str = "") -> DataError:
+        return DataError(f"{self.location(refusal.index)}, column {shown(name)}: {refusal}{how}")
 
 
 def profile_and_sample(

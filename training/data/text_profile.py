@@ -148,7 +148,8 @@ class TextTally:
 
     def profile(self) -> TextProfile:
         """Return what was gathered."""
-        are_thousands = "number" not in self._first_other and have_dotted_thousands(self._counts)
+        unsigned = (text.strip().lstrip("+-") for text in self._counts)
+        are_thousands = "number" not in self._first_other and have_dotted_thousands(unsigned)
         is_plain = not are_thousands and (
             self._seen == self._markers or any(kind not in self._first_other for kind in self._parsed)
         )

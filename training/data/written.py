@@ -112,6 +112,7 @@ _DATES = (
     "%d-%b-%y",
     "%d/%b/%Y",
     "%b %d, %Y",
+    "%b. %d, %Y",
     "%B %d, %Y",
     "%b %d %Y",
     "%d. %B %Y",
@@ -125,7 +126,7 @@ _DATES = (
     "%Y:%m:%d",
     "%Y\u5e74%m\u6708%d\u65e5",
 )
-_TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%H:%M:%S,%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I %p")
+_TIMES = ("%Hh%M", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%H:%M:%S,%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I %p")
 _ZONES = ("", " %z", "%z", " %Z")
 TIME_FORMATS = tuple(f"{time}{zone}" for time, zone in product(_TIMES, _ZONES))
 _WHOLE_FORMATS = (

@@ -6,7 +6,7 @@ what a detector can see, not how many of a user's anomalies it finds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -39,10 +39,11 @@ _MOST_FAULTY: Final = 500  # of one kind of fault
 _DIGITS: Final = 3
 _PAIR: Final = 2
 _HOUR_S: Final = 3600.0
+_LARGEST: Final = 1e300  # ten times more is finite
 _Fault: TypeAlias = Callable[[Schema, Columns, np.random.Generator], Columns]
 """Takes records and returns copies of those that can have the fault, with it."""
-_Detectors: TypeAlias = dict[str, Callable[[Columns], NDArray[np.bool_]]]
-"""By name, what tells which records are flagged."""
+_Detectors: TypeAlias = Callable[[Columns], dict[str, NDArray[np.bool_]]]
+"""Returns which records each of some detectors flags, by its name."""
 
 
 def evaluate(
@@ -65,10 +66,10 @@ def evaluate(
             leave them out, because their library takes seconds to load.
     """
     random = np.random.default_rng(seed)
-    records = held_out.rows(slice(_MOST_RECORDS))
-    detectors = _detectors(scorer, schema, calibration)
+    records = held_out.rows(np.sort(random.permutation(len(held_out))[:_MOST_RECORDS]))
+    detectors = [_own_detectors(scorer, schema, calibration)]
     if reference is not None and len(records) >= calibration_records_needed(calibration.alpha):
-        detectors |= _baselines(schema, reference, records, calibration.alpha, seed)
+        detectors.append(_baselines(schema, reference, records, calibration.alpha, seed))
     columns, correlations = residual_correlations(schema, records, scorer.score(records).expected)
     return EvaluationDocument(
         residual_columns=columns,
@@ -99,7 +100,8 @@ def residual_correlations(
             hours = np.floor(observed / _HOUR_S) - expected[:, position]
             residuals[:, position] = (hours + HOURS_PER_DAY / 2) % HOURS_PER_DAY - HOURS_PER_DAY / 2
         else:
-            residuals[:, position] = observed - expected[:, position]
+            with np.errstate(over="ignore"):
+                residuals[:, position] = observed - expected[:, position]
     strings = graph_strings(schema, records.strings)
     for at, (position, column) in enumerate(zip(schema.string_positions, schema.categorical, strict=True)):
         codes = {category: code for code, category in enumerate(column.categories)}
@@ -128,33 +130,29 @@ def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _faults_found(
-    schema: Schema, records: Columns, detectors: _Detectors, random: np.random.Generator
+    schema: Schema, records: Columns, detectors: Sequence[_Detectors], random: np.random.Generator
 ) -> tuple[FaultsFound, ...]:
     chosen = records.rows(np.sort(random.permutation(len(records))[:_MOST_FAULTY]))
     rows = []
     for fault, inject in {UNALTERED: _unaltered, **_FAULTS}.items():
         faulty = inject(schema, chosen, random)
         if len(faulty):
-            found = {name: int(np.count_nonzero(flags(faulty))) for name, flags in detectors.items()}
+            flags = [item for each in detectors for item in each(faulty).items()]
+            found = {name: int(np.count_nonzero(flagged)) for name, flagged in flags}
             rows.append(FaultsFound(fault=fault, records=len(faulty), found=found))
     return tuple(rows)
 
 
-def _detectors(scorer: Scorer, schema: Schema, calibration: Calibration) -> _Detectors:
+def _own_detectors(scorer: Scorer, schema: Schema, calibration: Calibration) -> _Detectors:
     folds = [np.array(fold) for fold in calibration.folds]
     checks = ViolationChecks(schema.model_copy(update={"watched": ()}))
 
-    def by_score(columns: Columns) -> NDArray[np.bool_]:
-        return p_values(folds, scorer.score(columns).fold_scores) <= calibration.alpha
+    def flags(columns: Columns) -> dict[str, NDArray[np.bool_]]:
+        by_score = p_values(folds, scorer.score(columns).fold_scores) <= calibration.alpha
+        by_check = np.array([bool(found) for found in checks.violations(columns)], dtype=np.bool_)
+        return {"limits": _beyond_limits(schema, columns), "score": by_score, "score_or_check": by_score | by_check}
 
-    def by_check(columns: Columns) -> NDArray[np.bool_]:
-        return np.array([bool(found) for found in checks.violations(columns)], dtype=np.bool_)
-
-    return {
-        "limits": lambda columns: _beyond_limits(schema, columns),
-        "score": by_score,
-        "score_or_check": lambda columns: by_score(columns) | by_check(columns),
-    }
+    return flags
 
 
 def _beyond_limits(schema: Schema, columns: Columns) -> NDArray[np.bool_]:
@@ -182,11 +180,7 @@ def _baselines(schema: Schema, reference: Columns, held_out: Columns, alpha: flo
 
     fitted = Baselines(schema, reference, seed)
     limits = {name: threshold([np.sort(scores)], alpha) for name, scores in fitted.score(held_out).items()}
-
-    def by(name: str) -> Callable[[Columns], NDArray[np.bool_]]:
-        return lambda columns: fitted.score(columns)[name] > limits[name]
-
-    return {name: by(name) for name in limits}
+    return lambda columns: {name: scores > limits[name] for name, scores in fitted.score(columns).items()}
 
 
 def _unaltered(_: Schema, columns: Columns, __: np.random.Generator) -> Columns:
@@ -195,7 +189,8 @@ def _unaltered(_: Schema, columns: Columns, __: np.random.Generator) -> Columns:
 
 def _ten_times(schema: Schema, columns: Columns, random: np.random.Generator) -> Columns:
     is_number = np.array([kind_of(schema.columns[at]).is_plain_number for at in schema.number_positions], np.bool_)
-    rows, at = _one_of(~np.isnan(columns.numbers) & (columns.numbers != 0) & is_number, random)
+    size = np.abs(columns.numbers)  # a null is NaN, which compares to nothing
+    rows, at = _one_of((size > 0) & (size < _LARGEST) & is_number, random)
     faulty = columns.rows(rows)
     faulty.numbers[np.arange(len(rows)), at] *= 10.0
     return faulty
@@ -218,7 +213,7 @@ def _exchanged(_: Schema, columns: Columns, random: np.random.Generator) -> Colu
     other = columns.rows(random.permutation(len(columns)))
     width = columns.numbers.shape[1]
     differs = [columns.numbers != other.numbers, columns.strings != other.strings]
-    known = [~np.isnan(columns.numbers + other.numbers), columns.strings_observed & other.strings_observed]
+    known = [~np.isnan(columns.numbers) & ~np.isnan(other.numbers), columns.strings_observed & other.strings_observed]
     possible = np.concatenate([np.asarray(d, np.bool_) & k for d, k in zip(differs, known, strict=True)], axis=1)
     rows, at = _one_of(possible, random)
     faulty = columns.rows(rows)

@@ -204,7 +204,7 @@ def _difference_message(
     table = '[columns."..."]' if column is None else f"[columns.{json.dumps(column)}]"
     return (
         f"{name} records, {output}{of_column}: expected the same values from onnxruntime and torch, got a difference "
-        f"of {difference[where]:.3g}; columns that hardly vary cause this: set one aside in train.toml by {table} "
+        f"of {difference[where]:.3g}; columns that hardly vary cause this: ignore one in train.toml by {table} "
         'kind = "ignore"'
     )
 

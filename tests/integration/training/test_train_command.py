@@ -107,7 +107,7 @@ def test_the_run_shows_what_it_decided(trained):
     for shown in (
         "reading_id",
         "an identifier",
-        "not scored",
+        "ignored",
         "450 fit, 150 calibration",
         "exporting",
         "model.onnx",

@@ -58,6 +58,8 @@ def test_a_file_sets_what_it_names(load):
         ("[fitt]\nseed = 3", r"fitt: unknown setting; the nearest is fit"),
         ('[columns.a]\nkind = "number"', r"columns\.a\.kind: expected 'numeric', 'boolean'.* got 'number'"),
         ('[columns.a]\nkind = "numeric"\nknd = 1', r"columns\.a\.knd: .* the nearest is kind"),
+        ('[columns.a]\nformat = "dd.mm.yyyy"', r"columns\.a\.format: expected codes of strptime"),
+        ('[columns.a]\nformat = "%Q"', r"columns\.a\.format: expected codes of strptime"),
         ('[fit]\nseed = "x"', r"fit\.seed: expected a whole number, got 'x'"),
         ("[fit]\nseed = true", r"fit\.seed: expected a whole number, got True"),
         ("[calibration]\nalpha = 1.5", r"calibration\.alpha: expected less than 1, got 1\.5"),

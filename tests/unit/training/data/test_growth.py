@@ -113,6 +113,10 @@ def test_epochs_of_every_unit_are_times_by_their_name(settled, unit):
     assert sample.numbers("when", "timestamp") == pytest.approx(SECONDS)
 
 
+def test_bytes_of_the_size_of_epochs_are_no_times(settled):
+    assert settled(bytes_received=RANDOM.permutation(SECONDS))[0]["bytes_received"].kind == "numeric"
+
+
 def test_epochs_of_mixed_units_are_times_by_their_name(settled):
     plans, sample = settled(last_seen=np.where(np.arange(N) % 2, SECONDS, SECONDS * 1_000))
     assert plans["last_seen"].kind == "timestamp"

@@ -93,6 +93,7 @@ CSV_CASES = [
         "numbers with separators or signs",
     ),
     ("thousands with points", ["435", "12", "980", "4.614", "12.250", "1.000.500"] * 9, "numeric", "with separators"),
+    ("thousands with points and signs", ["-435", "+12", "980", "-4.614", "12.250", "1.500"] * 9, "numeric", "with sep"),
     ("eighths", ["435", "12", "1200", "4.125", "12.250", "1.375"] * 9, "numeric", "numbers"),
     ("Indian rupees", cycled(['"Rs. 11,09,081.60"', "Rs. 950"]), "numeric", "numbers with the unit Rs."),
     ("Excel's accounts", cycled(['" $ (4,207.04)"', " $ 546.96 ", " $ -   "]), "numeric", "a currency sign ($)"),
@@ -257,6 +258,14 @@ def test_a_numbered_list_gets_no_warning_of_units(csv_of):
 def test_a_header_that_is_repeated_is_told(csv_of):
     with pytest.raises(DataError, match=r"a\.csv, row 61, column x: .* the header seems to be repeated"):
         plans_of(csv_of(x=[*cycled(["1.5", "2"]), "x", "3"]))
+
+
+@pytest.mark.parametrize("value", ["31.02.2024", "5.O2"])
+def test_a_wrong_value_that_comes_once_is_told_by_its_place_alone(csv_of, value):
+    values = [f"{day:02}.03.2024" for day in range(1, 31)] if value.startswith("3") else cycled(["1.5", "2"], 30)
+    with pytest.raises(DataError, match=r"a\.csv, row 31, column x: expected .* as in 96\.8% of the values") as caught:
+        plans_of(csv_of(x=[*values, value]))
+    assert value not in str(caught.value)
 
 
 def test_a_footer_is_no_number_with_a_unit(csv_of):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vaegis.service.contract import Reading
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.record_files import open_records
 from vaegis.training.config import ColumnSettings, DataSettings, TrainConfig
@@ -150,6 +151,8 @@ def test_a_sampled_column_becomes_numbers_or_categories(tmp_path):
     assert observed.tolist() == [True, False, True]
     with pytest.raises(DataError, match=r"a\.csv, row 1, column b: expected a number, got text"):
         drawn.numbers("b", "numeric")
+    with pytest.raises(DataError, match=r"row 1, column b: .* this column also reads numbers with the unit kg"):
+        drawn.numbers("b", "numeric", Reading(unit="kg"))
 
 
 def test_lines_without_any_value_are_no_records_and_locations_count_them(tmp_path):
