@@ -62,12 +62,12 @@ demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the 
 up-local: $(VENV)/up.stamp ## the service, a feed with faults, Prometheus and alerts, as plain processes on loopback
 	$(BIN)/python deploy/local.py $(if $(FREE_PORTS),--free-ports)
 
-# Parts run side by side, after the quickest checks the longest parts first. Each prints when it has ended. None starts after one
-# has failed, and make names the one that did.
+# After the quickest checks the longest parts start first. None starts after one has failed, and make names the one that did.
 JOBS ?= 2
 
 .PHONY: test
 test: venv ## everything that must hold before a commit, JOBS (2) parts at a time
+	@echo 'parts run side by side, and each prints when it has ended'
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) --output-sync=target \
 	  lint imports test-integration service-alone coverage types attack-quick oldest-runtime
 
