@@ -76,7 +76,7 @@ def provoked(new_app, send, artifact, serving, folder):
     unverified = create_app(artifact, load_settings({}, {}))
     guarded = new_app(keys=f"a metrics sha256:{digest_of(b'1').hex()}")
     with_versions = create_app(artifact, load_settings({}, {}), served_as=ServedAs("orders", "1", folder))
-    with_versions.state.readiness.admit(artifact.verify())
+    with_versions.readiness.admit(artifact.verify())
     broken = new_app()
     broken.framework.add_api_route("/model", lambda: 1 / 0, methods=["DELETE"])
     yield send(app, "GET", "/nowhere").json()

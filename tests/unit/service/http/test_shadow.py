@@ -109,7 +109,7 @@ def test_a_shadow_ends_with_its_promotion_or_when_it_is_stopped(served, folder, 
     assert send(served.app, "GET", "/models/orders/shadow").status_code == 404
 
 
-@pytest.mark.parametrize(("version", "reason"), [("3", "expected the columns of the live"), ("4", "cannot be read")])
+@pytest.mark.parametrize(("version", "reason"), [("3", "expected the columns of the live"), ("4", "no such file")])
 def test_a_shadow_that_cannot_be_used_is_reported_and_leaves_the_live_version_alone(
     served, folder, send, record, version, reason
 ):
