@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from vaegis.service.contract import MOST_PLACEHOLDERS
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.values import iso_instant
-from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.config import TIME_KIND
+from vaegis.training.data.kinds import KINDS, ColumnPlan
 from vaegis.training.data.sampling import Sample
 
 _FEWEST = 5
@@ -19,6 +20,7 @@ _FEWEST = 5
 _FEWEST_OTHERS = 20
 """Distinct other values, below which none can be far from them."""
 _BULK = (0.01, 0.99)
+_MIDNIGHT = "T00:00:00+00:00"
 LEAST_SHARE = 0.02
 """Share of the values from which a placeholder has a probability of its own."""
 
@@ -69,14 +71,14 @@ def frequent_placeholders(values: NDArray[np.float64]) -> list[float]:
 
 
 def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
-    if plan.kind not in ("numeric", "timestamp"):
-        return plan
+    if plan.kind is None or KINDS[plan.kind].joined_form is None:
+        return plan  # Its values are neither numbers nor times.
     numbers = sample.numbers(plan.name, plan.kind, plan.reading, plan.number_form)
     values = numbers[~np.isnan(numbers)]
     warnings = []
-    frequent = frequent_placeholders(values) if plan.kind == "numeric" else []
+    frequent = [] if plan.kind == TIME_KIND else frequent_placeholders(values)
     for value in placeholders(values):
-        text = f"{value:.15g}" if plan.kind == "numeric" else iso_instant(value)[:10]
+        text = iso_instant(value).removesuffix(_MIDNIGHT) if plan.kind == TIME_KIND else f"{value:.15g}"
         share = np.count_nonzero(values == value) / numbers.size
         table = f"[columns.{json.dumps(shown(plan.name))}]"
         effect = "counts as a case of its own" if value in frequent else "hides anomalies between"

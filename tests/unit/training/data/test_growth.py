@@ -16,6 +16,7 @@ from vaegis.service.violations import ViolationChecks
 from vaegis.training.config import ColumnSettings, DataSettings, SplitSettings, TrainConfig
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.placeholders import with_placeholders
 from vaegis.training.data.sampling import profile_and_sample
 from vaegis.training.data.schema import build_schema, columns_of
 from vaegis.training.data.splits import split_at_random
@@ -111,6 +112,17 @@ def test_epochs_of_every_unit_are_times_by_their_name(settled, unit):
     plans, sample = settled(when=SECONDS * unit)
     assert plans["when"].kind == "timestamp"
     assert sample.numbers("when", "timestamp") == pytest.approx(SECONDS)
+
+
+def test_a_placeholder_among_times_is_named_with_its_time_so_that_the_setting_finds_it(settled):
+    last = "9999-12-31T23:59:59+00:00"
+    texts = [last if at % 9 == 0 else f"2024-03-0{at % 8 + 1} {at % 24:02}:00" for at in range(N)]
+    plans, sample = settled(until=texts)
+    (plan,) = with_placeholders((plans["until"],), sample)
+    assert f'[columns."until"] null_values = ["{last}"]' in plan.warnings[-1]
+    config = TrainConfig(columns={"until": ColumnSettings(null_values=[last])})
+    plans, sample = settled(config, until=texts)
+    assert np.isnan(sample.numbers("until", "timestamp", plans["until"].reading)).sum() == N // 9 + 1
 
 
 def test_bytes_of_the_size_of_epochs_are_no_times(settled):
