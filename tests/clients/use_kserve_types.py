@@ -16,10 +16,10 @@ EITHER = {"IntOrString", "ResourceQuantity", "object", "datetime"}
 
 def check(value: Any, kind: str, place: str) -> None:
     """Exit if a value is not of a type, by its name in the models."""
-    if listed := re.fullmatch(r"list\[(.+)\]", kind):
+    if listed := re.fullmatch(r"[Ll]ist\[(.+)\]", kind):
         for at, each in enumerate(value):
             check(each, listed[1], f"{place}[{at}]")
-    elif mapped := re.fullmatch(r"dict\(str, (.+)\)", kind):
+    elif mapped := re.fullmatch(r"(?:dict\(|Dict\[)str, (.+)[)\]]", kind):
         for name, each in value.items():
             check(each, mapped[1], f"{place}.{name}")
     elif kind in PLAIN:
