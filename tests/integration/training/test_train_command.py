@@ -222,7 +222,8 @@ def test_the_noise_of_a_column_is_that_of_records_from_the_whole_history(run_tra
 
 def test_one_seed_gives_one_file_but_for_its_time_of_creation(trained, run_train, tmp_path):
     again = tmp_path / "model.onnx"
-    assert run_train(trained.data, "-o", again, "-c", trained.settings, "--seed", 5, "--name", "machine") == 0
+    flags = ("--seed", 5, "--name", "machine", "--report", tmp_path / "report.html")
+    assert run_train(trained.data, "-o", again, "-c", trained.settings, *flags) == 0
     first, second = trained.model.read_bytes(), again.read_bytes()
     graph_ends = first.index(MetadataKey.FORMAT.encode())
     assert first[:graph_ends] == second[:graph_ends]
