@@ -42,6 +42,9 @@ MOST_FAULTS = 16
 MOST_DETECTORS = 8
 """Kinds of fault and detectors in an evaluation."""
 
+MOST_COUNTED = 2**53
+"""Of what an evaluation counts: every count up to this one is a number of its own as a float."""
+
 MOST_LATENTS = 4096
 """Of a generator: each request draws that many numbers for each of a block of records."""
 
@@ -468,9 +471,9 @@ class FaultsFound(_Document):
 
     fault: str
     """Kind of the fault; ``none`` for records as they were."""
-    records: Annotated[int, Field(ge=1)]
+    records: Annotated[int, Field(ge=1, le=MOST_COUNTED)]
     """How many of them there are."""
-    found: dict[str, Annotated[int, Field(ge=0)]] = Field(max_length=MOST_DETECTORS)
+    found: dict[str, Annotated[int, Field(ge=0, le=MOST_COUNTED)]] = Field(max_length=MOST_DETECTORS)
     """How many a detector flags, by its name."""
 
 
@@ -481,7 +484,7 @@ class EvaluationDocument(_Document):
     """The scored columns, or those of them that correlate most."""
     residual_correlations: tuple[Annotated[float, Field(ge=-1.0, le=1.0)], ...]
     """Rank correlation of the residuals of two of these columns: the lower triangle, by rows, without the diagonal."""
-    residual_records: Annotated[int, Field(ge=0)]
+    residual_records: Annotated[int, Field(ge=0, le=MOST_COUNTED)]
     """Records that they were measured on."""
     faults: tuple[FaultsFound, ...] = Field(max_length=MOST_FAULTS)
 

@@ -18,6 +18,9 @@ from vaegis.service.auth.rate_limits import RateLimit
 from vaegis.service.http.errors import RateLimitedError
 from vaegis.service.http.routes import Route
 
+BYTES_PER_RECORD: Final = 16 * 1024
+"""Decompressing this many bytes takes about as long as scoring one record."""
+
 CONTEXT: Final = "vaegis.request_context"
 """Key of the scope under which `Instrumentation` puts the `RequestContext`."""
 
@@ -71,6 +74,7 @@ class RequestContext:
     records: int = 0
     flagged: int = 0
     span: Span | None = None
+    _charged: int = 0
 
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a tracing span for one step of the work. Thread-safe."""
@@ -99,6 +103,16 @@ class RequestContext:
             wait_s = self.rate_limit.try_spend(records, into_debt=into_debt)
             if wait_s:
                 raise RateLimitedError(self.rate_limit.records_per_s, wait_s)
+            self._charged += records
+
+    def charge_unpacked(self, size: int) -> None:
+        """Charge a record for each `BYTES_PER_RECORD` of ``size`` decompressed bytes, less the records charged already.
+
+        Call this at the end of a body, so that one which is refused after decompression costs its caller too.
+        """
+        due = size // BYTES_PER_RECORD - self._charged
+        if due > 0:
+            self.charge(due, into_debt=True)
 
 
 class Identity(NamedTuple):

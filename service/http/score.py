@@ -179,13 +179,16 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         unpacked = UnpackedBytes(slot.max_body_bytes)
         decompressor, decoder = Unpacker(self.formats.encoding.value, unpacked), self._decoder(unpacked)
         data = first
-        while True:
-            is_last = slot.is_whole
-            await slot.run(partial(scoring.score_bytes, data, decompressor, decoder, is_last=is_last))
-            slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
-            if is_last:
-                return scoring
-            data = await slot.read(at_least=BLOCK_BYTES)
+        try:
+            while True:
+                is_last = slot.is_whole
+                await slot.run(partial(scoring.score_bytes, data, decompressor, decoder, is_last=is_last))
+                slot.hold_answer(scoring.answer.held_bytes, decoder.held_bytes)
+                if is_last:
+                    return scoring
+                data = await slot.read(at_least=BLOCK_BYTES)
+        finally:
+            slot.context.charge_unpacked(unpacked.total)
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """Return the headers of the answer."""

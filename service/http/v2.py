@@ -134,8 +134,18 @@ def v2_endpoints(models: ModelRegistry, readiness: Readiness) -> dict[str, Calla
 def _answered(
     model: ServedModel, body: bytes, encoding: Encoding, header_length: str | None, slot: Slot
 ) -> tuple[bytes, int | None]:
+    unpacked = UnpackedBytes(model.limits.max_held_bytes)
+    try:
+        body = decompressed(body, encoding.value, unpacked, slot.check)
+        return _answered_plain(model, body, header_length, slot)
+    finally:
+        slot.context.charge_unpacked(unpacked.total)
+
+
+def _answered_plain(
+    model: ServedModel, body: bytes, header_length: str | None, slot: Slot
+) -> tuple[bytes, int | None]:
     with slot.context.step("decode"):
-        body = decompressed(body, encoding.value, UnpackedBytes(model.limits.max_held_bytes), slot.check)
         request = _read(model, body, header_length)
         parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
         options = model.checked_options(validated(ScoreQuery, parameters), OnInvalid.REJECT)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
 import pytest
 
 from vaegis.service.auth.keys import Access, digest_of
@@ -192,6 +195,28 @@ def test_a_request_is_charged_by_its_records_and_only_if_it_is_let_in(new_app, s
     assert send(app, "POST", "/score", json=[record, 5]).status_code == 422
     assert send(app, "POST", "/generate", json={"count": 1}).status_code == 200
     assert send(app, "POST", "/score", json=record).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [("/score", "application/json"), ("/score", "text/csv"), ("/v2/models/orders/infer", "application/json")],
+)
+def test_what_a_refused_body_was_unpacked_to_is_charged(new_app, send, record, path, media_type):
+    app = new_app(rate_records_per_s=0.01, rate_burst_s=3200, max_body_bytes=2**20)  # 32 records, for 512 KiB
+    headers = {"content-type": media_type, "content-encoding": "gzip"}
+    small = gzip.compress(b"\n" * 2**18)
+    assert send(app, "POST", path, content=small, headers=headers).status_code == 400
+    assert send(app, "POST", "/score", json=[record] * 8).status_code == 200
+    assert send(app, "POST", path, content=gzip.compress(b"\n" * 2**22), headers=headers).status_code == 413
+    assert send(app, "POST", "/score", json=record).status_code == 429
+
+
+def test_what_records_were_unpacked_from_is_not_charged_beside_them(new_app, send, record):
+    app = new_app(rate_records_per_s=0.01, rate_burst_s=1000)  # 10 records
+    body = gzip.compress(json.dumps([record] * 9).encode() + b" " * 2**16)
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert send(app, "POST", "/score", content=body, headers=headers).status_code == 200
+    assert send(app, "POST", "/score", json=record).status_code == 200
 
 
 @pytest.mark.parametrize("path", [*V2, "/v2/models/{model}/versions/1", "/v2/models/{model}/versions/1/infer"])
