@@ -112,7 +112,7 @@ def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object]
     rules of the column that holds them.
 
     Args:
-        body: The bytes, UTF-8; a byte order mark is passed over.
+        body: The bytes, UTF-8; a byte order mark is skipped.
         max_depth: Levels of arrays and objects within each other, at least 1.
         constant: What makes a value of the literals NaN, Infinity and -Infinity, which Python's own encoder writes.
 

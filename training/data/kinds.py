@@ -155,7 +155,7 @@ def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
 def reading_hints(profile: DataProfile) -> Iterator[str]:
     """Yield what the user should know of how the lines of CSV files were read."""
     if profile.blank_lines:
-        yield f"{profile.blank_lines:,} lines without any value are passed over."
+        yield f"{profile.blank_lines:,} lines without any value are skipped."
     padded = [column.name for column in profile.columns if column.name != column.name.strip()]
     if padded:
         names = ", ".join(json.dumps(shown(name), ensure_ascii=False) for name in padded[:_MOST_NAMES_SHOWN])
