@@ -253,7 +253,7 @@ def _orders(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) ->
 def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[_Order, ...], records: int, *, is_set: bool) -> ColumnPlan:
     """Return the plan of a column, not scored if its numbers only count or grow, or with a warning."""
     if plan.kind == TIME_KIND:
-        warning = _short_span(_finite(sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)))
+        warning = _short_span(plan.name, _finite(sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)))
         if plan.reading is not None and plan.reading.format is not None and "%d" not in plan.reading.format:
             warning = None  # Times of day have no span.
         return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
@@ -366,14 +366,14 @@ def _limits(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...]) 
     return least - margin if low is None else max(low, least - margin), greatest + margin
 
 
-def _short_span(seconds: NDArray[np.float64]) -> str | None:
+def _short_span(name: str, seconds: NDArray[np.float64]) -> str | None:
     """Return a warning if the records do not span a week, so that some weekdays or hours cannot have been seen."""
     if seconds.size < _FEWEST or (span := float(np.ptp(seconds))) >= _WEEK_S:
         return None
     lacking = "hours of the day and weekdays" if span < _DAY_S else "weekdays"
     return (
-        f"the records span {span / _DAY_S:.1f} days, so some {lacking} were never seen. Normal records of these may be "
-        "flagged: train on at least a week"
+        f"the records span {span / _DAY_S:.1f} days, so some {lacking} were never seen. Normal records of these are "
+        f"likely to be flagged: train on at least a week, or leave the column out: {_setting_line(name, 'ignore')}"
     )
 
 

@@ -95,7 +95,10 @@ _FEW = 20
 _MOST_TIMES_AS_MANY = 2
 _AMBIGUOUS = re.compile(r"\d{1,3}(,\d{3})+")
 _CODE = re.compile(r"\d{3}(?:[^\d]\d{3}){2,}")
-"""Digits of telephone numbers or IP addresses rather than of a number; if no other text is there."""
+"""Digits of telephone numbers rather than of a number; if no other text is there."""
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+_IP_ADDRESS = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
+"""Many have a number's groups of two or three digits, such as 81.84.92.203."""
 _PADDED = re.compile(r"0\d", re.ASCII)
 _PLAIN = frozenset("0123456789.")
 
@@ -268,7 +271,7 @@ def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
     decimal: Literal[".", ","] = "," if records[","] > records["."] or are_thousands else "."
     if not units and decimal == "." and all(map(_is_plain, same)):
         return None  # Nothing but plain numbers, or texts that are none.
-    if not units and all(_CODE.fullmatch(text.strip()) for text in same):
+    if not units and any(all(form.fullmatch(text.strip()) for text in same) for form in (_CODE, _IP_ADDRESS)):
         return None
     digits = [found[text].digits for text in same if "," in found[text].digits]
     is_ambiguous = (

@@ -203,7 +203,9 @@ def test_the_zone_is_that_of_the_arrow_type_unless_it_is_set(settled):
 def test_a_time_that_spans_less_than_a_week_is_warned_of(settled):
     assert not settled(when=WHEN)[0]["when"].warnings
     three_days = pa.array(np.linspace(0, 3 * 86_400_000_000, N).astype(np.int64)).cast(pa.timestamp("us", "UTC"))
-    assert "span 3.0 days, so some weekdays were never seen" in settled(when=three_days)[0]["when"].warnings[0]
+    warning = settled(when=three_days)[0]["when"].warnings[0]
+    assert "span 3.0 days, so some weekdays were never seen" in warning
+    assert warning.endswith('columns.when.kind = "ignore" in train.toml')
 
 
 def test_what_moves_with_the_time_of_another_column_is_not_scored(settled):

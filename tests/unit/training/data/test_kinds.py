@@ -102,6 +102,7 @@ CSV_CASES = [
     ("exponents", cycled(['"1,826e+03"', '"2,5e2"']), "numeric", "numbers with separators"),
     ("Arabic digits", cycled(["\u0661\u0668\u0662.\u0665", "\u0667"]), "numeric", "numbers with separators"),
     ("telephone numbers", cycled(["555 123 456", "601 333 000"]), "categorical", "text with 2 values"),
+    ("IP addresses", cycled(["81.84.92.203", "203.176.171.152", "81.7.175.9"]), "categorical", "text with 3 values"),
     ("SAS dates", cycled(["01MAR2024", "28OCT2023"]), "timestamp", "dates in the form %d%b%Y"),
     ("Oracle times", cycled(["13-OCT-24 12.01.52.547 AM"]), "timestamp", "%d-%b-%y %I.%M.%S.%f %p"),
     ("Java times", cycled(["Tue Oct 01 00:01:52 UTC 2024"]), "timestamp", "%a %b %d %H:%M:%S %Z %Y"),
