@@ -142,9 +142,7 @@ def _answered(
         slot.context.charge_unpacked(unpacked.total)
 
 
-def _answered_plain(
-    model: ServedModel, body: bytes, header_length: str | None, slot: Slot
-) -> tuple[bytes, int | None]:
+def _answered_plain(model: ServedModel, body: bytes, header_length: str | None, slot: Slot) -> tuple[bytes, int | None]:
     with slot.context.step("decode"):
         request = _read(model, body, header_length)
         parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
