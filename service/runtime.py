@@ -22,7 +22,7 @@ RUN_TIMEOUT_S: Final = 60.0
 """Longest time of one run of a graph, where nobody says otherwise."""
 
 TENSOR_BYTES: Final = 2**30
-"""Memory that tensors may take while a graph runs, beyond 128 times its own size, where nobody says otherwise."""
+"""Memory that tensors may take while a graph runs, beyond 128 times its own size, by default."""
 
 _CHECK_S: Final = 0.1
 _LATE_S: Final = 1.0  # after its time: a run that is ended stops much sooner, except within one long node

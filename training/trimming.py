@@ -45,5 +45,5 @@ class Trimming:
 
     def left_out(self) -> list[int]:
         """Return the records that were left out of most batches that they were in, at least 3, ascending."""
-        is_aside = (self._left_out > 0.5 * self._met) & (self._met >= _FEWEST_BATCHES)
-        return [int(record) for record in torch.nonzero(is_aside).flatten()]
+        is_left_out = (self._left_out > 0.5 * self._met) & (self._met >= _FEWEST_BATCHES)
+        return [int(record) for record in torch.nonzero(is_left_out).flatten()]

@@ -31,7 +31,7 @@ def baseline_scores(
     Args:
         training: Normal records; at most `vaegis.training.evaluation.baselines.MAX_REFERENCE_RECORDS` of them are used.
         test: n records with the same columns.
-        config: Settings by which columns get their kinds, or are set aside, as in training.
+        config: Settings by which columns get their kinds, or are ignored, as in training.
         seed: Of the sample and the forest.
     """
     with tempfile.TemporaryDirectory() as folder:

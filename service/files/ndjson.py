@@ -40,7 +40,7 @@ class _OutOfTheOrdinaryError(Exception):
 def read_ndjson(
     stream: BinaryIO, path: Path, max_depth: int, *, reports: bool, ignored: Collection[str] = ()
 ) -> Iterator[FileBatch]:
-    """Yield the records of an NDJSON stream, one a line; blank lines are passed over.
+    """Yield the records of an NDJSON stream, one a line; blank lines are skipped.
 
     In the batches objects are flat, and a column whose values have several types is text: texts as they are, other
     values as JSON writes them.
@@ -49,7 +49,7 @@ def read_ndjson(
         stream: The file.
         path: Its path, for messages.
         max_depth: Most levels of objects and lists.
-        reports: Whether lines at fault are told in their place; otherwise the first one ends the reading, and the
+        reports: Whether faulty lines are reported; otherwise the first one ends the reading, and the
             literals NaN and Infinity, which Python's own encoder writes, are numbers.
         ignored: Columns that may hold values of any type.
 
@@ -190,7 +190,7 @@ def _leaves(prefix: str, part: Mapping[str, object], ignored: Collection[str]) -
 def _batch(
     records: Sequence[Mapping[str, object]], ignored: Collection[str], place: tuple[Path, int] | None
 ) -> pa.RecordBatch:
-    """Return flat records by column; at a place that is told, refuse columns with objects or lists in some of them."""
+    """Return flat records by column; given a place, refuse columns that hold objects or lists in some records only."""
     columns = {name: [record.get(name) for record in records] for name in dict.fromkeys(chain.from_iterable(records))}
     parents = {name[:dot] for name in columns for dot, letter in enumerate(name) if letter == "."}
     arrays = {}

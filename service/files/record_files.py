@@ -100,7 +100,7 @@ def open_records(
     """Find the files under ``path`` and check that they can be read as one stream.
 
     A folder is searched to any depth, in order of name; files and folders whose names begin with a dot or an
-    underscore are passed over, and so are empty files. Folders named `key=value` give the records below them a column.
+    underscore are skipped, and so are empty files. Folders named `key=value` give the records below them a column.
     All files must be of one format and, where it has headers, have the same columns.
 
     Args:

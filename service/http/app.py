@@ -28,6 +28,7 @@ from vaegis.service.http.drill import DrillEndpoint
 from vaegis.service.http.endpoints import PostEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.live_page import COUNTS, page_endpoints
+from vaegis.service.http.live_schemas import LiveAnswer
 from vaegis.service.http.logs import LineWriter, RequestLog
 from vaegis.service.http.metrics import Metrics, ModelMetrics
 from vaegis.service.http.middleware import BeginSpan, Dispatch, Instrumentation, KeyCheck
@@ -39,7 +40,6 @@ from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, 
 from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES
 from vaegis.service.http.schemas import (
-    LiveAnswer,
     ModelAnswer,
     ModelsAnswer,
     ShadowAnswer,

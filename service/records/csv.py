@@ -50,7 +50,7 @@ _TOO_LONG: Final = (
 
 
 class CsvDecoder(LineDecoder):
-    """Decodes CSV with a header (RFC 4180, UTF-8). Blank lines are passed over."""
+    """Decodes CSV with a header (RFC 4180, UTF-8). Blank lines are skipped."""
 
     def __init__(self, schema: Schema, limits: RecordLimits, delimiter: str = ",") -> None:
         """Decode records of ``schema``, whose values are parted by ``delimiter``."""

@@ -112,7 +112,7 @@ def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object]
     rules of the column that holds them.
 
     Args:
-        body: The bytes, UTF-8; a byte order mark is passed over.
+        body: The bytes, UTF-8; a byte order mark is skipped.
         max_depth: Levels of arrays and objects within each other, at least 1.
         constant: What makes a value of the literals NaN, Infinity and -Infinity, which Python's own encoder writes.
 
@@ -348,7 +348,7 @@ def _body_errors(max_depth: int) -> Iterator[None]:
     except json.JSONDecodeError as error:
         detail = error.msg.split(":")[0]
         if detail == _MORE:
-            several = "expected one JSON value, got another after it; records one a line are application/x-ndjson"
+            several = "expected one JSON value, got another after it; NDJSON (application/x-ndjson) has one a line"
             raise BodyError("invalid_json", f"body: {several} (character {error.pos})") from None
         wanted = f"JSON with {_EXPECTED[detail]}" if detail in _EXPECTED else "valid JSON"
         raise BodyError("invalid_json", f"body: expected {wanted} at character {error.pos}, got other text") from None

@@ -74,7 +74,7 @@ class TypedJson:
         """Return the records of lines by column; None if one has to be read by `vaegis.service.records.json`.
 
         Args:
-            text: JSON, one record a line; blank lines are passed over.
+            text: JSON, one record a line; blank lines are skipped.
             records: How many lines are not blank.
         """
         if count_marks(text, VALUE_MARKS) > self._max_values:

@@ -223,9 +223,9 @@ class NumericKind(NumberKind[NumericColumn]):
 
     def statistics(self, column: NumericColumn) -> str:
         grid = f", step {column.step:g}" if column.step else ""
-        codes = ", ".join(f"{value:.6g}" for value in column.placeholders)
+        placeholders = ", ".join(f"{value:.6g}" for value in column.placeholders)
         return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}" + (
-            codes and f", placeholder {codes}"
+            placeholders and f", placeholder {placeholders}"
         )
 
     def drawn_type(self, column: NumericColumn) -> np.dtype[Any]:

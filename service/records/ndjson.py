@@ -20,7 +20,7 @@ _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 
 
 class NdjsonDecoder(LineDecoder):
-    """Decodes JSON objects, one a line (UTF-8). Blank lines are passed over."""
+    """Decodes JSON objects, one a line (UTF-8). Blank lines are skipped."""
 
     def __init__(
         self, schema: Schema, limits: RecordLimits, typed: TypedJson, unwrapper: Unwrapper | None = None

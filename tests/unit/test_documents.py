@@ -35,3 +35,28 @@ def test_index_of_decisions_lists_every_page():
     folder = ROOT / "docs" / "adr"
     listed = set(re.findall(r"^\| \[\d{4}\]\(([^)]+)\)", (folder / "README.md").read_text(), flags=re.MULTILINE))
     assert listed == {path.name for path in folder.glob("0*.md")}
+
+
+RELATION = re.compile(r"(superseded by|amended by|extended by|supersedes|amends|extends) ((?:\d{4}(?:, | and )?)+)")
+INVERSE = {"superseded by": "supersedes", "amended by": "amends", "extended by": "extends"}
+
+
+def relations(number: str, status: str) -> set[tuple[str, str, str]]:
+    """Return what a status says of other decisions, as the later decision would say it: later, verb, earlier."""
+    plain = re.sub(r"\[(\d{4})\]\([^)]*\)", r"\1", " ".join(status.split()))
+    found = [(verb, other) for verb, others in RELATION.findall(plain) for other in re.findall(r"\d{4}", others)]
+    return {(other, INVERSE[verb], number) if verb in INVERSE else (number, verb, other) for verb, other in found}
+
+
+def test_statuses_of_decisions_agree_with_the_index_and_with_each_other():
+    folder = ROOT / "docs" / "adr"
+    index = re.findall(r"^\| \[(\d{4})\].*\| ([^|]+) \|$", (folder / "README.md").read_text(), flags=re.MULTILINE)
+    pages = {
+        path.name[:4]: re.search(r"Status: (.*?)\n\n", path.read_text(), re.DOTALL)[1] for path in folder.glob("0*")
+    }
+    assert len(index) == len(pages)
+    for number, status in index:
+        assert relations(number, status) == relations(number, pages[number]), number
+        assert status.split(";")[0].split()[0] == re.split(r"\W", pages[number])[0], number
+    said = [relation for number, status in index for relation in relations(number, status)]
+    assert {relation for relation in said if said.count(relation) != 2} == set()  # by both pages

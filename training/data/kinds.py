@@ -6,21 +6,21 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.service.records.reading import is_currency, reader_for
 from vaegis.service.terminal import counted
 from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
+from vaegis.training.data.kind_messages import Locate, how_to_read, place_of, table_of
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
-from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.text_profile import Parsed, TextProfile
 from vaegis.training.data.written import DateWriting, NumberWriting, OtherText
 from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
-"""Share of texts that parse from which the others are taken for a change of type, rather than all of it for text."""
+"""If at least this share of the texts parses as one kind, the others are errors; below it, the column is text."""
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
@@ -32,11 +32,6 @@ _UNSCORED = ("list", "map")
 """What Arrow's names of types hold for the values that people know by these words."""
 _MOST_UNITS_SHOWN = 4
 _MOST_NAMES_SHOWN = 3
-_HALF = 0.45
-_FEWEST_FORMS = 20
-_COMMON = 0.02
-"""Texts in another form are values rather than marks for nulls if more than `_FEWEST_FORMS` differ and none has this
-share."""
 _DAY = "%d"
 """Code of a day of the month, which formats of dates have and those of times of day have not."""
 _VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
@@ -111,10 +106,6 @@ _KINDS_OF_FORMS: dict[Form, Kind] = {Form.NUMBER: "numeric", Form.BOOLEAN: "bool
 """What values may be set to be read as whose types differ, beside categories."""
 
 
-Locate: TypeAlias = Callable[[str, str], RowLocation | None]
-"""Returns where a column first holds a text."""
-
-
 def plan_columns(
     profile: DataProfile, config: TrainConfig, locate: Locate = lambda _, __: None
 ) -> tuple[ColumnPlan, ...]:
@@ -155,7 +146,7 @@ def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
 def reading_hints(profile: DataProfile) -> Iterator[str]:
     """Yield what the user should know of how the lines of CSV files were read."""
     if profile.blank_lines:
-        yield f"{profile.blank_lines:,} lines without any value are passed over."
+        yield f"{profile.blank_lines:,} lines without any value are skipped."
     padded = [column.name for column in profile.columns if column.name != column.name.strip()]
     if padded:
         names = ", ".join(json.dumps(shown(name), ensure_ascii=False) for name in padded[:_MOST_NAMES_SHOWN])
@@ -303,8 +294,8 @@ def _plan_written(column: ColumnProfile, text: TextProfile, locate: Locate) -> C
         share = written.records / _counted(text)
         if len(written.units) <= 1 and share >= _MOSTLY:
             raise DataError(
-                f"{_place(column.name, written.other, locate)}: expected a number{_with(written.unit)} as in "
-                f"{share:.1%} of the values, got other text; {_how_to_read(column.name, written.other, _counted(text))}"
+                f"{place_of(column.name, written.other, locate)}: expected a number{_with(written.unit)} as in "
+                f"{share:.1%} of the values, got other text; {how_to_read(column.name, written.other, _counted(text))}"
             )
         return None
     what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators or signs"
@@ -313,7 +304,7 @@ def _plan_written(column: ColumnProfile, text: TextProfile, locate: Locate) -> C
     if written.is_ambiguous:
         warnings.append(
             "nothing tells whether the comma parts thousands, as it is read, or decimals; "
-            f'for those set {_table(column.name)} decimal = ","'
+            f'for those set {table_of(column.name)} decimal = ","'
         )
     reading = Reading(decimal=written.decimal, unit=written.unit)
     return ColumnPlan(column.name, "numeric", what, reading, tuple(warnings))
@@ -330,8 +321,8 @@ def _plan_dates(column: ColumnProfile, text: TextProfile, locate: Locate) -> Col
             return None  # Durations rather, of more than a day.
         share = dates.records / _counted(text)
         raise DataError(
-            f"{_place(column.name, dates.other, locate)}: expected a date in the form {dates.formats[0]} as in "
-            f"{share:.1%} of the values, got other text; {_how_to_read(column.name, dates.other, _counted(text))}"
+            f"{place_of(column.name, dates.other, locate)}: expected a date in the form {dates.formats[0]} as in "
+            f"{share:.1%} of the values, got other text; {how_to_read(column.name, dates.other, _counted(text))}"
         )
     only = _only_format(column, dates)
     what = f"{'times of day' if are_times else 'dates'} in the form {only}"
@@ -345,7 +336,7 @@ def _plan_periods(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None
     if text.period_like is None or text.distinct > _MOSTLY * column.observed:
         return None
     why = f"periods such as {text.period_like}: the next one would be a new category"
-    keep = f'To score it all the same: set {_table(column.name)} kind = "categorical"'
+    keep = f'To score it all the same: set {table_of(column.name)} kind = "categorical"'
     return ColumnPlan(column.name, None, why, warnings=(keep,), watched="text")
 
 
@@ -357,7 +348,7 @@ def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
     parts = "the day, with the month or with the year" if "%y" in choices else "the day or with the month"
     raise DataError(
         f"column {shown(column.name)}: do its dates begin with {parts}? The records allow each of these; set in "
-        f"train.toml {_table(column.name)} {choices}"
+        f"train.toml {table_of(column.name)} {choices}"
     )
 
 
@@ -406,7 +397,7 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
         if not text.numbers.count:
             return ()
         codes = "numbers with leading zeros are taken for codes, and their size is not watched"
-        return (f'{codes}; if it matters, set {_table(column.name)} kind = "numeric"',)
+        return (f'{codes}; if it matters, set {table_of(column.name)} kind = "numeric"',)
     if written is not None and len(written.units) > 1:
         records = sum(count for _, count in written.units)
         if records >= _MOSTLY * _counted(text):
@@ -414,7 +405,7 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
             return (f"{several}; write all of them in one unit",)
     if text.time_like is not None:
         example = json.dumps(shown(text.time_like), ensure_ascii=False)
-        how = f"{_table(column.name)} format (codes of strptime)"
+        how = f"{table_of(column.name)} format (codes of strptime)"
         return (f"looks like times or durations, such as {example}, in a form that is not known; for times set {how}",)
     if text.quantity_like is not None and text.distinct > _FEWEST_FOR_IDENTIFIER:
         example = json.dumps(shown(text.quantity_like), ensure_ascii=False)
@@ -441,9 +432,9 @@ def _check_all(
     if parsed is text.numbers and text.written is not None and len(text.written.units) > 1:
         raise DataError(
             f"{place}: expected {expected} as in {share}, got numbers in several units ({_units(text.written)}): "
-            f'write all in one unit, or set in train.toml {_table(column.name)} kind = "text" (or "ignore")'
+            f'write all in one unit, or set in train.toml {table_of(column.name)} kind = "text" (or "ignore")'
         )
-    how = _how_to_read(column.name, other, seen, row=parsed.first_other.row)
+    how = how_to_read(column.name, other, seen, row=parsed.first_other.row)
     raise DataError(f"{place}: expected {expected} as in {share}, got other text; {how}")
 
 
@@ -464,7 +455,7 @@ def _check_fits(column: ColumnProfile, wanted: Kind, reading: Reading | None) ->
         seen = column.observed - column.text.markers
         raise DataError(
             f"{ways[0].first_other}, column {shown(column.name)}: expected text that can be {wanted}, as set in "
-            f"train.toml, got other text; {_how_to_read(column.name, other, seen, wanted)}"
+            f"train.toml, got other text; {how_to_read(column.name, other, seen, wanted)}"
         )
 
 
@@ -479,54 +470,4 @@ def _how_to_set(name: str, change: FormChange) -> str:
     forms = {change.was, change.now} - {Form.TEXT}
     typed = [f'"{kind}"' for form, kind in _KINDS_OF_FORMS.items() if form in forms]
     kinds = ", ".join([*typed, '"categorical"', 'or "ignore"'])
-    return f"correct the records, or set in train.toml {_table(name)} kind, which may be {kinds}"
-
-
-def _how_to_read(
-    name: str, other: OtherText | None, seen: int, wanted: Kind | None = None, *, row: int | None = None
-) -> str:
-    """Return which settings help where some text is not of a column's kind, and which text that is, if it repeats."""
-    ways = ["null_values, if such a text stands for no value"]
-    if other is not None:
-        if other.text.strip() == name:
-            return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
-        if row == 1 and other.distinct == other.records == 1:
-            return "if the first line below the header belongs to it, such as units or more names, remove that line"
-        if other.distinct > _FEWEST_FORMS and other.records < _COMMON * seen:
-            form = json.dumps(shown(_form_of(other.text)), ensure_ascii=False)
-            return (
-                f"{other.distinct:,} different texts are in another form, such as {form}: write all values in one "
-                f'form, or set in train.toml {_table(name)} kind = "text" (or "ignore")'
-            )
-        share = other.records / seen
-        # Digits that come once are rather a wrong value, and half of the values are none that is missing.
-        if share > _HALF or (other.records == 1 and any(map(str.isdigit, other.text))):
-            return f"correct the records, or set in train.toml {_table(name)} {'; or '.join(_other_ways(wanted))}"
-        text = json.dumps(shown(other.text), ensure_ascii=False)
-        ways = [f"null_values = [{text}], if this text, which {share:.1%} hold, stands for no value"]
-    ways += _other_ways(wanted)
-    return f"correct the records, or set in train.toml {_table(name)} {'; or '.join(ways)}"
-
-
-def _other_ways(wanted: Kind | None) -> list[str]:
-    formats = ['format, such as "%d/%m/%Y %H:%M"'] if wanted == "timestamp" else []
-    return [*formats, 'kind = "categorical" (or "ignore")']
-
-
-def _place(name: str, other: OtherText | None, locate: Locate) -> str:
-    """Return the column of a message, after the file and row of the text in another form where it is found."""
-    location = None if other is None else locate(name, other.text)
-    return f"column {shown(name)}" if location is None else f"{location}, column {shown(name)}"
-
-
-def _form_of(text: str) -> str:
-    """Return the form of a text rather than the text: a message may end in a log.
-
-    >>> _form_of("18.03.2024 7h")
-    '99.99.9999 9a'
-    """
-    return "".join("9" if letter.isdecimal() else "a" if letter.isalpha() else letter for letter in text.strip())
-
-
-def _table(name: str) -> str:
-    return f"[columns.{json.dumps(name)}]"
+    return f"correct the records, or set in train.toml {table_of(name)} kind, which may be {kinds}"

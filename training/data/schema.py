@@ -216,8 +216,8 @@ def _column(
             offsets=zone_offsets(plan.zone, low, high),
         )
     distinct, step = np.unique(values), grid_step(values)
-    codes = frequent_placeholders(values) if plan.kind == "numeric" else []
-    quantities = values[~np.isin(values, codes)]
+    placeholders = frequent_placeholders(values) if plan.kind == "numeric" else []
+    quantities = values[~np.isin(values, placeholders)]
     return NumericColumn(
         name=name,
         missing_share=missing_share,
@@ -226,7 +226,7 @@ def _column(
         quantiles=tuple(float(q) for q in np.quantile(quantities, QUANTILE_FRACTIONS)),
         step=step,
         values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
-        placeholders=tuple(codes),
+        placeholders=tuple(placeholders),
         noise_scale=standard_unit(quantities, step),
         degrees_of_freedom=DEGREES_OF_FREEDOM,
     )

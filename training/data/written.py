@@ -91,6 +91,7 @@ _MOSTLY = 0.5
 _NEARLY_ALL = 0.9
 """Share of dates of two-digit years below which they are rather numbered versions, if the others are."""
 _FEW = 20
+"""Number of texts by which formats are ruled out before all texts are tried."""
 _MOST_TIMES_AS_MANY = 2
 _AMBIGUOUS = re.compile(r"\d{1,3}(,\d{3})+")
 _CODE = re.compile(r"\d{3}(?:[^\d]\d{3}){2,}")
@@ -324,7 +325,7 @@ def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
         return None
     signs = {_signs_of_text(text) for text in like[:_FEW]}
     hopeful = [form for form, sign in _SIGNS.items() if any(_may_be(text_sign, sign) for text_sign in signs)]
-    hopeful = [form for form in hopeful if _share_of(like[:20], form) >= _MOSTLY]
+    hopeful = [form for form in hopeful if _share_of(like[:_FEW], form) >= _MOSTLY]
     hopeful = [form for form in hopeful if _share_of(like, form) >= _MOSTLY]
     hopeful = [form for form in hopeful if any(instant_in_format(text, form, is_whole=True) for text in like)]
     if not hopeful:

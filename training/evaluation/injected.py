@@ -81,14 +81,29 @@ def residual_correlations(
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """Return columns, and Spearman's correlation of the residuals of each two, as `EvaluationDocument` has them.
 
-    The residual of a number or a truth value is what was observed less what was expected; of a time, the hours of the
-    day between the two; of a category or a pattern, whether it is another one than the likeliest. A null counts as the
-    middle of its column. Columns whose residuals are all the same are left out.
+    A null counts as the middle of its column. Columns whose residuals are all the same are left out.
 
     Args:
         schema: The columns.
         records: n records, by the scored columns.
         expected: As `Scores` has it, shape (n, columns).
+    """
+    ranks = np.stack([_centred_ranks(column) for column in _residuals(schema, records, expected).T])
+    lengths = np.sqrt((ranks**2).sum(axis=1))
+    unit = np.divide(ranks, lengths[:, None], out=np.zeros_like(ranks), where=lengths[:, None] > 0)
+    correlations = np.clip(unit @ unit.T, -1.0, 1.0)
+    strongest = np.abs(correlations - np.diag(np.diag(correlations))).max(axis=1)
+    varying = np.flatnonzero(lengths > 0)
+    chosen = np.sort(varying[np.argsort(-strongest[varying], kind="stable")[:MOST_CORRELATED]])
+    lower = correlations[np.ix_(chosen, chosen)][np.tril_indices(len(chosen), -1)]
+    return tuple(schema.names[at] for at in chosen), tuple(lower.round(_DIGITS).tolist())
+
+
+def _residuals(schema: Schema, records: Columns, expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the residuals of records, shape (n, columns); NaN where null.
+
+    That of a number or a truth value is what was observed less what was expected; of a time, the hours of the day
+    between the two; of a category or a pattern, whether it is another one than the likeliest.
     """
     residuals = np.empty_like(expected)
     for at, position in enumerate(schema.number_positions):
@@ -105,15 +120,7 @@ def residual_correlations(
         observed = np.array([codes.get(value, -1) for value in strings[:, at]])
         residuals[:, position] = observed != np.rint(expected[:, position])
         residuals[~records.strings_observed[:, at], position] = np.nan
-    ranks = np.stack([_centred_ranks(column) for column in residuals.T])
-    lengths = np.sqrt((ranks**2).sum(axis=1))
-    unit = np.divide(ranks, lengths[:, None], out=np.zeros_like(ranks), where=lengths[:, None] > 0)
-    correlations = np.clip(unit @ unit.T, -1.0, 1.0)
-    strongest = np.abs(correlations - np.diag(np.diag(correlations))).max(axis=1)
-    varying = np.flatnonzero(lengths > 0)
-    chosen = np.sort(varying[np.argsort(-strongest[varying], kind="stable")[:MOST_CORRELATED]])
-    lower = correlations[np.ix_(chosen, chosen)][np.tril_indices(len(chosen), -1)]
-    return tuple(schema.names[at] for at in chosen), tuple(lower.round(_DIGITS).tolist())
+    return residuals
 
 
 def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """How often values of two columns came together: the part of the score that sees combinations which training did not.
 
-The values of each column are put into bins, and for pairs of columns the records in each pair of bins are counted. Of a
-record, p(a) p(b) / p(a, b) says by how much its two values are rarer together than if the columns were independent.
+The values of each column are put into bins, and for pairs of columns the records in each pair of bins are counted.
+For a record, p(a) p(b) / p(a, b) says how much rarer its two values are together than if the columns were independent.
 The score takes the logarithm of the mean over pairs: a single pair that never came together raises it in a table of any
 width. Records drawn from the tables themselves have a mean of 1 in every pair.
 """
@@ -23,14 +23,14 @@ MOST_PAIRS = 256
 
 _BINS_PER_ROOT = 1.3  # bins of a column for each cube root of the number of records: the rate of optimal histograms
 _FEWEST_BINS, _MOST_BINS = 8, 32
-_BESIDE = 3  # more bins: below all known values, above them, and null
+_EXTRA_BINS = 3  # beside those: below all known values, above them, and null
 _PRIOR_RECORDS = 2.0  # that are counted beforehand, spread as if the columns were independent
 _MOST_COUNTED = 65_536  # fitted records
 _MOST_COMPARED = 2_000  # fitted records of which typical values are taken
 _MOST_CHOSEN_FROM = 128  # with more columns, each is paired with the next one alone: to compare all would take minutes
 _MOST_INFORMED = 8_192  # fitted records by which pairs are chosen
 _LEAST_SPREAD = 0.02  # nats
-_NEVER = 3e38  # above every number
+_ABOVE_ALL = 3e38  # above every number
 
 
 class Surprise(NamedTuple):
@@ -128,7 +128,7 @@ def pairs_of(schema: Schema, records: Values, fitted: Int[Tensor, "e n"]) -> Pai
     known = rows(records, fitted)
     fields, observed = fields_of(known), known.observed[..., columns]
     most = min(_MOST_BINS, max(_FEWEST_BINS, round(_BINS_PER_ROOT * fitted.shape[1] ** (1 / 3))))
-    size = most + _BESIDE
+    size = most + _EXTRA_BINS
     edge = torch.stack(
         [
             torch.stack([_edges(x[held], most) for x, held in zip(of_member.T, there.T, strict=True)], dim=-1)
@@ -176,7 +176,7 @@ def _edges(values: Float[Tensor, " n"], most: int) -> Float[Tensor, " b"]:
 
     Each edge lies midway between two values, so that rounding moves no value into another bin.
     """
-    padding = torch.full((most + 1,), _NEVER, dtype=torch.float32)
+    padding = torch.full((most + 1,), _ABOVE_ALL, dtype=torch.float32)
     if not values.numel():
         return padding
     distinct, count = torch.unique(values.double(), return_counts=True)

@@ -233,8 +233,9 @@ def unit(column: NumericColumn) -> float:
 def quantity_range(column: NumericColumn) -> tuple[float, float]:
     """Return the least and the greatest quantity; where a placeholder lies beyond, the outermost quantile."""
     low, *_, high = column.quantiles
-    is_code = {column.minimum, column.maximum} & set(column.placeholders)
-    return (low if column.minimum in is_code else column.minimum, high if column.maximum in is_code else column.maximum)
+    placeholders = column.placeholders
+    least = low if column.minimum in placeholders else column.minimum
+    return least, high if column.maximum in placeholders else column.maximum
 
 
 def unseen_mass(column: StringColumn, records: int) -> float:

@@ -20,14 +20,14 @@ from vaegis.training.model.vae import VAE, Terms
 LATENT_WEIGHT = 0.5
 """Weight of the KL divergence's part of the score. That of the reconstruction error has weight 1."""
 
+LATENT_BOUND = 24.0
+"""Bound of that part before its weight. In small wide tables, new normal records can lie tens of spreads out."""
+
 DISTANCE_WEIGHT = 2.0
 """Weight of the part of the distance to known records."""
 
 PAIRS_WEIGHT = 0.5
 """Weight of the part of the pairs of columns."""
-
-LATENT_BOUND = 24.0
-"""Bound of that part before its weight. In small wide tables, new normal records can lie tens of spreads out."""
 
 LARGEST_WEIGHT = 0.5
 """Weight of the largest of the members' scores; the rest is the weight of their mean."""

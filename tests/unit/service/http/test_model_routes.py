@@ -7,10 +7,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from vaegis.service.http import schemas, v2_schemas
+from vaegis.service.http import live_schemas, schemas, v2_schemas
+from vaegis.service.http.live_schemas import LiveAnswer
 from vaegis.service.http.schemas import (
     GenerateRequest,
-    LiveAnswer,
     ModelAnswer,
     RefusedItem,
     ResultItem,
@@ -129,7 +129,7 @@ def test_every_answer_in_json_has_an_example_that_its_schema_allows(document, ne
                 continue
             name = answer["schema"]["$ref"].rpartition("/")[2]
             example = answer.get("example") or definitions[name]["examples"][0]
-            (vars(schemas) | vars(v2_schemas))[name].model_validate_json(json.dumps(example))
+            (vars(schemas) | vars(live_schemas) | vars(v2_schemas))[name].model_validate_json(json.dumps(example))
             seen.add(path)
     assert seen == set(document["paths"]) - {"/metrics", "/model/schema"}
     infer = document["paths"]["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]["application/json"]

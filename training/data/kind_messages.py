@@ -1,0 +1,72 @@
+"""What messages say of a column whose texts are not all of its kind: where one is, and which settings help."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TypeAlias
+
+from vaegis.service.records.column_names import shown
+from vaegis.training.config import Kind
+from vaegis.training.data.row_location import RowLocation
+from vaegis.training.data.written import OtherText
+
+_HALF = 0.45
+_FEWEST_FORMS = 20
+_COMMON = 0.02
+"""Texts in another form are values rather than markers of nulls if more than `_FEWEST_FORMS` differ and none has this
+share."""
+
+Locate: TypeAlias = Callable[[str, str], RowLocation | None]
+"""Returns where a column first holds a text."""
+
+
+def how_to_read(
+    name: str, other: OtherText | None, seen: int, wanted: Kind | None = None, *, row: int | None = None
+) -> str:
+    """Return which settings help where some text is not of a column's kind, and which text that is, if it repeats."""
+    ways = ["null_values, if such a text stands for no value"]
+    if other is not None:
+        if other.text.strip() == name:
+            return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
+        if row == 1 and other.distinct == other.records == 1:
+            return "if the first line below the header belongs to it, such as units or more names, remove that line"
+        if other.distinct > _FEWEST_FORMS and other.records < _COMMON * seen:
+            form = json.dumps(shown(_form_of(other.text)), ensure_ascii=False)
+            return (
+                f"{other.distinct:,} different texts are in another form, such as {form}: write all values in one "
+                f'form, or set in train.toml {table_of(name)} kind = "text" (or "ignore")'
+            )
+        share = other.records / seen
+        # A text with digits that comes once is rather a wrong value. What half of the records hold is rather no null.
+        if share > _HALF or (other.records == 1 and any(map(str.isdigit, other.text))):
+            return f"correct the records, or set in train.toml {table_of(name)} {'; or '.join(_other_ways(wanted))}"
+        text = json.dumps(shown(other.text), ensure_ascii=False)
+        ways = [f"null_values = [{text}], if this text, which {share:.1%} hold, stands for no value"]
+    ways += _other_ways(wanted)
+    return f"correct the records, or set in train.toml {table_of(name)} {'; or '.join(ways)}"
+
+
+def place_of(name: str, other: OtherText | None, locate: Locate) -> str:
+    """Return the column of a message, after the file and row of the text in another form where it is found."""
+    location = None if other is None else locate(name, other.text)
+    return f"column {shown(name)}" if location is None else f"{location}, column {shown(name)}"
+
+
+def table_of(name: str) -> str:
+    """Return the header of a column's table in train.toml."""
+    return f"[columns.{json.dumps(name)}]"
+
+
+def _form_of(text: str) -> str:
+    """Return the form of a text rather than the text: a message may end in a log.
+
+    >>> _form_of("18.03.2024 7h")
+    '99.99.9999 9a'
+    """
+    return "".join("9" if letter.isdecimal() else "a" if letter.isalpha() else letter for letter in text.strip())
+
+
+def _other_ways(wanted: Kind | None) -> list[str]:
+    formats = ['format, such as "%d/%m/%Y %H:%M"'] if wanted == "timestamp" else []
+    return [*formats, 'kind = "categorical" (or "ignore")']
