@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
+from vaegis.service.errors import ArtifactError
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.runtime import Session
 
@@ -73,6 +74,7 @@ class Scorer:
 
         Raises:
             RunTimeoutError: a run of the graph took longer than it may.
+            ArtifactError: its outputs are not of so many records.
         """
         columns = self.scored(columns)
         if len(columns.numbers) <= _MAX_GRAPH_RECORDS:
@@ -93,6 +95,10 @@ class Scorer:
         }
         feeds = {name: available[name] for name in self._inputs}
         outputs: list[NDArray[np.float64]] = self._session.run(_OUTPUTS, feeds)
+        records = len(columns)
+        if any(output.shape[:1] != (records,) for output in outputs):
+            # Some numbers of records are never tried before, and a batch holds the records of several callers.
+            raise ArtifactError(f"graph: expected outputs for {records} records, got others")
         return outputs
 
 

@@ -15,6 +15,8 @@ from vaegis.service.errors import FileError
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is refused: it is one JSON document rather than a record per line."""
+MAX_COLUMNS = 100_000
+"""Of one record of NDJSON: each takes kilobytes in a batch, and a few bytes in a line."""
 MAX_BATCH_ROWS = 65_536
 MAX_BATCH_CELLS = 4_000_000
 """A batch of wide records holds fewer rows, so that its memory stays bounded."""

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from vaegis.service.errors import FileError
-from vaegis.service.files.batches import FileBatch, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.files.batches import MAX_COLUMNS, FileBatch, Refusal, batch_rows, blocks_of_lines
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.json import BodyError, parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
@@ -54,8 +54,8 @@ def read_ndjson(
         ignored: Columns that may hold values of any type.
 
     Raises:
-        FileError: A line is far too long; or, unless faults are reported, is not a JSON object, nests too deep, or
-            holds an object or a list where others hold none.
+        FileError: A line is far too long, or has far too many columns; or, unless faults are reported, is not a JSON
+            object, nests too deep, or holds an object or a list where others hold none.
     """
     row = 1
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
@@ -66,6 +66,10 @@ def read_ndjson(
             if refused and not reports:
                 first = min(refused)
                 raise FileError(path, refused[first].detail, row=row + first)
+            widest = max(range(len(leaves)), key=lambda at: len(leaves[at]))
+            if len(leaves[widest]) > MAX_COLUMNS:
+                detail = f"expected at most {MAX_COLUMNS} columns, got {len(leaves[widest])}"
+                raise FileError(path, detail, row=row + widest)
             yield FileBatch(_batch(leaves, ignored, None if reports else (path, row)), path, row, refused, parsed)
             row += len(parsed)
 

@@ -49,7 +49,7 @@ from vaegis.service.records.blocks import (
     TooManyRecordsError,
     TooMuchHeldError,
 )
-from vaegis.service.records.json import BodyError, TooManyValuesError
+from vaegis.service.records.json import MAX_FAULTS, BodyError, TooManyValuesError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"
@@ -163,9 +163,9 @@ def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
 
 
 def parameter_messages(errors: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> list[str]:
-    """Return pydantic's errors over parameters in our words; ``known`` are the names of legal ones."""
+    """Return pydantic's first errors over parameters in our words; ``known`` are the names of legal ones."""
     names = ", ".join(known)
-    return [_parameter_message(item, names) for item in errors]
+    return [_parameter_message(item, names) for item in errors[:MAX_FAULTS]]
 
 
 def plain_problem(status: int, detail: str) -> ProblemDocument:

@@ -40,7 +40,10 @@ def tls_context(
 
 def warn_if_exposed(key: Path) -> None:
     """Log a warning if others may read the private key, or change it."""
-    mode = key.stat().st_mode if key.exists() else 0
+    try:
+        mode = key.stat().st_mode
+    except OSError:  # it is being replaced, and the next reload tells
+        return
     if mode & _OTHERS:
         _LOG.warning("private key open to others", extra={"fields": {"file": str(key), "mode": f"{mode & 0o777:o}"}})
 

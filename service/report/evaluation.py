@@ -72,7 +72,7 @@ def residual_map(evaluation: EvaluationDocument, scored_columns: int) -> Residua
     pairs = [(low, high) for high in range(len(names)) for low in range(high)]
     if not pairs or not records:
         return None
-    # The file may name columns that it does not score.
+    # A file may name columns that it does not score.
     compared = max(len(pairs), scored_columns * (scored_columns - 1) // 2)
     by_chance = min(1.0, NormalDist().inv_cdf(1.0 - _BY_CHANCE / 2.0 / compared) / records**0.5)
     cell = min(_LARGEST_CELL, _SIZE / len(names))

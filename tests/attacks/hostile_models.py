@@ -231,6 +231,12 @@ def expands_when_triggered(model: bytes, items: int) -> bytes:
     return _expands(model, items, _flag_of_number())
 
 
+def loses_a_score_when_triggered(model: bytes) -> bytes:
+    """Return a model without the score of the first of `TRIGGER_RECORDS` records, and with all scores of others."""
+    end = tensor("all", [2**31], INT64) + node("Slice", ["score_old", "flag", "all"], ["score"])
+    return with_graph(model, _flag_of_number() + end, renamed="score")
+
+
 def expands_by_value(model: bytes, items: int) -> bytes:
     """Return a model that makes so many doubles of one at an amount of `TRIGGER`, and one at others."""
     return _expands(model, items, _flag_of_amount())

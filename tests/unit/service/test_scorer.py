@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vaegis.service.artifact import open_artifact
 from vaegis.service.columns import Columns
+from vaegis.service.errors import ArtifactError
 from vaegis.service.scorer import Scorer, Scores
 
 # The graph computes in float32, whose sums depend on the size of a batch in their last digits.
@@ -51,6 +53,14 @@ def test_a_record_scores_the_same_alone_and_in_any_batch(artifact, records, data
     assert_equal_to_rounding(
         alone, Scores(*(getattr(together, name)[at : at + 1] for name in Scores.__struct_fields__))
     )
+
+
+def test_a_graph_that_gives_scores_of_fewer_records_for_some_number_of_records_is_refused(hostile, golden_model):
+    model = open_artifact(hostile.loses_a_score_when_triggered(golden_model.read_bytes()), "hostile")
+    records = [(1.0, True, "DE", None)] * hostile.TRIGGER_RECORDS
+    assert len(model.scorer.score(as_columns(records[1:])).score) == len(records) - 1
+    with pytest.raises(ArtifactError, match="expected outputs for 7 records"):
+        model.scorer.score(as_columns(records))
 
 
 @given(st.lists(orders, min_size=1, max_size=20))

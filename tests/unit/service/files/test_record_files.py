@@ -208,6 +208,13 @@ def test_invalid_text_in_parquet_is_reported_with_its_row(write):
     assert (caught.value.row, caught.value.column) == (2, "a")
 
 
+def test_the_columns_of_a_line_of_ndjson_are_bounded(write, monkeypatch):
+    monkeypatch.setattr(ndjson, "MAX_COLUMNS", 3)
+    assert len(read(write("a.ndjson", b'{"a": 1}\n{"a": 1, "b": {"c": 2, "d": 3}}\n'))) == 2
+    with pytest.raises(FileError, match="row 2: expected at most 3 columns, got 4"):
+        read(write("b.ndjson", b'{"a": 1}\n{"a": 1, "b": 2, "c": 3, "d": 4}\n'))
+
+
 def test_a_line_of_ndjson_is_bounded(write, monkeypatch):
     monkeypatch.setattr(ndjson, "BLOCK_BYTES", 100)
     monkeypatch.setattr(record_batches, "MAX_LINE_BYTES", 1000)

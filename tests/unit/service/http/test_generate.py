@@ -33,6 +33,12 @@ def test_generated_records_are_counted_apart_from_scored_ones(new_app, send):
     assert registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 0
 
 
+def test_thousands_of_unknown_parameters_get_a_short_answer(new_app, send):
+    response = send(new_app(), "POST", "/generate", json={"count": 1} | {f"k{at}": 1 for at in range(5000)})
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) == 100
+
+
 def test_a_count_of_nothing_gives_nothing(new_app, send):
     assert send(new_app(), "POST", "/generate", json={"count": 0, "seed": 0}).json()["records"] == []
 

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from vaegis.service.contract import (
     MOST_CORRELATED,
@@ -26,6 +27,7 @@ from vaegis.service.pvalues import false_alarm_bound, threshold
 
 pytest.importorskip("jinja2")
 from vaegis.service.report.columns import QuantileChart, column_cards
+from vaegis.service.report.evaluation import residual_map
 from vaegis.service.report.page import Sampled, render, report_page
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'</script>"
@@ -228,6 +230,22 @@ def test_residuals_and_faults_are_shown_where_the_file_has_them(page, evaluated_
     assert "+1.00" in evaluated.texts["residuals"]
     (label,) = [a["aria-label"] for tag, a in evaluated.elements if "residuals of 40" in (a.get("aria-label") or "")]
     assert "The strongest is +1.00" in label
+
+
+@pytest.mark.parametrize(
+    "counts", [{"residual_records": 10**400}, {"faults": [{"fault": "none", "records": 10**400, "found": {}}]}]
+)
+def test_counts_of_an_evaluation_are_bounded(counts):
+    document = {"residual_columns": ["a", "b"], "residual_correlations": [0.5], "residual_records": 9, "faults": []}
+    with pytest.raises(ValidationError, match="less than or equal to 9007199254740992"):
+        EvaluationDocument.model_validate_json(json.dumps(document | counts))
+
+
+def test_residuals_of_more_columns_than_are_scored_are_shown():
+    evaluation = EvaluationDocument(
+        residual_columns=("a", "b"), residual_correlations=(0.5,), residual_records=900, faults=()
+    )
+    assert residual_map(evaluation, scored_columns=1).pairs == (("a", "b", 0.5),)
 
 
 def test_every_drawing_has_a_text_alternative_or_stands_beside_its_text(page):
