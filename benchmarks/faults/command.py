@@ -21,7 +21,7 @@ from statistics import fmean
 from pydantic_core import to_jsonable_python
 
 from benchmarks.conditions import RESULTS, command_line, measured_on
-from benchmarks.faults.experiment import Found, Row, measured
+from benchmarks.faults.experiment import MODEL, Found, Row, measured
 from benchmarks.faults.kinds import KINDS
 from benchmarks.faults.tables import TABLES
 from benchmarks.mixed.experiment import Sizes
@@ -110,6 +110,7 @@ def report(rows: Sequence[Row], failed: Sequence[str]) -> str:
     parts.append(f"{len(rows)} tables. Commit {conditions['commit']}; {conditions['date']}; {conditions['cpu']}.")
     parts += ["## By kind, means over tables", table(_HEADER, _kinds(rows))]
     parts += ["## Tables", table(_TABLE_HEADER, _tables(rows))]
+    parts += ["## AUROC of the score alone, by kind, means over tables", table(_AUROC_HEADER, _aurocs(rows))]
     names = ["kind", *(row.table for row in rows)]
     parts += ["## Reported, by kind and table", table(names, _by_table(rows, lambda found: found.reported))]
     parts += ["## Flagged, by kind and table", table(names, _by_table(rows, lambda found: found.flagged))]
@@ -118,6 +119,7 @@ def report(rows: Sequence[Row], failed: Sequence[str]) -> str:
 
 _BASELINES = (f"kNN, mean of {NEIGHBOURS}", "IsolationForest")
 _HEADER = ["kind", "tables", "reported", "flagged", "culprit first", "rule", *_BASELINES]
+_AUROC_HEADER = ["kind", MODEL, *_BASELINES, "lead over the better of the two, table by table"]
 _TABLE_HEADER = [
     "table",
     "training records",
@@ -146,6 +148,15 @@ def _kinds(rows: Sequence[Row]) -> Iterable[list[str]]:
                 _mean(found, lambda each: each.rule),
                 *(f"{fmean(each.baselines[name] for each in found):.3f}" for name in _BASELINES),
             ]
+
+
+def _aurocs(rows: Sequence[Row]) -> Iterable[list[str]]:
+    for kind in KINDS:
+        found = [row.kinds[kind].auroc for row in rows if kind in row.kinds]
+        if found:
+            means = [fmean(each[name] for each in found) for name in (MODEL, *_BASELINES)]
+            lead = fmean(each[MODEL] - max(each[name] for name in _BASELINES) for each in found)
+            yield [kind, *(f"{mean:.3f}" for mean in means), f"{lead:+.3f}"]
 
 
 def _tables(rows: Sequence[Row]) -> Iterable[list[str]]:

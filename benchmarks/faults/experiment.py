@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
+from sklearn.metrics import roc_auc_score
 
 from benchmarks.faults.kinds import KINDS, Faulty, Injector
 from benchmarks.faults.tables import TABLES, split
@@ -35,6 +36,8 @@ from vaegis.training.evaluation.intervals import promised_band
 from vaegis.training.progress import Progress
 from vaegis.training.train import train
 
+MODEL = "vaegis"
+
 _MOST_KNOWN_TEXTS = 1000
 
 
@@ -51,6 +54,7 @@ class Found:
         largest_first: The share in which that column contributes most.
         rule: Share that breaks the rule.
         baselines: By detector, the share above the score that 1% of the normal test records exceed.
+        auroc: By detector, the model included: how well its score alone tells the records from the normal test records.
     """
 
     records: int
@@ -60,6 +64,7 @@ class Found:
     largest_first: float | None
     rule: float
     baselines: dict[str, float]
+    auroc: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +179,8 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
     leading = [names[at] for at in largest]
     first = _explained_first(artifact, block, scores, p <= calibration.alpha, violations)
     found = block.spread(np.fromiter(violations, dtype=object, count=len(violations)), blank=None)
+    # A record that is refused has no score; it is known to be wrong.
+    by_score = {MODEL: block.spread(scores.score, blank=np.inf), **baselines}
     kinds, start = {}, normal
     for kind, made in faults.items():
         rows = np.arange(start, start + made.records.num_rows)
@@ -186,6 +193,7 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
             largest_first=_share_of(made, is_flagged[rows], [leading[row] for row in rows]),
             rule=float(is_broken[rows].mean()),
             baselines={name: _recall(values, normal, rows) for name, values in baselines.items()},
+            auroc={name: _auroc(values, normal, rows) for name, values in by_score.items()},
         )
     return Row(
         table=name,
@@ -263,6 +271,12 @@ def _share_of(made: Faulty, is_flagged: NDArray[np.bool_], blamed: list[str]) ->
 def _recall(scores: NDArray[np.float64], normal: int, rows: NDArray[np.int64]) -> float:
     labels = np.arange(normal + rows.size) >= normal
     return recall_at_false_alarms(labels, scores[np.concatenate([np.arange(normal), rows])], FALSE_ALARMS)
+
+
+def _auroc(scores: NDArray[np.float64], normal: int, rows: NDArray[np.int64]) -> float:
+    labels = np.arange(normal + rows.size) >= normal
+    both = scores[np.concatenate([np.arange(normal), rows])]
+    return float(roc_auc_score(labels, np.minimum(both, np.finfo(np.float64).max)))
 
 
 def _array(mask: pa.ChunkedArray) -> NDArray[np.bool_]:
