@@ -407,7 +407,8 @@ def _outside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...])
     which = "oldest or newest" if order.name is None else "newest"
     return (
         f"{share:.0%} of the {which} fifth, by {order.shown}, lie outside the range of the rest. About as many normal "
-        f"records of the next period may be flagged. If so, leave it out: {_setting_line(name, 'ignore')}"
+        "records of the next period may be flagged. Train on a longer history, or leave it out: "
+        f"{_setting_line(name, 'ignore')}"
     )
 
 
