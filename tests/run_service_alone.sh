@@ -49,5 +49,5 @@ if not vaegis.service.__file__.startswith(sys.prefix):
 PYTHON
 # pytest's own command, not `python -m pytest`, which would put the working folder on the path.
 "$environment/bin/pytest" -p no:cacheprovider -m "not training and not hypothesis" \
-  --ignore=tests/unit/training --ignore=tests/integration/training --ignore=tests/integration/test_packaging.py --ignore=tests/unit/test_readme.py \
+  --ignore=tests/unit/training --ignore=tests/integration/training --ignore=tests/integration/test_packaging.py --ignore=tests/unit/test_readme.py --ignore=tests/unit/test_documents.py \
   --ignore=tests/unit/deploy --ignore=tests/integration/deploy

@@ -370,10 +370,15 @@ def _short_span(name: str, seconds: NDArray[np.float64]) -> str | None:
     """Return a warning if the records do not span a week, so that some weekdays or hours cannot have been seen."""
     if seconds.size < _FEWEST or (span := float(np.ptp(seconds))) >= _WEEK_S:
         return None
-    lacking = "hours of the day and weekdays" if span < _DAY_S else "weekdays"
+    spanned = f"the records span {span / _DAY_S:.1f} days, so some"
+    if span < _DAY_S:
+        return (
+            f"{spanned} hours of the day were never seen. Normal records of these are likely to be flagged: train on "
+            f"at least a week, or leave the column out: {_setting_line(name, 'ignore')}"
+        )
     return (
-        f"the records span {span / _DAY_S:.1f} days, so some {lacking} were never seen. Normal records of these are "
-        f"likely to be flagged: train on at least a week, or leave the column out: {_setting_line(name, 'ignore')}"
+        f"{spanned} weekdays were never seen. They are scored as the last whole day of the history: train on at least "
+        f"a week, or leave the column out: {_setting_line(name, 'ignore')}"
     )
 
 

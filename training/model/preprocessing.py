@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vaegis.service.contract import (
     CALENDAR_SIZES,
+    DAYS_PER_WEEK,
     BooleanColumn,
     NumericColumn,
     Schema,
@@ -75,6 +76,8 @@ class Preprocessing(nn.Module):
     earliest: Tensor
     span: Tensor
     recent: Tensor
+    first_day: Tensor
+    known_s: Tensor
     placeholder: Tensor
     slot_column: Tensor
     slot_field: Tensor
@@ -109,6 +112,10 @@ class Preprocessing(nn.Module):
         fields = [self.with_placeholders.index(at) for at, _ in by_slot]
         codes = torch.eye(max(1, len(self.with_placeholders)))[fields] * torch.tensor(positions)[:, None]
         self.register_buffer("slot_field", codes)  # (p, f)
+        weeks = torch.tensor([_first_week(column) for column in instants], dtype=torch.float64).reshape(-1, 2)
+        self.has_partial_weeks = bool((weeks[:, 1] < DAYS_PER_WEEK * timestamp.DAY_S).any())
+        self.register_buffer("first_day", weeks[:, 0])
+        self.register_buffer("known_s", weeks[:, 1])
         earliest = torch.tensor([column.earliest for column in instants], dtype=torch.float64)
         latest = torch.tensor([column.latest for column in instants], dtype=torch.float64)
         self.register_buffer("earliest", earliest)
@@ -184,13 +191,26 @@ class Preprocessing(nn.Module):
         elapsed = (_PER_SPAN * (share - self.recent / 2.0)).float() * there.float()
         if self.has_zones:
             seconds = seconds + ((seconds[:, :, None] >= self.change) * self.ahead).sum(-1)
+        of_week = self._on_known_weekdays(seconds) if self.has_partial_weeks else seconds
         present = there.float().repeat(1, timestamp.ENCODED_WIDTH)
-        fields = timestamp.fields(seconds).reshape(seconds.shape[0], len(self.timestamps) * len(timestamp.FIELDS))
+        fields = timestamp.fields(of_week).reshape(seconds.shape[0], len(self.timestamps) * len(timestamp.FIELDS))
         season = seconds[:, :0].float()
         if len(self.months) or len(self.days):
             season, dates = self._dates(seconds, there)
             fields = torch.cat([fields, dates], dim=1)
-        return timestamp.encoded(seconds) * present, elapsed, season, fields
+        return timestamp.encoded(of_week) * present, elapsed, season, fields
+
+    def _on_known_weekdays(self, seconds: Float[Tensor, "n t"]) -> Float[Tensor, "n t"]:
+        """Return instants, those at a time of the week that a history of less than a week lacks moved to its last day.
+
+        Otherwise every normal record of such a day would be unlike all known ones. The last day is the last whole one.
+        """
+        day_s, week_s = timestamp.DAY_S, DAYS_PER_WEEK * timestamp.DAY_S
+        since = seconds - self.first_day
+        of_week = since - week_s * torch.floor(since / week_s)
+        last_whole = (torch.floor(self.known_s / day_s) - 1.0).clamp(min=0.0)
+        moved = (last_whole - torch.floor(of_week / day_s)) * day_s
+        return seconds + torch.where(of_week <= self.known_s, 0.0, moved)
 
     def _dates(
         self, seconds: Float[Tensor, "n t"], there: Bool[Tensor, "n t"]
@@ -205,13 +225,27 @@ class Preprocessing(nn.Module):
         return torch.cat(features, dim=1), torch.cat(fields, dim=1)
 
 
+def _first_week(column: TimestampColumn) -> tuple[float, float]:
+    """Return the local midnight before the earliest instant, and the seconds from there to the latest."""
+    earliest, latest = (
+        at + sum(by for since, by in _moves(column) if at >= since) for at in (column.earliest, column.latest)
+    )
+    first_day = earliest // timestamp.DAY_S * timestamp.DAY_S
+    return first_day, latest - first_day
+
+
 def _clock_changes(column: TimestampColumn, most: int) -> tuple[list[float], list[float]]:
     """Return when the clock is moved and by how many seconds, padded to ``most`` changes that move it by nothing."""
+    moves = _moves(column)
+    padding = most - len(moves)
+    return [at for at, _ in moves] + [_ANY_TIME] * padding, [by for _, by in moves] + [0.0] * padding
+
+
+def _moves(column: TimestampColumn) -> list[tuple[float, float]]:
+    """Return when the clock is moved and by how many seconds; the first move is that from UTC."""
     moments = [-_ANY_TIME, *(at for at, _ in column.offsets[1:])][: len(column.offsets)]
     ahead = [by for _, by in column.offsets]
-    moves = [by - before for before, by in zip([0.0, *ahead], ahead, strict=False)]
-    padding = most - len(moves)
-    return moments + [_ANY_TIME] * padding, moves + [0.0] * padding
+    return list(zip(moments, (by - before for before, by in zip([0.0, *ahead], ahead, strict=False)), strict=True))
 
 
 def positions_by_kind(schema: Schema) -> list[list[int]]:

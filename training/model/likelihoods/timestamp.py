@@ -21,7 +21,8 @@ FIELDS = (HOURS_PER_DAY, DAYS_PER_WEEK)
 ENCODED_WIDTH = 4
 """Features of one timestamp column: sine and cosine of the time of day and of the time of the week."""
 
-_HOUR, _DAY, _WEEK = 3600.0, 86400.0, 604800.0  # seconds
+DAY_S = 86_400.0
+_HOUR, _DAY, _WEEK = 3600.0, DAY_S, 604_800.0  # seconds
 _SINCE_MONDAY = EPOCH_WEEKDAY * _DAY  # at the start of 1970
 _DAYS_TO_1970 = 719_468.0  # from 0000-03-01
 _DAYS_OF_ERA = 146_097.0  # 400 years

@@ -129,6 +129,19 @@ def test_two_weeks_have_one_place_because_the_next_ones_would_be_at_their_edge()
     assert not values.elapsed.any()
 
 
+def test_a_weekday_that_a_short_history_lacks_counts_as_its_last_whole_day():
+    monday, hour = 4 * 86_400.0, 3_600.0  # 1970-01-05
+    at = {"missing_share": 0.0, "earliest": monday + 9 * hour, "latest": monday + (2 * 24 + 8) * hour}
+    week = Preprocessing(Schema(columns=(TimestampColumn(name="at", **at),)))
+    times = monday + hour * torch.tensor([10.0, 34.0, 50.0, 58.0, 82.0, 154.0, 178.0, 250.0], dtype=torch.float64)
+    codes = week(times[:, None]).codes
+    assert codes[:, 1].tolist() == [0, 1, 2, 1, 1, 1, 0, 1]  # Wednesday after 8, Thursday, Sunday; the next week
+    assert codes[:, 0].tolist() == [10, 10, 2, 10, 10, 10, 10, 10]
+    at["latest"] = monday + 7 * 24 * hour
+    whole = Preprocessing(Schema(columns=(TimestampColumn(name="at", **at),)))
+    assert whole(times[:, None]).codes[:, 1].tolist() == [0, 1, 2, 2, 3, 6, 0, 3]
+
+
 def test_sizes_and_shares_outside_are_those_of_the_fields():
     schema = Schema(
         columns=(
