@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -149,7 +148,9 @@ def _input(data: Path, input_format: str | None) -> Iterator[Path]:
         path = Path(folder) / f"standard-input.{input_format}"
         try:
             with path.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file, _COPIED_BYTES)
+                # A signal is noticed between two reads of what has come, and not while more is awaited to fill a buffer.
+                while read := sys.stdin.buffer.read1(_COPIED_BYTES):
+                    file.write(read)
         except OSError as error:
             raise FileError(
                 data, f"cannot be copied to {folder}: {error.strerror}; TMPDIR names another folder"
