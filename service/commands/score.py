@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -148,8 +149,8 @@ def _input(data: Path, input_format: str | None) -> Iterator[Path]:
         path = Path(folder) / f"standard-input.{input_format}"
         try:
             with path.open("wb") as file:
-                # A signal is noticed between two reads of what has come, and not while more is awaited to fill a buffer.
-                while read := sys.stdin.buffer.read1(_COPIED_BYTES):
+                # What has come is taken at once: a signal is noticed between two reads, and not while a buffer fills.
+                while read := os.read(sys.stdin.fileno(), _COPIED_BYTES):
                     file.write(read)
         except OSError as error:
             raise FileError(
