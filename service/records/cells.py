@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -21,6 +22,8 @@ _MEAN_CHARACTERS: Final = 64
 
 Cells: TypeAlias = "NDArray[np.float64] | Instants | Sequence[object]"
 """One column's values: numbers, NaN where null; or instants; or text and values of JSON, None where null."""
+
+_Parsed = TypeVar("_Parsed", float, str)
 
 _NUMBERS: Final = msgspec.json.Decoder(list[float])
 
@@ -105,14 +108,7 @@ def numbers_of_values(values: Sequence[object], kind: NumberKind[Any], report: R
         at_once = _texts_at_once(cast("Sequence[str | None]", values), kind)
     if at_once is not None:
         return at_once
-    converted = np.full(len(values), np.nan)
-    for row, value in enumerate(values):
-        if value is not None:
-            try:
-                converted[row] = kind.parse(value)
-            except rules.RefusedValueError as refusal:
-                report(row, refusal.code, str(refusal))
-    return converted
+    return np.array(_one_by_one(values, kind.parse, math.nan, report), dtype=np.float64)
 
 
 def checked_numbers(numbers: NDArray[np.float64], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
@@ -148,14 +144,7 @@ def categories_of_values(values: Sequence[object], report: Report) -> Categories
         )
         if all(map(str.isascii, texts)) or all(map(rules.is_text, texts)):
             return texts, observed
-    converted = [NO_CATEGORY] * len(values)
-    for row, value in enumerate(values):
-        if value is not None:
-            try:
-                converted[row] = rules.category(value)
-            except rules.RefusedValueError as refusal:
-                report(row, refusal.code, str(refusal))
-    return converted, observed
+    return _one_by_one(values, rules.category, NO_CATEGORY, report), observed
 
 
 def _numbers(cells: Cells, kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
@@ -167,6 +156,20 @@ def _numbers(cells: Cells, kind: NumberKind[Any], report: Report) -> NDArray[np.
     for row in np.flatnonzero(wrong).tolist():
         report(row, "invalid_timestamp", rules.OUTSIDE_CALENDAR)
     return np.where(wrong, np.nan, cells.seconds)
+
+
+def _one_by_one(
+    values: Sequence[object], parse: Callable[[object], _Parsed], null: _Parsed, report: Report
+) -> list[_Parsed]:
+    """Return what ``parse`` makes of each value; ``null`` where it is None or refused."""
+    parsed = [null] * len(values)
+    for row, value in enumerate(values):
+        if value is not None:
+            try:
+                parsed[row] = parse(value)
+            except rules.RefusedValueError as refusal:
+                report(row, refusal.code, str(refusal))
+    return parsed
 
 
 def _typed_at_once(values: Sequence[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
@@ -185,7 +188,7 @@ def _texts_at_once(texts: Sequence[str | None], kind: NumberKind[Any]) -> NDArra
     present = [text for text in texts if text is not None] if None in texts else cast("list[str]", texts)
     numbers = kind.parse_uniform(present)
     if numbers is None and sum(map(len, present)) <= _MEAN_CHARACTERS * len(present):
-        # More may be one text, held once, that all records refer to.
+        # Longer texts are not joined: it may be one text in memory that all records refer to.
         try:
             # JSON's numbers are among those that the rules take, and its parser is several times as fast as Python's.
             decoded = _NUMBERS.decode("[" + ",".join(present) + "]")
