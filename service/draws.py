@@ -1,8 +1,4 @@
-"""Draw random values of one column, from the distributions that the decoder gave for n records.
-
-The functions for kinds of columns, which `records.kinds` refers to, take the same arguments: the column; the output
-`location`, shape (n,); the probabilities of each categorical field of the column, shape (n, size); the source of draws.
-"""
+"""Draw random values of one column, from the distributions that the decoder gave for n records."""
 
 from __future__ import annotations
 
@@ -11,6 +7,7 @@ from bisect import bisect
 from collections.abc import Callable, Sequence
 from functools import cache
 from string import ascii_lowercase, digits
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +36,19 @@ _MOST_DAYS = 40 * 366
 _SECONDS_PER_HOUR, _SECONDS_PER_DAY = 3600, 86400
 
 
-def numbers(
-    column: NumericColumn,
-    location: NDArray[np.float64],
-    probabilities: Sequence[NDArray[np.float64]],
-    random: np.random.Generator,
-) -> NDArray[np.float64]:
+class DecodedColumn(NamedTuple):
+    """What the decoder gives for one column of n records.
+
+    Attributes:
+        location: The output `location`, shape (n,).
+        probabilities: Of each categorical field of the column, shape (n, size).
+    """
+
+    location: NDArray[np.float64]
+    probabilities: Sequence[NDArray[np.float64]] = ()
+
+
+def numbers(column: NumericColumn, decoded: DecodedColumn, random: np.random.Generator) -> NDArray[np.float64]:
     """Draw placeholders, and other numbers from the Student-t likelihood, in the training range and on the grid.
 
     Values outside are drawn anew rather than moved to the bound, where they would pile up. Going to the grid adds the
@@ -60,14 +64,15 @@ def numbers(
         drawn = mean + scale * random.standard_t(column.degrees_of_freedom, mean.size)
         return _nearest(drawn, known) if known.size else _on_grid(drawn, column.step)
 
+    location = decoded.location
     drawn = draw(location)
     for _ in range(_REDRAWS):
         outside = (drawn < column.minimum) | (drawn > column.maximum)
         drawn[outside] = draw(location[outside])
     drawn = np.clip(drawn, column.minimum, column.maximum)
-    if not probabilities:
+    if not decoded.probabilities:
         return drawn
-    code = codes(probabilities[0], random)
+    code = codes(decoded.probabilities[0], random)
     return np.where(code > 0, np.array([0.0, *column.placeholders])[code], drawn)
 
 
@@ -104,18 +109,13 @@ def codes(probabilities: NDArray[np.float64], random: np.random.Generator) -> ND
     return bounded
 
 
-def instants(
-    column: TimestampColumn,
-    location: NDArray[np.float64],  # noqa: ARG001 - instants have none
-    probabilities: Sequence[NDArray[np.float64]],
-    random: np.random.Generator,
-) -> NDArray[np.float64]:
+def instants(column: TimestampColumn, decoded: DecodedColumn, random: np.random.Generator) -> NDArray[np.float64]:
     """Draw an hour and a weekday, then a day and a second that they leave open, inside the training range.
 
     The probabilities are those of 24 hours, of 7 weekdays, and of the parts of the date in `TimestampColumn.calendar`.
     The day follows those of these parts, and is uniform where there are none.
     """
-    hours, weekdays, *dates = probabilities
+    hours, weekdays, *dates = decoded.probabilities
     low, high = np.ceil(column.earliest), np.floor(column.latest)
     changes, ahead = _offsets(column)
     # Drawn by the local clock, inside the local training range.
@@ -185,36 +185,22 @@ def _offsets(column: TimestampColumn) -> tuple[NDArray[np.float64], NDArray[np.f
     return pairs[1:, 0], pairs[:, 1]
 
 
-def truths(
-    column: BooleanColumn,
-    location: NDArray[np.float64],
-    probabilities: Sequence[NDArray[np.float64]],  # noqa: ARG001 - the location is one
-    random: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Draw truth values."""
-    drawn: NDArray[np.bool_] = random.random(location.size) < possible(location, column.true_share)
+def truths(column: BooleanColumn, decoded: DecodedColumn, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw truth values. The location is the probability of true."""
+    probability = possible(decoded.location, column.true_share)
+    drawn: NDArray[np.bool_] = random.random(probability.size) < probability
     return drawn
 
 
-def categories(
-    column: StringColumn,
-    location: NDArray[np.float64],  # noqa: ARG001 - categories have none
-    probabilities: Sequence[NDArray[np.float64]],
-    random: np.random.Generator,
-) -> NDArray[np.object_]:
+def categories(column: StringColumn, decoded: DecodedColumn, random: np.random.Generator) -> NDArray[np.object_]:
     """Draw known categories."""
     known: NDArray[np.object_] = np.array(column.categories, dtype=object)
-    return known[codes(probabilities[0], random)]
+    return known[codes(decoded.probabilities[0], random)]
 
 
-def texts(
-    column: TextColumn,
-    location: NDArray[np.float64],
-    probabilities: Sequence[NDArray[np.float64]],
-    random: np.random.Generator,
-) -> NDArray[np.object_]:
+def texts(column: TextColumn, decoded: DecodedColumn, random: np.random.Generator) -> NDArray[np.object_]:
     """Draw a pattern, and an invented text of it."""
-    return texts_of_patterns(column, categories(column, location, probabilities, random).tolist(), random)
+    return texts_of_patterns(column, categories(column, decoded, random).tolist(), random)
 
 
 def texts_of_patterns(column: TextColumn, patterns: Sequence[str], random: np.random.Generator) -> NDArray[np.object_]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.contract import Contract, GeneratorDocument, Schema, StringColumn, Value, WatchedColumn
-from vaegis.service.draws import possible
+from vaegis.service.draws import DecodedColumn, possible
 from vaegis.service.errors import ArtifactError
 from vaegis.service.graph import open_graph
 from vaegis.service.onnx_model import read_model
@@ -157,8 +157,8 @@ class Generator:
         decoded = self._decode(exemplar, noise)
         values: list[NDArray[Any]] = []
         for i, column in enumerate(self._decoded.columns):
-            probabilities = decoded.categories.get(i, ())
-            values.append(kind_of(column).draw(column, decoded.location[:, i], probabilities, random))
+            of_column = DecodedColumn(decoded.location[:, i], decoded.categories.get(i, ()))
+            values.append(kind_of(column).draw(column, of_column, random))
         shares = [column.missing_share for column in self._decoded.columns]
         missing = random.random(decoded.missing.shape) < possible(decoded.missing, np.array(shares))
         if watched := self._decoded.watched:
@@ -236,8 +236,10 @@ def records_of(schema: Schema, drawn: Drawn) -> list[dict[str, Value]]:
 def _drawn_watched(column: WatchedColumn, count: int, random: np.random.Generator) -> NDArray[Any]:
     """Draw values of a column that the decoder knows nothing of: evenly from its range, or by its patterns' shares."""
     if isinstance(column, StringColumn):
-        return kind_of(column).draw(column, np.zeros(count), (np.tile(column.shares, (count, 1)),), random)
-    return kind_of(column).draw(column, random.uniform(column.minimum, column.maximum, count), (), random)
+        decoded = DecodedColumn(np.zeros(count), (np.tile(column.shares, (count, 1)),))
+    else:
+        decoded = DecodedColumn(random.uniform(column.minimum, column.maximum, count))
+    return kind_of(column).draw(column, decoded, random)
 
 
 def _slots(schema: Schema) -> dict[int, tuple[slice, ...]]:

@@ -131,20 +131,13 @@ class ColumnKind(ABC, Generic[_Column]):
         return ""
 
     @abstractmethod
-    def draw(
-        self,
-        column: _Column,
-        location: NDArray[np.float64],
-        probabilities: Sequence[NDArray[np.float64]],
-        random: np.random.Generator,
-    ) -> NDArray[Any]:
-        """Draw a value for each of n records from what the generator says, by a function of `draws`.
+    def draw(self, column: _Column, decoded: draws.DecodedColumn, random: np.random.Generator) -> NDArray[Any]:
+        """Draw a value for each of n records from what the decoder gives, by a function of `draws`.
 
         Args:
             column: The column.
-            location: The output `location`, shape (n,).
-            probabilities: For each of `category_sizes`, shape (n, size).
-            random: Draws.
+            decoded: Its location, and the probabilities of each of `category_sizes`.
+            random: Source of the draws.
         """
 
     def drawn_type(self, column: _Column) -> np.dtype[Any]:

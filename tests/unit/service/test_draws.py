@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.contract import NumericColumn, TimestampColumn
-from vaegis.service.draws import codes, instants, numbers, possible
+from vaegis.service.draws import DecodedColumn, codes, instants, numbers, possible
 
 RECORDS = 200
 NO_LOCATION = np.zeros(RECORDS)
@@ -32,8 +32,9 @@ def timestamp(earliest: float, latest: float) -> TimestampColumn:
     return TimestampColumn(name="t", missing_share=0.0, earliest=earliest, latest=latest)
 
 
-def always(*, hour: int, weekday: int, records: int = RECORDS) -> tuple[np.ndarray, np.ndarray]:
-    return np.tile(np.eye(24)[hour], (records, 1)), np.tile(np.eye(7)[weekday], (records, 1))
+def always(*, hour: int, weekday: int, records: int = RECORDS) -> DecodedColumn:
+    probabilities = np.tile(np.eye(24)[hour], (records, 1)), np.tile(np.eye(7)[weekday], (records, 1))
+    return DecodedColumn(NO_LOCATION, probabilities)
 
 
 @given(
@@ -48,7 +49,7 @@ def test_numbers_lie_on_the_grid_and_inside_the_range(seed, units, width, decima
     step = float(f"1e{-decimals}")
     minimum, maximum = float(f"{units}e{-decimals}"), float(f"{units + width}e{-decimals}")
     column = numeric(minimum=minimum, maximum=maximum, step=step, noise_scale=scale)
-    drawn = numbers(column, np.full(RECORDS, location), (), np.random.default_rng(seed))
+    drawn = numbers(column, DecodedColumn(np.full(RECORDS, location)), np.random.default_rng(seed))
     assert (drawn >= minimum).all()
     assert (drawn <= maximum).all()
     on_grid = {float(f"{n}e{-decimals}") for n in range(units, units + width + 1)}
@@ -58,33 +59,35 @@ def test_numbers_lie_on_the_grid_and_inside_the_range(seed, units, width, decima
 @given(seed=seeds, minimum=st.floats(-1e300, 1e300), width=st.floats(0, 1e6), location=st.floats(-1e300, 1e300))
 def test_numbers_without_a_grid_lie_inside_the_range(seed, minimum, width, location):
     column = numeric(minimum=minimum, maximum=minimum + width, step=0.0)
-    drawn = numbers(column, np.full(RECORDS, location), (), np.random.default_rng(seed))
+    drawn = numbers(column, DecodedColumn(np.full(RECORDS, location)), np.random.default_rng(seed))
     assert (drawn >= column.minimum).all()
     assert (drawn <= column.maximum).all()
 
 
 def test_numbers_do_not_pile_up_at_a_bound_within_the_bulk():
     column = numeric(minimum=0.0, maximum=100.0, step=0.0)
-    drawn = numbers(column, np.zeros(10_000), (), np.random.default_rng(1))
+    drawn = numbers(column, DecodedColumn(np.zeros(10_000)), np.random.default_rng(1))
     assert np.count_nonzero(drawn == 0.0) < 100
 
 
 def test_numbers_follow_the_student_t_likelihood():
     column = numeric(minimum=-1e9, maximum=1e9, step=0.0, noise_scale=3.0)
-    drawn = numbers(column, np.full(100_000, 7.0), (), np.random.default_rng(1))
+    drawn = numbers(column, DecodedColumn(np.full(100_000, 7.0)), np.random.default_rng(1))
     # Quartiles of a Student-t with four degrees of freedom lie 0.7407 scales from its centre.
     assert np.quantile(drawn, [0.25, 0.5, 0.75]) == pytest.approx([7 - 2.222, 7.0, 7 + 2.222], abs=0.06)
 
 
 def test_a_whole_column_never_holds_a_negative_zero():
-    drawn = numbers(numeric(minimum=-1.0, maximum=1.0, step=1.0), np.zeros(RECORDS), (), np.random.default_rng(1))
+    drawn = numbers(
+        numeric(minimum=-1.0, maximum=1.0, step=1.0), DecodedColumn(np.zeros(RECORDS)), np.random.default_rng(1)
+    )
     assert not np.signbit(drawn[drawn == 0.0]).any()
 
 
 def test_placeholders_are_drawn_with_their_probability():
     column = numeric(minimum=-999.0, maximum=30.0, step=0.0).model_copy(update={"placeholders": (-999.0,)})
     probabilities = np.tile([0.9, 0.1], (10_000, 1))
-    drawn = numbers(column, np.full(10_000, 20.0), [probabilities], np.random.default_rng(1))
+    drawn = numbers(column, DecodedColumn(np.full(10_000, 20.0), [probabilities]), np.random.default_rng(1))
     assert np.mean(drawn == -999.0) == pytest.approx(0.1, abs=0.02)
     assert np.median(drawn) == pytest.approx(20.0, abs=0.2)
 
@@ -111,7 +114,7 @@ def test_categories_come_by_their_probabilities():
 )
 def test_instants_lie_inside_the_range(seed, earliest, width, hour, weekday):
     column = timestamp(earliest, earliest + width)
-    drawn = instants(column, NO_LOCATION, always(hour=hour, weekday=weekday), np.random.default_rng(seed))
+    drawn = instants(column, always(hour=hour, weekday=weekday), np.random.default_rng(seed))
     assert (drawn >= column.earliest).all()
     assert (drawn <= column.latest).all()
 
@@ -119,7 +122,7 @@ def test_instants_lie_inside_the_range(seed, earliest, width, hour, weekday):
 @given(seed=seeds, hour=st.integers(0, 23), weekday=st.integers(0, 6))
 def test_instants_have_the_hour_and_the_weekday_drawn(seed, hour, weekday):
     year = timestamp(1_700_000_000.0, 1_731_622_400.0)
-    drawn = instants(year, NO_LOCATION, always(hour=hour, weekday=weekday), np.random.default_rng(seed))
+    drawn = instants(year, always(hour=hour, weekday=weekday), np.random.default_rng(seed))
     midnights = drawn.astype("datetime64[s]").astype("datetime64[D]")
     assert set(((drawn % 86_400) // 3600).tolist()) == {hour}
     # numpy counts business days from Monday.
@@ -129,7 +132,7 @@ def test_instants_have_the_hour_and_the_weekday_drawn(seed, hour, weekday):
 def test_instants_cover_the_whole_range():
     year = timestamp(1_700_000_000.0, 1_731_622_400.0)
     evenly = np.full((50_000, 24), 1 / 24), np.full((50_000, 7), 1 / 7)
-    drawn = instants(year, NO_LOCATION, evenly, np.random.default_rng(1))
+    drawn = instants(year, DecodedColumn(NO_LOCATION, evenly), np.random.default_rng(1))
     assert np.quantile(drawn, [0.25, 0.5, 0.75]) == pytest.approx(
         np.linspace(year.earliest, year.latest, 5)[1:4], abs=3 * 86_400
     )
@@ -138,14 +141,14 @@ def test_instants_cover_the_whole_range():
 def test_a_weekday_outside_a_range_of_days_gives_way_to_a_day_within():
     monday = 1_700_438_400.0  # 2023-11-20T00:00:00Z
     column = timestamp(monday, monday + 2 * 86_400 - 1)
-    drawn = instants(column, NO_LOCATION, always(hour=5, weekday=6), np.random.default_rng(1))
+    drawn = instants(column, always(hour=5, weekday=6), np.random.default_rng(1))
     assert set(((drawn - monday) // 86_400).tolist()) == {0.0, 1.0}
     assert set(((drawn % 86_400) // 3600).tolist()) == {5.0}
 
 
 def test_an_instant_that_lies_between_two_seconds_is_kept():
     column = timestamp(1_700_000_000.25, 1_700_000_000.75)
-    drawn = instants(column, NO_LOCATION, always(hour=0, weekday=0), np.random.default_rng(1))
+    drawn = instants(column, always(hour=0, weekday=0), np.random.default_rng(1))
     assert set(drawn.tolist()) == {1_700_000_000.25}
 
 
@@ -159,7 +162,7 @@ def test_dates_follow_the_probabilities_of_their_parts():
     months, days = np.full((2000, 12), 0.01 / 11), np.full((2000, 31), 0.4 / 29)
     months[:, 6], days[:, [0, 14]] = 0.99, 0.3
     evenly = np.full((2000, 24), 1 / 24), np.full((2000, 7), 1 / 7)
-    drawn = instants(three_years, NO_LOCATION, (*evenly, months, days), np.random.default_rng(1)).astype(
+    drawn = instants(three_years, DecodedColumn(NO_LOCATION, (*evenly, months, days)), np.random.default_rng(1)).astype(
         "datetime64[s]"
     )
     month = drawn.astype("datetime64[M]")

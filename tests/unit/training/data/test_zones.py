@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaegis.service.contract import Schema, TimestampColumn
-from vaegis.service.draws import instants
+from vaegis.service.draws import DecodedColumn, instants
 from vaegis.training.data.zones import zone_offsets
 from vaegis.training.errors import DataError
 from vaegis.training.model.likelihoods import timestamp
@@ -49,7 +49,7 @@ def test_hours_and_weekdays_of_the_graph_are_those_of_the_local_clock(zone):
 def test_generated_instants_have_the_hour_and_weekday_that_were_drawn_by_the_local_clock():
     column = column_of("America/New_York")
     hour, weekday = np.eye(24)[np.full(500, 8)], np.eye(7)[np.full(500, 0)]
-    drawn = instants(column, np.zeros(500), (hour, weekday), RANDOM)
+    drawn = instants(column, DecodedColumn(np.zeros(500), (hour, weekday)), RANDOM)
     assert local(drawn, "America/New_York") == [[8, 0]] * 500
     assert drawn.min() >= START
     assert drawn.max() <= END
