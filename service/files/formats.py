@@ -1,4 +1,4 @@
-"""The formats of files of records, and how a CSV file is written where it is not plain."""
+"""The formats of files of records, and the dialects of CSV: delimiter, quotes, escapes, encoding."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Dialect:
         quote: The character around values; empty where quotes are ordinary characters; None: `"`.
         escape: The character before a quote within a quoted value; None: quotes are doubled.
         encoding: The encoding, as Python names it.
-        preamble_bytes: How many bytes stand before the header, in UTF-8: those of a line ``sep=;`` as Excel writes it.
+        preamble_bytes: Length in UTF-8 of a line before the header such as ``sep=;``, which Excel writes.
     """
 
     delimiter: str | None = None
@@ -46,13 +46,14 @@ class Dialect:
         """Return what is wrong with it, if anything is."""
         for name, value in (("delimiter", self.delimiter), ("quote", self.quote), ("escape", self.escape)):
             if value and (len(value) != 1 or not value.isascii() or value in "\r\n"):
-                return f"{name}: expected one ASCII character, got another text"
+                return f"{name}: expected one ASCII character, got {value!r}"
         if self.delimiter == "":
             return "delimiter: expected one ASCII character, got nothing"
         try:
             codecs.lookup(self.encoding or "utf-8")
         except LookupError:
-            return "encoding: expected one that Python knows, such as latin-1, cp1252 or utf-16, got another"
+            known = "an encoding that Python knows, such as latin-1, cp1252 or utf-16"
+            return f"encoding: expected {known}, got {self.encoding!r}"
         return None
 
     def of_file(self, beginning: bytes) -> Dialect:

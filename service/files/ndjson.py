@@ -49,8 +49,8 @@ def read_ndjson(
         stream: The file.
         path: Its path, for messages.
         max_depth: Most levels of objects and lists.
-        reports: Whether faulty lines are reported; otherwise the first one ends the reading, and the
-            literals NaN and Infinity, which Python's own encoder writes, are numbers.
+        reports: Whether faulty lines are reported. Otherwise the first one ends the reading; the literals NaN and
+            Infinity, which Python's own encoder writes, are then a null and a number.
         ignored: Columns that may hold values of any type.
 
     Raises:
@@ -77,7 +77,7 @@ def read_ndjson(
 def _plain_objects(
     block: bytes, lines: int, max_depth: int, ignored: Collection[str]
 ) -> tuple[_Objects, _Objects] | None:
-    """Return the objects of a block, and the columns of each; None if a line is none, or out of the ordinary."""
+    """Return the objects of a block, and the columns of each; None if a line has to be read by the other parser."""
     try:
         records = _OBJECTS.decode_lines(block)
         if block.count(b"{") == lines and b"[" not in block:
@@ -88,17 +88,17 @@ def _plain_objects(
             keys = sum(_flatten("", record, into, ignored, max_depth) for record, into in pairs)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _OutOfTheOrdinaryError):
         return None
-    # msgspec takes a record that goes on over the end of its line, and the last of two equal keys.
+    # msgspec accepts a record that continues on the next line, and keeps the last of two equal keys.
     return (records, leaves) if len(records) == lines and has_keys(block, keys) else None
 
 
 def _flatten(
     prefix: str, part: Mapping[str, Any], leaves: dict[str, Any], ignored: Collection[str], levels: int
 ) -> int:
-    """Add what stands under each name to ``leaves``, and return how many keys there are.
+    """Add each column and its value to ``leaves``, and return the number of keys.
 
     Raises:
-        _OutOfTheOrdinaryError: It nests too deep, or one name comes both nested and with dots.
+        _OutOfTheOrdinaryError: It nests too deep, or a column comes both nested and with dots.
     """
     if not levels:
         raise _OutOfTheOrdinaryError
@@ -118,7 +118,7 @@ def _flatten(
 
 
 def _keys(value: object, levels: int) -> int:
-    """Return how many keys a value holds, those of objects within it counted."""
+    """Return the number of keys of a value and of all objects within it."""
     if not isinstance(value, dict | list):
         return 0
     if not levels:
@@ -162,14 +162,17 @@ def _parsed_line(
         record = parse_json(line, max_depth=max_depth, constant=refused_constant if reports else _number)
     except BodyError as error:
         return None, {}, Refusal(error.code, str(error).removeprefix("body: "))
-    leaves = list(_leaves("", record, ignored)) if isinstance(record, dict) else []
+    pairs = list(_leaves("", record, ignored)) if isinstance(record, dict) else []
+    leaves = dict(pairs)
+    if reports:  # the records are checked later, each with all its faults
+        return record, leaves, None
     refusal = None
-    if not reports and not isinstance(record, dict):
+    if not isinstance(record, dict):
         hint = "; jq -c '.[]' writes its objects as lines" if isinstance(record, list) else ""
         refusal = Refusal("not_an_object", f"expected a JSON object per line, got {described(record)}{hint}")
-    elif not reports and len(dict(leaves)) < len(leaves):
+    elif len(leaves) < len(pairs):
         refusal = Refusal("duplicate_key", "expected each column once, got one both nested and with dots")
-    return record, dict(leaves), refusal
+    return record, leaves, refusal
 
 
 def _number(literal: str) -> float | None:
@@ -190,7 +193,7 @@ def _leaves(prefix: str, part: Mapping[str, object], ignored: Collection[str]) -
 def _batch(
     records: Sequence[Mapping[str, object]], ignored: Collection[str], place: tuple[Path, int] | None
 ) -> pa.RecordBatch:
-    """Return flat records by column; given a place, refuse columns that hold objects or lists in some records only."""
+    """Return flat records by column; given a place, refuse columns that hold objects or lists in only some records."""
     columns = {name: [record.get(name) for record in records] for name in dict.fromkeys(chain.from_iterable(records))}
     parents = {name[:dot] for name in columns for dot, letter in enumerate(name) if letter == "."}
     arrays = {}
@@ -203,7 +206,7 @@ def _batch(
             first = next(at for at, value in enumerate(values) if type(value) in uneven)
             raise FileError(place[0], _UNEVEN, row=place[1] + first, column=shown(name))
         arrays[name] = _array(values, types)
-    if not arrays:  # a batch has to tell how many records it has nevertheless
+    if not arrays:  # a batch without columns keeps its number of records only in this way
         return pa.RecordBatch.from_struct_array(pa.array([{}] * len(records), pa.struct([])))
     return pa.RecordBatch.from_pydict(arrays)
 

@@ -114,7 +114,7 @@ def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object]
     Args:
         body: The bytes, UTF-8; a byte order mark is skipped.
         max_depth: Levels of arrays and objects within each other, at least 1.
-        constant: What makes a value of the literals NaN, Infinity and -Infinity, which Python's own encoder writes.
+        constant: Returns the value of a literal NaN, Infinity or -Infinity, which Python's own encoder writes.
 
     Raises:
         BodyError: With code ``empty_body``, ``invalid_utf8``, ``invalid_json``, ``too_deep``, ``duplicate_key``,
@@ -348,7 +348,7 @@ def _body_errors(max_depth: int) -> Iterator[None]:
     except json.JSONDecodeError as error:
         detail = error.msg.split(":")[0]
         if detail == _MORE:
-            several = "expected one JSON value, got another after it; NDJSON (application/x-ndjson) has one a line"
+            several = "expected one JSON value, got more after it; send one record per line as application/x-ndjson"
             raise BodyError("invalid_json", f"body: {several} (character {error.pos})") from None
         wanted = f"JSON with {_EXPECTED[detail]}" if detail in _EXPECTED else "valid JSON"
         raise BodyError("invalid_json", f"body: expected {wanted} at character {error.pos}, got other text") from None

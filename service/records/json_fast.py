@@ -168,14 +168,16 @@ class _RecordReader:
 
 
 def has_keys(text: bytes, keys: int) -> bool:
-    """Return whether the objects of ``text`` hold ``keys`` keys: more would be a key twice, of which msgspec takes one.
+    """Return whether the objects of ``text`` hold exactly ``keys`` keys; False also where that is not certain.
 
-    Each key is followed by a colon. So there are as many keys as fields that were set if there are as many colons, or
-    if as many colons follow a quote and none follows white space. There can be more colons for those within text.
+    msgspec keeps the last of two equal keys. Then the text holds more keys than fields were set.
+
+    Each key is followed by a colon. So the numbers agree if there are as many colons, or if as many colons follow a
+    quote and none follows white space. Colons within text can make both counts larger.
 
     Args:
         text: Valid JSON.
-        keys: Fields that were set.
+        keys: Number of fields that were set.
     """
     colons = text.count(b":") if len(text) <= _SHORT else count_marks(text, b":")
     return colons == keys or _count_after_quotes(text) == keys

@@ -38,10 +38,10 @@ def parts_of_lines(text: bytes, most: int) -> Iterator[bytes]:
 
 
 class LineDecoder(Decoder):
-    """Decodes records of which each takes a line or more. It holds one line of any allowed length, and little more.
+    """Decodes a format whose records are whole lines. It holds little more than one line of the longest allowed length.
 
-    No more bytes are decoded at a time than the longest line has. So a record that is too long is never decoded,
-    however the body was cut on its way here, and none has to be measured.
+    It decodes at most as many bytes at a time as the longest line may have. So a record that is too long is never
+    decoded, however the body was cut on its way here, and no record has to be measured.
     """
 
     def __init__(self, schema: Schema, limits: RecordLimits) -> None:
