@@ -52,8 +52,7 @@ class Dialect:
         try:
             codecs.lookup(self.encoding or "utf-8")
         except LookupError:
-            known = "an encoding that Python knows, such as latin-1, cp1252 or utf-16"
-            return f"encoding: expected {known}, got {self.encoding!r}"
+            return f"encoding: expected one of Python's, such as latin-1, cp1252 or utf-16, got {self.encoding!r}"
         return None
 
     def of_file(self, beginning: bytes) -> Dialect:
