@@ -172,7 +172,9 @@ def open_artifact(
     Raises:
         ArtifactError: as `load_artifact` does.
     """
-    load = partial(open_graph if optimized is None else partial(open_optimized, optimized), limits=limits)
+    load = (
+        partial(open_graph, limits=limits) if optimized is None else partial(open_optimized, optimized, limits=limits)
+    )
     try:
         return _open(data, name, load)
     except ArtifactError as error:

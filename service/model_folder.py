@@ -99,10 +99,10 @@ def version_names(folder: Path, name: str) -> list[str]:
         ]
     except OSError:
         return []
-    return sorted(found, key=_numbers_as_numbers)[-MOST_LISTED:]
+    return sorted(found, key=_natural_order)[-MOST_LISTED:]
 
 
-def _numbers_as_numbers(name: str) -> list[tuple[str, int]]:
+def _natural_order(name: str) -> list[tuple[str, int]]:
     return [(text, int(digits or 0)) for text, digits in re.findall(r"([^0-9]*)([0-9]*)", name)]
 
 

@@ -74,7 +74,7 @@ class Scorer:
 
         Raises:
             RunTimeoutError: a run of the graph took longer than it may.
-            ArtifactError: its outputs are not of so many records.
+            ArtifactError: the graph returned outputs for another number of records.
         """
         columns = self.scored(columns)
         if len(columns.numbers) <= _MAX_GRAPH_RECORDS:
@@ -97,7 +97,7 @@ class Scorer:
         outputs: list[NDArray[np.float64]] = self._session.run(_OUTPUTS, feeds)
         records = len(columns)
         if any(output.shape[:1] != (records,) for output in outputs):
-            # Some numbers of records are never tried before, and a batch holds the records of several callers.
+            # Opening a model tries only a few numbers of records, and a batch may hold records of several callers.
             raise ArtifactError(f"graph: expected outputs for {records} records, got others")
         return outputs
 

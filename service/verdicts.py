@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 import numpy as np
-from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
@@ -63,7 +62,7 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def rows(self, index: slice) -> Verdicts:
         """Return the verdicts on the records at ``index``."""
-        return Verdicts(*[values[index] for values in astuple(self)[: len(FIELDS)]])
+        return Verdicts(*[getattr(self, name)[index] for name in FIELDS])
 
 
 FIELDS: Final = Verdicts.__struct_fields__

@@ -4,4 +4,4 @@ from argparse import ArgumentParser, _SubParsersAction
 from typing import TypeAlias
 
 Subparsers: TypeAlias = "_SubParsersAction[ArgumentParser]"
-"""To which each command adds its parser."""
+"""Each command adds its parser to these."""

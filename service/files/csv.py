@@ -71,11 +71,10 @@ def csv_names(stream: pa.NativeFile, path: Path, dialect: Dialect) -> tuple[str,
     if len(names) == 1 and (
         other := next((mark for mark in _DELIMITERS if mark in names[0] and mark != delimiter), None)
     ):
-        shown_mark = json.dumps(other)
         raise FileError(
             path,
             "expected a header separated by commas (by tabs in a .tsv file), got another separator; "
-            f"set [data] delimiter = {shown_mark} in train.toml, or --delimiter",
+            f"set [data] delimiter = {json.dumps(other)} in train.toml, or --delimiter",
         )
     return names
 

@@ -1,4 +1,4 @@
-"""Where a command writes its result: a file that appears only when it is complete, or standard output; and NDJSON."""
+"""Write the result of a command: to a file that appears only when it is complete, or to standard output."""
 
 from __future__ import annotations
 

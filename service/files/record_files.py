@@ -212,10 +212,9 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            above = (
-                "" if name else "; the first line is taken for the header: remove lines above the names of the columns"
-            )
-            raise FileError(path, f"expected each column name once, got one twice{above}", column=shown(name))
+            hint = "the first line is taken for the header: remove lines above the names of the columns"
+            twice = "expected each column name once, got one twice"
+            raise FileError(path, twice if name else f"{twice}; {hint}", column=shown(name))
         seen.add(name)
 
 

@@ -54,7 +54,7 @@ def table_writer(stream: BinaryIO, output_format: FileFormat, schema: pa.Schema)
 
 
 def json_records(batch: pa.RecordBatch) -> list[dict[str, object]]:
-    """Return the records of a batch with values that JSON can hold or `output` can turn into text."""
+    """Return the records of a batch with values that JSON can hold or `write_lines` can turn into text."""
     if not batch.num_columns:
         return [{} for _ in range(batch.num_rows)]
     records: list[dict[str, object]] = _converted(batch, pa.types.is_temporal, _iso_texts).to_pylist()

@@ -16,12 +16,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Schema
 from vaegis.service.records import values as rules
-from vaegis.service.records.blocks import (
-    BLOCK_BYTES,
-    Block,
-    RecordLimits,
-    TooMuchHeldError,
-)
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, RecordLimits, TooMuchHeldError
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import Faults

@@ -126,7 +126,7 @@ class Unpacker:
             yield piece
 
     def _holds_more(self) -> bool:
-        """Return whether a frame of zstd has more to give without further bytes: it keeps them itself, unlike zlib."""
+        """Return whether a zstd frame can give more without further input: unlike zlib, it keeps unread input."""
         member = self._member
         return self._coding == "zstd" and member is not None and not member.needs_input and not member.eof
 
@@ -135,17 +135,17 @@ class Unpacker:
         return BodyError("invalid_encoding", f"body: {detail}")
 
 
-def _deflated(first: int) -> Any:  # noqa: ANN401 - zlib publishes no name of the type
+def _deflate_member(first: int) -> Any:  # noqa: ANN401 - zlib publishes no name of the type
     """Return the decompressor of deflate in zlib's wrapping (RFC 1950), or without it, as some clients send it."""
     return zlib.decompressobj(zlib.MAX_WBITS if first & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS)
 
 
 _MEMBERS: Final[Mapping[str, Callable[[int], Any]]] = {
     "gzip": lambda _: zlib.decompressobj(_GZIP),
-    "deflate": _deflated,
+    "deflate": _deflate_member,
     "zstd": lambda _: decompressor(),
 }
-"""What decompresses a member or frame, given its first byte. RFC 1952, 1950 and 8878."""
+"""Each returns the decompressor of a member or frame by its first byte. RFC 1952, 1950 and 8878."""
 
 
 def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable[[], None]) -> bytes:

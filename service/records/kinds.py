@@ -216,10 +216,10 @@ class NumericKind(NumberKind[NumericColumn]):
 
     def statistics(self, column: NumericColumn) -> str:
         grid = f", step {column.step:g}" if column.step else ""
-        placeholders = ", ".join(f"{value:.6g}" for value in column.placeholders)
-        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {column.quantiles[_MEDIAN]:.6g}{grid}" + (
-            placeholders and f", placeholder {placeholders}"
-        )
+        listed = ", ".join(f"{value:.6g}" for value in column.placeholders)
+        placeholders = f", placeholder {listed}" if listed else ""
+        median = column.quantiles[_MEDIAN]
+        return f"{column.minimum:.6g} to {column.maximum:.6g}, median {median:.6g}{grid}{placeholders}"
 
     def drawn_type(self, column: NumericColumn) -> np.dtype[Any]:
         fits = column.minimum >= -_LARGEST_INTEGER and column.maximum < _LARGEST_INTEGER

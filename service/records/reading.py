@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final
 
 import numpy as np
@@ -183,7 +183,7 @@ class ColumnReader:
         return np.where(np.isin(seconds, self._null_instants), np.nan, seconds)
 
     def explained(self, code: str, message: str) -> str:
-        """Return the message of a refusal, with what the column reads beside what the common rules read.
+        """Return the message of a refusal; for a value in a wrong form, with the forms that this column also reads.
 
         >>> ColumnReader(Reading(unit="\u20ac")).explained("wrong_type", "expected a number, got text")
         'expected a number, got text; this column also reads numbers with the unit \u20ac'
@@ -193,7 +193,9 @@ class ColumnReader:
             return message
         if reading.format is not None:
             return f"{message}; this column also reads the form {reading.format}"
-        forms = ["a decimal comma"] * (reading.decimal == ",") + [f"the unit {reading.unit}"] * bool(reading.unit)
+        comma = "a decimal comma" if reading.decimal == "," else ""
+        unit = f"the unit {reading.unit}" if reading.unit else ""
+        forms = [form for form in (comma, unit) if form]
         return f"{message}; this column also reads numbers with {' and '.join(forms)}" if forms else message
 
     def category(self, text: str) -> str | None:
@@ -225,7 +227,7 @@ class ColumnReader:
 
 
 def reporting_forms(report: Report, reader: ColumnReader) -> Report:
-    """Return ``report`` with what the column of ``reader`` reads in the messages of values in another form."""
+    """Return ``report`` with messages that `ColumnReader.explained` has completed."""
     return lambda row, code, message: report(row, code, reader.explained(code, message))
 
 
@@ -247,7 +249,7 @@ def _instant(text: str) -> float | None:
         return None
 
 
-@lru_cache(maxsize=_CACHED_TEXTS)
+@cache
 def _forms_of(time_format: str) -> tuple[str, ...]:
     """Return a format, and the part of it before its time if that is a whole date."""
     date = re.split(r"[ ,T:_]*%[HI]", time_format)[0]

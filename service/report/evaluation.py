@@ -101,8 +101,8 @@ def fault_table(evaluation: EvaluationDocument) -> FaultTable | None:
     if not evaluation.faults:
         return None
     named = dict.fromkeys(name for row in evaluation.faults for name in row.found)
-    order = [name for name in named if name not in ("score", "score_or_check")]
-    order += [name for name in ("score", "score_or_check") if name in named]
+    of_model = [name for name in ("score", "score_or_check") if name in named]
+    order = [*(name for name in named if name not in of_model), *of_model]
     return FaultTable(
         tuple(_DETECTORS.get(name, name) for name in order),
         tuple(
