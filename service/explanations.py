@@ -114,16 +114,16 @@ def explain_records(
         values = _record(formatters.inputs, columns, row)
         found = [formatters.reasons[at](values[at]) for at in notable]
         reasons = {violation.column: REASONS[violation.code] for violation in broken}
-        # A value that is certainly wrong explains those that do not go with it, whatever the model blames.
-        first = [at for at in order if formatters.names[at] in reasons] if reasons else []
+        # These come first: a value that is certainly wrong explains the values that do not fit it.
+        violating = [at for at in order if formatters.names[at] in reasons] if reasons else []
         reasons |= {formatters.names[at]: reason for at, reason in zip(notable, found, strict=True)}
-        shown = [*first, *(at for at in (order if whole else notable) if at not in first)]
+        shown = [*violating, *(at for at in (order if whole else notable) if at not in violating)]
         contributions = _contributions(formatters, shown, terms, values, scores.expected[row].tolist(), reasons)
         key = _signature(formatters, terms, latent, order, notable, values, found, broken) if is_one else None
         if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
             found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
-        of_broken = [reasons[formatters.names[at]] for at in first] if is_one else []
-        yield tuple(dict.fromkeys([*of_broken, *found])), key, contributions
+        of_violations = [reasons[formatters.names[at]] for at in violating] if is_one else []
+        yield tuple(dict.fromkeys([*of_violations, *found])), key, contributions
 
 
 def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) -> list[int]:

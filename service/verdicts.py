@@ -39,7 +39,8 @@ class Verdicts(msgspec.Struct, frozen=True, eq=False, gc=False):
         kl: KL(q(z|x) || p(z)), an upper bound, nats.
         latent_contribution: What the latent code adds to the score.
         violations: Of each record, the values that break a check of their column, whether it is an anomaly or not.
-        reasons: Of each record, what made it an anomaly, the weightiest first; empty where it is none.
+        reasons: Of each record, what made it an anomaly, those of violations first, then the weightiest; empty where it
+            is none.
         signature: Of each anomaly, a short key of its leading columns and why they lead; None for other records.
         contributions: Of each record, what its columns contribute, those with a violation first, then the largest;
             None where it is not explained.

@@ -142,7 +142,7 @@ def may_have_stray_quotes(stream: pa.NativeFile, rows: int, dialect: Dialect) ->
 
 
 def quote_fault(stream: pa.NativeFile, delimiter: str, dialect: Dialect) -> str | None:
-    """Return what is wrong with the quotes of a stream; None if nothing is, or if a value only goes on after its quote.
+    """Return what is wrong with the quotes of a stream; None if nothing is, or if text only follows a closing quote.
 
     This reads record by record, and is only worth it where `may_have_stray_quotes`.
     """

@@ -74,7 +74,7 @@ class RecordFiles:
         """Yield all records, file by file.
 
         Args:
-            on_invalid: Whether a record that cannot be read ends the reading, or is told in its place.
+            on_invalid: Whether a record that cannot be read ends the reading, or is reported in its place.
 
         Raises:
             FileError: A file cannot be read further; names the file, and row and column where they are known.
@@ -142,7 +142,7 @@ def flat_batch(
         path: Their file, for messages.
         first_row: Row of the first one, from 1.
         max_depth: Levels of objects within a record that are flattened.
-        refused: Told of records with text that is not UTF-8; where it is None, these end the reading.
+        refused: Collects records with text that is not UTF-8; where it is None, these end the reading.
 
     Raises:
         FileError: A name comes twice, an object nests too deep, or text is not UTF-8.

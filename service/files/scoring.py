@@ -148,7 +148,7 @@ def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownC
 def _columns_of_json(
     part: FileBatch, parsed: Sequence[object], schema: Schema, faults: Faults, unknown_columns: UnknownColumns
 ) -> Columns:
-    blank = {schema.names[0]: None}  # in the place of what is no record, which is told already
+    blank = {schema.names[0]: None}  # stands for lines that are no records: their faults are reported already
     records = [blank if row in part.refused else record for row, record in enumerate(parsed)]
     return filled_columns(records, schema, faults, unknown_columns=unknown_columns)
 

@@ -56,7 +56,7 @@ class RecordLimits:
         max_columns: Most columns of a header.
         max_values: Most values in one document or line of JSON.
         max_depth: Deepest nesting of one.
-        max_faults: Most faults told of one document that they refuse, or of one record.
+        max_faults: Most faults that are listed of a refused document, or of one record.
         unknown_columns: Whether columns that the model does not know are refused.
         unwrap: JSON pointer to the record in each envelope of JSON and NDJSON; None for records without one.
     """

@@ -42,7 +42,7 @@ def columns_of_cells(schema: Schema, cells_of: Callable[[str], Cells | None], re
         schema: The columns to fill.
         cells_of: Returns the cells of a column by its name, ``records`` of them; None if there are none.
         records: Number of records.
-        faults: Told of each cell that is refused, which then is null.
+        faults: Collects a fault for each cell that is refused, which then is null.
     """
 
     def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
@@ -74,7 +74,7 @@ def numbers_of_cells(
         cells: n cells.
         kind: The column's.
         reader: Reads them first; None where the common rules do.
-        report: Told of each cell that is refused.
+        report: Called for each cell that is refused.
 
     Returns:
         Shape (n,); NaN where null or refused.
@@ -95,7 +95,7 @@ def numbers_of_values(values: Sequence[object], kind: NumberKind[Any], report: R
     Args:
         values: n values; None is a null.
         kind: The column's.
-        report: Told of each value that is refused.
+        report: Called for each value that is refused.
 
     Returns:
         Shape (n,); NaN where null or refused.
@@ -117,7 +117,7 @@ def checked_numbers(numbers: NDArray[np.float64], kind: NumberKind[Any], report:
     Args:
         numbers: Shape (n,), of the caller's making; NaN is a null.
         kind: The column's.
-        report: Told of each number that is refused.
+        report: Called for each number that is refused.
 
     Returns:
         Shape (n,); NaN where null or refused.

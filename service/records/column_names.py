@@ -96,7 +96,7 @@ def positions_of(
         names: The names, in their order.
         schema: The model's columns.
         unknown_columns: Whether a name that the model does not know is refused.
-        limit: Faults told in full.
+        limit: Most faults that are listed; the others are counted.
         place: How messages name what holds the names.
 
     Raises:

@@ -48,7 +48,7 @@ class CsvDecoder(LineDecoder):
     """Decodes CSV with a header (RFC 4180, UTF-8). Blank lines are skipped."""
 
     def __init__(self, schema: Schema, limits: RecordLimits, delimiter: str = ",") -> None:
-        """Decode records of ``schema``, whose values are parted by ``delimiter``."""
+        """Decode records of ``schema``, whose values are separated by ``delimiter``."""
         csv.field_size_limit(MAX_VALUE_CHARACTERS)  # the module's own, for the whole process
         super().__init__(schema, limits)
         self._delimiter = delimiter

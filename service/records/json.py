@@ -55,7 +55,7 @@ _MAGIC = {
 """What data seem to be, by their first bytes."""
 
 MAX_FAULTS = 100
-"""Faults told in full where the caller sets no limit of its own."""
+"""Most faults that are listed, unless the caller sets another limit."""
 
 
 class BodyError(ServiceError):
@@ -76,7 +76,7 @@ def encoding_hint(data: bytes) -> str:
     >>> encoding_hint(b"PAR1")
     '; it seems to be Parquet, which `vaegis score` reads'
     """
-    found = next((told for magic, told in _MAGIC.items() if data.startswith(magic)), None)
+    found = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
     return "" if found is None else f"; it seems to be {found}"
 
 
@@ -169,7 +169,7 @@ def columns_from_records(
         records: The parsed records, n of them.
         schema: The columns to fill.
         unknown_columns: Whether a column that is not in the schema is a fault.
-        max_faults: Faults told in full; further ones are counted only.
+        max_faults: Most faults that are listed; the others are counted.
 
     Raises:
         RecordError: With the faults in order of row, then of column.
@@ -207,9 +207,9 @@ def filled_from_lists(
     Args:
         lists: The values of each column.
         schema: The columns to fill.
-        faults: Told what is wrong with values, which then are null.
+        faults: Collects what is wrong with values, which then are null.
         unknown_columns: Whether a column that is not in the schema is refused.
-        max_faults: Faults of names and lengths told in full.
+        max_faults: Most faults of names and lengths that are listed.
 
     Raises:
         RecordError: The lists are not equally long, or their names do not fit the schema.

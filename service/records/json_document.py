@@ -48,7 +48,7 @@ class JsonDocuments:
 
         Args:
             body: The document.
-            on_invalid: Whether a faulty record rejects all, or is told in its place.
+            on_invalid: Whether a faulty record rejects all, or is reported in its place.
             check: Called between parts of the work; what it raises ends the work.
 
         Raises:
@@ -79,7 +79,7 @@ class JsonDocuments:
         return block_of(columns, faults, 0)
 
     def _columns_exactly(self, body: bytes, faults: Faults) -> Columns:
-        """Return the records of a document that no type fits, by the way that tells what is wrong with it."""
+        """Return the records of a document that no type fits, by the parser that finds what is wrong with it."""
         limits, schema = self._limits, self._schema
         require_few_values(body, limits.max_values)
         records = parse_records(body, max_depth=limits.max_depth, most=limits.max_records)

@@ -127,7 +127,7 @@ class _RecordReader:
             raise UnfitError
         records = self._one.decode_lines(text)
         if len(records) != lines:
-            raise UnfitError  # msgspec takes a record that goes on over the end of its line
+            raise UnfitError  # msgspec accepts a record that continues on the next line
         return self._columns(records, text)
 
     def _columns(self, records: Sequence[msgspec.Struct], text: bytes) -> Columns:

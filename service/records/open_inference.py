@@ -229,9 +229,9 @@ def columns_of(
     Args:
         request: The request.
         schema: The columns to fill.
-        faults: Told of each value that its column does not take, which then is null.
+        faults: Collects a fault for each value that its column refuses, which then is null.
         unknown_columns: Whether a tensor of no column's name is refused.
-        max_faults: Faults of names told in full.
+        max_faults: Most faults of names that are listed; the others are counted.
 
     Raises:
         BodyError: A tensor is not of its shape or datatype.

@@ -163,8 +163,8 @@ def _along(
     if isinstance(column, TimestampColumn):
         weekdays = decoded.categories[at][1][nearest].mean(axis=1).argmax(axis=1)
         hours = first.argmax(axis=1)
-        told = tuple(f"{WEEKDAYS[day]} {hour:02}:00" for day, hour in zip(weekdays, hours, strict=True))
-        return first[:, changing], told
+        names = tuple(f"{WEEKDAYS[day]} {hour:02}:00" for day, hour in zip(weekdays, hours, strict=True))
+        return first[:, changing], names
     return first[:, changing], tuple(_category(column.categories, shares) for shares in first)
 
 

@@ -152,7 +152,7 @@ def _hash(text: str) -> str:
 
 
 def _short(value: object) -> str:
-    """Return a number with six digits and the thousands parted; anything else as text."""
+    """Return a number with six digits and the thousands separated; anything else as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
