@@ -149,7 +149,7 @@ def _input(data: Path, input_format: str | None) -> Iterator[Path]:
         path = Path(folder) / f"standard-input.{input_format}"
         try:
             with path.open("wb") as file:
-                # What has come is taken at once: a signal is noticed between two reads, and not while a buffer fills.
+                # A read returns what has arrived. Signals are handled between reads, but not while a buffer fills.
                 while read := os.read(sys.stdin.fileno(), _COPIED_BYTES):
                     file.write(read)
         except OSError as error:

@@ -75,7 +75,7 @@ class Unpacker:
     """Decompresses a body of one member or frame, or several, as it arrives."""
 
     def __init__(self, coding: str, unpacked: UnpackedBytes) -> None:
-        """Begin.
+        """Decompress a body of ``coding``.
 
         Args:
             coding: A content coding: ``gzip``, ``deflate``, ``zstd`` or ``identity``.

@@ -370,8 +370,10 @@ def _instant_of_loose(text: str) -> datetime:
     if found := _LOOSE_INSTANT.fullmatch(text):
         hour, _, rest = (found["time"] or "00:00").partition(":")
         zone = found["zone"] or ""
-        if zone[:1].isalpha() and (zone := _ZONES.get(zone, "")) == "":
-            raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got a time zone that is not known")
+        if zone.isalpha():
+            if zone not in _ZONES:
+                raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got a time zone that is not known")
+            zone = _ZONES[zone]
         if found["name"] and not found["zone"]:
             raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got other text")
         day = f"{found['year']}-{int(found['month']):02}-{int(found['day']):02}"

@@ -76,12 +76,13 @@ def residual_map(evaluation: EvaluationDocument, scored_columns: int) -> Residua
     compared = max(len(pairs), scored_columns * (scored_columns - 1) // 2)
     by_chance = min(1.0, NormalDist().inv_cdf(1.0 - _BY_CHANCE / 2.0 / compared) / records**0.5)
     cell = min(_LARGEST_CELL, _SIZE / len(names))
+    correlated = list(zip(pairs, evaluation.residual_correlations, strict=True))
     shades: dict[str, list[tuple[float, float]]] = {}
-    for (column, row), value in zip(pairs, evaluation.residual_correlations, strict=True):
+    for (column, row), value in correlated:
         level = 0 if abs(value) <= by_chance else min(_LEVELS, 1 + int(abs(value) * _LEVELS))
         shade = "chance" if not level else f"{'plus' if value > 0 else 'minus'}{level}"
         shades.setdefault(shade, []).append((round(column * cell, 1), round(row * cell, 1)))
-    ordered = sorted(zip(pairs, evaluation.residual_correlations, strict=True), key=lambda pair: -abs(pair[1]))
+    ordered = sorted(correlated, key=lambda pair: -abs(pair[1]))
     return ResidualMap(
         cell=round(cell, 2),
         width=round(len(names) * cell + _LABEL, 1),
