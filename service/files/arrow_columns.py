@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -64,11 +63,11 @@ def columns_from_batch(
         FileError: Naming file, row and column of the first value refused, or the unknown column.
     """
     check_names(batch.schema.names, schema, path, unknown_columns)
-    faults = Faults(len(schema.columns), first_row, lambda row, column: location_in_file(path, row, column))
+    collect = Faults if infinities == "refuse" else _FaultsButInfinities
+    faults = collect(len(schema.columns), first_row, lambda row, column: location_in_file(path, row, column))
     columns = columns_of_batch(batch, schema, faults, infinities)
-    for fault in chain.from_iterable(faults.by_row().values()):
-        if infinities == "refuse" or not fault.message.endswith(rules.BEYOND_FLOAT64):
-            raise fault_of_file(path, fault)
+    for first, *_ in faults.by_row().values():
+        raise fault_of_file(path, first)
     return columns
 
 
@@ -117,10 +116,10 @@ def numbers_of(
     """
 
     def refuse(row: int, code: str, detail: str) -> None:
-        if infinities == "refuse" or detail != rules.BEYOND_FLOAT64:
-            raise RefusedCellError(row, code, detail)
+        raise RefusedCellError(row, code, detail)
 
-    return numbers_of_cells(_cells(array, kind, refuse, infinities), kind, reader, refuse)
+    report = refuse if infinities == "refuse" else _but_infinities(refuse)
+    return numbers_of_cells(_cells(array, kind, report, infinities), kind, reader, report)
 
 
 def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
@@ -180,6 +179,18 @@ def name_fault(
             continue  # Or an object that is null in all records of this batch.
         return shown(name), "unknown_column", unknown_column(name, scored)
     return None
+
+
+class _FaultsButInfinities(Faults):
+    """Collects all faults but infinite numbers."""
+
+    def of_column(self, name: str, position: int) -> Report:
+        return _but_infinities(super().of_column(name, position))
+
+
+def _but_infinities(report: Report) -> Report:
+    """Return ``report`` without the faults of infinite numbers, which then are only null."""
+    return lambda row, code, detail: None if detail == rules.BEYOND_FLOAT64 else report(row, code, detail)
 
 
 def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: Infinities) -> Cells:

@@ -90,7 +90,7 @@ class Faults:
         return {row: tuple(fault for _, fault in sorted(of_row, key=lambda entry: entry[0])) for row, of_row in kept}
 
     def raise_any(self) -> None:
-        """Raise `RecordError` if there is any fault; it lists as many as are kept of one record."""
+        """Raise `RecordError` with the first faults, up to the limit of one record, if there are any."""
         if self._counts:
             first = tuple(chain.from_iterable(self.by_row().values()))[: self._limit]
             raise RecordError(first, self._counts.total() - len(first))

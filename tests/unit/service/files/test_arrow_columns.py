@@ -22,6 +22,7 @@ from vaegis.service.files.arrow_columns import (
 )
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.column_names import positions_of
+from vaegis.service.records.faults import MOST_FAULTS
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.kinds import BOOLEAN, INDICATOR, NUMERIC, TIMESTAMP
 
@@ -117,6 +118,12 @@ def test_a_bad_value_is_reported_by_file_row_and_column(schema):
         columns_from_batch(batch, schema, path=PATH, first_row=11)
     assert (caught.value.row, caught.value.column) == (12, "amount")
     assert "secret" not in str(caught.value)
+
+
+def test_infinities_that_become_nulls_hide_no_fault(schema):
+    batch = pa.record_batch({"amount": ["1e999"] * (MOST_FAULTS + 1), "express": [None] * MOST_FAULTS + ["secret"]})
+    with pytest.raises(FileError, match=r"row 10001, column express: expected"):
+        columns_from_batch(batch, schema, path=PATH, first_row=1, infinities="null")
 
 
 def test_columns_that_a_file_lacks_are_null(schema):
