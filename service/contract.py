@@ -25,7 +25,7 @@ MOST_KNOWN_VALUES = 256
 """A numeric column with more distinct values than this keeps none of them."""
 
 MOST_PLACEHOLDERS = 8
-"""Of one numeric column."""
+"""Most placeholders of one numeric column."""
 
 MOST_GOLDEN_RECORDS = 1_000
 GREATEST_RELATIVE_TOLERANCE = 1e-3
@@ -40,10 +40,10 @@ MOST_CORRELATED = 40
 
 MOST_FAULTS = 16
 MOST_DETECTORS = 8
-"""Kinds of fault and detectors in an evaluation."""
+"""Most kinds of fault and most detectors in an evaluation."""
 
 MOST_COUNTED = 2**53
-"""Of what an evaluation counts: every count up to this one is a number of its own as a float."""
+"""Largest count in an evaluation: float64 holds every integer up to it exactly."""
 
 MOST_LATENTS = 4096
 """Of a generator: each request draws that many numbers for each of a block of records."""
@@ -52,9 +52,9 @@ Value: TypeAlias = bool | int | float | str | None
 """What a column of a flat record can hold in JSON."""
 
 EARLIEST_S = -62_135_596_800.0
-"""The first instant that is taken, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
+"""The first instant that is accepted, 0001-01-01, in seconds since 1970-01-01T00:00:00Z."""
 LATEST_S = 253_402_300_800.0
-"""The first instant that is no longer taken, 10000-01-01."""
+"""The first instant that is no longer accepted, 10000-01-01."""
 HOURS_PER_DAY = 24
 DAYS_PER_WEEK = 7
 EPOCH_WEEKDAY = 3

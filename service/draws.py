@@ -199,7 +199,7 @@ def categories(column: StringColumn, decoded: DecodedColumn, random: np.random.G
 
 
 def texts(column: TextColumn, decoded: DecodedColumn, random: np.random.Generator) -> NDArray[np.object_]:
-    """Draw a pattern, and an invented text of it."""
+    """Draw a pattern, then an invented text of that pattern."""
     return texts_of_patterns(column, categories(column, decoded, random).tolist(), random)
 
 

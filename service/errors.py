@@ -24,7 +24,7 @@ _PACKAGES: Final = {
     "spark": frozenset(("pyarrow", "pyspark")),
     "training": frozenset(("jaxtyping", "jinja2", "onnx", "pyarrow", "rich", "scipy", "sklearn", "torch")),
 }
-"""Packages of each extra that may not be installed."""
+"""The packages that each extra installs. Without the extra they may be missing."""
 
 EXIT_ARTIFACT = 3
 """Exit code of a command whose model file cannot be used."""

@@ -74,7 +74,7 @@ SHAPE_INPUTS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("Expand", "Reshape", "Slice", "Split", "Squeeze", "Tile", "TopK", "Unsqueeze"), 1),
     **{name: 1 for _, name in OPERATORS if name.startswith("Reduce")},
 }
-"""Operators whose outputs have shapes that depend on values of inputs: on those from this position on."""
+"""Operators whose output shape depends on values of inputs, with the position of the first such input."""
 
 _FLOAT, _INT32, _INT64, _STRING, _BOOL, _DOUBLE = 1, 6, 7, 8, 9, 11
 _ITEM_BYTES: Final = {_FLOAT: 4, _INT64: 8, _DOUBLE: 8}

@@ -72,7 +72,7 @@ def columns_from_batch(
 
 
 def fault_of_file(path: Path, fault: Fault) -> FileError:
-    """Return the error of a file that ends at a fault, whose message names the file."""
+    """Return the error that ends the reading of a file at one of its faults."""
     detail = fault.message.removeprefix(f"{location_in_file(path, fault.row, fault.column)}: ")
     return FileError(path, detail, row=fault.row, column=fault.column)
 

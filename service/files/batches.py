@@ -16,7 +16,7 @@ from vaegis.service.errors import FileError
 MAX_LINE_BYTES = 64 << 20
 """A longer line is refused: it is one JSON document rather than a record per line."""
 MAX_COLUMNS = 100_000
-"""Of one record of NDJSON: each takes kilobytes in a batch, and a few bytes in a line."""
+"""Most columns of one NDJSON record: a column takes a few bytes in a line, but kilobytes in a batch."""
 MAX_BATCH_ROWS = 65_536
 MAX_BATCH_CELLS = 4_000_000
 """A batch of wide records holds fewer rows, so that its memory stays bounded."""

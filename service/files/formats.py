@@ -43,7 +43,7 @@ class Dialect:
     preamble_bytes: int = 0
 
     def fault(self) -> str | None:
-        """Return what is wrong with it, if anything is."""
+        """Return what is wrong with the dialect; None if nothing is."""
         for name, value in (("delimiter", self.delimiter), ("quote", self.quote), ("escape", self.escape)):
             if value and (len(value) != 1 or not value.isascii() or value in "\r\n"):
                 return f"{name}: expected one ASCII character, got {value!r}"
@@ -56,7 +56,7 @@ class Dialect:
         return None
 
     def of_file(self, beginning: bytes) -> Dialect:
-        """Return it with what a file's first line says, given the beginning of the file in UTF-8."""
+        """Return the dialect with what a file's first line adds, given the beginning of the file in UTF-8."""
         found = _SEPARATOR_LINE.match(beginning)
         if found is None:
             return self
@@ -73,7 +73,7 @@ class Dialect:
 
     @property
     def other_encoding(self) -> str | None:
-        """The encoding that is set, if it is another than UTF-8; then a file has to be turned into UTF-8 first."""
+        """The encoding, or None if it is UTF-8. Files in other encodings are converted to UTF-8 first."""
         is_utf8 = self.encoding is None or codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig", "ascii")
         return None if is_utf8 else self.encoding
 

@@ -54,8 +54,8 @@ class LineDecoder(Decoder):
         self._block_bytes = min(BLOCK_BYTES, self._most_bytes)
         self._held = bytearray()
         self._searched = 0
-        self._looked_at = 0  # of what is held, bytes that were put back
-        self._at_least = 0  # bytes that are taken together with them
+        self._looked_at = 0  # bytes that were put back, at the start of those held
+        self._at_least = 0  # fewest bytes to take after that
 
     @property
     def held_bytes(self) -> int:

@@ -59,5 +59,5 @@ def _variants(value: str) -> Iterator[str]:
 
 
 def _replaced(value: str) -> Iterator[tuple[int, str]]:
-    """Yield a value in lower case without each of its characters, with the place of that character."""
+    """Yield each way to leave out one character of a value, in lower case, with the position of that character."""
     return ((at, f"{value[:at]}{value[at + 1 :]}".casefold()) for at in range(len(value)))
