@@ -13,7 +13,6 @@ from vaegis.service.generation import drawn_seed
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.endpoints import json_content, operation, read_parameters
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import require_json
 from vaegis.service.http.schemas import DrillAnswer, DrillRequest, rendered, shown_digest
@@ -37,7 +36,6 @@ class DrillEndpoint:
 
     models: ModelRegistry
     admission: Admission
-    metrics: Metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -56,7 +54,7 @@ class DrillEndpoint:
             options = ScoreOptions(model.alpha, Explain.ALL, OnInvalid.REJECT, is_drill=True)
             judged = await model.batcher.judge(block.columns, options, slot.begin)
             verdicts = judged.verdicts()
-            self.metrics.count_drill(model.name, is_flagged=bool(verdicts.is_anomaly[0]))
+            self.admission.metrics.count_drill(model.name, is_flagged=bool(verdicts.is_anomaly[0]))
             answer = _answer(model, column, seed, verdicts).model_dump_json().encode()
             await slot.send(send, [answer], len(answer), model.json_headers)
 
