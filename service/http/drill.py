@@ -81,7 +81,9 @@ def column_to_break(schema: Schema, name: str | None) -> Column:
     for column in found:
         if name in (None, column.name):
             return column
-    names = ", ".join(column.name for column in found) or "one, but this model has none"
+    if not found:
+        raise ParameterError("column: this model has no numeric or categorical column")
+    names = ", ".join(column.name for column in found)
     raise ParameterError(f"column: expected a numeric or categorical column ({names}), got another")
 
 
