@@ -23,6 +23,7 @@ from vaegis.service.errors import Fault
 from vaegis.service.http.column_counts import ColumnCounter, ColumnCounters
 from vaegis.service.http.multiprocess_metrics import MODEL_INFO, restarts_counter, without_sum_of_signed
 from vaegis.service.http.routes import METHODS, OTHER
+from vaegis.service.http.schemas import shown_digest
 from vaegis.service.http.server.limits import CUT_REASONS
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Verdicts
@@ -197,7 +198,7 @@ class Metrics:
 
     def count_model_live(self, model: str, artifact: Artifact, *, alpha: float, threshold: float) -> None:
         """Count a model that was loaded, verified and is served from now on, and set what it alone decides."""
-        labels = (model, f"sha256:{artifact.digest}", artifact.contract.provenance.vaegis_version)
+        labels = (model, shown_digest(artifact), artifact.contract.provenance.vaegis_version)
         before = self._live.get(model)
         if before is not None and before != labels:
             self._info.labels(*before).set(0)
