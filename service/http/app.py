@@ -353,7 +353,7 @@ def _operator_endpoints(
 
 def _key_store(settings: Settings, metrics: Metrics) -> KeyStore | None:
     """Return the keys that are set, if any."""
-    if settings.keys is None and settings.keys_file is None:
+    if not settings.has_keys:
         return None
     inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
     return KeyStore(inline, settings.keys_file, on_reload=metrics.count_key_reload)
