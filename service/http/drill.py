@@ -84,11 +84,14 @@ def column_to_break(schema: Schema, name: str | None) -> Column:
     if not found:
         raise ParameterError("column: this model has no numeric or categorical column")
     names = ", ".join(column.name for column in found)
-    raise ParameterError(f"column: expected a numeric or categorical column ({names}), got another")
+    raise ParameterError(f"column: expected a numeric or categorical column ({names}), got {name!r}")
 
 
 def broken_value(column: Column) -> Value:
     """Return a value that no normal record has: a number far outside the range of training, or an unseen category.
+
+    Args:
+        column: One that `column_to_break` returns.
 
     Raises:
         ParameterError: no such number is finite.
@@ -99,8 +102,6 @@ def broken_value(column: Column) -> Value:
         while value in known:
             value += "-"
         return value
-    if not kind.is_plain_number:
-        raise ParameterError(f"column: expected a numeric or categorical column, got one of kind {column.kind}")
     least, greatest = kind.observed_range(column)
     value_above = greatest + _RANGES_AWAY * max(greatest - least, abs(greatest), abs(least), 1.0)
     if not math.isfinite(value_above):
