@@ -142,6 +142,7 @@ class Metrics:
         self._of_signatures: dict[str, SignatureCounters] = {}
         self._make_traffic()
         self._make_records()
+        self._make_shadow()
         self._make_model()
 
     def signature_counters(self, model: str) -> SignatureCounters:
@@ -292,6 +293,7 @@ class Metrics:
             "vaegis_violations", "Values of scored records that break a check, by the check.", (*by_column, "code")
         )
 
+    def _make_shadow(self) -> None:
         by_version = (*_BY_MODEL, "live", "version")
         self.shadow_records = self._counter(
             "vaegis_shadow_records", "Records that a version was to score in shadow.", (*by_version, "verdict")
