@@ -105,7 +105,12 @@ class JsonDecoder:
         self._on_invalid = on_invalid
         self._check = check
         self._pieces: list[bytes] = []
-        self.held_bytes = 0
+        self._held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the document so far."""
+        return self._held_bytes
 
     def feed(self, data: bytes) -> Iterator[Block]:
         """Take the next part of the document.
@@ -114,8 +119,8 @@ class JsonDecoder:
             BodyTooLargeError: the document is longer than allowed.
         """
         self._pieces.append(data)
-        self.held_bytes += len(data)
-        if self.held_bytes > self._max_bytes:
+        self._held_bytes += len(data)
+        if self._held_bytes > self._max_bytes:
             raise body_too_large(self._max_bytes, " in a JSON document")
         return iter(())
 
@@ -123,7 +128,7 @@ class JsonDecoder:
         """Yield the records; see `JsonDocuments.decode`."""
         body = b"".join(self._pieces)
         self._pieces.clear()
-        self.held_bytes = 0
+        self._held_bytes = 0
         yield self._documents.decode(body, self._on_invalid, self._check)
 
 
