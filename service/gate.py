@@ -51,6 +51,11 @@ def parse_gate(text: str) -> list[Condition]:
     return conditions
 
 
+def not_in_shadow(name: str, version: str) -> GateError:
+    """Return the error for a version that was not measured: none is in shadow, or another, or its file was another."""
+    return GateError(f"gate: the file of version {version!r} is not in shadow; run `vaegis shadow {name} {version}`")
+
+
 def require_conditions(conditions: Iterable[Condition], measured: object) -> None:
     """Pass if all conditions hold for the fields of ``measured``.
 

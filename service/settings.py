@@ -294,6 +294,11 @@ class Settings(BaseModel):
     log_format: Literal["json", "text"] = _setting("json", "Format of log lines: json for programs, text for people.")
 
     @property
+    def has_keys(self) -> bool:
+        """Whether callers are asked for a key."""
+        return self.keys is not None or self.keys_file is not None
+
+    @property
     def run_timeout_s(self) -> float:
         """Longest time of one run of a graph: shorter than a request may take, and than a worker may not respond."""
         return max(_LEAST_RUN_TIMEOUT_S, min(self.request_timeout_s, self.worker_timeout_s / 2))

@@ -74,8 +74,8 @@ def train(
 ) -> None:
     """Train on records and write the model file.
 
-    The same records, settings and machine give the same file, except for its time of creation. Ctrl-C while fitting
-    keeps the model so far.
+    The same records, arguments and machine give the same file, except for its time of creation. With ``report``, the
+    file also holds what baselines find. Ctrl-C while fitting keeps the model so far.
 
     Args:
         data: CSV, Parquet, Arrow or NDJSON: one file or a folder, read as a stream; or another source of records.

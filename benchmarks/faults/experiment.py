@@ -16,13 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
-from sklearn.metrics import roc_auc_score
 
 from benchmarks.faults.kinds import KINDS, Faulty, Injector
 from benchmarks.faults.tables import TABLES, split
 from benchmarks.mixed.baselines import baseline_scores
 from benchmarks.mixed.experiment import Sizes
-from benchmarks.quality.figures import FALSE_ALARMS, recall_at_false_alarms
+from benchmarks.quality.figures import Ranking, ranking
 from benchmarks.quality.trained import with_attainable_alpha
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.explanations import explain_records
@@ -180,11 +179,12 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
     first = _explained_first(artifact, block, scores, p <= calibration.alpha, violations)
     found = block.spread(np.fromiter(violations, dtype=object, count=len(violations)), blank=None)
     # A record that is refused has no score; it is known to be wrong.
-    by_score = {MODEL: block.spread(scores.score, blank=np.inf), **baselines}
+    by_score = {MODEL: block.spread(scores.score, blank=np.finfo(np.float64).max), **baselines}
     kinds, start = {}, normal
     for kind, made in faults.items():
         rows = np.arange(start, start + made.records.num_rows)
         start = int(rows[-1]) + 1
+        rankings = {name: _ranking(values, normal, rows) for name, values in by_score.items()}
         kinds[kind] = Found(
             records=rows.size,
             flagged=float(is_flagged[rows].mean()),
@@ -192,8 +192,8 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
             culprit_first=_share_of(made, is_flagged[rows], [first[row] for row in rows]),
             largest_first=_share_of(made, is_flagged[rows], [leading[row] for row in rows]),
             rule=float(is_broken[rows].mean()),
-            baselines={name: _recall(values, normal, rows) for name, values in baselines.items()},
-            auroc={name: _auroc(values, normal, rows) for name, values in by_score.items()},
+            baselines={name: rankings[name].recall for name in baselines},
+            auroc={name: each.auroc for name, each in rankings.items()},
         )
     return Row(
         table=name,
@@ -268,15 +268,9 @@ def _share_of(made: Faulty, is_flagged: NDArray[np.bool_], blamed: list[str]) ->
     return float(np.mean(hits)) if hits else None
 
 
-def _recall(scores: NDArray[np.float64], normal: int, rows: NDArray[np.int64]) -> float:
+def _ranking(scores: NDArray[np.float64], normal: int, rows: NDArray[np.int64]) -> Ranking:
     labels = np.arange(normal + rows.size) >= normal
-    return recall_at_false_alarms(labels, scores[np.concatenate([np.arange(normal), rows])], FALSE_ALARMS)
-
-
-def _auroc(scores: NDArray[np.float64], normal: int, rows: NDArray[np.int64]) -> float:
-    labels = np.arange(normal + rows.size) >= normal
-    both = scores[np.concatenate([np.arange(normal), rows])]
-    return float(roc_auc_score(labels, np.minimum(both, np.finfo(np.float64).max)))
+    return ranking(labels, scores[np.concatenate([np.arange(normal), rows])])
 
 
 def _array(mask: pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import msgspec
 
 from vaegis.service.errors import GateError, SettingsError
-from vaegis.service.gate import MEASURES, parse_gate, require_conditions
+from vaegis.service.gate import MEASURES, not_in_shadow, parse_gate, require_conditions
 
 _TIMEOUT_S: Final = 30.0
 _MAX_ANSWER_BYTES: Final = 2**20
@@ -46,9 +46,7 @@ def require_gate(args: Namespace, digest: str) -> None:
     conditions = parse_gate(args.gate)
     measured = _asked(args)
     if measured.digest != digest:
-        raise GateError(
-            f"gate: expected {digest} in shadow, got another version; run `vaegis shadow {args.name} {args.version}`"
-        )
+        raise not_in_shadow(args.name, args.version)
     require_conditions(conditions, measured)
 
 

@@ -77,10 +77,9 @@ def run(args: Namespace) -> int:
     model = _model_bytes(args.model, settings)
     workers = fitting_workers() if settings.workers is None else settings.workers
     settings = fitted_to_memory(settings, workers)
-    has_keys = settings.keys is not None or settings.keys_file is not None
     with closing(_listening(settings)) as listening:
         if settings.uds is None:
-            require_keys_or_open(listening.getsockname()[0], has_keys=has_keys, is_open=settings.open)
+            require_keys_or_open(listening.getsockname()[0], has_keys=settings.has_keys, is_open=settings.open)
         address = _address(settings, listening)
 
         def announce(model_name: str) -> None:

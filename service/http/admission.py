@@ -118,6 +118,7 @@ class Admission:
         self.computing = 0
         """Requests that are queued or computed."""
         self.held_bytes = 0
+        """Bytes of bodies and of answers in memory, over all requests."""
         self._threads = ThreadPoolExecutor(limits.scoring_threads, thread_name_prefix="scoring")
 
     def slot(self, scope: Scope, receive: Receive) -> Slot:

@@ -130,61 +130,22 @@ def create_app(
     models = ModelRegistry(served_as.name, metrics, _new_served(settings, metrics), settings.shadow_share)
     models.swap(models.new_served(artifact, served_as.name, served_as.version))
     readiness = Readiness()
-    limits = AdmissionLimits(**{field.name: getattr(settings, field.name) for field in fields(AdmissionLimits)})
-    admission = Admission(limits, readiness, metrics)
-    framework = FastAPI(
-        title="vaegis",
-        description=f"Scores records with the model {served_as.name}.",
-        version=artifact.contract.provenance.vaegis_version,
-        openapi_url=None,
-        redirect_slashes=False,
-        # FastAPI's own would put queries and texts of exceptions into traces; older versions ignore the argument.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-    )
-    for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
-        framework.add_exception_handler(kind, answer_error)
     key_store = _key_store(settings, metrics)
     has_keys = key_store is not None
     is_permitted = partial(may_change_versions, has_keys=has_keys, is_open=settings.open)
-    checked = partial(_checked_digest, settings)
-    posts: dict[str, PostEndpoint] = {
-        "/score": ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes),
-        SCORE_BY_NAME: ScoreEndpoint(models, None, admission, settings.inline_body_bytes),
-        "/generate": GenerateEndpoint(models.default, admission, settings.max_generate_count),
-        "/drill": DrillEndpoint(models, admission, metrics),
-        PROMOTE: PromotionEndpoint(models, served_as.folder, admission, is_permitted, checked),
-        ROLLBACK: PromotionEndpoint(models, served_as.folder, admission, is_permitted, None),
-        INFER: InferEndpoint(models, admission),
-    }
+    admission = _admission(settings, readiness, metrics)
+    posts = _post_endpoints(models, served_as.folder, admission, settings, is_permitted)
+    framework = _framework(artifact, served_as.name)
+    openapi = _openapi(framework, posts, models, settings, has_keys=has_keys)
 
     def can_promote(scope: Scope) -> bool:
-        scopes = scope[CONTEXT].scopes
-        is_admin = scopes is None or Access.ADMIN in scopes
-        return served_as.folder is not None and is_admin and is_permitted(scope)
-
-    @lru_cache(1)
-    def openapi(digest: str) -> bytes:  # noqa: ARG001 - the document of another model is made anew
-        framework.openapi_schema = None  # where the framework keeps the document of the model before
-        operations = {template: endpoint.operation() for template, endpoint in posts.items()}
-        live = models.default.live()
-        record = record_schema(live.artifact.contract, settings.unknown_columns)
-        document = openapi_document(
-            framework,
-            operations,
-            record,
-            max_records=settings.max_records,
-            has_keys=has_keys,
-            root_path=settings.root_path,
-        )
-        answer = document["paths"]["/model"]["get"]["responses"]["200"]["content"][_JSON]
-        answer["example"] = json.loads(live.description)
-        return rendered(document)
+        return served_as.folder is not None and scope[CONTEXT].allows(Access.ADMIN) and is_permitted(scope)
 
     endpoints: dict[str, Callable[..., Any]] = {
         **v2_endpoints(models, readiness),
         **_model_endpoints(models, served_as.folder),
         **docs_endpoints(has_keys=has_keys),
-        **_operator_endpoints(readiness, metrics, lambda: openapi(models.default.live().artifact.digest)),
+        **_operator_endpoints(readiness, metrics, openapi),
         **(page_endpoints(metrics.registry, models, can_promote) if settings.page else {}),
     }
     _mount(framework, endpoints)
@@ -199,6 +160,76 @@ def create_app(
         writer.on_dropped.append(metrics.log_lines_dropped.inc)
         log = RequestLog(writer, settings.log_level, settings.log_format)
     return ServiceApp(Instrumentation(asgi, metrics, log, begin_span), framework, models, readiness, metrics)
+
+
+def _framework(artifact: Artifact, name: str) -> FastAPI:
+    """Return the framework without routes; it answers errors as problems."""
+    framework = FastAPI(
+        title="vaegis",
+        description=f"Scores records with the model {name}.",
+        version=artifact.contract.provenance.vaegis_version,
+        openapi_url=None,
+        redirect_slashes=False,
+        # FastAPI's own would put queries and texts of exceptions into traces; older versions ignore the argument.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
+        framework.add_exception_handler(kind, answer_error)
+    return framework
+
+
+def _admission(settings: Settings, readiness: Readiness, metrics: Metrics) -> Admission:
+    limits = {field.name: getattr(settings, field.name) for field in fields(AdmissionLimits)}
+    return Admission(AdmissionLimits(**limits), readiness, metrics)
+
+
+def _post_endpoints(
+    models: ModelRegistry,
+    folder: Path | None,
+    admission: Admission,
+    settings: Settings,
+    is_permitted: Callable[[Scope], bool],
+) -> dict[str, PostEndpoint]:
+    """Return the endpoints of POST, by template."""
+    checked_digest = partial(_checked_digest, settings)
+    return {
+        "/score": ScoreEndpoint(models, models.default, admission, settings.inline_body_bytes),
+        SCORE_BY_NAME: ScoreEndpoint(models, None, admission, settings.inline_body_bytes),
+        "/generate": GenerateEndpoint(models.default, admission, settings.max_generate_count),
+        "/drill": DrillEndpoint(models, admission),
+        PROMOTE: PromotionEndpoint(models, folder, admission, is_permitted, checked_digest),
+        ROLLBACK: PromotionEndpoint(models, folder, admission, is_permitted, None),
+        INFER: InferEndpoint(models, admission),
+    }
+
+
+def _openapi(
+    framework: FastAPI,
+    posts: Mapping[str, PostEndpoint],
+    models: ModelRegistry,
+    settings: Settings,
+    *,
+    has_keys: bool,
+) -> Callable[[], bytes]:
+    """Return what gives the OpenAPI document of the live model, which is kept until another is live."""
+
+    @lru_cache(1)
+    def document_of(digest: str) -> bytes:  # noqa: ARG001 - the document of another model is made anew
+        framework.openapi_schema = None  # where the framework keeps the document of the model before
+        live = models.default.live()
+        document = openapi_document(
+            framework,
+            {template: endpoint.operation() for template, endpoint in posts.items()},
+            record_schema(live.artifact.contract, settings.unknown_columns),
+            max_records=settings.max_records,
+            has_keys=has_keys,
+            root_path=settings.root_path,
+        )
+        answer = document["paths"]["/model"]["get"]["responses"]["200"]["content"][_JSON]
+        answer["example"] = json.loads(live.description)
+        return rendered(document)
+
+    return lambda: document_of(models.default.live().artifact.digest)
 
 
 def _cross_site_checked(asgi: ASGIApp, settings: Settings, *, has_keys: bool) -> ASGIApp:
@@ -322,7 +353,7 @@ def _operator_endpoints(
 
 def _key_store(settings: Settings, metrics: Metrics) -> KeyStore | None:
     """Return the keys that are set, if any."""
-    if settings.keys is None and settings.keys_file is None:
+    if not settings.has_keys:
         return None
     inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
     return KeyStore(inline, settings.keys_file, on_reload=metrics.count_key_reload)

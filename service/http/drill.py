@@ -13,7 +13,6 @@ from vaegis.service.generation import drawn_seed
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.endpoints import json_content, operation, read_parameters
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.model_registry import ModelRegistry
 from vaegis.service.http.negotiation import require_json
 from vaegis.service.http.schemas import DrillAnswer, DrillRequest, rendered, shown_digest
@@ -37,7 +36,6 @@ class DrillEndpoint:
 
     models: ModelRegistry
     admission: Admission
-    metrics: Metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -56,7 +54,7 @@ class DrillEndpoint:
             options = ScoreOptions(model.alpha, Explain.ALL, OnInvalid.REJECT, is_drill=True)
             judged = await model.batcher.judge(block.columns, options, slot.begin)
             verdicts = judged.verdicts()
-            self.metrics.count_drill(model.name, is_flagged=bool(verdicts.is_anomaly[0]))
+            self.admission.metrics.count_drill(model.name, is_flagged=bool(verdicts.is_anomaly[0]))
             answer = _answer(model, column, seed, verdicts).model_dump_json().encode()
             await slot.send(send, [answer], len(answer), model.json_headers)
 
@@ -83,12 +81,17 @@ def column_to_break(schema: Schema, name: str | None) -> Column:
     for column in found:
         if name in (None, column.name):
             return column
-    names = ", ".join(column.name for column in found) or "one, but this model has none"
-    raise ParameterError(f"column: expected a numeric or categorical column ({names}), got another")
+    if not found:
+        raise ParameterError("column: this model has no numeric or categorical column")
+    names = ", ".join(column.name for column in found)
+    raise ParameterError(f"column: expected a numeric or categorical column ({names}), got {name!r}")
 
 
 def broken_value(column: Column) -> Value:
     """Return a value that no normal record has: a number far outside the range of training, or an unseen category.
+
+    Args:
+        column: One that `column_to_break` returns.
 
     Raises:
         ParameterError: no such number is finite.
@@ -99,8 +102,6 @@ def broken_value(column: Column) -> Value:
         while value in known:
             value += "-"
         return value
-    if not kind.is_plain_number:
-        raise ParameterError(f"column: expected a numeric or categorical column, got one of kind {column.kind}")
     least, greatest = kind.observed_range(column)
     value_above = greatest + _RANGES_AWAY * max(greatest - least, abs(greatest), abs(least), 1.0)
     if not math.isfinite(value_above):

@@ -14,7 +14,7 @@ from starlette.types import Scope
 from vaegis.service.auth.keys import Access
 from vaegis.service.http.metrics import BY_SIGNATURE
 from vaegis.service.http.model_registry import ModelRegistry
-from vaegis.service.http.request_context import CONTEXT
+from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import ROUTES, SCORING
 from vaegis.service.http.schemas import rendered
 
@@ -70,12 +70,10 @@ def page_endpoints(
     def get_live_counts(request: Request, model: str | None = None) -> Response:
         """Give the counts that the live page shows of a model, of all workers since the service started."""
         name = models.default.name if model is None else models.entry(model).name
-        scopes = request.scope[CONTEXT].scopes
-        allowed = {scope.value: scopes is None or scope in scopes for scope in (Access.SCORE, Access.MODEL)}
-        page = {
-            "models": models.names(),
-            "allowed": {**allowed, "promote": can_promote(request.scope)},
-        }
+        context: RequestContext = request.scope[CONTEXT]
+        allowed = {scope.value: context.allows(scope) for scope in (Access.SCORE, Access.MODEL)}
+        allowed["promote"] = can_promote(request.scope)
+        page = {"models": models.names(), "allowed": allowed}
         return Response(
             rendered(live_counts(registry, name) | page),
             media_type="application/json",

@@ -23,6 +23,7 @@ from vaegis.service.errors import Fault
 from vaegis.service.http.column_counts import ColumnCounter, ColumnCounters
 from vaegis.service.http.multiprocess_metrics import MODEL_INFO, restarts_counter, without_sum_of_signed
 from vaegis.service.http.routes import METHODS, OTHER
+from vaegis.service.http.schemas import shown_digest
 from vaegis.service.http.server.limits import CUT_REASONS
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Verdicts
@@ -141,6 +142,7 @@ class Metrics:
         self._of_signatures: dict[str, SignatureCounters] = {}
         self._make_traffic()
         self._make_records()
+        self._make_shadow()
         self._make_model()
 
     def signature_counters(self, model: str) -> SignatureCounters:
@@ -197,7 +199,7 @@ class Metrics:
 
     def count_model_live(self, model: str, artifact: Artifact, *, alpha: float, threshold: float) -> None:
         """Count a model that was loaded, verified and is served from now on, and set what it alone decides."""
-        labels = (model, f"sha256:{artifact.digest}", artifact.contract.provenance.vaegis_version)
+        labels = (model, shown_digest(artifact), artifact.contract.provenance.vaegis_version)
         before = self._live.get(model)
         if before is not None and before != labels:
             self._info.labels(*before).set(0)
@@ -291,6 +293,7 @@ class Metrics:
             "vaegis_violations", "Values of scored records that break a check, by the check.", (*by_column, "code")
         )
 
+    def _make_shadow(self) -> None:
         by_version = (*_BY_MODEL, "live", "version")
         self.shadow_records = self._counter(
             "vaegis_shadow_records", "Records that a version was to score in shadow.", (*by_version, "verdict")

@@ -158,10 +158,6 @@ def _process_metrics(pids: Mapping[str, int]) -> Iterator[Metric]:
     found: dict[str, Metric] = {}
     for name, pid in pids.items():
         for metric in ProcessCollector(registry=None, pid=lambda pid=pid: pid).collect():  # type: ignore[misc]
-            samples = [Sample(sample.name, {"worker": name}, sample.value) for sample in metric.samples]
-            found.setdefault(metric.name, metric)
-            if found[metric.name] is metric:
-                metric.samples = samples
-            else:
-                found[metric.name].samples += samples
+            merged = found.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+            merged.samples += [Sample(sample.name, {"worker": name}, sample.value) for sample in metric.samples]
     yield from found.values()

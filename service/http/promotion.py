@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.errors import ArtifactError, GateError, SettingsError
-from vaegis.service.gate import Condition, parse_gate, require_conditions
+from vaegis.service.errors import ArtifactError, SettingsError
+from vaegis.service.gate import Condition, not_in_shadow, parse_gate, require_conditions
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation, read_parameters
 from vaegis.service.http.errors import KeysNeededError, MediaTypeError, ParameterError, VersionRefusedError
@@ -89,7 +89,7 @@ class PromotionEndpoint:
         shadow = self.models.entry(name).shadow
         measured = None if shadow is None else self.models.compared(name)
         if measured is None or measured.digest != digest:
-            raise GateError(f"gate: expected {version!r} in shadow, got another version, or none")
+            raise not_in_shadow(name, version)
         require_conditions(conditions, measured)
 
     def operation(self) -> dict[str, Any]:

@@ -76,6 +76,10 @@ class RequestContext:
     span: Span | None = None
     _charged: int = 0
 
+    def allows(self, scope: Access) -> bool:
+        """Return whether the caller's key, if keys are needed, has ``scope``."""
+        return self.scopes is None or scope in self.scopes
+
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that records a tracing span for one step of the work. Thread-safe."""
         return _UNTRACED if self.span is None else self.span.step(name)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from vaegis.service.artifact import Artifact
 from vaegis.service.contract import Contract, Provenance, Schema, Value, ViolationCode
 from vaegis.service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
+from vaegis.service.model_file import DIGEST_PREFIX
 from vaegis.service.pvalues import guarantee
 from vaegis.service.reasons import Reason
 from vaegis.service.records.column_names import UnknownColumns
@@ -386,7 +387,7 @@ def reference(schema: type[BaseModel] | str) -> dict[str, str]:
 
 def shown_digest(artifact: Artifact) -> str:
     """Return the digest of the model's file, with the name of its algorithm."""
-    return f"sha256:{artifact.digest}"
+    return DIGEST_PREFIX + artifact.digest
 
 
 def model_answer(artifact: Artifact, name: str, *, alpha: float, threshold: float) -> ModelAnswer:

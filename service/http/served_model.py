@@ -7,12 +7,14 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 from typing import Final, NamedTuple, TypeAlias
 
+from msgspec.structs import replace
+
 from vaegis.service.artifact import Artifact, Verification
 from vaegis.service.columns import Columns
 from vaegis.service.generation import Generator
 from vaegis.service.http.batching import Batcher
 from vaegis.service.http.metrics import ModelMetrics
-from vaegis.service.http.schemas import model_answer, record_schema, rendered
+from vaegis.service.http.schemas import model_answer, record_schema, rendered, shown_digest
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery, parse_query
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.pvalues import threshold
@@ -85,7 +87,9 @@ class ServedModel:
         bare_documents: The same for records without an envelope.
         judge: Returns verdicts on records and the seconds that the model took.
         batcher: Scores small requests together.
+        answer_metadata: Returns what holds for all verdicts of an answer at an alpha; raises `AlphaError`.
         digest_header: Header that names its digest, for every answer.
+        json_headers: The same with the Content-Type of JSON.
     """
 
     def __init__(
@@ -128,11 +132,10 @@ class ServedModel:
         self.judge = RecordJudge(artifact, metrics)
         self.batcher = Batcher(self.judge, max_batch_records)
         self.answer_metadata = lru_cache(_KEPT_QUERIES)(partial(AnswerMetadata.by, artifact, self.name))
-        self.digest_header = (b"vaegis-model-digest", f"sha256:{artifact.digest}".encode())
-        self._explain = explain
+        self.digest_header = (b"vaegis-model-digest", shown_digest(artifact).encode())
         self._decoder = decoder
-        default = ScoreOptions(self.alpha, explain, OnInvalid.REJECT)
-        self._parsed_options = partial(_options, default, self.answer_metadata)
+        self._default_options = ScoreOptions(self.alpha, explain, OnInvalid.REJECT)
+        self._parsed_options = partial(_parsed, self._default_options, self.answer_metadata)
         self._kept_options = lru_cache(_KEPT_QUERIES)(self._parsed_options)
         self.json_headers = ((b"content-type", b"application/json"), self.digest_header)
 
@@ -146,9 +149,9 @@ class ServedModel:
         read = self._kept_options if len(query) <= _LONGEST_KEPT else self._parsed_options
         return read(query, on_invalid)
 
-    def checked_options(self, query: ScoreQuery, on_invalid: OnInvalid) -> ScoreOptions:
-        """Return the options of a parsed query; see `options`."""
-        return _checked(query, ScoreOptions(self.alpha, self._explain, on_invalid), self.answer_metadata)
+    def checked_options(self, query: ScoreQuery) -> ScoreOptions:
+        """Return the options of a parsed query; faulty records reject the request unless it says otherwise."""
+        return _checked(query, self._default_options, self.answer_metadata)
 
     def warm_up(self, *, is_checked: bool = False) -> Verification:
         """Do once what requests will do, so that the first one is not slower, and count nothing.
@@ -202,9 +205,8 @@ class ServedModel:
         return JsonDocuments(self.artifact.contract.columns.of_records, self.limits, unwrapper)
 
 
-def _options(default: ScoreOptions, answer_metadata: _MetadataAt, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
-    options = ScoreOptions(default.alpha, default.explain, on_invalid)
-    return _checked(parse_query(query), options, answer_metadata)
+def _parsed(default: ScoreOptions, answer_metadata: _MetadataAt, query: bytes, on_invalid: OnInvalid) -> ScoreOptions:
+    return _checked(parse_query(query), replace(default, on_invalid=on_invalid), answer_metadata)
 
 
 def _checked(query: ScoreQuery, default: ScoreOptions, answer_metadata: _MetadataAt) -> ScoreOptions:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
+from vaegis.service.artifact import Artifact
 from vaegis.service.auth.rate_limits import TokenBuckets
 from vaegis.service.http.app import ServiceApp, create_app
 from vaegis.service.http.logs import LineWriter, configure_logs
@@ -29,7 +30,7 @@ from vaegis.service.http.model_loader import (
     first_opened,
     opened_content,
 )
-from vaegis.service.http.model_registry import ServedAs
+from vaegis.service.http.model_registry import ModelRegistry, ServedAs
 from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
 from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.routes import route_of
@@ -210,17 +211,7 @@ def _ready_app(
     model: bytes | None, name: str, settings: Settings, writer: LineWriter, worker: WorkerContext | None
 ) -> tuple[ServiceApp, ModelLoader]:
     """Return the app over models that have reproduced their golden records, and what loads them anew."""
-    path, version = Path(name), None
-    source: ModelSource
-    if model is None:
-        source = FolderSource(path, settings.allow_schema_change)
-        served_name = default_model(path, settings.default_model)
-        artifact, target = first_opened(source, served_name, settings)
-        version = target.version
-    else:
-        artifact = opened_content(model, name, settings)
-        served_name = artifact.contract.provenance.model_name
-        source = FileSource(path, served_name, settings.allow_schema_change)
+    source, artifact, served_as = _first_model(model, name, settings)
     if worker is None:
         buckets = collector = None
         count_in_memory()
@@ -232,31 +223,51 @@ def _ready_app(
     app = create_app(
         artifact,
         settings,
-        served_as=ServedAs(served_name, version, path if model is None else None),
+        served_as=served_as,
         writer=writer,
         buckets=buckets,
         begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )
-    models = app.models
-    verification = models.default.live().warm_up()
-    checks = VersionChecks(settings, None if worker is None else worker.checked_file)
+    verification = app.models.default.live().warm_up()
+    loader = _model_loader(source, app.models, settings, worker)
+    if model is None:
+        loader.check()
+    app.readiness.admit(verification)
+    shown = {
+        "model": served_as.name,
+        "digest": artifact.digest,
+        "golden_records": verification.records,
+        "largest_difference": verification.largest_difference,
+    }
+    _LOG.info("model ready", extra={"fields": shown})
+    gc.collect()
+    gc.freeze()  # these objects stay, and searching them for cycles would block all requests for 40 ms
+    return app, loader
+
+
+def _first_model(model: bytes | None, name: str, settings: Settings) -> tuple[ModelSource, Artifact, ServedAs]:
+    """Return where versions come from, and the first one; ``model`` and ``name`` are those of `serve`."""
+    path = Path(name)
+    if model is not None:
+        artifact = opened_content(model, name, settings)
+        served_as = ServedAs(artifact.contract.provenance.model_name)
+        return FileSource(path, served_as.name, settings.allow_schema_change), artifact, served_as
+    source = FolderSource(path, settings.allow_schema_change)
+    served_name = default_model(path, settings.default_model)
+    artifact, target = first_opened(source, served_name, settings)
+    return source, artifact, ServedAs(served_name, target.version, path)
+
+
+def _model_loader(
+    source: ModelSource, models: ModelRegistry, settings: Settings, worker: WorkerContext | None
+) -> ModelLoader:
+    checks = None
+    if sys.platform != "win32":
+        checks = VersionChecks(settings, None if worker is None else worker.checked_file)
 
     def on_swap(digest: str) -> None:
         if worker is not None:
             worker.channel.send({"swapped": digest})
 
-    loader = ModelLoader(source, models, settings, on_swap, checks if sys.platform != "win32" else None)
-    if model is None:
-        loader.check()
-    app.readiness.admit(verification)
-    fields = {
-        "model": served_name,
-        "digest": artifact.digest,
-        "golden_records": verification.records,
-        "largest_difference": verification.largest_difference,
-    }
-    _LOG.info("model ready", extra={"fields": fields})
-    gc.collect()
-    gc.freeze()  # these objects stay, and searching them for cycles would block all requests for 40 ms
-    return app, loader
+    return ModelLoader(source, models, settings, on_swap, checks)

@@ -41,10 +41,10 @@ def configured_tracing(environment: Mapping[str, str]) -> Tracing | None:
 def _unsupported(exporter: str, environment: Mapping[str, str]) -> str | None:
     """Return which value of the variables is not supported, if any."""
     if exporter not in _EXPORTERS:
-        return f"OTEL_TRACES_EXPORTER: expected none or one of {', '.join(_EXPORTERS)}, got another"
-    protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), _PROTOCOL)
-    if exporter == "otlp" and protocol != _PROTOCOL:
-        return f"OTEL_EXPORTER_OTLP_PROTOCOL: expected {_PROTOCOL}, got another"
+        return f"OTEL_TRACES_EXPORTER: expected none or one of {', '.join(_EXPORTERS)}, got {exporter!r}"
+    name = next((name for name in _PROTOCOLS if environment.get(name)), None)
+    if exporter == "otlp" and name is not None and environment[name] != _PROTOCOL:
+        return f"{name}: expected {_PROTOCOL}, got {environment[name]!r}"
     return None
 
 

@@ -146,7 +146,7 @@ def _answered_plain(model: ServedModel, body: bytes, header_length: str | None, 
     with slot.context.step("decode"):
         request = _read(model, body, header_length)
         parameters = {name: request.parameters[name] for name in _OURS if name in request.parameters}
-        options = model.checked_options(validated(ScoreQuery, parameters), OnInvalid.REJECT)
+        options = model.checked_options(validated(ScoreQuery, parameters))
         reports = options.on_invalid is OnInvalid.REPORT
         outputs = asked_outputs(request, explain=options.explain, has_errors=reports)
         block = _block(model, request, reports=reports)

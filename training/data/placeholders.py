@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ _FEWEST_OTHERS = 20
 """Distinct other values, below which none can be far from them."""
 _BULK = (0.01, 0.99)
 _MIDNIGHT = "T00:00:00+00:00"
-LEAST_SHARE = 0.02
+_LEAST_SHARE = 0.02
 """Share of the values from which a placeholder has a probability of its own."""
 
 
@@ -30,13 +31,13 @@ def with_placeholders(plans: tuple[ColumnPlan, ...], sample: Sample) -> tuple[Co
     return tuple(_warned(plan, sample) for plan in plans)
 
 
-def placeholders(values: NDArray[np.float64]) -> list[float]:
+def find_placeholders(values: NDArray[np.float64]) -> list[float]:
     """Return the least and the greatest value, if it repeats and is farther from the others than most of them spread.
 
     Args:
         values: Shape (n,), finite.
 
-    >>> placeholders(np.concatenate([np.full(9, -999.0), np.linspace(15.0, 25.0, 100)]))
+    >>> find_placeholders(np.concatenate([np.full(9, -999.0), np.linspace(15.0, 25.0, 100)]))
     [-999.0]
     """
     distinct, counts = np.unique(values, return_counts=True)
@@ -57,17 +58,17 @@ def placeholders(values: NDArray[np.float64]) -> list[float]:
     return found
 
 
-def frequent_placeholders(values: NDArray[np.float64]) -> list[float]:
+def frequent_placeholders(found: Sequence[float], values: NDArray[np.float64]) -> list[float]:
     """Return the placeholders that are frequent enough to have a probability of their own, ascending.
 
     Others count as gross values, because the history may hold anomalies that repeat.
 
-    >>> frequent_placeholders(np.concatenate([np.full(9, -999.0), [9e9], np.linspace(15.0, 25.0, 100)]))
+    >>> values = np.concatenate([np.full(9, -999.0), [9e9], np.linspace(15.0, 25.0, 100)])
+    >>> frequent_placeholders(find_placeholders(values), values)
     [-999.0]
     """
-    least = LEAST_SHARE * values.size
-    frequent = [value for value in placeholders(values) if np.count_nonzero(values == value) >= least]
-    return sorted(frequent[:MOST_PLACEHOLDERS])
+    least = _LEAST_SHARE * values.size
+    return sorted([value for value in found if np.count_nonzero(values == value) >= least][:MOST_PLACEHOLDERS])
 
 
 def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
@@ -76,12 +77,13 @@ def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
     numbers = sample.numbers(plan.name, plan.kind, plan.reading, plan.number_form)
     values = numbers[~np.isnan(numbers)]
     warnings = []
-    frequent = [] if plan.kind == TIME_KIND else frequent_placeholders(values)
-    for value in placeholders(values):
+    found = find_placeholders(values)
+    known = [] if plan.kind == TIME_KIND else frequent_placeholders(found, values)
+    for value in found:
         text = iso_instant(value).removesuffix(_MIDNIGHT) if plan.kind == TIME_KIND else f"{value:.15g}"
         share = np.count_nonzero(values == value) / numbers.size
         table = f"[columns.{json.dumps(shown(plan.name))}]"
-        effect = "counts as a case of its own" if value in frequent else "hides anomalies between"
+        effect = "counts as a case of its own" if value in known else "hides anomalies between"
         warnings.append(
             f"{text} repeats in {share:.1%} of the records, far from all others, and {effect}: "
             f"if it stands for no value, set {table} null_values = [{json.dumps(text)}]"

@@ -33,7 +33,7 @@ from vaegis.service.records.values import FALSE_WORDS, TRUE_WORDS
 from vaegis.service.scorer import graph_strings
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import ColumnPlan
-from vaegis.training.data.placeholders import frequent_placeholders
+from vaegis.training.data.placeholders import find_placeholders, frequent_placeholders
 from vaegis.training.data.sampling import Sample
 from vaegis.training.data.text_form import are_growing, text_column
 from vaegis.training.data.zones import zone_offsets
@@ -216,7 +216,7 @@ def _column(
             offsets=zone_offsets(plan.zone, low, high),
         )
     distinct, step = np.unique(values), grid_step(values)
-    placeholders = frequent_placeholders(values) if plan.kind == "numeric" else []
+    placeholders = frequent_placeholders(find_placeholders(values), values) if plan.kind == "numeric" else []
     quantities = values[~np.isin(values, placeholders)]
     return NumericColumn(
         name=name,

@@ -1,6 +1,6 @@
 """What training measures on calibration records: residuals that correlate, and which injected faults are found.
 
-Faults are put into copies of normal records, one value each, so that who finds which is known without labels. They show
+Copies of normal records get one wrong value each, so it is known without labels which records are wrong. This shows
 what a detector can see, not how many of a user's anomalies it finds.
 """
 
@@ -138,7 +138,7 @@ def _faults_found(
 ) -> tuple[FaultsFound, ...]:
     chosen = records.rows(np.sort(random.permutation(len(records))[:_MOST_FAULTY]))
     rows = []
-    for fault, inject in {UNALTERED: _unaltered, **_FAULTS}.items():
+    for fault, inject in _FAULTS.items():
         faulty = inject(schema, chosen, random)
         if len(faulty):
             flags = [item for each in detectors for item in each(faulty).items()]
@@ -252,5 +252,5 @@ def _one_of(possible: NDArray[np.bool_], random: np.random.Generator) -> tuple[N
 
 
 _FAULTS: Final[Mapping[str, _Fault]] = MappingProxyType(
-    {"ten_times": _ten_times, "lost": _lost, "exchanged": _exchanged, "mistyped": _mistyped}
+    {UNALTERED: _unaltered, "ten_times": _ten_times, "lost": _lost, "exchanged": _exchanged, "mistyped": _mistyped}
 )

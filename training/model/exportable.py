@@ -42,6 +42,12 @@ def pick(x: Tensor, index: Int[Tensor, " i"]) -> Tensor:
     return torch.index_select(x, -1, index)
 
 
+def side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """Return features side by side; parts without any are left out: the exporter gives those a wrong type."""
+    there = [part for part in parts if part.shape[-1]] or parts[:1]
+    return torch.cat(list(there), dim=-1) if len(there) > 1 else there[0]
+
+
 def unflatten(x: Tensor, *sizes: int) -> Tensor:
     """Return ``x`` with its last dimension split into ``sizes``."""
     return x.reshape(*x.shape[:-1], *sizes)

@@ -11,6 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
+def without_single_member(x: Tensor) -> Tensor:
+    """Drop the first dimension, that of members, if there is only one: fewer dimensions are faster in the runtime."""
+    return x if x.shape[0] > 1 else x[0]
+
+
 class MemberLinear(nn.Module):
     """x @ weight + bias, with weights of each member's own."""
 

@@ -13,9 +13,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vaegis.service.contract import Schema
-from vaegis.training.model.exportable import IndexSelect, unflatten
+from vaegis.training.model.exportable import IndexSelect, side_by_side, unflatten
 from vaegis.training.model.likelihoods.timestamp import ENCODED_WIDTH
+from vaegis.training.model.members import without_single_member
 from vaegis.training.model.preprocessing import NULL_CODE, Values, positions_by_kind, rows
+from vaegis.training.model.typical import median_and_spread
 
 LEAST_KNOWN, MOST_KNOWN = 2048, 8192
 """Most records that distances are taken to, with many features and with few. The file holds them."""
@@ -104,34 +106,8 @@ class Space(nn.Module):
         """
         super().__init__()
         numerics, booleans, categorical, instants = positions
-        there = values.observed[..., numerics + instants]
-        for slot, at in enumerate(placeholders):
-            there[..., at] &= values.placeholders[..., slot] == 0.0
-        knots = [
-            [_knots(column[held]) for column, held in zip(numbers.T, held_by.T, strict=True)]
-            for numbers, held_by in zip(_quantities(values), there, strict=True)
-        ]
-        for name, part in zip(("knot", "per_width", "rise", "lowest"), _stacked(knots), strict=True):
-            self.register_buffer(name, part)
-        # A knot stands a share of the range beyond it, at each end.
-        ends = [[(position[1], position[-2]) for position, _ in of_member] for of_member in knots]
-        least_greatest = torch.tensor(ends).reshape(len(knots), 1, -1, 2).float()
-        self.register_buffer("least", least_greatest[..., 0])
-        self.register_buffer("greatest", least_greatest[..., 1])
-        # Plain Python values: what is taken from a tensor would be computed in the graph.
-        self.members = len(knots)
-        for name, part in (("per_score", self._scores(values)), ("per_other", _others_of(values))):
-            deviation = part.std(1, keepdim=True, correction=0) if part.shape[-1] else part[:, :1]
-            self.register_buffer(name, 1.0 / deviation.clamp(min=_LEAST_DEVIATION))
-        distinct = [torch.unique(column) for column in values.numeric.flatten(0, 1).T]
-        few = _columns_of_few_values([each.numel() for each in distinct], values.numeric.shape[1])
-        sizes = [distinct[at].numel() for at in few]
-        self.few = IndexSelect([at for at, size in zip(few, sizes, strict=True) for _ in range(size)], of=len(distinct))
-        self.register_buffer("value", torch.cat([distinct[at] for at in few]) if few else torch.zeros(0))
-        tolerances = [_tolerance(distinct[at]) for at in few]
-        self.register_buffer("tolerance", torch.cat(tolerances) if few else torch.zeros(0))
-        column = torch.repeat_interleave(torch.arange(len(few)), torch.tensor(sizes, dtype=torch.int64))
-        self.register_buffer("value_column", nn.functional.one_hot(column, max(1, len(few))).float())  # (slots, few)
+        self._take_ranks(values, values.observed[..., numerics + instants], placeholders)
+        sizes, few = self._take_few_values(values.numeric)
         width = max(4, min(_VECTOR_WIDTH, _VECTORS_WIDTH // max(1, len(categories))))
         self.categories = len(categories)
         tables = [_vectors(size + 2, width) for size in categories]  # two more: unseen, and null
@@ -150,13 +126,47 @@ class Space(nn.Module):
             *(numerics[at] for at in placeholders),
         ]
 
+    def _take_ranks(self, values: Values, there: Bool[Tensor, "e n q"], placeholders: Sequence[int]) -> None:
+        """Take normal scores, ranges and deviations from records; ``there`` tells which quantities are not null."""
+        for slot, at in enumerate(placeholders):
+            there[..., at] &= values.placeholders[..., slot] == 0.0
+        knots = [
+            [_knots(column[held]) for column, held in zip(numbers.T, held_by.T, strict=True)]
+            for numbers, held_by in zip(_quantities(values), there, strict=True)
+        ]
+        for name, part in zip(("knot", "per_width", "rise", "lowest"), _stacked(knots), strict=True):
+            self.register_buffer(name, part)
+        # A knot stands a share of the range beyond it, at each end.
+        ends = [[(position[1], position[-2]) for position, _ in of_member] for of_member in knots]
+        least_greatest = torch.tensor(ends).reshape(len(knots), 1, -1, 2).float()
+        self.register_buffer("least", least_greatest[..., 0])
+        self.register_buffer("greatest", least_greatest[..., 1])
+        # Plain Python values: what is taken from a tensor would be computed in the graph.
+        self.members = len(knots)
+        for name, part in (("per_score", self._scores(values)), ("per_other", _truths_and_cycles(values))):
+            deviation = part.std(1, keepdim=True, correction=0) if part.shape[-1] else part[:, :1]
+            self.register_buffer(name, 1.0 / deviation.clamp(min=_LEAST_DEVIATION))
+
+    def _take_few_values(self, numeric: Float[Tensor, "e n numeric"]) -> tuple[list[int], list[int]]:
+        """Find the columns of few values; return how many each has, and their positions among the numeric ones."""
+        distinct = [torch.unique(column) for column in numeric.flatten(0, 1).T]
+        few = _columns_of_few_values([each.numel() for each in distinct], numeric.shape[1])
+        sizes = [distinct[at].numel() for at in few]
+        self.few = IndexSelect([at for at, size in zip(few, sizes, strict=True) for _ in range(size)], of=len(distinct))
+        self.register_buffer("value", torch.cat([distinct[at] for at in few]) if few else torch.zeros(0))
+        tolerances = [_tolerance(distinct[at]) for at in few]
+        self.register_buffer("tolerance", torch.cat(tolerances) if few else torch.zeros(0))
+        column = torch.repeat_interleave(torch.arange(len(few)), torch.tensor(sizes, dtype=torch.int64))
+        self.register_buffer("value_column", nn.functional.one_hot(column, max(1, len(few))).float())  # (slots, few)
+        return sizes, few
+
     def features(self, values: Values) -> Float[Tensor, "*#e n f"]:
         """Return the features, whose Euclidean distance is that of this space."""
         parts = []
         if self.per_score.shape[-1]:
-            parts.append(self._scores(values) * _alone(self.per_score) + self._beyond(values))
+            parts.append(self._scores(values) * without_single_member(self.per_score) + self._beyond(values))
         if self.per_other.shape[-1]:
-            parts.append(_others_of(values) * _alone(self.per_other))
+            parts.append(_truths_and_cycles(values) * without_single_member(self.per_other))
         if len(self.few):
             known = ((self.few(values.numeric) - self.value).abs() <= self.tolerance).float()
             parts += [known, _NEITHER * (1.0 - torch.matmul(known, self.value_column))]
@@ -167,22 +177,24 @@ class Space(nn.Module):
             parts.append(vectors.reshape(*vectors.shape[:-2], self.categories * self.vectors.shape[1]))
         if values.placeholders.shape[-1]:
             parts.append(math.sqrt(2.0) * values.placeholders)
-        return _beside(parts, self.members if self.per_score.shape[-1] or self.per_other.shape[-1] else 1)
+        if self.members > 1 and (self.per_score.shape[-1] or self.per_other.shape[-1]):
+            parts = [part.expand(self.members, -1, -1) for part in parts]
+        return side_by_side(parts)
 
     def _scores(self, values: Values) -> Float[Tensor, "*#e n q"]:
         """Return the normal scores of numbers, and of the places of timestamps."""
         quantities = _quantities(values)
         if not self.knot.shape[-1]:
             return quantities
-        knot, per_width, rise, lowest = map(_alone, (self.knot, self.per_width, self.rise, self.lowest))
+        knot, per_width, rise, lowest = map(without_single_member, (self.knot, self.per_width, self.rise, self.lowest))
         passed = ((quantities[..., None, :] - knot) * per_width).clamp(0.0, 1.0)  # (*e, n, k, q)
         return lowest + (passed * rise).sum(-2)
 
     def _beyond(self, values: Values) -> Float[Tensor, "*#e n q"]:
         """Return how far numbers lie beyond the known range, standardised; those far beyond by their logarithm."""
         quantities = _quantities(values)
-        above = (quantities - _alone(self.greatest)).clamp(min=0.0) / _BEYOND
-        below = (_alone(self.least) - quantities).clamp(min=0.0) / _BEYOND
+        above = (quantities - without_single_member(self.greatest)).clamp(min=0.0) / _BEYOND
+        below = (without_single_member(self.least) - quantities).clamp(min=0.0) / _BEYOND
         return _BEYOND * (torch.log(1.0 + above) - torch.log(1.0 + below))
 
 
@@ -231,13 +243,12 @@ class Neighbours(nn.Module):
             features: Features of the records.
             own: Position of each record among the known ones, which is left out; None if they are not among them.
         """
-        known = self.known
         # Without |record|^2, which is the same for all; `nearness` computes the distance itself from differences. Among
         # equally near records the first is chosen, whatever the rounding, because another would blame other columns.
         later = torch.arange(self.number) * (_TIE / self.number) * self.softening[:, 0, 0]
-        length = (known * known).sum(-1) + later
-        product = torch.matmul(features, _alone(-2.0 * known.transpose(-1, -2)))
-        distance = product + _alone(length[:, None])  # (*e, n, m)
+        length = (self.known * self.known).sum(-1) + later
+        product = torch.matmul(features, without_single_member(-2.0 * self.known.transpose(-1, -2)))
+        distance = product + without_single_member(length[:, None])  # (*e, n, m)
         if own is not None:
             distance = torch.where(torch.arange(self.number) == own[..., None], math.inf, distance)
         size = self.class_size
@@ -264,7 +275,7 @@ class Neighbours(nn.Module):
         shares = difference * difference
         if not self.is_a_feature_a_column:
             shares = torch.matmul(shares, self.feature_column)  # (*e, n, k, d)
-        shares = shares + _alone(self.softening) / self.columns
+        shares = shares + without_single_member(self.softening) / self.columns
         distance = torch.sqrt(shares.sum(-1, keepdim=True).clamp(min=_LEAST_DISTANCE**2))
         return Nearness(distance.mean((-2, -1)), (shares / distance).mean(-2))
 
@@ -345,36 +356,19 @@ def _typical(
     usual = neighbours.nearness(features, nearest, observed).distance.double().quantile(0.5, dim=1)
     neighbours.softening.copy_((_SOFTENED * usual)[:, None, None, None].clamp(min=_LEAST_DISTANCE) ** 2)
     distance, shares = neighbours.nearness(features, neighbours.nearest(features, own), observed)
-    low, median, high = distance.double().quantile(torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=1)
-    spread = torch.maximum((high - low) / 2.0, (_LEAST_SPREAD * median).clamp(min=_LEAST_DISTANCE))
-    of_median = (median / distance.double().mean(1))[:, None, None]
-    return TypicalNearness(
-        torch.stack([median, spread], dim=1).float(), (shares.double().mean(1, keepdim=True) * of_median).float()
-    )
+    typical = median_and_spread(distance.double(), least=_LEAST_DISTANCE, least_share=_LEAST_SPREAD)
+    of_median = (typical[:, 0] / distance.double().mean(1))[:, None, None]
+    return TypicalNearness(typical.float(), (shares.double().mean(1, keepdim=True) * of_median).float())
 
 
 def _quantities(values: Values) -> Float[Tensor, "*e n q"]:
     """Return what has ranks: the numbers, and the places of timestamps in the time that training saw."""
-    if not values.elapsed.shape[-1]:
-        return values.numeric
-    return torch.cat([values.numeric, values.elapsed], dim=-1) if values.numeric.shape[-1] else values.elapsed
+    return side_by_side((values.numeric, values.elapsed))
 
 
-def _others_of(values: Values) -> Float[Tensor, "*e n f"]:
+def _truths_and_cycles(values: Values) -> Float[Tensor, "*e n f"]:
     """Return the truth values and the cyclic features of timestamps."""
-    return torch.cat([values.boolean, values.cyclic], dim=-1) if values.cyclic.shape[-1] else values.boolean
-
-
-def _alone(x: Tensor) -> Tensor:
-    """Drop the dimension of members if there is only one: fewer dimensions are faster."""
-    return x if x.shape[0] > 1 else x[0]
-
-
-def _beside(parts: list[Tensor], members: int) -> Float[Tensor, "*#e n f"]:
-    """Return features side by side, with members as a dimension if there are several."""
-    if members > 1:
-        parts = [part.expand(members, -1, -1) for part in parts]
-    return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+    return side_by_side((values.boolean, values.cyclic))
 
 
 def _smallest(x: Float[Tensor, "*n m"]) -> Int[Tensor, "*n k"]:

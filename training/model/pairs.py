@@ -10,13 +10,15 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vaegis.service.contract import CALENDAR_SIZES, Schema
-from vaegis.training.model.exportable import IndexSelect
+from vaegis.training.model.exportable import IndexSelect, side_by_side
 from vaegis.training.model.likelihoods.timestamp import FIELDS
+from vaegis.training.model.members import without_single_member
 from vaegis.training.model.preprocessing import Values, positions_by_kind, rows
+from vaegis.training.model.typical import median_and_spread
 
 MOST_PAIRS = 256
 """Pairs of columns that are counted, about; a table with more columns than that has as many pairs as columns."""
@@ -26,15 +28,16 @@ _FEWEST_BINS, _MOST_BINS = 8, 32
 _EXTRA_BINS = 3  # beside those: below all known values, above them, and null
 _PRIOR_RECORDS = 2.0  # that are counted beforehand, spread as if the columns were independent
 _MOST_COUNTED = 65_536  # fitted records
-_MOST_COMPARED = 2_000  # fitted records of which typical values are taken
+_MOST_COMPARED = 2_000  # fitted records from which the typical value is taken
+_BATCH = 2048  # records whose bins are found at once
 _MOST_CHOSEN_FROM = 128  # with more columns, each is paired with the next one alone: to compare all would take minutes
 _MOST_INFORMED = 8_192  # fitted records by which pairs are chosen
 _LEAST_SPREAD = 0.02  # nats
 _ABOVE_ALL = 3e38  # above every number
 
 
-class Surprise(NamedTuple):
-    """How unusual the combinations of values are, under each member."""
+class Rarity(NamedTuple):
+    """How rare the combinations of values are, under each member."""
 
     log_ratio: Float[Tensor, "*#e n"]
     """Logarithm of the mean over pairs of p(a) p(b) / p(a, b)."""
@@ -90,27 +93,24 @@ class Pairs(nn.Module):
         self.register_buffer("column_share", half)  # (e, p, d)
         self.register_buffer("typical", torch.tensor([[0.0, 1.0]]).repeat(self.members, 1))
 
-    def forward(self, values: Values) -> Surprise:
-        """Return how unusual the combinations of values are."""
-        return self.surprise(self.table[self.place(self.bins(values))].exp())
+    def forward(self, values: Values) -> Rarity:
+        """Return how rare the combinations of values are."""
+        return self.rarity(self.table[self.place(self.bins(values))].exp())
 
-    def surprise(self, ratio: Float[Tensor, "*#e n p"]) -> Surprise:
+    def rarity(self, ratio: Float[Tensor, "*#e n p"]) -> Rarity:
         """Return the logarithm of the mean ratio, and the columns' shares of the mean: half of a pair's for each."""
         total = ratio.sum(-1)
-        share = self.column_share if self.members > 1 else self.column_share[0]
-        return Surprise(torch.log(total / self.number), torch.matmul(ratio, share) / total[..., None])
+        shares = torch.matmul(ratio, without_single_member(self.column_share)) / total[..., None]
+        return Rarity(torch.log(total / self.number), shares)
 
     def bins(self, values: Values) -> Float[Tensor, "*#e n q"]:
         """Return the bin of each field: 0 below the known values, the last one for null, that before it above them."""
-        fields = fields_of(values)
-        edge = self.edge if self.members > 1 else self.edge[0]
-        passed = (fields[..., None, :] >= edge).float().sum(-2)
         observed = self.observed(values.observed.float()) > 0.0
-        return torch.where(observed, passed, self.null_bin)
+        return _bins(fields_of(values), observed, without_single_member(self.edge), self.null_bin)
 
     def place(self, bins: Float[Tensor, "*#e n q"]) -> Int[Tensor, "*#e n p"]:
         """Return where the tables hold each pair."""
-        stride, start = (self.stride, self.start) if self.members > 1 else (self.stride[0], self.start[0])
+        stride, start = map(without_single_member, (self.stride, self.start))
         return (torch.matmul(bins, stride) + start).long()
 
 
@@ -135,8 +135,10 @@ def pairs_of(schema: Schema, records: Values, fitted: Int[Tensor, "e n"]) -> Pai
             for of_member, there in zip(fields, observed, strict=True)
         ]
     )
-    bins = (fields[..., None, :] >= edge[:, None]).sum(-2)
-    bins = torch.where(observed, bins, size - 1)  # (e, n, q)
+    edge = edge[:, None]
+    batches = zip(torch.split(fields, _BATCH, dim=1), torch.split(observed, _BATCH, dim=1), strict=True)
+    of_batches = [_bins(part, held, edge, float(size - 1)) for part, held in batches]
+    bins = torch.cat(of_batches, dim=1).long()  # (e, n, q)
     made, left_out = [], []
     for of_member in bins:
         pair = _chosen_pairs(of_member, size)
@@ -144,18 +146,25 @@ def pairs_of(schema: Schema, records: Values, fitted: Int[Tensor, "e n"]) -> Pai
         made.append((pair, _log_ratio(count, independent, fitted.shape[1])))
         left_out.append(_without_own(of_member[:_MOST_COMPARED], pair, count, independent, fitted.shape[1]))
     pair, table = (torch.stack(parts) for parts in zip(*made, strict=True))
-    tables = Pairs(edge[:, None], table.float(), pair, columns, len(schema.columns)).eval()
-    typical, _ = tables.surprise(torch.stack(left_out).float())
-    low, median, high = torch.quantile(typical.double(), torch.tensor([0.16, 0.5, 0.84], dtype=torch.float64), dim=1)
-    tables.typical.copy_(torch.stack([median, ((high - low) / 2.0).clamp(min=_LEAST_SPREAD)], dim=1).float())
+    tables = Pairs(edge, table.float(), pair, columns, len(schema.columns)).eval()
+    typical, _ = tables.rarity(torch.stack(left_out).float())
+    tables.typical.copy_(median_and_spread(typical.double(), least=_LEAST_SPREAD))
     return tables
 
 
 def fields_of(values: Values) -> Float[Tensor, "*e n q"]:
     """Return what is put into bins: numbers, places of timestamps in the training span, truth values, and codes."""
-    parts = (values.numeric, values.elapsed, values.boolean, values.codes.float())
-    there = [part for part in parts if part.shape[-1]]
-    return torch.cat(there, dim=-1) if len(there) > 1 else there[0]
+    return side_by_side((values.numeric, values.elapsed, values.boolean, values.codes.float()))
+
+
+def _bins(
+    fields: Float[Tensor, "*#e n q"],
+    observed: Bool[Tensor, "*#e n q"],
+    edge: Float[Tensor, "*#e 1 b q"],
+    null_bin: float,
+) -> Float[Tensor, "*#e n q"]:
+    """Return the bin of each field: how many edges it has passed, or ``null_bin``."""
+    return torch.where(observed, (fields[..., None, :] >= edge).float().sum(-2), null_bin)
 
 
 def _columns_of_fields(schema: Schema) -> list[int]:
@@ -238,7 +247,9 @@ def _chosen_pairs(bins: Int[Tensor, "n q"], size: int) -> Int[Tensor, "p 2"]:
     every = torch.combinations(torch.arange(fields))
     if len(every) <= MOST_PAIRS:
         return every
-    information = _mutual_information(bins[:_MOST_INFORMED], every, size)
+    bins = bins[:_MOST_INFORMED]
+    parts = [_mutual_information(*_counts(bins, part, size), len(bins)) for part in torch.split(every, MOST_PAIRS)]
+    information = torch.cat(parts)
     dense = torch.full((fields, fields), -math.inf, dtype=torch.float64)
     dense[every[:, 0], every[:, 1]] = information
     dense = torch.maximum(dense, dense.T)
@@ -252,13 +263,9 @@ def _chosen_pairs(bins: Int[Tensor, "n q"], size: int) -> Int[Tensor, "p 2"]:
     return torch.tensor(sorted(found))
 
 
-def _mutual_information(bins: Int[Tensor, "n q"], pair: Int[Tensor, "p 2"], size: int) -> Float[Tensor, " p"]:
-    """Return how much two fields say about each other, nats, with the same prior as the tables."""
-    share = _marginals(bins, size)
-    found = []
-    for a, b in pair.tolist():
-        count = torch.bincount(bins[:, a] * size + bins[:, b], minlength=size * size).reshape(size, size).double()
-        independent = share[a, :, None] * share[b, None, :]
-        joint = (count + _PRIOR_RECORDS * independent) / (len(bins) + _PRIOR_RECORDS)
-        found.append((joint * torch.log(joint / independent)).sum())
-    return torch.stack(found)
+def _mutual_information(
+    count: Float[Tensor, "p s s"], independent: Float[Tensor, "p s s"], records: int
+) -> Float[Tensor, " p"]:
+    """Return how much two fields say about each other, nats."""
+    log_ratio = _log_ratio(count, independent, records)
+    return -(independent * torch.exp(-log_ratio) * log_ratio).sum((-2, -1))

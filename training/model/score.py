@@ -15,6 +15,7 @@ from vaegis.training.model.neighbours import Neighbours, TypicalNearness
 from vaegis.training.model.pairs import Pairs
 from vaegis.training.model.preprocessing import Values, rows
 from vaegis.training.model.prior import blocks_of
+from vaegis.training.model.typical import median_and_spread
 from vaegis.training.model.vae import VAE, Terms
 
 LATENT_WEIGHT = 0.5
@@ -35,7 +36,6 @@ LARGEST_WEIGHT = 0.5
 _BATCH = 2048  # records whose distances to all exemplars are held at once
 _LOG_2 = math.log(2.0)
 _NEAR_ZERO = 1e-3
-_SPREAD_QUANTILES = (0.16, 0.5, 0.84)  # of a normal distribution: its mean, and one standard deviation to each side
 _LEAST_DEVIATION = 0.5  # nats; dividing by less would raise the noise of quantities that hardly vary
 # Members whose scores differ by less share the weight of the largest, so that rounding does not choose between them.
 # With more than ten members, one that rises to just below the largest may lower the score, by some hundredths at most.
@@ -238,10 +238,16 @@ def typical_terms(
         missingness_weight=missingness_variance.rsqrt(),
         reconstruction=torch.zeros(0),
         # The whole mixture has the smaller spread, so that the KL weighs more: ADR 0015 has the figures.
-        kl=torch.stack([_median_and_spread(kl)[:, 0], _median_and_spread(kl_to_all)[:, 1]], dim=1),
+        kl=torch.stack(
+            [
+                median_and_spread(kl, least=_LEAST_SPREAD)[:, 0],
+                median_and_spread(kl_to_all, least=_LEAST_SPREAD)[:, 1],
+            ],
+            dim=1,
+        ),
     )
     total = weighed(value, missingness, observed, typical).sum(-1)
-    reconstruction = _median_and_spread(total)
+    reconstruction = median_and_spread(total, least=_LEAST_SPREAD)
     # A null in a column that never held one stands out in every table, even a small and noisy one.
     was_null = torch.tensor([column.missing_share > 0 for column in schema.columns])
     to_a_null = _NEVER_NULL * reconstruction[:, None, 1:] / -math.log(vae.least)
@@ -267,11 +273,6 @@ def _all_terms(
         batches.append((*terms, vae.prior.kl(*vae.encode(values), exemplars)))
     *joined, kl_to_all = (torch.cat(parts, dim=1).double() for parts in zip(*batches, strict=True))
     return Terms(*joined), kl_to_all
-
-
-def _median_and_spread(x: Float[Tensor, "e n"]) -> Float[Tensor, "e 2"]:
-    low, median, high = torch.quantile(x, torch.tensor(_SPREAD_QUANTILES, dtype=x.dtype), dim=1)
-    return torch.stack([median, ((high - low) / 2.0).clamp(min=_LEAST_SPREAD)], dim=1)
 
 
 def _excess_share(u: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

@@ -277,8 +277,7 @@ class Supervisor:
             if silent_s > allowed_s and not self._is_stopping:
                 if worker.ready is None:
                     worker.failure = ArtifactError(
-                        "model: expected it to be loaded and its golden records to be scored within "
-                        f"{start_s:g} s, they were not; VAEGIS_MODEL_TIMEOUT_S gives them longer"
+                        f"model: loading took too long (limit {start_s:g} s); VAEGIS_MODEL_TIMEOUT_S gives it longer"
                     )
                 _LOG.error("worker hangs", extra={"fields": {"worker": number, "silent_s": round(silent_s, 1)}})
                 worker.process.kill()

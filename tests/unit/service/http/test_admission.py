@@ -1,4 +1,4 @@
-"""What one request may hold and for how long: places, bytes, the time of its answer, a thread."""
+"""What one request may hold and for how long: a slot, bytes, the time of its answer, a thread."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def run(scenario):
     return asyncio.run(scenario())
 
 
-def test_as_many_requests_are_computed_as_there_are_places_and_places_are_given_back(new_admission):
+def test_requests_are_computed_up_to_the_limit_and_again_once_one_has_ended(new_admission):
     async def scenario():
         admission = new_admission(max_requests_in_flight=2)
         async with slot_of(admission) as first, slot_of(admission) as second, slot_of(admission) as third:
@@ -99,7 +99,7 @@ def in_flight(admission: Admission) -> float | None:
     return admission.metrics.registry.get_sample_value("vaegis_requests_in_flight")
 
 
-def test_a_request_that_was_computed_in_part_goes_on_whatever_place_there_is(new_admission):
+def test_a_request_that_was_computed_in_part_goes_on_beyond_the_limit(new_admission):
     async def scenario():
         admission = new_admission(max_requests_in_flight=1)
         async with slot_of(admission) as first, slot_of(admission) as second:
@@ -112,7 +112,7 @@ def test_a_request_that_was_computed_in_part_goes_on_whatever_place_there_is(new
     run(scenario)
 
 
-def test_a_request_whose_body_is_still_to_come_is_in_flight_and_takes_nobodys_place(new_admission):
+def test_a_request_whose_body_is_still_to_come_is_in_flight_and_does_not_count_as_computing(new_admission):
     async def scenario():
         admission = new_admission(max_requests_in_flight=1)
         async with slot_of(admission), slot_of(admission) as other:

@@ -79,8 +79,8 @@ def test_work_ends_once_its_client_is_gone_and_nobody_is_answered(held, log, rec
         return sent
 
     assert asyncio.run(scenario()) == []
-    # The part at work.
-    assert app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"}) == 1024
+    scored = app.metrics.registry.get_sample_value("vaegis_records_scored_total", {"model": "orders"})
+    assert scored == 1024  # the part at work
     assert [line["records"] for line in log.lines if line["event"] == "request"] == [1024]
 
 

@@ -199,7 +199,7 @@ def test_a_gate_asks_a_service_and_refuses_what_does_not_hold(served, folder, se
     passes("records>4, failed<1, p_value_shift<5")
     with pytest.raises(GateError, match=r"expected records>5, got 5"):
         passes("records>5")
-    with pytest.raises(GateError, match="got another version"):
+    with pytest.raises(GateError, match="the file of version '2' is not in shadow"):
         passes("records>4", digest=digest_of(folder, "3"))
     with pytest.raises(GateError, match="cannot be asked"):
         passes("records>4", url="http://127.0.0.1:1")
@@ -216,7 +216,7 @@ def test_a_promotion_over_http_is_refused_when_its_gate_does_not_hold(served, fo
         return answer.status_code, answer.json().get("detail", "")
 
     (folder / "orders" / "6.onnx").write_bytes((folder / "orders" / "1.onnx").read_bytes())
-    not_in_shadow = (409, "gate: expected '6' in shadow, got another version, or none")
+    not_in_shadow = (409, "gate: the file of version '6' is not in shadow; run `vaegis shadow orders 6`")
     assert promoted("6", "records>0") == not_in_shadow
     set_shadow(folder, "orders", "2", digest_of(folder, "2"))
     served.loader.check()

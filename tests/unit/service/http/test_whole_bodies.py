@@ -123,7 +123,7 @@ def test_a_fault_that_ends_a_body_is_answered_after_all_of_it_was_read(app, new_
     asyncio.run(scenario())
 
 
-def test_a_client_that_goes_away_frees_its_place(new_app, new_client, record_line):
+def test_a_client_that_goes_away_frees_its_slot(new_app, new_client, record_line):
     async def scenario():
         app = new_app(max_requests_in_flight=1)
         for _ in range(3):
@@ -171,7 +171,7 @@ def test_the_line_of_a_client_that_went_away_shows_all_records_that_were_scored_
 
 
 @pytest.mark.parametrize("sent", [b"", b"amount,coun", b"amount\n" + b"1\n" * 20_000])
-def test_a_body_that_is_still_coming_takes_nobodys_place(new_app, sent, new_client, record_line):
+def test_a_body_that_is_still_coming_holds_no_other_request_up(new_app, sent, new_client, record_line):
     async def scenario():
         app = new_app(max_requests_in_flight=1)
         waiting = new_client(app, content_type=b"text/csv")
