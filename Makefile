@@ -62,7 +62,7 @@ demo: $(VENV)/training.stamp ## train on the sample, serve the model, score the 
 up-local: $(VENV)/up.stamp ## the service, a feed with faults, Prometheus and alerts, as plain processes on loopback
 	$(BIN)/python deploy/local.py $(if $(FREE_PORTS),--free-ports)
 
-# After the quickest checks the longest parts start first. None starts after one has failed, and make names the one that did.
+# The quickest checks start first, then the longest parts. None starts after one has failed, and make names the one that failed.
 JOBS ?= 2
 
 .PHONY: test
@@ -85,23 +85,25 @@ types: venv ## mypy, strict
 imports: venv ## who may import whom
 	$(BIN)/lint-imports
 
+TEST_PARTS := test-integration test-others test-service
+
 .PHONY: coverage
-coverage: test-integration test-others test-service ## all tests; each package's lines covered to 90% at least
+coverage: $(TEST_PARTS) ## all tests; each package's lines covered to 90% at least
 	$(BIN)/coverage combine --quiet --data-file=.coverage build/coverage/*
 	$(BIN)/coverage report --include='service/*' --fail-under=90
 	$(BIN)/coverage report --include='training/*' --fail-under=90
 
-# Each part has files of its own for what it covered: starting one erases those of its name.
-.PHONY: test-service test-others test-integration
-test-service test-others test-integration: export COVERAGE_FILE = $(CURDIR)/build/coverage/$@
+# Each part writes its coverage data under its own name, because a run erases the data of the same name.
+.PHONY: $(TEST_PARTS)
+$(TEST_PARTS): export COVERAGE_FILE = $(CURDIR)/build/coverage/$@
 test-service: TESTS = tests/unit/service
 test-others: TESTS = tests/unit --ignore=tests/unit/service
 test-integration: TESTS = tests/integration
-test-service test-others test-integration: venv
+$(TEST_PARTS): venv
 	$(BIN)/python -m pytest --cov --cov-report= $(TESTS)
 
-# On 3.11 everything runs under `coverage`. The code and the libraries are the same on 3.13. What can differ are the interpreter,
-# the standard library and compiled packages: each path is gone once there, without Hypothesis's hundreds of examples of it.
+# On 3.11 everything runs under `coverage`. On 3.13 only the interpreter, the standard library and compiled packages differ, so
+# each path is tested there once, without Hypothesis's hundreds of examples.
 .PHONY: service-alone
 service-alone: venv ## the service's tests against the built wheel, without torch, on Python 3.13
 	rm -rf build/wheel

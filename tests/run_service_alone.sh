@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run_service_alone.sh X.Y: the service's tests, but for property tests, on Python X.Y against the wheel in build/wheel, where no
-# torch is installed.
+# run_service_alone.sh X.Y: run the service's tests, except property tests, on Python X.Y against the wheel in build/wheel, without
+# torch.
 # The tests run in a copy outside the source tree, so that what they import can only be the installed package.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,7 +35,7 @@ wheel=$(echo build/wheel/vaegis-*.whl)
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-# Without bytecode, which tests beside this one may be writing.
+# Without bytecode, which tests that run at the same time may be writing.
 tar --create --exclude=__pycache__ tests docs pyproject.toml | tar --extract --directory="$copy"
 cd "$copy"
 "$environment/bin/python" -I - "$root" <<'PYTHON'

@@ -159,7 +159,7 @@ def reads_file(model: bytes, location: str, length: int) -> bytes:
 
 
 def reads_file_to_generate(model: bytes, location: str, length: int) -> bytes:
-    """Return a model with such a tensor in the graph that draws records."""
+    """Return a model with the tensor of `reads_file` in the graph that draws records."""
 
     def change(document: dict[str, Any]) -> dict[str, Any]:
         decoder = b"".join(
@@ -178,8 +178,8 @@ def _tensor_in_file(location: str, length: int) -> bytes:
         return varint((number << 3 | wire) + 2**32)
 
     entries = {"location": location, "offset": "0", "length": str(length)}
-    document = [field(1, key.encode()) + field(2, text.encode()) for key, text in entries.items()]
-    outside = b"".join(hidden(13, 2) + varint(len(entry)) + entry for entry in document) + hidden(14, 0) + b"\x01"
+    written = [field(1, key.encode()) + field(2, text.encode()) for key, text in entries.items()]
+    outside = b"".join(hidden(13, 2) + varint(len(entry)) + entry for entry in written) + hidden(14, 0) + b"\x01"
     return field(_INITIALIZER, field(1, length) + field(2, UINT8) + field(8, b"leak") + outside)
 
 

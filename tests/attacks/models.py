@@ -54,9 +54,9 @@ class _Ended:
 def _run(folder: Path, *arguments: object) -> _Ended:
     """Run a command to its end, or for as long as an attack waits."""
     started = time.monotonic()
-    with (folder / "told").open("w+b") as output:
+    with (folder / "output").open("w+b") as file:
         process = subprocess.Popen(
-            [*_VAEGIS, *map(str, arguments)], stdout=output, stderr=subprocess.STDOUT, cwd=folder, process_group=0
+            [*_VAEGIS, *map(str, arguments)], stdout=file, stderr=subprocess.STDOUT, cwd=folder, process_group=0
         )
         code: int | None = None
         peak = 0
@@ -70,8 +70,8 @@ def _run(folder: Path, *arguments: object) -> _Ended:
         else:
             process.kill()
             process.wait()
-        output.seek(0)
-        return _Ended(code, output.read().decode(errors="replace"), time.monotonic() - started, peak)
+        file.seek(0)
+        return _Ended(code, file.read().decode(errors="replace"), time.monotonic() - started, peak)
 
 
 def _refused(make: Callable[[bytes], bytes]) -> Callable[[Target], Outcome]:
@@ -171,7 +171,9 @@ def _is_replaced(target: Target) -> Outcome:
     model = target.folder / "other.onnx"
     model.write_bytes(
         hostile_models.with_document(
-            target.model.read_bytes(), hostile_models.MetadataKey.CALIBRATION, lambda output: output | {"alpha": 0.5}
+            target.model.read_bytes(),
+            hostile_models.MetadataKey.CALIBRATION,
+            lambda document: document | {"alpha": 0.5},
         )
     )
     ended = _run(target.folder, "verify", model, "--digest", pinned)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import Any, Final
 
-from tools import BUILD, HERE, run
+from tools import HERE, npm_folder, run
 
 _DASHBOARD: Final = HERE.parents[1] / "deploy" / "grafana" / "dashboards" / "vaegis.json"
 _PACKAGES: Final = ("@grafana/schema@12.1.1", "typescript@5.9.3")  # as the image in docker-compose.yml
@@ -24,10 +23,7 @@ type Prometheus = { annotations: { list: { target: { expr: string } }[] } };
 
 def main() -> int:
     """Compile the dashboard and the options of each panel; return 1 if they do not fit."""
-    folder = BUILD / "grafana"
-    folder.mkdir(parents=True, exist_ok=True)
-    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--save-exact", *_PACKAGES]
-    subprocess.run(install, check=True, cwd=folder)
+    folder = npm_folder("grafana", _PACKAGES)
     (folder / "dashboard.ts").write_text(program(json.loads(_DASHBOARD.read_text(encoding="utf-8"))), encoding="utf-8")
     flags = ["--strict", "--noEmit", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler"]
     tsc = folder / "node_modules" / ".bin" / "tsc"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ruamel.yaml import YAML
-from tools import BUILD, HERE, environment_of, run
+from tools import HERE, environment_of, npm_folder, run
 
 _FOLDER: Final = HERE.parents[1] / "deploy" / "kubernetes"
 _MONITORING: Final = _FOLDER / "components" / "monitoring"
@@ -24,10 +24,7 @@ _TYPES: Final = "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1
 
 def main() -> int:
     """Check the manifests, and that each check can fail; return 1 if one does not end as it should."""
-    folder = BUILD / "manifests"
-    folder.mkdir(parents=True, exist_ok=True)
-    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--save-exact", *_PACKAGES]
-    subprocess.run(install, check=True, cwd=folder)
+    folder = npm_folder("manifests", _PACKAGES)
     read = YAML(typ="safe").load
     documents = [read(path) for path in sorted(_MONITORING.glob("*.yaml")) if path.stem != "kustomization"]
     (folder / "package.json").write_text(json.dumps({"type": "module", "private": True}))

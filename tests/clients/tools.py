@@ -1,4 +1,4 @@
-"""What the checks of client programs share: a running service over the golden model, and environments under build/."""
+"""What the checks of client programs share: a running service over the golden model, and packages under build/."""
 
 from __future__ import annotations
 
@@ -47,6 +47,15 @@ def environment_of(name: str, packages: Sequence[str]) -> Path:
         subprocess.run([commands / "python", "-m", "pip", "install", "-qq", *packages], check=True)
         installed.write_text(wanted, encoding="utf-8")
     return commands
+
+
+def npm_folder(name: str, packages: Sequence[str]) -> Path:
+    """Return a folder under build/ with packages from npm, installed or brought up to date."""
+    folder = BUILD / name
+    folder.mkdir(parents=True, exist_ok=True)
+    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--save-exact", *packages]
+    subprocess.run(install, check=True, cwd=folder)
+    return folder
 
 
 def run(title: str, *command: str | Path, folder: Path | None = None, without: Sequence[str] = ()) -> bool:

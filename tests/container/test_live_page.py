@@ -225,7 +225,7 @@ def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_pag
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_a_gate_that_does_not_hold_is_told_and_asked_about(serve, open_page, golden_model, tmp_path):
+def test_a_gate_that_does_not_hold_is_reported_and_asked_about(serve, open_page, golden_model, tmp_path):
     (tmp_path / "orders").mkdir()
     digest = f"sha256:{content_digest(golden_model.read_bytes())}"
     for version in ("1", "2"):

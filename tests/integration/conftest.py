@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +51,27 @@ class Served:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
+    def cpu_s(self) -> float:
+        """Return the processor time that it has used, without that of its workers."""
+        *_, user, system = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").split()[:15]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout=TIMEOUT_S)
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[[Callable[[], bool]], None]:
+    """Ask again until something holds."""
+
+    def wait(holds: Callable[[], bool]) -> None:
+        deadline, pause = time.monotonic() + TIMEOUT_S, threading.Event()
+        while not holds():
+            assert time.monotonic() < deadline, f"expected to see it come true within {TIMEOUT_S} s"
+            pause.wait(0.02)
+
+    return wait
 
 
 def _services(golden_model: Path) -> Iterator[Callable[..., Served]]:

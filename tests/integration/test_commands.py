@@ -72,9 +72,9 @@ def test_an_interrupt_ends_with_exit_code_130_and_without_a_trace(golden_model):
     with started("generate", golden_model, "--count", 10**9, "-o", "-") as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate()
+        _, error_text = process.communicate()
     assert process.returncode == 130
-    assert told == "vaegis: error: interrupted\n"
+    assert error_text == "vaegis: error: interrupted\n"
 
 
 def test_standard_input_that_is_copied_is_removed_when_the_command_is_ended(golden_model, tmp_path):
@@ -91,7 +91,7 @@ def test_standard_input_that_is_copied_is_removed_when_the_command_is_ended(gold
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("arguments", [["inspect"], ["verify"], ["generate", "--count=5", "-o-"]])
-def test_standard_output_that_is_full_is_told_without_a_trace(golden_model, arguments):
+def test_standard_output_that_is_full_is_reported_without_a_trace(golden_model, arguments):
     command = [*VAEGIS, arguments[0], str(golden_model), *arguments[1:]]
     with FULL.open("w") as full:
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
@@ -101,7 +101,7 @@ def test_standard_output_that_is_full_is_told_without_a_trace(golden_model, argu
 
 @pytest.mark.parametrize("extension", ["parquet", "csv", "ndjson", "arrow"])
 @pytest.mark.parametrize("command", ["score", "generate"])
-def test_a_full_disk_is_told_and_leaves_nothing_behind(
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(
     golden_model, generated, unmeasured, tmp_path, command, extension
 ):
     output = tmp_path / f"out.{extension}"

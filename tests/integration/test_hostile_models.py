@@ -78,12 +78,12 @@ def test_a_single_worker_that_hangs_ends_so_that_it_is_started_again(serve, writ
     assert events[-1] == "process hangs"
 
 
-def test_a_single_worker_ends_after_sigterm_although_a_run_hangs(serve, written, hostile):
+def test_a_single_worker_ends_after_sigterm_although_a_run_hangs(serve, written, hostile, wait_until):
     served = serve("--shutdown-grace-s", "1", model=written(hostile.multiplies_when_triggered, 9000, 1))
     with ThreadPoolExecutor() as threads:
-        records = [{"amount": 1.0}] * hostile.TRIGGER_RECORDS
+        records, before_s = [{"amount": 1.0}] * hostile.TRIGGER_RECORDS, served.cpu_s()
         answer = threads.submit(httpx.post, f"{served.url}/score", json=records, timeout=TIMEOUT_S)
-        time.sleep(2)  # the run has begun
+        wait_until(lambda: served.cpu_s() > before_s + 1)  # the run has begun: nothing else takes so long
         began = time.monotonic()
         assert served.stop() == 1
         assert time.monotonic() - began < 15

@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,13 +69,6 @@ def digest_of_answer(served) -> str:
         connection.close()
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline, pause = time.monotonic() + DEADLINE_S, threading.Event()
-    while not holds():
-        assert time.monotonic() < deadline, f"expected to see it come true within {DEADLINE_S} s"
-        pause.wait(0.02)
-
-
 class Load:
     """Clients that ask without a pause, each on a connection that stays open.
 
@@ -128,7 +120,7 @@ def serving_workers(served) -> int:
         connection.close()
 
 
-def replaced_worker(served) -> None:
+def replace_worker(served, wait_until) -> None:
     """Kill a worker, and wait until another serves in its place."""
     worker = served.workers()[0]
     os.kill(worker, signal.SIGKILL)
@@ -148,7 +140,7 @@ def resident(pids: list[int]) -> list[int]:
     return [int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) for text in texts]
 
 
-def test_no_request_fails_while_versions_change_and_memory_stays_flat(serve, folder):
+def test_no_request_fails_while_versions_change_and_memory_stays_flat(serve, folder, wait_until):
     served = serve("--workers", "2", "--model-poll-s", "0.05", "--log-level", "error", model=folder)
     with asked(served, clients=4) as load:
         wait_until(lambda: len(load.digests) == 4)
@@ -163,16 +155,16 @@ def test_no_request_fails_while_versions_change_and_memory_stays_flat(serve, fol
     assert served.stop() == 0
 
 
-def test_a_worker_that_replaces_another_serves_the_version_that_is_live(serve, folder):
+def test_a_worker_that_replaces_another_serves_the_version_that_is_live(serve, folder, wait_until):
     served = serve("--workers", "2", "--model-poll-s", "0.05", model=folder)
     digest = put_live(folder, "2")
     wait_until(lambda: {digest_of_answer(served) for _ in range(8)} == {digest})
-    replaced_worker(served)
+    replace_worker(served, wait_until)
     assert {digest_of_answer(served) for _ in range(8)} == {digest}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sighup_loads_a_replaced_file_where_nothing_is_watched(serve, tmp_path, variant, workers):
+def test_sighup_loads_a_replaced_file_where_nothing_is_watched(serve, tmp_path, variant, wait_until, workers):
     path, new = tmp_path / "model.onnx", tmp_path / "new"
     path.write_bytes(variant(1))
     served = serve("--no-model-reload", "--workers", str(workers), model=path)
@@ -185,12 +177,12 @@ def test_sighup_loads_a_replaced_file_where_nothing_is_watched(serve, tmp_path, 
     wait_until(lambda: {digest_of_answer(served) for _ in range(8)} == {expected})
     if workers > 1:  # a later worker gets what the others serve, whatever the file holds by then
         path.write_bytes(b"broken")
-        replaced_worker(served)
+        replace_worker(served, wait_until)
         assert {digest_of_answer(served) for _ in range(8)} == {expected}
     assert served.stop() == 0, served.process.stderr.read()
 
 
-def test_a_switched_volume_of_kubernetes_is_loaded(serve, tmp_path, variant):
+def test_a_switched_volume_of_kubernetes_is_loaded(serve, tmp_path, variant, wait_until):
     for number in (1, 2):
         volume = tmp_path / f"..{number}" / "orders"
         volume.mkdir(parents=True)

@@ -7,6 +7,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("demo/*.md")])
+DECISIONS = ROOT / "docs" / "adr"
+RELATION = re.compile(r"(superseded by|amended by|extended by|supersedes|amends|extends) ((?:\d{4}(?:, | and )?)+)")
+INVERSE = {"superseded by": "supersedes", "amended by": "amends", "extended by": "extends"}
 
 
 def prose(path: Path) -> str:
@@ -32,13 +35,8 @@ def test_every_link_leads_to_a_file_and_a_heading(path):
 
 
 def test_index_of_decisions_lists_every_page():
-    folder = ROOT / "docs" / "adr"
-    listed = set(re.findall(r"^\| \[\d{4}\]\(([^)]+)\)", (folder / "README.md").read_text(), flags=re.MULTILINE))
-    assert listed == {path.name for path in folder.glob("0*.md")}
-
-
-RELATION = re.compile(r"(superseded by|amended by|extended by|supersedes|amends|extends) ((?:\d{4}(?:, | and )?)+)")
-INVERSE = {"superseded by": "supersedes", "amended by": "amends", "extended by": "extends"}
+    listed = set(re.findall(r"^\| \[\d{4}\]\(([^)]+)\)", (DECISIONS / "README.md").read_text(), flags=re.MULTILINE))
+    assert listed == {path.name for path in DECISIONS.glob("0*.md")}
 
 
 def relations(number: str, status: str) -> set[tuple[str, str, str]]:
@@ -49,10 +47,10 @@ def relations(number: str, status: str) -> set[tuple[str, str, str]]:
 
 
 def test_statuses_of_decisions_agree_with_the_index_and_with_each_other():
-    folder = ROOT / "docs" / "adr"
-    index = re.findall(r"^\| \[(\d{4})\].*\| ([^|]+) \|$", (folder / "README.md").read_text(), flags=re.MULTILINE)
+    index = re.findall(r"^\| \[(\d{4})\].*\| ([^|]+) \|$", (DECISIONS / "README.md").read_text(), flags=re.MULTILINE)
     pages = {
-        path.name[:4]: re.search(r"Status: (.*?)\n\n", path.read_text(), re.DOTALL)[1] for path in folder.glob("0*")
+        path.name[:4]: re.search(r"Status: (.*?)\n\n", path.read_text(), re.DOTALL)[1]
+        for path in DECISIONS.glob("0*.md")
     }
     assert len(index) == len(pages)
     for number, status in index:

@@ -80,7 +80,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 @pytest.fixture(scope="session")
 def unmeasured(unmeasured: dict[str, str]) -> dict[str, str]:
-    """Return the environment for a process without coverage and with one thread, for the reason given above."""
+    """Return the environment for a process without coverage and with one thread, as in this process."""
     return unmeasured | {"OMP_NUM_THREADS": "1"}
 
 

@@ -104,7 +104,7 @@ def test_a_column_that_was_constant_notices_another_value(trained):
 
 
 def test_the_run_shows_what_it_decided(trained):
-    for shown in (
+    for text in (
         "reading_id",
         "an identifier",
         "ignored",
@@ -112,9 +112,9 @@ def test_the_run_shows_what_it_decided(trained):
         "exporting",
         "model.onnx",
     ):
-        assert shown in trained.output.replace("\n", " ")
-    shown = " ".join(trained.output.split())
-    assert "split-conformal with 150 calibration records At alpha 0.05, a normal record is flagged" in shown
+        assert text in trained.output.replace("\n", " ")
+    printed = " ".join(trained.output.split())
+    assert "split-conformal with 150 calibration records At alpha 0.05, a normal record is flagged" in printed
 
 
 def test_the_places_of_records_left_out_are_written_down(trained):
@@ -122,8 +122,8 @@ def test_the_places_of_records_left_out_are_written_down(trained):
     assert header == ["file", "row"]
     assert {file for file, _ in locations} <= {str(trained.data)}
     assert all(1 <= int(row) <= 600 for _, row in locations)
-    shown = f"left out of fitting, because they are least like the others: {len(locations)} records"
-    assert (shown in " ".join(trained.output.split())) is bool(locations)
+    line = f"left out of fitting, because they are least like the others: {len(locations)} records"
+    assert (line in " ".join(trained.output.split())) is bool(locations)
 
 
 def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trained_on_few):
@@ -140,10 +140,10 @@ def test_few_records_are_fitted_by_an_ensemble_that_each_of_them_calibrates(trai
     joined = 0.5 * (scored.fold_scores.mean(1) + scored.fold_scores.max(1))
     np.testing.assert_allclose(joined, scored.score, atol=0.04)
     assert (scored.score <= joined + 1e-9).all()
-    shown = " ".join(trained_on_few.output.split())
-    assert f"120 records: {folds} models, each fitted to 96 and calibrated by the rest" in shown
-    assert "cross-conformal with 120 calibration records" in shown
-    assert "close to alpha in practice" in shown
+    printed = " ".join(trained_on_few.output.split())
+    assert f"120 records: {folds} models, each fitted to 96 and calibrated by the rest" in printed
+    assert "cross-conformal with 120 calibration records" in printed
+    assert "close to alpha in practice" in printed
 
 
 def test_the_folds_of_the_file_are_the_scores_of_the_records_by_members_that_did_not_see_them(trained_on_few):
@@ -167,9 +167,9 @@ def test_a_model_of_few_records_is_served(trained_on_few):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.post("/score", json=[record, record | {"pressure": 1e6}]), await client.get("/model")
 
-    scored, shown = asyncio.run(exchange())
+    scored, described = asyncio.run(exchange())
     usual, odd = scored.json()["results"]
-    answer = shown.json()
+    answer = described.json()
     assert usual["p_value"] > 0.05 >= odd["p_value"] == pytest.approx(1 / 121)
     assert odd["is_anomaly"]
     assert odd["contributions"][0]["column"] == "pressure"

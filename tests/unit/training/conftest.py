@@ -111,6 +111,18 @@ def prepared() -> Prepared:
 
 
 @pytest.fixture(scope="session")
+def numeric_values() -> Callable[[torch.Tensor], Values]:
+    """Make records of numeric columns alone, (..., n, d)."""
+
+    def make(x: torch.Tensor) -> Values:
+        nothing = torch.zeros((*x.shape[:-1], 0))
+        observed = torch.ones(x.shape, dtype=torch.bool)
+        return Values(x, nothing, nothing, nothing, nothing.long(), observed, nothing, nothing)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def new_sample() -> Callable[[pa.Table], Sample]:
     """Make a sample that holds all records of a table."""
 
@@ -140,6 +152,19 @@ def quick_fit() -> Callable[..., Fitted]:
         return fit(vae, values, everyone if members is None else members, chosen, generator, on_epoch)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def graph_of() -> Callable[..., ScoringGraph]:
+    """Make the scoring graph of a fit: `graph_of(fitted, schema, values, members)`, with the records of each member."""
+
+    def make(fitted: Fitted, schema: Schema, values: Values, members: torch.Tensor) -> ScoringGraph:
+        typical = typical_terms(fitted.vae, schema, values, members, fitted.exemplars, fitted.noise)
+        near = neighbours_of(schema, values, members, torch.Generator().manual_seed(0))
+        pairs = pairs_of(schema, values, members)
+        return ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -175,7 +200,7 @@ MIXES_OF_KINDS = {
 
 
 @pytest.fixture(scope="session")
-def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
+def new_export(quick_fit: Callable[..., Fitted], graph_of: Callable[..., ScoringGraph]) -> Callable[..., Exported]:
     """Export the graph of a schema, once, in seconds: `new_export("all", members=3)`."""
     made: dict[tuple[str, int], Exported] = {}
 
@@ -188,12 +213,7 @@ def new_export(quick_fit: Callable[..., Fitted]) -> Callable[..., Exported]:
             vae = prepared.model(hidden=8, members=members)
             values, rows = prepared.values(vae), torch.from_numpy(splits.fit)
             fitted = quick_fit(vae, values, members=rows, steps=10)
-            typical = typical_terms(fitted.vae, prepared.schema, values, rows, fitted.exemplars, fitted.noise)
-            near = neighbours_of(prepared.schema, values, rows, torch.Generator().manual_seed(0))
-            pairs = pairs_of(prepared.schema, values, rows)
-            module = ScoringGraph(
-                fitted.vae, prepared.schema, fitted.exemplars, fitted.noise, typical, near, pairs
-            ).eval()
+            module = graph_of(fitted, prepared.schema, values, rows)
             made[name, members] = Exported(prepared, splits, fitted, scoring_model(module, prepared.schema))
         return made[name, members]
 

@@ -19,10 +19,7 @@ from vaegis.training.data.schema import build_schema, category_codes, columns_of
 from vaegis.training.data.splits import split_at_random
 from vaegis.training.errors import CalibrationError
 from vaegis.training.export.model_file import scoring_model
-from vaegis.training.model.neighbours import neighbours_of
-from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.preprocessing import Values
-from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
 
 pytestmark = pytest.mark.training
@@ -102,7 +99,7 @@ def test_the_tie_tolerance_is_above_the_measured_difference_between_batch_sizes(
     assert calibration.tie_tolerance > 1e-3
 
 
-def test_equal_records_of_rare_booleans_have_one_p_value_in_batches_of_every_size(new_sample, quick_fit):
+def test_equal_records_of_rare_booleans_have_one_p_value_in_batches_of_every_size(new_sample, quick_fit, graph_of):
     rng = np.random.default_rng(0)
     sample = new_sample(pa.table({f"flag {at}": rng.random(500) < 0.002 * (1 + at % 5) for at in range(30)}))
     plans = tuple(ColumnPlan(name, "boolean", "") for name in sample.table.schema.names)
@@ -112,10 +109,7 @@ def test_equal_records_of_rare_booleans_have_one_p_value_in_batches_of_every_siz
     values = Values(*vae.preprocessing(torch.from_numpy(columns.numbers), category_codes(columns, schema)))
     fitted_rows = torch.arange(400)[None]
     fitted = quick_fit(vae, values, members=fitted_rows)
-    typical = typical_terms(fitted.vae, schema, values, fitted_rows, fitted.exemplars, fitted.noise)
-    near = neighbours_of(schema, values, fitted_rows, torch.Generator().manual_seed(0))
-    pairs = pairs_of(schema, values, fitted_rows)
-    graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
+    graph = graph_of(fitted, schema, values, fitted_rows)
     scorer = scoring_model(graph, schema).scorer
     calibration = calibrate(scorer, [columns.rows(slice(400, 500))], CalibrationSettings(alpha=0.05), "split-conformal")
     usual = columns.rows(np.flatnonzero((columns.numbers == 0.0).all(1)))
@@ -201,7 +195,7 @@ def test_the_tail_of_typical_scores_is_not_far():
     assert far_threshold(with_scores(scores.tolist(), 0.01)) is None
 
 
-def test_the_mean_false_alarm_rate_of_small_ensembles_is_near_alpha(new_sample, quick_fit):
+def test_the_mean_false_alarm_rate_of_small_ensembles_is_near_alpha(new_sample, quick_fit, graph_of):
     """What is proven of folds is looser than what happens: here is what happens, over twelve draws of 60 records.
 
     Numbers have heavy tails, and each draw has categories that no other record has: where a member learned anything of
@@ -226,10 +220,7 @@ def test_the_mean_false_alarm_rate_of_small_ensembles_is_near_alpha(new_sample, 
             values = Values(*vae.preprocessing(numbers, codes))
         rows = torch.from_numpy(splits.fit)
         fitted = quick_fit(vae, values, members=rows, steps=50, batch_size=16)
-        typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
-        near = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
-        pairs = pairs_of(schema, values, rows)
-        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
+        graph = graph_of(fitted, schema, values, rows)
         with torch.no_grad():
             fold_scores = graph(numbers, codes).fold_scores.numpy()
         folds = [np.sort(fold_scores[rows, k]) for k, rows in enumerate(splits.calibration)]

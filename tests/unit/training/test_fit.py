@@ -27,10 +27,7 @@ from vaegis.training.fit import (
     clip_gradients,
 )
 from vaegis.training.model import prior
-from vaegis.training.model.neighbours import neighbours_of
-from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.preprocessing import NULL_CODE, Values, rows
-from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
 from vaegis.training.schedule import batch_size_for
 
@@ -393,7 +390,7 @@ PLANS = (*(ColumnPlan(f"s{i}", "numeric", "") for i in range(4)), ColumnPlan("mo
 
 
 @pytest.fixture
-def fitted_to(new_sample, quick_fit):
+def fitted_to(new_sample, quick_fit, graph_of):
     """Fit a history; return the fit and a function that gives the scores of records."""
 
     def run(history: pa.Table) -> tuple[Fitted, Callable[[pa.Table], np.ndarray]]:
@@ -409,11 +406,7 @@ def fitted_to(new_sample, quick_fit):
         with torch.no_grad():
             known = vae.preprocessing(*inputs(history))
         fitted = quick_fit(vae, known, steps=600, batch_size=64, exemplars=400)
-        members = torch.from_numpy(everyone)[None]
-        typical = typical_terms(fitted.vae, schema, known, members, fitted.exemplars, fitted.noise)
-        near = neighbours_of(schema, known, members, torch.Generator().manual_seed(0))
-        pairs = pairs_of(schema, known, members)
-        graph = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
+        graph = graph_of(fitted, schema, known, torch.from_numpy(everyone)[None])
 
         def scores(table: pa.Table) -> np.ndarray:
             with torch.no_grad():

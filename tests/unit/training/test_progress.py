@@ -99,7 +99,7 @@ def test_names_and_paths_are_escaped_on_the_terminal(shown):
     progress, text = shown
     profiler = Profiler(is_text=False, max_distinct=100)
     number = pa.array([1, 2])
-    # Its type, with the name in it, is told as the reason.
+    # Columns of this type are ignored, and the reason names the type, which contains the name of its field.
     nested = pa.UnionArray.from_sparse(pa.array([0, 0], pa.int8()), [number], field_names=["\x1b[31m"])
     batch = pa.record_batch({"a\x1b[2J\nb": [1.5, 2.5], "tags": nested})
     profiler.add(FileBatch(batch, Path("f"), 1))

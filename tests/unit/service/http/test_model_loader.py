@@ -330,10 +330,9 @@ def test_a_file_that_is_replaced_is_served_by_the_same_name(tmp_path, variant, s
     loader = ModelLoader(FileSource(path, "orders", allow_schema_change=False), app.models, settings)
     app.readiness.admit(load_artifact(path).verify())
     loader.check()
-    assert (
-        app.metrics.registry.get_sample_value("vaegis_model_loads_total", {"model": "orders", "outcome": "succeeded"})
-        == 1
-    )  # the same content is not loaded again
+    loaded = {"model": "orders", "outcome": "succeeded"}
+    # The same content is not loaded again.
+    assert app.metrics.registry.get_sample_value("vaegis_model_loads_total", loaded) == 1
     (tmp_path / "new").write_bytes(variant(2))
     (tmp_path / "new").replace(path)
     loader.check()

@@ -80,7 +80,7 @@ def logged():
     logger.removeHandler(handler)
 
 
-def test_new_files_are_read_and_bad_ones_are_told_once_and_not_used(files, authority, logged):
+def test_new_files_are_read_and_bad_ones_are_logged_once_and_not_used(files, authority, logged):
     certificate = checked_each_time(*files)
     write(authority, *files, name="another.example")
     assert shown(certificate.content(), authority)[0] == {"another.example"}

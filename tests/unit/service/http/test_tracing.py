@@ -182,8 +182,8 @@ def test_traces_that_are_not_asked_for_are_not_exported(environment, caplog):
 )
 def test_what_is_not_supported_is_reported_and_does_not_stop_the_service(environment, reason, caplog):
     assert configured_tracing(environment) is None
-    (shown,) = caplog.records
-    assert shown.fields["reason"].startswith(reason)
+    (entry,) = caplog.records
+    assert entry.fields["reason"].startswith(reason)
 
 
 def run(program: str, *arguments: str, **variables: str) -> str:

@@ -136,7 +136,7 @@ def test_epochs_of_mixed_units_are_times_by_their_name(settled):
 
 
 @pytest.mark.parametrize("none", [0, 99_999_999])
-def test_a_calendar_date_that_stands_for_none_is_read_as_null_and_told(settled, none):
+def test_a_calendar_date_that_stands_for_none_is_read_as_null_and_reported(settled, none):
     plans, sample = settled(due=np.where(np.arange(N) % 4, CALENDAR, none))
     plan = plans["due"]
     assert (plan.kind, plan.number_form, plan.reading.null_values) == ("timestamp", "yyyymmdd", (str(none),))

@@ -256,13 +256,13 @@ def test_a_numbered_list_gets_no_warning_of_units(csv_of):
     assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
 
 
-def test_a_header_that_is_repeated_is_told(csv_of):
+def test_a_header_that_is_repeated_is_reported(csv_of):
     with pytest.raises(DataError, match=r"a\.csv, row 61, column x: .* the header seems to be repeated"):
         plans_of(csv_of(x=[*cycled(["1.5", "2"]), "x", "3"]))
 
 
 @pytest.mark.parametrize("value", ["31.02.2024", "5.O2"])
-def test_a_wrong_value_that_comes_once_is_told_by_its_place_alone(csv_of, value):
+def test_a_wrong_value_that_comes_once_is_reported_by_its_place_alone(csv_of, value):
     values = [f"{day:02}.03.2024" for day in range(1, 31)] if value.startswith("3") else cycled(["1.5", "2"], 30)
     with pytest.raises(DataError, match=r"a\.csv, row 31, column x: expected .* as in 96\.8% of the values") as caught:
         plans_of(csv_of(x=[*values, value]))
@@ -274,17 +274,17 @@ def test_a_footer_is_no_number_with_a_unit(csv_of):
         plans_of(csv_of(x=[*cycled(["1.5", "2"]), "(60 rows)"]))
 
 
-def test_names_with_blanks_around_them_are_told(csv_of):
+def test_names_with_blanks_around_them_are_reported(csv_of):
     (hint,) = reading_hints(profile_of(csv_of(**{" x": ["1"]})))
     assert 'begin or end with a blank (" x")' in hint
 
 
-def test_a_second_line_of_the_header_is_told(csv_of):
+def test_a_second_line_of_the_header_is_reported(csv_of):
     with pytest.raises(DataError, match=r"a\.csv, row 1, column x: .* such as units or more names, remove that line"):
         plans_of(csv_of(x=["kg", *cycled(["1.5", "2"])]))
 
 
-def test_values_in_two_forms_are_told_by_their_form_alone(csv_of):
+def test_values_in_two_forms_are_reported_by_their_form_alone(csv_of):
     days = [f"{day:02}.03.2024" for day in range(1, 28)]
     with pytest.raises(
         DataError, match=r'27 different texts are in another form, such as "99\.99\.9999": write all'
@@ -298,7 +298,7 @@ def test_numbers_of_which_some_have_another_unit_are_refused_with_the_units(csv_
         plans_of(csv_of(x=[*(f"{i}" for i in range(1, 60)), "1.2K", "3K"]))
 
 
-def test_a_first_line_of_values_is_told_and_blank_lines_are(csv_of, tmp_path):
+def test_a_first_line_of_values_is_reported_and_blank_lines_are(csv_of, tmp_path):
     path = tmp_path / "b.csv"
     path.write_text("1.5,a\n2,b\n,\n", encoding="utf-8")
     assert [hint[:20] for hint in reading_hints(profile_of(path))] == ["1 lines without any ", "Warning: the first l"]

@@ -26,10 +26,7 @@ from vaegis.training.errors import ExportError
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
 from vaegis.training.model import prior
 from vaegis.training.model.generator import GeneratorGraph
-from vaegis.training.model.neighbours import neighbours_of
-from vaegis.training.model.pairs import pairs_of
 from vaegis.training.model.prior import Blocks
-from vaegis.training.model.score import ScoringGraph, typical_terms
 
 pytestmark = pytest.mark.training
 
@@ -98,16 +95,12 @@ def test_torch_and_onnxruntime_agree(exported, alter):
 
 
 @pytest.mark.parametrize("members", [1, 3])
-def test_they_agree_where_the_exemplars_make_several_blocks(new_export, monkeypatch, members):
+def test_they_agree_where_the_exemplars_make_several_blocks(new_export, graph_of, monkeypatch, members):
     monkeypatch.setattr(prior, "BLOCK", 8)
     made = new_export("all", members=members)
     fitted, schema = made.fitted, made.prepared.schema
     values = made.prepared.values(fitted.vae)
-    rows = torch.from_numpy(made.splits.fit)
-    typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
-    near = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
-    pairs = pairs_of(schema, values, rows)
-    module = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, near, pairs).eval()
+    module = graph_of(fitted, schema, values, torch.from_numpy(made.splits.fit))
     by_blocks = dataclasses.replace(made, model=scoring_model(module, schema))
     for alter in (ordinary, partly_missing, empty, single):
         require_agreement(by_blocks, alter(made.prepared.columns))

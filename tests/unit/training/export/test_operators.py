@@ -16,9 +16,6 @@ from vaegis.service.contract import MetadataKey
 from vaegis.service.onnx_model import INT, INTS, OPERATORS, STRINGS, TENSOR, metadata_props, read_model
 from vaegis.training.export.model_file import generator_document, scoring_model
 from vaegis.training.model import prior
-from vaegis.training.model.neighbours import neighbours_of
-from vaegis.training.model.pairs import pairs_of
-from vaegis.training.model.score import ScoringGraph, typical_terms
 
 pytestmark = pytest.mark.training
 
@@ -27,7 +24,7 @@ SCHEMAS = ("all", "few values", "numeric", "boolean", "categorical", "timestamp"
 
 
 @pytest.fixture(scope="module")
-def written(new_export) -> list[bytes]:
+def written(new_export, graph_of) -> list[bytes]:
     """Scoring graphs and decoders, of golden files and fresh ones."""
     models = [path.read_bytes() for path in GOLDEN.glob("*.onnx")]
     models += [base64.b64decode(generator_of(model)) for model in models]
@@ -38,20 +35,17 @@ def written(new_export) -> list[bytes]:
             document = generator_document(made.fitted, made.prepared.schema)
             models.append(base64.b64decode(document.model))
         if name == "all":
-            models.append(by_blocks(made))
+            models.append(by_blocks(made, graph_of))
     return models
 
 
-def by_blocks(made) -> bytes:
+def by_blocks(made, graph_of) -> bytes:
     """Return the scoring graph as it is where there are many exemplars, which are taken block by block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prior, "BLOCK", 8)
         fitted, schema = made.fitted, made.prepared.schema
         rows, values = torch.from_numpy(made.splits.fit), made.prepared.values(fitted.vae)
-        typical = typical_terms(fitted.vae, schema, values, rows, fitted.exemplars, fitted.noise)
-        neighbours = neighbours_of(schema, values, rows, torch.Generator().manual_seed(0))
-        pairs = pairs_of(schema, values, rows)
-        module = ScoringGraph(fitted.vae, schema, fitted.exemplars, fitted.noise, typical, neighbours, pairs).eval()
+        module = graph_of(fitted, schema, values, rows)
         return bytes(scoring_model(module, schema).proto.SerializeToString())
 
 

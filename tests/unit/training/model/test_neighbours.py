@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from vaegis.training.model.neighbours import (
     _number_known,
     neighbours_of,
 )
-from vaegis.training.model.preprocessing import Values
 
 pytestmark = pytest.mark.training
 RECORDS = 200
@@ -34,17 +34,17 @@ def made(request, prepared):
     return values, made
 
 
-def numbers(x: torch.Tensor) -> Values:
-    """Return records of numeric columns alone, (members, n, d)."""
-    nothing = torch.zeros((*x.shape[:-1], 0))
-    observed = torch.ones(x.shape, dtype=torch.bool)
-    return Values(x, nothing, nothing, nothing, nothing.long(), observed, nothing, nothing)
+@pytest.fixture
+def known_numbers(numeric_values) -> Callable[[torch.Tensor], Neighbours]:
+    """Make records of numeric columns alone, (n, d), the known ones."""
 
+    def make(x: torch.Tensor) -> Neighbours:
+        columns = x.shape[-1]
+        values = numeric_values(x[None])
+        space = Space(values, [list(range(columns)), [], [], []], [])
+        return Neighbours(space, space.features(values), columns).eval()
 
-def known_numbers(x: torch.Tensor) -> Neighbours:
-    columns = x.shape[-1]
-    space = Space(numbers(x[None]), [list(range(columns)), [], [], []], [])
-    return Neighbours(space, space.features(numbers(x[None])), columns).eval()
+    return make
 
 
 @pytest.mark.parametrize("members", [1, 2])
@@ -82,7 +82,7 @@ def test_a_null_has_no_part_in_the_distance_whatever_stands_in_its_place(made):
     assert float(shares.max() - shares.min()) < 1e-6 + float(at_no_distance.max() - at_no_distance.min())
 
 
-def test_a_record_is_left_out_of_the_known_ones_by_its_place_and_not_by_its_values():
+def test_a_record_is_left_out_of_the_known_ones_by_its_place_and_not_by_its_values(known_numbers):
     same = torch.zeros((4, 1)) + torch.tensor([[0.0], [0.0], [5.0], [9.0]])
     near = known_numbers(same)
     nearest = near.nearest(near.known[0][None], own=torch.arange(4)[None])
@@ -171,7 +171,7 @@ def test_normal_scores_are_quantiles_of_the_normal_distribution_at_mid_ranks():
     assert [known[1.0], known[2.0], known[4.0]] == pytest.approx(expected.tolist())
 
 
-def test_ranks_do_not_depend_on_the_shape_of_a_column():
+def test_ranks_do_not_depend_on_the_shape_of_a_column(known_numbers):
     x = torch.randn((400, 2), generator=torch.Generator().manual_seed(0))
     stretched = torch.stack([x[:, 0].exp(), x[:, 1] ** 3], dim=1)
     plain, other = (known_numbers(each) for each in (x, stretched))
@@ -184,27 +184,27 @@ def test_columns_of_few_values_are_those_of_fewest_while_there_are_slots():
     assert len(_columns_of_few_values([20] * 10, 10_000)) == 6
 
 
-def test_of_few_values_each_is_a_feature_and_one_never_seen_is_farther():
+def test_of_few_values_each_is_a_feature_and_one_never_seen_is_farther(known_numbers, numeric_values):
     x = torch.arange(4.0).repeat(50)[:, None]
     near = known_numbers(x)
-    at = {value: near.space.features(numbers(torch.tensor([[value]])))[0, 1:] for value in (0.0, 1.0, 3.0, 1.5)}
+    at = {value: near.space.features(numeric_values(torch.tensor([[value]])))[0, 1:] for value in (0.0, 1.0, 3.0, 1.5)}
     assert float(torch.dist(at[0.0], at[1.0])) == pytest.approx(math.sqrt(2.0))
     assert float(torch.dist(at[0.0], at[3.0])) == pytest.approx(math.sqrt(2.0))
     assert float(torch.dist(at[0.0], at[1.5])) == pytest.approx(2.0)
 
 
-def test_the_farther_a_number_lies_beyond_the_known_range_the_farther_it_is():
+def test_the_farther_a_number_lies_beyond_the_known_range_the_farther_it_is(known_numbers, numeric_values):
     x = torch.randn((2 * _CLASSES, 3), generator=torch.Generator().manual_seed(0))
     near = known_numbers(x)
     far = torch.tensor([[0.0, times, 0.0] for times in (4.0, 20.0, 200.0, 2000.0, 1e6)])
-    distance, shares = near(numbers(far))
+    distance, shares = near(numeric_values(far))
     assert (distance.diff() > 2.0).all()
     assert (distance < 200.0).all()  # float32 tells the known records apart from there
     assert (shares[1:, 1] / distance[1:] > 0.9).all()
 
 
-def test_a_value_that_was_rounded_to_float32_and_back_is_the_same_value():
+def test_a_value_that_was_rounded_to_float32_and_back_is_the_same_value(known_numbers, numeric_values):
     x = torch.arange(4.0).repeat(50)[:, None] / 3.0
     near = known_numbers(x)
-    at, rounded = (near.space.features(numbers(torch.tensor([[value]])))[:, 1:] for value in (1.0, 1.0 + 1e-5))
+    at, rounded = (near.space.features(numeric_values(torch.tensor([[value]])))[:, 1:] for value in (1.0, 1.0 + 1e-5))
     torch.testing.assert_close(at, rounded)

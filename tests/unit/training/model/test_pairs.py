@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from vaegis.training.model.pairs import MOST_PAIRS, _chosen_pairs, _edges, pairs_of
-from vaegis.training.model.preprocessing import Values
 
 pytestmark = pytest.mark.training
 RECORDS = 200
@@ -20,44 +19,38 @@ def correlated(records: int, seed: int = 0) -> torch.Tensor:
     return torch.stack([x[:, 0], x[:, 0] + 0.1 * x[:, 1], x[:, 2]], dim=1)
 
 
-def numbers(x: torch.Tensor) -> Values:
-    """Return records of numeric columns alone, (members, n, d)."""
-    nothing = torch.zeros((*x.shape[:-1], 0))
-    return Values(x, nothing, nothing, nothing, nothing.long(), torch.ones(x.shape, dtype=torch.bool), nothing, nothing)
-
-
 @pytest.fixture(scope="module")
-def three_numbers(new_records):
+def three_numbers(new_records, numeric_values):
     """The tables of 4,000 records of `correlated`."""
     schema = new_records(50, names=("amount", "weight", "size")).schema
     numeric = [column for column in schema.columns if column.name in ("amount", "weight", "size")]
     schema = schema.model_copy(update={"columns": tuple(numeric)})
-    return pairs_of(schema, numbers(correlated(4_000)), torch.arange(4_000)[None])
+    return pairs_of(schema, numeric_values(correlated(4_000)), torch.arange(4_000)[None])
 
 
-def test_values_that_never_came_together_are_more_surprising_than_those_that_did(three_numbers):
+def test_values_that_never_came_together_are_more_surprising_than_those_that_did(three_numbers, numeric_values):
     together, apart = torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1.0, -1.0, 0.0]])
-    usual, unusual = (three_numbers(numbers(each)) for each in (together, apart))
+    usual, unusual = (three_numbers(numeric_values(each)) for each in (together, apart))
     assert float(unusual.log_ratio) > float(usual.log_ratio) + 3.0
     assert unusual.shares[0].tolist() == pytest.approx([0.5, 0.5, 0.0], abs=0.02)
 
 
-def test_columns_share_all_of_the_mean(three_numbers):
-    log_ratio, shares = three_numbers(numbers(correlated(100, seed=1)))
+def test_columns_share_all_of_the_mean(three_numbers, numeric_values):
+    log_ratio, shares = three_numbers(numeric_values(correlated(100, seed=1)))
     assert torch.isfinite(log_ratio).all()
     torch.testing.assert_close(shares.sum(-1), torch.ones(100))
 
 
-def test_what_is_typical_of_fitted_records_is_typical_of_new_ones(three_numbers):
-    log_ratio, _ = three_numbers(numbers(correlated(20_000, seed=3)))
+def test_what_is_typical_of_fitted_records_is_typical_of_new_ones(three_numbers, numeric_values):
+    log_ratio, _ = three_numbers(numeric_values(correlated(20_000, seed=3)))
     median, spread = three_numbers.typical[0].tolist()
     assert float((log_ratio > median).float().mean()) == pytest.approx(0.5, abs=0.05)
     assert float((log_ratio > median + spread).float().mean()) == pytest.approx(0.16, abs=0.04)
 
 
 @pytest.mark.parametrize("far", [-1e6, -10.0, 10.0, 1e6])
-def test_a_number_beyond_the_known_ones_is_surprising_beside_any_other(three_numbers, far):
-    inside, beyond = (three_numbers(numbers(torch.tensor([[0.0, 0.0, x]]))) for x in (0.0, far))
+def test_a_number_beyond_the_known_ones_is_surprising_beside_any_other(three_numbers, numeric_values, far):
+    inside, beyond = (three_numbers(numeric_values(torch.tensor([[0.0, 0.0, x]]))) for x in (0.0, far))
     assert float(beyond.log_ratio) > float(inside.log_ratio) + 3.0
     assert int(beyond.shares[0].argmax()) == 2
 

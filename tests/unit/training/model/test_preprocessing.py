@@ -179,7 +179,7 @@ def test_rows_of_an_index_matrix_are_those_of_each_member(prepared):
         assert torch.equal(part, torch.stack(of_each))
 
 
-def test_a_placeholder_is_told_from_the_numbers_next_to_it_also_after_float32():
+def test_a_placeholder_is_distinguished_from_the_numbers_next_to_it_also_after_float32():
     column = numeric(*np.linspace(10.0, 30.0, 100)).model_copy(update={"placeholders": (-999.9, 1e6)})
     given_ = [20.0, -999.9, float(np.float32(-999.9)), -999.8, 1e6, NAN]
     with torch.no_grad():
