@@ -185,7 +185,7 @@ class _Runs:
         while self._ends and time.monotonic() < deadline:
             for options, _ in tuple(self._ends.values()):
                 options.terminate = True
-            time.sleep(_CHECK_S / 10)
+            time.sleep(_CHECK_S / 10)  # a run that begins meanwhile has to be ended too
         return not self._ends
 
     def _start(self) -> None:
