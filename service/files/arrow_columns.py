@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -197,8 +198,7 @@ def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: I
     if _is_text(array.type):
         return list(array.cast(pa.string()).to_pylist())
     if not isinstance(kind, NumberKind):
-        is_whole = pa.types.is_floating(array.type) and _whole_numbers(array) is not None
-        if is_whole or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+        with suppress(RefusedCellError):
             return list(text_of(array).to_pylist())
     elif kind.takes_instants and _is_instant(array.type):
         return Instants(_instants_of_type(array))

@@ -49,7 +49,8 @@ from vaegis.service.records.blocks import (
     TooManyRecordsError,
     TooMuchHeldError,
 )
-from vaegis.service.records.json import MAX_FAULTS, BodyError, TooManyValuesError
+from vaegis.service.records.faults import MAX_FAULTS
+from vaegis.service.records.json import BodyError, TooManyValuesError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"

@@ -41,9 +41,9 @@ from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedB
 from vaegis.service.records.csv import CsvDecoder
 from vaegis.service.records.decompression import Unpacker
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.json_document import JsonDecoder, JsonDocuments
 from vaegis.service.records.ndjson import NdjsonDecoder
+from vaegis.service.records.python_records import columns_from_records
 
 SCORE_BY_NAME: Final = "/models/{model}/score"
 """Template of the route that names its model."""

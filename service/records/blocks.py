@@ -240,11 +240,6 @@ def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> l
     return [next(faulty) if row in block.faults else next(left) for row in range(block.records)]
 
 
-def sound_block(columns: Columns) -> Block:
-    """Return a block of valid records."""
-    return Block(0, len(columns.numbers), columns, {})
-
-
 def block_of(columns: Columns, faults: Faults, first_row: int) -> Block:
     """Return a block of all records of ``columns``, whose faulty ones are dropped from them."""
     by_row = faults.by_row()

@@ -20,8 +20,7 @@ from vaegis.service.records.blocks import BLOCK_BYTES, Block, RecordLimits, TooM
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.json import BodyError, encoding_hint
-from vaegis.service.records.json_limits import count_marks
+from vaegis.service.records.json import BodyError, count_marks, encoding_hint
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.line_decoder import LineDecoder
 from vaegis.service.records.values import CSV_NULLS

@@ -16,10 +16,10 @@ import numpy as np
 
 from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
+from vaegis.service.records.blocks import BLOCK_BYTES
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import VALUE_MARKS
-from vaegis.service.records.json_limits import BLOCK_BYTES, count_marks
+from vaegis.service.records.json import VALUE_MARKS, count_marks
 from vaegis.service.records.json_types import RecordType, UnfitError, node, record_types
 from vaegis.service.records.kinds import kind_of
 

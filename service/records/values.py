@@ -116,9 +116,10 @@ def number(value: object) -> float:
 
 
 def truth(value: object) -> float:
-    """Return a truth value as 0.0 or 1.0: true, false, 0 or 1, or text that writes one."""
+    """Return a truth value as 0.0 or 1.0: true, false, 0 or 1, or text that writes one; NaN for blank text."""
     if isinstance(value, str):
-        return truth_of_text(value)
+        found = _truth_or_number(value, TRUTH)
+        return found if math.isnan(found) else truth(found)
     if not isinstance(value, bool | int | float):
         raise _wrong_type(TRUTH, value)
     if value not in (0, 1):
@@ -129,7 +130,7 @@ def truth(value: object) -> float:
 def indicator(value: object) -> float:
     """Return a truth value that training saw as 0 and 1: any other finite number is legal there, and anomalous."""
     if isinstance(value, str):
-        return _finite_or_null(indicator_of_text(value))
+        return _finite_or_null(_truth_or_number(value, INDICATOR))
     if not isinstance(value, bool | int | float):
         raise _wrong_type(INDICATOR, value)
     return _finite(value)
@@ -201,19 +202,6 @@ def number_of_text(text: str) -> float:
 def is_null_marker(stripped: str) -> bool:
     """Tell whether text, without blanks around it, stands for a null in a column of numbers."""
     return len(stripped) <= _LONGEST_MARKER and stripped.lower() in NULL_MARKERS
-
-
-def truth_of_text(text: str) -> float:
-    """Return a truth value written as text: true, t, yes, y, on and their opposites, 0 or 1; blank is NaN."""
-    value = _truth_or_number(text, TRUTH)
-    if not math.isnan(value) and value not in (0.0, 1.0):
-        raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
-    return value
-
-
-def indicator_of_text(text: str) -> float:
-    """Return what `indicator` takes, written as text; blank is NaN."""
-    return _truth_or_number(text, INDICATOR)
 
 
 def _stripped(text: str) -> str:

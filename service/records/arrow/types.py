@@ -188,22 +188,24 @@ def _date(details: FlatTable) -> ArrowType:
 
 
 def _timestamp(details: FlatTable) -> ArrowType:
-    unit = _among(details.number(0, "h", 0), len(_UNIT_NAMES))
-    return ArrowType(f"timestamp[{_UNIT_NAMES[unit]}]", ArrowKind.INSTANT, form="<i8", units=10.0 ** (3 * unit))
+    return _of_units("timestamp[{}]", ArrowKind.INSTANT, details.number(0, "h", 0))
 
 
 def _time(details: FlatTable) -> ArrowType:
-    unit = _among(details.number(0, "h", 1), len(_UNIT_NAMES))
-    bits = details.number(1, "i", 32)
+    unit, bits = details.number(0, "h", 1), details.number(1, "i", 32)
     if bits not in (32, 64):
         raise _unknown()
-    form = f"<i{bits // 8}"
-    return ArrowType(f"time{bits}[{_UNIT_NAMES[unit]}]", ArrowKind.INSTANT, form=form, units=10.0 ** (3 * unit))
+    return _of_units(f"time{bits}[{{}}]", ArrowKind.INSTANT, unit, form=f"<i{bits // 8}")
 
 
 def _duration(details: FlatTable) -> ArrowType:
-    unit = _among(details.number(0, "h", 1), len(_UNIT_NAMES))
-    return ArrowType(f"duration[{_UNIT_NAMES[unit]}]", ArrowKind.DURATION, form="<i8", units=10.0 ** (3 * unit))
+    return _of_units("duration[{}]", ArrowKind.DURATION, details.number(0, "h", 1))
+
+
+def _of_units(name: str, kind: ArrowKind, unit: int, form: str = "<i8") -> ArrowType:
+    """Return a type whose values count units of time, given the number of its unit, which belongs into the name."""
+    _among(unit, len(_UNIT_NAMES))
+    return ArrowType(name.format(_UNIT_NAMES[unit]), kind, form=form, units=10.0 ** (3 * unit))
 
 
 def _union(details: FlatTable) -> ArrowType:

@@ -23,7 +23,7 @@ from vaegis.service.http.served_model import ShadowedBatch
 from vaegis.service.http.shadow import Shadow
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest
 from vaegis.service.model_folder import live_version, promote, set_shadow
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.settings import load_settings
 from vaegis.service.verdicts import Explain
 

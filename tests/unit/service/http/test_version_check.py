@@ -12,7 +12,7 @@ from vaegis.service.artifact import open_artifact
 from vaegis.service.errors import ArtifactError
 from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.http.workers.shared_memory import content_of, memory_file
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.settings import load_settings
 
 pytestmark = pytest.mark.skipif(

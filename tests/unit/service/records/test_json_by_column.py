@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import BodyError, columns_from_records, filled_from_lists, is_by_column, parse_json
+from vaegis.service.records.json import BodyError, parse_json
 from vaegis.service.records.json_fast import TypedJson
+from vaegis.service.records.python_records import columns_from_records, filled_from_lists, is_by_column
 
 FULL = {"amount": [1.5, None], "shop.country": ["DE", None], "express": [True, 0], "placed_at": ["1970-01-02", 0]}
 

@@ -12,7 +12,7 @@ from vaegis.service.errors import FileError, RecordError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.records.reading import written_number
 
 
