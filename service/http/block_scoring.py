@@ -10,8 +10,8 @@ import numpy as np
 
 from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.http.admission import Slot
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.score_options import ScoreOptions
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.writer import Writer
 from vaegis.service.records.blocks import Block, Decoder, NoRecordsError, TooManyRecordsError, gathered
 from vaegis.service.records.decompression import Unpacker, compress, decompress

@@ -16,7 +16,8 @@ from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults, require_few_records
 from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation
-from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
+from vaegis.service.http.models.registry import ModelEntry, ModelRegistry
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.negotiation import (
     ANSWER_TYPES,
     BODY_TYPES,
@@ -30,7 +31,6 @@ from vaegis.service.http.negotiation import (
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import ScoreAnswer, reference
 from vaegis.service.http.score_options import ScoreOptions, query_parameters
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.arrow import ArrowWriter
 from vaegis.service.http.writers.csv import CsvWriter
 from vaegis.service.http.writers.events import EVENT_TYPE, SPECVERSION, EventsWriter, event_source

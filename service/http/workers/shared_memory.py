@@ -7,7 +7,7 @@ import os
 import tempfile
 from typing import Final
 
-from vaegis.service.http.multiprocess_metrics import PARENT
+from vaegis.service.http.observability.multiprocess_metrics import PARENT
 
 _CELL_BYTES: Final = 8
 

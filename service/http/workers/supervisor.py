@@ -17,8 +17,8 @@ from time import monotonic
 from typing import Final
 
 from vaegis.service.errors import ArtifactError, ServiceError
-from vaegis.service.http.logs import configure_logs
-from vaegis.service.http.multiprocess_metrics import (
+from vaegis.service.http.observability.logs import configure_logs
+from vaegis.service.http.observability.multiprocess_metrics import (
     PARENT,
     count_in_files,
     forget_worker,

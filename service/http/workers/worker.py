@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from vaegis.service.errors import ServiceError
-from vaegis.service.http.multiprocess_metrics import remove_metrics_folder
-from vaegis.service.http.serving import WorkerContext, serve
+from vaegis.service.http.observability.multiprocess_metrics import remove_metrics_folder
 from vaegis.service.http.workers.channel import Channel, failure_message
+from vaegis.service.http.workers.serving import WorkerContext, serve
 from vaegis.service.http.workers.shared_memory import WorkerTable, content_of
 from vaegis.service.settings import Settings
 

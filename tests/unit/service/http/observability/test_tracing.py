@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
 
-from vaegis.service.http.tracing import Tracing
-from vaegis.service.http.tracing_setup import configured_tracing
+from vaegis.service.http.observability.tracing import Tracing
+from vaegis.service.http.observability.tracing_setup import configured_tracing
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -198,7 +198,7 @@ def run(program: str, *arguments: str, **variables: str) -> str:
 def test_nothing_of_the_extra_is_loaded_unless_traces_are_asked_for():
     program = (
         "import sys, vaegis.service.http.app, vaegis.service.commands.serve\n"
-        "from vaegis.service.http.tracing_setup import configured_tracing\n"
+        "from vaegis.service.http.observability.tracing_setup import configured_tracing\n"
         "assert configured_tracing({}) is None\n"
         "print([m for m in sys.modules if m.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))])\n"
     )
@@ -210,8 +210,8 @@ def test_without_the_extra_the_service_says_so_and_goes_on():
         "import sys\n"
         "sys.modules['opentelemetry.sdk'] = None\n"  # what an import of a package that is not there ends in
         "import vaegis.service.http.app\n"
-        "from vaegis.service.http.logs import configure_logs\n"
-        "from vaegis.service.http.tracing_setup import configured_tracing\n"
+        "from vaegis.service.http.observability.logs import configure_logs\n"
+        "from vaegis.service.http.observability.tracing_setup import configured_tracing\n"
         "writer = configure_logs('info')\n"
         "assert configured_tracing({'OTEL_TRACES_EXPORTER': 'otlp'}) is None\n"
         "writer.close()\n"
@@ -250,7 +250,7 @@ def test_spans_arrive_at_the_collector_that_the_standard_variables_name(golden_m
         "from pathlib import Path\n"
         "from vaegis.service.artifact import load_artifact\n"
         "from vaegis.service.http.app import create_app\n"
-        "from vaegis.service.http.tracing_setup import configured_tracing\n"
+        "from vaegis.service.http.observability.tracing_setup import configured_tracing\n"
         "from vaegis.service.settings import load_settings\n"
         "artifact = load_artifact(Path(sys.argv[1]))\n"
         "app = create_app(artifact, load_settings({}, {}), begin_span=configured_tracing(os.environ).begin)\n"

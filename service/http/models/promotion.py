@@ -16,7 +16,7 @@ from vaegis.service.gate import Condition, not_in_shadow, parse_gate, require_co
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation, read_parameters
 from vaegis.service.http.errors import KeysNeededError, MediaTypeError, ParameterError, VersionRefusedError
-from vaegis.service.http.model_registry import ModelRegistry
+from vaegis.service.http.models.registry import ModelRegistry
 from vaegis.service.http.negotiation import header, require_json
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import PromoteRequest, PromotionAnswer

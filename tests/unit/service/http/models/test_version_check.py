@@ -10,7 +10,7 @@ import pytest
 
 from vaegis.service.artifact import open_artifact
 from vaegis.service.errors import ArtifactError
-from vaegis.service.http.version_check import VersionChecks
+from vaegis.service.http.models.version_check import VersionChecks
 from vaegis.service.http.workers.shared_memory import content_of, memory_file
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.settings import load_settings

@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from vaegis.service.artifact import Artifact
 from vaegis.service.errors import ModelFolderError
 from vaegis.service.http.errors import NotReadyError
-from vaegis.service.http.metrics import Metrics, ShadowMetrics
+from vaegis.service.http.models.served_model import ServedModel
+from vaegis.service.http.models.shadow import Shadow
+from vaegis.service.http.observability.metrics import Metrics, ShadowMetrics
 from vaegis.service.http.schemas import LoadFailure, ModelItem, ModelsAnswer, ShadowAnswer, VersionItem, shown_digest
-from vaegis.service.http.served_model import ServedModel
-from vaegis.service.http.shadow import Shadow
 from vaegis.service.model_folder import read_pointer, version_names
 
 NewServed: TypeAlias = Callable[[Artifact, str, str | None], ServedModel]

@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, ShadowMetrics, SignatureCounters
+from vaegis.service.http.observability.metrics import MOST_SIGNATURES, BoundHistogram, ShadowMetrics, SignatureCounters
 
-DOCUMENT = Path(__file__).parents[4] / "docs" / "metrics.md"
+DOCUMENT = Path(__file__).parents[5] / "docs" / "metrics.md"
 BOUNDS = (0.0, 0.01, 1.0, 2.0)
 VALUES = npst.arrays(np.float64, st.integers(0, 20), elements=st.floats(-3, 3) | st.sampled_from(BOUNDS))
 

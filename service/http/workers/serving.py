@@ -20,8 +20,7 @@ from typing import Final
 from vaegis.service.artifact import Artifact
 from vaegis.service.auth.rate_limits import TokenBuckets
 from vaegis.service.http.app import ServiceApp, create_app
-from vaegis.service.http.logs import LineWriter, configure_logs
-from vaegis.service.http.model_loader import (
+from vaegis.service.http.models.loader import (
     FileSource,
     FolderSource,
     ModelLoader,
@@ -30,16 +29,17 @@ from vaegis.service.http.model_loader import (
     first_opened,
     opened_content,
 )
-from vaegis.service.http.model_registry import ModelRegistry, ServedAs
-from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
+from vaegis.service.http.models.registry import ModelRegistry, ServedAs
+from vaegis.service.http.models.version_check import VersionChecks
+from vaegis.service.http.observability.logs import LineWriter, configure_logs
+from vaegis.service.http.observability.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory
+from vaegis.service.http.observability.tracing_setup import configured_tracing
 from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.routes import route_of
 from vaegis.service.http.server.callbacks import Callbacks
 from vaegis.service.http.server.limits import Limits
 from vaegis.service.http.server.server import Server
-from vaegis.service.http.tls import tls_context, warn_if_exposed
-from vaegis.service.http.tracing_setup import configured_tracing
-from vaegis.service.http.version_check import VersionChecks
+from vaegis.service.http.server.tls import tls_context, warn_if_exposed
 from vaegis.service.http.workers.channel import Channel
 from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.reloaded_files import ReloadedFiles

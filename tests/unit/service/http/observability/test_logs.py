@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from starlette.responses import StreamingResponse
 
 from vaegis.service.auth.keys import digest_of
-from vaegis.service.http.logs import shown_instant
-from vaegis.service.http.tracing import Tracing
+from vaegis.service.http.observability.logs import shown_instant
+from vaegis.service.http.observability.tracing import Tracing
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 KEYS = f"tester score,model,metrics sha256:{digest_of(b'vaegis_1').hex()}"
@@ -199,7 +199,7 @@ def test_instants_are_shown_to_the_millisecond():
 def test_every_field_is_documented(logged, send):
     app, log = logged()
     send(app, "GET", "/model")
-    document = (Path(__file__).parents[4] / "docs" / "logs.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[5] / "docs" / "logs.md").read_text(encoding="utf-8")
     documented = {name for line in document.splitlines() for name in re.findall(r"`(\w+)`", line.split(" | ")[0])}
     assert set(log.lines[0]) - {"event"} <= documented
     assert list(json.loads(document.split("```json\n")[1].split("```")[0])) == list(log.lines[0])

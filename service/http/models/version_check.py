@@ -80,7 +80,7 @@ class VersionChecks:
         timeout_s = self._limits["model_timeout_s"]
         header = json.dumps({"name": name, **self._limits}).encode() + b"\n"
         with subprocess.Popen(
-            [sys.executable, "-P", "-m", "vaegis.service.http.version_check"],
+            [sys.executable, "-P", "-m", "vaegis.service.http.models.version_check"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from vaegis.service.http.tracing import Tracing
+    from vaegis.service.http.observability.tracing import Tracing
 
 _LOG: Final = logging.getLogger("vaegis.tracing")
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -53,7 +53,7 @@ def _tracing(exporter: str) -> Tracing:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
-    from vaegis.service.http.tracing import Tracing
+    from vaegis.service.http.observability.tracing import Tracing
 
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, _NAMELESS)).startswith(_NAMELESS):

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from vaegis.service.http.metrics import ShadowMetrics
-from vaegis.service.http.served_model import ServedModel, ShadowedBatch
+from vaegis.service.http.models.served_model import ServedModel, ShadowedBatch
+from vaegis.service.http.observability.metrics import ShadowMetrics
 from vaegis.service.verdicts import Explain
 
 _LOG: Final = logging.getLogger("vaegis.models")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from vaegis.service.http.tls import CertificateError, tls_context, warn_if_exposed
+from vaegis.service.http.server.tls import CertificateError, tls_context, warn_if_exposed
 
 
 @pytest.fixture

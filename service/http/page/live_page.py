@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
 from vaegis.service.auth.keys import Access
-from vaegis.service.http.metrics import BY_SIGNATURE
-from vaegis.service.http.model_registry import ModelRegistry
+from vaegis.service.http.models.registry import ModelRegistry
+from vaegis.service.http.observability.metrics import BY_SIGNATURE
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import ROUTES, SCORING
 from vaegis.service.http.schemas import rendered
@@ -29,7 +29,6 @@ FILES: Final = {
 }
 """The files of the page by their paths, and their media types."""
 
-_FOLDER: Final = "page"
 _HEADERS: Final = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": (
@@ -80,7 +79,7 @@ def page_endpoints(
             headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
         )
 
-    folder = files(__package__) / _FOLDER
+    folder = files(__package__)
     served = {path: _file_endpoint((folder / name).read_bytes(), kind) for path, (name, kind) in FILES.items()}
     return {COUNTS: get_live_counts, **served}
 

@@ -20,8 +20,8 @@ from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import ReloadOutcome
 from vaegis.service.columns import Columns
 from vaegis.service.errors import Fault
-from vaegis.service.http.column_counts import ColumnCounter, ColumnCounters
-from vaegis.service.http.multiprocess_metrics import MODEL_INFO, restarts_counter, without_sum_of_signed
+from vaegis.service.http.observability.column_counts import ColumnCounter, ColumnCounters
+from vaegis.service.http.observability.multiprocess_metrics import MODEL_INFO, restarts_counter, without_sum_of_signed
 from vaegis.service.http.routes import METHODS, OTHER
 from vaegis.service.http.schemas import shown_digest
 from vaegis.service.http.server.limits import CUT_REASONS

@@ -15,9 +15,9 @@ from typing import Final, TypeAlias
 from vaegis.service.artifact import Artifact, open_artifact
 from vaegis.service.contract import Schema
 from vaegis.service.errors import ArtifactError, ModelFolderError, ServiceError
-from vaegis.service.http.model_registry import ModelRegistry
-from vaegis.service.http.served_model import ServedModel
-from vaegis.service.http.version_check import VersionChecks
+from vaegis.service.http.models.registry import ModelRegistry
+from vaegis.service.http.models.served_model import ServedModel
+from vaegis.service.http.models.version_check import VersionChecks
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
 from vaegis.service.model_folder import (
     POINTER_FILE,

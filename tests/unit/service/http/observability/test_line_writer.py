@@ -8,7 +8,7 @@ import subprocess
 import sys
 from threading import Event, Thread
 
-from vaegis.service.http.logs import LineWriter
+from vaegis.service.http.observability.logs import LineWriter
 
 
 class Stuck(io.StringIO):
@@ -85,7 +85,7 @@ def test_lines_after_the_end_are_written_too():
 def test_lines_of_several_processes_do_not_mix_in_a_pipe():
     program = (
         "import sys\n"
-        "from vaegis.service.http.logs import LineWriter\n"
+        "from vaegis.service.http.observability.logs import LineWriter\n"
         "writer = LineWriter(sys.stderr)\n"
         "for i in range(3000): writer.write(f'{sys.argv[1]}{i:05}' + sys.argv[1] * 200 + '\\n')\n"
         "writer.close()\n"

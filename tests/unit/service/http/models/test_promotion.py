@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from vaegis.service.artifact import load_artifact
 from vaegis.service.auth.keys import digest_of
 from vaegis.service.http.app import create_app
-from vaegis.service.http.model_registry import ServedAs
+from vaegis.service.http.models.registry import ServedAs
 from vaegis.service.model_folder import live_version, promote
 from vaegis.service.settings import load_settings
 

@@ -19,9 +19,9 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from vaegis.service.errors import ServiceError
-from vaegis.service.http import multiprocess_metrics
-from vaegis.service.http.metrics import MOST_SIGNATURES, BoundHistogram, Metrics, ModelMetrics
-from vaegis.service.http.multiprocess_metrics import (
+from vaegis.service.http.observability import multiprocess_metrics
+from vaegis.service.http.observability.metrics import MOST_SIGNATURES, BoundHistogram, Metrics, ModelMetrics
+from vaegis.service.http.observability.multiprocess_metrics import (
     PARENT,
     ServiceCollector,
     count_in_files,
@@ -115,7 +115,7 @@ def test_a_worker_that_is_killed_while_it_counts_has_counted_all_that_it_said(fo
         "import sys\n"
         "from pathlib import Path\n"
         "from prometheus_client import Counter\n"
-        "from vaegis.service.http.multiprocess_metrics import count_in_files\n"
+        "from vaegis.service.http.observability.multiprocess_metrics import count_in_files\n"
         "count_in_files(Path(sys.argv[1]), '0')\n"
         "counter = Counter('x', 'How many.', ('series',), registry=None)\n"
         "number = 0\n"
