@@ -21,7 +21,7 @@ from vaegis.service.artifact import open_artifact
 from vaegis.service.errors import ArtifactError
 from vaegis.service.generation import Generator
 from vaegis.service.graph import write_optimized
-from vaegis.service.http.workers.shared_memory import content_of, memory_file, write_at
+from vaegis.service.memory_files import content_of, memory_file, write_at
 from vaegis.service.model_file import content_digest
 from vaegis.service.runtime import RunLimits
 

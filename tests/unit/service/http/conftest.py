@@ -29,9 +29,9 @@ from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.server.callbacks import Callbacks
 from vaegis.service.http.server.limits import Limits
 from vaegis.service.http.server.server import Server
-from vaegis.service.http.workers.serving import limits_of
 from vaegis.service.scorer import Scores
 from vaegis.service.settings import load_settings
+from vaegis.service.workers.serving import limits_of
 
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"}
 TIMEOUT_S = 60

@@ -11,7 +11,7 @@ import pytest
 from vaegis.service.artifact import open_artifact
 from vaegis.service.errors import ArtifactError
 from vaegis.service.http.models.version_check import VersionChecks
-from vaegis.service.http.workers.shared_memory import content_of, memory_file
+from vaegis.service.memory_files import content_of, memory_file
 from vaegis.service.records.json import columns_from_records
 from vaegis.service.settings import load_settings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.service.http.workers.supervisor import LONGEST_DELAY_S, MOST_FAILED_STARTS, STABLE_S, Restarts
+from vaegis.service.workers.supervisor import LONGEST_DELAY_S, MOST_FAILED_STARTS, STABLE_S, Restarts
 
 
 def test_a_worker_that_served_for_long_is_replaced_at_once_however_often():

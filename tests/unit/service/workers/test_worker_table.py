@@ -1,4 +1,4 @@
-"""What processes share: their ids, who accepts the next connection, and files in memory."""
+"""What processes share: their ids, and who accepts the next connection."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import os
 import subprocess
 import sys
 
-import pytest
-
-from vaegis.service.http.workers.shared_memory import WorkerTable, content_of, memory_file
+from vaegis.service.workers.worker_table import WorkerTable
 
 
 def test_a_worker_sees_what_its_parent_notes_and_the_other_way_round():
     table = WorkerTable(2)
     program = (
         "import sys\n"
-        "from vaegis.service.http.workers.shared_memory import WorkerTable\n"
+        "from vaegis.service.workers.worker_table import WorkerTable\n"
         "table = WorkerTable(2, int(sys.argv[1]))\n"
         "assert table.is_crowded(1, 5)\n"
         "print(table.pids())\n"
@@ -47,11 +45,3 @@ def test_a_worker_that_has_ended_is_no_process_of_the_service():
     table.note_end(0)
     assert table.pids() == {"1": 6, "parent": os.getpid()}
     os.close(table.file)
-
-
-@pytest.mark.parametrize("size", [0, 1, 5 * 2**20])
-def test_a_memory_file_holds_its_content_for_every_reader(size):
-    content = os.urandom(size)
-    file = memory_file("test", content)
-    assert content_of(file) == content_of(file) == content
-    os.close(file)

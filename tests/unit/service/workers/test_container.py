@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from vaegis.service.http.workers.container import (
+from vaegis.service.settings import load_settings
+from vaegis.service.workers.container import (
     WORKER_BYTES,
     cpu_limits,
     fitted_to_memory,
     fitting_workers,
     memory_limits,
 )
-from vaegis.service.settings import load_settings
 
 CORES = len(os.sched_getaffinity(0))
 

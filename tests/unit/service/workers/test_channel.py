@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from vaegis.service.errors import AddressError, AlphaError, ArtifactError, ServiceError, SettingsError
-from vaegis.service.http.workers.channel import Channel, failure_message, failure_of
+from vaegis.service.workers.channel import Channel, failure_message, failure_of
 
 
 @pytest.fixture

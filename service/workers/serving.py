@@ -40,12 +40,12 @@ from vaegis.service.http.server.callbacks import Callbacks
 from vaegis.service.http.server.limits import Limits
 from vaegis.service.http.server.server import Server
 from vaegis.service.http.server.tls import tls_context, warn_if_exposed
-from vaegis.service.http.workers.channel import Channel
-from vaegis.service.http.workers.shared_memory import WorkerTable
 from vaegis.service.reloaded_files import ReloadedFiles
 from vaegis.service.runtime import end_runs, has_late_run
 from vaegis.service.settings import Settings
 from vaegis.service.watchdog import Watchdog
+from vaegis.service.workers.channel import Channel
+from vaegis.service.workers.worker_table import WorkerTable
 
 _PUBLISH_S: Final = 5.0  # the event loop may be busy, or have ended without it
 _LAST_RUNS_S: Final = 2.0  # for what still runs at the end, more than one node takes

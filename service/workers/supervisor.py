@@ -25,10 +25,11 @@ from vaegis.service.http.observability.multiprocess_metrics import (
     metrics_folder,
     restarts_counter,
 )
-from vaegis.service.http.workers.channel import Channel, failure_of
-from vaegis.service.http.workers.shared_memory import WorkerTable, memory_file
+from vaegis.service.memory_files import memory_file
 from vaegis.service.model_file import Expected, content_digest, read_model_file
 from vaegis.service.settings import Settings
+from vaegis.service.workers.channel import Channel, failure_of
+from vaegis.service.workers.worker_table import WorkerTable
 
 STABLE_S: Final = 10.0
 """A worker that served at least this long did not end because of its start."""
@@ -193,7 +194,7 @@ class Supervisor:
         passed = [there.fileno(), *self._files.values(), *([] if self._model.file is None else [self._model.file])]
         with there:
             process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-P", "-m", "vaegis.service.http.workers.worker", str(there.fileno())],
+                [sys.executable, "-P", "-m", "vaegis.service.workers.worker", str(there.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=passed,
                 # Where this process finds modules, the worker finds the same; an empty entry is the working folder.

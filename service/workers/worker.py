@@ -14,10 +14,11 @@ from typing import Final
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.observability.multiprocess_metrics import remove_metrics_folder
-from vaegis.service.http.workers.channel import Channel, failure_message
-from vaegis.service.http.workers.serving import WorkerContext, serve
-from vaegis.service.http.workers.shared_memory import WorkerTable, content_of
+from vaegis.service.memory_files import content_of
 from vaegis.service.settings import Settings
+from vaegis.service.workers.channel import Channel, failure_message
+from vaegis.service.workers.serving import WorkerContext, serve
+from vaegis.service.workers.worker_table import WorkerTable
 
 _LATE_S: Final = 5.0
 
