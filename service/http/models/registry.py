@@ -126,7 +126,7 @@ class ModelRegistry:
         self.set_shadow(served.name, None)  # it was compared with the version before
         entry.served, entry.since = served, _now()
         if clears_failure:
-            entry.failure = None
+            self._clear_failure(entry)
         self._metrics.count_model_live(served.name, served.artifact, alpha=served.alpha, threshold=served.threshold)
 
     def set_shadow(self, name: str, candidate: ServedModel | None) -> None:
@@ -189,7 +189,7 @@ class ModelRegistry:
     def keep(self, name: str, version: str | None) -> None:
         """Note that the live version is the one that should be live, perhaps under another name."""
         entry = self.entry(name)
-        entry.failure = None
+        self._clear_failure(entry)
         if version is not None:
             entry.live().version = version
 
@@ -198,6 +198,10 @@ class ModelRegistry:
         entry = self._entries.setdefault(name, ModelEntry(name))
         entry.failure = LoadFailure(version=version, reason=reason, since=_now())
         self._metrics.count_model_failure(name)
+
+    def _clear_failure(self, entry: ModelEntry) -> None:
+        entry.failure = None
+        self._metrics.end_model_failure(entry.name)
 
     def names(self) -> list[str]:
         """Return the models, sorted."""

@@ -211,6 +211,7 @@ class Metrics:
         self._threshold.labels(model).set(threshold)
         self._calibration_records.labels(model).set(artifact.contract.calibration.records)
         self._loaded.labels(model).set(time.time())  # noqa: TID251 - for people
+        self._load_failing.labels(model)
         for outcome in _DRILL_OUTCOMES:
             self._drills.labels(model, outcome)
         for outcome in _OUTCOMES:
@@ -219,6 +220,11 @@ class Metrics:
     def count_model_failure(self, model: str) -> None:
         """Count a model that could not be loaded."""
         self._loads.labels(model, "failed").inc()
+        self._load_failing.labels(model).set(1)
+
+    def end_model_failure(self, model: str) -> None:
+        """Note that the version that should be live is."""
+        self._load_failing.labels(model).set(0)
 
     def count_drill(self, model: str, *, is_flagged: bool) -> None:
         """Count a record that should be flagged, by whether it was."""
@@ -317,6 +323,13 @@ class Metrics:
         self._threshold = self._model_gauge("vaegis_threshold", "Score above which a record is flagged.")
         self._calibration_records = self._model_gauge("vaegis_calibration_records", "Scores behind the p-values.")
         self._loaded = self._model_gauge("vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.")
+        self._load_failing = Gauge(
+            "vaegis_model_load_failing",
+            "1 while the version that should be live cannot be used.",
+            _BY_MODEL,
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
         self._loads = self._counter("vaegis_model_loads", "Attempts to load a model.", (*_BY_MODEL, "outcome"))
 
     def _counter(self, name: str, documentation: str, labels: Sequence[str] = (), known: Sequence[str] = ()) -> Counter:
