@@ -29,8 +29,8 @@ from vaegis.service.http.errors import (
     NotReadyError,
     QueueFullError,
 )
-from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.negotiation import Encoding, answer_encoding_of, header
+from vaegis.service.http.observability.metrics import Metrics
 from vaegis.service.http.problems import UNREAD
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.server.limits import IncompleteBodyError

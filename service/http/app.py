@@ -27,16 +27,18 @@ from vaegis.service.http.docs_page import docs_endpoints
 from vaegis.service.http.drill import DrillEndpoint
 from vaegis.service.http.endpoints import PostEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
-from vaegis.service.http.live_page import COUNTS, page_endpoints
-from vaegis.service.http.live_schemas import LiveAnswer
-from vaegis.service.http.logs import LineWriter, RequestLog
-from vaegis.service.http.metrics import Metrics, ModelMetrics
 from vaegis.service.http.middleware import BeginSpan, Dispatch, Instrumentation, KeyCheck
-from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedAs
+from vaegis.service.http.models.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, may_change_versions
+from vaegis.service.http.models.registry import ModelRegistry, NewServed, ServedAs
+from vaegis.service.http.models.served_model import ServedModel
+from vaegis.service.http.models.version_check import VersionChecks
 from vaegis.service.http.negotiation import HEADER_LENGTH
+from vaegis.service.http.observability.logs import LineWriter, RequestLog
+from vaegis.service.http.observability.metrics import Metrics, ModelMetrics
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
+from vaegis.service.http.page.live_page import COUNTS, page_endpoints
+from vaegis.service.http.page.live_schemas import LiveAnswer
 from vaegis.service.http.problems import answer_error
-from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, may_change_versions
 from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES
 from vaegis.service.http.schemas import (
@@ -48,9 +50,7 @@ from vaegis.service.http.schemas import (
     rendered,
 )
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
-from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.runtime import RunLimits
@@ -146,7 +146,11 @@ def create_app(
         **_model_endpoints(models, served_as.folder),
         **docs_endpoints(has_keys=has_keys),
         **_operator_endpoints(readiness, metrics, openapi),
-        **(page_endpoints(metrics.registry, models, can_promote) if settings.page else {}),
+        **(
+            page_endpoints(metrics.registry, models, can_promote, shows_values=settings.show_values)
+            if settings.page
+            else {}
+        ),
     }
     _mount(framework, endpoints)
     rate_limits = None

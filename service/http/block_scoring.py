@@ -10,8 +10,8 @@ import numpy as np
 
 from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.http.admission import Slot
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.score_options import ScoreOptions
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.writer import Writer
 from vaegis.service.records.blocks import Block, Decoder, NoRecordsError, TooManyRecordsError, gathered
 from vaegis.service.records.decompression import Unpacker, compress, decompress
@@ -74,6 +74,7 @@ class BlockScoring:
         self._model = model
         self._options = options
         self._writer = writer
+        self._before_part = writer.start
         self._slot = slot
         self._records = 0
         self._faulty_records = 0
@@ -116,7 +117,7 @@ class BlockScoring:
             raise rejected(self._model, self._faults)
         if not self._records:
             raise NoRecordsError("body: expected at least one record, got none")
-        self.answer.append(self._writer.end())
+        self.answer.append(self._writer.end)
 
     def _score_blocks(self, blocks: Iterable[Block]) -> None:
         for block in self._decoded(gathered(blocks, _LEAST_RECORDS)):
@@ -147,11 +148,10 @@ class BlockScoring:
 
     def _score(self, block: Block) -> None:
         self._slot.context.charge(block.records, into_debt=self._records > 0)
-        if not self._records:
-            self.answer.append(self._writer.start())
         self._records += block.records
         for part, verdicts in judged_in_parts(self._model, block, self._options, self._slot):
-            self.answer.append(self._writer.part(part, verdicts))
+            self.answer.append(self._before_part + self._writer.part(part, verdicts))
+            self._before_part = self._writer.separator
 
 
 def require_few_records(model: ServedModel, block: Block) -> None:

@@ -13,11 +13,11 @@ from vaegis.service.generation import drawn_seed
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.endpoints import json_content, operation, read_parameters
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.model_registry import ModelRegistry
+from vaegis.service.http.models.registry import ModelRegistry
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.negotiation import require_json
 from vaegis.service.http.schemas import DrillAnswer, DrillRequest, rendered, shown_digest
 from vaegis.service.http.score_options import ScoreOptions
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Explain, Verdicts

@@ -13,10 +13,10 @@ from vaegis.service.generation import drawn_seed, records_of
 from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.endpoints import json_content, operation, read_parameters
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.model_registry import ModelEntry
+from vaegis.service.http.models.registry import ModelEntry
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.negotiation import require_json
 from vaegis.service.http.schemas import GenerateAnswer, GenerateRequest, rendered, shown_digest
-from vaegis.service.http.served_model import ServedModel
 
 _EXAMPLE_SEED: Final = 7
 

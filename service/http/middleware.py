@@ -15,8 +15,8 @@ from vaegis.service.auth.keys import KeyStore
 from vaegis.service.auth.rate_limits import RateLimits
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
-from vaegis.service.http.logs import RequestLog
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.observability.logs import RequestLog
+from vaegis.service.http.observability.metrics import Metrics
 from vaegis.service.http.problems import plain_problem, problem_response, response_to
 from vaegis.service.http.request_context import CONTEXT, RequestContext, identify
 from vaegis.service.http.routes import METHODS, OTHER, SCORING, route_of

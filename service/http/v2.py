@@ -15,11 +15,11 @@ from vaegis.service.http.admission import Admission, Readiness, Slot
 from vaegis.service.http.block_scoring import judged_in_parts
 from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation, validated
 from vaegis.service.http.errors import MediaTypeError, ParameterError
-from vaegis.service.http.model_registry import ModelRegistry
+from vaegis.service.http.models.registry import ModelRegistry
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.negotiation import HEADER_LENGTH, Encoding, Headers, encoding_of, header, media_type_of
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.score_options import ScoreQuery
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2_schemas import (
     InferAnswer,
     InferBody,

@@ -7,8 +7,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from vaegis.service.http import live_schemas, schemas, v2_schemas
-from vaegis.service.http.live_schemas import LiveAnswer
+from vaegis.service.http import schemas, v2_schemas
+from vaegis.service.http.page import live_schemas
+from vaegis.service.http.page.live_schemas import LiveAnswer
 from vaegis.service.http.schemas import (
     GenerateRequest,
     ModelAnswer,
