@@ -29,26 +29,18 @@ from vaegis.service.http.endpoints import PostEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
 from vaegis.service.http.middleware import BeginSpan, Dispatch, Instrumentation, KeyCheck
 from vaegis.service.http.models.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, may_change_versions
-from vaegis.service.http.models.registry import ModelRegistry, NewServed, ServedAs
+from vaegis.service.http.models.registry import ModelRegistry, ModelsAnswer, NewServed, ServedAs, ShadowAnswer
 from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.models.version_check import VersionChecks
 from vaegis.service.http.negotiation import HEADER_LENGTH
 from vaegis.service.http.observability.logs import LineWriter, RequestLog
 from vaegis.service.http.observability.metrics import Metrics, ModelMetrics
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
-from vaegis.service.http.page.live_page import COUNTS, page_endpoints
-from vaegis.service.http.page.live_schemas import LiveAnswer
+from vaegis.service.http.page.live_page import COUNTS, LiveAnswer, page_endpoints
 from vaegis.service.http.problems import answer_error
 from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES
-from vaegis.service.http.schemas import (
-    ModelAnswer,
-    ModelsAnswer,
-    ShadowAnswer,
-    StateAnswer,
-    record_schema,
-    rendered,
-)
+from vaegis.service.http.schemas import ModelAnswer, StateAnswer, record_schema, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,7 +34,7 @@ from vaegis.service.http.errors import (
     VersionRefusedError,
 )
 from vaegis.service.http.routes import route_near, route_of
-from vaegis.service.http.schemas import ErrorItem, ProblemDocument, rendered
+from vaegis.service.http.schemas import Answer, rendered
 from vaegis.service.http.server.limits import (
     BodyTimeoutError,
     HeadersTooLargeError,
@@ -59,6 +60,25 @@ UNREAD: Final = "vaegis.unread"
 PLAIN_ERRORS: Final = "/v2"
 """Prefix of the paths of the Open Inference Protocol, which has its own form of errors."""
 _LONGEST_TEXT: Final = 500  # characters; a message may quote a column name of any length
+
+
+class ErrorItem(Answer):
+    """One fault, and its place."""
+
+    row: int | None = Field(description="Position of the record, from 0; null if the request as a whole is at fault.")
+    column: str | None
+    code: str
+    message: str
+
+
+class ProblemDocument(Answer):
+    """Any error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[ErrorItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
