@@ -35,7 +35,7 @@ from vaegis.service.http.errors import (
 )
 from vaegis.service.http.routes import route_near, route_of
 from vaegis.service.http.schemas import Answer, rendered
-from vaegis.service.http.server.limits import (
+from vaegis.service.http.server.interface import (
     BodyTimeoutError,
     HeadersTooLargeError,
     HeaderTimeoutError,
@@ -158,17 +158,6 @@ def response_to(scope: Scope, error: Exception) -> Response:
         return _http_problem(scope, error)
     if isinstance(error, RequestValidationError):
         error = ParameterError(*parameter_messages(error.errors()))
-    problem, document = problem_of(error)
-    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
-    if isinstance(error, CallerError):
-        headers |= error.headers
-    if problem.closes or UNREAD in scope:
-        headers["Connection"] = "close"  # after the client has had time to read the answer
-    return problem_response(scope, document, headers)
-
-
-def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
-    """Return the row of the table for ``error``, and its document; raise any other again."""
     problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
     if problem is None:
         raise error
@@ -179,7 +168,12 @@ def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
         detail=_detail(error),
         errors=_items(error),
     )
-    return problem, document
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
+    if isinstance(error, CallerError):
+        headers |= error.headers
+    if problem.closes or UNREAD in scope:
+        headers["Connection"] = "close"  # after the client has had time to read the answer
+    return problem_response(scope, document, headers)
 
 
 def parameter_messages(errors: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> list[str]:

@@ -17,7 +17,8 @@ from vaegis.service.errors import ModelFolderError
 from vaegis.service.http.errors import NotReadyError
 from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.models.shadow import Shadow
-from vaegis.service.http.observability.metrics import Metrics, ShadowMetrics
+from vaegis.service.http.observability.metrics import Metrics
+from vaegis.service.http.observability.model_metrics import ShadowMetrics
 from vaegis.service.http.schemas import EXAMPLE_DIGEST, Answer, shown_digest, with_example
 from vaegis.service.model_folder import read_pointer, version_names
 

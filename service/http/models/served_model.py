@@ -13,7 +13,7 @@ from vaegis.service.artifact import Artifact, Verification
 from vaegis.service.columns import Columns
 from vaegis.service.generation import Generator
 from vaegis.service.http.batching import Batcher
-from vaegis.service.http.observability.metrics import ModelMetrics
+from vaegis.service.http.observability.model_metrics import ModelMetrics
 from vaegis.service.http.schemas import model_answer, record_schema, rendered, shown_digest
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery, parse_query
 from vaegis.service.http.writers.writer import AnswerMetadata

@@ -19,7 +19,8 @@ from vaegis.service.http.models.loader import FolderSource, ModelLoader, first_o
 from vaegis.service.http.models.registry import ServedAs, ShadowAnswer
 from vaegis.service.http.models.served_model import ShadowedBatch
 from vaegis.service.http.models.shadow import Shadow
-from vaegis.service.http.observability.metrics import Metrics, ShadowMetrics
+from vaegis.service.http.observability.metrics import Metrics
+from vaegis.service.http.observability.model_metrics import ShadowMetrics
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest
 from vaegis.service.model_folder import live_version, promote, set_shadow
 from vaegis.service.records.json import columns_from_records

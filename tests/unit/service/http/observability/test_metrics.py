@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from vaegis.service.http.observability.metrics import MOST_SIGNATURES, BoundHistogram, ShadowMetrics, SignatureCounters
+from vaegis.service.http.observability.metrics import MOST_SIGNATURES, BoundHistogram, SignatureCounters
+from vaegis.service.http.observability.model_metrics import ShadowMetrics
 
 DOCUMENT = Path(__file__).parents[5] / "docs" / "metrics.md"
 BOUNDS = (0.0, 0.01, 1.0, 2.0)
