@@ -76,13 +76,10 @@ class CrossSiteCheck:
     def __init__(
         self, hosts: frozenset[str] | None, *, has_keys: bool, origins: frozenset[bytes] = frozenset()
     ) -> None:
-        """Check by these.
+        """Let the service be called by ``hosts`` and this machine's own names, or by any if None.
 
-        Args:
-            hosts: Names by which the service may be called, besides this machine's own; None for any.
-            has_keys: Whether callers are asked for a key. A page of another site has none, and a browser does not
-                attach one by itself, so that only the names matter then.
-            origins: Other sites whose pages may call.
+        If callers are asked for a key, only these names matter: a page of another site has none, and a browser does not
+        attach one by itself. Pages of ``origins`` may call.
         """
         self._hosts = hosts
         self._has_keys = has_keys

@@ -56,15 +56,9 @@ def openapi_document(
     has_keys: bool,
     root_path: str | None,
 ) -> dict[str, Any]:
-    """Return the document.
+    """Return the document: the routes that ``app`` describes itself, and the ``operations`` of POST by template.
 
-    Args:
-        app: The app, for the routes that it describes itself.
-        operations: What the others are, each a POST, by template.
-        record: JSON Schema of one record.
-        max_records: Most records in one JSON document.
-        has_keys: Whether callers are asked for a key.
-        root_path: Prefix of all paths that a proxy takes off, if any.
+    ``record`` is the JSON Schema of one record, and ``root_path`` a prefix of all paths that a proxy takes off.
     """
     document = app.openapi()
     document["jsonSchemaDialect"] = DIALECT
