@@ -41,8 +41,8 @@ class Columns(msgspec.Struct, frozen=True, eq=False, gc=False):
         return Columns(self.numbers[:, :numbers], self.strings[:, :strings], self.strings_observed[:, :strings])
 
 
-Categories: TypeAlias = tuple[NDArray[np.object_] | Sequence[str], NDArray[np.bool_] | Sequence[bool]]
-"""A column's categories, `contract.NO_CATEGORY` where null, and which are not null."""
+Categories: TypeAlias = tuple[NDArray[np.object_] | Sequence[str], NDArray[np.bool_] | Sequence[bool] | bool]
+"""A column's categories, `contract.NO_CATEGORY` where null, and which are not null; True if all are."""
 
 
 def build_columns(

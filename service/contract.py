@@ -156,7 +156,8 @@ class Reading(_Document):
     unit: str | None = None
     """What stands before or after the numbers, such as ``kg``, or nothing. None: text holds plain numbers alone."""
     format: str | None = None
-    """How text writes instants, in the codes of C's ``strptime``; ISO 8601 is read as well."""
+    """How text writes instants, in the codes of C's ``strptime``; of several, parted by ``|``, the first that fits
+    counts. ISO 8601 is read as well."""
 
 
 class _Column(_Document):

@@ -162,6 +162,11 @@ class Settings(BaseModel):
     page: bool = _setting(
         default=True, meaning="Serve the live page at /. Its counts need a key with the scope metrics."
     )
+    show_values: bool = _setting(
+        default=False,
+        meaning="Let the live page show expected values and limits, which training took from past records, beside a "
+        "record that is scored there.",
+    )
     rate_records_per_s: float | None = _setting(
         None,
         "Records per second for each key that has no rate of its own; without keys, for all callers together. Unset "

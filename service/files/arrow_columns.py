@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import NO_CATEGORY, Schema
+from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import Fault, FileError, location_in_file
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import Cells, Instants, columns_of_cells, numbers_of_cells
@@ -82,13 +82,10 @@ def columns_of_batch(
 ) -> Columns:
     """Return the records of a flat batch by column. Refused values are null and reported to ``faults``."""
     arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
-    columns = {column.name: (position, column) for position, column in enumerate(schema.columns)}
 
-    def cells_of(name: str) -> Cells | None:
-        if name not in arrays:
-            return None
-        position, column = columns[name]
-        return _cells(arrays[name], kind_of(column), faults.of_column(name, position), infinities)
+    def cells_of(column: Column, report: Report) -> Cells | None:
+        array = arrays.get(column.name)
+        return None if array is None else _cells(array, kind_of(column), report, infinities)
 
     return columns_of_cells(schema, cells_of, batch.num_rows, faults)
 

@@ -139,7 +139,11 @@ def create_app(
         **_model_endpoints(models, served_as.folder),
         **docs_endpoints(has_keys=has_keys),
         **_operator_endpoints(readiness, metrics, openapi),
-        **(page_endpoints(metrics.registry, models, can_promote) if settings.page else {}),
+        **(
+            page_endpoints(metrics.registry, models, can_promote, shows_values=settings.show_values)
+            if settings.page
+            else {}
+        ),
     }
     _mount(framework, endpoints)
     rate_limits = None

@@ -186,7 +186,7 @@ def filled_columns(
     """Return records as `columns_from_records` does, but report faults to ``faults``. Faulty values are null."""
     shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
     flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
-    return columns_of_cells(schema, lambda name: [record.get(name) for record in flat], len(flat), faults)
+    return columns_of_cells(schema, lambda column, _: [each.get(column.name) for each in flat], len(flat), faults)
 
 
 def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
@@ -226,7 +226,7 @@ def filled_from_lists(
         rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
         return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
     positions_of(list(lists), schema, unknown_columns, max_faults, "columns")
-    return columns_of_cells(schema, lists.get, records, faults)
+    return columns_of_cells(schema, lambda column, _: lists.get(column.name), records, faults)
 
 
 class RecordShape:

@@ -25,7 +25,7 @@ from vaegis.service.records.json import (
     parse_records,
     require_few_values,
 )
-from vaegis.service.records.json_fast import TypedColumns, TypedJson
+from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
 
 
@@ -41,7 +41,6 @@ class JsonDocuments:
         self.typed = TypedJson(
             schema, max_depth=limits.max_depth, max_values=limits.max_values, max_records=limits.max_records
         )
-        self._by_column = TypedColumns(schema, max_values=limits.max_values, max_records=limits.max_records)
 
     def decode(self, body: bytes, on_invalid: OnInvalid, check: Callable[[], None]) -> Block:
         """Return the records of a document.
@@ -68,8 +67,6 @@ class JsonDocuments:
 
     def _decoded(self, body: bytes, on_invalid: OnInvalid, check: Callable[[], None]) -> Block:
         columns = self.typed.columns(body, check)
-        if columns is None and b"[" in body:
-            columns = self._by_column.columns(body)
         if columns is not None:
             return sound_block(columns)
         faults = Faults(self._limits.max_faults, location=self._location)

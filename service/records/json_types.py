@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 import numpy as np
@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 from vaegis.service.columns import Columns, same_categories
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
+from vaegis.service.records.cells import categories_of_values, numbers_of_values
 from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 
 # Of categories, and of ignored columns: nothing can nest in it, and all text in it is checked to be Unicode.
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
 _TRUTHS = (0, 1, None)
-
-_LEAST_READ_TOGETHER = 24
-"""As many texts are sooner read all at once than one by one."""
 
 UNSET = msgspec.UNSET
 """What stands for an absent key, unless NaN does."""
@@ -85,10 +83,16 @@ class RecordType:
         numbers, absent = _numbers(values)
         numbers = numbers.reshape(n, -1) if self._is_by_record else numbers.reshape(-1, n).T
         self._check_truths(numbers)
-        absent += sum(values.count(UNSET) for values in rest)
+        for at, leaf in enumerate(rest):
+            if missing := leaf.count(UNSET):
+                rest[at] = [None if value is UNSET else value for value in leaf]
+                absent += missing
         if not (self._is_in_order and self._is_by_record):
             numbers = self._in_order(numbers, rest[:parsed])
-        strings, observed = _categories(rest[parsed : parsed + categories], n)
+        strings = np.empty((n, categories), dtype=object)
+        observed = np.empty((n, categories), dtype=np.bool_)
+        for at, leaf in enumerate(rest[parsed : parsed + categories]):
+            strings[:, at], observed[:, at] = categories_of_values(leaf, _unfit)
         for at, same in self._same.items():
             strings[:, at] = [same.get(text, text) for text in strings[:, at].tolist()]
         if absent and (np.isnan(numbers).all(axis=1) & ~observed.any(axis=1)).any():
@@ -132,7 +136,7 @@ class RecordType:
         inputs = np.empty((len(numbers), len(self._inputs)))
         inputs[:, self._inputs[: self._numbers]] = numbers
         for at, values, kind in zip(self._inputs[self._numbers :], parsed, self._parsed_kinds, strict=True):
-            inputs[:, at] = _parsed_column(values, kind)
+            inputs[:, at] = numbers_of_values(values, kind, _unfit)
         return inputs
 
     @property
@@ -275,38 +279,11 @@ def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
     return converted, int(np.count_nonzero(np.isnan(converted))) - nulls
 
 
-def _parsed_column(values: list[Any], kind: NumberKind[Any]) -> NDArray[np.float64]:
-    """Return what values stand for, NaN where null or absent."""
-    types = set(map(type, values))
-    if types == {str} and len(values) >= _LEAST_READ_TOGETHER and (uniform := kind.parse_uniform(values)) is not None:
-        return uniform
-    if types == {float}:
-        numbers, wrong = kind.of_numbers(np.array(values))
-        if wrong.any():
-            raise UnfitError
-        return numbers
-    return np.array([_parsed(value, kind) for value in values])
-
-
 def _parsed(value: object, kind: NumberKind[Any]) -> float:
     try:
         return math.nan if value is None or value is UNSET else kind.parse(value)
     except rules.RefusedValueError:
         raise UnfitError from None
-
-
-def _categories(leaves: list[list[Any]], records: int) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Return categories and which are observed, each of shape (records, leaves)."""
-    strings = np.empty((records, len(leaves)), dtype=object)
-    observed = np.empty((records, len(leaves)), dtype=np.bool_)
-    for at, values in enumerate(leaves):
-        if set(map(type, values)) == {str}:
-            observed[:, at] = True
-            strings[:, at] = values
-        else:
-            observed[:, at] = [value is not None and value is not UNSET for value in values]
-            strings[:, at] = [_category(value) for value in values]
-    return strings, observed
 
 
 def _category(value: object) -> str:
@@ -316,3 +293,7 @@ def _category(value: object) -> str:
         return rules.category(value)
     except rules.RefusedValueError:
         raise UnfitError from None
+
+
+def _unfit(row: int, code: str, message: str) -> NoReturn:  # noqa: ARG001 - the exact way finds them again
+    raise UnfitError

@@ -41,6 +41,7 @@ from vaegis.service.terminal import counted
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _LARGEST_INTEGER: Final = 2.0**63
+_LEAST_READ_TOGETHER: Final = 24  # instants in text: fewer are sooner read one by one
 _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _CATEGORIES_IN_STATISTICS: Final = 3
 _CATEGORIES_IN_SCHEMA: Final = 20
@@ -328,7 +329,12 @@ class TimestampKind(NumberKind[TimestampColumn]):
     draw = staticmethod(draws.instants)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
-        return instants_of_iso(texts)
+        if len(texts) >= _LEAST_READ_TOGETHER:
+            return instants_of_iso(texts)
+        try:
+            return np.array([self.parse(text) for text in texts])
+        except rules.RefusedValueError:
+            return None
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         seconds = rules.instants_of_numbers(numbers)

@@ -16,7 +16,7 @@ from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConf
 from vaegis.training.data.kind_messages import Locate, how_to_read, place_of, table_of
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.text_profile import Parsed, TextProfile
-from vaegis.training.data.written import DateWriting, NumberWriting, OtherText
+from vaegis.training.data.written import DAY, DateWriting, NumberWriting, OtherText
 from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
@@ -32,8 +32,6 @@ _UNSCORED = ("list", "map")
 """What Arrow's names of types hold for the values that people know by these words."""
 _MOST_UNITS_SHOWN = 4
 _MOST_NAMES_SHOWN = 3
-_DAY = "%d"
-"""Code of a day of the month, which formats of dates have and those of times of day have not."""
 _VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 """Names of columns that are rather numbers or times of a first record."""
 
@@ -273,10 +271,12 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings,
         return ColumnPlan(column.name, "timestamp", "dates and times in text")
     if text.instants.count and text.times.first_other is None:
         return ColumnPlan(column.name, "timestamp", "dates and times in text, and numbers since 1970")
-    written = text.written
-    if not is_code and not (written is not None and written.records == _counted(text)):
+    are_written = text.written is not None and text.written.records == _counted(text)
+    are_dates = text.dates is not None and text.dates.records == _counted(text) and not are_written
+    if not is_code and not are_written and not are_dates:
         _check_all(column, text, text.numbers, text.other, "a number")
-    _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
+    if not are_dates and not (text.dates is not None and text.dates.swapped):
+        _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
     return (
         _plan_written(column, text, locate)
         or _plan_dates(column, text, locate)
@@ -315,20 +315,31 @@ def _plan_dates(column: ColumnProfile, text: TextProfile, locate: Locate) -> Col
     dates = text.dates
     if dates is None:
         return None
-    are_times = _DAY not in dates.formats[0]
+    are_times = DAY not in dates.formats[0]
     if dates.records < _counted(text):
         if are_times:
             return None  # Durations rather, of more than a day.
-        share = dates.records / _counted(text)
         raise DataError(
             f"{place_of(column.name, dates.other, locate)}: expected a date in the form {dates.formats[0]} as in "
-            f"{share:.1%} of the values, got other text; {how_to_read(column.name, dates.other, _counted(text))}"
+            f"{dates.records / _counted(text):.1%} of the values, got {_other_date(column, text, dates)}"
         )
     only = _only_format(column, dates)
-    what = f"{'times of day' if are_times else 'dates'} in the form {only}"
+    forms = " and ".join(only.split("|"))
+    what = f"{'times of day' if are_times else 'dates'} in the form{'s' if '|' in only else ''} {forms}"
+    what = f"{what} and in ISO 8601" if dates.beside_iso else what
     read_as = reader_for(Reading(format=only)).text(dates.example) or ""
     example = f"{json.dumps(dates.example, ensure_ascii=False)} is read as {read_as[11:] if are_times else read_as}"
     return ColumnPlan(column.name, "timestamp", what, Reading(format=only), (f"looks like {what}: {example}",))
+
+
+def _other_date(column: ColumnProfile, text: TextProfile, dates: DateWriting) -> str:
+    """Return what a message says of the text that the format of a column's dates does not read."""
+    if dates.swapped is None:
+        return f"other text; {how_to_read(column.name, dates.other, _counted(text))}"
+    return (
+        f"one in the form {dates.swapped}: nothing tells which of the two the others have. Write all in one form, or "
+        f'set in train.toml {table_of(column.name)} kind = "text" (or "ignore")'
+    )
 
 
 def _plan_periods(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:

@@ -169,16 +169,19 @@ class TextTally:
             other=self._commonest_other(_are_numbers),
             other_instant=self._commonest_other(_are_instants),
             written=None if is_plain else number_writing(self._counts),
-            dates=None if is_plain else date_writing(self._counts),
+            dates=None if is_plain else date_writing(self._counts, self._of_kind(_are_instants)),
             period_like=None if is_plain else period_like(self._counts),
             time_like=None if is_plain else time_like(self._counts),
             quantity_like=None if is_plain else quantity_like(self._counts),
         )
 
     def _commonest_other(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> OtherText | None:
+        return commonest_other(self._counts, self._of_kind(are_of_kind))
+
+    def _of_kind(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> frozenset[str]:
+        """Return the texts that can be read as one kind."""
         texts = pa.array(self._counts, pa.string())
-        of_kind = texts.filter(pa.array(are_of_kind(pc.utf8_trim_whitespace(texts))))
-        return commonest_other(self._counts, frozenset(of_kind.to_pylist()))
+        return frozenset(texts.filter(pa.array(are_of_kind(pc.utf8_trim_whitespace(texts)))).to_pylist())
 
     def _are_flags(self) -> bool:
         texts = {text.strip() for text in self._counts if text.strip()}

@@ -132,9 +132,9 @@ class LiveAnswer(Answer):
 
 
 def page_endpoints(
-    registry: CollectorRegistry, models: ModelRegistry, can_promote: Callable[[Scope], bool]
+    registry: CollectorRegistry, models: ModelRegistry, can_promote: Callable[[Scope], bool], *, shows_values: bool
 ) -> dict[str, Callable[..., Any]]:
-    """Return the endpoints of the page, by template."""
+    """Return the endpoints of the page, by template; ``shows_values`` has it show values of past records."""
 
     # Not a coroutine: the framework runs it on a thread, because collecting takes milliseconds.
     def get_live_counts(request: Request, model: str | None = None) -> Response:
@@ -143,7 +143,7 @@ def page_endpoints(
         context: RequestContext = request.scope[CONTEXT]
         allowed = {scope.value: context.allows(scope) for scope in (Access.SCORE, Access.MODEL)}
         allowed["promote"] = can_promote(request.scope)
-        page = {"models": models.names(), "allowed": allowed}
+        page = {"models": models.names(), "allowed": allowed, "shows_values": shows_values}
         return Response(
             rendered(live_counts(registry, name) | page),
             media_type="application/json",

@@ -315,22 +315,30 @@ function showAnswer(body) {
     parts.push(line);
   }
   if (rest > 0) parts.push(element("p", `${rest} more were scored; the first is shown.`, "note"));
+  // Expected values and limits come from past records; what was observed is what the reader pasted.
+  const showsValues = history.at(-1)?.counts.shows_values === true;
   for (const { column, code, observed, limit } of result.violations) {
-    const bound = limit === null ? "" : `, limit ${valueText(limit)}`;
+    const bound = limit === null || !showsValues ? "" : `, limit ${valueText(limit)}`;
     parts.push(element("p", `Violation: ${column} ${code}, observed ${valueText(observed)}${bound}`, "bad"));
   }
   const wide = element("div", undefined, "wide");
   const values = element("table");
+  const expected = (text) => (showsValues ? [text] : []);
+  const texts = ["column", "observed", ...expected("expected"), "reason"];
   table(
     values,
-    ["column", "observed", "expected", "reason", "contribution"],
-    result.contributions.slice(0, MOST_CONTRIBUTIONS).map((c) => [c.column, valueText(c.observed), valueText(c.expected), c.reason ?? "", c.contribution.toFixed(2)]),
-    [0, 1, 2, 3],
+    [...texts, "contribution"],
+    result.contributions
+      .slice(0, MOST_CONTRIBUTIONS)
+      .map((c) => [c.column, valueText(c.observed), ...expected(valueText(c.expected)), c.reason ?? "", c.contribution.toFixed(2)]),
+    [...texts.keys()],
   );
   wide.append(values);
+  const notes = [];
   const others = result.contributions.length - MOST_CONTRIBUTIONS;
-  const note = others > 0 ? [element("p", `${number(others)} further columns contribute less.`, "note")] : [];
-  by("answer").replaceChildren(...parts, waterfall(widthOf("answer"), result, body.threshold), wide, ...note);
+  if (others > 0) notes.push(`${number(others)} further columns contribute less.`);
+  if (!showsValues) notes.push("Expected values and limits come from past records; VAEGIS_SHOW_VALUES=true shows them here.");
+  by("answer").replaceChildren(...parts, waterfall(widthOf("answer"), result, body.threshold), wide, ...notes.map((note) => element("p", note, "note")));
 }
 
 // ---- polling

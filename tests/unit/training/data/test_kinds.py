@@ -111,6 +111,12 @@ CSV_CASES = [
     ("years of two digits last", [f"{day:02}-12-23" for day in range(1, 31)], "timestamp", "%d-%m-%y"),
     ("halves of the day", cycled(["2024-03-01 08:15:00 PM"]), "timestamp", "%Y-%m-%d %I:%M:%S %p"),
     ("dates that lack midnight", cycled(["01.03.2024", "01.03.2024 08:15"]), "timestamp", "%d.%m.%Y %H:%M"),
+    ("two forms", cycled(["2024-03-01", "13.03.2024"]), "timestamp", "dates in the form %d.%m.%Y and in ISO 8601"),
+    ("three forms", cycled(["2024-03-01", "13.03.2024", "3/14/2024"]), "timestamp", "%m/%d/%Y and %d.%m.%Y and in ISO"),
+    ("times with and without seconds", cycled(["08:15", "08:15:30"]), "timestamp", "%H:%M and %H:%M:%S"),
+    ("years of two and four digits", cycled(["13.03.2024", "01.04.23"]), "timestamp", "%d.%m.%Y and %d.%m.%y"),
+    ("months in French", cycled(["1 mars 2024", "3 avr. 2024"]), "timestamp", "dates in the form %d %b %Y"),
+    ("results", cycled(["2:1", "0:0", "10:3"]), "categorical", "text with 3 values"),
     ("dates and epochs", cycled(["2024-03-01 08:15", "1709280900"]), "timestamp", "numbers since 1970"),
     ("versions", cycled(["2.2.8", "3.9.16", "1.10.31", "2.0.12"]), "categorical", "text with 4 values"),
     ("no date of SAP", cycled(["00000000", "20240301"]), "numeric", "numbers"),
@@ -285,12 +291,18 @@ def test_a_second_line_of_the_header_is_reported(csv_of):
 
 
 def test_values_in_two_forms_are_reported_by_their_form_alone(csv_of):
-    days = [f"{day:02}.03.2024" for day in range(1, 28)]
+    days = [f"{day} days of 3/2024" for day in range(10, 37)]
     with pytest.raises(
-        DataError, match=r'27 different texts are in another form, such as "99\.99\.9999": write all'
+        DataError, match=r'27 different texts are in another form, such as "99 aaaa aa 9/9999": write all'
     ) as caught:
         plans_of(csv_of(x=[*(f"2024-03-{day:02}" for day in range(1, 31)), *days]))
     assert days[0] not in str(caught.value)
+
+
+def test_days_of_both_orders_are_refused_with_both(csv_of):
+    values = cycled(["13/03/2024", "01/02/2024", "02/28/2024", "14/03/2024"])
+    with pytest.raises(DataError, match=r"row 3, .* form %d/%m/%Y as in 75\.0% .* got one in the form %m/%d/%Y:"):
+        plans_of(csv_of(x=values))
 
 
 def test_numbers_of_which_some_have_another_unit_are_refused_with_the_units(csv_of):

@@ -87,6 +87,14 @@ def test_counts_are_those_of_the_model_that_is_named(new_app, send):
     assert send(app, "GET", "/live.json?model=other").status_code == 404
 
 
+def test_the_page_is_told_whether_it_may_show_values(new_app, send):
+    shown = [
+        send(new_app(**settings), "GET", "/live.json").json()["shows_values"]
+        for settings in ({}, {"show_values": True})
+    ]
+    assert shown == [False, True]
+
+
 def test_no_value_of_a_record_is_in_the_counts(new_app, send):
     app = new_app()
     send(app, "POST", "/score", json=BAD_RECORD)
