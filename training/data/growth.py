@@ -193,8 +193,8 @@ def _with_inferred_times(plan: ColumnPlan, values: NDArray[np.float64]) -> Colum
         share = are_none.sum() / _finite(values).size
         warning = f"{' and '.join(nulls)}, in {share:.1%}, are read as no {'date' if _is_date(timed) else 'time'}"
         return replace(timed, reading=reading, warnings=(*plan.warnings, warning))
-    warning = _why_may_be_times(plan.name, values)
-    return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
+    suspicion = _why_may_be_times(plan.name, values)
+    return plan if suspicion is None else replace(plan, warnings=(*plan.warnings, suspicion))
 
 
 def _as_times(plan: ColumnPlan, values: NDArray[np.float64]) -> ColumnPlan | None:
