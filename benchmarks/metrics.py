@@ -16,7 +16,8 @@ from prometheus_client import generate_latest, values
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import NumericColumn, Schema
-from vaegis.service.http.observability.metrics import Metrics, ModelMetrics
+from vaegis.service.http.observability.metrics import Metrics
+from vaegis.service.http.observability.model_metrics import ModelMetrics
 from vaegis.service.http.observability.multiprocess_metrics import (
     ServiceCollector,
     count_in_files,

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
-from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults, require_few_records
+from vaegis.service.http.block_scoring import BlockScoring
 from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation
 from vaegis.service.http.models.registry import ModelEntry, ModelRegistry
 from vaegis.service.http.models.served_model import ServedModel
@@ -149,9 +149,9 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             except RecordError as error:
                 self.model.metrics.count_refused(error.faults)
                 raise
-        require_few_records(self.model, block)
-        if block.faults and (faults := rejecting_faults(self.model, block, self.options.on_invalid)):
-            raise rejected(self.model, faults)
+        self.model.require_few_records(block)
+        if block.faults and (faults := self.model.rejecting_faults(block, self.options.on_invalid)):
+            raise self.model.rejected(faults)
         return block
 
     async def answer_in_batch(self, block: Block) -> bytes:

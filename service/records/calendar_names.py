@@ -10,7 +10,7 @@ from typing import Final
 _MONTHS: Final = (
     "january february march april may june july august september october november december",
     "januar februar maerz april mai juni juli august september oktober november dezember",
-    "jaenner feber marz april mai juni juli august september oktober november dezember",
+    "janner feber marz april mai juni juli august september oktober november dezember",
     "janvier fevrier mars avril mai juin juillet aout septembre octobre novembre decembre",
     "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
     "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns, same_categories
+from vaegis.service.columns import Columns, blanks_known, same_categories
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import categories_of_values, numbers_of_values
@@ -59,6 +59,7 @@ class RecordType:
         self._parsed_kinds = [number_kind_of(scored[at]) for at in range(self._numbers, len(self._inputs))]
         self._is_in_order = self._parsed == 0 and self._inputs == sorted(self._inputs)
         self._same = same_categories(schema)
+        self._blanks_known = blanks_known(schema)
         self._truths = [at for at, column in enumerate(scored) if kind_of(column).only_truths]
         fields = [(c.name, kind.json_type, kind.json_absent) for c in scored for kind in (kind_of(c),)]
         fields += [(column.name, _SCALAR, UNSET) for column in schema.ignored]
@@ -93,9 +94,11 @@ class RecordType:
         observed = np.empty((n, categories), dtype=np.bool_)
         for at, leaf in enumerate(rest[parsed : parsed + categories]):
             strings[:, at], observed[:, at] = categories_of_values(leaf, _unfit)
+        is_present = observed.any(axis=1)
+        observed &= (strings != NO_CATEGORY) | self._blanks_known
         for at, same in self._same.items():
             strings[:, at] = [same.get(text, text) for text in strings[:, at].tolist()]
-        if absent and (np.isnan(numbers).all(axis=1) & ~observed.any(axis=1)).any():
+        if absent and (np.isnan(numbers).all(axis=1) & ~is_present).any():
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
 
@@ -121,6 +124,11 @@ class RecordType:
         absent += values[first:].count(UNSET)
         if absent and not any(observed) and all(map(math.isnan, inputs)):
             raise UnfitError
+        if NO_CATEGORY in texts:
+            observed = [
+                each and (text != NO_CATEGORY or bool(is_known))
+                for each, text, is_known in zip(observed, texts, self._blanks_known, strict=True)
+            ]
         strings = [text if type(text) is str and text.isascii() else _category(text) for text in texts]
         for at, same in self._same.items():
             strings[at] = same.get(strings[at], strings[at])

@@ -267,7 +267,8 @@ class BooleanKind(NumberKind[BooleanColumn]):
     def _reason_of_value(self, column: BooleanColumn, observed: float) -> Reason:
         if observed not in (0, 1):
             return Reason.OUT_OF_RANGE
-        return _rare_or_not(is_rare=(column.true_share if observed else 1.0 - column.true_share) < RARE_SHARE)
+        share = column.true_share if observed else 1.0 - column.true_share
+        return _rare_or_not(is_rare=share < RARE_SHARE) if share else Reason.UNSEEN_CATEGORY
 
     def shown(self, column: BooleanColumn) -> Callable[[float], Value] | None:
         return _truth

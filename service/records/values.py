@@ -37,11 +37,39 @@ NULL_MARKERS = frozenset(
         *("#nv", "#wert!", "#bezug!", "#zahl!", "#valeur!", "#nom?", "#nombre!", "#\u00a1valor!", "#\u00a1div/0!"),
         *("#spill!", "#calc!", "#getting_data", "0000-00-00", "0000-00-00 00:00:00", "0000-00-00t00:00:00"),
         *("0000/00/00", "00.00.0000", "00/00/0000", "00-00-0000"),
+        *("n.a", "nd", "n/v", "n.v.", "n/k", "not known", "unknown", "undefined", "not set", "no value", "tbd", "tba"),
+        *("unbekannt", "keine angabe", "ohne angabe", "nicht verf\u00fcgbar", "fehlt", "inconnu", "non disponible"),
+        *("non renseign\u00e9", "desconocido", "no disponible", "sin dato", "sin datos", "s/d", "sconosciuto"),
+        *("desconhecido", "n\u00e3o dispon\u00edvel", "onbekend", "n.v.t.", "nvt", "ok\u00e4nd", "ukendt", "ukjent"),
+        *("brak", "brak danych", "b.d.", "\u043d\u0435\u0442 \u0434\u0430\u043d\u043d\u044b\u0445"),
+        *("\u4e0d\u660e", "\u672a\u77e5", "\u65e0", "\u306a\u3057", "#n/d", "#n/b", "-/-", "nan%"),
     )
 )
 """Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""
 _LONGEST_MARKER = max(map(len, NULL_MARKERS))
-TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
+TRUE_WORDS = frozenset(
+    (
+        "true",
+        "t",
+        "yes",
+        "y",
+        "on",
+        "ja",
+        "j",
+        "wahr",
+        "oui",
+        "vrai",
+        "s\u00ed",
+        "si",
+        "verdadero",
+        "sim",
+        "vero",
+        "tak",
+    )
+) | frozenset(("\u0434\u0430", "\u662f", "\u306f\u3044"))
+FALSE_WORDS = frozenset(
+    ("false", "f", "no", "n", "off", "nein", "falsch", "non", "faux", "falso", "n\u00e3o", "nao", "nee", "nej", "nie")
+) | frozenset(("\u043d\u0435\u0442", "\u5426", "\u3044\u3044\u3048"))
 """Text that stands for a truth value, in lower case, beside 1 and 0."""
 
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.

@@ -36,8 +36,7 @@ from vaegis.service.http.observability.multiprocess_metrics import ServiceCollec
 from vaegis.service.http.observability.tracing_setup import configured_tracing
 from vaegis.service.http.problems import refusal_of
 from vaegis.service.http.routes import route_of
-from vaegis.service.http.server.callbacks import Callbacks
-from vaegis.service.http.server.limits import Limits
+from vaegis.service.http.server.interface import Callbacks, Limits
 from vaegis.service.http.server.server import Server
 from vaegis.service.http.server.tls import tls_context, warn_if_exposed
 from vaegis.service.reloaded_files import ReloadedFiles

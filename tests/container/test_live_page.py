@@ -126,7 +126,7 @@ def test_the_page_shows_what_all_workers_scored(serve, open_page):
     page = open_page(service.url, viewport={"width": 1100, "height": 900}, color_scheme="light")
     wait_for_text(page, "#scored", "^400$")
     wait_for_text(page, "#model", "^orders sha256:")
-    assert text(page, "#promised") == "at most 1.0%"
+    assert text(page, "#promised") == "≤ 1.0%"
     for faults in (0, 1, 12):
         scored = text(page, "#scored")
         service.score([*records[:200], *[BAD] * faults])
@@ -218,6 +218,10 @@ def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_pag
     wait_for_text(page, "#versions dd >> nth=0", "^1, since ")
     assert live_version(tmp_path, "orders")[0] == "1"
 
+    (tmp_path / "orders" / "broken.onnx").replace(tmp_path / "orders" / "1.onnx")
+    wait_for_text(page, "#version", "^version 1, a change could not be loaded")
+    assert "got another" in text(page, "#versions")
+
     page.select_option("#model-choice", "returns")
     wait_for_text(page, "#versions dd >> nth=0", "^7, since ")
     page.fill("#record", json.dumps(BAD))
@@ -267,6 +271,7 @@ def test_a_phone_needs_no_scrolling_sideways(serve, open_page):
     page = open_page(service.url, viewport={"width": 390, "height": 844}, color_scheme="dark")
     wait_for_text(page, "#scored", "^400$")
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.evaluate("[...document.querySelectorAll('.wide')].every((box) => box.scrollWidth <= box.clientWidth)")
     picture(page, "phone")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -20,6 +21,7 @@ from vaegis.training.data.written import DAY, DateWriting, NumberWriting, OtherT
 from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
+_NEARLY_ALL = 0.8
 """If at least this share of the texts parses as one kind, the others are errors; below it, the column is text."""
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
@@ -396,6 +398,7 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
         values = f"{more}{counted(text.distinct, 'value')}, of which the {len(kept)} commonest cover {covered:.1%}"
         return ColumnPlan(name, "text", f"too varied: {values}; {_FORM_ALONE}", warnings=warnings)
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
+    warnings += _warnings_of_categories(column, text)
     return ColumnPlan(
         name, "categorical", f"text with {more}{counted(text.distinct, 'value')}{leading}", warnings=warnings
     )
@@ -416,12 +419,38 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
             return (f"{several}; write all of them in one unit",)
     if text.time_like is not None:
         example = json.dumps(shown(text.time_like), ensure_ascii=False)
-        how = f"{table_of(column.name)} format (codes of strptime)"
-        return (f"looks like times or durations, such as {example}, in a form that is not known; for times set {how}",)
+        how = (
+            f"for times set {table_of(column.name)} format (codes of strptime); write durations as numbers of one unit"
+        )
+        return (f"looks like times or durations, such as {example}, in a form that is not known; {how}",)
     if text.quantity_like is not None and text.distinct > _FEWEST_FOR_IDENTIFIER:
         example = json.dumps(shown(text.quantity_like), ensure_ascii=False)
         return (f"looks like numbers, such as {example}, whose size is not watched; write each as a plain number",)
     return ()
+
+
+def _warnings_of_categories(column: ColumnProfile, text: TextProfile) -> tuple[str, ...]:
+    """Return what to say of categories that a person may take for one, for none, or for numbers."""
+    warnings = []
+    if text.alike is not None:
+        # Blanks of several kinds and accents in several forms look the same unless they are escaped.
+        escaped = len({unicodedata.normalize("NFKC", each) for each in text.alike}) == 1
+        pair = " and ".join(json.dumps(shown(each), ensure_ascii=escaped) for each in text.alike)
+        warnings.append(
+            f"{pair} differ in case or blanks alone, but are two values: if they mean the same, write them alike"
+        )
+    if text.null_like is not None:
+        written = json.dumps(shown(text.null_like), ensure_ascii=False)
+        warnings.append(
+            f"{written} is taken for a value: if it stands for none, set in train.toml {table_of(column.name)} "
+            f"null_values = [{written}]"
+        )
+    if _MOSTLY * _counted(text) <= text.numbers.count < _counted(text):
+        warnings.append(
+            f"{text.numbers.count / _counted(text):.0%} of the values are numbers, but their size is not watched: if "
+            "they are quantities, correct the others, or set null_values"
+        )
+    return tuple(warnings)
 
 
 def _check_all(
@@ -429,13 +458,16 @@ def _check_all(
 ) -> None:
     """Refuse a column if most, but not all, of its texts parse: it changes its type half way.
 
-    Its commonest other text does not count: it may stand for a null, however often it comes.
+    Its commonest other text does not count: it may stand for a null, however often it comes. Few values of which many
+    are text, such as sizes 38, 40, M and L, are categories.
     """
     seen = column.observed - text.markers
     others = 0 if other is None else other.records
     if parsed.first_other is None or not parsed.count:
         return
     is_varied = text.distinct > _FEWEST_FOR_IDENTIFIER
+    if not is_varied and other is not None and other.distinct > 1 and parsed.count < _NEARLY_ALL * seen:
+        return
     if parsed.count < _MOSTLY * (seen - others if is_varied else seen):
         return
     place = f"{parsed.first_other}, column {shown(column.name)}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
 from typing import Literal, TypeAlias
 
+from vaegis.service.records.calendar_names import month_of
 from vaegis.service.records.reading import WrittenNumber, instant_in_format, is_currency, written_number
 from vaegis.service.records.values import RefusedValueError, instant_of_text, is_null_marker
 
@@ -126,6 +128,10 @@ _DATES = (
     "%d-%B-%Y",
     "%A, %B %d, %Y",
     "%A, %d %B %Y",
+    "%A, %d. %B %Y",
+    "%a, %d %b %Y",
+    "%a %d %b %Y",
+    "%a %b %d %Y",
     "%A %d %B %Y",
     "%Y%m%d",
     "%d%b%Y",
@@ -172,19 +178,28 @@ _LETTER_T = re.compile(r"\dT\d")
 _PERIOD = re.compile(
     r"(?:19|20)\d\d(?:[-/](?:0[1-9]|1[0-2])|[- /]?[QqHhSsTt][1-4]|[- ]?[Ww]\d\d(?:-[1-7])?|[-/](?:19|20)?\d\d)"
     r"|[QqHhSsTt][1-4][- /](?:19|20)\d\d|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|FY ?(?:19|20)?\d\d"
-    r"|[A-Z][a-z]{2,8}[- ](?:(?:19|20)\d\d|\d\d)",
+    r"|[A-Z][a-z]{2,8}[- ](?:(?:19|20)\d\d|\d\d)|(?:KW|CW|Wk|Week|Woche)[. ]?[0-5]?\d[ /-](?:(?:19|20)\d\d|\d\d)",
     re.ASCII,
 )
+_WEEK_OR_QUARTER = re.compile(r"(?:KW|CW|Wk|Week|Woche)[. ]?0?([1-9]|[1-4]\d|5[0-3])|[Qq]([1-4])", re.ASCII)
+_WEEKS, _QUARTERS, _MONTHS = 52, 4, 12
 _TIME_LIKE = re.compile(
     r"^P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:\.\d+)?[HMS])+)?$|\b\d+ ?h(?:rs?|ours?)?,? ?\d{1,2} ?m"
     r"|\b\d{1,2}[. /-]+(?:de )?[^\W\d_]{3,10}\.?[, /-]+(?:de )?(?:19|20)\d\d\b"
     r"|(?:19|20)\d\d\D{1,4}\d{1,2}\D{1,4}\d{1,2}|\b\d{1,2}\D{1,4}\d{1,2}\D{1,4}(?:19|20)\d\d"
-    r"|\b\d{1,3}[:h][0-5]\d\b|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}\b"
+    r"|\b\d{1,3}[:h][0-5]\d\b|^\d+ ?min\.? ?\d+ ?s(?:ec)?$|^[0-3]?\d\.[01]?\d\.$"
+    r"|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}\b"
 )
 _QUANTITY_LIKE = re.compile(
-    r"(?:[^\w\s.]{0,3} ?|[^\W\d_]{1,8}[.:]? )[+-]?\d+[.,]\d+(?:[dD][+-]\d+|[^\d]{0,16})|-?\d+\.\d+[,; ]+-?\d+\.\d+"
+    r"(?:[^\w\s.]{0,3} ?|[^\W\d_]{1,8}[.:]? )[+-]?\d+[.,]\d+(?:[dD][+-]\d+|[^\d]{0,16})"
+    r"|(?:POINT ?)?[(\[]?-?\d+\.\d+[,; ]+-?\d+\.\d+[)\]]?|\d+(?:[.,]\d+)? ?(?:\u00b1|\+/-) ?\d+(?:[.,]\d+)?"
+    r"|\d{1,3}\u00b0 ?\d{1,2}['\u2032].{0,12}|=\"-?\d+(?:[.,]\d+)?\""
 )
 """Decimals between signs or words, of an exponent as in Fortran, or two of them, such as a latitude and longitude."""
+_WRITTEN_NULLS = frozenset(
+    ("null", "nan", "none", "nat", "nil", r"\n", "<na>", "<null>", "(null)", "na", "n/a", "#n/a", "-", "?")
+)
+"""What programs write for a null, in lower case."""
 _VERSION = re.compile(r"\d+([./-])\d+\1\d+", re.ASCII)
 _HALVES = re.compile(r"[ap]\.?m\b", re.IGNORECASE)
 _DATE_LIKE = re.compile(r"\d{1,4}[-/. :\u5e74]|[A-Z][a-z]{2}|\d\d[A-Za-z]{3}\d|\d{8}", re.ASCII)
@@ -344,8 +359,8 @@ def date_writing(counts: Mapping[str, int], common: Container[str] = ()) -> Date
         example = example or max(read, key=len).strip()
         left = {text: stripped for text, stripped in left.items() if text not in read}
         second = _formats_of(left, counts)
-        if len(formats) > 1:  # The same dates with years of four digits tell the order of those with two.
-            formats = tuple(form for form in formats if form.replace("%y", "%Y") in second) or formats
+        # The same dates with years of four digits tell the order of those with two.
+        formats, second = _in_order_of(formats, second), _in_order_of(second, formats[0].split("|"))
         if len(formats) > 1 or len(second) != 1 or (DAY in formats[0]) != (DAY in second[0]):
             break
         if any(_are_swapped(form, second[0], texts.values()) for form in formats[0].split("|")):
@@ -388,6 +403,11 @@ def _formats_of(texts: Mapping[str, str], counts: Mapping[str, int]) -> tuple[st
     return _distinct(equal, texts.values())
 
 
+def _in_order_of(formats: tuple[str, ...], others: Collection[str]) -> tuple[str, ...]:
+    """Return those of several formats that differ from one of others by the digits of the year; all if none does."""
+    return tuple(form for form in formats if len(formats) > 1 and form.replace("%y", "%Y") in others) or formats
+
+
 def _are_swapped(first: str, second: str, texts: Iterable[str]) -> bool:
     """Tell whether two formats read one text as different days: some of these texts, or others that may come."""
     if re.sub("%[dm]", "%d", first) == re.sub("%[dm]", "%d", second):
@@ -401,13 +421,51 @@ def _records(texts: Iterable[str], counts: Mapping[str, int]) -> int:
 
 
 def period_like(counts: Mapping[str, int]) -> str | None:
-    """Return one of the texts if all of them name a month, a quarter or another period of a year; else None.
+    """Return one of the texts if all name a period of a year that does not come back, or some that come every year.
 
-    >>> period_like({"2024-03": 5, "NA": 1}), period_like({"2024-03": 5, "soon": 1})
-    ('2024-03', None)
+    >>> period_like({"2024-03": 5, "NA": 1}), period_like({"2024-03": 5, "soon": 1}), period_like({"May": 9, "June": 9})
+    ('2024-03', None, 'May')
     """
     texts = [text.strip() for text in counts if not is_null_marker(text.strip())]
-    return texts[0] if texts and all(map(_PERIOD.fullmatch, texts)) else None
+    if texts and (all(map(_PERIOD.fullmatch, texts)) or _are_part_of_a_year(texts)):
+        return texts[0]
+    return None
+
+
+def _are_part_of_a_year(texts: list[str]) -> bool:
+    """Tell whether texts name some, but not all, of the months, weeks or quarters of a year."""
+    if len(texts) > _WEEKS + 1:
+        return False
+    found = list(map(_WEEK_OR_QUARTER.fullmatch, texts))
+    if all(found):
+        of_year = _QUARTERS if texts[0][0] in "Qq" else _WEEKS
+        return len({each[0].lower() for each in found if each}) < of_year
+    months = set(map(month_of, texts))
+    return None not in months and len(months) < _MONTHS
+
+
+def first_alike(counts: Mapping[str, int]) -> tuple[str, str] | None:
+    """Return the first two texts that differ in case or blanks alone, the commoner one first; None if no two do.
+
+    >>> first_alike({"Berlin": 9, "Bonn": 9, " berlin": 1})
+    ('Berlin', ' berlin')
+    """
+    found: dict[str, str] = {}
+    for text in sorted(counts, key=lambda text: -counts[text]):
+        other = found.setdefault(" ".join(unicodedata.normalize("NFC", text).casefold().split()), text)
+        if other != text:
+            return other, text
+    return None
+
+
+def null_like(counts: Mapping[str, int]) -> str | None:
+    """Return the commonest of the texts that programs write for a null; None if there is none.
+
+    >>> null_like({"red": 9, "None": 2, "nan": 1}), null_like({"red": 9})
+    ('None', None)
+    """
+    written = [text for text in counts if text.strip().lower() in _WRITTEN_NULLS]
+    return max(written, key=lambda text: counts[text], default=None)
 
 
 def time_like(counts: Mapping[str, int]) -> str | None:

@@ -197,14 +197,9 @@ class ModelLoader:
         on_swap: Callable[[str], None] = lambda _: None,
         checks: VersionChecks | None = None,
     ) -> None:
-        """Load from ``source`` into ``registry``.
+        """Load from ``source`` into ``registry``, and call ``on_swap`` with the digest of each new live version.
 
-        Args:
-            source: Names the versions.
-            registry: Gets them.
-            settings: The settings in force.
-            on_swap: Called with the digest of each new live version.
-            checks: Checks versions in another process, from `start` on; None to check them in this one.
+        From `start` on, ``checks`` checks versions in another process; without, they are checked in this one.
         """
         self._source = source
         self._registry = registry

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import ArtifactError, SettingsError
@@ -19,7 +20,7 @@ from vaegis.service.http.errors import KeysNeededError, MediaTypeError, Paramete
 from vaegis.service.http.models.registry import ModelRegistry
 from vaegis.service.http.negotiation import header, require_json
 from vaegis.service.http.routes import path_parameters
-from vaegis.service.http.schemas import PromoteRequest, PromotionAnswer
+from vaegis.service.http.schemas import EXAMPLE_DIGEST, Answer, with_example
 from vaegis.service.model_folder import Pointer, promote, roll_back, version_path
 
 PROMOTE: Final = "/models/{model}/promote"
@@ -29,6 +30,30 @@ ROLLBACK: Final = "/models/{model}/rollback"
 
 _MAX_IGNORED_BYTES: Final = 4096  # of a body that a rollback does not need
 _FORWARDED: Final = {b"forwarded", b"x-forwarded-for", b"x-real-ip"}
+
+
+class PromoteRequest(Answer):
+    """The body of POST /models/{model}/promote."""
+
+    model_config = ConfigDict(strict=True)
+
+    version: str = Field(description="The version: its file's name without .onnx.")
+    gate: str | None = Field(
+        default=None,
+        description="Promote only if the measures of GET /models/{model}/shadow fit, as in "
+        "flagged_ratio<1.5,disagreement<0.02,records>1000.",
+    )
+
+
+class PromotionAnswer(Answer):
+    """The answer of POST /models/{model}/promote and /rollback."""
+
+    model_config = with_example(model="orders", version="2024-06", digest=EXAMPLE_DIGEST, before="2024-05")
+
+    model: str
+    version: str = Field(description="The version that is live from now on; workers load it within a second or two.")
+    digest: str
+    before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
 
 
 @dataclass(frozen=True, slots=True)

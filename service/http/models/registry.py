@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from vaegis.service.artifact import Artifact
@@ -16,12 +17,101 @@ from vaegis.service.errors import ModelFolderError
 from vaegis.service.http.errors import NotReadyError
 from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.models.shadow import Shadow
-from vaegis.service.http.observability.metrics import Metrics, ShadowMetrics
-from vaegis.service.http.schemas import LoadFailure, ModelItem, ModelsAnswer, ShadowAnswer, VersionItem, shown_digest
+from vaegis.service.http.observability.metrics import Metrics
+from vaegis.service.http.observability.model_metrics import ShadowMetrics
+from vaegis.service.http.schemas import EXAMPLE_DIGEST, Answer, shown_digest, with_example
 from vaegis.service.model_folder import read_pointer, version_names
 
 NewServed: TypeAlias = Callable[[Artifact, str, str | None], ServedModel]
 """Prepares to serve an artifact by the name and with the name of the version given."""
+
+
+class VersionItem(Answer):
+    """A version of a model that is loaded."""
+
+    version: str
+    digest: str
+    since: str = Field(description="When it began to be used here, in UTC.")
+
+
+class LoadFailure(Answer):
+    """Why the version that should be used is not."""
+
+    version: str | None
+    reason: str
+    since: str
+
+
+class ModelItem(Answer):
+    """A model that is served."""
+
+    name: str
+    live: VersionItem | None = Field(description="Scores requests; null if no version could be loaded.")
+    shadow: str | None = Field(description="The version that scores a sample of the traffic beside the live one.")
+    shadow_failure: LoadFailure | None = Field(description="Why the version that should do so does not.")
+    failure: LoadFailure | None = Field(description="Why the last change was not taken; null if it was.")
+    before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
+    versions: list[str] = Field(description="The versions in the folder, loaded or not; none for a single file.")
+
+
+class ModelsAnswer(Answer):
+    """The answer of GET /models, by one worker."""
+
+    model_config = with_example(
+        default="orders",
+        models=[
+            {
+                "name": "orders",
+                "live": {"version": "2024-06", "digest": EXAMPLE_DIGEST, "since": "2026-11-30T09:42:57.307+00:00"},
+                "shadow": "2024-07",
+                "shadow_failure": None,
+                "failure": None,
+                "before": "2024-05",
+                "versions": ["2024-05", "2024-06", "2024-07"],
+            }
+        ],
+    )
+
+    default: str = Field(description="The model of POST /score.")
+    models: list[ModelItem]
+
+
+class ShadowAnswer(Answer):
+    """The answer of GET /models/{model}/shadow: counts of all workers since the service started."""
+
+    model_config = with_example(
+        model="orders",
+        live="2024-06",
+        version="2024-07",
+        digest=EXAMPLE_DIGEST,
+        records=20000,
+        dropped=0,
+        failed=0,
+        live_flagged=180,
+        candidate_flagged=204,
+        flagged_ratio=1.1333,
+        disagreement=0.0022,
+        p_value_shift=0.06,
+        appeared={"amount": 31},
+        vanished={"country": 7},
+    )
+
+    model: str
+    live: str = Field(description="The live version.")
+    version: str = Field(description="The version in shadow.")
+    digest: str = Field(description="Digest of the version in shadow.")
+    records: int = Field(description="Records that both versions scored.")
+    dropped: int = Field(description="Records of the sample that came faster than they could be scored.")
+    failed: int = Field(description="Records that the version in shadow could not score.")
+    live_flagged: int
+    candidate_flagged: int
+    flagged_ratio: float | None = Field(
+        description="candidate_flagged / live_flagged; 1 if neither flags any, null if only the candidate does."
+    )
+    disagreement: float | None = Field(description="Share of the records that one of the two flags.")
+    p_value_shift: float | None = Field(description="Mean orders of magnitude between the p-values of both.")
+    appeared: dict[str, int] = Field(description="Flagged records that the column leads in shadow alone, by column.")
+    vanished: dict[str, int] = Field(description="Flagged records that the column leads live alone, by column.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +216,7 @@ class ModelRegistry:
         self.set_shadow(served.name, None)  # it was compared with the version before
         entry.served, entry.since = served, _now()
         if clears_failure:
-            entry.failure = None
+            self._clear_failure(entry)
         self._metrics.count_model_live(served.name, served.artifact, alpha=served.alpha, threshold=served.threshold)
 
     def set_shadow(self, name: str, candidate: ServedModel | None) -> None:
@@ -189,7 +279,7 @@ class ModelRegistry:
     def keep(self, name: str, version: str | None) -> None:
         """Note that the live version is the one that should be live, perhaps under another name."""
         entry = self.entry(name)
-        entry.failure = None
+        self._clear_failure(entry)
         if version is not None:
             entry.live().version = version
 
@@ -198,6 +288,10 @@ class ModelRegistry:
         entry = self._entries.setdefault(name, ModelEntry(name))
         entry.failure = LoadFailure(version=version, reason=reason, since=_now())
         self._metrics.count_model_failure(name)
+
+    def _clear_failure(self, entry: ModelEntry) -> None:
+        entry.failure = None
+        self._metrics.end_model_failure(entry.name)
 
     def names(self) -> list[str]:
         """Return the models, sorted."""

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
+from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
 from vaegis.service.artifact import Artifact, Verification
 from vaegis.service.columns import Columns
+from vaegis.service.errors import Fault, RecordError
 from vaegis.service.generation import Generator
 from vaegis.service.http.batching import Batcher
-from vaegis.service.http.observability.metrics import ModelMetrics
+from vaegis.service.http.observability.model_metrics import ModelMetrics
 from vaegis.service.http.schemas import model_answer, record_schema, rendered, shown_digest
 from vaegis.service.http.score_options import ScoreOptions, ScoreQuery, parse_query
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.pvalues import threshold
-from vaegis.service.records.blocks import RecordLimits
+from vaegis.service.records.blocks import Block, RecordLimits, TooManyRecordsError
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
 from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
@@ -104,17 +106,10 @@ class ServedModel:
         decoder: RunLimits,
         version: str | None = None,
     ) -> None:
-        """Prepare to serve; see the attributes of these names.
+        """Prepare to serve.
 
-        Args:
-            artifact: The model.
-            metrics: Its metrics.
-            limits: Its limits.
-            alpha: Share of normal records that may be flagged, unless a request says otherwise; None: the model's own.
-            explain: Which verdicts carry contributions, unless a request says otherwise.
-            max_batch_records: Most records of small requests that are scored together.
-            decoder: Limits of the decoder's runs, behind POST /generate.
-            version: The name of the version, if it has one.
+        A request may ask for another ``alpha``, which is the model's own if None, and for another ``explain``. At most
+        ``max_batch_records`` of small requests are scored together, and ``decoder`` limits the runs of POST /generate.
 
         Raises:
             AlphaError: the calibration cannot promise ``alpha``.
@@ -152,6 +147,27 @@ class ServedModel:
     def checked_options(self, query: ScoreQuery) -> ScoreOptions:
         """Return the options of a parsed query; faulty records reject the request unless it says otherwise."""
         return _checked(query, self._default_options, self.answer_metadata)
+
+    def require_few_records(self, block: Block) -> None:
+        """Pass if a body has no more records than allowed, up to those of a block.
+
+        Raises:
+            TooManyRecordsError: it has more.
+        """
+        most = self.limits.max_body_records
+        if block.first_row + block.records > most:
+            raise TooManyRecordsError(f"body: expected at most {most} records, got more")
+
+    def rejecting_faults(self, block: Block, on_invalid: OnInvalid) -> list[Fault]:
+        """Return the faults of a block that reject its body, if any. All faults are counted."""
+        found = [*chain.from_iterable(block.faults.values())]
+        self.metrics.count_refused(found)
+        return found if on_invalid is OnInvalid.REJECT else []
+
+    def rejected(self, faults: Sequence[Fault]) -> RecordError:
+        """Return the error of a body that is rejected for its faults, which lists as many as the limit allows."""
+        most = self.limits.max_faults
+        return RecordError(tuple(faults[:most]), max(0, len(faults) - most))
 
     def warm_up(self, *, is_checked: bool = False) -> Verification:
         """Do once what requests will do, so that the first one is not slower, and count nothing.

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from vaegis.service.http.models.served_model import ServedModel, ShadowedBatch
-from vaegis.service.http.observability.metrics import ShadowMetrics
+from vaegis.service.http.observability.model_metrics import ShadowMetrics
 from vaegis.service.verdicts import Explain
 
 _LOG: Final = logging.getLogger("vaegis.models")

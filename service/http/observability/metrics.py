@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -18,15 +16,10 @@ from prometheus_client.registry import Collector
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.auth.keys import ReloadOutcome
-from vaegis.service.columns import Columns
-from vaegis.service.errors import Fault
-from vaegis.service.http.observability.column_counts import ColumnCounter, ColumnCounters
 from vaegis.service.http.observability.multiprocess_metrics import MODEL_INFO, restarts_counter, without_sum_of_signed
 from vaegis.service.http.routes import METHODS, OTHER
 from vaegis.service.http.schemas import shown_digest
-from vaegis.service.http.server.limits import CUT_REASONS
-from vaegis.service.records.kinds import kind_of
-from vaegis.service.verdicts import Verdicts
+from vaegis.service.http.server.interface import CUT_REASONS
 
 SECONDS_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 P_VALUE_BUCKETS: Final = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
@@ -42,8 +35,6 @@ OTHER_SIGNATURES: Final = "other"
 _DRILL_OUTCOMES: Final = ("flagged", "missed")
 _BY_MODEL: Final = ("model",)
 _INFO_LABELS: Final = ("model", "digest", "version")
-_SCORE_FRACTIONS: Final = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
-_SCORE_TAIL_DOUBLINGS: Final = 10
 
 
 class BoundHistogram:
@@ -194,7 +185,7 @@ class Metrics:
         duration.observe(seconds)
 
     def count_cut(self, reason: str) -> None:
-        """Count a connection that was cut, for one of `server.limits.CUT_REASONS`."""
+        """Count a connection that was cut, for one of `server.interface.CUT_REASONS`."""
         self._connections_cut.labels(reason).inc()
 
     def count_model_live(self, model: str, artifact: Artifact, *, alpha: float, threshold: float) -> None:
@@ -211,6 +202,7 @@ class Metrics:
         self._threshold.labels(model).set(threshold)
         self._calibration_records.labels(model).set(artifact.contract.calibration.records)
         self._loaded.labels(model).set(time.time())  # noqa: TID251 - for people
+        self._load_failing.labels(model)
         for outcome in _DRILL_OUTCOMES:
             self._drills.labels(model, outcome)
         for outcome in _OUTCOMES:
@@ -219,6 +211,11 @@ class Metrics:
     def count_model_failure(self, model: str) -> None:
         """Count a model that could not be loaded."""
         self._loads.labels(model, "failed").inc()
+        self._load_failing.labels(model).set(1)
+
+    def end_model_failure(self, model: str) -> None:
+        """Note that the version that should be live is."""
+        self._load_failing.labels(model).set(0)
 
     def count_drill(self, model: str, *, is_flagged: bool) -> None:
         """Count a record that should be flagged, by whether it was."""
@@ -317,6 +314,13 @@ class Metrics:
         self._threshold = self._model_gauge("vaegis_threshold", "Score above which a record is flagged.")
         self._calibration_records = self._model_gauge("vaegis_calibration_records", "Scores behind the p-values.")
         self._loaded = self._model_gauge("vaegis_model_loaded_timestamp_seconds", "When the model in use became ready.")
+        self._load_failing = Gauge(
+            "vaegis_model_load_failing",
+            "1 while the version that should be live cannot be used.",
+            _BY_MODEL,
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
         self._loads = self._counter("vaegis_model_loads", "Attempts to load a model.", (*_BY_MODEL, "outcome"))
 
     def _counter(self, name: str, documentation: str, labels: Sequence[str] = (), known: Sequence[str] = ()) -> Counter:
@@ -338,106 +342,3 @@ class Metrics:
     def _model_gauge(self, name: str, documentation: str, labels: Sequence[str] = _BY_MODEL) -> Gauge:
         """Make a gauge with the value of the worker that loaded its model last."""
         return Gauge(name, documentation, labels, registry=self._registry, multiprocess_mode="livemostrecent")
-
-
-class ShadowMetrics:
-    """The metrics of one version of a model in the shadow of the live one."""
-
-    def __init__(self, metrics: Metrics, model: str, live: str, version: str) -> None:
-        self._labels = labels = (model, live, version)
-        *self.verdicts, self.dropped, self.failed = (
-            metrics.shadow_records.labels(*labels, verdict) for verdict in SHADOW_VERDICTS
-        )
-        self._apart = BoundHistogram(metrics.shadow_apart.labels(*labels))
-        self._leading = metrics.shadow_leading
-
-    def count_compared(self, live: NDArray[np.bool_], candidate: NDArray[np.bool_], apart: NDArray[np.float64]) -> None:
-        """Count records, each of shape (n,), by who flags them and how far apart their p-values are."""
-        counts = np.bincount(live + 2 * candidate.astype(np.intp), minlength=len(self.verdicts))
-        for counter, count in zip(self.verdicts, counts.tolist(), strict=True):
-            counter.inc(count)
-        self._apart.observe_all(apart)
-
-    def count_leading(self, vanished: str, appeared: str) -> None:
-        """Count a flagged record of which another column contributes most."""
-        self._leading.labels(*self._labels, vanished, "vanished").inc()
-        self._leading.labels(*self._labels, appeared, "appeared").inc()
-
-
-class ModelMetrics:
-    """The metrics of what one model scores, bound to its name so that counting looks nothing up.
-
-    Attributes:
-        model: The name by which it is served.
-        generated: Records generated.
-    """
-
-    def __init__(self, metrics: Metrics, model: str, artifact: Artifact) -> None:
-        columns, checked = artifact.contract.columns.columns, artifact.contract.columns.of_records.columns
-        names = [column.name for column in columns]
-        known = [c.name if kind_of(c).known_categories(c) is not None else None for c in columns]
-        ranged = [c.name if math.isfinite(kind_of(c).observed_range(c)[0]) else None for c in columns]
-        self.model = model
-        self.generated = metrics.generated.labels(model)
-        self._scored = metrics.scored.labels(model)
-        self._flagged = metrics.flagged.labels(model)
-        self._by_signature = metrics.signature_counters(model)
-        self._violating = metrics.violating.labels(model)
-        self._score = BoundHistogram(metrics.scores.of(model, score_buckets(artifact.calibration_folds)))
-        self._p_value = BoundHistogram(metrics.p_value.labels(model))
-        self._batch_records = BoundHistogram(metrics.batch_records.labels(model))
-        self._inference_seconds = BoundHistogram(metrics.inference_seconds.labels(model))
-        self._refused = metrics.refused
-        self._violations = {
-            (column.name, check.code): metrics.violations.labels(model, column.name, check.code.value)
-            for column in checked
-            for check in column.checks
-        }
-        self._column_counter = ColumnCounter(artifact.contract.columns)
-        self._missing = ColumnCounters(metrics.column_missing, model, names)
-        self._unseen = ColumnCounters(metrics.column_unseen, model, known)
-        self._out_of_range = ColumnCounters(metrics.column_out_of_range, model, ranged)
-
-    def count_scored(self, columns: Columns, verdicts: Verdicts) -> None:
-        """Count scored records."""
-        self._scored.inc(len(verdicts.score))
-        if flagged := int(np.count_nonzero(verdicts.is_anomaly)):
-            self._flagged.inc(flagged)
-            self._by_signature.count(filter(None, verdicts.signature))
-        self._score.observe_all(verdicts.score)
-        self._p_value.observe_all(verdicts.p_value)
-        if any(verdicts.violations):
-            for violation in chain.from_iterable(verdicts.violations):
-                self._violations[violation.column, violation.code].inc()
-            self._violating.inc(sum(map(bool, verdicts.violations)))
-        counts = self._column_counter.count(columns)
-        if counts is None:
-            return
-        self._missing.inc(counts.missing)
-        self._unseen.inc(counts.unseen)
-        self._out_of_range.inc(counts.out_of_range)
-
-    def count_batch(self, records: int, seconds: float) -> None:
-        """Count a request whose records are scored, which took the model so many ``seconds``."""
-        self._batch_records.observe(records)
-        self._inference_seconds.observe(seconds)
-
-    def count_refused(self, faults: Iterable[Fault]) -> None:
-        """Count each record among ``faults`` once, by the code of its first fault."""
-        first: dict[int, str] = {}
-        for fault in faults:
-            if fault.row is None:
-                continue  # the header's, before any record was looked at
-            first.setdefault(fault.row, fault.code)
-        for code in first.values():
-            self._refused.labels(self.model, code).inc()
-
-
-def score_buckets(folds: Sequence[NDArray[np.float64]]) -> Sequence[float]:
-    """Return bounds that resolve the scores of normal records, then double their distance from the greatest of them."""
-    scores = np.concatenate(folds)
-    body = np.quantile(scores, _SCORE_FRACTIONS)
-    greatest = float(scores.max())
-    spread = max(greatest - float(np.median(scores)), abs(greatest) / 10, 1.0)
-    tail = [greatest + spread * (2**i - 1) for i in range(_SCORE_TAIL_DOUBLINGS)]
-    return sorted({float(f"{bound:.3g}") for bound in (*body, *tail)})

@@ -1,1 +1,1 @@
-"""The live page: its files, and the document that it polls."""
+"""Pages for people: the live page with the document that it polls, and the page of the OpenAPI document."""

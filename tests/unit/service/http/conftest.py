@@ -26,8 +26,7 @@ from vaegis.service.http.app import ServiceApp, create_app
 from vaegis.service.http.observability.logs import LineWriter, configure_logs
 from vaegis.service.http.observability.tracing import Tracing
 from vaegis.service.http.problems import refusal_of
-from vaegis.service.http.server.callbacks import Callbacks
-from vaegis.service.http.server.limits import Limits
+from vaegis.service.http.server.interface import Callbacks, Limits
 from vaegis.service.http.server.server import Server
 from vaegis.service.scorer import Scores
 from vaegis.service.settings import load_settings

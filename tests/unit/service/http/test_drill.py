@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vaegis.service.contract import CategoricalColumn
-from vaegis.service.http.drill import broken_value, column_to_break
+from vaegis.service.http.drill import DrillAnswer, broken_value, column_to_break
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.schemas import DrillAnswer
 from vaegis.service.records.python_records import columns_from_records
 
 

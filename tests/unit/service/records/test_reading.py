@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from vaegis.service.errors import FileError, RecordError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import Faults
+from vaegis.service.records.json_types import record_types
 from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.records.reading import written_number
 
@@ -173,6 +175,17 @@ def test_digits_that_are_no_instant_are_refused_in_all_formats(value):
 def test_a_whole_float_is_its_integer_in_a_column_of_codes(known, values):
     column = CategoricalColumn(name="x", missing_share=0.0, categories=(known, "b"), shares=(0.5, 0.5))
     assert {text for (text,) in in_all_formats(column, values).strings.tolist()} == {known}
+
+
+def test_an_empty_text_is_a_null_in_all_formats_unless_it_is_a_known_category():
+    column = CategoricalColumn(name="x", missing_share=0.0, categories=("a",), shares=(1.0,))
+    assert in_all_formats(column, ["", "a"]).strings_observed.tolist() == [[False], [True]]
+    (fast,) = record_types(Schema(columns=(column,)), 2)
+    records = msgspec.json.decode(b'[{"x": ""}, {"x": "a"}]', type=list[fast.type])
+    for count in (1, 2):
+        assert fast.columns(records[:count])[0].strings_observed.tolist() == [[False], [True]][:count]
+    known = column.model_copy(update={"categories": ("a", ""), "shares": (0.5, 0.5)})
+    assert in_all_formats(known, ["", "a"]).strings_observed.tolist() == [[True], [True]]
 
 
 def test_a_set_null_is_one_in_a_column_of_categories():

@@ -168,12 +168,14 @@ def test_whatever_is_wrong_with_a_version_the_old_one_stays_and_readiness_too(se
     assert served.metric("vaegis_model_loads_total", model="orders", outcome="failed") == 1
     served.loader.check(is_forced=True)
     assert served.metric("vaegis_model_loads_total", model="orders", outcome="failed") == 2
+    assert served.metric("vaegis_model_load_failing", model="orders") == 1
     if fault == "no folder":
         shutil.move(folder.with_name("gone"), folder)
     target.write_bytes(whole)
     pointer.write_bytes(good_pointer)
     served.loader.check(is_forced=fault == "no folder")
     assert (served.live, served.described()["failure"]) == ("2", None)
+    assert served.metric("vaegis_model_load_failing", model="orders") == 0
 
 
 def test_a_pointer_to_a_version_that_is_not_there_ends_the_start_and_says_what_to_do(folder):

@@ -16,11 +16,11 @@ from vaegis.service.errors import GateError, SettingsError
 from vaegis.service.gate import parse_gate
 from vaegis.service.http.app import create_app
 from vaegis.service.http.models.loader import FolderSource, ModelLoader, first_opened
-from vaegis.service.http.models.registry import ServedAs
+from vaegis.service.http.models.registry import ServedAs, ShadowAnswer
 from vaegis.service.http.models.served_model import ShadowedBatch
 from vaegis.service.http.models.shadow import Shadow
-from vaegis.service.http.observability.metrics import Metrics, ShadowMetrics
-from vaegis.service.http.schemas import ShadowAnswer
+from vaegis.service.http.observability.metrics import Metrics
+from vaegis.service.http.observability.model_metrics import ShadowMetrics
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest
 from vaegis.service.model_folder import live_version, promote, set_shadow
 from vaegis.service.records.python_records import columns_from_records

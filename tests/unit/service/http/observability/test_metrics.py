@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from vaegis.service.http.observability.metrics import MOST_SIGNATURES, BoundHistogram, ShadowMetrics, SignatureCounters
+from vaegis.service.http.observability.metrics import MOST_SIGNATURES, BoundHistogram, SignatureCounters
+from vaegis.service.http.observability.model_metrics import ShadowMetrics
 
 DOCUMENT = Path(__file__).parents[5] / "docs" / "metrics.md"
 BOUNDS = (0.0, 0.01, 1.0, 2.0)
@@ -91,6 +93,17 @@ def test_records_are_counted_scored_flagged_and_refused(new_app, send, record):
     assert by(found, "vaegis_inference_seconds_count", model="orders") == 1
     assert by(found, "vaegis_queue_seconds_count") == 1  # a record at fault is not scored
     assert by(found, "vaegis_requests_in_flight") == 0
+
+
+@pytest.mark.parametrize("most", [1, 256], ids=["on a thread", "in a batch"])
+def test_a_record_refused_within_a_small_body_is_counted_once(new_app, send, record, most):
+    app = new_app(max_batch_records=most)
+    lines = "".join(json.dumps(line) + "\n" for line in (record, record, record | {"amount": "x"}))
+    answer = send(app, "POST", "/score", content=lines, headers={"content-type": "application/x-ndjson"})
+    assert (answer.status_code, len(answer.text.splitlines())) == (200, 3)
+    found = samples(app, send)
+    assert by(found, "vaegis_records_refused_total", model="orders", code="wrong_type") == 1
+    assert by(found, "vaegis_records_scored_total", model="orders") == 2
 
 
 def test_anomalies_are_counted_by_signature(new_app, send, record):

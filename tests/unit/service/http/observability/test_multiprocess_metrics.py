@@ -20,7 +20,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.observability import multiprocess_metrics
-from vaegis.service.http.observability.metrics import MOST_SIGNATURES, BoundHistogram, Metrics, ModelMetrics
+from vaegis.service.http.observability.metrics import MOST_SIGNATURES, BoundHistogram, Metrics
+from vaegis.service.http.observability.model_metrics import ModelMetrics
 from vaegis.service.http.observability.multiprocess_metrics import (
     PARENT,
     ServiceCollector,

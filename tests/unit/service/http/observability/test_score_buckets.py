@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from vaegis.service.http.observability.metrics import score_buckets
+from vaegis.service.http.observability.model_metrics import score_buckets
 
 
 @given(npst.arrays(np.float64, st.integers(1, 50), elements=st.floats(-1e6, 1e6)))

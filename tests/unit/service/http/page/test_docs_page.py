@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from vaegis.service.auth.keys import digest_of
-from vaegis.service.http import docs_page
+from vaegis.service.http.page import docs_page
 
 KEYS = f"pipeline score,model sha256:{digest_of(b'vaegis_key').hex()}"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from vaegis.service.http.observability.column_counts import ColumnCounter
+from vaegis.service.http.observability.model_metrics import ColumnCounter
 
 NUMERIC = NumericColumn(
     name="size",

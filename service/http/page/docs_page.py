@@ -10,10 +10,6 @@ from typing import Any, Final
 from fastapi import Response
 from starlette.exceptions import HTTPException
 
-BUNDLE: Final = "/docs/swagger-ui-bundle.js"
-STYLE: Final = "/docs/swagger-ui.css"
-START: Final = "/docs/start.js"
-
 _MISSING: Final = "this page needs the extra docs: pip install 'vaegis[docs]'; GET /openapi.json has the document"
 _HEADERS: Final = {
     # Swagger UI sets styles of elements and has pictures within its style sheet; scripts come from here only.
@@ -28,10 +24,10 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <title>vaegis</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href=".{style}">
+<link rel="stylesheet" href="./docs/swagger-ui.css">
 <div id="page"></div>
-<script src=".{bundle}"></script>
-<script src=".{start}"></script>
+<script src="./docs/swagger-ui-bundle.js"></script>
+<script src="./docs/start.js"></script>
 """
 _SCRIPT: Final = """const key = {asks} ? prompt("API key of the scope model, kept until this page is closed") : null;
 SwaggerUIBundle({{
@@ -51,7 +47,7 @@ def docs_endpoints(*, has_keys: bool) -> dict[str, Callable[..., Any]]:
 
     def docs() -> Response:
         _asset("swagger-ui.css")
-        return _response(_PAGE.format(style=STYLE, bundle=BUNDLE, start=START), "text/html")
+        return _response(_PAGE, "text/html")
 
     def docs_bundle() -> Response:
         return _response(_asset("swagger-ui-bundle.js"), "text/javascript")
@@ -62,7 +58,12 @@ def docs_endpoints(*, has_keys: bool) -> dict[str, Callable[..., Any]]:
     def docs_start() -> Response:
         return _response(_SCRIPT.format(asks=str(has_keys).lower()), "text/javascript")
 
-    return {"/docs": docs, BUNDLE: docs_bundle, STYLE: docs_style, START: docs_start}
+    return {
+        "/docs": docs,
+        "/docs/swagger-ui-bundle.js": docs_bundle,
+        "/docs/swagger-ui.css": docs_style,
+        "/docs/start.js": docs_start,
+    }
 
 
 def _response(content: str | bytes, media_type: str) -> Response:
