@@ -152,7 +152,7 @@ class Settings(BaseModel):
     allowed_hosts: str | None = _setting(
         None,
         "Host names and addresses that callers may use besides localhost and VAEGIS_HOST, separated by commas. Unset "
-        "means any with keys or with VAEGIS_OPEN, and no others without.",
+        "means every name if there are keys or VAEGIS_OPEN is set, and otherwise these two alone.",
     )
     cors_origins: str | None = _setting(
         None,

@@ -22,6 +22,7 @@ _ROUNDING: Final = 1e-6
 _ROUNDED_SHARE: Final = 2.0**-23
 """A number this near a multiple of the step, in steps or as a share of them, lies on the grid: float32 rounds so."""
 
+_TRUTHS: Final = (0.0, 1.0)
 _OF_FORMS: Final = {ViolationCode.UNUSUAL_FORM, ViolationCode.UNUSUAL_LENGTH}
 _OF_LISTS: Final = {ViolationCode.UNSEEN_CATEGORY, ViolationCode.MISSPELLED_CATEGORY, *_OF_FORMS}
 
@@ -45,8 +46,8 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
         column: Name of the column.
         code: The check.
         observed: The record's value.
-        limit: The least or the greatest value that passes, the step of the grid, or the category that is misspelled;
-            None for other checks.
+        limit: The least or the greatest value that passes, the step of the grid, the category that is misspelled, or
+            the one truth value that training saw; None for other checks.
     """
 
     column: str
@@ -126,6 +127,13 @@ class _Checked:
         limit = self.limits.get(code)
         return default if limit is None else limit
 
+    @property
+    def bounds(self) -> tuple[float, float, float]:
+        """The least and the greatest number that passes, and the step of the grid, 0 where there is none."""
+        low = self.limit(ViolationCode.UNSEEN_CATEGORY, self.limit(ViolationCode.BELOW_RANGE, -math.inf))
+        high = self.limit(ViolationCode.UNSEEN_CATEGORY, self.limit(ViolationCode.ABOVE_RANGE, math.inf))
+        return low, high, self.limit(ViolationCode.OFF_GRID, 0.0)
+
     def violation(self, observed: float | str | None) -> Violation | None:
         """Return the check that a value breaks, if it breaks one."""
         if isinstance(observed, str):
@@ -150,6 +158,8 @@ class _Checked:
             return ViolationCode.BELOW_RANGE
         if observed > self.limit(ViolationCode.ABOVE_RANGE, math.inf):
             return ViolationCode.ABOVE_RANGE
+        if observed in _TRUTHS and observed != self.limit(ViolationCode.UNSEEN_CATEGORY, observed):
+            return ViolationCode.UNSEEN_CATEGORY
         step = self.limit(ViolationCode.OFF_GRID, 0.0)
         return ViolationCode.OFF_GRID if step and bool(is_off_grid(np.float64(observed), step)) else None
 
@@ -170,14 +180,7 @@ class ViolationChecks:
         """Take the checks from ``schema``."""
         self._numbers = [_Checked.of(schema.columns[at]) for at in schema.number_positions]
         self._strings = [_Checked.of(schema.columns[at]) for at in schema.string_positions]
-        self._limits = [
-            (
-                each.limit(ViolationCode.BELOW_RANGE, -math.inf),
-                each.limit(ViolationCode.ABOVE_RANGE, math.inf),
-                each.limit(ViolationCode.OFF_GRID, 0.0),
-            )
-            for each in self._numbers
-        ]
+        self._limits = [each.bounds for each in self._numbers]
         self._lower, self._upper, steps = np.array(self._limits).reshape(-1, 3).T
         self._gridded = steps.nonzero()[0]
         self._steps = steps[self._gridded]

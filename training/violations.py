@@ -261,8 +261,10 @@ def _of_numbers(
         yield Check(code=low_code, limit=float(values[0]) - wider_low * margin)
         yield Check(code=high_code, limit=float(values[-1]) + wider_high * margin)
     elif isinstance(column, BooleanColumn):
-        yield Check(code=low_code, limit=float(values[0]))
-        yield Check(code=high_code, limit=float(values[-1]))
+        if values[0] == values[-1]:
+            yield Check(code=ViolationCode.UNSEEN_CATEGORY, limit=float(values[0]))
+        yield Check(code=low_code, limit=0.0)
+        yield Check(code=high_code, limit=1.0)
         yield Check(code=ViolationCode.OFF_GRID, limit=1.0)
     elif isinstance(column, NumericColumn):
         lower = _lower_limit(values, chance, wider_low, step=column.step)
