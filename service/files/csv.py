@@ -18,9 +18,9 @@ import pyarrow.csv as pa_csv
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import NOT_UTF8, Refusal, batch_rows, blocks_of_lines
 from vaegis.service.files.formats import Dialect
+from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.csv import first_row_of, rows_of
-from vaegis.service.records.json import BodyError
 from vaegis.service.records.values import CSV_NULLS, is_text
 
 BLOCK_BYTES = 4 << 20

@@ -45,13 +45,14 @@ from vaegis.service.http.server.interface import (
     TooManyConnectionsError,
 )
 from vaegis.service.records.blocks import (
+    BodyError,
     BodyTooLargeError,
     NoRecordsError,
     TooManyRecordsError,
+    TooManyValuesError,
     TooMuchHeldError,
 )
 from vaegis.service.records.faults import MAX_FAULTS
-from vaegis.service.records.json import BodyError, TooManyValuesError
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"

@@ -43,9 +43,9 @@ from vaegis.service.http.writers.json import (
 )
 from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.arrow.decoder import ArrowDecoder
-from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, merged
 from vaegis.service.records.csv import CsvDecoder
-from vaegis.service.records.decompression import Unpacker
+from vaegis.service.records.decompression import UnpackedBytes, Unpacker
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.json_document import JsonDecoder, JsonDocuments
 from vaegis.service.records.ndjson import NdjsonDecoder

@@ -23,14 +23,8 @@ from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import EXAMPLE_DIGEST, Answer, with_example
 from vaegis.service.http.score_options import ScoreQuery
 from vaegis.service.http.writers.v2 import OUTPUTS, asked_outputs, written_answer
-from vaegis.service.records.blocks import (
-    Block,
-    NoRecordsError,
-    TooManyRecordsError,
-    UnpackedBytes,
-    block_of,
-)
-from vaegis.service.records.decompression import decompressed
+from vaegis.service.records.blocks import Block, NoRecordsError, TooManyRecordsError, block_of
+from vaegis.service.records.decompression import UnpackedBytes, decompressed
 from vaegis.service.records.faults import Faults, OnInvalid
 from vaegis.service.records.json import require_few_values
 from vaegis.service.records.kinds import kind_of

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Column, Schema
 from vaegis.service.records import values as rules
-from vaegis.service.records.blocks import BLOCK_BYTES, Block, RecordLimits, TooMuchHeldError
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, BodyError, RecordLimits, TooMuchHeldError
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.json import BodyError, count_marks, encoding_hint
+from vaegis.service.records.json import count_marks, encoding_hint
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.line_decoder import LineDecoder
 from vaegis.service.records.values import CSV_NULLS

@@ -12,8 +12,7 @@ from typing import Final, NoReturn
 
 import numpy as np
 
-from vaegis.service.errors import ServiceError
-from vaegis.service.records.blocks import BLOCK_BYTES
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooManyValuesError
 from vaegis.service.records.column_names import shown
 
 _SPACE = b" \t\r\n"
@@ -44,18 +43,6 @@ _MAGIC = {
 _SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
 _NO_BACKSLASH = re.compile(rb"[^\\]")
 _QUOTE, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'"[]{}'
-
-
-class BodyError(ServiceError):
-    """A body that is not strict JSON; ``code`` names the fault, and the text holds no part of the body but a key."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class TooManyValuesError(ServiceError):
-    """A body with more values than the service parses."""
 
 
 def encoding_hint(data: bytes) -> str:

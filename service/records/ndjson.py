@@ -8,9 +8,9 @@ from typing import Final
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.records.blocks import Block, RecordLimits
+from vaegis.service.records.blocks import Block, BodyError, RecordLimits
 from vaegis.service.records.faults import Faults, in_request
-from vaegis.service.records.json import VALUE_MARKS, BodyError, count_marks, parse_json
+from vaegis.service.records.json import VALUE_MARKS, count_marks, parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.line_decoder import LineDecoder, parts_of_lines
 from vaegis.service.records.python_records import filled_columns

@@ -18,10 +18,11 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.records.arrow.types import ArrowKind, ArrowType
 from vaegis.service.records.arrow.values import ArrowValues, broken_texts, cells_of
+from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.column_names import UnknownColumns, positions_of, shown
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import BodyError, null_for_nan, parse_json
+from vaegis.service.records.json import null_for_nan, parse_json
 
 DATATYPES: Final = {
     kind.name: kind

@@ -127,11 +127,13 @@ def default_model(folder: Path, chosen: str | None) -> str:
         return names[0]
     if chosen is not None and chosen in names:
         return chosen
+    if not names:
+        raise ModelFolderError(f"{folder}: expected a folder for each model, with files VERSION.onnx, got none")
     if chosen is None:
         expected = "exactly one model, or VAEGIS_DEFAULT_MODEL to name the one of POST /score"
     else:
         expected = f"the model {chosen!r}, which VAEGIS_DEFAULT_MODEL names"
-    raise ModelFolderError(f"{folder}: expected {expected}, got {len(names)}: {', '.join(names) or 'none'}")
+    raise ModelFolderError(f"{folder}: expected {expected}, got {len(names)}: {', '.join(names)}")
 
 
 def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes | None = None) -> Artifact:

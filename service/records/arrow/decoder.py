@@ -12,20 +12,12 @@ from vaegis.service.contract import Column, Schema
 from vaegis.service.records.arrow.flat_tables import FlatTableError
 from vaegis.service.records.arrow.messages import Message, MessageBuffer, MessageType
 from vaegis.service.records.arrow.record_batches import ArrowArray, read_batch
-from vaegis.service.records.arrow.types import ArrowField, ArrowKind, arrow_error, read_schema
+from vaegis.service.records.arrow.types import ArrowField, ArrowKind, TextBudget, arrow_error, read_schema
 from vaegis.service.records.arrow.values import ArrowValues, cells_of, stacked_values, values_of
-from vaegis.service.records.blocks import (
-    BLOCK_RECORDS,
-    BLOCK_VALUES,
-    Block,
-    RecordLimits,
-    TextBudget,
-    TooMuchHeldError,
-    UnpackedBytes,
-    block_of,
-)
+from vaegis.service.records.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, RecordLimits, TooMuchHeldError, block_of
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
+from vaegis.service.records.decompression import UnpackedBytes
 from vaegis.service.records.faults import Faults, Report
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time

@@ -11,8 +11,7 @@ from enum import Enum
 from typing import Final
 
 from vaegis.service.records.arrow.flat_tables import FlatTable
-from vaegis.service.records.blocks import TextBudget
-from vaegis.service.records.json import BodyError
+from vaegis.service.records.blocks import BodyError, TooMuchHeldError
 
 
 class ArrowKind(Enum):
@@ -103,6 +102,29 @@ _UNIT_NAMES: Final = ("s", "ms", "us", "ns")
 _DAY: Final = 86_400.0
 _LITTLE_ENDIAN: Final = 0
 _INT32: Final = ArrowType("int32", ArrowKind.INTEGER, form="<i4")
+
+
+class TextBudget:
+    """Bytes of text that may be held at one time, counted before the text is allocated.
+
+    A few bytes of a body can refer to one long text many times.
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        """Allow ``most`` bytes of ``what``, a name for messages."""
+        self._most = most
+        self._left = most
+        self._what = what
+
+    def spend(self, size: int) -> None:
+        """Count ``size`` bytes.
+
+        Raises:
+            TooMuchHeldError: Fewer are left.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise TooMuchHeldError(f"body: expected {self._what} of at most {self._most} bytes, got more")
 
 
 def arrow_error(detail: str) -> BodyError:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaegis.service.errors import RecordError, ServiceError
+from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import BodyError, parse_json
+from vaegis.service.records.json import parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.python_records import columns_from_records, filled_from_lists, is_by_column
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.errors import RecordError
-from vaegis.service.records.blocks import BLOCK_BYTES, TooMuchHeldError
-from vaegis.service.records.json import BodyError
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooMuchHeldError
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.ndjson import NdjsonDecoder
 from vaegis.service.records.python_records import columns_from_records
