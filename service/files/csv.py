@@ -34,6 +34,7 @@ _WRONG_WIDTH = re.compile(
     r"(?:Row #(?P<row>\d+): )?Expected (?P<expected>\d+) columns, got (?P<found>\d+):? ?(?P<record>.*)", re.DOTALL
 )
 """Of Arrow's complaint; the header is row 1."""
+_SINGLE_QUOTED = re.compile(r"\s*'.*'\s*", re.DOTALL)
 _HEADER_BYTES = 1 << 16
 _DELIMITERS = ";\t|,^~\x01\x1f"
 _OPEN = "expected closed quotes, got one that is open at the end"
@@ -68,6 +69,8 @@ def csv_names(stream: pa.NativeFile, path: Path, dialect: Dialect) -> tuple[str,
         raise FileError(path, f'expected UTF-8 in the header, got NUL bytes; {_ENCODING} or "utf-16-le"')
     if not all(map(is_text, names)):
         raise FileError(path, f"expected UTF-8 in the header, got other bytes; {_ENCODING}")
+    if dialect.quote is None and all(_SINGLE_QUOTED.fullmatch(name) for name in names):
+        raise FileError(path, f"expected names of columns, got all of them between single quotes; {_SINGLE_QUOTES}")
     if len(names) == 1 and (
         other := next((mark for mark in _DELIMITERS if mark in names[0] and mark != delimiter), None)
     ):
@@ -146,6 +149,7 @@ def quote_fault(stream: pa.NativeFile, delimiter: str, dialect: Dialect) -> str 
 
     This reads record by record, and is only worth it where `may_have_stray_quotes`.
     """
+    csv.field_size_limit(MAX_VALUE_BYTES)  # the module's own, for the whole process
     text = io.TextIOWrapper(stream, "latin-1", newline="")  # for quotes and line ends any superset of ASCII will do
     escaped = '\\"'
     lines: list[str] = []
@@ -282,6 +286,8 @@ def _cause(record: str, found: int, names: tuple[str, ...], delimiter: str, dial
     """Return the likely cause of a record's wrong width, with what to do; nothing if there is none to see."""
     if dialect.escape is None and ('\\"' in record or f"\\{delimiter}" in record):
         return f"; quotes and delimiters seem to be escaped by backslashes: {_ESCAPE}"
+    if "\0" in record:
+        return "; the record has NUL bytes: was the file cut off, or is it still being written?"
     if len(names) == 1:
         return "; the first line is taken for the header: remove the lines above the names of the columns"
     if record.endswith(delimiter) and found == len(names) + 1:

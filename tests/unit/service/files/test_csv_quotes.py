@@ -53,6 +53,10 @@ def test_a_quote_that_opens_nothing_leaves_nothing_open(text):
     assert fault_of(text) is None
 
 
+def test_a_long_value_of_many_lines_is_whole():
+    assert fault_of('a,b\n1,"' + "x\n" * 100_000 + '"\n') is None
+
+
 def test_a_long_value_that_is_never_closed_is_open():
     assert fault_of('a,b\n1,"' + "x\n" * 200_000) == OPEN
 
