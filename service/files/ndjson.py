@@ -129,7 +129,7 @@ def _flatten(prefix: str, objects: _Objects, columns: _Columns, ignored: Collect
     has_all = keys == len(objects) * len(names)
     for key in names:
         name = prefix + key
-        values = list(map(itemgetter(key), objects)) if has_all else [each.get(key) for each in objects]
+        values: list[Any] = list(map(itemgetter(key), objects)) if has_all else [each.get(key) for each in objects]
         types = set(map(type, values))
         if name in columns:
             raise _OutOfTheOrdinaryError
