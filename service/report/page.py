@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from vaegis.service.contract import Provenance
@@ -136,6 +138,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["short"] = _short
+    made.filters["breakable"] = _breakable
     made.filters["value"] = lambda value: json.dumps(value, ensure_ascii=False)
     return made
 
@@ -144,6 +147,11 @@ def page_style(name: str) -> dict[str, str]:
     """Return a style sheet, and its digest as a content security policy names it, as templates take them."""
     style = (_TEMPLATES / name).read_text("utf-8")
     return {"style": style, "style_hash": _hash(style)}
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that may break into lines after punctuation, as long names of columns have it."""
+    return Markup("<wbr>").join(re.split(r"(?<=[^A-Za-z0-9])(?=[A-Za-z0-9])", name))
 
 
 def _hash(text: str) -> str:

@@ -28,7 +28,7 @@ from vaegis.service.pvalues import false_alarm_bound, threshold
 pytest.importorskip("jinja2")
 from vaegis.service.report.columns import QuantileChart, column_cards
 from vaegis.service.report.evaluation import residual_map
-from vaegis.service.report.page import Sampled, render, report_page
+from vaegis.service.report.page import Sampled, environment, render, report_page
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'</script>"
 VOID = {"meta", "input", "br", "wbr", "path", "rect", "line"}
@@ -267,3 +267,8 @@ def test_exemplars_are_those_that_the_generator_decodes(artifact):
     distance = np.linalg.norm(points[:, None] - points, axis=2) + np.eye(len(points)) * 1e9
     nearest = decoded[distance.argmin(axis=1)]
     assert np.corrcoef(decoded, nearest)[0, 1] > 0.8
+
+
+def test_long_names_break_after_punctuation_and_stay_escaped():
+    shown = environment().from_string("{{ name | breakable }}").render(name="a.b_<c>")
+    assert shown == "a.<wbr>b_&lt;<wbr>c&gt;"
