@@ -16,8 +16,14 @@ from prometheus_client import generate_latest, values
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import NumericColumn, Schema
-from vaegis.service.http.metrics import Metrics, ModelMetrics
-from vaegis.service.http.multiprocess_metrics import ServiceCollector, count_in_files, count_in_memory, metrics_folder
+from vaegis.service.http.observability.metrics import Metrics
+from vaegis.service.http.observability.model_metrics import ModelMetrics
+from vaegis.service.http.observability.multiprocess_metrics import (
+    ServiceCollector,
+    count_in_files,
+    count_in_memory,
+    metrics_folder,
+)
 from vaegis.service.verdicts import Verdicts
 
 MODEL = ROOT / "tests" / "golden" / "orders-v2.onnx"

@@ -19,10 +19,10 @@ from conditions import ROOT, save
 from model_swaps import put_live, two_versions
 
 from vaegis.service.http.app import create_app
-from vaegis.service.http.model_loader import FolderSource, ModelLoader, first_opened
-from vaegis.service.http.model_registry import ModelRegistry, ServedAs
+from vaegis.service.http.models.loader import FolderSource, ModelLoader, first_opened
+from vaegis.service.http.models.registry import ModelRegistry, ServedAs
+from vaegis.service.http.models.version_check import VersionChecks
 from vaegis.service.http.schemas import rendered
-from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.settings import load_settings
 from vaegis.service.verdicts import Explain

@@ -111,7 +111,8 @@ def main() -> int:
 def start_all(processes: Processes, model: Path, folder: Path, addresses: dict[str, str]) -> None:
     """Start the service, the feeder, and what watches them."""
     host, _, port = addresses["vaegis"].partition(":")
-    processes.start("vaegis", COMMANDS / "vaegis", "serve", model.resolve(), "--host", host, "--port", port)
+    command = [COMMANDS / "vaegis", "serve", model.resolve(), "--host", host, "--port", port]
+    processes.start("vaegis", *command, "--show-values")
     deadline_s = time.monotonic() + START_S
     while not read(addresses["vaegis"], "/readyz"):
         processes.check()

@@ -29,7 +29,7 @@ from vaegis.service.graph import open_graph, open_optimized
 from vaegis.service.model_file import content_digest, digest_entry, read_model_file
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold_rank
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.runtime import DEFAULT_LIMITS, VERSION, GraphError, RunLimits, Session
 from vaegis.service.scorer import OUTPUTS, Scorer, Scores
 from vaegis.service.verdicts import Explain, Verdicts, judge

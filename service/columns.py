@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import NO_CATEGORY, CategoricalColumn, Column, Schema
+from vaegis.service.contract import NO_CATEGORY, CategoricalColumn, Column, Schema, StringColumn
 
 
 # Frozen by msgspec, as are verdicts and scores: each request makes several, in a tenth of the time of dataclasses.
@@ -41,8 +41,8 @@ class Columns(msgspec.Struct, frozen=True, eq=False, gc=False):
         return Columns(self.numbers[:, :numbers], self.strings[:, :strings], self.strings_observed[:, :strings])
 
 
-Categories: TypeAlias = tuple[NDArray[np.object_] | Sequence[str], NDArray[np.bool_] | Sequence[bool]]
-"""A column's categories, `contract.NO_CATEGORY` where null, and which are not null."""
+Categories: TypeAlias = tuple[NDArray[np.object_] | Sequence[str], NDArray[np.bool_] | Sequence[bool] | bool]
+"""A column's categories, `contract.NO_CATEGORY` where null, and which are not null; True if all are."""
 
 
 def build_columns(
@@ -72,7 +72,18 @@ def build_columns(
         strings[:, at], observed[:, at] = (NO_CATEGORY, False) if categories is None else categories
         if at in same:
             strings[:, at] = [same[at].get(text, text) for text in strings[:, at].tolist()]
-    return Columns(numbers, strings, observed)
+    return Columns(numbers, strings, observed & ((strings != NO_CATEGORY) | blanks_known(schema)))
+
+
+def blanks_known(schema: Schema) -> NDArray[np.bool_]:
+    """Tell in which columns of the graph's input `strings` an empty text is a known category; in others it is a null.
+
+    CSV cannot tell the two apart, so no other format does.
+    """
+    columns = [schema.columns[position] for position in schema.string_positions]
+    return np.array(
+        [isinstance(column, StringColumn) and NO_CATEGORY in column.categories for column in columns], dtype=np.bool_
+    )
 
 
 def same_categories(schema: Schema) -> dict[int, Mapping[str, str]]:

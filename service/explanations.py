@@ -18,12 +18,17 @@ from vaegis.service.contract import Schema, Value, ViolationCode
 from vaegis.service.reasons import Reason
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.scorer import Scores
-from vaegis.service.signatures import LEADING_SHARE, signature
 from vaegis.service.violations import REASONS, Violation
 
 NOTABLE_SHARE = 0.1
 """A column is given a reason when it makes up this share of the positive contributions of all columns; the largest is
 in any case. The latent term is, when it makes up this share of all positive terms."""
+
+LEADING_SHARE = 0.5
+"""A term leads when it is at least this share of the largest. Smaller ones vary among records with the same fault."""
+
+_MOST_PARTS = 2
+_MORE = "more"  # stands for all parts of a signature but the first
 
 
 class Contribution(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +129,30 @@ def explain_records(
             found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
         of_violations = [reasons[formatters.names[at]] for at in violating] if is_one else []
         yield tuple(dict.fromkeys([*of_violations, *found])), key, contributions
+
+
+def signature(broken: Sequence[tuple[str, str]], leading: Sequence[tuple[str, str]], *, latent_leads: bool) -> str:
+    """Return the signature of an anomaly: a short key to group and filter by, the same for anomalies of one cause.
+
+    It names the checks that the record breaks. A record that breaks none has the columns that lead, each with its
+    reason. `docs/adr/0032` says why, with figures.
+
+    Args:
+        broken: The columns that break a check, the largest contribution first, each with its check.
+        leading: The columns that lead, in the same order, each with its reason.
+        latent_leads: Whether the latent term leads.
+
+    >>> signature([], [("price", "rare_value"), ("area", "rare_combination")], latent_leads=False)
+    'area:rare_combination+price:rare_value'
+    >>> signature([], [("price", "rare_value"), ("area", "rare_combination")], latent_leads=True)
+    'price:rare_value+more'
+    >>> signature([("state", "unseen_category")], [("price", "rare_value")], latent_leads=True)
+    'state:unseen_category'
+    """
+    parts = [f"{column}:{why}" for column, why in broken or leading]
+    if not parts or (latent_leads and not broken):
+        parts.append(Reason.FAR_FROM_KNOWN)
+    return "+".join(sorted(parts) if len(parts) <= _MOST_PARTS else (parts[0], _MORE))
 
 
 def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) -> list[int]:

@@ -16,9 +16,8 @@ from vaegis.service.model_file import DIGEST_PREFIX, Expected, read_model_file
 from vaegis.service.pvalues import guarantee, threshold
 from vaegis.service.records.blocks import Block
 from vaegis.service.records.column_names import UnknownColumns, positions_of
-from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.in_memory import blocks_of_records, is_pandas_frame, with_index
-from vaegis.service.records.json import MAX_FAULTS
+from vaegis.service.records.faults import MAX_FAULTS, OnInvalid
+from vaegis.service.records.python_records import blocks_of_records, is_pandas_frame, with_index
 from vaegis.service.runtime import RunLimits
 from vaegis.service.score_result import ScoreResult, result_of
 from vaegis.service.verdicts import Explain, Verdicts

@@ -142,7 +142,9 @@ def read_pointer(folder: Path, name: str) -> Pointer | None:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "document"
-        raise ModelFolderError(f"{path}: {place}: {first['msg']}; `vaegis promote` writes it") from error
+        raise ModelFolderError(
+            f"{path}: {place}: {first['msg']}; delete the file, and `vaegis promote` writes it anew"
+        ) from error
     for named in filter(None, (pointer.live, pointer.shadow, *pointer.history)):
         version_path(folder, name, named.version)
     return pointer
@@ -160,6 +162,8 @@ def live_version(folder: Path, name: str) -> tuple[str, Version | None]:
     if pointer is not None:
         return pointer.live.version, pointer.live
     versions = version_names(folder, name)
+    if not versions:
+        raise ModelFolderError(f"{folder / name}: expected a version of the model, VERSION{MODEL_SUFFIX}, got none")
     if len(versions) != 1:
         raise ModelFolderError(
             f"{folder / name}: expected {POINTER_FILE}, or exactly one version, got {len(versions)}; "
@@ -211,14 +215,22 @@ def roll_back(folder: Path, name: str) -> Pointer:
     """Make the version live that was live before, and return the new pointer.
 
     Raises:
-        ModelFolderError: there is none, or the pointer file cannot be used or written.
+        ArtifactError: its file cannot be read.
+        ModelFolderError: there is none, its file was changed, or the pointer file cannot be used or written.
     """
 
     def change(pointer: Pointer | None) -> Pointer:
         if pointer is None or not pointer.history:
             raise ModelFolderError(f"{folder / name}: no version was live before; `vaegis promote` makes one live")
+        before = pointer.history[-1]
+        path = version_path(folder, name, before.version)
+        if DIGEST_PREFIX + content_digest(read_model_file(path)) != before.digest:
+            raise ModelFolderError(
+                f"{path}: expected the digest {before.digest} that {POINTER_FILE} has, got another; "
+                "`vaegis promote` makes the file as it is now live, or another version"
+            )
         # Going back must not fail because the columns go back too.
-        live = pointer.history[-1].model_copy(update={"since": _now(), "allow_schema_change": True})
+        live = before.model_copy(update={"since": _now(), "allow_schema_change": True})
         return Pointer(live=live, shadow=pointer.shadow, history=pointer.history[:-1])
 
     return _changed(folder, name, change)

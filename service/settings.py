@@ -152,7 +152,7 @@ class Settings(BaseModel):
     allowed_hosts: str | None = _setting(
         None,
         "Host names and addresses that callers may use besides localhost and VAEGIS_HOST, separated by commas. Unset "
-        "means any with keys or with VAEGIS_OPEN, and no others without.",
+        "means every name if there are keys or VAEGIS_OPEN is set, and otherwise these two alone.",
     )
     cors_origins: str | None = _setting(
         None,
@@ -161,6 +161,11 @@ class Settings(BaseModel):
     )
     page: bool = _setting(
         default=True, meaning="Serve the live page at /. Its counts need a key with the scope metrics."
+    )
+    show_values: bool = _setting(
+        default=False,
+        meaning="Let the live page show expected values and limits, which training took from past records, beside a "
+        "record that is scored there.",
     )
     rate_records_per_s: float | None = _setting(
         None,

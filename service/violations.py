@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import CategoricalColumn, Column, Schema, TextColumn, Value, ViolationCode
+from vaegis.service.contract import CategoricalColumn, Column, NumericColumn, Schema, TextColumn, Value, ViolationCode
 from vaegis.service.reasons import Reason
 from vaegis.service.records.forms import Forms
 from vaegis.service.records.kinds import kind_of
@@ -45,8 +45,8 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
         column: Name of the column.
         code: The check.
         observed: The record's value.
-        limit: The least or the greatest value that passes, the step of the grid, or the category that is misspelled;
-            None for other checks.
+        limit: The least or the greatest value that passes, the step of the grid, the category that is misspelled, or
+            the one truth value that training saw; None for other checks.
     """
 
     column: str
@@ -102,6 +102,7 @@ class _Checked:
         forms: Makes forms of its texts, where `known` are forms.
         of_text: Returns the check that a text breaks which is not known, and what that allows.
         shown: Formats a value; None if it needs no formatting.
+        numbers: The numbers within the range that pass; empty where all do.
     """
 
     name: str
@@ -110,6 +111,7 @@ class _Checked:
     forms: Callable[[Sequence[str]], list[str]] | None
     of_text: _FormCheck | _ListCheck | None
     shown: Callable[[Any], Value] | None
+    numbers: frozenset[float] = frozenset()
 
     @classmethod
     def of(cls, column: Column) -> _Checked:
@@ -120,7 +122,7 @@ class _Checked:
             return cls(column.name, limits, known, Forms(column).of, _FormCheck(column, limits), shown)
         if isinstance(column, CategoricalColumn) and not _OF_LISTS.isdisjoint(limits):
             return cls(column.name, limits, frozenset(column.categories), None, _ListCheck(column, limits), shown)
-        return cls(column.name, limits, None, None, None, shown)
+        return cls(column.name, limits, None, None, None, shown, _listed(column, limits))
 
     def limit(self, code: ViolationCode, default: float) -> float:
         limit = self.limits.get(code)
@@ -151,7 +153,11 @@ class _Checked:
         if observed > self.limit(ViolationCode.ABOVE_RANGE, math.inf):
             return ViolationCode.ABOVE_RANGE
         step = self.limit(ViolationCode.OFF_GRID, 0.0)
-        return ViolationCode.OFF_GRID if step and bool(is_off_grid(np.float64(observed), step)) else None
+        if step and bool(is_off_grid(np.float64(observed), step)):
+            return ViolationCode.OFF_GRID
+        if self.numbers and min(abs(observed - number) for number in self.numbers) > _ROUNDED_SHARE * abs(observed):
+            return ViolationCode.UNSEEN_CATEGORY
+        return None
 
     def suspects(self, values: Sequence[str], observed: Sequence[bool]) -> list[int]:
         """Return the rows of the texts that are not known, and of nulls that may break a check."""
@@ -179,6 +185,7 @@ class ViolationChecks:
             for each in self._numbers
         ]
         self._lower, self._upper, steps = np.array(self._limits).reshape(-1, 3).T
+        self._listed = [(at, each.numbers, [*each.numbers]) for at, each in enumerate(self._numbers) if each.numbers]
         self._gridded = steps.nonzero()[0]
         self._steps = steps[self._gridded]
         self._may_be_null = np.array([_may_be_null(each) for each in self._numbers], dtype=np.bool_)
@@ -200,7 +207,10 @@ class ViolationChecks:
     def _suspect_numbers(self, numbers: NDArray[np.float64]) -> Iterable[Sequence[int]]:
         """Return row and column of the numbers that may break a check, and of all that do."""
         if len(numbers) == 1:  # array steps would take longer than the columns of one record
-            return [(0, at) for at, number in enumerate(numbers[0].tolist()) if _is_suspect(number, *self._limits[at])]
+            row = numbers[0].tolist()
+            found = [(0, at) for at, number in enumerate(row) if _is_suspect(number, *self._limits[at])]
+            unlisted = [(0, at) for at, known, _ in self._listed if row[at] not in known]
+            return found + [each for each in unlisted if each not in found] if unlisted else found
         is_inside = (numbers >= self._lower) & (numbers <= self._upper)  # no null is
         is_suspect = None if is_inside.all() else ~is_inside & ~(np.isnan(numbers) & self._may_be_null)
         if self._gridded.size:
@@ -208,6 +218,11 @@ class ViolationChecks:
             if is_off.any():
                 is_suspect = np.zeros_like(is_inside) if is_suspect is None else is_suspect
                 is_suspect[:, self._gridded] |= is_off
+        for at, _, known in self._listed:
+            is_unlisted = ~np.isin(numbers[:, at], known) & ~np.isnan(numbers[:, at])
+            if is_unlisted.any():
+                is_suspect = np.zeros_like(is_inside) if is_suspect is None else is_suspect
+                is_suspect[:, at] |= is_unlisted
         return [] if is_suspect is None else np.argwhere(is_suspect).tolist()
 
 
@@ -231,6 +246,16 @@ def _is_suspect(number: float, lower: float, upper: float, step: float) -> bool:
     scaled = abs(number) / step
     beyond = scaled % 1.0
     return min(beyond, 1.0 - beyond) > max(_ROUNDING, _ROUNDED_SHARE * scaled)
+
+
+def _listed(column: Column, limits: Mapping[ViolationCode, float | None]) -> frozenset[float]:
+    """Return the numbers that pass where others between them do not: a truth value, or the few that training saw."""
+    if ViolationCode.UNSEEN_CATEGORY not in limits:
+        return frozenset()
+    if isinstance(column, NumericColumn):
+        return frozenset(column.values)
+    only = limits[ViolationCode.UNSEEN_CATEGORY]
+    return frozenset() if only is None else frozenset((only,))
 
 
 def _may_be_null(checked: _Checked) -> bool:

@@ -53,7 +53,8 @@ class Model:
         if text:
             values = [[row.get(column["name"]) for column in text] for row in rows]
             strings = [[string(column, value) for column, value in zip(text, row, strict=True)] for row in values]
-            observed = [[value is not None for value in row] for row in values]
+            nulls = [(None,) if "" in column["categories"] else (None, "") for column in text]
+            observed = [[value not in null for value, null in zip(row, nulls, strict=True)] for row in values]
             inputs["strings"] = np.array(strings, dtype=object).reshape(len(rows), len(text))
             inputs["strings_observed"] = np.array(observed, dtype=bool).reshape(len(rows), len(text))
         return inputs

@@ -27,8 +27,9 @@ Escape: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
 
 def _time_format(text: str) -> str:
     try:
-        if "%" in text:
-            datetime.strptime(datetime(2024, 3, 18).strftime(text), text)  # noqa: DTZ001, DTZ007 - of the format alone
+        for form in text.split("|"):
+            datetime.strptime(datetime(2024, 3, 18).strftime(form), form)  # noqa: DTZ001, DTZ007 - of the format alone
+        if all("%" in form for form in text.split("|")):
             return text
     except ValueError:
         pass
@@ -114,9 +115,9 @@ class ColumnSettings(_Section):
     format: Annotated[str, AfterValidator(_time_format)] | None = Field(
         None,
         min_length=2,
-        max_length=64,
-        description="How text writes dates and times, such as `%d/%m/%Y %H:%M` (codes of `strptime`). none: found "
-        "from the data.",
+        max_length=128,
+        description="How text writes dates and times, such as `%d/%m/%Y %H:%M` (codes of `strptime`); of several, "
+        "parted by `|`, the first that fits counts. ISO 8601 is read as well. none: found from the data.",
     )
 
 

@@ -23,6 +23,7 @@ from vaegis.service.records.kinds import kind_of
 from vaegis.service.report.page import write_report
 from vaegis.training.calibration import calibrate, check_alpha, records_left_out
 from vaegis.training.config import TIME_KIND, TrainConfig, with_overrides
+from vaegis.training.data.code_numbers import with_code_advice
 from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns, reading_hints
@@ -165,7 +166,7 @@ def _prepare(
     labels: Labels,
 ) -> _Prepared:
     plans = settle_growing(plan_columns(profile, config, sample.first), profile, sample, config)
-    plans = with_placeholders(plans, sample)
+    plans = with_code_advice(with_placeholders(plans, sample), sample, config)
     most = config.calibration.max_records
     if config.splits.group_column is not None:
         groups = sample.groups(config.splits.group_column)

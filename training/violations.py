@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
+    MOST_KNOWN_VALUES,
     BooleanColumn,
     CategoricalColumn,
     Check,
@@ -44,6 +45,7 @@ _FEWEST_RECORDS = 30
 """Fewest values of a column from which checks are made."""
 _FEWEST_FOR_A_GRID = 100
 _FEWEST_MISSING = 8.0  # values with one more decimal place that should have come, so that none ever will
+_MOST_LISTED, _FEWEST_OF_EACH = 20, 8  # numbers, such as 10, 20 and 50, between which no other is expected
 _SMALLEST_TAIL, _LARGEST_TAIL = 10, 40  # values, a tenth of all in between
 _SHAPE, _SHAPE_WEIGHT = 0.2, 20.0  # of a Pareto tail, where nothing else is known, and how many values that counts as
 _SHAPES = (-0.1, 0.7)
@@ -87,8 +89,9 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
     chance = _NUMBERS / 2.0 / max(1, numbers)  # of each of the two limits of a column
     alone = [_alone(columns, schema.of_records, at) for at in range(len(read))]
     fitted = [values.rows(splits.fitted_records) for values in alone]
-    # The range of a watched column says nothing of the values to come.
-    widths = [dict.fromkeys(_RANGE, 0.0) if at >= len(schema.columns) else {} for at in range(len(read))]
+    # The numbers of a watched column say nothing of the values to come.
+    unchecked = (*_RANGE, ViolationCode.UNSEEN_CATEGORY)
+    widths = [dict.fromkeys(unchecked, 0.0) if at >= len(schema.columns) else {} for at in range(len(read))]
     for at in _growing_lists(read, fitted):
         widths[at][ViolationCode.UNSEEN_CATEGORY] = 0.0
     broken = [
@@ -205,12 +208,20 @@ def _as_seen(column: Column, fitted: Columns) -> Column:
         grows = column.usual_lengths[1] is None and len(texts) >= FEWEST_SHARING
         form = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
         return form.model_copy(update={"checks": column.checks})
+    if isinstance(column, NumericColumn):
+        return column.model_copy(update={"values": _few(fitted.numbers[:, 0])})
     if isinstance(column, CategoricalColumn):
         seen = set(texts)
         kept = [pair for pair in zip(column.categories, column.shares, strict=True) if pair[0] in seen]
         update = {"categories": tuple(value for value, _ in kept), "shares": tuple(share for _, share in kept)}
         return _with_form(column, fitted).model_copy(update=update)
     return column
+
+
+def _few(numbers: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return the distinct numbers, where they are few."""
+    distinct = np.unique(numbers[~np.isnan(numbers)])
+    return tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else ()
 
 
 def _with_form(column: Column, fitted: Columns) -> Column:
@@ -262,17 +273,30 @@ def _of_numbers(
         yield Check(code=low_code, limit=float(values[0]) - wider_low * margin)
         yield Check(code=high_code, limit=float(values[-1]) + wider_high * margin)
     elif isinstance(column, BooleanColumn):
-        yield Check(code=low_code, limit=float(values[0]))
-        yield Check(code=high_code, limit=float(values[-1]))
+        if values[0] == values[-1]:
+            yield Check(code=ViolationCode.UNSEEN_CATEGORY, limit=float(values[0]))
+        yield Check(code=low_code, limit=0.0)
+        yield Check(code=high_code, limit=1.0)
         yield Check(code=ViolationCode.OFF_GRID, limit=1.0)
     elif isinstance(column, NumericColumn):
         lower = _lower_limit(values, chance, wider_low, step=column.step)
         yield Check(code=low_code, limit=-_rounded_up(-lower))
         yield Check(code=high_code, limit=_rounded_up(_upper_limit(values, chance, wider_high)))
-        if column.step and values.size >= _FEWEST_FOR_A_GRID:
-            yield Check(code=ViolationCode.OFF_GRID, limit=_settled_step(values, column.step))
+        step = _settled_step(values, column.step) if column.step and values.size >= _FEWEST_FOR_A_GRID else 0.0
+        if step:
+            yield Check(code=ViolationCode.OFF_GRID, limit=step)
+        if _are_listed(values, step):
+            yield Check(code=ViolationCode.UNSEEN_CATEGORY)
     if values.size == records:
         yield Check(code=ViolationCode.UNEXPECTED_MISSING)
+
+
+def _are_listed(values: NDArray[np.float64], step: float) -> bool:
+    """Return whether few numbers come so often that others between them, on the grid, are hardly to be expected."""
+    distinct, counts = np.unique(values, return_counts=True)
+    if step and round((distinct[-1] - distinct[0]) / step) < distinct.size:
+        return False
+    return distinct.size <= _MOST_LISTED and values.size >= _FEWEST_FOR_A_GRID and bool(counts.min() >= _FEWEST_OF_EACH)
 
 
 def _of_strings(

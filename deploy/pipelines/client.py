@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 
 RETRIED = {408, 429, 502, 503, 504}  # the service is busy, starting or draining: the batch may pass later
+AWAY = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 SPLIT = {400, 413, 422, 500}  # something in the batch: halves of it find the record
 DOUBLING_S = [0.1 * 2**attempt for attempt in range(8)]  # 0.1 s to 12.8 s
 
@@ -34,8 +35,9 @@ def post(client: httpx.Client, lines: list[Line]) -> httpx.Response:
             answer = client.post("/score?on_invalid=report", content=body)
             if answer.status_code not in RETRIED:
                 break
-            reason, asked_s = str(answer.status_code), int(answer.headers.get("Retry-After", "0"))
-        except httpx.TransportError as error:
+            reason, asked = str(answer.status_code), answer.headers.get("Retry-After", "")
+            asked_s = int(asked) if asked.isdecimal() else 0  # of a proxy it may be a date
+        except AWAY as error:
             reason = type(error).__name__
         pause_s = asked_s + random.uniform(0.0, longest_wait_s)  # jitter: clients that failed together return apart
         print(f"row {lines[0][0]}: {reason}; again in {pause_s:.1f} s", file=sys.stderr, flush=True)
@@ -50,7 +52,8 @@ def verdicts(client: httpx.Client, lines: list[Line]) -> Iterator[dict[str, obje
         yield from verdicts(client, lines[: len(lines) // 2])
         yield from verdicts(client, lines[len(lines) // 2 :])
     elif answer.status_code in SPLIT:
-        yield {"row": lines[0][0], "errors": [{"message": answer.json()["detail"]}]}
+        message = answer.json()["detail"] if "json" in answer.headers.get("Content-Type", "") else answer.reason_phrase
+        yield {"row": lines[0][0], "errors": [{"message": message}]}
     elif answer.is_success:
         for (row, _), result in zip(lines, answer.text.splitlines(), strict=True):
             yield {**json.loads(result), "row": row}
@@ -77,8 +80,8 @@ def main() -> None:
     options = parser.parse_args()
     from_stdin = str(options.records) == "-"
     done = 0 if from_stdin else rows_done(options.output)
-    key = {"Authorization": f"Bearer {os.environ['VAEGIS_KEY']}"} if "VAEGIS_KEY" in os.environ else {}
-    headers = {"Content-Type": "application/x-ndjson", **key}
+    key = os.environ.get("VAEGIS_KEY")
+    headers = {"Content-Type": "application/x-ndjson", **({"Authorization": f"Bearer {key}"} if key else {})}
     source = sys.stdin.buffer if from_stdin else options.records.open("rb")
     with source, options.output.open("a") as output, options.refused.open("ab") as refused:
         todo = ((row, line.rstrip(b"\r\n")) for row, line in enumerate(source) if row >= done and line.strip())

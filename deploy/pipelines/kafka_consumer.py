@@ -91,7 +91,7 @@ def main() -> None:
         for name, value in os.environ.items()
         if name.startswith(PREFIX)
     }
-    key = {"Authorization": f"Bearer {os.environ['VAEGIS_KEY']}"} if "VAEGIS_KEY" in os.environ else {}
+    key = {"Authorization": f"Bearer {os.environ['VAEGIS_KEY']}"} if os.environ.get("VAEGIS_KEY") else {}
     headers = {"Content-Type": "application/x-ndjson", **key}
     url = os.environ.get("SCORE_URL", "http://127.0.0.1:8080")
     producer = Producer({**DEFAULTS, **PRODUCER, **given})

@@ -68,8 +68,8 @@ def run(args: Namespace) -> int:
         AddressError: the address cannot be listened on.
     """
     # What only this command needs is loaded here. A parent of workers does without what they need to score.
-    from vaegis.service.http.tls import tls_context
-    from vaegis.service.http.workers.container import fitted_to_memory, fitting_workers
+    from vaegis.service.http.server.tls import tls_context
+    from vaegis.service.workers.container import fitted_to_memory, fitting_workers
 
     flags = {name: getattr(args, name, None) for name in Settings.model_fields}
     settings = load_settings(os.environ, flags, args.config)
@@ -86,10 +86,10 @@ def run(args: Namespace) -> int:
             print(f"vaegis is serving {printable(model_name)} on {address}", flush=True)
 
         if workers > 1:
-            from vaegis.service.http.workers.supervisor import serve_by_workers
+            from vaegis.service.workers.supervisor import serve_by_workers
 
             return serve_by_workers(model, str(args.model), settings, listening, workers=workers, on_listening=announce)
-        from vaegis.service.http.serving import serve
+        from vaegis.service.workers.serving import serve
 
         serve(model, str(args.model), settings, listening, on_listening=announce)
         return 0

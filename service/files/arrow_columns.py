@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import NO_CATEGORY, Schema
+from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import Fault, FileError, location_in_file
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import Cells, Instants, columns_of_cells, numbers_of_cells
@@ -82,13 +83,10 @@ def columns_of_batch(
 ) -> Columns:
     """Return the records of a flat batch by column. Refused values are null and reported to ``faults``."""
     arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
-    columns = {column.name: (position, column) for position, column in enumerate(schema.columns)}
 
-    def cells_of(name: str) -> Cells | None:
-        if name not in arrays:
-            return None
-        position, column = columns[name]
-        return _cells(arrays[name], kind_of(column), faults.of_column(name, position), infinities)
+    def cells_of(column: Column, report: Report) -> Cells | None:
+        array = arrays.get(column.name)
+        return None if array is None else _cells(array, kind_of(column), report, infinities)
 
     return columns_of_cells(schema, cells_of, batch.num_rows, faults)
 
@@ -200,8 +198,7 @@ def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: I
     if _is_text(array.type):
         return list(array.cast(pa.string()).to_pylist())
     if not isinstance(kind, NumberKind):
-        is_whole = pa.types.is_floating(array.type) and _whole_numbers(array) is not None
-        if is_whole or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
+        with suppress(RefusedCellError):
             return list(text_of(array).to_pylist())
     elif kind.takes_instants and _is_instant(array.type):
         return Instants(_instants_of_type(array))

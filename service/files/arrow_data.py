@@ -19,9 +19,8 @@ from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import JudgeRules, Model
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.records.faults import Faults, OnInvalid, in_request
-from vaegis.service.records.in_memory import is_pandas_frame, plain_record, with_index
-from vaegis.service.records.json import MAX_FAULTS
+from vaegis.service.records.faults import MAX_FAULTS, Faults, OnInvalid, in_request
+from vaegis.service.records.python_records import is_pandas_frame, plain_record, with_index
 from vaegis.service.records.values import RefusedValueError
 
 _SOURCE: Final = Path("data")

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,9 +18,9 @@ import pyarrow.csv as pa_csv
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import NOT_UTF8, Refusal, batch_rows, blocks_of_lines
 from vaegis.service.files.formats import Dialect
+from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.csv import first_row_of, rows_of
-from vaegis.service.records.json import BodyError
 from vaegis.service.records.values import CSV_NULLS, is_text
 
 BLOCK_BYTES = 4 << 20
@@ -37,6 +37,7 @@ _WRONG_WIDTH = re.compile(
 _HEADER_BYTES = 1 << 16
 _DELIMITERS = ";\t|,^~\x01\x1f"
 _OPEN = "expected closed quotes, got one that is open at the end"
+_EMPTY = "expected a header and records, got an empty file"
 _ESCAPE = r'set [data] escape = "\\" in train.toml, or --escape'
 _NO_QUOTES = 'set [data] quote = "" in train.toml, or --quote ""'
 _SINGLE_QUOTES = 'set [data] quote = "\'" in train.toml, or --quote "\'"'
@@ -45,76 +46,155 @@ _ENCODING = (
 )
 
 
-def csv_names(stream: pa.NativeFile, path: Path, dialect: Dialect) -> tuple[str, ...]:
-    """Return the names in a CSV file's header."""
-    delimiter = dialect.delimiter_of(path)
-    lines = b""
-    while block := stream.read(_HEADER_BYTES):
-        lines = lines + block if lines else block.removeprefix(codecs.BOM_UTF8)
+class CsvFile:
+    """The header and the records of one file.
+
+    Attributes:
+        names: The names in its header.
+    """
+
+    def __init__(self, path: Path, plain: Path, open_file: Callable[[Path], pa.NativeFile], dialect: Dialect) -> None:
+        """Read the header.
+
+        Args:
+            path: The file, for messages and for its extension.
+            plain: A file with the same content in UTF-8.
+            open_file: Opens ``plain``.
+            dialect: How it is written.
+        """
+        self._path = path
+        self._plain = plain
+        self._open_file = open_file
+        self._dialect = dialect
+        self._delimiter = dialect.delimiter_of(path)
+        csv.field_size_limit(MAX_VALUE_BYTES)  # the module's own, for the whole process
+        with self._at_header() as stream:
+            self.names = self._names(stream)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the records; every column is text.
+
+        Raises:
+            FileError: A record has more or fewer values than the header, or one that is not UTF-8 or far too long; or
+                quotes are not closed.
+        """
+        rows = 0
         try:
-            row = first_row_of(lines, delimiter, **dialect.of_reader())
-        except BodyError:
-            raise _too_long(path, 0, None) from None
-        if row is not None or len(lines) > MAX_VALUE_BYTES:
-            break
-    else:
-        row = first_row_of(lines + b"\n", delimiter, **dialect.of_reader()) if lines.strip() else None
-        if row is None and lines.strip():
-            raise open_quote(path)
-    if row is None:
-        raise FileError(path, "expected a header and records, got an empty file")
-    names = tuple(row[0])
-    if any("\0" in name for name in names):
-        raise FileError(path, f'expected UTF-8 in the header, got NUL bytes; {_ENCODING} or "utf-16-le"')
-    if not all(map(is_text, names)):
-        raise FileError(path, f"expected UTF-8 in the header, got other bytes; {_ENCODING}")
-    if len(names) == 1 and (
-        other := next((mark for mark in _DELIMITERS if mark in names[0] and mark != delimiter), None)
-    ):
-        raise FileError(
-            path,
-            "expected a header separated by commas (by tabs in a .tsv file), got another separator; "
-            f"set [data] delimiter = {json.dumps(other)} in train.toml, or --delimiter",
+            with self._at_header() as stream, self._reader(stream) as reader:
+                for batch in reader:
+                    yield _as_text(batch, self._path, rows + 1)
+                    rows += batch.num_rows
+        except pa.ArrowInvalid as error:
+            raise self._file_error(error, rows) from None
+        with self._at_header() as stream:
+            if not may_have_stray_quotes(stream, rows, self._dialect):
+                return
+        with self._at_header() as stream:
+            if fault := quote_fault(stream, self._delimiter, self._dialect):
+                raise FileError(self._path, fault)
+
+    def batches_past_faults(self) -> Iterator[tuple[pa.RecordBatch, dict[int, Refusal]]]:
+        """Yield the records, and which have another width or are not UTF-8, as the service parses them.
+
+        Raises:
+            FileError: A value is far too long, or its quote is never closed.
+        """
+        most, is_first = batch_rows(len(self.names)), True
+        for rows in self._parsed_rows():
+            records, is_first = rows[1:] if is_first else rows, False
+            for start in range(0, len(records), most):
+                yield _text_batch(records[start : start + most], self.names)
+
+    def _at_header(self) -> pa.NativeFile:
+        stream = self._open_file(self._plain)
+        stream.read(self._dialect.preamble_bytes)
+        return stream
+
+    def _names(self, stream: pa.NativeFile) -> tuple[str, ...]:
+        options = self._dialect.of_reader()
+        lines = b""
+        while block := stream.read(_HEADER_BYTES):
+            lines = lines + block if lines else block.removeprefix(codecs.BOM_UTF8)
+            try:
+                row = first_row_of(lines, self._delimiter, **options)
+            except BodyError:
+                raise _too_long(self._path, 0, None) from None
+            if row is not None or len(lines) > MAX_VALUE_BYTES:
+                break
+        else:
+            row = first_row_of(lines + b"\n", self._delimiter, **options) if lines.strip() else None
+            if row is None and lines.strip():
+                raise FileError(self._path, _OPEN)
+        if row is None:
+            raise FileError(self._path, _EMPTY)
+        names = tuple(row[0])
+        if any("\0" in name for name in names):
+            raise FileError(self._path, f'expected UTF-8 in the header, got NUL bytes; {_ENCODING} or "utf-16-le"')
+        if not all(map(is_text, names)):
+            raise FileError(self._path, f"expected UTF-8 in the header, got other bytes; {_ENCODING}")
+        others = [mark for mark in _DELIMITERS if mark in names[0] and mark != self._delimiter]
+        if len(names) == 1 and others:
+            raise FileError(
+                self._path,
+                "expected a header separated by commas (by tabs in a .tsv file), got another separator; "
+                f"set [data] delimiter = {json.dumps(others[0])} in train.toml, or --delimiter",
+            )
+        return names
+
+    def _parsed_rows(self) -> Iterator[list[list[str]]]:
+        """Yield the rows of blocks of lines, the header among them; bytes that are not UTF-8 are lone surrogates."""
+        rest, rows_read = b"", 0
+        with self._at_header() as stream:
+            for block in blocks_of_lines(stream, self._path, BLOCK_BYTES):
+                lines = rest + block
+                if not lines.endswith(b"\n"):  # the last one
+                    lines += b"\n"
+                try:
+                    rows, rest = rows_of(lines, self._delimiter, **self._dialect.of_reader())
+                except BodyError:
+                    raise _too_long(self._path, rows_read, None) from None
+                rows_read += len(rows)
+                if rows:
+                    yield rows
+        if rest:
+            raise FileError(self._path, _OPEN)
+
+    def _reader(self, stream: pa.NativeFile) -> pa_csv.CSVStreamingReader:
+        # No handler of invalid rows: Arrow calls it from a thread of its own, which ends the process if it does so
+        # while the interpreter shuts down. The row is in the error as well.
+        dialect = self._dialect
+        return pa_csv.open_csv(
+            stream,
+            # One thread: only then does the parser know the number of a bad row.
+            read_options=pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=self._delimiter,
+                quote_char=dialect.quote_character or False,
+                double_quote=bool(dialect.quote_character) and dialect.escape is None,
+                escape_char=dialect.escape or False,
+                newlines_in_values=True,
+            ),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(self.names, pa.binary()),
+                null_values=list(CSV_NULLS),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+            ),
         )
-    return names
 
-
-def read_csv(stream: pa.NativeFile, path: Path, names: tuple[str, ...], dialect: Dialect) -> Iterator[pa.RecordBatch]:
-    """Yield the records of a CSV stream; every column is text.
-
-    Raises:
-        FileError: A record has more or fewer values than the header, or one that is not UTF-8 or far too long.
-    """
-    rows = 0
-    try:
-        with _reader(stream, path, names, dialect) as reader:
-            for batch in reader:
-                yield _as_text(batch, path, rows + 1)
-                rows += batch.num_rows
-    except pa.ArrowInvalid as error:
-        raise _file_error(error, path, rows, names, dialect) from None
-
-
-def read_csv_past_faults(
-    stream: pa.NativeFile, path: Path, names: tuple[str, ...], dialect: Dialect
-) -> Iterator[tuple[pa.RecordBatch, dict[int, Refusal]]]:
-    """Yield the records of a CSV stream, and which have another width or are not UTF-8, as the service parses them.
-
-    Raises:
-        FileError: A value is far too long, or its quote is never closed.
-    """
-    rows_read = 0
-    for rows in _parsed_rows(stream, path, dialect):
-        records = rows if rows_read else rows[1:]
-        most = batch_rows(len(names))
-        for start in range(0, len(records), most):
-            yield _text_batch(records[start : start + most], names)
-        rows_read += len(rows)
-
-
-def open_quote(path: Path) -> FileError:
-    """Return the error of a file that ends within quotes."""
-    return FileError(path, _OPEN)
+    def _file_error(self, error: pa.ArrowInvalid, rows: int) -> FileError:
+        """Return the parser's complaint in our words: its own hold the record itself."""
+        detail = str(error)
+        if wrong := _WRONG_WIDTH.search(detail):
+            row = None if wrong["row"] is None else int(wrong["row"]) - 1
+            found = int(wrong["found"])
+            cause = _cause(wrong["record"].rstrip("\r\n"), found, self.names, self._delimiter, self._dialect)
+            return FileError(self._path, _width(len(self.names), found) + cause, row=row)
+        if "Empty CSV" in detail:
+            return FileError(self._path, _EMPTY)
+        if "straddling" in detail:
+            return _too_long(self._path, rows + 1, None)
+        return FileError(self._path, "expected CSV, got other text", row=rows + 1)
 
 
 def may_have_stray_quotes(stream: pa.NativeFile, rows: int, dialect: Dialect) -> bool:
@@ -168,26 +248,6 @@ def quote_fault(stream: pa.NativeFile, delimiter: str, dialect: Dialect) -> str 
     return None
 
 
-def _parsed_rows(stream: pa.NativeFile, path: Path, dialect: Dialect) -> Iterator[list[list[str]]]:
-    """Yield the rows of blocks of lines, the header among them; bytes that are not UTF-8 are lone surrogates."""
-    csv.field_size_limit(MAX_VALUE_BYTES)  # the module's own, for the whole process
-    delimiter = dialect.delimiter_of(path)
-    rest, rows_read = b"", 0
-    for block in blocks_of_lines(stream, path, BLOCK_BYTES):
-        lines = rest + block
-        if not lines.endswith(b"\n"):  # the last one
-            lines += b"\n"
-        try:
-            rows, rest = rows_of(lines, delimiter, **dialect.of_reader())
-        except BodyError:
-            raise _too_long(path, rows_read, None) from None
-        rows_read += len(rows)
-        if rows:
-            yield rows
-    if rest:
-        raise open_quote(path)
-
-
 def _text_batch(rows: Sequence[list[str]], names: tuple[str, ...]) -> tuple[pa.RecordBatch, dict[int, Refusal]]:
     """Return rows as columns of text, and which rows are not records; those are null."""
     refused: dict[int, Refusal] = {}
@@ -216,29 +276,6 @@ def _width(expected: int, found: int) -> str:
     return f"expected {expected} values as in the header, got {found}"
 
 
-def _reader(stream: pa.NativeFile, path: Path, names: tuple[str, ...], dialect: Dialect) -> pa_csv.CSVStreamingReader:
-    # No handler of invalid rows: Arrow calls it from a thread of its own, which ends the process if it does so while
-    # the interpreter shuts down. The row is in the error as well.
-    return pa_csv.open_csv(
-        stream,
-        # One thread: only then does the parser know the number of a bad row.
-        read_options=pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-        parse_options=pa_csv.ParseOptions(
-            delimiter=dialect.delimiter_of(path),
-            quote_char=dialect.quote_character or False,
-            double_quote=bool(dialect.quote_character) and dialect.escape is None,
-            escape_char=dialect.escape or False,
-            newlines_in_values=True,
-        ),
-        convert_options=pa_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.binary()),
-            null_values=list(CSV_NULLS),
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        ),
-    )
-
-
 def _as_text(batch: pa.RecordBatch, path: Path, first_row: int) -> pa.RecordBatch:
     """Return the columns, read as bytes, as text; the parser itself could not say in which row the text is wrong."""
     arrays = []
@@ -262,20 +299,6 @@ def _is_utf8(value: bytes | None) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _file_error(error: pa.ArrowInvalid, path: Path, rows: int, names: tuple[str, ...], dialect: Dialect) -> FileError:
-    """Return the parser's complaint in our words: its own hold the record itself."""
-    detail = str(error)
-    if wrong := _WRONG_WIDTH.search(detail):
-        row = None if wrong["row"] is None else int(wrong["row"]) - 1
-        cause = _cause(wrong["record"].rstrip("\r\n"), int(wrong["found"]), names, dialect.delimiter_of(path), dialect)
-        return FileError(path, _width(len(names), int(wrong["found"])) + cause, row=row)
-    if "Empty CSV" in detail:
-        return FileError(path, "expected a header and records, got an empty file")
-    if "straddling" in detail:
-        return _too_long(path, rows + 1, None)
-    return FileError(path, "expected CSV, got other text", row=rows + 1)
 
 
 def _cause(record: str, found: int, names: tuple[str, ...], delimiter: str, dialect: Dialect) -> str:  # noqa: PLR0911

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import MAX_COLUMNS, FileBatch, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
-from vaegis.service.records.json import BodyError, parse_json, refused_constant
+from vaegis.service.records.json import parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.values import described
 

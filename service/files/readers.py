@@ -15,13 +15,7 @@ import pyarrow.parquet as pa_parquet
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
-from vaegis.service.files.csv import (
-    csv_names,
-    may_have_stray_quotes,
-    quote_fault,
-    read_csv,
-    read_csv_past_faults,
-)
+from vaegis.service.files.csv import CsvFile
 from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.ndjson import read_ndjson
 from vaegis.service.records.faults import OnInvalid
@@ -73,8 +67,8 @@ def column_names(path: Path, dialect: Dialect) -> tuple[str, ...] | None:
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
-                with _csv_input(path, dialect) as (plain, own):
-                    return _csv_names(path, plain, own)
+                with _csv_file(path, dialect) as csv:
+                    return csv.names
             case FileFormat.PARQUET:
                 with pa_parquet.ParquetFile(path) as file:
                     return tuple(file.schema_arrow.names)
@@ -97,7 +91,11 @@ def read_file(
     with _reading(path):
         match format_of(path):
             case FileFormat.CSV:
-                yield from _numbered(path, _csv_batches(path, on_invalid, dialect))
+                with _csv_file(path, dialect) as csv:
+                    if on_invalid is OnInvalid.REPORT:
+                        yield from _numbered(path, csv.batches_past_faults())
+                    else:
+                        yield from _numbered(path, ((batch, {}) for batch in csv.batches()))
             case FileFormat.PARQUET:
                 yield from _numbered(path, ((batch, {}) for batch in _parquet_batches(path)))
             case FileFormat.ARROW:
@@ -153,12 +151,11 @@ def _in_utf8(path: Path, encoding: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _csv_input(path: Path, dialect: Dialect) -> Iterator[tuple[Path, Dialect]]:
-    """Give a file with the content of ``path`` in UTF-8, itself or a temporary copy, and how it is written."""
+def _csv_file(path: Path, dialect: Dialect) -> Iterator[CsvFile]:
     with _in_utf8(path, dialect.other_encoding) as plain:
         with _input(plain) as stream:
             beginning = stream.read(_SEPARATOR_LINE_BYTES)
-        yield plain, dialect.of_file(beginning)
+        yield CsvFile(path, plain, _input, dialect.of_file(beginning))
 
 
 def _utf8_copy(path: Path, copy: Path, encoding: str) -> Path:
@@ -170,41 +167,6 @@ def _utf8_copy(path: Path, copy: Path, encoding: str) -> Path:
     except UnicodeError:
         raise FileError(path, f"expected text in the encoding {encoding}, got other bytes") from None
     return copy
-
-
-def _csv_input_of(plain: Path, dialect: Dialect) -> pa.NativeFile:
-    """Open a file at its header."""
-    stream = _input(plain)
-    stream.read(dialect.preamble_bytes)
-    return stream
-
-
-def _csv_names(path: Path, plain: Path, dialect: Dialect) -> tuple[str, ...]:
-    with _csv_input_of(plain, dialect) as stream:
-        return csv_names(stream, path, dialect)
-
-
-def _csv_batches(path: Path, on_invalid: OnInvalid, dialect: Dialect) -> Iterator[tuple[pa.RecordBatch, Refusals]]:
-    with _csv_input(path, dialect) as (plain, own):
-        names = _csv_names(path, plain, own)
-        rows = 0
-        with _csv_input_of(plain, own) as stream:
-            if on_invalid is OnInvalid.REPORT:
-                yield from read_csv_past_faults(stream, path, names, own)
-                return
-            for batch in read_csv(stream, path, names, own):
-                yield batch, {}
-                rows += batch.num_rows
-        _check_quotes(path, plain, rows, own)
-
-
-def _check_quotes(path: Path, plain: Path, rows: int, dialect: Dialect) -> None:
-    with _csv_input_of(plain, dialect) as stream:
-        if not may_have_stray_quotes(stream, rows, dialect):
-            return
-    with _csv_input_of(plain, dialect) as stream:
-        if fault := quote_fault(stream, dialect.delimiter_of(path), dialect):
-            raise FileError(path, fault)
 
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:

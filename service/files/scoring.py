@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
 
-from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError, location_in_file
 from vaegis.service.files.arrow_columns import check_names, columns_of_batch, fault_of_file
@@ -24,8 +23,8 @@ from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.records.faults import Faults, OnInvalid
-from vaegis.service.records.json import MAX_FAULTS, filled_columns
+from vaegis.service.records.faults import MAX_FAULTS, Faults, OnInvalid
+from vaegis.service.records.python_records import filled_columns
 from vaegis.service.score_result import ScoreResult
 from vaegis.service.verdicts import Explain
 
@@ -111,7 +110,9 @@ def score_files(
     with opened(output) as stream, _verdict_writer(stream, output.format, schema, options) as write:
         for part in (part for whole in files.batches(options.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
-            block = _block(part, model.artifact.contract.columns.of_records, options)
+            block = block_past_faults(part, model.artifact.contract.columns.of_records, options.unknown_columns)
+            if block.faults and not options.reports:
+                raise fault_of_file(part.path, next(iter(block.faults.values()))[0])
             result = model.judge_blocks([block], alpha=options.alpha, explain=options.explain, reports=options.reports)
             if observe is not None:
                 observe(part.path, part.first_row, block, result)
@@ -141,24 +142,10 @@ def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownC
         check_names(part.batch.schema.names, schema, part.path, unknown_columns)
         columns = columns_of_batch(part.batch, schema, faults)
     else:
-        columns = _columns_of_json(part, part.parsed, schema, faults, unknown_columns)
+        blank = {schema.names[0]: None}  # stands for lines that are no records: their faults are reported already
+        records = [blank if row in part.refused else record for row, record in enumerate(part.parsed)]
+        columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
     return block_of(columns, faults, part.first_row - 1)
-
-
-def _columns_of_json(
-    part: FileBatch, parsed: Sequence[object], schema: Schema, faults: Faults, unknown_columns: UnknownColumns
-) -> Columns:
-    blank = {schema.names[0]: None}  # stands for lines that are no records: their faults are reported already
-    records = [blank if row in part.refused else record for row, record in enumerate(parsed)]
-    return filled_columns(records, schema, faults, unknown_columns=unknown_columns)
-
-
-def _block(part: FileBatch, schema: Schema, options: ScoreFilesOptions) -> Block:
-    """Return the records of a part, and the faults of those that have any where these are reported."""
-    block = block_past_faults(part, schema, options.unknown_columns)
-    if block.faults and not options.reports:
-        raise fault_of_file(part.path, next(iter(block.faults.values()))[0])
-    return block
 
 
 def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:

@@ -29,11 +29,11 @@ from vaegis.service.http.errors import (
     NotReadyError,
     QueueFullError,
 )
-from vaegis.service.http.metrics import Metrics
 from vaegis.service.http.negotiation import Encoding, answer_encoding_of, header
+from vaegis.service.http.observability.metrics import Metrics
 from vaegis.service.http.problems import UNREAD
 from vaegis.service.http.request_context import CONTEXT, RequestContext
-from vaegis.service.http.server.limits import IncompleteBodyError
+from vaegis.service.http.server.interface import IncompleteBodyError
 from vaegis.service.records.blocks import body_too_large
 from vaegis.service.records.decompression import ZstdCompressor
 
@@ -68,25 +68,18 @@ class Readiness:
     """The service's state. It moves from loading to ready to draining and never back."""
 
     def __init__(self) -> None:
-        self._has_model = False
-        self._is_draining = False
-
-    @property
-    def state(self) -> State:
-        """The present state."""
-        if self._is_draining:
-            return State.DRAINING
-        return State.READY if self._has_model else State.LOADING
+        self.state = State.LOADING
 
     def admit(self, verification: Verification) -> None:
         """Become ready. A ``verification`` exists only if the golden records were reproduced."""
         if verification.records < 1:
             raise ValueError(f"verification: expected at least one golden record, got {verification.records}")
-        self._has_model = True
+        if self.state is State.LOADING:
+            self.state = State.READY
 
     def drain(self) -> None:
         """Stop being ready, for good: the service is about to stop. What still arrives is answered."""
-        self._is_draining = True
+        self.state = State.DRAINING
 
     def require_model(self) -> None:
         """Pass if requests can be answered, also while draining.
@@ -94,7 +87,7 @@ class Readiness:
         Raises:
             NotReadyError: no model was admitted yet.
         """
-        if not self._has_model:
+        if self.state is State.LOADING:
             raise NotReadyError("the model is still loading")
 
     def require_ready(self) -> None:

@@ -23,34 +23,27 @@ from vaegis.service.auth.rate_limits import RateLimits, TokenBuckets
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.admission import Admission, AdmissionLimits, Readiness
 from vaegis.service.http.cross_site import CrossSiteCheck, parse_hosts, parse_origins
-from vaegis.service.http.docs_page import docs_endpoints
 from vaegis.service.http.drill import DrillEndpoint
 from vaegis.service.http.endpoints import PostEndpoint
 from vaegis.service.http.generate import GenerateEndpoint
-from vaegis.service.http.live_page import COUNTS, page_endpoints
-from vaegis.service.http.live_schemas import LiveAnswer
-from vaegis.service.http.logs import LineWriter, RequestLog
-from vaegis.service.http.metrics import Metrics, ModelMetrics
 from vaegis.service.http.middleware import BeginSpan, Dispatch, Instrumentation, KeyCheck
-from vaegis.service.http.model_registry import ModelRegistry, NewServed, ServedAs
+from vaegis.service.http.models.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, may_change_versions
+from vaegis.service.http.models.registry import ModelRegistry, ModelsAnswer, NewServed, ServedAs, ShadowAnswer
+from vaegis.service.http.models.served_model import ServedModel
+from vaegis.service.http.models.version_check import VersionChecks
 from vaegis.service.http.negotiation import HEADER_LENGTH
+from vaegis.service.http.observability.logs import LineWriter, RequestLog
+from vaegis.service.http.observability.metrics import Metrics
+from vaegis.service.http.observability.model_metrics import ModelMetrics
 from vaegis.service.http.openapi import OF_VERSION, openapi_document
+from vaegis.service.http.page.docs_page import docs_endpoints
+from vaegis.service.http.page.live_page import COUNTS, LiveAnswer, page_endpoints
 from vaegis.service.http.problems import answer_error
-from vaegis.service.http.promotion import PROMOTE, ROLLBACK, PromotionEndpoint, may_change_versions
 from vaegis.service.http.request_context import CONTEXT
 from vaegis.service.http.routes import ROUTES
-from vaegis.service.http.schemas import (
-    ModelAnswer,
-    ModelsAnswer,
-    ShadowAnswer,
-    StateAnswer,
-    record_schema,
-    rendered,
-)
+from vaegis.service.http.schemas import ModelAnswer, StateAnswer, record_schema, rendered
 from vaegis.service.http.score import SCORE_BY_NAME, ScoreEndpoint
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.v2 import INFER, InferEndpoint, v2_endpoints
-from vaegis.service.http.version_check import VersionChecks
 from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
 from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.runtime import RunLimits
@@ -146,15 +139,26 @@ def create_app(
         **_model_endpoints(models, served_as.folder),
         **docs_endpoints(has_keys=has_keys),
         **_operator_endpoints(readiness, metrics, openapi),
-        **(page_endpoints(metrics.registry, models, can_promote) if settings.page else {}),
+        **(
+            page_endpoints(metrics.registry, models, can_promote, shows_values=settings.show_values)
+            if settings.page
+            else {}
+        ),
     }
     _mount(framework, endpoints)
     rate_limits = None
     if has_keys or settings.rate_records_per_s is not None:  # a key may have a rate of its own
         rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
-    asgi = _cross_site_checked(
-        KeyCheck(Dispatch(framework, posts), key_store, rate_limits), settings, has_keys=has_keys
+    origins = (
+        parse_origins(settings.cors_origins, variable_of("cors_origins")) if settings.cors_origins else frozenset()
     )
+    checks: list[Callable[[Scope], None]] = [KeyCheck(key_store, rate_limits)]
+    hosts = _allowed_hosts(settings, has_keys=has_keys)
+    if not has_keys or hosts is not None:
+        checks.insert(0, CrossSiteCheck(hosts, has_keys=has_keys, origins=origins))
+    asgi: ASGIApp = Dispatch(framework, posts, checks)
+    if origins:
+        asgi = CORSMiddleware(asgi, [origin.decode() for origin in sorted(origins)], **_CORS)
     log = None
     if writer is not None:
         writer.on_dropped.append(metrics.log_lines_dropped.inc)
@@ -230,17 +234,6 @@ def _openapi(
         return rendered(document)
 
     return lambda: document_of(models.default.live().artifact.digest)
-
-
-def _cross_site_checked(asgi: ASGIApp, settings: Settings, *, has_keys: bool) -> ASGIApp:
-    """Return ``asgi`` behind what keeps web pages of other sites out, except those that ``settings`` name."""
-    hosts = _allowed_hosts(settings, has_keys=has_keys)
-    origins = (
-        parse_origins(settings.cors_origins, variable_of("cors_origins")) if settings.cors_origins else frozenset()
-    )
-    if not has_keys or hosts is not None:
-        asgi = CrossSiteCheck(asgi, hosts, has_keys=has_keys, origins=origins)
-    return CORSMiddleware(asgi, [origin.decode() for origin in sorted(origins)], **_CORS) if origins else asgi
 
 
 def _checked_digest(settings: Settings, path: Path) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
 
 from vaegis.service.errors import Fault, RecordError, ServiceError
 from vaegis.service.http.admission import Slot
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.score_options import ScoreOptions
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.http.writers.writer import Writer
 from vaegis.service.records.blocks import Block, Decoder, NoRecordsError, TooManyRecordsError, gathered
 from vaegis.service.records.decompression import Unpacker, compress, decompress
@@ -74,6 +73,7 @@ class BlockScoring:
         self._model = model
         self._options = options
         self._writer = writer
+        self._before_part = writer.start
         self._slot = slot
         self._records = 0
         self._faulty_records = 0
@@ -101,32 +101,32 @@ class BlockScoring:
                 self._score_blocks(decoder.finish())
         except ServiceError:
             if self._faults:  # they are reported, whatever else is wrong with the body
-                raise rejected(self._model, self._faults) from None
+                raise self._model.rejected(self._faults) from None
             raise
         if is_last:
             self._end()
 
     def score(self, block: Block) -> None:
-        """Score a whole body that is decoded, and end the answer."""
-        self._score_blocks([block])
+        """Score a whole body that is decoded and checked, and end the answer."""
+        self._score(block)
         self._end()
 
     def _end(self) -> None:
         if self._faults:
-            raise rejected(self._model, self._faults)
+            raise self._model.rejected(self._faults)
         if not self._records:
             raise NoRecordsError("body: expected at least one record, got none")
-        self.answer.append(self._writer.end())
+        self.answer.append(self._writer.end)
 
     def _score_blocks(self, blocks: Iterable[Block]) -> None:
         for block in self._decoded(gathered(blocks, _LEAST_RECORDS)):
-            require_few_records(self._model, block)
+            self._model.require_few_records(block)
             self._faulty_records += len(block.faults)
             if self._faulty_records > MOST_FAULTY_RECORDS and self._options.on_invalid is OnInvalid.REPORT:
                 raise TooManyRecordsError(f"body: expected at most {MOST_FAULTY_RECORDS} faulty records, got more")
-            self._faults += rejecting_faults(self._model, block, self._options.on_invalid)
+            self._faults += self._model.rejecting_faults(block, self._options.on_invalid)
             if len(self._faults) > self._model.limits.max_faults:
-                raise rejected(self._model, self._faults)
+                raise self._model.rejected(self._faults)
             if not self._faults:
                 self._score(block)
             self._slot.check()
@@ -147,37 +147,10 @@ class BlockScoring:
 
     def _score(self, block: Block) -> None:
         self._slot.context.charge(block.records, into_debt=self._records > 0)
-        if not self._records:
-            self.answer.append(self._writer.start())
         self._records += block.records
         for part, verdicts in judged_in_parts(self._model, block, self._options, self._slot):
-            self.answer.append(self._writer.part(part, verdicts))
-
-
-def require_few_records(model: ServedModel, block: Block) -> None:
-    """Pass if a body has no more records than allowed, up to those of a block.
-
-    Raises:
-        TooManyRecordsError: it has more.
-    """
-    most = model.limits.max_body_records
-    if block.first_row + block.records > most:
-        raise TooManyRecordsError(f"body: expected at most {most} records, got more")
-
-
-def rejecting_faults(model: ServedModel, block: Block, on_invalid: OnInvalid) -> list[Fault]:
-    """Return the faults of a block that reject its body, if any. All faults are counted."""
-    if not block.faults:
-        return []
-    found = [*chain.from_iterable(block.faults.values())]
-    model.metrics.count_refused(found)
-    return found if on_invalid is OnInvalid.REJECT else []
-
-
-def rejected(model: ServedModel, faults: Sequence[Fault]) -> RecordError:
-    """Return the error of a body that is rejected for its faults, which lists as many as the limit allows."""
-    most = model.limits.max_faults
-    return RecordError(tuple(faults[:most]), max(0, len(faults) - most))
+            self.answer.append(self._before_part + self._writer.part(part, verdicts))
+            self._before_part = self._writer.separator
 
 
 def judged_in_parts(

@@ -11,12 +11,11 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from vaegis.service.errors import ServiceError, SettingsError
+from vaegis.service.errors import SettingsError
 from vaegis.service.http.errors import CrossSiteError, MediaTypeError, UnknownHostError
 from vaegis.service.http.negotiation import EVENT_ID, HEADER_LENGTH
-from vaegis.service.http.problems import response_to
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import SCORING
 
@@ -69,42 +68,25 @@ def parse_origins(text: str, source: str) -> frozenset[bytes]:
 
 
 class CrossSiteCheck:
-    """ASGI middleware, within `Instrumentation`: refuses requests that a page of another site makes a browser send.
+    """Refuses requests that a page of another site makes a browser send.
 
     Routes that need no key are exempt: probes reveal nothing, and orchestrators call them by any address.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: frozenset[str] | None, *, has_keys: bool, origins: frozenset[bytes] = frozenset()
+        self, hosts: frozenset[str] | None, *, has_keys: bool, origins: frozenset[bytes] = frozenset()
     ) -> None:
-        """Wrap ``app``.
+        """Let the service be called by ``hosts`` and this machine's own names, or by any if None.
 
-        Args:
-            app: What answers.
-            hosts: Names by which the service may be called, besides this machine's own; None for any.
-            has_keys: Whether callers are asked for a key. A page of another site has none, and a browser does not
-                attach one by itself, so that only the names matter then.
-            origins: Other sites whose pages may call.
+        If callers are asked for a key, only these names matter: a page of another site has none, and a browser does not
+        attach one by itself. Pages of ``origins`` may call.
         """
-        self._app = app
         self._hosts = hosts
         self._has_keys = has_keys
         self._origins = origins
         self._is_known = lru_cache(64)(self._is_host_known)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or have it answered."""
-        context: RequestContext = scope[CONTEXT]
-        needs = context.route.scopes
-        if needs:
-            try:
-                self._require_own(scope["method"], scope["headers"], scores=needs == SCORING)
-            except ServiceError as error:
-                await response_to(scope, error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _require_own(self, method: str, headers: Sequence[tuple[bytes, bytes]], *, scores: bool) -> None:
+    def __call__(self, scope: Scope) -> None:
         """Pass if no page of another site can have made a browser send this.
 
         Raises:
@@ -113,6 +95,12 @@ class CrossSiteCheck:
             MediaTypeError: it has no Content-Type, a blank one or two; a browser may send such a request across sites
                 without asking.
         """
+        context: RequestContext = scope[CONTEXT]
+        needs = context.route.scopes
+        if needs:
+            self._require_own(scope["method"], scope["headers"], scores=needs == SCORING)
+
+    def _require_own(self, method: str, headers: Sequence[tuple[bytes, bytes]], *, scores: bool) -> None:
         found: dict[bytes, bytes] = {}
         repeated = None
         for name, value in headers:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from vaegis.service.contract import Column, Schema, Value
@@ -13,17 +14,59 @@ from vaegis.service.generation import drawn_seed
 from vaegis.service.http.admission import Admission
 from vaegis.service.http.endpoints import json_content, operation, read_parameters
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.model_registry import ModelRegistry
+from vaegis.service.http.models.registry import ModelRegistry
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.negotiation import require_json
-from vaegis.service.http.schemas import DrillAnswer, DrillRequest, rendered, shown_digest
+from vaegis.service.http.schemas import EXAMPLE_DIGEST, Answer, rendered, shown_digest, with_example
 from vaegis.service.http.score_options import ScoreOptions
-from vaegis.service.http.served_model import ServedModel
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.verdicts import Explain, Verdicts
 
 _RANGES_AWAY: Final = 1000.0
 _UNSEEN: Final = "vaegis-drill"
+
+
+class DrillRequest(Answer):
+    """The body of POST /drill."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: str | None = Field(default=None, description="The model to try; the default one if left out.")
+    column: str | None = Field(
+        default=None,
+        description="The numeric or categorical column to break; the first numeric one if left out, or else the first "
+        "categorical one.",
+    )
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**63, description="The same seed gives the same record; drawn and echoed if left out."
+    )
+
+
+class DrillAnswer(Answer):
+    """The answer of POST /drill."""
+
+    model_config = with_example(
+        model="orders",
+        model_digest=EXAMPLE_DIGEST,
+        seed=7,
+        column="amount",
+        was_flagged=True,
+        leading_column="amount",
+        score=53219.3,
+        p_value=0.000999,
+        alpha=0.01,
+    )
+
+    model: str
+    model_digest: str
+    seed: int
+    column: str = Field(description="The column that was given a wrong value.")
+    was_flagged: bool = Field(description="Whether the record was an anomaly, as it should be.")
+    leading_column: str | None = Field(description="The first column of the explanation; should be the broken one.")
+    score: float
+    p_value: float
+    alpha: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,13 +66,8 @@ def operation(
 ) -> dict[str, Any]:
     """Return what OpenAPI says of a route of POST.
 
-    Args:
-        identifier: The name of the operation, for generated clients.
-        summary: What it does, in a word or two.
-        description: One or two sentences.
-        takes: Content of the body by media type; None if there is none.
-        gives: Content of the answer by media type.
-        parameters: In the path, in the query and in headers.
+    ``takes`` and ``gives`` are the contents of the body, if there is one, and of the answer, by media type. Generated
+    clients name the operation by ``identifier``.
     """
     described: dict[str, Any] = {"summary": summary, "description": description, "operationId": identifier}
     if parameters:

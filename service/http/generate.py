@@ -7,18 +7,54 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from pydantic import ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from vaegis.service.generation import drawn_seed, records_of
+from vaegis.service.contract import Value
+from vaegis.service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE, drawn_seed, records_of
 from vaegis.service.http.admission import Admission, Slot
 from vaegis.service.http.endpoints import json_content, operation, read_parameters
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.model_registry import ModelEntry
+from vaegis.service.http.models.registry import ModelEntry
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.negotiation import require_json
-from vaegis.service.http.schemas import GenerateAnswer, GenerateRequest, rendered, shown_digest
-from vaegis.service.http.served_model import ServedModel
+from vaegis.service.http.schemas import EXAMPLE_DIGEST, Answer, rendered, shown_digest, with_example
 
 _EXAMPLE_SEED: Final = 7
+
+
+class GenerateRequest(Answer):
+    """The body of POST /generate."""
+
+    model_config = ConfigDict(strict=True)
+
+    count: int = Field(ge=0, description="Records to generate.")
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**63, description="The same seed gives the same records; drawn and echoed if left out."
+    )
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        le=HIGHEST_TEMPERATURE,
+        description="How far records may be from known ones; 1 draws from the prior itself. "
+        f"{DEFAULT_TEMPERATURE} if left out.",
+    )
+
+
+class GenerateAnswer(Answer):
+    """The answer of POST /generate."""
+
+    model_config = with_example(
+        model="orders",
+        model_digest=EXAMPLE_DIGEST,
+        seed=3,
+        records=[{"amount": 36.28, "express": False, "country": "FR", "placed_at": "2024-09-19T14:13:39+00:00"}],
+    )
+
+    model: str
+    model_digest: str
+    seed: int
+    records: list[dict[str, Value]] = Field(description="Invented records, in the form that POST /score takes.")
 
 
 @dataclass(frozen=True, slots=True)

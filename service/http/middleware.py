@@ -1,10 +1,10 @@
-"""Middleware of every request: its metrics, log line and trace, then the check of its key, then its endpoint."""
+"""Middleware of every request: its metrics, log line and trace, then its checks, then its endpoint."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +15,8 @@ from vaegis.service.auth.keys import KeyStore
 from vaegis.service.auth.rate_limits import RateLimits
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.errors import KeyRequiredError, MissingScopeError, UnknownKeyError
-from vaegis.service.http.logs import RequestLog
-from vaegis.service.http.metrics import Metrics
+from vaegis.service.http.observability.logs import RequestLog
+from vaegis.service.http.observability.metrics import Metrics
 from vaegis.service.http.problems import plain_problem, problem_response, response_to
 from vaegis.service.http.request_context import CONTEXT, RequestContext, identify
 from vaegis.service.http.routes import METHODS, OTHER, SCORING, route_of
@@ -77,26 +77,15 @@ class Instrumentation:
 
 @dataclass(frozen=True, slots=True)
 class KeyCheck:
-    """ASGI middleware, within `Instrumentation`: lets a request through if its route exists and its key allows it.
+    """Lets a request through if its route exists and its key allows it.
 
     Without a key store everyone may call, and without rate limits at any rate.
     """
 
-    app: ASGIApp
     key_store: KeyStore | None
     rate_limits: RateLimits | None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or have it answered."""
-        context: RequestContext = scope[CONTEXT]
-        try:
-            self._admit(context, scope["headers"])
-        except (ServiceError, HTTPException) as error:
-            await response_to(scope, error)(scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-    def _admit(self, context: RequestContext, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def __call__(self, scope: Scope) -> None:
         """Note who calls. A caller whose rate limit is reached is refused before its body is read.
 
         Raises:
@@ -106,12 +95,13 @@ class KeyCheck:
             RateLimitedError: the caller may not send a record now.
             HTTPException: there is no such route.
         """
+        context: RequestContext = scope[CONTEXT]
         needs = context.route.scopes
         if not needs:
             return
         key = None
         if self.key_store is not None:
-            key = self.key_store.find(_presented(headers))
+            key = self.key_store.find(_presented(scope["headers"]))
             if key is None:
                 raise UnknownKeyError
             context.key, context.scopes = key.name, key.scopes
@@ -128,31 +118,39 @@ class KeyCheck:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """ASGI middleware, within `KeyCheck`: calls the endpoints of POST, and leaves all other routes to the framework.
+    """ASGI middleware, within `Instrumentation`: checks a request, and calls its endpoint if it is one of POST.
 
-    Endpoints are found by their template. The framework's own way to an endpoint has six more layers, which take a
-    seventh of a small request's time.
+    All other routes are left to the framework. Its own way to an endpoint has six more layers, which take a seventh of
+    a small request's time.
+
+    Attributes:
+        framework: Answers the other routes.
+        endpoints: Those of POST, by template.
+        checks: Each raises an error for a request that is refused.
     """
 
-    app: ASGIApp
+    framework: ASGIApp
     endpoints: Mapping[str, ASGIApp]
+    checks: Sequence[Callable[[Scope], None]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
         context: RequestContext = scope[CONTEXT]
         endpoint = self.endpoints.get(context.route.template)
-        if endpoint is None:
-            await self.app(scope, receive, send)
-            return
-        if scope["method"] != "POST":
-            await response_to(scope, HTTPException(405))(scope, receive, send)
-            return
         try:
-            await endpoint(scope, receive, send)
+            for check in self.checks:
+                check(scope)
+            if endpoint is not None:
+                if scope["method"] != "POST":
+                    raise HTTPException(405)  # noqa: TRY301 - answered as the errors of checks are
+                await endpoint(scope, receive, send)
         except (ServiceError, HTTPException) as error:
             if context.status:
                 raise  # the answer has begun
             await response_to(scope, error)(scope, receive, send)
+        else:
+            if endpoint is None:
+                await self.framework(scope, receive, send)
 
 
 def _presented(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

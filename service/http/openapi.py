@@ -10,24 +10,15 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from vaegis.service.http.problems import MEDIA_TYPE, PLAIN_ERRORS, PROBLEMS, TYPE_PREFIX
+from vaegis.service.http.drill import DrillAnswer, DrillRequest
+from vaegis.service.http.generate import GenerateAnswer, GenerateRequest
+from vaegis.service.http.models.promotion import PromoteRequest, PromotionAnswer
+from vaegis.service.http.models.registry import ModelsAnswer
+from vaegis.service.http.problems import MEDIA_TYPE, PLAIN_ERRORS, PROBLEMS, TYPE_PREFIX, ProblemDocument
 from vaegis.service.http.routes import ROUTES, Route
-from vaegis.service.http.schemas import (
-    DIALECT,
-    REFERENCE_PREFIX,
-    DrillAnswer,
-    DrillRequest,
-    GenerateAnswer,
-    GenerateRequest,
-    ModelsAnswer,
-    ProblemDocument,
-    PromoteRequest,
-    PromotionAnswer,
-    ScoreAnswer,
-    reference,
-)
+from vaegis.service.http.schemas import DIALECT, REFERENCE_PREFIX, ScoreAnswer, reference
 from vaegis.service.http.score_options import ScoreQuery
-from vaegis.service.http.v2_schemas import InferAnswer, InferBody, InferenceError
+from vaegis.service.http.v2 import InferAnswer, InferBody, InferenceError
 
 OF_VERSION: Final = "_of_version"
 """What the operation of a route's alias adds to the name of its own: a name belongs to one operation."""
@@ -65,15 +56,9 @@ def openapi_document(
     has_keys: bool,
     root_path: str | None,
 ) -> dict[str, Any]:
-    """Return the document.
+    """Return the document: the routes that ``app`` describes itself, and the ``operations`` of POST by template.
 
-    Args:
-        app: The app, for the routes that it describes itself.
-        operations: What the others are, each a POST, by template.
-        record: JSON Schema of one record.
-        max_records: Most records in one JSON document.
-        has_keys: Whether callers are asked for a key.
-        root_path: Prefix of all paths that a proxy takes off, if any.
+    ``record`` is the JSON Schema of one record, and ``root_path`` a prefix of all paths that a proxy takes off.
     """
     document = app.openapi()
     document["jsonSchemaDialect"] = DIALECT

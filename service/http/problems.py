@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,8 +34,8 @@ from vaegis.service.http.errors import (
     VersionRefusedError,
 )
 from vaegis.service.http.routes import route_near, route_of
-from vaegis.service.http.schemas import ErrorItem, ProblemDocument, rendered
-from vaegis.service.http.server.limits import (
+from vaegis.service.http.schemas import Answer, rendered
+from vaegis.service.http.server.interface import (
     BodyTimeoutError,
     HeadersTooLargeError,
     HeaderTimeoutError,
@@ -44,12 +45,14 @@ from vaegis.service.http.server.limits import (
     TooManyConnectionsError,
 )
 from vaegis.service.records.blocks import (
+    BodyError,
     BodyTooLargeError,
     NoRecordsError,
     TooManyRecordsError,
+    TooManyValuesError,
     TooMuchHeldError,
 )
-from vaegis.service.records.json import MAX_FAULTS, BodyError, TooManyValuesError
+from vaegis.service.records.faults import MAX_FAULTS
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:vaegis:problem:"
@@ -59,6 +62,25 @@ UNREAD: Final = "vaegis.unread"
 PLAIN_ERRORS: Final = "/v2"
 """Prefix of the paths of the Open Inference Protocol, which has its own form of errors."""
 _LONGEST_TEXT: Final = 500  # characters; a message may quote a column name of any length
+
+
+class ErrorItem(Answer):
+    """One fault, and its place."""
+
+    row: int | None = Field(description="Position of the record, from 0; null if the request as a whole is at fault.")
+    column: str | None
+    code: str
+    message: str
+
+
+class ProblemDocument(Answer):
+    """Any error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[ErrorItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +160,6 @@ def response_to(scope: Scope, error: Exception) -> Response:
         return _http_problem(scope, error)
     if isinstance(error, RequestValidationError):
         error = ParameterError(*parameter_messages(error.errors()))
-    problem, document = problem_of(error)
-    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
-    if isinstance(error, CallerError):
-        headers |= error.headers
-    if problem.closes or UNREAD in scope:
-        headers["Connection"] = "close"  # after the client has had time to read the answer
-    return problem_response(scope, document, headers)
-
-
-def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
-    """Return the row of the table for ``error``, and its document; raise any other again."""
     problem = next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), None)
     if problem is None:
         raise error
@@ -159,7 +170,12 @@ def problem_of(error: Exception) -> tuple[Problem, ProblemDocument]:
         detail=_detail(error),
         errors=_items(error),
     )
-    return problem, document
+    headers = {"Retry-After": str(problem.retry_after_s)} if problem.retry_after_s is not None else {}
+    if isinstance(error, CallerError):
+        headers |= error.headers
+    if problem.closes or UNREAD in scope:
+        headers["Connection"] = "close"  # after the client has had time to read the answer
+    return problem_response(scope, document, headers)
 
 
 def parameter_messages(errors: Sequence[Mapping[str, Any]], known: Iterable[str] = ()) -> list[str]:

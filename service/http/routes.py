@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from vaegis.service.auth.keys import Access
-from vaegis.service.http.docs_page import BUNDLE, START, STYLE
 
 OTHER: Final = "_OTHER"
 """What unknown paths and unknown methods are called in labels and in the log: those sets are bounded."""
@@ -84,7 +83,10 @@ ROUTES: Final = (
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
     # The page has nothing of the model: it reads /openapi.json, with a key where there are keys.
     Route("/docs", in_schema=False),
-    *(Route(path, quiet=True, in_schema=False) for path in (BUNDLE, STYLE, START)),
+    *(
+        Route(f"/docs/{file}", quiet=True, in_schema=False)
+        for file in ("swagger-ui-bundle.js", "swagger-ui.css", "start.js")
+    ),
     Route("/v2", scopes=_MODEL),
     Route("/v2/health/live", quiet=True),
     Route("/v2/health/ready", quiet=True, errors=(503,)),

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from vaegis.service.artifact import Artifact
 from vaegis.service.contract import Contract, Provenance, Schema, Value, ViolationCode
-from vaegis.service.generation import DEFAULT_TEMPERATURE, HIGHEST_TEMPERATURE
 from vaegis.service.model_file import DIGEST_PREFIX
 from vaegis.service.pvalues import guarantee
 from vaegis.service.reasons import Reason
@@ -25,7 +24,6 @@ _THRESHOLD = (
 )
 
 EXAMPLE_DIGEST: Final = "sha256:85a9ec4650596ee9006f8062ce611ffe3e668b9520501169e68573f3ea0685b9"
-_SINCE = "2026-11-30T09:42:57.307+00:00"
 
 
 class Answer(BaseModel):
@@ -75,7 +73,7 @@ class ResultItem(Answer):
     """The verdict on one record."""
 
     score: float = Field(
-        description="How anomalous the record is: 0 is typical, higher is more anomalous; at least -2.77, no unit."
+        description="How anomalous the record is: 0 is typical, higher is more anomalous; at least -2.95, no unit."
     )
     p_value: float = Field(
         description="(1 + calibration scores at or above the record's) / (calibration records + 1), each compared "
@@ -131,106 +129,6 @@ class ScoreAnswer(Answer):
     )
 
 
-class GenerateRequest(Answer):
-    """The body of POST /generate."""
-
-    model_config = ConfigDict(strict=True)
-
-    count: int = Field(ge=0, description="Records to generate.")
-    seed: int | None = Field(
-        default=None, ge=0, lt=2**63, description="The same seed gives the same records; drawn and echoed if left out."
-    )
-    temperature: float | None = Field(
-        default=None,
-        ge=0,
-        le=HIGHEST_TEMPERATURE,
-        description="How far records may be from known ones; 1 draws from the prior itself. "
-        f"{DEFAULT_TEMPERATURE} if left out.",
-    )
-
-
-class GenerateAnswer(Answer):
-    """The answer of POST /generate."""
-
-    model_config = with_example(
-        model="orders",
-        model_digest=EXAMPLE_DIGEST,
-        seed=3,
-        records=[{"amount": 36.28, "express": False, "country": "FR", "placed_at": "2024-09-19T14:13:39+00:00"}],
-    )
-
-    model: str
-    model_digest: str
-    seed: int
-    records: list[dict[str, Value]] = Field(description="Invented records, in the form that POST /score takes.")
-
-
-class DrillRequest(Answer):
-    """The body of POST /drill."""
-
-    model_config = ConfigDict(strict=True)
-
-    model: str | None = Field(default=None, description="The model to try; the default one if left out.")
-    column: str | None = Field(
-        default=None,
-        description="The numeric or categorical column to break; the first numeric one if left out, or else the first "
-        "categorical one.",
-    )
-    seed: int | None = Field(
-        default=None, ge=0, lt=2**63, description="The same seed gives the same record; drawn and echoed if left out."
-    )
-
-
-class DrillAnswer(Answer):
-    """The answer of POST /drill."""
-
-    model_config = with_example(
-        model="orders",
-        model_digest=EXAMPLE_DIGEST,
-        seed=7,
-        column="amount",
-        was_flagged=True,
-        leading_column="amount",
-        score=53219.3,
-        p_value=0.000999,
-        alpha=0.01,
-    )
-
-    model: str
-    model_digest: str
-    seed: int
-    column: str = Field(description="The column that was given a wrong value.")
-    was_flagged: bool = Field(description="Whether the record was an anomaly, as it should be.")
-    leading_column: str | None = Field(description="The first column of the explanation; should be the broken one.")
-    score: float
-    p_value: float
-    alpha: float
-
-
-class PromoteRequest(Answer):
-    """The body of POST /models/{model}/promote."""
-
-    model_config = ConfigDict(strict=True)
-
-    version: str = Field(description="The version: its file's name without .onnx.")
-    gate: str | None = Field(
-        default=None,
-        description="Promote only if the measures of GET /models/{model}/shadow fit, as in "
-        "flagged_ratio<1.5,disagreement<0.02,records>1000.",
-    )
-
-
-class PromotionAnswer(Answer):
-    """The answer of POST /models/{model}/promote and /rollback."""
-
-    model_config = with_example(model="orders", version="2024-06", digest=EXAMPLE_DIGEST, before="2024-05")
-
-    model: str
-    version: str = Field(description="The version that is live from now on; workers load it within a second or two.")
-    digest: str
-    before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
-
-
 class CalibrationSummary(Answer):
     """The scores behind the p-values, in short."""
 
@@ -265,119 +163,12 @@ class ModelAnswer(Answer):
     golden_records: int = Field(description="Records whose scores are reproduced before the service is ready.")
 
 
-class VersionItem(Answer):
-    """A version of a model that is loaded."""
-
-    version: str
-    digest: str
-    since: str = Field(description="When it began to be used here, in UTC.")
-
-
-class LoadFailure(Answer):
-    """Why the version that should be used is not."""
-
-    version: str | None
-    reason: str
-    since: str
-
-
-class ModelItem(Answer):
-    """A model that is served."""
-
-    name: str
-    live: VersionItem | None = Field(description="Scores requests; null if no version could be loaded.")
-    shadow: str | None = Field(description="The version that scores a sample of the traffic beside the live one.")
-    shadow_failure: LoadFailure | None = Field(description="Why the version that should do so does not.")
-    failure: LoadFailure | None = Field(description="Why the last change was not taken; null if it was.")
-    before: str | None = Field(description="The version that a rollback makes live; null if there is none.")
-    versions: list[str] = Field(description="The versions in the folder, loaded or not; none for a single file.")
-
-
-class ModelsAnswer(Answer):
-    """The answer of GET /models, by one worker."""
-
-    model_config = with_example(
-        default="orders",
-        models=[
-            {
-                "name": "orders",
-                "live": {"version": "2024-06", "digest": EXAMPLE_DIGEST, "since": _SINCE},
-                "shadow": "2024-07",
-                "shadow_failure": None,
-                "failure": None,
-                "before": "2024-05",
-                "versions": ["2024-05", "2024-06", "2024-07"],
-            }
-        ],
-    )
-
-    default: str = Field(description="The model of POST /score.")
-    models: list[ModelItem]
-
-
-class ShadowAnswer(Answer):
-    """The answer of GET /models/{model}/shadow: counts of all workers since the service started."""
-
-    model_config = with_example(
-        model="orders",
-        live="2024-06",
-        version="2024-07",
-        digest=EXAMPLE_DIGEST,
-        records=20000,
-        dropped=0,
-        failed=0,
-        live_flagged=180,
-        candidate_flagged=204,
-        flagged_ratio=1.1333,
-        disagreement=0.0022,
-        p_value_shift=0.06,
-        appeared={"amount": 31},
-        vanished={"country": 7},
-    )
-
-    model: str
-    live: str = Field(description="The live version.")
-    version: str = Field(description="The version in shadow.")
-    digest: str = Field(description="Digest of the version in shadow.")
-    records: int = Field(description="Records that both versions scored.")
-    dropped: int = Field(description="Records of the sample that came faster than they could be scored.")
-    failed: int = Field(description="Records that the version in shadow could not score.")
-    live_flagged: int
-    candidate_flagged: int
-    flagged_ratio: float | None = Field(
-        description="candidate_flagged / live_flagged; 1 if neither flags any, null if only the candidate does."
-    )
-    disagreement: float | None = Field(description="Share of the records that one of the two flags.")
-    p_value_shift: float | None = Field(description="Mean orders of magnitude between the p-values of both.")
-    appeared: dict[str, int] = Field(description="Flagged records that the column leads in shadow alone, by column.")
-    vanished: dict[str, int] = Field(description="Flagged records that the column leads live alone, by column.")
-
-
 class StateAnswer(Answer):
     """The answer of a probe."""
 
     model_config = with_example(state="ready")
 
     state: str
-
-
-class ErrorItem(Answer):
-    """One fault, and its place."""
-
-    row: int | None = Field(description="Position of the record, from 0; null if the request as a whole is at fault.")
-    column: str | None
-    code: str
-    message: str
-
-
-class ProblemDocument(Answer):
-    """Any error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: tuple[ErrorItem, ...]
 
 
 def reference(schema: type[BaseModel] | str) -> dict[str, str]:

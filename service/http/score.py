@@ -14,9 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from vaegis.service.errors import RecordError, ServiceError
 from vaegis.service.http.admission import Admission, Slot
-from vaegis.service.http.block_scoring import BlockScoring, rejected, rejecting_faults, require_few_records
+from vaegis.service.http.block_scoring import BlockScoring
 from vaegis.service.http.endpoints import MODEL_PARAMETER, json_content, operation
-from vaegis.service.http.model_registry import ModelEntry, ModelRegistry
+from vaegis.service.http.models.registry import ModelEntry, ModelRegistry
+from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.negotiation import (
     ANSWER_TYPES,
     BODY_TYPES,
@@ -30,20 +31,25 @@ from vaegis.service.http.negotiation import (
 from vaegis.service.http.routes import path_parameters
 from vaegis.service.http.schemas import ScoreAnswer, reference
 from vaegis.service.http.score_options import ScoreOptions, query_parameters
-from vaegis.service.http.served_model import ServedModel
-from vaegis.service.http.writers.arrow import ArrowWriter
-from vaegis.service.http.writers.csv import CsvWriter
-from vaegis.service.http.writers.events import EVENT_TYPE, SPECVERSION, EventsWriter, event_source
-from vaegis.service.http.writers.json import JsonWriter, NdjsonWriter
+from vaegis.service.http.writers.arrow import arrow_writer
+from vaegis.service.http.writers.csv import csv_writer
+from vaegis.service.http.writers.json import (
+    EVENT_TYPE,
+    SPECVERSION,
+    event_source,
+    events_writer,
+    json_writer,
+    ndjson_writer,
+)
 from vaegis.service.http.writers.writer import Writer, json_document, rows_of
 from vaegis.service.records.arrow.decoder import ArrowDecoder
-from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, UnpackedBytes, merged
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, merged
 from vaegis.service.records.csv import CsvDecoder
-from vaegis.service.records.decompression import Unpacker
+from vaegis.service.records.decompression import UnpackedBytes, Unpacker
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.json_document import JsonDecoder, JsonDocuments
 from vaegis.service.records.ndjson import NdjsonDecoder
+from vaegis.service.records.python_records import columns_from_records
 
 SCORE_BY_NAME: Final = "/models/{model}/score"
 """Template of the route that names its model."""
@@ -143,9 +149,9 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
             except RecordError as error:
                 self.model.metrics.count_refused(error.faults)
                 raise
-        require_few_records(self.model, block)
-        if block.faults and (faults := rejecting_faults(self.model, block, self.options.on_invalid)):
-            raise rejected(self.model, faults)
+        self.model.require_few_records(block)
+        if block.faults and (faults := self.model.rejecting_faults(block, self.options.on_invalid)):
+            raise self.model.rejected(faults)
         return block
 
     async def answer_in_batch(self, block: Block) -> bytes:
@@ -167,7 +173,7 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
         verdicts = judged.verdicts()
         context.flagged = int(np.count_nonzero(verdicts.is_anomaly))
         writer = self._writer()
-        return b"".join((writer.start(), writer.part(block, verdicts), writer.end()))
+        return writer.whole([writer.part(block, verdicts)])
 
     def block_scoring(self) -> BlockScoring:
         """Return the scoring of a body that is scored on threads."""
@@ -233,15 +239,15 @@ class _Request(msgspec.Struct, frozen=True, eq=False):
     def _writer(self) -> Writer:
         metadata = self.model.answer_metadata(self.options.alpha)
         if self.formats.answer is BodyFormat.NDJSON:
-            return NdjsonWriter()
+            return ndjson_writer()
         if self.formats.answer is BodyFormat.ARROW:
-            return ArrowWriter(metadata)
+            return arrow_writer(metadata)
         if self.formats.answer is BodyFormat.CSV:
-            return CsvWriter()
+            return csv_writer()
         has_errors = self.options.on_invalid is OnInvalid.REPORT
         if self.formats.answer is BodyFormat.EVENTS:
-            return EventsWriter(metadata, is_batch=self.formats.events == EVENT_BATCH, has_errors=has_errors)
-        return JsonWriter(metadata, has_errors=has_errors)
+            return events_writer(metadata, is_batch=self.formats.events == EVENT_BATCH, has_errors=has_errors)
+        return json_writer(metadata, has_errors=has_errors)
 
 
 def _example_answer(model: ServedModel) -> object:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns, stacked
-from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, ServiceError
 from vaegis.service.records.column_names import UnknownColumns
 from vaegis.service.records.faults import Faults
@@ -21,12 +20,21 @@ BLOCK_VALUES: Final = 128 * 1024
 """Values decoded at a time where records are no text."""
 BLOCK_RECORDS: Final = 4096
 """Records decoded at a time, where they are narrow."""
-_TEXT_RECORDS: Final = 16_384
-_TEXT_CELLS: Final = 2**20
-_LEAST_TEXT_RECORDS: Final = 256
 
 
 _Item = TypeVar("_Item")
+
+
+class BodyError(ServiceError):
+    """A body that is not in its format; ``code`` names the fault, and the text holds no part of the body but a key."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TooManyValuesError(ServiceError):
+    """A body with more values than the service parses."""
 
 
 class BodyTooLargeError(ServiceError):
@@ -119,57 +127,11 @@ class Block:
             )
 
 
-class UnpackedBytes:
-    """Counts the decompressed bytes of one body, by `Content-Encoding` and within its format, up to a limit.
-
-    Attributes:
-        total: Bytes so far.
-    """
-
-    def __init__(self, most: int) -> None:
-        """Allow ``most`` bytes."""
-        self._most = most
-        self.total = 0
-
-    def count(self, size: int) -> None:
-        """Count ``size`` more bytes.
-
-        Raises:
-            BodyTooLargeError: There are more than allowed.
-        """
-        self.total += size
-        if self.total > self._most:
-            raise body_too_large(self._most, " after decompression")
-
-
 def body_too_large(max_bytes: int, when: str = "") -> BodyTooLargeError:
     """Return the error for a body that is too large."""
     return BodyTooLargeError(
         f"body: expected at most {max_bytes} bytes{when}, got more; score the file with `vaegis score`"
     )
-
-
-class TextBudget:
-    """Bytes of text that may be held at one time, counted before the text is allocated.
-
-    A few bytes of a body can refer to one long text many times.
-    """
-
-    def __init__(self, most: int, what: str) -> None:
-        """Allow ``most`` bytes of ``what``, a name for messages."""
-        self._most = most
-        self._left = most
-        self._what = what
-
-    def spend(self, size: int) -> None:
-        """Count ``size`` bytes.
-
-        Raises:
-            TooMuchHeldError: Fewer are left.
-        """
-        self._left -= size
-        if self._left < 0:
-            raise TooMuchHeldError(f"body: expected {self._what} of at most {self._most} bytes, got more")
 
 
 class Decoder(Protocol):
@@ -227,11 +189,6 @@ def gathered(blocks: Iterable[Block], least: int) -> Iterator[Block]:
         yield merged(waiting)
 
 
-def most_text_records(schema: Schema) -> int:
-    """Return how many records of text are decoded at a time: few bytes may hold many, at fault or with few columns."""
-    return max(_LEAST_TEXT_RECORDS, min(_TEXT_RECORDS, _TEXT_CELLS // len(schema.columns)))
-
-
 def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> list[_Item]:
     """Return the items of all records of a block, given those of valid and of faulty records."""
     if not block.faults:
@@ -240,17 +197,7 @@ def in_order(block: Block, sound: Sequence[_Item], faulty: Iterator[_Item]) -> l
     return [next(faulty) if row in block.faults else next(left) for row in range(block.records)]
 
 
-def sound_block(columns: Columns) -> Block:
-    """Return a block of valid records."""
-    return Block(0, len(columns.numbers), columns, {})
-
-
 def block_of(columns: Columns, faults: Faults, first_row: int) -> Block:
     """Return a block of all records of ``columns``, whose faulty ones are dropped from them."""
-    by_row = faults.by_row()
-    records = len(columns)
-    if by_row:
-        sound = np.ones(records, dtype=np.bool_)
-        sound[list(by_row)] = False
-        columns = columns.rows(sound)
-    return Block(first_row, records, columns, by_row)
+    block = Block(first_row, len(columns), columns, faults.by_row())
+    return replace(block, columns=columns.rows(block.sound())) if block.faults else block

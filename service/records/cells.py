@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -35,32 +36,34 @@ class Instants:
     seconds: NDArray[np.float64]
 
 
-def columns_of_cells(schema: Schema, cells_of: Callable[[str], Cells | None], records: int, faults: Faults) -> Columns:
-    """Return the columns of ``records`` records; a column without cells is null throughout.
+def columns_of_cells(
+    schema: Schema, cells_of: Callable[[Column, Report], Cells | None], records: int, faults: Faults
+) -> Columns:
+    """Return the columns of ``records`` records. All formats of records come here.
 
     Args:
         schema: The columns to fill.
-        cells_of: Returns the cells of a column by its name, ``records`` of them; None if there are none.
+        cells_of: Returns the cells of a column, ``records`` of them, or None if it is null throughout. It is also given
+            what reports a fault of the column, for cells that the format itself refuses.
         records: Number of records.
         faults: Collects a fault for each cell that is refused, which then is null.
     """
 
     def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
-        cells = cells_of(column.name)
-        if cells is None:
-            return None
         report = faults.of_column(column.name, position)
-        return numbers_of_cells(cells, number_kind_of(column), reader_of(column), report)
+        cells = cells_of(column, report)
+        return None if cells is None else numbers_of_cells(cells, number_kind_of(column), reader_of(column), report)
 
     def categories(position: int, column: Column) -> Categories | None:
-        cells = cells_of(column.name)
+        report = faults.of_column(column.name, position)
+        cells = cells_of(column, report)
         if cells is None:
             return None
         if isinstance(cells, (np.ndarray, Instants)):
             raise TypeError(f"{column.name}: expected text in a categorical column, got numbers")
         if reader := reader_of(column):
             cells = [reader.category(value) if isinstance(value, str) else value for value in cells]
-        return categories_of_values(cells, faults.of_column(column.name, position))
+        return categories_of_values(cells, report)
 
     return build_columns(schema, records, numbers, categories)
 
@@ -100,12 +103,14 @@ def numbers_of_values(values: Sequence[object], kind: NumberKind[Any], report: R
     Returns:
         Shape (n,); NaN where null or refused.
     """
-    types = set(map(type, values)) - {type(None)}
+    types = set(map(type, values))
+    has_nulls = NoneType in types
+    types.discard(NoneType)
     at_once = None
     if types <= {int, float} or (kind.takes_truths and types <= {bool, int, float}):
-        at_once = _typed_at_once(values, kind)
+        at_once = _typed_at_once(values, kind, values.count(None) if has_nulls else 0)
     elif types == {str}:
-        at_once = _texts_at_once(cast("Sequence[str | None]", values), kind)
+        at_once = _texts_at_once(cast("Sequence[str | None]", values), kind, has_nulls=has_nulls)
     if at_once is not None:
         return at_once
     return np.array(_one_by_one(values, kind.parse, math.nan, report), dtype=np.float64)
@@ -136,9 +141,9 @@ def checked_numbers(numbers: NDArray[np.float64], kind: NumberKind[Any], report:
 def categories_of_values(values: Sequence[object], report: Report) -> Categories:
     """Return values as categories, `contract.NO_CATEGORY` where null or refused, and which are not null."""
     types = set(map(type, values))
-    has_nulls = type(None) in types
-    observed = [value is not None for value in values] if has_nulls else [True] * len(values)
-    if types <= {str, type(None)}:
+    has_nulls = NoneType in types
+    observed = [value is not None for value in values] if has_nulls else True
+    if types <= {str, NoneType}:
         texts = cast(
             "Sequence[str]", [NO_CATEGORY if value is None else value for value in values] if has_nulls else values
         )
@@ -172,20 +177,22 @@ def _one_by_one(
     return parsed
 
 
-def _typed_at_once(values: Sequence[object], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
-    """Return values that are numbers or null; None if one of them breaks a rule."""
+def _typed_at_once(values: Sequence[object], kind: NumberKind[Any], nulls: int) -> NDArray[np.float64] | None:
+    """Return values that are numbers or, so many of them, null; None if one of them breaks a rule."""
     try:
         converted = np.array(values, dtype=np.float64)  # None becomes NaN.
     except OverflowError:
         return None
-    if np.count_nonzero(np.isfinite(converted)) + values.count(None) != len(values):
+    if np.count_nonzero(np.isfinite(converted)) + nulls != len(values):
         return None
     return _if_accepted(converted, kind)
 
 
-def _texts_at_once(texts: Sequence[str | None], kind: NumberKind[Any]) -> NDArray[np.float64] | None:
+def _texts_at_once(
+    texts: Sequence[str | None], kind: NumberKind[Any], *, has_nulls: bool
+) -> NDArray[np.float64] | None:
     """Return the values of uniform text; None if each value must be parsed by itself."""
-    present = [text for text in texts if text is not None] if None in texts else cast("list[str]", texts)
+    present = [text for text in texts if text is not None] if has_nulls else cast("list[str]", texts)
     numbers = kind.parse_uniform(present)
     if numbers is None and sum(map(len, present)) <= _MEAN_CHARACTERS * len(present):
         # Longer texts are not joined: it may be one text in memory that all records refer to.

@@ -14,14 +14,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import Schema
+from vaegis.service.contract import Column, Schema
 from vaegis.service.records import values as rules
-from vaegis.service.records.blocks import BLOCK_BYTES, Block, RecordLimits, TooMuchHeldError
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, BodyError, RecordLimits, TooMuchHeldError
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
-from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import BodyError, encoding_hint
-from vaegis.service.records.json_limits import count_marks
+from vaegis.service.records.faults import Faults, Report
+from vaegis.service.records.json import count_marks, encoding_hint
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.line_decoder import LineDecoder
 from vaegis.service.records.values import CSV_NULLS
@@ -101,8 +100,11 @@ class CsvDecoder(LineDecoder):
             raise TooMuchHeldError(f"body: expected records of at most {most} values and lines, got a longer one")
 
     def _block_of_cells(self, header: _Header, cells: Sequence[PlainCells], faults: Faults) -> Block:
-        found = {name: _with_nulls(cells[position]) for name, position in header.positions.items()}
-        return self._block(columns_of_cells(self._schema, found.get, len(cells[0]), faults), faults)
+        def of_column(column: Column, _: Report) -> Cells | None:
+            position = header.positions.get(column.name)
+            return None if position is None else _with_nulls(cells[position])
+
+        return self._block(columns_of_cells(self._schema, of_column, len(cells[0]), faults), faults)
 
 
 class _Header:

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import lz4.frame
 
-from vaegis.service.records.blocks import BLOCK_BYTES, UnpackedBytes
-from vaegis.service.records.json import BodyError
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, body_too_large
 
 if sys.version_info >= (3, 14):
     from compression.zstd import (
@@ -69,6 +68,29 @@ def unpacked_lz4(frame: memoryview, length: int) -> bytes:
     except RuntimeError:
         raise ValueError("expected a frame of LZ4, got other bytes") from None
     return bytes(found)
+
+
+class UnpackedBytes:
+    """Counts the decompressed bytes of one body, by `Content-Encoding` and within its format, up to a limit.
+
+    Attributes:
+        total: Bytes so far.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Allow ``most`` bytes."""
+        self._most = most
+        self.total = 0
+
+    def count(self, size: int) -> None:
+        """Count ``size`` more bytes.
+
+        Raises:
+            BodyTooLargeError: There are more than allowed.
+        """
+        self.total += size
+        if self.total > self._most:
+            raise body_too_large(self._most, " after decompression")
 
 
 class Unpacker:

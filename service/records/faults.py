@@ -19,6 +19,9 @@ Report: TypeAlias = Callable[[int, str, str], None]
 LocationName: TypeAlias = Callable[[int, str | None], str]
 """Returns how messages name a location, given the row of a record and the name of a column."""
 
+MAX_FAULTS: Final = 100
+"""Most faults that are listed, unless the caller sets another limit."""
+
 MOST_FAULTS: Final = 10_000
 """Most faults listed by row for records that are scored or answered together."""
 

@@ -1,37 +1,24 @@
-"""Parse JSON bodies strictly, and convert their records, by row or by column, to columns."""
+"""Parse JSON bodies strictly, within limits on their values and their nesting."""
 
 from __future__ import annotations
 
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import NoReturn, TypeGuard
+from typing import Final, NoReturn
 
-from vaegis.service.columns import Columns
-from vaegis.service.contract import Schema
-from vaegis.service.errors import Fault, RecordError, ServiceError
-from vaegis.service.records.cells import columns_of_cells
-from vaegis.service.records.column_names import (
-    UnknownColumns,
-    is_index_name,
-    no_known_column,
-    positions_of,
-    shown,
-    unknown_column,
-)
-from vaegis.service.records.faults import Faults
-from vaegis.service.records.json_limits import count_marks, nests_deeper_than
-from vaegis.service.records.values import described
+import numpy as np
+
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooManyValuesError
+from vaegis.service.records.column_names import shown
 
 _SPACE = b" \t\r\n"
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
-
 VALUE_MARKS = b",[{"
 """What begins or parts values."""
-
 _MORE = "Extra data"  # as Python's parser says it
 _EXPECTED = {
     "Expecting property name enclosed in double quotes": "a name in double quotes",
@@ -53,21 +40,9 @@ _MAGIC = {
     b"\xfe\xff": "UTF-16; write it as UTF-8",
 }
 """What data seem to be, by their first bytes."""
-
-MAX_FAULTS = 100
-"""Most faults that are listed, unless the caller sets another limit."""
-
-
-class BodyError(ServiceError):
-    """A body that is not strict JSON; ``code`` names the fault, and the text holds no part of the body but a key."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class TooManyValuesError(ServiceError):
-    """A body with more values than the service parses."""
+_SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
+_NO_BACKSLASH = re.compile(rb"[^\\]")
+_QUOTE, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'"[]{}'
 
 
 def encoding_hint(data: bytes) -> str:
@@ -92,6 +67,47 @@ def require_few_values(body: bytes, max_values: int) -> None:
     values = count_marks(body, VALUE_MARKS)
     if values > max_values:
         raise TooManyValuesError(f"body: expected at most {max_values} commas and opening brackets, got {values}")
+
+
+def count_marks(text: bytes, marks: bytes) -> int:
+    """Return how many bytes of ``text`` are one of ``marks``.
+
+    >>> count_marks(b"[1,2]", b"[,")
+    2
+    """
+    if len(text) <= _SHORT:
+        return sum(map(text.count, marks))
+    count = 0
+    for start in range(0, len(text), BLOCK_BYTES):
+        block = np.frombuffer(text, dtype=np.uint8, count=min(BLOCK_BYTES, len(text) - start), offset=start)
+        count += sum(int(np.count_nonzero(block == mark)) for mark in marks)
+    return count
+
+
+def nests_deeper_than(text: bytes, levels: int) -> bool:
+    """Tell whether ``text`` opens more than ``levels`` arrays and objects within each other, in linear time.
+
+    Brackets within strings do not count. Of text that is not JSON, every part that a parser would accept before it
+    meets the error is judged rightly.
+
+    >>> nests_deeper_than(b'[{"a": "[[["}]', 2)
+    False
+    """
+    if count_marks(text, b"[{") <= levels:
+        return False
+    depth, quotes = 0, 0
+    for part in _parts(text):
+        block = np.frombuffer(part, dtype=np.uint8)
+        # The count of quotes may wrap around: 256 is even, and only its parity is used.
+        seen = np.cumsum(block == _QUOTE, dtype=np.uint8) + np.uint8(quotes)
+        outside = (seen & 1) == 0
+        opened = ((block == _OPEN_LIST) | (block == _OPEN_OBJECT)) & outside
+        closed = ((block == _CLOSE_LIST) | (block == _CLOSE_OBJECT)) & outside
+        depths = depth + np.cumsum(opened.astype(np.int32) - closed, dtype=np.int32)
+        if depths.max() > levels:
+            return True
+        depth, quotes = int(depths[-1]), int(seen[-1]) & 1
+    return False
 
 
 def refused_constant(name: str) -> NoReturn:
@@ -153,148 +169,21 @@ def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
             at = _after_space(text, at + 1)
 
 
-def columns_from_records(
-    records: Sequence[object],
-    schema: Schema,
-    *,
-    unknown_columns: UnknownColumns = "reject",
-    max_faults: int = MAX_FAULTS,
-) -> Columns:
-    """Return records, each a parsed JSON object, by column.
-
-    Objects within a record flatten with dots. An absent key is a null. Columns that the model ignores are accepted
-    and dropped.
-
-    Args:
-        records: The parsed records, n of them.
-        schema: The columns to fill.
-        unknown_columns: Whether a column that is not in the schema is a fault.
-        max_faults: Most faults that are listed; the others are counted.
-
-    Raises:
-        RecordError: With the faults in order of row, then of column.
-    """
-    faults = Faults(max_faults)
-    columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
-    faults.raise_any()
-    return columns
-
-
-def filled_columns(
-    records: Sequence[object], schema: Schema, faults: Faults, *, unknown_columns: UnknownColumns
-) -> Columns:
-    """Return records as `columns_from_records` does, but report faults to ``faults``. Faulty values are null."""
-    shape = RecordShape(schema, ignore_unknown=unknown_columns == "ignore")
-    flat = [shape.flat(row, record, faults) for row, record in enumerate(records)]
-    return columns_of_cells(schema, lambda name: [record.get(name) for record in flat], len(flat), faults)
-
-
-def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
-    """Tell whether a parsed body holds records by column; an empty object is a record without columns."""
-    return isinstance(document, dict) and bool(document) and all(isinstance(value, list) for value in document.values())
-
-
-def filled_from_lists(
-    lists: Mapping[str, list[object]],
-    schema: Schema,
-    faults: Faults,
-    *,
-    unknown_columns: UnknownColumns,
-    max_faults: int,
-) -> Columns:
-    """Return records that are given as a list of values for each column. Values follow the rules of records.
-
-    Args:
-        lists: The values of each column.
-        schema: The columns to fill.
-        faults: Collects what is wrong with values, which then are null.
-        unknown_columns: Whether a column that is not in the schema is refused.
-        max_faults: Most faults of names and lengths that are listed.
-
-    Raises:
-        RecordError: The lists are not equally long, or their names do not fit the schema.
-    """
-    for name, values in lists.items():
-        if len(lists) == 1 and name not in schema.names and values and isinstance(values[0], dict):
-            hint = f"; to score the objects in it, send that list as the body, or set VAEGIS_UNWRAP=/{shown(name)}"
-            raise RecordError(
-                (Fault(None, shown(name), "unknown_column", f"columns.{shown(name)}: unknown column{hint}"),)
-            )
-    records = _length(lists, max_faults)
-    parents = {name.partition(".")[0] for name in (*schema.names, *(column.name for column in schema.ignored))}
-    if any(name in parents and any(isinstance(value, dict) for value in values) for name, values in lists.items()):
-        rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-        return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
-    positions_of(list(lists), schema, unknown_columns, max_faults, "columns")
-    return columns_of_cells(schema, lists.get, records, faults)
-
-
-class RecordShape:
-    """The columns that a record may have, by name, as one schema gives them."""
-
-    def __init__(self, schema: Schema, *, ignore_unknown: bool) -> None:
-        self._names = schema.names
-        self._scored = frozenset(self._names)
-        self._dropped = frozenset(column.name for column in schema.ignored)
-        self._known = self._scored | self._dropped
-        self._parents = frozenset(
-            name[:dot] for name in self._known if "." in name for dot, letter in enumerate(name) if letter == "."
-        )
-        self._ignore_unknown = ignore_unknown
-        self._unknown_names = 0
-
-    def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
-        """Return the record's known columns by full name, and report the others to ``faults``."""
-        if not isinstance(record, dict):
-            faults.add_fault(row, None, "not_an_object", f"expected an object, got {described(record)}")
-            return {}
-        if record.keys() <= self._known and not self._scored.isdisjoint(record):
-            return record
-        found: dict[str, object] = {}
-        recognised, refused = self._walk(row, "", record, found, faults)
-        if not recognised and not refused:
-            faults.add_fault(row, None, "no_known_column", no_known_column(record, self._names))
-        return found
-
-    def _walk(
-        self, row: int, prefix: str, part: Mapping[str, object], found: dict[str, object], faults: Faults
-    ) -> tuple[bool, bool]:
-        """Gather the columns under ``prefix``; return whether a scored one was among them, and whether any was refused.
-
-        Only names under which the schema has a column are entered, so the schema bounds both depth and names.
-        """
-        recognised, refused = False, False
-        for key, value in part.items():
-            name = prefix + key
-            if name in self._known:
-                if name in found:
-                    faults.add_fault(
-                        row, name, "duplicate_key", "expected the column once, got it both nested and with dots"
-                    )
-                    refused = True
-                found[name] = value
-                recognised |= name in self._scored
-            elif name not in self._parents:
-                refused |= self._unknown(row, name, faults)
-            elif isinstance(value, dict):
-                below = self._walk(row, f"{name}.", value, found, faults)
-                recognised, refused = recognised or below[0], refused or below[1]
-            elif value is None:
-                recognised = True
-            else:
-                faults.add_fault(row, name, "wrong_type", f"expected an object, got {described(value)}")
-                refused = True
-        return recognised, refused
-
-    def _unknown(self, row: int, name: str, faults: Faults) -> bool:
-        if self._ignore_unknown or is_index_name(name):
-            return False
-        if not faults.would_keep(row):
-            faults.count(row, 1)
-            return True
-        faults.add_fault(row, name, "unknown_column", unknown_column(name, self._names, self._unknown_names))
-        self._unknown_names += 1
-        return True
+def _parts(text: bytes) -> Iterator[bytes]:
+    """Yield ``text`` in parts, without characters that backslashes escape."""
+    start = 0
+    while start < len(text):
+        end = start + BLOCK_BYTES
+        if text.endswith(b"\\", start, end):  # what it escapes belongs to the same part
+            after = _NO_BACKSLASH.search(text, end)
+            end = after.end() if after else len(text)
+        part = text[start:end]
+        start = end
+        if b"\\" in part:
+            # Pairs go first, so that the one left over before a quote is the one that escapes it.
+            part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
+        if part:
+            yield part
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -336,7 +225,7 @@ def _after_space(text: str, at: int) -> int:
 def _at_end(text: str, at: int, records: list[object]) -> list[object]:
     end = _after_space(text, at)
     if end != len(text):
-        raise json.JSONDecodeError("Extra data", text, end)
+        raise json.JSONDecodeError(_MORE, text, end)
     return records
 
 
@@ -360,20 +249,3 @@ def _body_errors(max_depth: int) -> Iterator[None]:
 
 def _too_deep(max_depth: int) -> BodyError:
     return BodyError("too_deep", f"body: expected at most {max_depth} levels of nesting, got more")
-
-
-def _length(lists: Mapping[str, list[object]], max_faults: int) -> int:
-    first = len(next(iter(lists.values())))
-    faults = tuple(
-        Fault(
-            row=None,
-            column=shown(name),
-            code="wrong_length",
-            message=f"columns.{shown(name)}: expected {first} values as in the first column, got {len(values)}",
-        )
-        for name, values in lists.items()
-        if len(values) != first
-    )
-    if faults:
-        raise RecordError(faults[:max_faults], max(0, len(faults) - max_faults))
-    return first

@@ -15,17 +15,11 @@ from vaegis.service.records.blocks import (
     TooManyRecordsError,
     block_of,
     body_too_large,
-    sound_block,
 )
 from vaegis.service.records.faults import Faults, OnInvalid, in_request
-from vaegis.service.records.json import (
-    filled_columns,
-    filled_from_lists,
-    is_by_column,
-    parse_records,
-    require_few_values,
-)
-from vaegis.service.records.json_fast import TypedColumns, TypedJson
+from vaegis.service.records.json import parse_records, require_few_values
+from vaegis.service.records.json_fast import TypedJson
+from vaegis.service.records.python_records import filled_columns, filled_from_lists, is_by_column
 from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
 
 
@@ -41,7 +35,6 @@ class JsonDocuments:
         self.typed = TypedJson(
             schema, max_depth=limits.max_depth, max_values=limits.max_values, max_records=limits.max_records
         )
-        self._by_column = TypedColumns(schema, max_values=limits.max_values, max_records=limits.max_records)
 
     def decode(self, body: bytes, on_invalid: OnInvalid, check: Callable[[], None]) -> Block:
         """Return the records of a document.
@@ -68,10 +61,8 @@ class JsonDocuments:
 
     def _decoded(self, body: bytes, on_invalid: OnInvalid, check: Callable[[], None]) -> Block:
         columns = self.typed.columns(body, check)
-        if columns is None and b"[" in body:
-            columns = self._by_column.columns(body)
         if columns is not None:
-            return sound_block(columns)
+            return Block(0, len(columns), columns, {})
         faults = Faults(self._limits.max_faults, location=self._location)
         columns = self._columns_exactly(body, faults)
         if on_invalid is OnInvalid.REJECT:

@@ -7,7 +7,7 @@ are out of the ordinary, are left to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,10 +16,10 @@ import numpy as np
 
 from vaegis.service.columns import Columns, stacked
 from vaegis.service.contract import Schema
+from vaegis.service.records.blocks import BLOCK_BYTES
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import VALUE_MARKS
-from vaegis.service.records.json_limits import BLOCK_BYTES, count_marks
+from vaegis.service.records.json import VALUE_MARKS, count_marks
 from vaegis.service.records.json_types import RecordType, UnfitError, node, record_types
 from vaegis.service.records.kinds import kind_of
 
@@ -49,26 +49,25 @@ class TypedJson:
             max_records: Records in a body.
         """
         self._max_values = max_values
-        self._max_records = max_records
         # In a list, records are one level further down.
-        self._readers = [_RecordReader(form, max_records) for form in record_types(schema, max_depth - 1)]
+        readers = [_RecordReader(form, max_records) for form in record_types(schema, max_depth - 1)]
+        self._listed, self._lines = [each.listed for each in readers], [each.lines for each in readers]
+        self._one: list[Callable[[bytes], Columns]] = [each.one for each in readers]
+        with suppress(ValueError):  # a name has characters that JSON escapes
+            self._one.append(_ListsReader(schema, max_records).columns)
 
     def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
         """Return the records of a body by column; None if it has to be read by `vaegis.service.records.json`.
 
         Args:
-            body: One record, or a list of them.
+            body: One record, a list of them, or an object that holds a list of values for each column.
             between: Called between parts of the work; what it raises ends the work.
         """
         if len(body) > self._max_values and count_marks(body, VALUE_MARKS) > self._max_values:
             return None
-        is_list = body.lstrip(_SPACE).startswith(b"[")
-        for reader in self._readers:
-            try:
-                return self._listed(reader, body, between) if is_list else reader.one(body)
-            except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
-                continue
-        return None
+        if body.lstrip(_SPACE).startswith(b"["):
+            return _first(self._listed, body, between)
+        return _first(self._one, body)
 
     def lines(self, text: bytes, records: int) -> Columns | None:
         """Return the records of lines by column; None if one has to be read by `vaegis.service.records.json`.
@@ -79,23 +78,17 @@ class TypedJson:
         """
         if count_marks(text, VALUE_MARKS) > self._max_values:
             return None
-        for reader in self._readers:
-            try:
-                return reader.lines(text, records)
-            except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
-                continue
-        return None
+        return _first(self._lines, text, records)
 
-    def _listed(self, reader: _RecordReader, body: bytes, between: Callable[[], None]) -> Columns:
-        parts: list[Columns] = []
-        left = self._max_records
-        for part in reader.parts(body):
-            parts.append(part)
-            left -= len(part)
-            if left < 0:
-                raise UnfitError
-            between()
-        return stacked(parts)
+
+def _first(ways: Iterable[Callable[..., Columns]], *given: Any) -> Columns | None:  # noqa: ANN401 - by the way
+    """Return what the first way returns that can read what is given; None if none can."""
+    for way in ways:
+        try:
+            return way(*given)
+        except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return None
 
 
 class _RecordReader:
@@ -105,16 +98,16 @@ class _RecordReader:
         self._form = form
         self._one = msgspec.json.Decoder(form.type)
         self._many = msgspec.json.Decoder(list[form.type])  # type: ignore[name-defined]
-        self._max_objects = max_records * form.objects
+        self._max_records = max_records
 
     def one(self, text: bytes) -> Columns:
         """Return one record by column."""
         return self._columns([self._one.decode(text)], text)
 
-    def many(self, text: bytes) -> Columns:
+    def _many_records(self, text: bytes) -> Columns:
         """Return a list of records by column."""
         # A record may take a hundred times the memory of its text.
-        if count_marks(text, b"{") > self._max_objects:
+        if count_marks(text, b"{") > self._max_records * self._form.objects:
             raise UnfitError
         records = self._many.decode(text)
         if not records:
@@ -130,26 +123,36 @@ class _RecordReader:
             raise UnfitError  # msgspec accepts a record that continues on the next line
         return self._columns(records, text)
 
+    def listed(self, body: bytes, between: Callable[[], None]) -> Columns:
+        """Return a list of records by column, read part by part, with a call of ``between`` after each."""
+        parts: list[Columns] = []
+        for part in self._parts(body):
+            parts.append(part)
+            if sum(map(len, parts)) > self._max_records:
+                raise UnfitError
+            between()
+        return stacked(parts)
+
     def _columns(self, records: Sequence[msgspec.Struct], text: bytes) -> Columns:
         columns, keys = self._form.columns(records)
         if not has_keys(text, keys):
             raise UnfitError
         return columns
 
-    def parts(self, body: bytes) -> Iterator[Columns]:
+    def _parts(self, body: bytes) -> Iterator[Columns]:
         """Yield the records of a list, part by part.
 
         JSON is read from left to right: what is a list of whole objects from the start of one on, is that whatever
         may follow. So a place that looks like the end of an object is one if the text up to there can be read.
         """
         if len(body) <= 2 * PART_BYTES:
-            yield self.many(body)
+            yield self._many_records(body)
             return
         start = body.index(b"[") + 1
         while len(body) - start > 2 * PART_BYTES and (found := self._part(body, start)):
             yield found[0]
             start = found[1]
-        yield self.many(b"[" + body[start:])
+        yield self._many_records(b"[" + body[start:])
 
     def _part(self, body: bytes, start: int) -> tuple[Columns, int] | None:
         """Return the records of a part and where the next one starts; None if the rest of the body is one part."""
@@ -159,12 +162,43 @@ class _RecordReader:
             if end is None:
                 return None
             try:
-                return self.many(b"[" + body[start : end.start() + 1] + b"]"), end.end()
+                return self._many_records(b"[" + body[start : end.start() + 1] + b"]"), end.end()
             except msgspec.ValidationError:
                 raise
             except msgspec.DecodeError:
                 at = end.end() + _BETWEEN_CUTS  # the place was within text, or within a record
         raise UnfitError
+
+
+class _ListsReader:
+    """Reads an object that holds a list of values for each column."""
+
+    def __init__(self, schema: Schema, max_records: int) -> None:
+        """Make the type of such an object.
+
+        Raises:
+            ValueError: A name has characters that JSON escapes.
+        """
+        self._schema = schema
+        self._max_records = max_records
+        types = [(column.name, kind_of(column).json_list) for column in schema.columns]
+        types += [(column.name, _SCALARS) for column in schema.ignored]
+        self._names = [name for name, _ in types]
+        made = node([([name], at, kind, msgspec.UNSET) for at, (name, kind) in enumerate(types)])
+        self._decoder = msgspec.json.Decoder(made.type)
+
+    def columns(self, body: bytes) -> Columns:
+        """Return the records of an object by column."""
+        values = zip(self._names, msgspec.structs.astuple(self._decoder.decode(body)), strict=True)
+        lists = {name: of_column for name, of_column in values if of_column is not msgspec.UNSET}
+        lengths = {*map(len, lists.values())}
+        if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
+            raise UnfitError
+        faults = Faults(1)
+        columns = columns_of_cells(self._schema, lambda column, _: lists.get(column.name), max(lengths), faults)
+        if faults.by_row() or not has_keys(body, len(lists)):
+            raise UnfitError
+        return columns
 
 
 def has_keys(text: bytes, keys: int) -> bool:
@@ -181,43 +215,6 @@ def has_keys(text: bytes, keys: int) -> bool:
     """
     colons = text.count(b":") if len(text) <= _SHORT else count_marks(text, b":")
     return colons == keys or _count_after_quotes(text) == keys
-
-
-class TypedColumns:
-    """Decodes such bodies by a type made from the schema. It may be called from several threads."""
-
-    def __init__(self, schema: Schema, *, max_values: int, max_records: int) -> None:
-        """Make the type that bodies are decoded into, within the limits of JSON bodies."""
-        self._schema = schema
-        self._max_values = max_values
-        self._max_records = max_records
-        types = [(column.name, kind_of(column).json_list) for column in schema.columns]
-        types += [(column.name, _SCALARS) for column in schema.ignored]
-        self._names = [name for name, _ in types]
-        self._decoder: msgspec.json.Decoder[msgspec.Struct] | None = None
-        with suppress(ValueError):  # a name has characters that JSON escapes
-            made = node([([name], at, kind, msgspec.UNSET) for at, (name, kind) in enumerate(types)])
-            self._decoder = msgspec.json.Decoder(made.type)
-
-    def columns(self, body: bytes) -> Columns | None:
-        """Return the records of a body; None if it has to be read by `filled_from_lists`, or is no such body."""
-        if self._decoder is None or count_marks(body, VALUE_MARKS) > self._max_values:
-            return None
-        try:
-            values = msgspec.structs.astuple(self._decoder.decode(body))
-            lists = {
-                name: of_column
-                for name, of_column in zip(self._names, values, strict=True)
-                if of_column is not msgspec.UNSET
-            }
-            lengths = set(map(len, lists.values()))
-            if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
-                return None
-            faults = Faults(1)
-            columns = columns_of_cells(self._schema, lists.get, max(lengths), faults)
-            return columns if has_keys(body, len(lists)) and not faults.by_row() else None
-        except (UnfitError, msgspec.DecodeError, UnicodeDecodeError):
-            return None
 
 
 def _count_after_quotes(text: bytes) -> int:

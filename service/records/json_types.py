@@ -8,24 +8,22 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns, same_categories
+from vaegis.service.columns import Columns, blanks_known, same_categories
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
+from vaegis.service.records.cells import categories_of_values, numbers_of_values
 from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
 
 # Of categories, and of ignored columns: nothing can nest in it, and all text in it is checked to be Unicode.
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
 _TRUTHS = (0, 1, None)
-
-_LEAST_READ_TOGETHER = 24
-"""As many texts are sooner read all at once than one by one."""
 
 UNSET = msgspec.UNSET
 """What stands for an absent key, unless NaN does."""
@@ -61,6 +59,7 @@ class RecordType:
         self._parsed_kinds = [number_kind_of(scored[at]) for at in range(self._numbers, len(self._inputs))]
         self._is_in_order = self._parsed == 0 and self._inputs == sorted(self._inputs)
         self._same = same_categories(schema)
+        self._blanks_known = blanks_known(schema)
         self._truths = [at for at, column in enumerate(scored) if kind_of(column).only_truths]
         fields = [(c.name, kind.json_type, kind.json_absent) for c in scored for kind in (kind_of(c),)]
         fields += [(column.name, _SCALAR, UNSET) for column in schema.ignored]
@@ -85,13 +84,21 @@ class RecordType:
         numbers, absent = _numbers(values)
         numbers = numbers.reshape(n, -1) if self._is_by_record else numbers.reshape(-1, n).T
         self._check_truths(numbers)
-        absent += sum(values.count(UNSET) for values in rest)
+        for at, leaf in enumerate(rest):
+            if missing := leaf.count(UNSET):
+                rest[at] = [None if value is UNSET else value for value in leaf]
+                absent += missing
         if not (self._is_in_order and self._is_by_record):
             numbers = self._in_order(numbers, rest[:parsed])
-        strings, observed = _categories(rest[parsed : parsed + categories], n)
+        strings = np.empty((n, categories), dtype=object)
+        observed = np.empty((n, categories), dtype=np.bool_)
+        for at, leaf in enumerate(rest[parsed : parsed + categories]):
+            strings[:, at], observed[:, at] = categories_of_values(leaf, _unfit)
+        is_present = observed.any(axis=1)
+        observed &= (strings != NO_CATEGORY) | self._blanks_known
         for at, same in self._same.items():
             strings[:, at] = [same.get(text, text) for text in strings[:, at].tolist()]
-        if absent and (np.isnan(numbers).all(axis=1) & ~observed.any(axis=1)).any():
+        if absent and (np.isnan(numbers).all(axis=1) & ~is_present).any():
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
 
@@ -117,6 +124,11 @@ class RecordType:
         absent += values[first:].count(UNSET)
         if absent and not any(observed) and all(map(math.isnan, inputs)):
             raise UnfitError
+        if NO_CATEGORY in texts:
+            observed = [
+                each and (text != NO_CATEGORY or bool(is_known))
+                for each, text, is_known in zip(observed, texts, self._blanks_known, strict=True)
+            ]
         strings = [text if type(text) is str and text.isascii() else _category(text) for text in texts]
         for at, same in self._same.items():
             strings[at] = same.get(strings[at], strings[at])
@@ -132,7 +144,7 @@ class RecordType:
         inputs = np.empty((len(numbers), len(self._inputs)))
         inputs[:, self._inputs[: self._numbers]] = numbers
         for at, values, kind in zip(self._inputs[self._numbers :], parsed, self._parsed_kinds, strict=True):
-            inputs[:, at] = _parsed_column(values, kind)
+            inputs[:, at] = numbers_of_values(values, kind, _unfit)
         return inputs
 
     @property
@@ -275,38 +287,11 @@ def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
     return converted, int(np.count_nonzero(np.isnan(converted))) - nulls
 
 
-def _parsed_column(values: list[Any], kind: NumberKind[Any]) -> NDArray[np.float64]:
-    """Return what values stand for, NaN where null or absent."""
-    types = set(map(type, values))
-    if types == {str} and len(values) >= _LEAST_READ_TOGETHER and (uniform := kind.parse_uniform(values)) is not None:
-        return uniform
-    if types == {float}:
-        numbers, wrong = kind.of_numbers(np.array(values))
-        if wrong.any():
-            raise UnfitError
-        return numbers
-    return np.array([_parsed(value, kind) for value in values])
-
-
 def _parsed(value: object, kind: NumberKind[Any]) -> float:
     try:
         return math.nan if value is None or value is UNSET else kind.parse(value)
     except rules.RefusedValueError:
         raise UnfitError from None
-
-
-def _categories(leaves: list[list[Any]], records: int) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Return categories and which are observed, each of shape (records, leaves)."""
-    strings = np.empty((records, len(leaves)), dtype=object)
-    observed = np.empty((records, len(leaves)), dtype=np.bool_)
-    for at, values in enumerate(leaves):
-        if set(map(type, values)) == {str}:
-            observed[:, at] = True
-            strings[:, at] = values
-        else:
-            observed[:, at] = [value is not None and value is not UNSET for value in values]
-            strings[:, at] = [_category(value) for value in values]
-    return strings, observed
 
 
 def _category(value: object) -> str:
@@ -316,3 +301,7 @@ def _category(value: object) -> str:
         return rules.category(value)
     except rules.RefusedValueError:
         raise UnfitError from None
+
+
+def _unfit(row: int, code: str, message: str) -> NoReturn:  # noqa: ARG001 - the exact way finds them again
+    raise UnfitError

@@ -41,6 +41,7 @@ from vaegis.service.terminal import counted
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _LARGEST_INTEGER: Final = 2.0**63
+_LEAST_READ_TOGETHER: Final = 24  # instants in text: fewer are sooner read one by one
 _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _CATEGORIES_IN_STATISTICS: Final = 3
 _CATEGORIES_IN_SCHEMA: Final = 20
@@ -266,7 +267,8 @@ class BooleanKind(NumberKind[BooleanColumn]):
     def _reason_of_value(self, column: BooleanColumn, observed: float) -> Reason:
         if observed not in (0, 1):
             return Reason.OUT_OF_RANGE
-        return _rare_or_not(is_rare=(column.true_share if observed else 1.0 - column.true_share) < RARE_SHARE)
+        share = column.true_share if observed else 1.0 - column.true_share
+        return _rare_or_not(is_rare=share < RARE_SHARE) if share else Reason.UNSEEN_CATEGORY
 
     def shown(self, column: BooleanColumn) -> Callable[[float], Value] | None:
         return _truth
@@ -328,7 +330,12 @@ class TimestampKind(NumberKind[TimestampColumn]):
     draw = staticmethod(draws.instants)
 
     def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
-        return instants_of_iso(texts)
+        if len(texts) >= _LEAST_READ_TOGETHER:
+            return instants_of_iso(texts)
+        try:
+            return np.array([self.parse(text) for text in texts])
+        except rules.RefusedValueError:
+            return None
 
     def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         seconds = rules.instants_of_numbers(numbers)

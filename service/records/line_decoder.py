@@ -11,18 +11,13 @@ import numpy as np
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.records.blocks import (
-    BLOCK_BYTES,
-    Block,
-    Decoder,
-    RecordLimits,
-    TooMuchHeldError,
-    block_of,
-    most_text_records,
-)
+from vaegis.service.records.blocks import BLOCK_BYTES, Block, Decoder, RecordLimits, TooMuchHeldError, block_of
 from vaegis.service.records.faults import Faults
 
 _NEWLINE: Final = 10
+_TEXT_RECORDS: Final = 16_384
+_TEXT_CELLS: Final = 2**20
+_LEAST_TEXT_RECORDS: Final = 256
 
 
 def parts_of_lines(text: bytes, most: int) -> Iterator[bytes]:
@@ -48,7 +43,7 @@ class LineDecoder(Decoder):
         """Decode records of ``schema``."""
         self._schema = schema
         self._limits = limits
-        self._most_records = most_text_records(schema)
+        self._most_records = _most_records(schema)
         self._rows = 0
         self._most_bytes = limits.max_held_bytes + 1  # with the line feed
         self._block_bytes = min(BLOCK_BYTES, self._most_bytes)
@@ -128,3 +123,8 @@ class LineDecoder(Decoder):
         taken = bytes(self._held[:end])
         del self._held[:end]
         return taken
+
+
+def _most_records(schema: Schema) -> int:
+    """Return how many records of text are decoded at a time: few bytes may hold many, at fault or with few columns."""
+    return max(_LEAST_TEXT_RECORDS, min(_TEXT_RECORDS, _TEXT_CELLS // len(schema.columns)))

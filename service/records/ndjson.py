@@ -8,12 +8,12 @@ from typing import Final
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
-from vaegis.service.records.blocks import Block, RecordLimits
+from vaegis.service.records.blocks import Block, BodyError, RecordLimits
 from vaegis.service.records.faults import Faults, in_request
-from vaegis.service.records.json import VALUE_MARKS, BodyError, filled_columns, parse_json
+from vaegis.service.records.json import VALUE_MARKS, count_marks, parse_json
 from vaegis.service.records.json_fast import TypedJson
-from vaegis.service.records.json_limits import count_marks
 from vaegis.service.records.line_decoder import LineDecoder, parts_of_lines
+from vaegis.service.records.python_records import filled_columns
 from vaegis.service.records.unwrapping import Unwrapper
 
 _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")

@@ -18,10 +18,11 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.records.arrow.types import ArrowKind, ArrowType
 from vaegis.service.records.arrow.values import ArrowValues, broken_texts, cells_of
+from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.column_names import UnknownColumns, positions_of, shown
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import BodyError, null_for_nan, parse_json
+from vaegis.service.records.json import null_for_nan, parse_json
 
 DATATYPES: Final = {
     kind.name: kind
@@ -237,22 +238,22 @@ def columns_of(
         BodyError: A tensor is not of its shape or datatype.
         RecordError: The names of the tensors do not fit the schema.
     """
-    columns = {column.name: (position, column) for position, column in enumerate(schema.columns)}
-    ignored = {column.name for column in schema.ignored}
-    found: dict[str, ArrowValues] = {}
-    first = request.inputs[0]
-    if len(request.inputs) == 1 and (first.width != 1 or first.name not in columns.keys() | ignored):
-        if first.type.kind is ArrowKind.TEXT or first.width != len(columns):
+    first, width = request.inputs[0], len(schema.columns)
+    known = {column.name for column in (*schema.columns, *schema.ignored)}
+    if len(request.inputs) == 1 and (first.width != 1 or first.name not in known):
+        if first.type.kind is ArrowKind.TEXT or first.width != width:
             hint = f"; one record is of shape [1, {first.records}]" if first.width == 1 else ""
             raise request_error(
-                f"inputs.{shown(first.name)}: expected a tensor for each column, or one of {len(columns)} numbers a "
+                f"inputs.{shown(first.name)}: expected a tensor for each column, or one of {width} numbers a "
                 f"record in the order of the schema, got {first.width}{hint}"
             )
-        values = first.values()
-        for at, name in enumerate(columns):
-            found[name] = ArrowValues(
-                first.type, values.values[at :: first.width], _every(values.valid, at, first.width)
+        whole = first.values()
+        found = {
+            name: ArrowValues(
+                first.type, whole.values[at::width], None if whole.valid is None else whole.valid[at::width]
             )
+            for at, name in enumerate(schema.names)
+        }
     else:
         for tensor in request.inputs:
             if tensor.width != 1:
@@ -262,15 +263,12 @@ def columns_of(
         positions = positions_of(names, schema, unknown_columns, max_faults, "inputs")
         found = {name: request.inputs[position].values() for name, position in positions.items()}
     with np.errstate(invalid="ignore"):
-        cells = {
-            name: cells_of(values, columns[name][1], faults.of_column(name, columns[name][0]))
-            for name, values in found.items()
-        }
-        return columns_of_cells(schema, cells.get, request.records, faults)
-
-
-def _every(valid: NDArray[np.bool_] | None, at: int, width: int) -> NDArray[np.bool_] | None:
-    return None if valid is None else valid[at::width]
+        return columns_of_cells(
+            schema,
+            lambda column, report: cells_of(found[column.name], column, report) if column.name in found else None,
+            request.records,
+            faults,
+        )
 
 
 def _tensor(item: Mapping[str, object], binary: bytes, at: int) -> Tensor:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Column, Reading
 from vaegis.service.records import values as rules
+from vaegis.service.records.calendar_names import in_english
 from vaegis.service.records.faults import Report
 
 _SPACES: Final = "\u0020\u00a0\u2009\u202f"
@@ -32,6 +33,7 @@ _NO_CENTS: Final = re.compile(r"(?<=\d)(?:(?P<decimal>[.,])[-\u2013\u2014]{1,2}|
 """A dash in place of decimals: 12.- in Switzerland, 12,- in Germany, 12/- in India."""
 _ZERO: Final = re.compile(rf"{_UNIT_BEFORE}\s*[-\u2013]|[-\u2013]\s*(?P<after>[^\d\s.,()-]{{1,8}})")
 """A dash beside a currency is 0 in accounts."""
+_NAMES: Final = re.compile(r"%[aAbB]")
 _MOST_CHARACTERS: Final = 64
 """No number with its unit is written in more."""
 _CACHED_TEXTS: Final = 1 << 16
@@ -123,16 +125,21 @@ def is_currency(unit: str) -> bool:
 def instant_in_format(text: str, time_format: str, *, is_whole: bool = False) -> datetime | None:
     """Return the instant that a text writes in a format of `datetime.strptime`; None if it does not.
 
-    A date without the time of the format is its midnight, as many programs write it, unless ``is_whole``.
+    A format may hold several, parted by ``|``; the first that reads the text counts. Unless ``is_whole``, a date
+    without the time of the format is its midnight, as many programs write it, and names of months may be in one of
+    several languages.
 
     >>> instant_in_format("18.03.2024", "%d.%m.%Y %H:%M").isoformat()
     '2024-03-18T00:00:00'
+    >>> instant_in_format("2 mars 2024", "%d.%m.%Y|%d %b %Y").isoformat()
+    '2024-03-02T00:00:00'
     """
-    for each in (time_format,) if is_whole else _forms_of(time_format):
-        try:
-            return datetime.strptime(text, each)  # noqa: DTZ007 - the format may name a zone
-        except (ValueError, OverflowError):
-            continue
+    for each in time_format.split("|") if is_whole else _forms_of(time_format):
+        moment = _parsed(text, each)
+        if moment is None and not is_whole and _NAMES.search(each) and (english := in_english(text, each)) != text:
+            moment = _parsed(english, each)
+        if moment is not None:
+            return moment
     return None
 
 
@@ -192,7 +199,8 @@ class ColumnReader:
         if code not in _WRONG_FORM:
             return message
         if reading.format is not None:
-            return f"{message}; this column also reads the form {reading.format}"
+            forms = reading.format.split("|")
+            return f"{message}; this column also reads the form{'s'[: len(forms) - 1]} {' and '.join(forms)}"
         comma = "a decimal comma" if reading.decimal == "," else ""
         unit = f"the unit {reading.unit}" if reading.unit else ""
         forms = [form for form in (comma, unit) if form]
@@ -251,10 +259,18 @@ def _instant(text: str) -> float | None:
 
 @cache
 def _forms_of(time_format: str) -> tuple[str, ...]:
-    """Return a format, and the part of it before its time if that is a whole date."""
-    date = re.split(r"[ ,T:_]*%[HI]", time_format)[0]
-    is_whole = date != time_format and "%d" in date and ("%Y" in date or "%y" in date)
-    return (time_format, date) if is_whole else (time_format,)
+    """Return the formats that one holds, and the part before the time of each that is a whole date."""
+    forms = time_format.split("|")
+    dates = [re.split(r"[ ,T:_]*%[HI]", form)[0] for form in forms]
+    whole = [date for date in dates if "%d" in date and ("%Y" in date or "%y" in date)]
+    return tuple(dict.fromkeys((*forms, *whole)))
+
+
+def _parsed(text: str, time_format: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, time_format)  # noqa: DTZ007 - the format may name a zone
+    except (ValueError, OverflowError):
+        return None
 
 
 def _number(text: str) -> float | None:

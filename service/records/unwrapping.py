@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from vaegis.service.records.json import BodyError, TooManyValuesError, parse_json, require_few_values
-from vaegis.service.records.json_limits import nests_deeper_than
+from vaegis.service.records.blocks import BodyError, TooManyValuesError
+from vaegis.service.records.json import nests_deeper_than, parse_json, require_few_values
 
 _TOKEN: Final = re.compile("/([^/]+)")
 _SPACE: Final = b" \t\r\n"

@@ -37,11 +37,39 @@ NULL_MARKERS = frozenset(
         *("#nv", "#wert!", "#bezug!", "#zahl!", "#valeur!", "#nom?", "#nombre!", "#\u00a1valor!", "#\u00a1div/0!"),
         *("#spill!", "#calc!", "#getting_data", "0000-00-00", "0000-00-00 00:00:00", "0000-00-00t00:00:00"),
         *("0000/00/00", "00.00.0000", "00/00/0000", "00-00-0000"),
+        *("n.a", "nd", "n/v", "n.v.", "n/k", "not known", "unknown", "undefined", "not set", "no value", "tbd", "tba"),
+        *("unbekannt", "keine angabe", "ohne angabe", "nicht verf\u00fcgbar", "fehlt", "inconnu", "non disponible"),
+        *("non renseign\u00e9", "desconocido", "no disponible", "sin dato", "sin datos", "s/d", "sconosciuto"),
+        *("desconhecido", "n\u00e3o dispon\u00edvel", "onbekend", "n.v.t.", "nvt", "ok\u00e4nd", "ukendt", "ukjent"),
+        *("brak", "brak danych", "b.d.", "\u043d\u0435\u0442 \u0434\u0430\u043d\u043d\u044b\u0445"),
+        *("\u4e0d\u660e", "\u672a\u77e5", "\u65e0", "\u306a\u3057", "#n/d", "#n/b", "-/-", "nan%"),
     )
 )
 """Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""
 _LONGEST_MARKER = max(map(len, NULL_MARKERS))
-TRUE_WORDS, FALSE_WORDS = frozenset(("true", "t", "yes", "y", "on")), frozenset(("false", "f", "no", "n", "off"))
+TRUE_WORDS = frozenset(
+    (
+        "true",
+        "t",
+        "yes",
+        "y",
+        "on",
+        "ja",
+        "j",
+        "wahr",
+        "oui",
+        "vrai",
+        "s\u00ed",
+        "si",
+        "verdadero",
+        "sim",
+        "vero",
+        "tak",
+    )
+) | frozenset(("\u0434\u0430", "\u662f", "\u306f\u3044"))
+FALSE_WORDS = frozenset(
+    ("false", "f", "no", "n", "off", "nein", "falsch", "non", "faux", "falso", "n\u00e3o", "nao", "nee", "nej", "nie")
+) | frozenset(("\u043d\u0435\u0442", "\u5426", "\u3044\u3044\u3048"))
 """Text that stands for a truth value, in lower case, beside 1 and 0."""
 
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.
@@ -116,9 +144,10 @@ def number(value: object) -> float:
 
 
 def truth(value: object) -> float:
-    """Return a truth value as 0.0 or 1.0: true, false, 0 or 1, or text that writes one."""
+    """Return a truth value as 0.0 or 1.0: true, false, 0 or 1, or text that writes one; NaN for blank text."""
     if isinstance(value, str):
-        return truth_of_text(value)
+        found = _truth_or_number(value, TRUTH)
+        return found if math.isnan(found) else truth(found)
     if not isinstance(value, bool | int | float):
         raise _wrong_type(TRUTH, value)
     if value not in (0, 1):
@@ -129,7 +158,7 @@ def truth(value: object) -> float:
 def indicator(value: object) -> float:
     """Return a truth value that training saw as 0 and 1: any other finite number is legal there, and anomalous."""
     if isinstance(value, str):
-        return _finite_or_null(indicator_of_text(value))
+        return _finite_or_null(_truth_or_number(value, INDICATOR))
     if not isinstance(value, bool | int | float):
         raise _wrong_type(INDICATOR, value)
     return _finite(value)
@@ -201,19 +230,6 @@ def number_of_text(text: str) -> float:
 def is_null_marker(stripped: str) -> bool:
     """Tell whether text, without blanks around it, stands for a null in a column of numbers."""
     return len(stripped) <= _LONGEST_MARKER and stripped.lower() in NULL_MARKERS
-
-
-def truth_of_text(text: str) -> float:
-    """Return a truth value written as text: true, t, yes, y, on and their opposites, 0 or 1; blank is NaN."""
-    value = _truth_or_number(text, TRUTH)
-    if not math.isnan(value) and value not in (0.0, 1.0):
-        raise RefusedValueError("wrong_type", f"expected {TRUTH}, got another number")
-    return value
-
-
-def indicator_of_text(text: str) -> float:
-    """Return what `indicator` takes, written as text; blank is NaN."""
-    return _truth_or_number(text, INDICATOR)
 
 
 def _stripped(text: str) -> str:

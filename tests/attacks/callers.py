@@ -21,8 +21,8 @@ from typing import Final
 from attack import Attack, Outcome, Target
 
 from vaegis.service.auth.keys import Access, Key, digest_of
-from vaegis.service.http.workers.container import fitted_to_memory
 from vaegis.service.settings import flag_of, load_settings
+from vaegis.service.workers.container import fitted_to_memory
 
 _COMPOSE: Final = Path(__file__).parents[2] / "docker-compose.yml"
 _SERVE: Final = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")

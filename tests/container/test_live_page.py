@@ -120,13 +120,13 @@ def normal_orders(count: int, seed: int = 7) -> list[dict[str, Any]]:
 
 
 def test_the_page_shows_what_all_workers_scored(serve, open_page):
-    service = serve()
+    service = serve(VAEGIS_SHOW_VALUES="true")
     records = normal_orders(400)
     service.score(records)
     page = open_page(service.url, viewport={"width": 1100, "height": 900}, color_scheme="light")
     wait_for_text(page, "#scored", "^400$")
     wait_for_text(page, "#model", "^orders sha256:")
-    assert text(page, "#promised") == "at most 1.0%"
+    assert text(page, "#promised") == "≤ 1.0%"
     for faults in (0, 1, 12):
         scored = text(page, "#scored")
         service.score([*records[:200], *[BAD] * faults])
@@ -153,6 +153,8 @@ def test_the_page_shows_what_all_workers_scored(serve, open_page):
     page.fill("#record", json.dumps(BAD))
     page.click("#try button:text('Score')")
     wait_for_text(page, "#answer h3", "^Anomaly$")
+    assert page.locator("#answer th").all_inner_texts() == ["column", "observed", "expected", "reason", "contribution"]
+    assert re.search(r"Violation: amount above_range, observed 2250, limit \d", text(page, "#answer"))
     picture(page, "light")
 
 
@@ -164,7 +166,9 @@ def test_a_pasted_record_gets_its_verdict_and_what_led_to_it(serve, open_page):
     page.click("#try button:text('Score')")
     wait_for_text(page, "#answer h3", "^Anomaly$")
     answer = text(page, "#answer")
-    assert "Violation: amount above_range, observed 2250" in answer
+    # Only with VAEGIS_SHOW_VALUES: what training took from past records.
+    assert page.locator("#answer th").all_inner_texts() == ["column", "observed", "reason", "contribution"]
+    assert "Violation: amount above_range, observed 2250\n" in answer
     assert page.locator("#answer svg rect").count() == 6  # four columns, the latent code and the score
     assert page.locator("#answer tbody tr", has_text="country").inner_text().split("\t")[1] == "Atlantis"
     picture(page, "dark")
@@ -213,6 +217,10 @@ def test_versions_are_promoted_and_rolled_back_with_the_keyboard(serve, open_pag
     page.click("#confirm-yes")
     wait_for_text(page, "#versions dd >> nth=0", "^1, since ")
     assert live_version(tmp_path, "orders")[0] == "1"
+
+    (tmp_path / "orders" / "broken.onnx").replace(tmp_path / "orders" / "1.onnx")
+    wait_for_text(page, "#version", "^version 1, a change could not be loaded")
+    assert "got another" in text(page, "#versions")
 
     page.select_option("#model-choice", "returns")
     wait_for_text(page, "#versions dd >> nth=0", "^7, since ")
@@ -263,6 +271,7 @@ def test_a_phone_needs_no_scrolling_sideways(serve, open_page):
     page = open_page(service.url, viewport={"width": 390, "height": 844}, color_scheme="dark")
     wait_for_text(page, "#scored", "^400$")
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.evaluate("[...document.querySelectorAll('.wide')].every((box) => box.scrollWidth <= box.clientWidth)")
     picture(page, "phone")
 
 

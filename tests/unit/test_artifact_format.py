@@ -21,7 +21,7 @@ from vaegis.service.generation import DEFAULT_TEMPERATURE
 from vaegis.service.model_file import digest_entry
 from vaegis.service.pvalues import p_values, threshold
 from vaegis.service.records.forms import Forms, patterns_of
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.scorer import OUTPUTS
 from vaegis.service.verdicts import Explain
 

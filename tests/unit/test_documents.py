@@ -34,9 +34,18 @@ def test_every_link_leads_to_a_file_and_a_heading(path):
         assert not anchor or anchor in anchors(target), link
 
 
-def test_index_of_decisions_lists_every_page():
-    listed = set(re.findall(r"^\| \[\d{4}\]\(([^)]+)\)", (DECISIONS / "README.md").read_text(), flags=re.MULTILINE))
-    assert listed == {path.name for path in DECISIONS.glob("0*.md")}
+def test_index_of_decisions_lists_every_page_by_subject_and_by_number():
+    by_subject, by_number = (DECISIONS / "README.md").read_text().split("| | decision |")
+    pages = sorted(path.name for path in DECISIONS.glob("0*.md"))
+    assert sorted(re.findall(r"\]\((0[^)]+)\)", by_subject)) == pages
+    assert re.findall(r"^\| \[\d{4}\]\(([^)]+)\)", by_number, flags=re.MULTILINE) == pages
+
+
+def test_index_of_experiments_lists_every_question():
+    index, *sections = (ROOT / "docs" / "log.md").read_text(encoding="utf-8").split("\n### ")
+    assert {re.sub(r"[^\w -]", "", text.split("\n")[0].lower()).replace(" ", "-") for text in sections} == set(
+        re.findall(r"^\| \[[^]]*\]\(#([^)]+)\)", index, flags=re.MULTILINE)
+    )
 
 
 def relations(number: str, status: str) -> set[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from vaegis.service.records.column_names import is_index_name
 from vaegis.service.records.reading import instant_in_format
 from vaegis.service.records.values import instants_of_numbers, instants_of_yyyymmdd, iso_instant
 from vaegis.training.config import TIME_KIND, TrainConfig
+from vaegis.training.data.kind_messages import quoted
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
 from vaegis.training.data.profile import ColumnProfile, DataProfile
 from vaegis.training.data.sampling import Sample
@@ -60,7 +60,24 @@ _QUANTITY_WORDS: Final = frozenset(
     ("byte", "bytes", "octets", "packets", "size", "count", "total", "sum", "amount", "volume", "value", "units")
 )
 """Words of names that are no times, as in ``bytes_received``."""
-_CALENDAR_WORDS: Final = frozenset(("year", "yr", "month", "quarter", "week"))
+_CALENDAR_WORDS: Final = frozenset(
+    (
+        "year",
+        "yr",
+        "month",
+        "quarter",
+        "week",
+        "jahr",
+        "monat",
+        "woche",
+        "kw",
+        "quartal",
+        "annee",
+        "mois",
+        "semaine",
+        "mes",
+    )
+)
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _DAY_S: Final = 86_400.0
@@ -74,8 +91,8 @@ _MONTHS: Final = (1900_01, 2099_12)
 _FEWEST_MONTHS: Final = 8
 """Fewest distinct numbers as in 202403 that are taken for months without a word in the name; chance has 12 in 100."""
 _PERIOD_WORDS: Final = frozenset(("period", "yyyymm", "yearmonth", "ym", "billing"))
-_NO_DATES: Final = (0.0, 99_999_999.0)
-"""What SAP and mainframes write where there is no date."""
+_NO_TIMES: Final = (-1.0, 0.0, 99_999_999.0)
+"""What programs write where there is no time, and SAP and mainframes where there is no date."""
 _MINUTES: Final = "%Y%m%d%H%M"
 _CALENDAR_MINUTES: Final = (1990_01_01_00_00, 2100_01_01_00_00)
 _CALENDAR_DIGITS: Final = (1900_01_01_00_00_00, 2100_01_01_00_00_00)
@@ -92,6 +109,8 @@ _CALENDAR: Final = {"month": (1.0, 12.0), "quarter": (1.0, 4.0), "week": (0.0, 5
 _MOST_YEARS: Final = 5
 """Years that a growing column may go on after the history; checks of times allow no more than that either."""
 _YEAR_S: Final = 366 * _DAY_S
+_MOST_SPAN_S: Final = 10 * _YEAR_S
+"""Longest span of numbers that may be times by their size alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +157,7 @@ def settle_growing(
     check_any_scored(settled)
     for plan in settled:
         if plan.kind != TIME_KIND and plan.name in config.columns and config.columns[plan.name].timezone is not None:
-            raise ConfigError(
-                f"columns.{json.dumps(plan.name)}.timezone: expected a timestamp, got {plan.kind or 'none'}"
-            )
+            raise ConfigError(f"columns.{quoted(plan.name)}.timezone: expected a timestamp, got {plan.kind or 'none'}")
     return settled
 
 
@@ -155,7 +172,8 @@ def time_column_hint(plans: Sequence[ColumnPlan], config: TrainConfig) -> str | 
 def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config: TrainConfig) -> ColumnPlan:
     """Return the plan of a column whose numbers are times as one of a timestamp."""
     is_set = _is_set(plan, config)
-    if not column.holds_numbers or plan.kind != (TIME_KIND if is_set else "numeric"):
+    has_commas = not is_set and plan.reading is not None and plan.reading.unit == ""
+    if not (column.holds_numbers or has_commas) or plan.kind != (TIME_KIND if is_set else "numeric"):
         return plan
     values = sample.numbers(plan.name, "numeric", plan.reading)
     if is_set:
@@ -164,32 +182,57 @@ def _with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, config:
 
 
 def _with_inferred_times(plan: ColumnPlan, values: NDArray[np.float64]) -> ColumnPlan:
+    timed = _as_times(plan, values)
+    if timed is not None:
+        return timed
+    are_none = np.isin(values, _NO_TIMES)
+    if are_none.any() and (timed := _as_times(plan, np.where(are_none, np.nan, values))) is not None:
+        nulls = tuple(f"{number:.0f}" for number in np.unique(values[are_none]))
+        reading = timed.reading or Reading()
+        reading = reading.model_copy(update={"null_values": (*reading.null_values, *nulls)})
+        share = are_none.sum() / _finite(values).size
+        warning = f"{' and '.join(nulls)}, in {share:.1%}, are read as no {'date' if _is_date(timed) else 'time'}"
+        return replace(timed, reading=reading, warnings=(*plan.warnings, warning))
+    suspicion = _why_may_be_times(plan.name, values)
+    return plan if suspicion is None else replace(plan, warnings=(*plan.warnings, suspicion))
+
+
+def _as_times(plan: ColumnPlan, values: NDArray[np.float64]) -> ColumnPlan | None:
+    """Return the plan of a timestamp; None if the numbers are none, as far as their values, order and name tell."""
     numbers = _finite(values)
     if _are_calendar_dates(numbers):
         return replace(plan, kind=TIME_KIND, number_form="yyyymmdd", reason="dates as in 20240318")
-    are_none = np.isin(numbers, _NO_DATES)
-    if are_none.any() and _are_calendar_dates(numbers[~are_none]):
-        nulls = tuple(f"{number:.0f}" for number in np.unique(numbers[are_none]))
-        reading = plan.reading or Reading()
-        return replace(
-            plan,
-            kind=TIME_KIND,
-            number_form="yyyymmdd",
-            reason="dates as in 20240318",
-            reading=reading.model_copy(update={"null_values": (*reading.null_values, *nulls)}),
-            warnings=(*plan.warnings, f"{' and '.join(nulls)}, in {are_none.mean():.1%}, are read as no date"),
-        )
     if _are_calendar_minutes(numbers):
         reading = (plan.reading or Reading()).model_copy(update={"format": _MINUTES})
         return replace(plan, kind=TIME_KIND, reading=reading, reason="times as in 202403181012")
     reason = _why_epoch(plan.name, values)
-    if reason is not None:
-        return replace(plan, kind=TIME_KIND, reason=reason)
-    if _TIME_WORDS.intersection(words_of(plan.name)) and _are_days_of_excel(numbers):
+    return None if reason is None else replace(plan, kind=TIME_KIND, reason=reason)
+
+
+def _is_date(plan: ColumnPlan) -> bool:
+    return plan.number_form == "yyyymmdd"
+
+
+def _why_may_be_times(name: str, values: NDArray[np.float64]) -> str | None:
+    """Return a warning if numbers may be times that are learned as quantities."""
+    numbers = _finite(values)
+    if _TIME_WORDS.intersection(words_of(name)) and _are_days_of_excel(numbers):
         first = iso_instant((float(numbers.min()) - _EXCEL_EPOCH) * _DAY_S)[:10]
-        days = f"looks like dates as Excel counts days, from {first} on: write them as dates, because these are learned"
-        return replace(plan, warnings=(*plan.warnings, f"{days} as quantities"))
-    return plan
+        return (
+            f"looks like dates as Excel counts days, from {first} on: write them as dates, because these are learned "
+            "as quantities"
+        )
+    unit = _epoch_unit(numbers) if numbers.size >= _FEWEST and _are_whole(numbers) else None
+    if unit in (None, "nanoseconds") or (_NUMBER_WORDS | _QUANTITY_WORDS).intersection(words_of(name)):
+        return None
+    seconds = instants_of_numbers(numbers)
+    if _share_within(seconds, _BY_ORDER) < 1.0 or not _DAY_S <= float(np.ptp(seconds)) <= _MOST_SPAN_S:
+        return None
+    first = iso_instant(float(seconds.min()))[:10]
+    return (
+        f"looks like {unit} since 1970, from {first} on, but is learned as a quantity. "
+        f"If these are times: {_setting_line(name, TIME_KIND)}"
+    )
 
 
 def _are_calendar_minutes(numbers: NDArray[np.float64]) -> bool:
@@ -224,7 +267,7 @@ def _why_epoch(name: str, values: NDArray[np.float64]) -> str | None:
         return "times as in 20240318101200" if np.isfinite(seconds).all() else None
     if is_named and _share_within(seconds, _BY_NAME) >= _NEARLY_ALL:
         return f"{unit} since 1970, by its name and values"
-    are_recent = _are_whole(numbers) and _share_within(seconds, _BY_ORDER) == 1.0 and np.ptp(seconds) >= _DAY_S
+    are_recent = _share_within(seconds, _BY_ORDER) == 1.0 and np.ptp(seconds) >= _DAY_S
     # Identifiers of 19 digits, which encode another time, would be read as nanoseconds.
     if are_recent and unit != "nanoseconds" and _follows(values, _Order(None, np.arange(values.size))):
         return f"{unit} since 1970, by their size and order"
@@ -301,6 +344,8 @@ def _why_not_scored(name: str, values: NDArray[np.float64], orders: tuple[_Order
     if _are_whole(numbers):
         if distinct.size >= _NEARLY_ALL * numbers.size:
             reason = _why_no_quantity(words, followed, width=float(np.ptp(numbers)), records=records)
+        elif followed is not None and distinct.size >= _FEWEST and _names_identifiers(words):
+            reason = f"an identifier: its name says so, and it follows {followed.shown}"
         else:
             reason = _why_calendar(words, followed, distinct)
         if reason is not None:
@@ -315,11 +360,15 @@ def _why_no_quantity(words: tuple[str, ...], followed: _Order | None, *, width: 
     """Return why whole numbers that all differ identify the records; None if they may be quantities."""
     if followed is not None:
         return f"a counter: whole numbers that all differ and follow {followed.shown}"
-    if ID_WORDS.intersection(words) or _NUMBER_WORDS.intersection(words[-1:]):
+    if _names_identifiers(words):
         return "an identifier: its name says so, and all values differ"
     if width < _MOST_RANGE_PER_RECORD * records:
         return "a row number: whole numbers that all differ, without gaps"
     return None
+
+
+def _names_identifiers(words: tuple[str, ...]) -> bool:
+    return bool(ID_WORDS.intersection(words) or _NUMBER_WORDS.intersection(words[-1:]))
 
 
 def _why_calendar(words: tuple[str, ...], followed: _Order | None, distinct: NDArray[np.float64]) -> str | None:
@@ -410,6 +459,12 @@ def _outside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...])
     if outside < _FEWEST_OUTSIDE or share < (_LEAST_OUTSIDE_IN_FILES if order.name is None else _LEAST_OUTSIDE):
         return None
     which = "oldest or newest" if order.name is None else "newest"
+    if _follows(values, order):
+        return (
+            f"its values follow {order.shown}: unless the file is sorted by it, most normal records of the next period "
+            "lie outside the range and may be flagged. Write the change since the record before instead, or leave it "
+            f"out: {_setting_line(name, 'ignore')}"
+        )
     return (
         f"{share:.0%} of the {which} fifth, by {order.shown}, lie outside the range of the rest. About as many normal "
         "records of the next period may be flagged. Train on a longer history, or leave it out: "
@@ -418,7 +473,7 @@ def _outside(name: str, values: NDArray[np.float64], orders: tuple[_Order, ...])
 
 
 def _setting_line(name: str, kind: str) -> str:
-    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
     return f'columns.{key}.kind = "{kind}" in train.toml'
 
 

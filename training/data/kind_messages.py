@@ -17,6 +17,8 @@ _COMMON = 0.02
 """Texts in another form are values rather than markers of nulls if more than `_FEWEST_FORMS` differ and none has this
 share."""
 
+_TOTALS = frozenset(("total", "totals", "grand total", "sum", "subtotal", "summe", "gesamt", "totale", "suma"))
+
 Locate: TypeAlias = Callable[[str, str], RowLocation | None]
 """Returns where a column first holds a text."""
 
@@ -29,6 +31,8 @@ def how_to_read(
     if other is not None:
         if other.text.strip() == name:
             return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
+        if other.records == other.distinct == 1 and other.text.strip(" :").casefold() in _TOTALS:
+            return "that line seems to hold a total of the others: remove it"
         if row == 1 and other.distinct == other.records == 1:
             return "if the first line below the header belongs to it, such as units or more names, remove that line"
         if other.distinct > _FEWEST_FORMS and other.records < _COMMON * seen:
@@ -55,7 +59,16 @@ def place_of(name: str, other: OtherText | None, locate: Locate) -> str:
 
 def table_of(name: str) -> str:
     """Return the header of a column's table in train.toml."""
-    return f"[columns.{json.dumps(name)}]"
+    return f"[columns.{quoted(name)}]"
+
+
+def quoted(text: str) -> str:
+    r"""Return a text in quotes, as TOML has it.
+
+    >>> quoted('ein "Mal"')
+    '"ein \\"Mal\\""'
+    """
+    return json.dumps(text.encode("utf-8", "backslashreplace").decode("utf-8"), ensure_ascii=False)
 
 
 def _form_of(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,10 +17,11 @@ from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConf
 from vaegis.training.data.kind_messages import Locate, how_to_read, place_of, table_of
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.text_profile import Parsed, TextProfile
-from vaegis.training.data.written import DateWriting, NumberWriting, OtherText
+from vaegis.training.data.written import DAY, DateWriting, NumberWriting, OtherText
 from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
+_NEARLY_ALL = 0.8
 """If at least this share of the texts parses as one kind, the others are errors; below it, the column is text."""
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
@@ -32,8 +34,6 @@ _UNSCORED = ("list", "map")
 """What Arrow's names of types hold for the values that people know by these words."""
 _MOST_UNITS_SHOWN = 4
 _MOST_NAMES_SHOWN = 3
-_DAY = "%d"
-"""Code of a day of the month, which formats of dates have and those of times of day have not."""
 _VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 """Names of columns that are rather numbers or times of a first record."""
 
@@ -273,10 +273,12 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings,
         return ColumnPlan(column.name, "timestamp", "dates and times in text")
     if text.instants.count and text.times.first_other is None:
         return ColumnPlan(column.name, "timestamp", "dates and times in text, and numbers since 1970")
-    written = text.written
-    if not is_code and not (written is not None and written.records == _counted(text)):
+    are_written = text.written is not None and text.written.records == _counted(text)
+    are_dates = text.dates is not None and text.dates.records == _counted(text) and not are_written
+    if not is_code and not are_written and not are_dates:
         _check_all(column, text, text.numbers, text.other, "a number")
-    _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
+    if not are_dates and not (text.dates is not None and text.dates.swapped):
+        _check_all(column, text, text.instants, text.other_instant, "an ISO 8601 date or timestamp")
     return (
         _plan_written(column, text, locate)
         or _plan_dates(column, text, locate)
@@ -315,20 +317,31 @@ def _plan_dates(column: ColumnProfile, text: TextProfile, locate: Locate) -> Col
     dates = text.dates
     if dates is None:
         return None
-    are_times = _DAY not in dates.formats[0]
+    are_times = DAY not in dates.formats[0]
     if dates.records < _counted(text):
         if are_times:
             return None  # Durations rather, of more than a day.
-        share = dates.records / _counted(text)
         raise DataError(
             f"{place_of(column.name, dates.other, locate)}: expected a date in the form {dates.formats[0]} as in "
-            f"{share:.1%} of the values, got other text; {how_to_read(column.name, dates.other, _counted(text))}"
+            f"{dates.records / _counted(text):.1%} of the values, got {_other_date(column, text, dates)}"
         )
     only = _only_format(column, dates)
-    what = f"{'times of day' if are_times else 'dates'} in the form {only}"
+    forms = " and ".join(only.split("|"))
+    what = f"{'times of day' if are_times else 'dates'} in the form{'s' if '|' in only else ''} {forms}"
+    what = f"{what} and in ISO 8601" if dates.beside_iso else what
     read_as = reader_for(Reading(format=only)).text(dates.example) or ""
     example = f"{json.dumps(dates.example, ensure_ascii=False)} is read as {read_as[11:] if are_times else read_as}"
     return ColumnPlan(column.name, "timestamp", what, Reading(format=only), (f"looks like {what}: {example}",))
+
+
+def _other_date(column: ColumnProfile, text: TextProfile, dates: DateWriting) -> str:
+    """Return what a message says of the text that the format of a column's dates does not read."""
+    if dates.swapped is None:
+        return f"other text; {how_to_read(column.name, dates.other, _counted(text))}"
+    return (
+        f"one in the form {dates.swapped}: nothing tells which of the two the others have. Write all in one form, or "
+        f'set in train.toml {table_of(column.name)} kind = "text" (or "ignore")'
+    )
 
 
 def _plan_periods(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None:
@@ -385,6 +398,7 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
         values = f"{more}{counted(text.distinct, 'value')}, of which the {len(kept)} commonest cover {covered:.1%}"
         return ColumnPlan(name, "text", f"too varied: {values}; {_FORM_ALONE}", warnings=warnings)
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
+    warnings += _warnings_of_categories(column, text)
     return ColumnPlan(
         name, "categorical", f"text with {more}{counted(text.distinct, 'value')}{leading}", warnings=warnings
     )
@@ -405,12 +419,38 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
             return (f"{several}; write all of them in one unit",)
     if text.time_like is not None:
         example = json.dumps(shown(text.time_like), ensure_ascii=False)
-        how = f"{table_of(column.name)} format (codes of strptime)"
-        return (f"looks like times or durations, such as {example}, in a form that is not known; for times set {how}",)
+        how = (
+            f"for times set {table_of(column.name)} format (codes of strptime); write durations as numbers of one unit"
+        )
+        return (f"looks like times or durations, such as {example}, in a form that is not known; {how}",)
     if text.quantity_like is not None and text.distinct > _FEWEST_FOR_IDENTIFIER:
         example = json.dumps(shown(text.quantity_like), ensure_ascii=False)
         return (f"looks like numbers, such as {example}, whose size is not watched; write each as a plain number",)
     return ()
+
+
+def _warnings_of_categories(column: ColumnProfile, text: TextProfile) -> tuple[str, ...]:
+    """Return what to say of categories that a person may take for one, for none, or for numbers."""
+    warnings = []
+    if text.alike is not None:
+        # Blanks of several kinds and accents in several forms look the same unless they are escaped.
+        escaped = len({unicodedata.normalize("NFKC", each) for each in text.alike}) == 1
+        pair = " and ".join(json.dumps(shown(each), ensure_ascii=escaped) for each in text.alike)
+        warnings.append(
+            f"{pair} differ in case or blanks alone, but are two values: if they mean the same, write them alike"
+        )
+    if text.null_like is not None:
+        written = json.dumps(shown(text.null_like), ensure_ascii=False)
+        warnings.append(
+            f"{written} is taken for a value: if it stands for none, set in train.toml {table_of(column.name)} "
+            f"null_values = [{written}]"
+        )
+    if _MOSTLY * _counted(text) <= text.numbers.count < _counted(text):
+        warnings.append(
+            f"{text.numbers.count / _counted(text):.0%} of the values are numbers, but their size is not watched: if "
+            "they are quantities, correct the others, or set null_values"
+        )
+    return tuple(warnings)
 
 
 def _check_all(
@@ -418,13 +458,16 @@ def _check_all(
 ) -> None:
     """Refuse a column if most, but not all, of its texts parse: it changes its type half way.
 
-    Its commonest other text does not count: it may stand for a null, however often it comes.
+    Its commonest other text does not count: it may stand for a null, however often it comes. Few values of which many
+    are text, such as sizes 38, 40, M and L, are categories.
     """
     seen = column.observed - text.markers
     others = 0 if other is None else other.records
     if parsed.first_other is None or not parsed.count:
         return
     is_varied = text.distinct > _FEWEST_FOR_IDENTIFIER
+    if not is_varied and other is not None and other.distinct > 1 and parsed.count < _NEARLY_ALL * seen:
+        return
     if parsed.count < _MOSTLY * (seen - others if is_varied else seen):
         return
     place = f"{parsed.first_other}, column {shown(column.name)}"

@@ -172,13 +172,19 @@ def _without_blank_lines(whole: FileBatch) -> Iterator[FileBatch]:
 
 
 def _without_nulls(batch: pa.RecordBatch, config: TrainConfig) -> pa.RecordBatch:
-    """Return a batch in which the texts and numbers that the settings take for nulls are null."""
+    """Return a batch in which empty texts, and what the settings take for nulls, are null."""
     arrays = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         column = config.columns.get(name, ColumnSettings())
         nulls = config.data.null_values if column.null_values is None else column.null_values
-        arrays.append(read_array(array, reader_for(Reading(null_values=tuple(nulls)))) if nulls else array)
+        read = read_array(array, reader_for(Reading(null_values=tuple(nulls)))) if nulls else array
+        arrays.append(_without_empty(read) if pa.types.is_string(read.type) else read)
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names) if arrays else batch
+
+
+def _without_empty(texts: pa.Array) -> pa.Array:
+    is_empty = pc.equal(pc.binary_length(texts), 0)
+    return pc.if_else(is_empty, None, texts) if pc.any(is_empty).as_py() else texts
 
 
 def _without_unscored(batch: pa.RecordBatch, ignored: Collection[str], kinds: Collection[str]) -> pa.RecordBatch:

@@ -19,8 +19,10 @@ from vaegis.training.data.written import (
     OtherText,
     commonest_other,
     date_writing,
+    first_alike,
     have_dotted_thousands,
     is_common_instant,
+    null_like,
     number_writing,
     period_like,
     quantity_like,
@@ -41,7 +43,7 @@ _LIKE_INSTANT = (
     r"|^\[?([A-Z][a-z]{2,8},? )?\d{1,2}[ /-][A-Z][a-z]{2}[ /-]\d{2}|^\\?/Date\("
 )
 """What every text that the common rules read as an instant begins with; many other texts do as well."""
-_CODE_LETTERS = frozenset("TF")
+_CODES = frozenset(("T", "F", "J", "SI", "NIE"))
 """Truth values that may rather be codes where the column holds no other."""
 _MARKERS = pa.array(sorted(NULL_MARKERS), pa.string())
 
@@ -84,6 +86,8 @@ class TextProfile:
         period_like: One of the texts if all of them name a period of a year, such as 2024-03.
         time_like: One of the texts if most of them look like dates or times.
         quantity_like: One of the texts if most of them look like decimals with something beside.
+        alike: Two of the texts if they differ in case or blanks alone.
+        null_like: The commonest of the texts that programs write for a null.
     """
 
     distinct: int
@@ -105,6 +109,8 @@ class TextProfile:
     period_like: str | None
     time_like: str | None
     quantity_like: str | None
+    alike: tuple[str, str] | None
+    null_like: str | None
 
 
 class TextTally:
@@ -169,20 +175,25 @@ class TextTally:
             other=self._commonest_other(_are_numbers),
             other_instant=self._commonest_other(_are_instants),
             written=None if is_plain else number_writing(self._counts),
-            dates=None if is_plain else date_writing(self._counts),
+            dates=None if is_plain else date_writing(self._counts, self._of_kind(_are_instants)),
             period_like=None if is_plain else period_like(self._counts),
             time_like=None if is_plain else time_like(self._counts),
             quantity_like=None if is_plain else quantity_like(self._counts),
+            alike=None if is_plain else first_alike(self._counts),
+            null_like=null_like(self._counts),
         )
 
     def _commonest_other(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> OtherText | None:
+        return commonest_other(self._counts, self._of_kind(are_of_kind))
+
+    def _of_kind(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> frozenset[str]:
+        """Return the texts that can be read as one kind."""
         texts = pa.array(self._counts, pa.string())
-        of_kind = texts.filter(pa.array(are_of_kind(pc.utf8_trim_whitespace(texts))))
-        return commonest_other(self._counts, frozenset(of_kind.to_pylist()))
+        return frozenset(texts.filter(pa.array(are_of_kind(pc.utf8_trim_whitespace(texts)))).to_pylist())
 
     def _are_flags(self) -> bool:
         texts = {text.strip() for text in self._counts if text.strip()}
-        return len({text.lower() for text in texts} - NULL_MARKERS) > 1 or not texts & _CODE_LETTERS
+        return len({text.lower() for text in texts} - NULL_MARKERS) > 1 or not texts & _CODES
 
     def _result(self, kind: str) -> Parsed:
         return Parsed(self._parsed[kind], self._first_other.get(kind))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
 from typing import Literal, TypeAlias
 
+from vaegis.service.records.calendar_names import month_of
 from vaegis.service.records.reading import WrittenNumber, instant_in_format, is_currency, written_number
 from vaegis.service.records.values import RefusedValueError, instant_of_text, is_null_marker
 
@@ -90,6 +92,8 @@ _FIRST_TEXTS = 200
 _MOSTLY = 0.5
 _NEARLY_ALL = 0.9
 """Share of dates of two-digit years below which they are rather numbered versions, if the others are."""
+_HOPEFUL = 0.2
+"""Share of the texts that a format reads from which it may be one of several."""
 _FEW = 20
 """Number of texts by which formats are ruled out before all texts are tried."""
 _MOST_TIMES_AS_MANY = 2
@@ -124,6 +128,10 @@ _DATES = (
     "%d-%B-%Y",
     "%A, %B %d, %Y",
     "%A, %d %B %Y",
+    "%A, %d. %B %Y",
+    "%a, %d %b %Y",
+    "%a %d %b %Y",
+    "%a %b %d %Y",
     "%A %d %B %Y",
     "%Y%m%d",
     "%d%b%Y",
@@ -161,24 +169,37 @@ DATE_FORMATS = (
     *_DATES,
     *tuple(f"{date}{gap}{time}{zone}" for date, gap, time, zone in product(_DATES, (" ", ", ", "T"), _TIMES, _ZONES)),
 )
+DAY = "%d"
+"""Code of a day of the month, which formats of dates have and those of times of day have not."""
 _MARKS = "/.-:,"
+_LONE_MINUTE = re.compile(r":\d(?!\d)", re.ASCII)
+"""As in results of matches, such as 2:1; the time of day has two digits there."""
 _LETTER_T = re.compile(r"\dT\d")
 _PERIOD = re.compile(
     r"(?:19|20)\d\d(?:[-/](?:0[1-9]|1[0-2])|[- /]?[QqHhSsTt][1-4]|[- ]?[Ww]\d\d(?:-[1-7])?|[-/](?:19|20)?\d\d)"
     r"|[QqHhSsTt][1-4][- /](?:19|20)\d\d|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|FY ?(?:19|20)?\d\d"
-    r"|[A-Z][a-z]{2,8}[- ](?:(?:19|20)\d\d|\d\d)",
+    r"|[A-Z][a-z]{2,8}[- ](?:(?:19|20)\d\d|\d\d)|(?:KW|CW|Wk|Week|Woche)[. ]?[0-5]?\d[ /-](?:(?:19|20)\d\d|\d\d)",
     re.ASCII,
 )
+_WEEK_OR_QUARTER = re.compile(r"(?:KW|CW|Wk|Week|Woche)[. ]?0?([1-9]|[1-4]\d|5[0-3])|[Qq]([1-4])", re.ASCII)
+_WEEKS, _QUARTERS, _MONTHS = 52, 4, 12
 _TIME_LIKE = re.compile(
     r"^P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:\.\d+)?[HMS])+)?$|\b\d+ ?h(?:rs?|ours?)?,? ?\d{1,2} ?m"
     r"|\b\d{1,2}[. /-]+(?:de )?[^\W\d_]{3,10}\.?[, /-]+(?:de )?(?:19|20)\d\d\b"
     r"|(?:19|20)\d\d\D{1,4}\d{1,2}\D{1,4}\d{1,2}|\b\d{1,2}\D{1,4}\d{1,2}\D{1,4}(?:19|20)\d\d"
-    r"|\b\d{1,3}[:h][0-5]\d\b|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}\b"
+    r"|\b\d{1,3}[:h][0-5]\d\b|^\d+ ?min\.? ?\d+ ?s(?:ec)?$|^[0-3]?\d\.[01]?\d\.$"
+    r"|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}\b"
 )
 _QUANTITY_LIKE = re.compile(
-    r"(?:[^\w\s.]{0,3} ?|[^\W\d_]{1,8}[.:]? )[+-]?\d+[.,]\d+(?:[dD][+-]\d+|[^\d]{0,16})|-?\d+\.\d+[,; ]+-?\d+\.\d+"
+    r"(?:[^\w\s.]{0,3} ?|[^\W\d_]{1,8}[.:]? )[+-]?\d+[.,]\d+(?:[dD][+-]\d+|[^\d]{0,16})"
+    r"|(?:POINT ?)?[(\[]?-?\d+\.\d+[,; ]+-?\d+\.\d+[)\]]?|\d+(?:[.,]\d+)? ?(?:\u00b1|\+/-) ?\d+(?:[.,]\d+)?"
+    r"|\d{1,3}\u00b0 ?\d{1,2}['\u2032].{0,12}|=\"-?\d+(?:[.,]\d+)?\""
 )
 """Decimals between signs or words, of an exponent as in Fortran, or two of them, such as a latitude and longitude."""
+_WRITTEN_NULLS = frozenset(
+    ("null", "nan", "none", "nat", "nil", r"\n", "<na>", "<null>", "(null)", "na", "n/a", "#n/a", "-", "?")
+)
+"""What programs write for a null, in lower case."""
 _VERSION = re.compile(r"\d+([./-])\d+\1\d+", re.ASCII)
 _HALVES = re.compile(r"[ap]\.?m\b", re.IGNORECASE)
 _DATE_LIKE = re.compile(r"\d{1,4}[-/. :\u5e74]|[A-Z][a-z]{2}|\d\d[A-Za-z]{3}\d|\d{8}", re.ASCII)
@@ -226,19 +247,24 @@ class NumberWriting:
 
 @dataclass(frozen=True, slots=True)
 class DateWriting:
-    """Dates and times in formats of `datetime.strptime`.
+    """Dates and times in formats of `datetime.strptime`, beside those that the rules of all columns read.
 
     Attributes:
-        records: Records whose text is written so.
-        formats: The formats that read the most of them; of several, nothing tells which one is meant.
+        records: Records whose text is written so, or as the common rules read it.
+        formats: The formats that read the most of them; of several, nothing tells which one is meant. One may hold two,
+            parted by ``|``, where the records are written in both.
         example: A text that the first format reads.
         other: The commonest text that it does not read; None where it reads all.
+        beside_iso: Whether the common rules read some texts, too.
+        swapped: A format that reads others, and reads some of the same texts as another day; None where there is none.
     """
 
     records: int
     formats: tuple[str, ...]
     example: str
     other: OtherText | None
+    beside_iso: bool = False
+    swapped: str | None = None
 
 
 def number_writing(counts: Mapping[str, int]) -> NumberWriting | None:
@@ -315,48 +341,131 @@ def have_dotted_thousands(numbers: Iterable[str]) -> bool:
     )
 
 
-def date_writing(counts: Mapping[str, int]) -> DateWriting | None:
+def date_writing(counts: Mapping[str, int], common: Container[str] = ()) -> DateWriting | None:
     """Return how texts write dates or times; None if hardly one of them does.
 
     Args:
         counts: Records of each text.
+        common: Texts that the rules of all columns read as instants.
     """
-    texts = [text for text in counts if not is_null_marker(text.strip())]
-    first = [text.strip() for text in texts[:_FIRST_TEXTS]]
-    like = [text for text in first if _DATE_LIKE.search(text)]
-    if len(like) < _MOSTLY * len(first) or not like:
+    texts = {text: text.strip() for text in counts if not is_null_marker(text.strip())}
+    left = {text: stripped for text, stripped in texts.items() if text not in common}
+    formats = _formats_of(left, counts)
+    if not formats:
         return None
+    example, swapped = "", None
+    while True:
+        read = {text for text, stripped in left.items() if instant_in_format(stripped, formats[0])}
+        example = example or max(read, key=len).strip()
+        left = {text: stripped for text, stripped in left.items() if text not in read}
+        second = _formats_of(left, counts)
+        # The same dates with years of four digits tell the order of those with two.
+        formats, second = _in_order_of(formats, second), _in_order_of(second, formats[0].split("|"))
+        if len(formats) > 1 or len(second) != 1 or (DAY in formats[0]) != (DAY in second[0]):
+            break
+        if any(_are_swapped(form, second[0], texts.values()) for form in formats[0].split("|")):
+            swapped = second[0]
+            break
+        formats = (f"{formats[0]}|{second[0]}",)
+    iso = {text for text in texts if text in common}
+    if DAY not in formats[0]:
+        left |= {text: texts[text] for text in iso}
+    total, others = _records(texts, counts), _records(left, counts)
+    is_version = "%y" in formats[0] and not second and others > (1.0 - _NEARLY_ALL) * total
+    if total - others < _MOSTLY * total or (is_version and all(map(_VERSION.fullmatch, left.values()))):
+        return None
+    other = commonest_other(counts, texts.keys() - left.keys())
+    return DateWriting(total - others, formats, example, other, bool(iso), swapped)
+
+
+def _formats_of(texts: Mapping[str, str], counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the format that reads the most texts; where several do, nothing tells which is meant.
+
+    Args:
+        texts: Each with itself without blanks around it.
+        counts: Records of each text.
+    """
+    first = list(texts.values())[:_FIRST_TEXTS]
+    like = [text for text in first if _DATE_LIKE.search(text) and not _LONE_MINUTE.search(text)]
+    if len(like) < _MOSTLY * len(first) or not like:
+        return ()
     signs = {_signs_of_text(text) for text in like[:_FEW]}
     hopeful = [form for form, sign in _SIGNS.items() if any(_may_be(text_sign, sign) for text_sign in signs)]
-    hopeful = [form for form in hopeful if _share_of(like[:_FEW], form) >= _MOSTLY]
-    hopeful = [form for form in hopeful if _share_of(like, form) >= _MOSTLY]
-    hopeful = [form for form in hopeful if any(instant_in_format(text, form, is_whole=True) for text in like)]
-    if not hopeful:
-        return None
-    records = {
-        form: sum(counts[text] for text in texts if instant_in_format(text.strip(), form) is not None)
-        for form in hopeful
-    }
-    most = max(records.values())
-    formats = tuple(form for form, count in records.items() if count == most)
-    kept = _distinct(formats, texts)
-    read = {text for text in texts if instant_in_format(text.strip(), kept[0]) is not None}
-    others = [text for text in texts if text not in read]
-    are_few = most < _NEARLY_ALL * (most + sum(counts[text] for text in others))
-    if are_few and "%y" in kept[0] and all(_VERSION.fullmatch(text.strip()) for text in others):
-        return None
-    example = max((text for text in texts if text in read), key=len).strip()
-    return DateWriting(most, kept, example, commonest_other(counts, read))
+    hopeful = [form for form in hopeful if _share_of(like[:_FEW], form) >= _HOPEFUL]
+    hopeful = [form for form in hopeful if _share_of(like, form) >= _HOPEFUL]
+    read = {form: {text for text, stripped in texts.items() if instant_in_format(stripped, form)} for form in hopeful}
+    whole = {form: sum(instant_in_format(text, form, is_whole=True) is not None for text in like) for form in hopeful}
+    found = {form: (_records(of_form, counts), whole[form]) for form, of_form in read.items()}
+    if not found:
+        return ()
+    best = max(found, key=lambda form: found[form])
+    equal = [form for form in found if found[form] == found[best] and read[form] == read[best]]
+    return _distinct(equal, texts.values())
+
+
+def _in_order_of(formats: tuple[str, ...], others: Collection[str]) -> tuple[str, ...]:
+    """Return those of several formats that differ from one of others by the digits of the year; all if none does."""
+    return tuple(form for form in formats if len(formats) > 1 and form.replace("%y", "%Y") in others) or formats
+
+
+def _are_swapped(first: str, second: str, texts: Iterable[str]) -> bool:
+    """Tell whether two formats read one text as different days: some of these texts, or others that may come."""
+    if re.sub("%[dm]", "%d", first) == re.sub("%[dm]", "%d", second):
+        return True
+    moments = ((instant_in_format(text, first), instant_in_format(text, second)) for text in texts)
+    return any(moment is not None and other is not None and other != moment for moment, other in moments)
+
+
+def _records(texts: Iterable[str], counts: Mapping[str, int]) -> int:
+    return sum(counts[text] for text in texts)
 
 
 def period_like(counts: Mapping[str, int]) -> str | None:
-    """Return one of the texts if all of them name a month, a quarter or another period of a year; else None.
+    """Return one of the texts if all name a period of a year that does not come back, or some that come every year.
 
-    >>> period_like({"2024-03": 5, "NA": 1}), period_like({"2024-03": 5, "soon": 1})
-    ('2024-03', None)
+    >>> period_like({"2024-03": 5, "NA": 1}), period_like({"2024-03": 5, "soon": 1}), period_like({"May": 9, "June": 9})
+    ('2024-03', None, 'May')
     """
     texts = [text.strip() for text in counts if not is_null_marker(text.strip())]
-    return texts[0] if texts and all(map(_PERIOD.fullmatch, texts)) else None
+    if texts and (all(map(_PERIOD.fullmatch, texts)) or _are_part_of_a_year(texts)):
+        return texts[0]
+    return None
+
+
+def _are_part_of_a_year(texts: list[str]) -> bool:
+    """Tell whether texts name some, but not all, of the months, weeks or quarters of a year."""
+    if len(texts) > _WEEKS + 1:
+        return False
+    found = list(map(_WEEK_OR_QUARTER.fullmatch, texts))
+    if all(found):
+        of_year = _QUARTERS if texts[0][0] in "Qq" else _WEEKS
+        return len({each[0].lower() for each in found if each}) < of_year
+    months = set(map(month_of, texts))
+    return None not in months and len(months) < _MONTHS
+
+
+def first_alike(counts: Mapping[str, int]) -> tuple[str, str] | None:
+    """Return the first two texts that differ in case or blanks alone, the commoner one first; None if no two do.
+
+    >>> first_alike({"Berlin": 9, "Bonn": 9, " berlin": 1})
+    ('Berlin', ' berlin')
+    """
+    found: dict[str, str] = {}
+    for text in sorted(counts, key=lambda text: -counts[text]):
+        other = found.setdefault(" ".join(unicodedata.normalize("NFC", text).casefold().split()), text)
+        if other != text:
+            return other, text
+    return None
+
+
+def null_like(counts: Mapping[str, int]) -> str | None:
+    """Return the commonest of the texts that programs write for a null; None if there is none.
+
+    >>> null_like({"red": 9, "None": 2, "nan": 1}), null_like({"red": 9})
+    ('None', None)
+    """
+    written = [text for text in counts if text.strip().lower() in _WRITTEN_NULLS]
+    return max(written, key=lambda text: counts[text], default=None)
 
 
 def time_like(counts: Mapping[str, int]) -> str | None:
@@ -386,9 +495,9 @@ def is_common_instant(text: str) -> bool:
     return True
 
 
-def _distinct(formats: tuple[str, ...], texts: Iterable[str]) -> tuple[str, ...]:
+def _distinct(formats: Iterable[str], texts: Iterable[str]) -> tuple[str, ...]:
     """Return the formats that differ in what they read in some text, the first of each."""
-    sample = [text.strip() for text in texts]
+    sample = list(texts)
     kept: dict[tuple[datetime | None, ...], str] = {}
     for form in formats:
         kept.setdefault(tuple(instant_in_format(text, form) for text in sample), form)

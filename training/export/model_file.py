@@ -34,8 +34,8 @@ from vaegis.service.files.output import replacing
 from vaegis.service.generation import Generator
 from vaegis.service.model_file import digest_entry
 from vaegis.service.records.column_names import shown
-from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.kinds import kind_of
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scorer
 from vaegis.training.data.schema import category_codes

@@ -1,7 +1,7 @@
 // Elements, drawings and numbers of the live page. Names and values are only ever set as text, never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
-const LONGEST_LABEL = 20;
+const LETTER = 6.4; // width of a letter of labels
 
 export const by = (id) => document.getElementById(id);
 
@@ -65,6 +65,7 @@ export function table(target, head, rows, texts = [0]) {
     row.forEach((cell, at) => {
       const [text, className] = Array.isArray(cell) ? cell : [cell, ""];
       const made = at ? element("td", text) : breakable("td", text);
+      made.dataset.label = head[at]; // shown where there is no room for a head
       made.className = `${texts.includes(at) ? "text " : ""}${className}`;
       line.append(made);
     });
@@ -86,10 +87,25 @@ export function duration(seconds) {
 }
 
 export const number = (value) => Math.round(value).toLocaleString("en");
+export const rate = (value) => (value > 0 && value < 10 ? value.toFixed(1) : number(value));
 export const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
 
 export function valueText(value) {
   return value === null ? "null" : typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
+}
+
+// Long names of columns often differ only at their ends.
+function shortened(name, longest) {
+  if (name.length <= longest) return name;
+  const start = Math.floor((longest - 1) / 2);
+  return `${name.slice(0, start)}…${name.slice(start + 1 - longest)}`;
+}
+
+// Round values from 0 up to `greatest`, three to six of them.
+export function ticks(greatest) {
+  const power = 10 ** Math.floor(Math.log10(greatest));
+  const step = [0.2, 0.5, 1, 2].find((each) => greatest / (each * power) < 6) * power;
+  return Array.from({ length: Math.floor(greatest / step + 1e-9) + 1 }, (_, at) => at * step);
 }
 
 // What each column adds to the score, one after the other.
@@ -99,7 +115,8 @@ export function waterfall(width, result, threshold) {
   const others = result.contributions.slice(most).reduce((total, c) => total + c.contribution, 0);
   if (result.contributions.length > most) bars.push([`${result.contributions.length - most} others`, others]);
   bars.push(["latent code", result.latent_contribution]);
-  const [row, left] = [24, 136];
+  const row = 24;
+  const left = Math.min(0.4 * width, 16 + LETTER * Math.max(...bars.map(([name]) => name.length)));
   const height = row * (bars.length + 1) + 24;
   const svg = drawing(width, height, "Waterfall of contributions to the score; the table below has the numbers");
   const ends = [0];
@@ -108,11 +125,10 @@ export function waterfall(width, result, threshold) {
   const x = (value) => left + ((width - left - 70) * (value - low)) / (high - low || 1);
   const bar = (at, name, from, to, className) => {
     const y = at * row;
-    const label = name.length > LONGEST_LABEL ? `${name.slice(0, LONGEST_LABEL - 1)}…` : name;
-    shape(svg, "text", { x: left - 8, y: y + 16, "text-anchor": "end" }, label);
+    shape(svg, "text", { x: left - 8, y: y + 16, "text-anchor": "end" }, shortened(name, Math.floor((left - 16) / LETTER)));
     const [start, end] = [x(Math.min(from, to)), x(Math.max(from, to))];
     shape(svg, "rect", { class: className, x: start, y: y + 4, width: Math.max(1, end - start), height: row - 8 });
-    shape(svg, "text", { x: end + 6, y: y + 16 }, String(Number((to - from).toPrecision(3))));
+    shape(svg, "text", { x: end + 6, y: y + 16 }, String(Number((to - from).toPrecision(4))));
   };
   bars.forEach(([name, value], at) => bar(at, name, ends[at], ends[at + 1], value < 0 ? "down" : "up"));
   bar(bars.length, "score", 0, result.score, "bar");

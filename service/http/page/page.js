@@ -1,10 +1,11 @@
 // The live page: polls the counts of all workers, keeps an hour of them, and shows the differences.
 
-import { breakable, by, drawing, duration, element, meter, number, percent, shape, sum, table, valueText, waterfall, widthOf } from "./draw.js";
+import { breakable, by, drawing, duration, element, meter, number, percent, rate, shape, sum, table, ticks, valueText, waterfall, widthOf } from "./draw.js";
 import { showVersions } from "./versions.js";
 
 const POLL_MS = 5000;
 const KEPT_MS = 3600e3;
+const RATE_MS = 60e3;
 const LEAST_RECORDS = 20; // of an interval of the chart
 const FEW_COLUMNS = 12;
 const FEW_SIGNATURES = 8;
@@ -75,7 +76,7 @@ function show() {
   const shown = difference(counts, first?.counts);
   showModel(counts);
   showStrip(shown, counts);
-  showRequests(shown);
+  showRequests(shown, counts.models.length);
   showShare(seconds);
   showSignatures(shown);
   showColumns(shown, first?.counts);
@@ -93,19 +94,23 @@ function showModel(counts) {
   const digest = counts.model.digest ?? "no version could be loaded";
   by("model").replaceChildren(...(counts.models.length < 2 ? [element("b", name), " "] : []), element("code", digest.slice(0, 19)));
   by("model").title = digest;
+  document.title = `${name} – vaegis`;
 }
 
 function showStrip(shown, counts) {
   const { scored, flagged, violating } = shown.records;
-  const [before, now] = history.slice(-2);
-  const since = now ? ((now.counts.records.scored - before.counts.records.scored) * 1000) / (now.at - before.at) : NaN;
-  by("rate").textContent = now ? number(since) : "–";
+  const now = history.at(-1);
+  const before = history.findLast(({ at }) => now.at - at >= RATE_MS) ?? history[0];
+  by("rate").textContent = now === before ? "–" : rate(((counts.records.scored - before.counts.records.scored) * 1000) / (now.at - before.at));
   by("scored").textContent = number(scored);
+  const last = history.find(({ counts: each }) => each.records.scored === counts.records.scored);
+  const minutes = Math.floor((now.at - last.at) / 60e3);
+  by("pause-of-records").textContent = minutes ? `; none for ${minutes} min` : "";
   by("flagged").textContent = percent(flagged / scored);
   by("violating").textContent = percent(violating / scored);
-  by("promised").textContent = `at most ${percent(counts.alpha)}`;
+  by("promised").textContent = `≤ ${percent(counts.alpha)}`;
   const band = promisedBand(counts.alpha, scored, counts.calibration_records);
-  by("band").textContent = band ? `, by chance ${percent(band[0])} to ${percent(band[1])}` : "";
+  by("band").textContent = band ? `, by chance ${percent(band[0]).slice(0, -1)}\u2060–\u2060${percent(band[1])}` : "";
   const share = flagged / scored;
   const isBeyond = band !== null && share > band[1];
   const verdict = by("verdict");
@@ -138,7 +143,7 @@ function largest(counts) {
     .join(", ");
 }
 
-function showRequests(shown) {
+function showRequests(shown, models) {
   const bound = (share) => {
     const seconds = quantile(shown.seconds, share);
     return seconds === Infinity ? "over 10 s" : Number.isNaN(seconds) ? "–" : `≤ ${duration(seconds)}`;
@@ -148,14 +153,16 @@ function showRequests(shown) {
   const { "5xx": failed = 0, "4xx": refused = 0 } = shown.requests;
   by("failed").textContent = number(failed);
   by("failed").className = failed ? "bad" : "";
-  by("failures").textContent = `of ${number(sum(shown.requests))}; ${number(refused)} refused`;
+  by("failures").textContent = `of ${number(sum(shown.requests))}${models > 1 ? ", all models" : ""}; ${number(refused)} refused`;
 }
+
+const noRecords = () => (history.at(-1).counts.records.scored ? "No records in this time." : "No records yet.");
 
 function showSignatures(shown) {
   const all = Object.entries(shown.signatures).filter(([, count]) => count);
   const total = all.reduce((most, [, count]) => most + count, 0);
   if (!total) {
-    const text = shown.records.scored ? "No anomaly among these records." : "No records yet.";
+    const text = shown.records.scored ? "No anomaly among these records." : noRecords();
     by("signatures").replaceChildren(element("p", text, "empty"));
     return;
   }
@@ -187,10 +194,11 @@ function showShare(seconds) {
     from = to;
   }
   if (drawn.length < 2) {
-    const needed = history.at(-1).counts.records.scored
-      ? `The line begins after two intervals of ${POLL_MS / 1000} seconds with ${LEAST_RECORDS} records or more each.`
-      : "No records yet. Post some to /score, or try the box below.";
-    by("share").replaceChildren(element("p", needed, "empty"));
+    const [before, now] = [kept[0].counts.records.scored, history.at(-1).counts.records.scored];
+    let why = `The line begins after two intervals of ${POLL_MS / 1000} seconds with ${LEAST_RECORDS} records or more each.`;
+    if (!now) why = "No records yet. Post some to /score, or try the box below.";
+    else if (now === before && kept.length > 2) why = `No records have come since ${clock(kept[0].at)}.`;
+    by("share").replaceChildren(element("p", why, "empty"));
     return;
   }
   const [width, height, left, bottom, top] = [widthOf("share"), 240, 48, 24, 8];
@@ -206,18 +214,19 @@ function showShare(seconds) {
   const place = (at, share) => `${x(at).toFixed(1)},${y(share).toFixed(1)}`;
   const edge = [...drawn.map((p) => place(p.at, p.band[1])), ...drawn.toReversed().map((p) => place(p.at, p.band[0]))];
   shape(svg, "polygon", { class: "band", points: edge.join(" ") });
-  for (const share of [0, greatest / 2, greatest]) {
+  for (const share of ticks(greatest)) {
     shape(svg, "line", { class: "axis", x1: left, x2: width - 8, y1: y(share), y2: y(share) });
     shape(svg, "text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, percent(share));
   }
   shape(svg, "line", { class: "limit", x1: left, x2: width - 8, y1: y(latest.alpha), y2: y(latest.alpha) });
   shape(svg, "polyline", { class: "share", points: drawn.map((p) => place(p.at, p.share)).join(" ") });
   shape(svg, "circle", { class: latest.share > latest.band[1] ? "dot out" : "dot", cx: x(latest.at), cy: y(latest.share), r: 4 });
-  const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   shape(svg, "text", { x: left, y: height - 6 }, clock(drawn[0].at));
   shape(svg, "text", { x: width - 8, y: height - 6, "text-anchor": "end" }, clock(latest.at));
   by("share").replaceChildren(svg);
 }
+
+const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 function showPValues(shown) {
   const total = shown.p_values.at(-1)?.count ?? 0;
@@ -229,7 +238,7 @@ function showPValues(shown) {
   }));
   table(by("p-table"), ["p-value", "records", "expected"], bins.map((b) => [b.label, percent(b.share), percent(b.expected)]));
   if (!total) {
-    by("p").replaceChildren(element("p", "No records yet.", "empty"));
+    by("p").replaceChildren(element("p", noRecords(), "empty"));
     return;
   }
   const [width, height, bottom] = [widthOf("p"), 200, 24];
@@ -260,7 +269,7 @@ function showColumns(shown, before) {
     const change = changes.reduce((most, each) => (Math.abs(each) > Math.abs(most) ? each : most), 0);
     return { name, change, shares, codes: largest(counts.violations) };
   });
-  rows.sort((a, b) => Math.abs(b.change) - Math.abs(a.change));
+  rows.sort((a, b) => Math.abs(b.change) - Math.abs(a.change)); // without records before them: by their shares
   const button = by("all-columns");
   const isExpanded = button.getAttribute("aria-expanded") === "true";
   button.hidden = rows.length <= FEW_COLUMNS;
@@ -271,7 +280,7 @@ function showColumns(shown, before) {
     ["column", "change", ...COUNTS.map((count) => WORDS[count]), "break a check", "by check"],
     rows
       .slice(0, isExpanded ? rows.length : FEW_COLUMNS)
-      .map((row) => [row.name, cell(row.change, (row.change > 0 ? "+" : "") + percent(row.change)), ...row.shares.map((each) => cell(each)), row.codes]),
+      .map((row) => [row.name, before?.records.scored ? cell(row.change, (row.change > 0 ? "+" : "") + percent(row.change)) : ["–", "zero"], ...row.shares.map((each) => cell(each)), row.codes]),
     [0, 6],
   );
 }
@@ -315,22 +324,30 @@ function showAnswer(body) {
     parts.push(line);
   }
   if (rest > 0) parts.push(element("p", `${rest} more were scored; the first is shown.`, "note"));
+  // Expected values and limits come from past records; what was observed is what the reader pasted.
+  const showsValues = history.at(-1)?.counts.shows_values === true;
   for (const { column, code, observed, limit } of result.violations) {
-    const bound = limit === null ? "" : `, limit ${valueText(limit)}`;
+    const bound = limit === null || !showsValues ? "" : `, limit ${valueText(limit)}`;
     parts.push(element("p", `Violation: ${column} ${code}, observed ${valueText(observed)}${bound}`, "bad"));
   }
   const wide = element("div", undefined, "wide");
   const values = element("table");
+  const expected = (text) => (showsValues ? [text] : []);
+  const texts = ["column", "observed", ...expected("expected"), "reason"];
   table(
     values,
-    ["column", "observed", "expected", "reason", "contribution"],
-    result.contributions.slice(0, MOST_CONTRIBUTIONS).map((c) => [c.column, valueText(c.observed), valueText(c.expected), c.reason ?? "", c.contribution.toFixed(2)]),
-    [0, 1, 2, 3],
+    [...texts, "contribution"],
+    result.contributions
+      .slice(0, MOST_CONTRIBUTIONS)
+      .map((c) => [c.column, valueText(c.observed), ...expected(valueText(c.expected)), c.reason ?? "", c.contribution.toFixed(2)]),
+    [...texts.keys()],
   );
   wide.append(values);
+  const notes = [];
   const others = result.contributions.length - MOST_CONTRIBUTIONS;
-  const note = others > 0 ? [element("p", `${number(others)} further columns contribute less.`, "note")] : [];
-  by("answer").replaceChildren(...parts, waterfall(widthOf("answer"), result, body.threshold), wide, ...note);
+  if (others > 0) notes.push(`${number(others)} further columns contribute less.`);
+  if (!showsValues) notes.push("Expected values and limits come from past records; VAEGIS_SHOW_VALUES=true shows them here.");
+  by("answer").replaceChildren(...parts, waterfall(widthOf("answer"), result, body.threshold), wide, ...notes.map((note) => element("p", note, "note")));
 }
 
 // ---- polling

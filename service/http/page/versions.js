@@ -148,7 +148,9 @@ export async function showVersions(call, name, allowed) {
     const compared = await call(`models/${encodeURIComponent(name)}/shadow`);
     if (compared.ok) shadow = await compared.json();
   }
-  by("version").textContent = model.live && model.versions.length ? `version ${model.live.version}` : "";
+  const parts = model.live && model.versions.length ? [`version ${model.live.version}`] : [];
+  if (model.failure) parts.push(element("b", "a change could not be loaded: see Versions", "bad"));
+  by("version").replaceChildren(...parts.flatMap((part, at) => (at ? [", ", part] : [part])));
   const list = facts(rowsOf(model));
   // While only counts change, the controls stay, and with them the focus and what was typed.
   const state = JSON.stringify([model, allowed]);
@@ -178,9 +180,7 @@ function rowsOf(model) {
     if (shadow.failed || shadow.dropped) rows.push(["not compared", `${number(shadow.dropped)} too fast, ${number(shadow.failed)} failed`]);
   }
   if (model.shadow_failure) rows.push(["not in shadow", model.shadow_failure.reason, "bad"]);
-  if (model.versions.length) {
-    const others = model.versions.length - 1;
-    rows.push(["in the folder", `${number(others)} other ${others === 1 ? "version" : "versions"}`]);
-  }
+  const others = model.versions.length - 1;
+  if (others > 0) rows.push(["in the folder", `${number(others)} other ${others === 1 ? "version" : "versions"}`]);
   return rows;
 }

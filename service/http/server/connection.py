@@ -16,10 +16,11 @@ from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from vaegis.service.http.server.callbacks import App, Callbacks
 from vaegis.service.http.server.framing import framing_of, split_target
-from vaegis.service.http.server.limits import (
+from vaegis.service.http.server.interface import (
+    App,
     BodyTimeoutError,
+    Callbacks,
     HeadersTooLargeError,
     HeaderTimeoutError,
     IncompleteBodyError,

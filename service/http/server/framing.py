@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from httptools import HttpParserError, parse_url
 
-from vaegis.service.http.server.limits import MalformedRequestError
+from vaegis.service.http.server.interface import MalformedRequestError
 
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")  # no path has any, and patterns treat a line end apart
 _AT_MOST_ONCE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})

@@ -14,9 +14,8 @@ from typing import Any, Final
 
 import uvicorn
 
-from vaegis.service.http.server.callbacks import App, Callbacks
 from vaegis.service.http.server.connection import RESERVED_CONNECTIONS, Connection, SharedState
-from vaegis.service.http.server.limits import Limits, ShuttingDownError
+from vaegis.service.http.server.interface import App, Callbacks, Limits, ShuttingDownError
 
 _LOG: Final = logging.getLogger("vaegis.http")
 _LONGEST_TICK_S: Final = 0.5

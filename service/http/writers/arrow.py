@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.http.writers.flat_builder import Item, Number, Structs, Table, flat
 from vaegis.service.http.writers.json import LINE_FIELDS
-from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata
+from vaegis.service.http.writers.writer import NUMBERS, AnswerMetadata, Writer
 from vaegis.service.records.arrow.messages import CONTINUATION, END, PREFIX_BYTES, MessageType
 from vaegis.service.records.blocks import Block
 from vaegis.service.verdicts import ARRAYS, Verdicts
@@ -58,55 +58,48 @@ _FIELDS: Final = {
 }
 
 
-class ArrowWriter:
-    """Writes record batches. What was observed and expected in a column is JSON text, since it may be of any type."""
+def arrow_writer(metadata: AnswerMetadata) -> Writer:
+    """Write record batches after a schema with ``metadata``.
 
-    def __init__(self, metadata: AnswerMetadata) -> None:
-        """Write under ``metadata``, which goes into the schema's metadata."""
-        self._metadata = metadata
+    What was observed and expected in a column is JSON text, since it may be of any type.
+    """
+    return Writer(_batch, _schema(metadata), end=END)
 
-    def start(self) -> bytes:
-        """Return the schema."""
-        return _schema(self._metadata)
 
-    def part(self, block: Block, verdicts: Verdicts) -> bytes:
-        """Return the batch of a block."""
-        body = _Body()
-        n = block.records
-        valid = block.sound()
-        body.numbers(np.arange(block.first_row, block.first_row + n, dtype=np.int64), None)
-        for name in ARRAYS:
-            body.numbers(block.spread(getattr(verdicts, name), 0), valid)
-        self._put_lists(body, block, verdicts, valid)
-        batch = Table({0: Number("q", n), 1: Structs(2, body.nodes), 2: Structs(2, body.places)})
-        return _message(MessageType.RECORD_BATCH, batch, bytes(body.data))
+def _batch(block: Block, verdicts: Verdicts) -> bytes:
+    body = _Body()
+    n = block.records
+    valid = block.sound()
+    body.numbers(np.arange(block.first_row, block.first_row + n, dtype=np.int64), None)
+    for name in ARRAYS:
+        body.numbers(block.spread(getattr(verdicts, name), 0), valid)
+    _put_lists(body, block, verdicts, valid)
+    batch = Table({0: Number("q", n), 1: Structs(2, body.nodes), 2: Structs(2, body.places)})
+    return _message(MessageType.RECORD_BATCH, batch, bytes(body.data))
 
-    def end(self) -> bytes:
-        """Return the mark of the end."""
-        return END
 
-    def _put_lists(self, body: _Body, block: Block, verdicts: Verdicts, valid: NDArray[np.bool_]) -> None:
-        rows = np.flatnonzero(valid).tolist()
-        broken = body.lists(rows, verdicts.violations, block.records)
-        body.node(len(broken), None)
-        body.texts([violation.column for violation in broken])
-        body.texts([violation.code.value for violation in broken])
-        body.encoded(_json_texts([violation.observed for violation in broken]))
-        body.encoded(_json_texts([violation.limit for violation in broken]))
-        body.texts([str(reason) for reason in body.lists(rows, verdicts.reasons, block.records)])
-        body.sparse_texts(rows, verdicts.signature, block.records)
-        items = body.lists(rows, verdicts.contributions, block.records)
-        body.node(len(items), None)
-        body.texts([item.column for item in items])
-        body.numbers(np.array([item.contribution for item in items], dtype=np.float64), None)
-        body.encoded(_json_texts([item.observed for item in items]))
-        body.encoded(_json_texts([item.expected for item in items]))
-        body.texts([None if item.reason is None else str(item.reason) for item in items])
-        errors = body.lists(list(block.faults), list(block.faults.values()), block.records)
-        body.node(len(errors), None)
-        body.texts([error.column for error in errors])
-        body.texts([error.code for error in errors])
-        body.texts([error.message for error in errors])
+def _put_lists(body: _Body, block: Block, verdicts: Verdicts, valid: NDArray[np.bool_]) -> None:
+    rows = np.flatnonzero(valid).tolist()
+    broken = body.lists(rows, verdicts.violations, block.records)
+    body.node(len(broken), None)
+    body.texts([violation.column for violation in broken])
+    body.texts([violation.code.value for violation in broken])
+    body.encoded(_json_texts([violation.observed for violation in broken]))
+    body.encoded(_json_texts([violation.limit for violation in broken]))
+    body.texts([str(reason) for reason in body.lists(rows, verdicts.reasons, block.records)])
+    body.sparse_texts(rows, verdicts.signature, block.records)
+    items = body.lists(rows, verdicts.contributions, block.records)
+    body.node(len(items), None)
+    body.texts([item.column for item in items])
+    body.numbers(np.array([item.contribution for item in items], dtype=np.float64), None)
+    body.encoded(_json_texts([item.observed for item in items]))
+    body.encoded(_json_texts([item.expected for item in items]))
+    body.texts([None if item.reason is None else str(item.reason) for item in items])
+    errors = body.lists(list(block.faults), list(block.faults.values()), block.records)
+    body.node(len(errors), None)
+    body.texts([error.column for error in errors])
+    body.texts([error.code for error in errors])
+    body.texts([error.message for error in errors])
 
 
 class _Body:

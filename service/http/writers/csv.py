@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from vaegis.service.http.writers.json import LINE_FIELDS
-from vaegis.service.http.writers.writer import columns_of
+from vaegis.service.http.writers.writer import Writer, columns_of
 from vaegis.service.records.blocks import Block
 from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import Verdicts
@@ -18,24 +18,9 @@ _NO_LISTS: Final = b",[],[],,,\n"
 """What ends a record that breaks no check and is neither flagged nor explained."""
 
 
-class CsvWriter:
-    """Writes one line a record (RFC 4180, lines ended by a line feed)."""
-
-    def start(self) -> bytes:
-        """Return the header."""
-        return ",".join(LINE_FIELDS).encode() + b"\n"
-
-    def part(self, block: Block, verdicts: Verdicts) -> bytes:
-        """Return the lines of a block.
-
-        Raises:
-            ValueError: A verdict holds NaN or an infinity.
-        """
-        return b"".join(_lines(block, verdicts))
-
-    def end(self) -> bytes:
-        """Return nothing."""
-        return b""
+def csv_writer() -> Writer:
+    """Write a header, and one line a record (RFC 4180, lines ended by a line feed)."""
+    return Writer(lambda block, verdicts: b"".join(_lines(block, verdicts)), ",".join(LINE_FIELDS).encode() + b"\n")
 
 
 def _lines(block: Block, verdicts: Verdicts) -> Iterator[bytes]:

@@ -1,69 +1,67 @@
-"""Verdicts as one JSON document, which may have the faults of records in it, and as NDJSON."""
+"""Verdicts as one JSON document, which may have the faults of records in it, as NDJSON and as CloudEvents."""
 
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
-from vaegis.service.http.writers.writer import JSON_END, AnswerMetadata, columns_of, json_rows, rows_of
+from vaegis.service.http.writers.writer import JSON_END, AnswerMetadata, Writer, columns_of, json_rows, rows_of
 from vaegis.service.records.blocks import Block, in_order
 from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import FIELDS, Verdicts
 
-_ENCODER = msgspec.json.Encoder()
 LINE_FIELDS: Final = ("row", *FIELDS, "errors")
 """The fields of a line, in the order in which they are written."""
+EVENT_TYPE: Final = "vaegis.verdicts"
+"""The attribute `type` of answers that are CloudEvents (CloudEvents 1.0)."""
+SPECVERSION: Final = "1.0"
 
+_ENCODER: Final = msgspec.json.Encoder()
 _LINE: Final = msgspec.defstruct("Line", [(name, Any, None) for name in LINE_FIELDS], gc=False)
-_REPORTED_FIELDS = (*FIELDS, "errors")
+_REPORTED_FIELDS: Final = (*FIELDS, "errors")
 
 
-class JsonWriter:
-    """Writes a document; where faults are reported, each result has ``errors`` as well."""
-
-    def __init__(self, metadata: AnswerMetadata, *, has_errors: bool) -> None:
-        """Write ``metadata`` and results; without errors, blocks have no faults."""
-        self._metadata = metadata
-        self._has_errors = has_errors
-        self._is_first = True
-
-    def start(self) -> bytes:
-        """Return the fields that all results share."""
-        return self._metadata.json_start
-
-    def part(self, block: Block, verdicts: Verdicts) -> bytes:
-        """Return the results of a block."""
-        written = _reported(block, verdicts) if self._has_errors else json_rows(rows_of(verdicts))
-        separator = b"" if self._is_first else b","
-        self._is_first = False
-        return separator + written
-
-    def end(self) -> bytes:
-        """Close the list and the document."""
-        return JSON_END
+def json_writer(metadata: AnswerMetadata, *, has_errors: bool) -> Writer:
+    """Write one document; if ``has_errors``, each result has ``errors``, and otherwise blocks have no faults."""
+    return Writer(_reported if has_errors else _results, metadata.json_start, b",", JSON_END)
 
 
-def _reported(block: Block, verdicts: Verdicts) -> bytes:
-    """Return the results of records, sound or not, parted by commas."""
-    results = [{name: getattr(line, name) for name in _REPORTED_FIELDS} for line in lines_of(block, verdicts)]
-    return _ENCODER.encode(results)[1:-1]
+def ndjson_writer() -> Writer:
+    """Write one line of JSON for each record."""
+    return Writer(lambda block, verdicts: _ENCODER.encode_lines(lines_of(block, verdicts)))
 
 
-class NdjsonWriter:
-    """Writes one line of JSON for each record."""
+def events_writer(metadata: AnswerMetadata, *, is_batch: bool, has_errors: bool) -> Writer:
+    """Write one event for each of the request, with its id; its `data` are a JSON answer with one result.
 
-    def start(self) -> bytes:
-        """Return nothing."""
-        return b""
+    Args:
+        metadata: Of the answer.
+        is_batch: Whether the answer is a list of events.
+        has_errors: Whether each result has ``errors``; otherwise blocks have no faults.
+    """
+    attributes = {"source": event_source(metadata.model), "type": EVENT_TYPE, "datacontenttype": "application/json"}
+    start = b'{"specversion":"%b","id":' % SPECVERSION.encode()
+    middle = b"," + _ENCODER.encode(attributes)[1:-1] + b',"data":' + metadata.json_start
+    fields = _REPORTED_FIELDS if has_errors else FIELDS
 
-    def part(self, block: Block, verdicts: Verdicts) -> bytes:
-        """Return the lines of a block."""
-        return _ENCODER.encode_lines(lines_of(block, verdicts))
+    def part(block: Block, verdicts: Verdicts) -> bytes:
+        ids = map(_ENCODER.encode, block.event_ids[block.first_row : block.first_row + block.records])
+        results = (_ENCODER.encode(_fields_of(line, fields)) for line in lines_of(block, verdicts))
+        pairs = zip(ids, results, strict=True)
+        return b",".join(b"".join((start, event_id, middle, result, JSON_END, b"}")) for event_id, result in pairs)
 
-    def end(self) -> bytes:
-        """Return nothing."""
-        return b""
+    return Writer(part, b"[", b",", b"]") if is_batch else Writer(part, separator=b",")
+
+
+def event_source(model: str) -> str:
+    """Return the attribute `source` of answers of a model.
+
+    >>> event_source("orders")
+    '/models/orders'
+    """
+    return f"/models/{quote(model, safe='')}"
 
 
 def lines_of(block: Block, verdicts: Verdicts) -> list[Any]:
@@ -73,3 +71,15 @@ def lines_of(block: Block, verdicts: Verdicts) -> list[Any]:
     lines = [*map(_LINE, sound, *columns_of(verdicts))]
     faulty = (_LINE(block.first_row + row, errors=error_fields(faults)) for row, faults in block.faults.items())
     return in_order(block, lines, faulty)
+
+
+def _results(_: Block, verdicts: Verdicts) -> bytes:
+    return json_rows(rows_of(verdicts))
+
+
+def _reported(block: Block, verdicts: Verdicts) -> bytes:
+    return _ENCODER.encode([_fields_of(line, _REPORTED_FIELDS) for line in lines_of(block, verdicts)])[1:-1]
+
+
+def _fields_of(line: object, names: tuple[str, ...]) -> dict[str, object]:
+    return {name: getattr(line, name) for name in names}

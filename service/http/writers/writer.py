@@ -1,13 +1,13 @@
-"""The interface of writers of verdicts, the fields of one verdict, and the metadata of an answer."""
+"""What the writers of all formats have in common: the fields of one verdict, and the metadata of an answer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import msgspec
@@ -81,17 +81,25 @@ class AnswerMetadata:
         return _ENCODER.encode(self.fields)[:-1] + b',"results":['
 
 
-class Writer(Protocol):
-    """Writes one answer."""
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """How an answer is written in one format.
 
-    def start(self) -> bytes:
-        """Return what comes before all records."""
+    Attributes:
+        part: Returns the records of a block: of each sound one its verdict, of each other one its faults.
+        start: What comes before all records.
+        separator: What comes between two parts.
+        end: What comes after all records.
+    """
 
-    def part(self, block: Block, verdicts: Verdicts) -> bytes:
-        """Return the records of a block: of each sound one its verdict, of each other one its faults."""
+    part: Callable[[Block, Verdicts], bytes]
+    start: bytes = b""
+    separator: bytes = b""
+    end: bytes = b""
 
-    def end(self) -> bytes:
-        """Return what comes after all records."""
+    def whole(self, parts: Iterable[bytes]) -> bytes:
+        """Return an answer of these parts."""
+        return self.start + self.separator.join(parts) + self.end
 
 
 def columns_of(verdicts: Verdicts) -> list[list[Any]]:

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
-from vaegis.service.contract import Schema
+from vaegis.service.contract import Column, Schema
 from vaegis.service.records.arrow.flat_tables import FlatTableError
 from vaegis.service.records.arrow.messages import Message, MessageBuffer, MessageType
 from vaegis.service.records.arrow.record_batches import ArrowArray, read_batch
-from vaegis.service.records.arrow.types import ArrowField, ArrowKind, arrow_error, read_schema
+from vaegis.service.records.arrow.types import ArrowField, ArrowKind, TextBudget, arrow_error, read_schema
 from vaegis.service.records.arrow.values import ArrowValues, cells_of, stacked_values, values_of
-from vaegis.service.records.blocks import (
-    BLOCK_RECORDS,
-    BLOCK_VALUES,
-    Block,
-    RecordLimits,
-    TextBudget,
-    TooMuchHeldError,
-    UnpackedBytes,
-    block_of,
-)
+from vaegis.service.records.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, RecordLimits, TooMuchHeldError, block_of
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
-from vaegis.service.records.faults import Faults
+from vaegis.service.records.decompression import UnpackedBytes
+from vaegis.service.records.faults import Faults, Report
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
 _LEAST_COUNTED: Final = 100  # values that each message of a dictionary counts as, so that there are not too many
+
+_Found: TypeAlias = tuple[ArrowArray, Sequence[ArrowArray]]
+"""A column of a batch, and the objects that hold it, the outermost first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +94,11 @@ class ArrowDecoder:
             BodyTooLargeError: its buffers hold more than allowed when decompressed.
         """
         self._messages.feed(data)
-        while (message := self._messages.next_message()) is not None:
-            try:
+        try:
+            while (message := self._messages.next_message()) is not None:
                 yield from self._read(message)
-            except FlatTableError as error:
-                raise arrow_error(f"metadata that is whole, got other bytes: {error}") from None
+        except FlatTableError as error:
+            raise arrow_error(f"metadata that is whole, got other bytes: {error}") from None
 
     def finish(self) -> Iterator[Block]:
         """Take note of the body's end.
@@ -164,38 +159,29 @@ class ArrowDecoder:
 
     def _read_records(self, message: Message, fields: Sequence[ArrowField]) -> Iterator[Block]:
         length, arrays = read_batch(message.table, fields, message.body, self._unpacked)
-        found = [(leaf, *_found(arrays, leaf.path)) for leaf in self._leaves]
+        found = {leaf.name: _found(arrays, leaf.path) for leaf in self._leaves}
         most = min(BLOCK_RECORDS, max(1, BLOCK_VALUES // max(1, len(found)) // _ROUND_RECORDS) * _ROUND_RECORDS)
         for start in range(0, length, most):
             block = self._block(found, start, min(start + most, length))
             yield block
             self._rows += block.records
 
-    def _block(self, found: Sequence[tuple[_Leaf, ArrowArray, Sequence[ArrowArray]]], start: int, stop: int) -> Block:
+    def _block(self, found: Mapping[str, _Found], start: int, stop: int) -> Block:
         """Return records ``start`` to ``stop`` of a batch."""
         faults = Faults(self._limits.max_faults, self._rows)
-        with np.errstate(invalid="ignore"):  # some of the many forms of NaN
-            cells = self._cells(found, start, stop, faults)
-            return block_of(columns_of_cells(self._schema, cells.get, stop - start, faults), faults, self._rows)
-
-    def _cells(
-        self,
-        found: Sequence[tuple[_Leaf, ArrowArray, Sequence[ArrowArray]]],
-        start: int,
-        stop: int,
-        faults: Faults,
-    ) -> Mapping[str, Cells]:
-        """Return the cells of records ``start`` to ``stop`` by column."""
-        columns = {column.name: (position, column) for position, column in enumerate(self._schema.columns)}
-        cells: dict[str, Cells] = {}
         budget = TextBudget(self._limits.max_held_bytes, f"text in {stop - start} records")
-        for leaf, array, parents in found:
-            position, column = columns[leaf.name]
+
+        def of_column(column: Column, report: Report) -> Cells | None:
+            if column.name not in found:
+                return None
+            array, parents = found[column.name]
             values = self._values(array, start, stop, budget)
             for parent in parents:
                 values = values.within(parent.valid(start, stop))
-            cells[leaf.name] = cells_of(values, column, faults.of_column(leaf.name, position))
-        return cells
+            return cells_of(values, column, report)
+
+        with np.errstate(invalid="ignore"):  # some of the many forms of NaN
+            return block_of(columns_of_cells(self._schema, of_column, stop - start, faults), faults, self._rows)
 
     def _values(self, array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
         number = array.field.dictionary
@@ -223,7 +209,7 @@ def _leaves(fields: Sequence[ArrowField], known: set[str], budget: TextBudget) -
             yield _Leaf(field.name, (position,), field)
 
 
-def _found(arrays: Sequence[ArrowArray], path: Sequence[int]) -> tuple[ArrowArray, Sequence[ArrowArray]]:
+def _found(arrays: Sequence[ArrowArray], path: Sequence[int]) -> _Found:
     """Return the array at a path, and those of the objects that hold it."""
     parents: list[ArrowArray] = []
     array = arrays[path[0]]

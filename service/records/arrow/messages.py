@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from vaegis.service.records.arrow.flat_tables import FlatTable, FlatTableError
+from vaegis.service.records.arrow.flat_tables import FlatTable
 from vaegis.service.records.arrow.types import arrow_error
 from vaegis.service.records.blocks import TooMuchHeldError
 
@@ -63,28 +63,14 @@ class MessageBuffer:
 
         Raises:
             BodyError: the bytes are no Arrow stream.
+            FlatTableError: the message's metadata are broken.
             TooMuchHeldError: the message is larger than allowed.
         """
-        if self._ended and self._held:
-            raise arrow_error("nothing after the end of the stream, got more")
-        if len(self._held) < self._needed:
-            return None
-        try:
-            return self._message()
-        except FlatTableError as error:
-            raise _broken(error) from None
-
-    def require_end(self) -> None:
-        """Pass if nothing is held, as it must be where the body ends; the mark for that may be missing.
-
-        Raises:
-            BodyError: the body ended within a message.
-        """
-        if self._held:
-            raise arrow_error("whole messages, got one that is cut off")
-
-    def _message(self) -> Message | None:
         held = self._held
+        if self._ended and held:
+            raise arrow_error("nothing after the end of the stream, got more")
+        if len(held) < self._needed:
+            return None
         if held[:4] != CONTINUATION:
             raise arrow_error(
                 f"an Arrow IPC stream, got {'the file format' if held.startswith(_FILE_MAGIC) else 'none'}"
@@ -106,6 +92,15 @@ class MessageBuffer:
         del held[: start + body_bytes]
         self._needed = PREFIX_BYTES
         return _checked(metadata, body)
+
+    def require_end(self) -> None:
+        """Pass if nothing is held, as it must be where the body ends; the mark for that may be missing.
+
+        Raises:
+            BodyError: the body ended within a message.
+        """
+        if self._held:
+            raise arrow_error("whole messages, got one that is cut off")
 
     def _holds(self, needed: int) -> bool:
         """Return whether enough bytes have arrived; otherwise wait for them."""
@@ -130,7 +125,3 @@ def _checked(metadata: FlatTable, body: bytes) -> Message:
     if header not in set(MessageType) or table is None:
         raise arrow_error("a schema, dictionaries and record batches, got another message")
     return Message(MessageType(header), table, body)
-
-
-def _broken(error: FlatTableError) -> Exception:
-    return arrow_error(f"metadata that is whole, got other bytes: {error}")

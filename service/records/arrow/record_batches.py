@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.records.arrow.flat_tables import FlatTable
 from vaegis.service.records.arrow.types import ArrowField, ArrowType, arrow_error
-from vaegis.service.records.blocks import UnpackedBytes
-from vaegis.service.records.decompression import unpacked_lz4, unpacked_zstd
+from vaegis.service.records.decompression import UnpackedBytes, unpacked_lz4, unpacked_zstd
 
 _Unpack: TypeAlias = Callable[[memoryview, int], bytes]
 _CODECS: Final[Mapping[int, tuple[str, _Unpack]]] = {0: ("LZ4", unpacked_lz4), 1: ("ZSTD", unpacked_zstd)}

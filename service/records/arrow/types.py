@@ -11,8 +11,7 @@ from enum import Enum
 from typing import Final
 
 from vaegis.service.records.arrow.flat_tables import FlatTable
-from vaegis.service.records.blocks import TextBudget
-from vaegis.service.records.json import BodyError
+from vaegis.service.records.blocks import BodyError, TooMuchHeldError
 
 
 class ArrowKind(Enum):
@@ -105,6 +104,29 @@ _LITTLE_ENDIAN: Final = 0
 _INT32: Final = ArrowType("int32", ArrowKind.INTEGER, form="<i4")
 
 
+class TextBudget:
+    """Bytes of text that may be held at one time, counted before the text is allocated.
+
+    A few bytes of a body can refer to one long text many times.
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        """Allow ``most`` bytes of ``what``, a name for messages."""
+        self._most = most
+        self._left = most
+        self._what = what
+
+    def spend(self, size: int) -> None:
+        """Count ``size`` bytes.
+
+        Raises:
+            TooMuchHeldError: Fewer are left.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise TooMuchHeldError(f"body: expected {self._what} of at most {self._most} bytes, got more")
+
+
 def arrow_error(detail: str) -> BodyError:
     """Return the error for a body that is not an Arrow stream, or has an unsupported feature."""
     return BodyError("invalid_arrow", f"body: expected {detail}")
@@ -188,22 +210,24 @@ def _date(details: FlatTable) -> ArrowType:
 
 
 def _timestamp(details: FlatTable) -> ArrowType:
-    unit = _among(details.number(0, "h", 0), len(_UNIT_NAMES))
-    return ArrowType(f"timestamp[{_UNIT_NAMES[unit]}]", ArrowKind.INSTANT, form="<i8", units=10.0 ** (3 * unit))
+    return _of_units("timestamp[{}]", ArrowKind.INSTANT, details.number(0, "h", 0))
 
 
 def _time(details: FlatTable) -> ArrowType:
-    unit = _among(details.number(0, "h", 1), len(_UNIT_NAMES))
-    bits = details.number(1, "i", 32)
+    unit, bits = details.number(0, "h", 1), details.number(1, "i", 32)
     if bits not in (32, 64):
         raise _unknown()
-    form = f"<i{bits // 8}"
-    return ArrowType(f"time{bits}[{_UNIT_NAMES[unit]}]", ArrowKind.INSTANT, form=form, units=10.0 ** (3 * unit))
+    return _of_units(f"time{bits}[{{}}]", ArrowKind.INSTANT, unit, form=f"<i{bits // 8}")
 
 
 def _duration(details: FlatTable) -> ArrowType:
-    unit = _among(details.number(0, "h", 1), len(_UNIT_NAMES))
-    return ArrowType(f"duration[{_UNIT_NAMES[unit]}]", ArrowKind.DURATION, form="<i8", units=10.0 ** (3 * unit))
+    return _of_units("duration[{}]", ArrowKind.DURATION, details.number(0, "h", 1))
+
+
+def _of_units(name: str, kind: ArrowKind, unit: int, form: str = "<i8") -> ArrowType:
+    """Return a type whose values count units of time, given the number of its unit, which belongs into the name."""
+    _among(unit, len(_UNIT_NAMES))
+    return ArrowType(name.format(_UNIT_NAMES[unit]), kind, form=form, units=10.0 ** (3 * unit))
 
 
 def _union(details: FlatTable) -> ArrowType:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from vaegis.service.contract import Column
 from vaegis.service.records import values as rules
 from vaegis.service.records.arrow.record_batches import ArrowArray
-from vaegis.service.records.arrow.types import ArrowKind, ArrowType, arrow_error
-from vaegis.service.records.blocks import TextBudget
+from vaegis.service.records.arrow.types import ArrowKind, ArrowType, TextBudget, arrow_error
+from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.cells import Cells, Instants
 from vaegis.service.records.faults import Report
-from vaegis.service.records.json import BodyError
 from vaegis.service.records.kinds import NumberKind, kind_of
 
 _INLINE: Final = 12  # bytes of text that a view holds itself

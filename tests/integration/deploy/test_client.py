@@ -7,8 +7,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,37 @@ def test_it_waits_as_long_as_a_busy_service_asks(serve, run, tmp_path):
     assert len(client.read()) == 400
     assert waits
     assert min(waits) >= 1
+
+
+def test_a_proxy_may_answer_with_a_date_and_with_a_page(run, tmp_path):
+    answers = iter([(503, {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}), (413, {"Content-Type": "text/html"})])
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, headers = next(answers)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": "6"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+    write_orders(tmp_path, 1)
+    with HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        client = run(f"http://127.0.0.1:{proxy.server_port}")
+        log = client.finish()
+        proxy.shutdown()
+    assert "503; again in 0." in log
+    assert [verdict["errors"] for verdict in client.read()] == [[{"message": "Request Entity Too Large"}]]
+
+
+def test_an_address_without_a_scheme_is_not_tried_again(run, tmp_path):
+    write_orders(tmp_path, 1)
+    client = run("127.0.0.1:8080")
+    _, log = client.process.communicate(timeout=TIMEOUT_S)
+    assert client.process.returncode == 1
+    assert "UnsupportedProtocol" in log
 
 
 def test_a_wrong_address_ends_it_with_the_answer(serve, run, tmp_path):

@@ -47,11 +47,14 @@ def test_every_alert_is_expected_to_fire_in_a_test():
     assert fired == set(ALERTS)
 
 
-def test_every_alert_has_a_section_of_the_runbook_and_names_it():
+def test_every_alert_has_a_section_and_its_severity_in_the_runbook_and_names_it():
     assert re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE) == list(ALERTS)
+    severities = {}
+    for severity, alerts in re.findall(r"^\| (critical|warning|info)\b[^|]*\| ([^|]*) \|", RUNBOOK, re.MULTILINE):
+        severities |= dict.fromkeys(re.findall(r"\[(\w+)\]", alerts), severity)
+    assert severities == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
     for name, rule in ALERTS.items():
         assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
-        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
 
 
 def test_every_metric_of_the_rules_is_documented_or_recorded():

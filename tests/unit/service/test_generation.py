@@ -24,7 +24,7 @@ from vaegis.service.errors import ArtifactError
 from vaegis.service.generation import BLOCK_RECORDS, Drawn, Generator, records_of
 from vaegis.service.grid import is_integral
 from vaegis.service.protobuf import field, fields
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 
 # A tensor (graph field 5) whose data_location (field 14) is EXTERNAL, inside a model (field 7: the graph).
 EXTERNAL = bytes([0x3A, 4, 0x2A, 2, 0x70, 1])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaegis.service.errors import ModelFolderError
+from vaegis.service.errors import ArtifactError, ModelFolderError
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest
 from vaegis.service.model_folder import (
     MOST_HISTORY,
@@ -48,6 +48,19 @@ def test_rollbacks_go_back_through_all_promotions(folder):
     with pytest.raises(ModelFolderError, match="no version was live before"):
         roll_back(folder, "orders")
     assert live_version(folder, "orders")[0] == "1"
+
+
+def test_a_rollback_to_a_file_that_is_gone_or_changed_is_refused(folder):
+    put_live(folder, "1")
+    put_live(folder, "2")
+    file = folder / "orders" / "1.onnx"
+    file.write_bytes(b"another" * 200)
+    with pytest.raises(ModelFolderError, match=r"1\.onnx: expected the digest"):
+        roll_back(folder, "orders")
+    file.unlink()
+    with pytest.raises(ArtifactError, match=r"1\.onnx: cannot be read"):
+        roll_back(folder, "orders")
+    assert live_version(folder, "orders")[0] == "2"
 
 
 def test_the_history_is_bounded(folder):
@@ -102,7 +115,7 @@ def test_names_that_could_leave_the_folder_are_refused(folder, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "Invalid JSON"),
+        (b"", "Invalid JSON.*delete the file"),
         (b'{"live": {"version": "1"}}', "live.digest"),
         (b'{"live": {"version": "../1", "digest": "sha256:%s", "since": ""}}' % (b"0" * 64), "version name"),
         (b" " * 70_000, "at most 65536 bytes"),
@@ -120,6 +133,9 @@ def test_without_a_pointer_the_only_version_is_live_and_of_several_none(folder):
     (folder / "orders" / "1.onnx").unlink()
     (folder / "orders" / "2.onnx").unlink()
     assert live_version(folder, "orders") == ("3", None)
+    (folder / "orders" / "3.onnx").unlink()
+    with pytest.raises(ModelFolderError, match="expected a version of the model"):
+        live_version(folder, "orders")
 
 
 def test_models_are_folders_with_valid_names_also_behind_links(folder):

@@ -21,7 +21,7 @@ from vaegis.service.contract import (
 from vaegis.service.errors import AlphaError
 from vaegis.service.pvalues import false_alarm_bound, p_values, threshold
 from vaegis.service.reasons import Reason
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.scorer import Scores
 from vaegis.service.verdicts import Explain, Verdicts, judge
 from vaegis.service.violations import Violation, ViolationChecks

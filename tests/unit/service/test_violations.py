@@ -24,7 +24,7 @@ from vaegis.service.contract import (
 from vaegis.service.errors import RecordError
 from vaegis.service.generation import Generator
 from vaegis.service.model import load
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.verdicts import Explain
 from vaegis.service.violations import REASONS, ViolationChecks
 
@@ -114,6 +114,20 @@ _NUMBER = st.one_of(st.none(), st.sampled_from([0.5, 0.49, 200.0, 200.01, 10.005
 def test_each_record_has_the_violations_that_it_has_alone(rows):
     found = CHECKS.violations(columns(*rows))
     assert found == [CHECKS.violations(columns(row))[0] for row in rows]
+
+
+def test_the_other_truth_value_is_unseen_where_training_saw_one():
+    always = OPEN.model_copy(update={"checks": (Check(code=UNSEEN, limit=1.0), *OPEN.checks), "true_share": 1.0})
+    checks = ViolationChecks(Schema(columns=(PRICE, COUNTRY, WEIGHT, always, SEEN_AT)))
+    rows = [(1.0, 1.0, value, 1e9, "DE") for value in (1.0, 0.0, 2.0, None)]
+    found = checks.violations(columns(*rows))
+    assert found == [checks.violations(columns(row))[0] for row in rows]
+    assert [[(each.code, each.observed, each.limit) for each in of_row] for of_row in found] == [
+        [],
+        [(UNSEEN, False, True)],
+        [(HIGH, 2.0, True)],
+        [],
+    ]
 
 
 def test_every_code_has_a_reason_for_explanations():

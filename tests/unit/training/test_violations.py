@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import CategoricalColumn, NumericColumn, Schema, ViolationCode
+from vaegis.service.contract import MOST_KNOWN_VALUES, CategoricalColumn, NumericColumn, Schema, ViolationCode
 from vaegis.service.violations import ViolationChecks
 from vaegis.training.config import SplitSettings
 from vaegis.training.data.schema import grid_step
@@ -25,6 +25,7 @@ def numeric(name: str, values: np.ndarray) -> NumericColumn:
         maximum=float(held.max()),
         quantiles=tuple(np.quantile(held, (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)).tolist()),
         step=grid_step(held),
+        values=tuple(np.unique(held).tolist()) if np.unique(held).size <= MOST_KNOWN_VALUES else (),
         noise_scale=1.0,
         degrees_of_freedom=4.0,
     )
@@ -244,3 +245,21 @@ def test_the_step_of_amounts_that_people_round_may_become_finer():
     assert limits(checked(rounded)[0].columns[0])[GRID] == 1.0
     (column,) = checked(digits, records=300)[0].columns
     assert limits(column)[GRID] == column.step / 10.0
+
+
+def test_a_number_between_the_few_that_come_often_is_a_violation():
+    rng = np.random.default_rng(4)
+    packs, counts = rng.choice([10.0, 20.0, 50.0], N), rng.poisson(2.0, N).astype(float)
+    prices, rare = rng.choice([0.1, 0.25, 4.99], N), np.where(np.arange(N) % 500, packs, 30.0)
+    schema, dropped = checked(packs, counts, prices, rare)
+    assert (schema.violating_share, dropped) == (0.0, ())
+    known = (20.0, 2.0, 0.25, 30.0)
+    rows = [known, (15.0, *known[1:]), (20.0, 2.0, float(np.float32(0.1)), 30.0), (20.0, 2.0, 1.0, 40.0)]
+    batch = Columns(np.array(rows), np.empty((4, 0), dtype=object), np.empty((4, 0), dtype=np.bool_))
+    for found in (
+        ViolationChecks(schema).violations(batch),
+        [ViolationChecks(schema).violations(batch.rows(slice(at, at + 1)))[0] for at in range(4)],
+    ):
+        broken = [[(each.column, each.code.value, each.observed) for each in of_row] for of_row in found]
+        unseen = ViolationCode.UNSEEN_CATEGORY.value
+        assert broken == [[], [("x0", unseen, 15)], [], [("x2", unseen, 1.0)]]

@@ -13,7 +13,7 @@ from vaegis.service import model
 from vaegis.service.artifact import load_artifact
 from vaegis.service.generation import Generator
 from vaegis.service.pvalues import guarantee
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.verdicts import Explain
 
 pa = pytest.importorskip("pyarrow")

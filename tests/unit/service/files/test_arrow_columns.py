@@ -23,8 +23,8 @@ from vaegis.service.files.arrow_columns import (
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import MOST_FAULTS
-from vaegis.service.records.json import columns_from_records
 from vaegis.service.records.kinds import BOOLEAN, INDICATOR, NUMERIC, TIMESTAMP
+from vaegis.service.records.python_records import columns_from_records
 
 PATH = Path("records.csv")
 DAY = 86_400.0

@@ -365,8 +365,7 @@ def test_records_of_another_width_come_in_bounded_batches_and_share_their_refusa
         [None if row in wrong else "1" for row in range(1, 51)],
         dict.fromkeys(wrong, "wrong_width"),
     )
-    with path.open("rb") as file:
-        parsed = list(csv.read_csv_past_faults(pa.PythonFile(file), path, ("a", "b"), Dialect()))
+    parsed = list(csv.CsvFile(path, path, pa.input_stream, Dialect()).batches_past_faults())
     assert max(batch.num_rows for batch, _ in parsed) == 7
     assert len({id(refusal) for _, refused in parsed for refusal in refused.values()}) == 1
 

@@ -23,15 +23,14 @@ from starlette.types import ASGIApp, Message
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.http.app import ServiceApp, create_app
-from vaegis.service.http.logs import LineWriter, configure_logs
+from vaegis.service.http.observability.logs import LineWriter, configure_logs
+from vaegis.service.http.observability.tracing import Tracing
 from vaegis.service.http.problems import refusal_of
-from vaegis.service.http.server.callbacks import Callbacks
-from vaegis.service.http.server.limits import Limits
+from vaegis.service.http.server.interface import Callbacks, Limits
 from vaegis.service.http.server.server import Server
-from vaegis.service.http.serving import limits_of
-from vaegis.service.http.tracing import Tracing
 from vaegis.service.scorer import Scores
 from vaegis.service.settings import load_settings
+from vaegis.service.workers.serving import limits_of
 
 RECORD = {"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z", "order_id": "a-1"}
 TIMEOUT_S = 60

@@ -19,7 +19,7 @@ from vaegis.service.http.errors import (
 )
 from vaegis.service.http.request_context import CONTEXT, RequestContext
 from vaegis.service.http.routes import route_of
-from vaegis.service.http.server.limits import IncompleteBodyError
+from vaegis.service.http.server.interface import IncompleteBodyError
 from vaegis.service.records.blocks import BodyTooLargeError
 
 LIMITS = AdmissionLimits(

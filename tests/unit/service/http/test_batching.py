@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from vaegis.service.http.batching import BATCH_S, FEW_RECORDS, INLINE_S, Batcher, BatchSize
 from vaegis.service.http.score_options import ScoreOptions
 from vaegis.service.records.faults import OnInvalid
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.verdicts import Explain
 
 # Sums in float32 depend on the size of a batch in their last digits.

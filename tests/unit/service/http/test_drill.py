@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from vaegis.service.contract import CategoricalColumn
-from vaegis.service.http.drill import broken_value, column_to_break
+from vaegis.service.http.drill import DrillAnswer, broken_value, column_to_break
 from vaegis.service.http.errors import ParameterError
-from vaegis.service.http.schemas import DrillAnswer
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.python_records import columns_from_records
 
 
 def counts(app) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.service.http.schemas import GenerateAnswer
+from vaegis.service.http.generate import GenerateAnswer
 
 
 def test_records_come_in_the_form_that_score_takes(new_app, send, artifact):

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.records.arrow.decoder import ArrowDecoder
-from vaegis.service.records.blocks import RecordLimits, UnpackedBytes
+from vaegis.service.records.blocks import RecordLimits
 from vaegis.service.records.csv import CsvDecoder
-from vaegis.service.records.decompression import decompressed
+from vaegis.service.records.decompression import UnpackedBytes, decompressed
 from vaegis.service.records.faults import Faults, OnInvalid
 from vaegis.service.records.json_document import JsonDocuments
 from vaegis.service.records.ndjson import NdjsonDecoder

@@ -13,9 +13,8 @@ import pytest
 from vaegis.service.auth.keys import digest_of
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.app import create_app
-from vaegis.service.http.model_registry import ServedAs
-from vaegis.service.http.problems import PROBLEMS, TYPE_PREFIX
-from vaegis.service.http.schemas import ProblemDocument
+from vaegis.service.http.models.registry import ServedAs
+from vaegis.service.http.problems import PROBLEMS, TYPE_PREFIX, ProblemDocument
 from vaegis.service.settings import load_settings
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "errors.md"

@@ -14,9 +14,8 @@ from vaegis.service.errors import RecordError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records import csv as csv_stream
-from vaegis.service.records.blocks import BLOCK_BYTES, TooMuchHeldError
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooMuchHeldError
 from vaegis.service.records.csv import CsvDecoder
-from vaegis.service.records.json import BodyError
 from vaegis.service.records.values import CSV_NULLS
 
 HEADER = "amount,shop.country,express,placed_at,shop.id\n"

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.records.blocks import BLOCK_BYTES, BodyTooLargeError, UnpackedBytes
-from vaegis.service.records.decompression import Unpacker
-from vaegis.service.records.json import BodyError
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, BodyTooLargeError
+from vaegis.service.records.decompression import UnpackedBytes, Unpacker
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.errors import RecordError
-from vaegis.service.records.json import BodyError, columns_from_records, parse_json, parse_records
+from vaegis.service.records.blocks import BodyError
+from vaegis.service.records.json import parse_json, parse_records
+from vaegis.service.records.python_records import columns_from_records
 
 FULL = {"amount": 1.5, "shop": {"country": "DE", "id": "x"}, "express": True, "placed_at": "1970-01-02"}
 

@@ -16,8 +16,9 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import BooleanColumn, CategoricalColumn, IgnoredColumn, NumericColumn, Schema
 from vaegis.service.errors import ServiceError
 from vaegis.service.records import json_fast
-from vaegis.service.records.json import columns_from_records, parse_json
+from vaegis.service.records.json import parse_json
 from vaegis.service.records.json_fast import TypedJson
+from vaegis.service.records.python_records import columns_from_records
 
 MAX_DEPTH, MAX_RECORDS, MAX_VALUES = 8, 50, 5_000
 FULL = {

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.records import json_limits
-from vaegis.service.records.json_limits import count_marks, nests_deeper_than
+from vaegis.service.records import json as parser
+from vaegis.service.records.json import count_marks, nests_deeper_than
 
 JSON = st.recursive(
     st.none() | st.text(alphabet='ab"\\[]{}\u00e9', max_size=6) | st.integers(),
@@ -39,7 +39,7 @@ def test_depth_is_the_same_whatever_the_size_of_blocks(value, ascii_only, block_
     text = json.dumps(value, ensure_ascii=ascii_only).encode()
     depth = depth_of(value)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_limits, "BLOCK_BYTES", block_bytes)
+        patch.setattr(parser, "BLOCK_BYTES", block_bytes)
         assert not nests_deeper_than(text, depth)
         assert depth == 0 or nests_deeper_than(text, depth - 1)
 
@@ -60,6 +60,6 @@ def test_depth_is_kept_across_blocks():
 @given(st.text("ab,[", max_size=60).map(str.encode), st.sampled_from([b",", b"[,", b""]), st.integers(0, 9))
 def test_each_mark_counts_whatever_the_size_of_blocks(text, which, block_bytes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_limits, "_SHORT", block_bytes)
-        patch.setattr(json_limits, "BLOCK_BYTES", block_bytes + 1)
+        patch.setattr(parser, "_SHORT", block_bytes)
+        patch.setattr(parser, "BLOCK_BYTES", block_bytes + 1)
         assert count_marks(text, which) == sum(byte in which for byte in text)

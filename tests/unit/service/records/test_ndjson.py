@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaegis.service.errors import RecordError
-from vaegis.service.records.blocks import BLOCK_BYTES, TooMuchHeldError
-from vaegis.service.records.json import BodyError, columns_from_records
+from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooMuchHeldError
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.ndjson import NdjsonDecoder
+from vaegis.service.records.python_records import columns_from_records
 
 FULL = {"amount": 1.5, "shop": {"country": "DE", "id": "x"}, "express": True, "placed_at": "1970-01-02"}
 ROW = [1.5, 1.0, 86_400.0, "DE", True]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from vaegis.service.contract import NumericColumn, Schema
 from vaegis.service.errors import RecordError, ServiceError
+from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import BodyError
 from vaegis.service.records.open_inference import DATATYPES, columns_of, read_request
 
 

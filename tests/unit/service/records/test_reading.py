@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +13,8 @@ from vaegis.service.errors import FileError, RecordError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import Faults
-from vaegis.service.records.json import columns_from_records
+from vaegis.service.records.json_types import record_types
+from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.records.reading import written_number
 
 
@@ -41,7 +43,7 @@ def in_all_formats(column, values):
     is_text = all(value is None or isinstance(value, str) for value in values)
     is_code = column.kind == "categorical"
     cells = list(map(str, values)) if is_text or is_code else np.array(values, dtype=np.float64)
-    by_column = columns_of_cells(schema, {"x": cells}.get, len(values), faults)
+    by_column = columns_of_cells(schema, lambda *_: cells, len(values), faults)
     from_file = columns_from_batch(pa.record_batch({"x": pa.array(values)}), schema, path=Path("a"), first_row=1)
     faults.raise_any()
     for other in (by_column, from_file):
@@ -110,7 +112,7 @@ def test_a_refusal_names_the_form_that_the_column_reads_in_all_formats(column, t
     also = f"; this column also reads {also}"
     with pytest.raises(RecordError) as of_json:
         columns_from_records([{"x": text}], schema)
-    columns_of_cells(schema, {"x": [text]}.get, 1, faults)
+    columns_of_cells(schema, lambda *_: [text], 1, faults)
     with pytest.raises(RecordError) as of_cells:
         faults.raise_any()
     with pytest.raises(FileError) as of_file:
@@ -129,6 +131,11 @@ def test_a_number_that_stands_for_a_null_is_one_in_all_formats():
         (Reading(format="%d/%m/%Y %H:%M"), "02/01/1970 01:00", 90_000.0),
         (Reading(format="%m/%d/%Y %I:%M %p"), "01/02/1970 01:00 AM", 90_000.0),
         (Reading(format="%d/%m/%Y"), "1970-01-02", 86_400.0),
+        (Reading(format="%d.%m.%Y|%m/%d/%Y"), "02.01.1970", 86_400.0),
+        (Reading(format="%d.%m.%Y|%m/%d/%Y"), "01/02/1970", 86_400.0),
+        (Reading(format="%d. %B %Y"), "2. J\u00e4nner 1970", 86_400.0),
+        (Reading(format="%d %b %Y"), "2 janv. 1970", 86_400.0),
+        (Reading(format="%A %d %B %Y"), "viernes 2 de enero de 1970", 86_400.0),
         (Reading(format="%H:%M:%S"), "01:00:00", 3_600.0),
         (Reading(format="%Y%m%d"), 19700102, 86_400.0),
         (Reading(null_values=("1900-01-01",)), "1900-01-01T00:00:00Z", math.nan),
@@ -168,6 +175,17 @@ def test_digits_that_are_no_instant_are_refused_in_all_formats(value):
 def test_a_whole_float_is_its_integer_in_a_column_of_codes(known, values):
     column = CategoricalColumn(name="x", missing_share=0.0, categories=(known, "b"), shares=(0.5, 0.5))
     assert {text for (text,) in in_all_formats(column, values).strings.tolist()} == {known}
+
+
+def test_an_empty_text_is_a_null_in_all_formats_unless_it_is_a_known_category():
+    column = CategoricalColumn(name="x", missing_share=0.0, categories=("a",), shares=(1.0,))
+    assert in_all_formats(column, ["", "a"]).strings_observed.tolist() == [[False], [True]]
+    (fast,) = record_types(Schema(columns=(column,)), 2)
+    records = msgspec.json.decode(b'[{"x": ""}, {"x": "a"}]', type=list[fast.type])
+    for count in (1, 2):
+        assert fast.columns(records[:count])[0].strings_observed.tolist() == [[False], [True]][:count]
+    known = column.model_copy(update={"categories": ("a", ""), "shares": (0.5, 0.5)})
+    assert in_all_formats(known, ["", "a"]).strings_observed.tolist() == [[True], [True]]
 
 
 def test_a_set_null_is_one_in_a_column_of_categories():

@@ -121,7 +121,6 @@ def test_text_can_hold_a_number(text, expected):
 def test_blank_text_is_a_null(text):
     assert all(math.isnan(rule(text)) for rule in (values.number, values.truth, values.indicator, values.instant))
     assert math.isnan(values.number_of_text(text))
-    assert math.isnan(values.truth_of_text(text))
     assert math.isnan(values.instant_of_text(text))
 
 
@@ -133,13 +132,13 @@ def test_other_text_is_no_number(text):
 
 @pytest.mark.parametrize(("text", "expected"), [("TRUE", 1.0), ("false", 0.0), ("1", 1.0), ("0.0", 0.0)])
 def test_text_can_hold_a_truth_value(text, expected):
-    assert values.truth_of_text(text) == expected
+    assert values.truth(text) == expected
 
 
 @pytest.mark.parametrize("text", ["maybe", "2"])
 def test_other_text_is_no_truth_value(text):
     with pytest.raises(values.RefusedValueError, match="expected true, false, yes, no, 1 or 0"):
-        values.truth_of_text(text)
+        values.truth(text)
 
 
 def test_text_can_hold_an_instant_as_a_number():
@@ -164,7 +163,6 @@ def test_no_refusal_shows_the_value():
 def test_an_indicator_takes_truths_and_any_finite_number(value):
     assert values.indicator(value) == float(value)
     assert values.indicator(str(value)) == float(value)
-    assert values.indicator_of_text(str(value)) == float(value)
 
 
 @pytest.mark.parametrize("value", ["maybe", "inf", None, [], math.inf, math.nan])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vaegis.service.model import Model
-from vaegis.service.records.in_memory import blocks_of_records
+from vaegis.service.records.python_records import blocks_of_records
 from vaegis.service.verdicts import Explain
 
 pytest.importorskip("jinja2")

@@ -149,6 +149,30 @@ def test_epochs_are_times_by_their_order_and_size_but_not_without_order(settled)
     assert settled(x=RANDOM.permutation(SECONDS))[0]["x"].kind == "numeric"
 
 
+@pytest.mark.parametrize("none", [0, -1])
+def test_an_epoch_that_stands_for_no_time_is_read_as_null_and_reported(settled, none):
+    plans, sample = settled(created_at=np.where(np.arange(N) % 10, SECONDS, none))
+    plan = plans["created_at"]
+    assert (plan.kind, plan.reading.null_values) == ("timestamp", (str(none),))
+    assert plan.warnings[0] == f"{none}, in 10.0%, are read as no time"
+    assert np.isnan(sample.numbers("created_at", plan.kind, plan.reading)).mean() == 0.1
+
+
+def test_epochs_with_fractions_are_times_by_their_order_and_those_without_order_get_advice(settled):
+    assert settled(x=np.sort(SECONDS) + 0.25)[0]["x"].kind == "timestamp"
+    warning = settled(x=RANDOM.permutation(SECONDS))[0]["x"].warnings[0]
+    assert warning.startswith("looks like seconds since 1970, from 2024-03-04 on, but is learned as a quantity")
+    assert warning.endswith('columns.x.kind = "timestamp" in train.toml')
+    assert not settled(bytes_received=RANDOM.permutation(SECONDS))[0]["bytes_received"].warnings
+
+
+def test_an_identifier_that_repeats_and_follows_the_order_is_not_scored(settled):
+    plans, _ = settled(order_id=5_000 - np.arange(N) // 3, boxes=np.arange(N) // 3)
+    assert (plans["order_id"].kind, plans["boxes"].kind) == (None, "numeric")
+    assert "it follows the order of the records" in plans["order_id"].reason
+    assert plans["boxes"].warnings[0].startswith("its values follow the order of the records")
+
+
 def test_calendar_dates_are_read_alike_in_training_and_serving(settled):
     plans, sample = settled(x=CALENDAR)
     schema = build_schema(tuple(plans.values()), sample, np.arange(N), max_categories=9)
@@ -179,9 +203,10 @@ def test_whole_numbers_beyond_the_exact_ones_are_warned_of(settled):
 
 
 def test_days_as_excel_counts_them_are_warned_of(settled):
-    plan = settled(when=45_352.0 + DAYS)[0]["when"]
-    assert "Excel" in plan.warnings[0]
-    assert "2024-03-0" in plan.warnings[0]
+    for when in (45_352.0 + DAYS, [f"{45_352 + day},25" for day in DAYS]):
+        plan = settled(when=when)[0]["when"]
+        warning = next(warning for warning in plan.warnings if "Excel" in warning)
+        assert "2024-03-0" in warning
 
 
 def test_a_kind_that_is_set_to_timestamp_reads_calendar_dates(settled):

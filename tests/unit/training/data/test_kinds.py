@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import tomllib
 from datetime import date
 from decimal import Decimal
 
@@ -70,6 +72,12 @@ CSV_CASES = [
     ("zero and one", cycled(["0", "1"]), "boolean", "numbers, all 0 or 1"),
     ("ones alone", ["1"] * 60, "numeric", "numbers"),
     ("switches", cycled(["on", "OFF", "yes"]), "boolean", "text, all true or false"),
+    ("truths in German", cycled(["ja", "Nein", None]), "boolean", "text, all true or false"),
+    ("truths in French", cycled(["oui", "non", "inconnu"]), "boolean", "text, all true or false"),
+    ("sizes", cycled(["38", "40", "42", "M", "L"]), "categorical", "text with 5 values"),
+    ("weeks of part of a year", cycled(["KW 7", "KW 8"]), None, "periods such as KW 7"),
+    ("months of part of a year", cycled(["January", "May"]), None, "periods such as January"),
+    ("all quarters", cycled(["Q1", "Q2", "Q3", "Q4"]), "categorical", "text with 4 values"),
     ("truths", cycled(["true", "FALSE", "1"]), "boolean", "text, all true or false"),
     ("one flag", cycled(["Y", None]), "boolean", "text, all true or false"),
     ("one flag of Postgres", ["f"] * 60, "boolean", "text, all true or false"),
@@ -111,6 +119,12 @@ CSV_CASES = [
     ("years of two digits last", [f"{day:02}-12-23" for day in range(1, 31)], "timestamp", "%d-%m-%y"),
     ("halves of the day", cycled(["2024-03-01 08:15:00 PM"]), "timestamp", "%Y-%m-%d %I:%M:%S %p"),
     ("dates that lack midnight", cycled(["01.03.2024", "01.03.2024 08:15"]), "timestamp", "%d.%m.%Y %H:%M"),
+    ("two forms", cycled(["2024-03-01", "13.03.2024"]), "timestamp", "dates in the form %d.%m.%Y and in ISO 8601"),
+    ("three forms", cycled(["2024-03-01", "13.03.2024", "3/14/2024"]), "timestamp", "%m/%d/%Y and %d.%m.%Y and in ISO"),
+    ("times with and without seconds", cycled(["08:15", "08:15:30"]), "timestamp", "%H:%M and %H:%M:%S"),
+    ("years of two and four digits", cycled(["13.03.2024", "01.04.23"]), "timestamp", "%d.%m.%Y and %d.%m.%y"),
+    ("months in French", cycled(["1 mars 2024", "3 avr. 2024"]), "timestamp", "dates in the form %d %b %Y"),
+    ("results", cycled(["2:1", "0:0", "10:3"]), "categorical", "text with 3 values"),
     ("dates and epochs", cycled(["2024-03-01 08:15", "1709280900"]), "timestamp", "numbers since 1970"),
     ("versions", cycled(["2.2.8", "3.9.16", "1.10.31", "2.0.12"]), "categorical", "text with 4 values"),
     ("no date of SAP", cycled(["00000000", "20240301"]), "numeric", "numbers"),
@@ -246,6 +260,11 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
         (["1.2K", "3.4K", "643"], "several units (K, none)"),
         ([f'~{i}.5"' for i in range(60)], 'looks like numbers, such as "~0.5'),
         (["2024-03", "2024-04"], '[columns."x"] kind = "categorical"'),
+        (["12 min 5 s", "3 min 30 s"], 'looks like times or durations, such as "12 min 5 s"'),
+        (["Berlin", "Berlin", "berlin "], '"Berlin" and "berlin " differ in case or blanks alone'),
+        (["New York", "New York", "New\u00a0York"], '"New York" and "New\\u00a0York" differ'),
+        (["red", "None"], '"None" is taken for a value: if it stands for none, set in train.toml [columns."x"] null_'),
+        (["38", "40", "42", "M", "L"], "60% of the values are numbers, but their size is not watched"),
     ],
 )
 def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning):
@@ -254,6 +273,24 @@ def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning
 
 def test_a_numbered_list_gets_no_warning_of_units(csv_of):
     assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
+
+
+def test_a_line_of_totals_is_reported(csv_of):
+    with pytest.raises(DataError, match=r"row 61, column x: .* got other text; that line seems to hold a total"):
+        plans_of(csv_of(x=[*cycled(["1.5", "2"]), "Total"]))
+
+
+def test_an_empty_text_is_a_null_in_every_format(parquet_of):
+    path = parquet_of(x=cycled(["red", "", "blue"]))
+    assert plans_of(path)["x"].reason == "text with 2 values"
+    assert profile_of(path).columns[0].nulls == 20
+
+
+def test_the_line_to_write_is_toml(csv_of):
+    with pytest.raises(DataError, match=r"null_values") as caught:
+        plans_of(csv_of(**{"Gr\u00f6\u00dfe \U0001f600": [*cycled(["1.5", "2"]), "klein", "klein"]}))
+    line = re.search(r'\[columns\."[^"]+"\]', str(caught.value))[0]
+    assert tomllib.loads(line) == {"columns": {"Gr\u00f6\u00dfe \U0001f600": {}}}
 
 
 def test_a_header_that_is_repeated_is_reported(csv_of):
@@ -285,12 +322,18 @@ def test_a_second_line_of_the_header_is_reported(csv_of):
 
 
 def test_values_in_two_forms_are_reported_by_their_form_alone(csv_of):
-    days = [f"{day:02}.03.2024" for day in range(1, 28)]
+    days = [f"{day} days of 3/2024" for day in range(10, 37)]
     with pytest.raises(
-        DataError, match=r'27 different texts are in another form, such as "99\.99\.9999": write all'
+        DataError, match=r'27 different texts are in another form, such as "99 aaaa aa 9/9999": write all'
     ) as caught:
         plans_of(csv_of(x=[*(f"2024-03-{day:02}" for day in range(1, 31)), *days]))
     assert days[0] not in str(caught.value)
+
+
+def test_days_of_both_orders_are_refused_with_both(csv_of):
+    values = cycled(["13/03/2024", "01/02/2024", "02/28/2024", "14/03/2024"])
+    with pytest.raises(DataError, match=r"row 3, .* form %d/%m/%Y as in 75\.0% .* got one in the form %m/%d/%Y:"):
+        plans_of(csv_of(x=values))
 
 
 def test_numbers_of_which_some_have_another_unit_are_refused_with_the_units(csv_of):

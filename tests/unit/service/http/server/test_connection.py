@@ -13,7 +13,7 @@ import pytest
 
 from vaegis.service.errors import ServiceError
 from vaegis.service.http.server.connection import RESERVED_CONNECTIONS
-from vaegis.service.http.server.limits import BodyTimeoutError, MalformedRequestError
+from vaegis.service.http.server.interface import BodyTimeoutError, MalformedRequestError
 
 HOST = b"Host: x\r\n"
 GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"

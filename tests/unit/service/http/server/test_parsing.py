@@ -12,9 +12,14 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaegis.service.http.server.callbacks import Callbacks
 from vaegis.service.http.server.connection import Connection, SharedState
-from vaegis.service.http.server.limits import HeadersTooLargeError, Limits, MalformedRequestError, RequestError
+from vaegis.service.http.server.interface import (
+    Callbacks,
+    HeadersTooLargeError,
+    Limits,
+    MalformedRequestError,
+    RequestError,
+)
 
 HOST = b"Host: x\r\n"
 POST = b"POST /score HTTP/1.1\r\n" + HOST

@@ -20,9 +20,9 @@ from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
 from vaegis.service.files.verdict_table import VERDICT_TYPES
 from vaegis.service.http.schemas import ResultItem, ScoreAnswer
-from vaegis.service.http.writers.arrow import ArrowWriter
-from vaegis.service.http.writers.csv import CsvWriter
-from vaegis.service.http.writers.json import LINE_FIELDS, JsonWriter, NdjsonWriter
+from vaegis.service.http.writers.arrow import arrow_writer
+from vaegis.service.http.writers.csv import csv_writer
+from vaegis.service.http.writers.json import LINE_FIELDS, json_writer, ndjson_writer
 from vaegis.service.http.writers.writer import AnswerMetadata
 from vaegis.service.reasons import Reason
 from vaegis.service.records.blocks import Block
@@ -101,7 +101,7 @@ def expected(blocks):
 
 
 def written(writer, blocks):
-    return writer.start() + b"".join(writer.part(block, verdicts) for block, verdicts in blocks) + writer.end()
+    return writer.whole(writer.part(block, verdicts) for block, verdicts in blocks)
 
 
 def _read(name, cell):
@@ -114,13 +114,13 @@ SOME = pytest.mark.parametrize("blocks", [[], BLOCKS[:1], BLOCKS], ids=["none", 
 
 @SOME
 def test_a_line_of_ndjson_holds_all_fields_of_a_record(blocks):
-    text = written(NdjsonWriter(), blocks).decode()
+    text = written(ndjson_writer(), blocks).decode()
     assert [json.loads(line) for line in text.split("\n")[:-1]] == expected(blocks)
 
 
 @SOME
 def test_a_line_of_csv_holds_them_as_text(blocks):
-    text = written(CsvWriter(), blocks).decode()
+    text = written(csv_writer(), blocks).decode()
     found = [
         {name: _read(name, cell) if cell else None for name, cell in line.items()}
         for line in csv.DictReader(io.StringIO(text, newline=""))
@@ -131,7 +131,7 @@ def test_a_line_of_csv_holds_them_as_text(blocks):
 
 @SOME
 def test_a_batch_of_arrow_holds_them_by_type(blocks):
-    with pa.ipc.open_stream(written(ArrowWriter(METADATA), blocks)) as reader:
+    with pa.ipc.open_stream(written(arrow_writer(METADATA), blocks)) as reader:
         table = reader.read_all()
     table.validate(full=True)
     for name, kind in VERDICT_TYPES.items():
@@ -151,14 +151,14 @@ def test_a_batch_of_arrow_holds_them_by_type(blocks):
     ("blocks", "has_errors"), [([], False), (BLOCKS[:1], False), ([], True), (BLOCKS[:1], True), (BLOCKS, True)]
 )
 def test_a_document_holds_them_as_results(blocks, has_errors):
-    answer = json.loads(written(JsonWriter(METADATA, has_errors=has_errors), blocks))
+    answer = json.loads(written(json_writer(METADATA, has_errors=has_errors), blocks))
     assert list(answer) == list(ScoreAnswer.model_fields)
     names = [name for name in ResultItem.model_fields if has_errors or name != "errors"]
     assert [list(result) for result in answer["results"]] == [names] * len(answer["results"])
     assert answer["results"] == [{name: line[name] for name in names} for line in expected(blocks)]
 
 
-@pytest.mark.parametrize("writer", [NdjsonWriter(), CsvWriter(), JsonWriter(METADATA, has_errors=False)])
+@pytest.mark.parametrize("writer", [ndjson_writer(), csv_writer(), json_writer(METADATA, has_errors=False)])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_no_text_is_written_of_what_is_not_finite(writer, value):
     block, verdicts = BLOCKS[0]
@@ -184,4 +184,4 @@ def test_headers_carry_what_a_format_has_no_place_for():
 
 def test_a_line_has_the_fields_of_a_result_a_row_and_errors():
     assert {*LINE_FIELDS} == {*ResultItem.model_fields, "row"}
-    assert [*json.loads(NdjsonWriter().part(*BLOCKS[0]).split(b"\n")[0])] == [*LINE_FIELDS]
+    assert [*json.loads(ndjson_writer().part(*BLOCKS[0]).split(b"\n")[0])] == [*LINE_FIELDS]

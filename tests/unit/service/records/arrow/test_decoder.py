@@ -18,8 +18,8 @@ from vaegis.service.errors import FileError, RecordError, ServiceError
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.arrow.decoder import ArrowDecoder
-from vaegis.service.records.blocks import BodyTooLargeError, TooMuchHeldError, UnpackedBytes
-from vaegis.service.records.json import BodyError
+from vaegis.service.records.blocks import BodyError, BodyTooLargeError, TooMuchHeldError
+from vaegis.service.records.decompression import UnpackedBytes
 
 DAY = 86_400.0
 

@@ -1,0 +1,1 @@
+"""The models that are served: versions are loaded, checked, compared in shadow, promoted and replaced."""

@@ -1,1 +1,0 @@
-"""Several worker processes, and the parent process that keeps them running."""

@@ -1,0 +1,1 @@
+"""Processes that serve: one, or several and the parent process that keeps them running."""
