@@ -356,7 +356,7 @@ def date_writing(counts: Mapping[str, int], common: Container[str] = ()) -> Date
     example, swapped = "", None
     while True:
         read = {text for text, stripped in left.items() if instant_in_format(stripped, formats[0])}
-        example = example or max(read, key=len).strip()
+        example = example or max((stripped for text, stripped in left.items() if text in read), key=len)
         left = {text: stripped for text, stripped in left.items() if text not in read}
         second = _formats_of(left, counts)
         # The same dates with years of four digits tell the order of those with two.
