@@ -49,6 +49,10 @@ def column_notes(schema: Schema) -> Iterator[str]:
     for column in schema.columns:
         if not_seen := kind_of(column).not_seen(column):
             yield f"Not seen in column {_named(column)}: {not_seen}."
+    yield (
+        "Each record is judged by itself: one that comes twice, an identifier that repeats, and a value that stays the "
+        "same from record to record are not seen."
+    )
     for column in schema.columns:
         for warning in column.warnings:
             yield f"Warning: {_named(column)}: {warning}"

@@ -33,7 +33,7 @@ from vaegis.service.contract import (
     ViolationCode,
 )
 from vaegis.service.records.misspellings import COMMON_SHARE, Misspellings
-from vaegis.service.violations import ViolationChecks
+from vaegis.service.violations import ViolationChecks, is_off_grid
 from vaegis.training.data.schema import coarsest_step
 from vaegis.training.data.splits import Splits
 from vaegis.training.data.text_form import FEWEST_SHARING, MOST_PATTERNS, text_column
@@ -44,6 +44,7 @@ MOST_VIOLATING = 1e-3
 _FEWEST_RECORDS = 30
 """Fewest values of a column from which checks are made."""
 _FEWEST_FOR_A_GRID = 100
+_FEWEST_MISSING = 8.0  # values with one more decimal place that should have come, so that none ever will
 _MOST_LISTED, _FEWEST_OF_EACH = 20, 8  # numbers, such as 10, 20 and 50, between which no other is expected
 _SMALLEST_TAIL, _LARGEST_TAIL = 10, 40  # values, a tenth of all in between
 _SHAPE, _SHAPE_WEIGHT = 0.2, 20.0  # of a Pareto tail, where nothing else is known, and how many values that counts as
@@ -281,7 +282,7 @@ def _of_numbers(
         lower = _lower_limit(values, chance, wider_low, step=column.step)
         yield Check(code=low_code, limit=-_rounded_up(-lower))
         yield Check(code=high_code, limit=_rounded_up(_upper_limit(values, chance, wider_high)))
-        step = coarsest_step(values, column.step) if column.step and values.size >= _FEWEST_FOR_A_GRID else 0.0
+        step = _settled_step(values, column.step) if column.step and values.size >= _FEWEST_FOR_A_GRID else 0.0
         if step:
             yield Check(code=ViolationCode.OFF_GRID, limit=step)
         if _are_listed(values, step):
@@ -345,6 +346,31 @@ def _lower_limit(values: NDArray[np.float64], chance: float, wider: float, *, st
     return 0.0 if limit <= step and _upper_limit(-values[::-1], chance, wider) >= 0 else limit
 
 
+def _settled_step(values: NDArray[np.float64], step: float) -> float:
+    """Return the step on whose multiples new values will lie as well.
+
+    Amounts that people round, mostly to 1,000 and sometimes to 100, may be rounded to 10 next. So a coarse step counts
+    only if at least as many values need it as need one ten times as coarse. Decimal places may go on as they began: if
+    few values have the last one, the next may be missing by chance, and is allowed where it would come too often. Whole
+    numbers stay whole.
+    """
+    coarsest = coarsest_step(values, step)
+    if coarsest > step:
+        finest, coarser = _needing(values, coarsest)
+        if finest >= coarser:
+            return coarsest
+    finest, coarser = _needing(values, step)
+    expected = finest * min(1.0, finest / max(1, coarser))
+    may_go_on = step < 1.0 and _NUMBERS * values.size < expected < _FEWEST_MISSING
+    return step / 10.0 if may_go_on else step
+
+
+def _needing(values: NDArray[np.float64], step: float) -> tuple[int, int]:
+    """Return how many values need a step, and how many one ten times as coarse."""
+    finest, all_below = (int(np.count_nonzero(is_off_grid(values, step * times))) for times in (10.0, 100.0))
+    return finest, all_below - finest
+
+
 def _rounded_up(limit: float) -> float:
     """Return the next number of four significant digits, which people can read.
 
@@ -371,6 +397,8 @@ def _upper_limit(values: NDArray[np.float64], chance: float, wider: float) -> fl
     start = float(values[-1 - k])
     excess = values[-k:] - start
     gross = _GROSS * _usual_excess(values, excess)
+    if np.count_nonzero(excess > gross) > max(1.0, _NUMBERS * values.size):
+        gross = math.inf  # so many are no errors
     excess = excess[(excess > 0) & (excess <= gross)]
     if excess.size:
         last, beyond = start + float(excess[-1]), excess.size

@@ -40,7 +40,10 @@ _INTRODUCTION = (
     " Flagged: by the model's own p-values at an alpha of 1%, or the least that a small table can promise. Culprit"
     " first: of the flagged with a fault in one column, the share whose explanation has that column first; in brackets"
     " the share in which it contributes most. Rule: outside the range, the known texts or the nulls of the training"
-    " records. kNN and IsolationForest: on one-hot and imputed columns, above the score that 1% of the normal test"
+    " records, in any column. Outside: by that rule, in a column with the fault; the faults of the others leave an"
+    " ordinary value, such as an elevation of 30 feet times 100, which can be found only by other columns. Truth values"
+    " are read without regard to case, and by their first letter: vaegis takes 'no' and 'N' for 'No'. kNN and"
+    " IsolationForest: on one-hot and imputed columns, above the score that 1% of the normal test"
     " records exceed. Break a check: normal test records; by the model: what its file says of them."
 )
 
@@ -113,12 +116,13 @@ def report(rows: Sequence[Row], failed: Sequence[str]) -> str:
     parts += ["## AUROC of the score alone, by kind, means over tables", table(_AUROC_HEADER, _aurocs(rows))]
     names = ["kind", *(row.table for row in rows)]
     parts += ["## Reported, by kind and table", table(names, _by_table(rows, lambda found: found.reported))]
+    parts += ["## Outside, by kind and table", table(names, _by_table(rows, lambda found: found.outside))]
     parts += ["## Flagged, by kind and table", table(names, _by_table(rows, lambda found: found.flagged))]
     return "\n\n".join(parts) + "\n"
 
 
 _BASELINES = (f"kNN, mean of {NEIGHBOURS}", "IsolationForest")
-_HEADER = ["kind", "tables", "reported", "flagged", "culprit first", "rule", *_BASELINES]
+_HEADER = ["kind", "tables", "reported", "flagged", "culprit first", "outside", "rule", *_BASELINES]
 _AUROC_HEADER = ["kind", MODEL, *_BASELINES, "lead over the better of the two, table by table"]
 _TABLE_HEADER = [
     "table",
@@ -145,6 +149,7 @@ def _kinds(rows: Sequence[Row]) -> Iterable[list[str]]:
                 _mean(found, lambda each: each.reported),
                 _mean(found, lambda each: each.flagged),
                 _culprit(found),
+                _mean(found, lambda each: each.outside),
                 _mean(found, lambda each: each.rule),
                 *(f"{fmean(each.baselines[name] for each in found):.3f}" for name in _BASELINES),
             ]

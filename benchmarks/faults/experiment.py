@@ -51,7 +51,8 @@ class Found:
         culprit_first: Of those flagged whose fault is in one column, the share whose explanation has that column first;
             None where none is.
         largest_first: The share in which that column contributes most.
-        rule: Share that breaks the rule.
+        rule: Share that breaks the rule, in any column.
+        outside: Share that breaks the rule in a column with the fault. The values of the others are ordinary ones.
         baselines: By detector, the share above the score that 1% of the normal test records exceed.
         auroc: By detector, the model included: how well its score alone tells the records from the normal test records.
     """
@@ -62,6 +63,7 @@ class Found:
     culprit_first: float | None
     largest_first: float | None
     rule: float
+    outside: float
     baselines: dict[str, float]
     auroc: dict[str, float]
 
@@ -126,15 +128,19 @@ class Rule:
 
     def broken_by(self, records: pa.Table) -> NDArray[np.bool_]:
         """Return which records break it, shape (n,)."""
-        broken = np.zeros(records.num_rows, dtype=np.bool_)
+        return np.logical_or.reduce([*self.broken_columns(records).values()])
+
+    def broken_columns(self, records: pa.Table) -> dict[str, NDArray[np.bool_]]:
+        """Return which records break it, by column, each of shape (n,)."""
+        broken = {name: np.zeros(records.num_rows, dtype=np.bool_) for name in records.schema.names}
         for name in self._never_null:
-            broken |= _array(pc.is_null(records[name]))
+            broken[name] |= _array(pc.is_null(records[name]))
         for name, bounds in self._ranges.items():
             low, high = pc.less(records[name], bounds["min"]), pc.greater(records[name], bounds["max"])
-            broken |= _array(pc.fill_null(pc.or_(low, high), fill_value=False))
+            broken[name] |= _array(pc.fill_null(pc.or_(low, high), fill_value=False))
         for name, known in self._known.items():
             outside = pc.invert(pc.is_in(records[name], value_set=known))
-            broken |= _array(pc.and_(outside, pc.is_valid(records[name])))
+            broken[name] |= _array(pc.and_(outside, pc.is_valid(records[name])))
         return broken
 
 
@@ -170,7 +176,8 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
     breaks_check = block.spread(np.array([*map(bool, violations)], dtype=np.bool_), blank=False)
     is_reported = is_flagged | breaks_check | is_refused
     baselines = baseline_scores(parts.training, _without_refused(test, block), config, seed)
-    is_broken = Rule(parts.training).broken_by(test)
+    broken = Rule(parts.training).broken_columns(test)
+    is_broken = np.logical_or.reduce([*broken.values()])
     normal = parts.normal.num_rows
     band = promised_band(calibration.records, normal, calibration.alpha)
     names = [column.name for column in artifact.contract.columns.columns]
@@ -192,6 +199,7 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
             culprit_first=_share_of(made, is_flagged[rows], [first[row] for row in rows]),
             largest_first=_share_of(made, is_flagged[rows], [leading[row] for row in rows]),
             rule=float(is_broken[rows].mean()),
+            outside=_share_outside(broken, rows, made),
             baselines={name: rankings[name].recall for name in baselines},
             auroc={name: each.auroc for name, each in rankings.items()},
         )
@@ -266,6 +274,13 @@ def _share_of(made: Faulty, is_flagged: NDArray[np.bool_], blamed: list[str]) ->
         if flagged and len(columns) == 1
     ]
     return float(np.mean(hits)) if hits else None
+
+
+def _share_outside(broken: dict[str, NDArray[np.bool_]], rows: NDArray[np.int64], made: Faulty) -> float:
+    are_outside = [
+        any(broken[name][row] for name in columns) for row, columns in zip(rows.tolist(), made.columns, strict=True)
+    ]
+    return float(np.mean(are_outside))
 
 
 def _ranking(scores: NDArray[np.float64], normal: int, rows: NDArray[np.int64]) -> Ranking:

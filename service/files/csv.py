@@ -34,6 +34,7 @@ _WRONG_WIDTH = re.compile(
     r"(?:Row #(?P<row>\d+): )?Expected (?P<expected>\d+) columns, got (?P<found>\d+):? ?(?P<record>.*)", re.DOTALL
 )
 """Of Arrow's complaint; the header is row 1."""
+_SINGLE_QUOTED = re.compile(r"\s*'.*'\s*", re.DOTALL)
 _HEADER_BYTES = 1 << 16
 _DELIMITERS = ";\t|,^~\x01\x1f"
 _OPEN = "expected closed quotes, got one that is open at the end"
@@ -132,6 +133,9 @@ class CsvFile:
             raise FileError(self._path, f'expected UTF-8 in the header, got NUL bytes; {_ENCODING} or "utf-16-le"')
         if not all(map(is_text, names)):
             raise FileError(self._path, f"expected UTF-8 in the header, got other bytes; {_ENCODING}")
+        if self._dialect.quote is None and all(map(_SINGLE_QUOTED.fullmatch, names)):
+            detail = f"expected names of columns, got all of them between single quotes; {_SINGLE_QUOTES}"
+            raise FileError(self._path, detail)
         others = [mark for mark in _DELIMITERS if mark in names[0] and mark != self._delimiter]
         if len(names) == 1 and others:
             raise FileError(
@@ -305,6 +309,8 @@ def _cause(record: str, found: int, names: tuple[str, ...], delimiter: str, dial
     """Return the likely cause of a record's wrong width, with what to do; nothing if there is none to see."""
     if dialect.escape is None and ('\\"' in record or f"\\{delimiter}" in record):
         return f"; quotes and delimiters seem to be escaped by backslashes: {_ESCAPE}"
+    if "\0" in record:
+        return "; the record has NUL bytes: was the file cut off, or is it still being written?"
     if len(names) == 1:
         return "; the first line is taken for the header: remove the lines above the names of the columns"
     if record.endswith(delimiter) and found == len(names) + 1:

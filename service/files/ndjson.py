@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -15,7 +16,7 @@ from vaegis.service.errors import FileError
 from vaegis.service.files.batches import MAX_COLUMNS, FileBatch, Refusal, batch_rows, blocks_of_lines
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
-from vaegis.service.records.json import parse_json, refused_constant
+from vaegis.service.records.json import line_fault, parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.values import described
 
@@ -30,12 +31,17 @@ _UNEVEN = (
 _OBJECTS = msgspec.json.Decoder(dict[str, Any])
 
 _Objects: TypeAlias = Sequence[dict[str, Any]]
-_Batch: TypeAlias = tuple[Sequence[object], _Objects, Mapping[int, Refusal]]
+_Columns: TypeAlias = dict[str, list[Any]]
+_Batch: TypeAlias = tuple[Sequence[object], _Columns, Mapping[int, Refusal]]
 """Records as JSON has them, their columns, and why some are refused, by position."""
 
 
 class _OutOfTheOrdinaryError(Exception):
     """Objects that are left to the service's parser."""
+
+
+class _TooManyCellsError(Exception):
+    """Objects of too many different names for one batch."""
 
 
 def read_ndjson(
@@ -61,60 +67,84 @@ def read_ndjson(
     row = 1
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
         lines = [line for line in block.split(b"\n") if line.strip(_SPACE)]
-        plain = _plain_objects(block, len(lines), max_depth, ignored)
-        batches = _batches(lines, max_depth, ignored, reports=reports) if plain is None else _batches_of(*plain)
-        for parsed, leaves, refused in batches:
+        plain = _plain_batches(block, len(lines), max_depth, ignored)
+        for parsed, columns, refused in plain or _batches(lines, max_depth, ignored, (path, row), reports=reports):
             if refused and not reports:
                 first = min(refused)
                 raise FileError(path, refused[first].detail, row=row + first)
-            widest = max(range(len(leaves)), key=lambda at: len(leaves[at]))
-            if len(leaves[widest]) > MAX_COLUMNS:
-                detail = f"expected at most {MAX_COLUMNS} columns, got {len(leaves[widest])}"
-                raise FileError(path, detail, row=row + widest)
-            yield FileBatch(_batch(leaves, ignored, None if reports else (path, row)), path, row, refused, parsed)
+            batch = _batch(columns, len(parsed), ignored, None if reports else (path, row))
+            yield FileBatch(batch, path, row, refused, parsed)
             row += len(parsed)
 
 
-def _plain_objects(
-    block: bytes, lines: int, max_depth: int, ignored: Collection[str]
-) -> tuple[_Objects, _Objects] | None:
-    """Return the objects of a block, and the columns of each; None if a line has to be read by the other parser."""
+def _plain_batches(block: bytes, lines: int, max_depth: int, ignored: Collection[str]) -> list[_Batch] | None:
+    """Return the records of a block in batches; None if a line has to be read by the other parser."""
     try:
         records = _OBJECTS.decode_lines(block)
-        if block.count(b"{") == lines and b"[" not in block:
-            leaves, keys = records, sum(map(len, records))
-        else:
-            leaves = [{} for _ in records]
-            pairs = zip(records, leaves, strict=True)
-            keys = sum(_flatten("", record, into, ignored, max_depth) for record, into in pairs)
+        most = batch_rows(len(set(chain.from_iterable(records))))
+        parts = [records[start : start + most] for start in range(0, len(records), most)]
+        batches = [batch for part in parts for batch in _by_column(part, ignored, max_depth)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _OutOfTheOrdinaryError):
         return None
     # msgspec accepts a record that continues on the next line, and keeps the last of two equal keys.
-    return (records, leaves) if len(records) == lines and has_keys(block, keys) else None
+    if len(records) != lines or not has_keys(block, sum(keys for _, _, keys in batches)):
+        return None
+    return [(objects, columns, {}) for objects, columns, _ in batches]
 
 
-def _flatten(
-    prefix: str, part: Mapping[str, Any], leaves: dict[str, Any], ignored: Collection[str], levels: int
-) -> int:
-    """Add each column and its value to ``leaves``, and return the number of keys.
+def _by_column(objects: _Objects, ignored: Collection[str], levels: int) -> Iterator[tuple[_Objects, _Columns, int]]:
+    """Yield objects in batches of bounded size, each with its columns and the number of its keys.
 
     Raises:
-        _OutOfTheOrdinaryError: It nests too deep, or a column comes both nested and with dots.
+        _OutOfTheOrdinaryError: See `_flatten`; or there are more columns than a record may have.
+    """
+    columns: _Columns = {}
+    try:
+        keys = _flatten("", objects, columns, ignored, levels)
+        if len(columns) > MAX_COLUMNS:  # perhaps one record has them all
+            raise _OutOfTheOrdinaryError
+    except _TooManyCellsError:
+        half = len(objects) // 2
+        yield from _by_column(objects[:half], ignored, levels)
+        yield from _by_column(objects[half:], ignored, levels)
+    else:
+        yield objects, columns, keys
+
+
+def _flatten(prefix: str, objects: _Objects, columns: _Columns, ignored: Collection[str], levels: int) -> int:
+    """Add the columns of objects to ``columns``, and return the number of keys in the objects.
+
+    Going column by column rather than record by record takes half the time.
+
+    Raises:
+        _OutOfTheOrdinaryError: They nest too deep, a column comes both nested and with dots, or holds objects beside
+            other values.
+        _TooManyCellsError: They have too many different names.
     """
     if not levels:
         raise _OutOfTheOrdinaryError
-    keys = len(part)
-    for key, value in part.items():
-        name, kind = prefix + key, type(value)
-        if name in leaves:
+    names = dict.fromkeys(chain.from_iterable(objects))
+    if len(objects) > batch_rows(len(columns) + len(names)):
+        raise _TooManyCellsError
+    keys = sum(map(len, objects))
+    has_all = keys == len(objects) * len(names)
+    for key in names:
+        name = prefix + key
+        values: list[Any] = list(map(itemgetter(key), objects)) if has_all else [each.get(key) for each in objects]
+        types = set(map(type, values))
+        if name in columns:
             raise _OutOfTheOrdinaryError
-        if kind is dict and name not in ignored:
-            keys += _flatten(f"{name}.", value, leaves, ignored, levels - 1)
-        elif kind is dict or kind is list:
-            keys += _keys(value, levels - 1)
-            leaves[name] = json.dumps(value) if name in ignored else value
-        else:
-            leaves[name] = value
+        if dict in types and name not in ignored:
+            if types - {dict, type(None)}:
+                raise _OutOfTheOrdinaryError
+            inner = [value or {} for value in values] if len(types) > 1 else values
+            keys += _flatten(f"{name}.", inner, columns, ignored, levels - 1)
+            continue
+        if dict in types or list in types:
+            keys += sum(_keys(value, levels - 1) for value in values)
+            if name in ignored:
+                values = [json.dumps(value) if isinstance(value, dict | list) else value for value in values]
+        columns[name] = values
     return keys
 
 
@@ -128,31 +158,33 @@ def _keys(value: object, levels: int) -> int:
     return own + sum(_keys(each, levels - 1) for each in inner)
 
 
-def _batches_of(objects: _Objects, leaves: _Objects) -> Iterator[_Batch]:
-    """Yield objects in batches of bounded size."""
-    most = batch_rows(len(set(chain.from_iterable(leaves))))
-    for start in range(0, len(objects), most):
-        yield objects[start : start + most], leaves[start : start + most], {}
-
-
-def _batches(lines: Sequence[bytes], max_depth: int, ignored: Collection[str], *, reports: bool) -> Iterator[_Batch]:
+def _batches(
+    lines: Sequence[bytes], max_depth: int, ignored: Collection[str], place: tuple[Path, int], *, reports: bool
+) -> Iterator[_Batch]:
     """Yield what lines hold in batches of bounded size, because each line may have names that no other has."""
     parsed: list[object] = []
     leaves: list[dict[str, Any]] = []
     refused: dict[int, Refusal] = {}
     names: set[str] = set()
-    for line in lines:
+    for at, line in enumerate(lines):
         record, own, refusal = _parsed_line(line, max_depth, ignored, reports=reports)
+        if len(own) > MAX_COLUMNS:
+            detail = f"expected at most {MAX_COLUMNS} columns, got {len(own)}"
+            raise FileError(place[0], detail, row=place[1] + at)
         names.update(own)
         if len(parsed) >= batch_rows(len(names)):
-            yield parsed, leaves, refused
+            yield parsed, _columns_of(leaves), refused
             parsed, leaves, refused, names = [], [], {}, set(own)
         if refusal is not None:
             refused[len(parsed)] = refusal
         parsed.append(record)
         leaves.append(own)
     if parsed:
-        yield parsed, leaves, refused
+        yield parsed, _columns_of(leaves), refused
+
+
+def _columns_of(records: _Objects) -> _Columns:
+    return {name: [record.get(name) for record in records] for name in dict.fromkeys(chain.from_iterable(records))}
 
 
 def _parsed_line(
@@ -162,7 +194,7 @@ def _parsed_line(
     try:
         record = parse_json(line, max_depth=max_depth, constant=refused_constant if reports else _number)
     except BodyError as error:
-        return None, {}, Refusal(error.code, str(error).removeprefix("body: "))
+        return None, {}, Refusal(error.code, line_fault(line, error))
     pairs = list(_leaves("", record, ignored)) if isinstance(record, dict) else []
     leaves = dict(pairs)
     if reports:  # the records are checked later, each with all its faults
@@ -191,11 +223,8 @@ def _leaves(prefix: str, part: Mapping[str, object], ignored: Collection[str]) -
             yield name, _encodable(value) if isinstance(value, str) else value
 
 
-def _batch(
-    records: Sequence[Mapping[str, object]], ignored: Collection[str], place: tuple[Path, int] | None
-) -> pa.RecordBatch:
-    """Return flat records by column; given a place, refuse columns that hold objects or lists in only some records."""
-    columns = {name: [record.get(name) for record in records] for name in dict.fromkeys(chain.from_iterable(records))}
+def _batch(columns: _Columns, records: int, ignored: Collection[str], place: tuple[Path, int] | None) -> pa.RecordBatch:
+    """Return columns as Arrow has them; given a place, refuse those that hold objects or lists in only some records."""
     parents = {name[:dot] for name in columns for dot, letter in enumerate(name) if letter == "."}
     arrays = {}
     for name, values in columns.items():
@@ -208,7 +237,7 @@ def _batch(
             raise FileError(place[0], _UNEVEN, row=place[1] + first, column=shown(name))
         arrays[name] = _array(values, types)
     if not arrays:  # a batch without columns keeps its number of records only in this way
-        return pa.RecordBatch.from_struct_array(pa.array([{}] * len(records), pa.struct([])))
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * records, pa.struct([])))
     return pa.RecordBatch.from_pydict(arrays)
 
 

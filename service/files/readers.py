@@ -18,19 +18,20 @@ from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
 from vaegis.service.files.csv import CsvFile
 from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.ndjson import read_ndjson
+from vaegis.service.files.sniffing import SNIFFED_BYTES, looks_like_json, looks_like_text, other_content
 from vaegis.service.records.faults import OnInvalid
 
 _IPC_FILE_MAGIC = b"ARROW1"
 _COPIED_CHARACTERS = 1 << 20
-_SEPARATOR_LINE_BYTES = 16
 _UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_NDJSON_NAME = "NDJSON, one object per line, is named .ndjson, and jq -c '.[]' writes the objects of an array so"
 _HINTS = {
-    ".json": "NDJSON, one object per line, is named .ndjson, and jq -c '.[]' writes the objects of an array so",
-    ".zip": "unpack it first",
-    ".xz": "unpack it first",
-    ".xlsx": "save the sheet as CSV",
-    ".xls": "save the sheet as CSV",
-    ".txt": "if it is CSV, name it .csv, or .tsv if tabs part its values",
+    **dict.fromkeys((".json", ".geojson"), _NDJSON_NAME),
+    **dict.fromkeys((".zip", ".xz", ".7z", ".tar", ".tgz", ".lz4", ".rar", ".z"), "unpack it first"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "if it is CSV, name it .csv, or .tsv if tabs part its values"),
+    **dict.fromkeys((".avro", ".orc", ".sqlite", ".db", ".pkl", ".h5"), "convert it to Parquet first"),
+    ".parq": "name it .parquet",
 }
 
 
@@ -76,7 +77,8 @@ def column_names(path: Path, dialect: Dialect) -> tuple[str, ...] | None:
                 with pa.OSFile(str(path)) as source:
                     return tuple(_ipc_schema(source).names)
             case FileFormat.NDJSON:
-                _input(path).close()
+                with _in_utf8(path, None) as plain, _input(plain) as stream:
+                    _check_content(path, stream.read(SNIFFED_BYTES))
                 return None
 
 
@@ -120,9 +122,36 @@ def _reading(path: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError, EOFError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"not a valid {format_of(path)} file: {detail}"
-        raise FileError(path, message) from None
+        raise FileError(path, f"{message}{_seems_to_be(path)}") from None
     except UnicodeDecodeError:
         raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
+
+
+def _seems_to_be(path: Path) -> str:
+    """Return what a file that cannot be read seems to hold instead, as the end of a message."""
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(SNIFFED_BYTES)
+    except OSError:
+        return ""
+    compression = _COMPRESSED.get(path.suffix.lower())
+    named = compression or str(format_of(path))
+    if found := other_content(beginning, (named,)):
+        return f"; it seems to be {found}"
+    if other_content(beginning) is not None:
+        return f"; it begins like {named}: was it cut off, or is it still being written?"
+    if not looks_like_text(beginning):
+        return ""
+    return f"; it seems to be text: name it {'without ' + path.suffix if compression else '.csv or .ndjson'}"
+
+
+def _check_content(path: Path, beginning: bytes) -> None:
+    """Refuse a file of text that is another one by its first bytes."""
+    named = format_of(path)
+    if found := other_content(beginning):
+        raise FileError(path, f"expected {named}, got {found}")
+    if named is FileFormat.CSV and looks_like_json(beginning):
+        raise FileError(path, f"expected CSV, got JSON; {_NDJSON_NAME}")
 
 
 def _input(path: Path) -> pa.NativeFile:
@@ -154,7 +183,8 @@ def _in_utf8(path: Path, encoding: str | None) -> Iterator[Path]:
 def _csv_file(path: Path, dialect: Dialect) -> Iterator[CsvFile]:
     with _in_utf8(path, dialect.other_encoding) as plain:
         with _input(plain) as stream:
-            beginning = stream.read(_SEPARATOR_LINE_BYTES)
+            beginning = stream.read(SNIFFED_BYTES)
+        _check_content(path, beginning)
         yield CsvFile(path, plain, _input, dialect.of_file(beginning))
 
 

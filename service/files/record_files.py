@@ -25,6 +25,7 @@ PLAIN = Dialect()
 """CSV as its extension says, in UTF-8."""
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_PATTERN = re.compile(r"[*?\[]")
 _BAD_INDEX = re.compile(r"at string index (\d+)")
 
 
@@ -162,9 +163,15 @@ def flat_batch(
 
 def _found(path: Path) -> tuple[Path, ...]:
     if not path.exists():
-        raise FileError(path, "no such file")
-    if not path.is_dir():
+        hint = "; a folder of files is read as one: name the folder" if _PATTERN.search(path.name) else ""
+        if path == Path("-"):
+            hint = "; only `vaegis score` reads standard input: save the records to a file first"
+        raise FileError(path, f"no such file{hint}")
+    if path.is_file():
         return (path,)
+    if not path.is_dir():
+        way = "`vaegis score` reads standard input as -, with --format; for training, save the records to a file"
+        raise FileError(path, f"expected a file or a folder, got a pipe or a device; {way}")
     found = tuple(
         sorted(
             inner

@@ -122,7 +122,7 @@ class CrossSiteCheck:
             raise CrossSiteError
         media_type = found.get(b"content-type", b"").partition(b";")[0].strip()
         if scores and method == "POST" and not media_type and not any(name in found for name in _OF_PROGRAMS):
-            raise MediaTypeError("Content-Type: expected one, such as application/json, got none")
+            raise MediaTypeError("Content-Type: expected one, such as application/json, got none; curl's -H sets it")
 
     def _is_foreign(self, found: Mapping[bytes, bytes]) -> bool:
         """Whether a request comes from a page of another origin. Scripts can forge neither header."""

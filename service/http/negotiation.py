@@ -86,11 +86,34 @@ ANSWER_TYPES: Final = {name: kind for name, kind in BODY_TYPES.items() if kind i
 """Formats of answers, by media type."""
 _PLAINEST_TYPES: Final = "application/json, application/x-ndjson, text/csv"
 _HINTS: Final = {
-    "application/x-www-form-urlencoded": ", which curl -d and some libraries say unless told otherwise",
+    "application/x-www-form-urlencoded": ", which curl -d and some libraries say unless told otherwise; "
+    "with curl, type --json @FILE, or --data-binary @FILE -H 'Content-Type: text/csv'",
     "multipart/form-data": "; send the file as the body itself, not in a form",
     "text/plain": ", which browsers say unless told otherwise",
     "application/vnd.apache.arrow.file": "; write a stream instead of a file",
-    "application/vnd.apache.parquet": "; `vaegis score` reads Parquet",
+    **dict.fromkeys(
+        ("application/vnd.apache.parquet", "application/parquet", "application/x-parquet"),
+        "; `vaegis score` reads Parquet",
+    ),
+    **dict.fromkeys(
+        (
+            "application/csv",
+            "application/x-csv",
+            "text/x-csv",
+            "text/comma-separated-values",
+            "application/vnd.ms-excel",
+        ),
+        "; CSV is text/csv",
+    ),
+    **dict.fromkeys(
+        ("application/json-lines", "application/json-seq", "application/x-json-stream", "application/stream+json"),
+        "; JSON with one record per line is application/x-ndjson",
+    ),
+    **dict.fromkeys(
+        ("application/gzip", "application/x-gzip", "application/zstd", "application/zip"),
+        "; say here which format is compressed, and gzip, deflate or zstd in Content-Encoding",
+    ),
+    "application/octet-stream": "; say which format the bytes have",
 }
 """What to do about bodies that are declared as other types."""
 EVENT: Final = "application/cloudevents+json"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.contract import Column, Schema
+from vaegis.service.errors import RecordError
 from vaegis.service.records import values as rules
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, BodyError, RecordLimits, TooMuchHeldError
 from vaegis.service.records.cells import Cells, columns_of_cells
@@ -37,6 +38,15 @@ _END: Final = "\x1e\x1e\x1e"
 _COMMA, _NEWLINE, _QUOTE = b',\n"'
 _LINE_ENDS: Final = re.compile(rb"[\r\n]{2,}")
 _NULL: Final = np.frombuffer(b"null", dtype=np.uint8)
+_JSON: Final = re.compile(r"\s*(?:\[\s*)?\{\s*\"")
+_OTHER_SEPARATOR: Final = (
+    "header: expected names separated by commas, got another separator; text/tab-separated-values is for tabs, and "
+    "`vaegis score` reads others by --delimiter"
+)
+_ONE_LINE: Final = (
+    "body: expected a header and records, got one line that is no header of the model; curl sends a file by "
+    "--data-binary @FILE, while -d @FILE joins its lines"
+)
 _TOO_LONG: Final = (
     f"body: expected values of at most {MAX_VALUE_CHARACTERS} characters, got a longer one "
     "(a quote that is never closed?)"
@@ -57,11 +67,17 @@ class CsvDecoder(LineDecoder):
         """Yield the last records.
 
         Raises:
-            BodyError: the body ended within a quoted value, or was empty.
+            BodyError: the body ended within a quoted value, was empty, or one line that is no header of the model.
         """
         rest = self._take_rest()
+        is_one_line = self._header is None and b"\n" not in rest and b"\r" not in rest
         if rest:  # all at once: a last line without an end would take the model another run
-            yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")
+            try:
+                yield from self._decoded(rest if rest.endswith(b"\n") else rest + b"\n")
+            except RecordError:
+                if is_one_line:
+                    raise BodyError("invalid_csv", _ONE_LINE) from None
+                raise
         if self._held:
             raise BodyError("invalid_csv", "body: expected closed quotes, got one that is open at the end")
         if self._header is None:
@@ -114,10 +130,14 @@ class _Header:
         if not all(map(rules.is_text, names)):
             hint = encoding_hint(names[0].encode("utf-8", "surrogateescape"))
             raise BodyError("invalid_utf8", f"header: expected UTF-8, got other bytes{hint}")
+        if any("\0" in name for name in names):
+            raise BodyError("invalid_utf8", "header: expected UTF-8, got NUL bytes, as in UTF-16; write it as UTF-8")
+        if _JSON.match(names[0]):
+            raise BodyError("invalid_csv", "header: expected names of columns, got JSON; Content-Type names the format")
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
         if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
-            raise BodyError("invalid_csv", "header: expected names separated by commas, got another separator")
+            raise BodyError("invalid_csv", _OTHER_SEPARATOR)
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
         plain = {column.name for column in schema.columns if kind_of(column).is_plain_number and column.reading is None}
         numbers = {position for name, position in self.positions.items() if name in plain}

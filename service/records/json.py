@@ -31,6 +31,19 @@ _EXPECTED = {
     "Unterminated string starting at": "an end of the text",
 }
 """What is missing in a document, by what Python's parser says of it."""
+_MISTAKES = (
+    (re.compile(r".?\0"), "UTF-16; write it as UTF-8"),
+    (re.compile(r"@|[\w./\\~-]+\.\w+\s*\Z"), "the name of a file; with curl, --data-binary @FILE sends what is in it"),
+    (re.compile(r"[\s{\[]*'"), "text in single quotes; JSON has double quotes, as json.dumps writes them"),
+    (re.compile(r"[\[\s]*\{\s*\w+\s*:"), "JSON without quotes, which a shell may have removed; send it from a file"),
+    (re.compile(r"[\w.%+-]+=[^,\n]*\Z"), "a form; send JSON"),
+    (re.compile(r"[^{}\[\]\n]*[,;\t]"), "CSV (Content-Type: text/csv, or a file named .csv)"),
+)
+"""What text that is no JSON seems to be, by how it begins."""
+_MOST_LOOKED_AT = 200  # characters
+_LATEST_MISTAKE = 2
+"""Position up to which an error is rather of the whole text than of one value."""
+
 _MAGIC = {
     b"\x1f\x8b": "gzip; send `Content-Encoding: gzip`",
     b"\x28\xb5\x2f\xfd": "zstd; send `Content-Encoding: zstd`",
@@ -141,6 +154,17 @@ def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object]
         return _decoder(constant).decode(text)
 
 
+def line_fault(line: bytes, error: BodyError) -> str:
+    """Return what is wrong with a line of NDJSON that cannot be parsed, with the likely cause."""
+    detail = str(error).removeprefix("body: ")
+    last = line.rstrip()[-1:]
+    if error.code != "invalid_json" or last not in b"[{,":
+        return detail
+    if last == b",":
+        return "expected one JSON record per line, got a comma at the end of the line"
+    return f"{detail}; a line of NDJSON is a whole record, as jq -c writes it; records over several lines are JSON"
+
+
 def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
     """Parse a body as `parse_json` does, into the list that it holds, or of the one thing that it is.
 
@@ -237,14 +261,24 @@ def _body_errors(max_depth: int) -> Iterator[None]:
     except json.JSONDecodeError as error:
         detail = error.msg.split(":")[0]
         if detail == _MORE:
-            several = "expected one JSON value, got more after it; send one record per line as application/x-ndjson"
-            raise BodyError("invalid_json", f"body: {several} (character {error.pos})") from None
+            several = f"expected one JSON value, got more after it at character {error.pos}"
+            hint = "send one record per line as application/x-ndjson; curl -d joins lines, --data-binary keeps them"
+            raise BodyError("invalid_json", f"body: {several}; {hint}") from None
         wanted = f"JSON with {_EXPECTED[detail]}" if detail in _EXPECTED else "valid JSON"
-        raise BodyError("invalid_json", f"body: expected {wanted} at character {error.pos}, got other text") from None
+        got = "other text" if error.doc[error.pos :].strip() else "its end"
+        hint = _mistake(error.doc) if error.pos <= _LATEST_MISTAKE else ""
+        raise BodyError("invalid_json", f"body: expected {wanted} at character {error.pos}, got {got}{hint}") from None
     except RecursionError:  # Only where max_depth is beyond what the interpreter allows.
         raise _too_deep(max_depth) from None
     except ValueError:  # The one other: an integer with more digits than the interpreter converts.
         raise BodyError("too_large", "body: expected integers of at most 4300 digits, got a longer one") from None
+
+
+def _mistake(text: str) -> str:
+    """Return what text that is no JSON from its beginning on seems to be, as the end of a message."""
+    beginning = text[:_MOST_LOOKED_AT]
+    found = next((what for pattern, what in _MISTAKES if pattern.match(beginning)), None)
+    return "" if found is None else f"; it seems to be {found}"
 
 
 def _too_deep(max_depth: int) -> BodyError:

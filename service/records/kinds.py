@@ -459,6 +459,9 @@ class TextKind(StringKind[TextColumn]):
     def forms(self, column: TextColumn) -> Callable[[Sequence[str]], list[str]]:
         return Forms(column).of
 
+    def not_seen(self, column: TextColumn) -> str:
+        return "another text of the same form, because only the form is scored"
+
     def _reason_of_value(self, column: TextColumn, observed: str) -> Reason:
         forms = Forms(column)
         if not all(forms.have_usual_lengths([observed])):

@@ -10,12 +10,13 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.records.blocks import Block, BodyError, RecordLimits
 from vaegis.service.records.faults import Faults, in_request
-from vaegis.service.records.json import VALUE_MARKS, count_marks, parse_json
+from vaegis.service.records.json import VALUE_MARKS, count_marks, line_fault, parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.line_decoder import LineDecoder, parts_of_lines
 from vaegis.service.records.python_records import filled_columns
 from vaegis.service.records.unwrapping import Unwrapper
 
+_LIST: Final = "expected an object, got a list; a list of records is JSON, as application/json"
 _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 
 
@@ -71,9 +72,12 @@ class NdjsonDecoder(LineDecoder):
             faults.add_fault(row, None, "too_many_values", detail)
         else:
             try:
-                return parse_json(line, max_depth=self._limits.max_depth)
+                record = parse_json(line, max_depth=self._limits.max_depth)
+                if not isinstance(record, list):
+                    return record
+                faults.add_fault(row, None, "not_an_object", _LIST)
             except BodyError as error:
-                faults.add_fault(row, None, error.code, str(error).removeprefix("body: "))
+                faults.add_fault(row, None, error.code, line_fault(line, error))
         return {self._schema.names[0]: None}
 
 

@@ -20,7 +20,7 @@ from vaegis.service.records.arrow.types import ArrowKind, ArrowType
 from vaegis.service.records.arrow.values import ArrowValues, broken_texts, cells_of
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.cells import columns_of_cells
-from vaegis.service.records.column_names import UnknownColumns, positions_of, shown
+from vaegis.service.records.column_names import UnknownColumns, nearest, positions_of, shown
 from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import null_for_nan, parse_json
 
@@ -243,6 +243,8 @@ def columns_of(
     if len(request.inputs) == 1 and (first.width != 1 or first.name not in known):
         if first.type.kind is ArrowKind.TEXT or first.width != width:
             hint = f"; one record is of shape [1, {first.records}]" if first.width == 1 else ""
+            if first.name not in schema.names and (like := nearest(first.name, schema.names)):
+                hint = f"; the nearest column is {shown(like)}"
             raise request_error(
                 f"inputs.{shown(first.name)}: expected a tensor for each column, or one of {width} numbers a "
                 f"record in the order of the schema, got {first.width}{hint}"

@@ -36,6 +36,7 @@ _MOST_UNITS_SHOWN = 4
 _MOST_NAMES_SHOWN = 3
 _VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 """Names of columns that are rather numbers or times of a first record."""
+_SINGLE_QUOTED = re.compile(r"'.*'", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,20 @@ def reading_hints(profile: DataProfile) -> Iterator[str]:
             f'Warning: the first line is taken for the header, but "{shown(name)}" looks like a value. If there is no '
             "header, add a line with the names of the columns."
         )
+    quoted = next((column.name for column in profile.columns if profile.is_text and _is_single_quoted(column)), None)
+    if quoted is not None:
+        yield (
+            f"Warning: {shown(quoted)}: the values stand between single quotes. If these are no part of them, set "
+            '[data] quote = "\'" in train.toml, or --quote "\'".'
+        )
+
+
+def _is_single_quoted(column: ColumnProfile) -> bool:
+    """Tell whether no text of a column is a number, and the commonest stands between single quotes."""
+    text = column.text
+    if text is None or text.other is None or text.numbers.count:
+        return False
+    return _SINGLE_QUOTED.fullmatch(text.other.text) is not None
 
 
 def kind_of_joined(form: Form) -> Kind | None:

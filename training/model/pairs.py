@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vaegis.service.contract import CALENDAR_SIZES, Schema
-from vaegis.training.model.exportable import IndexSelect, side_by_side
+from vaegis.training.model.exportable import IndexSelect, pick, side_by_side, unflatten
 from vaegis.training.model.likelihoods.timestamp import FIELDS
 from vaegis.training.model.members import without_single_member
 from vaegis.training.model.preprocessing import Values, positions_by_kind, rows
@@ -30,7 +30,7 @@ _PRIOR_RECORDS = 2.0  # that are counted beforehand, spread as if the columns we
 _MOST_COUNTED = 65_536  # fitted records
 _MOST_COMPARED = 2_000  # fitted records from which the typical value is taken
 _BATCH = 2048  # records whose bins are found at once
-_MOST_CHOSEN_FROM = 128  # with more columns, each is paired with the next one alone: to compare all would take minutes
+_MOST_CHOSEN_FROM = 128  # with more fields, each is paired with the next one alone: to compare all would take minutes
 _MOST_INFORMED = 8_192  # fitted records by which pairs are chosen
 _LEAST_SPREAD = 0.02  # nats
 _ABOVE_ALL = 3e38  # above every number
@@ -45,6 +45,67 @@ class Rarity(NamedTuple):
     """The columns' shares of that mean; they sum to 1."""
 
 
+class ChosenPairs(nn.Module):
+    """Any pairs of fields.
+
+    Both parts are products with matrices, because picking the two fields of each pair takes onnxruntime ten times as
+    long.
+    """
+
+    stride: Tensor
+    column_share: Tensor
+
+    def __init__(self, pair: Int[Tensor, "e p 2"], columns: list[int], *, of: int, size: int) -> None:
+        """Pair the fields at ``pair``; the other arguments are those of `NextPairs`."""
+        super().__init__()
+        left, right = (nn.functional.one_hot(pair[..., side], len(columns)) for side in (0, 1))
+        self.register_buffer("stride", (size * left + right).float().transpose(1, 2))  # (e, q, p)
+        half = nn.functional.one_hot(torch.tensor(columns)[pair], of).float().sum(-2) / 2.0
+        self.register_buffer("column_share", half)  # (e, p, d)
+
+    def place(self, bins: Float[Tensor, "*#e n q"]) -> Float[Tensor, "*#e n p"]:
+        """Return the place of each pair within its table: ``size`` * left + right."""
+        return torch.matmul(bins, without_single_member(self.stride))
+
+    def of_columns(self, ratio: Float[Tensor, "*#e n p"]) -> Float[Tensor, "*#e n d"]:
+        """Return the sum over the pairs of each column, half of a pair's for each of its two."""
+        return torch.matmul(ratio, without_single_member(self.column_share))
+
+
+class NextPairs(nn.Module):
+    """Each field with the next one, and the last with the first. Matrices would grow with the square of the fields."""
+
+    fields_of_column: Tensor
+
+    def __init__(self, columns: list[int], *, of: int, size: int) -> None:
+        """Pair the fields of the columns.
+
+        Args:
+            columns: Column of each field.
+            of: Number of columns of the schema.
+            size: Number of bins.
+        """
+        super().__init__()
+        self._columns, self._size = of, size
+        own: list[list[int]] = [[] for _ in range(of)]
+        for field, column in enumerate(columns):
+            own[column].append(field)
+        self._most = max(map(len, own))
+        # As many of each column: those that it lacks are the entry behind all fields, which is 0.
+        padded = [fields + [len(columns)] * (self._most - len(fields)) for fields in own]
+        self.register_buffer("fields_of_column", torch.tensor(padded).flatten())
+
+    def place(self, bins: Float[Tensor, "*#e n q"]) -> Float[Tensor, "*#e n q"]:
+        """Return the place of each pair within its table: ``size`` * left + right."""
+        return self._size * bins + torch.cat([bins[..., 1:], bins[..., :1]], dim=-1)
+
+    def of_columns(self, ratio: Float[Tensor, "*#e n q"]) -> Float[Tensor, "*#e n d"]:
+        """Return the sum over the pairs of each column, half of a pair's for each of its two."""
+        with_previous = ratio + torch.cat([ratio[..., -1:], ratio[..., :-1]], dim=-1)
+        padded = torch.cat([with_previous, torch.zeros_like(ratio[..., :1])], dim=-1)
+        return unflatten(pick(padded, self.fields_of_column), self._columns, self._most).sum(-1) / 2.0
+
+
 class Pairs(nn.Module):
     """Tables of pairs of columns.
 
@@ -54,16 +115,14 @@ class Pairs(nn.Module):
 
     edge: Tensor
     table: Tensor
-    stride: Tensor
     start: Tensor
-    column_share: Tensor
     typical: Tensor
 
     def __init__(
         self,
         edge: Float[Tensor, "e 1 b q"],
         table: Float[Tensor, "e p s s"],
-        pair: Int[Tensor, "e p 2"],
+        paired: ChosenPairs | NextPairs,
         columns: list[int],
         of: int,
     ) -> None:
@@ -72,25 +131,19 @@ class Pairs(nn.Module):
         Args:
             edge: Where bins begin, by field; infinite for those that a field does not have.
             table: log p(a) p(b) / p(a, b) by bins, nats.
-            pair: The two fields of each pair.
+            paired: Which fields are paired.
             columns: Column of each field.
             of: Number of columns of the schema.
         """
         super().__init__()
-        self.members, self.number = table.shape[:2]
-        size = table.shape[-1]
-        self.null_bin = float(size - 1)
+        self.members, self.number, self._size = table.shape[:3]
+        self.null_bin = float(self._size - 1)
         self.observed = IndexSelect(columns, of=of)
+        self.paired = paired
         self.register_buffer("edge", edge)
         self.register_buffer("table", table.reshape(-1))
-        # The place of a pair is size * left + right, from where its table starts: a product, because picking both takes
-        # onnxruntime ten times as long. float32 holds these whole numbers exactly.
-        left, right = (nn.functional.one_hot(pair[..., side], len(columns)) for side in (0, 1))
-        self.register_buffer("stride", (size * left + right).float().transpose(1, 2))  # (e, q, p)
-        start = torch.arange(self.members * self.number).float() * size * size
+        start = torch.arange(self.members * self.number).float() * self._size**2
         self.register_buffer("start", start.reshape(self.members, 1, self.number))
-        half = nn.functional.one_hot(torch.tensor(columns)[pair], of).float().sum(-2) / 2.0
-        self.register_buffer("column_share", half)  # (e, p, d)
         self.register_buffer("typical", torch.tensor([[0.0, 1.0]]).repeat(self.members, 1))
 
     def forward(self, values: Values) -> Rarity:
@@ -100,7 +153,7 @@ class Pairs(nn.Module):
     def rarity(self, ratio: Float[Tensor, "*#e n p"]) -> Rarity:
         """Return the logarithm of the mean ratio, and the columns' shares of the mean: half of a pair's for each."""
         total = ratio.sum(-1)
-        shares = torch.matmul(ratio, without_single_member(self.column_share)) / total[..., None]
+        shares = self.paired.of_columns(ratio) / total[..., None]
         return Rarity(torch.log(total / self.number), shares)
 
     def bins(self, values: Values) -> Float[Tensor, "*#e n q"]:
@@ -109,9 +162,8 @@ class Pairs(nn.Module):
         return _bins(fields_of(values), observed, without_single_member(self.edge), self.null_bin)
 
     def place(self, bins: Float[Tensor, "*#e n q"]) -> Int[Tensor, "*#e n p"]:
-        """Return where the tables hold each pair."""
-        stride, start = map(without_single_member, (self.stride, self.start))
-        return (torch.matmul(bins, stride) + start).long()
+        """Return where the tables hold each pair. float32 holds these whole numbers exactly."""
+        return (self.paired.place(bins) + without_single_member(self.start)).long()
 
 
 @torch.no_grad()
@@ -146,7 +198,10 @@ def pairs_of(schema: Schema, records: Values, fitted: Int[Tensor, "e n"]) -> Pai
         made.append((pair, _log_ratio(count, independent, fitted.shape[1])))
         left_out.append(_without_own(of_member[:_MOST_COMPARED], pair, count, independent, fitted.shape[1]))
     pair, table = (torch.stack(parts) for parts in zip(*made, strict=True))
-    tables = Pairs(edge, table.float(), pair, columns, len(schema.columns)).eval()
+    of = len(schema.columns)
+    are_next = len(columns) > _MOST_CHOSEN_FROM
+    paired = NextPairs(columns, of=of, size=size) if are_next else ChosenPairs(pair, columns, of=of, size=size)
+    tables = Pairs(edge, table.float(), paired, columns, of).eval()
     typical, _ = tables.rarity(torch.stack(left_out).float())
     tables.typical.copy_(median_and_spread(typical.double(), least=_LEAST_SPREAD))
     return tables

@@ -61,6 +61,9 @@ def test_the_rule_reports_what_training_never_held_and_nothing_that_it_did(table
     for kind in ("negative", "null", "unknown category", "sentinel -999", "future", "1970"):
         assert rule.broken_by(injector.inject(kind, 30).records).all(), kind
     assert not rule.broken_by(injector.inject("other known category", 30).records).any()
+    made = injector.inject("negative", 30)
+    broken = rule.broken_columns(made.records)
+    assert all([name for name in broken if broken[name][row]] == [*named] for row, named in enumerate(made.columns))
 
 
 def test_parts_share_no_record(table):

@@ -127,6 +127,13 @@ def test_one_gross_value_in_the_history_does_not_stretch_the_range():
     assert limits(column)[HIGH] < 1_000
 
 
+def test_values_far_out_that_come_more_than_once_are_no_errors():
+    values = np.random.default_rng(3).normal(150.0, 20.0, N)
+    values[::300] = 650.0  # flights across an ocean among others
+    (column,) = checked(values)[0].columns
+    assert limits(column)[HIGH] >= 650.0
+
+
 def test_a_list_to_which_values_are_still_added_is_not_checked():
     rng = np.random.default_rng(4)
     closed = rng.choice(["a", "b", "c"], N).astype(object)
@@ -228,6 +235,16 @@ def test_numbers_off_a_coarse_grid_are_violations_and_new_numbers_on_it_are_not(
     assert (schema.violating_share, dropped) == (0.0, ())
     few, _ = checked(fives[:200], records=200)
     assert limits(few.columns[0])[GRID] == 1.0
+
+
+def test_the_step_of_amounts_that_people_round_may_become_finer():
+    rng = np.random.default_rng(14)
+    rounded = rng.choice([1_000.0, 100.0], N, p=[0.9, 0.1]) * rng.integers(1, 30, N)
+    # Four significant digits: the smallest values have more decimal places than all others.
+    digits = np.array([float(f"{each:.3e}") for each in rng.lognormal(-2.9, 0.9, 300)])
+    assert limits(checked(rounded)[0].columns[0])[GRID] == 1.0
+    (column,) = checked(digits, records=300)[0].columns
+    assert limits(column)[GRID] == column.step / 10.0
 
 
 def test_a_number_between_the_few_that_come_often_is_a_violation():

@@ -19,6 +19,7 @@ def test_tables_show_every_column_and_the_calibration(vaegis, golden_model):
     assert ["records", f"{artifact.contract.calibration.records:,}"] in lines
     assert any(line[:4] == ["guarantee", "At", "alpha", "0.01,"] for line in lines)
     assert ["size", f"{artifact.size_bytes:,}", "bytes"] in lines
+    assert "an identifier that repeats" in " ".join(ended.out.split())
 
 
 def test_json_is_one_document_without_weights_and_scores(vaegis, golden_model):

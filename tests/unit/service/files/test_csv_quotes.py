@@ -53,6 +53,11 @@ def test_a_quote_that_opens_nothing_leaves_nothing_open(text):
     assert fault_of(text) is None
 
 
+def test_a_long_value_of_many_lines_is_whole(tmp_path):
+    (tmp_path / "a.csv").write_text('a,b\n1,"' + "x\n" * 100_000 + '"\n')
+    assert read(tmp_path / "a.csv") == ["x\n" * 100_000]
+
+
 def test_a_long_value_that_is_never_closed_is_open():
     assert fault_of('a,b\n1,"' + "x\n" * 200_000) == OPEN
 

@@ -123,6 +123,25 @@ def test_numbers_texts_and_booleans_of_one_ndjson_column_are_text(write):
     assert batch.batch.to_pydict() == expected
 
 
+def test_objects_of_ndjson_give_the_same_columns_line_by_line(write):
+    lines = [
+        {"a": 1, "b": {"c": {"d": "x"}, "e": [1, {"f": 2}]}},
+        {"b": {"c": None, "g": True}, "a": 2},
+        {"b": None},
+        {"h": {}, "b": {"e": []}},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    expected = [
+        {"a": 1, "b.c.d": "x", "b.e": '[1, {"f": 2}]', "b.g": None},
+        {"a": 2, "b.c.d": None, "b.e": None, "b.g": True},
+        {"a": None, "b.c.d": None, "b.e": None, "b.g": None},
+        {"a": None, "b.c.d": None, "b.e": "[]", "b.g": None},
+    ]
+    for more in ("", '{"a": NaN}\n'):  # which leaves the block to the parser of single lines
+        files = open_records(write("a.ndjson", (text + more).encode()), ignored=["b.e"])
+        assert [record for batch in files.batches() for record in batch.batch.to_pylist()][:4] == expected
+
+
 def test_a_folder_is_read_in_order_without_hidden_files(write, tmp_path):
     for name in ("b/2.csv", "b/1.csv.gz", "a.csv", ".hidden.csv", "_temporary/x.csv", ".git/x.csv", "_SUCCESS"):
         content = b"a\n%s\n" % name.encode()
@@ -182,6 +201,15 @@ def test_records_without_any_key_are_still_records(write):
         ("cut.arrow", ipc(pa.table({"a": [1]}))[:-30], None, None, "not a valid Arrow file"),
         ("cut.arrows", ipc(pa.table({"a": [1]}), stream=True)[:-30], None, None, "not a valid Arrow file"),
         ("empty.arrow", b"", None, None, "not a valid Arrow file"),
+        ("single.csv", b"'a','b'\n'1','x'\n", None, None, "all of them between single quotes; set .data. quote"),
+        ("zeros.csv", b"a,b\n1,2\n" + bytes(9), 2, None, "the record has NUL bytes: was the file cut off"),
+        ("plain.csv.gz", b"a,b\n1,2\n", None, None, "it seems to be text: name it without .gz"),
+        ("text.parquet", b"a,b\n1,2\n" * 9, None, None, "it seems to be text: name it .csv or .ndjson"),
+        ("begun.parquet", parquet(a=[1, 2])[:-9], None, None, "it begins like Parquet: was it cut off"),
+        ("orc.parquet", b"ORC" + bytes(99), None, None, "it seems to be ORC: convert it to Parquet first"),
+        ("lines.ndjson", b'[\n{"a": 1}\n]\n', 1, None, "a line of NDJSON is a whole record"),
+        ("comma.ndjson", b'{"a": 1},\n{"a": 2}\n', 1, None, "got a comma at the end of the line"),
+        ("a.tab", b"", None, None, "if it is CSV, name it .csv, or .tsv"),
         ("a.xlsx", b"", None, None, "expected one of the extensions"),
         ("a.json", b"{}", None, None, "NDJSON, one object per line, is named .ndjson"),
         ("a", b"", None, None, "got none"),
@@ -254,6 +282,19 @@ def test_a_file_that_is_not_there_is_reported(tmp_path):
     for name in ("none.csv", "none.parquet", "none.ndjson", "none.arrow"):
         with pytest.raises(FileError, match="no such file"):
             open_records(tmp_path / name)
+
+
+def test_a_pattern_or_standard_input_is_no_file(tmp_path):
+    with pytest.raises(FileError, match="no such file; a folder of files is read as one"):
+        open_records(tmp_path / "*.csv")
+    with pytest.raises(FileError, match="no such file; only `vaegis score` reads standard input"):
+        open_records(Path("-"))
+
+
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(FileError, match="expected a file or a folder, got a pipe or a device"):
+        open_records(tmp_path / "a.csv")
 
 
 def test_an_empty_folder_is_reported(tmp_path):
@@ -395,6 +436,15 @@ def test_values_of_ndjson_with_many_names_come_in_bounded_batches(write, monkeyp
     assert [batch.first_row for batch in batches] == [1, *ends[:-1]]
     refused = [batch.first_row + at for batch in batches for at in batch.refused]
     assert refused == [at + 1 for at in range(0, 50, 9)]
+
+
+def test_objects_with_many_names_come_in_bounded_batches(write, monkeypatch):
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 100)
+    records = [{"a": {f"k{at}": at}} for at in range(50)]
+    path = write("a.ndjson", "".join(json.dumps(record) + "\n" for record in records).encode())
+    batches = list(open_records(path).batches())
+    assert 16 < max(batch.batch.num_rows * batch.batch.num_columns for batch in batches) <= 100
+    assert [record for batch in batches for record in batch.parsed] == records
 
 
 def test_a_value_of_csv_that_is_far_too_long_ends_the_reading_nevertheless(write, monkeypatch):

@@ -91,12 +91,32 @@ def test_a_bad_stream_is_refused_with_its_code(post, content_type, body, row, co
         ("application/json", '{"amount": 1}'.encode("utf-16"), "it seems to be UTF-16; write it as UTF-8"),
         ("application/json", b"{'amount': 1}", "expected JSON with a name in double quotes at character"),
         ("application/json", b'{"records": [{"amount": 1}]}', "or set VAEGIS_UNWRAP=/records"),
+        ("application/json", b"[{amount: 1}]", "JSON without quotes, which a shell may have removed"),
+        ("application/json", b"@orders.json", "with curl, --data-binary @FILE sends what is in it"),
+        ("application/json", b"amount=1&country=DE", "it seems to be a form; send JSON"),
+        ("application/json", b"amount,country\n1,DE\n", "it seems to be CSV (Content-Type: text/csv"),
+        ("application/json", '{"amount": 1}'.encode("utf-16-le"), "it seems to be UTF-16; write it as UTF-8"),
+        ("application/json", b'{"amount": 1', "at character 12, got its end"),
+        ("application/json", b'{"amount": 1}{"amount": 2}', "curl -d joins lines, --data-binary keeps them"),
+        ("application/x-ndjson", b'{"amount": 1}{"amount": 2}', "curl -d joins lines, --data-binary keeps them"),
+        ("application/x-ndjson", b'[{"amount": 1}]', "a list of records is JSON, as application/json"),
+        ("application/x-ndjson", b'{\n"amount": 1\n}', "a line of NDJSON is a whole record"),
+        ("application/x-ndjson", b'{"amount": 1},\n{"amount": 2}', "got a comma at the end of the line"),
+        ("application/x-ndjson", b"amount,country\n1,DE\n", "it seems to be CSV (Content-Type: text/csv"),
+        ("text/csv", b'[{"amount": 1}]', "expected names of columns, got JSON"),
+        ("text/csv", b"amount,country1,DE2,FR", "while -d @FILE joins its lines"),
+        ("text/csv", b"orders.csv", "curl sends a file by --data-binary @FILE"),
+        ("text/csv", "amount,country\n1,DE\n".encode("utf-16-le"), "got NUL bytes, as in UTF-16"),
+        ("text/csv", b"amount\tcountry\n1\tDE\n", "text/tab-separated-values is for tabs"),
         ("application/x-www-form-urlencoded", b"{}", "which curl -d and some libraries say unless told otherwise"),
+        ("application/vnd.ms-excel", b"", "CSV is text/csv"),
+        ("application/gzip", b"", "gzip, deflate or zstd in Content-Encoding"),
         ("multipart/form-data; boundary=x", b"", "send the file as the body itself"),
     ],
 )
 def test_a_common_mistake_is_named(post, content_type, body, hint):
-    assert hint in post(body, headers={"content-type": content_type}).json()["detail"]
+    response = post(body, query="?on_invalid=reject", headers={"content-type": content_type})
+    assert hint in response.json()["errors"][0]["message"] if response.status_code == 422 else hint in response.text
 
 
 @pytest.mark.parametrize("path", ["/score/", "/models//", "/SCORE"])

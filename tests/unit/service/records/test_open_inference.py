@@ -105,6 +105,7 @@ def test_one_tensor_of_numbers_holds_all_columns_in_order(schema):
         ([tensor("shop.country", "BYTES", [1])], "values of the datatype BYTES"),
         ([tensor("amount", "FP64", [1]), tensor("express", "BOOL", [True, True])], "the same number of records"),
         ([tensor("amount", "FP64", [[1, 2]], [1, 2])], "a tensor for each column, or one of 4 numbers"),
+        ([tensor("Amount", "FP64", [1])], "the nearest column is amount"),
         ([tensor("amount", "FP64", [[1, 2]], [1, 2]), tensor("express", "BOOL", [True])], "[N] or [N, 1]"),
         ([tensor("predict", "FP64", [1.0])], "a tensor for each column"),
         ([{"name": "amount", "datatype": "FP64", "shape": [1]}], "data: expected a list, got nothing"),

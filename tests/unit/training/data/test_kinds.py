@@ -316,6 +316,12 @@ def test_names_with_blanks_around_them_are_reported(csv_of):
     assert 'begin or end with a blank (" x")' in hint
 
 
+def test_values_between_single_quotes_are_reported(csv_of):
+    (hint,) = reading_hints(profile_of(csv_of(x=["'1.5'", "'2'", "'2'"])))
+    assert '[data] quote = "\'" in train.toml' in hint
+    assert not list(reading_hints(profile_of(csv_of(x=["'n/a'", "'n/a'", "2"]))))
+
+
 def test_a_second_line_of_the_header_is_reported(csv_of):
     with pytest.raises(DataError, match=r"a\.csv, row 1, column x: .* such as units or more names, remove that line"):
         plans_of(csv_of(x=["kg", *cycled(["1.5", "2"])]))
