@@ -111,6 +111,7 @@ class LiveAnswer(Answer):
         workers=2,
         models=["orders"],
         allowed={"score": True, "model": True, "promote": False},
+        shows_values=False,
     )
 
     model: LiveModel
@@ -129,6 +130,7 @@ class LiveAnswer(Answer):
     workers: int
     models: list[str] = Field(description="Names of all models that are served.")
     allowed: dict[str, bool] = Field(description="What the sender may do: score, read the model, promote versions.")
+    shows_values: bool = Field(description="Whether the page shows values of past records (VAEGIS_SHOW_VALUES).")
 
 
 def page_endpoints(
