@@ -27,7 +27,7 @@ class Scores(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     Attributes:
         score: Half the mean of `fold_scores` and half the largest, shape (n,), without a unit: 0 is typical, higher is
-            more anomalous; at least -4.25 log 2.
+            more anomalous; at least -4 log 2.
         fold_scores: The score by each member, which was fitted without one fold of the records, shape (n, K).
         reconstruction_error: -E_q[log p(x|z)], mean over the members, nats, shape (n,).
         kl: KL(q(z|x) || p(z)), an upper bound in closed form, mean over the members, nats, shape (n,).

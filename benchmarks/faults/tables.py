@@ -68,7 +68,7 @@ def _penguins() -> pa.Table:
 def _airports() -> pa.Table:
     import airportsdata  # noqa: PLC0415
 
-    return _table(pd.DataFrame(list(airportsdata.load().values())).replace("", None))
+    return _table(pd.DataFrame(list(airportsdata.load().values())))
 
 
 def _zipcodes() -> pa.Table:
@@ -88,8 +88,12 @@ def _scikit_learn(name: str) -> pa.Table:
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:
-    """Return a frame with every number as float64, so that numbers of any column can be exchanged."""
-    table = pa.Table.from_pandas(frame.convert_dtypes(), preserve_index=False).replace_schema_metadata()
+    """Return a frame with every number as float64, so that numbers of any column can be exchanged.
+
+    An empty text is a null, as it is in each format that vaegis reads.
+    """
+    frame = frame.replace("", None).convert_dtypes()
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
     types = [_type(field.type) for field in table.schema]
     return table.cast(pa.schema(list(zip(table.schema.names, types, strict=True))))
 

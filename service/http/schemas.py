@@ -73,7 +73,7 @@ class ResultItem(Answer):
     """The verdict on one record."""
 
     score: float = Field(
-        description="How anomalous the record is: 0 is typical, higher is more anomalous; at least -2.95, no unit."
+        description="How anomalous the record is: 0 is typical, higher is more anomalous; at least -2.77, no unit."
     )
     p_value: float = Field(
         description="(1 + calibration scores at or above the record's) / (calibration records + 1), each compared "

@@ -39,7 +39,7 @@ _LEAST_DISTANCE = 1e-2
 
 _KNOTS = 20  # of a column's normal scores
 _TAIL = (0.02, 0.5)  # beyond the known range: its share that is passed while the score rises by so much
-_BEYOND = 3.0  # standardised units beyond the known range, from which on the distance grows by the logarithm
+_BEYOND = 10.0  # standardised units beyond the known range, from which on the distance grows by the logarithm
 _LEAST_DEVIATION = 0.05  # of normal scores; dividing by less would raise what rounding leaves
 
 _FEW_VALUES = 20

@@ -18,7 +18,7 @@ from vaegis.training.model.prior import blocks_of
 from vaegis.training.model.typical import median_and_spread
 from vaegis.training.model.vae import VAE, Terms
 
-LATENT_WEIGHT = 0.75
+LATENT_WEIGHT = 0.5
 """Weight of the KL divergence's part of the score. That of the reconstruction error has weight 1."""
 
 LATENT_BOUND = 24.0
