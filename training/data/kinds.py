@@ -457,10 +457,10 @@ def _warnings_of_categories(column: ColumnProfile, text: TextProfile) -> tuple[s
     if text.null_like is not None:
         written = json.dumps(shown(text.null_like), ensure_ascii=False)
         warnings.append(
-            f"{written} is taken for a value: if it stands for none, set in train.toml {table_of(column.name)} "
+            f"{written} is taken for a value: if it stands for no value, set in train.toml {table_of(column.name)} "
             f"null_values = [{written}]"
         )
-    if _MOSTLY * _counted(text) <= text.numbers.count < _counted(text):
+    if not text.has_leading_zeros and _MOSTLY * _counted(text) <= text.numbers.count < _counted(text):
         warnings.append(
             f"{text.numbers.count / _counted(text):.0%} of the values are numbers, but their size is not watched: if "
             "they are quantities, correct the others, or set null_values"

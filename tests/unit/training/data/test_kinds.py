@@ -263,7 +263,7 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
         (["12 min 5 s", "3 min 30 s"], 'looks like times or durations, such as "12 min 5 s"'),
         (["Berlin", "Berlin", "berlin "], '"Berlin" and "berlin " differ in case or blanks alone'),
         (["New York", "New York", "New\u00a0York"], '"New York" and "New\\u00a0York" differ'),
-        (["red", "None"], '"None" is taken for a value: if it stands for none, set in train.toml [columns."x"] null_'),
+        (["red", "None"], '"None" is taken for a value: if it stands for no value, set in train.toml [columns."x"] nul'),
         (["38", "40", "42", "M", "L"], "60% of the values are numbers, but their size is not watched"),
     ],
 )
@@ -273,6 +273,11 @@ def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning
 
 def test_a_numbered_list_gets_no_warning_of_units(csv_of):
     assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
+
+
+def test_codes_with_leading_zeros_and_some_letters_are_not_taken_for_quantities(csv_of):
+    plan = plans_of(csv_of(x=cycled(["01", "02", "13", "2A"])))["x"]
+    assert (plan.kind, plan.warnings) == ("categorical", ())
 
 
 def test_a_line_of_totals_is_reported(csv_of):
