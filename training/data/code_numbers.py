@@ -37,6 +37,10 @@ _CODES: Final = (
 """Last words of names of codes."""
 _CODES_OF_SOMETHING: Final = frozenset(("no", "num", "number", "ref"))
 """The same where another word comes before: NO alone is nitric oxide."""
+_COUNTED: Final = frozenset(
+    ("year", "quarter", "month", "week", "day", "hour", "date", "page", "line", "floor", "round", "step", "size")
+)
+"""Words that say before these that numbers count or measure, as in ``week_no``."""
 _ENTITIES: Final = frozenset(
     ("account", "client", "customer", "device", "host", "machine", "patient", "subject", "user", "vehicle", "store")
 ) | {
@@ -71,7 +75,7 @@ def names_codes(name: str) -> bool:
     first, last = words[0], words[-1]
     if last in _CODES or last.endswith(("code", "nummer")):
         return True
-    if len(words) > 1 and (first == "id" or last in _CODES_OF_SOMETHING):
+    if len(words) > 1 and (first == "id" or (last in _CODES_OF_SOMETHING and words[-2] not in _COUNTED)):
         return True
     stem = last.removesuffix("id").removesuffix("nr")
     # A number after the name, as in item_07, says rather that such columns hold quantities of a kind.

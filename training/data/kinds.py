@@ -427,7 +427,7 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
             return ()
         codes = "numbers with leading zeros are taken for codes, and their size is not watched"
         return (f'{codes}; if it matters, set {table_of(column.name)} kind = "numeric"',)
-    if written is not None and len(written.units) > 1:
+    if written is not None and len(written.units) > 1 and text.period_like is None:
         records = sum(count for _, count in written.units)
         if records >= _MOSTLY * _counted(text):
             several = f"looks like numbers in several units ({_units(written)}), and their size is not watched"

@@ -61,6 +61,7 @@ def test_numbers_that_are_codes_by_their_name_get_the_line_to_write(name):
         ("MPG.city", REPEATED),
         ("Terminal", REPEATED),
         ("product_7", REPEATED),
+        ("week_no", REPEATED),
         ("zip", REPEATED + 0.5),
         ("zip", -REPEATED),
         ("status", REPEATED % 2),
