@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from vaegis.service.contract import Check, Column, IgnoredColumn, Schema
 from vaegis.service.records.kinds import kind_of
@@ -12,6 +13,8 @@ IGNORED = "ignored"
 """Kind that is shown for a column of `Schema.ignored`: it is not read."""
 WATCHED = "not scored"
 """Kind that is shown for a column of `Schema.watched`: its values are checked."""
+_MOST_ALIKE = 5
+"""If more columns than this have warnings that differ by name and figures alone, one line names all but the first."""
 
 
 def column_kind(column: Column | IgnoredColumn) -> str:
@@ -53,12 +56,25 @@ def column_notes(schema: Schema) -> Iterator[str]:
         "Each record is judged by itself: one that comes twice, an identifier that repeats, and a value that stays the "
         "same from record to record are not seen."
     )
-    for column in schema.columns:
-        for warning in column.warnings:
-            yield f"Warning: {_named(column)}: {warning}"
+    yield from _warnings(schema.columns)
     for unscored in (*schema.watched, *schema.ignored):
         for warning in unscored.warnings:
             yield f"{_named(unscored)}: {warning}"
+
+
+def _warnings(columns: Iterable[Column]) -> Iterator[str]:
+    """Yield the warnings of columns. Where many have the same one, the others are named in one line."""
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for column in columns:
+        for warning in column.warnings:
+            form = re.sub(r"\d[\d.,]*", "", warning.replace(column.name, ""))
+            alike.setdefault(form, []).append((_named(column), warning))
+    for (name, warning), *others in alike.values():
+        yield f"Warning: {name}: {warning}"
+        if len(others) >= _MOST_ALIKE:
+            yield f"Warning: the same, apart from any figures, for {', '.join(other for other, _ in others)}"
+        else:
+            yield from (f"Warning: {other}: {text}" for other, text in others)
 
 
 def _named(column: Column | IgnoredColumn) -> str:
