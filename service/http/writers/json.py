@@ -37,7 +37,7 @@ def events_writer(metadata: AnswerMetadata, *, is_batch: bool, has_errors: bool)
     """Write one event for each of the request, with its id; its `data` are a JSON answer with one result.
 
     Args:
-        metadata: Of the answer.
+        metadata: What the answer says beside its results.
         is_batch: Whether the answer is a list of events.
         has_errors: Whether each result has ``errors``; otherwise blocks have no faults.
     """
