@@ -254,7 +254,7 @@ class DateWriting:
     Attributes:
         records: Records whose text is written so, or as the common rules read it.
         formats: The formats that read the most of them; of several, nothing tells which one is meant. One may hold two,
-            parted by ``|``, where the records are written in both.
+            separated by ``|``, where the records are written in both.
         example: A text that the first format reads.
         other: The commonest text that it does not read; None where it reads all.
         beside_iso: Whether the common rules read some texts, too.
