@@ -5,7 +5,6 @@ Each value becomes one that the rules of `values` read. Every format of records 
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -36,6 +35,8 @@ _ZERO: Final = re.compile(rf"{_UNIT_BEFORE}\s*[-\u2013]|[-\u2013]\s*(?P<after>[^
 _NAMES: Final = re.compile(r"%[aAbB]")
 _MOST_CHARACTERS: Final = 64
 """No number with its unit is written in more."""
+_FROM_TOO_MANY_DIGITS: Final = 10.0**_MOST_CHARACTERS
+"""An integer of JSON may be beyond what a float can be."""
 _CACHED_TEXTS: Final = 1 << 16
 _WRONG_FORM: Final = frozenset(("wrong_type", "invalid_timestamp"))
 """Codes of values that are refused for how they are written."""
@@ -166,7 +167,7 @@ class ColumnReader:
             return value
         if value in self._null_numbers:
             return None
-        if self._reading.format is not None and math.isfinite(value) and value == int(value):
+        if self._reading.format is not None and abs(value) < _FROM_TOO_MANY_DIGITS and value == int(value):
             written = self._of_text(str(int(value)))
             return value if written == str(int(value)) else written
         return value

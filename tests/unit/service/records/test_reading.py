@@ -169,6 +169,12 @@ def test_digits_that_are_no_instant_are_refused_in_all_formats(value):
         in_all_formats(time_column(None), [value])
 
 
+def test_an_integer_beyond_every_float_is_refused_in_a_column_of_dates_in_a_format():
+    schema = Schema(columns=(time_column(Reading(format="%Y%m%d")),))
+    with pytest.raises(RecordError, match="expected"):
+        columns_from_records([{"x": 10**400}], schema)
+
+
 @pytest.mark.parametrize(
     ("known", "values"), [("101", ["101", "101.0"]), ("101.0", ["101", "101.0"]), ("101", [101.0])]
 )
