@@ -151,8 +151,8 @@ def _flatten(
 ) -> int:
     """Add the columns of objects to ``columns``, and return the number of keys in the objects.
 
-    Going column by column rather than record by record takes half the time. ``found`` gathers the names of columns and
-    of objects: each takes time, also where it holds nothing.
+    Going column by column rather than record by record takes a fifth less time. ``found`` gathers the names of columns
+    and of objects: each takes time, also where it holds nothing.
 
     Raises:
         _OutOfTheOrdinaryError: They nest too deep, a column comes both nested and with dots, or holds objects beside
