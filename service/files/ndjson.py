@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -13,7 +13,14 @@ import msgspec
 import pyarrow as pa
 
 from vaegis.service.errors import FileError
-from vaegis.service.files.batches import MAX_COLUMNS, FileBatch, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.files.batches import (
+    MAX_BATCH_CELLS,
+    MAX_COLUMNS,
+    FileBatch,
+    Refusal,
+    batch_rows,
+    blocks_of_lines,
+)
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.json import line_fault, parse_json, refused_constant
@@ -77,19 +84,35 @@ def read_ndjson(
             row += len(parsed)
 
 
-def _plain_batches(block: bytes, lines: int, max_depth: int, ignored: Collection[str]) -> list[_Batch] | None:
+def _plain_batches(block: bytes, lines: int, max_depth: int, ignored: Collection[str]) -> Iterator[_Batch] | None:
     """Return the records of a block in batches; None if a line has to be read by the other parser."""
+    batches: list[tuple[_Objects, _Columns | None]] = []
+    keys, cells = 0, 0
     try:
         records = _OBJECTS.decode_lines(block)
         most = batch_rows(len(set(chain.from_iterable(records))))
-        parts = [records[start : start + most] for start in range(0, len(records), most)]
-        batches = [batch for part in parts for batch in _by_column(part, ignored, max_depth)]
+        for start in range(0, len(records), most):
+            for objects, columns, found in _by_column(records[start : start + most], ignored, max_depth):
+                keys += found
+                cells += len(objects) * len(columns)
+                batches.append((objects, columns if cells <= MAX_BATCH_CELLS else None))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _OutOfTheOrdinaryError):
         return None
     # msgspec accepts a record that continues on the next line, and keeps the last of two equal keys.
-    if len(records) != lines or not has_keys(block, sum(keys for _, _, keys in batches)):
+    if len(records) != lines or not has_keys(block, keys):
         return None
-    return [(objects, columns, {}) for objects, columns, _ in batches]
+    return _with_columns(batches, max_depth, ignored)
+
+
+def _with_columns(
+    batches: Sequence[tuple[_Objects, _Columns | None]], max_depth: int, ignored: Collection[str]
+) -> Iterator[_Batch]:
+    """Yield batches with their columns, which are made again where those of a whole block would be too large."""
+    for objects, columns in batches:
+        if columns is not None:
+            yield objects, columns, {}
+        else:
+            yield from ((part, made, {}) for part, made, _ in _by_column(objects, ignored, max_depth))
 
 
 def _by_column(objects: _Objects, ignored: Collection[str], levels: int) -> Iterator[tuple[_Objects, _Columns, int]]:
@@ -100,21 +123,36 @@ def _by_column(objects: _Objects, ignored: Collection[str], levels: int) -> Iter
     """
     columns: _Columns = {}
     try:
-        keys = _flatten("", objects, columns, ignored, levels)
+        keys = _flatten("", objects, columns, set(), ignored, levels)
         if len(columns) > MAX_COLUMNS:  # perhaps one record has them all
             raise _OutOfTheOrdinaryError
     except _TooManyCellsError:
-        half = len(objects) // 2
-        yield from _by_column(objects[:half], ignored, levels)
-        yield from _by_column(objects[half:], ignored, levels)
+        most = batch_rows(_number_of_names(objects))
+        for start in range(0, len(objects), most):
+            yield from _by_column(objects[start : start + most], ignored, levels)
     else:
         yield objects, columns, keys
 
 
-def _flatten(prefix: str, objects: _Objects, columns: _Columns, ignored: Collection[str], levels: int) -> int:
+def _number_of_names(objects: Iterable[Mapping[str, Any]]) -> int:
+    """Return how many different names objects have, those of objects within them among these."""
+    names: set[str] = set()
+    inner: dict[str, list[dict[str, Any]]] = {}
+    for each in objects:
+        names.update(each)
+        for key, value in each.items():
+            if type(value) is dict:
+                inner.setdefault(key, []).append(value)
+    return len(names) + sum(map(_number_of_names, inner.values()))
+
+
+def _flatten(
+    prefix: str, objects: _Objects, columns: _Columns, found: set[str], ignored: Collection[str], levels: int
+) -> int:
     """Add the columns of objects to ``columns``, and return the number of keys in the objects.
 
-    Going column by column rather than record by record takes a fifth less time.
+    Going column by column rather than record by record takes a fifth less time. ``found`` gathers the names of columns
+    and of objects: each takes time, also where it holds nothing.
 
     Raises:
         _OutOfTheOrdinaryError: They nest too deep, a column comes both nested and with dots, or holds objects beside
@@ -124,7 +162,7 @@ def _flatten(prefix: str, objects: _Objects, columns: _Columns, ignored: Collect
     if not levels:
         raise _OutOfTheOrdinaryError
     names = dict.fromkeys(chain.from_iterable(objects))
-    if len(objects) > batch_rows(len(columns) + len(names)):
+    if len(objects) > batch_rows(len(found) + len(names)):
         raise _TooManyCellsError
     keys = sum(map(len, objects))
     has_all = keys == len(objects) * len(names)
@@ -132,13 +170,14 @@ def _flatten(prefix: str, objects: _Objects, columns: _Columns, ignored: Collect
         name = prefix + key
         values: list[Any] = list(map(itemgetter(key), objects)) if has_all else [each.get(key) for each in objects]
         types = set(map(type, values))
-        if name in columns:
+        if name in found:
             raise _OutOfTheOrdinaryError
+        found.add(name)
         if dict in types and name not in ignored:
             if types - {dict, type(None)}:
                 raise _OutOfTheOrdinaryError
             inner = [value or {} for value in values] if len(types) > 1 else values
-            keys += _flatten(f"{name}.", inner, columns, ignored, levels - 1)
+            keys += _flatten(f"{name}.", inner, columns, found, ignored, levels - 1)
             continue
         if dict in types or list in types:
             keys += sum(_keys(value, levels - 1) for value in values)

@@ -5,7 +5,6 @@ Each value becomes one that the rules of `values` read. Every format of records 
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -35,7 +34,9 @@ _ZERO: Final = re.compile(rf"{_UNIT_BEFORE}\s*[-\u2013]|[-\u2013]\s*(?P<after>[^
 """A dash beside a currency is 0 in accounts."""
 _NAMES: Final = re.compile(r"%[aAbB]")
 _MOST_CHARACTERS: Final = 64
-"""No number with its unit is written in more."""
+"""No number with its unit and no instant is written in more."""
+_FROM_TOO_MANY_DIGITS: Final = 10.0**_MOST_CHARACTERS
+"""An integer of JSON may be beyond what a float can be."""
 _CACHED_TEXTS: Final = 1 << 16
 _WRONG_FORM: Final = frozenset(("wrong_type", "invalid_timestamp"))
 """Codes of values that are refused for how they are written."""
@@ -127,13 +128,15 @@ def instant_in_format(text: str, time_format: str, *, is_whole: bool = False) ->
 
     A format may hold several, separated by ``|``; the first that reads the text counts. Unless ``is_whole``, a date
     without the time of the format is its midnight, as many programs write it, and names of months may be in one of
-    several languages.
+    several languages. Text that is far too long for an instant is none.
 
     >>> instant_in_format("18.03.2024", "%d.%m.%Y %H:%M").isoformat()
     '2024-03-18T00:00:00'
     >>> instant_in_format("2 mars 2024", "%d.%m.%Y|%d %b %Y").isoformat()
     '2024-03-02T00:00:00'
     """
+    if len(text) > _MOST_CHARACTERS:
+        return None
     for each in time_format.split("|") if is_whole else _forms_of(time_format):
         moment = _parsed(text, each)
         if moment is None and not is_whole and _NAMES.search(each) and (english := in_english(text, each)) != text:
@@ -166,7 +169,7 @@ class ColumnReader:
             return value
         if value in self._null_numbers:
             return None
-        if self._reading.format is not None and math.isfinite(value) and value == int(value):
+        if self._reading.format is not None and abs(value) < _FROM_TOO_MANY_DIGITS and value == int(value):
             written = self._of_text(str(int(value)))
             return value if written == str(int(value)) else written
         return value

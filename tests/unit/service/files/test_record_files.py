@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -440,11 +441,38 @@ def test_values_of_ndjson_with_many_names_come_in_bounded_batches(write, monkeyp
 
 def test_objects_with_many_names_come_in_bounded_batches(write, monkeypatch):
     monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 100)
-    records = [{"a": {f"k{at}": at}} for at in range(50)]
+    records = [{"a": {f"k{at % 10}": at}} for at in range(50)]
     path = write("a.ndjson", "".join(json.dumps(record) + "\n" for record in records).encode())
     batches = list(open_records(path).batches())
     assert 16 < max(batch.batch.num_rows * batch.batch.num_columns for batch in batches) <= 100
     assert [record for batch in batches for record in batch.parsed] == records
+
+
+def test_empty_objects_count_like_columns_in_batches(write, monkeypatch):
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 100)
+    records = [{"a": {f"b{at}": {f"c{inner}": {} for inner in range(3)} for at in range(3)}}, *({} for _ in range(19))]
+    path = write("a.ndjson", "".join(json.dumps(record) + "\n" for record in records).encode())
+    batches = list(open_records(path).batches())
+    assert [record for batch in batches for record in batch.parsed] == records
+    assert max(batch.batch.num_rows for batch in batches) == 100 // (1 + 3 + 9)
+
+
+def test_a_block_of_ndjson_is_not_held_by_column_where_records_have_few_of_the_columns(write, monkeypatch):
+    for module in (record_batches, ndjson):
+        monkeypatch.setattr(module, "MAX_BATCH_CELLS", 10_000)
+    lines = [json.dumps({f"k{at}": at for at in range(100)}), *["{}"] * 99] * 100
+    files = open_records(write("a.ndjson", "\n".join(lines).encode()))
+
+    def cells():
+        return sum(batch.batch.num_rows * batch.batch.num_columns for batch in files.batches())
+
+    pointers = 8 * cells()  # this reading imports what is imported late
+    tracemalloc.start()
+    try:
+        cells()
+        assert tracemalloc.get_traced_memory()[1] < pointers
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_value_of_csv_that_is_far_too_long_ends_the_reading_nevertheless(write, monkeypatch):

@@ -15,7 +15,7 @@ from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import Faults
 from vaegis.service.records.json_types import record_types
 from vaegis.service.records.python_records import columns_from_records
-from vaegis.service.records.reading import written_number
+from vaegis.service.records.reading import instant_in_format, written_number
 
 
 def number_column(reading=None, low=0.0, high=9.0):
@@ -167,6 +167,17 @@ def test_an_instant_is_read_alike_in_all_formats(reading, value, expected):
 def test_digits_that_are_no_instant_are_refused_in_all_formats(value):
     with pytest.raises(Exception, match="expected"):
         in_all_formats(time_column(None), [value])
+
+
+def test_an_integer_beyond_every_float_is_refused_in_a_column_of_dates_in_a_format():
+    schema = Schema(columns=(time_column(Reading(format="%Y%m%d")),))
+    with pytest.raises(RecordError, match="expected"):
+        columns_from_records([{"x": 10**400}], schema)
+
+
+def test_text_that_is_far_too_long_for_an_instant_is_not_parsed():
+    assert instant_in_format("2" + " " * 10 + "mars 1970", "%d %B %Y") is not None
+    assert instant_in_format("2" + " " * 100 + "mars 1970", "%d %B %Y") is None
 
 
 @pytest.mark.parametrize(
