@@ -29,6 +29,7 @@ from vaegis.service.records.values import RefusedValueError, described
 
 _MAX_DEPTH: Final = 32
 _BLOCK_RECORDS: Final = 65_536
+_SPLIT: Final = frozenset(("columns", "index", "data"))
 _JSON_TYPES: Final = frozenset((str, int, bool, NoneType))
 
 
@@ -71,6 +72,29 @@ def filled_columns(
 def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
     """Tell whether a parsed body holds records by column; an empty object is a record without columns."""
     return isinstance(document, dict) and bool(document) and all(isinstance(value, list) for value in document.values())
+
+
+def pandas_orient(document: object, schema: Schema) -> str | None:
+    """Return how pandas wrote a parsed body as a data frame, its ``orient``; None for records and for other bodies.
+
+    Args:
+        document: The body.
+        schema: The model's columns. A body that holds values of them is no such body.
+    """
+    if not isinstance(document, dict) or not document:
+        return None
+    if document.keys() == _SPLIT and not _SPLIT & {*schema.names}:
+        return "split"
+    parts = [*document.values()]
+    if not isinstance(parts[0], dict) or not all(
+        isinstance(part, dict) and part.keys() == parts[0].keys() for part in parts
+    ):
+        return None
+    if not document.keys().isdisjoint(schema.names):
+        return "columns"
+    parents = {name.partition(".")[0] for name in schema.names}
+    by_row = document.keys().isdisjoint(parents) and not parts[0].keys().isdisjoint(schema.names)
+    return "index" if by_row else None
 
 
 def filled_from_lists(

@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "errors.md"
@@ -200,3 +201,15 @@ def test_many_faults_are_listed_for_some_records_and_one_for_each_other(post):
     results = post([bad] * 2000, query="?on_invalid=report").json()["results"]
     counts = [len(result["errors"]) for result in results]
     assert counts == [20] * 500 + [1] * 1500
+
+
+@pytest.mark.parametrize("orient", ["columns", "index", "split"])
+def test_a_data_frame_that_pandas_writes_otherwise_is_told_how_to_be_written(post, record, orient):
+    frame = pd.DataFrame([record] * 3)
+    response = post(frame.to_json(orient=orient).encode())
+    (error,) = response.json()["errors"]
+    assert (response.status_code, error["row"], error["code"]) == (422, 0, "wrong_type")
+    assert f'writes it with orient="{orient}"; write it with orient="records"' in error["message"]
+    report = post(frame.to_json(orient=orient).encode(), query="?on_invalid=report").json()["results"]
+    assert [len(result["errors"]) for result in report] == [1]
+    assert len(post(frame.to_json(orient="records").encode()).json()["results"]) == len(frame)
