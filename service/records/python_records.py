@@ -79,22 +79,24 @@ def pandas_orient(document: object, schema: Schema) -> str | None:
 
     Args:
         document: The body.
-        schema: The model's columns. A body that holds values of them is no such body.
+        schema: The model's columns. A body with sound values of them is never taken for a frame.
     """
     if not isinstance(document, dict) or not document:
         return None
-    if document.keys() == _SPLIT and not _SPLIT & {*schema.names}:
+    known = {name.partition(".")[0] for name in schema.names}
+    if document.keys() == _SPLIT and known.isdisjoint(_SPLIT):
         return "split"
-    parts = [*document.values()]
-    if not isinstance(parts[0], dict) or not all(
-        isinstance(part, dict) and part.keys() == parts[0].keys() for part in parts
-    ):
+    first, *others = document.values()
+    if not isinstance(first, dict) or any(not isinstance(each, dict) or each.keys() != first.keys() for each in others):
         return None
-    if not document.keys().isdisjoint(schema.names):
+    # The labels of the rows are numbers where a frame has no other index, and where its index is of times.
+    if _are_numbers(first) and not document.keys().isdisjoint(schema.names):
         return "columns"
-    parents = {name.partition(".")[0] for name in schema.names}
-    by_row = document.keys().isdisjoint(parents) and not parts[0].keys().isdisjoint(schema.names)
-    return "index" if by_row else None
+    return "index" if _are_numbers(document) and not known.isdisjoint(first) and known.isdisjoint(document) else None
+
+
+def _are_numbers(labels: Collection[str]) -> bool:
+    return bool(labels) and all(map(str.isdecimal, labels))
 
 
 def filled_from_lists(

@@ -213,3 +213,13 @@ def test_a_data_frame_that_pandas_writes_otherwise_is_told_how_to_be_written(pos
     report = post(frame.to_json(orient=orient).encode(), query="?on_invalid=report").json()["results"]
     assert [len(result["errors"]) for result in report] == [1]
     assert len(post(frame.to_json(orient="records").encode()).json()["results"]) == len(frame)
+
+
+def test_objects_in_columns_are_no_data_frame(post):
+    money = {"value": 1.0, "currency": "EUR"}
+    errors = post({"amount": money, "express": money}).json()["errors"]
+    assert [(error["column"], error["code"]) for error in errors] == [
+        ("amount", "wrong_type"),
+        ("express", "wrong_type"),
+    ]
+    assert errors[0]["message"] == "records[0].amount: expected a number, got an object"
