@@ -30,6 +30,7 @@ from vaegis.service.records.values import RefusedValueError, described
 _MAX_DEPTH: Final = 32
 _BLOCK_RECORDS: Final = 65_536
 _SPLIT: Final = frozenset(("columns", "index", "data"))
+_TABLE: Final = frozenset(("schema", "data"))
 _JSON_TYPES: Final = frozenset((str, int, bool, NoneType))
 
 
@@ -86,6 +87,9 @@ def pandas_orient(document: object, schema: Schema) -> str | None:
     known = {name.partition(".")[0] for name in schema.names}
     if document.keys() == _SPLIT and known.isdisjoint(_SPLIT):
         return "split"
+    if document.keys() == _TABLE and known.isdisjoint(_TABLE):
+        fields = document["schema"]
+        return "table" if isinstance(fields, dict) and "pandas_version" in fields else None
     first, *others = document.values()
     if not isinstance(first, dict) or any(not isinstance(each, dict) or each.keys() != first.keys() for each in others):
         return None

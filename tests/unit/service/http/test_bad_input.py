@@ -203,7 +203,7 @@ def test_many_faults_are_listed_for_some_records_and_one_for_each_other(post):
     assert counts == [20] * 500 + [1] * 1500
 
 
-@pytest.mark.parametrize("orient", ["columns", "index", "split"])
+@pytest.mark.parametrize("orient", ["columns", "index", "split", "table"])
 def test_a_data_frame_that_pandas_writes_otherwise_is_told_how_to_be_written(post, record, orient):
     frame = pd.DataFrame([record] * 3)
     response = post(frame.to_json(orient=orient).encode())
