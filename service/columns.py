@@ -42,7 +42,7 @@ class Columns(msgspec.Struct, frozen=True, eq=False, gc=False):
 
 
 Categories: TypeAlias = tuple[NDArray[np.object_] | Sequence[str], NDArray[np.bool_] | Sequence[bool] | bool]
-"""A column's categories, `contract.NO_CATEGORY` where null, and which are not null; True if all are."""
+"""A column's categories, `contract.NO_CATEGORY` where null, and which are not null; True if none is null."""
 
 
 def build_columns(

@@ -127,7 +127,8 @@ class ViolationCode(StrEnum):
     OFF_GRID = "off_grid"
     """A number that is no multiple of the step on which all training values lie."""
     UNSEEN_CATEGORY = "unseen_category"
-    """A value that is not in the list of a column whose list is complete; a truth value that training never saw."""
+    """A value that is not in the list of a column whose list is complete, a truth value that training never saw, or a
+    number between the few that a column holds."""
     MISSPELLED_CATEGORY = "misspelled_category"
     """A value outside a list to which values are still added, like one in it but for a character or the case."""
     UNUSUAL_FORM = "unusual_form"
@@ -157,8 +158,8 @@ class Reading(_Document):
     unit: str | None = None
     """What stands before or after the numbers, such as ``kg``, or nothing. None: text holds plain numbers alone."""
     format: str | None = None
-    """How text writes instants, in the codes of C's ``strptime``; of several, parted by ``|``, the first that fits
-    counts. ISO 8601 is read as well."""
+    """How text writes instants, in the codes of C's ``strptime``; of several, separated by ``|``, the first that
+    fits counts. ISO 8601 is read as well."""
 
 
 class _Column(_Document):

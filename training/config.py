@@ -117,7 +117,7 @@ class ColumnSettings(_Section):
         min_length=2,
         max_length=128,
         description="How text writes dates and times, such as `%d/%m/%Y %H:%M` (codes of `strptime`); of several, "
-        "parted by `|`, the first that fits counts. ISO 8601 is read as well. none: found from the data.",
+        "separated by `|`, the first that fits counts. ISO 8601 is read as well. none: found from the data.",
     )
 
 

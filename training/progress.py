@@ -60,7 +60,7 @@ class Progress:
             table.add_row(
                 verbatim(column.name),
                 f"[yellow]{kind}[/yellow]" if kind in (IGNORED, WATCHED) else kind,
-                f"{nulls / max(1, column.records):.1%}" if nulls else "",
+                _share(nulls, column.records) if nulls else "",
                 *counts,
                 verbatim(column_description(known[column.name])),
             )
@@ -177,6 +177,16 @@ class Progress:
 def _size(size_bytes: int) -> str:
     """Return a number of bytes for people."""
     return f"{size_bytes / _MEBIBYTE:,.1f} MiB" if size_bytes >= _MEBIBYTE else f"{size_bytes / 1024:,.0f} KiB"
+
+
+def _share(count: int, total: int) -> str:
+    """Return a share in per cent, which is not 0 where there is one.
+
+    >>> _share(1, 4), _share(1, 6_000)
+    ('25.0%', '<0.1%')
+    """
+    share = f"{count / total:.1%}"
+    return share if share != "0.0%" else "<0.1%"
 
 
 def _places(locations: Sequence[RowLocation]) -> str:

@@ -52,7 +52,8 @@ def verdicts(client: httpx.Client, lines: list[Line]) -> Iterator[dict[str, obje
         yield from verdicts(client, lines[: len(lines) // 2])
         yield from verdicts(client, lines[len(lines) // 2 :])
     elif answer.status_code in SPLIT:
-        message = answer.json()["detail"] if "json" in answer.headers.get("Content-Type", "") else answer.reason_phrase
+        is_problem = "problem+json" in answer.headers.get("Content-Type", "")  # a proxy may answer with anything
+        message = answer.json()["detail"] if is_problem else answer.reason_phrase
         yield {"row": lines[0][0], "errors": [{"message": message}]}
     elif answer.is_success:
         for (row, _), result in zip(lines, answer.text.splitlines(), strict=True):

@@ -114,7 +114,7 @@ def _by_column(objects: _Objects, ignored: Collection[str], levels: int) -> Iter
 def _flatten(prefix: str, objects: _Objects, columns: _Columns, ignored: Collection[str], levels: int) -> int:
     """Add the columns of objects to ``columns``, and return the number of keys in the objects.
 
-    Going column by column rather than record by record takes half the time.
+    Going column by column rather than record by record takes a fifth less time.
 
     Raises:
         _OutOfTheOrdinaryError: They nest too deep, a column comes both nested and with dots, or holds objects beside

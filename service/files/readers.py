@@ -120,7 +120,7 @@ def _reading(path: Path) -> Iterator[None]:
     except IsADirectoryError:
         raise FileError(path, "expected a file, got a directory") from None
     except (pa.ArrowException, OSError, EOFError) as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        detail = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         message = f"not a valid {format_of(path)} file: {detail}"
         raise FileError(path, f"{message}{_seems_to_be(path)}") from None
     except UnicodeDecodeError:

@@ -152,10 +152,11 @@ def create_app(
     origins = (
         parse_origins(settings.cors_origins, variable_of("cors_origins")) if settings.cors_origins else frozenset()
     )
-    checks: list[Callable[[Scope], None]] = [KeyCheck(key_store, rate_limits)]
+    checks: list[Callable[[Scope], None]] = []
     hosts = _allowed_hosts(settings, has_keys=has_keys)
     if not has_keys or hosts is not None:
-        checks.insert(0, CrossSiteCheck(hosts, has_keys=has_keys, origins=origins))
+        checks.append(CrossSiteCheck(hosts, has_keys=has_keys, origins=origins))
+    checks.append(KeyCheck(key_store, rate_limits))
     asgi: ASGIApp = Dispatch(framework, posts, checks)
     if origins:
         asgi = CORSMiddleware(asgi, [origin.decode() for origin in sorted(origins)], **_CORS)

@@ -58,7 +58,8 @@ def openapi_document(
 ) -> dict[str, Any]:
     """Return the document: the routes that ``app`` describes itself, and the ``operations`` of POST by template.
 
-    ``record`` is the JSON Schema of one record, and ``root_path`` a prefix of all paths that a proxy takes off.
+    ``record`` is the JSON Schema of one record, ``max_records`` the most records in one JSON document, and
+    ``root_path`` a prefix of all paths that a proxy takes off. If ``has_keys``, callers are asked for a key.
     """
     document = app.openapi()
     document["jsonSchemaDialect"] = DIALECT

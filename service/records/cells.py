@@ -39,7 +39,7 @@ class Instants:
 def columns_of_cells(
     schema: Schema, cells_of: Callable[[Column, Report], Cells | None], records: int, faults: Faults
 ) -> Columns:
-    """Return the columns of ``records`` records. All formats of records come here.
+    """Return the columns of ``records`` records. All formats come here, except JSON records that `json_types` reads.
 
     Args:
         schema: The columns to fill.

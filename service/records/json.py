@@ -42,7 +42,7 @@ _MISTAKES = (
 """What text that is no JSON seems to be, by how it begins."""
 _MOST_LOOKED_AT = 200  # characters
 _LATEST_MISTAKE = 2
-"""Position up to which an error is rather of the whole text than of one value."""
+"""An error up to this character is likely one of the whole text, not of one value."""
 
 _MAGIC = {
     b"\x1f\x8b": "gzip; send `Content-Encoding: gzip`",

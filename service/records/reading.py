@@ -125,7 +125,7 @@ def is_currency(unit: str) -> bool:
 def instant_in_format(text: str, time_format: str, *, is_whole: bool = False) -> datetime | None:
     """Return the instant that a text writes in a format of `datetime.strptime`; None if it does not.
 
-    A format may hold several, parted by ``|``; the first that reads the text counts. Unless ``is_whole``, a date
+    A format may hold several, separated by ``|``; the first that reads the text counts. Unless ``is_whole``, a date
     without the time of the format is its midnight, as many programs write it, and names of months may be in one of
     several languages.
 
@@ -199,8 +199,8 @@ class ColumnReader:
         if code not in _WRONG_FORM:
             return message
         if reading.format is not None:
-            forms = reading.format.split("|")
-            return f"{message}; this column also reads the form{'s'[: len(forms) - 1]} {' and '.join(forms)}"
+            noun = "forms" if "|" in reading.format else "form"
+            return f"{message}; this column also reads the {noun} {reading.format.replace('|', ' and ')}"
         comma = "a decimal comma" if reading.decimal == "," else ""
         unit = f"the unit {reading.unit}" if reading.unit else ""
         forms = [form for form in (comma, unit) if form]

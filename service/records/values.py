@@ -49,27 +49,16 @@ NULL_MARKERS = frozenset(
 _LONGEST_MARKER = max(map(len, NULL_MARKERS))
 TRUE_WORDS = frozenset(
     (
-        "true",
-        "t",
-        "yes",
-        "y",
-        "on",
-        "ja",
-        "j",
-        "wahr",
-        "oui",
-        "vrai",
-        "s\u00ed",
-        "si",
-        "verdadero",
-        "sim",
-        "vero",
-        "tak",
+        *("true", "t", "yes", "y", "on", "ja", "j", "wahr", "oui", "vrai", "s\u00ed", "si", "verdadero", "sim", "vero"),
+        *("tak", "\u0434\u0430", "\u662f", "\u306f\u3044"),
     )
-) | frozenset(("\u0434\u0430", "\u662f", "\u306f\u3044"))
+)
 FALSE_WORDS = frozenset(
-    ("false", "f", "no", "n", "off", "nein", "falsch", "non", "faux", "falso", "n\u00e3o", "nao", "nee", "nej", "nie")
-) | frozenset(("\u043d\u0435\u0442", "\u5426", "\u3044\u3044\u3048"))
+    (
+        *("false", "f", "no", "n", "off", "nein", "falsch", "non", "faux", "falso", "n\u00e3o", "nao", "nee", "nej"),
+        *("nie", "\u043d\u0435\u0442", "\u5426", "\u3044\u3044\u3048"),
+    )
+)
 """Text that stands for a truth value, in lower case, beside 1 and 0."""
 
 # A number of this size or more is in the next finer unit; each reaches at least from 1973 to the year 5138.

@@ -37,6 +37,10 @@ _CODES: Final = (
 """Last words of names of codes."""
 _CODES_OF_SOMETHING: Final = frozenset(("no", "num", "number", "ref"))
 """The same where another word comes before: NO alone is nitric oxide."""
+_COUNTED: Final = frozenset(
+    ("year", "quarter", "month", "week", "day", "hour", "date", "page", "line", "floor", "round", "step", "size")
+)
+"""Words that say before these that numbers count or measure, as in ``week_no``."""
 _ENTITIES: Final = frozenset(
     ("account", "client", "customer", "device", "host", "machine", "patient", "subject", "user", "vehicle", "store")
 ) | {
@@ -45,6 +49,8 @@ _ENTITIES: Final = frozenset(
     *("company", "agency", "school", "hospital", "route", "campaign", "card", "mobile", "kunde", "artikel", "filiale"),
     *("lieferant", "lager", "cliente", "produit", "producto", "prodotto", "magasin", "tienda", "fournisseur", "konto"),
 }
+_ALSO_QUANTITIES: Final = frozenset(("item", "material", "school", "hospital", "terminal", "card", "mobile", "city"))
+"""Those of them that may be quantities where no other word tells, such as years at school and miles within a city."""
 _COUNTING: Final = frozenset(("n", "nb", "num", "no", "number", "count", "total", "sum", "mean", "avg", "max", "min"))
 """First words of names of quantities, as in ``num_id``."""
 _FEWEST_DISTINCT: Final = 3
@@ -60,7 +66,7 @@ def names_codes(name: str) -> bool:
 
     >>> [names_codes(name) for name in ("zip_code", "customerId", "Kundennummer", "customer", "phone")]
     [True, True, True, True, True]
-    >>> [names_codes(name) for name in ("num_customers", "zip_population", "code_length", "paid", "table", "NO")]
+    >>> [names_codes(name) for name in ("num_customers", "zip_population", "code_length", "paid", "NO", "MPG.city")]
     [False, False, False, False, False, False]
     """
     words = words_of(name.rpartition(".")[2])
@@ -69,10 +75,12 @@ def names_codes(name: str) -> bool:
     first, last = words[0], words[-1]
     if last in _CODES or last.endswith(("code", "nummer")):
         return True
-    if len(words) > 1 and (first == "id" or last in _CODES_OF_SOMETHING):
+    if len(words) > 1 and (first == "id" or (last in _CODES_OF_SOMETHING and words[-2] not in _COUNTED)):
         return True
     stem = last.removesuffix("id").removesuffix("nr")
-    return stem in _ENTITIES and (stem != last or len(words) == 1 or first in ("code", "codigo", "codice", "numero"))
+    # A number after the name, as in item_07, says rather that such columns hold quantities of a kind.
+    is_alone = len(words) == 1 and last not in _ALSO_QUANTITIES and not name[-1].isdigit()
+    return stem in _ENTITIES and (stem != last or is_alone or first in ("code", "codigo", "codice", "numero"))
 
 
 def _advised(plan: ColumnPlan, sample: Sample, config: TrainConfig) -> ColumnPlan:

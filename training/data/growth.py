@@ -60,24 +60,10 @@ _QUANTITY_WORDS: Final = frozenset(
     ("byte", "bytes", "octets", "packets", "size", "count", "total", "sum", "amount", "volume", "value", "units")
 )
 """Words of names that are no times, as in ``bytes_received``."""
-_CALENDAR_WORDS: Final = frozenset(
-    (
-        "year",
-        "yr",
-        "month",
-        "quarter",
-        "week",
-        "jahr",
-        "monat",
-        "woche",
-        "kw",
-        "quartal",
-        "annee",
-        "mois",
-        "semaine",
-        "mes",
-    )
-)
+_WEEK_WORDS: Final = frozenset(("week", "woche", "kalenderwoche", "semaine"))
+_CALENDAR_WORDS: Final = _WEEK_WORDS | {
+    *("year", "yr", "month", "quarter", "jahr", "monat", "quartal", "annee", "mois", "mes"),
+}
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _DAY_S: Final = 86_400.0
@@ -373,9 +359,11 @@ def _names_identifiers(words: tuple[str, ...]) -> bool:
 
 def _why_calendar(words: tuple[str, ...], followed: _Order | None, distinct: NDArray[np.float64]) -> str | None:
     """Return why whole numbers are a part of the date that does not come back; None if they are not."""
-    is_named = bool(_CALENDAR_WORDS.intersection(words))
+    # KW is German for a week of the calendar; beside other words it is rather kilowatts.
+    is_week = bool(_WEEK_WORDS.intersection(words)) or words == ("kw",)
+    is_named = is_week or bool(_CALENDAR_WORDS.intersection(words))
     if distinct[0] >= _MONTHS[0] and distinct[-1] <= _MONTHS[1]:
-        parts, is_week = distinct % 100, "week" in words
+        parts = distinct % 100
         are_parts = bool(((parts >= 1) & (parts <= (_MOST_WEEKS if is_week else _MOST_MONTHS))).all())
         is_named = is_named or bool(_PERIOD_WORDS.intersection(words))
         if are_parts and (is_named or distinct.size >= _FEWEST_MONTHS):

@@ -427,7 +427,7 @@ def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ..
             return ()
         codes = "numbers with leading zeros are taken for codes, and their size is not watched"
         return (f'{codes}; if it matters, set {table_of(column.name)} kind = "numeric"',)
-    if written is not None and len(written.units) > 1:
+    if written is not None and len(written.units) > 1 and text.period_like is None:
         records = sum(count for _, count in written.units)
         if records >= _MOSTLY * _counted(text):
             several = f"looks like numbers in several units ({_units(written)}), and their size is not watched"
@@ -457,10 +457,10 @@ def _warnings_of_categories(column: ColumnProfile, text: TextProfile) -> tuple[s
     if text.null_like is not None:
         written = json.dumps(shown(text.null_like), ensure_ascii=False)
         warnings.append(
-            f"{written} is taken for a value: if it stands for none, set in train.toml {table_of(column.name)} "
+            f"{written} is taken for a value: if it stands for no value, set in train.toml {table_of(column.name)} "
             f"null_values = [{written}]"
         )
-    if _MOSTLY * _counted(text) <= text.numbers.count < _counted(text):
+    if not text.has_leading_zeros and _MOSTLY * _counted(text) <= text.numbers.count < _counted(text):
         warnings.append(
             f"{text.numbers.count / _counted(text):.0%} of the values are numbers, but their size is not watched: if "
             "they are quantities, correct the others, or set null_values"

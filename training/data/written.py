@@ -178,9 +178,11 @@ _LETTER_T = re.compile(r"\dT\d")
 _PERIOD = re.compile(
     r"(?:19|20)\d\d(?:[-/](?:0[1-9]|1[0-2])|[- /]?[QqHhSsTt][1-4]|[- ]?[Ww]\d\d(?:-[1-7])?|[-/](?:19|20)?\d\d)"
     r"|[QqHhSsTt][1-4][- /](?:19|20)\d\d|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d|FY ?(?:19|20)?\d\d"
-    r"|[A-Z][a-z]{2,8}[- ](?:(?:19|20)\d\d|\d\d)|(?:KW|CW|Wk|Week|Woche)[. ]?[0-5]?\d[ /-](?:(?:19|20)\d\d|\d\d)",
+    r"|[A-Z][a-z]{2,8}[- ](?:19|20)\d\d|(?:KW|CW|Wk|Week|Woche)[. ]?[0-5]?\d[ /-](?:(?:19|20)\d\d|\d\d)",
     re.ASCII,
 )
+_MONTH_OF_A_YEAR = re.compile(r"([A-Z][a-z]{2,8})[- ]\d\d|(?:19|20)\d\d[- /]([A-Z][a-z]{2,8})")
+"""If the word names a month: Plant 01 is no period."""
 _WEEK_OR_QUARTER = re.compile(r"(?:KW|CW|Wk|Week|Woche)[. ]?0?([1-9]|[1-4]\d|5[0-3])|[Qq]([1-4])", re.ASCII)
 _WEEKS, _QUARTERS, _MONTHS = 52, 4, 12
 _TIME_LIKE = re.compile(
@@ -197,9 +199,9 @@ _QUANTITY_LIKE = re.compile(
 )
 """Decimals between signs or words, of an exponent as in Fortran, or two of them, such as a latitude and longitude."""
 _WRITTEN_NULLS = frozenset(
-    ("null", "nan", "none", "nat", "nil", r"\n", "<na>", "<null>", "(null)", "na", "n/a", "#n/a", "-", "?")
+    ("null", "nan", "nat", "nil", r"\n", "<na>", "<null>", "(null)", "na", "n/a", "#n/a", "-", "?")
 )
-"""What programs write for a null, in lower case."""
+"""What programs write for a null, in lower case. They write None as well, but people write none for a value."""
 _VERSION = re.compile(r"\d+([./-])\d+\1\d+", re.ASCII)
 _HALVES = re.compile(r"[ap]\.?m\b", re.IGNORECASE)
 _DATE_LIKE = re.compile(r"\d{1,4}[-/. :\u5e74]|[A-Z][a-z]{2}|\d\d[A-Za-z]{3}\d|\d{8}", re.ASCII)
@@ -252,7 +254,7 @@ class DateWriting:
     Attributes:
         records: Records whose text is written so, or as the common rules read it.
         formats: The formats that read the most of them; of several, nothing tells which one is meant. One may hold two,
-            parted by ``|``, where the records are written in both.
+            separated by ``|``, where the records are written in both.
         example: A text that the first format reads.
         other: The commonest text that it does not read; None where it reads all.
         beside_iso: Whether the common rules read some texts, too.
@@ -427,9 +429,12 @@ def period_like(counts: Mapping[str, int]) -> str | None:
     ('2024-03', None, 'May')
     """
     texts = [text.strip() for text in counts if not is_null_marker(text.strip())]
-    if texts and (all(map(_PERIOD.fullmatch, texts)) or _are_part_of_a_year(texts)):
-        return texts[0]
-    return None
+    return texts[0] if texts and (all(map(_is_period, texts)) or _are_part_of_a_year(texts)) else None
+
+
+def _is_period(text: str) -> bool:
+    named = _MONTH_OF_A_YEAR.fullmatch(text)
+    return month_of(named[1] or named[2]) is not None if named else _PERIOD.fullmatch(text) is not None
 
 
 def _are_part_of_a_year(texts: list[str]) -> bool:
@@ -461,10 +466,10 @@ def first_alike(counts: Mapping[str, int]) -> tuple[str, str] | None:
 def null_like(counts: Mapping[str, int]) -> str | None:
     """Return the commonest of the texts that programs write for a null; None if there is none.
 
-    >>> null_like({"red": 9, "None": 2, "nan": 1}), null_like({"red": 9})
+    >>> null_like({"red": 9, "None": 2, "nan": 1}), null_like({"mild": 9, "none": 9})
     ('None', None)
     """
-    written = [text for text in counts if text.strip().lower() in _WRITTEN_NULLS]
+    written = [text for text in counts if text.strip().lower() in _WRITTEN_NULLS or text.strip() == "None"]
     return max(written, key=lambda text: counts[text], default=None)
 
 

@@ -68,7 +68,7 @@ class ChosenPairs(nn.Module):
         return torch.matmul(bins, without_single_member(self.stride))
 
     def of_columns(self, ratio: Float[Tensor, "*#e n p"]) -> Float[Tensor, "*#e n d"]:
-        """Return the sum over the pairs of each column, half of a pair's for each of its two."""
+        """Return the sum over each column's pairs, with half of each pair, because it belongs to two columns."""
         return torch.matmul(ratio, without_single_member(self.column_share))
 
 
@@ -100,7 +100,7 @@ class NextPairs(nn.Module):
         return self._size * bins + torch.cat([bins[..., 1:], bins[..., :1]], dim=-1)
 
     def of_columns(self, ratio: Float[Tensor, "*#e n q"]) -> Float[Tensor, "*#e n d"]:
-        """Return the sum over the pairs of each column, half of a pair's for each of its two."""
+        """Return the sum over each column's pairs, with half of each pair, because it belongs to two columns."""
         with_previous = ratio + torch.cat([ratio[..., -1:], ratio[..., :-1]], dim=-1)
         padded = torch.cat([with_previous, torch.zeros_like(ratio[..., :1])], dim=-1)
         return unflatten(pick(padded, self.fields_of_column), self._columns, self._most).sum(-1) / 2.0

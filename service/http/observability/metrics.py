@@ -209,7 +209,7 @@ class Metrics:
             self._loads.labels(model, outcome).inc(outcome == "succeeded")
 
     def count_model_failure(self, model: str) -> None:
-        """Count a model that could not be loaded."""
+        """Count a model that could not be loaded, and show that it fails until `end_model_failure`."""
         self._loads.labels(model, "failed").inc()
         self._load_failing.labels(model).set(1)
 

@@ -30,14 +30,14 @@ def json_writer(metadata: AnswerMetadata, *, has_errors: bool) -> Writer:
 
 def ndjson_writer() -> Writer:
     """Write one line of JSON for each record."""
-    return Writer(lambda block, verdicts: _ENCODER.encode_lines(lines_of(block, verdicts)))
+    return Writer(lambda block, verdicts: _ENCODER.encode_lines(_lines_of(block, verdicts)))
 
 
 def events_writer(metadata: AnswerMetadata, *, is_batch: bool, has_errors: bool) -> Writer:
     """Write one event for each of the request, with its id; its `data` are a JSON answer with one result.
 
     Args:
-        metadata: Of the answer.
+        metadata: What the answer says beside its results.
         is_batch: Whether the answer is a list of events.
         has_errors: Whether each result has ``errors``; otherwise blocks have no faults.
     """
@@ -48,7 +48,7 @@ def events_writer(metadata: AnswerMetadata, *, is_batch: bool, has_errors: bool)
 
     def part(block: Block, verdicts: Verdicts) -> bytes:
         ids = map(_ENCODER.encode, block.event_ids[block.first_row : block.first_row + block.records])
-        results = (_ENCODER.encode(_fields_of(line, fields)) for line in lines_of(block, verdicts))
+        results = (_ENCODER.encode(_fields_of(line, fields)) for line in _lines_of(block, verdicts))
         pairs = zip(ids, results, strict=True)
         return b",".join(b"".join((start, event_id, middle, result, JSON_END, b"}")) for event_id, result in pairs)
 
@@ -64,21 +64,21 @@ def event_source(model: str) -> str:
     return f"/models/{quote(model, safe='')}"
 
 
-def lines_of(block: Block, verdicts: Verdicts) -> list[Any]:
+def _results(_: Block, verdicts: Verdicts) -> bytes:
+    return json_rows(rows_of(verdicts))
+
+
+def _reported(block: Block, verdicts: Verdicts) -> bytes:
+    return _ENCODER.encode([_fields_of(line, _REPORTED_FIELDS) for line in _lines_of(block, verdicts)])[1:-1]
+
+
+def _lines_of(block: Block, verdicts: Verdicts) -> list[Any]:
     """Return the lines of a block. Raises what `columns_of` does."""
     rows = range(block.first_row, block.first_row + block.records)
     sound = [row for row in rows if row - block.first_row not in block.faults] if block.faults else rows
     lines = [*map(_LINE, sound, *columns_of(verdicts))]
     faulty = (_LINE(block.first_row + row, errors=error_fields(faults)) for row, faults in block.faults.items())
     return in_order(block, lines, faulty)
-
-
-def _results(_: Block, verdicts: Verdicts) -> bytes:
-    return json_rows(rows_of(verdicts))
-
-
-def _reported(block: Block, verdicts: Verdicts) -> bytes:
-    return _ENCODER.encode([_fields_of(line, _REPORTED_FIELDS) for line in lines_of(block, verdicts)])[1:-1]
 
 
 def _fields_of(line: object, names: tuple[str, ...]) -> dict[str, object]:

@@ -77,7 +77,7 @@ class AnswerMetadata:
 
     @cached_property
     def json_start(self) -> bytes:
-        """What comes before the results of a JSON document, which are parted by commas and followed by `JSON_END`."""
+        """What comes before the results of a JSON document; commas separate them, and `JSON_END` follows."""
         return _ENCODER.encode(self.fields)[:-1] + b',"results":['
 
 
@@ -125,7 +125,7 @@ def rows_of(verdicts: Verdicts) -> list[VerdictRow]:
 
 
 def json_rows(rows: Sequence[VerdictRow]) -> bytes:
-    """Return at least one verdict as JSON, parted by commas."""
+    """Return at least one verdict as JSON, separated by commas."""
     return _ENCODER.encode(rows)[1:-1]
 
 

@@ -225,7 +225,7 @@ def _duration(details: FlatTable) -> ArrowType:
 
 
 def _of_units(name: str, kind: ArrowKind, unit: int, form: str = "<i8") -> ArrowType:
-    """Return a type whose values count units of time, given the number of its unit, which belongs into the name."""
+    """Return a type whose values count units of time; the name of the unit with this number completes ``name``."""
     _among(unit, len(_UNIT_NAMES))
     return ArrowType(name.format(_UNIT_NAMES[unit]), kind, form=form, units=10.0 ** (3 * unit))
 

@@ -204,7 +204,7 @@ def test_records_without_any_key_are_still_records(write):
         ("single.csv", b"'a','b'\n'1','x'\n", None, None, "all of them between single quotes; set .data. quote"),
         ("zeros.csv", b"a,b\n1,2\n" + bytes(9), 2, None, "the record has NUL bytes: was the file cut off"),
         ("plain.csv.gz", b"a,b\n1,2\n", None, None, "it seems to be text: name it without .gz"),
-        ("text.parquet", b"a,b\n1,2\n" * 9, None, None, "it seems to be text: name it .csv or .ndjson"),
+        ("text.parquet", b"a,b\n1,2\n" * 9, None, None, "[^.]; it seems to be text: name it .csv or .ndjson"),
         ("begun.parquet", parquet(a=[1, 2])[:-9], None, None, "it begins like Parquet: was it cut off"),
         ("orc.parquet", b"ORC" + bytes(99), None, None, "it seems to be ORC: convert it to Parquet first"),
         ("lines.ndjson", b'[\n{"a": 1}\n]\n', 1, None, "a line of NDJSON is a whole record"),

@@ -62,6 +62,7 @@ def settled(tmp_path):
         ("billed", np.repeat([*range(202_301, 202_313), *range(202_401, 202_409)], N // 20), "months as in 202301"),
         ("month", np.full(N, 202_401), "months as in 202401"),
         ("week", np.repeat([202_252, 202_253, 202_301, 202_302], N // 4), "weeks as in 202252"),
+        ("KW", np.repeat([202_252, 202_253, 202_301, 202_302], N // 4), "weeks as in 202252"),
         ("year", np.full(N, 2024), "a part of the date with one value"),
         ("year", np.repeat([2021, 2022, 2023, 2024], N // 4), "a year that follows"),
     ],
@@ -105,6 +106,10 @@ def test_the_index_of_a_data_frame_is_neither_scored_nor_checked(settled, name, 
 )
 def test_quantities_stay_numeric(settled, values):
     assert settled(quantity=values)[0]["quantity"].kind == "numeric"
+
+
+def test_kilowatts_that_never_change_are_no_week(settled):
+    assert settled(rated_kw=np.full(N, 11))[0]["rated_kw"].kind == "numeric"
 
 
 @pytest.mark.parametrize("unit", [1, 1_000, 1_000_000, 1_000_000_000])

@@ -77,6 +77,9 @@ CSV_CASES = [
     ("sizes", cycled(["38", "40", "42", "M", "L"]), "categorical", "text with 5 values"),
     ("weeks of part of a year", cycled(["KW 7", "KW 8"]), None, "periods such as KW 7"),
     ("months of part of a year", cycled(["January", "May"]), None, "periods such as January"),
+    ("months of years", cycled(["Mar-24", "Apr-24"]), None, "periods such as Mar-24"),
+    ("years and months", cycled(["2024 Mar", "2024 Apr"]), None, "periods such as 2024 Mar"),
+    ("plants", cycled(["Plant 01", "Plant 02"]), "categorical", "text with 2 values"),
     ("all quarters", cycled(["Q1", "Q2", "Q3", "Q4"]), "categorical", "text with 4 values"),
     ("truths", cycled(["true", "FALSE", "1"]), "boolean", "text, all true or false"),
     ("one flag", cycled(["Y", None]), "boolean", "text, all true or false"),
@@ -263,7 +266,10 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
         (["12 min 5 s", "3 min 30 s"], 'looks like times or durations, such as "12 min 5 s"'),
         (["Berlin", "Berlin", "berlin "], '"Berlin" and "berlin " differ in case or blanks alone'),
         (["New York", "New York", "New\u00a0York"], '"New York" and "New\\u00a0York" differ'),
-        (["red", "None"], '"None" is taken for a value: if it stands for none, set in train.toml [columns."x"] null_'),
+        (
+            ["red", "None"],
+            '"None" is taken for a value: if it stands for no value, set in train.toml [columns."x"] nul',
+        ),
         (["38", "40", "42", "M", "L"], "60% of the values are numbers, but their size is not watched"),
     ],
 )
@@ -273,6 +279,18 @@ def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning
 
 def test_a_numbered_list_gets_no_warning_of_units(csv_of):
     assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
+
+
+@pytest.mark.parametrize(
+    "values", [cycled(["mild", "none"]), [f"{1960 + at // 12} {date(2000, at % 12 + 1, 1):%b}" for at in range(120)]]
+)
+def test_a_value_that_people_name_none_and_months_of_many_years_get_no_advice(csv_of, values):
+    assert not plans_of(csv_of(x=values))["x"].warnings
+
+
+def test_codes_with_leading_zeros_and_some_letters_are_not_taken_for_quantities(csv_of):
+    plan = plans_of(csv_of(x=cycled(["01", "02", "13", "2A"])))["x"]
+    assert (plan.kind, plan.warnings) == ("categorical", ())
 
 
 def test_a_line_of_totals_is_reported(csv_of):

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import shutil
+import threading
 import weakref
 from pathlib import Path
 
@@ -236,8 +237,9 @@ def test_requests_in_flight_end_on_the_old_version_which_is_then_freed(
     collects = gc.isenabled()
     gc.disable()  # what the service has at its start is never searched for cycles
     try:
-        send(served.app, "POST", "/score", json=record)  # the next one is scored here, not on a thread that may lag
-        old = weakref.ref(served.models.default.live())
+        send(served.app, "POST", "/score", json=record)
+        freed = threading.Event()
+        old = weakref.ref(served.models.default.live(), lambda _: freed.set())
         digest = old().digest_header
 
         async def scenario() -> None:
@@ -254,7 +256,7 @@ def test_requests_in_flight_end_on_the_old_version_which_is_then_freed(
             assert digest in client.sent[0]["headers"]
 
         asyncio.run(scenario())
-        assert old() is None
+        assert freed.wait(20)  # a thread that scored may hold it for a moment more
     finally:
         if collects:
             gc.enable()
@@ -264,19 +266,20 @@ def test_each_replaced_version_is_freed_with_its_graph(served, folder, send, rec
     send(served.app, "GET", "/openapi.json")
     send(served.app, "POST", "/score?alpha=0.1", json=record)
     send(served.app, "POST", "/generate", json={"count": 1})
-    gone = []
+    gone, freed = [], threading.Semaphore(0)
     gc.disable()
     try:
         for number in range(12):
             live = served.models.default.live()
-            gone += [weakref.ref(live), weakref.ref(live.artifact.scorer)]
+            gone += [weakref.ref(each, lambda _: freed.release()) for each in (live, live.artifact.scorer)]
             del live
             put_live(folder, str(number % 2 + 2))
             served.loader.check()
             send(served.app, "POST", "/score", json=record)
     finally:
         gc.enable()
-    assert [reference() for reference in gone] == [None] * 24
+    assert len(gone) == 24
+    assert all(freed.acquire(timeout=20) for _ in gone)  # a thread that scored may hold the last one a moment more
 
 
 def test_only_the_live_one_of_a_hundred_versions_is_loaded(folder, golden_model, send):
