@@ -24,6 +24,7 @@ from vaegis.service.report.page import write_report
 from vaegis.training.calibration import calibrate, check_alpha, records_left_out
 from vaegis.training.config import TIME_KIND, TrainConfig, with_overrides
 from vaegis.training.data.code_numbers import with_code_advice
+from vaegis.training.data.envelopes import envelope_hint
 from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import plan_columns, reading_hints
@@ -33,6 +34,7 @@ from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
 from vaegis.training.data.splits import Splits, split_at_random, split_by_group, split_by_time
+from vaegis.training.data.totals import total_line_hint
 from vaegis.training.errors import ExportError
 from vaegis.training.evaluation.injected import evaluate
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model
@@ -186,11 +188,14 @@ def _prepare(
     schema, dropped = with_checks(schema, columns, splits)
     columns = columns.first(len(schema.number_positions), len(schema.string_positions))
     progress.columns(profile, schema)
-    for note in reading_hints(profile):
-        progress.advice(note)
-    if hint := time_column_hint(plans, config):
-        progress.advice(hint)
-    if hint := group_column_hint(plans, sample, config):
+    hints = (
+        *reading_hints(profile),
+        None if profile.is_text else envelope_hint([column.name for column in profile.columns]),
+        total_line_hint(plans, sample, profile.records),
+        time_column_hint(plans, config),
+        group_column_hint(plans, sample, config),
+    )
+    for hint in filter(None, hints):
         progress.advice(hint)
     progress.splits(profile.records, splits, labelled)
     progress.checks(schema, dropped)

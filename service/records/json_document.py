@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
@@ -19,8 +20,13 @@ from vaegis.service.records.blocks import (
 from vaegis.service.records.faults import Faults, OnInvalid, in_request
 from vaegis.service.records.json import parse_records, require_few_values
 from vaegis.service.records.json_fast import TypedJson
-from vaegis.service.records.python_records import filled_columns, filled_from_lists, is_by_column
+from vaegis.service.records.python_records import filled_columns, filled_from_lists, is_by_column, pandas_orient
 from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
+
+_FRAME: Final = (
+    'expected records, got a data frame as pandas\' to_json() writes it with orient="{orient}"; '
+    'write it with orient="records"'
+)
 
 
 class JsonDocuments:
@@ -75,7 +81,10 @@ class JsonDocuments:
         require_few_values(body, limits.max_values)
         records = parse_records(body, max_depth=limits.max_depth, most=limits.max_records)
         by_column = None if body.lstrip(b" \t\r\n").startswith(b"[") else records[0]
-        if is_by_column(by_column):
+        if orient := pandas_orient(by_column, schema):
+            faults.add_fault(0, None, "wrong_type", _FRAME.format(orient=orient))
+            records = [{schema.names[0]: None}]
+        elif is_by_column(by_column):
             _check_count(len(next(iter(by_column.values()))), limits.max_records)
             return filled_from_lists(
                 by_column, schema, faults, unknown_columns=limits.unknown_columns, max_faults=limits.max_faults

@@ -29,6 +29,8 @@ from vaegis.service.records.values import RefusedValueError, described
 
 _MAX_DEPTH: Final = 32
 _BLOCK_RECORDS: Final = 65_536
+_SPLIT: Final = frozenset(("columns", "index", "data"))
+_TABLE: Final = frozenset(("schema", "data"))
 _JSON_TYPES: Final = frozenset((str, int, bool, NoneType))
 
 
@@ -71,6 +73,34 @@ def filled_columns(
 def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
     """Tell whether a parsed body holds records by column; an empty object is a record without columns."""
     return isinstance(document, dict) and bool(document) and all(isinstance(value, list) for value in document.values())
+
+
+def pandas_orient(document: object, schema: Schema) -> str | None:
+    """Return how pandas wrote a parsed body as a data frame, its ``orient``; None for records and for other bodies.
+
+    Args:
+        document: The body.
+        schema: The model's columns. A body with sound values of them is never taken for a frame.
+    """
+    if not isinstance(document, dict) or not document:
+        return None
+    known = {name.partition(".")[0] for name in schema.names}
+    if document.keys() == _SPLIT and known.isdisjoint(_SPLIT):
+        return "split"
+    if document.keys() == _TABLE and known.isdisjoint(_TABLE):
+        fields = document["schema"]
+        return "table" if isinstance(fields, dict) and "pandas_version" in fields else None
+    first, *others = document.values()
+    if not isinstance(first, dict) or any(not isinstance(each, dict) or each.keys() != first.keys() for each in others):
+        return None
+    # The labels of the rows are numbers where a frame has no other index, and where its index is of times.
+    if _are_numbers(first) and not document.keys().isdisjoint(schema.names):
+        return "columns"
+    return "index" if _are_numbers(document) and not known.isdisjoint(first) and known.isdisjoint(document) else None
+
+
+def _are_numbers(labels: Collection[str]) -> bool:
+    return bool(labels) and all(map(str.isdecimal, labels))
 
 
 def filled_from_lists(

@@ -31,7 +31,7 @@ def how_to_read(
     if other is not None:
         if other.text.strip() == name:
             return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
-        if other.records == other.distinct == 1 and other.text.strip(" :").casefold() in _TOTALS:
+        if other.records == other.distinct == 1 and is_total(other.text):
             return "that line seems to hold a total of the others: remove it"
         if row == 1 and other.distinct == other.records == 1:
             return "if the first line below the header belongs to it, such as units or more names, remove that line"
@@ -69,6 +69,11 @@ def quoted(text: str) -> str:
     '"ein \\"Mal\\""'
     """
     return json.dumps(text.encode("utf-8", "backslashreplace").decode("utf-8"), ensure_ascii=False)
+
+
+def is_total(text: str) -> bool:
+    """Return whether a text is a word that stands before totals, as in ``Total:``."""
+    return text.strip(" :").casefold() in _TOTALS
 
 
 def _form_of(text: str) -> str:

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from vaegis.service.artifact import load_artifact
 from vaegis.service.columns import Columns
-from vaegis.service.contract import MetadataKey
+from vaegis.service.contract import MetadataKey, Schema
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.files.record_files import open_records
 from vaegis.service.generation import Generator
@@ -39,6 +39,7 @@ from vaegis.training.errors import ExportError
 from vaegis.training.fit import Epoch
 from vaegis.training.progress import Progress
 from vaegis.training.train import train
+from vaegis.training.violations import DroppedCheck
 
 pytestmark = pytest.mark.training
 
@@ -420,6 +421,30 @@ def test_a_key_outside_its_section_is_reported_with_the_right_section(refused, t
     settings = tmp_path / "train.toml"
     settings.write_text("alpha = 0.1\n")
     assert "calibration.alpha" in refused(csv(), "--config", settings)
+
+
+class StoppedBeforeTheFit(Progress):
+    """A display at which someone presses Ctrl-C when the columns are planned."""
+
+    def checks(self, schema: Schema, dropped: Sequence[DroppedCheck]) -> None:
+        super().checks(schema, dropped)
+        raise KeyboardInterrupt
+
+
+def test_records_in_an_envelope_and_lines_of_totals_are_named(tmp_path, capsys):
+    rows = [{"country": "DE" if at % 3 else "FR", "amount": at + 0.5} for at in range(120)]
+    lines = [json.dumps({"payload": {"before": None, "after": row, "op": "c", "ts_ms": 1}}) for row in rows]
+    (tmp_path / "changes.ndjson").write_text("\n".join(lines))
+    cells = "".join(f"{row['country']},{row['amount']}\n" for row in rows)
+    (tmp_path / "payload.csv").write_text(f"payload.country,payload.amount\n{cells}Total,7200.0\n")
+    printed = []
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(KeyboardInterrupt):
+            train(path, tmp_path / "m.onnx", TrainConfig(), StoppedBeforeTheFit(Console(width=1000)))
+        printed.append(capsys.readouterr().out)
+    assert "VAEGIS_UNWRAP=/payload/after" in printed[0]
+    assert "payload.csv, row 121 seems to hold totals" in printed[1]
+    assert "VAEGIS_UNWRAP" not in printed[1]
 
 
 def test_a_category_of_a_million_values_is_counted_within_bounds(tmp_path):

@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "errors.md"
@@ -200,3 +201,25 @@ def test_many_faults_are_listed_for_some_records_and_one_for_each_other(post):
     results = post([bad] * 2000, query="?on_invalid=report").json()["results"]
     counts = [len(result["errors"]) for result in results]
     assert counts == [20] * 500 + [1] * 1500
+
+
+@pytest.mark.parametrize("orient", ["columns", "index", "split", "table"])
+def test_a_data_frame_that_pandas_writes_otherwise_is_told_how_to_be_written(post, record, orient):
+    frame = pd.DataFrame([record] * 3)
+    response = post(frame.to_json(orient=orient).encode())
+    (error,) = response.json()["errors"]
+    assert (response.status_code, error["row"], error["code"]) == (422, 0, "wrong_type")
+    assert f'writes it with orient="{orient}"; write it with orient="records"' in error["message"]
+    report = post(frame.to_json(orient=orient).encode(), query="?on_invalid=report").json()["results"]
+    assert [len(result["errors"]) for result in report] == [1]
+    assert len(post(frame.to_json(orient="records").encode()).json()["results"]) == len(frame)
+
+
+def test_objects_in_columns_are_no_data_frame(post):
+    money = {"value": 1.0, "currency": "EUR"}
+    errors = post({"amount": money, "express": money}).json()["errors"]
+    assert [(error["column"], error["code"]) for error in errors] == [
+        ("amount", "wrong_type"),
+        ("express", "wrong_type"),
+    ]
+    assert errors[0]["message"] == "records[0].amount: expected a number, got an object"
