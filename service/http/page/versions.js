@@ -99,7 +99,7 @@ function actions(call, model, reload) {
     for (const version of new Set(offered)) select.append(element("option", version));
     const gate = element("input");
     gate.id = "gate";
-    gate.value = GATE;
+    gate.value = by("gate")?.value ?? GATE; // what was typed before outlives a change of the versions
     gate.spellcheck = false;
     const button = element("button", "Promote…");
     button.type = "button";
