@@ -72,7 +72,7 @@ def test_the_priority_is_low_before_the_runtime_is_imported(settings, model):
                     is_forked_only = Path(f"/proc/{process}/cmdline").read_text() == own
                     if not is_forked_only and "onnxruntime" in Path(f"/proc/{process}/maps").read_text():
                         seen.add(os.getpriority(os.PRIO_PROCESS, int(process)))
-    assert seen == {os.getpriority(os.PRIO_PROCESS, 0) + 10}
+    assert seen == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)}  # 19 is the lowest
 
 
 def test_what_is_wrong_is_said_as_in_the_process_that_serves(settings, model, shared):
