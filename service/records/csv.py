@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
@@ -39,10 +40,12 @@ _COMMA, _NEWLINE, _QUOTE = b',\n"'
 _LINE_ENDS: Final = re.compile(rb"[\r\n]{2,}")
 _NULL: Final = np.frombuffer(b"null", dtype=np.uint8)
 _JSON: Final = re.compile(r"\s*(?:\[\s*)?\{\s*\"")
-_OTHER_SEPARATOR: Final = (
-    "header: expected names separated by commas, got another separator; text/tab-separated-values is for tabs, and "
-    "`vaegis score` reads others by --delimiter"
-)
+_DELIMITER_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_OTHER_DELIMITERS: Final = {
+    ";": "`vaegis score` reads them by --delimiter",
+    "\t": "text/tab-separated-values is for tabs",
+}
+"""What to do about delimiters that bodies of text/csv may not have."""
 _ONE_LINE: Final = (
     "body: expected a header and records, got one line that is no header of the model; curl sends a file by "
     "--data-binary @FILE, while -d @FILE joins its lines"
@@ -58,7 +61,6 @@ class CsvDecoder(LineDecoder):
 
     def __init__(self, schema: Schema, limits: RecordLimits, delimiter: str = ",") -> None:
         """Decode records of ``schema``, whose values are separated by ``delimiter``."""
-        csv.field_size_limit(MAX_VALUE_CHARACTERS)  # the module's own, for the whole process
         super().__init__(schema, limits)
         self._delimiter = delimiter
         self._header: _Header | None = None
@@ -136,8 +138,10 @@ class _Header:
             raise BodyError("invalid_csv", "header: expected names of columns, got JSON; Content-Type names the format")
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
-        if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
-            raise BodyError("invalid_csv", _OTHER_SEPARATOR)
+        other = next((mark for mark in _OTHER_DELIMITERS if mark in names[0]), None)
+        if len(names) == 1 and delimiter == "," and other:
+            got = f"{delimiter_name(other)}; {_OTHER_DELIMITERS[other]}"
+            raise BodyError("invalid_csv", f"header: expected names separated by commas, got {got}")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
         plain = {column.name for column in schema.columns if kind_of(column).is_plain_number and column.reading is None}
         numbers = {position for name, position in self.positions.items() if name in plain}
@@ -159,6 +163,21 @@ class _Header:
                 continue
             even.append([""] * self._width)
         return [list(column) for column in zip(*even, strict=True)] if even else []
+
+
+def delimiter_name(delimiter: str) -> str:
+    """Return how messages name a delimiter.
+
+    >>> delimiter_name(";"), delimiter_name("|")
+    ('semicolons', '"|"')
+    """
+    return _DELIMITER_NAMES.get(delimiter) or json.dumps(delimiter)
+
+
+def csv_reader(lines: Iterable[str], delimiter: str, **options: Any) -> Any:  # noqa: ANN401 - csv names no type of it
+    """Return a `csv.reader` that refuses values of more than `MAX_VALUE_CHARACTERS`."""
+    csv.field_size_limit(MAX_VALUE_CHARACTERS)  # the module has one limit for all of its readers
+    return csv.reader(lines, delimiter=delimiter, **options)
 
 
 def first_row_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[str], bytes] | None:  # noqa: ANN401 - of csv.reader
@@ -192,7 +211,7 @@ def rows_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[list[str
     physical = _physical(lines)
     try:
         # Blank rows are left out before they gather: that takes an eighth of the time.
-        rows = list(filter(None, csv.reader(chain(physical, (_END,)), delimiter=delimiter, **options)))
+        rows = list(filter(None, csv_reader(chain(physical, (_END,)), delimiter, **options)))
     except csv.Error:
         raise BodyError("invalid_csv", _TOO_LONG) from None
     rest = b""
@@ -308,7 +327,7 @@ def _numbered(
     physical: Sequence[str], delimiter: str, options: Mapping[str, Any]
 ) -> Iterator[tuple[list[str], int, int]]:
     """Yield each row with the number of lines before it and through its end."""
-    reader = csv.reader(chain(physical, (_END,)), delimiter=delimiter, **options)
+    reader = csv_reader(chain(physical, (_END,)), delimiter, **options)
     start = 0
     try:
         for row in reader:

@@ -109,6 +109,7 @@ def test_a_bad_stream_is_refused_with_its_code(post, content_type, body, row, co
         ("text/csv", b"orders.csv", "curl sends a file by --data-binary @FILE"),
         ("text/csv", "amount,country\n1,DE\n".encode("utf-16-le"), "got NUL bytes, as in UTF-16"),
         ("text/csv", b"amount\tcountry\n1\tDE\n", "text/tab-separated-values is for tabs"),
+        ("text/csv", b"amount;country\n1;DE\n", "got semicolons; `vaegis score` reads them by --delimiter"),
         ("application/x-www-form-urlencoded", b"{}", "which curl -d and some libraries say unless told otherwise"),
         ("application/vnd.ms-excel", b"", "CSV is text/csv"),
         ("application/gzip", b"", "gzip, deflate or zstd in Content-Encoding"),
