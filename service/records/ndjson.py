@@ -13,7 +13,7 @@ from vaegis.service.records.faults import Faults, in_request
 from vaegis.service.records.json import VALUE_MARKS, count_marks, line_fault, parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.line_decoder import LineDecoder, parts_of_lines
-from vaegis.service.records.python_records import filled_columns
+from vaegis.service.records.python_records import blank_record, filled_columns
 from vaegis.service.records.unwrapping import Unwrapper
 
 _LIST: Final = "expected an object, got a list; a list of records is JSON, as application/json"
@@ -78,7 +78,7 @@ class NdjsonDecoder(LineDecoder):
                 faults.add_fault(row, None, "not_an_object", _LIST)
             except BodyError as error:
                 faults.add_fault(row, None, error.code, line_fault(line, error))
-        return {self._schema.names[0]: None}
+        return blank_record(self._schema)
 
 
 def _count_lines(text: bytes) -> int:
