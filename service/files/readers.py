@@ -18,8 +18,8 @@ from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
 from vaegis.service.files.csv import CsvFile
 from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.ndjson import read_ndjson
-from vaegis.service.files.sniffing import SNIFFED_BYTES, looks_like_json, looks_like_text, other_content
 from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.sniffing import SNIFFED_BYTES, looks_like_json, looks_like_text, other_content
 
 _IPC_FILE_MAGIC = b"ARROW1"
 _COPIED_CHARACTERS = 1 << 20

@@ -22,9 +22,10 @@ from vaegis.service.records.blocks import BLOCK_BYTES, Block, BodyError, RecordL
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.json import count_marks, encoding_hint
+from vaegis.service.records.json import count_marks
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.line_decoder import LineDecoder
+from vaegis.service.records.sniffing import encoding_hint, looks_like_json
 from vaegis.service.records.values import CSV_NULLS
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -39,7 +40,6 @@ _END: Final = "\x1e\x1e\x1e"
 _COMMA, _NEWLINE, _QUOTE = b',\n"'
 _LINE_ENDS: Final = re.compile(rb"[\r\n]{2,}")
 _NULL: Final = np.frombuffer(b"null", dtype=np.uint8)
-_JSON: Final = re.compile(r"\s*(?:\[\s*)?\{\s*\"")
 _DELIMITER_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _OTHER_DELIMITERS: Final = {
     ";": "`vaegis score` reads them by --delimiter",
@@ -134,7 +134,7 @@ class _Header:
             raise BodyError("invalid_utf8", f"header: expected UTF-8, got other bytes{hint}")
         if any("\0" in name for name in names):
             raise BodyError("invalid_utf8", "header: expected UTF-8, got NUL bytes, as in UTF-16; write it as UTF-8")
-        if _JSON.match(names[0]):
+        if looks_like_json(names[0].encode()):
             raise BodyError("invalid_csv", "header: expected names of columns, got JSON; Content-Type names the format")
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")

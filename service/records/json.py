@@ -14,6 +14,7 @@ import numpy as np
 
 from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooManyValuesError
 from vaegis.service.records.column_names import shown
+from vaegis.service.records.sniffing import encoding_hint
 
 _SPACE = b" \t\r\n"
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
@@ -44,28 +45,9 @@ _MOST_LOOKED_AT = 200  # characters
 _LATEST_MISTAKE = 2
 """An error up to this character is likely one of the whole text, not of one value."""
 
-_MAGIC = {
-    b"\x1f\x8b": "gzip; send `Content-Encoding: gzip`",
-    b"\x28\xb5\x2f\xfd": "zstd; send `Content-Encoding: zstd`",
-    b"PK\x03\x04": "a zip or Excel file",
-    b"PAR1": "Parquet, which `vaegis score` reads",
-    b"\xff\xfe": "UTF-16; write it as UTF-8",
-    b"\xfe\xff": "UTF-16; write it as UTF-8",
-}
-"""What data seem to be, by their first bytes."""
 _SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
 _NO_BACKSLASH = re.compile(rb"[^\\]")
 _QUOTE, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'"[]{}'
-
-
-def encoding_hint(data: bytes) -> str:
-    """Return what data that are not UTF-8 seem to be, as the end of a message; nothing if their start does not say.
-
-    >>> encoding_hint(b"PAR1")
-    '; it seems to be Parquet, which `vaegis score` reads'
-    """
-    found = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
-    return "" if found is None else f"; it seems to be {found}"
 
 
 def require_few_values(body: bytes, max_values: int) -> None:

@@ -89,6 +89,7 @@ def test_a_bad_stream_is_refused_with_its_code(post, content_type, body, row, co
     [
         ("application/json", gzip.compress(b"{}"), "it seems to be gzip; send `Content-Encoding: gzip`"),
         ("text/csv", gzip.compress(b"a"), "it seems to be gzip; send `Content-Encoding: gzip`"),
+        ("application/json", b"PAR1\x15\x04\xff", "it seems to be Parquet; `vaegis score` reads it"),
         ("application/json", '{"amount": 1}'.encode("utf-16"), "it seems to be UTF-16; write it as UTF-8"),
         ("application/json", b"{'amount': 1}", "expected JSON with a name in double quotes at character"),
         ("application/json", b'{"records": [{"amount": 1}]}', "or set VAEGIS_UNWRAP=/records"),
