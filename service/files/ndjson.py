@@ -23,9 +23,10 @@ from vaegis.service.files.batches import (
 )
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
-from vaegis.service.records.json import line_fault, parse_json, refused_constant
+from vaegis.service.records.json import parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.line_decoder import parts_of_lines
+from vaegis.service.records.ndjson import line_fault
 from vaegis.service.records.values import described
 
 BLOCK_BYTES = 4 << 20

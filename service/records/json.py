@@ -136,17 +136,6 @@ def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object]
         return _decoder(constant).decode(text)
 
 
-def line_fault(line: bytes, error: BodyError) -> str:
-    """Return what is wrong with a line of NDJSON that cannot be parsed, with the likely cause."""
-    detail = str(error).removeprefix("body: ")
-    last = line.rstrip()[-1:]
-    if error.code != "invalid_json" or last not in b"[{,":
-        return detail
-    if last == b",":
-        return "expected one JSON record per line, got a comma at the end of the line"
-    return f"{detail}; a line of NDJSON is a whole record, as jq -c writes it; records over several lines are JSON"
-
-
 def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:
     """Parse a body as `parse_json` does, into the list that it holds, or of the one thing that it is.
 
