@@ -29,7 +29,7 @@ _HINTS = {
     **dict.fromkeys((".json", ".geojson"), _NDJSON_NAME),
     **dict.fromkeys((".zip", ".xz", ".7z", ".tar", ".tgz", ".lz4", ".rar", ".z"), "unpack it first"),
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "save the sheet as CSV"),
-    **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "if it is CSV, name it .csv, or .tsv if tabs part its values"),
+    **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "if it is CSV, name it .csv, or .tsv if it has tabs"),
     **dict.fromkeys((".avro", ".orc", ".sqlite", ".db", ".pkl", ".h5"), "convert it to Parquet first"),
     ".parq": "name it .parquet",
 }

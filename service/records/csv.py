@@ -34,7 +34,7 @@ PlainCells: TypeAlias = NDArray[np.float64] | list[str]
 """One column's values: numbers, NaN where blank, or text."""
 
 MAX_VALUE_CHARACTERS: Final = 1 << 20
-"""A longer value is refused: it is rather the rest of the body after a quote that is never closed."""
+"""A longer value is refused: it is probably the rest of the body after a quote that is never closed."""
 # Stands after the last line. Where it does not come back as a row of its own, a quoted value was still open.
 _END: Final = "\x1e\x1e\x1e"
 _COMMA, _NEWLINE, _QUOTE = b',\n"'
@@ -260,7 +260,7 @@ class PlainRows:
         return cells
 
     def _plain(self, lines: bytes) -> bytes | None:
-        """Return the lines with commas and newlines alone between the values; None if it takes more to part them."""
+        """Return the lines with commas and newlines alone between the values; None if they are not plain."""
         if b'"' in lines or (self._texts and b"\\" in lines):
             return None
         if b"\r" in lines:

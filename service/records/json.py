@@ -19,7 +19,7 @@ from vaegis.service.records.sniffing import encoding_hint
 _SPACE = b" \t\r\n"
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
 VALUE_MARKS = b",[{"
-"""What begins or parts values."""
+"""What begins values or separates them."""
 _MORE = "Extra data"  # as Python's parser says it
 _EXPECTED = {
     "Expecting property name enclosed in double quotes": "a name in double quotes",
@@ -54,7 +54,7 @@ def require_few_values(body: bytes, max_values: int) -> None:
     """Pass if a body can be parsed as JSON without taking too much memory.
 
     A value may take a hundred bytes in memory for two in the body, so that a limit of bytes alone bounds little.
-    Values are counted by what begins or parts them: commas and opening brackets, also within text.
+    Values are counted by what begins or separates them: commas and opening brackets, also within text.
 
     Raises:
         TooManyValuesError: there are more than ``max_values``.

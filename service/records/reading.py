@@ -64,7 +64,7 @@ class WrittenNumber:
         power: Its exponent, as in ``e3``, or nothing.
         before: The unit that stands before it, or nothing.
         after: The unit that stands after it, or nothing.
-        is_apart: Whether a space parts it from the unit after it.
+        is_apart: Whether a space stands between it and the unit after it.
     """
 
     is_negative: bool
@@ -85,7 +85,7 @@ class WrittenNumber:
             return None
         digits = _NOT_DIGITS[decimal].sub("", self.digits)
         if self.power and len(digits) < len(self.digits):
-            return None  # Nobody parts the thousands before an exponent: the separator is a decimal one.
+            return None  # Nobody separates thousands before an exponent: the separator is a decimal one.
         digits = digits.replace(decimal, ".")
         if not digits.isascii():  # such as Arabic digits
             digits = "".join(letter if letter == "." else str(unicodedata.decimal(letter)) for letter in digits)
