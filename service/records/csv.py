@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -27,8 +28,6 @@ from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.line_decoder import LineDecoder
 from vaegis.service.records.sniffing import encoding_hint, looks_like_json
 from vaegis.service.records.values import CSV_NULLS
-
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 PlainCells: TypeAlias = NDArray[np.float64] | list[str]
 """One column's values: numbers, NaN where blank, or text."""
@@ -89,7 +88,7 @@ class CsvDecoder(LineDecoder):
         """Yield the records in complete lines, and keep an incomplete record."""
         self._check_values(lines)
         if self._header is None:
-            lines = lines.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+            lines = lines.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
             row = first_row_of(lines, self._delimiter)
             if row is None:
                 self._put_back(lines, is_first=True)
