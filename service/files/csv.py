@@ -25,7 +25,7 @@ from vaegis.service.records.values import CSV_NULLS, is_text
 
 BLOCK_BYTES = 4 << 20
 MAX_VALUE_BYTES = MAX_VALUE_CHARACTERS
-"""The limit of the service, in what pyarrow counts."""
+"""The same limit as in bodies, but pyarrow counts bytes."""
 
 _NULLS = pa.array(sorted(CSV_NULLS), pa.string())
 _AFTER_A_QUOTE = "expected after"  # of csv's complaint over text after a closing quote, which pyarrow takes
