@@ -47,7 +47,7 @@ class FileBatch:
         first_row: Row of the first record in its file, from 1; a header is not counted.
         refused: What is wrong with records that could not be read, by position in the batch; what is lost of them is
             null.
-        parsed: The records as JSON has them, for their values have types of their own; None for those refused.
+        parsed: The records as JSON has them, because their values have types of their own; None for those refused.
     """
 
     batch: pa.RecordBatch

@@ -20,12 +20,12 @@ from vaegis.service.files.batches import NOT_UTF8, Refusal, batch_rows, blocks_o
 from vaegis.service.files.formats import Dialect
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
-from vaegis.service.records.csv import first_row_of, rows_of
+from vaegis.service.records.csv import MAX_VALUE_CHARACTERS, csv_reader, delimiter_name, first_row_of, rows_of
 from vaegis.service.records.values import CSV_NULLS, is_text
 
 BLOCK_BYTES = 4 << 20
-MAX_VALUE_BYTES = 1 << 20
-"""A longer value is refused: it is rather the rest of the file after a quote that is never closed."""
+MAX_VALUE_BYTES = MAX_VALUE_CHARACTERS
+"""The same limit as in bodies, but pyarrow counts bytes."""
 
 _NULLS = pa.array(sorted(CSV_NULLS), pa.string())
 _AFTER_A_QUOTE = "expected after"  # of csv's complaint over text after a closing quote, which pyarrow takes
@@ -68,7 +68,6 @@ class CsvFile:
         self._open_file = open_file
         self._dialect = dialect
         self._delimiter = dialect.delimiter_of(path)
-        csv.field_size_limit(MAX_VALUE_BYTES)  # the module's own, for the whole process
         with self._at_header() as stream:
             self.names = self._names(stream)
 
@@ -100,9 +99,9 @@ class CsvFile:
         Raises:
             FileError: A value is far too long, or its quote is never closed.
         """
-        most, is_first = batch_rows(len(self.names)), True
-        for rows in self._parsed_rows():
-            records, is_first = rows[1:] if is_first else rows, False
+        most = batch_rows(len(self.names))
+        for block, rows in enumerate(self._parsed_rows()):
+            records = rows if block else rows[1:]  # without the header
             for start in range(0, len(records), most):
                 yield _text_batch(records[start : start + most], self.names)
 
@@ -138,11 +137,9 @@ class CsvFile:
             raise FileError(self._path, detail)
         others = [mark for mark in _DELIMITERS if mark in names[0] and mark != self._delimiter]
         if len(names) == 1 and others:
-            raise FileError(
-                self._path,
-                "expected a header separated by commas (by tabs in a .tsv file), got another separator; "
-                f"set [data] delimiter = {json.dumps(others[0])} in train.toml, or --delimiter",
-            )
+            expected, got = delimiter_name(self._delimiter), delimiter_name(others[0])
+            hint = f"set [data] delimiter = {json.dumps(others[0])} in train.toml, or --delimiter"
+            raise FileError(self._path, f"expected a header separated by {expected}, got {got}; {hint}")
         return names
 
     def _parsed_rows(self) -> Iterator[list[list[str]]]:
@@ -212,7 +209,7 @@ def may_have_stray_quotes(stream: pa.NativeFile, rows: int, dialect: Dialect) ->
         dialect: How it is written.
     """
     quote = dialect.quote_character.encode()
-    if not quote:
+    if not quote or dialect.escape is not None:
         return False
     quotes, lines, escaped, last = 0, 0, False, b""
     while block := stream.read(BLOCK_BYTES):
@@ -220,8 +217,6 @@ def may_have_stray_quotes(stream: pa.NativeFile, rows: int, dialect: Dialect) ->
         lines += block.count(b"\n")
         escaped |= b"\\" + quote in last + block
         last = block[-1:]
-    if dialect.escape is not None:
-        return False
     return quotes > 0 and (quotes % 2 == 1 or escaped or lines + (last != b"\n") > rows + 1)
 
 
@@ -240,7 +235,7 @@ def quote_fault(stream: pa.NativeFile, delimiter: str, dialect: Dialect) -> str 
             yield line
 
     try:
-        for _ in csv.reader(noted(), delimiter=delimiter, strict=True, **dialect.of_reader()):
+        for _ in csv_reader(noted(), delimiter, strict=True, **dialect.of_reader()):
             lines.clear()
     except csv.Error as error:
         if any(escaped in line for line in lines):

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import (
-    MAX_BATCH_CELLS,
+    MAX_BATCH_ROWS,
     MAX_COLUMNS,
     FileBatch,
     Refusal,
@@ -23,8 +23,10 @@ from vaegis.service.files.batches import (
 )
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
-from vaegis.service.records.json import line_fault, parse_json, refused_constant
+from vaegis.service.records.json import parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
+from vaegis.service.records.line_decoder import parts_of_lines
+from vaegis.service.records.ndjson import line_fault
 from vaegis.service.records.values import described
 
 BLOCK_BYTES = 4 << 20
@@ -73,65 +75,57 @@ def read_ndjson(
     """
     row = 1
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
-        lines = [line for line in block.split(b"\n") if line.strip(_SPACE)]
-        plain = _plain_batches(block, len(lines), max_depth, ignored)
-        for parsed, columns, refused in plain or _batches(lines, max_depth, ignored, (path, row), reports=reports):
-            if refused and not reports:
-                first = min(refused)
-                raise FileError(path, refused[first].detail, row=row + first)
-            batch = _batch(columns, len(parsed), ignored, None if reports else (path, row))
-            yield FileBatch(batch, path, row, refused, parsed)
-            row += len(parsed)
+        for text in parts_of_lines(block, MAX_BATCH_ROWS):
+            for parsed, columns, refused in _batches(text, max_depth, ignored, (path, row), reports=reports):
+                if refused and not reports:
+                    first = min(refused)
+                    raise FileError(path, refused[first].detail, row=row + first)
+                batch = _batch(columns, len(parsed), ignored, None if reports else (path, row))
+                yield FileBatch(batch, path, row, refused, parsed)
+                row += len(parsed)
 
 
-def _plain_batches(block: bytes, lines: int, max_depth: int, ignored: Collection[str]) -> Iterator[_Batch] | None:
-    """Return the records of a block in batches; None if a line has to be read by the other parser."""
-    batches: list[tuple[_Objects, _Columns | None]] = []
-    keys, cells = 0, 0
-    try:
-        records = _OBJECTS.decode_lines(block)
-        most = batch_rows(len(set(chain.from_iterable(records))))
-        for start in range(0, len(records), most):
-            for objects, columns, found in _by_column(records[start : start + most], ignored, max_depth):
-                keys += found
-                cells += len(objects) * len(columns)
-                batches.append((objects, columns if cells <= MAX_BATCH_CELLS else None))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _OutOfTheOrdinaryError):
-        return None
-    # msgspec accepts a record that continues on the next line, and keeps the last of two equal keys.
-    if len(records) != lines or not has_keys(block, keys):
-        return None
-    return _with_columns(batches, max_depth, ignored)
-
-
-def _with_columns(
-    batches: Sequence[tuple[_Objects, _Columns | None]], max_depth: int, ignored: Collection[str]
+def _batches(
+    text: bytes, max_depth: int, ignored: Collection[str], place: tuple[Path, int], *, reports: bool
 ) -> Iterator[_Batch]:
-    """Yield batches with their columns, which are made again where those of a whole block would be too large."""
-    for objects, columns in batches:
-        if columns is not None:
+    """Yield the records of lines in batches of bounded size; `place` is the file and the row of the first record."""
+    lines = [line for line in text.split(b"\n") if line.strip(_SPACE)]
+    try:
+        objects, columns = _plain_batch(text, len(lines), max_depth, ignored)
+    except _OutOfTheOrdinaryError:
+        yield from _batches_by_line(lines, max_depth, ignored, place, reports=reports)
+        return
+    if columns is not None:
+        if objects:
             yield objects, columns, {}
-        else:
-            yield from ((part, made, {}) for part, made, _ in _by_column(objects, ignored, max_depth))
+        return
+    most = batch_rows(_number_of_names(objects))
+    del objects, lines  # smaller parts of the text are read anew
+    path, row = place
+    for part in parts_of_lines(text, most):
+        for batch in _batches(part, max_depth, ignored, (path, row), reports=reports):
+            yield batch
+            row += len(batch[0])
 
 
-def _by_column(objects: _Objects, ignored: Collection[str], levels: int) -> Iterator[tuple[_Objects, _Columns, int]]:
-    """Yield objects in batches of bounded size, each with its columns and the number of its keys.
+def _plain_batch(text: bytes, lines: int, max_depth: int, ignored: Collection[str]) -> tuple[_Objects, _Columns | None]:
+    """Return the records of a number of lines and their columns; None if these would be too large for one batch.
 
     Raises:
-        _OutOfTheOrdinaryError: See `_flatten`; or there are more columns than a record may have.
+        _OutOfTheOrdinaryError: A line has to be read by the other parser.
     """
     columns: _Columns = {}
     try:
-        keys = _flatten("", objects, columns, set(), ignored, levels)
-        if len(columns) > MAX_COLUMNS:  # perhaps one record has them all
-            raise _OutOfTheOrdinaryError
+        objects = _OBJECTS.decode_lines(text)
+        keys = _flatten("", objects, columns, set(), ignored, max_depth)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _OutOfTheOrdinaryError from None
     except _TooManyCellsError:
-        most = batch_rows(_number_of_names(objects))
-        for start in range(0, len(objects), most):
-            yield from _by_column(objects[start : start + most], ignored, levels)
-    else:
-        yield objects, columns, keys
+        return objects, None
+    # msgspec accepts a record that continues on the next line, and keeps the last of two equal keys.
+    if len(objects) != lines or len(columns) > MAX_COLUMNS or not has_keys(text, keys):
+        raise _OutOfTheOrdinaryError
+    return objects, columns
 
 
 def _number_of_names(objects: Iterable[Mapping[str, Any]]) -> int:
@@ -197,10 +191,10 @@ def _keys(value: object, levels: int) -> int:
     return own + sum(_keys(each, levels - 1) for each in inner)
 
 
-def _batches(
+def _batches_by_line(
     lines: Sequence[bytes], max_depth: int, ignored: Collection[str], place: tuple[Path, int], *, reports: bool
 ) -> Iterator[_Batch]:
-    """Yield what lines hold in batches of bounded size, because each line may have names that no other has."""
+    """Yield what lines hold in batches of bounded size: each line may have names that no other has."""
     parsed: list[object] = []
     leaves: list[dict[str, Any]] = []
     refused: dict[int, Refusal] = {}

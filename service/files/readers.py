@@ -18,8 +18,8 @@ from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
 from vaegis.service.files.csv import CsvFile
 from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.ndjson import read_ndjson
-from vaegis.service.files.sniffing import SNIFFED_BYTES, looks_like_json, looks_like_text, other_content
 from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.sniffing import SNIFFED_BYTES, looks_like_json, looks_like_text, other_content
 
 _IPC_FILE_MAGIC = b"ARROW1"
 _COPIED_CHARACTERS = 1 << 20
@@ -29,7 +29,7 @@ _HINTS = {
     **dict.fromkeys((".json", ".geojson"), _NDJSON_NAME),
     **dict.fromkeys((".zip", ".xz", ".7z", ".tar", ".tgz", ".lz4", ".rar", ".z"), "unpack it first"),
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "save the sheet as CSV"),
-    **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "if it is CSV, name it .csv, or .tsv if tabs part its values"),
+    **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "if it is CSV, name it .csv, or .tsv if it has tabs"),
     **dict.fromkeys((".avro", ".orc", ".sqlite", ".db", ".pkl", ".h5"), "convert it to Parquet first"),
     ".parq": "name it .parquet",
 }

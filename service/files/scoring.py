@@ -24,7 +24,7 @@ from vaegis.service.model import Model
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.column_names import UnknownColumns, shown
 from vaegis.service.records.faults import MAX_FAULTS, Faults, OnInvalid
-from vaegis.service.records.python_records import filled_columns
+from vaegis.service.records.python_records import blank_record, filled_columns
 from vaegis.service.score_result import ScoreResult
 from vaegis.service.verdicts import Explain
 
@@ -142,7 +142,7 @@ def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownC
         check_names(part.batch.schema.names, schema, part.path, unknown_columns)
         columns = columns_of_batch(part.batch, schema, faults)
     else:
-        blank = {schema.names[0]: None}  # stands for lines that are no records: their faults are reported already
+        blank = blank_record(schema)
         records = [blank if row in part.refused else record for row, record in enumerate(part.parsed)]
         columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
     return block_of(columns, faults, part.first_row - 1)

@@ -56,12 +56,13 @@ def in_english(text: str, time_format: str) -> str:
 
     def named(found: re.Match[str]) -> str:
         word = found[0]
+        # A weekday comes first: "mar." begins the French and the Spanish Tuesday, and March.
+        if found.start() == 0 and time_format[:2] in ("%A", "%a") and _is_weekday(word):
+            return "Monday" if time_format[:2] == "%A" else "Mon"  # The date says which it is.
         month = month_of(word)
         if month is not None and ("%b" in time_format or "%B" in time_format):
             name = _ENGLISH[month] if "%B" in time_format else _ENGLISH[month][:3]
             return f"{name}." if has_dot and word.endswith(".") else name
-        if found.start() == 0 and time_format[:2] in ("%A", "%a") and _is_weekday(word):
-            return "Monday" if time_format[:2] == "%A" else "Mon"  # The date says which it is.
         return word
 
     return _WORD.sub(named, _OF.sub("", text))

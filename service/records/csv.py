@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import json
 import re
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
@@ -21,28 +23,28 @@ from vaegis.service.records.blocks import BLOCK_BYTES, Block, BodyError, RecordL
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.json import count_marks, encoding_hint
+from vaegis.service.records.json import count_marks
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.line_decoder import LineDecoder
+from vaegis.service.records.sniffing import encoding_hint, looks_like_json
 from vaegis.service.records.values import CSV_NULLS
-
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 PlainCells: TypeAlias = NDArray[np.float64] | list[str]
 """One column's values: numbers, NaN where blank, or text."""
 
 MAX_VALUE_CHARACTERS: Final = 1 << 20
-"""A longer value is refused: it is rather the rest of the body after a quote that is never closed."""
+"""A longer value is refused: it is probably the rest of the body after a quote that is never closed."""
 # Stands after the last line. Where it does not come back as a row of its own, a quoted value was still open.
 _END: Final = "\x1e\x1e\x1e"
 _COMMA, _NEWLINE, _QUOTE = b',\n"'
 _LINE_ENDS: Final = re.compile(rb"[\r\n]{2,}")
 _NULL: Final = np.frombuffer(b"null", dtype=np.uint8)
-_JSON: Final = re.compile(r"\s*(?:\[\s*)?\{\s*\"")
-_OTHER_SEPARATOR: Final = (
-    "header: expected names separated by commas, got another separator; text/tab-separated-values is for tabs, and "
-    "`vaegis score` reads others by --delimiter"
-)
+_DELIMITER_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_OTHER_DELIMITERS: Final = {
+    ";": "`vaegis score` reads them by --delimiter",
+    "\t": "text/tab-separated-values is for tabs",
+}
+"""What to do about delimiters that bodies of text/csv may not have."""
 _ONE_LINE: Final = (
     "body: expected a header and records, got one line that is no header of the model; curl sends a file by "
     "--data-binary @FILE, while -d @FILE joins its lines"
@@ -58,7 +60,6 @@ class CsvDecoder(LineDecoder):
 
     def __init__(self, schema: Schema, limits: RecordLimits, delimiter: str = ",") -> None:
         """Decode records of ``schema``, whose values are separated by ``delimiter``."""
-        csv.field_size_limit(MAX_VALUE_CHARACTERS)  # the module's own, for the whole process
         super().__init__(schema, limits)
         self._delimiter = delimiter
         self._header: _Header | None = None
@@ -87,7 +88,7 @@ class CsvDecoder(LineDecoder):
         """Yield the records in complete lines, and keep an incomplete record."""
         self._check_values(lines)
         if self._header is None:
-            lines = lines.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+            lines = lines.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
             row = first_row_of(lines, self._delimiter)
             if row is None:
                 self._put_back(lines, is_first=True)
@@ -132,12 +133,14 @@ class _Header:
             raise BodyError("invalid_utf8", f"header: expected UTF-8, got other bytes{hint}")
         if any("\0" in name for name in names):
             raise BodyError("invalid_utf8", "header: expected UTF-8, got NUL bytes, as in UTF-16; write it as UTF-8")
-        if _JSON.match(names[0]):
+        if looks_like_json(names[0].encode()):
             raise BodyError("invalid_csv", "header: expected names of columns, got JSON; Content-Type names the format")
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
-        if len(names) == 1 and delimiter == "," and (";" in names[0] or "\t" in names[0]):
-            raise BodyError("invalid_csv", _OTHER_SEPARATOR)
+        other = next((mark for mark in _OTHER_DELIMITERS if mark in names[0]), None)
+        if len(names) == 1 and delimiter == "," and other:
+            got = f"{delimiter_name(other)}; {_OTHER_DELIMITERS[other]}"
+            raise BodyError("invalid_csv", f"header: expected names separated by commas, got {got}")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
         plain = {column.name for column in schema.columns if kind_of(column).is_plain_number and column.reading is None}
         numbers = {position for name, position in self.positions.items() if name in plain}
@@ -159,6 +162,21 @@ class _Header:
                 continue
             even.append([""] * self._width)
         return [list(column) for column in zip(*even, strict=True)] if even else []
+
+
+def delimiter_name(delimiter: str) -> str:
+    """Return how messages name a delimiter.
+
+    >>> delimiter_name(";"), delimiter_name("|")
+    ('semicolons', '"|"')
+    """
+    return _DELIMITER_NAMES.get(delimiter) or json.dumps(delimiter)
+
+
+def csv_reader(lines: Iterable[str], delimiter: str, **options: Any) -> Any:  # noqa: ANN401 - csv names no type of it
+    """Return a `csv.reader` that refuses values of more than `MAX_VALUE_CHARACTERS`."""
+    csv.field_size_limit(MAX_VALUE_CHARACTERS)  # the module has one limit for all of its readers
+    return csv.reader(lines, delimiter=delimiter, **options)
 
 
 def first_row_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[str], bytes] | None:  # noqa: ANN401 - of csv.reader
@@ -192,7 +210,7 @@ def rows_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[list[str
     physical = _physical(lines)
     try:
         # Blank rows are left out before they gather: that takes an eighth of the time.
-        rows = list(filter(None, csv.reader(chain(physical, (_END,)), delimiter=delimiter, **options)))
+        rows = list(filter(None, csv_reader(chain(physical, (_END,)), delimiter, **options)))
     except csv.Error:
         raise BodyError("invalid_csv", _TOO_LONG) from None
     rest = b""
@@ -241,7 +259,7 @@ class PlainRows:
         return cells
 
     def _plain(self, lines: bytes) -> bytes | None:
-        """Return the lines with commas and newlines alone between the values; None if it takes more to part them."""
+        """Return the lines with commas and newlines alone between the values; None if they are not plain."""
         if b'"' in lines or (self._texts and b"\\" in lines):
             return None
         if b"\r" in lines:
@@ -308,7 +326,7 @@ def _numbered(
     physical: Sequence[str], delimiter: str, options: Mapping[str, Any]
 ) -> Iterator[tuple[list[str], int, int]]:
     """Yield each row with the number of lines before it and through its end."""
-    reader = csv.reader(chain(physical, (_END,)), delimiter=delimiter, **options)
+    reader = csv_reader(chain(physical, (_END,)), delimiter, **options)
     start = 0
     try:
         for row in reader:

@@ -113,7 +113,7 @@ class Unpacker:
         It yields a piece, which may be empty, after each bit of work, so that the caller can stop.
 
         Raises:
-            BodyError: it is not packed so.
+            BodyError: it is not compressed in this way.
             BodyTooLargeError: it unpacks to more than is allowed.
         """
         if self._coding == "identity":
@@ -176,12 +176,12 @@ def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable
     Args:
         body: The body as it came.
         coding: How it is compressed.
-        count: Told the size of each piece; may raise to refuse it.
+        count: Counts the bytes of each piece; may raise to refuse it.
         check: Called after each piece; what it raises ends the work.
 
     Raises:
         BodyTooLargeError: there is more than ``count`` allows.
-        BodyError: it is not compressed so, or not whole.
+        BodyError: it is not compressed in this way, or not whole.
     """
     if coding == "identity":
         return body

@@ -14,11 +14,12 @@ import numpy as np
 
 from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooManyValuesError
 from vaegis.service.records.column_names import shown
+from vaegis.service.records.sniffing import encoding_hint
 
 _SPACE = b" \t\r\n"
 _NO_SPACE = re.compile(r"[^ \t\r\n]")
 VALUE_MARKS = b",[{"
-"""What begins or parts values."""
+"""What begins values or separates them."""
 _MORE = "Extra data"  # as Python's parser says it
 _EXPECTED = {
     "Expecting property name enclosed in double quotes": "a name in double quotes",
@@ -44,35 +45,16 @@ _MOST_LOOKED_AT = 200  # characters
 _LATEST_MISTAKE = 2
 """An error up to this character is likely one of the whole text, not of one value."""
 
-_MAGIC = {
-    b"\x1f\x8b": "gzip; send `Content-Encoding: gzip`",
-    b"\x28\xb5\x2f\xfd": "zstd; send `Content-Encoding: zstd`",
-    b"PK\x03\x04": "a zip or Excel file",
-    b"PAR1": "Parquet, which `vaegis score` reads",
-    b"\xff\xfe": "UTF-16; write it as UTF-8",
-    b"\xfe\xff": "UTF-16; write it as UTF-8",
-}
-"""What data seem to be, by their first bytes."""
 _SHORT: Final = 4096  # bytes; up to here the methods of bytes are faster than numpy
 _NO_BACKSLASH = re.compile(rb"[^\\]")
 _QUOTE, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'"[]{}'
-
-
-def encoding_hint(data: bytes) -> str:
-    """Return what data that are not UTF-8 seem to be, as the end of a message; nothing if their start does not say.
-
-    >>> encoding_hint(b"PAR1")
-    '; it seems to be Parquet, which `vaegis score` reads'
-    """
-    found = next((name for magic, name in _MAGIC.items() if data.startswith(magic)), None)
-    return "" if found is None else f"; it seems to be {found}"
 
 
 def require_few_values(body: bytes, max_values: int) -> None:
     """Pass if a body can be parsed as JSON without taking too much memory.
 
     A value may take a hundred bytes in memory for two in the body, so that a limit of bytes alone bounds little.
-    Values are counted by what begins or parts them: commas and opening brackets, also within text.
+    Values are counted by what begins or separates them: commas and opening brackets, also within text.
 
     Raises:
         TooManyValuesError: there are more than ``max_values``.
@@ -152,17 +134,6 @@ def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object]
     text = _text(body, max_depth)
     with _body_errors(max_depth):
         return _decoder(constant).decode(text)
-
-
-def line_fault(line: bytes, error: BodyError) -> str:
-    """Return what is wrong with a line of NDJSON that cannot be parsed, with the likely cause."""
-    detail = str(error).removeprefix("body: ")
-    last = line.rstrip()[-1:]
-    if error.code != "invalid_json" or last not in b"[{,":
-        return detail
-    if last == b",":
-        return "expected one JSON record per line, got a comma at the end of the line"
-    return f"{detail}; a line of NDJSON is a whole record, as jq -c writes it; records over several lines are JSON"
 
 
 def parse_records(body: bytes, *, max_depth: int, most: int) -> list[object]:

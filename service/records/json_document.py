@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -20,9 +20,11 @@ from vaegis.service.records.blocks import (
 from vaegis.service.records.faults import Faults, OnInvalid, in_request
 from vaegis.service.records.json import parse_records, require_few_values
 from vaegis.service.records.json_fast import TypedJson
-from vaegis.service.records.python_records import filled_columns, filled_from_lists, is_by_column, pandas_orient
+from vaegis.service.records.python_records import blank_record, filled_columns, filled_from_lists, is_by_column
 from vaegis.service.records.unwrapping import EventUnwrapper, Unwrapper
 
+_SPLIT: Final = frozenset(("columns", "index", "data"))
+_TABLE: Final = frozenset(("schema", "data"))
 _FRAME: Final = (
     'expected records, got a data frame as pandas\' to_json() writes it with orient="{orient}"; '
     'write it with orient="records"'
@@ -81,9 +83,9 @@ class JsonDocuments:
         require_few_values(body, limits.max_values)
         records = parse_records(body, max_depth=limits.max_depth, most=limits.max_records)
         by_column = None if body.lstrip(b" \t\r\n").startswith(b"[") else records[0]
-        if orient := pandas_orient(by_column, schema):
+        if orient := _pandas_orient(by_column, schema):
             faults.add_fault(0, None, "wrong_type", _FRAME.format(orient=orient))
-            records = [{schema.names[0]: None}]
+            records = [blank_record(schema)]
         elif is_by_column(by_column):
             _check_count(len(next(iter(by_column.values()))), limits.max_records)
             return filled_from_lists(
@@ -137,3 +139,31 @@ def _check_count(records: int, limit: int) -> None:
         raise NoRecordsError("body: expected at least one record, got an empty list")
     if records > limit:
         raise TooManyRecordsError(f"body: expected at most {limit} records, got more")
+
+
+def _pandas_orient(document: object, schema: Schema) -> str | None:
+    """Return how pandas wrote a parsed body as a data frame, its ``orient``; None for records and for other bodies.
+
+    Args:
+        document: The body.
+        schema: The model's columns. A body with sound values of them is never taken for a frame.
+    """
+    if not isinstance(document, dict) or not document:
+        return None
+    known = {name.partition(".")[0] for name in schema.names}
+    if document.keys() == _SPLIT and known.isdisjoint(_SPLIT):
+        return "split"
+    if document.keys() == _TABLE and known.isdisjoint(_TABLE):
+        fields = document["schema"]
+        return "table" if isinstance(fields, dict) and "pandas_version" in fields else None
+    first, *others = document.values()
+    if not isinstance(first, dict) or any(not isinstance(each, dict) or each.keys() != first.keys() for each in others):
+        return None
+    # The labels of the rows are numbers where a frame has no other index, and where its index is of times.
+    if _are_numbers(first) and not document.keys().isdisjoint(schema.names):
+        return "columns"
+    return "index" if _are_numbers(document) and not known.isdisjoint(first) and known.isdisjoint(document) else None
+
+
+def _are_numbers(labels: Collection[str]) -> bool:
+    return bool(labels) and all(map(str.isdecimal, labels))

@@ -104,16 +104,6 @@ class _RecordReader:
         """Return one record by column."""
         return self._columns([self._one.decode(text)], text)
 
-    def _many_records(self, text: bytes) -> Columns:
-        """Return a list of records by column."""
-        # A record may take a hundred times the memory of its text.
-        if count_marks(text, b"{") > self._max_records * self._form.objects:
-            raise UnfitError
-        records = self._many.decode(text)
-        if not records:
-            raise UnfitError
-        return self._columns(records, text)
-
     def lines(self, text: bytes, lines: int) -> Columns:
         """Return records, one a line, by column."""
         if count_marks(text, b"{") > lines * self._form.objects:
@@ -132,6 +122,16 @@ class _RecordReader:
                 raise UnfitError
             between()
         return stacked(parts)
+
+    def _many_records(self, text: bytes) -> Columns:
+        """Return a list of records by column."""
+        # A record may take a hundred times the memory of its text.
+        if count_marks(text, b"{") > self._max_records * self._form.objects:
+            raise UnfitError
+        records = self._many.decode(text)
+        if not records:
+            raise UnfitError
+        return self._columns(records, text)
 
     def _columns(self, records: Sequence[msgspec.Struct], text: bytes) -> Columns:
         columns, keys = self._form.columns(records)

@@ -10,10 +10,10 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.records.blocks import Block, BodyError, RecordLimits
 from vaegis.service.records.faults import Faults, in_request
-from vaegis.service.records.json import VALUE_MARKS, count_marks, line_fault, parse_json
+from vaegis.service.records.json import VALUE_MARKS, count_marks, parse_json
 from vaegis.service.records.json_fast import TypedJson
 from vaegis.service.records.line_decoder import LineDecoder, parts_of_lines
-from vaegis.service.records.python_records import filled_columns
+from vaegis.service.records.python_records import blank_record, filled_columns
 from vaegis.service.records.unwrapping import Unwrapper
 
 _LIST: Final = "expected an object, got a list; a list of records is JSON, as application/json"
@@ -78,7 +78,18 @@ class NdjsonDecoder(LineDecoder):
                 faults.add_fault(row, None, "not_an_object", _LIST)
             except BodyError as error:
                 faults.add_fault(row, None, error.code, line_fault(line, error))
-        return {self._schema.names[0]: None}
+        return blank_record(self._schema)
+
+
+def line_fault(line: bytes, error: BodyError) -> str:
+    """Return what is wrong with a line of NDJSON that cannot be parsed, with the likely cause."""
+    detail = str(error).removeprefix("body: ")
+    last = line.rstrip()[-1:]
+    if error.code != "invalid_json" or last not in (b"[", b"{", b","):
+        return detail
+    if last == b",":
+        return "expected one JSON record per line, got a comma at the end of the line"
+    return f"{detail}; a line of NDJSON is a whole record, as jq -c writes it; records over several lines are JSON"
 
 
 def _count_lines(text: bytes) -> int:

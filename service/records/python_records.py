@@ -29,8 +29,6 @@ from vaegis.service.records.values import RefusedValueError, described
 
 _MAX_DEPTH: Final = 32
 _BLOCK_RECORDS: Final = 65_536
-_SPLIT: Final = frozenset(("columns", "index", "data"))
-_TABLE: Final = frozenset(("schema", "data"))
 _JSON_TYPES: Final = frozenset((str, int, bool, NoneType))
 
 
@@ -70,37 +68,14 @@ def filled_columns(
     return columns_of_cells(schema, lambda column, _: [each.get(column.name) for each in flat], len(flat), faults)
 
 
+def blank_record(schema: Schema) -> dict[str, None]:
+    """Return what stands for a record that cannot be read: it has no fault beside the one that is reported already."""
+    return {schema.names[0]: None}
+
+
 def is_by_column(document: object) -> TypeGuard[Mapping[str, list[object]]]:
     """Tell whether a parsed body holds records by column; an empty object is a record without columns."""
     return isinstance(document, dict) and bool(document) and all(isinstance(value, list) for value in document.values())
-
-
-def pandas_orient(document: object, schema: Schema) -> str | None:
-    """Return how pandas wrote a parsed body as a data frame, its ``orient``; None for records and for other bodies.
-
-    Args:
-        document: The body.
-        schema: The model's columns. A body with sound values of them is never taken for a frame.
-    """
-    if not isinstance(document, dict) or not document:
-        return None
-    known = {name.partition(".")[0] for name in schema.names}
-    if document.keys() == _SPLIT and known.isdisjoint(_SPLIT):
-        return "split"
-    if document.keys() == _TABLE and known.isdisjoint(_TABLE):
-        fields = document["schema"]
-        return "table" if isinstance(fields, dict) and "pandas_version" in fields else None
-    first, *others = document.values()
-    if not isinstance(first, dict) or any(not isinstance(each, dict) or each.keys() != first.keys() for each in others):
-        return None
-    # The labels of the rows are numbers where a frame has no other index, and where its index is of times.
-    if _are_numbers(first) and not document.keys().isdisjoint(schema.names):
-        return "columns"
-    return "index" if _are_numbers(document) and not known.isdisjoint(first) and known.isdisjoint(document) else None
-
-
-def _are_numbers(labels: Collection[str]) -> bool:
-    return bool(labels) and all(map(str.isdecimal, labels))
 
 
 def filled_from_lists(
@@ -123,12 +98,10 @@ def filled_from_lists(
     Raises:
         RecordError: The lists are not equally long, or their names do not fit the schema.
     """
-    for name, values in lists.items():
-        if len(lists) == 1 and name not in schema.names and values and isinstance(values[0], dict):
-            hint = f"; to score the objects in it, send that list as the body, or set VAEGIS_UNWRAP=/{shown(name)}"
-            raise RecordError(
-                (Fault(None, shown(name), "unknown_column", f"columns.{shown(name)}: unknown column{hint}"),)
-            )
+    name, values = next(iter(lists.items()))
+    if len(lists) == 1 and name not in schema.names and values and isinstance(values[0], dict):
+        hint = f"; to score the objects in it, send that list as the body, or set VAEGIS_UNWRAP=/{shown(name)}"
+        raise RecordError((Fault(None, shown(name), "unknown_column", f"columns.{shown(name)}: unknown column{hint}"),))
     records = _length(lists, max_faults)
     parents = {name.partition(".")[0] for name in (*schema.names, *(column.name for column in schema.ignored))}
     if any(name in parents and any(isinstance(value, dict) for value in values) for name, values in lists.items()):
@@ -154,7 +127,7 @@ def blocks_of_records(records: Sequence[object], schema: Schema, unknown_columns
                 part.append(plain_record(record))
             except RefusedValueError as refusal:
                 faults.add_fault(row, None, refusal.code, str(refusal))
-                part.append({schema.names[0]: None})
+                part.append(blank_record(schema))
         columns = filled_columns(part, schema, faults, unknown_columns=unknown_columns)
         yield block_of(columns, faults, start)
 

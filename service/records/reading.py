@@ -34,9 +34,9 @@ _ZERO: Final = re.compile(rf"{_UNIT_BEFORE}\s*[-\u2013]|[-\u2013]\s*(?P<after>[^
 """A dash beside a currency is 0 in accounts."""
 _NAMES: Final = re.compile(r"%[aAbB]")
 _MOST_CHARACTERS: Final = 64
-"""No number with its unit and no instant is written in more."""
+"""Longer text is left to the common rules: nobody writes a number with its unit or an instant in more."""
 _FROM_TOO_MANY_DIGITS: Final = 10.0**_MOST_CHARACTERS
-"""An integer of JSON may be beyond what a float can be."""
+"""From here on, numbers have more digits than that; an integer of JSON may even be beyond what a float can be."""
 _CACHED_TEXTS: Final = 1 << 16
 _WRONG_FORM: Final = frozenset(("wrong_type", "invalid_timestamp"))
 """Codes of values that are refused for how they are written."""
@@ -64,7 +64,7 @@ class WrittenNumber:
         power: Its exponent, as in ``e3``, or nothing.
         before: The unit that stands before it, or nothing.
         after: The unit that stands after it, or nothing.
-        is_apart: Whether a space parts it from the unit after it.
+        is_apart: Whether a space stands between it and the unit after it.
     """
 
     is_negative: bool
@@ -85,7 +85,7 @@ class WrittenNumber:
             return None
         digits = _NOT_DIGITS[decimal].sub("", self.digits)
         if self.power and len(digits) < len(self.digits):
-            return None  # Nobody parts the thousands before an exponent: the separator is a decimal one.
+            return None  # Nobody separates thousands before an exponent: the separator is a decimal one.
         digits = digits.replace(decimal, ".")
         if not digits.isascii():  # such as Arabic digits
             digits = "".join(letter if letter == "." else str(unicodedata.decimal(letter)) for letter in digits)
@@ -170,8 +170,9 @@ class ColumnReader:
         if value in self._null_numbers:
             return None
         if self._reading.format is not None and abs(value) < _FROM_TOO_MANY_DIGITS and value == int(value):
-            written = self._of_text(str(int(value)))
-            return value if written == str(int(value)) else written
+            digits = str(int(value))
+            read = self._of_text(digits)
+            return value if read == digits else read
         return value
 
     def numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.float64] | list[str | None]:

@@ -157,7 +157,7 @@ def instant(value: object) -> float:
     """Return an instant in seconds since 1970-01-01T00:00:00Z.
 
     Text is ISO 8601, taken as UTC where it names no zone, or a number. A number is in seconds, milliseconds,
-    microseconds or nanoseconds, told by its size: `instants_of_numbers`. Python's own dates and times are taken too.
+    microseconds or nanoseconds, as its size shows: `instants_of_numbers`. Python's own dates and times are taken too.
     """
     if isinstance(value, str):
         return instant_of_text(value)

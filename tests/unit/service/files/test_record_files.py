@@ -19,6 +19,7 @@ from vaegis.service.files import csv, ndjson
 from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.readers import format_of
 from vaegis.service.files.record_files import open_records
+from vaegis.service.records import csv as csv_stream
 from vaegis.service.records.faults import OnInvalid
 
 
@@ -180,7 +181,8 @@ def test_records_without_any_key_are_still_records(write):
         ("twice.csv", b"a,b,a\n1,2,3\n", None, "a", "expected each column name once"),
         ("text.csv", b"a,b\nx,1\ny,\xff\n", 2, "b", "expected UTF-8 text"),
         ("header.csv", b"a\xff,b\n1,2\n", None, None, "expected UTF-8 in the header"),
-        ("semicolon.csv", b"a;b\n1;2\n", None, None, "separated by commas"),
+        ("semicolon.csv", b"a;b\n1;2\n", None, None, 'separated by commas, got semicolons; set .* delimiter = ";"'),
+        ("comma.tsv", b"a,b\n1,2\n", None, None, 'separated by tabs, got commas; set .* delimiter = ","'),
         ("quote.csv", b'a,b\n1,x\n2,"' + b"x\n" * 600_000, 2, "b", "a quote that is never closed"),
         ("open.csv", b'a,b\n1,"' + b"x\n" * 6_000_000, 1, None, "a quote that is never closed"),
         ("short.csv", b'a,b\n1,x\n2,"secret\n3,y\n', None, None, "expected closed quotes"),
@@ -458,8 +460,7 @@ def test_empty_objects_count_like_columns_in_batches(write, monkeypatch):
 
 
 def test_a_block_of_ndjson_is_not_held_by_column_where_records_have_few_of_the_columns(write, monkeypatch):
-    for module in (record_batches, ndjson):
-        monkeypatch.setattr(module, "MAX_BATCH_CELLS", 10_000)
+    monkeypatch.setattr(record_batches, "MAX_BATCH_CELLS", 10_000)
     lines = [json.dumps({f"k{at}": at for at in range(100)}), *["{}"] * 99] * 100
     files = open_records(write("a.ndjson", "\n".join(lines).encode()))
 
@@ -477,6 +478,7 @@ def test_a_block_of_ndjson_is_not_held_by_column_where_records_have_few_of_the_c
 
 def test_a_value_of_csv_that_is_far_too_long_ends_the_reading_nevertheless(write, monkeypatch):
     monkeypatch.setattr(csv, "MAX_VALUE_BYTES", 10)
+    monkeypatch.setattr(csv_stream, "MAX_VALUE_CHARACTERS", 10)
     path = write("a.csv", b"a\n" + b"x" * 11 + b"\n")
     with pytest.raises(FileError, match="expected values of at most 10 bytes"):
         read_past_faults(path)

@@ -89,6 +89,7 @@ def test_a_bad_stream_is_refused_with_its_code(post, content_type, body, row, co
     [
         ("application/json", gzip.compress(b"{}"), "it seems to be gzip; send `Content-Encoding: gzip`"),
         ("text/csv", gzip.compress(b"a"), "it seems to be gzip; send `Content-Encoding: gzip`"),
+        ("application/json", b"PAR1\x15\x04\xff", "it seems to be Parquet; `vaegis score` reads it"),
         ("application/json", '{"amount": 1}'.encode("utf-16"), "it seems to be UTF-16; write it as UTF-8"),
         ("application/json", b"{'amount': 1}", "expected JSON with a name in double quotes at character"),
         ("application/json", b'{"records": [{"amount": 1}]}', "or set VAEGIS_UNWRAP=/records"),
@@ -109,6 +110,7 @@ def test_a_bad_stream_is_refused_with_its_code(post, content_type, body, row, co
         ("text/csv", b"orders.csv", "curl sends a file by --data-binary @FILE"),
         ("text/csv", "amount,country\n1,DE\n".encode("utf-16-le"), "got NUL bytes, as in UTF-16"),
         ("text/csv", b"amount\tcountry\n1\tDE\n", "text/tab-separated-values is for tabs"),
+        ("text/csv", b"amount;country\n1;DE\n", "got semicolons; `vaegis score` reads them by --delimiter"),
         ("application/x-www-form-urlencoded", b"{}", "which curl -d and some libraries say unless told otherwise"),
         ("application/vnd.ms-excel", b"", "CSV is text/csv"),
         ("application/gzip", b"", "gzip, deflate or zstd in Content-Encoding"),

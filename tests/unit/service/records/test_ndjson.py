@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vaegis.service.errors import RecordError
 from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooMuchHeldError
 from vaegis.service.records.json_fast import TypedJson
-from vaegis.service.records.ndjson import NdjsonDecoder
+from vaegis.service.records.ndjson import NdjsonDecoder, line_fault
 from vaegis.service.records.python_records import columns_from_records
 
 FULL = {"amount": 1.5, "shop": {"country": "DE", "id": "x"}, "express": True, "placed_at": "1970-01-02"}
@@ -153,3 +153,7 @@ def test_many_short_records_come_in_several_blocks(decoded):
     assert [block.first_row for block in blocks] == [0, 16_384, 20_000 - blocks[-1].records][: len(blocks)]
     assert sum(block.records for block in blocks) == 20_000
     assert max(block.records for block in blocks) <= 16_384
+
+
+def test_a_line_of_a_form_feed_is_not_taken_for_part_of_a_record():
+    assert line_fault(b"\x0c", BodyError("invalid_json", "body: expected JSON")) == "expected JSON"

@@ -136,6 +136,7 @@ def test_a_number_that_stands_for_a_null_is_one_in_all_formats():
         (Reading(format="%d. %B %Y"), "2. J\u00e4nner 1970", 86_400.0),
         (Reading(format="%d %b %Y"), "2 janv. 1970", 86_400.0),
         (Reading(format="%A %d %B %Y"), "viernes 2 de enero de 1970", 86_400.0),
+        (Reading(format="%a %d %b %Y"), "mar. 3 mars 1970", 61 * 86_400.0),
         (Reading(format="%H:%M:%S"), "01:00:00", 3_600.0),
         (Reading(format="%Y%m%d"), 19700102, 86_400.0),
         (Reading(null_values=("1900-01-01",)), "1900-01-01T00:00:00Z", math.nan),
