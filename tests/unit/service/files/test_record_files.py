@@ -138,7 +138,7 @@ def test_objects_of_ndjson_give_the_same_columns_line_by_line(write):
         {"a": None, "b.c.d": None, "b.e": None, "b.g": None},
         {"a": None, "b.c.d": None, "b.e": "[]", "b.g": None},
     ]
-    for more in ("", '{"a": NaN}\n'):  # which leaves the block to the parser of single lines
+    for more in ("", '{"a": NaN}\n'):  # NaN sends the block to the parser of single lines
         files = open_records(write("a.ndjson", (text + more).encode()), ignored=["b.e"])
         assert [record for batch in files.batches() for record in batch.batch.to_pylist()][:4] == expected
 
@@ -466,7 +466,7 @@ def test_a_block_of_ndjson_is_not_held_by_column_where_records_have_few_of_the_c
     def cells():
         return sum(batch.batch.num_rows * batch.batch.num_columns for batch in files.batches())
 
-    pointers = 8 * cells()  # this reading imports what is imported late
+    pointers = 8 * cells()  # the first reading also imports modules, whose memory is not to count
     tracemalloc.start()
     try:
         cells()

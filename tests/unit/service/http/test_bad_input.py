@@ -204,7 +204,7 @@ def test_many_faults_are_listed_for_some_records_and_one_for_each_other(post):
 
 
 @pytest.mark.parametrize("orient", ["columns", "index", "split", "table"])
-def test_a_data_frame_that_pandas_writes_otherwise_is_told_how_to_be_written(post, record, orient):
+def test_a_data_frame_in_another_orient_is_refused_with_the_orient_to_use(post, record, orient):
     frame = pd.DataFrame([record] * 3)
     response = post(frame.to_json(orient=orient).encode())
     (error,) = response.json()["errors"]

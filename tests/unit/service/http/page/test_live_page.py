@@ -87,7 +87,7 @@ def test_counts_are_those_of_the_model_that_is_named(new_app, send):
     assert send(app, "GET", "/live.json?model=other").status_code == 404
 
 
-def test_the_page_is_told_whether_it_may_show_values(new_app, send):
+def test_the_counts_say_whether_the_page_may_show_values(new_app, send):
     shown = [
         send(new_app(**settings), "GET", "/live.json").json()["shows_values"]
         for settings in ({}, {"show_values": True})
