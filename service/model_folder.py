@@ -211,6 +211,20 @@ def promote(folder: Path, name: str, version: str, digest: str, *, allow_schema_
     return _changed(folder, name, change)
 
 
+def require_promoted(path: Path, data: bytes, digest: str) -> None:
+    """Pass if the content of a version's file still has the digest that it had when it was promoted.
+
+    Raises:
+        ModelFolderError: it has another.
+    """
+    found = DIGEST_PREFIX + content_digest(data)
+    if found != digest:
+        raise ModelFolderError(
+            f"{path}: expected the digest {digest} that {POINTER_FILE} has, got {found}; "
+            "`vaegis promote` makes the file as it is now live, or another version"
+        )
+
+
 def roll_back(folder: Path, name: str) -> Pointer:
     """Make the version live that was live before, and return the new pointer.
 
@@ -224,11 +238,7 @@ def roll_back(folder: Path, name: str) -> Pointer:
             raise ModelFolderError(f"{folder / name}: no version was live before; `vaegis promote` makes one live")
         before = pointer.history[-1]
         path = version_path(folder, name, before.version)
-        if DIGEST_PREFIX + content_digest(read_model_file(path)) != before.digest:
-            raise ModelFolderError(
-                f"{path}: expected the digest {before.digest} that {POINTER_FILE} has, got another; "
-                "`vaegis promote` makes the file as it is now live, or another version"
-            )
+        require_promoted(path, read_model_file(path), before.digest)
         # Going back must not fail because the columns go back too.
         live = before.model_copy(update={"since": _now(), "allow_schema_change": True})
         return Pointer(live=live, shadow=pointer.shadow, history=pointer.history[:-1])

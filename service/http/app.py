@@ -139,31 +139,15 @@ def create_app(
         **_model_endpoints(models, served_as.folder),
         **docs_endpoints(has_keys=has_keys),
         **_operator_endpoints(readiness, metrics, openapi),
-        **(
-            page_endpoints(metrics.registry, models, can_promote, shows_values=settings.show_values)
-            if settings.page
-            else {}
-        ),
     }
+    if settings.page:
+        endpoints |= page_endpoints(metrics.registry, models, can_promote, shows_values=settings.show_values)
     _mount(framework, endpoints)
-    rate_limits = None
-    if has_keys or settings.rate_records_per_s is not None:  # a key may have a rate of its own
-        rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
-    origins = (
-        parse_origins(settings.cors_origins, variable_of("cors_origins")) if settings.cors_origins else frozenset()
-    )
-    checks: list[Callable[[Scope], None]] = []
-    hosts = _allowed_hosts(settings, has_keys=has_keys)
-    if not has_keys or hosts is not None:
-        checks.append(CrossSiteCheck(hosts, has_keys=has_keys, origins=origins))
-    checks.append(KeyCheck(key_store, rate_limits))
-    asgi: ASGIApp = Dispatch(framework, posts, checks)
+    origins = _cors_origins(settings)
+    asgi: ASGIApp = Dispatch(framework, posts, _checks(settings, key_store, buckets, origins))
     if origins:
         asgi = CORSMiddleware(asgi, [origin.decode() for origin in sorted(origins)], **_CORS)
-    log = None
-    if writer is not None:
-        writer.on_dropped.append(metrics.log_lines_dropped.inc)
-        log = RequestLog(writer, settings.log_level, settings.log_format)
+    log = _request_log(settings, writer, metrics)
     return ServiceApp(Instrumentation(asgi, metrics, log, begin_span), framework, models, readiness, metrics)
 
 
@@ -351,6 +335,36 @@ def _key_store(settings: Settings, metrics: Metrics) -> KeyStore | None:
         return None
     inline = parse_keys(settings.keys.replace(";", "\n"), variable_of("keys")) if settings.keys else ()
     return KeyStore(inline, settings.keys_file, on_reload=metrics.count_key_reload)
+
+
+def _checks(
+    settings: Settings, key_store: KeyStore | None, buckets: TokenBuckets | None, origins: frozenset[bytes]
+) -> list[Callable[[Scope], None]]:
+    """Return what every request has to pass before it is answered, in this order."""
+    has_keys = key_store is not None
+    rate_limits = None
+    if has_keys or settings.rate_records_per_s is not None:  # a key may have a rate of its own
+        rate_limits = RateLimits(buckets or TokenBuckets(), settings.rate_records_per_s, settings.rate_burst_s)
+    checks: list[Callable[[Scope], None]] = []
+    hosts = _allowed_hosts(settings, has_keys=has_keys)
+    if not has_keys or hosts is not None:
+        checks.append(CrossSiteCheck(hosts, has_keys=has_keys, origins=origins))
+    checks.append(KeyCheck(key_store, rate_limits))
+    return checks
+
+
+def _cors_origins(settings: Settings) -> frozenset[bytes]:
+    """Return the other sites whose pages may call."""
+    if not settings.cors_origins:
+        return frozenset()
+    return parse_origins(settings.cors_origins, variable_of("cors_origins"))
+
+
+def _request_log(settings: Settings, writer: LineWriter | None, metrics: Metrics) -> RequestLog | None:
+    if writer is None:
+        return None
+    writer.on_dropped.append(metrics.log_lines_dropped.inc)
+    return RequestLog(writer, settings.log_level, settings.log_format)
 
 
 def _allowed_hosts(settings: Settings, *, has_keys: bool) -> frozenset[str] | None:

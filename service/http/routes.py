@@ -50,6 +50,11 @@ class Route:
 SCORING: Final = frozenset({Access.SCORE})
 """Scope of the routes that score or generate records."""
 
+# The files of the page /docs.
+DOCS_BUNDLE: Final = "/docs/swagger-ui-bundle.js"
+DOCS_STYLE: Final = "/docs/swagger-ui.css"
+DOCS_START: Final = "/docs/start.js"
+
 _MODEL: Final = frozenset({Access.MODEL})
 _METRICS: Final = frozenset({Access.METRICS})
 _ADMIN: Final = frozenset({Access.ADMIN})
@@ -83,10 +88,7 @@ ROUTES: Final = (
     Route("/openapi.json", scopes=_MODEL, in_schema=False),
     # The page has nothing of the model: it reads /openapi.json, with a key where there are keys.
     Route("/docs", in_schema=False),
-    *(
-        Route(f"/docs/{file}", quiet=True, in_schema=False)
-        for file in ("swagger-ui-bundle.js", "swagger-ui.css", "start.js")
-    ),
+    *(Route(path, quiet=True, in_schema=False) for path in (DOCS_BUNDLE, DOCS_STYLE, DOCS_START)),
     Route("/v2", scopes=_MODEL),
     Route("/v2/health/live", quiet=True),
     Route("/v2/health/ready", quiet=True, errors=(503,)),

@@ -274,7 +274,9 @@ def _read(model: ServedModel, body: bytes, header_length: str | None) -> InferRe
         # int() raises ValueError for thousands of digits, which would be answered 500.
         is_number = len(header_length) <= _MAX_LENGTH_DIGITS and header_length.isdecimal()
         if not is_number or int(header_length) > length:
-            raise ParameterError(f"{HEADER_LENGTH.decode()}: expected a number of at most {length}, got another value")
+            raise ParameterError(
+                f"{HEADER_LENGTH.decode()}: expected a number of at most {length}, got {header_length[:100]!r}"
+            )
         length = int(header_length)
     header = body[:length]
     require_few_values(header, model.limits.max_values)

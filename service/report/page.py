@@ -150,7 +150,7 @@ def page_style(name: str) -> dict[str, str]:
 
 
 def _breakable(name: str) -> Markup:
-    """Return a name that may break into lines after punctuation, as long names of columns have it."""
+    """Return a name that may break into lines after punctuation, so that long ones fit."""
     return Markup("<wbr>").join(re.split(r"(?<=[^A-Za-z0-9])(?=[A-Za-z0-9])", name))
 
 

@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
@@ -63,13 +65,16 @@ class Served:
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[[Callable[[], bool]], None]:
-    """Ask again until something holds."""
+    """Ask again until something holds. A worker that was killed may not answer meanwhile."""
 
     def wait(holds: Callable[[], bool]) -> None:
         deadline, pause = time.monotonic() + TIMEOUT_S, threading.Event()
-        while not holds():
-            assert time.monotonic() < deadline, f"expected to see it come true within {TIMEOUT_S} s"
+        while time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                if holds():
+                    return
             pause.wait(0.02)
+        raise AssertionError(f"expected to see it come true within {TIMEOUT_S} s")
 
     return wait
 

@@ -11,8 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -23,7 +21,6 @@ import pytest
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 RECORD = b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}'
 SCORED = r'vaegis_records_scored_total\{model="orders"\}'
-DEADLINE_S = 60
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
 
@@ -32,19 +29,6 @@ def metric(served, name: str) -> float:
     """Return a metric by its name and labels, as a pattern, of whichever worker answers."""
     text = httpx.get(f"{served.url}/metrics", timeout=60).text
     return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE)[1])
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    pause = threading.Event()
-    while time.monotonic() < deadline:
-        try:
-            if holds():
-                return
-        except httpx.TransportError:  # of the worker that was killed
-            pass
-        pause.wait(0.02)
-    raise AssertionError(f"expected to see it come true within {DEADLINE_S} s")
 
 
 def is_running(pid: int) -> bool:
@@ -67,7 +51,7 @@ def post(connection: http.client.HTTPConnection) -> int:
     return answer.status
 
 
-def test_any_worker_answers_for_all(serve):
+def test_any_worker_answers_for_all(serve, wait_until):
     served = serve("--workers", "3")
     workers = served.workers()
     assert len(workers) == 3
@@ -142,7 +126,7 @@ class Load:
         self._pool.shutdown()
 
 
-def test_kill_9_of_a_worker_under_load_costs_at_most_the_requests_in_it(serve):
+def test_kill_9_of_a_worker_under_load_costs_at_most_the_requests_in_it(serve, wait_until):
     served = serve("--workers", "2", "--log-level", "error")  # nobody reads its log
     load = Load(served.address, clients=8)
     seen = []
@@ -174,7 +158,7 @@ def test_kill_9_of_a_worker_under_load_costs_at_most_the_requests_in_it(serve):
     assert not folder.exists()
 
 
-def test_a_worker_that_hangs_is_replaced(serve):
+def test_a_worker_that_hangs_is_replaced(serve, wait_until):
     served = serve("--workers", "2", "--worker-timeout-s", "1")
     hanging, _ = served.workers()
     os.kill(hanging, signal.SIGSTOP)
@@ -185,7 +169,7 @@ def test_a_worker_that_hangs_is_replaced(serve):
     assert [line["worker"] for line in lines if line["event"] == "worker hangs"] == [0]
 
 
-def test_kill_9_of_the_parent_ends_the_workers_once_they_have_answered_and_frees_the_address(serve):
+def test_kill_9_of_the_parent_ends_the_workers_once_they_have_answered_and_frees_the_address(serve, wait_until):
     served = serve("--workers", "2")
     workers = served.workers()
     (folder,) = {file.parent for worker in workers for file in metrics_files(worker)}
@@ -205,7 +189,7 @@ def test_kill_9_of_the_parent_ends_the_workers_once_they_have_answered_and_frees
     socket.create_server(served.address).close()
 
 
-def test_sigterm_ends_all_once_they_have_answered(serve):
+def test_sigterm_ends_all_once_they_have_answered(serve, wait_until):
     served = serve("--workers", "2")
     workers = served.workers()
     head = (
@@ -225,7 +209,7 @@ def test_sigterm_ends_all_once_they_have_answered(serve):
     assert not any(map(is_running, workers))
 
 
-def test_a_worker_that_is_told_to_stop_by_somebody_else_is_replaced(serve):
+def test_a_worker_that_is_told_to_stop_by_somebody_else_is_replaced(serve, wait_until):
     served = serve("--workers", "2")
     os.kill(served.workers()[0], signal.SIGTERM)
     wait_until(lambda: metric(served, "vaegis_worker_restarts_total") == 1)
@@ -234,7 +218,7 @@ def test_a_worker_that_is_told_to_stop_by_somebody_else_is_replaced(serve):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_workers_that_have_not_started_yet_hold_nobody_up_who_stops(golden_model, tmp_path, number):
+def test_workers_that_have_not_started_yet_hold_nobody_up_who_stops(golden_model, tmp_path, number, wait_until):
     # A signal is lost where code that is being imported takes it for a fault of its own.
     (tmp_path / "onnxruntime.py").write_text(
         "import os, pathlib, signal, threading\n"
@@ -291,7 +275,9 @@ def test_what_no_worker_can_start_with_is_reported_once(golden_model, tmp_path, 
     assert message in errors[0]
 
 
-def test_a_worker_started_later_serves_the_same_model_although_the_file_has_changed(serve, golden_model, tmp_path):
+def test_a_worker_started_later_serves_the_same_model_although_the_file_has_changed(
+    serve, golden_model, tmp_path, wait_until
+):
     model = tmp_path / "model.onnx"
     model.write_bytes(golden_model.read_bytes())
     served = serve("--workers", "2", model=model)

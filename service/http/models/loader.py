@@ -18,7 +18,7 @@ from vaegis.service.errors import ArtifactError, ModelFolderError, ServiceError
 from vaegis.service.http.models.registry import ModelRegistry
 from vaegis.service.http.models.served_model import ServedModel
 from vaegis.service.http.models.version_check import VersionChecks
-from vaegis.service.model_file import DIGEST_PREFIX, Expected, content_digest, read_model_file
+from vaegis.service.model_file import Expected, content_digest, read_model_file
 from vaegis.service.model_folder import (
     POINTER_FILE,
     Stamp,
@@ -26,6 +26,7 @@ from vaegis.service.model_folder import (
     live_version,
     model_names,
     read_pointer,
+    require_promoted,
     stamp_of,
     version_path,
 )
@@ -384,11 +385,8 @@ def _read(target: Target, settings: Settings) -> bytes:
             "put it back, or let `vaegis promote` choose another"
         )
     data = read_model_file(target.path, Expected(settings.model_digest, settings.model_public_key))
-    if target.digest is not None and DIGEST_PREFIX + content_digest(data) != target.digest:
-        raise ArtifactError(
-            f"{target.path}: expected the digest {target.digest} that {POINTER_FILE} has, got another; "
-            "`vaegis promote` takes the file as it is now"
-        )
+    if target.digest is not None:
+        require_promoted(target.path, data, target.digest)
     return data
 
 

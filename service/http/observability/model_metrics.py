@@ -116,7 +116,7 @@ class ShadowMetrics:
         self._apart.observe_all(apart)
 
     def count_leading(self, vanished: str, appeared: str) -> None:
-        """Count a flagged record of which another column contributes most."""
+        """Count a flagged record to which ``vanished`` contributes most live, and ``appeared`` in shadow."""
         self._leading.labels(*self._labels, vanished, "vanished").inc()
         self._leading.labels(*self._labels, appeared, "appeared").inc()
 

@@ -10,6 +10,8 @@ from typing import Any, Final
 from fastapi import Response
 from starlette.exceptions import HTTPException
 
+from vaegis.service.http.routes import DOCS_BUNDLE, DOCS_START, DOCS_STYLE
+
 _MISSING: Final = "this page needs the extra docs: pip install 'vaegis[docs]'; GET /openapi.json has the document"
 _HEADERS: Final = {
     # Swagger UI sets styles of elements and has pictures within its style sheet; scripts come from here only.
@@ -19,15 +21,15 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
 }
 # Paths are relative, because a proxy may take off a prefix.
-_PAGE: Final = """<!doctype html>
+_PAGE: Final = f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>vaegis</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="./docs/swagger-ui.css">
+<link rel="stylesheet" href=".{DOCS_STYLE}">
 <div id="page"></div>
-<script src="./docs/swagger-ui-bundle.js"></script>
-<script src="./docs/start.js"></script>
+<script src=".{DOCS_BUNDLE}"></script>
+<script src=".{DOCS_START}"></script>
 """
 _SCRIPT: Final = """const key = {asks} ? prompt("API key of the scope model, kept until this page is closed") : null;
 SwaggerUIBundle({{
@@ -58,12 +60,7 @@ def docs_endpoints(*, has_keys: bool) -> dict[str, Callable[..., Any]]:
     def docs_start() -> Response:
         return _response(_SCRIPT.format(asks=str(has_keys).lower()), "text/javascript")
 
-    return {
-        "/docs": docs,
-        "/docs/swagger-ui-bundle.js": docs_bundle,
-        "/docs/swagger-ui.css": docs_style,
-        "/docs/start.js": docs_start,
-    }
+    return {"/docs": docs, DOCS_BUNDLE: docs_bundle, DOCS_STYLE: docs_style, DOCS_START: docs_start}
 
 
 def _response(content: str | bytes, media_type: str) -> Response:

@@ -1,7 +1,7 @@
 // Elements, drawings and numbers of the live page. Names and values are only ever set as text, never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
-const LETTER = 6.4; // width of a letter of labels
+const LETTER = 6.4; // width of a character of a label, in pixels
 
 export const by = (id) => document.getElementById(id);
 
@@ -28,7 +28,7 @@ export function shape(parent, name, attributes, text) {
   return made;
 }
 
-// A text that may break into lines after punctuation, as long names of columns have it.
+// A text that may break into lines after punctuation, so that long names of columns fit.
 export function breakable(name, text) {
   const made = element(name);
   text.split(/(?<=[^A-Za-z0-9])(?=[A-Za-z0-9])/).forEach((part, at) => made.append(...(at ? [element("wbr")] : []), part));
@@ -89,6 +89,16 @@ export function duration(seconds) {
 export const number = (value) => Math.round(value).toLocaleString("en");
 export const rate = (value) => (value > 0 && value < 10 ? value.toFixed(1) : number(value));
 export const sum = (counts) => Object.values(counts).reduce((total, count) => total + count, 0);
+
+// The largest counts, each with its name.
+export function largest(counts) {
+  return Object.entries(counts)
+    .filter(([, count]) => count)
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, 3)
+    .map(([name, count]) => `${name} ${number(count)}`)
+    .join(", ");
+}
 
 export function valueText(value) {
   return value === null ? "null" : typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);

@@ -1,6 +1,6 @@
 // The live page: polls the counts of all workers, keeps an hour of them, and shows the differences.
 
-import { breakable, by, drawing, duration, element, meter, number, percent, rate, shape, sum, table, ticks, valueText, waterfall, widthOf } from "./draw.js";
+import { breakable, by, drawing, duration, element, largest, meter, number, percent, rate, shape, sum, table, ticks, valueText, waterfall, widthOf } from "./draw.js";
 import { showVersions } from "./versions.js";
 
 const POLL_MS = 5000;
@@ -119,7 +119,7 @@ function showStrip(shown, counts) {
   by("gauge").replaceChildren(...(band ? [gauge(share, counts.alpha, band, isBeyond)] : []));
   by("refused").textContent = number(sum(shown.refused));
   by("refusals").textContent = largest(shown.refused);
-  by("watched").textContent = `Open for ${Math.max(0, Math.round((history.at(-1).at - history[0].at) / 60e3))} min.`;
+  by("watched").textContent = `Open for ${Math.max(0, Math.round((now.at - history[0].at) / 60e3))} min.`;
 }
 
 function gauge(share, alpha, band, isBeyond) {
@@ -132,15 +132,6 @@ function gauge(share, alpha, band, isBeyond) {
   shape(svg, "line", { class: "mark", x1: x(alpha), x2: x(alpha), y1: 1, y2: 17 });
   shape(svg, "circle", { class: isBeyond ? "dot out" : "dot", cx: x(share), cy: 9, r: 5 });
   return svg;
-}
-
-function largest(counts) {
-  return Object.entries(counts)
-    .filter(([, count]) => count)
-    .sort((a, b) => b[1] - a[1])
-    .slice(0, 3)
-    .map(([code, count]) => `${code} ${number(count)}`)
-    .join(", ");
 }
 
 function showRequests(shown, models) {

@@ -1,6 +1,6 @@
 // The versions of a model: which is live, how the one in shadow compares, and the buttons that change it.
 
-import { by, element, number, percent } from "./draw.js";
+import { by, element, largest, number, percent } from "./draw.js";
 
 const MOST_OFFERED = 50;
 const GATE = "flagged_ratio<1.5,disagreement<0.02,records>1000";
@@ -27,11 +27,9 @@ function shadowFacts() {
 }
 
 function leading() {
-  const most = (counts) => Object.entries(counts).sort((a, b) => b[1] - a[1]).slice(0, 3);
-  const told = (counts) => most(counts).map(([column, count]) => `${column} ${number(count)}`).join(", ");
   const parts = [];
-  if (Object.keys(shadow.appeared).length) parts.push(`more often leading: ${told(shadow.appeared)}`);
-  if (Object.keys(shadow.vanished).length) parts.push(`no longer: ${told(shadow.vanished)}`);
+  if (Object.keys(shadow.appeared).length) parts.push(`more often leading: ${largest(shadow.appeared)}`);
+  if (Object.keys(shadow.vanished).length) parts.push(`no longer: ${largest(shadow.vanished)}`);
   return parts.join("; ");
 }
 
@@ -143,14 +141,11 @@ export async function showVersions(call, name, allowed) {
   const answer = await call("models");
   if (!answer.ok) return;
   const model = (await answer.json()).models.find((each) => each.name === name);
-  shadow = null;
-  if (model.shadow) {
-    const compared = await call(`models/${encodeURIComponent(name)}/shadow`);
-    if (compared.ok) shadow = await compared.json();
-  }
-  const parts = model.live && model.versions.length ? [`version ${model.live.version}`] : [];
-  if (model.failure) parts.push(element("b", "a change could not be loaded: see Versions", "bad"));
-  by("version").replaceChildren(...parts.flatMap((part, at) => (at ? [", ", part] : [part])));
+  const compared = model.shadow ? await call(`models/${encodeURIComponent(name)}/shadow`) : null;
+  shadow = compared?.ok ? await compared.json() : null;
+  const version = model.live && model.versions.length ? `version ${model.live.version}` : "";
+  by("version").textContent = version;
+  if (model.failure) by("version").append(version && ", ", element("b", "a change could not be loaded: see Versions", "bad"));
   const list = facts(rowsOf(model));
   // While only counts change, the controls stay, and with them the focus and what was typed.
   const state = JSON.stringify([model, allowed]);

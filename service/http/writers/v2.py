@@ -39,7 +39,7 @@ def asked_outputs(request: InferRequest, *, explain: Explain, has_errors: bool) 
         return tuple(AskedOutput(name, None) for name in OUTPUTS if name not in left_out)
     for output in request.outputs:
         if output.name not in OUTPUTS:
-            raise request_error(f"outputs: expected some of {', '.join(OUTPUTS)}, got another")
+            raise request_error(f"outputs: expected some of {', '.join(OUTPUTS)}, got {output.name[:100]!r}")
     if len({output.name for output in request.outputs}) != len(request.outputs):
         raise request_error("outputs: expected names that differ, got one twice")
     return request.outputs

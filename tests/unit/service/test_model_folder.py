@@ -55,7 +55,7 @@ def test_a_rollback_to_a_file_that_is_gone_or_changed_is_refused(folder):
     put_live(folder, "2")
     file = folder / "orders" / "1.onnx"
     file.write_bytes(b"another" * 200)
-    with pytest.raises(ModelFolderError, match=r"1\.onnx: expected the digest"):
+    with pytest.raises(ModelFolderError, match=r"1\.onnx: expected the digest .*, got sha256:"):
         roll_back(folder, "orders")
     file.unlink()
     with pytest.raises(ArtifactError, match=r"1\.onnx: cannot be read"):

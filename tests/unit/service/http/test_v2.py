@@ -183,7 +183,7 @@ ONE = [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]
             400,
             "inputs.amount: expected texts in base64",
         ),
-        (ONE, {"outputs": [{"name": "scores"}]}, 400, "outputs: expected some of score"),
+        (ONE, {"outputs": [{"name": "scores"}]}, 400, f"outputs: expected some of {', '.join(OUTPUTS)}, got 'scores'"),
         (ONE, {"outputs": [{"name": "score"}] * 2}, 400, "outputs: expected names that differ"),
         (
             ONE,
@@ -207,7 +207,7 @@ ONE = [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]
         (ONE, {"parameters": {"explain": "some"}}, 422, "explain: expected"),
         (ONE, {"headers": {"content-type": "text/csv"}}, 415, "expected application/json"),
         (ONE, {"headers": {"content-encoding": "br"}}, 415, "expected gzip, deflate, zstd or none"),
-        (ONE, {"headers": {"inference-header-content-length": "99999"}}, 422, "expected a number of at most"),
+        (ONE, {"headers": {"inference-header-content-length": "99999"}}, 422, ", got '99999'"),
         (ONE, {"headers": {"inference-header-content-length": "9" * 5000}}, 422, "expected a number of at most"),
         (ONE, {"path": "/v2/models/others/infer"}, 404, "no such model; this service has 'orders'"),
         (ONE, {"path": "/v2/models/orders/versions/7/infer"}, 404, "no such version of the model 'orders'; '"),
