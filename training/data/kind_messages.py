@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -60,6 +61,12 @@ def place_of(name: str, other: OtherText | None, locate: Locate) -> str:
 def table_of(name: str) -> str:
     """Return the header of a column's table in train.toml."""
     return f"[columns.{quoted(name)}]"
+
+
+def setting_line(name: str, kind: str) -> str:
+    """Return the line of train.toml that sets a column's kind."""
+    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
+    return f'columns.{key}.kind = "{kind}" in train.toml'
 
 
 def quoted(text: str) -> str:
