@@ -19,7 +19,7 @@ from vaegis.training.data.number_times import with_times
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.record_order import FEWEST_ORDERED, Order, are_whole, finite, follows, rank_correlation
 from vaegis.training.data.sampling import Sample
-from vaegis.training.data.written import DAY
+from vaegis.training.data.written_dates import DAY
 from vaegis.training.errors import ConfigError
 
 _NEARLY_ALL: Final = 0.99

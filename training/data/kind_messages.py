@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from vaegis.service.records.column_names import shown
 from vaegis.training.config import Kind
+from vaegis.training.data.other_text import OtherText
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.written import OtherText
 
 _HALF = 0.45
 _FEWEST_FORMS = 20

@@ -15,9 +15,11 @@ from vaegis.service.records.reading import is_currency, reader_for
 from vaegis.service.terminal import counted
 from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
 from vaegis.training.data.kind_messages import Locate, how_to_read, place_of, table_of
+from vaegis.training.data.other_text import OtherText
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.text_profile import Parsed, TextProfile
-from vaegis.training.data.written import DAY, DateWriting, NumberWriting, OtherText
+from vaegis.training.data.written_dates import DAY, DateWriting
+from vaegis.training.data.written_numbers import NumberWriting
 from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
