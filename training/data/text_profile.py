@@ -101,6 +101,11 @@ class TextProfile:
     alike: tuple[str, str] | None
     null_like: str | None
 
+    @property
+    def records(self) -> int:
+        """Number of records of the counted texts, without those that stand for a null."""
+        return sum(self.counts) - self.markers
+
 
 class TextTally:
     """Gathers a `TextProfile` batch by batch; and, of the texts that are numbers, what `NumberTally` does."""
