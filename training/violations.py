@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    MOST_KNOWN_VALUES,
     BooleanColumn,
     CategoricalColumn,
     Check,
@@ -34,7 +33,7 @@ from vaegis.service.contract import (
 )
 from vaegis.service.records.misspellings import COMMON_SHARE, Misspellings
 from vaegis.service.violations import ViolationChecks, is_off_grid
-from vaegis.training.data.schema import coarsest_step
+from vaegis.training.data.schema import coarsest_step, known_values
 from vaegis.training.data.splits import Splits
 from vaegis.training.data.text_form import FEWEST_SHARING, MOST_PATTERNS, text_column
 
@@ -209,19 +208,14 @@ def _as_seen(column: Column, fitted: Columns) -> Column:
         form = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
         return form.model_copy(update={"checks": column.checks})
     if isinstance(column, NumericColumn):
-        return column.model_copy(update={"values": _few(fitted.numbers[:, 0])})
+        numbers = fitted.numbers[:, 0]
+        return column.model_copy(update={"values": known_values(numbers[~np.isnan(numbers)])})
     if isinstance(column, CategoricalColumn):
         seen = set(texts)
         kept = [pair for pair in zip(column.categories, column.shares, strict=True) if pair[0] in seen]
         update = {"categories": tuple(value for value, _ in kept), "shares": tuple(share for _, share in kept)}
         return _with_form(column, fitted).model_copy(update=update)
     return column
-
-
-def _few(numbers: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return the distinct numbers, where they are few."""
-    distinct = np.unique(numbers[~np.isnan(numbers)])
-    return tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else ()
 
 
 def _with_form(column: Column, fitted: Columns) -> Column:
