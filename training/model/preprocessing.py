@@ -200,9 +200,9 @@ class Preprocessing(nn.Module):
         return timestamp.encoded(of_week) * present, elapsed, season, fields
 
     def _on_known_weekdays(self, seconds: Float[Tensor, "n t"]) -> Float[Tensor, "n t"]:
-        """Return instants, those at a time of the week that a history of less than a week lacks moved to its last day.
+        """Return instants, moved to the last whole day of a history of less than a week where it lacks their weekday.
 
-        Otherwise every normal record of such a day would be unlike all known ones. The last day is the last whole one.
+        Otherwise every normal record of such a day would be unlike all known ones.
         """
         day_s, week_s = timestamp.DAY_S, timestamp.WEEK_S
         since = seconds - self.first_day
