@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from vaegis.service.settings import Settings
 
-_NICENESS: Final = 10
 _KILLED_FIRST: Final = "1000"  # of all processes, if memory runs out
 _DIGEST_BYTES: Final = 64
 _REFUSED: Final = 3  # as `vaegis verify` ends; an exception that nobody expected ends Python with 1
@@ -79,8 +78,14 @@ class VersionChecks:
     def _checked(self, data: bytes, name: str) -> bytes:
         timeout_s = self._limits["model_timeout_s"]
         header = json.dumps({"name": name, **self._limits}).encode() + b"\n"
+        # The priority is lowered first, because the imports of this module take longer than most checks.
         with subprocess.Popen(
-            [sys.executable, "-P", "-m", "vaegis.service.http.models.version_check"],
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                "import os; os.nice(10); from vaegis.service.http.models.version_check import main; exit(main())",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -114,7 +119,7 @@ def main() -> int:
         The exit code: 0, or 3 if the model cannot be used.
     """
     header = json.loads(sys.stdin.buffer.readline())
-    _lower_priority(header["model_timeout_s"])
+    _end_before_others(header["model_timeout_s"])
     data = sys.stdin.buffer.read()
     limits = RunLimits(1, header["run_timeout_s"], header["max_tensor_bytes"])
     try:
@@ -130,9 +135,8 @@ def main() -> int:
     return 0
 
 
-def _lower_priority(timeout_s: float) -> None:
-    """Let others go first, and end by itself should nobody wait for this process any more."""
-    os.nice(_NICENESS)
+def _end_before_others(timeout_s: float) -> None:
+    """Have this process killed first if memory runs out, and end by itself should nobody wait for it any more."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_KILLED_FIRST)
     signal.alarm(math.ceil(timeout_s) + 1)
@@ -145,7 +149,3 @@ def _locked(file: int) -> Iterator[None]:
         yield
     finally:
         fcntl.lockf(file, fcntl.LOCK_UN)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

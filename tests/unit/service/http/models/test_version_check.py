@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -55,6 +58,21 @@ def test_workers_that_share_a_file_check_a_version_once(settings, model, shared)
     with pytest.raises(ArtifactError, match="its check ended with signal 9"):
         other.optimized(model + b" ", "another")
     assert content_of(shared).endswith(graph)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the niceness is seen in /proc")
+def test_the_priority_is_low_before_the_runtime_is_imported(settings, model):
+    own, seen = Path("/proc/self/cmdline").read_text(), set()
+    thread = Thread(target=VersionChecks(settings).optimized, args=(model, "model"))
+    thread.start()
+    while thread.is_alive():
+        for path in Path("/proc/self/task").glob("*/children"):
+            with suppress(OSError):  # of a thread or process that has just ended
+                for process in path.read_text().split():
+                    is_forked_only = Path(f"/proc/{process}/cmdline").read_text() == own
+                    if not is_forked_only and "onnxruntime" in Path(f"/proc/{process}/maps").read_text():
+                        seen.add(os.getpriority(os.PRIO_PROCESS, int(process)))
+    assert seen == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)}  # 19 is the lowest
 
 
 def test_what_is_wrong_is_said_as_in_the_process_that_serves(settings, model, shared):
