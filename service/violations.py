@@ -208,9 +208,9 @@ class ViolationChecks:
         """Return row and column of the numbers that may break a check, and of all that do."""
         if len(numbers) == 1:  # array steps would take longer than the columns of one record
             row = numbers[0].tolist()
-            found = [(0, at) for at, number in enumerate(row) if _is_suspect(number, *self._limits[at])]
-            unlisted = [(0, at) for at, known, _ in self._listed if row[at] not in known]
-            return [*dict.fromkeys(found + unlisted)] if unlisted else found
+            found = [at for at, number in enumerate(row) if _is_suspect(number, *self._limits[at])]
+            unlisted = [at for at, known, _ in self._listed if row[at] not in known]
+            return [(0, at) for at in (sorted({*found, *unlisted}) if unlisted else found)]
         is_inside = (numbers >= self._lower) & (numbers <= self._upper)  # no null is
         is_suspect = None if is_inside.all() else ~is_inside & ~(np.isnan(numbers) & self._may_be_null)
         if self._gridded.size:

@@ -26,10 +26,11 @@ Escape: TypeAlias = Annotated[str, Field(min_length=1, max_length=1)]
 
 
 def _time_format(text: str) -> str:
+    forms = text.split("|")
     try:
-        for form in text.split("|"):
+        for form in forms:
             datetime.strptime(datetime(2024, 3, 18).strftime(form), form)  # noqa: DTZ001, DTZ007 - of the format alone
-        if all("%" in form for form in text.split("|")):
+        if all("%" in form for form in forms):
             return text
     except ValueError:
         pass

@@ -27,9 +27,10 @@ from vaegis.training.data.code_numbers import with_code_advice
 from vaegis.training.data.envelopes import envelope_hint
 from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
-from vaegis.training.data.kinds import plan_columns, reading_hints
+from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.placeholders import with_placeholders
 from vaegis.training.data.profile import DataProfile
+from vaegis.training.data.reading_hints import reading_hints
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales

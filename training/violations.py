@@ -1,19 +1,14 @@
-"""Find the checks of each column: limits beyond which a value is certainly wrong by what training saw.
+"""Find the checks of each column: what is certainly wrong by what training saw.
 
-About 2 in n + 1 new normal records exceed the range of a column's training records, so a range needs a margin. The
-margin of numbers follows from the tail: the excesses of the k largest values over the next one are taken to have a
-generalised Pareto distribution, whose shape says how heavy the tail is. The limit is the number that a new value
-exceeds with a given probability, the same for all limits of a table. A tail without excess, such as that of months or
-ratings, gets no margin.
+About 2 in n + 1 new normal records exceed the range of a column's training records, so a range needs a margin. All
+limits of a table are exceeded with the same probability; `number_limits` says how they are found.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
 from typing import TypeAlias
 
 import numpy as np
@@ -21,7 +16,6 @@ from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    MOST_KNOWN_VALUES,
     BooleanColumn,
     CategoricalColumn,
     Check,
@@ -33,10 +27,18 @@ from vaegis.service.contract import (
     ViolationCode,
 )
 from vaegis.service.records.misspellings import COMMON_SHARE, Misspellings
-from vaegis.service.violations import ViolationChecks, is_off_grid
-from vaegis.training.data.schema import coarsest_step
+from vaegis.service.violations import ViolationChecks
+from vaegis.training.data.schema import known_values
 from vaegis.training.data.splits import Splits
 from vaegis.training.data.text_form import FEWEST_SHARING, MOST_PATTERNS, text_column
+from vaegis.training.number_limits import (
+    ANY_BUT_NEGATIVE,
+    CHANCE_BEYOND,
+    lower_limit,
+    rounded_up,
+    settled_step,
+    upper_limit,
+)
 
 MOST_VIOLATING = 1e-3
 """Share of normal records that all checks of a table together may report, as far as the records tell."""
@@ -44,23 +46,11 @@ MOST_VIOLATING = 1e-3
 _FEWEST_RECORDS = 30
 """Fewest values of a column from which checks are made."""
 _FEWEST_FOR_A_GRID = 100
-_FEWEST_MISSING = 8.0  # values with one more decimal place that should have come, so that none ever will
 _MOST_LISTED, _FEWEST_OF_EACH = 20, 8  # numbers, such as 10, 20 and 50, between which no other is expected
-_SMALLEST_TAIL, _LARGEST_TAIL = 10, 40  # values, a tenth of all in between
-_SHAPE, _SHAPE_WEIGHT = 0.2, 20.0  # of a Pareto tail, where nothing else is known, and how many values that counts as
-_SHAPES = (-0.1, 0.7)
-_NEAR_ZERO = 1e-6
-_FEWEST_FOR_A_SHAPE = 5
-_GROSS = 30.0  # median excesses; values farther out in the history do not stretch the limit
-_NUMBERS = MOST_VIOLATING / 2  # chance of a number beyond any of the limits of a table
-_NEW_VALUES = MOST_VIOLATING / 2  # chance of a new category, in any of the lists where one is wrong
+_NEW_VALUES = MOST_VIOLATING - CHANCE_BEYOND  # chance of a new category, in any of the lists where one is wrong
 _RARE = 3
 _LEAST_MARGIN_S, _MOST_MARGIN_S = 366 * 86_400.0, 5 * 366 * 86_400.0
 _RANGE = (ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE)
-_SIGNIFICANT_DIGITS = 4
-_FEWEST_ABOVE = 3
-_CLEAR_FALL = 2.0  # standard deviations of the difference of two counts
-_SIGN = math.inf  # factor of the margin of a number that may be anything but negative
 _WIDENED = 2  # times that a limit's distance doubles before its check is dropped
 
 
@@ -86,7 +76,7 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
     """
     read = schema.of_records.columns
     numbers = sum(isinstance(column, NumericColumn) for column in schema.columns)
-    chance = _NUMBERS / 2.0 / max(1, numbers)  # of each of the two limits of a column
+    chance = CHANCE_BEYOND / 2.0 / max(1, numbers)  # of each of the two limits of a column
     alone = [_alone(columns, schema.of_records, at) for at in range(len(read))]
     fitted = [values.rows(splits.fitted_records) for values in alone]
     # The numbers of a watched column say nothing of the values to come.
@@ -110,8 +100,8 @@ def with_checks(schema: Schema, columns: Columns, splits: Splits) -> tuple[Schem
         factor = width.get(code, 1.0)
         if code in _RANGE and factor < 2.0**_WIDENED:
             width[code] = 2.0 * factor
-        elif code is ViolationCode.BELOW_RANGE and factor < _SIGN and _is_never_negative(column, fitted[at]):
-            width[code] = _SIGN
+        elif code is ViolationCode.BELOW_RANGE and factor < ANY_BUT_NEGATIVE and _is_never_negative(column, fitted[at]):
+            width[code] = ANY_BUT_NEGATIVE
         else:
             width[code] = 0.0
             dropped.append(DroppedCheck(column.name, code, count / records))
@@ -209,19 +199,14 @@ def _as_seen(column: Column, fitted: Columns) -> Column:
         form = text_column(column.name, texts, column.missing_share, grows=grows, most_patterns=MOST_PATTERNS)
         return form.model_copy(update={"checks": column.checks})
     if isinstance(column, NumericColumn):
-        return column.model_copy(update={"values": _few(fitted.numbers[:, 0])})
+        numbers = fitted.numbers[:, 0]
+        return column.model_copy(update={"values": known_values(numbers[~np.isnan(numbers)])})
     if isinstance(column, CategoricalColumn):
         seen = set(texts)
         kept = [pair for pair in zip(column.categories, column.shares, strict=True) if pair[0] in seen]
         update = {"categories": tuple(value for value, _ in kept), "shares": tuple(share for _, share in kept)}
         return _with_form(column, fitted).model_copy(update=update)
     return column
-
-
-def _few(numbers: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return the distinct numbers, where they are few."""
-    distinct = np.unique(numbers[~np.isnan(numbers)])
-    return tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else ()
 
 
 def _with_form(column: Column, fitted: Columns) -> Column:
@@ -279,10 +264,10 @@ def _of_numbers(
         yield Check(code=high_code, limit=1.0)
         yield Check(code=ViolationCode.OFF_GRID, limit=1.0)
     elif isinstance(column, NumericColumn):
-        lower = _lower_limit(values, chance, wider_low, step=column.step)
-        yield Check(code=low_code, limit=-_rounded_up(-lower))
-        yield Check(code=high_code, limit=_rounded_up(_upper_limit(values, chance, wider_high)))
-        step = _settled_step(values, column.step) if column.step and values.size >= _FEWEST_FOR_A_GRID else 0.0
+        lower = lower_limit(values, chance, wider_low, step=column.step)
+        yield Check(code=low_code, limit=-rounded_up(-lower))
+        yield Check(code=high_code, limit=rounded_up(upper_limit(values, chance, wider_high)))
+        step = settled_step(values, column.step) if column.step and values.size >= _FEWEST_FOR_A_GRID else 0.0
         if step:
             yield Check(code=ViolationCode.OFF_GRID, limit=step)
         if _are_listed(values, step):
@@ -330,131 +315,3 @@ def _of_list(column: CategoricalColumn, values: list[str], width: Mapping[Violat
         yield Check(code=ViolationCode.MISSPELLED_CATEGORY)
     yield Check(code=ViolationCode.UNUSUAL_FORM)
     yield Check(code=ViolationCode.UNUSUAL_LENGTH)
-
-
-def _lower_limit(values: NDArray[np.float64], chance: float, wider: float, *, step: float) -> float:
-    """Return the number that a new normal value falls below with about the probability ``chance``.
-
-    A column without negative numbers has none below zero. One of positive numbers has a limit above zero, by their
-    logarithms, unless the least multiples of its ``step`` pass and zero is likely to follow.
-    """
-    if values[0] < 0:
-        return -_upper_limit(-values[::-1], chance, wider)
-    if values[0] == 0 or wider == _SIGN:
-        return 0.0
-    limit = float(np.exp(-_upper_limit(-np.log(values)[::-1], chance, wider)))
-    return 0.0 if limit <= step and _upper_limit(-values[::-1], chance, wider) >= 0 else limit
-
-
-def _settled_step(values: NDArray[np.float64], step: float) -> float:
-    """Return the step on whose multiples new values will lie as well.
-
-    Amounts that people round, mostly to 1,000 and sometimes to 100, may be rounded to 10 next. So a coarse step counts
-    only if at least as many values need it as need one ten times as coarse. Decimal places may go on as they began: if
-    few values have the last one, the next may be missing by chance, and is allowed where it would come too often. Whole
-    numbers stay whole.
-    """
-    coarsest = coarsest_step(values, step)
-    if coarsest > step:
-        finest, coarser = _needing(values, coarsest)
-        if finest >= coarser:
-            return coarsest
-    finest, coarser = _needing(values, step)
-    expected = finest * min(1.0, finest / max(1, coarser))
-    may_go_on = step < 1.0 and _NUMBERS * values.size < expected < _FEWEST_MISSING
-    return step / 10.0 if may_go_on else step
-
-
-def _needing(values: NDArray[np.float64], step: float) -> tuple[int, int]:
-    """Return how many values need a step, and how many one ten times as coarse."""
-    finest, all_below = (int(np.count_nonzero(is_off_grid(values, step * times))) for times in (10.0, 100.0))
-    return finest, all_below - finest
-
-
-def _rounded_up(limit: float) -> float:
-    """Return the next number of four significant digits, which people can read.
-
-    >>> _rounded_up(95.8868), _rounded_up(-0.123456), _rounded_up(12.0)
-    (95.89, -0.1234, 12.0)
-    """
-    if limit == 0 or not math.isfinite(limit):
-        return limit
-    unit = Decimal(1).scaleb(Decimal(limit).adjusted() - _SIGNIFICANT_DIGITS + 1)
-    rounded = float((Decimal(limit) / unit).to_integral_value(ROUND_CEILING) * unit)
-    return rounded if math.isfinite(rounded) else limit
-
-
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of numbers that hardly fit into float64
-def _upper_limit(values: NDArray[np.float64], chance: float, wider: float) -> float:
-    """Return the number that a new normal value exceeds with about the probability ``chance``.
-
-    Args:
-        values: Ascending, at least `_FEWEST_RECORDS`.
-        chance: A probability.
-        wider: Factor of the margin.
-    """
-    k = min(_LARGEST_TAIL, max(_SMALLEST_TAIL, values.size // 10))
-    start = float(values[-1 - k])
-    excess = values[-k:] - start
-    gross = _GROSS * _usual_excess(values, excess)
-    if np.count_nonzero(excess > gross) > max(1.0, _NUMBERS * values.size):
-        gross = math.inf  # so many are no errors
-    excess = excess[(excess > 0) & (excess <= gross)]
-    if excess.size:
-        last, beyond = start + float(excess[-1]), excess.size
-        shape, scale = _pareto_tail(excess)
-    else:
-        inside = values[values <= start + gross]
-        start = last = float(inside[-1])
-        shape, scale, beyond = 0.0, _fall(inside), int((inside == last).sum())
-    ratio = max(math.e, beyond / (values.size * chance))
-    margin = wider * scale * (math.expm1(shape * math.log(ratio)) / shape if shape else math.log(ratio))
-    # Only where normal records broke the limit: a tail may have no excess by chance.
-    margin += (wider - 1.0) * (last - float(np.median(values))) / 2.0
-    limit = max(last, start + margin)
-    return limit if math.isfinite(limit) else float(np.finfo(np.float64).max)
-
-
-def _pareto_tail(excess: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the shape and the scale of the generalised Pareto distribution of positive numbers, ascending.
-
-    The empirical Bayes estimate of Zhang & Stephens (2009, Technometrics 51). The shape is drawn towards `_SHAPE`, as
-    if that had been seen in `_SHAPE_WEIGHT` more numbers: a few of them say little about it.
-    """
-    n = excess.size
-    if n < _FEWEST_FOR_A_SHAPE or excess[0] == excess[-1]:
-        return _SHAPE, float(excess.mean())
-    quartile = excess[max(0, int(n / 4 + 0.5) - 1)]
-    points = 20 + int(math.sqrt(n))
-    theta = 1 / excess[-1] + (1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))) / (3 * quartile)
-    theta[theta == 0] = _NEAR_ZERO / excess[-1]  # an exponential tail, where the shape is 0
-    shapes = np.log1p(-theta[:, None] * excess).mean(1)
-    likelihoods = n * (np.log(-theta / shapes) - shapes - 1)
-    weights = np.exp(likelihoods - likelihoods.max())
-    mean = float(theta @ weights / weights.sum())
-    shape = float(np.log1p(-mean * excess).mean())
-    drawn = (n * shape + _SHAPE_WEIGHT * _SHAPE) / (n + _SHAPE_WEIGHT)
-    return min(max(drawn, _SHAPES[0]), _SHAPES[1]), -shape / mean
-
-
-def _usual_excess(values: NDArray[np.float64], excess: NDArray[np.float64]) -> float:
-    """Return the median of the excesses above 0; where they are too few, the gap below the tail."""
-    above = excess[excess > 0]
-    if above.size >= _FEWEST_ABOVE:
-        return float(np.median(above))
-    distinct = np.unique(values[: values.size - above.size])
-    return float(distinct[-1] - distinct[-2]) if distinct.size > 1 else 0.0
-
-
-def _fall(values: NDArray[np.float64]) -> float:
-    """Return the scale of a tail that ends in many equal values; 0 where their number says that it is bounded there.
-
-    Counts of something become rarer with each step. Months and ratings do not.
-    """
-    distinct, counts = np.unique(values, return_counts=True)
-    if distinct.size == 1:
-        return 0.0
-    below, last = counts[-2:].tolist()
-    if below - last < _CLEAR_FALL * math.sqrt(below + last):
-        return 0.0
-    return float(distinct[-1] - distinct[-2]) / max(1.0, math.log(below / last))

@@ -126,11 +126,7 @@ class Rule:
             elif not pa.types.is_boolean(field.type):
                 self._ranges[field.name] = pc.min_max(values)
 
-    def broken_by(self, records: pa.Table) -> NDArray[np.bool_]:
-        """Return which records break it, shape (n,)."""
-        return np.logical_or.reduce([*self.broken_columns(records).values()])
-
-    def broken_columns(self, records: pa.Table) -> dict[str, NDArray[np.bool_]]:
+    def broken_by(self, records: pa.Table) -> dict[str, NDArray[np.bool_]]:
         """Return which records break it, by column, each of shape (n,)."""
         broken = {name: np.zeros(records.num_rows, dtype=np.bool_) for name in records.schema.names}
         for name in self._never_null:
@@ -176,7 +172,7 @@ def measured(name: str, sizes: Sizes, config: TrainConfig, seed: int) -> Row:
     breaks_check = block.spread(np.array([*map(bool, violations)], dtype=np.bool_), blank=False)
     is_reported = is_flagged | breaks_check | is_refused
     baselines = baseline_scores(parts.training, _without_refused(test, block), config, seed)
-    broken = Rule(parts.training).broken_columns(test)
+    broken = Rule(parts.training).broken_by(test)
     is_broken = np.logical_or.reduce([*broken.values()])
     normal = parts.normal.num_rows
     band = promised_band(calibration.records, normal, calibration.alpha)

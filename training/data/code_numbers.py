@@ -8,49 +8,33 @@ from typing import Final
 import numpy as np
 
 from vaegis.training.config import TrainConfig
-from vaegis.training.data.growth import ID_WORDS, words_of
 from vaegis.training.data.kind_messages import table_of
 from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.name_words import COUNTER_WORDS, ENTITY_WORDS, ID_WORDS, NUMBER_WORDS, words_of
 from vaegis.training.data.sampling import Sample
 
-_CODES: Final = (
-    ID_WORDS - {"seq", "sequence", "row", "index", "idx"}
-    | {
-        "code",
-        "uuid",
-        "guid",
-        "fk",
-        "nr",
-        "nummer",
-        "numero",
-        "zip",
-        "plz",
-        "postcode",
-        "postal",
-        "postleitzahl",
-        "cep",
-    }
-    | {"phone", "telephone", "telefon", "tel", "fax", "sku", "upc", "ean", "gtin", "isbn", "issn", "barcode", "imei"}
-    | {"imsi", "ssn", "vin", "iban", "npi", "duns", "fips", "naics", "icd", "mcc", "asn", "port", "vlan", "pid"}
-    | {"type", "typ", "category", "kategorie", "status", "state", "gender", "sex", "race", "region", "district"}
-)
-"""Last words of names of codes."""
 _CODES_OF_SOMETHING: Final = frozenset(("no", "num", "number", "ref"))
-"""The same where another word comes before: NO alone is nitric oxide."""
+"""Last words of names of codes where another word comes before: NO alone is nitric oxide."""
 _COUNTED: Final = frozenset(
     ("year", "quarter", "month", "week", "day", "hour", "date", "page", "line", "floor", "round", "step", "size")
 )
 """Words that say before these that numbers count or measure, as in ``week_no``."""
-_ENTITIES: Final = frozenset(
-    ("account", "client", "customer", "device", "host", "machine", "patient", "subject", "user", "vehicle", "store")
-) | {
-    *("shop", "branch", "department", "dept", "product", "article", "item", "material", "supplier", "vendor", "driver"),
-    *("employee", "agent", "merchant", "terminal", "warehouse", "station", "site", "county", "country", "city", "team"),
-    *("company", "agency", "school", "hospital", "route", "campaign", "card", "mobile", "kunde", "artikel", "filiale"),
-    *("lieferant", "lager", "cliente", "produit", "producto", "prodotto", "magasin", "tienda", "fournisseur", "konto"),
+_ENTITIES: Final = ENTITY_WORDS | {
+    *("store", "shop", "branch", "department", "dept", "product", "article", "item", "material", "supplier", "vendor"),
+    *("driver", "employee", "agent", "merchant", "terminal", "warehouse", "station", "site", "county", "country"),
+    *("city", "team", "company", "agency", "school", "hospital", "route", "campaign", "card", "mobile", "kunde"),
+    *("artikel", "filiale", "lieferant", "lager", "cliente", "produit", "producto", "prodotto", "magasin", "tienda"),
+    *("fournisseur", "konto"),
 }
+"""Things that have numbers."""
+_CODES: Final = (ID_WORDS | NUMBER_WORDS) - COUNTER_WORDS - _CODES_OF_SOMETHING - _ENTITIES | {
+    *("code", "uuid", "guid", "fk", "nummer", "numero", "zip", "plz", "postcode", "postal", "postleitzahl", "cep"),
+    *("telefon", "issn", "imsi", "npi", "duns", "fips", "naics", "icd", "mcc", "asn", "port", "vlan", "pid"),
+    *("type", "typ", "category", "kategorie", "status", "state", "gender", "sex", "race", "region", "district"),
+}
+"""Last words of names of codes."""
 _ALSO_QUANTITIES: Final = frozenset(("item", "material", "school", "hospital", "terminal", "card", "mobile", "city"))
-"""Those of them that may be quantities where no other word tells, such as years at school and miles within a city."""
+"""Things that may be quantities where no other word tells, such as years at school and miles within a city."""
 _COUNTING: Final = frozenset(("n", "nb", "num", "no", "number", "count", "total", "sum", "mean", "avg", "max", "min"))
 """First words of names of quantities, as in ``num_id``."""
 _FEWEST_DISTINCT: Final = 3

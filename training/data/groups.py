@@ -8,18 +8,14 @@ from typing import Final
 import numpy as np
 
 from vaegis.training.config import TIME_KIND, TrainConfig
-from vaegis.training.data.growth import ID_WORDS, words_of
 from vaegis.training.data.kinds import ColumnPlan
+from vaegis.training.data.name_words import COUNTER_WORDS, ENTITY_WORDS, ID_WORDS, words_of
 from vaegis.training.data.sampling import Sample
 
 _FEWEST_GROUPS: Final = 20
 _FEWEST_RECORDS: Final = 5
 """Mean number of records of a value, from which the values are taken for groups of records."""
-_COUNTER_WORDS: Final = frozenset(("seq", "sequence", "row", "rowid", "index", "idx"))
-_ENTITY_WORDS: Final = frozenset(
-    ("account", "client", "customer", "device", "host", "machine", "member", "patient", "person", "sensor", "subject")
-) | {*("user", "vehicle")}
-_WORDS: Final = ID_WORDS - _COUNTER_WORDS | _ENTITY_WORDS
+_WORDS: Final = ID_WORDS - COUNTER_WORDS - {"rowid"} | ENTITY_WORDS | {"member", "person", "sensor"}
 
 
 def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig) -> str | None:

@@ -1,17 +1,24 @@
-"""What messages say of a column whose texts are not all of its kind: where one is, and which settings help."""
+"""What messages say of the texts of a column: which of them are not of its kind, where, and which settings help."""
 
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import TypeAlias
 
 from vaegis.service.records.column_names import shown
 from vaegis.training.config import Kind
+from vaegis.training.data.other_text import OtherText
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.written import OtherText
+from vaegis.training.data.text_profile import TextProfile
+from vaegis.training.data.written_numbers import NumberWriting
 
 _HALF = 0.45
+_MOSTLY = 0.5
+_FEWEST_VARIED = 20
+_MOST_UNITS_SHOWN = 4
 _FEWEST_FORMS = 20
 _COMMON = 0.02
 """Texts in another form are values rather than markers of nulls if more than `_FEWEST_FORMS` differ and none has this
@@ -51,6 +58,58 @@ def how_to_read(
     return f"correct the records, or set in train.toml {table_of(name)} {'; or '.join(ways)}"
 
 
+def warnings_of_text(name: str, text: TextProfile) -> tuple[str, ...]:
+    """Return what to say of text that a person may take for a quantity."""
+    written = text.written
+    if text.has_leading_zeros and text.numbers.first_other is None:
+        if not text.numbers.count:
+            return ()
+        codes = "numbers with leading zeros are taken for codes, and their size is not watched"
+        return (f'{codes}; if it matters, set {table_of(name)} kind = "numeric"',)
+    if written is not None and len(written.units) > 1 and text.period_like is None:
+        records = sum(count for _, count in written.units)
+        if records >= _MOSTLY * text.records:
+            several = f"looks like numbers in several units ({units_of(written)}), and their size is not watched"
+            return (f"{several}; write all of them in one unit",)
+    if text.time_like is not None:
+        example = json.dumps(shown(text.time_like), ensure_ascii=False)
+        how = f"for times set {table_of(name)} format (codes of strptime); write durations as numbers of one unit"
+        return (f"looks like times or durations, such as {example}, in a form that is not known; {how}",)
+    if text.quantity_like is not None and text.distinct > _FEWEST_VARIED:
+        example = json.dumps(shown(text.quantity_like), ensure_ascii=False)
+        return (f"looks like numbers, such as {example}, whose size is not watched; write each as a plain number",)
+    return ()
+
+
+def warnings_of_categories(name: str, text: TextProfile) -> tuple[str, ...]:
+    """Return what to say of categories that a person may take for one, for none, or for numbers."""
+    warnings = []
+    if text.alike is not None:
+        # Blanks of several kinds and accents in several forms look the same unless they are escaped.
+        escaped = len({unicodedata.normalize("NFKC", each) for each in text.alike}) == 1
+        pair = " and ".join(json.dumps(shown(each), ensure_ascii=escaped) for each in text.alike)
+        warnings.append(
+            f"{pair} differ in case or blanks alone, but are two values: if they mean the same, write them alike"
+        )
+    if text.null_like is not None:
+        written = json.dumps(shown(text.null_like), ensure_ascii=False)
+        warnings.append(
+            f"{written} is taken for a value: if it stands for no value, set in train.toml {table_of(name)} "
+            f"null_values = [{written}]"
+        )
+    if not text.has_leading_zeros and _MOSTLY * text.records <= text.numbers.count < text.records:
+        warnings.append(
+            f"{text.numbers.count / text.records:.0%} of the values are numbers, but their size is not watched: if "
+            "they are quantities, correct the others, or set null_values"
+        )
+    return tuple(warnings)
+
+
+def units_of(written: NumberWriting) -> str:
+    """Return the commonest units of numbers."""
+    return ", ".join(unit for unit, _ in written.units[:_MOST_UNITS_SHOWN])
+
+
 def place_of(name: str, other: OtherText | None, locate: Locate) -> str:
     """Return the column of a message, after the file and row of the text in another form where it is found."""
     location = None if other is None else locate(name, other.text)
@@ -60,6 +119,12 @@ def place_of(name: str, other: OtherText | None, locate: Locate) -> str:
 def table_of(name: str) -> str:
     """Return the header of a column's table in train.toml."""
     return f"[columns.{quoted(name)}]"
+
+
+def setting_line(name: str, kind: str) -> str:
+    """Return the line of train.toml that sets a column's kind."""
+    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
+    return f'columns.{key}.kind = "{kind}" in train.toml'
 
 
 def quoted(text: str) -> str:

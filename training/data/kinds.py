@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,15 +13,25 @@ from vaegis.service.records.column_names import nearest, shown
 from vaegis.service.records.reading import is_currency, reader_for
 from vaegis.service.terminal import counted
 from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
-from vaegis.training.data.kind_messages import Locate, how_to_read, place_of, table_of
+from vaegis.training.data.kind_messages import (
+    Locate,
+    how_to_read,
+    place_of,
+    table_of,
+    units_of,
+    warnings_of_categories,
+    warnings_of_text,
+)
+from vaegis.training.data.other_text import OtherText
 from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.text_profile import Parsed, TextProfile
-from vaegis.training.data.written import DAY, DateWriting, NumberWriting, OtherText
+from vaegis.training.data.written_dates import DAY, DateWriting
 from vaegis.training.errors import ConfigError, DataError
 
 _MOSTLY = 0.5
-_NEARLY_ALL = 0.8
 """If at least this share of the texts parses as one kind, the others are errors; below it, the column is text."""
+_NEARLY_ALL = 0.8
+"""The same where few texts differ and several do not parse."""
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
@@ -32,11 +41,6 @@ _NOT_CATEGORIES = ("decimal", "duration")
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
 _UNSCORED = ("list", "map")
 """What Arrow's names of types hold for the values that people know by these words."""
-_MOST_UNITS_SHOWN = 4
-_MOST_NAMES_SHOWN = 3
-_VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
-"""Names of columns that are rather numbers or times of a first record."""
-_SINGLE_QUOTED = re.compile(r"'.*'", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,39 +146,6 @@ def check_any_scored(plans: tuple[ColumnPlan, ...]) -> None:
     if all(plan.kind is None for plan in plans):
         reasons = "; ".join(f"{shown(plan.name)}: {plan.reason}" for plan in plans[:10])
         raise DataError(f"expected at least one column to score, got {len(plans)} that cannot be ({reasons})")
-
-
-def reading_hints(profile: DataProfile) -> Iterator[str]:
-    """Yield what the user should know of how the lines of CSV files were read."""
-    if profile.blank_lines:
-        yield f"{profile.blank_lines:,} lines without any value are skipped."
-    padded = [column.name for column in profile.columns if column.name != column.name.strip()]
-    if padded:
-        names = ", ".join(json.dumps(shown(name), ensure_ascii=False) for name in padded[:_MOST_NAMES_SHOWN])
-        yield (
-            f"Warning: the names of {counted(len(padded), 'column')} begin or end with a blank ({names}). Records that "
-            "are scored need the same names."
-        )
-    name = next((column.name for column in profile.columns if profile.is_text and _VALUE.fullmatch(column.name)), None)
-    if name is not None:
-        yield (
-            f'Warning: the first line is taken for the header, but "{shown(name)}" looks like a value. If there is no '
-            "header, add a line with the names of the columns."
-        )
-    quoted = next((column.name for column in profile.columns if profile.is_text and _is_single_quoted(column)), None)
-    if quoted is not None:
-        yield (
-            f"Warning: {shown(quoted)}: the values stand between single quotes. If these are no part of them, set "
-            '[data] quote = "\'" in train.toml, or --quote "\'".'
-        )
-
-
-def _is_single_quoted(column: ColumnProfile) -> bool:
-    """Tell whether no text of a column is a number, and the commonest stands between single quotes."""
-    text = column.text
-    if text is None or text.other is None or text.numbers.count:
-        return False
-    return _SINGLE_QUOTED.fullmatch(text.other.text) is not None
 
 
 def kind_of_joined(form: Form) -> Kind | None:
@@ -288,8 +259,8 @@ def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings,
         return ColumnPlan(column.name, "timestamp", "dates and times in text")
     if text.instants.count and text.times.first_other is None:
         return ColumnPlan(column.name, "timestamp", "dates and times in text, and numbers since 1970")
-    are_written = text.written is not None and text.written.records == _counted(text)
-    are_dates = text.dates is not None and text.dates.records == _counted(text) and not are_written
+    are_written = text.written is not None and text.written.records == text.records
+    are_dates = text.dates is not None and text.dates.records == text.records and not are_written
     if not is_code and not are_written and not are_dates:
         _check_all(column, text, text.numbers, text.other, "a number")
     if not are_dates and not (text.dates is not None and text.dates.swapped):
@@ -307,12 +278,12 @@ def _plan_written(column: ColumnProfile, text: TextProfile, locate: Locate) -> C
     written = text.written
     if written is None or (text.has_leading_zeros and not written.units):
         return None
-    if written.records < _counted(text):
-        share = written.records / _counted(text)
+    if written.records < text.records:
+        share = written.records / text.records
         if len(written.units) <= 1 and share >= _MOSTLY:
             raise DataError(
                 f"{place_of(column.name, written.other, locate)}: expected a number{_with(written.unit)} as in "
-                f"{share:.1%} of the values, got other text; {how_to_read(column.name, written.other, _counted(text))}"
+                f"{share:.1%} of the values, got other text; {how_to_read(column.name, written.other, text.records)}"
             )
         return None
     what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators or signs"
@@ -333,12 +304,12 @@ def _plan_dates(column: ColumnProfile, text: TextProfile, locate: Locate) -> Col
     if dates is None:
         return None
     are_times = DAY not in dates.formats[0]
-    if dates.records < _counted(text):
+    if dates.records < text.records:
         if are_times:
             return None  # Durations rather, of more than a day.
         raise DataError(
             f"{place_of(column.name, dates.other, locate)}: expected a date in the form {dates.formats[0]} as in "
-            f"{dates.records / _counted(text):.1%} of the values, got {_other_date(column, text, dates)}"
+            f"{dates.records / text.records:.1%} of the values, got {_other_date(column, text, dates)}"
         )
     only = _only_format(column, dates)
     forms = " and ".join(only.split("|"))
@@ -352,7 +323,7 @@ def _plan_dates(column: ColumnProfile, text: TextProfile, locate: Locate) -> Col
 def _other_date(column: ColumnProfile, text: TextProfile, dates: DateWriting) -> str:
     """Return what a message says of the text that the format of a column's dates does not read."""
     if dates.swapped is None:
-        return f"other text; {how_to_read(column.name, dates.other, _counted(text))}"
+        return f"other text; {how_to_read(column.name, dates.other, text.records)}"
     return (
         f"one in the form {dates.swapped}: nothing tells which of the two the others have. Write all in one form, or "
         f'set in train.toml {table_of(column.name)} kind = "text" (or "ignore")'
@@ -380,14 +351,6 @@ def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
     )
 
 
-def _units(written: NumberWriting) -> str:
-    return ", ".join(unit for unit, _ in written.units[:_MOST_UNITS_SHOWN])
-
-
-def _counted(text: TextProfile) -> int:
-    return sum(text.counts) - text.markers
-
-
 def _with(unit: str) -> str:
     if not unit:
         return ""
@@ -397,7 +360,7 @@ def _with(unit: str) -> str:
 def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSettings) -> ColumnPlan:
     """Return the plan for text: a category, or if it is an identifier, free text or too varied, its form."""
     name, seen = column.name, column.observed
-    warnings = _warnings_of_text(column, text)
+    warnings = warnings_of_text(name, text)
     if text.mean_characters > settings.max_mean_characters:
         why = f"free text: {text.mean_characters:.0f} characters on average; {_FORM_ALONE}"
         return ColumnPlan(name, "text", why, warnings=warnings)
@@ -413,68 +376,19 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
         values = f"{more}{counted(text.distinct, 'value')}, of which the {len(kept)} commonest cover {covered:.1%}"
         return ColumnPlan(name, "text", f"too varied: {values}; {_FORM_ALONE}", warnings=warnings)
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
-    warnings += _warnings_of_categories(column, text)
+    warnings += warnings_of_categories(name, text)
     return ColumnPlan(
         name, "categorical", f"text with {more}{counted(text.distinct, 'value')}{leading}", warnings=warnings
     )
 
 
-def _warnings_of_text(column: ColumnProfile, text: TextProfile) -> tuple[str, ...]:
-    """Return what to say of text that a person may take for a quantity."""
-    written = text.written
-    if text.has_leading_zeros and text.numbers.first_other is None:
-        if not text.numbers.count:
-            return ()
-        codes = "numbers with leading zeros are taken for codes, and their size is not watched"
-        return (f'{codes}; if it matters, set {table_of(column.name)} kind = "numeric"',)
-    if written is not None and len(written.units) > 1 and text.period_like is None:
-        records = sum(count for _, count in written.units)
-        if records >= _MOSTLY * _counted(text):
-            several = f"looks like numbers in several units ({_units(written)}), and their size is not watched"
-            return (f"{several}; write all of them in one unit",)
-    if text.time_like is not None:
-        example = json.dumps(shown(text.time_like), ensure_ascii=False)
-        how = (
-            f"for times set {table_of(column.name)} format (codes of strptime); write durations as numbers of one unit"
-        )
-        return (f"looks like times or durations, such as {example}, in a form that is not known; {how}",)
-    if text.quantity_like is not None and text.distinct > _FEWEST_FOR_IDENTIFIER:
-        example = json.dumps(shown(text.quantity_like), ensure_ascii=False)
-        return (f"looks like numbers, such as {example}, whose size is not watched; write each as a plain number",)
-    return ()
-
-
-def _warnings_of_categories(column: ColumnProfile, text: TextProfile) -> tuple[str, ...]:
-    """Return what to say of categories that a person may take for one, for none, or for numbers."""
-    warnings = []
-    if text.alike is not None:
-        # Blanks of several kinds and accents in several forms look the same unless they are escaped.
-        escaped = len({unicodedata.normalize("NFKC", each) for each in text.alike}) == 1
-        pair = " and ".join(json.dumps(shown(each), ensure_ascii=escaped) for each in text.alike)
-        warnings.append(
-            f"{pair} differ in case or blanks alone, but are two values: if they mean the same, write them alike"
-        )
-    if text.null_like is not None:
-        written = json.dumps(shown(text.null_like), ensure_ascii=False)
-        warnings.append(
-            f"{written} is taken for a value: if it stands for no value, set in train.toml {table_of(column.name)} "
-            f"null_values = [{written}]"
-        )
-    if not text.has_leading_zeros and _MOSTLY * _counted(text) <= text.numbers.count < _counted(text):
-        warnings.append(
-            f"{text.numbers.count / _counted(text):.0%} of the values are numbers, but their size is not watched: if "
-            "they are quantities, correct the others, or set null_values"
-        )
-    return tuple(warnings)
-
-
 def _check_all(
     column: ColumnProfile, text: TextProfile, parsed: Parsed, other: OtherText | None, expected: str
 ) -> None:
-    """Refuse a column if most, but not all, of its texts parse: it changes its type half way.
+    """Refuse a column if at least half of its texts parse, but not all: it changes its type half way.
 
-    Its commonest other text does not count: it may stand for a null, however often it comes. Few values of which many
-    are text, such as sizes 38, 40, M and L, are categories.
+    If many texts differ, records of the commonest other text do not count, because it may stand for a null. If few
+    differ and several do not parse, four in five have to: sizes such as 38, 40, M and L are categories.
     """
     seen = column.observed - text.markers
     others = 0 if other is None else other.records
@@ -489,7 +403,7 @@ def _check_all(
     share = f"{parsed.count / seen:.1%} of the values"
     if parsed is text.numbers and text.written is not None and len(text.written.units) > 1:
         raise DataError(
-            f"{place}: expected {expected} as in {share}, got numbers in several units ({_units(text.written)}): "
+            f"{place}: expected {expected} as in {share}, got numbers in several units ({units_of(text.written)}): "
             f'write all in one unit, or set in train.toml {table_of(column.name)} kind = "text" (or "ignore")'
         )
     how = how_to_read(column.name, other, seen, row=parsed.first_other.row)

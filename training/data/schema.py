@@ -177,6 +177,12 @@ def coarsest_step(values: NDArray[np.float64], step: float) -> float:
     return round(int(np.gcd.reduce(multiples.astype(np.int64))) * step, decimals(step))
 
 
+def known_values(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return the distinct numbers, ascending, where they are few; else none."""
+    distinct = np.unique(values)
+    return tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else ()
+
+
 def _column(
     plan: ColumnPlan, kind: Kind, sample: Sample, fit_rows: NDArray[np.int64], max_categories: int
 ) -> Column | None:
@@ -215,7 +221,7 @@ def _column(
             zone=plan.zone,
             offsets=zone_offsets(plan.zone, low, high),
         )
-    distinct, step = np.unique(values), grid_step(values)
+    step = grid_step(values)
     placeholders = frequent_placeholders(find_placeholders(values), values) if plan.kind == "numeric" else []
     quantities = values[~np.isin(values, placeholders)]
     return NumericColumn(
@@ -225,7 +231,7 @@ def _column(
         maximum=high,
         quantiles=tuple(float(q) for q in np.quantile(quantities, QUANTILE_FRACTIONS)),
         step=step,
-        values=tuple(distinct.tolist()) if distinct.size <= MOST_KNOWN_VALUES else (),
+        values=known_values(values),
         placeholders=tuple(placeholders),
         noise_scale=standard_unit(quantities, step),
         degrees_of_freedom=DEGREES_OF_FREEDOM,

@@ -10,24 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vaegis.service.records.values import FALSE_WORDS, NULL_MARKERS, TRUE_WORDS
+from vaegis.service.records.values import FALSE_WORDS, NULL_MARKERS, TRUE_WORDS, RefusedValueError, instant_of_text
 from vaegis.training.data.number_profile import NumberTally
+from vaegis.training.data.other_text import OtherText, commonest_other
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.written import (
-    DateWriting,
-    NumberWriting,
-    OtherText,
-    commonest_other,
-    date_writing,
-    first_alike,
-    have_dotted_thousands,
-    is_common_instant,
-    null_like,
-    number_writing,
-    period_like,
-    quantity_like,
-    time_like,
-)
+from vaegis.training.data.text_patterns import first_alike, null_like, period_like, quantity_like, time_like
+from vaegis.training.data.written_dates import DateWriting, date_writing
+from vaegis.training.data.written_numbers import NumberWriting, have_dotted_thousands, number_writing
 
 MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""
@@ -111,6 +100,11 @@ class TextProfile:
     quantity_like: str | None
     alike: tuple[str, str] | None
     null_like: str | None
+
+    @property
+    def records(self) -> int:
+        """Number of records of the counted texts, without those that stand for a null."""
+        return sum(self.counts) - self.markers
 
 
 class TextTally:
@@ -252,8 +246,17 @@ def _are_instants(texts: pa.Array) -> NDArray[np.bool_]:
         except pa.ArrowInvalid:
             continue
         return mask
-    mask[mask] = [is_common_instant(text) for text in candidates.to_pylist()]
+    mask[mask] = [_is_common_instant(text) for text in candidates.to_pylist()]
     return mask
+
+
+def _is_common_instant(text: str) -> bool:
+    """Tell whether the rules that all columns share read a text as an instant."""
+    try:
+        instant_of_text(text)
+    except RefusedValueError:
+        return False
+    return True
 
 
 def _are_epochs(texts: pa.Array) -> NDArray[np.bool_]:

@@ -192,14 +192,14 @@ def pairs_of(schema: Schema, records: Values, fitted: Int[Tensor, "e n"]) -> Pai
     of_batches = [_bins(part, held, edge, float(size - 1)) for part, held in batches]
     bins = torch.cat(of_batches, dim=1).long()  # (e, n, q)
     made, left_out = [], []
+    are_next = len(columns) > _MOST_CHOSEN_FROM
     for of_member in bins:
-        pair = _chosen_pairs(of_member, size)
+        pair = _next_pairs(len(columns)) if are_next else _chosen_pairs(of_member, size)
         count, independent = _counts(of_member, pair, size)
         made.append((pair, _log_ratio(count, independent, fitted.shape[1])))
         left_out.append(_without_own(of_member[:_MOST_COMPARED], pair, count, independent, fitted.shape[1]))
     pair, table = (torch.stack(parts) for parts in zip(*made, strict=True))
     of = len(schema.columns)
-    are_next = len(columns) > _MOST_CHOSEN_FROM
     paired = NextPairs(columns, of=of, size=size) if are_next else ChosenPairs(pair, columns, of=of, size=size)
     tables = Pairs(edge, table.float(), paired, columns, of).eval()
     typical, _ = tables.rarity(torch.stack(left_out).float())
@@ -294,11 +294,14 @@ def _without_own(
     return _log_ratio(count[at] - 1.0, independent[at], records - 1).exp()
 
 
+def _next_pairs(fields: int) -> Int[Tensor, "q 2"]:
+    """Return each field with the next one, and the last with the first."""
+    return torch.stack([torch.arange(fields), torch.arange(1, fields + 1) % fields], dim=1)
+
+
 def _chosen_pairs(bins: Int[Tensor, "n q"], size: int) -> Int[Tensor, "p 2"]:
     """Return all pairs of fields, or each field with those that say most about it where all would be too many."""
     fields = bins.shape[1]
-    if fields > _MOST_CHOSEN_FROM:
-        return torch.stack([torch.arange(fields), torch.arange(1, fields + 1) % fields], dim=1)
     every = torch.combinations(torch.arange(fields))
     if len(every) <= MOST_PAIRS:
         return every

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from vaegis.service.contract import (
     CALENDAR_SIZES,
-    DAYS_PER_WEEK,
     BooleanColumn,
     NumericColumn,
     Schema,
@@ -28,7 +27,7 @@ _FURTHEST = 1e6
 
 _PER_SPAN = math.sqrt(12.0)  # standard deviations of a uniform distribution
 _RECENT = 0.1
-_LEAST_RECENT_S = 14 * 86_400.0
+_LEAST_RECENT_S = 14 * timestamp.DAY_S
 """The newest share of the time that training saw, or two weeks if that is more, counts as one place."""
 _ANY_TIME = 1e300
 _NEARLY_TWICE = 1.5
@@ -113,7 +112,7 @@ class Preprocessing(nn.Module):
         codes = torch.eye(max(1, len(self.with_placeholders)))[fields] * torch.tensor(positions)[:, None]
         self.register_buffer("slot_field", codes)  # (p, f)
         weeks = torch.tensor([_first_week(column) for column in instants], dtype=torch.float64).reshape(-1, 2)
-        self.has_partial_weeks = bool((weeks[:, 1] < DAYS_PER_WEEK * timestamp.DAY_S).any())
+        self.has_partial_weeks = bool((weeks[:, 1] < timestamp.WEEK_S).any())
         self.register_buffer("first_day", weeks[:, 0])
         self.register_buffer("known_s", weeks[:, 1])
         earliest = torch.tensor([column.earliest for column in instants], dtype=torch.float64)
@@ -201,11 +200,11 @@ class Preprocessing(nn.Module):
         return timestamp.encoded(of_week) * present, elapsed, season, fields
 
     def _on_known_weekdays(self, seconds: Float[Tensor, "n t"]) -> Float[Tensor, "n t"]:
-        """Return instants, those at a time of the week that a history of less than a week lacks moved to its last day.
+        """Return instants, moved to the last whole day of a history of less than a week where it lacks their weekday.
 
-        Otherwise every normal record of such a day would be unlike all known ones. The last day is the last whole one.
+        Otherwise every normal record of such a day would be unlike all known ones.
         """
-        day_s, week_s = timestamp.DAY_S, DAYS_PER_WEEK * timestamp.DAY_S
+        day_s, week_s = timestamp.DAY_S, timestamp.WEEK_S
         since = seconds - self.first_day
         of_week = since - week_s * torch.floor(since / week_s)
         last_whole = (torch.floor(self.known_s / day_s) - 1.0).clamp(min=0.0)

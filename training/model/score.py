@@ -231,6 +231,7 @@ def typical_terms(
     deviation = value_variance.sqrt()
     varying = {column.name for column in schema.numeric if column.minimum < column.maximum}
     is_quantity = torch.tensor([column.name in varying for column in schema.columns])
+    of_blocks, of_all = (median_and_spread(each, least=_LEAST_SPREAD) for each in (kl, kl_to_all))
     typical = Typical(
         value=typical_value,
         missingness=typical_missingness,
@@ -238,13 +239,7 @@ def typical_terms(
         missingness_weight=missingness_variance.rsqrt(),
         reconstruction=torch.zeros(0),
         # The whole mixture has the smaller spread, so that the KL weighs more: ADR 0015 has the figures.
-        kl=torch.stack(
-            [
-                median_and_spread(kl, least=_LEAST_SPREAD)[:, 0],
-                median_and_spread(kl_to_all, least=_LEAST_SPREAD)[:, 1],
-            ],
-            dim=1,
-        ),
+        kl=torch.stack([of_blocks[:, 0], of_all[:, 1]], dim=1),
     )
     total = weighed(value, missingness, observed, typical).sum(-1)
     reconstruction = median_and_spread(total, least=_LEAST_SPREAD)

@@ -130,6 +130,14 @@ def test_the_other_truth_value_is_unseen_where_training_saw_one():
     ]
 
 
+def test_a_number_that_is_not_listed_comes_before_those_of_later_columns():
+    listed = WEIGHT.model_copy(update={"name": "pack", "values": (10.0, 20.0), "checks": (Check(code=UNSEEN),)})
+    checks = ViolationChecks(Schema(columns=(listed, PRICE)))
+    batch = Columns(np.array([[15.0, 300.0], [10.0, 1.0]]), np.empty((2, 0), object), np.empty((2, 0), np.bool_))
+    for found in (checks.violations(batch), checks.violations(batch.rows(slice(1)))):
+        assert [(each.column, each.code) for each in found[0]] == [("pack", UNSEEN), ("price", HIGH)]
+
+
 def test_every_code_has_a_reason_for_explanations():
     assert set(REASONS) == set(ViolationCode)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import MOST_KNOWN_VALUES, CategoricalColumn, NumericColumn, Schema, ViolationCode
+from vaegis.service.contract import CategoricalColumn, NumericColumn, Schema, ViolationCode
 from vaegis.service.violations import ViolationChecks
 from vaegis.training.config import SplitSettings
-from vaegis.training.data.schema import grid_step
+from vaegis.training.data.schema import grid_step, known_values
 from vaegis.training.data.splits import split_at_random
 from vaegis.training.data.text_form import text_column
 from vaegis.training.violations import MOST_VIOLATING, with_checks
@@ -25,7 +25,7 @@ def numeric(name: str, values: np.ndarray) -> NumericColumn:
         maximum=float(held.max()),
         quantiles=tuple(np.quantile(held, (0.005, 0.05, 0.25, 0.5, 0.75, 0.95, 0.995)).tolist()),
         step=grid_step(held),
-        values=tuple(np.unique(held).tolist()) if np.unique(held).size <= MOST_KNOWN_VALUES else (),
+        values=known_values(held),
         noise_scale=1.0,
         degrees_of_freedom=4.0,
     )

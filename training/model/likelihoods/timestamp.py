@@ -21,9 +21,9 @@ FIELDS = (HOURS_PER_DAY, DAYS_PER_WEEK)
 ENCODED_WIDTH = 4
 """Features of one timestamp column: sine and cosine of the time of day and of the time of the week."""
 
-DAY_S = 86_400.0
-_HOUR, _DAY, _WEEK = 3600.0, DAY_S, 604_800.0  # seconds
-_SINCE_MONDAY = EPOCH_WEEKDAY * _DAY  # at the start of 1970
+DAY_S, WEEK_S = 86_400.0, 604_800.0
+_HOUR_S = 3600.0
+_SINCE_MONDAY = EPOCH_WEEKDAY * DAY_S  # at the start of 1970
 _DAYS_TO_1970 = 719_468.0  # from 0000-03-01
 _DAYS_OF_ERA = 146_097.0  # 400 years
 _MARCH_TO_JANUARY = 10.0  # months
@@ -34,15 +34,15 @@ def fields(seconds: Float[Tensor, "n t"]) -> Int[Tensor, "n t 2"]:
     """Return hour and weekday of instants in float64 seconds since 1970."""
     of_day, of_week = _split(seconds)
     # Rounding far from 1970 can reach the next whole: the last hour and weekday bound it.
-    hour = torch.floor(of_day / _HOUR).to(torch.int64).clamp(0, HOURS_PER_DAY - 1)
-    weekday = torch.floor(of_week / _DAY).to(torch.int64).clamp(0, DAYS_PER_WEEK - 1)
+    hour = torch.floor(of_day / _HOUR_S).to(torch.int64).clamp(0, HOURS_PER_DAY - 1)
+    weekday = torch.floor(of_week / DAY_S).to(torch.int64).clamp(0, DAYS_PER_WEEK - 1)
     return torch.stack([hour, weekday], dim=-1)
 
 
 def encoded(seconds: Float[Tensor, "n t"]) -> Float[Tensor, "n t4"]:
     """Return the cyclic features of instants, float32: sines of day and week, then cosines."""
     of_day, of_week = _split(seconds)
-    turns = torch.cat([of_day / _DAY, of_week / _WEEK], dim=-1).float()
+    turns = torch.cat([of_day / DAY_S, of_week / WEEK_S], dim=-1).float()
     return torch.cat([torch.sin(2.0 * math.pi * turns), torch.cos(2.0 * math.pi * turns)], dim=-1)
 
 
@@ -52,7 +52,7 @@ def calendar(seconds: Float[Tensor, "n t"]) -> tuple[Float[Tensor, "n t"], Float
     The days of the Gregorian calendar are counted from a first of March, at which a leap day is the last of its year
     (Hinnant, "chrono-compatible low-level date algorithms").
     """
-    days = torch.floor(seconds.clamp(-_FURTHEST_INSTANT, _FURTHEST_INSTANT) / _DAY) + _DAYS_TO_1970
+    days = torch.floor(seconds.clamp(-_FURTHEST_INSTANT, _FURTHEST_INSTANT) / DAY_S) + _DAYS_TO_1970
     of_era = days - torch.floor(days / _DAYS_OF_ERA) * _DAYS_OF_ERA
     leaps = torch.floor(of_era / 1460.0) - torch.floor(of_era / 36_524.0) + torch.floor(of_era / 146_096.0)
     year = torch.floor((of_era - leaps) / 365.0)
@@ -72,4 +72,4 @@ def _split(seconds: Float[Tensor, "n t"]) -> tuple[Float[Tensor, "n t"], Float[T
     """Return the seconds since midnight and since Monday's midnight."""
     instant = seconds.clamp(-_FURTHEST_INSTANT, _FURTHEST_INSTANT)
     shifted = instant + _SINCE_MONDAY
-    return instant - torch.floor(instant / _DAY) * _DAY, shifted - torch.floor(shifted / _WEEK) * _WEEK
+    return instant - torch.floor(instant / DAY_S) * DAY_S, shifted - torch.floor(shifted / WEEK_S) * WEEK_S

@@ -15,7 +15,8 @@ import pytest
 from vaegis.service.files import csv, ndjson
 from vaegis.service.files.record_files import open_records
 from vaegis.training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
-from vaegis.training.data.kinds import plan_columns, reading_hints
+from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.reading_hints import reading_hints
 from vaegis.training.data.sampling import profile_and_sample
 from vaegis.training.errors import ConfigError, DataError
 

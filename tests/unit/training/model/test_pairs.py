@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaegis.service.contract import Schema
-from vaegis.training.model.pairs import MOST_PAIRS, ChosenPairs, NextPairs, _chosen_pairs, _edges, pairs_of
+from vaegis.training.model.pairs import MOST_PAIRS, ChosenPairs, NextPairs, _chosen_pairs, _edges, _next_pairs, pairs_of
 
 pytestmark = pytest.mark.training
 RECORDS = 200
@@ -108,13 +108,12 @@ def test_of_many_columns_those_are_paired_that_depend_on_each_other():
 
 
 def test_of_very_many_columns_each_is_paired_with_the_next():
-    pairs = _chosen_pairs(torch.zeros((10, 300), dtype=torch.int64), 11)
-    assert pairs.tolist() == [[at, (at + 1) % 300] for at in range(300)]
+    assert _next_pairs(300).tolist() == [[at, (at + 1) % 300] for at in range(300)]
 
 
 def test_pairs_with_the_next_field_are_found_without_matrices():
     columns = [0, 1, 2, 0, 2, 2]
-    pair = _chosen_pairs(torch.zeros((10, 300), dtype=torch.int64), 11)[:6] % 6
+    pair = _next_pairs(6)
     chosen, following = ChosenPairs(pair.expand(2, 6, 2), columns, of=3, size=11), NextPairs(columns, of=3, size=11)
     bins = torch.randint(0, 11, (2, 50, 6), generator=torch.Generator().manual_seed(0)).float()
     assert torch.equal(following.place(bins), chosen.place(bins))
@@ -127,7 +126,9 @@ def test_tables_grow_with_the_number_of_very_many_columns_and_not_with_its_squar
     for columns in (150, 300):
         schema = Schema(columns=tuple(amount.model_copy(update={"name": f"x{at}"}) for at in range(columns)))
         values = numeric_values(torch.randn((50, columns), generator=torch.Generator().manual_seed(0)))
-        sizes.append(sum(each.numel() for each in pairs_of(schema, values, torch.arange(50)[None]).buffers()))
+        tables = pairs_of(schema, values, torch.arange(50)[None])
+        assert isinstance(tables.paired, NextPairs)
+        sizes.append(sum(each.numel() for each in tables.buffers()))
     assert sizes[1] < 2.01 * sizes[0]
 
 
