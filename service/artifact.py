@@ -14,19 +14,17 @@ from pydantic import BaseModel, ValidationError
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    READ_VERSIONS,
     Calibration,
     Contract,
     EvaluationDocument,
     GeneratorDocument,
     Golden,
-    MetadataKey,
     Provenance,
     Schema,
 )
 from vaegis.service.errors import ArtifactError, RecordError
 from vaegis.service.graph import open_graph, open_optimized
-from vaegis.service.model_file import content_digest, digest_entry, read_model_file
+from vaegis.service.model_file import READ_VERSIONS, MetadataKey, content_digest, digest_entry, read_model_file
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold_rank
 from vaegis.service.records.python_records import columns_from_records

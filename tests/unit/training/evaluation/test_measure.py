@@ -8,8 +8,9 @@ from sklearn.metrics import roc_auc_score
 
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
-from vaegis.service.contract import FORMAT_VERSION, QUANTILE_FRACTIONS, NumericColumn, Schema
+from vaegis.service.contract import QUANTILE_FRACTIONS, NumericColumn, Schema
 from vaegis.service.errors import AlphaError
+from vaegis.service.model_file import FORMAT_VERSION
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scorer
 from vaegis.service.violations import ViolationChecks

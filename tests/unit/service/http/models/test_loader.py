@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from vaegis.service.artifact import load_artifact
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import ArtifactError, ModelFolderError
 from vaegis.service.http.app import create_app
 from vaegis.service.http.models.loader import (
@@ -25,7 +24,7 @@ from vaegis.service.http.models.loader import (
     schema_difference,
 )
 from vaegis.service.http.models.registry import ServedAs
-from vaegis.service.model_file import DIGEST_PREFIX, content_digest
+from vaegis.service.model_file import DIGEST_PREFIX, MetadataKey, content_digest
 from vaegis.service.model_folder import POINTER_FILE, promote, roll_back
 from vaegis.service.settings import load_settings
 

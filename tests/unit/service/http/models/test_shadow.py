@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from vaegis.service.commands.gate import require_gate
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import GateError, SettingsError
 from vaegis.service.gate import parse_gate
 from vaegis.service.http.app import create_app
@@ -21,7 +20,7 @@ from vaegis.service.http.models.served_model import ShadowedBatch
 from vaegis.service.http.models.shadow import Shadow
 from vaegis.service.http.observability.metrics import Metrics
 from vaegis.service.http.observability.model_metrics import ShadowMetrics
-from vaegis.service.model_file import DIGEST_PREFIX, content_digest
+from vaegis.service.model_file import DIGEST_PREFIX, MetadataKey, content_digest
 from vaegis.service.model_folder import live_version, promote, set_shadow
 from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.settings import load_settings
