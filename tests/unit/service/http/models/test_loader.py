@@ -20,7 +20,6 @@ from vaegis.service.http.models.loader import (
     FolderSource,
     ModelLoader,
     default_model,
-    first_opened,
     schema_difference,
 )
 from vaegis.service.http.models.registry import ServedAs
@@ -69,12 +68,11 @@ class Served:
         known = load_settings({}, settings)
         source = FolderSource(folder, allow_schema_change=known.allow_schema_change)
         name = default_model(folder, known.default_model)
-        artifact, target = first_opened(source, name, known)
-        self.app = create_app(artifact, known, served_as=ServedAs(name, target.version, folder))
+        self.app = create_app(None, known, served_as=ServedAs(name, folder=folder))
         self.models = self.app.models
         self.loader = ModelLoader(source, self.models, known)
-        self.loader.check()
-        self.app.readiness.admit(artifact.verify())
+        self.loader.load_first()
+        self.app.readiness.admit(self.models.default.live().artifact.verify())
 
     @property
     def live(self) -> str:

@@ -14,7 +14,7 @@ from vaegis.service.commands.gate import require_gate
 from vaegis.service.errors import GateError, SettingsError
 from vaegis.service.gate import parse_gate
 from vaegis.service.http.app import create_app
-from vaegis.service.http.models.loader import FolderSource, ModelLoader, first_opened
+from vaegis.service.http.models.loader import FolderSource, ModelLoader
 from vaegis.service.http.models.registry import ServedAs, ShadowAnswer
 from vaegis.service.http.models.served_model import ShadowedBatch
 from vaegis.service.http.models.shadow import Shadow
@@ -56,11 +56,11 @@ class Served:
     def __init__(self, folder: Path) -> None:
         settings = load_settings({}, {"shadow_share": 1})
         source = FolderSource(folder, allow_schema_change=False)
-        artifact, target = first_opened(source, "orders", settings)
-        self.app = create_app(artifact, settings, served_as=ServedAs("orders", target.version, folder))
+        self.app = create_app(None, settings, served_as=ServedAs("orders", folder=folder))
         self.models = self.app.models
         self.loader = ModelLoader(source, self.models, settings)
-        self.app.readiness.admit(artifact.verify())
+        self.loader.load_first()
+        self.app.readiness.admit(self.models.default.live().artifact.verify())
 
     @property
     def shadow(self) -> Shadow | None:
