@@ -179,9 +179,9 @@ def _numbers(found: ArrowValues) -> NDArray[np.float64]:
     return numbers if found.valid is None else np.where(found.valid, numbers, np.nan)
 
 
-def _with_nulls(texts: list[str], found: ArrowValues) -> list[str | None]:
+def _with_nulls(texts: list[Any], found: ArrowValues) -> list[str | None]:
     if found.valid is None:
-        return list(texts)
+        return texts
     return [text if valid else None for text, valid in zip(texts, found.valid.tolist(), strict=True)]
 
 
