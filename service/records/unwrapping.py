@@ -25,12 +25,9 @@ class Unwrapper:
     """
 
     def __init__(self, pointer: str, *, max_depth: int, max_values: int) -> None:
-        """Take what ``pointer`` refers to.
+        """Take what ``pointer``, a JSON pointer (RFC 6901) of names, refers to.
 
-        Args:
-            pointer: A JSON pointer (RFC 6901) of names.
-            max_depth: Levels of arrays and objects within each other; the envelope's come on top.
-            max_values: Most commas and opening brackets of a document.
+        The limits are those of `RecordLimits`; the levels of the envelope come on top of ``max_depth``.
         """
         self.pointer = pointer
         names = [token.replace("~1", "/").replace("~0", "~") for token in _TOKEN.findall(pointer)]
