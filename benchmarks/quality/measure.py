@@ -118,7 +118,7 @@ def measured(case: Case, data: Path, config: TrainConfig) -> Measured:
         MissingDataError: There is no such set.
         TrainingError, ServiceError: The product refused the records.
     """
-    halves = _halves(case, data)
+    halves = halves_of(case, data)
     trained = train_and_score(table_of(halves.training), table_of(halves.test), config)
     scores = {MODEL: trained.scores, **baseline_scores(halves.training, halves.test, case.seed)}
     return Measured(
@@ -134,7 +134,12 @@ def measured(case: Case, data: Path, config: TrainConfig) -> Measured:
     )
 
 
-def _halves(case: Case, data: Path) -> Halves:
+def halves_of(case: Case, data: Path) -> Halves:
+    """Return what trains and what tests in a case.
+
+    Raises:
+        MissingDataError: There is no such set.
+    """
     if has_own_split(data, case.set_name):
         return load_table(data, case.set_name, case.seed)
     records, labels = load_set(data, case.set_name)
