@@ -24,8 +24,7 @@ from urllib.parse import urlsplit
 from conditions import COMMANDS, ROOT, save
 from serve_start import children, resident_bytes
 
-from vaegis.service.contract import MetadataKey
-from vaegis.service.model_file import DIGEST_PREFIX, content_digest, digest_entry
+from vaegis.service.model_file import DIGEST_PREFIX, MetadataKey, content_digest, digest_entry
 from vaegis.service.model_folder import promote
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.protobuf import field, fields

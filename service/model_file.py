@@ -8,16 +8,35 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import ArtifactError, SettingsError, needs_extra
+
+FORMAT_VERSION: Final = 2
+"""Version of the file format that this code writes."""
+
+READ_VERSIONS: Final = (1, 2)
+"""Versions that it reads. Files of version 1 have no checks, so no record violates one."""
 
 MAX_FILE_BYTES: Final = 2**30
 DIGEST_PREFIX: Final = "sha256:"
 SIGNATURE_SUFFIX: Final = ".sig"
 _DIGEST_CHARACTERS: Final = 64
+
+
+class MetadataKey(StrEnum):
+    """Keys of the metadata documents in `metadata_props`."""
+
+    FORMAT = "vaegis.format"
+    SCHEMA = "vaegis.schema"
+    CALIBRATION = "vaegis.calibration"
+    PROVENANCE = "vaegis.provenance"
+    GENERATOR = "vaegis.generator"
+    GOLDEN = "vaegis.golden"
+    EVALUATION = "vaegis.evaluation"
+    DIGEST = "vaegis.digest"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from vaegis.service.artifact import load_artifact
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import ArtifactError
-from vaegis.service.model_file import digest_entry
+from vaegis.service.model_file import MetadataKey, digest_entry
 from vaegis.service.onnx_model import metadata_props
 
 METADATA = 14

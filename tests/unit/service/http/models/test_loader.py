@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from vaegis.service.artifact import load_artifact
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import ArtifactError, ModelFolderError
 from vaegis.service.http.app import create_app
 from vaegis.service.http.models.loader import (
@@ -21,11 +20,10 @@ from vaegis.service.http.models.loader import (
     FolderSource,
     ModelLoader,
     default_model,
-    first_opened,
     schema_difference,
 )
 from vaegis.service.http.models.registry import ServedAs
-from vaegis.service.model_file import DIGEST_PREFIX, content_digest
+from vaegis.service.model_file import DIGEST_PREFIX, MetadataKey, content_digest
 from vaegis.service.model_folder import POINTER_FILE, promote, roll_back
 from vaegis.service.settings import load_settings
 
@@ -70,12 +68,11 @@ class Served:
         known = load_settings({}, settings)
         source = FolderSource(folder, allow_schema_change=known.allow_schema_change)
         name = default_model(folder, known.default_model)
-        artifact, target = first_opened(source, name, known)
-        self.app = create_app(artifact, known, served_as=ServedAs(name, target.version, folder))
+        self.app = create_app(None, known, served_as=ServedAs(name, folder=folder))
         self.models = self.app.models
         self.loader = ModelLoader(source, self.models, known)
-        self.loader.check()
-        self.app.readiness.admit(artifact.verify())
+        self.loader.load_first()
+        self.app.readiness.admit(self.models.default.live().artifact.verify())
 
     @property
     def live(self) -> str:
