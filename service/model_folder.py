@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaegis.service.errors import ModelFolderError
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest, read_model_file
+from vaegis.service.regular_files import read_regular
 
 POINTER_FILE: Final = "live.json"
 MODEL_SUFFIX: Final = ".onnx"
@@ -129,8 +130,7 @@ def read_pointer(folder: Path, name: str) -> Pointer | None:
     """
     path = version_path(folder, name, name).with_name(POINTER_FILE)
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_POINTER_BYTES + 1)
+        content = read_regular(path, _MAX_POINTER_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
