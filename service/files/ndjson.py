@@ -27,6 +27,7 @@ from vaegis.service.records.json import parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.line_decoder import parts_of_lines
 from vaegis.service.records.ndjson import line_fault
+from vaegis.service.records.unwrapping import Unwrapper
 from vaegis.service.records.values import described
 
 BLOCK_BYTES = 4 << 20
@@ -54,14 +55,20 @@ class _TooManyCellsError(Exception):
 
 
 def read_ndjson(
-    stream: BinaryIO, path: Path, max_depth: int, *, reports: bool, ignored: Collection[str] = ()
+    stream: BinaryIO,
+    path: Path,
+    max_depth: int,
+    *,
+    reports: bool,
+    ignored: Collection[str] = (),
+    unwrapper: Unwrapper | None = None,
 ) -> Iterator[FileBatch]:
     """Yield the records of an NDJSON stream, one a line; blank lines are skipped.
 
     In the batches objects are flat, and a column whose values have several types is text: texts as they are, other
     values as JSON writes them. ``ignored`` columns may hold values of any type. Unless it ``reports`` faulty lines, the
     first one ends the reading; the literals NaN and Infinity, which Python's own encoder writes, are then a null and a
-    number.
+    number. ``unwrapper`` takes the records out of envelopes, if there are any.
 
     Raises:
         FileError: A line is far too long, or has far too many columns; or, unless faults are reported, is not a JSON
@@ -69,11 +76,15 @@ def read_ndjson(
     """
     row = 1
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
-        for text in parts_of_lines(block, MAX_BATCH_ROWS):
+        lines = block if unwrapper is None else unwrapper.lines(block)
+        for text in parts_of_lines(lines, MAX_BATCH_ROWS):
             for parsed, columns, refused in _batches(text, max_depth, ignored, (path, row), reports=reports):
                 if refused and not reports:
                     first = min(refused)
-                    raise FileError(path, refused[first].detail, row=row + first)
+                    detail = refused[first].detail
+                    if unwrapper is not None and refused[first].code == "not_an_object":
+                        detail = f"{detail} at {unwrapper.pointer}, where unwrap points"
+                    raise FileError(path, detail, row=row + first)
                 batch = _batch(columns, len(parsed), ignored, None if reports else (path, row))
                 yield FileBatch(batch, path, row, refused, parsed)
                 row += len(parsed)

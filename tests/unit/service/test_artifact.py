@@ -109,7 +109,7 @@ def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match="cannot be read: Is a directory"):
+    with pytest.raises(ArtifactError, match="cannot be read: expected a regular file, got a directory"):
         load_artifact(tmp_path)
 
 
