@@ -281,8 +281,8 @@ bench-contamination: venv ## what anomalies left in the training records cost; S
 	$(BIN)/python -m benchmarks.quality.contamination $(QUALITY_OPTIONS)
 
 .PHONY: bench-autoencoder
-bench-autoencoder: venv ## how well plain autoencoders of the model's size find anomalies; SETS=small for the small ones
-	$(BIN)/python -m benchmarks.quality.autoencoder $(QUALITY_OPTIONS)
+bench-autoencoder: venv ## how well plain autoencoders of the model's size find anomalies; SETS=small for the small ones, ODDBENCH=folder
+	$(BIN)/python -m benchmarks.quality.autoencoder $(QUALITY_OPTIONS) $(if $(ODDBENCH),--oddbench $(ODDBENCH))
 
 .PHONY: bench-mixed
 bench-mixed: venv ## how many injected faults are found in records with categories, nulls and timestamps

@@ -14,19 +14,18 @@ from pydantic import BaseModel, ValidationError
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    READ_VERSIONS,
     Calibration,
     Contract,
     EvaluationDocument,
     GeneratorDocument,
     Golden,
-    MetadataKey,
     Provenance,
     Schema,
 )
 from vaegis.service.errors import ArtifactError, RecordError
+from vaegis.service.explanations import Explainer
 from vaegis.service.graph import open_graph, open_optimized
-from vaegis.service.model_file import content_digest, digest_entry, read_model_file
+from vaegis.service.model_file import READ_VERSIONS, MetadataKey, content_digest, digest_entry, read_model_file
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold_rank
 from vaegis.service.records.python_records import columns_from_records
@@ -60,6 +59,7 @@ class Artifact:
         contract: The metadata.
         calibration_folds: `contract.calibration.folds` as vectors, each ascending.
         checks: Those of the columns, by which violations are found. They take records by `Schema.of_records`.
+        explainer: Explains scores.
         scorer: The scoring graph.
         format_version: Of the file, one of `contract.READ_VERSIONS`.
         digest: SHA-256 of the file up to its digest entry, in hex.
@@ -70,6 +70,7 @@ class Artifact:
     contract: Contract
     calibration_folds: tuple[NDArray[np.float64], ...]
     checks: ViolationChecks
+    explainer: Explainer
     scorer: Scorer
     format_version: int
     digest: str
@@ -100,8 +101,8 @@ class Artifact:
             explain: Which verdicts carry contributions.
         """
         violations = self.checks.violations(columns)
-        scored, schema = self.scorer.scored(columns), self.contract.columns
-        return judge(schema, self.calibration_folds, scored, scores, violations, alpha=alpha, explain=explain)
+        scored, folds = self.scorer.scored(columns), self.calibration_folds
+        return judge(self.explainer, folds, scored, scores, violations, alpha=alpha, explain=explain)
 
     def verify(self) -> Verification:
         """Score the golden records and compare with the scores in the file.
@@ -218,6 +219,7 @@ def _open(data: bytes, name: str, load: Callable[[memoryview], Session]) -> Arti
         contract=contract,
         calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
         checks=ViolationChecks(contract.columns.of_records),
+        explainer=Explainer(contract.columns),
         scorer=Scorer(session, contract.columns),
         format_version=int(metadata[MetadataKey.FORMAT]),
         digest=digest,

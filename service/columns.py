@@ -64,41 +64,35 @@ def build_columns(
     for at, position in enumerate(schema.number_positions):
         values = numbers_of(position, schema.columns[position])
         numbers[:, at] = np.nan if values is None else values
-    same = same_categories(schema)
     strings = np.empty((records, len(schema.string_positions)), dtype=object)
     observed = np.empty(strings.shape, dtype=np.bool_)
     for at, position in enumerate(schema.string_positions):
         categories = categories_of(position, schema.columns[position])
         strings[:, at], observed[:, at] = (NO_CATEGORY, False) if categories is None else categories
-        if at in same:
-            strings[:, at] = [same[at].get(text, text) for text in strings[:, at].tolist()]
-    return Columns(numbers, strings, observed & ((strings != NO_CATEGORY) | blanks_known(schema)))
+    unify_categories(schema.categorical, strings, observed)
+    return Columns(numbers, strings, observed)
 
 
-def blanks_known(schema: Schema) -> NDArray[np.bool_]:
-    """Tell in which columns of the graph's input `strings` an empty text is a known category; in others it is a null.
+def unify_categories(
+    columns: Sequence[StringColumn], strings: NDArray[np.object_], observed: NDArray[np.bool_]
+) -> None:
+    """Write each known category in one way, and let an empty text be a null where it is no category; in place.
 
-    CSV cannot tell the two apart, so no other format does.
+    Args:
+        columns: Those of the graph's input `strings`.
+        strings: Their values, as in `Columns`.
+        observed: Which of them are not null.
     """
-    columns = [schema.columns[position] for position in schema.string_positions]
-    return np.array(
-        [isinstance(column, StringColumn) and NO_CATEGORY in column.categories for column in columns], dtype=np.bool_
-    )
+    for at, column in enumerate(columns):
+        if same := same_numbers(column):
+            strings[:, at] = [same.get(text, text) for text in strings[:, at].tolist()]
+        if not column.knows_blank:
+            observed[:, at] &= strings[:, at] != NO_CATEGORY
 
 
-def same_categories(schema: Schema) -> dict[int, Mapping[str, str]]:
-    """Return the other ways to write known categories that are whole numbers: 101.0 is 101, and the other way round.
-
-    Returns:
-        By position in the graph's input `strings`, the known category for each other way. Columns without one are left
-        out.
-    """
-    columns = [schema.columns[position] for position in schema.string_positions]
-    return {
-        at: column.same_numbers
-        for at, column in enumerate(columns)
-        if isinstance(column, CategoricalColumn) and column.same_numbers
-    }
+def same_numbers(column: StringColumn) -> Mapping[str, str]:
+    """Return other ways to write the categories of a column that are whole numbers, each with its category."""
+    return column.same_numbers if isinstance(column, CategoricalColumn) else {}
 
 
 def stacked(parts: Sequence[Columns]) -> Columns:

@@ -111,6 +111,7 @@ def _train(parsed: argparse.Namespace, console: Console) -> int:
             "data.quote": parsed.quote,
             "data.escape": parsed.escape,
             "data.encoding": parsed.encoding,
+            "data.unwrap": parsed.unwrap,
         }
         config = with_overrides(load_config(parsed.config), overrides)
         train(

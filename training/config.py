@@ -84,6 +84,11 @@ class DataSettings(_Section):
     encoding: str | None = Field(
         None, description="CSV: the encoding, such as latin-1 or cp1252. none: UTF-8, or UTF-16 by its byte order mark."
     )
+    unwrap: str | None = Field(
+        None,
+        description="NDJSON: JSON pointer to the record in each object, such as /payload/after of Debezium. Objects "
+        "whose record is null, such as deletions, are skipped. none: each object is a record.",
+    )
     max_depth: int = Field(
         32, ge=1, le=64, description="Deepest nesting of objects that become columns such as `address.city`."
     )

@@ -145,8 +145,8 @@ def opened(data: Path, config: TrainConfig) -> RecordFiles:
     """Open the files to learn from as the settings say."""
     settings = config.data
     ignored = [name for name, column in config.columns.items() if column.kind == "ignore"]
-    dialect = Dialect(settings.delimiter, settings.quote, settings.escape, settings.encoding)
-    return open_records(data, max_depth=settings.max_depth, dialect=dialect, ignored=ignored)
+    dialect = Dialect(settings.delimiter, settings.quote, settings.escape, settings.encoding, settings.unwrap)
+    return open_records(data, max_depth=settings.max_depth, dialect=dialect, ignored=ignored, skips_nulls=True)
 
 
 def _check_destinations(destinations: Mapping[str, Path | None], sources: Sequence[Path]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from vaegis.service.errors import SettingsError
+from vaegis.service.regular_files import read_regular
 from vaegis.service.reloaded_files import ReloadedFiles
 
 ReloadOutcome: TypeAlias = Literal["succeeded", "failed"]
@@ -247,9 +248,8 @@ def _parse_line(content: list[str], where: str) -> Key:
 
 def _read_file(file: Path) -> tuple[Key, ...]:
     try:
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_FILE_BYTES + 1)
-            mode = file.stat().st_mode
+        content = read_regular(file, _MAX_FILE_BYTES + 1)
+        mode = file.stat().st_mode
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise KeysError(f"{file}: cannot be read: {error.strerror}") from error

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import Fault, FileError, location_in_file
 from vaegis.service.records import values as rules
-from vaegis.service.records.cells import Cells, Instants, columns_of_cells, numbers_of_cells
+from vaegis.service.records.arrow.types import ArrowKind, ArrowType
+from vaegis.service.records.arrow.values import ArrowValues, cells_of
+from vaegis.service.records.cells import Cells, columns_of_cells, numbers_of_cells
+from vaegis.service.records.column_kind import ColumnKind, NumberKind
 from vaegis.service.records.column_names import UnknownColumns, is_index_name, no_known_column, shown, unknown_column
 from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.kinds import ColumnKind, NumberKind, kind_of
+from vaegis.service.records.kinds import CATEGORICAL, kind_of
 from vaegis.service.records.reading import ColumnReader
 
 Infinities: TypeAlias = Literal["refuse", "null"]
@@ -27,7 +28,6 @@ Infinities: TypeAlias = Literal["refuse", "null"]
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
-_MOST_EXACT = 2.0**53
 
 
 class RefusedCellError(rules.RefusedValueError):
@@ -112,11 +112,7 @@ def numbers_of(
     Raises:
         RefusedCellError: A value is not of the kind.
     """
-
-    def refuse(row: int, code: str, detail: str) -> None:
-        raise RefusedCellError(row, code, detail)
-
-    report = refuse if infinities == "refuse" else _but_infinities(refuse)
+    report = _refuse if infinities == "refuse" else _but_infinities(_refuse)
     return numbers_of_cells(_cells(array, kind, report, infinities), kind, reader, report)
 
 
@@ -139,13 +135,7 @@ def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool
 
 def text_of(array: pa.Array) -> pa.Array:
     """Return an array's values as the text of their categories, by the rule of `categories_of`; nulls stay null."""
-    if array.null_count == len(array):
-        return pa.nulls(len(array), pa.string())
-    if pa.types.is_floating(array.type) and (whole := _whole_numbers(array)) is not None:
-        return whole.cast(pa.string())
-    if not (_is_text(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
-        raise _refused_type(array, rules.CATEGORY)
-    return array.cast(pa.string())
+    return pa.array(_cells(array, CATEGORICAL, _refuse), pa.string())
 
 
 def check_names(names: Sequence[str], schema: Schema, path: Path, unknown_columns: UnknownColumns) -> None:
@@ -191,26 +181,35 @@ def _but_infinities(report: Report) -> Report:
     return lambda row, code, detail: None if detail == rules.BEYOND_FLOAT64 else report(row, code, detail)
 
 
-def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: Infinities) -> Cells:
+def _refuse(row: int, code: str, detail: str) -> NoReturn:
+    raise RefusedCellError(row, code, detail)
+
+
+def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: Infinities = "refuse") -> Cells:
     """Return an array's values as the cells of a column. Values of a wrong type are reported and null."""
-    if array.null_count == len(array):
-        return [None] * len(array)
-    if _is_text(array.type):
-        return list(array.cast(pa.string()).to_pylist())
-    if not isinstance(kind, NumberKind):
-        with suppress(RefusedCellError):
-            return list(text_of(array).to_pylist())
-    elif kind.takes_instants and _is_instant(array.type):
-        return Instants(_instants_of_type(array))
-    elif _holds_numbers(array.type, kind):
-        numbers = float64_of(array)
-        if infinities == "null":
-            numbers[np.isinf(numbers)] = np.nan
-        return numbers
-    detail = f"expected {kind.expected}, got the type {array.type}"
-    for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
-        report(row, "wrong_type", detail)
-    return [None] * len(array)
+    cells = cells_of(_values(array), kind, report)
+    if infinities == "null" and isinstance(cells, np.ndarray):
+        return np.where(np.isinf(cells), np.nan, cells)
+    return cells
+
+
+def _values(array: pa.Array) -> ArrowValues:
+    """Return an array as the decoder of Arrow streams has it. Of types that no column takes, the values are 0."""
+    types, of_type = pa.types, array.type
+    kind, values = ArrowKind.OTHER, np.zeros(len(array))
+    if _is_text(of_type):
+        texts = array.cast(pa.string()).to_numpy(zero_copy_only=False)
+        return ArrowValues(ArrowType(str(of_type), ArrowKind.TEXT), texts, None)
+    if types.is_boolean(of_type):
+        kind, values = ArrowKind.BOOLEAN, array.cast(pa.int8()).fill_null(0).to_numpy()
+    elif types.is_integer(of_type):
+        kind, values = ArrowKind.INTEGER, array.fill_null(0).to_numpy()
+    elif types.is_timestamp(of_type) or types.is_date(of_type) or types.is_time(of_type):
+        kind, values = ArrowKind.INSTANT, _instants_of_type(array)
+    elif _is_number(of_type):
+        kind, values = ArrowKind.DURATION if types.is_duration(of_type) else ArrowKind.FLOAT, float64_of(array)
+    valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
+    return ArrowValues(ArrowType(str(of_type), kind), values, valid)
 
 
 def read_array(array: pa.Array, reader: ColumnReader) -> pa.Array:
@@ -233,15 +232,6 @@ def _mapped(texts: pa.Array, change: Callable[[str], str | None]) -> pa.Array:
     return changed.take(encoded.indices)
 
 
-def _whole_numbers(array: pa.Array) -> pa.Array | None:
-    """Return floats as integers; None if one is no whole number. NaN is a null."""
-    numbers = float64_of(array)
-    present = ~np.isnan(numbers)
-    if (np.abs(numbers[present]) > _MOST_EXACT).any() or (numbers[present] != np.floor(numbers[present])).any():
-        return None
-    return pa.array(np.where(present, numbers, 0.0).astype(np.int64), mask=~present)
-
-
 def _instants_of_type(array: pa.Array) -> NDArray[np.float64]:
     if pa.types.is_date32(array.type):
         return float64_of(array.cast(pa.int32())) * _SECONDS_PER_DAY
@@ -262,26 +252,10 @@ def float64_of(array: pa.Array) -> NDArray[np.float64]:
     return np.array(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _is_instant(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind))
-
-
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _holds_numbers(of_type: pa.DataType, kind: NumberKind[Any]) -> bool:
-    """Tell whether values of a type are numbers of a kind; a duration is no instant."""
-    if pa.types.is_boolean(of_type):
-        return kind.takes_truths
-    return _is_number(of_type) and not (kind.takes_instants and pa.types.is_duration(of_type))
 
 
 def _is_number(kind: pa.DataType) -> bool:
     types = pa.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_duration(kind))
-
-
-def _refused_type(array: pa.Array, expected: str) -> RefusedCellError:
-    index = pc.index(array.is_valid(), value=True).as_py()
-    return RefusedCellError(index, "wrong_type", f"expected {expected}, got the type {array.type}")

@@ -135,12 +135,16 @@ class CsvFile:
         if self._dialect.quote is None and all(map(_SINGLE_QUOTED.fullmatch, names)):
             detail = f"expected names of columns, got all of them between single quotes; {_SINGLE_QUOTES}"
             raise FileError(self._path, detail)
-        others = [mark for mark in _DELIMITERS if mark in names[0] and mark != self._delimiter]
-        if len(names) == 1 and others:
+        if len(names) == 1 and (others := self._other_delimiters(names[0], row[1])):
             expected, got = delimiter_name(self._delimiter), delimiter_name(others[0])
             hint = f"set [data] delimiter = {json.dumps(others[0])} in train.toml, or --delimiter"
             raise FileError(self._path, f"expected a header separated by {expected}, got {got}; {hint}")
         return names
+
+    def _other_delimiters(self, name: str, records: bytes) -> list[str]:
+        """Return what may separate names that were read as one; a mark that no record has belongs to the name."""
+        marks = [mark for mark in _DELIMITERS if mark in name and mark != self._delimiter]
+        return [mark for mark in marks if mark.encode() in records or not records.strip()]
 
     def _parsed_rows(self) -> Iterator[list[list[str]]]:
         """Yield the rows of blocks of lines, the header among them; bytes that are not UTF-8 are lone surrogates."""

@@ -27,6 +27,7 @@ from vaegis.service.records.json import parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.line_decoder import parts_of_lines
 from vaegis.service.records.ndjson import line_fault
+from vaegis.service.records.unwrapping import Unwrapper
 from vaegis.service.records.values import described
 
 BLOCK_BYTES = 4 << 20
@@ -54,7 +55,13 @@ class _TooManyCellsError(Exception):
 
 
 def read_ndjson(
-    stream: BinaryIO, path: Path, max_depth: int, *, reports: bool, ignored: Collection[str] = ()
+    stream: BinaryIO,
+    path: Path,
+    max_depth: int,
+    *,
+    reports: bool,
+    ignored: Collection[str] = (),
+    unwrapper: Unwrapper | None = None,
 ) -> Iterator[FileBatch]:
     """Yield the records of an NDJSON stream, one a line; blank lines are skipped.
 
@@ -68,6 +75,7 @@ def read_ndjson(
         reports: Whether faulty lines are reported. Otherwise the first one ends the reading; the literals NaN and
             Infinity, which Python's own encoder writes, are then a null and a number.
         ignored: Columns that may hold values of any type.
+        unwrapper: Takes the records out of envelopes; None where there are none.
 
     Raises:
         FileError: A line is far too long, or has far too many columns; or, unless faults are reported, is not a JSON
@@ -75,11 +83,15 @@ def read_ndjson(
     """
     row = 1
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
-        for text in parts_of_lines(block, MAX_BATCH_ROWS):
+        lines = block if unwrapper is None else unwrapper.lines(block)
+        for text in parts_of_lines(lines, MAX_BATCH_ROWS):
             for parsed, columns, refused in _batches(text, max_depth, ignored, (path, row), reports=reports):
                 if refused and not reports:
                     first = min(refused)
-                    raise FileError(path, refused[first].detail, row=row + first)
+                    detail = refused[first].detail
+                    if unwrapper is not None and refused[first].code == "not_an_object":
+                        detail = f"{detail} at {unwrapper.pointer}, where unwrap points"
+                    raise FileError(path, detail, row=row + first)
                 batch = _batch(columns, len(parsed), ignored, None if reports else (path, row))
                 yield FileBatch(batch, path, row, refused, parsed)
                 row += len(parsed)

@@ -107,7 +107,7 @@ def score_files(
     counts = ScoreCounts()
     # NDJSON's batches have only the names of their own records, and get those of all.
     most = min(model.part_records, batch_rows(len(schema)))
-    with opened(output) as stream, _verdict_writer(stream, output.format, schema, options) as write:
+    with opened(output.path) as stream, _verdict_writer(stream, output.format, schema, options) as write:
         for part in (part for whole in files.batches(options.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
             block = block_past_faults(part, model.artifact.contract.columns.of_records, options.unknown_columns)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from vaegis.service.columns import Categories, Columns, build_columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
+from vaegis.service.records.column_kind import NumberKind
 from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.kinds import NumberKind, number_kind_of
+from vaegis.service.records.kinds import number_kind_of
 from vaegis.service.records.reading import ColumnReader, reader_of, reporting_forms
 
 _MEAN_CHARACTERS: Final = 64

@@ -15,11 +15,12 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns, blanks_known, same_categories
+from vaegis.service.columns import Columns, same_numbers, unify_categories
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import categories_of_values, numbers_of_values
-from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
+from vaegis.service.records.column_kind import NumberKind
+from vaegis.service.records.kinds import kind_of, number_kind_of
 
 # Of categories, and of ignored columns: nothing can nest in it, and all text in it is checked to be Unicode.
 _SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
@@ -58,8 +59,8 @@ class RecordType:
         self._inputs = order[: self._numbers + self._parsed]
         self._parsed_kinds = [number_kind_of(scored[at]) for at in range(self._numbers, len(self._inputs))]
         self._is_in_order = self._parsed == 0 and self._inputs == sorted(self._inputs)
-        self._same = same_categories(schema)
-        self._blanks_known = blanks_known(schema)
+        self._text_columns = schema.categorical
+        self._same = {at: same for at, column in enumerate(schema.categorical) if (same := same_numbers(column))}
         self._truths = [at for at, column in enumerate(scored) if kind_of(column).only_truths]
         fields = [(c.name, kind.json_type, kind.json_absent) for c in scored for kind in (kind_of(c),)]
         fields += [(column.name, _SCALAR, UNSET) for column in schema.ignored]
@@ -95,9 +96,7 @@ class RecordType:
         for at, leaf in enumerate(rest[parsed : parsed + categories]):
             strings[:, at], observed[:, at] = categories_of_values(leaf, _unfit)
         is_present = observed.any(axis=1)
-        observed &= (strings != NO_CATEGORY) | self._blanks_known
-        for at, same in self._same.items():
-            strings[:, at] = [same.get(text, text) for text in strings[:, at].tolist()]
+        unify_categories(self._text_columns, strings, observed)
         if absent and (np.isnan(numbers).all(axis=1) & ~is_present).any():
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
@@ -126,8 +125,8 @@ class RecordType:
             raise UnfitError
         if NO_CATEGORY in texts:
             observed = [
-                each and (text != NO_CATEGORY or bool(is_known))
-                for each, text, is_known in zip(observed, texts, self._blanks_known, strict=True)
+                each and (text != NO_CATEGORY or column.knows_blank)
+                for each, text, column in zip(observed, texts, self._text_columns, strict=True)
             ]
         strings = [text if type(text) is str and text.isascii() else _category(text) for text in texts]
         for at, same in self._same.items():

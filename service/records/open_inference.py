@@ -23,6 +23,7 @@ from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.column_names import UnknownColumns, nearest, positions_of, shown
 from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import null_for_nan, parse_json
+from vaegis.service.records.kinds import kind_of
 
 DATATYPES: Final = {
     kind.name: kind
@@ -267,7 +268,9 @@ def columns_of(
     with np.errstate(invalid="ignore"):
         return columns_of_cells(
             schema,
-            lambda column, report: cells_of(found[column.name], column, report) if column.name in found else None,
+            lambda column, report: (
+                cells_of(found[column.name], kind_of(column), report) if column.name in found else None
+            ),
             request.records,
             faults,
         )

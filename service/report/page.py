@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Provenance
 from vaegis.service.errors import ArtifactError
-from vaegis.service.files.output import opened_path
+from vaegis.service.files.output import opened
 from vaegis.service.generation import BLOCK_RECORDS, Decoded, Drawn, Generator, exemplars_of, records_of
 from vaegis.service.model import Model
 from vaegis.service.report.columns import column_cards, watched_rows
@@ -123,7 +123,7 @@ def write_report(model: Model, path: Path | None, generator: Generator | None = 
         FileError: the page cannot be written.
     """
     page = report_page(model, generator or Generator(model.artifact.contract)).encode()
-    with opened_path(path) as stream:
+    with opened(path) as stream:
         stream.write(page)
     return len(page)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from vaegis.service.contract import Column
 from vaegis.service.explanations import Contribution
-from vaegis.service.files.output import opened_path
+from vaegis.service.files.output import opened
 from vaegis.service.model import Model
 from vaegis.service.records.blocks import Block
 from vaegis.service.report.page import environment, page_style
@@ -144,7 +144,7 @@ class ScoredReport:
             FileError: it cannot be written.
         """
         page = self.page().encode()
-        with opened_path(path) as stream:
+        with opened(path) as stream:
             stream.write(page)
         return len(page)
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 from vaegis.service.artifact import load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    FORMAT_VERSION,
     GREATEST_RELATIVE_TOLERANCE,
     Calibration,
     Contract,
@@ -23,7 +22,6 @@ from vaegis.service.contract import (
     GeneratorDocument,
     Golden,
     GoldenScores,
-    MetadataKey,
     Provenance,
     Schema,
     Value,
@@ -31,7 +29,7 @@ from vaegis.service.contract import (
 from vaegis.service.errors import ArtifactError
 from vaegis.service.files.output import replacing
 from vaegis.service.generation import Generator
-from vaegis.service.model_file import digest_entry
+from vaegis.service.model_file import FORMAT_VERSION, MetadataKey, digest_entry
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.python_records import columns_from_records

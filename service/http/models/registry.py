@@ -205,18 +205,11 @@ class ModelRegistry:
             raise HTTPException(404, f"no such version of the model {name!r}; {served.version!r} is live")
         return served
 
-    def swap(self, served: ServedModel, *, clears_failure: bool = True) -> None:
-        """Make a version live. Requests in flight keep the one they took, which is freed when the last of them ends.
-
-        Args:
-            served: The version.
-            clears_failure: Whether it is the version that should be live.
-        """
+    def swap(self, served: ServedModel) -> None:
+        """Make a version live. Requests in flight keep the one they took, which is freed when the last of them ends."""
         entry = self._entries.setdefault(served.name, ModelEntry(served.name))
         self.set_shadow(served.name, None)  # it was compared with the version before
         entry.served, entry.since = served, _now()
-        if clears_failure:
-            self._clear_failure(entry)
         self._metrics.count_model_live(served.name, served.artifact, alpha=served.alpha, threshold=served.threshold)
 
     def set_shadow(self, name: str, candidate: ServedModel | None) -> None:
@@ -279,7 +272,8 @@ class ModelRegistry:
     def keep(self, name: str, version: str | None) -> None:
         """Note that the live version is the one that should be live, perhaps under another name."""
         entry = self.entry(name)
-        self._clear_failure(entry)
+        entry.failure = None
+        self._metrics.end_model_failure(name)
         if version is not None:
             entry.live().version = version
 
@@ -288,10 +282,6 @@ class ModelRegistry:
         entry = self._entries.setdefault(name, ModelEntry(name))
         entry.failure = LoadFailure(version=version, reason=reason, since=_now())
         self._metrics.count_model_failure(name)
-
-    def _clear_failure(self, entry: ModelEntry) -> None:
-        entry.failure = None
-        self._metrics.end_model_failure(entry.name)
 
     def names(self) -> list[str]:
         """Return the models, sorted."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from itertools import chain
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypedDict
 
 from msgspec.structs import replace
 
@@ -33,6 +33,11 @@ _MetadataAt: TypeAlias = Callable[[float], AnswerMetadata]
 _KEPT_QUERIES: Final = 256  # clients send few different ones
 _LONGEST_KEPT: Final = 100  # bytes
 _VERSION_DIGITS: Final = 12
+
+
+class _EnvelopeLimits(TypedDict):
+    max_depth: int
+    max_values: int
 
 
 class ShadowedBatch(NamedTuple):
@@ -214,7 +219,7 @@ class ServedModel:
         return rendered(record_schema(self.artifact.contract, self.limits.unknown_columns))
 
     @property
-    def _envelope_limits(self) -> dict[str, int]:
+    def _envelope_limits(self) -> _EnvelopeLimits:
         return {"max_depth": self.limits.max_depth, "max_values": self.limits.max_values}
 
     def _enveloped(self, unwrapper: Unwrapper | EventUnwrapper) -> JsonDocuments:

@@ -19,6 +19,7 @@ from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.decompression import UnpackedBytes
 from vaegis.service.records.faults import Faults, Report
+from vaegis.service.records.kinds import kind_of
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
 _LEAST_COUNTED: Final = 100  # values that each message of a dictionary counts as, so that there are not too many
@@ -178,7 +179,7 @@ class ArrowDecoder:
             values = self._values(array, start, stop, budget)
             for parent in parents:
                 values = values.within(parent.valid(start, stop))
-            return cells_of(values, column, report)
+            return cells_of(values, kind_of(column), report)
 
         with np.errstate(invalid="ignore"):  # some of the many forms of NaN
             return block_of(columns_of_cells(self._schema, of_column, stop - start, faults), faults, self._rows)

@@ -20,12 +20,13 @@ from rich.console import Console
 
 from vaegis.service.artifact import load_artifact
 from vaegis.service.columns import Columns
-from vaegis.service.contract import MetadataKey, Schema
+from vaegis.service.contract import Schema
 from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.files.record_files import open_records
 from vaegis.service.generation import Generator
 from vaegis.service.http.app import create_app
 from vaegis.service.model import load
+from vaegis.service.model_file import MetadataKey
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold
 from vaegis.service.report.page import report_page

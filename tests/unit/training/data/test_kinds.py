@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import tomllib
 from datetime import date
@@ -16,7 +15,6 @@ from vaegis.service.files import csv, ndjson
 from vaegis.service.files.record_files import open_records
 from vaegis.training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
 from vaegis.training.data.kinds import plan_columns
-from vaegis.training.data.reading_hints import reading_hints
 from vaegis.training.data.sampling import profile_and_sample
 from vaegis.training.errors import ConfigError, DataError
 
@@ -35,33 +33,6 @@ def plans_of(path, config=None):
 
 def with_kind(column, kind):
     return TrainConfig(columns={column: ColumnSettings(kind=kind)})
-
-
-@pytest.fixture
-def csv_of(tmp_path):
-    """Write columns as a CSV file; the constant column beside them keeps the file learnable."""
-
-    def write(name="a.csv", **columns):
-        path = tmp_path / name
-        lines = [",".join((*columns, "constant"))]
-        lines += [
-            ",".join("" if cell is None else str(cell) for cell in (*row, 7))
-            for row in zip(*columns.values(), strict=True)
-        ]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return path
-
-    return write
-
-
-@pytest.fixture
-def parquet_of(tmp_path):
-    def write(name="a.parquet", **columns):
-        path = tmp_path / name
-        pyarrow.parquet.write_table(pa.table(columns), path)
-        return path
-
-    return write
 
 
 def cycled(values, count=60):
@@ -173,48 +144,6 @@ TYPED_CASES = [
 @pytest.mark.parametrize(("array", "kind"), [case[1:] for case in TYPED_CASES], ids=[case[0] for case in TYPED_CASES])
 def test_a_typed_column_gets_its_kind_from_its_type_and_values(parquet_of, array, kind):
     assert plans_of(parquet_of(x=array, constant=[7] * 60))["x"].kind == kind
-
-
-def test_a_profile_counts_what_a_column_holds(csv_of):
-    path = csv_of(x=["1", "2.5", None, "inf", "nan", "-4"])
-    column = profile_of(path).columns[0]
-    assert (column.records, column.observed, column.nulls) == (6, 4, 2)
-    assert (column.numbers.count, column.numbers.non_finite) == (3, 1)
-
-
-def test_markers_of_nulls_count_as_nulls_where_they_are(csv_of):
-    column = profile_of(csv_of(x=["1", "-", None, r"\N"])).columns[0]
-    assert (column.nulls, column.nulls_and_markers) == (1, 3)
-
-
-def test_non_finite_numbers_are_counted_by_column(parquet_of):
-    path = parquet_of(x=[1.0, math.nan, math.inf, None], y=[1.0, 2.0, 3.0, 4.0])
-    x, y = profile_of(path).columns
-    assert (x.numbers.non_finite, x.nulls, x.numbers.count) == (2, 1, 1)
-    assert y.numbers.non_finite == 0
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_not_finite_is_counted_where_it_comes_alone(parquet_of, number):
-    (column,) = profile_of(parquet_of(a=[number])).columns
-    assert (column.numbers.count, column.numbers.non_finite) == (0, 1)
-    assert not column.numbers.are_consecutive
-
-
-@pytest.mark.parametrize("text", ["+5", "+4915112345678", "1e400", "-.5e-400", "9" * 400, "+inf"])
-def test_every_text_that_looks_like_a_number_is_read_as_one(csv_of, text):
-    profile = profile_of(csv_of(a=[text, "2"]))
-    assert profile.columns[0].text is not None
-    assert profile.columns[0].text.numbers.count == 2
-    assert profile.columns[0].numbers.count + profile.columns[0].numbers.non_finite == 2
-
-
-def test_a_column_that_some_records_lack_is_null_there(tmp_path):
-    path = tmp_path / "a.ndjson"
-    path.write_text('{"a": 1}\n{"b": {"c": "x"}}\n{"a": 2}\n', encoding="utf-8")
-    columns = {column.name: column for column in profile_of(path).columns}
-    assert columns["a"].nulls == 1
-    assert columns["b.c"].nulls == 2
 
 
 def test_row_numbers_may_start_again_in_each_file(csv_of, tmp_path):
@@ -342,17 +271,6 @@ def test_a_footer_is_no_number_with_a_unit(csv_of):
         plans_of(csv_of(x=[*cycled(["1.5", "2"]), "(60 rows)"]))
 
 
-def test_names_with_blanks_around_them_are_reported(csv_of):
-    (hint,) = reading_hints(profile_of(csv_of(**{" x": ["1"]})))
-    assert 'begin or end with a blank (" x")' in hint
-
-
-def test_values_between_single_quotes_are_reported(csv_of):
-    (hint,) = reading_hints(profile_of(csv_of(x=["'1.5'", "'2'", "'2'"])))
-    assert '[data] quote = "\'" in train.toml' in hint
-    assert not list(reading_hints(profile_of(csv_of(x=["'n/a'", "'n/a'", "2"]))))
-
-
 def test_a_second_line_of_the_header_is_reported(csv_of):
     with pytest.raises(DataError, match=r"a\.csv, row 1, column x: .* such as units or more names, remove that line"):
         plans_of(csv_of(x=["kg", *cycled(["1.5", "2"])]))
@@ -376,13 +294,6 @@ def test_days_of_both_orders_are_refused_with_both(csv_of):
 def test_numbers_of_which_some_have_another_unit_are_refused_with_the_units(csv_of):
     with pytest.raises(DataError, match=r"numbers in several units \(none, K\): write all in one unit"):
         plans_of(csv_of(x=[*(f"{i}" for i in range(1, 60)), "1.2K", "3K"]))
-
-
-def test_a_first_line_of_values_is_reported_and_blank_lines_are(csv_of, tmp_path):
-    path = tmp_path / "b.csv"
-    path.write_text("1.5,a\n2,b\n,\n", encoding="utf-8")
-    assert [hint[:20] for hint in reading_hints(profile_of(path))] == ["1 lines without any ", "Warning: the first l"]
-    assert not list(reading_hints(profile_of(csv_of(x=["1"]))))
 
 
 def test_text_of_which_few_values_look_like_numbers_is_text(csv_of):
@@ -509,16 +420,6 @@ def test_one_record_and_one_constant_column_are_planned(csv_of):
         "x": "categorical",
         "constant": "numeric",
     }
-
-
-def test_values_counted_before_the_bound_are_counted_on_after_it(csv_of, monkeypatch):
-    monkeypatch.setattr(csv, "BLOCK_BYTES", 1024)
-    config = TrainConfig(kinds=KindSettings(max_distinct=100))
-    values = [value for i in range(1000) for value in ("DE", f"v{i}")]
-    text = profile_of(csv_of(x=values), config).columns[0].text
-    assert text.is_capped
-    assert text.counts[:2] == (1000, 1)
-    assert len(text.counts) == 100
 
 
 def test_instants_of_differing_zones_are_instants_and_those_that_do_not_exist_are_not(csv_of):
