@@ -44,6 +44,8 @@ _LEAST_READ_TOGETHER: Final = 24  # instants in text: fewer are sooner read one 
 _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _CATEGORIES_IN_STATISTICS: Final = 3
 _CATEGORIES_IN_SCHEMA: Final = 20
+_MOST_CHARACTERS_SHOWN: Final = 32
+_MIDNIGHT: Final = "T00:00:00+00:00"
 _TRUTH_WORDS: Final = {
     variant: float(index)
     for index, words in enumerate((("0", *rules.FALSE_WORDS), ("1", *rules.TRUE_WORDS)))
@@ -240,6 +242,8 @@ class TimestampKind(NumberKind[TimestampColumn]):
         first, last = (rules.iso_instant(end, "seconds") for end in (column.earliest, column.latest))
         if _are_times_of_day(column):
             return f"{first[11:19]} to {last[11:19]}"
+        if first.endswith(_MIDNIGHT) and last.endswith(_MIDNIGHT):
+            first, last = first.removesuffix(_MIDNIGHT), last.removesuffix(_MIDNIGHT)
         zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
         return f"{first} to {last}{zone}"
 
@@ -412,10 +416,15 @@ def _share(column: StringColumn, category: str) -> float:
 
 
 def _commonest(column: StringColumn) -> str:
-    """Return the commonest categories with their shares."""
+    """Return the commonest categories with their shares; of long ones the beginning."""
     commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
-    named = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_IN_STATISTICS])
+    shown = [(share, _shortened(category)) for share, category in commonest[:_CATEGORIES_IN_STATISTICS]]
+    named = ", ".join(f"{category} {share:.2%}" for share, category in shown)
     return named + (", ..." if len(commonest) > _CATEGORIES_IN_STATISTICS else "")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS_SHOWN else f"{text[: _MOST_CHARACTERS_SHOWN - 3]}..."
 
 
 def _commonest_pattern(column: TextColumn) -> str:
