@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -86,6 +87,14 @@ def unify_categories(
 def same_numbers(column: StringColumn) -> Mapping[str, str]:
     """Return other ways to write the categories of a column that are whole numbers, each with its category."""
     return column.same_numbers if isinstance(column, CategoricalColumn) else {}
+
+
+def float64_array(values: list[Any]) -> NDArray[np.float64]:
+    """Return numbers as float64; NaN for None."""
+    try:
+        return np.frombuffer(struct.pack(f"{len(values)}d", *values))  # the fastest way for a list of floats
+    except struct.error:
+        return np.array(values, dtype=np.float64)
 
 
 def stacked(parts: Sequence[Columns]) -> Columns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ def _opened(args: Namespace) -> Model:
     return open_model(args.model, Expected(args.digest, public_key))
 
 
-def _watched(args: Namespace) -> Watchdog:
+def _watched(args: Namespace) -> AbstractContextManager[Watchdog]:
     """Return what ends the process if the work within takes too long, whatever that work is at."""
 
     def end(_: float) -> None:
@@ -94,7 +95,7 @@ def _watched(args: Namespace) -> Watchdog:
         print("vaegis: error:", printable(str(error)), file=sys.stderr, flush=True)
         os._exit(EXIT_ARTIFACT)
 
-    return Watchdog(args.model_timeout_s, end)
+    return closing(Watchdog(args.model_timeout_s, end))
 
 
 def _seconds(text: str) -> float:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
+from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import ARRAYS, OTHERS
 from vaegis.service.violations import Violation
 
@@ -61,7 +62,8 @@ def verdict_arrays(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> lis
     others = (violations, reasons, fields["signature"], contributions)
     arrays += [pa.array(values, VERDICT_TYPES[name]) for name, values in zip(OTHERS, others, strict=True)]
     if "errors" in fields:
-        arrays.append(pa.array([faults and [*map(_error, faults)] for faults in fields["errors"]], _ERRORS))
+        listed = [faults and msgspec.to_builtins(error_fields(faults)) for faults in fields["errors"]]
+        arrays.append(pa.array(listed, _ERRORS))
     return arrays
 
 
@@ -82,7 +84,3 @@ def _contribution(contribution: Contribution) -> dict[str, object]:
         "expected": json.dumps(contribution.expected, ensure_ascii=False),
         "reason": contribution.reason,
     }
-
-
-def _error(fault: Fault) -> dict[str, object]:
-    return {"column": fault.column, "code": fault.code, "message": fault.message}

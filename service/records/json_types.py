@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns, same_numbers, unify_categories
+from vaegis.service.columns import Columns, float64_array, same_numbers, unify_categories
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import categories_of_values, numbers_of_values
@@ -38,12 +37,7 @@ class UnfitError(Exception):
 
 
 class RecordType:
-    """One way to write the records of a schema: with the names of columns as keys, or with objects within objects.
-
-    Attributes:
-        type: The msgspec type of a record.
-        objects: Objects in a record, at least 1.
-    """
+    """One way to write the records of a schema: with the names of columns as keys, or with objects within objects."""
 
     def __init__(self, schema: Schema, *, nested: bool) -> None:
         """Make the types.
@@ -267,14 +261,9 @@ def _are_numbers(values: Sequence[float | None]) -> bool:
 
 def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
     """Return numbers and truth values as float64, NaN where null or absent; and how many are absent."""
-    try:
-        # The fastest way from a list of floats to an array; it takes no None.
-        converted = np.frombuffer(struct.pack(f"{len(values)}d", *values))
-        nulls = 0
-    except struct.error:
-        converted = np.array(values, dtype=np.float64)
-        nulls = values.count(None)
-    return converted, int(np.count_nonzero(np.isnan(converted))) - nulls
+    converted = float64_array(values)
+    missing = int(np.count_nonzero(np.isnan(converted)))
+    return converted, missing - values.count(None) if missing else 0
 
 
 def _parsed(value: object, kind: NumberKind[Any]) -> float:

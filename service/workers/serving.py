@@ -175,7 +175,7 @@ def _watched(settings: Settings, writer: LineWriter, worker: WorkerContext | Non
         writer.close()
         os._exit(1)
 
-    with Watchdog(settings.model_timeout_s, end) as watchdog:
+    with closing(Watchdog(settings.model_timeout_s, end)) as watchdog:
         yield watchdog.beat
 
 

@@ -202,8 +202,10 @@ class ModelLoader:
             ServiceError: no version of the default model can be used; says why the one that should be live cannot.
         """
         self.check()
-        if self._registry.default.served is None:
-            raise self._failures[self._registry.default.name]
+        default, failures = self._registry.default, self._failures
+        self._failures = {}  # errors hold on to what was loaded when they came
+        if default.served is None:
+            raise failures.get(default.name) or ModelFolderError(f"{default.name}: expected a version, got none")
 
     def start(self, publish: Publish) -> None:
         """Begin to watch the source; ``publish`` calls functions on the event loop's thread."""
@@ -359,7 +361,8 @@ class ModelLoader:
             return  # the check was ended with the service
         reason = str(error) if isinstance(error, ServiceError) else f"internal error ({type(error).__name__})"
         _LOG.error("version cannot be used", extra={"fields": {"model": name, "version": version, "reason": reason}})
-        self._failures[name] = error
+        if self._thread is None:
+            self._failures.setdefault(name, error)
         self._publish(partial(note or self._registry.fail, name, version, reason))
 
 

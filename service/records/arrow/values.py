@@ -102,12 +102,7 @@ def stacked_values(parts: Sequence[ArrowValues]) -> ArrowValues:
 
 
 def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
-    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
-
-    Raises:
-        BodyError: Its buffers contradict each other.
-        TooMuchHeldError: Its texts exceed the budget.
-    """
+    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary; texts fit the ``budget``."""
     kind = array.layout.kind
     if kind is ArrowKind.TEXT:
         return _texts(array, start, stop, budget)
