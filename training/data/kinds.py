@@ -375,6 +375,10 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
     if covered < settings.min_category_share:
         values = f"{more}{counted(text.distinct, 'value')}, of which the {len(kept)} commonest cover {covered:.1%}"
         return ColumnPlan(name, "text", f"too varied: {values}; {_FORM_ALONE}", warnings=warnings)
+    if text.dated is not None:
+        why = f"texts with a date, such as {shown(text.dated)}: the next ones would be new categories; {_FORM_ALONE}"
+        keep = f'to score the values all the same, set {table_of(name)} kind = "categorical"'
+        return ColumnPlan(name, "text", why, warnings=(*warnings, keep))
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
     warnings += warnings_of_categories(name, text)
     return ColumnPlan(
