@@ -42,6 +42,7 @@ _WRONG_WIDTH = re.compile(
     r"(?:Row #(?P<row>\d+): )?Expected (?P<expected>\d+) columns, got (?P<found>\d+):? ?(?P<record>.*)", re.DOTALL
 )
 """Of Arrow's complaint; the header is row 1."""
+_QUOTED = re.compile(r'"[^"]*"')
 _SINGLE_QUOTED = re.compile(r"\s*'.*'\s*", re.DOTALL)
 _HEADER_BYTES = 1 << 16
 _refusal = lru_cache(maxsize=1024)(Refusal)  # the same object for the same fault: there may be millions
@@ -299,6 +300,8 @@ def _cause(record: str, found: int, names: tuple[str, ...], delimiter: str, dial
         return "; the record has NUL bytes: was the file cut off, or is it still being written?"
     if len(names) == 1:
         return "; the first line is taken for the header: remove the lines above the names of the columns"
+    if found == 1 and record.strip() and delimiter not in _unquoted(record):
+        return "; if it is no record but text below or above the table, as reports have, remove such lines"
     if record.endswith(delimiter) and found == len(names) + 1:
         return "; there seems to be a delimiter too many at the end of the records: add one to the header, or remove it"
     if found == len(names) - 1 and not names[-1]:
@@ -310,6 +313,11 @@ def _cause(record: str, found: int, names: tuple[str, ...], delimiter: str, dial
     if found == len(names) + 1:
         return "; if records begin with the name of their row, as of R's write.table, name that column in the header"
     return ""
+
+
+def _unquoted(record: str) -> str:
+    """Return a record without its quoted values; one whose quote stays open is as it is."""
+    return _QUOTED.sub("", record)
 
 
 def _too_long(path: Path, row: int, column: str | None) -> FileError:

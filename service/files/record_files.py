@@ -216,9 +216,9 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            hint = "the first line is taken for the header: remove lines above the names of the columns"
-            twice = "expected each column name once, got one twice"
-            raise FileError(path, twice if name else f"{twice}; {hint}", column=shown(name))
+            above = "the first line is taken for the header: remove lines above the names of the columns"
+            hint = "give each column a name of its own" if name else above
+            raise FileError(path, f"expected each column name once, got one twice; {hint}", column=shown(name))
         seen.add(name)
 
 
