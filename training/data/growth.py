@@ -151,11 +151,10 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[Order, ...], record
         return plan
     reason = None if is_set else _why_not_scored(plan.name, values, orders, records)
     if reason is not None:
-        warnings = ()
-        if may_be_nanoseconds(values):
-            warnings = (f"If these are nanoseconds since 1970, set {setting_line(plan.name, TIME_KIND)}",)
+        as_times = f"If these are nanoseconds since 1970, set {setting_line(plan.name, TIME_KIND)}"
+        notes = (as_times,) if may_be_nanoseconds(values) else ()
         limits = _limits(plan.name, values, orders)
-        return replace(plan, kind=None, reason=reason, warnings=warnings, watched="numeric", limits=limits)
+        return replace(plan, kind=None, reason=reason, warnings=notes, watched="numeric", limits=limits)
     outside, rounded = _outside(plan.name, values, orders), _rounded(plan.name, values)
     warnings = tuple(warning for warning in (outside, rounded) if warning is not None)
     return replace(plan, warnings=plan.warnings + warnings, leaves_range=outside is not None)

@@ -174,7 +174,7 @@ def test_epochs_with_fractions_are_times_by_their_order_and_those_without_order_
 def test_a_counter_in_the_size_of_nanoseconds_may_be_set_as_a_time(settled):
     plan = settled(step=np.sort(SECONDS) * 10**9 + np.arange(N))[0]["step"]
     assert (plan.kind, plan.watched) == (None, "numeric")
-    assert 'nanoseconds since 1970: columns.step.kind = "timestamp"' in plan.warnings[0]
+    assert 'nanoseconds since 1970, set columns.step.kind = "timestamp"' in plan.warnings[0]
 
 
 def test_an_identifier_that_repeats_and_follows_the_order_is_not_scored(settled):
