@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaegis.service.errors import SettingsError, expectation
 from vaegis.service.records.column_names import UnknownColumns, shown
+from vaegis.service.records.json_pointer import POINTER
 
 ENVIRONMENT_PREFIX: Final = "VAEGIS_"
 CONFIG_VARIABLE: Final = "VAEGIS_CONFIG"
@@ -37,7 +38,6 @@ _GROUPS: Final = {
 }
 """The groups of settings, by the first setting of each."""
 
-_POINTER: Final = r"^(/([^~/]|~[01])+){1,8}$"  # RFC 6901: up to eight names
 _LEAST_RUN_TIMEOUT_S: Final = 1.0
 
 # Kubernetes sets such variables in each pod for every Service of its namespace, and a Service may be named vaegis.
@@ -132,7 +132,7 @@ class Settings(BaseModel):
         None,
         "JSON pointer to the record in each object of a JSON or NDJSON body, such as /payload/after. Unset means that "
         "each object is a record.",
-        pattern=_POINTER,
+        pattern=POINTER,
     )
     max_faults: int = _setting(
         100,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from vaegis.service.commands import Subparsers
 from vaegis.service.commands.model import add_model_arguments, verified_model
 from vaegis.service.errors import FileError, SettingsError, needs_extra
-from vaegis.service.files.formats import Dialect, add_dialect_arguments
+from vaegis.service.files.formats import add_dialect_arguments, dialect_of_arguments
 from vaegis.service.files.output import Output, output_argument, termination_unwinds
 from vaegis.service.terminal import printable
 
@@ -112,14 +112,13 @@ def run(args: Namespace) -> None:
     model, _ = verified_model(args)
     alpha = model.alpha if args.alpha is None else args.alpha
     promise = model.guarantee_at(alpha)
-    dialect = Dialect(args.delimiter, args.quote, args.escape, args.encoding)
     ignored = [column.name for column in model.artifact.contract.columns.ignored]
     rules = ScoreFilesOptions(
         alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid)
     )
     report = _report(args, model, alpha)
     with _input(args.data, args.format) as data, progress_line() as line:
-        files = open_records(data, dialect=dialect, ignored=ignored)
+        files = open_records(data, dialect=dialect_of_arguments(args), ignored=ignored)
         _refuse_input_as_output(args.output, files.paths)
         tally = score_files(
             model,
@@ -131,7 +130,9 @@ def run(args: Namespace) -> None:
         )
     print(_summary(tally, promise, args.output), file=sys.stderr)
     if report is not None:
-        size = report.write(args.report)
+        from vaegis.service.report.page import write_page
+
+        size = write_page(report.page(), args.report)
         print(f"report, {size:,} bytes, written to {printable(str(args.report))}", file=sys.stderr)
 
 

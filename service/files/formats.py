@@ -1,15 +1,17 @@
-"""The formats of files of records, and the dialects of CSV: delimiter, quotes, escapes, encoding."""
+"""The formats of files of records, and the dialects of text files: delimiter, quotes, escapes, encoding, envelopes."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import re
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
+
+from vaegis.service.records.json_pointer import POINTER
 
 _TAB: Final = ".tsv"
 _SEPARATOR_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?\"?sep=(?P<mark>[\x01-\x7f])\"?\r?\n", re.IGNORECASE)
@@ -26,13 +28,14 @@ class FileFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Settings of how CSV files are written. None means the default: by the file's extension, or UTF-8.
+    """Settings of how CSV and NDJSON files are written. None means the default: by the file's extension, or UTF-8.
 
     Attributes:
         delimiter: The character between values.
         quote: The character around values; empty where quotes are ordinary characters; None: `"`.
         escape: The character before a quote within a quoted value; None: quotes are doubled.
         encoding: The encoding, as Python names it.
+        unwrap: NDJSON: a JSON pointer to the record in each object; None where each object is a record.
         preamble_bytes: Length in UTF-8 of a line before the header such as ``sep=;``, which Excel writes.
     """
 
@@ -40,6 +43,7 @@ class Dialect:
     quote: str | None = None
     escape: str | None = None
     encoding: str | None = None
+    unwrap: str | None = None
     preamble_bytes: int = 0
 
     def fault(self) -> str | None:
@@ -53,6 +57,8 @@ class Dialect:
             codecs.lookup(self.encoding or "utf-8")
         except LookupError:
             return f"encoding: expected one of Python's, such as latin-1, cp1252 or utf-16, got {self.encoding!r}"
+        if self.unwrap is not None and re.search(POINTER, self.unwrap) is None:
+            return f"unwrap: expected a JSON pointer, such as /payload/after, got {self.unwrap!r}"
         return None
 
     def of_file(self, beginning: bytes) -> Dialect:
@@ -85,9 +91,19 @@ class Dialect:
 
 
 def add_dialect_arguments(parser: ArgumentParser) -> None:
-    """Add the flags that say how CSV files are written."""
+    """Add the flags that say how CSV and NDJSON files are written."""
     group = parser.add_argument_group("CSV files")
     group.add_argument("--delimiter", help="character between values (default: a comma, in .tsv a tab)")
     group.add_argument("--quote", help='character around values, "" if there is none (default: ")')
     group.add_argument("--escape", help="character before a quote within a value (default: quotes are doubled)")
     group.add_argument("--encoding", help="encoding, such as latin-1 or cp1252 (default: UTF-8)")
+    parser.add_argument(
+        "--unwrap",
+        metavar="POINTER",
+        help="NDJSON: JSON pointer to the record in each object, such as /payload/after of Debezium",
+    )
+
+
+def dialect_of_arguments(args: Namespace) -> Dialect:
+    """Return what the flags say."""
+    return Dialect(args.delimiter, args.quote, args.escape, args.encoding, args.unwrap)

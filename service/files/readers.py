@@ -20,6 +20,7 @@ from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.ndjson import read_ndjson
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.records.sniffing import SNIFFED_BYTES, looks_like_json, looks_like_text, other_content
+from vaegis.service.records.unwrapping import Unwrapper
 
 _IPC_FILE_MAGIC = b"ARROW1"
 _COPIED_CHARACTERS = 1 << 20
@@ -32,6 +33,7 @@ _HINTS = {
     **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "if it is CSV, name it .csv, or .tsv if it has tabs"),
     **dict.fromkeys((".avro", ".orc", ".sqlite", ".db", ".pkl", ".h5"), "convert it to Parquet first"),
     ".parq": "name it .parquet",
+    ".log": "write the fields of its lines as CSV or NDJSON",
 }
 
 
@@ -83,7 +85,12 @@ def column_names(path: Path, dialect: Dialect) -> tuple[str, ...] | None:
 
 
 def read_file(
-    path: Path, max_depth: int, on_invalid: OnInvalid, dialect: Dialect, ignored: Collection[str] = ()
+    path: Path,
+    max_depth: int,
+    on_invalid: OnInvalid,
+    dialect: Dialect,
+    ignored: Collection[str] = (),
+    unwrapper: Unwrapper | None = None,
 ) -> Iterator[FileBatch]:
     """Yield a file's records as they are; where faults are reported, also past those that cannot be read.
 
@@ -105,7 +112,9 @@ def read_file(
             case FileFormat.NDJSON:
                 with _in_utf8(path, None) as plain, _input(plain) as stream:
                     reports = on_invalid is OnInvalid.REPORT
-                    yield from read_ndjson(stream, path, max_depth, reports=reports, ignored=ignored)
+                    yield from read_ndjson(
+                        stream, path, max_depth, reports=reports, ignored=ignored, unwrapper=unwrapper
+                    )
 
 
 @contextmanager

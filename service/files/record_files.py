@@ -12,11 +12,12 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from vaegis.service.errors import FileError
-from vaegis.service.files.batches import FileBatch, Refusal, texts_of
+from vaegis.service.files.batches import MAX_LINE_BYTES, FileBatch, Refusal, texts_of
 from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.readers import column_names, format_of, read_file
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.faults import OnInvalid
+from vaegis.service.records.unwrapping import Unwrapper
 
 MAX_DEPTH = 32
 """Levels of objects within a record that are flattened where the caller sets no limit of its own."""
@@ -54,13 +55,10 @@ class RecordFiles:
     """Files that can be read as one stream, as often as wanted.
 
     Attributes:
-        paths: The files, in the order in which they are read.
-        format: The format of all of them.
-        size_bytes: Their size on disk together.
         max_depth: Levels of objects within a record that are flattened.
         partitions: For each file, the columns that its folders give it: `year=2024` is the column `year`.
-        dialect: How CSV files are written.
         ignored: Columns whose values nothing reads, so that they may be of any type.
+        skips_nulls: Whether envelopes whose record is null are skipped, rather than refused.
     """
 
     paths: tuple[Path, ...]
@@ -70,18 +68,16 @@ class RecordFiles:
     partitions: Mapping[Path, Mapping[str, str | None]] = field(default_factory=dict)
     dialect: Dialect = PLAIN
     ignored: frozenset[str] = frozenset()
+    skips_nulls: bool = False
 
     def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
         """Yield all records, file by file.
-
-        Args:
-            on_invalid: Whether a record that cannot be read ends the reading, or is reported in its place.
 
         Raises:
             FileError: A file cannot be read further; names the file, and row and column where they are known.
         """
         for path in self.paths:
-            for batch in read_file(path, self.max_depth, on_invalid, self.dialect, self.ignored):
+            for batch in read_file(path, self.max_depth, on_invalid, self.dialect, self.ignored, self._unwrapper()):
                 refused = dict(batch.refused)
                 reported = refused if on_invalid is OnInvalid.REPORT else None
                 try:
@@ -90,6 +86,12 @@ class RecordFiles:
                     raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
                 yield replace(batch, batch=_with_columns(flat, self.partitions.get(path, {})), refused=refused)
 
+    def _unwrapper(self) -> Unwrapper | None:
+        pointer = self.dialect.unwrap
+        if pointer is None:
+            return None
+        return Unwrapper(pointer, max_depth=self.max_depth, max_values=MAX_LINE_BYTES, skips_nulls=self.skips_nulls)
+
 
 def open_records(
     path: Path,
@@ -97,18 +99,15 @@ def open_records(
     max_depth: int = MAX_DEPTH,
     dialect: Dialect = PLAIN,
     ignored: Collection[str] = (),
+    skips_nulls: bool = False,
 ) -> RecordFiles:
     """Find the files under ``path`` and check that they can be read as one stream.
 
     A folder is searched to any depth, in order of name; files and folders whose names begin with a dot or an
     underscore are skipped, and so are empty files. Folders named `key=value` give the records below them a column.
-    All files must be of one format and, where it has headers, have the same columns.
-
-    Args:
-        path: A file or a folder.
-        dialect: How CSV files are written.
-        ignored: Columns that may hold values of any type, because nothing reads them.
-        max_depth: Levels of objects within a record that are flattened.
+    All files must be of one format and, where it has headers, have the same columns. ``ignored`` columns may hold
+    values of any type, because nothing reads them. If it ``skips_nulls``, envelopes whose record is null, such as
+    deletions, are skipped rather than refused.
 
     Raises:
         FileError: There is no file, one has an unknown extension or cannot be opened, or two do not fit together.
@@ -120,6 +119,8 @@ def open_records(
     for found, its_format in zip(paths, formats, strict=True):
         if its_format is not formats[0]:
             raise FileError(found, f"expected {formats[0]} as in {paths[0]}, got {its_format}")
+    if dialect.unwrap is not None and formats[0] is not FileFormat.NDJSON:
+        raise FileError(paths[0], f"unwrap: expected NDJSON, whose objects may be envelopes, got {formats[0]}")
     _check_headers(paths, dialect)
     partitions = {found: _partition(found.relative_to(path).parent.parts) for found in paths} if path.is_dir() else {}
     return RecordFiles(
@@ -130,6 +131,7 @@ def open_records(
         partitions,
         dialect,
         frozenset(ignored),
+        skips_nulls,
     )
 
 
@@ -138,12 +140,7 @@ def flat_batch(
 ) -> pa.RecordBatch:
     """Return a batch whose objects have become columns, with plain types and checked content.
 
-    Args:
-        batch: The records.
-        path: Their file, for messages.
-        first_row: Row of the first one, from 1.
-        max_depth: Levels of objects within a record that are flattened.
-        refused: Collects records with text that is not UTF-8; where it is None, these end the reading.
+    ``refused`` collects records with text that is not UTF-8; where it is None, these end the reading.
 
     Raises:
         FileError: A name comes twice, an object nests too deep, or text is not UTF-8.
@@ -219,9 +216,9 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            hint = "the first line is taken for the header: remove lines above the names of the columns"
-            twice = "expected each column name once, got one twice"
-            raise FileError(path, twice if name else f"{twice}; {hint}", column=shown(name))
+            above = "the first line is taken for the header: remove lines above the names of the columns"
+            hint = "give each column a name of its own" if name else above
+            raise FileError(path, f"expected each column name once, got one twice; {hint}", column=shown(name))
         seen.add(name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -10,10 +9,12 @@ import msgspec
 
 from vaegis.service.records.blocks import BodyError, TooManyValuesError
 from vaegis.service.records.json import nests_deeper_than, parse_json, require_few_values
+from vaegis.service.records.json_pointer import names_of
 
-_TOKEN: Final = re.compile("/([^/]+)")
 _SPACE: Final = b" \t\r\n"
-_NOTHING: Final = b"null"
+_NULL: Final = b"null"
+_NOTHING: Final = b" null"
+"""A null as well, but told from one that was sent."""
 _LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -24,16 +25,14 @@ class Unwrapper:
     Where there is none, null is put, which is no record and is refused.
     """
 
-    def __init__(self, pointer: str, *, max_depth: int, max_values: int) -> None:
-        """Take what ``pointer`` refers to.
+    def __init__(self, pointer: str, *, max_depth: int, max_values: int, skips_nulls: bool = False) -> None:
+        """Take what ``pointer``, a JSON pointer (RFC 6901) of names, refers to.
 
-        Args:
-            pointer: A JSON pointer (RFC 6901) of names.
-            max_depth: Levels of arrays and objects within each other; the envelope's come on top.
-            max_values: Most commas and opening brackets of a document.
+        The limits are those of `RecordLimits`; the levels of the envelope come on top of ``max_depth``. If it
+        ``skips_nulls``, lines whose record is null, such as deletions, are left out.
         """
         self.pointer = pointer
-        names = [token.replace("~1", "/").replace("~0", "~") for token in _TOKEN.findall(pointer)]
+        names = names_of(pointer)
         envelope: Any = msgspec.Raw
         for name in reversed(names):
             envelope = msgspec.defstruct("Envelope", [("inner", envelope, msgspec.UNSET)], rename={"inner": name})
@@ -42,6 +41,7 @@ class Unwrapper:
         self._steps = len(names)
         self._max_depth = max_depth + len(names)
         self._max_values = max_values
+        self._skips_nulls = skips_nulls
 
     def location(self, row: int, column: str | None) -> str:
         """Return how messages name a record, or a column of it, within its envelope."""
@@ -70,7 +70,8 @@ class Unwrapper:
 
     def lines(self, text: bytes) -> bytes:
         """Return lines of envelopes as lines of records. One that is not well-formed stays, and is refused later."""
-        return b"\n".join([self._line(line) if line.strip(_SPACE) else line for line in text.split(b"\n")])
+        found = [self._line(line) if line.strip(_SPACE) else line for line in text.split(b"\n")]
+        return b"\n".join([line for line in found if line != _NULL] if self._skips_nulls else found)
 
     def _line(self, line: bytes) -> bytes:
         try:
@@ -78,7 +79,9 @@ class Unwrapper:
             found = self._found(msgspec.Raw(line.lstrip(_SPACE)))
         except (BodyError, TooManyValuesError, msgspec.DecodeError, UnicodeDecodeError):
             return line
-        return found if isinstance(found, bytes) else b"\n".join(found)
+        if isinstance(found, bytes):
+            return found
+        return b"\n".join([record for record in found if record != _NULL] if self._skips_nulls else found)
 
     def _found(self, envelope: msgspec.Raw) -> bytes | list[bytes]:
         """Return the record in an envelope; those of a list of envelopes, or of an envelope with a list, as a list."""
@@ -165,6 +168,8 @@ def _one_line(record: msgspec.Raw) -> bytes:
 
 def _walked(value: msgspec.Raw, names: Sequence[str]) -> bytes | list[bytes]:
     """Return what ``names`` lead to from a value: a record, or a list where there are lists on the way."""
+    if bytes(value).strip(_SPACE) == _NULL:
+        return _NULL
     if _is_list(value):
         return _flat(_walked(item, names) for item in _LISTS.decode(value))
     if not names:

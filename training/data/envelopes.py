@@ -30,7 +30,7 @@ def envelope_hint(names: Sequence[str]) -> str | None:
         names: The column names; those of nested values are joined by dots.
 
     >>> print(envelope_hint(["offset", "partition", "value.amount", "value.country"]))
-    The records lie in an envelope, below value, ... serve the model with VAEGIS_UNWRAP=/value.
+    The records lie in an envelope, below value, ... --unwrap /value ... serve the model with VAEGIS_UNWRAP=/value.
     """
     path = _path_of_record(names)
     if path is None:
@@ -38,8 +38,8 @@ def envelope_hint(names: Sequence[str]) -> str | None:
     pointer = shown("".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path.split(".")))
     return (
         f"The records lie in an envelope, below {shown(path)}, which requests to score then need as well. To learn "
-        f"from the records alone, train on a file of the objects at {pointer}, and serve the model with "
-        f"VAEGIS_UNWRAP={pointer}."
+        f"from the records alone, train on NDJSON with --unwrap {pointer}, on other files without the envelope, and "
+        f"serve the model with VAEGIS_UNWRAP={pointer}."
     )
 
 

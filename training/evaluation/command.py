@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from vaegis.service.artifact import Artifact, load_artifact
+from vaegis.service.files.formats import add_dialect_arguments, dialect_of_arguments
 from vaegis.training.errors import EvaluationError
 from vaegis.training.evaluation.baselines import MAX_REFERENCE_RECORDS
 from vaegis.training.evaluation.labelled import read_labelled
@@ -45,6 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of samples, splits, baselines and intervals (0)")
     parser.add_argument("--json", action="store_true", help="print a JSON document")
+    add_dialect_arguments(parser)
 
 
 def run(args: Namespace, console: Console) -> int:
@@ -67,13 +69,14 @@ def run(args: Namespace, console: Console) -> int:
 
 def _evaluated(args: Namespace, artifact: Artifact) -> tuple[Evaluation, Subject]:
     generator = np.random.default_rng(args.seed)
-    contract = artifact.contract
+    contract, dialect = artifact.contract, dialect_of_arguments(args)
     labelled = read_labelled(
         args.labelled,
         contract.columns,
         label_column=args.label_column,
         max_records=args.max_records,
         generator=generator,
+        dialect=dialect,
     )
     reference = None
     if args.train_data is not None:
@@ -84,6 +87,7 @@ def _evaluated(args: Namespace, artifact: Artifact) -> tuple[Evaluation, Subject
             max_records=MAX_REFERENCE_RECORDS,
             generator=generator,
             infinities="null",
+            dialect=dialect,
         ).columns
     evaluation = evaluate(
         artifact,

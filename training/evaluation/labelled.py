@@ -14,7 +14,8 @@ from vaegis.service.contract import Schema
 from vaegis.service.errors import FileError
 from vaegis.service.files.arrow_columns import RefusedCellError, columns_from_batch, numbers_of
 from vaegis.service.files.batches import FileBatch
-from vaegis.service.files.record_files import open_records
+from vaegis.service.files.formats import Dialect
+from vaegis.service.files.record_files import PLAIN, open_records
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.service.records.kinds import BOOLEAN
 from vaegis.training.errors import EvaluationError
@@ -43,6 +44,7 @@ def read_labelled(
     max_records: int,
     generator: np.random.Generator,
     infinities: Literal["refuse", "null"] = "refuse",
+    dialect: Dialect = PLAIN,
 ) -> Labelled:
     """Read a file or a folder of records, at a memory that ``max_records`` bounds.
 
@@ -53,6 +55,7 @@ def read_labelled(
         max_records: Most records kept, a uniform sample of those read.
         generator: Draws the sample.
         infinities: Whether an infinite value is refused, as in serving, or becomes a null, as in training.
+        dialect: How CSV and NDJSON files are written.
 
     Raises:
         FileError: A file cannot be read, holds no records, or a value in it is refused; names the file, and row and
@@ -64,7 +67,7 @@ def read_labelled(
             f"{shown(label_column or '')}: the label column is one that the model scores; train again without it"
         )
     kept = _Kept(max_records, generator)
-    for batch in open_records(path).batches():
+    for batch in open_records(path, dialect=dialect, skips_nulls=True).batches():
         labels = _labels(batch, label_column)
         records = batch.batch if label_column is None else batch.batch.drop_columns([label_column])
         columns = columns_from_batch(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from itertools import chain
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypedDict
 
 from msgspec.structs import replace
 
@@ -33,6 +33,11 @@ _MetadataAt: TypeAlias = Callable[[float], AnswerMetadata]
 _KEPT_QUERIES: Final = 256  # clients send few different ones
 _LONGEST_KEPT: Final = 100  # bytes
 _VERSION_DIGITS: Final = 12
+
+
+class _EnvelopeLimits(TypedDict):
+    max_depth: int
+    max_values: int
 
 
 class ShadowedBatch(NamedTuple):
@@ -78,20 +83,12 @@ class ServedModel:
     """A version of a model. Its methods may be called from several threads; its batcher only from the event loop's.
 
     Attributes:
-        artifact: The model.
-        name: The name by which it is served.
         version: The name of its version; the beginning of its digest if it has none.
         alpha: Share of normal records that may be flagged, unless a request says otherwise.
-        threshold: Threshold at that alpha.
-        metrics: Counts what is scored.
-        limits: Limits within which records are decoded.
         documents: Decodes JSON.
         bare_documents: The same for records without an envelope.
         judge: Returns verdicts on records and the seconds that the model took.
-        batcher: Scores small requests together.
         answer_metadata: Returns what holds for all verdicts of an answer at an alpha; raises `AlphaError`.
-        digest_header: Header that names its digest, for every answer.
-        json_headers: The same with the Content-Type of JSON.
     """
 
     def __init__(
@@ -172,8 +169,7 @@ class ServedModel:
     def warm_up(self, *, is_checked: bool = False) -> Verification:
         """Do once what requests will do, so that the first one is not slower, and count nothing.
 
-        Args:
-            is_checked: Whether the decoder is known to fit the schema.
+        The decoder is loaded and checked too, unless it ``is_checked`` already.
 
         Raises:
             ArtifactError: the golden records are not reproduced, or the decoder does not fit the schema.
@@ -214,7 +210,7 @@ class ServedModel:
         return rendered(record_schema(self.artifact.contract, self.limits.unknown_columns))
 
     @property
-    def _envelope_limits(self) -> dict[str, int]:
+    def _envelope_limits(self) -> _EnvelopeLimits:
         return {"max_depth": self.limits.max_depth, "max_values": self.limits.max_values}
 
     def _enveloped(self, unwrapper: Unwrapper | EventUnwrapper) -> JsonDocuments:

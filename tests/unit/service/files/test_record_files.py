@@ -144,6 +144,47 @@ def test_objects_of_ndjson_give_the_same_columns_line_by_line(write):
         assert [record for batch in files.batches() for record in batch.batch.to_pylist()][:4] == expected
 
 
+@pytest.mark.parametrize(
+    ("pointer", "lines"),
+    [
+        ("/payload/after", ['{"payload": {"after": {"a": 1, "b": {"c": "x"}}}}', '{"payload": {"after": {"a": 2}}}']),
+        ("/value", ['[{"value": {"a": 1, "b": {"c": "x"}}}, {"value": {"a": 2}}]', "[]"]),
+        ("/hits/hits/_source", ['{"hits": {"hits": [{"_source": {"a": 1, "b": {"c": "x"}}}, {"_source": {"a": 2}}]}}']),
+    ],
+)
+def test_a_pointer_leads_to_the_records_of_ndjson(write, pointer, lines):
+    path = write("a.ndjson", "".join(f"{line}\n" for line in lines).encode())
+    files = open_records(path, dialect=Dialect(unwrap=pointer))
+    records = [record for batch in files.batches() for record in batch.batch.to_pylist()]
+    assert records == [{"a": 1, "b.c": "x"}, {"a": 2, "b.c": None}]
+
+
+def test_envelopes_without_a_record_are_refused_and_those_of_a_null_may_be_skipped(write):
+    record, deletion, other = b'{"payload": {"after": {"a": 1}}}\n', b'{"payload": {"after": null}}\n', b'{"x": 1}\n'
+    dialect = Dialect(unwrap="/payload/after")
+    deleted = write("deleted.ndjson", record + deletion + b"null\n" + b'{"payload": null}\n' + record)
+    with pytest.raises(FileError, match=r"row 2: .*got null at /payload/after, where unwrap points"):
+        list(open_records(deleted, dialect=dialect).batches())
+    (reported,) = open_records(deleted, dialect=dialect).batches(OnInvalid.REPORT)
+    assert reported.parsed == [{"a": 1}, None, None, None, {"a": 1}]
+    (kept,) = open_records(deleted, dialect=dialect, skips_nulls=True).batches()
+    assert kept.batch.to_pylist() == [{"a": 1}] * 2
+    with pytest.raises(FileError, match=r"row 2: .*got null at /payload/after"):
+        list(open_records(write("mixed.ndjson", record + other), dialect=dialect, skips_nulls=True).batches())
+
+
+def test_only_ndjson_has_envelopes(write):
+    path = write("a.csv", b"a\n1\n")
+    with pytest.raises(FileError, match="unwrap: expected NDJSON"):
+        open_records(path, dialect=Dialect(unwrap="/value"))
+    with pytest.raises(FileError, match="unwrap: expected a JSON pointer"):
+        open_records(path, dialect=Dialect(unwrap="value"))
+
+
+def test_a_mark_of_other_delimiters_may_stand_in_the_name_of_a_lone_column(write):
+    assert read(write("a.csv", b"a|b\n1\n2\n")) == [{"a|b": "1"}, {"a|b": "2"}]
+
+
 def test_a_folder_is_read_in_order_without_hidden_files(write, tmp_path):
     for name in ("b/2.csv", "b/1.csv.gz", "a.csv", ".hidden.csv", "_temporary/x.csv", ".git/x.csv", "_SUCCESS"):
         content = b"a\n%s\n" % name.encode()
@@ -178,10 +219,12 @@ def test_records_without_any_key_are_still_records(write):
         ("empty.csv", b"", None, None, "got an empty file"),
         ("ragged.csv", b"a,b\n1,2\n\n3\n", 2, None, "expected 2 values as in the header, got 1"),
         ("ragged.csv", b"a,b\n1,2,3\n", 1, None, "expected 2 values as in the header, got 3"),
+        ("report.csv", b'a,b\n1,2\n"By Ann, 9:12"\n', 2, None, "if it is no record but text below or above the table"),
         ("twice.csv", b"a,b,a\n1,2,3\n", None, "a", "expected each column name once"),
         ("text.csv", b"a,b\nx,1\ny,\xff\n", 2, "b", "expected UTF-8 text"),
         ("header.csv", b"a\xff,b\n1,2\n", None, None, "expected UTF-8 in the header"),
         ("semicolon.csv", b"a;b\n1;2\n", None, None, 'separated by commas, got semicolons; set .* delimiter = ";"'),
+        ("pipe.csv", b"a|b\n", None, None, r'separated by commas, got "\|"; set .* delimiter = "\|"'),
         ("comma.tsv", b"a,b\n1,2\n", None, None, 'separated by tabs, got commas; set .* delimiter = ","'),
         ("quote.csv", b'a,b\n1,x\n2,"' + b"x\n" * 600_000, 2, "b", "a quote that is never closed"),
         ("open.csv", b'a,b\n1,"' + b"x\n" * 6_000_000, 1, None, "a quote that is never closed"),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.training
 )
 def test_records_in_an_envelope_are_to_be_unwrapped(pointer, names):
     hint = envelope_hint(names) or ""
-    assert f"the objects at {pointer}," in hint
+    assert f"--unwrap {pointer}," in hint
     assert f"VAEGIS_UNWRAP={pointer}." in hint
 
 
