@@ -145,9 +145,9 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[Order, ...], record
     if reason is not None:
         keep = f"To score it all the same: {setting_line(plan.name, 'numeric')}"
         as_times = f"If these are nanoseconds since 1970: {setting_line(plan.name, TIME_KIND)}"
-        warnings = (as_times, keep) if may_be_nanoseconds(values) else (keep,)
+        ways = (as_times, keep) if may_be_nanoseconds(values) else (keep,)
         limits = _limits(plan.name, values, orders)
-        return replace(plan, kind=None, reason=reason, warnings=warnings, watched="numeric", limits=limits)
+        return replace(plan, kind=None, reason=reason, warnings=ways, watched="numeric", limits=limits)
     outside, rounded = _outside(plan.name, values, orders), _rounded(plan.name, values)
     warnings = tuple(warning for warning in (outside, rounded) if warning is not None)
     return replace(plan, warnings=plan.warnings + warnings, leaves_range=outside is not None)
