@@ -30,7 +30,8 @@ def may_be_wrong(text: str) -> bool:
 
 
 def fault_of(text: str) -> str | None:
-    return quote_fault(stream(text), ",", PLAIN)
+    fault = quote_fault(stream(text), ",", PLAIN)
+    return None if fault is None else f"{fault[0]}: {fault[1].partition(';')[0]}"
 
 
 values = st.text(st.sampled_from('ab",\n\r 5\u00e9'), max_size=8)
@@ -44,7 +45,7 @@ def test_what_is_written_by_the_rules_is_whole_and_within_its_last_value_it_is_n
     assert fault_of(whole) is None
     within = whole.removesuffix('"\r\n')
     assert may_be_wrong(within)
-    assert fault_of(within) == OPEN
+    assert fault_of(within) == f"{len(rows) - 1}: {OPEN}"
 
 
 @pytest.mark.parametrize("text", ['a,b\n1,5" pipe\n', 'a,b\n1,"x"y"\n2,z\n', 'a,b\n1,x"'])
@@ -59,7 +60,7 @@ def test_a_long_value_of_many_lines_is_whole(tmp_path):
 
 
 def test_a_long_value_that_is_never_closed_is_open():
-    assert fault_of('a,b\n1,"' + "x\n" * 200_000) == OPEN
+    assert fault_of('a,b\n1,"' + "x\n" * 200_000) == f"1: {OPEN}"
 
 
 def read(path, **dialect):
