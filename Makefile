@@ -134,7 +134,10 @@ sbom: image $(VENV)/containers.stamp ## list all packages of the service's image
 
 .PHONY: up
 up: $(VENV)/containers.stamp ## everything of docker-compose.yml, with podman
-	$(BIN)/podman-compose up --build
+# Podman starts a container again only while those that it depends on run, and the one that trains ends.
+	$(BIN)/podman-compose build
+	$(BIN)/podman-compose run --rm train
+	$(BIN)/podman-compose up --no-deps
 
 .PHONY: container-test
 container-test: venv image image-feeder $(VENV)/containers.stamp ## run the images as deployed: score, scrape, alert, stop

@@ -48,16 +48,18 @@ class Progress:
     def columns(self, profile: DataProfile, schema: Schema) -> None:
         """Show each column's kind, why, and what was seen."""
         header = ("column", "kind", "null", "not finite", "why, and what training saw")
-        any_non_finite = any(column.numbers.non_finite for column in profile.columns)
+        known = {column.name: column for column in (*schema.columns, *schema.watched, *schema.ignored)}
+        watched = {column.name for column in schema.watched}
+        kinds = {name: WATCHED if name in watched else column_kind(column) for name, column in known.items()}
+        texts = {name for name, kind in kinds.items() if kind in ("categorical", "text")}
+        non_finite_of = {c.name: 0 if c.name in texts else c.numbers.non_finite for c in profile.columns}
+        any_non_finite = any(non_finite_of.values())
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in header if any_non_finite else (*header[:3], header[4]):
             table.add_column(title, overflow="fold")
-        known = {column.name: column for column in (*schema.columns, *schema.watched, *schema.ignored)}
-        watched = {column.name for column in schema.watched}
         for column in profile.columns:
-            kind = WATCHED if column.name in watched else column_kind(known[column.name])
-            nulls = column.nulls if kind in ("categorical", "text") else column.nulls_and_markers
-            non_finite = column.numbers.non_finite
+            kind, non_finite = kinds[column.name], non_finite_of[column.name]
+            nulls = column.nulls if column.name in texts else column.nulls_and_markers
             counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
                 verbatim(column.name),

@@ -33,6 +33,7 @@ _HINTS = {
     **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "if it is CSV, name it .csv, or .tsv if it has tabs"),
     **dict.fromkeys((".avro", ".orc", ".sqlite", ".db", ".pkl", ".h5"), "convert it to Parquet first"),
     ".parq": "name it .parquet",
+    ".log": "write the fields of its lines as CSV or NDJSON",
 }
 
 

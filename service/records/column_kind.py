@@ -32,11 +32,9 @@ class ColumnKind(ABC, Generic[_Column]):
     is_plain_number: ClassVar[bool] = False
     """Whether its text is a number or blank, and nothing else."""
     json_type: ClassVar[Any]
-    """Type of a value in JSON for msgspec, `UnsetType` included where `json_absent` is not NaN."""
+    """Type of a value in JSON for msgspec."""
     json_absent: ClassVar[object] = msgspec.UNSET
     """What stands for a key that is absent."""
-    json_list: ClassVar[Any] = list[str | int | float | bool | None] | msgspec.UnsetType
-    """Type of the values of one column in a JSON object of lists."""
     datatype: ClassVar[str]
     """Datatype of its tensors in the Open Inference Protocol, version 2."""
     drawn: ClassVar[str] = "object"

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,7 +63,6 @@ class NumericKind(NumberKind[NumericColumn]):
     is_plain_number = True
     json_type = float | None  # NaN, which JSON does not have, stands for an absent key where only numbers may come
     json_absent = math.nan
-    json_list = list[float | None] | msgspec.UnsetType
     datatype = "FP64"
 
     parse = staticmethod(rules.number)
@@ -119,7 +117,6 @@ class ConstantTruthKind(NumericKind):
     takes_truths = True
     is_plain_number = False
     json_type = bool | float | None
-    json_list = list[bool | float | None] | msgspec.UnsetType
 
     parse = staticmethod(rules.indicator)
 
@@ -132,7 +129,6 @@ class BooleanKind(NumberKind[BooleanColumn]):
     only_truths = True
     json_type = bool | float | None
     json_absent = math.nan
-    json_list = list[bool | float | None] | msgspec.UnsetType
     datatype = "BOOL"
     drawn = "bool"
 
@@ -203,7 +199,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
 
     expected = rules.INSTANT
     takes_instants = True
-    json_type = str | float | msgspec.UnsetType | None
+    json_type = str | float | None
     json_is_number = False
     datatype = "BYTES"
     drawn = "datetime64[us]"
@@ -298,7 +294,7 @@ class StringKind(ColumnKind[_StringColumn]):
 
     expected = rules.CATEGORY
     takes_truths = True
-    json_type = str | int | float | bool | msgspec.UnsetType | None
+    json_type = str | int | float | bool | None
     datatype = "BYTES"
 
     def category_sizes(self, column: _StringColumn) -> tuple[int, ...]:

@@ -32,6 +32,8 @@ _NO_CENTS: Final = re.compile(r"(?<=\d)(?:(?P<decimal>[.,])[-\u2013\u2014]{1,2}|
 """A dash in place of decimals: 12.- in Switzerland, 12,- in Germany, 12/- in India."""
 _ZERO: Final = re.compile(rf"{_UNIT_BEFORE}\s*[-\u2013]|[-\u2013]\s*(?P<after>[^\d\s.,()-]{{1,8}})")
 """A dash beside a currency is 0 in accounts."""
+_NANOSECONDS: Final = re.compile(r"([.,]\d{6})\d{1,3}(?!\d)", re.ASCII)
+"""Fractions of seven to nine digits, as SQL Server and polars write them; `datetime.strptime` reads six."""
 _NAMES: Final = re.compile(r"%[aAbB]")
 _MOST_CHARACTERS: Final = 64
 """Longer text is left to the common rules: nobody writes a number with its unit or an instant in more."""
@@ -271,6 +273,8 @@ def _forms_of(time_format: str) -> tuple[str, ...]:
 
 
 def _parsed(text: str, time_format: str) -> datetime | None:
+    if "%f" in time_format:
+        text = _NANOSECONDS.sub(r"\1", text)
     try:
         return datetime.strptime(text, time_format)  # noqa: DTZ007 - the format may name a zone
     except (ValueError, OverflowError):

@@ -52,15 +52,9 @@ _LOG: Final = logging.getLogger("vaegis")
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker among several shares with the others.
+    """The number of a worker among several, from 0, its channel to the supervisor, and what all of them share.
 
-    Attributes:
-        number: Its number, from 0.
-        table: State that workers share.
-        channel: To the supervisor.
-        metrics_folder: Folder with the metrics of all workers.
-        token_buckets: File with the token buckets of all workers.
-        checked_file: Descriptor of the file with the version that was checked last, for all workers.
+    ``checked_file`` is the descriptor of the file with the version that was checked last.
     """
 
     number: int
@@ -181,7 +175,7 @@ def _watched(settings: Settings, writer: LineWriter, worker: WorkerContext | Non
         writer.close()
         os._exit(1)
 
-    with Watchdog(settings.model_timeout_s, end) as watchdog:
+    with closing(Watchdog(settings.model_timeout_s, end)) as watchdog:
         yield watchdog.beat
 
 

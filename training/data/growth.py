@@ -16,7 +16,7 @@ from vaegis.training.data.kind_messages import quoted, setting_line
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
 from vaegis.training.data.name_words import names_identifiers, words_of
 from vaegis.training.data.new_values import with_new_values
-from vaegis.training.data.number_times import with_times
+from vaegis.training.data.number_times import may_be_nanoseconds, with_times
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.record_order import (
     FEWEST_ORDERED,
@@ -155,8 +155,10 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[Order, ...], record
         return plan
     reason = None if is_set else _why_not_scored(plan.name, values, orders, records)
     if reason is not None:
+        as_times = f"If these are nanoseconds since 1970, set {setting_line(plan.name, TIME_KIND)}"
+        notes = (as_times,) if may_be_nanoseconds(values) else ()
         limits = _limits(plan.name, values, orders)
-        return replace(plan, kind=None, reason=reason, warnings=(), watched="numeric", limits=limits)
+        return replace(plan, kind=None, reason=reason, warnings=notes, watched="numeric", limits=limits)
     outside, rounded = _outside(plan.name, values, orders), _rounded(plan.name, values)
     warnings = tuple(warning for warning in (outside, rounded) if warning is not None)
     return replace(plan, warnings=plan.warnings + warnings, leaves_range=outside is not None)

@@ -68,7 +68,8 @@ def warnings_of_text(name: str, text: TextProfile) -> tuple[str, ...]:
             return ()
         codes = "numbers with leading zeros are taken for codes, and their size is not watched"
         return (f"{codes}; if it matters, set {setting_line(name, 'numeric')}",)
-    if written is not None and len(written.units) > 1 and text.period_like is None:
+    are_units = written is not None and 1 < len(written.units) < text.distinct  # else each text has a word of its own
+    if written is not None and are_units and text.period_like is None:
         records = sum(count for _, count in written.units)
         if records >= _MOSTLY * text.records:
             several = f"looks like numbers in several units ({units_of(written)}), and their size is not watched"

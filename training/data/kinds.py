@@ -380,6 +380,9 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
     if covered < settings.min_category_share:
         values = f"{more}{counted(text.distinct, 'value')}, of which the {len(kept)} commonest cover {covered:.1%}"
         return ColumnPlan(name, "text", f"too varied: {values}; {FORM_ALONE}", warnings=warnings)
+    if text.dated is not None:
+        why = f"texts with a date, such as {shown(text.dated)}: the next ones would be new categories; {FORM_ALONE}"
+        return ColumnPlan(name, "text", why, warnings=warnings)
     # Where all are kept, the statistics say how many there are.
     values = f" with {more}{counted(text.distinct, 'value')}" if text.distinct > settings.max_categories else ""
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""

@@ -66,6 +66,14 @@ def with_times(plan: ColumnPlan, column: ColumnProfile, sample: Sample, *, is_se
     return plan if ID_WORDS.intersection(words_of(plan.name)) else _with_inferred_times(plan, values)
 
 
+def may_be_nanoseconds(values: NDArray[np.float64]) -> bool:
+    """Tell whether numbers may be nanoseconds since 1970; identifiers that encode a time have as many digits."""
+    numbers = finite(values)
+    if numbers.size < FEWEST_ORDERED or _epoch_unit(numbers) != "nanoseconds":
+        return False
+    return _share_within(instants_of_numbers(numbers), _BY_ORDER) == 1.0
+
+
 def _with_inferred_times(plan: ColumnPlan, values: NDArray[np.float64]) -> ColumnPlan:
     timed = _as_times(plan, values)
     if timed is not None:

@@ -11,7 +11,7 @@ from vaegis.service.terminal import counted
 from vaegis.training.data.profile import ColumnProfile, DataProfile
 
 _MOST_NAMES_SHOWN = 3
-_VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
+_VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|.*\b\d\d:\d\d:\d\d\b.*")
 """Names of columns that are rather numbers or times of a first record."""
 _SINGLE_QUOTED = re.compile(r"'.*'", re.DOTALL)
 

@@ -30,6 +30,13 @@ _TIME_LIKE = re.compile(
     r"|\b\d{1,3}[:h][0-5]\d\b|^\d+ ?min\.? ?\d+ ?s(?:ec)?$|^[0-3]?\d\.[01]?\d\.$"
     r"|\b(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* \d{1,2}\b"
 )
+_DATED = re.compile(
+    r"(?:19|20)\d\d[-/. _]?(?:0[1-9]|1[0-2]|[A-Z][a-z]{2,8})[-/. _]?[0-3]\d(?!\d)"
+    r"|(?<!\d)[0-3]?\d[-/. _](?:[01]?\d|[A-Z][a-z]{2,8})[-/. _](?:19|20)\d\d(?!\d)"
+)
+"""A day of one year, which does not come back."""
+_FEW_DATED = 20
+"""Number of texts up to which dates within them rather name a few versions than times."""
 _QUANTITY_LIKE = re.compile(
     r"(?:[^\w\s.]{0,3} ?|[^\W\d_]{1,8}[.:]? )[+-]?\d+[.,]\d+(?:[dD][+-]\d+|[^\d]{0,16})"
     r"|(?:POINT ?)?[(\[]?-?\d+\.\d+[,; ]+-?\d+\.\d+[)\]]?|\d+(?:[.,]\d+)? ?(?:\u00b1|\+/-) ?\d+(?:[.,]\d+)?"
@@ -55,6 +62,16 @@ def period_like(counts: Mapping[str, int]) -> str | None:
 def time_like(counts: Mapping[str, int]) -> str | None:
     """Return one of the first texts if most of them look like dates or times to a person; else None."""
     return _first_if_most(counts, lambda text: len(text) <= _LONGEST_TIME and bool(_TIME_LIKE.search(text)))
+
+
+def dated(counts: Mapping[str, int]) -> str | None:
+    """Return one of the first texts if most begin with a day of one year, or many different ones hold such a day.
+
+    >>> dated({"2024-03-04T08:00:00Z/2024-03-04T09:00:00Z": 2}), dated({"v2024-03-04": 2, "v2024-06-01": 1})
+    ('2024-03-04T08:00:00Z/2024-03-04T09:00:00Z', None)
+    """
+    are_many = len(counts) > _FEW_DATED
+    return _first_if_most(counts, lambda text: bool(_DATED.search(text) if are_many else _DATED.match(text)))
 
 
 def quantity_like(counts: Mapping[str, int]) -> str | None:

@@ -14,7 +14,7 @@ from vaegis.service.records.values import FALSE_WORDS, NULL_MARKERS, TRUE_WORDS,
 from vaegis.training.data.number_profile import NumberTally
 from vaegis.training.data.other_text import OtherText, commonest_other
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.text_patterns import first_alike, null_like, period_like, quantity_like, time_like
+from vaegis.training.data.text_patterns import dated, first_alike, null_like, period_like, quantity_like, time_like
 from vaegis.training.data.written_dates import DateWriting, date_writing
 from vaegis.training.data.written_numbers import NumberWriting, have_dotted_thousands, number_writing
 
@@ -74,6 +74,7 @@ class TextProfile:
         dates: How dates are written that are not ISO 8601.
         period_like: One of the texts if all of them name a period of a year, such as 2024-03.
         time_like: One of the texts if most of them look like dates or times.
+        dated: One of the texts if most of them hold a day of one year.
         quantity_like: One of the texts if most of them look like decimals with something beside.
         alike: Two of the texts if they differ in case or blanks alone.
         null_like: The commonest of the texts that programs write for a null.
@@ -97,6 +98,7 @@ class TextProfile:
     dates: DateWriting | None
     period_like: str | None
     time_like: str | None
+    dated: str | None
     quantity_like: str | None
     alike: tuple[str, str] | None
     null_like: str | None
@@ -172,6 +174,7 @@ class TextTally:
             dates=None if is_plain else date_writing(self._counts, self._of_kind(_are_instants)),
             period_like=None if is_plain else period_like(self._counts),
             time_like=None if is_plain else time_like(self._counts),
+            dated=None if is_plain else dated(self._counts),
             quantity_like=None if is_plain else quantity_like(self._counts),
             alike=None if is_plain else first_alike(self._counts),
             null_like=null_like(self._counts),

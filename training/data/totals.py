@@ -17,13 +17,15 @@ from vaegis.training.data.sampling import Sample
 
 _FEWEST: Final = 2
 """Fewest values that make a sum."""
+_FEWEST_BARE: Final = 20
+"""Fewest values other than 0 whose sum is no chance although no word says so."""
 _MOST_DECIMALS: Final = 6
 _MOST_ROUNDING: Final = 0.01
 """Largest share of a total that may be due to rounding."""
 
 
 def total_line_hint(plans: Sequence[ColumnPlan], sample: Sample, records: int) -> str | None:
-    """Return a warning if the last record of a file is called a total and holds the sum of a column.
+    """Return a warning if the last record of a file is called a total, or is without text, and holds a column's sum.
 
     Args:
         plans: The plan of each column.
@@ -32,15 +34,18 @@ def total_line_hint(plans: Sequence[ColumnPlan], sample: Sample, records: int) -
     """
     if len(sample) < records:
         return None
-    called = [rows for rows in _files(sample) if is_total(_first_word(plans, sample, rows.stop - 1))]
+    words = [(rows, _first_word(plans, sample, rows.stop - 1)) for rows in _files(sample)]
+    called = [(rows, bool(word)) for rows, word in words if word is not None and (not word or is_total(word))]
     for plan in plans if called else ():
         if plan.kind is None or not _is_number(plan):
             continue
         values = sample.numbers(plan.name, plan.kind, plan.reading, plan.number_form)
-        for rows in called:
-            if _ends_in_sum(values[rows]):
+        for rows, is_called in called:
+            of_file = values[rows.start : rows.stop]
+            if _ends_in_sum(of_file) and (is_called or np.count_nonzero(of_file) >= _FEWEST_BARE):
+                why = "its text says so" if is_called else "it has no text"
                 return (
-                    f"Warning: {sample.location(rows.stop - 1)} seems to hold totals: its text says so, and its "
+                    f"Warning: {sample.location(rows.stop - 1)} seems to hold totals: {why}, and its "
                     f"{shown(plan.name)} is the sum of the others. Remove that line."
                 )
     return None
@@ -50,17 +55,19 @@ def _is_number(plan: ColumnPlan) -> bool:
     return plan.kind is not None and KINDS[plan.kind].joined_form is Form.NUMBER
 
 
-def _files(sample: Sample) -> list[slice]:
+def _files(sample: Sample) -> list[range]:
     """Return the positions of each file's records in a sample that holds all of them."""
     starts = [next(of_file)[0] for _, of_file in groupby(sample.starts, lambda start: start[1].path)]
-    return [slice(*edges) for edges in pairwise([*starts, len(sample)]) if edges[0] < edges[1]]
+    return [range(*edges) for edges in pairwise([*starts, len(sample)]) if edges[0] < edges[1]]
 
 
-def _first_word(plans: Sequence[ColumnPlan], sample: Sample, at: int) -> str:
-    """Return the first text of a record outside numeric columns; empty if it has none."""
+def _first_word(plans: Sequence[ColumnPlan], sample: Sample, at: int) -> str | None:
+    """Return the first text of a record outside numeric columns; empty if all are null, None if there is no word."""
     names = [plan.name for plan in plans if not _is_number(plan) and plan.name in sample.table.schema.names]
-    values = (sample.table[name][at].as_py() for name in names)
-    return next((value for value in values if isinstance(value, str) and any(map(str.isalpha, value))), "")
+    values = [sample.table[name][at].as_py() for name in names]
+    if values and all(value is None for value in values):
+        return ""
+    return next((value for value in values if isinstance(value, str) and any(map(str.isalpha, value))), None)
 
 
 def _ends_in_sum(values: NDArray[np.float64]) -> bool:

@@ -30,6 +30,7 @@ from vaegis.service.model_folder import (
     stamp_of,
     version_path,
 )
+from vaegis.service.records.column_names import accepted_names
 from vaegis.service.runtime import RunLimits
 from vaegis.service.settings import Settings
 
@@ -138,11 +139,7 @@ def default_model(folder: Path, chosen: str | None) -> str:
 
 
 def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes | None = None) -> Artifact:
-    """Return the artifact in the content of the file ``name``, with every check but the golden records.
-
-    Raises:
-        ArtifactError: it cannot be used.
-    """
+    """Return the artifact in the content of the file ``name``, with every check but the golden records."""
     limits = RunLimits(settings.inference_threads, settings.run_timeout_s, settings.max_tensor_bytes)
     return open_artifact(data, name, limits, optimized=optimized)
 
@@ -150,7 +147,7 @@ def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes 
 def schema_difference(old: Schema, new: Schema) -> str | None:
     """Say how records that fit ``old`` would be read otherwise by ``new``; None if they would not."""
     kinds, new_kinds = ({column.name: column.kind for column in schema.columns} for schema in (old, new))
-    taken = {*new.of_records.names, *(column.name for column in new.ignored)}
+    taken = accepted_names(new.of_records)
     differences = [f"{name} is not scored any more" for name in kinds if name not in new_kinds]
     differences += [f"{name} is new" for name in new_kinds if name not in kinds]
     differences += [
@@ -205,8 +202,10 @@ class ModelLoader:
             ServiceError: no version of the default model can be used; says why the one that should be live cannot.
         """
         self.check()
-        if self._registry.default.served is None:
-            raise self._failures[self._registry.default.name]
+        default, failures = self._registry.default, self._failures
+        self._failures = {}  # errors hold on to what was loaded when they came
+        if default.served is None:
+            raise failures.get(default.name) or ModelFolderError(f"{default.name}: expected a version, got none")
 
     def start(self, publish: Publish) -> None:
         """Begin to watch the source; ``publish`` calls functions on the event loop's thread."""
@@ -228,11 +227,7 @@ class ModelLoader:
             self._thread.join(_CLOSE_S)
 
     def check(self, *, is_forced: bool = False) -> None:
-        """Load what should be live and is not.
-
-        Args:
-            is_forced: Whether versions that could not be used before are tried again.
-        """
+        """Load what should be live and is not; if ``is_forced``, try versions again that could not be used before."""
         try:
             names = self._source.names()
         except ModelFolderError as error:
@@ -366,7 +361,8 @@ class ModelLoader:
             return  # the check was ended with the service
         reason = str(error) if isinstance(error, ServiceError) else f"internal error ({type(error).__name__})"
         _LOG.error("version cannot be used", extra={"fields": {"model": name, "version": version, "reason": reason}})
-        self._failures[name] = error
+        if self._thread is None:
+            self._failures.setdefault(name, error)
         self._publish(partial(note or self._registry.fail, name, version, reason))
 
 

@@ -102,12 +102,7 @@ def stacked_values(parts: Sequence[ArrowValues]) -> ArrowValues:
 
 
 def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
-    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
-
-    Raises:
-        BodyError: Its buffers contradict each other.
-        TooMuchHeldError: Its texts exceed the budget.
-    """
+    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary; texts fit the ``budget``."""
     kind = array.layout.kind
     if kind is ArrowKind.TEXT:
         return _texts(array, start, stop, budget)
@@ -179,9 +174,9 @@ def _numbers(found: ArrowValues) -> NDArray[np.float64]:
     return numbers if found.valid is None else np.where(found.valid, numbers, np.nan)
 
 
-def _with_nulls(texts: list[str], found: ArrowValues) -> list[str | None]:
+def _with_nulls(texts: list[Any], found: ArrowValues) -> list[str | None]:
     if found.valid is None:
-        return list(texts)
+        return texts
     return [text if valid else None for text, valid in zip(texts, found.valid.tolist(), strict=True)]
 
 

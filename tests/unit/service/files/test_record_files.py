@@ -219,6 +219,7 @@ def test_records_without_any_key_are_still_records(write):
         ("empty.csv", b"", None, None, "got an empty file"),
         ("ragged.csv", b"a,b\n1,2\n\n3\n", 2, None, "expected 2 values as in the header, got 1"),
         ("ragged.csv", b"a,b\n1,2,3\n", 1, None, "expected 2 values as in the header, got 3"),
+        ("report.csv", b'a,b\n1,2\n"By Ann, 9:12"\n', 2, None, "if it is no record but text below or above the table"),
         ("twice.csv", b"a,b,a\n1,2,3\n", None, "a", "expected each column name once"),
         ("text.csv", b"a,b\nx,1\ny,\xff\n", 2, "b", "expected UTF-8 text"),
         ("header.csv", b"a\xff,b\n1,2\n", None, None, "expected UTF-8 in the header"),

@@ -176,6 +176,11 @@ def test_an_integer_beyond_every_float_is_refused_in_a_column_of_dates_in_a_form
         columns_from_records([{"x": 10**400}], schema)
 
 
+def test_a_fraction_of_more_than_six_digits_is_read():
+    assert instant_in_format("08:15:00.1234567", "%H:%M:%S.%f") == instant_in_format("08:15:00.123456", "%H:%M:%S.%f")
+    assert instant_in_format("08:15:00.1234567890", "%H:%M:%S.%f") is None
+
+
 def test_text_that_is_far_too_long_for_an_instant_is_not_parsed():
     assert instant_in_format("2" + " " * 10 + "mars 1970", "%d %B %Y") is not None
     assert instant_in_format("2" + " " * 100 + "mars 1970", "%d %B %Y") is None

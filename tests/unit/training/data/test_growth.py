@@ -171,6 +171,12 @@ def test_epochs_with_fractions_are_times_by_their_order_and_those_without_order_
     assert not settled(bytes_received=RANDOM.permutation(SECONDS))[0]["bytes_received"].warnings
 
 
+def test_a_counter_in_the_size_of_nanoseconds_may_be_set_as_a_time(settled):
+    plan = settled(step=np.sort(SECONDS) * 10**9 + np.arange(N))[0]["step"]
+    assert (plan.kind, plan.watched) == (None, "numeric")
+    assert 'nanoseconds since 1970, set columns.step.kind = "timestamp"' in plan.warnings[0]
+
+
 def test_an_identifier_that_repeats_and_follows_the_order_is_not_scored(settled):
     plans, _ = settled(order_id=5_000 - np.arange(N) // 3, boxes=np.arange(N) // 3)
     assert (plans["order_id"].kind, plans["boxes"].kind) == (None, "numeric")

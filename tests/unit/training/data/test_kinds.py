@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -90,6 +90,7 @@ CSV_CASES = [
     ("Oracle times", cycled(["13-OCT-24 12.01.52.547 AM"]), "timestamp", "%d-%b-%y %I.%M.%S.%f %p"),
     ("Java times", cycled(["Tue Oct 01 00:01:52 UTC 2024"]), "timestamp", "%a %b %d %H:%M:%S %Z %Y"),
     ("times of day", cycled(["08:15", "23:59"]), "timestamp", "times of day in the form %H:%M"),
+    ("times of day in nanoseconds", cycled(["08:15:00.000000000", "23:59:01.500000000"]), "timestamp", "%H:%M:%S.%f"),
     ("years of two digits first", [f"23-12-{day:02}" for day in range(1, 31)], "timestamp", "%y-%m-%d"),
     ("years of two digits last", [f"{day:02}-12-23" for day in range(1, 31)], "timestamp", "%d-%m-%y"),
     ("halves of the day", cycled(["2024-03-01 08:15:00 PM"]), "timestamp", "%Y-%m-%d %I:%M:%S %p"),
@@ -225,8 +226,19 @@ def test_leading_zeros_give_a_warning_unless_the_name_says_that_they_are_codes(c
     assert "numbers with leading zeros are taken for codes" in plans["weight"].warnings[0]
 
 
-def test_a_numbered_list_gets_no_warning_of_units(csv_of):
-    assert not plans_of(csv_of(x=cycled(["1. White", "2. Black", "3. Asian"])))["x"].warnings
+@pytest.mark.parametrize("values", [["1. White", "2. Black", "3. Asian"], ["4000 Sales", "5000 Costs"]])
+def test_a_numbered_list_gets_no_warning_of_units(csv_of, values):
+    assert not plans_of(csv_of(x=cycled(values)))["x"].warnings
+
+
+@pytest.mark.parametrize(
+    "text", ["{:%Y-%m-%dT00:00:00Z/%Y-%m-%dT01:00:00Z}", "export_{:%Y%m%d}.csv", "day of {:%d.%m.%Y}"]
+)
+def test_texts_that_hold_a_date_are_no_categories(csv_of, text):
+    days = [text.format(date(2024, 3, 1) + timedelta(days=at // 10)) for at in range(300)]
+    plan = plans_of(csv_of(x=days))["x"]
+    assert (plan.kind, plan.reason[:17]) == ("text", "texts with a date")
+    assert plans_of(csv_of(x=cycled(["v2024-03-04", "v2024-06-01"])))["x"].kind == "categorical"
 
 
 @pytest.mark.parametrize(
