@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from vaegis.service.contract import Reading
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.new_values import with_new_values
 from vaegis.training.data.record_order import Order
@@ -67,6 +68,23 @@ def test_a_new_version_or_shop_is_no_list_that_goes_on():
 def test_rare_values_in_any_order_are_no_list_that_goes_on(numbers, order):
     plan = plan_of(numbers, order)
     assert (plan.kind, plan.warnings, plan.leaves_range) == ("categorical", (), False)
+
+
+def test_a_marker_of_nulls_stays_in_a_list_that_becomes_text():
+    table = pa.table({"campaign": [f"c{number}" for number in CAMPAIGNS]})
+    sample = Sample(table, np.arange(N), ((0, RowLocation(Path("a.csv"), 1)),))
+    plan = ColumnPlan("campaign", "categorical", "text", Reading(null_values=("none",)))
+    assert with_new_values(plan, sample, BY_TIME).reading == plan.reading
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_records_with_rare_values_are_no_list_that_goes_on(seed):
+    numbers = np.random.default_rng(seed).zipf(1.7, 100)
+    table = pa.table({"campaign": [f"c{number}" for number in numbers]})
+    sample = Sample(table, np.arange(100), ((0, RowLocation(Path("a.csv"), 1)),))
+    assert not with_new_values(
+        ColumnPlan("campaign", "categorical", "text"), sample, Order("at", np.arange(100))
+    ).warnings
 
 
 def test_few_values_and_other_kinds_stay():
