@@ -48,12 +48,12 @@ _HEADER_BYTES = 1 << 16
 _refusal = lru_cache(maxsize=1024)(Refusal)  # the same object for the same fault: there may be millions
 _DELIMITERS = ";\t|,^~\x01\x1f"
 _EMPTY = "expected a header and records, got an empty file"
-_ESCAPE = r'set [data] escape = "\\" in train.toml, or --escape'
-_NO_QUOTES = 'set [data] quote = "" in train.toml, or --quote ""'
+_ESCAPE = r'set data.escape = "\\" in train.toml, or --escape'
+_NO_QUOTES = 'set data.quote = "" in train.toml, or --quote ""'
 _OPEN = f"expected closed quotes, got one that is open at the end; if quotes are letters like others here, {_NO_QUOTES}"
-_SINGLE_QUOTES = 'set [data] quote = "\'" in train.toml, or --quote "\'"'
+_SINGLE_QUOTES = 'set data.quote = "\'" in train.toml, or --quote "\'"'
 _ENCODING = (
-    'if it is written in another encoding, set it as [data] encoding in train.toml, or --encoding, such as "cp1252"'
+    'if it is written in another encoding, set it as data.encoding in train.toml, or --encoding, such as "cp1252"'
 )
 
 
@@ -141,7 +141,7 @@ class CsvFile:
             raise FileError(self._path, detail)
         if len(names) == 1 and (others := self._other_delimiters(names[0], row[1])):
             expected, got = delimiter_name(self._delimiter), delimiter_name(others[0])
-            hint = f"set [data] delimiter = {json.dumps(others[0])} in train.toml, or --delimiter"
+            hint = f"set data.delimiter = {json.dumps(others[0])} in train.toml, or --delimiter"
             raise FileError(self._path, f"expected a header separated by {expected}, got {got}; {hint}")
         return names
 
