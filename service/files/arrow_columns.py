@@ -22,11 +22,11 @@ from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.cells import Cells, columns_of_cells, numbers_of_cells
 from vaegis.service.records.column_kind import ColumnKind, NumberKind
 from vaegis.service.records.column_names import (
+    Parents,
     UnknownColumns,
     accepted_names,
     is_index_name,
     no_known_column,
-    parents_of,
     shown,
     unknown_column,
 )
@@ -160,7 +160,7 @@ def name_fault(
 ) -> tuple[str | None, str, str] | None:
     """Return the first name that does not fit the model's columns, the fault's code and what was expected; or None."""
     scored, accepted = schema.names, accepted_names(schema)
-    parents = parents_of(accepted)
+    parents = Parents(accepted)
     below_ignored = tuple(f"{column.name}." for column in schema.ignored)
     if set(names).isdisjoint(scored):
         return None, "no_known_column", no_known_column(names, scored)

@@ -22,7 +22,7 @@ from vaegis.service.files.batches import (
     blocks_of_lines,
 )
 from vaegis.service.records.blocks import BodyError
-from vaegis.service.records.column_names import parents_of, shown
+from vaegis.service.records.column_names import Parents, shown
 from vaegis.service.records.json import parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.line_decoder import parts_of_lines
@@ -31,6 +31,8 @@ from vaegis.service.records.unwrapping import Unwrapper
 from vaegis.service.records.values import described
 
 BLOCK_BYTES = 4 << 20
+_MOST_NAME_CHARACTERS = 1000
+"""Longest name of an object that has columns in it, with those of the objects around it."""
 _SPACE = b" \t\r"
 
 _UNEVEN = (
@@ -48,6 +50,10 @@ _Batch: TypeAlias = tuple[Sequence[object], _Columns, Mapping[int, Refusal]]
 
 class _OutOfTheOrdinaryError(Exception):
     """Objects that are left to the service's parser."""
+
+
+class _LongNameError(Exception):
+    """An object whose name would be the beginning of the names of all columns in it, and is too long for that."""
 
 
 class _TooManyCellsError(Exception):
@@ -71,8 +77,9 @@ def read_ndjson(
     number. ``unwrapper`` takes the records out of envelopes, if there are any.
 
     Raises:
-        FileError: A line is far too long, or has far too many columns; or, unless faults are reported, is not a JSON
-            object, nests too deep, or holds an object or a list where others hold none.
+        FileError: A line is far too long, or has far too many columns or an object with a far too long name; or, unless
+            faults are reported, is not a JSON object, nests too deep, or holds an object or a list where others hold
+            none.
     """
     row = 1
     for block in blocks_of_lines(stream, path, BLOCK_BYTES):
@@ -154,11 +161,11 @@ def _flatten(
     and of objects: each takes time, also where it holds nothing.
 
     Raises:
-        _OutOfTheOrdinaryError: They nest too deep, a column comes both nested and with dots, or holds objects beside
-            other values.
+        _OutOfTheOrdinaryError: They nest too deep, their names are too long, a column comes both nested and with dots,
+            or holds objects beside other values.
         _TooManyCellsError: They have too many different names.
     """
-    if not levels:
+    if not levels or len(prefix) > _MOST_NAME_CHARACTERS:
         raise _OutOfTheOrdinaryError
     names = dict.fromkeys(chain.from_iterable(objects))
     if len(objects) > batch_rows(len(found) + len(names)):
@@ -205,7 +212,11 @@ def _batches_by_line(
     refused: dict[int, Refusal] = {}
     names: set[str] = set()
     for at, line in enumerate(lines):
-        record, own, refusal = _parsed_line(line, max_depth, ignored, reports=reports)
+        try:
+            record, own, refusal = _parsed_line(line, max_depth, ignored, reports=reports)
+        except _LongNameError:
+            detail = f"expected names of objects of at most {_MOST_NAME_CHARACTERS} characters, got a longer one"
+            raise FileError(place[0], detail, row=place[1] + at) from None
         if len(own) > MAX_COLUMNS:
             detail = f"expected at most {MAX_COLUMNS} columns, got {len(own)}"
             raise FileError(place[0], detail, row=place[1] + at)
@@ -251,6 +262,8 @@ def _number(literal: str) -> float | None:
 
 
 def _leaves(prefix: str, part: Mapping[str, object], ignored: Collection[str]) -> Iterator[tuple[str, object]]:
+    if len(prefix) > _MOST_NAME_CHARACTERS:
+        raise _LongNameError
     for key, value in part.items():
         name = prefix + _encodable(key)
         if name in ignored and isinstance(value, dict | list):
@@ -263,7 +276,7 @@ def _leaves(prefix: str, part: Mapping[str, object], ignored: Collection[str]) -
 
 def _batch(columns: _Columns, records: int, ignored: Collection[str], place: tuple[Path, int] | None) -> pa.RecordBatch:
     """Return columns as Arrow has them; given a place, refuse those that hold objects or lists in only some records."""
-    parents = parents_of(columns)
+    parents = Parents(columns)
     arrays = {}
     for name, values in columns.items():
         types = set(map(type, values)) - {type(None)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Literal, TypeAlias
@@ -28,13 +29,23 @@ def accepted_names(schema: Schema) -> frozenset[str]:
     return frozenset((*schema.names, *(column.name for column in schema.ignored)))
 
 
-def parents_of(names: Iterable[str]) -> frozenset[str]:
-    """Return the names of the objects that hold columns whose names have dots.
+class Parents:
+    """The names of the objects that hold columns whose names have dots.
 
-    >>> sorted(parents_of(["shop.place.city", "amount"]))
-    ['shop', 'shop.place']
+    They are looked up rather than listed: a name of many dots has as many parents, nearly all as long as itself.
+
+    >>> [name in Parents(["shop.place.city", "amount"]) for name in ("shop", "shop.place", "amount", "sho")]
+    [True, True, False, False]
     """
-    return frozenset(name[:dot] for name in names for dot, letter in enumerate(name) if letter == ".")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = sorted(names)
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether a column is within the object ``name``."""
+        prefix = f"{name}."
+        at = bisect_left(self._names, prefix)  # where those that begin so would stand
+        return at < len(self._names) and self._names[at].startswith(prefix)
 
 
 def shown(name: str) -> str:

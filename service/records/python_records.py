@@ -17,11 +17,11 @@ from vaegis.service.errors import Fault, RecordError
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.column_names import (
+    Parents,
     UnknownColumns,
     accepted_names,
     is_index_name,
     no_known_column,
-    parents_of,
     positions_of,
     shown,
     unknown_column,
@@ -95,7 +95,7 @@ def filled_from_lists(
         hint = f"; to score the objects in it, send that list as the body, or set VAEGIS_UNWRAP=/{shown(name)}"
         raise RecordError((Fault(None, shown(name), "unknown_column", f"columns.{shown(name)}: unknown column{hint}"),))
     records = _length(lists, max_faults)
-    parents = parents_of(accepted_names(schema))
+    parents = Parents(accepted_names(schema))
     if any(name in parents and any(isinstance(value, dict) for value in values) for name, values in lists.items()):
         rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
         return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
@@ -153,7 +153,7 @@ class _RecordShape:
         self._names = schema.names
         self._scored = frozenset(self._names)
         self._known = accepted_names(schema)
-        self._parents = parents_of(self._known)
+        self._parents = Parents(self._known)
         self._ignore_unknown = ignore_unknown
         self._unknown_names = 0
 

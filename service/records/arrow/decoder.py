@@ -16,7 +16,7 @@ from vaegis.service.records.arrow.types import ArrowField, ArrowKind, TextBudget
 from vaegis.service.records.arrow.values import ArrowValues, cells_of, stacked_values, values_of
 from vaegis.service.records.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, RecordLimits, TooMuchHeldError, block_of
 from vaegis.service.records.cells import Cells, columns_of_cells
-from vaegis.service.records.column_names import accepted_names, parents_of, positions_of
+from vaegis.service.records.column_names import Parents, accepted_names, positions_of
 from vaegis.service.records.decompression import UnpackedBytes
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.kinds import kind_of
@@ -119,12 +119,12 @@ class ArrowDecoder:
     def _scored_leaves(self, fields: Sequence[ArrowField], budget: TextBudget) -> list[_Leaf]:
         """Return the columns that are scored, once all names are known to fit the model's."""
         known = accepted_names(self._schema)
-        parents = parents_of(known)
+        parents = Parents(known)
         leaves = [
             leaf
             for leaf in _leaves(fields, known, budget)
             # An object that is null in all records of a table may come without the names in it.
-            if not (leaf.field.type.kind is ArrowKind.NULL and leaf.name in parents - known)
+            if not (leaf.field.type.kind is ArrowKind.NULL and leaf.name in parents and leaf.name not in known)
         ]
         names = [leaf.name for leaf in leaves]
         positions = positions_of(names, self._schema, self._limits.unknown_columns, self._limits.max_faults)
