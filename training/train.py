@@ -28,7 +28,7 @@ from vaegis.training.data.code_numbers import with_code_advice
 from vaegis.training.data.envelopes import envelope_hint
 from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
-from vaegis.training.data.kinds import plan_columns
+from vaegis.training.data.kinds import ColumnPlan, plan_columns
 from vaegis.training.data.placeholders import with_placeholders
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.reading_hints import reading_hints
@@ -169,19 +169,10 @@ def _prepare(
     progress: Progress,
     labels: Labels,
 ) -> _Prepared:
+    """Plan the columns, split the records, find the checks, and show all of it."""
     plans = settle_growing(plan_columns(profile, config, sample.first), profile, sample, config)
     plans = with_code_advice(with_placeholders(plans, sample), sample, config)
-    most = config.calibration.max_records
-    if config.splits.group_column is not None:
-        groups = sample.groups(config.splits.group_column)
-        splits = split_by_group(groups, config.splits, random, most_calibrating=most)
-    elif config.data.time_column is None:
-        splits = split_at_random(len(sample), config.splits, random, most_calibrating=most)
-    else:
-        plan = next(plan for plan in plans if plan.name == config.data.time_column)
-        times = sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)
-        splits = split_by_time(times, config.splits, most_calibrating=most)
-    splits, labelled = without_anomalies(splits, sample, labels)
+    splits, labelled = without_anomalies(_split(plans, sample, config, random), sample, labels)
     calibrating = splits.calibration_records
     left_out = records_left_out(calibrating, config.calibration.history_anomalies)
     check_alpha(config.calibration.alpha, calibrating - left_out)
@@ -202,6 +193,19 @@ def _prepare(
     progress.splits(profile.records, splits, labelled)
     progress.checks(schema, dropped)
     return _Prepared(profile, sample, splits, schema, columns)
+
+
+def _split(plans: Sequence[ColumnPlan], sample: Sample, config: TrainConfig, random: np.random.Generator) -> Splits:
+    """Split the sample by groups, by time or at random, as the settings say."""
+    most = config.calibration.max_records
+    if config.splits.group_column is not None:
+        groups = sample.groups(config.splits.group_column)
+        return split_by_group(groups, config.splits, random, most_calibrating=most)
+    if config.data.time_column is None:
+        return split_at_random(len(sample), config.splits, random, most_calibrating=most)
+    plan = next(plan for plan in plans if plan.name == config.data.time_column)
+    times = sample.numbers(plan.name, TIME_KIND, plan.reading, plan.number_form)
+    return split_by_time(times, config.splits, most_calibrating=most)
 
 
 def _fit(

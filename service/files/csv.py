@@ -47,13 +47,13 @@ _SINGLE_QUOTED = re.compile(r"\s*'.*'\s*", re.DOTALL)
 _HEADER_BYTES = 1 << 16
 _refusal = lru_cache(maxsize=1024)(Refusal)  # the same object for the same fault: there may be millions
 _DELIMITERS = ";\t|,^~\x01\x1f"
-_OPEN = "expected closed quotes, got one that is open at the end"
 _EMPTY = "expected a header and records, got an empty file"
-_ESCAPE = r'set [data] escape = "\\" in train.toml, or --escape'
-_NO_QUOTES = 'set [data] quote = "" in train.toml, or --quote ""'
-_SINGLE_QUOTES = 'set [data] quote = "\'" in train.toml, or --quote "\'"'
+_ESCAPE = r'set data.escape = "\\" in train.toml, or --escape'
+_NO_QUOTES = 'set data.quote = "" in train.toml, or --quote ""'
+_OPEN = f"expected closed quotes, got one that is open at the end; if quotes are letters like others here, {_NO_QUOTES}"
+_SINGLE_QUOTES = 'set data.quote = "\'" in train.toml, or --quote "\'"'
 _ENCODING = (
-    'if it is written in another encoding, set it as [data] encoding in train.toml, or --encoding, such as "cp1252"'
+    'if it is written in another encoding, set it as data.encoding in train.toml, or --encoding, such as "cp1252"'
 )
 
 
@@ -94,7 +94,8 @@ class CsvFile:
                 return
         with self._at_header() as stream:
             if fault := quote_fault(stream, self._delimiter, self._dialect):
-                raise FileError(self._path, fault)
+                row, detail = fault
+                raise FileError(self._path, detail, row=row or None)
 
     def batches_past_faults(self) -> Iterator[tuple[pa.RecordBatch, dict[int, Refusal]]]:
         """Yield the records, and which have another width or are not UTF-8, as the service parses them.
@@ -140,7 +141,7 @@ class CsvFile:
             raise FileError(self._path, detail)
         if len(names) == 1 and (others := self._other_delimiters(names[0], row[1])):
             expected, got = delimiter_name(self._delimiter), delimiter_name(others[0])
-            hint = f"set [data] delimiter = {json.dumps(others[0])} in train.toml, or --delimiter"
+            hint = f"set data.delimiter = {json.dumps(others[0])} in train.toml, or --delimiter"
             raise FileError(self._path, f"expected a header separated by {expected}, got {got}; {hint}")
         return names
 
@@ -223,14 +224,15 @@ def may_have_stray_quotes(stream: pa.NativeFile, rows: int, dialect: Dialect) ->
     return quotes > 0 and (quotes % 2 == 1 or escaped or lines + (last != b"\n") > rows + 1)
 
 
-def quote_fault(stream: pa.NativeFile, delimiter: str, dialect: Dialect) -> str | None:
-    """Return what is wrong with the quotes of a stream; None if nothing is, or if text only follows a closing quote.
+def quote_fault(stream: pa.NativeFile, delimiter: str, dialect: Dialect) -> tuple[int, str] | None:
+    """Return in which row the quotes of a stream are wrong, and what is; None if at most text follows a closing quote.
 
     This reads record by record, and is only worth it where `may_have_stray_quotes`.
     """
     text = io.TextIOWrapper(stream, "latin-1", newline="")  # for quotes and line ends any superset of ASCII will do
     escaped = '\\"'
     lines: list[str] = []
+    row = 0  # the header's
 
     def noted() -> Iterator[str]:
         for line in text:
@@ -238,15 +240,16 @@ def quote_fault(stream: pa.NativeFile, delimiter: str, dialect: Dialect) -> str 
             yield line
 
     try:
-        for _ in csv_reader(noted(), delimiter, strict=True, **dialect.of_reader()):
+        for record in csv_reader(noted(), delimiter, strict=True, **dialect.of_reader()):
             lines.clear()
+            row += bool(record)
     except csv.Error as error:
         if any(escaped in line for line in lines):
-            return f"expected quotes within values to be doubled, got backslashes before them; {_ESCAPE}"
+            return row, f"expected quotes within values to be doubled, got backslashes before them; {_ESCAPE}"
         if _AFTER_A_QUOTE not in str(error):
-            return _OPEN
+            return row, _OPEN
         if len(lines) > 1:
-            return f"expected the end of a value after its closing quote, got more text lines below; {_NO_QUOTES}"
+            return row, f"expected the end of a value after its closing quote, got more text lines below; {_NO_QUOTES}"
     return None
 
 

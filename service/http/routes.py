@@ -109,6 +109,13 @@ _BY_PATTERN: Final = tuple(
     for path in route.paths
     if "{" in path
 )
+_CALLED_ELSEWHERE: Final = {
+    **dict.fromkeys(("/predict", "/invocations", "/v1/score", "/detect", "/infer"), "/score"),
+    **dict.fromkeys(("/health", "/healthz", "/ping", "/live", "/status"), "/livez"),
+    **dict.fromkeys(("/ready", "/readiness"), "/readyz"),
+    **dict.fromkeys(("/swagger", "/redoc"), "/docs"),
+}
+"""What other services call some routes."""
 # Whoever has a key may learn which paths there are; whoever has none may not.
 _UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access))
 
@@ -132,10 +139,11 @@ def path_parameters(path: str) -> dict[str, str]:
 
 
 def route_near(path: str) -> str | None:
-    """Return the path of a route that differs from ``path`` in slashes or case alone, if there is one.
+    """Return the path of a route that is meant: ``path`` with other slashes or case, or what others call it.
 
-    >>> route_near("//Score/")
-    '/score'
+    >>> route_near("//Score/"), route_near("/healthz")
+    ('/score', '/livez')
     """
     plain = "/" + "/".join(filter(None, path.lower().split("/")))
+    plain = _CALLED_ELSEWHERE.get(plain, plain)
     return plain if plain in _BY_PATH and plain != path else None

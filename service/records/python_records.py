@@ -27,9 +27,12 @@ from vaegis.service.records.column_names import (
     unknown_column,
 )
 from vaegis.service.records.faults import MAX_FAULTS, Faults
+from vaegis.service.records.json_pointer import pointer_to
 from vaegis.service.records.values import RefusedValueError, described
 
 _MAX_DEPTH: Final = 32
+_MOST_UNWRAPPED: Final = 5
+"""Unknown names of a request in whose objects a record is looked for."""
 _BLOCK_RECORDS: Final = 65_536
 _JSON_TYPES: Final = frozenset((str, int, bool, NoneType))
 
@@ -186,7 +189,8 @@ class _RecordShape:
                 found[name] = value
                 recognised |= name in self._scored
             elif name not in self._parents:
-                refused |= self._unknown(row, name, faults)
+                is_beside_columns = bool(prefix) or not self._scored.isdisjoint(part)
+                refused |= self._unknown(row, name, None if is_beside_columns else value, faults)
             elif isinstance(value, dict):
                 below = self._walk(row, f"{name}.", value, found, faults)
                 recognised, refused = recognised or below[0], refused or below[1]
@@ -197,13 +201,18 @@ class _RecordShape:
                 refused = True
         return recognised, refused
 
-    def _unknown(self, row: int, name: str, faults: Faults) -> bool:
+    def _unknown(self, row: int, name: str, value: object, faults: Faults) -> bool:
+        """Report a name unless such names are ignored; ``value`` may be the envelope of a record."""
         if self._ignore_unknown or is_index_name(name):
             return False
         if not faults.would_keep(row):
             faults.count(row, 1)
             return True
-        faults.add_fault(row, name, "unknown_column", unknown_column(name, self._names, self._unknown_names))
+        message = unknown_column(name, self._names, self._unknown_names)
+        if self._unknown_names < _MOST_UNWRAPPED and (pointer := pointer_to({name: value}, self._scored)):
+            unwrap = f"VAEGIS_UNWRAP={shown(pointer)}, or --unwrap for files, takes it from there"
+            message = f"{message}; the record seems to be in an envelope: {unwrap}"
+        faults.add_fault(row, name, "unknown_column", message)
         self._unknown_names += 1
         return True
 

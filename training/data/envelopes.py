@@ -30,7 +30,7 @@ def envelope_hint(names: Sequence[str]) -> str | None:
         names: The column names; those of nested values are joined by dots.
 
     >>> print(envelope_hint(["offset", "partition", "value.amount", "value.country"]))
-    The records lie in an envelope, below value, ... --unwrap /value ... serve the model with VAEGIS_UNWRAP=/value.
+    The records lie in an envelope, below value, ... --unwrap /value, ... serve the model with VAEGIS_UNWRAP=/value.
     """
     path = _path_of_record(names)
     if path is None:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from vaegis.service.records.column_names import shown
 from vaegis.training.config import Kind
+from vaegis.training.data.name_words import names_codes
 from vaegis.training.data.other_text import OtherText
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.text_profile import TextProfile
@@ -63,7 +64,7 @@ def warnings_of_text(name: str, text: TextProfile) -> tuple[str, ...]:
     """Return what to say of text that a person may take for a quantity."""
     written = text.written
     if text.has_leading_zeros and text.numbers.first_other is None:
-        if not text.numbers.count:
+        if not text.numbers.count or names_codes(name):
             return ()
         codes = "numbers with leading zeros are taken for codes, and their size is not watched"
         return (f"{codes}; if it matters, set {setting_line(name, 'numeric')}",)

@@ -20,6 +20,8 @@ _FEWEST = 5
 """Fewest records that hold the value; fewer may hold it by chance."""
 _FEWEST_OTHERS = 20
 """Distinct other values, below which none can be far from them."""
+_USUAL = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0)
+"""What many programs write for a null where numbers are positive."""
 _BULK = (0.01, 0.99)
 _MIDNIGHT = "T00:00:00+00:00"
 _LEAST_SHARE = 0.02
@@ -71,6 +73,19 @@ def frequent_placeholders(found: Sequence[float], values: NDArray[np.float64]) -
     return sorted([value for value in found if np.count_nonzero(values == value) >= least][:MOST_PLACEHOLDERS])
 
 
+def lone_negative(values: NDArray[np.float64]) -> float | None:
+    """Return -1, -9, -99 or the like if it repeats and is the only negative number of many; else None.
+
+    >>> counts = np.arange(100.0, 140.0)
+    >>> lone_negative(np.append(counts, [-1.0] * 5)), lone_negative(np.append(counts, [-1.0] * 5 + [-2.0]))
+    (-1.0, None)
+    """
+    below = values[values < 0]
+    if below.size < _FEWEST or below.min() < below.max() or below[0] not in _USUAL:
+        return None
+    return float(below[0]) if np.unique(values).size > _FEWEST_OTHERS else None
+
+
 def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
     if plan.kind is None or KINDS[plan.kind].joined_form is None:
         return plan  # Its values are neither numbers nor times.
@@ -86,5 +101,11 @@ def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
         warnings.append(
             f"{text} repeats in {share:.1%} of the records, far from all others, and {effect}: "
             f"if it stands for no value, set {setting_of(plan.name, 'null_values')} = [{json.dumps(text)}]"
+        )
+    if plan.kind != TIME_KIND and (lone := lone_negative(values)) is not None and lone not in found:
+        share = np.count_nonzero(values == lone) / numbers.size
+        warnings.append(
+            f"{lone:.0f} repeats in {share:.1%} of the records, and no other number is negative: if it stands for no "
+            f'value, set {setting_of(plan.name, "null_values")} = ["{lone:.0f}"]'
         )
     return replace(plan, warnings=(*plan.warnings, *warnings)) if warnings else plan

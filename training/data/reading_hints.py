@@ -37,7 +37,7 @@ def reading_hints(profile: DataProfile) -> Iterator[str]:
     if quoted is not None:
         yield (
             f"Warning: {shown(quoted)}: the values stand between single quotes. If these are no part of them, set "
-            '[data] quote = "\'" in train.toml, or --quote "\'".'
+            'data.quote = "\'" in train.toml, or --quote "\'".'
         )
 
 

@@ -69,7 +69,7 @@ def test_each_column_is_listed_with_its_kind_its_reason_and_what_is_wrong_in_it(
     assert "1 to 2.5" in lines["amount"]
     assert "ignored" in lines["[id]"]  # a name in brackets is a name, not markup
     assert "set in train.toml" in lines["[id]"]
-    assert lines["mode"].split()[:3] == ["mode", "categorical", "text"]  # inf is no number here
+    assert lines["mode"].split()[:3] == ["mode", "categorical", "text:"]  # inf is no number here
 
 
 TWO_PARTS = Splits("split-conformal", np.arange(20)[None], (np.arange(20, 30),))

@@ -131,6 +131,13 @@ def test_a_path_that_is_almost_right_is_answered_with_the_right_one(new_app, sen
     )
 
 
+@pytest.mark.parametrize(("path", "meant"), [("/predict", "/score"), ("/healthz", "/livez"), ("/Ready/", "/readyz")])
+def test_a_path_of_another_service_is_answered_with_ours(new_app, send, path, meant):
+    response = send(new_app(), "GET", path)
+    assert response.status_code == 404
+    assert f"did you mean {meant}?" in response.json()["detail"]
+
+
 def test_every_documented_code_is_provoked_here():
     table = DOCUMENT.read_text(encoding="utf-8").partition("## Codes")[2]
     documented = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}

@@ -35,6 +35,20 @@ def test_a_pointer_leads_to_the_record_in_json_and_ndjson(post, record, verdict,
     assert answer.json()["results"] == pair
 
 
+@pytest.mark.parametrize(
+    ("pointer", "wrap"),
+    [
+        ("/payload/after", lambda record: {"schema": {}, "payload": {"before": record, "after": record, "op": "u"}}),
+        ("/hits/hits/_source", lambda record: {"hits": {"total": 1, "hits": [{"_id": "1", "_source": record}]}}),
+    ],
+)
+def test_a_record_in_an_envelope_is_refused_with_the_pointer_to_it(post, record, pointer, wrap):
+    answer = post(json.dumps(wrap(record)).encode(), headers=NDJSON, query="?on_invalid=reject").json()
+    assert any(f"VAEGIS_UNWRAP={pointer}, or --unwrap" in error["message"] for error in answer["errors"])
+    beside = post(json.dumps(record | wrap(record)).encode(), headers=NDJSON, query="?on_invalid=reject").json()
+    assert not any("UNWRAP" in error["message"] for error in beside["errors"])
+
+
 @pytest.mark.parametrize("inline", [0, 2**16])
 def test_faults_name_the_record_by_its_pointer(post, record, inline):
     good, bad = {"payload": {"after": record}}, {"payload": {"after": record | {"amount": "many"}}}

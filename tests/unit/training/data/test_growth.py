@@ -326,3 +326,21 @@ def test_a_marker_of_nulls_is_one_in_columns_that_are_checked_alone(settled):
     schema = build_schema(tuple(plans.values()), sample, np.arange(N), max_categories=256)
     assert {column.name: column.kind for column in schema.watched} == {"parcel": "numeric", "shop": "text"}
     assert all(column.reading.null_values == ("none",) for column in schema.watched)
+
+
+EANS = np.sort(RANDOM.choice(9 * 10**9, N, replace=False))[RANDOM.permutation(N)] + 4 * 10**12
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "limits"),
+    [
+        ("ean", EANS, (1e12, 1e13 - 1.0)),
+        ("ean", np.sort(EANS), (0.0, None)),
+        ("ean", np.where(np.arange(N) < 9, EANS // 100_000, EANS), (0.0, None)),
+        ("customer_no", RANDOM.permutation(N * 7)[:N] + 90_000_000, (0.0, None)),
+    ],
+    ids=["of 13 digits", "in order", "of 8 and 13 digits", "not far apart"],
+)
+def test_codes_that_are_far_apart_keep_their_number_of_digits(settled, name, values, limits):
+    plan = settled(**{name: values})[0][name]
+    assert (plan.watched, plan.limits) == ("numeric", limits)

@@ -220,6 +220,12 @@ def test_a_warning_shows_what_to_set_or_to_correct(csv_of, values, warning):
     assert warning in plans_of(csv_of(x=cycled(values)))["x"].warnings[0]
 
 
+def test_leading_zeros_give_a_warning_unless_the_name_says_that_they_are_codes(csv_of):
+    plans = plans_of(csv_of(zip_code=cycled(["01234", "53111"]), weight=cycled(["01234", "53111"])))
+    assert plans["zip_code"].warnings == ()
+    assert "numbers with leading zeros are taken for codes" in plans["weight"].warnings[0]
+
+
 @pytest.mark.parametrize("values", [["1. White", "2. Black", "3. Asian"], ["4000 Sales", "5000 Costs"]])
 def test_a_numbered_list_gets_no_warning_of_units(csv_of, values):
     assert not plans_of(csv_of(x=cycled(values)))["x"].warnings

@@ -22,7 +22,7 @@ def test_names_with_blanks_around_them_are_reported(csv_of):
 
 def test_values_between_single_quotes_are_reported(csv_of):
     (hint,) = hints_of(csv_of(x=["'1.5'", "'2'", "'2'"]))
-    assert '[data] quote = "\'" in train.toml' in hint
+    assert 'data.quote = "\'" in train.toml' in hint
     assert not hints_of(csv_of(x=["'n/a'", "'n/a'", "2"]))
 
 
