@@ -134,7 +134,10 @@ sbom: image $(VENV)/containers.stamp ## list all packages of the service's image
 
 .PHONY: up
 up: $(VENV)/containers.stamp ## everything of docker-compose.yml, with podman
-	$(BIN)/podman-compose up --build
+# Podman starts a container again only while those that it depends on run, and the one that trains ends.
+	$(BIN)/podman-compose build
+	$(BIN)/podman-compose run --rm train
+	$(BIN)/podman-compose up --no-deps
 
 .PHONY: container-test
 container-test: venv image image-feeder $(VENV)/containers.stamp ## run the images as deployed: score, scrape, alert, stop
@@ -281,8 +284,8 @@ bench-contamination: venv ## what anomalies left in the training records cost; S
 	$(BIN)/python -m benchmarks.quality.contamination $(QUALITY_OPTIONS)
 
 .PHONY: bench-autoencoder
-bench-autoencoder: venv ## how well plain autoencoders of the model's size find anomalies; SETS=small for the small ones
-	$(BIN)/python -m benchmarks.quality.autoencoder $(QUALITY_OPTIONS)
+bench-autoencoder: venv ## how well plain autoencoders of the model's size find anomalies; SETS=small for the small ones, ODDBENCH=folder
+	$(BIN)/python -m benchmarks.quality.autoencoder $(QUALITY_OPTIONS) $(if $(ODDBENCH),--oddbench $(ODDBENCH))
 
 .PHONY: bench-mixed
 bench-mixed: venv ## how many injected faults are found in records with categories, nulls and timestamps

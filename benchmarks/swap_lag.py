@@ -19,7 +19,7 @@ from conditions import ROOT, save
 from model_swaps import put_live, two_versions
 
 from vaegis.service.http.app import create_app
-from vaegis.service.http.models.loader import FolderSource, ModelLoader, first_opened
+from vaegis.service.http.models.loader import FolderSource, ModelLoader
 from vaegis.service.http.models.registry import ModelRegistry, ServedAs
 from vaegis.service.http.models.version_check import VersionChecks
 from vaegis.service.http.schemas import rendered
@@ -44,8 +44,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings({}, {"model_poll_s": 0.05})
         source = FolderSource(two_versions(Path(folder), MODEL), allow_schema_change=False)
-        artifact, target = first_opened(source, "orders", settings)
-        models: ModelRegistry = create_app(artifact, settings, served_as=ServedAs("orders", target.version)).models
+        models: ModelRegistry = create_app(None, settings, served_as=ServedAs("orders")).models
+        ModelLoader(source, models, settings).load_first()
         for _ in range(parsed.rounds):
             pause = threading.Timer(QUIET_S, lambda: None)
             pause.start()

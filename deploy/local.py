@@ -94,18 +94,29 @@ def main() -> int:
     require_free(ports)
     addresses = {name: f"{HOST}:{port}" for name, port in ports.items()}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if not options.model.exists():
-        history = ROOT / "demo" / "orders" / "train.csv"
-        subprocess.run([COMMANDS / "vaegis-train", history, "-o", options.model, "--name", "orders"], check=True)
     processes = Processes(options.folder)
     with ExitStack() as stack:
         stack.callback(processes.stop)
-        start_all(processes, options.model, options.folder.resolve(), addresses)
         try:
+            if not options.model.exists():
+                train(options.model)
+            start_all(processes, options.model, options.folder.resolve(), addresses)
             report(processes, addresses)
         except KeyboardInterrupt:
             print("stopping")
     return EXIT_INTERRUPTED
+
+
+def train(model: Path) -> None:
+    """Train on the sample. Interrupted, leave no model: the one that `vaegis-train` keeps learned too little."""
+    history = ROOT / "demo" / "orders" / "train.csv"
+    try:
+        subprocess.run([COMMANDS / "vaegis-train", history, "-o", model, "--name", "orders"], check=True)
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"training ended with exit code {error.returncode}") from error
+    except KeyboardInterrupt:
+        model.unlink(missing_ok=True)
+        raise
 
 
 def start_all(processes: Processes, model: Path, folder: Path, addresses: dict[str, str]) -> None:

@@ -14,19 +14,18 @@ from pydantic import BaseModel, ValidationError
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    READ_VERSIONS,
     Calibration,
     Contract,
     EvaluationDocument,
     GeneratorDocument,
     Golden,
-    MetadataKey,
     Provenance,
     Schema,
 )
 from vaegis.service.errors import ArtifactError, RecordError
+from vaegis.service.explanations import Explainer
 from vaegis.service.graph import open_graph, open_optimized
-from vaegis.service.model_file import content_digest, digest_entry, read_model_file
+from vaegis.service.model_file import READ_VERSIONS, MetadataKey, content_digest, digest_entry, read_model_file
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.pvalues import threshold_rank
 from vaegis.service.records.python_records import columns_from_records
@@ -40,12 +39,7 @@ _Document = TypeVar("_Document", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How the golden records came out on this machine.
-
-    Attributes:
-        records: Number of golden records.
-        largest_difference: Largest difference of a score from the one in the file.
-    """
+    """How many golden records came out on this machine, and the largest difference of a score from the one stored."""
 
     records: int
     largest_difference: float
@@ -60,6 +54,7 @@ class Artifact:
         contract: The metadata.
         calibration_folds: `contract.calibration.folds` as vectors, each ascending.
         checks: Those of the columns, by which violations are found. They take records by `Schema.of_records`.
+        explainer: Explains scores.
         scorer: The scoring graph.
         format_version: Of the file, one of `contract.READ_VERSIONS`.
         digest: SHA-256 of the file up to its digest entry, in hex.
@@ -70,18 +65,14 @@ class Artifact:
     contract: Contract
     calibration_folds: tuple[NDArray[np.float64], ...]
     checks: ViolationChecks
+    explainer: Explainer
     scorer: Scorer
     format_version: int
     digest: str
     size_bytes: int
 
     def judge(self, columns: Columns, *, alpha: float | None = None, explain: Explain = Explain.ANOMALIES) -> Verdicts:
-        """Return the verdicts on records, in order.
-
-        Args:
-            columns: The records, by `Schema.of_records`.
-            alpha: Share of normal records that may be flagged, in (0, 1); the model's own if None.
-            explain: Which verdicts carry contributions.
+        """Return the verdicts on records by `Schema.of_records`, in order; at the model's own alpha if None is given.
 
         Raises:
             AlphaError: the calibration records are too few for ``alpha``, or it is outside (0, 1).
@@ -93,15 +84,11 @@ class Artifact:
     def judge_scored(self, columns: Columns, scores: Scores, *, alpha: float, explain: Explain) -> Verdicts:
         """Return the verdicts on records that `scorer` has scored, alone or in a batch with others.
 
-        Args:
-            columns: The records, by `Schema.of_records`.
-            scores: Their statistics.
-            alpha: Share of normal records that may be flagged; `judge` checks it, this does not.
-            explain: Which verdicts carry contributions.
+        Unlike `judge`, this does not check whether the calibration can promise ``alpha``.
         """
         violations = self.checks.violations(columns)
-        scored, schema = self.scorer.scored(columns), self.contract.columns
-        return judge(schema, self.calibration_folds, scored, scores, violations, alpha=alpha, explain=explain)
+        scored, folds = self.scorer.scored(columns), self.calibration_folds
+        return judge(self.explainer, folds, scored, scores, violations, alpha=alpha, explain=explain)
 
     def verify(self) -> Verification:
         """Score the golden records and compare with the scores in the file.
@@ -143,11 +130,7 @@ class Artifact:
 
 
 def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
-    """Open a file that `vaegis-train` wrote.
-
-    Args:
-        path: The file.
-        threads: Threads that onnxruntime may use for one call.
+    """Open a file that `vaegis-train` wrote; onnxruntime may use so many ``threads`` for one call.
 
     Raises:
         ArtifactError: the file cannot be read, is no ONNX file or none of ours, has an unknown format version, is
@@ -160,14 +143,10 @@ def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
 def open_artifact(
     data: bytes, name: str, limits: RunLimits = DEFAULT_LIMITS, *, optimized: bytes | None = None
 ) -> Artifact:
-    """Open the content of a file that `vaegis-train` wrote.
+    """Open the content of a file that `vaegis-train` wrote; ``name`` is the file's, for messages.
 
-    Args:
-        data: The content.
-        name: Of the file, for messages.
-        limits: Limits of one run of the graph, of up to 256 records.
-        optimized: Its graph as `graph.write_optimized` wrote it, if the file was opened before on this machine. It
-            loads several times as fast.
+    ``limits`` are those of one run of the graph, of up to 256 records. If the file was opened before on this machine,
+    its graph as `graph.write_optimized` wrote it, ``optimized``, loads several times as fast.
 
     Raises:
         ArtifactError: as `load_artifact` does.
@@ -218,6 +197,7 @@ def _open(data: bytes, name: str, load: Callable[[memoryview], Session]) -> Arti
         contract=contract,
         calibration_folds=tuple(np.array(fold) for fold in contract.calibration.folds),
         checks=ViolationChecks(contract.columns.of_records),
+        explainer=Explainer(contract.columns),
         scorer=Scorer(session, contract.columns),
         format_version=int(metadata[MetadataKey.FORMAT]),
         digest=digest,

@@ -45,13 +45,17 @@ def column_notes(schema: Schema) -> Iterator[str]:
     if schema.watched:
         yield (
             f"Not scored, but checked: {', '.join(_named(c) for c in schema.watched)}. A record without one has a "
-            'violation, unless training saw nulls there. To leave a column out: kind = "ignore" in train.toml'
+            "violation, unless training saw nulls there. A kind in train.toml changes that: ignore leaves the column "
+            "out, numeric or categorical scores it."
         )
     if schema.ignored:
         yield f"Faults in ignored columns are not seen: {', '.join(_named(c) for c in schema.ignored)}."
+    unseen: dict[str, list[str]] = {}
     for column in schema.columns:
         if not_seen := kind_of(column).not_seen(column):
-            yield f"Not seen in column {_named(column)}: {not_seen}."
+            unseen.setdefault(not_seen, []).append(_named(column))
+    for not_seen, names in unseen.items():
+        yield f"Not seen in {', '.join(names)}: {not_seen}."
     yield (
         "Each record is judged by itself: one that comes twice, an identifier that repeats, and a value that stays the "
         "same from record to record are not seen."

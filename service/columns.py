@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -53,52 +54,47 @@ def build_columns(
 ) -> Columns:
     """Return records by column, asking for the values of each column in the order of the graph's inputs.
 
-    Args:
-        schema: The columns to fill.
-        records: Number of records.
-        numbers_of: Takes a column's position in the schema and the column, and returns its values as the graph takes
-            them, NaN where null; None where the column is null throughout.
-        categories_of: Likewise returns the values of a column of text.
+    Both functions take a column's position in the schema and the column, and return its values as the graph takes them,
+    NaN where null; or None where the column is null throughout.
     """
     numbers = np.empty((records, len(schema.number_positions)))
     for at, position in enumerate(schema.number_positions):
         values = numbers_of(position, schema.columns[position])
         numbers[:, at] = np.nan if values is None else values
-    same = same_categories(schema)
     strings = np.empty((records, len(schema.string_positions)), dtype=object)
     observed = np.empty(strings.shape, dtype=np.bool_)
     for at, position in enumerate(schema.string_positions):
         categories = categories_of(position, schema.columns[position])
         strings[:, at], observed[:, at] = (NO_CATEGORY, False) if categories is None else categories
-        if at in same:
-            strings[:, at] = [same[at].get(text, text) for text in strings[:, at].tolist()]
-    return Columns(numbers, strings, observed & ((strings != NO_CATEGORY) | blanks_known(schema)))
+    unify_categories(schema.categorical, strings, observed)
+    return Columns(numbers, strings, observed)
 
 
-def blanks_known(schema: Schema) -> NDArray[np.bool_]:
-    """Tell in which columns of the graph's input `strings` an empty text is a known category; in others it is a null.
+def unify_categories(
+    columns: Sequence[StringColumn], strings: NDArray[np.object_], observed: NDArray[np.bool_]
+) -> None:
+    """Write each known category in one way, and let an empty text be a null where it is no category.
 
-    CSV cannot tell the two apart, so no other format does.
+    It changes ``strings`` and ``observed``, the inputs of the graph with these ``columns``, in place.
     """
-    columns = [schema.columns[position] for position in schema.string_positions]
-    return np.array(
-        [isinstance(column, StringColumn) and NO_CATEGORY in column.categories for column in columns], dtype=np.bool_
-    )
+    for at, column in enumerate(columns):
+        if same := same_numbers(column):
+            strings[:, at] = [same.get(text, text) for text in strings[:, at].tolist()]
+        if not column.knows_blank:
+            observed[:, at] &= strings[:, at] != NO_CATEGORY
 
 
-def same_categories(schema: Schema) -> dict[int, Mapping[str, str]]:
-    """Return the other ways to write known categories that are whole numbers: 101.0 is 101, and the other way round.
+def same_numbers(column: StringColumn) -> Mapping[str, str]:
+    """Return other ways to write the categories of a column that are whole numbers, each with its category."""
+    return column.same_numbers if isinstance(column, CategoricalColumn) else {}
 
-    Returns:
-        By position in the graph's input `strings`, the known category for each other way. Columns without one are left
-        out.
-    """
-    columns = [schema.columns[position] for position in schema.string_positions]
-    return {
-        at: column.same_numbers
-        for at, column in enumerate(columns)
-        if isinstance(column, CategoricalColumn) and column.same_numbers
-    }
+
+def float64_array(values: list[Any]) -> NDArray[np.float64]:
+    """Return numbers as float64; NaN for None."""
+    try:
+        return np.frombuffer(struct.pack(f"{len(values)}d", *values))  # the fastest way for a list of floats
+    except struct.error:
+        return np.array(values, dtype=np.float64)
 
 
 def stacked(parts: Sequence[Columns]) -> Columns:

@@ -11,15 +11,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
-
-FORMAT_VERSION = 2
-"""Version of the file format that this code writes."""
-
-READ_VERSIONS = (1, 2)
-"""Versions that it reads. Files of version 1 have no checks, so no record violates one."""
 
 MOST_KNOWN_VALUES = 256
 """A numeric column with more distinct values than this keeps none of them."""
@@ -87,21 +81,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Instant = Annotated[float, Field(ge=EARLIEST_S, lt=LATEST_S)]
 """Seconds since 1970-01-01T00:00:00Z, in the years 1 to 9999."""
 
-
 _WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,40})(?:\.0+)?")
-
-
-class MetadataKey(StrEnum):
-    """Keys of the metadata documents in `metadata_props`."""
-
-    FORMAT = "vaegis.format"
-    SCHEMA = "vaegis.schema"
-    CALIBRATION = "vaegis.calibration"
-    PROVENANCE = "vaegis.provenance"
-    GENERATOR = "vaegis.generator"
-    GOLDEN = "vaegis.golden"
-    EVALUATION = "vaegis.evaluation"
-    DIGEST = "vaegis.digest"
 
 
 class _Document(BaseModel):
@@ -115,6 +95,13 @@ class _Document(BaseModel):
         # What is written has every field: `kind`, by which the kinds of columns are told apart, has a default.
         json_schema_serialization_defaults_required=True,
     )
+
+    def __copy__(self) -> Self:
+        """Copy the fields alone, because what was computed from them may not hold for the copy."""
+        copied = super().__copy__()
+        for name in self.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 class ViolationCode(StrEnum):
@@ -251,15 +238,9 @@ class StringColumn(_Column):
         return self
 
     @cached_property
-    def same_numbers(self) -> dict[str, str]:
-        """Other ways to write categories that are whole numbers, each with its category."""
-        found: dict[str, str] = {}
-        for category in self.categories:
-            whole = _WHOLE_NUMBER.fullmatch(category)
-            if whole:
-                found |= dict.fromkeys((whole[1], f"{whole[1]}.0", f"{whole[1]}.00"), category)
-        known = set(self.categories)
-        return {other: category for other, category in found.items() if other not in known}
+    def knows_blank(self) -> bool:
+        """Whether an empty text is a known category. Elsewhere it is a null, because CSV cannot tell the two apart."""
+        return NO_CATEGORY in self.categories
 
 
 CharacterClasses: TypeAlias = Literal["case", "letters", "alphanumeric", "set", "any"]
@@ -267,10 +248,7 @@ CharacterClasses: TypeAlias = Literal["case", "letters", "alphanumeric", "set", 
 
 
 class TextColumn(StringColumn):
-    """A text that is watched by its form alone: the categories are patterns, see `service.records.forms`.
-
-    The category `other`, if it is there, stands for usual texts of all other patterns.
-    """
+    """A text that is watched by its form alone: the categories are patterns, see `service.records.forms`."""
 
     kind: Literal["text"] = "text"
     classes: CharacterClasses
@@ -298,12 +276,22 @@ class CategoricalColumn(StringColumn):
     form: TextColumn | None = None
     """The form of the values, where new ones may come and are checked by it; it has the column's name."""
 
+    @cached_property
+    def same_numbers(self) -> dict[str, str]:
+        """Other ways to write categories that are whole numbers, each with its category: 101.0 is 101."""
+        found: dict[str, str] = {}
+        for category in self.categories:
+            whole = _WHOLE_NUMBER.fullmatch(category)
+            if whole:
+                found |= dict.fromkeys((whole[1], f"{whole[1]}.0", f"{whole[1]}.00"), category)
+        known = set(self.categories)
+        return {other: category for other, category in found.items() if other not in known}
+
 
 Column = Annotated[
     NumericColumn | BooleanColumn | TimestampColumn | CategoricalColumn | TextColumn,
     Field(discriminator="kind"),
 ]
-
 
 WatchedColumn = Annotated[NumericColumn | TextColumn, Field(discriminator="kind")]
 """A column that is read and checked, but is not scored, because its values grow or name things."""
@@ -340,7 +328,7 @@ class Schema(_Document):
             raise ValueError(f"expected unique column names, got {min(twice)!r} twice")
         return self
 
-    @property
+    @cached_property
     def of_records(self) -> Schema:
         """The schema by which records are read: its columns are the scored ones, then the watched ones.
 
@@ -350,32 +338,32 @@ class Schema(_Document):
             return self
         return self.model_copy(update={"columns": (*self.columns, *self.watched), "watched": ()})
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the scored columns, in schema order."""
         return tuple(column.name for column in self.columns)
 
-    @property
+    @cached_property
     def number_positions(self) -> tuple[int, ...]:
         """Schema position of each column of the `numbers` input."""
         return tuple(i for i, column in enumerate(self.columns) if not isinstance(column, StringColumn))
 
-    @property
+    @cached_property
     def string_positions(self) -> tuple[int, ...]:
         """Schema position of each column of the `strings` input."""
         return tuple(i for i, column in enumerate(self.columns) if isinstance(column, StringColumn))
 
-    @property
+    @cached_property
     def numeric(self) -> tuple[NumericColumn, ...]:
         """The quantities."""
         return tuple(column for column in self.columns if isinstance(column, NumericColumn))
 
-    @property
+    @cached_property
     def timestamps(self) -> tuple[TimestampColumn, ...]:
         """The columns of times, in their order."""
         return tuple(column for column in self.columns if isinstance(column, TimestampColumn))
 
-    @property
+    @cached_property
     def categorical(self) -> tuple[CategoricalColumn | TextColumn, ...]:
         """The columns of the `strings` input."""
         return tuple(column for column in self.columns if isinstance(column, StringColumn))

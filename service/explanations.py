@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from math import isnan
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -54,81 +53,117 @@ Explanation: TypeAlias = tuple[tuple[Reason, ...], str | None, tuple[Contributio
 check first, then the others, both by size."""
 
 
-class _ByIdentity:
-    """A schema as a cache key. Comparing two schemas by content would cost more than the cache saves."""
+class Explainer:
+    """Explains the scores of records of one schema. Thread-safe."""
 
     def __init__(self, schema: Schema) -> None:
-        self.schema = schema
+        """Prepare what formats the values of each of the D columns of ``schema``, and says why they are unusual."""
+        columns = schema.columns
+        kinds = [kind_of(column) for column in columns]
+        order = (*schema.number_positions, *schema.string_positions)
+        self._names = [column.name for column in columns]
+        self._inputs = [order.index(at) for at in range(len(columns))]  # numbers come first among those of the graph
+        self._ranges = [kind.observed_range(column) for kind, column in zip(kinds, columns, strict=True)]
+        self._reasons = [partial(kind.reason, column) for kind, column in zip(kinds, columns, strict=True)]
+        self._shown = [kind.shown(column) for kind, column in zip(kinds, columns, strict=True)]
+        self._expected = [kind.expectation(column) for kind, column in zip(kinds, columns, strict=True)]
 
-    def __hash__(self) -> int:
-        return id(self.schema)
+    def explain(
+        self,
+        columns: Columns,
+        scores: Scores,
+        rows: NDArray[np.intp],
+        is_anomaly: NDArray[np.bool_],
+        violations: Sequence[Sequence[Violation]],
+        *,
+        whole: bool,
+    ) -> Iterator[Explanation]:
+        """Yield the explanation of each record at ``rows``.
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and self.schema is other.schema
+        Args:
+            columns: Records.
+            scores: Their statistics.
+            rows: Positions of k of the records.
+            is_anomaly: Which of the k are anomalies, shape (k,); only these have reasons.
+            violations: Of each of the k. Their columns always have a reason.
+            whole: Whether to return every column's contribution, or only those with a reason.
+        """
+        # Lists: few records are explained, and for one record a numpy step costs more than a column does here.
+        for row, is_one, broken in zip(rows.tolist(), is_anomaly.tolist(), violations, strict=True):
+            *terms, latent = scores.contributions[row].tolist()
+            order = sorted(range(len(terms)), key=terms.__getitem__, reverse=True)  # equal ones stay in order
+            of_columns = sum(term for term in terms if term > 0)
+            notable = _notable(terms, order, of_columns) if is_one else []
+            values = self._record(columns, row)
+            found = [self._reasons[at](values[at]) for at in notable]
+            reasons = {violation.column: REASONS[violation.code] for violation in broken}
+            # These come first: a value that is certainly wrong explains the values that do not fit it.
+            violating = [at for at in order if self._names[at] in reasons] if reasons else []
+            reasons |= {self._names[at]: reason for at, reason in zip(notable, found, strict=True)}
+            shown = [*violating, *(at for at in (order if whole else notable) if at not in violating)]
+            contributions = self._contributions(shown, terms, values, scores.expected[row].tolist(), reasons)
+            key = self._signature(terms, latent, order, notable, values, found, broken) if is_one else None
+            if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
+                found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
+            of_violations = [reasons[self._names[at]] for at in violating] if is_one else []
+            yield tuple(dict.fromkeys([*of_violations, *found])), key, contributions
 
+    def _signature(
+        self,
+        terms: Sequence[float],
+        latent: float,
+        order: Sequence[int],
+        notable: Sequence[int],
+        values: Sequence[float | str | None],
+        reasons: Sequence[Reason],
+        violations: Sequence[Violation],
+    ) -> str:
+        """Return the signature of an anomaly, given all columns in order and the notable ones with their reasons."""
+        names = self._names
+        codes = {violation.column: violation.code for violation in violations}
+        broken = [(names[at], codes.pop(names[at])) for at in order if names[at] in codes] if codes else []
+        least = LEADING_SHARE * max(latent, terms[order[0]])
+        leading = [
+            (names[at], _with_side(reason, values[at], self._ranges[at]))
+            for at, reason in zip(notable, reasons, strict=True)
+            if terms[at] >= least
+        ]
+        unscored = list(codes.items())  # of columns that are checked alone, and made no record an anomaly
+        return signature(
+            [*broken, *unscored] if broken else [], [*leading, *unscored], latent_leads=latent >= least > 0
+        )
 
-@dataclass(frozen=True, slots=True)
-class _Formatters:
-    """Functions that format the values of a schema, with one entry for each of the D columns.
+    def _contributions(
+        self,
+        order: Sequence[int],
+        terms: Sequence[float],
+        values: Sequence[float | str | None],
+        expected: Sequence[float],
+        reasons: Mapping[str, Reason],
+    ) -> tuple[Contribution, ...]:
+        """Return one record's contributions by the columns in ``order``, with the ``reasons`` of some columns."""
+        names, shown, tell = self._names, self._shown, self._expected
+        return tuple(
+            [
+                Contribution(
+                    names[at],
+                    terms[at],
+                    value if (value := values[at]) is None or (show := shown[at]) is None else show(value),
+                    tell[at](expected[at]),
+                    reasons.get(names[at]),
+                )
+                for at in order
+            ]
+        )
 
-    Attributes:
-        reasons: Take a value and return why it is unusual.
-        ranges: The least and the greatest number that training saw; infinite where there is none.
-        names: Their names.
-        shown: Format a value; None if it needs no formatting.
-        expected: Format what the model expected.
-        inputs: Position of each column among the inputs of the graph, numbers first.
-    """
-
-    reasons: tuple[Callable[[float | str | None], Reason], ...]
-    ranges: tuple[tuple[float, float], ...]
-    names: tuple[str, ...]
-    shown: tuple[Callable[[Any], Value] | None, ...]
-    expected: tuple[Callable[[float], Value], ...]
-    inputs: tuple[int, ...]
-
-
-def explain_records(
-    schema: Schema,
-    columns: Columns,
-    scores: Scores,
-    rows: NDArray[np.intp],
-    is_anomaly: NDArray[np.bool_],
-    violations: Sequence[Sequence[Violation]],
-    *,
-    whole: bool,
-) -> Iterator[Explanation]:
-    """Yield the explanation of each record at ``rows``.
-
-    Args:
-        schema: The model's columns.
-        columns: Records.
-        scores: Their statistics.
-        rows: Positions of k of the records.
-        is_anomaly: Which of the k are anomalies, shape (k,); only these have reasons.
-        violations: Of each of the k. Their columns always have a reason.
-        whole: Whether to return every column's contribution, or only those with a reason.
-    """
-    formatters = _formatters(_ByIdentity(schema))
-    # Lists: few records are explained, and for one record a numpy step costs more than a column does here.
-    for row, is_one, broken in zip(rows.tolist(), is_anomaly.tolist(), violations, strict=True):
-        *terms, latent = scores.contributions[row].tolist()
-        order = sorted(range(len(terms)), key=terms.__getitem__, reverse=True)  # equal ones stay in order
-        of_columns = sum(term for term in terms if term > 0)
-        notable = _notable(terms, order, of_columns) if is_one else []
-        values = _record(formatters.inputs, columns, row)
-        found = [formatters.reasons[at](values[at]) for at in notable]
-        reasons = {violation.column: REASONS[violation.code] for violation in broken}
-        # These come first: a value that is certainly wrong explains the values that do not fit it.
-        violating = [at for at in order if formatters.names[at] in reasons] if reasons else []
-        reasons |= {formatters.names[at]: reason for at, reason in zip(notable, found, strict=True)}
-        shown = [*violating, *(at for at in (order if whole else notable) if at not in violating)]
-        contributions = _contributions(formatters, shown, terms, values, scores.expected[row].tolist(), reasons)
-        key = _signature(formatters, terms, latent, order, notable, values, found, broken) if is_one else None
-        if is_one and latent > 0 and latent >= NOTABLE_SHARE * (of_columns + latent):
-            found.insert(sum(terms[at] > latent for at in notable), Reason.FAR_FROM_KNOWN)
-        of_violations = [reasons[formatters.names[at]] for at in violating] if is_one else []
-        yield tuple(dict.fromkeys([*of_violations, *found])), key, contributions
+    def _record(self, columns: Columns, row: int) -> list[float | str | None]:
+        """Return the values of one record in schema order, nulls as None."""
+        numbers = columns.numbers[row].tolist()
+        values: list[float | str | None] = [None if isnan(number) else number for number in numbers]
+        if columns.strings.shape[1]:
+            pairs = zip(columns.strings[row].tolist(), columns.strings_observed[row].tolist(), strict=True)
+            values += [text if is_there else None for text, is_there in pairs]
+        return [values[at] for at in self._inputs]
 
 
 def signature(broken: Sequence[tuple[str, str]], leading: Sequence[tuple[str, str]], *, latent_leads: bool) -> str:
@@ -161,30 +196,6 @@ def _notable(terms: Sequence[float], order: Sequence[int], of_columns: float) ->
     return list(takewhile(lambda at: 0 < terms[at] >= least, order))
 
 
-def _signature(
-    formatters: _Formatters,
-    terms: Sequence[float],
-    latent: float,
-    order: Sequence[int],
-    notable: Sequence[int],
-    values: Sequence[float | str | None],
-    reasons: Sequence[Reason],
-    violations: Sequence[Violation],
-) -> str:
-    """Return the signature of an anomaly; ``notable`` are the columns with ``reasons``, and ``order`` all of them."""
-    names = formatters.names
-    codes = {violation.column: violation.code for violation in violations}
-    broken = [(names[at], codes.pop(names[at])) for at in order if names[at] in codes] if codes else []
-    least = LEADING_SHARE * max(latent, terms[order[0]])
-    leading = [
-        (names[at], _with_side(reason, values[at], formatters.ranges[at]))
-        for at, reason in zip(notable, reasons, strict=True)
-        if terms[at] >= least
-    ]
-    unscored = list(codes.items())  # of columns that are checked alone, and made no record an anomaly
-    return signature([*broken, *unscored] if broken else [], [*leading, *unscored], latent_leads=latent >= least > 0)
-
-
 def _with_side(reason: Reason, observed: float | str | None, seen: tuple[float, float]) -> Reason | ViolationCode:
     """Return the side on which a number left the range that training saw, and any other reason as it is."""
     if reason is not Reason.OUT_OF_RANGE or not isinstance(observed, float):
@@ -193,51 +204,3 @@ def _with_side(reason: Reason, observed: float | str | None, seen: tuple[float, 
     if observed > greatest:
         return ViolationCode.ABOVE_RANGE
     return ViolationCode.BELOW_RANGE if observed < least else reason
-
-
-def _contributions(
-    formatters: _Formatters,
-    order: Sequence[int],
-    terms: Sequence[float],
-    values: Sequence[float | str | None],
-    expected: Sequence[float],
-    reasons: Mapping[str, Reason],
-) -> tuple[Contribution, ...]:
-    """Return one record's contributions by the columns in ``order``, with the ``reasons`` of some columns."""
-    names, shown, tell = formatters.names, formatters.shown, formatters.expected
-    return tuple(
-        [
-            Contribution(
-                names[at],
-                terms[at],
-                value if (value := values[at]) is None or (show := shown[at]) is None else show(value),
-                tell[at](expected[at]),
-                reasons.get(names[at]),
-            )
-            for at in order
-        ]
-    )
-
-
-def _record(inputs: Sequence[int], columns: Columns, row: int) -> list[float | str | None]:
-    """Return the values of one record in schema order, nulls as None."""
-    values: list[float | str | None] = [None if isnan(number) else number for number in columns.numbers[row].tolist()]
-    if columns.strings.shape[1]:
-        pairs = zip(columns.strings[row].tolist(), columns.strings_observed[row].tolist(), strict=True)
-        values += [text if is_there else None for text, is_there in pairs]
-    return [values[at] for at in inputs]
-
-
-@lru_cache(maxsize=8)
-def _formatters(key: _ByIdentity) -> _Formatters:
-    columns = tuple(key.schema.columns)
-    order = (*key.schema.number_positions, *key.schema.string_positions)
-    kinds = tuple(map(kind_of, columns))
-    return _Formatters(
-        tuple(partial(kind.reason, column) for kind, column in zip(kinds, columns, strict=True)),
-        tuple(kind.observed_range(column) for kind, column in zip(kinds, columns, strict=True)),
-        tuple(column.name for column in columns),
-        tuple(kind.shown(column) for kind, column in zip(kinds, columns, strict=True)),
-        tuple(kind.expectation(column) for kind, column in zip(kinds, columns, strict=True)),
-        tuple(map(order.index, range(len(columns)))),
-    )

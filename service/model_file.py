@@ -8,16 +8,37 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import ArtifactError, SettingsError, needs_extra
+from vaegis.service.regular_files import read_regular
+
+FORMAT_VERSION: Final = 2
+"""Version of the file format that this code writes."""
+
+READ_VERSIONS: Final = (1, 2)
+"""Versions that it reads. Files of version 1 have no checks, so no record violates one."""
 
 MAX_FILE_BYTES: Final = 2**30
 DIGEST_PREFIX: Final = "sha256:"
 SIGNATURE_SUFFIX: Final = ".sig"
 _DIGEST_CHARACTERS: Final = 64
+_MAX_KEY_BYTES: Final = 64 * 1024
+
+
+class MetadataKey(StrEnum):
+    """Keys of the metadata documents in `metadata_props`."""
+
+    FORMAT = "vaegis.format"
+    SCHEMA = "vaegis.schema"
+    CALIBRATION = "vaegis.calibration"
+    PROVENANCE = "vaegis.provenance"
+    GENERATOR = "vaegis.generator"
+    GOLDEN = "vaegis.golden"
+    EVALUATION = "vaegis.evaluation"
+    DIGEST = "vaegis.digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +109,7 @@ def _is_digest(text: str) -> bool:
 
 def _read(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
+        data = read_regular(path, most + 1)
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read: {error.strerror}") from error
     if len(data) > most:
@@ -104,7 +124,7 @@ def _verify_signature(path: Path, data: bytes, public_key: Path) -> None:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
     try:
-        key = load_pem_public_key(public_key.read_bytes())
+        key = load_pem_public_key(read_regular(public_key, _MAX_KEY_BYTES))
     except OSError as error:
         raise SettingsError(f"{public_key}: cannot be read: {error.strerror}") from error
     except Exception as error:  # cryptography raises several kinds for what is no key

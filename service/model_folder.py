@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaegis.service.errors import ModelFolderError
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest, read_model_file
+from vaegis.service.regular_files import read_regular
 
 POINTER_FILE: Final = "live.json"
 MODEL_SUFFIX: Final = ".onnx"
@@ -129,8 +130,7 @@ def read_pointer(folder: Path, name: str) -> Pointer | None:
     """
     path = version_path(folder, name, name).with_name(POINTER_FILE)
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_POINTER_BYTES + 1)
+        content = read_regular(path, _MAX_POINTER_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -167,7 +167,7 @@ def live_version(folder: Path, name: str) -> tuple[str, Version | None]:
     if len(versions) != 1:
         raise ModelFolderError(
             f"{folder / name}: expected {POINTER_FILE}, or exactly one version, got {len(versions)}; "
-            f"`vaegis promote {name} VERSION` chooses one"
+            f"`vaegis promote {name} VERSION --models {folder}` chooses one"
         )
     return versions[0], None
 
@@ -182,17 +182,9 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def promote(folder: Path, name: str, version: str, digest: str, *, allow_schema_change: bool = False) -> Pointer:
-    """Make a version live.
+    """Make a version live whose file, of this ``digest``, was checked; return the new pointer.
 
-    Args:
-        folder: The folder of models.
-        name: The model.
-        version: The version.
-        digest: Digest of its file, which was checked.
-        allow_schema_change: Whether its columns may differ from those of the version before.
-
-    Returns:
-        The new pointer. Promoting the version that is live already changes nothing.
+    Promoting the version that is live already changes nothing.
 
     Raises:
         ModelFolderError: the pointer file cannot be used or written, or the file changed since ``digest`` was taken.
@@ -273,6 +265,8 @@ def _named(folder: Path, name: str, version: str, digest: str, *, allow_schema_c
 def _changed(folder: Path, name: str, change: Callable[[Pointer | None], Pointer]) -> Pointer:
     """Replace the pointer of a model by what ``change`` makes of it; others that do the same wait."""
     path = version_path(folder, name, name).with_name(POINTER_FILE)
+    if not path.parent.is_dir():
+        raise ModelFolderError(f"{path.parent}: expected the folder of a model, got none; {_found_models(folder)}")
     try:
         with _locked(path.with_name(_LOCK_FILE)):
             pointer = read_pointer(folder, name)
@@ -285,10 +279,23 @@ def _changed(folder: Path, name: str, change: Callable[[Pointer | None], Pointer
         raise ModelFolderError(f"{path}: cannot be written: {error.strerror}{where}") from error
 
 
+def _found_models(folder: Path) -> str:
+    """Say which models a folder holds, as the end of a message."""
+    try:
+        names = model_names(folder)
+    except ModelFolderError:
+        return f"there is no folder {folder}, which --models names"
+    return f"{folder} holds {', '.join(names) or 'no model'}"
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file that stays. The system releases it if this process ends."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o644)
+    flags = os.O_CREAT | os.O_CLOEXEC | _NO_LINK
+    try:
+        file = os.open(path, os.O_RDWR | flags, 0o644)  # some network file systems lock only what may be written
+    except PermissionError:  # another user made it; to lock it, elsewhere it is enough to read it
+        file = os.open(path, os.O_RDONLY | flags, 0o644)
     try:
         with suppress(ImportError):  # Windows has no such lock; there, the last of two promotions at once stays
             import fcntl  # noqa: PLC0415 - as above

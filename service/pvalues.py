@@ -135,7 +135,9 @@ def guarantee(folds: Sequence[NDArray[np.float64]], alpha: float, history_anomal
         history_anomalies: Share of the highest calibration scores that was left out, as those of anomalies.
     """
     bound = false_alarm_bound(folds, alpha)
-    proven = f"{bound:g}" if len(folds) == 1 else f"{bound:.3g} (proven; close to alpha in practice)"
+    proven = (
+        _percent(bound) if len(folds) == 1 else f"{_percent(bound)} (proven; close to {_percent(alpha)} in practice)"
+    )
     sentence = (
         f"At alpha {alpha:g}, a normal record is flagged with a probability of at most {proven}, "
         "as long as normal data stay what they were in training."
@@ -144,8 +146,8 @@ def guarantee(folds: Sequence[NDArray[np.float64]], alpha: float, history_anomal
         return sentence
     clean = false_alarm_bound(folds, alpha_if_clean(alpha, history_anomalies))
     return (
-        f"{sentence} This holds if the highest {history_anomalies:g} of the calibration scores, which were left out, "
-        f"are those of anomalies. If none are, the probability is at most {clean:.3g}."
+        f"{sentence} This holds if the highest {_percent(history_anomalies)} of the calibration scores, which were "
+        f"left out, are those of anomalies. If none are, the probability is at most {_percent(clean)}."
     )
 
 
@@ -169,3 +171,7 @@ def least_alpha(records: int) -> float:
     exact = 1.0 / (records + 1)
     digits = 2 - math.floor(math.log10(exact))
     return math.ceil(exact * 10.0**digits) / 10.0**digits
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.3g}%"

@@ -44,17 +44,6 @@ class Scores(msgspec.Struct, frozen=True, eq=False, gc=False):
     contributions: NDArray[np.float64]
     expected: NDArray[np.float64]
 
-    def rows(self, index: slice) -> Scores:
-        """Return the statistics of the records at ``index``."""
-        return Scores(
-            self.score[index],
-            self.fold_scores[index],
-            self.reconstruction_error[index],
-            self.kl[index],
-            self.contributions[index],
-            self.expected[index],
-        )
-
 
 class Scorer:
     """The scoring graph of one artifact. It keeps nothing between calls and may be called from several threads."""
@@ -68,9 +57,6 @@ class Scorer:
 
     def score(self, columns: Columns) -> Scores:
         """Return the statistics of each record, in order; a record's are the same in any batch, to float32 rounding.
-
-        Args:
-            columns: The records.
 
         Raises:
             RunTimeoutError: a run of the graph took longer than it may.

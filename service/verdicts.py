@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
-from vaegis.service.contract import Schema
-from vaegis.service.explanations import Contribution, explain_records
+from vaegis.service.explanations import Contribution, Explainer
 from vaegis.service.pvalues import p_values
 from vaegis.service.reasons import Reason
 from vaegis.service.scorer import Scores
@@ -75,7 +74,7 @@ OTHERS: Final = FIELDS[len(ARRAYS) :]
 
 
 def judge(
-    schema: Schema,
+    explainer: Explainer,
     folds: Sequence[NDArray[np.float64]],
     columns: Columns,
     scores: Scores,
@@ -84,16 +83,10 @@ def judge(
     alpha: float,
     explain: Explain,
 ) -> Verdicts:
-    """Return the verdicts on records, in order.
+    """Return the verdicts on m records with these scores and violations, in order.
 
-    Args:
-        schema: The model's columns.
-        folds: Calibration scores of each fold, ascending.
-        columns: The records, m of them.
-        scores: Their statistics.
-        violations: Their violations.
-        alpha: A record is an anomaly when its p-value is at most this; `pvalues.threshold` says whether it is allowed.
-        explain: Which verdicts carry contributions.
+    ``folds`` are the calibration scores of each fold, ascending. A record is an anomaly when its p-value is at most
+    ``alpha``; `pvalues.threshold` says whether that is allowed.
     """
     p = p_values(folds, scores.fold_scores)
     is_anomaly = p <= alpha
@@ -105,7 +98,7 @@ def judge(
     whole = explain is not Explain.NONE
     if explained.size:
         broken = [violations[row] for row in explained.tolist()]
-        found = explain_records(schema, columns, scores, explained, is_anomaly[explained], broken, whole=whole)
+        found = explainer.explain(columns, scores, explained, is_anomaly[explained], broken, whole=whole)
         for row, (why, signature, by_column) in zip(explained.tolist(), found, strict=True):
             reasons[row], signatures[row] = why, signature
             contributions[row] = by_column if whole else None

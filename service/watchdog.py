@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import monotonic
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 _CHECKS: Final = 20  # within the time allowed
 _LONGEST_WAIT_S: Final = 0.5
@@ -37,12 +36,6 @@ class Watchdog:
     def close(self) -> None:
         """Wait no more."""
         self._closed.set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def _watch(self) -> None:
         looked = monotonic()

@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from vaegis.service.errors import ServiceError
     from vaegis.service.terminal import printable
+    from vaegis.training.config import HOW_TO_SET, SETTINGS_FILE
     from vaegis.training.errors import TrainingError
 
     console = Console(stderr=False)
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _evaluate(parsed, console) if evaluating else _train(parsed, console)
     except (ServiceError, TrainingError) as error:
         print(f"vaegis-train: error: {printable(str(error))}", file=sys.stderr)
+        if not evaluating and parsed.config is None and SETTINGS_FILE in str(error):
+            print(HOW_TO_SET, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vaegis-train: interrupted", file=sys.stderr)

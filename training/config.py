@@ -305,6 +305,11 @@ class TrainConfig(_Section):
     export: ExportSettings = ExportSettings()
 
 
+SETTINGS_FILE = "train.toml"
+"""How messages call the file of settings."""
+HOW_TO_SET = f"{SETTINGS_FILE} is read if --config names it (in Python: settings=)."
+
+
 @dataclass(frozen=True, slots=True)
 class SettingRow:
     """One setting as the documentation shows it.
@@ -399,14 +404,21 @@ def _faults(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
         name = shown(".".join(str(part) for part in fault["loc"]))
         if fault["type"] == "extra_forbidden":
-            meant = _nearest_key(fault["loc"])
-            hint = f"; the nearest is {meant}" if meant else ""
-            yield f"{name}: unknown setting{hint}"
+            yield f"{name}: unknown setting{_hint(fault['loc'])}"
         elif fault["type"] == "value_error":
             yield f"{name}: {fault['ctx']['error']}"
         else:
             expected = expectation(fault["msg"])
             yield f"{name}: expected {expected}, got {shown(repr(fault['input']))}"
+
+
+def _hint(location: tuple[int | str, ...]) -> str:
+    """Return what to do about an unknown key."""
+    key = str(location[-1])
+    if len(location) > 1 and key in TrainConfig.model_fields:  # TOML adds it to the table that it stands below
+        return f"; write lines that begin with {key} above the first [table] of the file"
+    meant = _nearest_key(location)
+    return f"; the nearest is {meant}" if meant else ""
 
 
 def _nearest_key(location: tuple[int | str, ...]) -> str | None:

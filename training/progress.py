@@ -1,6 +1,6 @@
 """Show the progress of a training run: a line for each decision, a bar for what takes long."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -11,10 +11,12 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from vaegis.service.column_report import IGNORED, WATCHED, column_description, column_kind, column_notes
+from vaegis.service.column_report import IGNORED, WATCHED, column_description, column_kind
 from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
+from vaegis.service.terminal import counted
 from vaegis.training.calibration import far_threshold
+from vaegis.training.config import HOW_TO_SET, SETTINGS_FILE
 from vaegis.training.console import verbatim
 from vaegis.training.data.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
@@ -44,7 +46,7 @@ class Progress:
             yield lambda records: bars.update(task, completed=records)
 
     def columns(self, profile: DataProfile, schema: Schema) -> None:
-        """Show each column's kind, why, and what was seen; then what will not be seen, and warnings."""
+        """Show each column's kind, why, and what was seen."""
         header = ("column", "kind", "null", "not finite", "why, and what training saw")
         known = {column.name: column for column in (*schema.columns, *schema.watched, *schema.ignored)}
         watched = {column.name for column in schema.watched}
@@ -67,12 +69,14 @@ class Progress:
                 verbatim(column_description(known[column.name])),
             )
         self._console.print(table)
-        for note in column_notes(schema):
-            self.advice(note)
 
-    def advice(self, text: str) -> None:
-        """Show what the user should know."""
-        self._console.print(f"[yellow]{verbatim(text)}[/yellow]", highlight=False)
+    def notes(self, notes: Iterable[str]) -> None:
+        """Show what the user should know, and where the settings stand that it names."""
+        shown = list(notes)
+        if any(SETTINGS_FILE in note for note in shown):
+            shown.append(HOW_TO_SET)
+        for note in shown:
+            self._console.print(f"[yellow]{verbatim(note)}[/yellow]", highlight=False)
 
     def splits(self, records: int, splits: Splits, labelled: int = 0) -> None:
         """Show how many records were read, how those kept are split, and how many are labelled as anomalies."""
@@ -127,8 +131,7 @@ class Progress:
             first = verbatim(_places(locations[:_MOST_LOCATIONS]))
             more = ", ..." if len(locations) > _MOST_LOCATIONS else ""
             self._console.print(
-                f"left out of fitting, because they are least like the others: {len(locations):,} records "
-                f"({first}{more})"
+                f"left out of fitting: {counted(len(locations), 'record')} least like the others ({first}{more})"
             )
 
     @contextmanager
@@ -158,11 +161,12 @@ class Progress:
         far = far_threshold(calibration)
         if far is not None:
             at_alpha, usual = far
+            share = f"{100.0 * calibration.alpha:.3g}%"
             self._console.print(
                 f"[yellow]The threshold is {at_alpha:.3g}, although nine in ten calibration records score below "
-                f"{usual:.3g}. If more than {calibration.alpha:.3g} of the history are anomalies, they set the "
-                "threshold and few others reach it: set calibration.history_anomalies to their share in train.toml, or "
-                "train without them.[/yellow]"
+                f"{usual:.3g}. If more than {share} of the history are anomalies, these set the threshold, and few "
+                "others reach it: set calibration.history_anomalies to their share in train.toml, or train without "
+                "them.[/yellow]"
             )
 
     def review(self, path: Path) -> None:

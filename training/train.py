@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vaegis.service.column_report import column_notes
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Provenance, Schema
 from vaegis.service.files.formats import Dialect
@@ -190,14 +191,14 @@ def _prepare(
     columns = columns.first(len(schema.number_positions), len(schema.string_positions))
     progress.columns(profile, schema)
     hints = (
+        *column_notes(schema),
         *reading_hints(profile),
         None if profile.is_text else envelope_hint([column.name for column in profile.columns]),
         total_line_hint(plans, sample, profile.records),
         time_column_hint(plans, config),
         group_column_hint(plans, sample, config),
     )
-    for hint in filter(None, hints):
-        progress.advice(hint)
+    progress.notes(filter(None, hints))
     progress.splits(profile.records, splits, labelled)
     progress.checks(schema, dropped)
     return _Prepared(profile, sample, splits, schema, columns)

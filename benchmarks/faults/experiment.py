@@ -24,7 +24,6 @@ from benchmarks.mixed.experiment import Sizes
 from benchmarks.quality.figures import Ranking, ranking
 from benchmarks.quality.trained import with_attainable_alpha
 from vaegis.service.artifact import Artifact, load_artifact
-from vaegis.service.explanations import explain_records
 from vaegis.service.files.arrow_data import block_of_batch
 from vaegis.service.pvalues import p_values
 from vaegis.service.records.blocks import Block
@@ -255,10 +254,8 @@ def _explained_first(
     violations: Sequence[Sequence[Violation]],
 ) -> list[str]:
     """Return the first column of each record's explanation."""
-    schema, rows = artifact.contract.columns, np.arange(len(is_anomaly))
-    explained = explain_records(
-        schema, artifact.scorer.scored(block.columns), scores, rows, is_anomaly, violations, whole=True
-    )
+    rows, columns = np.arange(len(is_anomaly)), artifact.scorer.scored(block.columns)
+    explained = artifact.explainer.explain(columns, scores, rows, is_anomaly, violations, whole=True)
     names = np.array([contributions[0].column for _, _, contributions in explained], dtype=object)
     return block.spread(names, blank="").tolist()
 

@@ -1,10 +1,12 @@
 """Measure plain autoencoders of the model's size on labelled public sets, to see what the rest of the model buys.
 
-Sets, halves and figures are those of `python -m benchmarks.quality`; the autoencoders are described in
-`benchmarks.quality.plain_autoencoder`. Writes autoencoder.json, with conditions and all rows, and the same as a table
-in autoencoder.md; autoencoder-small.json and so on for part of the sets.
+Sets, halves and figures are those of `python -m benchmarks.quality`, and so are the tables of OddBench, where a folder
+of them is given; the autoencoders are described in `benchmarks.quality.plain_autoencoder`. Writes autoencoder.json,
+with conditions and all rows, and the same as a table in autoencoder.md; autoencoder-small.json and so on for part of
+the sets.
 
     python -m benchmarks.quality.autoencoder --sets small
+    python -m benchmarks.quality.autoencoder --oddbench FOLDER
 """
 
 from __future__ import annotations
@@ -13,24 +15,23 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.quality.figures import Ranking, ranking
-from benchmarks.quality.measure import Case
+from benchmarks.quality.measure import Case, halves_of
+from benchmarks.quality.oddbench import HALVES, half_of, tables
 from benchmarks.quality.options import Options, read_options
 from benchmarks.quality.parallel import in_processes
 from benchmarks.quality.plain_autoencoder import VARIANTS, autoencoder_scores
-from benchmarks.quality.protocol import load_set, random_half
 from benchmarks.quality.report import table
 from benchmarks.quality.results import conditions_in_words, incomplete, result_stem, write_results
 from benchmarks.quality.run import commit_measured, exit_code
-from vaegis.training.config import TrainConfig
 
 NAME = "autoencoder"
 SEEDS = (0,)
+SETS = "sets of ADBench"
 _METRICS = {"auroc": "AUROC", "ap": "AP", "recall": "recall at 1%, by hindsight"}
 
 
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Options) -> int:
     cases = [Case(each.name, seed) for each in options.sets for seed in options.seeds]
-    work = partial(rankings, data=options.data, config=options.config)
+    if options.oddbench is not None:
+        cases += [Case(each.name, 0) for each in tables(options.oddbench, options.tables)]
+    work = partial(rankings, options=options)
     commit, found = commit_measured(), {}
     begin = time.perf_counter()
     for number, (case, result) in enumerate(in_processes(work, cases, options.processes), start=1):
@@ -72,19 +75,23 @@ def _run(options: Options) -> int:
     return int(bool(failed))
 
 
-def rankings(case: Case, data: Path, config: TrainConfig) -> dict[str, Ranking]:
-    """Return the figures of each autoencoder on one set.
+def rankings(case: Case, options: Options) -> dict[str, Ranking]:
+    """Return the figures of each autoencoder on one set, or one table of OddBench.
 
     Raises:
         MissingDataError: There is no such set.
     """
-    halves = random_half(*load_set(data, case.set_name), case.seed)
+    halves = halves_of(case, options.data if _is_set(case, options) else options.oddbench or options.data)
     return {
         variant.name: ranking(
-            halves.labels, autoencoder_scores(halves.training, halves.test, variant, config, case.seed)
+            halves.labels, autoencoder_scores(halves.training, halves.test, variant, options.config, case.seed)
         )
         for variant in VARIANTS
     }
+
+
+def _is_set(case: Case, options: Options) -> bool:
+    return case.set_name in {each.name for each in options.sets}
 
 
 def _line(case: Case, result: dict[str, Ranking] | Exception) -> str:
@@ -109,14 +116,29 @@ def means(rows: Sequence[AutoencoderRow]) -> dict[str, dict[str, float]]:
 
 def _write(rows: list[AutoencoderRow], options: Options, failed: list[Case]) -> None:
     stem = result_stem(NAME, options.wanted)
-    figures = {"seeds": options.seeds, "failed": failed, "means": means(rows)}
+    groups = _groups(rows, options)
+    figures = {
+        "seeds": options.seeds,
+        "failed": failed,
+        "means": {group: means(of_group) for group, of_group in groups.items()},
+    }
     write_results(stem, f"python -m benchmarks.quality.{NAME}", figures, rows, options)
     page = options.output / f"{stem}.md"
-    page.write_text(_page(rows, options, failed), encoding="utf-8")
+    page.write_text(_page(rows, groups, options, failed), encoding="utf-8")
     print(f"\n{page.read_text(encoding='utf-8')}\nwritten to {page} and {page.with_suffix('.json')}")
 
 
-def _page(rows: list[AutoencoderRow], options: Options, failed: list[Case]) -> str:
+def _groups(rows: list[AutoencoderRow], options: Options) -> dict[str, list[AutoencoderRow]]:
+    """Return the rows by group: the sets, then the tables of OddBench by half; only groups that have rows."""
+    groups: dict[str, list[AutoencoderRow]] = {group: [] for group in (SETS, *HALVES)}
+    for row in rows:
+        groups[SETS if _is_set(row.case, options) else half_of(row.case.set_name)].append(row)
+    return {group: of_group for group, of_group in groups.items() if of_group}
+
+
+def _page(
+    rows: list[AutoencoderRow], groups: dict[str, list[AutoencoderRow]], options: Options, failed: list[Case]
+) -> str:
     names = [variant.name for variant in VARIANTS]
     sets = dict.fromkeys(row.case.set_name for row in rows)
     over_seeds = {name: means([row for row in rows if row.case.set_name == name]) for name in sets}
@@ -124,12 +146,19 @@ def _page(rows: list[AutoencoderRow], options: Options, failed: list[Case]) -> s
     parts = [
         "# Plain autoencoders of the model's size",
         *([incomplete(failed)] if failed else []),
-        f"{len(sets)} sets, seeds {seeds}; the halves of quality.md, where the model and neighbours stand.",
+        (
+            f"{', '.join(f'{group}: {len(of_group)}' for group, of_group in groups.items())}. Seeds of the sets: "
+            f"{seeds}. The halves of quality.md and the tables of oddbench.md, where the model and neighbours stand."
+        ),
         conditions_in_words(rows),
         "## Means over sets",
         table(
-            ["autoencoder", *_METRICS.values()],
-            ([name, *map(_share, each.values())] for name, each in means(rows).items()),
+            ["group", "autoencoder", *_METRICS.values()],
+            (
+                [group, name, *map(_share, each.values())]
+                for group, of_group in groups.items()
+                for name, each in means(of_group).items()
+            ),
         ),
         "## AUROC / AP by set",
         table(

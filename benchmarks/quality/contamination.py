@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -44,6 +44,9 @@ class Level:
         limit: Which the fall of the model is to stay below.
         recall: Share of the anomalies that the model flags at `RECALL_ALPHA`, over the sets that can promise it at each
             level; None where none can.
+        false_alarm_rate: Share of the normal test records flagged there.
+        known_share_recall: The recall with `calibration.history_anomalies` at the share that is left; None without any.
+        known_share_false_alarm_rate: Share of the normal test records flagged there.
     """
 
     share: float
@@ -53,6 +56,9 @@ class Level:
     fall: dict[str, float]
     limit: float | None
     recall: float | None
+    false_alarm_rate: float | None
+    known_share_recall: float | None
+    known_share_false_alarm_rate: float | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,12 +93,12 @@ def levels_of(rows: Mapping[Case, Row], sets: Sequence[SetSize], seeds: Sequence
     if not whole:
         return []
     clean, *_ = by_level = list(zip(*whole, strict=True))
-    promising = [all(row.measured.promise.recall is not None for row in of_set) for of_set in whole]
+    promising = [all(_promises(row) for row in of_set) for of_set in whole]
     return [_level(share, list(at), list(clean), promising) for share, at in zip(LIMITS, by_level, strict=True)]
 
 
 def _level(share: float, rows: list[Row], clean: list[Row], promising: list[bool]) -> Level:
-    recalls = [row.measured.promise.recall for row, can in zip(rows, promising, strict=True) if can]
+    promises = [row.measured.promise for row, can in zip(rows, promising, strict=True) if can]
     auroc, auroc_clean = _mean_auroc(rows), _mean_auroc(clean)
     return Level(
         share=share,
@@ -101,8 +107,22 @@ def _level(share: float, rows: list[Row], clean: list[Row], promising: list[bool
         auroc=auroc,
         fall={name: auroc_clean[name] - auroc[name] for name in auroc},
         limit=LIMITS[share] if share else None,
-        recall=fmean(recall for recall in recalls if recall is not None) if recalls else None,
+        recall=_mean(promise.recall for promise in promises),
+        false_alarm_rate=_mean(promise.recall_false_alarm_rate for promise in promises),
+        known_share_recall=_mean(promise.known_share_recall for promise in promises),
+        known_share_false_alarm_rate=_mean(promise.known_share_false_alarm_rate for promise in promises),
     )
+
+
+def _promises(row: Row) -> bool:
+    """Return whether a model can promise `RECALL_ALPHA`, without the calibration records that may be left out too."""
+    promise = row.measured.promise
+    return promise.recall is not None and (promise.known_share_recall is not None or not row.case.left)
+
+
+def _mean(rates: Iterable[float | None]) -> float | None:
+    known = [rate for rate in rates if rate is not None]
+    return fmean(known) if known else None
 
 
 def _mean_auroc(rows: list[Row]) -> dict[str, float]:
@@ -128,9 +148,14 @@ def _page(levels: list[Level], rows: Mapping[Case, Row], options: Options, faile
         "# Anomalies in the history",
         *([incomplete(failed)] if failed else []),
         f"Mean AUROC, {len(options.sets)} sets, seeds {seeds}, with part of each set's anomalies in the training half.",
-        f"Flagged is the share of the anomalies at an alpha of {RECALL_ALPHA:.0%}, over the sets that can promise it.",
         conditions_in_words([*rows.values()]),
         _level_table(levels),
+        f"## Flagged at an alpha of {RECALL_ALPHA:.0%}",
+        (
+            "Means over the sets that can promise it at each level. The share is set by "
+            "`calibration.history_anomalies`, to that of the anomalies in the training half."
+        ),
+        _flag_table(levels),
         f"## AUROC of {MODEL} by set, and anomalies left",
         table(
             ["set", *(f"{share:.0%}" for share in LIMITS)],
@@ -143,7 +168,7 @@ def _page(levels: list[Level], rows: Mapping[Case, Row], options: Options, faile
 def _level_table(levels: list[Level]) -> str:
     detectors = list(levels[0].auroc)
     header = ["anomalies left", "mean number", "of the training records", *detectors]
-    header += [*(f"fall, {name}" for name in detectors), f"limit, {MODEL}", f"flagged at {RECALL_ALPHA:.0%}, {MODEL}"]
+    header += [*(f"fall, {name}" for name in detectors), f"limit, {MODEL}"]
     return table(
         header,
         (
@@ -154,11 +179,41 @@ def _level_table(levels: list[Level]) -> str:
                 *(f"{level.auroc[name]:.4f}" for name in detectors),
                 *(f"{level.fall[name]:.4f}" for name in detectors),
                 "" if level.limit is None else f"{level.limit:.2f}",
-                "" if level.recall is None else f"{level.recall:.3f}",
             ]
             for level in levels
         ),
     )
+
+
+def _flag_table(levels: list[Level]) -> str:
+    return table(
+        [
+            "anomalies left",
+            "anomalies flagged",
+            "normal records",
+            "with the share set, anomalies flagged",
+            "normal records",
+        ],
+        (
+            [
+                f"{level.share:.0%}",
+                *map(
+                    _percent,
+                    (
+                        level.recall,
+                        level.false_alarm_rate,
+                        level.known_share_recall,
+                        level.known_share_false_alarm_rate,
+                    ),
+                ),
+            ]
+            for level in levels
+        ),
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 def _set_line(size: SetSize, seeds: Sequence[int], rows: Mapping[Case, Row]) -> list[str]:

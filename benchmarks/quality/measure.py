@@ -56,6 +56,9 @@ class Promise:
             calibration records cannot promise that alpha.
         recall: Share of the anomalies flagged at `RECALL_ALPHA`; None where it cannot be promised.
         recall_false_alarm_rate: Share of the normal test records flagged there.
+        known_share_recall: The recall with `calibration.history_anomalies` at the share of anomalies that were left in
+            the training half; None without any, and where `RECALL_ALPHA` cannot be promised.
+        known_share_false_alarm_rate: Share of the normal test records flagged there.
     """
 
     calibration_records: int
@@ -64,6 +67,8 @@ class Promise:
     false_alarm_band: tuple[float, float] | None
     recall: float | None
     recall_false_alarm_rate: float | None
+    known_share_recall: float | None = None
+    known_share_false_alarm_rate: float | None = None
 
     @property
     def in_band(self) -> bool | None:
@@ -113,7 +118,7 @@ def measured(case: Case, data: Path, config: TrainConfig) -> Measured:
         MissingDataError: There is no such set.
         TrainingError, ServiceError: The product refused the records.
     """
-    halves = _halves(case, data)
+    halves = halves_of(case, data)
     trained = train_and_score(table_of(halves.training), table_of(halves.test), config)
     scores = {MODEL: trained.scores, **baseline_scores(halves.training, halves.test, case.seed)}
     return Measured(
@@ -125,34 +130,50 @@ def measured(case: Case, data: Path, config: TrainConfig) -> Measured:
         fit_seconds=trained.fit_seconds,
         scored_per_second=trained.records_per_second,
         file_bytes=trained.file_bytes,
-        promise=_promise(trained, halves.labels),
+        promise=_promise(trained, halves.labels, case.left / len(halves.training)),
     )
 
 
-def _halves(case: Case, data: Path) -> Halves:
+def halves_of(case: Case, data: Path) -> Halves:
+    """Return what trains and what tests in a case.
+
+    Raises:
+        MissingDataError: There is no such set.
+    """
     if has_own_split(data, case.set_name):
         return load_table(data, case.set_name, case.seed)
     records, labels = load_set(data, case.set_name)
     return contaminated_half(records, labels, case.seed, left=case.left, untested=case.untested)
 
 
-def _promise(trained: Trained, labels: NDArray[np.bool_]) -> Promise:
+def _promise(trained: Trained, labels: NDArray[np.bool_], left_share: float) -> Promise:
     records = trained.calibration_records
-    band = recall = recall_false_alarm_rate = None
+    band = None
     if _attainable(BAND_ALPHA, records):
         expected = promised_band(records, int((~labels).sum()), BAND_ALPHA)
         band = (expected.low, expected.high)
-    if _attainable(RECALL_ALPHA, records):
-        flags = trained.flagged(RECALL_ALPHA)
-        recall, recall_false_alarm_rate = float(flags[labels].mean()), float(flags[~labels].mean())
+    recall, false_alarm_rate = _rates(trained, labels)
+    known_recall, known_false_alarm_rate = (
+        _rates(trained.with_history_anomalies(left_share), labels) if left_share else (None, None)
+    )
     return Promise(
         calibration_records=records,
         calibration_method=trained.calibration_method,
         false_alarm_rate=float(trained.flagged(BAND_ALPHA)[~labels].mean()),
         false_alarm_band=band,
         recall=recall,
-        recall_false_alarm_rate=recall_false_alarm_rate,
+        recall_false_alarm_rate=false_alarm_rate,
+        known_share_recall=known_recall,
+        known_share_false_alarm_rate=known_false_alarm_rate,
     )
+
+
+def _rates(trained: Trained, labels: NDArray[np.bool_]) -> tuple[float, float] | tuple[None, None]:
+    """Return which share of the anomalies, and of the normal records, is flagged at `RECALL_ALPHA`, if it can be."""
+    if not _attainable(RECALL_ALPHA, trained.calibration_records):
+        return None, None
+    flags = trained.flagged(RECALL_ALPHA)
+    return float(flags[labels].mean()), float(flags[~labels].mean())
 
 
 def _attainable(alpha: float, calibration_records: int) -> bool:

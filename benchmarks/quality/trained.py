@@ -10,7 +10,7 @@ import io
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from vaegis.service.files.scoring import ScoreFilesOptions, score_files
 from vaegis.service.model import Model
 from vaegis.service.pvalues import least_alpha
 from vaegis.service.verdicts import Explain
+from vaegis.training.calibration import records_left_out
 from vaegis.training.config import TrainConfig, with_overrides
 from vaegis.training.data.splits import split_at_random
 from vaegis.training.progress import Progress
@@ -71,6 +72,16 @@ class Trained:
         """
         is_flagged: NDArray[np.bool_] = self.p_values <= alpha
         return is_flagged
+
+    def with_history_anomalies(self, share: float) -> Trained:
+        """Return what `calibration.history_anomalies` would give, which leaves the scores of the records as they are.
+
+        Exact with one fold. With several, the scores left out are taken to be above those of every record counted.
+        """
+        left_out = records_left_out(self.calibration_records, share)
+        kept = self.calibration_records - left_out
+        ranks = np.maximum(1.0, np.round(self.p_values * (self.calibration_records + 1)) - left_out)
+        return replace(self, p_values=ranks / (kept + 1), calibration_records=kept)
 
 
 def train_and_score(training: pa.Table, test: pa.Table, config: TrainConfig | None = None) -> Trained:

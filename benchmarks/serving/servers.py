@@ -71,7 +71,7 @@ def service(model: Path, *flags: str, core: int | None = SERVER_CORE, name: str 
     flags = (*(() if "--workers" in flags else _one_worker()), *flags)
     command = [COMMANDS / "vaegis", "serve", model, "--port", "0", *flags]
     begin = time.perf_counter()
-    with _running(command, {}, core) as process:
+    with _running(command, {}, core, stdout=subprocess.PIPE) as process:
         line = process.stdout.readline() if process.stdout else ""
         seconds = time.perf_counter() - begin
         address = re.search(r"http://\S+$", line.strip())
@@ -126,14 +126,14 @@ def _one_worker() -> tuple[str, ...]:
 
 @contextmanager
 def _running(
-    command: Sequence[str | Path], variables: Mapping[str, str], core: int | None
+    command: Sequence[str | Path], variables: Mapping[str, str], core: int | None, stdout: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[str]]:
     pinned = [] if core is None else ["taskset", "--cpu-list", str(core)]
-    # Logs are written, as they cost time, but not kept: a file of this process would grow by gigabytes.
+    # Logs are written, as they cost time, but not kept: a file would grow by gigabytes, and a pipe nobody reads fills.
     process = subprocess.Popen(
         [*pinned, *command],
         env=os.environ | variables,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.DEVNULL,
         text=True,
         cwd=ROOT,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from vaegis.service.errors import SettingsError
+from vaegis.service.regular_files import read_regular
 from vaegis.service.reloaded_files import ReloadedFiles
 
 ReloadOutcome: TypeAlias = Literal["succeeded", "failed"]
@@ -132,10 +133,6 @@ def digest_of(key: bytes) -> bytes:
 def parse_keys(text: str, source: str) -> tuple[Key, ...]:
     """Return the keys of a text, one per line. `#` begins a comment, and blank lines are ignored.
 
-    Args:
-        text: Content of a keys file.
-        source: Its name in errors.
-
     Raises:
         KeysError: A line is not a key, a name or a hash is repeated, or there are no keys or too many.
     """
@@ -200,10 +197,7 @@ def parse_rate(text: str) -> float:
 def require_keys_or_open(address: str, *, has_keys: bool, is_open: bool) -> None:
     """Refuse to start on an address that other machines can reach, unless there are keys or everyone may call.
 
-    Args:
-        address: IP address of the socket. Not a host name, which may resolve differently next time.
-        has_keys: Whether keys are set.
-        is_open: Whether everyone may call.
+    The address is that of the socket, not a host name, which may resolve differently next time.
 
     Raises:
         SettingsError: Neither holds and ``address`` is not a loopback address, or both hold.
@@ -247,9 +241,8 @@ def _parse_line(content: list[str], where: str) -> Key:
 
 def _read_file(file: Path) -> tuple[Key, ...]:
     try:
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_FILE_BYTES + 1)
-            mode = file.stat().st_mode
+        content = read_regular(file, _MAX_FILE_BYTES + 1)
+        mode = file.stat().st_mode
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise KeysError(f"{file}: cannot be read: {error.strerror}") from error

@@ -63,7 +63,7 @@ def run(args: Namespace) -> None:
     done = 0
     with (
         progress_line() as line,
-        opened(args.output) as stream,
+        opened(args.output.path) as stream,
         _writer(stream, args.output.format, generator.schema) as write,
     ):
         for part in generator.chunks(args.count, seed, _CHUNK_RECORDS, temperature=args.temperature):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,34 +56,20 @@ def add_expectation_arguments(parser: ArgumentParser) -> None:
 
 
 def opened_model(args: Namespace) -> Model:
-    """Open the model that ``args`` name, without scoring its golden records.
-
-    Raises:
-        ArtifactError: the file cannot be used.
-        SettingsError: the digest or the public key that is expected of it cannot be used.
-    """
+    """Open the model that ``args`` name, without scoring its golden records."""
     with _watched(args):
         return _opened(args)
 
 
 def verified_model(args: Namespace) -> tuple[Model, float]:
-    """Open the model that ``args`` name; return it and the largest difference of a golden record's score.
-
-    Raises:
-        ArtifactError: the file cannot be used, or its golden records are not reproduced.
-        SettingsError: the digest or the public key that is expected of it cannot be used.
-    """
+    """Open the model that ``args`` name; return it and the largest difference of a golden record's score."""
     with _watched(args):
         model = _opened(args)
         return model, model.artifact.verify().largest_difference
 
 
 def opened_generator(args: Namespace, model: Model) -> Generator:
-    """Open the decoder of a model.
-
-    Raises:
-        ArtifactError: it does not load, or does not fit the schema.
-    """
+    """Open the decoder of a model."""
     from vaegis.service.generation import Generator
 
     with _watched(args):
@@ -97,7 +84,7 @@ def _opened(args: Namespace) -> Model:
     return open_model(args.model, Expected(args.digest, public_key))
 
 
-def _watched(args: Namespace) -> Watchdog:
+def _watched(args: Namespace) -> AbstractContextManager[Watchdog]:
     """Return what ends the process if the work within takes too long, whatever that work is at."""
 
     def end(_: float) -> None:
@@ -108,7 +95,7 @@ def _watched(args: Namespace) -> Watchdog:
         print("vaegis: error:", printable(str(error)), file=sys.stderr, flush=True)
         os._exit(EXIT_ARTIFACT)
 
-    return Watchdog(args.model_timeout_s, end)
+    return closing(Watchdog(args.model_timeout_s, end))
 
 
 def _seconds(text: str) -> float:

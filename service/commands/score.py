@@ -130,7 +130,9 @@ def run(args: Namespace) -> None:
         )
     print(_summary(tally, promise, args.output), file=sys.stderr)
     if report is not None:
-        size = report.write(args.report)
+        from vaegis.service.report.page import write_page
+
+        size = write_page(report.page(), args.report)
         print(f"report, {size:,} bytes, written to {printable(str(args.report))}", file=sys.stderr)
 
 

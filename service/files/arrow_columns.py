@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vaegis.service.columns import Columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import Fault, FileError, location_in_file
+from vaegis.service.files.batches import FileBatch
 from vaegis.service.records import values as rules
-from vaegis.service.records.cells import Cells, Instants, columns_of_cells, numbers_of_cells
-from vaegis.service.records.column_names import UnknownColumns, is_index_name, no_known_column, shown, unknown_column
-from vaegis.service.records.faults import Faults, Report
-from vaegis.service.records.kinds import ColumnKind, NumberKind, kind_of
+from vaegis.service.records.arrow.types import ArrowKind, ArrowType
+from vaegis.service.records.arrow.values import ArrowValues, cells_of
+from vaegis.service.records.blocks import Block, block_of
+from vaegis.service.records.cells import Cells, columns_of_cells, numbers_of_cells
+from vaegis.service.records.column_kind import ColumnKind, NumberKind
+from vaegis.service.records.column_names import (
+    UnknownColumns,
+    accepted_names,
+    is_index_name,
+    no_known_column,
+    parents_of,
+    shown,
+    unknown_column,
+)
+from vaegis.service.records.faults import MAX_FAULTS, Faults, Report
+from vaegis.service.records.kinds import CATEGORICAL, kind_of
+from vaegis.service.records.python_records import blank_record, filled_columns
 from vaegis.service.records.reading import ColumnReader
 
 Infinities: TypeAlias = Literal["refuse", "null"]
@@ -27,7 +40,7 @@ Infinities: TypeAlias = Literal["refuse", "null"]
 
 _UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _SECONDS_PER_DAY = 86_400.0
-_MOST_EXACT = 2.0**53
+_TEXT = ArrowType("string", ArrowKind.TEXT)
 
 
 class RefusedCellError(rules.RefusedValueError):
@@ -39,37 +52,43 @@ class RefusedCellError(rules.RefusedValueError):
 
 
 def columns_from_batch(
-    batch: pa.RecordBatch,
-    schema: Schema,
-    *,
-    path: Path,
-    first_row: int,
-    unknown_columns: UnknownColumns = "reject",
-    infinities: Infinities = "refuse",
+    batch: pa.RecordBatch, schema: Schema, *, path: Path, first_row: int, infinities: Infinities = "refuse"
 ) -> Columns:
-    """Return the records of a batch from a file, by column.
-
-    Text parses by the column's kind, as in CSV; NaN is a null, as most writers of files mean it. A column that the
-    batch lacks is null throughout.
-
-    Args:
-        batch: Flat records, n of them, as `files.RecordFiles.batches` gives them.
-        schema: The columns to fill.
-        path: The file, for messages.
-        first_row: Row of the first record in its file, from 1.
-        unknown_columns: Whether a column that is not in the schema is refused.
-        infinities: What becomes of infinite values.
+    """Return the records of a flat batch by column, as `block_past_faults` does if none has a fault.
 
     Raises:
         FileError: Naming file, row and column of the first value refused, or the unknown column.
     """
-    check_names(batch.schema.names, schema, path, unknown_columns)
-    collect = Faults if infinities == "refuse" else _FaultsButInfinities
-    faults = collect(len(schema.columns), first_row, lambda row, column: location_in_file(path, row, column))
-    columns = columns_of_batch(batch, schema, faults, infinities)
-    for first, *_ in faults.by_row().values():
+    block = block_past_faults(FileBatch(batch, path, first_row), schema, "reject", infinities)
+    for first, *_ in block.faults.values():
         raise fault_of_file(path, first)
-    return columns
+    return block.columns
+
+
+def block_past_faults(
+    part: FileBatch, schema: Schema, unknown_columns: UnknownColumns, infinities: Infinities = "refuse"
+) -> Block:
+    """Return the records of a batch, and what is wrong with those that do not fit the schema.
+
+    Text parses by the column's kind, as in CSV; NaN is a null, as most writers of files mean it. A column that the
+    batch lacks is null throughout. Unknown columns are refused for each record if these are JSON objects, and else for
+    all.
+
+    Raises:
+        FileError: All records are of the same columns, and these do not fit the schema.
+    """
+    collect = Faults if infinities == "refuse" else _FaultsButInfinities
+    faults = collect(MAX_FAULTS, part.first_row, lambda row, column: location_in_file(part.path, row, column))
+    for row, refusal in part.refused.items():
+        faults.add_fault(row, None, refusal.code, refusal.detail)
+    if part.parsed is None:
+        check_names(part.batch.schema.names, schema, part.path, unknown_columns)
+        columns = columns_of_batch(part.batch, schema, faults, infinities)
+    else:
+        blank = blank_record(schema)
+        records = [blank if row in part.refused else record for row, record in enumerate(part.parsed)]
+        columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
+    return block_of(columns, faults, part.first_row - 1)
 
 
 def fault_of_file(path: Path, fault: Fault) -> FileError:
@@ -98,36 +117,19 @@ def numbers_of(
     *,
     infinities: Infinities = "refuse",
 ) -> NDArray[np.float64]:
-    """Return an array's values as the number, truth value or instant that ``kind`` makes of them.
-
-    Args:
-        array: n values of any type.
-        kind: The column's.
-        reader: Reads them where they are written in a way of their own.
-        infinities: What becomes of infinite values.
-
-    Returns:
-        Shape (n,); NaN where null.
+    """Return an array's values as the numbers that ``kind`` makes of them, shape (n,), NaN where null.
 
     Raises:
         RefusedCellError: A value is not of the kind.
     """
-
-    def refuse(row: int, code: str, detail: str) -> None:
-        raise RefusedCellError(row, code, detail)
-
-    report = refuse if infinities == "refuse" else _but_infinities(refuse)
+    report = _refuse if infinities == "refuse" else _but_infinities(_refuse)
     return numbers_of_cells(_cells(array, kind, report, infinities), kind, reader, report)
 
 
 def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Return an array's values as categories: text as it is, whole numbers in decimal, booleans as true and false.
+    """Return an array's values as categories, `contract.NO_CATEGORY` where null, and which are not null; shape (n,).
 
-    Args:
-        array: n values of any type.
-
-    Returns:
-        The categories, `contract.NO_CATEGORY` where null, and which are not null; both of shape (n,).
+    Categories are text as it is, whole numbers in decimal, and booleans as true and false.
 
     Raises:
         RefusedCellError: The values are of another type.
@@ -139,13 +141,7 @@ def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool
 
 def text_of(array: pa.Array) -> pa.Array:
     """Return an array's values as the text of their categories, by the rule of `categories_of`; nulls stay null."""
-    if array.null_count == len(array):
-        return pa.nulls(len(array), pa.string())
-    if pa.types.is_floating(array.type) and (whole := _whole_numbers(array)) is not None:
-        return whole.cast(pa.string())
-    if not (_is_text(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
-        raise _refused_type(array, rules.CATEGORY)
-    return array.cast(pa.string())
+    return pa.array(_cells(array, CATEGORICAL, _refuse), pa.string())
 
 
 def check_names(names: Sequence[str], schema: Schema, path: Path, unknown_columns: UnknownColumns) -> None:
@@ -163,18 +159,18 @@ def name_fault(
     names: Sequence[str], schema: Schema, unknown_columns: UnknownColumns
 ) -> tuple[str | None, str, str] | None:
     """Return the first name that does not fit the model's columns, the fault's code and what was expected; or None."""
-    scored = schema.names
-    known = {*scored, *(column.name for column in schema.ignored)}
+    scored, accepted = schema.names, accepted_names(schema)
+    parents = parents_of(accepted)
     below_ignored = tuple(f"{column.name}." for column in schema.ignored)
     if set(names).isdisjoint(scored):
         return None, "no_known_column", no_known_column(names, scored)
     if unknown_columns == "ignore":
         return None
     for name in names:
-        if name in known or is_index_name(name) or name.startswith(below_ignored):
+        if name in accepted or is_index_name(name) or name.startswith(below_ignored):
             continue
-        if any(other.startswith(f"{name}.") for other in known):
-            continue  # Or an object that is null in all records of this batch.
+        if name in parents:
+            continue  # an object that is null in all records of this batch
         return shown(name), "unknown_column", unknown_column(name, scored)
     return None
 
@@ -191,26 +187,49 @@ def _but_infinities(report: Report) -> Report:
     return lambda row, code, detail: None if detail == rules.BEYOND_FLOAT64 else report(row, code, detail)
 
 
-def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: Infinities) -> Cells:
+def _refuse(row: int, code: str, detail: str) -> NoReturn:
+    raise RefusedCellError(row, code, detail)
+
+
+def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: Infinities = "refuse") -> Cells:
     """Return an array's values as the cells of a column. Values of a wrong type are reported and null."""
-    if array.null_count == len(array):
-        return [None] * len(array)
-    if _is_text(array.type):
-        return list(array.cast(pa.string()).to_pylist())
-    if not isinstance(kind, NumberKind):
-        with suppress(RefusedCellError):
-            return list(text_of(array).to_pylist())
-    elif kind.takes_instants and _is_instant(array.type):
-        return Instants(_instants_of_type(array))
-    elif _holds_numbers(array.type, kind):
-        numbers = float64_of(array)
-        if infinities == "null":
-            numbers[np.isinf(numbers)] = np.nan
-        return numbers
-    detail = f"expected {kind.expected}, got the type {array.type}"
-    for row in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)).tolist():
-        report(row, "wrong_type", detail)
-    return [None] * len(array)
+    cells = cells_of(_values(array, kind), kind, report)
+    if infinities == "null" and isinstance(cells, np.ndarray):
+        return np.where(np.isinf(cells), np.nan, cells)
+    return cells
+
+
+def _values(array: pa.Array, kind: ColumnKind[Any]) -> ArrowValues:
+    """Return an array as the decoder of Arrow streams has it. Of types that no column takes, the values are 0."""
+    of_type = _type_of(array.type)
+    is_whole = of_type.kind in (ArrowKind.INTEGER, ArrowKind.BOOLEAN)
+    if of_type.kind is ArrowKind.TEXT or (is_whole and not isinstance(kind, NumberKind)):
+        # Arrow writes whole numbers and truth values as categories are written.
+        return ArrowValues(_TEXT, array.cast(pa.string()).to_numpy(zero_copy_only=False), None)
+    if of_type.kind is ArrowKind.INSTANT:
+        values = _instants_of_type(array)
+    elif of_type.kind is ArrowKind.OTHER:
+        values = np.zeros(len(array))
+    else:
+        values = float64_of(array)
+    return ArrowValues(of_type, values, array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None)
+
+
+@lru_cache(maxsize=256)
+def _type_of(of_type: pa.DataType) -> ArrowType:
+    """Return a type as the decoder of Arrow streams has it."""
+    types, kind = pa.types, ArrowKind.OTHER
+    if _is_text(of_type):
+        return _TEXT
+    if types.is_boolean(of_type):
+        kind = ArrowKind.BOOLEAN
+    elif types.is_integer(of_type):
+        kind = ArrowKind.INTEGER
+    elif types.is_timestamp(of_type) or types.is_date(of_type) or types.is_time(of_type):
+        kind = ArrowKind.INSTANT
+    elif _is_number(of_type):
+        kind = ArrowKind.DURATION if types.is_duration(of_type) else ArrowKind.FLOAT
+    return ArrowType(str(of_type), kind)
 
 
 def read_array(array: pa.Array, reader: ColumnReader) -> pa.Array:
@@ -233,15 +252,6 @@ def _mapped(texts: pa.Array, change: Callable[[str], str | None]) -> pa.Array:
     return changed.take(encoded.indices)
 
 
-def _whole_numbers(array: pa.Array) -> pa.Array | None:
-    """Return floats as integers; None if one is no whole number. NaN is a null."""
-    numbers = float64_of(array)
-    present = ~np.isnan(numbers)
-    if (np.abs(numbers[present]) > _MOST_EXACT).any() or (numbers[present] != np.floor(numbers[present])).any():
-        return None
-    return pa.array(np.where(present, numbers, 0.0).astype(np.int64), mask=~present)
-
-
 def _instants_of_type(array: pa.Array) -> NDArray[np.float64]:
     if pa.types.is_date32(array.type):
         return float64_of(array.cast(pa.int32())) * _SECONDS_PER_DAY
@@ -262,26 +272,10 @@ def float64_of(array: pa.Array) -> NDArray[np.float64]:
     return np.array(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _is_instant(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind))
-
-
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _holds_numbers(of_type: pa.DataType, kind: NumberKind[Any]) -> bool:
-    """Tell whether values of a type are numbers of a kind; a duration is no instant."""
-    if pa.types.is_boolean(of_type):
-        return kind.takes_truths
-    return _is_number(of_type) and not (kind.takes_instants and pa.types.is_duration(of_type))
 
 
 def _is_number(kind: pa.DataType) -> bool:
     types = pa.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_duration(kind))
-
-
-def _refused_type(array: pa.Array, expected: str) -> RefusedCellError:
-    index = pc.index(array.is_valid(), value=True).as_py()
-    return RefusedCellError(index, "wrong_type", f"expected {expected}, got the type {array.type}")

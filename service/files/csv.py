@@ -16,11 +16,19 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from vaegis.service.errors import FileError
-from vaegis.service.files.batches import NOT_UTF8, Refusal, batch_rows, blocks_of_lines
+from vaegis.service.files.batches import Refusal, batch_rows, blocks_of_lines
 from vaegis.service.files.formats import Dialect
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
-from vaegis.service.records.csv import MAX_VALUE_CHARACTERS, csv_reader, delimiter_name, first_row_of, rows_of
+from vaegis.service.records.csv import (
+    MAX_VALUE_CHARACTERS,
+    csv_reader,
+    delimiter_name,
+    first_row_of,
+    row_fault,
+    rows_of,
+    wrong_width,
+)
 from vaegis.service.records.values import CSV_NULLS, is_text
 
 BLOCK_BYTES = 4 << 20
@@ -37,6 +45,7 @@ _WRONG_WIDTH = re.compile(
 _QUOTED = re.compile(r'"[^"]*"')
 _SINGLE_QUOTED = re.compile(r"\s*'.*'\s*", re.DOTALL)
 _HEADER_BYTES = 1 << 16
+_refusal = lru_cache(maxsize=1024)(Refusal)  # the same object for the same fault: there may be millions
 _DELIMITERS = ";\t|,^~\x01\x1f"
 _EMPTY = "expected a header and records, got an empty file"
 _ESCAPE = r'set [data] escape = "\\" in train.toml, or --escape'
@@ -56,14 +65,7 @@ class CsvFile:
     """
 
     def __init__(self, path: Path, plain: Path, open_file: Callable[[Path], pa.NativeFile], dialect: Dialect) -> None:
-        """Read the header.
-
-        Args:
-            path: The file, for messages and for its extension.
-            plain: A file with the same content in UTF-8.
-            open_file: Opens ``plain``.
-            dialect: How it is written.
-        """
+        """Read the header; ``plain``, which ``open_file`` opens, has the content of the file ``path`` in UTF-8."""
         self._path = path
         self._plain = plain
         self._open_file = open_file
@@ -196,7 +198,7 @@ class CsvFile:
             row = None if wrong["row"] is None else int(wrong["row"]) - 1
             found = int(wrong["found"])
             cause = _cause(wrong["record"].rstrip("\r\n"), found, self.names, self._delimiter, self._dialect)
-            return FileError(self._path, _width(len(self.names), found) + cause, row=row)
+            return FileError(self._path, wrong_width(len(self.names), found)[1] + cause, row=row)
         if "Empty CSV" in detail:
             return FileError(self._path, _EMPTY)
         if "straddling" in detail:
@@ -207,12 +209,8 @@ class CsvFile:
 def may_have_stray_quotes(stream: pa.NativeFile, rows: int, dialect: Dialect) -> bool:
     """Tell whether the quotes of a stream are worth a closer look.
 
-    They are where they are odd in number, where a backslash stands before one, and where values hold line ends.
-
-    Args:
-        stream: The file.
-        rows: Records that were read from it.
-        dialect: How it is written.
+    They are where they are odd in number, where a backslash stands before one, and where values hold line ends, as more
+    lines than ``rows`` show.
     """
     quote = dialect.quote_character.encode()
     if not quote or dialect.escape is not None:
@@ -260,27 +258,16 @@ def _text_batch(rows: Sequence[list[str]], names: tuple[str, ...]) -> tuple[pa.R
     refused: dict[int, Refusal] = {}
     even: list[Sequence[str | None]] = []
     for at, row in enumerate(rows):
-        if len(row) != len(names):
-            refused[at] = _wrong_width(len(names), len(row))
-            even.append([None] * len(names))
-        elif is_text("".join(row)):
+        fault = row_fault(row, len(names))
+        if fault is None:
             even.append(row)
-        else:
-            refused[at] = NOT_UTF8
-            even.append([value if is_text(value) else None for value in row])
+            continue
+        refused[at] = _refusal(*fault)
+        has_all = len(row) == len(names)
+        even.append([value if is_text(value) else None for value in row] if has_all else [None] * len(names))
     columns = [pa.array(values, pa.string()) for values in zip(*even, strict=True)]
     arrays = [pc.if_else(pc.is_in(column, _NULLS), None, column) for column in columns]
     return pa.RecordBatch.from_arrays(arrays, names=list(names)), refused
-
-
-@lru_cache(maxsize=1024)
-def _wrong_width(expected: int, found: int) -> Refusal:
-    """Return the refusal of a record, the same one for all of its width: there may be millions."""
-    return Refusal("wrong_width", _width(expected, found))
-
-
-def _width(expected: int, found: int) -> str:
-    return f"expected {expected} values as in the header, got {found}"
 
 
 def _as_text(batch: pa.RecordBatch, path: Path, first_row: int) -> pa.RecordBatch:

@@ -22,7 +22,7 @@ from vaegis.service.files.batches import (
     blocks_of_lines,
 )
 from vaegis.service.records.blocks import BodyError
-from vaegis.service.records.column_names import shown
+from vaegis.service.records.column_names import parents_of, shown
 from vaegis.service.records.json import parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.line_decoder import parts_of_lines
@@ -66,16 +66,9 @@ def read_ndjson(
     """Yield the records of an NDJSON stream, one a line; blank lines are skipped.
 
     In the batches objects are flat, and a column whose values have several types is text: texts as they are, other
-    values as JSON writes them.
-
-    Args:
-        stream: The file.
-        path: Its path, for messages.
-        max_depth: Most levels of objects and lists.
-        reports: Whether faulty lines are reported. Otherwise the first one ends the reading; the literals NaN and
-            Infinity, which Python's own encoder writes, are then a null and a number.
-        ignored: Columns that may hold values of any type.
-        unwrapper: Takes the records out of envelopes; None where there are none.
+    values as JSON writes them. ``ignored`` columns may hold values of any type. Unless it ``reports`` faulty lines, the
+    first one ends the reading; the literals NaN and Infinity, which Python's own encoder writes, are then a null and a
+    number. ``unwrapper`` takes the records out of envelopes, if there are any.
 
     Raises:
         FileError: A line is far too long, or has far too many columns; or, unless faults are reported, is not a JSON
@@ -270,7 +263,7 @@ def _leaves(prefix: str, part: Mapping[str, object], ignored: Collection[str]) -
 
 def _batch(columns: _Columns, records: int, ignored: Collection[str], place: tuple[Path, int] | None) -> pa.RecordBatch:
     """Return columns as Arrow has them; given a place, refuse those that hold objects or lists in only some records."""
-    parents = {name[:dot] for name in columns for dot, letter in enumerate(name) if letter == "."}
+    parents = parents_of(columns)
     arrays = {}
     for name, values in columns.items():
         types = set(map(type, values)) - {type(None)}

@@ -13,7 +13,7 @@ import sys
 import threading
 from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -37,12 +37,7 @@ _FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A place for records.
-
-    Attributes:
-        path: The file, or None for standard output.
-        format: What is written there.
-    """
+    """A place for records of one format: a file, or standard output if the path is None."""
 
     path: Path | None
     format: FileFormat
@@ -67,13 +62,8 @@ def output_argument(text: str) -> Output:
     return Output(path, found)
 
 
-def opened(output: Output) -> AbstractContextManager[BinaryIO]:
-    """Open an output for writing, as `opened_path` does."""
-    return opened_path(output.path)
-
-
 @contextmanager
-def opened_path(path: Path | None) -> Iterator[BinaryIO]:
+def opened(path: Path | None) -> Iterator[BinaryIO]:
     """Open a file for writing, or standard output if None.
 
     A file is written under a temporary name beside its place and renamed when the block ends; when the block fails

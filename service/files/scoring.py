@@ -10,10 +10,9 @@ from typing import BinaryIO, TypeAlias
 
 import pyarrow as pa
 
-from vaegis.service.contract import Schema
-from vaegis.service.errors import FileError, location_in_file
-from vaegis.service.files.arrow_columns import check_names, columns_of_batch, fault_of_file
-from vaegis.service.files.batches import FileBatch, batch_rows
+from vaegis.service.errors import FileError
+from vaegis.service.files.arrow_columns import block_past_faults, fault_of_file
+from vaegis.service.files.batches import batch_rows
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.output import Output, opened, write_lines
 from vaegis.service.files.readers import column_names
@@ -21,10 +20,9 @@ from vaegis.service.files.record_files import RecordFiles
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
-from vaegis.service.records.blocks import Block, block_of
+from vaegis.service.records.blocks import Block
 from vaegis.service.records.column_names import UnknownColumns, shown
-from vaegis.service.records.faults import MAX_FAULTS, Faults, OnInvalid
-from vaegis.service.records.python_records import blank_record, filled_columns
+from vaegis.service.records.faults import OnInvalid
 from vaegis.service.score_result import ScoreResult
 from vaegis.service.verdicts import Explain
 
@@ -33,15 +31,7 @@ _Write: TypeAlias = Callable[[pa.RecordBatch, ScoreResult], None]
 
 @dataclass(frozen=True, slots=True)
 class ScoreFilesOptions:
-    """How records are judged and written.
-
-    Attributes:
-        alpha: A record is an anomaly when its p-value is at most this.
-        explain: Which records come with contributions.
-        unknown_columns: Whether columns that the model does not know are refused, or only copied.
-        prefix: What the names of the verdict's columns begin with.
-        on_invalid: Whether a record that does not fit the model's schema ends the work, or is written with its faults.
-    """
+    """How records are judged and written. Names of the verdict's columns begin with ``prefix``."""
 
     alpha: float
     explain: Explain
@@ -87,15 +77,10 @@ def score_files(
     progress: Callable[[ScoreCounts], None],
     observe: Callable[[Path, int, Block, ScoreResult], None] | None = None,
 ) -> ScoreCounts:
-    """Score every record of ``files`` and write it to ``output``, at constant memory.
+    """Score every record of ``files`` and write it to ``output`` with the columns of its verdict, at constant memory.
 
-    Args:
-        model: The model.
-        files: The records.
-        output: Where they go, with all their columns and those of the verdict.
-        options: How they are judged.
-        progress: Called after each part.
-        observe: Called with each part: its file, the row of its first record, the records and their verdicts.
+    ``progress`` is called after each part, and ``observe`` with each: its file, the row of its first record, its
+    records and their verdicts.
 
     Raises:
         FileError: a file cannot be read, or has a column of the name of one of the verdict's; the output cannot be
@@ -107,7 +92,7 @@ def score_files(
     counts = ScoreCounts()
     # NDJSON's batches have only the names of their own records, and get those of all.
     most = min(model.part_records, batch_rows(len(schema)))
-    with opened(output) as stream, _verdict_writer(stream, output.format, schema, options) as write:
+    with opened(output.path) as stream, _verdict_writer(stream, output.format, schema, options) as write:
         for part in (part for whole in files.batches(options.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
             block = block_past_faults(part, model.artifact.contract.columns.of_records, options.unknown_columns)
@@ -121,31 +106,6 @@ def score_files(
             counts = counts.with_part(result)
             progress(counts)
     return counts
-
-
-def block_past_faults(part: FileBatch, schema: Schema, unknown_columns: UnknownColumns) -> Block:
-    """Return the records of a batch, and what is wrong with those that do not fit the schema.
-
-    Args:
-        part: The records.
-        schema: The columns to fill.
-        unknown_columns: Whether columns that are not in the schema are refused: of JSON objects for each record, else
-            for all.
-
-    Raises:
-        FileError: All records are of the same columns, and these do not fit the schema.
-    """
-    faults = Faults(MAX_FAULTS, part.first_row, lambda row, column: location_in_file(part.path, row, column))
-    for row, refusal in part.refused.items():
-        faults.add_fault(row, None, refusal.code, refusal.detail)
-    if part.parsed is None:
-        check_names(part.batch.schema.names, schema, part.path, unknown_columns)
-        columns = columns_of_batch(part.batch, schema, faults)
-    else:
-        blank = blank_record(schema)
-        records = [blank if row in part.refused else record for row, record in enumerate(part.parsed)]
-        columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
-    return block_of(columns, faults, part.first_row - 1)
 
 
 def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:

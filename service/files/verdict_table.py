@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vaegis.service.errors import Fault
 from vaegis.service.explanations import Contribution
+from vaegis.service.records.faults import error_fields
 from vaegis.service.verdicts import ARRAYS, OTHERS
 from vaegis.service.violations import Violation
 
@@ -44,12 +45,7 @@ def verdict_types(*, with_errors: bool) -> Mapping[str, pa.DataType]:
 
 
 def verdict_table(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> pa.Table:
-    """Return verdicts as a table.
-
-    Args:
-        fields: Those of a `ScoreResult` by name.
-        refused: Which records have no verdict, shape (n,); their fields are null.
-    """
+    """Return the fields of a `ScoreResult` as a table; those of records that are ``refused``, shape (n,), are null."""
     schema = pa.schema(list(verdict_types(with_errors="errors" in fields).items()))
     return pa.table(verdict_arrays(fields, refused), schema=schema)
 
@@ -66,7 +62,8 @@ def verdict_arrays(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> lis
     others = (violations, reasons, fields["signature"], contributions)
     arrays += [pa.array(values, VERDICT_TYPES[name]) for name, values in zip(OTHERS, others, strict=True)]
     if "errors" in fields:
-        arrays.append(pa.array([faults and [*map(_error, faults)] for faults in fields["errors"]], _ERRORS))
+        listed = [faults and msgspec.to_builtins(error_fields(faults)) for faults in fields["errors"]]
+        arrays.append(pa.array(listed, _ERRORS))
     return arrays
 
 
@@ -87,7 +84,3 @@ def _contribution(contribution: Contribution) -> dict[str, object]:
         "expected": json.dumps(contribution.expected, ensure_ascii=False),
         "reason": contribution.reason,
     }
-
-
-def _error(fault: Fault) -> dict[str, object]:
-    return {"column": fault.column, "code": fault.code, "message": fault.message}

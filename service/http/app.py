@@ -71,15 +71,7 @@ _CORS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ServiceApp:
-    """The service, as an ASGI app.
-
-    Attributes:
-        asgi: Answers a request.
-        framework: Answers all routes but those of POST.
-        models: The registry, into which other models can be put.
-        readiness: Whether it is ready; not before it is given a verification.
-        metrics: Its metrics.
-    """
+    """The service, as an ASGI app. The framework answers all routes but those of POST."""
 
     asgi: ASGIApp
     framework: FastAPI
@@ -93,7 +85,7 @@ class ServiceApp:
 
 
 def create_app(
-    artifact: Artifact,
+    artifact: Artifact | None,
     settings: Settings,
     *,
     served_as: ServedAs | None = None,
@@ -105,7 +97,7 @@ def create_app(
     """Return the service for one model, not ready until its `readiness` is given a verification.
 
     Args:
-        artifact: The model of routes that name none.
+        artifact: The model of routes that name none; None if a loader puts it into the registry, under ``served_as``.
         settings: The settings in force.
         served_as: The name by which it is served; its own if None.
         writer: Writes the log line of each request; None for no log.
@@ -118,17 +110,21 @@ def create_app(
         KeysError: the keys cannot be read.
         SettingsError: an allowed host is neither a name nor an address.
     """
-    served_as = served_as or ServedAs(artifact.contract.provenance.model_name)
+    if served_as is None:
+        if artifact is None:
+            raise ValueError("expected a model or the name of one that will be loaded, got neither")
+        served_as = ServedAs(artifact.contract.provenance.model_name)
     metrics = Metrics(collector)
     models = ModelRegistry(served_as.name, metrics, _new_served(settings, metrics), settings.shadow_share)
-    models.swap(models.new_served(artifact, served_as.name, served_as.version))
+    if artifact is not None:
+        models.swap(models.new_served(artifact, served_as.name, served_as.version))
     readiness = Readiness()
     key_store = _key_store(settings, metrics)
     has_keys = key_store is not None
     is_permitted = partial(may_change_versions, has_keys=has_keys, is_open=settings.open)
     admission = _admission(settings, readiness, metrics)
     posts = _post_endpoints(models, served_as.folder, admission, settings, is_permitted)
-    framework = _framework(artifact, served_as.name)
+    framework = _framework(served_as.name)
     openapi = _openapi(framework, posts, models, settings, has_keys=has_keys)
 
     def can_promote(scope: Scope) -> bool:
@@ -151,12 +147,11 @@ def create_app(
     return ServiceApp(Instrumentation(asgi, metrics, log, begin_span), framework, models, readiness, metrics)
 
 
-def _framework(artifact: Artifact, name: str) -> FastAPI:
+def _framework(name: str) -> FastAPI:
     """Return the framework without routes; it answers errors as problems."""
     framework = FastAPI(
         title="vaegis",
         description=f"Scores records with the model {name}.",
-        version=artifact.contract.provenance.vaegis_version,
         openapi_url=None,
         redirect_slashes=False,
         # FastAPI's own would put queries and texts of exceptions into traces; older versions ignore the argument.
@@ -206,6 +201,7 @@ def _openapi(
     def document_of(digest: str) -> bytes:  # noqa: ARG001 - the document of another model is made anew
         framework.openapi_schema = None  # where the framework keeps the document of the model before
         live = models.default.live()
+        framework.version = live.artifact.contract.provenance.vaegis_version
         document = openapi_document(
             framework,
             {template: endpoint.operation() for template, endpoint in posts.items()},
@@ -222,11 +218,7 @@ def _openapi(
 
 
 def _checked_digest(settings: Settings, path: Path) -> str:
-    """Return the digest of the model in a file, once it has passed every check, in a process of its own.
-
-    Raises:
-        ArtifactError: it does not pass one.
-    """
+    """Return the digest of the model in a file, once it has passed every check, in a process of its own."""
     data = read_model_file(path, Expected(public_key=settings.model_public_key))
     VersionChecks(settings).optimized(data, str(path))
     return DIGEST_PREFIX + content_digest(data)

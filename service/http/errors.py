@@ -12,11 +12,7 @@ _CHALLENGE: Final = 'Bearer realm="vaegis"'
 
 
 class CallerError(ServiceError):
-    """The caller may not do this.
-
-    Attributes:
-        headers: Headers of the answer.
-    """
+    """The caller may not do this, as headers of the answer say too."""
 
     def __init__(self, message: str, headers: Mapping[str, str]) -> None:
         super().__init__(message)
@@ -103,11 +99,7 @@ class AnswerTooLargeError(ServiceError):
 
 
 class ParameterError(ServiceError):
-    """Parameters in the query or in the body are unknown or have bad values.
-
-    Attributes:
-        messages: One for each faulty parameter.
-    """
+    """Parameters in the query or in the body are unknown or have bad values. There is a message for each."""
 
     def __init__(self, *messages: str) -> None:
         super().__init__("; ".join(messages))

@@ -41,10 +41,8 @@ class Formats:
     """The formats of one request and its answer.
 
     Attributes:
-        body: Format of the body.
-        encoding: How it is compressed.
         answer: Format of the answer, never TSV; CloudEvents only if the body is of them.
-        media_type: What the answer's Content-Type says.
+        media_type: The answer's, with its parameters.
         is_plain_text: Whether the body cannot expand: it has no Content-Encoding and is not Arrow, which can compress
             its buffers and refer to one text many times.
         on_invalid: Whether faulty records reject the body, if the request does not say.

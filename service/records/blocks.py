@@ -55,18 +55,10 @@ class NoRecordsError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class RecordLimits:
-    """Limits of a decoder.
+    """Limits of a decoder, as the settings of the same names describe them.
 
-    Attributes:
-        max_records: Most records of a body that is no stream.
-        max_body_records: Most records of any body.
-        max_held_bytes: Largest piece that must be held whole: a document, a line, a record of CSV, a message of Arrow.
-        max_columns: Most columns of a header.
-        max_values: Most values in one document or line of JSON.
-        max_depth: Deepest nesting of one.
-        max_faults: Most faults that are listed of a refused document, or of one record.
-        unknown_columns: Whether columns that the model does not know are refused.
-        unwrap: JSON pointer to the record in each envelope of JSON and NDJSON; None for records without one.
+    ``max_held_bytes`` bounds each piece that must be held whole: a document, a line, a record of CSV, or a message of
+    Arrow.
     """
 
     max_records: int
@@ -135,7 +127,11 @@ def body_too_large(max_bytes: int, when: str = "") -> BodyTooLargeError:
 
 
 class Decoder(Protocol):
-    """Turns a body into blocks as it arrives. Consume the blocks of each call before the next call."""
+    """Turns a body into blocks as it arrives. Consume the blocks of each call before the next call.
+
+    Both methods raise `BodyError` for what is not in the format, `RecordError` if a header does not fit the schema,
+    `TooMuchHeldError` for a piece that has to be held whole and is too large, and `BodyTooLargeError`.
+    """
 
     @property
     def held_bytes(self) -> int:

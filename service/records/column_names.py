@@ -23,6 +23,20 @@ UnknownColumns: TypeAlias = Literal["reject", "ignore"]
 """What to do with columns that the model does not know."""
 
 
+def accepted_names(schema: Schema) -> frozenset[str]:
+    """Return the names that a record may have: of the model's columns, and of those that it ignores."""
+    return frozenset((*schema.names, *(column.name for column in schema.ignored)))
+
+
+def parents_of(names: Iterable[str]) -> frozenset[str]:
+    """Return the names of the objects that hold columns whose names have dots.
+
+    >>> sorted(parents_of(["shop.place.city", "amount"]))
+    ['shop', 'shop.place']
+    """
+    return frozenset(name[:dot] for name in names for dot, letter in enumerate(name) if letter == ".")
+
+
 def shown(name: str) -> str:
     """Return ``name`` as a message may hold it: of bounded length, and encodable even with lone surrogates.
 
@@ -61,10 +75,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def unknown_column(name: str, columns: Iterable[str], named_before: int = 0) -> str:
     """Return the message about a name that is not one of the model's ``columns``.
 
-    Args:
-        name: The name.
-        columns: Names of the model's columns.
-        named_before: How many unknown names of the request had a message before.
+    Only the first few messages of a request name the nearest column; ``named_before`` is how many it has had.
 
     >>> unknown_column("amuont", ["amount", "country"])
     'unknown column; the nearest is amount'
@@ -92,23 +103,17 @@ def positions_of(
 ) -> Mapping[str, int]:
     """Return the position of each column of the model among ``names``; missing columns are left out.
 
-    Args:
-        names: The names, in their order.
-        schema: The model's columns.
-        unknown_columns: Whether a name that the model does not know is refused.
-        limit: Most faults that are listed; the others are counted.
-        place: How messages name what holds the names.
-
     Raises:
-        RecordError: A name comes twice, or is unknown, or none is a column of the model.
+        RecordError: A name comes twice, or is unknown, or none is a column of the model. Lists the first ``limit``
+            faults; ``place`` is how messages name what holds the names.
     """
     found: dict[str, int] = {}
-    scored, known = set(schema.names), {column.name for column in schema.ignored}
+    scored, accepted = set(schema.names), accepted_names(schema)
     faults = []
     for position, name in enumerate(names):
         if name in found:
             faults.append(_fault(place, name, "duplicate_key", "expected each name once, got one twice"))
-        elif name not in scored | known and unknown_columns == "reject" and not is_index_name(name):
+        elif name not in accepted and unknown_columns == "reject" and not is_index_name(name):
             faults.append(_fault(place, name, "unknown_column", unknown_column(name, schema.names, len(faults))))
         found[name] = position
     positions = {name: position for name, position in found.items() if name in scored}

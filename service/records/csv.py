@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import re
-import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, TypeAlias
@@ -16,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vaegis.service.columns import float64_array
 from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import RecordError
 from vaegis.service.records import values as rules
@@ -38,6 +38,7 @@ MAX_VALUE_CHARACTERS: Final = 1 << 20
 _END: Final = "\x1e\x1e\x1e"
 _COMMA, _NEWLINE, _QUOTE = b',\n"'
 _LINE_ENDS: Final = re.compile(rb"[\r\n]{2,}")
+_NOT_UTF8: Final = "invalid_utf8", "expected UTF-8, got other bytes"
 _NULL: Final = np.frombuffer(b"null", dtype=np.uint8)
 _DELIMITER_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _OTHER_DELIMITERS: Final = {
@@ -65,11 +66,7 @@ class CsvDecoder(LineDecoder):
         self._header: _Header | None = None
 
     def finish(self) -> Iterator[Block]:
-        """Yield the last records.
-
-        Raises:
-            BodyError: the body ended within a quoted value, was empty, or one line that is no header of the model.
-        """
+        """Yield the last records. A body that ends within a quoted value, or has no header of the model, is refused."""
         rest = self._take_rest()
         is_one_line = self._header is None and b"\n" not in rest and b"\r" not in rest
         if rest:  # all at once: a last line without an end would take the model another run
@@ -151,16 +148,10 @@ class _Header:
         """Return rows of any form by position, and report faults to ``faults``. A faulty row is blank."""
         even = []
         for row, cells in enumerate(rows):
-            if len(cells) != self._width:
-                faults.add_fault(
-                    row, None, "wrong_width", f"expected {self._width} values as in the header, got {len(cells)}"
-                )
-            elif not all(map(rules.is_text, cells)):
-                faults.add_fault(row, None, "invalid_utf8", "expected UTF-8, got other bytes")
-            else:
-                even.append(cells)
-                continue
-            even.append([""] * self._width)
+            fault = row_fault(cells, self._width)
+            if fault is not None:
+                faults.add_fault(row, None, *fault)
+            even.append(cells if fault is None else [""] * self._width)
         return [list(column) for column in zip(*even, strict=True)] if even else []
 
 
@@ -180,11 +171,7 @@ def csv_reader(lines: Iterable[str], delimiter: str, **options: Any) -> Any:  # 
 
 
 def first_row_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[str], bytes] | None:  # noqa: ANN401 - of csv.reader
-    """Return the first row that is not blank and the bytes after it; None if the lines end before it does.
-
-    Raises:
-        BodyError: a value is too long.
-    """
+    """Return the first row that is not blank and the bytes after it; None if the lines end before it does."""
     physical = _physical(lines)
     for row, _, end in _numbered(physical, delimiter, options):
         if end > len(physical):
@@ -220,6 +207,18 @@ def rows_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[list[str
     return rows, rest
 
 
+def row_fault(cells: Sequence[str], width: int) -> tuple[str, str] | None:
+    """Return the code of what is wrong with a row, and what was expected; None if it is a record."""
+    if len(cells) != width:
+        return wrong_width(width, len(cells))
+    return None if rules.is_text("".join(cells)) else _NOT_UTF8
+
+
+def wrong_width(expected: int, found: int) -> tuple[str, str]:
+    """Return the code of a row that is no record because of its width, and what was expected."""
+    return "wrong_width", f"expected {expected} values as in the header, got {found}"
+
+
 class PlainRows:
     """Parses lines without quotes in which every row has all its values, several times as fast as row by row."""
 
@@ -251,11 +250,11 @@ class PlainRows:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         if not self._texts:
-            return list(_float64(decoded).reshape(-1, self._width).T)
+            return list(float64_array(decoded).reshape(-1, self._width).T)
         values = [*chain.from_iterable(map(msgspec.structs.astuple, decoded))]
         cells: list[PlainCells] = [values[position :: self._width] for position in range(self._width)]
         for position in self._numbers:
-            cells[position] = _float64(values[position :: self._width])
+            cells[position] = float64_array(values[position :: self._width])
         return cells
 
     def _plain(self, lines: bytes) -> bytes | None:
@@ -304,14 +303,6 @@ def _with_nulls(cells: PlainCells) -> Cells:
     if isinstance(cells, list):
         return [None if text in CSV_NULLS else text for text in cells]
     return cells
-
-
-def _float64(values: list[Any]) -> NDArray[np.float64]:
-    """Return numbers as float64; NaN for None."""
-    try:
-        return np.frombuffer(struct.pack(f"{len(values)}d", *values))  # the fastest way for a list of floats
-    except struct.error:
-        return np.array(values, dtype=np.float64)
 
 
 def _physical(lines: bytes) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from types import GenericAlias
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from vaegis.service.records.blocks import BLOCK_BYTES
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import VALUE_MARKS, count_marks
-from vaegis.service.records.json_types import RecordType, UnfitError, node, record_types
+from vaegis.service.records.json_types import SCALAR, UNSET, RecordType, UnfitError, node, record_types
 from vaegis.service.records.kinds import kind_of
 
 PART_BYTES: Final = BLOCK_BYTES
@@ -33,21 +34,13 @@ _SPACE: Final = b" \t\r\n"
 _SPACE_AND_COLON: Final = (b" :", b"\t:", b"\r:", b"\n:")
 _COLON, _QUOTE = b':"'
 _END_OF_OBJECT: Final = re.compile(rb"\}[ \t\r\n]*,")
-_SCALARS: Any = list[str | int | float | bool | None] | msgspec.UnsetType
 
 
 class TypedJson:
     """Decodes records of one schema. It may be called from several threads."""
 
     def __init__(self, schema: Schema, *, max_depth: int, max_values: int, max_records: int) -> None:
-        """Make the types that records are decoded into.
-
-        Args:
-            schema: The columns to fill.
-            max_depth: Levels of arrays and objects within each other, at least 2.
-            max_values: Commas and opening brackets in a body.
-            max_records: Records in a body.
-        """
+        """Make the types that records are decoded into. The limits are those of `RecordLimits`."""
         self._max_values = max_values
         # In a list, records are one level further down.
         readers = [_RecordReader(form, max_records) for form in record_types(schema, max_depth - 1)]
@@ -59,9 +52,8 @@ class TypedJson:
     def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
         """Return the records of a body by column; None if it has to be read by `vaegis.service.records.json`.
 
-        Args:
-            body: One record, a list of them, or an object that holds a list of values for each column.
-            between: Called between parts of the work; what it raises ends the work.
+        The body is one record, a list of them, or an object that holds a list of values for each column. ``between`` is
+        called between parts of the work; what it raises ends the work.
         """
         if len(body) > self._max_values and count_marks(body, VALUE_MARKS) > self._max_values:
             return None
@@ -72,9 +64,7 @@ class TypedJson:
     def lines(self, text: bytes, records: int) -> Columns | None:
         """Return the records of lines by column; None if one has to be read by `vaegis.service.records.json`.
 
-        Args:
-            text: JSON, one record a line; blank lines are skipped.
-            records: How many lines are not blank.
+        Blank lines are skipped; ``records`` is the number of the others.
         """
         if count_marks(text, VALUE_MARKS) > self._max_values:
             return None
@@ -181,16 +171,16 @@ class _ListsReader:
         """
         self._schema = schema
         self._max_records = max_records
-        types = [(column.name, kind_of(column).json_list) for column in schema.columns]
-        types += [(column.name, _SCALARS) for column in schema.ignored]
+        types = [(column.name, GenericAlias(list, kind_of(column).json_type)) for column in schema.columns]
+        types += [(column.name, GenericAlias(list, SCALAR)) for column in schema.ignored]
         self._names = [name for name, _ in types]
-        made = node([([name], at, kind, msgspec.UNSET) for at, (name, kind) in enumerate(types)])
+        made = node([([name], at, kind, UNSET) for at, (name, kind) in enumerate(types)])
         self._decoder = msgspec.json.Decoder(made.type)
 
     def columns(self, body: bytes) -> Columns:
         """Return the records of an object by column."""
         values = zip(self._names, msgspec.structs.astuple(self._decoder.decode(body)), strict=True)
-        lists = {name: of_column for name, of_column in values if of_column is not msgspec.UNSET}
+        lists = {name: of_column for name, of_column in values if of_column is not UNSET}
         lengths = {*map(len, lists.values())}
         if len(lengths) != 1 or not 0 < max(lengths) <= self._max_records or not {*self._schema.names} & {*lists}:
             raise UnfitError
@@ -208,10 +198,6 @@ def has_keys(text: bytes, keys: int) -> bool:
 
     Each key is followed by a colon. So the numbers agree if there are as many colons, or if as many colons follow a
     quote and none follows white space. Colons within text can make both counts larger.
-
-    Args:
-        text: Valid JSON.
-        keys: Number of fields that were set.
     """
     colons = text.count(b":") if len(text) <= _SHORT else count_marks(text, b":")
     return colons == keys or _count_after_quotes(text) == keys

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,14 +14,15 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from vaegis.service.columns import Columns, blanks_known, same_categories
+from vaegis.service.columns import Columns, float64_array, same_numbers, unify_categories
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.records import values as rules
 from vaegis.service.records.cells import categories_of_values, numbers_of_values
-from vaegis.service.records.kinds import NumberKind, kind_of, number_kind_of
+from vaegis.service.records.column_kind import NumberKind
+from vaegis.service.records.kinds import kind_of, number_kind_of
 
 # Of categories, and of ignored columns: nothing can nest in it, and all text in it is checked to be Unicode.
-_SCALAR: Any = str | int | float | bool | msgspec.UnsetType | None
+SCALAR: Any = str | int | float | bool | None
 _TRUTHS = (0, 1, None)
 
 UNSET = msgspec.UNSET
@@ -37,12 +37,7 @@ class UnfitError(Exception):
 
 
 class RecordType:
-    """One way to write the records of a schema: with the names of columns as keys, or with objects within objects.
-
-    Attributes:
-        type: The msgspec type of a record.
-        objects: Objects in a record, at least 1.
-    """
+    """One way to write the records of a schema: with the names of columns as keys, or with objects within objects."""
 
     def __init__(self, schema: Schema, *, nested: bool) -> None:
         """Make the types.
@@ -58,11 +53,12 @@ class RecordType:
         self._inputs = order[: self._numbers + self._parsed]
         self._parsed_kinds = [number_kind_of(scored[at]) for at in range(self._numbers, len(self._inputs))]
         self._is_in_order = self._parsed == 0 and self._inputs == sorted(self._inputs)
-        self._same = same_categories(schema)
-        self._blanks_known = blanks_known(schema)
-        self._truths = [at for at, column in enumerate(scored) if kind_of(column).only_truths]
-        fields = [(c.name, kind.json_type, kind.json_absent) for c in scored for kind in (kind_of(c),)]
-        fields += [(column.name, _SCALAR, UNSET) for column in schema.ignored]
+        self._text_columns = schema.categorical
+        self._same = {at: same for at, column in enumerate(schema.categorical) if (same := same_numbers(column))}
+        kinds = [kind_of(column) for column in scored]
+        self._truths = [at for at, kind in enumerate(kinds) if kind.only_truths]
+        fields = [(c.name, kind.json_type, kind.json_absent) for c, kind in zip(scored, kinds, strict=True)]
+        fields += [(column.name, SCALAR, UNSET) for column in schema.ignored]
         self._width = len(fields)
         self._root = node([(name.split(".") if nested else [name], at, *f) for at, (name, *f) in enumerate(fields)])
         self.type = self._root.type
@@ -95,9 +91,7 @@ class RecordType:
         for at, leaf in enumerate(rest[parsed : parsed + categories]):
             strings[:, at], observed[:, at] = categories_of_values(leaf, _unfit)
         is_present = observed.any(axis=1)
-        observed &= (strings != NO_CATEGORY) | self._blanks_known
-        for at, same in self._same.items():
-            strings[:, at] = [same.get(text, text) for text in strings[:, at].tolist()]
+        unify_categories(self._text_columns, strings, observed)
         if absent and (np.isnan(numbers).all(axis=1) & ~is_present).any():
             raise UnfitError  # a record with none of the columns is at fault, unless it holds nulls
         return Columns(numbers, strings, observed), n * self._width - absent + objects
@@ -126,8 +120,8 @@ class RecordType:
             raise UnfitError
         if NO_CATEGORY in texts:
             observed = [
-                each and (text != NO_CATEGORY or bool(is_known))
-                for each, text, is_known in zip(observed, texts, self._blanks_known, strict=True)
+                each and (text != NO_CATEGORY or column.knows_blank)
+                for each, text, column in zip(observed, texts, self._text_columns, strict=True)
             ]
         strings = [text if type(text) is str and text.isascii() else _category(text) for text in texts]
         for at, same in self._same.items():
@@ -190,16 +184,12 @@ def record_types(schema: Schema, max_levels: int) -> list[RecordType]:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An object of a record.
-
-    Attributes:
-        type: A struct whose fields are the leaves and then the children.
-        leaves: The position of each leaf among all of the record.
-        children: The objects within.
-    """
+    """An object of a record."""
 
     type: type[msgspec.Struct]
+    """Its fields are the leaves and then the children."""
     leaves: tuple[int, ...]
+    """The position of each leaf among all of the record."""
     children: tuple[Node, ...]
 
     @property
@@ -223,7 +213,7 @@ def node(leaves: Sequence[Leaf]) -> Node:
     if len(set(names)) != len(names):
         raise ValueError("expected names that lead either to a value or to an object, got one that leads to both")
     children = tuple(map(node, below.values()))
-    fields = [(kind, default) for _, _, kind, default in here]
+    fields = [(kind if default is not UNSET else kind | msgspec.UnsetType, default) for _, _, kind, default in here]
     fields += [(child.type | msgspec.UnsetType | None, UNSET) for child in children]
     made = msgspec.defstruct(
         "Record",
@@ -236,15 +226,9 @@ def node(leaves: Sequence[Leaf]) -> Node:
 
 
 def gather(of: Node, records: Sequence[msgspec.Struct], leaves: list[list[Any]]) -> int:
-    """Put the leaves of a level and below into ``leaves``, by their position.
+    """Put the values of each leaf at or below a level into ``leaves``, by its position, one for each of ``records``.
 
-    Args:
-        of: The level.
-        records: Its objects.
-        leaves: Gets the values of each leaf, one for each object.
-
-    Returns:
-        How many keys lead to objects, or to null instead, below this level.
+    Return how many keys lead to objects, or to null instead, below this level.
     """
     flat = [*chain.from_iterable(map(astuple, records))]
     width = len(of.leaves) + len(of.children)
@@ -277,14 +261,9 @@ def _are_numbers(values: Sequence[float | None]) -> bool:
 
 def _numbers(values: list[Any]) -> tuple[NDArray[np.float64], int]:
     """Return numbers and truth values as float64, NaN where null or absent; and how many are absent."""
-    try:
-        # The fastest way from a list of floats to an array; it takes no None.
-        converted = np.frombuffer(struct.pack(f"{len(values)}d", *values))
-        nulls = 0
-    except struct.error:
-        converted = np.array(values, dtype=np.float64)
-        nulls = values.count(None)
-    return converted, int(np.count_nonzero(np.isnan(converted))) - nulls
+    converted = float64_array(values)
+    missing = int(np.count_nonzero(np.isnan(converted)))
+    return converted, missing - values.count(None) if missing else 0
 
 
 def _parsed(value: object, kind: NumberKind[Any]) -> float:

@@ -1,4 +1,4 @@
-"""The kinds of columns. Each class says how values of its kind are read, described, explained and drawn.
+"""The kinds of columns, and the kind of each column.
 
 A new kind is a column in `contract`, a class here and a class in `training.data.kinds`, beside its likelihood.
 """
@@ -6,12 +6,10 @@ A new kind is a column in `contract`, a class here and a class in `training.data
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +32,7 @@ from vaegis.service.contract import (
 from vaegis.service.grid import is_integral, on_grid
 from vaegis.service.reasons import RARE_SHARE, Reason
 from vaegis.service.records import values as rules
+from vaegis.service.records.column_kind import ColumnKind, NumberKind
 from vaegis.service.records.forms import OTHER, Forms
 from vaegis.service.records.instants import instants_of_iso
 from vaegis.service.terminal import counted
@@ -45,6 +44,8 @@ _LEAST_READ_TOGETHER: Final = 24  # instants in text: fewer are sooner read one 
 _MEDIAN: Final = QUANTILE_FRACTIONS.index(0.5)
 _CATEGORIES_IN_STATISTICS: Final = 3
 _CATEGORIES_IN_SCHEMA: Final = 20
+_MOST_CHARACTERS_SHOWN: Final = 32
+_MIDNIGHT: Final = "T00:00:00+00:00"
 _TRUTH_WORDS: Final = {
     variant: float(index)
     for index, words in enumerate((("0", *rules.FALSE_WORDS), ("1", *rules.TRUE_WORDS)))
@@ -52,127 +53,7 @@ _TRUTH_WORDS: Final = {
     for variant in (word, word.upper(), word.title())
 }
 
-AnyColumn: TypeAlias = NumericColumn | BooleanColumn | TimestampColumn | StringColumn
-_Column = TypeVar("_Column", bound=AnyColumn)
 _StringColumn = TypeVar("_StringColumn", bound=StringColumn)
-
-
-class ColumnKind(ABC, Generic[_Column]):
-    """What one kind of column decides. Methods that take a column take one of this kind."""
-
-    expected: ClassVar[str]
-    """Description of a valid value, for error messages."""
-    takes_truths: ClassVar[bool] = False
-    """Whether typed booleans are values of it."""
-    only_truths: ClassVar[bool] = False
-    """Whether 0 and 1 are the only numbers that are values of it."""
-    takes_instants: ClassVar[bool] = False
-    """Whether typed dates and times are values of it."""
-    is_plain_number: ClassVar[bool] = False
-    """Whether its text is a number or blank, and nothing else."""
-    json_type: ClassVar[Any]
-    """Type of a value in JSON for msgspec, `UnsetType` included where `json_absent` is not NaN."""
-    json_absent: ClassVar[object] = msgspec.UNSET
-    """What stands for a key that is absent."""
-    json_list: ClassVar[Any] = list[str | int | float | bool | None] | msgspec.UnsetType
-    """Type of the values of one column in a JSON object of lists."""
-    datatype: ClassVar[str]
-    """Datatype of its tensors in the Open Inference Protocol, version 2."""
-    drawn: ClassVar[str] = "object"
-    """Type of generated values in files, as numpy names it; `object` is text, datetimes are in UTC."""
-
-    def observed_range(self, column: _Column) -> tuple[float, float]:
-        """Return the least and the greatest number that training saw; infinite where none is out of range."""
-        return -math.inf, math.inf
-
-    def known_categories(self, column: _Column) -> frozenset[str] | None:
-        """Return the categories that training knew; None where the kind has no categories."""
-        return None
-
-    def forms(self, column: _Column) -> Callable[[Sequence[str]], list[str]] | None:
-        """Return the function that turns values into what the graph takes; None where it takes the values."""
-        return None
-
-    def category_sizes(self, column: _Column) -> tuple[int, ...]:
-        """Return how many probabilities the generator gives for each of the column's categorical fields."""
-        return ()
-
-    def reason(self, column: _Column, observed: float | str | None) -> Reason:
-        """Return why the value of a column that contributes to an anomaly is unusual.
-
-        Args:
-            column: The column, with its training statistics.
-            observed: The value: a number (seconds for an instant), a category, or None for null.
-        """
-        if observed is None:
-            return Reason.UNEXPECTED_MISSING
-        return self._reason_of_value(column, observed)
-
-    @abstractmethod
-    def _reason_of_value(self, column: _Column, observed: Any) -> Reason: ...  # noqa: ANN401 - a float or a str by kind
-
-    @abstractmethod
-    def shown(self, column: _Column) -> Callable[[Any], Value] | None:
-        """Return a function that formats a value of a column, or None if the value needs no formatting."""
-
-    @abstractmethod
-    def expectation(self, column: _Column) -> Callable[[float], Value]:
-        """Return the function that turns the graph's output `expected` into what the column would write."""
-
-    @abstractmethod
-    def json_schema(self, column: _Column) -> dict[str, Any]:
-        """Return the JSON Schema of the values that the service takes, including those that training never saw."""
-
-    @abstractmethod
-    def statistics(self, column: _Column) -> str:
-        """Return what training saw of a column, in a few words."""
-
-    def not_seen(self, column: _Column) -> str:
-        """Return which faults of a column the score does not see, in a few words; nothing where there are none."""
-        return ""
-
-    @abstractmethod
-    def draw(self, column: _Column, decoded: draws.DecodedColumn, random: np.random.Generator) -> NDArray[Any]:
-        """Draw a value for each of n records from what the decoder gives, by a function of `draws`.
-
-        Args:
-            column: The column.
-            decoded: Its location, and the probabilities of each of `category_sizes`.
-            random: Source of the draws.
-        """
-
-    def drawn_type(self, column: _Column) -> np.dtype[Any]:
-        """Return the type that drawn values have in files."""
-        return np.dtype(self.drawn)
-
-    def drawn_json(self, column: _Column, drawn: NDArray[Any]) -> list[Value]:
-        """Return drawn values as JSON writes them."""
-        values: list[Value] = drawn.tolist()
-        return values
-
-
-class NumberKind(ColumnKind[_Column]):
-    """A kind whose values stand in the graph's input `numbers`."""
-
-    json_is_number: ClassVar[bool] = True
-    """Whether JSON values of `json_type` are numbers and truth values alone, so that those of all columns convert at
-    once; otherwise they are parsed column by column."""
-
-    @abstractmethod
-    def parse(self, value: object) -> float:
-        """Return text or a value of JSON or Python as a number; NaN is a null.
-
-        Raises:
-            RefusedValueError: It is of another kind.
-        """
-
-    def parse_uniform(self, texts: list[str]) -> NDArray[np.float64] | None:
-        """Return the values of texts that all have the kind's usual form, read at once; None if one has another."""
-        return None
-
-    def of_numbers(self, numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the values that numbers stand for, NaN for null, and which of them the kind refuses; both (n,)."""
-        return numbers, np.isinf(numbers)
 
 
 class NumericKind(NumberKind[NumericColumn]):
@@ -182,7 +63,6 @@ class NumericKind(NumberKind[NumericColumn]):
     is_plain_number = True
     json_type = float | None  # NaN, which JSON does not have, stands for an absent key where only numbers may come
     json_absent = math.nan
-    json_list = list[float | None] | msgspec.UnsetType
     datatype = "FP64"
 
     parse = staticmethod(rules.number)
@@ -237,7 +117,6 @@ class ConstantTruthKind(NumericKind):
     takes_truths = True
     is_plain_number = False
     json_type = bool | float | None
-    json_list = list[bool | float | None] | msgspec.UnsetType
 
     parse = staticmethod(rules.indicator)
 
@@ -250,7 +129,6 @@ class BooleanKind(NumberKind[BooleanColumn]):
     only_truths = True
     json_type = bool | float | None
     json_absent = math.nan
-    json_list = list[bool | float | None] | msgspec.UnsetType
     datatype = "BOOL"
     drawn = "bool"
 
@@ -321,7 +199,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
 
     expected = rules.INSTANT
     takes_instants = True
-    json_type = str | float | msgspec.UnsetType | None
+    json_type = str | float | None
     json_is_number = False
     datatype = "BYTES"
     drawn = "datetime64[us]"
@@ -364,6 +242,8 @@ class TimestampKind(NumberKind[TimestampColumn]):
         first, last = (rules.iso_instant(end, "seconds") for end in (column.earliest, column.latest))
         if _are_times_of_day(column):
             return f"{first[11:19]} to {last[11:19]}"
+        if first.endswith(_MIDNIGHT) and last.endswith(_MIDNIGHT):
+            first, last = first.removesuffix(_MIDNIGHT), last.removesuffix(_MIDNIGHT)
         zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
         return f"{first} to {last}{zone}"
 
@@ -414,7 +294,7 @@ class StringKind(ColumnKind[_StringColumn]):
 
     expected = rules.CATEGORY
     takes_truths = True
-    json_type = str | int | float | bool | msgspec.UnsetType | None
+    json_type = str | int | float | bool | None
     datatype = "BYTES"
 
     def category_sizes(self, column: _StringColumn) -> tuple[int, ...]:
@@ -536,10 +416,15 @@ def _share(column: StringColumn, category: str) -> float:
 
 
 def _commonest(column: StringColumn) -> str:
-    """Return the commonest categories with their shares."""
+    """Return the commonest categories with their shares; of long ones the beginning."""
     commonest = sorted(zip(column.shares, column.categories, strict=True), key=lambda pair: -pair[0])
-    named = ", ".join(f"{category} {share:.2%}" for share, category in commonest[:_CATEGORIES_IN_STATISTICS])
+    shown = [(share, _shortened(category)) for share, category in commonest[:_CATEGORIES_IN_STATISTICS]]
+    named = ", ".join(f"{category} {share:.2%}" for share, category in shown)
     return named + (", ..." if len(commonest) > _CATEGORIES_IN_STATISTICS else "")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS_SHOWN else f"{text[: _MOST_CHARACTERS_SHOWN - 3]}..."
 
 
 def _commonest_pattern(column: TextColumn) -> str:

@@ -20,9 +20,10 @@ from vaegis.service.records.arrow.types import ArrowKind, ArrowType
 from vaegis.service.records.arrow.values import ArrowValues, broken_texts, cells_of
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.cells import columns_of_cells
-from vaegis.service.records.column_names import UnknownColumns, nearest, positions_of, shown
+from vaegis.service.records.column_names import UnknownColumns, accepted_names, nearest, positions_of, shown
 from vaegis.service.records.faults import Faults
 from vaegis.service.records.json import null_for_nan, parse_json
+from vaegis.service.records.kinds import kind_of
 
 DATATYPES: Final = {
     kind.name: kind
@@ -58,15 +59,9 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An input, whose values are read when they are asked for.
+    """An input of so many records, each with ``width`` values, which are read from JSON or bytes when they are needed.
 
-    Attributes:
-        name: Its name.
-        type: Of its values.
-        records: How many records it is of.
-        width: Values a record.
-        data: Its values as JSON has them, or their bytes.
-        is_base64: Whether its texts are written in base64, as the parameter `content_type` says.
+    Texts may be written in base64, as the parameter `content_type` says.
     """
 
     name: str
@@ -159,13 +154,9 @@ class AskedOutput:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """A request.
+    """A request with one or more tensors, all of as many records.
 
-    Attributes:
-        id: What the answer has to repeat; None if there is none.
-        parameters: Those of the request as a whole.
-        inputs: The tensors, at least one, all of as many records.
-        outputs: What is asked for; None for all that there is.
+    The answer repeats its id, if it has one. ``outputs`` is None if all are asked for.
     """
 
     id: str | None
@@ -185,12 +176,7 @@ def request_error(message: str) -> BodyError:
 
 
 def read_request(header: bytes, binary: bytes, *, max_depth: int) -> InferRequest:
-    """Return what a request says.
-
-    Args:
-        header: The JSON part of it.
-        binary: The bytes of its tensors, one after the other, that follow the JSON part.
-        max_depth: Levels of arrays and objects within each other.
+    """Return what a request says: its JSON part, and the bytes of tensors that follow, one after the other.
 
     Raises:
         BodyError: It is not as the protocol has it.
@@ -225,22 +211,15 @@ def columns_of(
     """Return the records of a request by column.
 
     There is either a tensor for each column, of the shape [N] or [N, 1], or one of numbers of the shape [N, D] that
-    holds all D columns of the schema in their order.
-
-    Args:
-        request: The request.
-        schema: The columns to fill.
-        faults: Collects a fault for each value that its column refuses, which then is null.
-        unknown_columns: Whether a tensor of no column's name is refused.
-        max_faults: Most faults of names that are listed; the others are counted.
+    holds all D columns of the schema in their order. A value that its column refuses is null, and its fault is in
+    ``faults``.
 
     Raises:
         BodyError: A tensor is not of its shape or datatype.
         RecordError: The names of the tensors do not fit the schema.
     """
     first, width = request.inputs[0], len(schema.columns)
-    known = {column.name for column in (*schema.columns, *schema.ignored)}
-    if len(request.inputs) == 1 and (first.width != 1 or first.name not in known):
+    if len(request.inputs) == 1 and (first.width != 1 or first.name not in accepted_names(schema)):
         if first.type.kind is ArrowKind.TEXT or first.width != width:
             hint = f"; one record is of shape [1, {first.records}]" if first.width == 1 else ""
             if first.name not in schema.names and (like := nearest(first.name, schema.names)):
@@ -267,7 +246,9 @@ def columns_of(
     with np.errstate(invalid="ignore"):
         return columns_of_cells(
             schema,
-            lambda column, report: cells_of(found[column.name], column, report) if column.name in found else None,
+            lambda column, report: (
+                cells_of(found[column.name], kind_of(column), report) if column.name in found else None
+            ),
             request.records,
             faults,
         )

@@ -18,8 +18,10 @@ from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.cells import columns_of_cells
 from vaegis.service.records.column_names import (
     UnknownColumns,
+    accepted_names,
     is_index_name,
     no_known_column,
+    parents_of,
     positions_of,
     shown,
     unknown_column,
@@ -47,14 +49,8 @@ def columns_from_records(
     Objects within a record flatten with dots. An absent key is a null. Columns that the model ignores are accepted
     and dropped.
 
-    Args:
-        records: The parsed records, n of them.
-        schema: The columns to fill.
-        unknown_columns: Whether a column that is not in the schema is a fault.
-        max_faults: Most faults that are listed; the others are counted.
-
     Raises:
-        RecordError: With the faults in order of row, then of column.
+        RecordError: With the first ``max_faults`` faults in order of row, then of column, and the number of others.
     """
     faults = Faults(max_faults)
     columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
@@ -91,22 +87,15 @@ def filled_from_lists(
 ) -> Columns:
     """Return records that are given as a list of values for each column. Values follow the rules of records.
 
-    Args:
-        lists: The values of each column.
-        schema: The columns to fill.
-        faults: Collects what is wrong with values, which then are null.
-        unknown_columns: Whether a column that is not in the schema is refused.
-        max_faults: Most faults of names and lengths that are listed.
-
     Raises:
-        RecordError: The lists are not equally long, or their names do not fit the schema.
+        RecordError: The lists are not equally long, or their names do not fit the schema; lists ``max_faults`` at most.
     """
     name, values = next(iter(lists.items()))
     if len(lists) == 1 and name not in schema.names and values and isinstance(values[0], dict):
         hint = f"; to score the objects in it, send that list as the body, or set VAEGIS_UNWRAP=/{shown(name)}"
         raise RecordError((Fault(None, shown(name), "unknown_column", f"columns.{shown(name)}: unknown column{hint}"),))
     records = _length(lists, max_faults)
-    parents = {name.partition(".")[0] for name in (*schema.names, *(column.name for column in schema.ignored))}
+    parents = parents_of(accepted_names(schema))
     if any(name in parents and any(isinstance(value, dict) for value in values) for name, values in lists.items()):
         rows = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
         return filled_columns(rows, schema, faults, unknown_columns=unknown_columns)
@@ -115,12 +104,9 @@ def filled_from_lists(
 
 
 def blocks_of_records(records: Sequence[object], schema: Schema, unknown_columns: UnknownColumns) -> Iterator[Block]:
-    """Yield records, each a mapping of names to values, in blocks.
+    """Yield records, each a mapping of names to Python values, in blocks.
 
-    Args:
-        records: Python values by name; objects nest. NaN and pandas' NA and NaT are nulls, as None is.
-        schema: The columns to fill.
-        unknown_columns: Whether a name that the model does not know is a fault.
+    Mappings nest. NaN and pandas' NA and NaT are nulls, as None is.
     """
     for start in range(0, len(records), _BLOCK_RECORDS):
         faults = Faults(MAX_FAULTS, start)
@@ -166,11 +152,8 @@ class _RecordShape:
     def __init__(self, schema: Schema, *, ignore_unknown: bool) -> None:
         self._names = schema.names
         self._scored = frozenset(self._names)
-        self._dropped = frozenset(column.name for column in schema.ignored)
-        self._known = self._scored | self._dropped
-        self._parents = frozenset(
-            name[:dot] for name in self._known if "." in name for dot, letter in enumerate(name) if letter == "."
-        )
+        self._known = accepted_names(schema)
+        self._parents = parents_of(self._known)
         self._ignore_unknown = ignore_unknown
         self._unknown_names = 0
 

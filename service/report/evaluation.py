@@ -50,12 +50,7 @@ class ResidualMap:
 
 @dataclass(frozen=True, slots=True)
 class FaultTable:
-    """Which faults are found.
-
-    Attributes:
-        detectors: Their names.
-        rows: Kind of fault, number of records, and the share that each detector flags; None where it was not measured.
-    """
+    """For each kind of fault, the number of records, and the share that each detector flags; None if not measured."""
 
     detectors: tuple[str, ...]
     rows: tuple[tuple[str, int, tuple[float | None, ...]], ...]

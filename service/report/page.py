@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Provenance
 from vaegis.service.errors import ArtifactError
-from vaegis.service.files.output import opened_path
+from vaegis.service.files.output import opened
 from vaegis.service.generation import BLOCK_RECORDS, Decoded, Drawn, Generator, exemplars_of, records_of
 from vaegis.service.model import Model
 from vaegis.service.report.columns import column_cards, watched_rows
@@ -27,13 +27,9 @@ from vaegis.service.report.scores import calibration_chart, promise_steps
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Exemplars of a model, and what its generator makes of them.
+    """Exemplars of a model: their places in latent space, shape (n, latent_dim), and what they decode to.
 
-    Attributes:
-        points: Their places in latent space, shape (n, latent_dim).
-        decoded: The distributions that they decode to.
-        drawn: A record drawn near each.
-        scores: The score of each of these records, shape (n,).
+    A record was drawn near each of them and scored; the scores have the shape (n,).
     """
 
     points: NDArray[np.float64]
@@ -52,10 +48,6 @@ def report_page(model: Model, generator: Generator) -> str:
 
     It shows the metadata of the file and what its generator draws, as aggregates. The page loads nothing and sends
     nothing: its content security policy allows its own style and script alone.
-
-    Args:
-        model: The model.
-        generator: Its decoder.
 
     Raises:
         ArtifactError: the generator has no table of exemplars, or its outputs are not finite.
@@ -108,24 +100,25 @@ def render(model: Model, sampled: Sampled) -> str:
 
 
 def write_report(model: Model, path: Path | None, generator: Generator | None = None) -> int:
-    """Write the report of a model to a file, which appears only when it is complete, or to standard output.
+    """Write the report of a model to a file, which appears only when it is complete, or to standard output if None.
 
-    Args:
-        model: The model.
-        path: The page to write; None: standard output.
-        generator: The model's decoder; opened if None.
-
-    Returns:
-        The size of the page, in bytes.
+    Return the size of the page in bytes. The model's decoder is opened if it is None.
 
     Raises:
         ArtifactError: the generator cannot be used.
         FileError: the page cannot be written.
     """
-    page = report_page(model, generator or Generator(model.artifact.contract)).encode()
-    with opened_path(path) as stream:
-        stream.write(page)
-    return len(page)
+    return write_page(report_page(model, generator or Generator(model.artifact.contract)), path)
+
+
+def write_page(page: str, path: Path | None) -> int:
+    """Write a page to a file, which appears only when it is complete, or to standard output; return its size in bytes.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    with opened(path) as stream:
+        return stream.write(page.encode())
 
 
 def environment() -> Environment:

@@ -14,7 +14,6 @@ import numpy as np
 
 from vaegis.service.contract import Column
 from vaegis.service.explanations import Contribution
-from vaegis.service.files.output import opened_path
 from vaegis.service.model import Model
 from vaegis.service.records.blocks import Block
 from vaegis.service.report.page import environment, page_style
@@ -37,16 +36,9 @@ _Z: Final = 2.576  # 99% of a normal distribution
 
 
 class WorstRecord(NamedTuple):
-    """One of the records with the highest scores. Tuples compare by score first.
+    """One of the records with the highest scores, and what contributes most to it.
 
-    Attributes:
-        score: Its score.
-        order: Position among all records, so that no two compare equal.
-        p_value: Its p-value.
-        signature: Its signature.
-        path: Its file.
-        row: Its row there, from 1.
-        causes: What contributes most.
+    Tuples compare by score first, then by ``order``, which differs. Rows of files count from 1.
     """
 
     score: float
@@ -73,13 +65,7 @@ class Group:
 
 @dataclass(slots=True)
 class ColumnCounts:
-    """What was seen in one column.
-
-    Attributes:
-        caused: Anomalies of which the column is a cause.
-        violations: Values that break a check, by check.
-        missing: Records in which it is null.
-    """
+    """Anomalies that one column causes, values of it that break a check, by check, and records in which it is null."""
 
     caused: int = 0
     violations: Counter[str] = field(default_factory=Counter)
@@ -90,13 +76,7 @@ class ScoredReport:
     """Gathers what the report shows while files are scored, in memory that does not grow with them."""
 
     def __init__(self, model: Model, alpha: float, *, with_values: bool) -> None:
-        """Begin.
-
-        Args:
-            model: The model that scores.
-            alpha: Share of normal records that may be flagged.
-            with_values: Whether the values of the worst records are shown.
-        """
+        """Begin; the values of the worst records are shown if ``with_values``."""
         self._model, self._alpha, self._with_values = model, alpha, with_values
         schema = model.artifact.contract.columns.of_records
         self._schema = schema
@@ -112,14 +92,7 @@ class ScoredReport:
         self._records = self._flagged = self._violating = self._refused = 0
 
     def add(self, path: Path, first_row: int, block: Block, result: ScoreResult) -> None:
-        """Count some records of a file.
-
-        Args:
-            path: The file.
-            first_row: Row of the first of them, from 1.
-            block: The records.
-            result: Their verdicts.
-        """
+        """Count some records of a file; the row of the first is ``first_row``, from 1."""
         sound = np.flatnonzero(~result.refused())
         self._files[path] = self._files.get(path, 0) + len(result)
         start = self._records + self._refused
@@ -136,17 +109,6 @@ class ScoredReport:
         self._count_columns(block, result)
         for row in np.flatnonzero(result.is_anomaly).tolist():
             self._add_anomaly(start + row, path, first_row + row, row, result)
-
-    def write(self, path: Path) -> int:
-        """Write the page to a file, which appears only when it is complete, and return its size in bytes.
-
-        Raises:
-            FileError: it cannot be written.
-        """
-        page = self.page().encode()
-        with opened_path(path) as stream:
-            stream.write(page)
-        return len(page)
 
     def page(self) -> str:
         """Return the report as an HTML page that loads nothing."""

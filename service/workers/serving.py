@@ -26,7 +26,6 @@ from vaegis.service.http.models.loader import (
     ModelLoader,
     ModelSource,
     default_model,
-    first_opened,
     opened_content,
 )
 from vaegis.service.http.models.registry import ModelRegistry, ServedAs
@@ -53,15 +52,9 @@ _LOG: Final = logging.getLogger("vaegis")
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker among several shares with the others.
+    """The number of a worker among several, from 0, its channel to the supervisor, and what all of them share.
 
-    Attributes:
-        number: Its number, from 0.
-        table: State that workers share.
-        channel: To the supervisor.
-        metrics_folder: Folder with the metrics of all workers.
-        token_buckets: File with the token buckets of all workers.
-        checked_file: Descriptor of the file with the version that was checked last, for all workers.
+    ``checked_file`` is the descriptor of the file with the version that was checked last.
     """
 
     number: int
@@ -182,7 +175,7 @@ def _watched(settings: Settings, writer: LineWriter, worker: WorkerContext | Non
         writer.close()
         os._exit(1)
 
-    with Watchdog(settings.model_timeout_s, end) as watchdog:
+    with closing(Watchdog(settings.model_timeout_s, end)) as watchdog:
         yield watchdog.beat
 
 
@@ -228,14 +221,15 @@ def _ready_app(
         begin_span=None if tracing is None else tracing.begin,
         collector=collector,
     )
-    verification = app.models.default.live().warm_up()
     loader = _model_loader(source, app.models, settings, worker)
-    if model is None:
-        loader.check()
+    if artifact is None:
+        loader.load_first()
+    live = app.models.default.live()
+    verification = live.warm_up()
     app.readiness.admit(verification)
     shown = {
-        "model": served_as.name,
-        "digest": artifact.digest,
+        "model": live.name,
+        "digest": live.artifact.digest,
         "golden_records": verification.records,
         "largest_difference": verification.largest_difference,
     }
@@ -245,17 +239,15 @@ def _ready_app(
     return app, loader
 
 
-def _first_model(model: bytes | None, name: str, settings: Settings) -> tuple[ModelSource, Artifact, ServedAs]:
-    """Return where versions come from, and the first one; ``model`` and ``name`` are those of `serve`."""
+def _first_model(model: bytes | None, name: str, settings: Settings) -> tuple[ModelSource, Artifact | None, ServedAs]:
+    """Return where versions come from, and the model of a single file; ``model`` and ``name`` are those of `serve`."""
     path = Path(name)
     if model is not None:
         artifact = opened_content(model, name, settings)
         served_as = ServedAs(artifact.contract.provenance.model_name)
         return FileSource(path, served_as.name, settings.allow_schema_change), artifact, served_as
-    source = FolderSource(path, settings.allow_schema_change)
-    served_name = default_model(path, settings.default_model)
-    artifact, target = first_opened(source, served_name, settings)
-    return source, artifact, ServedAs(served_name, target.version, path)
+    served_as = ServedAs(default_model(path, settings.default_model), folder=path)
+    return FolderSource(path, settings.allow_schema_change), None, served_as
 
 
 def _model_loader(

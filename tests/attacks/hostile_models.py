@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, Final
 
-from vaegis.service.contract import MetadataKey
-from vaegis.service.model_file import digest_entry
+from vaegis.service.model_file import MetadataKey, digest_entry
 from vaegis.service.onnx_model import metadata_props
 from vaegis.service.protobuf import field, fields, varint
 

@@ -42,8 +42,19 @@ class Project:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def restart(self, service: str) -> None:
+        """Restart a service. podman-compose would say that it did even if podman refused."""
+        self.podman("restart", "--time", "60", f"{self.name}_{service}_1")
+
     def logs(self, service: str) -> str:
-        return self.podman("logs", f"{self.name}_{service}_1")
+        command = ["podman", "logs", f"{self.name}_{service}_1"]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True).stdout
+
+    def put_model(self, file: Path) -> None:
+        """Put a file into the volume as the model."""
+        copy = ("--user", "0", "--entrypoint", "cp", "--volume", f"{file}:/new.onnx:ro")
+        volume = ("--volume", f"{self.name}_models:/models")
+        self.podman("run", "--rm", *copy, *volume, IMAGE, "/new.onnx", "/models/model.onnx")
 
     def get(self, path: str) -> str:
         address = f"http://127.0.0.1:{self.environment['VAEGIS_HOST_PORT']}{path}"
@@ -85,10 +96,10 @@ def project(
     }
     project = Project(name, environment, podman)
     if TRAINING_IMAGE is None:
-        copy = ("--user", "0", "--entrypoint", "cp", "--volume", f"{golden_model}:/golden.onnx:ro")
-        podman("run", "--rm", *copy, "--volume", f"{name}_models:/models", IMAGE, "/golden.onnx", "/models/model.onnx")
+        project.put_model(golden_model)
     try:
-        project.compose("up", "--detach", "--no-build", *SERVICES)
+        project.compose("run", "--rm", "train")  # as `make up` does
+        project.compose("up", "--detach", "--no-build", "--no-deps", *SERVICES)
         yield project
     finally:
         project.compose("down", "--volumes")
@@ -110,5 +121,26 @@ def test_training_is_skipped_when_the_model_is_there(
     digest = model()
     podman("start", f"{project.name}_train_1")
     assert podman("wait", f"{project.name}_train_1") == "0"
-    project.compose("restart", "vaegis")
+    project.restart("vaegis")
     wait_until(lambda: model() == digest, "the same model")
+
+
+def test_a_broken_model_is_named_in_the_log_until_another_is_put_in_its_place(
+    project: Project, podman: Callable[..., str], wait_until: WaitUntil, golden_model: Path, tmp_path: Path
+) -> None:
+    def restarts() -> int:
+        return int(podman("inspect", "--format", "{{.RestartCount}}", f"{project.name}_vaegis_1"))
+
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(golden_model.read_bytes()[:1000])
+    fault = "/models/model.onnx: expected a complete ONNX file, got 1000 bytes"
+    wait_until(lambda: project.get("/readyz"), "a service that is ready")
+    project.put_model(broken)
+    wait_until(lambda: fault in project.get("/models"), "the reason why the new file is not served")
+    assert project.get("/readyz")
+
+    project.restart("vaegis")
+    wait_until(lambda: restarts() > 0, "a start after one that failed")
+    assert f"vaegis: error: {fault}" in project.logs("vaegis")
+    project.put_model(golden_model)
+    wait_until(lambda: project.get("/readyz"), "a service that is ready, without a command of the operator")

@@ -170,16 +170,18 @@ def test_a_pasted_record_gets_its_verdict_and_what_led_to_it(serve, open_page):
     assert page.locator("#answer th").all_inner_texts() == ["column", "observed", "reason", "contribution"]
     assert "Violation: amount above_range, observed 2250\n" in answer
     assert page.locator("#answer svg rect").count() == 6  # four columns, the latent code and the score
+    assert {*BAD, "latent code", "score"} <= {*page.locator("#answer svg text").all_text_contents()}
     assert page.locator("#answer tbody tr", has_text="country").inner_text().split("\t")[1] == "Atlantis"
     picture(page, "dark")
 
     page.fill("#record", json.dumps(RECORD))
     page.click("#try button:text('Score')")
     wait_for_text(page, "#answer h3", "^Not an anomaly$")
-    page.fill("#record", '{"<b>amount</b>": 1}')
+    page.fill("#record", json.dumps(dict.fromkeys(["<b>amount</b>", *(f"c{at}" for at in range(11))], 1)))
     page.click("#try button:text('Score')")
     wait_for_text(page, "#answer", "^422 ")
     assert "<b>amount</b>" in text(page, "#answer")
+    assert text(page, "#answer").endswith("and 2 more")
     page.click("#try button:text('Clear')")
     assert text(page, "#answer") == ""
     for link in ("Metrics", "API"):
@@ -268,11 +270,15 @@ def test_a_gate_that_does_not_hold_is_reported_and_asked_about(serve, open_page,
 def test_a_phone_needs_no_scrolling_sideways(serve, open_page):
     service = serve()
     service.score(normal_orders(400))
-    page = open_page(service.url, viewport={"width": 390, "height": 844}, color_scheme="dark")
+    page = open_page(service.url, expected="422", viewport={"width": 390, "height": 844}, color_scheme="dark")
     wait_for_text(page, "#scored", "^400$")
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert page.evaluate("[...document.querySelectorAll('.wide')].every((box) => box.scrollWidth <= box.clientWidth)")
     picture(page, "phone")
+    page.fill("#record", json.dumps({"a" * 200: 1}))
+    page.click("#try button:text('Score')")
+    wait_for_text(page, "#answer", "^422 ")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_the_page_asks_for_a_key_and_keeps_it_to_itself(serve, open_page):

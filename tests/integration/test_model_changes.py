@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vaegis.service.contract import MetadataKey
-from vaegis.service.model_file import DIGEST_PREFIX, content_digest
+from vaegis.service.model_file import DIGEST_PREFIX, MetadataKey, content_digest
 from vaegis.service.model_folder import promote
 
 RECORD = b'{"amount": 22.5, "express": false, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}'

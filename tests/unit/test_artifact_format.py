@@ -18,7 +18,7 @@ from vaegis.service import contract, protobuf
 from vaegis.service.artifact import load_artifact
 from vaegis.service.errors import AlphaError
 from vaegis.service.generation import DEFAULT_TEMPERATURE
-from vaegis.service.model_file import digest_entry
+from vaegis.service.model_file import FORMAT_VERSION, MetadataKey, digest_entry
 from vaegis.service.pvalues import p_values, threshold
 from vaegis.service.records.forms import Forms, patterns_of
 from vaegis.service.records.python_records import columns_from_records
@@ -30,7 +30,7 @@ READER = TESTS / "reader.py"
 DOCUMENT = (TESTS.parent / "docs" / "artifact-format.md").read_text(encoding="utf-8")
 GOLDEN = TESTS / "golden" / "orders-v2.onnx"
 MODELS = {
-    contract.MetadataKey.SCHEMA: (
+    MetadataKey.SCHEMA: (
         contract.Schema,
         contract.IgnoredColumn,
         contract.NumericColumn,
@@ -39,11 +39,11 @@ MODELS = {
         contract.CategoricalColumn,
         contract.TextColumn,
     ),
-    contract.MetadataKey.CALIBRATION: (contract.Calibration,),
-    contract.MetadataKey.GOLDEN: (contract.Golden, contract.GoldenScores),
-    contract.MetadataKey.PROVENANCE: (contract.Provenance,),
-    contract.MetadataKey.GENERATOR: (contract.GeneratorDocument,),
-    contract.MetadataKey.EVALUATION: (contract.EvaluationDocument, contract.FaultsFound),
+    MetadataKey.CALIBRATION: (contract.Calibration,),
+    MetadataKey.GOLDEN: (contract.Golden, contract.GoldenScores),
+    MetadataKey.PROVENANCE: (contract.Provenance,),
+    MetadataKey.GENERATOR: (contract.GeneratorDocument,),
+    MetadataKey.EVALUATION: (contract.EvaluationDocument, contract.FaultsFound),
 }
 OFFLINE = """
 import runpy, sys
@@ -266,13 +266,12 @@ def test_each_kind_of_column_has_its_own_table():
     given_fields = {kind: set(first_cells(table, "field")) for kind, table in kinds}
     shared = {"name", "reading", "missing_share", "checks", "violating_share", "kind", "why", "warnings"}
     assert given_fields == {
-        kind.model_fields["kind"].default: set(kind.model_fields) - shared
-        for kind in MODELS[contract.MetadataKey.SCHEMA][2:]
+        kind.model_fields["kind"].default: set(kind.model_fields) - shared for kind in MODELS[MetadataKey.SCHEMA][2:]
     }
 
 
 def test_each_metadata_key_is_listed():
-    assert first_cells(section("The bytes"), "key") == list(contract.MetadataKey)
+    assert first_cells(section("The bytes"), "key") == list(MetadataKey)
 
 
 def test_each_input_and_output_is_listed(model):
@@ -286,8 +285,8 @@ def test_the_constants_of_the_document_are_those_of_the_code():
     assert f"the service's own is {DEFAULT_TEMPERATURE}" in " ".join(section("`vaegis.generator`").split())
     *first, last = map(str, contract.QUANTILE_FRACTIONS)
     assert f"{', '.join(first)} and {last}" in section("`vaegis.schema`")
-    assert f"# The model file, format version {contract.FORMAT_VERSION}" in DOCUMENT
-    assert f"decimal integer: `{contract.FORMAT_VERSION}`" in DOCUMENT
+    assert f"# The model file, format version {FORMAT_VERSION}" in DOCUMENT
+    assert f"decimal integer: `{FORMAT_VERSION}`" in DOCUMENT
 
 
 def test_the_golden_file_has_the_versions_that_the_document_states():

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from vaegis.training.config import TrainConfig
-from vaegis.training.data.kind_messages import table_of
+from vaegis.training.data.kind_messages import setting_line
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.name_words import COUNTER_WORDS, ENTITY_WORDS, ID_WORDS, NUMBER_WORDS, words_of
 from vaegis.training.data.sampling import Sample
@@ -77,7 +77,7 @@ def _advised(plan: ColumnPlan, sample: Sample, config: TrainConfig) -> ColumnPla
     kept = np.sort(counts[counts > 1])[::-1][: config.kinds.max_categories]
     kind = "categorical" if kept.sum() >= config.kinds.min_category_share * counts.sum() else "text"
     advice = (
-        "learned as quantities, so that 7 is near 8. If they are codes, as the name suggests, set in train.toml "
-        f'{table_of(plan.name)} kind = "{kind}"'
+        "learned as quantities, so that 7 is near 8. If they are codes, as the name suggests, set "
+        f"{setting_line(plan.name, kind)}"
     )
     return replace(plan, warnings=(*plan.warnings, advice))

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from vaegis.training.config import TIME_KIND, TrainConfig
+from vaegis.training.data.kind_messages import quoted
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.name_words import COUNTER_WORDS, ENTITY_WORDS, ID_WORDS, words_of
 from vaegis.training.data.sampling import Sample
@@ -37,9 +38,9 @@ def group_column_hint(plans: Sequence[ColumnPlan], sample: Sample, config: Train
         count = np.unique(groups).size
         if count >= _FEWEST_GROUPS and groups.size >= _FEWEST_RECORDS * count:
             return (
-                f"{plan.name} has about {groups.size / count:.0f} records per value. Records of values that training "
-                "did not see are flagged more often than promised. If new values will come, set "
-                f'splits.group_column = "{plan.name}" in train.toml'
+                f"{plan.name} has about {groups.size / count:.0f} records per value. Records with a {plan.name} that "
+                "training did not see are flagged more often than promised. If new ones will come, set "
+                f"splits.group_column = {quoted(plan.name)} in train.toml"
             )
     return None
 

@@ -1,4 +1,4 @@
-"""Recognise columns of numbers that only grow, and measure how far the newest values of the others lie outside."""
+"""Recognise columns that only grow, and measure how far the newest values of the others lie outside what was seen."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kind_messages import quoted, setting_line
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
 from vaegis.training.data.name_words import names_identifiers, words_of
+from vaegis.training.data.new_values import with_new_values
 from vaegis.training.data.number_times import may_be_nanoseconds, with_times
 from vaegis.training.data.profile import DataProfile
-from vaegis.training.data.record_order import FEWEST_ORDERED, Order, are_whole, finite, follows, rank_correlation
+from vaegis.training.data.record_order import (
+    FEWEST_ORDERED,
+    LEAST_NEW,
+    LEAST_NEW_IN_FILES,
+    NEWEST,
+    Order,
+    are_whole,
+    finite,
+    follows,
+    rank_correlation,
+)
 from vaegis.training.data.sampling import Sample
 from vaegis.training.data.written_dates import DAY
 from vaegis.training.errors import ConfigError
 
 _NEARLY_ALL: Final = 0.99
-_NEWEST: Final = 0.2
-_LEAST_OUTSIDE: Final = 0.03
-"""Share of the newest fifth outside the range of the rest that gives a warning: three times the usual alpha."""
 _FEWEST_OUTSIDE: Final = 7
 """Fewest such records. By chance, one column in 10,000 has as many: 8 ways between the two ends, .2^7 each."""
-_LEAST_OUTSIDE_IN_FILES: Final = 0.1
-"""The same by the order of the files, in which records of one place or customer often stand side by side."""
 _MOST_RANGE_PER_RECORD: Final = 1.1
 """Distinct whole numbers are row numbers if their range is less than this many times the number of records."""
 _WEEK_WORDS: Final = frozenset(("week", "woche", "kalenderwoche", "semaine"))
@@ -61,11 +67,12 @@ _YEAR_S: Final = 366 * _DAY_S
 def settle_growing(
     plans: tuple[ColumnPlan, ...], profile: DataProfile, sample: Sample, config: TrainConfig
 ) -> tuple[ColumnPlan, ...]:
-    """Return the plans, in which columns of numbers that only grow are timestamps, are not scored, or have a warning.
+    """Return the plans, in which columns that only grow are timestamps, text, or not scored, or have a warning.
 
     Numbers since 1970 and dates as in 20240318 become timestamps. Identifiers, counters and years are not scored,
     because every value of the next period would be out of range. Any other numeric column gets a warning if its newest
-    fifth leaves the range of the rest. Kinds that are set in the settings stay.
+    fifth leaves the range of the rest. Lists of texts to which values are added are watched by their form. Kinds that
+    are set in the settings stay.
 
     Args:
         plans: The plans by the profile alone.
@@ -88,6 +95,7 @@ def settle_growing(
     )
     orders = _orders(timed, sample, config)
     settled = tuple(_settled(plan, sample, orders, profile.records, is_set=_is_set(plan, config)) for plan in timed)
+    settled = tuple(plan if _is_set(plan, config) else with_new_values(plan, sample, orders[-1]) for plan in settled)
     check_any_scored(settled)
     for plan in settled:
         if plan.kind != TIME_KIND and plan.name in config.columns and config.columns[plan.name].timezone is not None:
@@ -143,11 +151,10 @@ def _settled(plan: ColumnPlan, sample: Sample, orders: tuple[Order, ...], record
         return plan
     reason = None if is_set else _why_not_scored(plan.name, values, orders, records)
     if reason is not None:
-        keep = f"To score it all the same: {setting_line(plan.name, 'numeric')}"
-        as_times = f"If these are nanoseconds since 1970: {setting_line(plan.name, TIME_KIND)}"
-        ways = (as_times, keep) if may_be_nanoseconds(values) else (keep,)
+        as_times = f"If these are nanoseconds since 1970, set {setting_line(plan.name, TIME_KIND)}"
+        notes = (as_times,) if may_be_nanoseconds(values) else ()
         limits = _limits(plan.name, values, orders)
-        return replace(plan, kind=None, reason=reason, warnings=ways, watched="numeric", limits=limits)
+        return replace(plan, kind=None, reason=reason, warnings=notes, watched="numeric", limits=limits)
     outside, rounded = _outside(plan.name, values, orders), _rounded(plan.name, values)
     warnings = tuple(warning for warning in (outside, rounded) if warning is not None)
     return replace(plan, warnings=plan.warnings + warnings, leaves_range=outside is not None)
@@ -280,7 +287,7 @@ def _outside(name: str, values: NDArray[np.float64], orders: tuple[Order, ...]) 
     """Return a warning if the newest fifth of a column lies outside the range of the rest."""
     order = orders[-1]
     ordered = finite(values[order.positions])
-    newest = int(ordered.size * _NEWEST)
+    newest = int(ordered.size * NEWEST)
     if ordered.size < FEWEST_ORDERED:
         return None
     # Without times, a file may also begin with its newest records.
@@ -289,7 +296,7 @@ def _outside(name: str, values: NDArray[np.float64], orders: tuple[Order, ...]) 
         ends.append((ordered[newest:], ordered[:newest]))
     outside = max(np.count_nonzero((new < rest.min()) | (new > rest.max())) for rest, new in ends)
     share = outside / newest
-    if outside < _FEWEST_OUTSIDE or share < (_LEAST_OUTSIDE_IN_FILES if order.name is None else _LEAST_OUTSIDE):
+    if outside < _FEWEST_OUTSIDE or share < (LEAST_NEW_IN_FILES if order.name is None else LEAST_NEW):
         return None
     which = "oldest or newest" if order.name is None else "newest"
     if follows(values, order):

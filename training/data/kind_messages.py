@@ -34,7 +34,8 @@ def how_to_read(
     name: str, other: OtherText | None, seen: int, wanted: Kind | None = None, *, row: int | None = None
 ) -> str:
     """Return which settings help where some text is not of a column's kind, and which text that is, if it repeats."""
-    ways = ["null_values, if such a text stands for no value"]
+    null_values = setting_of(name, "null_values")
+    ways = [f"{null_values}, if such a text stands for no value"]
     if other is not None:
         if other.text.strip() == name:
             return "that is the column's own name: the header seems to be repeated among the records; remove such lines"
@@ -46,16 +47,16 @@ def how_to_read(
             form = json.dumps(shown(_form_of(other.text)), ensure_ascii=False)
             return (
                 f"{other.distinct:,} different texts are in another form, such as {form}: write all values in one "
-                f'form, or set in train.toml {table_of(name)} kind = "text" (or "ignore")'
+                f'form, or set in train.toml {setting_of(name, "kind")} = "text" (or "ignore")'
             )
         share = other.records / seen
         # A text with digits that comes once is rather a wrong value. What half of the records hold is rather no null.
         if share > _HALF or (other.records == 1 and any(map(str.isdigit, other.text))):
-            return f"correct the records, or set in train.toml {table_of(name)} {'; or '.join(_other_ways(wanted))}"
+            return f"correct the records, or set in train.toml {'; or '.join(_other_ways(name, wanted))}"
         text = json.dumps(shown(other.text), ensure_ascii=False)
-        ways = [f"null_values = [{text}], if this text, which {share:.1%} hold, stands for no value"]
-    ways += _other_ways(wanted)
-    return f"correct the records, or set in train.toml {table_of(name)} {'; or '.join(ways)}"
+        ways = [f"{null_values} = [{text}], if this text, which {share:.1%} hold, stands for no value"]
+    ways += _other_ways(name, wanted)
+    return f"correct the records, or set in train.toml {'; or '.join(ways)}"
 
 
 def warnings_of_text(name: str, text: TextProfile) -> tuple[str, ...]:
@@ -65,7 +66,7 @@ def warnings_of_text(name: str, text: TextProfile) -> tuple[str, ...]:
         if not text.numbers.count:
             return ()
         codes = "numbers with leading zeros are taken for codes, and their size is not watched"
-        return (f'{codes}; if it matters, set {table_of(name)} kind = "numeric"',)
+        return (f"{codes}; if it matters, set {setting_line(name, 'numeric')}",)
     are_units = written is not None and 1 < len(written.units) < text.distinct  # else each text has a word of its own
     if written is not None and are_units and text.period_like is None:
         records = sum(count for _, count in written.units)
@@ -74,7 +75,7 @@ def warnings_of_text(name: str, text: TextProfile) -> tuple[str, ...]:
             return (f"{several}; write all of them in one unit",)
     if text.time_like is not None:
         example = json.dumps(shown(text.time_like), ensure_ascii=False)
-        how = f"for times set {table_of(name)} format (codes of strptime); write durations as numbers of one unit"
+        how = f"for times set {setting_of(name, 'format')} (codes of strptime); write durations as numbers of one unit"
         return (f"looks like times or durations, such as {example}, in a form that is not known; {how}",)
     if text.quantity_like is not None and text.distinct > _FEWEST_VARIED:
         example = json.dumps(shown(text.quantity_like), ensure_ascii=False)
@@ -95,8 +96,8 @@ def warnings_of_categories(name: str, text: TextProfile) -> tuple[str, ...]:
     if text.null_like is not None:
         written = json.dumps(shown(text.null_like), ensure_ascii=False)
         warnings.append(
-            f"{written} is taken for a value: if it stands for no value, set in train.toml {table_of(name)} "
-            f"null_values = [{written}]"
+            f"{written} is taken for a value: if it stands for no value, set in train.toml "
+            f"{setting_of(name, 'null_values')} = [{written}]"
         )
     if not text.has_leading_zeros and _MOSTLY * text.records <= text.numbers.count < text.records:
         warnings.append(
@@ -117,15 +118,19 @@ def place_of(name: str, other: OtherText | None, locate: Locate) -> str:
     return f"column {shown(name)}" if location is None else f"{location}, column {shown(name)}"
 
 
-def table_of(name: str) -> str:
-    """Return the header of a column's table in train.toml."""
-    return f"[columns.{quoted(name)}]"
+def setting_of(name: str, setting: str) -> str:
+    """Return the key of a column's setting, as a line of train.toml begins with it.
+
+    >>> setting_of("amount", "kind"), setting_of("shop.id", "kind")
+    ('columns.amount.kind', 'columns."shop.id".kind')
+    """
+    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
+    return f"columns.{key}.{setting}"
 
 
 def setting_line(name: str, kind: str) -> str:
     """Return the line of train.toml that sets a column's kind."""
-    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
-    return f'columns.{key}.kind = "{kind}" in train.toml'
+    return f'{setting_of(name, "kind")} = "{kind}" in train.toml'
 
 
 def quoted(text: str) -> str:
@@ -151,6 +156,6 @@ def _form_of(text: str) -> str:
     return "".join("9" if letter.isdecimal() else "a" if letter.isalpha() else letter for letter in text.strip())
 
 
-def _other_ways(wanted: Kind | None) -> list[str]:
-    formats = ['format, such as "%d/%m/%Y %H:%M"'] if wanted == "timestamp" else []
-    return [*formats, 'kind = "categorical" (or "ignore")']
+def _other_ways(name: str, wanted: Kind | None) -> list[str]:
+    formats = [f'{setting_of(name, "format")}, such as "%d/%m/%Y %H:%M"'] if wanted == "timestamp" else []
+    return [*formats, f'{setting_of(name, "kind")} = "categorical" (or "ignore")']

@@ -17,7 +17,7 @@ from vaegis.training.data.kind_messages import (
     Locate,
     how_to_read,
     place_of,
-    table_of,
+    setting_of,
     units_of,
     warnings_of_categories,
     warnings_of_text,
@@ -28,6 +28,11 @@ from vaegis.training.data.text_profile import Parsed, TextProfile
 from vaegis.training.data.written_dates import DAY, DateWriting
 from vaegis.training.errors import ConfigError, DataError
 
+LIST_KIND: Kind = "categorical"
+"""The kind of texts from a list of values."""
+FORM_ALONE = "only its form will be watched"
+"""What the reason of a column of text says last."""
+
 _MOSTLY = 0.5
 """If at least this share of the texts parses as one kind, the others are errors; below it, the column is text."""
 _NEARLY_ALL = 0.8
@@ -36,7 +41,6 @@ _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
 _ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
 _WATCHED: dict[Form, Literal["numeric", "text"]] = {Form.NUMBER: "numeric", Form.TEXT: "text"}
-_FORM_ALONE = "only its form will be watched"
 _NOT_CATEGORIES = ("decimal", "duration")
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
 _UNSCORED = ("list", "map")
@@ -287,15 +291,13 @@ def _plan_written(column: ColumnProfile, text: TextProfile, locate: Locate) -> C
             )
         return None
     what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators or signs"
-    example = f"{json.dumps(written.example, ensure_ascii=False)} is read as {written.example_number:.15g}"
-    warnings = [f"looks like {what}: read as numbers, so {example}"]
-    if written.is_ambiguous:
-        warnings.append(
-            "nothing tells whether the comma parts thousands, as it is read, or decimals; "
-            f'for those set {table_of(column.name)} decimal = ","'
-        )
+    why = f"{what}, {_example(written.example, f'{written.example_number:.15g}')}"
+    warning = (
+        "nothing tells whether the comma parts thousands, as it is read, or decimals; "
+        f'for those set {setting_of(column.name, "decimal")} = "," in train.toml'
+    )
     reading = Reading(decimal=written.decimal, unit=written.unit)
-    return ColumnPlan(column.name, "numeric", what, reading, tuple(warnings))
+    return ColumnPlan(column.name, "numeric", why, reading, (warning,) if written.is_ambiguous else ())
 
 
 def _plan_dates(column: ColumnProfile, text: TextProfile, locate: Locate) -> ColumnPlan | None:
@@ -315,9 +317,9 @@ def _plan_dates(column: ColumnProfile, text: TextProfile, locate: Locate) -> Col
     forms = " and ".join(only.split("|"))
     what = f"{'times of day' if are_times else 'dates'} in the form{'s' if '|' in only else ''} {forms}"
     what = f"{what} and in ISO 8601" if dates.beside_iso else what
-    read_as = reader_for(Reading(format=only)).text(dates.example) or ""
-    example = f"{json.dumps(dates.example, ensure_ascii=False)} is read as {read_as[11:] if are_times else read_as}"
-    return ColumnPlan(column.name, "timestamp", what, Reading(format=only), (f"looks like {what}: {example}",))
+    read_as = (reader_for(Reading(format=only)).text(dates.example) or "").removesuffix("+00:00")
+    read_as = read_as[len("1970-01-01T") :] if are_times else read_as.removesuffix("T00:00:00")
+    return ColumnPlan(column.name, "timestamp", f"{what}, {_example(dates.example, read_as)}", Reading(format=only))
 
 
 def _other_date(column: ColumnProfile, text: TextProfile, dates: DateWriting) -> str:
@@ -326,7 +328,7 @@ def _other_date(column: ColumnProfile, text: TextProfile, dates: DateWriting) ->
         return f"other text; {how_to_read(column.name, dates.other, text.records)}"
     return (
         f"one in the form {dates.swapped}: nothing tells which of the two the others have. Write all in one form, or "
-        f'set in train.toml {table_of(column.name)} kind = "text" (or "ignore")'
+        f'set in train.toml {setting_of(column.name, "kind")} = "text" (or "ignore")'
     )
 
 
@@ -335,20 +337,23 @@ def _plan_periods(column: ColumnProfile, text: TextProfile) -> ColumnPlan | None
     if text.period_like is None or text.distinct > _MOSTLY * column.observed:
         return None
     why = f"periods such as {text.period_like}: the next one would be a new category"
-    keep = f'To score it all the same: set {table_of(column.name)} kind = "categorical"'
-    return ColumnPlan(column.name, None, why, warnings=(keep,), watched="text")
+    return ColumnPlan(column.name, None, why, watched="text")
 
 
 def _only_format(column: ColumnProfile, dates: DateWriting) -> str:
     """Return the one format of dates; refuse those of which nothing tells the order of day and month."""
     if len(dates.formats) == 1:
         return dates.formats[0]
-    choices = " or ".join(f'format = "{each}"' for each in dates.formats)
+    choices = " or ".join(f'"{each}"' for each in dates.formats)
     parts = "the day, with the month or with the year" if "%y" in choices else "the day or with the month"
     raise DataError(
         f"column {shown(column.name)}: do its dates begin with {parts}? The records allow each of these; set in "
-        f"train.toml {table_of(column.name)} {choices}"
+        f"train.toml {setting_of(column.name, 'format')} = {choices}"
     )
+
+
+def _example(text: str, read_as: str) -> str:
+    return f"so {json.dumps(text, ensure_ascii=False)} is read as {read_as}"
 
 
 def _with(unit: str) -> str:
@@ -362,10 +367,10 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
     name, seen = column.name, column.observed
     warnings = warnings_of_text(name, text)
     if text.mean_characters > settings.max_mean_characters:
-        why = f"free text: {text.mean_characters:.0f} characters on average; {_FORM_ALONE}"
+        why = f"free text: {text.mean_characters:.0f} characters on average; {FORM_ALONE}"
         return ColumnPlan(name, "text", why, warnings=warnings)
     if seen >= _FEWEST_FOR_IDENTIFIER and text.distinct > settings.max_distinct_share * seen:
-        why = f"an identifier: {text.distinct} of {seen} values differ; {_FORM_ALONE}"
+        why = f"an identifier: {text.distinct} of {seen} values differ; {FORM_ALONE}"
         return ColumnPlan(name, "text", why, warnings=warnings)
     # A value that came once says as little of the next records as an identifier does.
     least = 2 if seen >= _FEWEST_FOR_IDENTIFIER else 1
@@ -374,16 +379,15 @@ def _plan_categories(column: ColumnProfile, text: TextProfile, settings: KindSet
     more = "at least " if text.is_capped else ""
     if covered < settings.min_category_share:
         values = f"{more}{counted(text.distinct, 'value')}, of which the {len(kept)} commonest cover {covered:.1%}"
-        return ColumnPlan(name, "text", f"too varied: {values}; {_FORM_ALONE}", warnings=warnings)
+        return ColumnPlan(name, "text", f"too varied: {values}; {FORM_ALONE}", warnings=warnings)
     if text.dated is not None:
-        why = f"texts with a date, such as {shown(text.dated)}: the next ones would be new categories; {_FORM_ALONE}"
-        keep = f'to score the values all the same, set {table_of(name)} kind = "categorical"'
-        return ColumnPlan(name, "text", why, warnings=(*warnings, keep))
+        why = f"texts with a date, such as {shown(text.dated)}: the next ones would be new categories; {FORM_ALONE}"
+        return ColumnPlan(name, "text", why, warnings=warnings)
+    # Where all are kept, the statistics say how many there are.
+    values = f" with {more}{counted(text.distinct, 'value')}" if text.distinct > settings.max_categories else ""
     leading = ", numbers with leading zeros" if text.has_leading_zeros else ""
     warnings += warnings_of_categories(name, text)
-    return ColumnPlan(
-        name, "categorical", f"text with {more}{counted(text.distinct, 'value')}{leading}", warnings=warnings
-    )
+    return ColumnPlan(name, "categorical", f"text{values}{leading}", warnings=warnings)
 
 
 def _check_all(
@@ -408,7 +412,7 @@ def _check_all(
     if parsed is text.numbers and text.written is not None and len(text.written.units) > 1:
         raise DataError(
             f"{place}: expected {expected} as in {share}, got numbers in several units ({units_of(text.written)}): "
-            f'write all in one unit, or set in train.toml {table_of(column.name)} kind = "text" (or "ignore")'
+            f'write all in one unit, or set in train.toml {setting_of(column.name, "kind")} = "text" (or "ignore")'
         )
     how = how_to_read(column.name, other, seen, row=parsed.first_other.row)
     raise DataError(f"{place}: expected {expected} as in {share}, got other text; {how}")
@@ -446,4 +450,4 @@ def _how_to_set(name: str, change: FormChange) -> str:
     forms = {change.was, change.now} - {Form.TEXT}
     typed = [f'"{kind}"' for form, kind in _KINDS_OF_FORMS.items() if form in forms]
     kinds = ", ".join([*typed, '"categorical"', 'or "ignore"'])
-    return f"correct the records, or set in train.toml {table_of(name)} kind, which may be {kinds}"
+    return f"correct the records, or set in train.toml {setting_of(name, 'kind')}, which may be {kinds}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vaegis.service.contract import MOST_PLACEHOLDERS
 from vaegis.service.records.values import iso_instant
 from vaegis.training.config import TIME_KIND
-from vaegis.training.data.kind_messages import table_of
+from vaegis.training.data.kind_messages import setting_of
 from vaegis.training.data.kinds import KINDS, ColumnPlan
 from vaegis.training.data.sampling import Sample
 
@@ -100,7 +100,7 @@ def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
         effect = "counts as a case of its own" if value in known else "hides anomalies between"
         warnings.append(
             f"{text} repeats in {share:.1%} of the records, far from all others, and {effect}: "
-            f"if it stands for no value, set {table_of(plan.name)} null_values = [{json.dumps(text)}]"
+            f"if it stands for no value, set {setting_of(plan.name, 'null_values')} = [{json.dumps(text)}]"
         )
     if plan.kind != TIME_KIND and (lone := lone_negative(values)) is not None and lone not in found:
         share = np.count_nonzero(values == lone) / numbers.size

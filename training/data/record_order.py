@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 FEWEST_ORDERED: Final = 50
 """Fewest values whose order says anything."""
+NEWEST: Final = 0.2
+"""Share of the records that are compared with the rest, because the next ones will be more like these."""
+LEAST_NEW: Final = 0.03
+"""Share of the newest fifth outside what the rest holds that gives a warning: three times the usual alpha."""
+LEAST_NEW_IN_FILES: Final = 0.1
+"""The same by the order of the files, in which records of one place or customer often stand side by side."""
 _FOLLOWS: Final = 0.99
 """Least rank correlation with an order, either way, of values that follow it."""
 _FEWEST_LEVELS: Final = 3

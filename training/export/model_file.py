@@ -1,7 +1,6 @@
 """Export a fitted model as one verified ONNX file, or as no file at all."""
 
 import base64
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from pydantic import BaseModel
 from vaegis.service.artifact import load_artifact
 from vaegis.service.columns import Columns
 from vaegis.service.contract import (
-    FORMAT_VERSION,
     GREATEST_RELATIVE_TOLERANCE,
     Calibration,
     Contract,
@@ -24,7 +22,6 @@ from vaegis.service.contract import (
     GeneratorDocument,
     Golden,
     GoldenScores,
-    MetadataKey,
     Provenance,
     Schema,
     Value,
@@ -32,12 +29,13 @@ from vaegis.service.contract import (
 from vaegis.service.errors import ArtifactError
 from vaegis.service.files.output import replacing
 from vaegis.service.generation import Generator
-from vaegis.service.model_file import digest_entry
+from vaegis.service.model_file import FORMAT_VERSION, MetadataKey, digest_entry
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scorer
+from vaegis.training.data.kind_messages import setting_of
 from vaegis.training.data.schema import category_codes
 from vaegis.training.errors import ExportError
 from vaegis.training.export.onnx_graph import prepend_category_lookup, to_onnx
@@ -201,11 +199,11 @@ def _difference_message(
     is_by_column = difference.ndim > 1 and difference.shape[1] == len(schema.columns)
     column = schema.columns[int(where[1])].name if is_by_column else None
     of_column = "" if column is None else f" of column {shown(column)}"
-    table = '[columns."..."]' if column is None else f"[columns.{json.dumps(column)}]"
+    setting = setting_of("NAME" if column is None else column, "kind")
     return (
         f"{name} records, {output}{of_column}: expected the same values from onnxruntime and torch, got a difference "
-        f"of {difference[where]:.3g}; columns that hardly vary cause this: ignore one in train.toml by {table} "
-        'kind = "ignore"'
+        f"of {difference[where]:.3g}; columns that hardly vary cause this: ignore one in train.toml by "
+        f'{setting} = "ignore"'
     )
 
 

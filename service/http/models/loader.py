@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -30,6 +30,7 @@ from vaegis.service.model_folder import (
     stamp_of,
     version_path,
 )
+from vaegis.service.records.column_names import accepted_names
 from vaegis.service.runtime import RunLimits
 from vaegis.service.settings import Settings
 
@@ -138,38 +139,15 @@ def default_model(folder: Path, chosen: str | None) -> str:
 
 
 def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes | None = None) -> Artifact:
-    """Return the artifact in the content of the file ``name``, with every check but the golden records.
-
-    Raises:
-        ArtifactError: it cannot be used.
-    """
+    """Return the artifact in the content of the file ``name``, with every check but the golden records."""
     limits = RunLimits(settings.inference_threads, settings.run_timeout_s, settings.max_tensor_bytes)
     return open_artifact(data, name, limits, optimized=optimized)
-
-
-def first_opened(source: ModelSource, name: str, settings: Settings) -> tuple[Artifact, Target]:
-    """Return the version of a model to start with: the live one, or the newest before it that can be used.
-
-    Raises:
-        ServiceError: none can be used; says why the live one cannot.
-    """
-    failure: ServiceError | None = None
-    for target in source.targets(name):
-        try:
-            artifact = opened_content(_read(target, settings), str(target.path), settings)
-            artifact.verify()
-        except ServiceError as error:
-            _log_failure(name, target.version, str(error))
-            failure = failure or error
-        else:
-            return artifact, target
-    raise failure or ModelFolderError(f"{name}: expected a version, got none")
 
 
 def schema_difference(old: Schema, new: Schema) -> str | None:
     """Say how records that fit ``old`` would be read otherwise by ``new``; None if they would not."""
     kinds, new_kinds = ({column.name: column.kind for column in schema.columns} for schema in (old, new))
-    taken = {*new.of_records.names, *(column.name for column in new.ignored)}
+    taken = accepted_names(new.of_records)
     differences = [f"{name} is not scored any more" for name in kinds if name not in new_kinds]
     differences += [f"{name} is new" for name in new_kinds if name not in kinds]
     differences += [
@@ -212,9 +190,22 @@ class ModelLoader:
         self._publish: Publish = lambda change: change()
         self._seen: dict[str, Target | str] = {}
         self._seen_shadows: dict[str, Target | None] = {}
+        self._failures: dict[str, Exception] = {}
         self._wake = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
+
+    def load_first(self) -> None:
+        """Load what should be live when the service starts.
+
+        Raises:
+            ServiceError: no version of the default model can be used; says why the one that should be live cannot.
+        """
+        self.check()
+        default, failures = self._registry.default, self._failures
+        self._failures = {}  # errors hold on to what was loaded when they came
+        if default.served is None:
+            raise failures.get(default.name) or ModelFolderError(f"{default.name}: expected a version, got none")
 
     def start(self, publish: Publish) -> None:
         """Begin to watch the source; ``publish`` calls functions on the event loop's thread."""
@@ -236,11 +227,7 @@ class ModelLoader:
             self._thread.join(_CLOSE_S)
 
     def check(self, *, is_forced: bool = False) -> None:
-        """Load what should be live and is not.
-
-        Args:
-            is_forced: Whether versions that could not be used before are tried again.
-        """
+        """Load what should be live and is not; if ``is_forced``, try versions again that could not be used before."""
         try:
             names = self._source.names()
         except ModelFolderError as error:
@@ -249,14 +236,15 @@ class ModelLoader:
                 self._fail(self._registry.default.name, None, error)
             return
         for name in names:
+            targets = self._source.targets(name)
             try:
-                target = next(self._source.targets(name))
+                target = next(targets)
             except ModelFolderError as error:
                 if self._has_changed(name, str(error), is_forced=is_forced):
                     self._fail(name, None, error)
                 continue
             if self._has_changed(name, target, is_forced=is_forced):
-                self._load(name, target)
+                self._load(name, target, targets)
             self._check_shadow(name, is_forced=is_forced)
 
     def _has_changed(self, name: str, found: Target | str, *, is_forced: bool) -> bool:
@@ -278,22 +266,18 @@ class ModelLoader:
             except Exception:  # noqa: BLE001 - the thread must live on, whatever a file or a file system holds
                 _LOG.exception("unexpected error while models were loaded")
 
-    def _load(self, name: str, target: Target) -> None:
-        """Load a version; if it cannot be used and nothing is live, the newest before it that can be."""
-        try:
-            self._load_one(name, target)
-        except Exception as error:  # noqa: BLE001 - of a broken file; the old version stays, and the reason is shown
-            self._fail(name, target.version, error)
-        else:
-            return
-        if self._registry.live_of(name) is not None:
-            return
-        for before in list(self._source.targets(name))[1:]:
-            with suppress(ServiceError):
-                self._load_one(name, before, clears_failure=False)
+    def _load(self, name: str, wanted: Target, older: Iterable[Target]) -> None:
+        """Load the version that should be live; if it cannot be used and nothing is live, the newest that can be."""
+        for target in chain([wanted], older):
+            try:
+                self._load_one(name, target, is_wanted=target is wanted)
+            except Exception as error:  # noqa: BLE001 - of a broken file; what is live stays, and the reason is shown
+                if target is wanted:
+                    self._fail(name, target.version, error)
+            if self._registry.live_of(name) is not None:
                 return
 
-    def _load_one(self, name: str, target: Target, *, clears_failure: bool = True) -> None:
+    def _load_one(self, name: str, target: Target, *, is_wanted: bool) -> None:
         started = time.monotonic()
         data = _read(target, self._settings)
         live = self._registry.live_of(name)
@@ -316,7 +300,7 @@ class ModelLoader:
                 f"{target.path}: loading took {took_s:.0f} s (limit {self._settings.model_timeout_s:g} s); "
                 "VAEGIS_MODEL_TIMEOUT_S gives it longer"
             )
-        self._publish(partial(self._swap, served, clears_failure=clears_failure))
+        self._publish(partial(self._swap, served, is_wanted=is_wanted))
         self._seen_shadows.pop(name, None)  # what was compared with the version before is compared anew
         fields = {"model": name, "version": served.version, "digest": artifact.digest, "took_s": round(took_s, 3)}
         _LOG.info("model changed", extra={"fields": fields})
@@ -359,8 +343,10 @@ class ModelLoader:
         optimized = None if checks is None else checks.optimized(data, path)
         return opened_content(data, path, self._settings, optimized), optimized is not None
 
-    def _swap(self, served: ServedModel, *, clears_failure: bool) -> None:
-        self._registry.swap(served, clears_failure=clears_failure)
+    def _swap(self, served: ServedModel, *, is_wanted: bool) -> None:
+        self._registry.swap(served)
+        if is_wanted:
+            self._registry.keep(served.name, None)
         self._on_swap(served.artifact.digest)
 
     def _fail(
@@ -374,7 +360,9 @@ class ModelLoader:
         if self._is_closed:
             return  # the check was ended with the service
         reason = str(error) if isinstance(error, ServiceError) else f"internal error ({type(error).__name__})"
-        _log_failure(name, version, reason)
+        _LOG.error("version cannot be used", extra={"fields": {"model": name, "version": version, "reason": reason}})
+        if self._thread is None:
+            self._failures.setdefault(name, error)
         self._publish(partial(note or self._registry.fail, name, version, reason))
 
 
@@ -388,8 +376,3 @@ def _read(target: Target, settings: Settings) -> bytes:
     if target.digest is not None:
         require_promoted(target.path, data, target.digest)
     return data
-
-
-def _log_failure(name: str, version: str | None, reason: str) -> None:
-    fields = {"model": name, "version": version, "reason": reason}
-    _LOG.error("version cannot be used", extra={"fields": fields})

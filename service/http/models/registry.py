@@ -116,13 +116,7 @@ class ShadowAnswer(Answer):
 
 @dataclass(frozen=True, slots=True)
 class ServedAs:
-    """How the first model is served.
-
-    Attributes:
-        name: Its name in paths, answers and metrics.
-        version: The name of its version; None if it has none.
-        folder: The folder of models; None for a single file.
-    """
+    """How the first model is served: its name, its version's name and its folder; these two are None for a file."""
 
     name: str
     version: str | None = None
@@ -131,15 +125,9 @@ class ServedAs:
 
 @dataclass(slots=True)
 class ModelEntry:
-    """One name, and the version that is live under it.
+    """One name, the version that is live under it, if one could be loaded, and the one in its shadow, if there is one.
 
-    Attributes:
-        name: The name.
-        served: The live version; None if none could be loaded.
-        since: When it became live here.
-        failure: Why the version that should be live is not; None if it is.
-        shadow: Scores a sample of the traffic with another version; None if there is no such version.
-        shadow_failure: Why the version that should do so does not.
+    A failure says why the version that should be live, or in shadow, is not.
     """
 
     name: str
@@ -161,11 +149,9 @@ class ModelEntry:
 
 
 class ModelRegistry:
-    """The models by name. Changed on the event loop's thread only; read on any.
+    """The models by name, among them the default one of routes that name none.
 
-    Attributes:
-        default: The model of routes that name none.
-        new_served: Prepares to serve an artifact.
+    Changed on the event loop's thread only; read on any.
     """
 
     def __init__(self, default: str, metrics: Metrics, new_served: NewServed, shadow_share: float) -> None:
@@ -205,18 +191,11 @@ class ModelRegistry:
             raise HTTPException(404, f"no such version of the model {name!r}; {served.version!r} is live")
         return served
 
-    def swap(self, served: ServedModel, *, clears_failure: bool = True) -> None:
-        """Make a version live. Requests in flight keep the one they took, which is freed when the last of them ends.
-
-        Args:
-            served: The version.
-            clears_failure: Whether it is the version that should be live.
-        """
+    def swap(self, served: ServedModel) -> None:
+        """Make a version live. Requests in flight keep the one they took, which is freed when the last of them ends."""
         entry = self._entries.setdefault(served.name, ModelEntry(served.name))
         self.set_shadow(served.name, None)  # it was compared with the version before
         entry.served, entry.since = served, _now()
-        if clears_failure:
-            self._clear_failure(entry)
         self._metrics.count_model_live(served.name, served.artifact, alpha=served.alpha, threshold=served.threshold)
 
     def set_shadow(self, name: str, candidate: ServedModel | None) -> None:
@@ -279,7 +258,8 @@ class ModelRegistry:
     def keep(self, name: str, version: str | None) -> None:
         """Note that the live version is the one that should be live, perhaps under another name."""
         entry = self.entry(name)
-        self._clear_failure(entry)
+        entry.failure = None
+        self._metrics.end_model_failure(name)
         if version is not None:
             entry.live().version = version
 
@@ -288,10 +268,6 @@ class ModelRegistry:
         entry = self._entries.setdefault(name, ModelEntry(name))
         entry.failure = LoadFailure(version=version, reason=reason, since=_now())
         self._metrics.count_model_failure(name)
-
-    def _clear_failure(self, entry: ModelEntry) -> None:
-        entry.failure = None
-        self._metrics.end_model_failure(entry.name)
 
     def names(self) -> list[str]:
         """Return the models, sorted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,7 @@ _SCORE_TAIL_DOUBLINGS: Final = 10
 
 
 class ModelMetrics:
-    """The metrics of what one model scores, bound to its name so that counting looks nothing up.
-
-    Attributes:
-        model: The name by which it is served.
-        generated: Records generated.
-    """
+    """The metrics of what one model scores, bound to its name so that counting looks nothing up."""
 
     def __init__(self, metrics: Metrics, model: str, artifact: Artifact) -> None:
         columns, checked = artifact.contract.columns.columns, artifact.contract.columns.of_records.columns
@@ -121,14 +116,6 @@ class ShadowMetrics:
         self._leading.labels(*self._labels, appeared, "appeared").inc()
 
 
-class UnusualCounts(NamedTuple):
-    """Number of unusual values by column, each of shape (D,), in schema order; 0 where a kind of column has none."""
-
-    missing: NDArray[np.int64]
-    unseen: NDArray[np.int64]
-    out_of_range: NDArray[np.int64]
-
-
 class ColumnCounter:
     """Counts by column, for one schema."""
 
@@ -143,8 +130,8 @@ class ColumnCounter:
         strings = [schema.columns[i] for i in schema.string_positions]
         self._known = [kind_of(column).known_categories(column) for column in strings]
 
-    def count(self, columns: Columns) -> UnusualCounts | None:
-        """Return the counts over a batch; None if nothing in it is unusual."""
+    def count(self, columns: Columns) -> NDArray[np.int64] | None:
+        """Return how many values of each column are null, unseen and out of range, shape (3, D); None if none is."""
         numbers, observed = columns.numbers, columns.strings_observed
         inside = (numbers >= self._minimum) & (numbers <= self._maximum)  # no null is
         unseen = self._unseen(columns)
@@ -156,7 +143,7 @@ class ColumnCounter:
         counts[0, self._string_positions] = (~observed).sum(axis=0)
         counts[1, self._string_positions] = unseen
         counts[2, self._number_positions] = (~(inside | is_null)).sum(axis=0)
-        return UnusualCounts(*counts)
+        return counts
 
     def _unseen(self, columns: Columns) -> list[int]:
         """Return how many unknown categories each column of strings holds."""

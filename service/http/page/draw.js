@@ -126,7 +126,8 @@ export function waterfall(width, result, threshold) {
   if (result.contributions.length > most) bars.push([`${result.contributions.length - most} others`, others]);
   bars.push(["latent code", result.latent_contribution]);
   const row = 24;
-  const left = Math.min(0.4 * width, 16 + LETTER * Math.max(...bars.map(([name]) => name.length)));
+  const longest = Math.min(Math.floor((0.4 * width - 16) / LETTER), Math.max(...bars.map(([name]) => name.length)));
+  const left = 16 + LETTER * longest;
   const height = row * (bars.length + 1) + 24;
   const svg = drawing(width, height, "Waterfall of contributions to the score; the table below has the numbers");
   const ends = [0];
@@ -135,7 +136,7 @@ export function waterfall(width, result, threshold) {
   const x = (value) => left + ((width - left - 70) * (value - low)) / (high - low || 1);
   const bar = (at, name, from, to, className) => {
     const y = at * row;
-    shape(svg, "text", { x: left - 8, y: y + 16, "text-anchor": "end" }, shortened(name, Math.floor((left - 16) / LETTER)));
+    shape(svg, "text", { x: left - 8, y: y + 16, "text-anchor": "end" }, shortened(name, longest));
     const [start, end] = [x(Math.min(from, to)), x(Math.max(from, to))];
     shape(svg, "rect", { class: className, x: start, y: y + 4, width: Math.max(1, end - start), height: row - 8 });
     shape(svg, "text", { x: end + 6, y: y + 16 }, String(Number((to - from).toPrecision(4))));

@@ -10,6 +10,7 @@ const LEAST_RECORDS = 20; // of an interval of the chart
 const FEW_COLUMNS = 12;
 const FEW_SIGNATURES = 8;
 const MOST_CONTRIBUTIONS = 25;
+const MOST_FAULTS = 10;
 const Z = 2.576; // 99% of a normal distribution
 const COUNTS = ["missing", "unseen", "out_of_range"];
 const WORDS = { missing: "missing", unseen: "unseen category", out_of_range: "out of range" };
@@ -299,6 +300,8 @@ async function score(event) {
 
 function showProblem(problem) {
   const faults = (problem.errors ?? []).map((error) => error.message ?? String(error));
+  const further = faults.splice(MOST_FAULTS).length;
+  if (further) faults.push(`and ${further} more`);
   const lines = [`${problem.status} ${problem.title}`, ...(faults.length ? faults : [problem.detail ?? ""])];
   by("answer").replaceChildren(...lines.map((line) => element("p", line, "bad")));
 }

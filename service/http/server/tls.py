@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vaegis.service.errors import SettingsError
+from vaegis.service.regular_files import require_regular
 from vaegis.service.reloaded_files import ReloadedFiles
 
 _LOG: Final = logging.getLogger("vaegis.http")
@@ -62,7 +63,7 @@ def _read(certificate: Path, key: Path) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     try:
         for path in (certificate, key):
-            path.stat()  # its error names the file, and that of the next line does not
+            require_regular(path)  # its error names the file, and that of the next line does not
         # Without a password, a key that needs one would ask for it at the terminal.
         context.load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:

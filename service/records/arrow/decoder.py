@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -16,9 +16,10 @@ from vaegis.service.records.arrow.types import ArrowField, ArrowKind, TextBudget
 from vaegis.service.records.arrow.values import ArrowValues, cells_of, stacked_values, values_of
 from vaegis.service.records.blocks import BLOCK_RECORDS, BLOCK_VALUES, Block, RecordLimits, TooMuchHeldError, block_of
 from vaegis.service.records.cells import Cells, columns_of_cells
-from vaegis.service.records.column_names import positions_of
+from vaegis.service.records.column_names import accepted_names, parents_of, positions_of
 from vaegis.service.records.decompression import UnpackedBytes
 from vaegis.service.records.faults import Faults, Report
+from vaegis.service.records.kinds import kind_of
 
 _ROUND_RECORDS: Final = 256  # what the graph scores at a time
 _LEAST_COUNTED: Final = 100  # values that each message of a dictionary counts as, so that there are not too many
@@ -85,14 +86,7 @@ class ArrowDecoder:
         return len(self._messages) + sum(each.held_bytes for each in self._dictionaries.values())
 
     def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the body, and yield the records of the batches that it completes.
-
-        Raises:
-            BodyError: it is no Arrow stream, or has what is not read here.
-            RecordError: the schema does not fit the model's.
-            TooMuchHeldError: a message, or what it refers to, is larger than allowed.
-            BodyTooLargeError: its buffers hold more than allowed when decompressed.
-        """
+        """Take the next part of the body, and yield the records of the batches that it completes."""
         self._messages.feed(data)
         try:
             while (message := self._messages.next_message()) is not None:
@@ -101,11 +95,7 @@ class ArrowDecoder:
             raise arrow_error(f"metadata that is whole, got other bytes: {error}") from None
 
     def finish(self) -> Iterator[Block]:
-        """Take note of the body's end.
-
-        Raises:
-            BodyError: it came within a message, or before the schema.
-        """
+        """Take note of the body's end, which may come neither within a message nor before the schema."""
         self._messages.require_end()
         if self._fields is None:
             raise arrow_error("a schema and record batches, got nothing")
@@ -128,8 +118,8 @@ class ArrowDecoder:
 
     def _scored_leaves(self, fields: Sequence[ArrowField], budget: TextBudget) -> list[_Leaf]:
         """Return the columns that are scored, once all names are known to fit the model's."""
-        known = {*self._schema.names, *(column.name for column in self._schema.ignored)}
-        parents = {name[:dot] for name in known for dot, letter in enumerate(name) if letter == "."}
+        known = accepted_names(self._schema)
+        parents = parents_of(known)
         leaves = [
             leaf
             for leaf in _leaves(fields, known, budget)
@@ -178,7 +168,7 @@ class ArrowDecoder:
             values = self._values(array, start, stop, budget)
             for parent in parents:
                 values = values.within(parent.valid(start, stop))
-            return cells_of(values, column, report)
+            return cells_of(values, kind_of(column), report)
 
         with np.errstate(invalid="ignore"):  # some of the many forms of NaN
             return block_of(columns_of_cells(self._schema, of_column, stop - start, faults), faults, self._rows)
@@ -194,7 +184,7 @@ class ArrowDecoder:
         return dictionary.values().look_up(positions.values, positions.valid, budget)
 
 
-def _leaves(fields: Sequence[ArrowField], known: set[str], budget: TextBudget) -> Iterator[_Leaf]:
+def _leaves(fields: Sequence[ArrowField], known: Collection[str], budget: TextBudget) -> Iterator[_Leaf]:
     """Yield what stands under every name, objects opened unless they have a name that is known.
 
     Many names may begin with that of one object: ``budget`` bounds all of them.

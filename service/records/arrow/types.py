@@ -35,12 +35,9 @@ class ArrowType:
     """One type.
 
     Attributes:
-        name: What messages call it.
-        kind: What it is to scoring.
         buffers: How many buffers a column of it has, those of its children not counted.
         form: Type of its numbers, offsets or instants, as numpy names it.
-        width: Bytes of a decimal.
-        scale: Decimal places of a decimal.
+        width: Bytes of a decimal; ``scale`` are its decimal places.
         seconds: Seconds that one unit of an instant or a duration lasts, divided by the next.
         units: See above; two numbers, so that both are whole.
         is_variadic: Whether further buffers follow, whose number each batch tells.
@@ -133,13 +130,7 @@ def arrow_error(detail: str) -> BodyError:
 
 
 def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: TextBudget) -> tuple[ArrowField, ...]:
-    """Return the columns of a schema message.
-
-    Args:
-        schema: The table `Schema`.
-        max_columns: Most columns, parts of columns counted.
-        max_depth: Deepest nesting of them.
-        names: Budget for their names.
+    """Return the columns of a schema message. Parts of columns count as columns; ``names`` bounds all names together.
 
     Raises:
         BodyError: It goes beyond a limit, or has what is not read here.

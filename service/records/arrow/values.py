@@ -12,14 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vaegis.service.contract import Column
 from vaegis.service.records import values as rules
 from vaegis.service.records.arrow.record_batches import ArrowArray
 from vaegis.service.records.arrow.types import ArrowKind, ArrowType, TextBudget, arrow_error
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.cells import Cells, Instants
+from vaegis.service.records.column_kind import ColumnKind, NumberKind
 from vaegis.service.records.faults import Report
-from vaegis.service.records.kinds import NumberKind, kind_of
 
 _INLINE: Final = 12  # bytes of text that a view holds itself
 _VIEW_BYTES: Final = 16
@@ -103,12 +102,7 @@ def stacked_values(parts: Sequence[ArrowValues]) -> ArrowValues:
 
 
 def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
-    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
-
-    Raises:
-        BodyError: Its buffers contradict each other.
-        TooMuchHeldError: Its texts exceed the budget.
-    """
+    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary; texts fit the ``budget``."""
     kind = array.layout.kind
     if kind is ArrowKind.TEXT:
         return _texts(array, start, stop, budget)
@@ -131,15 +125,9 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> A
     return ArrowValues(array.layout, values, valid)
 
 
-def cells_of(found: ArrowValues, column: Column, report: Report) -> Cells:  # noqa: PLR0911 - one for each type
-    """Return values as the cells of a column. Values of a wrong type are reported and null.
-
-    Args:
-        found: The values.
-        column: The column.
-        report: Reports refused values.
-    """
-    kind, of_type = kind_of(column), found.type.kind
+def cells_of(found: ArrowValues, kind: ColumnKind[Any], report: Report) -> Cells:  # noqa: PLR0911 - one for each type
+    """Return values as the cells of a column of a kind. Values of a wrong type are reported and null."""
+    of_type = found.type.kind
     if of_type in (ArrowKind.TEXT, ArrowKind.TEXT_VIEW):
         return _valid_texts(found, report)
     if not isinstance(kind, NumberKind):
@@ -186,9 +174,9 @@ def _numbers(found: ArrowValues) -> NDArray[np.float64]:
     return numbers if found.valid is None else np.where(found.valid, numbers, np.nan)
 
 
-def _with_nulls(texts: list[str], found: ArrowValues) -> list[str | None]:
+def _with_nulls(texts: list[Any], found: ArrowValues) -> list[str | None]:
     if found.valid is None:
-        return list(texts)
+        return texts
     return [text if valid else None for text, valid in zip(texts, found.valid.tolist(), strict=True)]
 
 

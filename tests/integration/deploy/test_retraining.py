@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from vaegis.service.contract import MetadataKey
+from vaegis.service.model_file import MetadataKey
 from vaegis.service.model_folder import read_pointer
 
 CRON_JOB = Path(__file__).parents[3] / "deploy" / "kubernetes" / "components" / "retraining" / "cronjob.yaml"

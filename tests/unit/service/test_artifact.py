@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from vaegis.service.artifact import load_artifact
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import ArtifactError
-from vaegis.service.model_file import digest_entry
+from vaegis.service.model_file import MetadataKey, digest_entry
 from vaegis.service.onnx_model import metadata_props
 
 METADATA = 14
@@ -110,7 +109,7 @@ def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(ArtifactError, match="cannot be read: Is a directory"):
+    with pytest.raises(ArtifactError, match="cannot be read: expected a regular file, got a directory"):
         load_artifact(tmp_path)
 
 

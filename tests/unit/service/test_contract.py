@@ -173,3 +173,9 @@ def test_a_golden_record_keeps_the_type_of_its_values():
 def test_a_category_may_be_the_empty_string():
     column = CategoricalColumn(name="note", missing_share=0.5, categories=("", "x"), shares=(0.5, 0.5))
     assert column.categories[0] == ""
+
+
+def test_a_copy_keeps_nothing_that_was_computed_from_other_fields():
+    schema = Schema.model_validate({"columns": [NUMERIC, BOOLEAN]}, strict=False)
+    assert schema.names == ("amount", "express")
+    assert schema.model_copy(update={"columns": schema.columns[1:]}).names == ("express",)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -88,7 +89,22 @@ def test_without_cryptography_a_signature_is_not_taken_for_good(model, public_ke
         read_model_file(model, Expected(public_key=public_key))
 
 
-def test_a_file_without_an_end_is_refused_without_being_read_to_it(monkeypatch):
+def test_a_file_that_is_too_large_is_refused_without_being_read_to_its_end(monkeypatch, tmp_path):
     monkeypatch.setattr(model_file, "MAX_FILE_BYTES", 2**20)
-    with pytest.raises(ArtifactError, match="/dev/zero: expected a file of at most 1048576 bytes, got a larger one"):
-        read_model_file(Path("/dev/zero"))
+    path = tmp_path / "large.onnx"
+    path.touch()
+    os.truncate(path, 2**33)
+    with pytest.raises(ArtifactError, match=r"large\.onnx: expected a file of at most 1048576 bytes, got a larger one"):
+        read_model_file(path)
+
+
+def test_a_signature_or_key_that_is_no_regular_file_is_refused_at_once(model, public_key):
+    signature = model.with_name("model.onnx.sig")
+    signature.unlink()
+    os.mkfifo(signature)
+    with pytest.raises(ArtifactError, match=r"\.sig: cannot be read: expected a regular file, got a named pipe"):
+        read_model_file(model, Expected(public_key=public_key))
+    public_key.unlink()
+    os.mkfifo(public_key)
+    with pytest.raises(SettingsError, match=r"key\.pem: cannot be read: expected a regular file, got a named pipe"):
+        read_model_file(model, Expected(public_key=public_key))

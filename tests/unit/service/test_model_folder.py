@@ -47,6 +47,10 @@ def test_rollbacks_go_back_through_all_promotions(folder):
     assert live == ["2", "1"]
     with pytest.raises(ModelFolderError, match="no version was live before"):
         roll_back(folder, "orders")
+    with pytest.raises(ModelFolderError, match=r"order: expected the folder of a model, got none; \S+ holds orders$"):
+        roll_back(folder, "order")
+    with pytest.raises(ModelFolderError, match=r"there is no folder \S+/none, which --models names$"):
+        roll_back(folder / "none", "orders")
     assert live_version(folder, "orders")[0] == "1"
 
 
@@ -169,6 +173,13 @@ def test_a_stamp_follows_the_link_of_a_kubernetes_volume(tmp_path):
     assert before is not None
     assert stamp_of(tmp_path / POINTER_FILE) not in (before, None)
     assert stamp_of(tmp_path / "none") is None
+
+
+def test_a_lock_that_another_user_made_can_be_held(folder):
+    put_live(folder, "1")
+    (folder / "orders" / ".live.lock").chmod(0o444)
+    put_live(folder, "2")
+    assert live_version(folder, "orders")[0] == "2"
 
 
 def test_a_folder_that_cannot_be_written_says_so(folder):

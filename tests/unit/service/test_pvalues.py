@@ -165,14 +165,14 @@ def test_the_bound_is_alpha_with_one_fold_and_at_least_that_with_several(sizes, 
 
 def test_the_guarantee_names_alpha_and_bound():
     split, cross = guarantee([np.zeros(999)], 0.01), guarantee([np.zeros(200)] * 5, 0.01)
-    assert split.startswith("At alpha 0.01, a normal record is flagged with a probability of at most 0.01, as long as")
-    assert "at most 0.0279 (proven; close to alpha in practice), as long as normal data stay" in cross
+    assert split.startswith("At alpha 0.01, a normal record is flagged with a probability of at most 1%, as long as")
+    assert "at most 2.79% (proven; close to 1% in practice), as long as normal data stay" in cross
 
 
 def test_the_guarantee_names_both_bounds_where_scores_of_anomalies_were_left_out():
     sentence = guarantee([np.zeros(999)], 0.01, 0.02)
-    assert "in training. This holds if the highest 0.02 of the calibration scores" in sentence
-    assert sentence.endswith("the probability is at most 0.0298.")
+    assert "in training. This holds if the highest 2% of the calibration scores" in sentence
+    assert sentence.endswith("the probability is at most 2.98%.")
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 2.0, math.nan, math.inf])

@@ -19,6 +19,7 @@ from vaegis.service.contract import (
     ViolationCode,
 )
 from vaegis.service.errors import AlphaError
+from vaegis.service.explanations import Explainer
 from vaegis.service.pvalues import false_alarm_bound, p_values, threshold
 from vaegis.service.reasons import Reason
 from vaegis.service.records.python_records import columns_from_records
@@ -54,7 +55,7 @@ def records(amount=20.0, express=1.0, country: str | None = "DE", placed_at=TUES
 
 
 def judge_by(schema, folds, columns, scores, **options) -> Verdicts:
-    return judge(schema, folds, columns, scores, ViolationChecks(schema).violations(columns), **options)
+    return judge(Explainer(schema), folds, columns, scores, ViolationChecks(schema).violations(columns), **options)
 
 
 def of_record(verdicts: Verdicts, row: int = 0) -> SimpleNamespace:
@@ -193,7 +194,9 @@ def test_a_column_that_breaks_a_check_comes_first_whatever_it_contributes(explai
     broken = Violation("express", ViolationCode.UNEXPECTED_MISSING, None, None)
     terms = np.array([(200.0, 50.0, -1.0, 0.0, 0.0)])
     scores = Scores(np.array([249.0]), np.array([[249.0]]), *np.zeros((2, 1)), terms, np.array([EXPECTED]))
-    one = of_record(judge(SCHEMA, FOLDS, records(amount=500.0), scores, [(broken,)], alpha=0.01, explain=explain))
+    one = of_record(
+        judge(Explainer(SCHEMA), FOLDS, records(amount=500.0), scores, [(broken,)], alpha=0.01, explain=explain)
+    )
     assert [c.column for c in one.contributions][:3] == ["express", "amount", "country"]
     assert one.contributions[0].reason is Reason.UNEXPECTED_MISSING
     assert one.reasons[:2] == (Reason.UNEXPECTED_MISSING, Reason.OUT_OF_RANGE)
@@ -205,7 +208,7 @@ def test_a_check_of_a_column_that_is_not_scored_stands_beside_the_columns_that_l
         np.array([200.0]), np.array([[200.0]]), *np.zeros((2, 1)), np.array([(200.0, 0, 0, 0, 0)]), np.array([EXPECTED])
     )
     options = {"alpha": 0.01, "explain": Explain.NONE}
-    one = of_record(judge(SCHEMA, FOLDS, records(amount=500.0), scores, [(broken,)], **options))
+    one = of_record(judge(Explainer(SCHEMA), FOLDS, records(amount=500.0), scores, [(broken,)], **options))
     assert one.signature == "amount:above_range+order_id:unusual_form"
 
 

@@ -15,7 +15,6 @@ from vaegis.service.contract import (
     BooleanColumn,
     CategoricalColumn,
     Check,
-    MetadataKey,
     NumericColumn,
     Schema,
     TimestampColumn,
@@ -24,6 +23,7 @@ from vaegis.service.contract import (
 from vaegis.service.errors import RecordError
 from vaegis.service.generation import Generator
 from vaegis.service.model import load
+from vaegis.service.model_file import MetadataKey
 from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.verdicts import Explain
 from vaegis.service.violations import REASONS, ViolationChecks

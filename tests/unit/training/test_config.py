@@ -56,6 +56,8 @@ def test_a_file_sets_what_it_names(load):
     [
         ("[fit]\nsed = 3", r"fit\.sed: unknown setting; the nearest is seed"),
         ("[fitt]\nseed = 3", r"fitt: unknown setting; the nearest is fit"),
+        ('[fit]\ncolumns.a.kind = "text"', r"fit\.columns: unknown setting; write lines that begin with columns above"),
+        ("[columns.a]\nfit.seed = 7", r"columns\.a\.fit: unknown setting; write lines that begin with fit above the"),
         ('[columns.a]\nkind = "number"', r"columns\.a\.kind: expected 'numeric', 'boolean'.* got 'number'"),
         ('[columns.a]\nkind = "numeric"\nknd = 1', r"columns\.a\.knd: .* the nearest is kind"),
         ('[columns.a]\nformat = "dd.mm.yyyy"', r"columns\.a\.format: expected codes of strptime"),

@@ -120,12 +120,21 @@ def test_epochs_are_shown_with_their_losses(shown):
     assert "epoch 2/7 loss 8.75 nats" in text.getvalue()
 
 
+@pytest.mark.parametrize("note", ['set columns.a.kind = "text" in train.toml', "12 lines are skipped."])
+def test_where_settings_stand_is_said_once_if_a_note_names_some(shown, note):
+    progress, text = shown
+    progress.notes([note, note])
+    printed = " ".join(text.getvalue().split())
+    assert printed.count(note) == 2
+    assert printed.count("train.toml is read if --config names it") == ("train.toml" in note)
+
+
 def test_records_left_out_are_counted_and_the_first_are_named(shown):
     progress, text = shown
     progress.left_out([])
     assert text.getvalue() == ""
     progress.left_out([*(RowLocation(Path("a.csv"), row) for row in (3, 4)), *[RowLocation(Path("b.csv"), 7)] * 2])
-    assert "4 records (rows 3, 4 of a.csv; row 7 of b.csv, ...)" in text.getvalue()
+    assert "4 records least like the others (rows 3, 4 of a.csv; row 7 of b.csv, ...)" in text.getvalue()
 
 
 def test_a_stage_is_named(shown):
@@ -150,11 +159,11 @@ SCORES = tuple(float(i) for i in range(99))
     [
         (
             Calibration(method="split-conformal", alpha=0.1, folds=(SCORES,), tie_tolerance=0.0),
-            "at most 0.1, as long as normal data stay what they were in training. That is an average over models.",
+            "at most 10%, as long as normal data stay what they were in training. That is an average over models.",
         ),
         (
             Calibration(method="cross-conformal", alpha=0.1, folds=(SCORES[:50], SCORES[50:]), tie_tolerance=0.0),
-            "flagged with a probability of at most 0.218 (proven; close to alpha in practice), as long as",
+            "flagged with a probability of at most 21.8% (proven; close to 10% in practice), as long as",
         ),
     ],
     ids=["split", "cross"],
@@ -182,4 +191,4 @@ def test_the_end_warns_of_a_threshold_that_anomalies_in_the_history_may_have_set
     progress, text = shown
     progress.done(path, Calibration(method="split-conformal", alpha=0.02, folds=(scores,), tie_tolerance=0.0), fitted)
     assert "The threshold is 600, although nine in ten calibration records score below 1." in text.getvalue()
-    assert "If more than 0.02 of the history are anomalies" in text.getvalue()
+    assert "If more than 2% of the history are anomalies" in text.getvalue()

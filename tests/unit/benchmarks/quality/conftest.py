@@ -24,6 +24,8 @@ def new_row() -> Callable[..., Row]:
             false_alarm_band=(0.04, 0.06) if calibration_records >= 19 else None,
             recall=0.5 if attainable else None,
             recall_false_alarm_rate=0.01 if attainable else None,
+            known_share_recall=0.6 if attainable and case.left else None,
+            known_share_false_alarm_rate=0.02 if attainable and case.left else None,
         )
         measured = Measured(
             columns=3,

@@ -82,11 +82,26 @@ def test_the_command_writes_figures_of_each_autoencoder(folder):
     assert autoencoder.main([str(part) for option in options.items() for part in option]) == 0
     document = json.loads((folder / "results" / "autoencoder.json").read_text())
     assert [each["case"]["seed"] for each in document["rows"]] == [0, 1]
-    assert set(document["means"]) == {variant.name for variant in VARIANTS}
-    assert document["means"]["plain"]["auroc"] > 0.9
+    assert set(document["means"][autoencoder.SETS]) == {variant.name for variant in VARIANTS}
+    assert document["means"][autoencoder.SETS]["plain"]["auroc"] > 0.9
     page = (folder / "results" / "autoencoder.md").read_text()
     assert "| 7_pumps |" in page
     assert "| code of 4 |" in page
+
+
+def test_tables_with_a_split_of_their_own_are_groups_by_half(folder):
+    tables = folder / "tables"
+    tables.mkdir()
+    with np.load(folder / "7_pumps.npz") as arrays:
+        np.savez(
+            tables / "BirdTracking.npz", train=arrays["X"][:80], test=arrays["X"][80:], test_labels=arrays["y"][80:]
+        )
+    options = {"--data": folder, "--config": folder / "train.toml", "--output": folder / "results"}
+    options |= {"--oddbench": tables}
+    assert autoencoder.main([str(part) for option in options.items() for part in option]) == 0
+    means = json.loads((folder / "results" / "autoencoder.json").read_text())["means"]
+    assert list(means) == [autoencoder.SETS, "confirmed on"]
+    assert means["confirmed on"]["plain"]["auroc"] > 0.9
 
 
 def test_without_the_sets_one_line_says_so(tmp_path, capsys):

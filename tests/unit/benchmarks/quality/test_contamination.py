@@ -47,7 +47,9 @@ def test_recall_is_of_the_sets_that_can_promise_it_at_each_level(new_row):
             row = new_row(case, vaegis=0.9)
             promise = dataclasses.replace(row.measured.promise, recall=recall)
             rows[case] = row.model_copy(update={"measured": dataclasses.replace(row.measured, promise=promise)})
-    assert [level.recall for level in levels_of(rows, [PUMPS, VALVES], [0])] == pytest.approx([0.9, 0.6, 0.3, 0.1])
+    levels = levels_of(rows, [PUMPS, VALVES], [0])
+    assert [level.recall for level in levels] == pytest.approx([0.9, 0.6, 0.3, 0.1])
+    assert [level.known_share_recall for level in levels] == [None, *[pytest.approx(0.6)] * 3]
 
 
 def test_a_set_without_a_level_is_left_out(new_row):

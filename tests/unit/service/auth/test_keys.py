@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -159,19 +158,22 @@ def test_removed_key_is_no_longer_valid(file):
     assert ring.found_after(0, b"2") == "new"
 
 
-@pytest.mark.parametrize("broken", [b"", b"old score", b"\xff", b"x" * (2**20 + 1), None])
+@pytest.mark.parametrize("broken", [b"", b"old score", b"\xff", b"x" * (2**20 + 1), "absent", "named pipe"])
 def test_unreadable_file_keeps_the_old_keys_and_is_logged_once(file, broken, caplog):
     ring = Reloading(file)
-    if broken is None:
-        file.unlink()
-    else:
+    if isinstance(broken, bytes):
         file.write_bytes(broken)
+    else:
+        file.unlink()
+    if broken == "named pipe":
+        os.mkfifo(file)
     with caplog.at_level(logging.ERROR, logger="vaegis.keys"):
         assert ring.found_after(CHECK_INTERVAL_S, b"1") == "old"
         assert ring.found_after(CHECK_INTERVAL_S, b"1") == "old"
     assert ring.outcomes == ["failed"]
     (entry,) = caplog.records
     assert str(file) in entry.fields["reason"]
+    file.unlink(missing_ok=True)
     file.write_text(line("new", b"2"))
     assert ring.found_after(CHECK_INTERVAL_S, b"2") == "new"
     assert ring.outcomes == ["failed", "succeeded"]
@@ -181,14 +183,13 @@ def test_unreadable_file_is_tried_again_until_it_can_be_read(file, monkeypatch):
     file.write_text(line("old", b"1") + line("kept", b"2"))
     ring = Reloading(file)
     file.write_text(line("kept", b"2"))
-    read = Path.open
 
-    def denied(self, *arguments, **options):
+    def denied(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)  # as where root wrote it and the service runs as another user
-    assert [ring.found_after(CHECK_INTERVAL_S, b"1") for _ in range(3)] == ["old"] * 3
-    monkeypatch.setattr(Path, "open", read)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", denied)  # as where root wrote it and the service runs as another user
+        assert [ring.found_after(CHECK_INTERVAL_S, b"1") for _ in range(3)] == ["old"] * 3
     assert ring.found_after(CHECK_INTERVAL_S, b"1") is None
     assert ring.found_after(0, b"2") == "kept"
     assert ring.outcomes == ["failed", "succeeded"]

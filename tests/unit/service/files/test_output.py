@@ -17,16 +17,12 @@ from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.output import Output, opened, output_argument
 
 
-def csv(path: Path) -> Output:
-    return Output(path, FileFormat.CSV)
-
-
 def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
 def fail(failure: BaseException, path: Path) -> None:
-    with opened(csv(path)) as stream:
+    with opened(path) as stream:
         stream.write(b"half")
         raise failure
 
@@ -46,7 +42,7 @@ def test_the_extension_names_the_format(text, expected):
 
 def test_a_dash_is_ndjson_to_standard_output(capfdbinary):
     output = output_argument("-")
-    with opened(output) as stream:
+    with opened(output.path) as stream:
         stream.write(b"{}\n")
     assert capfdbinary.readouterr().out == b"{}\n"
     assert (output.format, str(output)) == (FileFormat.NDJSON, "standard output")
@@ -60,7 +56,7 @@ def test_an_unknown_extension_is_refused(text):
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / "out.csv"
-    with opened(csv(path)) as stream:
+    with opened(path) as stream:
         stream.write(b"a\n1\n")
         assert not path.exists()
     assert path.read_bytes() == b"a\n1\n"
@@ -70,7 +66,7 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path):
     before = os.umask(0o027)
     try:
-        with opened(csv(tmp_path / "out.csv")):
+        with opened(tmp_path / "out.csv"):
             pass
     finally:
         os.umask(before)
@@ -89,7 +85,7 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path, failure):
 
 def test_termination_leaves_nothing_behind(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended, opened(csv(tmp_path / "out.csv")):
+    with pytest.raises(SystemExit) as ended, opened(tmp_path / "out.csv"):
         os.kill(os.getpid(), signal.SIGTERM)
     assert ended.value.code == 143
     assert names(tmp_path) == []
@@ -98,7 +94,7 @@ def test_termination_leaves_nothing_behind(tmp_path):
 
 def test_a_file_can_be_written_outside_the_main_thread(tmp_path):
     def write() -> None:
-        with opened(csv(tmp_path / "out.csv")) as stream:
+        with opened(tmp_path / "out.csv") as stream:
             stream.write(b"a\n")
 
     thread = threading.Thread(target=write)
@@ -109,7 +105,7 @@ def test_a_file_can_be_written_outside_the_main_thread(tmp_path):
 
 def test_a_link_keeps_pointing_to_the_file(tmp_path):
     (tmp_path / "link.csv").symlink_to(tmp_path / "out.csv")
-    with opened(csv(tmp_path / "link.csv")) as stream:
+    with opened(tmp_path / "link.csv") as stream:
         stream.write(b"a\n")
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "out.csv").read_bytes() == b"a\n"
@@ -123,13 +119,13 @@ def test_an_error_of_the_disk_names_the_file(tmp_path):
 
 def test_a_folder_that_does_not_exist_is_reported(tmp_path):
     with pytest.raises(FileError, match="cannot be written: No such file or directory"):
-        opened(csv(tmp_path / "none" / "out.csv")).__enter__()
+        opened(tmp_path / "none" / "out.csv").__enter__()
 
 
 def test_a_directory_is_no_output(tmp_path):
     (tmp_path / "out.csv").mkdir()
     with pytest.raises(FileError, match="expected a file, got a directory"):
-        opened(csv(tmp_path / "out.csv")).__enter__()
+        opened(tmp_path / "out.csv").__enter__()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
@@ -138,7 +134,7 @@ def test_root_leaves_the_file_to_its_owner(tmp_path):
     target.write_bytes(b"before")
     os.chown(target, 12345, 23456)
     target.chmod(0o640)
-    with opened(csv(target)) as stream:
+    with opened(target) as stream:
         stream.write(b"after")
     found = target.stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 23456, 0o640)
@@ -151,7 +147,7 @@ def test_the_mode_of_what_stood_there_is_kept(tmp_path, mode, is_link):
     target.write_bytes(b"before")
     target.chmod(mode)
     link.symlink_to(target)
-    with opened(csv(link if is_link else target)) as stream:
+    with opened(link if is_link else target) as stream:
         (temporary,) = set(tmp_path.iterdir()) - {target, link}
         assert stat.S_IMODE(temporary.stat().st_mode) == 0o600  # nobody else can read what is written, meanwhile
         stream.write(b"after")

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from vaegis.service.files.arrow_columns import block_past_faults
 from vaegis.service.files.batches import FileBatch, Refusal
-from vaegis.service.files.scoring import block_past_faults
 
 INSTANTS = pa.array([0, 10**12, None], pa.timestamp("s"))  # the second is in the year 33658
 SOUND = {"amount": [1.0, 2.0, None], "express": [True, None, False], "country": ["DE", "FR", None]}

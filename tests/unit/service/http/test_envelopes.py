@@ -7,8 +7,8 @@ import json
 import pytest
 
 from vaegis.service.artifact import load_artifact
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import SettingsError
+from vaegis.service.model_file import MetadataKey
 
 NDJSON = {"content-type": "application/x-ndjson", "accept": "application/json"}
 

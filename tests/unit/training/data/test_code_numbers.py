@@ -8,6 +8,7 @@ import pytest
 
 from vaegis.training.config import ColumnSettings, TrainConfig
 from vaegis.training.data.code_numbers import with_code_advice
+from vaegis.training.data.kind_messages import setting_of
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample
@@ -42,9 +43,9 @@ def warnings_of(name, values, config=None, **plan):
 )
 def test_numbers_that_are_codes_by_their_name_get_the_line_to_write(name):
     (advice,) = warnings_of(name, REPEATED)
-    assert advice.endswith(f'[columns."{name}"] kind = "categorical"')
+    assert advice.endswith(f'{setting_of(name, "kind")} = "categorical" in train.toml')
     (advice,) = warnings_of(name, VARIED)
-    assert advice.endswith(f'[columns."{name}"] kind = "text"')
+    assert advice.endswith(f'{setting_of(name, "kind")} = "text" in train.toml')
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import tomllib
 from datetime import date, timedelta
@@ -16,7 +15,6 @@ from vaegis.service.files import csv, ndjson
 from vaegis.service.files.record_files import open_records
 from vaegis.training.config import ColumnSettings, DataSettings, KindSettings, TrainConfig
 from vaegis.training.data.kinds import plan_columns
-from vaegis.training.data.reading_hints import reading_hints
 from vaegis.training.data.sampling import profile_and_sample
 from vaegis.training.errors import ConfigError, DataError
 
@@ -37,33 +35,6 @@ def with_kind(column, kind):
     return TrainConfig(columns={column: ColumnSettings(kind=kind)})
 
 
-@pytest.fixture
-def csv_of(tmp_path):
-    """Write columns as a CSV file; the constant column beside them keeps the file learnable."""
-
-    def write(name="a.csv", **columns):
-        path = tmp_path / name
-        lines = [",".join((*columns, "constant"))]
-        lines += [
-            ",".join("" if cell is None else str(cell) for cell in (*row, 7))
-            for row in zip(*columns.values(), strict=True)
-        ]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return path
-
-    return write
-
-
-@pytest.fixture
-def parquet_of(tmp_path):
-    def write(name="a.parquet", **columns):
-        path = tmp_path / name
-        pyarrow.parquet.write_table(pa.table(columns), path)
-        return path
-
-    return write
-
-
 def cycled(values, count=60):
     return [values[i % len(values)] for i in range(count)]
 
@@ -75,27 +46,27 @@ CSV_CASES = [
     ("switches", cycled(["on", "OFF", "yes"]), "boolean", "text, all true or false"),
     ("truths in German", cycled(["ja", "Nein", None]), "boolean", "text, all true or false"),
     ("truths in French", cycled(["oui", "non", "inconnu"]), "boolean", "text, all true or false"),
-    ("sizes", cycled(["38", "40", "42", "M", "L"]), "categorical", "text with 5 values"),
+    ("sizes", cycled(["38", "40", "42", "M", "L"]), "categorical", "text"),
     ("weeks of part of a year", cycled(["KW 7", "KW 8"]), None, "periods such as KW 7"),
     ("months of part of a year", cycled(["January", "May"]), None, "periods such as January"),
     ("months of years", cycled(["Mar-24", "Apr-24"]), None, "periods such as Mar-24"),
     ("years and months", cycled(["2024 Mar", "2024 Apr"]), None, "periods such as 2024 Mar"),
-    ("plants", cycled(["Plant 01", "Plant 02"]), "categorical", "text with 2 values"),
-    ("all quarters", cycled(["Q1", "Q2", "Q3", "Q4"]), "categorical", "text with 4 values"),
+    ("plants", cycled(["Plant 01", "Plant 02"]), "categorical", "text"),
+    ("all quarters", cycled(["Q1", "Q2", "Q3", "Q4"]), "categorical", "text"),
     ("truths", cycled(["true", "FALSE", "1"]), "boolean", "text, all true or false"),
     ("one flag", cycled(["Y", None]), "boolean", "text, all true or false"),
     ("one flag of Postgres", ["f"] * 60, "boolean", "text, all true or false"),
-    ("a sex", ["F"] * 60, "categorical", "text with 1 value"),
-    ("countries", cycled(["DE", "FR", None]), "categorical", "text with 2 values"),
-    ("a constant text", ["DE"] * 60, "categorical", "text with 1 value"),
+    ("a sex", ["F"] * 60, "categorical", "text"),
+    ("countries", cycled(["DE", "FR", None]), "categorical", "text"),
+    ("a constant text", ["DE"] * 60, "categorical", "text"),
     ("postcodes", cycled(["01234", "53111"]), "categorical", "leading zeros"),
     ("dates", cycled(["2026-01-01", "2026-01-02T10:00:00Z"]), "timestamp", "dates and times in text"),
     ("row numbers", [str(i) for i in range(60)], None, "row number"),
     ("shuffled numbers", [str(i * 7 % 60) for i in range(60)], "numeric", "numbers"),
     ("identifiers", [f"u-{i}" for i in range(60)], "text", "an identifier: 60 of 60 values differ"),
     ("decimal commas", cycled(['"2.400,19"', '"7,25"', '"-0,5"']), "numeric", "numbers with separators"),
-    ("a numbered list", cycled(["2. Middle Atlantic"]), "categorical", "text with 1 value"),
-    ("a list of words", cycled(["1. White", "2. Black"]), "categorical", "text with 2 values"),
+    ("a numbered list", cycled(["2. Middle Atlantic"]), "categorical", "text"),
+    ("a list of words", cycled(["1. White", "2. Black"]), "categorical", "text"),
     ("thousands", [f'"{i + 1},016.16"' for i in range(60)], "numeric", "numbers with separators"),
     ("millions", cycled(['"1,825,660"', '"12,34,567"', '"-10"']), "numeric", "numbers with separators"),
     (
@@ -110,11 +81,11 @@ CSV_CASES = [
     ("Indian rupees", cycled(['"Rs. 11,09,081.60"', "Rs. 950"]), "numeric", "numbers with the unit Rs."),
     ("Excel's accounts", cycled(['" $ (4,207.04)"', " $ 546.96 ", " $ -   "]), "numeric", "a currency sign ($)"),
     ("identifiers of hexadecimal digits", [f"{i:024x}" for i in range(60)], "text", "an identifier"),
-    ("thousands by letters", cycled(["1.2K", "3.4K", "12K", "643"]), "categorical", "text with 4 values"),
+    ("thousands by letters", cycled(["1.2K", "3.4K", "12K", "643"]), "categorical", "text"),
     ("exponents", cycled(['"1,826e+03"', '"2,5e2"']), "numeric", "numbers with separators"),
     ("Arabic digits", cycled(["\u0661\u0668\u0662.\u0665", "\u0667"]), "numeric", "numbers with separators"),
-    ("telephone numbers", cycled(["555 123 456", "601 333 000"]), "categorical", "text with 2 values"),
-    ("IP addresses", cycled(["81.84.92.203", "203.176.171.152", "81.7.175.9"]), "categorical", "text with 3 values"),
+    ("telephone numbers", cycled(["555 123 456", "601 333 000"]), "categorical", "text"),
+    ("IP addresses", cycled(["81.84.92.203", "203.176.171.152", "81.7.175.9"]), "categorical", "text"),
     ("SAS dates", cycled(["01MAR2024", "28OCT2023"]), "timestamp", "dates in the form %d%b%Y"),
     ("Oracle times", cycled(["13-OCT-24 12.01.52.547 AM"]), "timestamp", "%d-%b-%y %I.%M.%S.%f %p"),
     ("Java times", cycled(["Tue Oct 01 00:01:52 UTC 2024"]), "timestamp", "%a %b %d %H:%M:%S %Z %Y"),
@@ -129,11 +100,11 @@ CSV_CASES = [
     ("times with and without seconds", cycled(["08:15", "08:15:30"]), "timestamp", "%H:%M and %H:%M:%S"),
     ("years of two and four digits", cycled(["13.03.2024", "01.04.23"]), "timestamp", "%d.%m.%Y and %d.%m.%y"),
     ("months in French", cycled(["1 mars 2024", "3 avr. 2024"]), "timestamp", "dates in the form %d %b %Y"),
-    ("results", cycled(["2:1", "0:0", "10:3"]), "categorical", "text with 3 values"),
+    ("results", cycled(["2:1", "0:0", "10:3"]), "categorical", "text"),
     ("dates and epochs", cycled(["2024-03-01 08:15", "1709280900"]), "timestamp", "numbers since 1970"),
-    ("versions", cycled(["2.2.8", "3.9.16", "1.10.31", "2.0.12"]), "categorical", "text with 4 values"),
+    ("versions", cycled(["2.2.8", "3.9.16", "1.10.31", "2.0.12"]), "categorical", "text"),
     ("no date of SAP", cycled(["00000000", "20240301"]), "numeric", "numbers"),
-    ("durations", cycled(["08:15", "30:25"]), "categorical", "text with 2 values"),
+    ("durations", cycled(["08:15", "30:25"]), "categorical", "text"),
     ("months", cycled(["2024-03", "2024-04"]), None, "periods such as 2024-03"),
     ("quarters", cycled(["Q1 2024", "Q2 2024"]), None, "periods such as Q1 2024"),
     ("free text", cycled(["word " * 40, "other " * 40]), "text", "free text: 220 characters"),
@@ -176,48 +147,6 @@ def test_a_typed_column_gets_its_kind_from_its_type_and_values(parquet_of, array
     assert plans_of(parquet_of(x=array, constant=[7] * 60))["x"].kind == kind
 
 
-def test_a_profile_counts_what_a_column_holds(csv_of):
-    path = csv_of(x=["1", "2.5", None, "inf", "nan", "-4"])
-    column = profile_of(path).columns[0]
-    assert (column.records, column.observed, column.nulls) == (6, 4, 2)
-    assert (column.numbers.count, column.numbers.non_finite) == (3, 1)
-
-
-def test_markers_of_nulls_count_as_nulls_where_they_are(csv_of):
-    column = profile_of(csv_of(x=["1", "-", None, r"\N"])).columns[0]
-    assert (column.nulls, column.nulls_and_markers) == (1, 3)
-
-
-def test_non_finite_numbers_are_counted_by_column(parquet_of):
-    path = parquet_of(x=[1.0, math.nan, math.inf, None], y=[1.0, 2.0, 3.0, 4.0])
-    x, y = profile_of(path).columns
-    assert (x.numbers.non_finite, x.nulls, x.numbers.count) == (2, 1, 1)
-    assert y.numbers.non_finite == 0
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_not_finite_is_counted_where_it_comes_alone(parquet_of, number):
-    (column,) = profile_of(parquet_of(a=[number])).columns
-    assert (column.numbers.count, column.numbers.non_finite) == (0, 1)
-    assert not column.numbers.are_consecutive
-
-
-@pytest.mark.parametrize("text", ["+5", "+4915112345678", "1e400", "-.5e-400", "9" * 400, "+inf"])
-def test_every_text_that_looks_like_a_number_is_read_as_one(csv_of, text):
-    profile = profile_of(csv_of(a=[text, "2"]))
-    assert profile.columns[0].text is not None
-    assert profile.columns[0].text.numbers.count == 2
-    assert profile.columns[0].numbers.count + profile.columns[0].numbers.non_finite == 2
-
-
-def test_a_column_that_some_records_lack_is_null_there(tmp_path):
-    path = tmp_path / "a.ndjson"
-    path.write_text('{"a": 1}\n{"b": {"c": "x"}}\n{"a": 2}\n', encoding="utf-8")
-    columns = {column.name: column for column in profile_of(path).columns}
-    assert columns["a"].nulls == 1
-    assert columns["b.c"].nulls == 2
-
-
 def test_row_numbers_may_start_again_in_each_file(csv_of, tmp_path):
     for name in ("1.csv", "2.csv"):
         csv_of(name, x=range(60), y=cycled([4, 9]))
@@ -236,7 +165,7 @@ def test_a_csv_column_that_changes_its_type_half_way_stops_with_its_place(csv_of
     path = csv_of(x=first + second)
     with pytest.raises(DataError, match=rf"a\.csv, row 61, column x: {expected}") as caught:
         plans_of(path)
-    assert f'[columns."x"] null_values = ["{second[0]}"], if this text, which 40.0% hold' in str(caught.value)
+    assert f'columns.x.null_values = ["{second[0]}"], if this text, which 40.0% hold' in str(caught.value)
     assert 'kind = "categorical"' in str(caught.value)
     assert plans_of(path, with_kind("x", "categorical"))["x"].kind == "categorical"
     assert plans_of(path, with_kind("x", "ignore"))["x"].kind is None
@@ -244,7 +173,7 @@ def test_a_csv_column_that_changes_its_type_half_way_stops_with_its_place(csv_of
 
 @pytest.mark.parametrize("text", ["1'000.5", "1 234,5", "1\u202f234", "12,5", "12.03.2024", "5 kg", "\u20ac5"])
 def test_one_repeated_text_does_not_decide_the_kind_of_a_column(csv_of, text):
-    with pytest.raises(DataError, match=r'row 2, column x: .* train\.toml \[columns\."x"\] null_values = \["else"\]'):
+    with pytest.raises(DataError, match=r'row 2, column x: .* train\.toml columns\.x\.null_values = \["else"\]'):
         plans_of(csv_of(x=cycled([f'"{text}"', "else", f'"{text}"'])))
     config = TrainConfig(columns={"x": ColumnSettings(null_values=["else"])})
     assert plans_of(csv_of(x=cycled([f'"{text}"', "else", f'"{text}"'])), config)["x"].kind in {"numeric", "timestamp"}
@@ -256,26 +185,38 @@ def test_a_code_is_not_taken_for_a_number_with_a_unit(csv_of, text):
 
 
 @pytest.mark.parametrize(
-    ("values", "warning"),
+    ("values", "example"),
     [
         (['"1.825,66 \u20ac"', '"7,00 \u20ac"'], '"1.825,66 \u20ac" is read as 1825.66'),
-        (["13.03.2024 08:15"], '"13.03.2024 08:15" is read as 2024-03-13T08:15:00+00:00'),
+        (["13.03.2024 08:15"], '"13.03.2024 08:15" is read as 2024-03-13T08:15:00'),
+        (["13.03.2024"], '"13.03.2024" is read as 2024-03-13'),
+        (["08:15"], '"08:15" is read as 08:15:00'),
+    ],
+)
+def test_a_reason_shows_how_text_is_read(csv_of, values, example):
+    plan = plans_of(csv_of(x=cycled(values)))["x"]
+    assert plan.reason.endswith(example)
+    assert not plan.warnings
+
+
+@pytest.mark.parametrize(
+    ("values", "warning"),
+    [
         (["08:15", "30:25"], 'looks like times or durations, such as "08:15"'),
-        (["2024-03-01 00:01 IST"], '[columns."x"] format'),
+        (["2024-03-01 00:01 IST"], "columns.x.format"),
         (["1.2K", "3.4K", "643"], "several units (K, none)"),
         ([f'~{i}.5"' for i in range(60)], 'looks like numbers, such as "~0.5'),
-        (["2024-03", "2024-04"], '[columns."x"] kind = "categorical"'),
         (["12 min 5 s", "3 min 30 s"], 'looks like times or durations, such as "12 min 5 s"'),
         (["Berlin", "Berlin", "berlin "], '"Berlin" and "berlin " differ in case or blanks alone'),
         (["New York", "New York", "New\u00a0York"], '"New York" and "New\\u00a0York" differ'),
         (
             ["red", "None"],
-            '"None" is taken for a value: if it stands for no value, set in train.toml [columns."x"] nul',
+            '"None" is taken for a value: if it stands for no value, set in train.toml columns.x.null_val',
         ),
         (["38", "40", "42", "M", "L"], "60% of the values are numbers, but their size is not watched"),
     ],
 )
-def test_a_warning_shows_how_text_is_read_or_what_to_set(csv_of, values, warning):
+def test_a_warning_shows_what_to_set_or_to_correct(csv_of, values, warning):
     assert warning in plans_of(csv_of(x=cycled(values)))["x"].warnings[0]
 
 
@@ -291,7 +232,6 @@ def test_texts_that_hold_a_date_are_no_categories(csv_of, text):
     days = [text.format(date(2024, 3, 1) + timedelta(days=at // 10)) for at in range(300)]
     plan = plans_of(csv_of(x=days))["x"]
     assert (plan.kind, plan.reason[:17]) == ("text", "texts with a date")
-    assert plan.warnings[-1].endswith('[columns."x"] kind = "categorical"')
     assert plans_of(csv_of(x=cycled(["v2024-03-04", "v2024-06-01"])))["x"].kind == "categorical"
 
 
@@ -314,15 +254,15 @@ def test_a_line_of_totals_is_reported(csv_of):
 
 def test_an_empty_text_is_a_null_in_every_format(parquet_of):
     path = parquet_of(x=cycled(["red", "", "blue"]))
-    assert plans_of(path)["x"].reason == "text with 2 values"
+    assert plans_of(path)["x"].reason == "text"
     assert profile_of(path).columns[0].nulls == 20
 
 
 def test_the_line_to_write_is_toml(csv_of):
     with pytest.raises(DataError, match=r"null_values") as caught:
         plans_of(csv_of(**{"Gr\u00f6\u00dfe \U0001f600": [*cycled(["1.5", "2"]), "klein", "klein"]}))
-    line = re.search(r'\[columns\."[^"]+"\]', str(caught.value))[0]
-    assert tomllib.loads(line) == {"columns": {"Gr\u00f6\u00dfe \U0001f600": {}}}
+    line = re.search(r'columns\."[^"]+"\.null_values = \[[^\]]+\]', str(caught.value))[0]
+    assert tomllib.loads(line) == {"columns": {"Gr\u00f6\u00dfe \U0001f600": {"null_values": ["klein"]}}}
 
 
 def test_a_header_that_is_repeated_is_reported(csv_of):
@@ -341,17 +281,6 @@ def test_a_wrong_value_that_comes_once_is_reported_by_its_place_alone(csv_of, va
 def test_a_footer_is_no_number_with_a_unit(csv_of):
     with pytest.raises(DataError, match=r"row 61, column x: .* numbers in several units \(none, rows\)"):
         plans_of(csv_of(x=[*cycled(["1.5", "2"]), "(60 rows)"]))
-
-
-def test_names_with_blanks_around_them_are_reported(csv_of):
-    (hint,) = reading_hints(profile_of(csv_of(**{" x": ["1"]})))
-    assert 'begin or end with a blank (" x")' in hint
-
-
-def test_values_between_single_quotes_are_reported(csv_of):
-    (hint,) = reading_hints(profile_of(csv_of(x=["'1.5'", "'2'", "'2'"])))
-    assert '[data] quote = "\'" in train.toml' in hint
-    assert not list(reading_hints(profile_of(csv_of(x=["'n/a'", "'n/a'", "2"]))))
 
 
 def test_a_second_line_of_the_header_is_reported(csv_of):
@@ -379,13 +308,6 @@ def test_numbers_of_which_some_have_another_unit_are_refused_with_the_units(csv_
         plans_of(csv_of(x=[*(f"{i}" for i in range(1, 60)), "1.2K", "3K"]))
 
 
-def test_a_first_line_of_values_is_reported_and_blank_lines_are(csv_of, tmp_path):
-    path = tmp_path / "b.csv"
-    path.write_text("1.5,a\n2,b\n,\n", encoding="utf-8")
-    assert [hint[:20] for hint in reading_hints(profile_of(path))] == ["1 lines without any ", "Warning: the first l"]
-    assert not list(reading_hints(profile_of(csv_of(x=["1"]))))
-
-
 def test_text_of_which_few_values_look_like_numbers_is_text(csv_of):
     assert plans_of(csv_of(x=cycled(["a", "b", "3"])))["x"].kind == "categorical"
 
@@ -399,7 +321,7 @@ def test_a_type_that_changes_within_ndjson_stops_with_its_place(tmp_path, monkey
         plans_of(path)
     monkeypatch.setattr(ndjson, "BLOCK_BYTES", len('{"x": 10}\n') * 10)
     with pytest.raises(
-        DataError, match=r"row 61, column x: expected a number .* got .* kind, which may be \"numeric\""
+        DataError, match=r"row 61, column x: expected a number .* got .*\.kind, which may be \"numeric\""
     ):
         plans_of(path)
 
@@ -510,16 +432,6 @@ def test_one_record_and_one_constant_column_are_planned(csv_of):
         "x": "categorical",
         "constant": "numeric",
     }
-
-
-def test_values_counted_before_the_bound_are_counted_on_after_it(csv_of, monkeypatch):
-    monkeypatch.setattr(csv, "BLOCK_BYTES", 1024)
-    config = TrainConfig(kinds=KindSettings(max_distinct=100))
-    values = [value for i in range(1000) for value in ("DE", f"v{i}")]
-    text = profile_of(csv_of(x=values), config).columns[0].text
-    assert text.is_capped
-    assert text.counts[:2] == (1000, 1)
-    assert len(text.counts) == 100
 
 
 def test_instants_of_differing_zones_are_instants_and_those_that_do_not_exist_are_not(csv_of):

@@ -8,8 +8,10 @@ from sklearn.metrics import roc_auc_score
 
 from vaegis.service.artifact import Artifact, load_artifact
 from vaegis.service.columns import Columns
-from vaegis.service.contract import FORMAT_VERSION, QUANTILE_FRACTIONS, NumericColumn, Schema
+from vaegis.service.contract import QUANTILE_FRACTIONS, NumericColumn, Schema
 from vaegis.service.errors import AlphaError
+from vaegis.service.explanations import Explainer
+from vaegis.service.model_file import FORMAT_VERSION
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scorer
 from vaegis.service.violations import ViolationChecks
@@ -68,6 +70,7 @@ def new_artifact(golden_model, *folds):
         contract=load_artifact(golden_model).contract.model_copy(update={"columns": SCHEMA}),
         calibration_folds=folds,
         checks=ViolationChecks(SCHEMA),
+        explainer=Explainer(SCHEMA),
         scorer=Scorer(open_session(identity_graph(len(folds))), SCHEMA),
         format_version=FORMAT_VERSION,
         digest="0" * 64,

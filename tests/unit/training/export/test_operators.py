@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import AttributeProto
 
-from vaegis.service.contract import MetadataKey
+from vaegis.service.model_file import MetadataKey
 from vaegis.service.onnx_model import INT, INTS, OPERATORS, STRINGS, TENSOR, metadata_props, read_model
 from vaegis.training.export.model_file import generator_document, scoring_model
 from vaegis.training.model import prior

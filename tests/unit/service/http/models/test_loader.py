@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import shutil
 import threading
 import weakref
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from vaegis.service.artifact import load_artifact
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import ArtifactError, ModelFolderError
 from vaegis.service.http.app import create_app
 from vaegis.service.http.models.loader import (
@@ -21,11 +21,10 @@ from vaegis.service.http.models.loader import (
     FolderSource,
     ModelLoader,
     default_model,
-    first_opened,
     schema_difference,
 )
 from vaegis.service.http.models.registry import ServedAs
-from vaegis.service.model_file import DIGEST_PREFIX, content_digest
+from vaegis.service.model_file import DIGEST_PREFIX, MetadataKey, content_digest
 from vaegis.service.model_folder import POINTER_FILE, promote, roll_back
 from vaegis.service.settings import load_settings
 
@@ -70,12 +69,11 @@ class Served:
         known = load_settings({}, settings)
         source = FolderSource(folder, allow_schema_change=known.allow_schema_change)
         name = default_model(folder, known.default_model)
-        artifact, target = first_opened(source, name, known)
-        self.app = create_app(artifact, known, served_as=ServedAs(name, target.version, folder))
+        self.app = create_app(None, known, served_as=ServedAs(name, folder=folder))
         self.models = self.app.models
         self.loader = ModelLoader(source, self.models, known)
-        self.loader.check()
-        self.app.readiness.admit(artifact.verify())
+        self.loader.load_first()
+        self.app.readiness.admit(self.models.default.live().artifact.verify())
 
     @property
     def live(self) -> str:
@@ -139,7 +137,10 @@ def test_answers_in_every_format_name_the_digest_that_scored_them(served, send, 
     assert answer.headers["vaegis-model-digest"] == digest
 
 
-@pytest.mark.parametrize("fault", ["truncated", "absent", "changed", "no pointer", "no folder", "bad pointer"])
+@pytest.mark.parametrize(
+    "fault",
+    ["truncated", "absent", "changed", "no pointer", "no folder", "bad pointer", "named pipe", "pointer a pipe"],
+)
 def test_whatever_is_wrong_with_a_version_the_old_one_stays_and_readiness_too(served, folder, send, record, fault):
     target, pointer = folder / "orders" / "2.onnx", folder / "orders" / POINTER_FILE
     whole = target.read_bytes()
@@ -155,6 +156,10 @@ def test_whatever_is_wrong_with_a_version_the_old_one_stays_and_readiness_too(se
         pointer.unlink()
     elif fault == "no folder":
         shutil.move(folder, folder.with_name("gone"))
+    elif "pipe" in fault:
+        piped = target if fault == "named pipe" else pointer
+        piped.unlink()
+        os.mkfifo(piped)
     else:
         pointer.write_text("{")
     for _ in range(3):  # counted and logged once, however often it is looked at
@@ -172,8 +177,9 @@ def test_whatever_is_wrong_with_a_version_the_old_one_stays_and_readiness_too(se
     assert served.metric("vaegis_model_load_failing", model="orders") == 1
     if fault == "no folder":
         shutil.move(folder.with_name("gone"), folder)
-    target.write_bytes(whole)
-    pointer.write_bytes(good_pointer)
+    for path, content in ((target, whole), (pointer, good_pointer)):
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
     served.loader.check(is_forced=fault == "no folder")
     assert (served.live, served.described()["failure"]) == ("2", None)
     assert served.metric("vaegis_model_load_failing", model="orders") == 0
@@ -227,8 +233,9 @@ def test_an_alpha_that_a_new_version_cannot_promise_keeps_the_old_one(folder, go
     served = Served(folder, {"alpha": 0.01})
     put_live(folder, "4")
     served.loader.check()
-    assert served.live == "1"
-    assert "needs 99 calibration records" in served.described()["failure"]["reason"]
+    for service in (served, Served(folder, {"alpha": 0.01})):  # at a start as later
+        assert service.live == "1"
+        assert "needs 99 calibration records" in service.described()["failure"]["reason"]
 
 
 def test_requests_in_flight_end_on_the_old_version_which_is_then_freed(

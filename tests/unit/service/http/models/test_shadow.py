@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 
 from vaegis.service.commands.gate import require_gate
-from vaegis.service.contract import MetadataKey
 from vaegis.service.errors import GateError, SettingsError
 from vaegis.service.gate import parse_gate
 from vaegis.service.http.app import create_app
-from vaegis.service.http.models.loader import FolderSource, ModelLoader, first_opened
+from vaegis.service.http.models.loader import FolderSource, ModelLoader
 from vaegis.service.http.models.registry import ServedAs, ShadowAnswer
 from vaegis.service.http.models.served_model import ShadowedBatch
 from vaegis.service.http.models.shadow import Shadow
 from vaegis.service.http.observability.metrics import Metrics
 from vaegis.service.http.observability.model_metrics import ShadowMetrics
-from vaegis.service.model_file import DIGEST_PREFIX, content_digest
+from vaegis.service.model_file import DIGEST_PREFIX, MetadataKey, content_digest
 from vaegis.service.model_folder import live_version, promote, set_shadow
 from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.settings import load_settings
@@ -57,11 +56,11 @@ class Served:
     def __init__(self, folder: Path) -> None:
         settings = load_settings({}, {"shadow_share": 1})
         source = FolderSource(folder, allow_schema_change=False)
-        artifact, target = first_opened(source, "orders", settings)
-        self.app = create_app(artifact, settings, served_as=ServedAs("orders", target.version, folder))
+        self.app = create_app(None, settings, served_as=ServedAs("orders", folder=folder))
         self.models = self.app.models
         self.loader = ModelLoader(source, self.models, settings)
-        self.app.readiness.admit(artifact.verify())
+        self.loader.load_first()
+        self.app.readiness.admit(self.models.default.live().artifact.verify())
 
     @property
     def shadow(self) -> Shadow | None:
