@@ -106,6 +106,6 @@ def _warned(plan: ColumnPlan, sample: Sample) -> ColumnPlan:
         share = np.count_nonzero(values == lone) / numbers.size
         warnings.append(
             f"{lone:.0f} repeats in {share:.1%} of the records, and no other number is negative: if it stands for no "
-            f'value, set {table_of(plan.name)} null_values = ["{lone:.0f}"]'
+            f'value, set {setting_of(plan.name, "null_values")} = ["{lone:.0f}"]'
         )
     return replace(plan, warnings=(*plan.warnings, *warnings)) if warnings else plan
