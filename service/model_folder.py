@@ -10,9 +10,11 @@ import errno
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vaegis.service.errors import ModelFolderError
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest, read_model_file
-from vaegis.service.regular_files import read_regular
+from vaegis.service.regular_files import opened_regular, read_regular
 
 POINTER_FILE: Final = "live.json"
 MODEL_SUFFIX: Final = ".onnx"
@@ -33,6 +35,9 @@ MOST_LISTED: Final = 1000
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCK_FILE: Final = ".live.lock"
+_LONGEST_WAIT_S: Final = 30.0
+"""For the lock; a promotion holds it while it reads a version's file."""
+_PAUSE_S: Final = 0.05
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 _MAX_POINTER_BYTES: Final = 64 * 1024
 
@@ -292,18 +297,31 @@ def _found_models(folder: Path) -> str:
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file that stays. The system releases it if this process ends."""
     flags = os.O_CREAT | os.O_CLOEXEC | _NO_LINK
-    try:
-        file = os.open(path, os.O_RDWR | flags, 0o644)  # some network file systems lock only what may be written
-    except PermissionError:  # another user made it; to lock it, elsewhere it is enough to read it
-        file = os.open(path, os.O_RDONLY | flags, 0o644)
-    try:
+    with ExitStack() as stack:
+        try:  # some network file systems lock only what may be written
+            file = stack.enter_context(opened_regular(path, os.O_RDWR | flags, 0o644))
+        except PermissionError:  # another user made it; to lock it, elsewhere it is enough to read it
+            file = stack.enter_context(opened_regular(path, os.O_RDONLY | flags, 0o644))
         with suppress(ImportError):  # Windows has no such lock; there, the last of two promotions at once stays
             import fcntl  # noqa: PLC0415 - as above
 
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(path, partial(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB))
         yield
-    finally:
-        os.close(file)
+
+
+def _lock(path: Path, lock: Callable[[], object]) -> None:
+    """Lock a file once nobody else does. Whoever may read the file can lock it for ever, so the wait has an end."""
+    deadline = time.monotonic() + _LONGEST_WAIT_S
+    while True:
+        try:
+            lock()
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                detail = f"another process has locked {path} for {_LONGEST_WAIT_S:g} s"
+                raise OSError(error.errno, detail, str(path)) from None
+            time.sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from vaegis.service import model_folder
 from vaegis.service.errors import ArtifactError, ModelFolderError
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest
 from vaegis.service.model_folder import (
@@ -180,6 +183,21 @@ def test_a_lock_that_another_user_made_can_be_held(folder):
     (folder / "orders" / ".live.lock").chmod(0o444)
     put_live(folder, "2")
     assert live_version(folder, "orders")[0] == "2"
+
+
+def test_what_another_user_puts_in_place_of_the_lock_does_not_hold_up_promotions(folder, monkeypatch):
+    lock = folder / "orders" / ".live.lock"
+    os.mkfifo(lock)
+    with pytest.raises(ModelFolderError, match=r"cannot be written: expected a regular file, got a named pipe$"):
+        put_live(folder, "1")
+    lock.unlink()
+    monkeypatch.setattr(model_folder, "_LONGEST_WAIT_S", 0.1)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ModelFolderError, match=r"another process has locked \S+/\.live\.lock for 0\.1 s$"):
+            put_live(folder, "1")
+    put_live(folder, "1")
+    assert live_version(folder, "orders")[0] == "1"
 
 
 def test_a_folder_that_cannot_be_written_says_so(folder):

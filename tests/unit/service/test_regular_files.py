@@ -11,7 +11,7 @@ import pytest
 from vaegis.service.errors import ArtifactError
 from vaegis.service.model_file import DIGEST_PREFIX, content_digest, read_model_file
 from vaegis.service.model_folder import POINTER_FILE, promote, read_pointer, roll_back
-from vaegis.service.regular_files import read_regular
+from vaegis.service.regular_files import opened_regular, read_regular
 
 
 def make(kind: str, path: Path) -> None:
@@ -40,6 +40,18 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
     make(kind, path)
     with pytest.raises(ArtifactError, match=rf"model\.onnx: cannot be read: expected a regular file, got a {kind}$"):
         read_model_file(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_takes_the_place_of_a_file_after_the_check_is_not_read_either(tmp_path, kind):
+    make(kind, tmp_path / "file")
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    with (
+        pytest.raises(OSError, match=r"expected a regular file|No such device"),
+        opened_regular(tmp_path / "file", os.O_RDONLY),
+    ):
+        pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
 def test_a_regular_file_is_read_behind_a_link_and_up_to_a_limit(tmp_path):
