@@ -79,11 +79,10 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--batch", type=int, default=500, help="records in a request")
     options = parser.parse_args()
-    from_stdin = str(options.records) == "-"
-    done = 0 if from_stdin else rows_done(options.output)
+    is_file = str(options.records) != "-"
+    source, done = (options.records.open("rb"), rows_done(options.output)) if is_file else (sys.stdin.buffer, 0)
     key = os.environ.get("VAEGIS_KEY")
     headers = {"Content-Type": "application/x-ndjson", **({"Authorization": f"Bearer {key}"} if key else {})}
-    source = sys.stdin.buffer if from_stdin else options.records.open("rb")
     with source, options.output.open("a") as output, options.refused.open("ab") as refused:
         todo = ((row, line.rstrip(b"\r\n")) for row, line in enumerate(source) if row >= done and line.strip())
         with httpx.Client(base_url=options.url, headers=headers, timeout=60.0) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
@@ -261,6 +262,7 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
             app.add_api_route(
                 path,
                 endpoint,
+                summary=re.split(r"[:;,.]", endpoint.__doc__ or "")[0],
                 include_in_schema=route.in_schema,
                 responses=_CONTENT.get(path),
                 operation_id=name,

@@ -105,7 +105,7 @@ class DrillEndpoint:
         """Return what OpenAPI says of the route."""
         return operation(
             "drill",
-            "Drill",
+            "Score a record with a fault",
             "Make a record with one value that is certainly wrong, score it, and tell whether it was flagged. It "
             "counts as a drill, not as a scored record.",
             takes=json_content(DrillRequest, {"seed": 7}),

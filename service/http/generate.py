@@ -82,7 +82,7 @@ class GenerateEndpoint:
         example = _document(model, _EXAMPLE_SEED, [model.artifact.contract.golden.records[0]])
         return operation(
             "generate",
-            "Generate",
+            "Generate records",
             "Draw new records like those that the model was trained on.",
             takes=json_content(GenerateRequest, {"count": 1, "seed": _EXAMPLE_SEED}),
             gives=json_content(GenerateAnswer, example),

@@ -112,7 +112,7 @@ class ScoreEndpoint:
         by_name = self.model is None
         return operation(
             "score_with_model" if by_name else "score",
-            "Score with a model" if by_name else "Score",
+            "Score records with a model" if by_name else "Score records",
             "Score one record or a list: how unlikely each is, whether it is an anomaly, and which columns did it.",
             takes={"application/json": json_body, **others},
             gives=json_content(ScoreAnswer, _example_answer(model)) | written,

@@ -201,7 +201,7 @@ class InferEndpoint:
         """Return what OpenAPI says of the route."""
         return operation(
             "infer",
-            "Infer",
+            "Score tensors",
             "Score records that come as tensors, one for each column.",
             takes=json_content(InferBody, _example(self.models.default.live())) | _TENSORS,
             gives=json_content(InferAnswer) | _TENSORS,

@@ -117,10 +117,12 @@ class PromotionEndpoint:
         gives, parameters = json_content(PromotionAnswer), [MODEL_PARAMETER]
         if self.checked_digest is None:
             text = "Make the version live that was live before the last promotion."
-            return operation("roll_back", "Roll back", text, takes=None, gives=gives, parameters=parameters)
+            return operation(
+                "roll_back", "Make the version before live", text, takes=None, gives=gives, parameters=parameters
+            )
         text = "Check a version and make it live if the gate holds. Workers load it in a second or two."
         takes = json_content(PromoteRequest, {"version": "2024-06"})
-        return operation("promote", "Promote", text, takes=takes, gives=gives, parameters=parameters)
+        return operation("promote", "Make a version live", text, takes=takes, gives=gives, parameters=parameters)
 
 
 def may_change_versions(scope: Scope, *, has_keys: bool, is_open: bool) -> bool:

@@ -54,7 +54,7 @@ def test_a_gate_that_does_not_hold_keeps_the_live_version(vaegis, models):
         (("promote", "orders", "../1"), "version name: expected"),
         (("promote", "orders", "1", "--digest", "sha256:" + "0" * 64), "expected the digest"),
         (("rollback", "orders"), "no version was live before"),
-        (("rollback", "refunds"), "cannot be written: No such file"),
+        (("rollback", "refunds"), "refunds: expected the folder of a model, got none; "),
     ],
 )
 def test_what_cannot_be_promoted_leaves_the_pointer_alone(vaegis, models, arguments, message):

@@ -16,6 +16,14 @@ def test_every_route_of_the_app_is_known_by_its_template(new_app, send):
     assert all(path in route_of(path).paths for path in paths)
 
 
+def test_openapi_says_in_words_what_each_operation_does(new_app, send):
+    paths = json.loads(send(new_app(), "GET", "/openapi.json").content)["paths"]
+    operations = [operation for path in paths.values() for operation in path.values()]
+    assert paths["/livez"]["get"]["summary"] == "Answer as long as the process runs"
+    for operation in operations:  # the framework makes one of the name of the function where there is none
+        assert operation["summary"] != operation["operationId"].replace("_", " ").title()
+
+
 def test_what_answers_get_answers_head_without_a_body(new_app, send):
     app = new_app()
     for route in ROUTES:

@@ -119,6 +119,16 @@ def test_epochs_of_every_unit_are_times_by_their_name(settled, unit):
     assert sample.numbers("when", "timestamp") == pytest.approx(SECONDS)
 
 
+def test_a_lone_negative_number_that_repeats_is_named_with_the_setting(settled):
+    counts = np.where(np.arange(N) % 10, RANDOM.integers(100, 900, N), -1)
+    plans, sample = settled(pieces=counts)
+    (plan,) = with_placeholders((plans["pieces"],), sample)
+    assert (
+        'no other number is negative: if it stands for no value, set columns.pieces.null_values = ["-1"]'
+        in (plan.warnings[-1])
+    )
+
+
 def test_a_placeholder_among_times_is_named_with_its_time_so_that_the_setting_finds_it(settled):
     last = "9999-12-31T23:59:59+00:00"
     texts = [last if at % 9 == 0 else f"2024-03-0{at % 8 + 1} {at % 24:02}:00" for at in range(N)]
