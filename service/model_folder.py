@@ -270,9 +270,9 @@ def _named(folder: Path, name: str, version: str, digest: str, *, allow_schema_c
 def _changed(folder: Path, name: str, change: Callable[[Pointer | None], Pointer]) -> Pointer:
     """Replace the pointer of a model by what ``change`` makes of it; others that do the same wait."""
     path = version_path(folder, name, name).with_name(POINTER_FILE)
-    if not path.parent.is_dir():
-        raise ModelFolderError(f"{path.parent}: expected the folder of a model, got none; {_found_models(folder)}")
     try:
+        if not path.parent.is_dir():
+            raise ModelFolderError(f"{path.parent}: expected the folder of a model, got none; {_found_models(folder)}")
         with _locked(path.with_name(_LOCK_FILE)):
             pointer = read_pointer(folder, name)
             changed = change(pointer)

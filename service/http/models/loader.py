@@ -95,7 +95,10 @@ class FolderSource:
         """Yield the version of a model that should be live, then those that were before, the newest first."""
         version, named = live_version(self.path, name)
         yield self._target(name, version, named)
-        pointer = read_pointer(self.path, name)
+        try:
+            pointer = read_pointer(self.path, name)
+        except ModelFolderError:
+            return  # broken since it was read above; the next look says so
         for before in reversed(() if pointer is None else pointer.history):
             yield self._target(name, before.version, before)
 
