@@ -90,7 +90,11 @@ class DataSettings(_Section):
         "whose record is null, such as deletions, are skipped. none: each object is a record.",
     )
     max_depth: int = Field(
-        32, ge=1, le=64, description="Deepest nesting of objects that become columns such as `address.city`."
+        32,
+        ge=1,
+        le=64,
+        description="Deepest nesting of objects that become columns such as `address.city`. Their names together have "
+        "at most 1,000 characters.",
     )
 
 
