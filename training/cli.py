@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _evaluate(parsed, console) if evaluating else _train(parsed, console)
     except (ServiceError, TrainingError) as error:
-        print(f"vaegis-train: error: {printable(str(error))}", file=sys.stderr)
-        if not evaluating and parsed.config is None and SETTINGS_FILE in str(error):
-            print(HOW_TO_SET, file=sys.stderr)
+        names_settings = not evaluating and parsed.config is None and SETTINGS_FILE in str(error)
+        how = f". {HOW_TO_SET}" if names_settings else ""
+        print(f"vaegis-train: error: {printable(str(error))}{how}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vaegis-train: interrupted", file=sys.stderr)

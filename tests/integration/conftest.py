@@ -20,6 +20,8 @@ import pytest
 
 COMMAND = (sys.executable, "-c", "import sys; from vaegis.service.cli import main; sys.exit(main())", "serve")
 TIMEOUT_S = 60
+ORPHANS_S = 60
+"""How long workers may outlive a service that was killed."""
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +91,7 @@ def _services(golden_model: Path) -> Iterator[Callable[..., Served]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,
         )
         processes.append(process)
         banner = process.stdout.readline()
@@ -98,7 +101,11 @@ def _services(golden_model: Path) -> Iterator[Callable[..., Served]]:
     yield start
     for process in processes:
         process.kill()
-        process.communicate()
+        try:
+            process.communicate(timeout=ORPHANS_S)
+        except subprocess.TimeoutExpired:  # a signal met a worker while coverage held its lock, which stays locked
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @pytest.fixture
