@@ -39,11 +39,13 @@ def with_new_values(plan: ColumnPlan, sample: Sample, order: Order) -> ColumnPla
     newest = int(groups.size * NEWEST)
     if groups.size < FEWEST_ORDERED or (order.name is None and _are_sorted(groups)):
         return plan
-    rest, new = groups[:-newest], groups[-newest:]
-    which = "newest"
-    if order.name is None and _excess(groups[newest:], groups[:newest]) > _excess(rest, new):
-        rest, new, which = groups[newest:], groups[:newest], "oldest"  # the file may begin with its newest records
-    excess, values = _excess(rest, new), np.setdiff1d(new, rest).size
+    ends = [("newest", groups[:-newest], groups[-newest:])]
+    if order.name is None:  # the file may begin with its newest records
+        ends.append(("oldest", groups[newest:], groups[:newest]))
+    excesses = [_excess(rest, new) for _, rest, new in ends]
+    excess = max(excesses)
+    which, rest, new = ends[excesses.index(excess)]
+    values = np.setdiff1d(new, rest).size
     seen = f"{excess:.0%} of the {which} fifth, by {order.shown}, hold a value that the rest lacks"
     if order.name is not None and excess >= LEAST_NEW_IN_FILES and values >= _FEWEST_NEW_VALUES:
         return replace(plan, kind="text", reason=f"new values come with the time: {seen}; {FORM_ALONE}", warnings=())
