@@ -39,7 +39,12 @@ _Document = TypeVar("_Document", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How many golden records came out on this machine, and the largest difference of a score from the one stored."""
+    """How the golden records came out on this machine.
+
+    Attributes:
+        records: Number of golden records.
+        largest_difference: Largest difference of a score from the one in the file.
+    """
 
     records: int
     largest_difference: float
@@ -72,7 +77,12 @@ class Artifact:
     size_bytes: int
 
     def judge(self, columns: Columns, *, alpha: float | None = None, explain: Explain = Explain.ANOMALIES) -> Verdicts:
-        """Return the verdicts on records by `Schema.of_records`, in order; at the model's own alpha if None is given.
+        """Return the verdicts on records, in order.
+
+        Args:
+            columns: The records, by `Schema.of_records`.
+            alpha: Share of normal records that may be flagged, in (0, 1); the model's own if None.
+            explain: Which verdicts carry contributions.
 
         Raises:
             AlphaError: the calibration records are too few for ``alpha``, or it is outside (0, 1).
@@ -84,7 +94,11 @@ class Artifact:
     def judge_scored(self, columns: Columns, scores: Scores, *, alpha: float, explain: Explain) -> Verdicts:
         """Return the verdicts on records that `scorer` has scored, alone or in a batch with others.
 
-        Unlike `judge`, this does not check whether the calibration can promise ``alpha``.
+        Args:
+            columns: The records, by `Schema.of_records`.
+            scores: Their statistics.
+            alpha: Share of normal records that may be flagged; `judge` checks it, this does not.
+            explain: Which verdicts carry contributions.
         """
         violations = self.checks.violations(columns)
         scored, folds = self.scorer.scored(columns), self.calibration_folds
@@ -130,7 +144,11 @@ class Artifact:
 
 
 def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
-    """Open a file that `vaegis-train` wrote; onnxruntime may use so many ``threads`` for one call.
+    """Open a file that `vaegis-train` wrote.
+
+    Args:
+        path: The file.
+        threads: Threads that onnxruntime may use for one call.
 
     Raises:
         ArtifactError: the file cannot be read, is no ONNX file or none of ours, has an unknown format version, is
@@ -143,10 +161,14 @@ def load_artifact(path: Path, *, threads: int = 1) -> Artifact:
 def open_artifact(
     data: bytes, name: str, limits: RunLimits = DEFAULT_LIMITS, *, optimized: bytes | None = None
 ) -> Artifact:
-    """Open the content of a file that `vaegis-train` wrote; ``name`` is the file's, for messages.
+    """Open the content of a file that `vaegis-train` wrote.
 
-    ``limits`` are those of one run of the graph, of up to 256 records. If the file was opened before on this machine,
-    its graph as `graph.write_optimized` wrote it, ``optimized``, loads several times as fast.
+    Args:
+        data: The content.
+        name: Of the file, for messages.
+        limits: Limits of one run of the graph, of up to 256 records.
+        optimized: Its graph as `graph.write_optimized` wrote it, if the file was opened before on this machine. It
+            loads several times as fast.
 
     Raises:
         ArtifactError: as `load_artifact` does.

@@ -54,8 +54,12 @@ def build_columns(
 ) -> Columns:
     """Return records by column, asking for the values of each column in the order of the graph's inputs.
 
-    Both functions take a column's position in the schema and the column, and return its values as the graph takes them,
-    NaN where null; or None where the column is null throughout.
+    Args:
+        schema: The columns to fill.
+        records: Number of records.
+        numbers_of: Takes a column's position in the schema and the column, and returns its values as the graph takes
+            them, NaN where null; None where the column is null throughout.
+        categories_of: Likewise returns the values of a column of text.
     """
     numbers = np.empty((records, len(schema.number_positions)))
     for at, position in enumerate(schema.number_positions):
@@ -73,9 +77,12 @@ def build_columns(
 def unify_categories(
     columns: Sequence[StringColumn], strings: NDArray[np.object_], observed: NDArray[np.bool_]
 ) -> None:
-    """Write each known category in one way, and let an empty text be a null where it is no category.
+    """Write each known category in one way, and let an empty text be a null where it is no category; in place.
 
-    It changes ``strings`` and ``observed``, the inputs of the graph with these ``columns``, in place.
+    Args:
+        columns: Those of the graph's input `strings`.
+        strings: Their values, as in `Columns`.
+        observed: Which of them are not null.
     """
     for at, column in enumerate(columns):
         if same := same_numbers(column):

@@ -84,7 +84,11 @@ class Generator:
     """
 
     def __init__(self, contract: Contract, limits: RunLimits = DEFAULT_LIMITS) -> None:
-        """Load the decoder. ``limits`` are those of one run of it, of up to `BLOCK_RECORDS` records.
+        """Load the decoder.
+
+        Args:
+            contract: The model's documents.
+            limits: Limits of one run of the decoder, of up to `BLOCK_RECORDS` records.
 
         Raises:
             ArtifactError: the decoder does not load, holds what vaegis-train does not write, or does not fit the
@@ -141,7 +145,13 @@ class Generator:
     def draw_near(
         self, exemplar: NDArray[np.int64], random: np.random.Generator, temperature: float | None = None
     ) -> Drawn:
-        """Return one record for each of these exemplars, at most `BLOCK_RECORDS`, given by their positions."""
+        """Return one record for each of these exemplars.
+
+        Args:
+            exemplar: Positions of exemplars, at most `BLOCK_RECORDS`.
+            random: Source of the draws.
+            temperature: As in `draw`.
+        """
         aside = DEFAULT_TEMPERATURE if temperature is None else temperature
         noise = np.float32(aside) * _kernel_noise(self._generator, len(exemplar), random)
         decoded = self._decode(exemplar, noise)

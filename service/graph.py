@@ -25,7 +25,11 @@ _TYPES: Final[dict[str, Any]] = {
 
 
 def open_graph(data: memoryview, limits: RunLimits = DEFAULT_LIMITS) -> Session:
-    """Load the graph of a model file that may be hostile, a serialised ONNX model.
+    """Load the graph of a model file that may be hostile.
+
+    Args:
+        data: A serialised ONNX model.
+        limits: Limits of its runs.
 
     Raises:
         ValueError: it holds something that vaegis-train does not write.

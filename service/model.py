@@ -160,7 +160,13 @@ class Model:
         return scored_batches(self, batches, rules, unknown, verdict_column)
 
     def judge_blocks(self, blocks: Iterable[Block], *, alpha: float, explain: Explain, reports: bool) -> ScoreResult:
-        """Return the verdicts on decoded records. Faults are listed in the result if it ``reports``, and else raised.
+        """Return the verdicts on decoded records.
+
+        Args:
+            blocks: The records, with the faults of those that have any.
+            alpha: Share of normal records that may be flagged.
+            explain: Which records come with contributions.
+            reports: Whether faults are listed in the result, or raised.
 
         Raises:
             AlphaError: The model has too few calibration records for ``alpha``.

@@ -187,9 +187,17 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def promote(folder: Path, name: str, version: str, digest: str, *, allow_schema_change: bool = False) -> Pointer:
-    """Make a version live whose file, of this ``digest``, was checked; return the new pointer.
+    """Make a version live.
 
-    Promoting the version that is live already changes nothing.
+    Args:
+        folder: The folder of models.
+        name: The model.
+        version: The version.
+        digest: Digest of its file, which was checked.
+        allow_schema_change: Whether its columns may differ from those of the version before.
+
+    Returns:
+        The new pointer. Promoting the version that is live already changes nothing.
 
     Raises:
         ModelFolderError: the pointer file cannot be used or written, or the file changed since ``digest`` was taken.

@@ -94,9 +94,14 @@ class ScoreResult(Verdicts, frozen=True, eq=False, kw_only=True, gc=False):
 def result_of(
     parts: Sequence[tuple[Block, Verdicts]], *, alpha: float, threshold: float, guarantee: str, with_errors: bool
 ) -> ScoreResult:
-    """Return the verdicts on the records of blocks, each given with the verdicts on its sound records.
+    """Return the verdicts on the records of blocks.
 
-    The result lists faults if ``with_errors``; otherwise no block has any.
+    Args:
+        parts: Blocks, each with the verdicts on its sound records.
+        alpha: Share of normal records that may be flagged.
+        threshold: Score above which a record is flagged.
+        guarantee: What alpha promises.
+        with_errors: Whether the result lists faults; otherwise no block has any.
     """
     arrays = {
         name: np.concatenate(

@@ -58,6 +58,9 @@ class Scorer:
     def score(self, columns: Columns) -> Scores:
         """Return the statistics of each record, in order; a record's are the same in any batch, to float32 rounding.
 
+        Args:
+            columns: The records.
+
         Raises:
             RunTimeoutError: a run of the graph took longer than it may.
             ArtifactError: the graph returned outputs for another number of records.

@@ -83,10 +83,16 @@ def judge(
     alpha: float,
     explain: Explain,
 ) -> Verdicts:
-    """Return the verdicts on m records with these scores and violations, in order.
+    """Return the verdicts on records, in order.
 
-    ``folds`` are the calibration scores of each fold, ascending. A record is an anomaly when its p-value is at most
-    ``alpha``; `pvalues.threshold` says whether that is allowed.
+    Args:
+        explainer: Of the model's schema.
+        folds: Calibration scores of each fold, ascending.
+        columns: The records, m of them.
+        scores: Their statistics.
+        violations: Their violations.
+        alpha: A record is an anomaly when its p-value is at most this; `pvalues.threshold` says whether it is allowed.
+        explain: Which verdicts carry contributions.
     """
     p = p_values(folds, scores.fold_scores)
     is_anomaly = p <= alpha

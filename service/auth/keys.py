@@ -133,6 +133,10 @@ def digest_of(key: bytes) -> bytes:
 def parse_keys(text: str, source: str) -> tuple[Key, ...]:
     """Return the keys of a text, one per line. `#` begins a comment, and blank lines are ignored.
 
+    Args:
+        text: Content of a keys file.
+        source: Its name in errors.
+
     Raises:
         KeysError: A line is not a key, a name or a hash is repeated, or there are no keys or too many.
     """
@@ -197,7 +201,10 @@ def parse_rate(text: str) -> float:
 def require_keys_or_open(address: str, *, has_keys: bool, is_open: bool) -> None:
     """Refuse to start on an address that other machines can reach, unless there are keys or everyone may call.
 
-    The address is that of the socket, not a host name, which may resolve differently next time.
+    Args:
+        address: IP address of the socket. Not a host name, which may resolve differently next time.
+        has_keys: Whether keys are set.
+        is_open: Whether everyone may call.
 
     Raises:
         SettingsError: Neither holds and ``address`` is not a loopback address, or both hold.

@@ -114,8 +114,13 @@ class RateLimit:
     """A caller's rate limit, a token bucket.
 
     A request is accepted if the bucket has a token for each of its records, or is full. So a request of more records
-    than the bucket holds goes into debt, which is paid before the next one is accepted. An empty bucket fills in
-    ``burst_s``.
+    than the bucket holds goes into debt, which is paid before the next one is accepted.
+
+    Attributes:
+        buckets: Where the bucket is.
+        bucket_id: Its id.
+        records_per_s: Tokens added per second.
+        burst_s: Seconds in which an empty bucket fills.
     """
 
     buckets: TokenBuckets

@@ -56,20 +56,34 @@ def add_expectation_arguments(parser: ArgumentParser) -> None:
 
 
 def opened_model(args: Namespace) -> Model:
-    """Open the model that ``args`` name, without scoring its golden records."""
+    """Open the model that ``args`` name, without scoring its golden records.
+
+    Raises:
+        ArtifactError: the file cannot be used.
+        SettingsError: the digest or the public key that is expected of it cannot be used.
+    """
     with _watched(args):
         return _opened(args)
 
 
 def verified_model(args: Namespace) -> tuple[Model, float]:
-    """Open the model that ``args`` name; return it and the largest difference of a golden record's score."""
+    """Open the model that ``args`` name; return it and the largest difference of a golden record's score.
+
+    Raises:
+        ArtifactError: the file cannot be used, or its golden records are not reproduced.
+        SettingsError: the digest or the public key that is expected of it cannot be used.
+    """
     with _watched(args):
         model = _opened(args)
         return model, model.artifact.verify().largest_difference
 
 
 def opened_generator(args: Namespace, model: Model) -> Generator:
-    """Open the decoder of a model."""
+    """Open the decoder of a model.
+
+    Raises:
+        ArtifactError: it does not load, or does not fit the schema.
+    """
     from vaegis.service.generation import Generator
 
     with _watched(args):

@@ -92,7 +92,11 @@ def run_shadow(args: Namespace) -> None:
 
 
 def verified_version(args: Namespace) -> Model:
-    """Return the version that ``args`` name, once it has passed every check that a service makes."""
+    """Return the version that ``args`` name, once it has passed every check that a service makes.
+
+    Raises:
+        ArtifactError: it does not pass one.
+    """
     args.model = version_path(args.models, args.name, args.version)
     model, _ = verified_model(args)
     opened_generator(args, model)

@@ -56,7 +56,17 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; return 1 if a worker could not answer all that it held by then."""
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a signal, 1 if a worker could not answer all it held by then.
+
+    Raises:
+        SettingsError: a setting has an unknown name or a bad value, or strangers could call.
+        AlphaError: the model's calibration cannot promise the alpha that is set.
+        ArtifactError: the model file cannot be used, or is not the one that was expected.
+        AddressError: the address cannot be listened on.
+    """
     # What only this command needs is loaded here. A parent of workers does without what they need to score.
     from vaegis.service.http.server.tls import tls_context
     from vaegis.service.workers.container import fitted_to_memory, fitting_workers

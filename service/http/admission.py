@@ -278,7 +278,11 @@ class Slot:
             self._admission.computing -= 1
 
     def begin(self) -> None:
-        """Record that the work begins, if its answer is still needed; see `check`. Thread-safe."""
+        """Record that the work begins, if its answer is still needed. Thread-safe.
+
+        Raises:
+            DeadlineError: it is not.
+        """
         self._admission.metrics.queue_seconds.observe(time.perf_counter() - self._computing_since)
         self.check()
 

@@ -72,7 +72,15 @@ _CORS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ServiceApp:
-    """The service, as an ASGI app. The framework answers all routes but those of POST."""
+    """The service, as an ASGI app.
+
+    Attributes:
+        asgi: Answers a request.
+        framework: Answers all routes but those of POST.
+        models: The registry, into which other models can be put.
+        readiness: Whether it is ready; not before it is given a verification.
+        metrics: Its metrics.
+    """
 
     asgi: ASGIApp
     framework: FastAPI
@@ -219,7 +227,11 @@ def _openapi(
 
 
 def _checked_digest(settings: Settings, path: Path) -> str:
-    """Return the digest of the model in a file, once it has passed every check, in a process of its own."""
+    """Return the digest of the model in a file, once it has passed every check, in a process of its own.
+
+    Raises:
+        ArtifactError: it does not pass one.
+    """
     data = read_model_file(path, Expected(public_key=settings.model_public_key))
     VersionChecks(settings).optimized(data, str(path))
     return DIGEST_PREFIX + content_digest(data)

@@ -28,7 +28,12 @@ _LEAST_RECORDS = 256  # the same, where there are so many
 
 
 class AnswerBuffer:
-    """An encoded answer, of ``length`` bytes that take ``held_bytes``, which waits for the end of its request."""
+    """An encoded answer that waits until its request has been read to the end.
+
+    Attributes:
+        length: Bytes of the answer.
+        held_bytes: Bytes that they take in memory.
+    """
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -59,6 +64,9 @@ class BlockScoring:
 
     A fault that rejects the body ends the scoring; the rest is only searched for further faults. The slot is asked
     between blocks whether the answer is still needed.
+
+    Attributes:
+        answer: What is answered to the records so far.
     """
 
     def __init__(self, model: ServedModel, options: ScoreOptions, writer: Writer, slot: Slot) -> None:
@@ -76,8 +84,13 @@ class BlockScoring:
         """Score the records that the next bytes of the body complete; the last bytes end the answer.
 
         Raises:
-            ServiceError: what a `Decoder` raises; there are no records, too many, or too many faulty ones; or the
-                caller may not send its first records yet.
+            BodyError: the body is not in the format declared.
+            RecordError: its header or some of its records do not fit the schema, and that rejects it.
+            BodyTooLargeError: it is too long when decompressed.
+            TooMuchHeldError: a piece of it that has to be held whole is larger than allowed.
+            NoRecordsError: there was no record in the whole body.
+            TooManyRecordsError: there are too many records, or too many faulty ones.
+            RateLimitedError: the caller may not send its first records yet.
         """
         try:
             for piece in decompressor.feed(data):

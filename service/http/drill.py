@@ -133,6 +133,9 @@ def column_to_break(schema: Schema, name: str | None) -> Column:
 def broken_value(column: Column) -> Value:
     """Return a value that no normal record has: a number far outside the range of training, or an unseen category.
 
+    Args:
+        column: One that `column_to_break` returns.
+
     Raises:
         ParameterError: no such number is finite.
     """

@@ -12,7 +12,11 @@ _CHALLENGE: Final = 'Bearer realm="vaegis"'
 
 
 class CallerError(ServiceError):
-    """The caller may not do this, as headers of the answer say too."""
+    """The caller may not do this.
+
+    Attributes:
+        headers: Headers of the answer.
+    """
 
     def __init__(self, message: str, headers: Mapping[str, str]) -> None:
         super().__init__(message)
@@ -99,7 +103,11 @@ class AnswerTooLargeError(ServiceError):
 
 
 class ParameterError(ServiceError):
-    """Parameters in the query or in the body are unknown or have bad values. There is a message for each."""
+    """Parameters in the query or in the body are unknown or have bad values.
+
+    Attributes:
+        messages: One for each faulty parameter.
+    """
 
     def __init__(self, *messages: str) -> None:
         super().__init__("; ".join(messages))

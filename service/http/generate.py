@@ -90,7 +90,12 @@ class GenerateEndpoint:
 
 
 def _answer(model: ServedModel, request: GenerateRequest, slot: Slot) -> bytes:
-    """Return the answer to a request; blocks."""
+    """Return the answer to a request; blocks.
+
+    Raises:
+        DeadlineError: the answer is not needed any more.
+        RateLimitedError: the caller may not have so many records yet.
+    """
     slot.context.charge(request.count)
     seed = drawn_seed() if request.seed is None else request.seed
     records = []

@@ -121,7 +121,12 @@ class Dispatch:
     """ASGI middleware, within `Instrumentation`: checks a request, and calls its endpoint if it is one of POST.
 
     All other routes are left to the framework. Its own way to an endpoint has six more layers, which take a seventh of
-    a small request's time. Each check raises an error for a request that is refused.
+    a small request's time.
+
+    Attributes:
+        framework: Answers the other routes.
+        endpoints: Those of POST, by template.
+        checks: Each raises an error for a request that is refused.
     """
 
     framework: ASGIApp

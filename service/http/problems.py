@@ -88,7 +88,9 @@ class Problem:
     """How a kind of error is answered.
 
     Attributes:
+        status: HTTP status.
         name: Last part of the type URI.
+        title: The same for every error of the kind.
         retry_after_s: Seconds until the same request may succeed; None if it never will.
         closes: Whether the connection cannot be used further.
     """

@@ -49,8 +49,18 @@ class Span(Protocol):
 class RequestContext:
     """A request and its answer.
 
-    The name of the key, its scopes, the rate limit and the span are None where there is none. The status is 0 until the
-    answer begins. Of the ``records`` that were scored or generated, ``flagged`` are anomalies.
+    Attributes:
+        route: Its route.
+        request_id: Its own id.
+        trace_id: The trace that it is part of.
+        span_id: Its span there.
+        key: Name of the caller's key; None if the route needs none.
+        scopes: What the key allows; None if there is none.
+        rate_limit: The caller's rate limit; None if there is none.
+        status: Of the answer; 0 until it begins.
+        records: Records that were scored or generated.
+        flagged: Those of them that are anomalies.
+        span: Its tracing span; None if it is not traced.
     """
 
     route: Route

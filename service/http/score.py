@@ -57,10 +57,14 @@ SCORE_BY_NAME: Final = "/models/{model}/score"
 
 @dataclass(frozen=True, slots=True)
 class ScoreEndpoint:
-    """Answers POST /score, and the route that names its model, for which ``model`` is None.
+    """Answers POST /score, and the route that names a model.
 
-    Bodies up to ``inline_body_bytes``, with no more records than a batch may have, are scored on the event loop,
-    because handing them to a thread would take about as long.
+    Attributes:
+        models: The models.
+        model: The one to score with; None for the one that the path names.
+        admission: Admits requests.
+        inline_body_bytes: Bodies up to this size, with no more records than a batch may have, are scored on the event
+            loop, because handing them to a thread would take about as long.
     """
 
     models: ModelRegistry

@@ -15,7 +15,14 @@ from vaegis.service.verdicts import Explain
 
 
 class ScoreOptions(msgspec.Struct, frozen=True, gc=False):
-    """The options of one request. Records that POST /drill made, by ``is_drill``, are not counted as scored."""
+    """The options of one request.
+
+    Attributes:
+        alpha: Share of normal records that may be flagged.
+        explain: Which verdicts carry contributions.
+        on_invalid: Whether a faulty record rejects the body, or is reported in its place.
+        is_drill: Whether the records were made by POST /drill, and are not counted as scored.
+    """
 
     alpha: float
     explain: Explain

@@ -127,11 +127,7 @@ def body_too_large(max_bytes: int, when: str = "") -> BodyTooLargeError:
 
 
 class Decoder(Protocol):
-    """Turns a body into blocks as it arrives. Consume the blocks of each call before the next call.
-
-    Both methods raise `BodyError` for what is not in the format, `RecordError` if a header does not fit the schema,
-    `TooMuchHeldError` for a piece that has to be held whole and is too large, and `BodyTooLargeError`.
-    """
+    """Turns a body into blocks as it arrives. Consume the blocks of each call before the next call."""
 
     @property
     def held_bytes(self) -> int:

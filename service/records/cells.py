@@ -42,8 +42,12 @@ def columns_of_cells(
 ) -> Columns:
     """Return the columns of ``records`` records. All formats come here, except JSON records that `json_types` reads.
 
-    ``cells_of`` returns the cells of a column, or None if it is null throughout, and reports those that the format
-    itself refuses. Each cell that is refused is null, and its fault is in ``faults``.
+    Args:
+        schema: The columns to fill.
+        cells_of: Returns the cells of a column, ``records`` of them, or None if it is null throughout. It is also given
+            what reports a fault of the column, for cells that the format itself refuses.
+        records: Number of records.
+        faults: Collects a fault for each cell that is refused, which then is null.
     """
 
     def numbers(position: int, column: Column) -> NDArray[np.float64] | None:
@@ -68,9 +72,16 @@ def columns_of_cells(
 def numbers_of_cells(
     cells: Cells, kind: NumberKind[Any], reader: ColumnReader | None, report: Report
 ) -> NDArray[np.float64]:
-    """Return n cells as the numbers that ``kind`` makes of them, shape (n,); NaN where null, or refused and reported.
+    """Return cells as the numbers, truth values or instants that ``kind`` makes of them.
 
-    If the column is written in a way of its own, ``reader`` reads it first.
+    Args:
+        cells: n cells.
+        kind: The column's.
+        reader: Reads them first; None where the common rules do.
+        report: Called for each cell that is refused.
+
+    Returns:
+        Shape (n,); NaN where null or refused.
     """
     if reader is None:
         return _numbers(cells, kind, report)
@@ -83,7 +94,16 @@ def numbers_of_cells(
 
 
 def numbers_of_values(values: Sequence[object], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
-    """Return n texts and values of JSON, None where null, as the numbers that ``kind`` makes of them, shape (n,)."""
+    """Return text and values of JSON as the numbers, truth values or instants that ``kind`` makes of them.
+
+    Args:
+        values: n values; None is a null.
+        kind: The column's.
+        report: Called for each value that is refused.
+
+    Returns:
+        Shape (n,); NaN where null or refused.
+    """
     types = set(map(type, values))
     has_nulls = NoneType in types
     types.discard(NoneType)
@@ -98,7 +118,16 @@ def numbers_of_values(values: Sequence[object], kind: NumberKind[Any], report: R
 
 
 def checked_numbers(numbers: NDArray[np.float64], kind: NumberKind[Any], report: Report) -> NDArray[np.float64]:
-    """Return numbers, NaN where null, as the quantities, truth values or instants that ``kind`` makes of them."""
+    """Return numbers as the quantities, truth values or instants that ``kind`` makes of them.
+
+    Args:
+        numbers: Shape (n,), of the caller's making; NaN is a null.
+        kind: The column's.
+        report: Called for each number that is refused.
+
+    Returns:
+        Shape (n,); NaN where null or refused.
+    """
     converted, wrong = kind.of_numbers(numbers)
     if not wrong.any():
         return converted

@@ -66,7 +66,11 @@ class CsvDecoder(LineDecoder):
         self._header: _Header | None = None
 
     def finish(self) -> Iterator[Block]:
-        """Yield the last records. A body that ends within a quoted value, or has no header of the model, is refused."""
+        """Yield the last records.
+
+        Raises:
+            BodyError: the body ended within a quoted value, was empty, or one line that is no header of the model.
+        """
         rest = self._take_rest()
         is_one_line = self._header is None and b"\n" not in rest and b"\r" not in rest
         if rest:  # all at once: a last line without an end would take the model another run
@@ -171,7 +175,11 @@ def csv_reader(lines: Iterable[str], delimiter: str, **options: Any) -> Any:  # 
 
 
 def first_row_of(lines: bytes, delimiter: str, **options: Any) -> tuple[list[str], bytes] | None:  # noqa: ANN401 - of csv.reader
-    """Return the first row that is not blank and the bytes after it; None if the lines end before it does."""
+    """Return the first row that is not blank and the bytes after it; None if the lines end before it does.
+
+    Raises:
+        BodyError: a value is too long.
+    """
     physical = _physical(lines)
     for row, _, end in _numbered(physical, delimiter, options):
         if end > len(physical):

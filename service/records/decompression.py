@@ -97,7 +97,12 @@ class Unpacker:
     """Decompresses a body of one member or frame, or several, as it arrives."""
 
     def __init__(self, coding: str, unpacked: UnpackedBytes) -> None:
-        """Decompress a body of a content coding: ``gzip``, ``deflate``, ``zstd`` or ``identity``."""
+        """Decompress a body of ``coding``.
+
+        Args:
+            coding: A content coding: ``gzip``, ``deflate``, ``zstd`` or ``identity``.
+            unpacked: Counts the bytes of the body.
+        """
         self._coding = coding
         self._unpacked = unpacked
         self._member: Any = None
@@ -105,8 +110,11 @@ class Unpacker:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decompress the next part of the body, and yield it in pieces.
 
-        It yields a piece, which may be empty, after each bit of work, so that the caller can stop. What is not
-        compressed in this way is a `BodyError`, and what unpacks to too much a `BodyTooLargeError`.
+        It yields a piece, which may be empty, after each bit of work, so that the caller can stop.
+
+        Raises:
+            BodyError: it is not compressed in this way.
+            BodyTooLargeError: it unpacks to more than is allowed.
         """
         if self._coding == "identity":
             yield from (data[start : start + BLOCK_BYTES] for start in range(0, len(data), BLOCK_BYTES))
@@ -115,7 +123,11 @@ class Unpacker:
             yield from self._pieces(data[start : start + _SLICE_BYTES])
 
     def finish(self) -> None:
-        """Pass if the last member has ended; otherwise raise `BodyError`."""
+        """Pass if the last member has ended.
+
+        Raises:
+            BodyError: it has not.
+        """
         if self._member is not None and not self._member.eof:
             raise self._not_packed()
 
@@ -159,7 +171,18 @@ _MEMBERS: Final[Mapping[str, Callable[[int], Any]]] = {
 
 
 def decompressed(body: bytes, coding: str, count: UnpackedBytes, check: Callable[[], None]) -> bytes:
-    """Return a body as `Unpacker` unpacks it. ``check`` is called after each piece, and may raise to end it."""
+    """Return a body as it was before it was compressed.
+
+    Args:
+        body: The body as it came.
+        coding: How it is compressed.
+        count: Counts the bytes of each piece; may raise to refuse it.
+        check: Called after each piece; what it raises ends the work.
+
+    Raises:
+        BodyTooLargeError: there is more than ``count`` allows.
+        BodyError: it is not compressed in this way, or not whole.
+    """
     if coding == "identity":
         return body
     unpacker = Unpacker(coding, count)

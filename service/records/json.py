@@ -120,8 +120,12 @@ def parse_json(body: bytes, *, max_depth: int, constant: Callable[[str], object]
     """Parse a body as strict JSON, in linear time and without unbounded recursion.
 
     Beyond RFC 8259, keys of an object must differ. Numbers beyond float64 become infinite here and are refused by the
-    rules of the column that holds them. ``constant`` returns the value of a literal NaN, Infinity or -Infinity, which
-    Python's own encoder writes.
+    rules of the column that holds them.
+
+    Args:
+        body: The bytes, UTF-8; a byte order mark is skipped.
+        max_depth: Levels of arrays and objects within each other, at least 1.
+        constant: Returns the value of a literal NaN, Infinity or -Infinity, which Python's own encoder writes.
 
     Raises:
         BodyError: With code ``empty_body``, ``invalid_utf8``, ``invalid_json``, ``too_deep``, ``duplicate_key``,

@@ -45,7 +45,12 @@ class JsonDocuments:
         )
 
     def decode(self, body: bytes, on_invalid: OnInvalid, check: Callable[[], None]) -> Block:
-        """Return the records of a document. ``check`` is called between parts of the work, and may raise to end it.
+        """Return the records of a document.
+
+        Args:
+            body: The document.
+            on_invalid: Whether a faulty record rejects all, or is reported in its place.
+            check: Called between parts of the work; what it raises ends the work.
 
         Raises:
             BodyError: the body is not well-formed JSON.
@@ -110,7 +115,11 @@ class JsonDecoder:
         return self._held_bytes
 
     def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the document."""
+        """Take the next part of the document.
+
+        Raises:
+            BodyTooLargeError: the document is longer than allowed.
+        """
         self._pieces.append(data)
         self._held_bytes += len(data)
         if self._held_bytes > self._max_bytes:

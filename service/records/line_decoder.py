@@ -58,7 +58,13 @@ class LineDecoder(Decoder):
         return len(self._held)
 
     def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the body, and yield the blocks that it fills."""
+        """Take the next part of the body, and yield the blocks that it fills.
+
+        Raises:
+            BodyError: it is not in the format.
+            RecordError: a header does not fit the schema.
+            TooMuchHeldError: a line or a record is longer than allowed.
+        """
         self._held += data
         while len(self._held) >= self._block_bytes and (lines := self._take_lines()):
             yield from self._decoded(lines)
@@ -100,10 +106,12 @@ class LineDecoder(Decoder):
         return self._take(len(self._held))
 
     def _put_back(self, lines: bytes, *, is_first: bool) -> None:
-        """Put the lines of a record that has not ended in what was taken back to the front.
+        """Put lines that were taken, in which a record has not ended, back to the front.
 
-        If no record before it ended there, ``is_first``, it is taken again only once it has doubled, or is as long as
-        may be, so that a long record is not looked at for each of its lines.
+        Args:
+            lines: Whole lines, from the record's beginning.
+            is_first: Whether no record before it ended in what was taken. Then it is taken again only once it has
+                doubled, or is as long as may be, so that a long record is not looked at for each of its lines.
         """
         if lines:
             self._held[:0] = lines

@@ -33,7 +33,11 @@ class NdjsonDecoder(LineDecoder):
         self._typed = typed
 
     def finish(self) -> Iterator[Block]:
-        """Yield the last records; it is an error if there was nothing but blank lines."""
+        """Yield the last records.
+
+        Raises:
+            BodyError: there was nothing but blank lines.
+        """
         # All at once: a last line without an end would take the model another run.
         yield from self._decoded(self._take_rest())
         if not self._rows:

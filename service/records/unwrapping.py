@@ -26,10 +26,13 @@ class Unwrapper:
     """
 
     def __init__(self, pointer: str, *, max_depth: int, max_values: int, skips_nulls: bool = False) -> None:
-        """Take what ``pointer``, a JSON pointer (RFC 6901) of names, refers to.
+        """Take what ``pointer`` refers to.
 
-        The limits are those of `RecordLimits`; the levels of the envelope come on top of ``max_depth``. If it
-        ``skips_nulls``, lines whose record is null, such as deletions, are left out.
+        Args:
+            pointer: A JSON pointer (RFC 6901) of names.
+            max_depth: Levels of arrays and objects within each other; the envelope's come on top.
+            max_values: Most commas and opening brackets of a document.
+            skips_nulls: Whether lines whose record is null, such as deletions, are left out.
         """
         self.pointer = pointer
         names = names_of(pointer)

@@ -78,9 +78,15 @@ class ClockChart:
 
 @dataclass(frozen=True, slots=True)
 class ColumnCard:
-    """One column: what training saw of it, which faults the score does not see, its checks, and its drawing.
+    """One column.
 
-    ``generated_missing`` is the share of nulls in generated records.
+    Attributes:
+        column: Its document.
+        seen: What training saw, in words.
+        not_seen: Which faults the score does not see.
+        checks: Each check with its limit.
+        generated_missing: Share of nulls in generated records.
+        chart: Its drawing.
     """
 
     column: Column
@@ -93,7 +99,14 @@ class ColumnCard:
 
 @dataclass(frozen=True, slots=True)
 class WatchedRow:
-    """A column that is checked and not scored: why, what training saw of it, and its checks with their limits."""
+    """A column that is checked and not scored.
+
+    Attributes:
+        name: Its name.
+        description: Why it is not scored, and what training saw.
+        checks: Its checks with their limits.
+        warnings: What training said of it beyond that.
+    """
 
     name: str
     description: str
@@ -102,7 +115,13 @@ class WatchedRow:
 
 
 def column_cards(schema: Schema, decoded: Decoded, drawn: Drawn) -> list[ColumnCard]:
-    """Return one card for each scored column, in schema order, by what exemplars decode to and generated records."""
+    """Return one card for each scored column, in schema order.
+
+    Args:
+        schema: The columns.
+        decoded: What exemplars decode to.
+        drawn: Generated records.
+    """
     cards = []
     for at, column in enumerate(schema.columns):
         kind = kind_of(column)

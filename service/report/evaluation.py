@@ -50,7 +50,12 @@ class ResidualMap:
 
 @dataclass(frozen=True, slots=True)
 class FaultTable:
-    """For each kind of fault, the number of records, and the share that each detector flags; None if not measured."""
+    """Which faults are found.
+
+    Attributes:
+        detectors: Their names.
+        rows: Kind of fault, number of records, and the share that each detector flags; None where it was not measured.
+    """
 
     detectors: tuple[str, ...]
     rows: tuple[tuple[str, int, tuple[float | None, ...]], ...]

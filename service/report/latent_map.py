@@ -45,7 +45,13 @@ class LatentMap:
 
 @dataclass(frozen=True, slots=True)
 class WalkRow:
-    """What one column decodes to at each stop along an axis, in words and as a number from 0 to 1."""
+    """One column along an axis.
+
+    Attributes:
+        name: Of the column.
+        cells: What it decodes to at each stop, in words.
+        levels: The same as a number from 0 to 1.
+    """
 
     name: str
     cells: tuple[str, ...]
@@ -54,9 +60,12 @@ class WalkRow:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """The columns that change most along one axis of the map, most changed first, and the number of others.
+    """The columns that change most along one axis of the map.
 
-    Each stop is a mean of so many exemplars, its ``neighbours``.
+    Attributes:
+        rows: Those columns, most changed first.
+        others: Number of columns that change less.
+        neighbours: Exemplars that each stop is a mean of.
     """
 
     rows: tuple[WalkRow, ...]
@@ -95,10 +104,15 @@ def latent_map(model: Model, points: NDArray[np.float64], scores: NDArray[np.flo
 
 
 def walks(schema: Schema, points: NDArray[np.float64], decoded: Decoded) -> tuple[Walk, Walk]:
-    """Return what the columns decode to along the two axes of the map of exemplars; ``points`` is (n, latent_dim).
+    """Return what the columns decode to along the two axes of the map.
 
     A stop is the mean over the exemplars nearest to it on the axis, so it stays where the model has records and shows
     none of them.
+
+    Args:
+        schema: The columns.
+        points: The exemplars, shape (n, latent_dim).
+        decoded: What they decode to.
     """
     projected, _ = _projected(points)
     return _walk(schema, projected[:, 0], decoded), _walk(schema, projected[:, 1], decoded)

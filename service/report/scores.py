@@ -23,7 +23,14 @@ _NEARLY_ALL: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class PromiseStep:
-    """One alpha, what is proven of that share, and the threshold, which the calibration chart shows at ``x``."""
+    """One alpha.
+
+    Attributes:
+        alpha: Share of normal records that may be flagged.
+        bound: What is proven of that share.
+        threshold: Score above which records are flagged.
+        x: Where the calibration chart shows the threshold.
+    """
 
     alpha: float
     bound: float

@@ -30,7 +30,13 @@ _UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60))
 
 @dataclass(frozen=True, slots=True)
 class SeriesChart:
-    """Counts of anomalies by interval: the place of each bar, and the anomalies in the highest and its interval."""
+    """Counts of anomalies by interval.
+
+    Attributes:
+        bars: x, y, width and height of each bar.
+        highest: Anomalies in the highest.
+        when: Label of the interval of the highest.
+    """
 
     bars: tuple[tuple[float, float, float, float], ...]
     highest: int

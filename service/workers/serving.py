@@ -52,9 +52,15 @@ _LOG: Final = logging.getLogger("vaegis")
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """The number of a worker among several, from 0, its channel to the supervisor, and what all of them share.
+    """What a worker among several shares with the others.
 
-    ``checked_file`` is the descriptor of the file with the version that was checked last.
+    Attributes:
+        number: Its number, from 0.
+        table: State that workers share.
+        channel: To the supervisor.
+        metrics_folder: Folder with the metrics of all workers.
+        token_buckets: File with the token buckets of all workers.
+        checked_file: Descriptor of the file with the version that was checked last, for all workers.
     """
 
     number: int

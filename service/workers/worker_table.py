@@ -15,7 +15,9 @@ _CELL_BYTES: Final = 8
 class WorkerTable:
     """Which processes a service consists of, and how many connections each worker has.
 
-    The descriptor of the file behind it is passed to the workers.
+    Attributes:
+        file: Descriptor of the file behind it, to be passed to the workers.
+        workers: Number of workers.
     """
 
     def __init__(self, workers: int, file: int | None = None) -> None:

@@ -60,8 +60,13 @@ class PromotionAnswer(Answer):
 class PromotionEndpoint:
     """Answers one of the two routes.
 
-    ``checked_digest`` makes every check of the file of a version, and returns its digest; it is None for the route that
-    goes back. The folder is None if a single file is served.
+    Attributes:
+        models: The models that are served.
+        folder: Their folder; None for a single file.
+        admission: Admits requests.
+        is_permitted: Whether a request may change versions.
+        checked_digest: Makes every check of the file of a version, and returns its digest; None for the route that goes
+            back.
     """
 
     models: ModelRegistry

@@ -116,7 +116,13 @@ class ShadowAnswer(Answer):
 
 @dataclass(frozen=True, slots=True)
 class ServedAs:
-    """How the first model is served: its name, its version's name and its folder; these two are None for a file."""
+    """How the first model is served.
+
+    Attributes:
+        name: Its name in paths, answers and metrics.
+        version: The name of its version; None if it has none.
+        folder: The folder of models; None for a single file.
+    """
 
     name: str
     version: str | None = None
@@ -125,9 +131,15 @@ class ServedAs:
 
 @dataclass(slots=True)
 class ModelEntry:
-    """One name, the version that is live under it, if one could be loaded, and the one in its shadow, if there is one.
+    """One name, and the version that is live under it.
 
-    A failure says why the version that should be live, or in shadow, is not.
+    Attributes:
+        name: The name.
+        served: The live version; None if none could be loaded.
+        since: When it became live here.
+        failure: Why the version that should be live is not; None if it is.
+        shadow: Scores a sample of the traffic with another version; None if there is no such version.
+        shadow_failure: Why the version that should do so does not.
     """
 
     name: str
@@ -149,9 +161,11 @@ class ModelEntry:
 
 
 class ModelRegistry:
-    """The models by name, among them the default one of routes that name none.
+    """The models by name. Changed on the event loop's thread only; read on any.
 
-    Changed on the event loop's thread only; read on any.
+    Attributes:
+        default: The model of routes that name none.
+        new_served: Prepares to serve an artifact.
     """
 
     def __init__(self, default: str, metrics: Metrics, new_served: NewServed, shadow_share: float) -> None:

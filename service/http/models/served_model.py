@@ -83,12 +83,20 @@ class ServedModel:
     """A version of a model. Its methods may be called from several threads; its batcher only from the event loop's.
 
     Attributes:
+        artifact: The model.
+        name: The name by which it is served.
         version: The name of its version; the beginning of its digest if it has none.
         alpha: Share of normal records that may be flagged, unless a request says otherwise.
+        threshold: Threshold at that alpha.
+        metrics: Counts what is scored.
+        limits: Limits within which records are decoded.
         documents: Decodes JSON.
         bare_documents: The same for records without an envelope.
         judge: Returns verdicts on records and the seconds that the model took.
+        batcher: Scores small requests together.
         answer_metadata: Returns what holds for all verdicts of an answer at an alpha; raises `AlphaError`.
+        digest_header: Header that names its digest, for every answer.
+        json_headers: The same with the Content-Type of JSON.
     """
 
     def __init__(
@@ -169,7 +177,8 @@ class ServedModel:
     def warm_up(self, *, is_checked: bool = False) -> Verification:
         """Do once what requests will do, so that the first one is not slower, and count nothing.
 
-        The decoder is loaded and checked too, unless it ``is_checked`` already.
+        Args:
+            is_checked: Whether the decoder is known to fit the schema.
 
         Raises:
             ArtifactError: the golden records are not reproduced, or the decoder does not fit the schema.

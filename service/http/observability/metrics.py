@@ -111,7 +111,11 @@ class SignatureCounters:
 
 
 class Metrics:
-    """The metrics of one app, in a registry of its own, which `GET /metrics` exposes."""
+    """The metrics of one app, in a registry of its own.
+
+    Attributes:
+        registry: What `GET /metrics` exposes.
+    """
 
     def __init__(self, collector: Collector | None = None) -> None:
         """Make all metrics; ``collector`` collects those of all processes, if this is one of several workers."""

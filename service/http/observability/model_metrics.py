@@ -23,7 +23,12 @@ _SCORE_TAIL_DOUBLINGS: Final = 10
 
 
 class ModelMetrics:
-    """The metrics of what one model scores, bound to its name so that counting looks nothing up."""
+    """The metrics of what one model scores, bound to its name so that counting looks nothing up.
+
+    Attributes:
+        model: The name by which it is served.
+        generated: Records generated.
+    """
 
     def __init__(self, metrics: Metrics, model: str, artifact: Artifact) -> None:
         columns, checked = artifact.contract.columns.columns, artifact.contract.columns.of_records.columns

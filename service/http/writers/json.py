@@ -34,7 +34,13 @@ def ndjson_writer() -> Writer:
 
 
 def events_writer(metadata: AnswerMetadata, *, is_batch: bool, has_errors: bool) -> Writer:
-    """Write one event for each of the request, with its id; its `data` are a JSON answer with one result."""
+    """Write one event for each of the request, with its id; its `data` are a JSON answer with one result.
+
+    Args:
+        metadata: What the answer says beside its results.
+        is_batch: Whether the answer is a list of events.
+        has_errors: Whether each result has ``errors``; otherwise blocks have no faults.
+    """
     attributes = {"source": event_source(metadata.model), "type": EVENT_TYPE, "datacontenttype": "application/json"}
     start = b'{"specversion":"%b","id":' % SPECVERSION.encode()
     middle = b"," + _ENCODER.encode(attributes)[1:-1] + b',"data":' + metadata.json_start

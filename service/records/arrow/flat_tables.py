@@ -51,7 +51,9 @@ class FlatTable:
     def text(self, field: int, take: Callable[[int], None]) -> str:
         """Return a string; empty if there is none.
 
-        ``take`` is told its bytes before they are copied, because many fields may point to one string; it may raise.
+        Args:
+            field: Its number.
+            take: Told its bytes before they are copied, because many fields may point to one string; may raise.
         """
         at = self._target(field)
         if not at:

@@ -28,7 +28,13 @@ class MessageType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: what it holds, the table of that name, and the buffers."""
+    """One message.
+
+    Attributes:
+        header: What it holds.
+        table: The table of that name.
+        body: Its buffers.
+    """
 
     header: MessageType
     table: FlatTable
@@ -53,7 +59,13 @@ class MessageBuffer:
         self._held += data
 
     def next_message(self) -> Message | None:
-        """Return the next message, once it is whole; raise `FlatTableError` if its metadata are broken."""
+        """Return the next message, once it is whole.
+
+        Raises:
+            BodyError: the bytes are no Arrow stream.
+            FlatTableError: the message's metadata are broken.
+            TooMuchHeldError: the message is larger than allowed.
+        """
         held = self._held
         if self._ended and held:
             raise arrow_error("nothing after the end of the stream, got more")
@@ -82,7 +94,11 @@ class MessageBuffer:
         return _checked(metadata, body)
 
     def require_end(self) -> None:
-        """Pass if nothing is held, as it must be where the body ends; the mark for that may be missing."""
+        """Pass if nothing is held, as it must be where the body ends; the mark for that may be missing.
+
+        Raises:
+            BodyError: the body ended within a message.
+        """
         if self._held:
             raise arrow_error("whole messages, got one that is cut off")
 

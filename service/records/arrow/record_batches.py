@@ -27,10 +27,13 @@ class Buffers:
     """The buffers of one message. One that is compressed is decompressed when it is asked for."""
 
     def __init__(self, body: bytes, extents: NDArray[np.int64], unpacked: UnpackedBytes, codec: int | None) -> None:
-        """Find buffers in ``body`` at ``extents``, each an offset and a length; shape (n, 2).
+        """Find buffers in ``body`` at ``extents``, each an offset and a length.
 
-        ``codec`` is the number of the compression, None if no buffer is compressed; ``unpacked`` counts decompressed
-        bytes.
+        Args:
+            body: The message's body.
+            extents: Shape (n, 2).
+            unpacked: Counts the decompressed bytes.
+            codec: Number of the compression; None if no buffer is compressed.
         """
         self._body = memoryview(body)
         self._extents = extents
@@ -76,7 +79,9 @@ class ArrowArray:
     Attributes:
         field: Its field of the schema.
         layout: Type of what its buffers hold: its own, or that of positions in a dictionary.
+        length: Number of its values.
         nulls: Number of its nulls, negative if it is not known.
+        children: Its parts.
         buffers: Number of its buffers.
     """
 
@@ -121,8 +126,12 @@ def read_batch(
 ) -> tuple[int, list[ArrowArray]]:
     """Return the number of records in a batch, and its columns.
 
-    The batch holds the values of a dictionary if ``as_values``, rather than positions in one. ``unpacked`` counts the
-    bytes of buffers that are decompressed, and of records that may take none.
+    Args:
+        batch: The table `RecordBatch`.
+        fields: The columns of the schema.
+        body: The message's body.
+        unpacked: Told the bytes of buffers that are decompressed, and of records that may take none.
+        as_values: Whether the batch holds the values of a dictionary, rather than positions in one.
 
     Raises:
         BodyError: The message contradicts itself, or is compressed in a way that is not read here.

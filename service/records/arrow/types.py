@@ -130,7 +130,13 @@ def arrow_error(detail: str) -> BodyError:
 
 
 def read_schema(schema: FlatTable, *, max_columns: int, max_depth: int, names: TextBudget) -> tuple[ArrowField, ...]:
-    """Return the columns of a schema message. Parts of columns count as columns; ``names`` bounds all names together.
+    """Return the columns of a schema message.
+
+    Args:
+        schema: The table `Schema`.
+        max_columns: Most columns, parts of columns counted.
+        max_depth: Deepest nesting of them.
+        names: Budget for their names.
 
     Raises:
         BodyError: It goes beyond a limit, or has what is not read here.
