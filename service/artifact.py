@@ -61,7 +61,7 @@ class Artifact:
         checks: Those of the columns, by which violations are found. They take records by `Schema.of_records`.
         explainer: Explains scores.
         scorer: The scoring graph.
-        format_version: Of the file, one of `contract.READ_VERSIONS`.
+        format_version: Of the file, one of `model_file.READ_VERSIONS`.
         digest: SHA-256 of the file up to its digest entry, in hex.
         size_bytes: Size of the file.
     """

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.errors import AlphaError
+from vaegis.service.terminal import percent
 
 
 def p_values(folds: Sequence[NDArray[np.float64]], fold_scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,9 +136,7 @@ def guarantee(folds: Sequence[NDArray[np.float64]], alpha: float, history_anomal
         history_anomalies: Share of the highest calibration scores that was left out, as those of anomalies.
     """
     bound = false_alarm_bound(folds, alpha)
-    proven = (
-        _percent(bound) if len(folds) == 1 else f"{_percent(bound)} (proven; close to {_percent(alpha)} in practice)"
-    )
+    proven = percent(bound) if len(folds) == 1 else f"{percent(bound)} (proven; close to {percent(alpha)} in practice)"
     sentence = (
         f"At alpha {alpha:g}, a normal record is flagged with a probability of at most {proven}, "
         "as long as normal data stay what they were in training."
@@ -146,8 +145,8 @@ def guarantee(folds: Sequence[NDArray[np.float64]], alpha: float, history_anomal
         return sentence
     clean = false_alarm_bound(folds, alpha_if_clean(alpha, history_anomalies))
     return (
-        f"{sentence} This holds if the highest {_percent(history_anomalies)} of the calibration scores, which were "
-        f"left out, are those of anomalies. If none are, the probability is at most {_percent(clean)}."
+        f"{sentence} This holds if the highest {percent(history_anomalies)} of the calibration scores, which were "
+        f"left out, are those of anomalies. If none are, the probability is at most {percent(clean)}."
     )
 
 
@@ -171,7 +170,3 @@ def least_alpha(records: int) -> float:
     exact = 1.0 / (records + 1)
     digits = 2 - math.floor(math.log10(exact))
     return math.ceil(exact * 10.0**digits) / 10.0**digits
-
-
-def _percent(share: float) -> str:
-    return f"{100.0 * share:.3g}%"

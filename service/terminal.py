@@ -1,4 +1,4 @@
-"""Show text from files on a terminal."""
+"""How text from files, counts and shares are shown."""
 
 from __future__ import annotations
 
@@ -21,3 +21,12 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     ('1 value', '2 values', '1200 categories')
     """
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, with three significant digits.
+
+    >>> percent(0.01), percent(0.02979)
+    ('1%', '2.98%')
+    """
+    return f"{100.0 * share:.3g}%"

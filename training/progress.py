@@ -14,7 +14,7 @@ from rich.table import Table
 from vaegis.service.column_report import IGNORED, WATCHED, column_description, column_kind
 from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
-from vaegis.service.terminal import counted
+from vaegis.service.terminal import counted, percent
 from vaegis.training.calibration import far_threshold
 from vaegis.training.config import HOW_TO_SET, SETTINGS_FILE
 from vaegis.training.console import verbatim
@@ -161,12 +161,11 @@ class Progress:
         far = far_threshold(calibration)
         if far is not None:
             at_alpha, usual = far
-            share = f"{100.0 * calibration.alpha:.3g}%"
             self._console.print(
                 f"[yellow]The threshold is {at_alpha:.3g}, although nine in ten calibration records score below "
-                f"{usual:.3g}. If more than {share} of the history are anomalies, these set the threshold, and few "
-                "others reach it: set calibration.history_anomalies to their share in train.toml, or train without "
-                "them.[/yellow]"
+                f"{usual:.3g}. If more than {percent(calibration.alpha)} of the history are anomalies, these set the "
+                "threshold, and few others reach it: set calibration.history_anomalies to their share in train.toml, "
+                "or train without them.[/yellow]"
             )
 
     def review(self, path: Path) -> None:

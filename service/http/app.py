@@ -266,7 +266,10 @@ def _new_served(settings: Settings, metrics: Metrics) -> NewServed:
 
 
 def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
-    """Register the ``endpoints`` of GET, which are keyed by template, in the order of the table of routes."""
+    """Register the ``endpoints`` of GET, which are keyed by template, in the order of the table of routes.
+
+    OpenAPI has their docstrings, and the first clause as the summary.
+    """
     for route in (route for route in ROUTES if route.template in endpoints):  # the live page can be turned off
         endpoint = endpoints[route.template]
         for path in route.paths:

@@ -27,9 +27,13 @@ from vaegis.service.report.scores import calibration_chart, promise_steps
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Exemplars of a model: their places in latent space, shape (n, latent_dim), and what they decode to.
+    """Exemplars of a model, and what its generator makes of them.
 
-    A record was drawn near each of them and scored; the scores have the shape (n,).
+    Attributes:
+        points: Their places in latent space, shape (n, latent_dim).
+        decoded: The distributions that they decode to.
+        drawn: A record drawn near each.
+        scores: The score of each of these records, shape (n,).
     """
 
     points: NDArray[np.float64]
@@ -48,6 +52,10 @@ def report_page(model: Model, generator: Generator) -> str:
 
     It shows the metadata of the file and what its generator draws, as aggregates. The page loads nothing and sends
     nothing: its content security policy allows its own style and script alone.
+
+    Args:
+        model: The model.
+        generator: Its decoder.
 
     Raises:
         ArtifactError: the generator has no table of exemplars, or its outputs are not finite.
@@ -100,9 +108,15 @@ def render(model: Model, sampled: Sampled) -> str:
 
 
 def write_report(model: Model, path: Path | None, generator: Generator | None = None) -> int:
-    """Write the report of a model to a file, which appears only when it is complete, or to standard output if None.
+    """Write the report of a model to a file, which appears only when it is complete, or to standard output.
 
-    Return the size of the page in bytes. The model's decoder is opened if it is None.
+    Args:
+        model: The model.
+        path: The page to write; None: standard output.
+        generator: The model's decoder; opened if None.
+
+    Returns:
+        The size of the page, in bytes.
 
     Raises:
         ArtifactError: the generator cannot be used.
@@ -112,7 +126,14 @@ def write_report(model: Model, path: Path | None, generator: Generator | None = 
 
 
 def write_page(page: str, path: Path | None) -> int:
-    """Write a page to a file, which appears only when it is complete, or to standard output; return its size in bytes.
+    """Write a page to a file, which appears only when it is complete, or to standard output.
+
+    Args:
+        page: The page.
+        path: The file; None: standard output.
+
+    Returns:
+        The size of the page, in bytes.
 
     Raises:
         FileError: it cannot be written.

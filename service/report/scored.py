@@ -36,9 +36,16 @@ _Z: Final = 2.576  # 99% of a normal distribution
 
 
 class WorstRecord(NamedTuple):
-    """One of the records with the highest scores, and what contributes most to it.
+    """One of the records with the highest scores. Tuples compare by score first.
 
-    Tuples compare by score first, then by ``order``, which differs. Rows of files count from 1.
+    Attributes:
+        score: Its score.
+        order: Position among all records, so that no two compare equal.
+        p_value: Its p-value.
+        signature: Its signature.
+        path: Its file.
+        row: Its row there, from 1.
+        causes: What contributes most.
     """
 
     score: float
@@ -65,7 +72,13 @@ class Group:
 
 @dataclass(slots=True)
 class ColumnCounts:
-    """Anomalies that one column causes, values of it that break a check, by check, and records in which it is null."""
+    """What was seen in one column.
+
+    Attributes:
+        caused: Anomalies of which the column is a cause.
+        violations: Values that break a check, by check.
+        missing: Records in which it is null.
+    """
 
     caused: int = 0
     violations: Counter[str] = field(default_factory=Counter)
@@ -76,7 +89,13 @@ class ScoredReport:
     """Gathers what the report shows while files are scored, in memory that does not grow with them."""
 
     def __init__(self, model: Model, alpha: float, *, with_values: bool) -> None:
-        """Begin; the values of the worst records are shown if ``with_values``."""
+        """Begin.
+
+        Args:
+            model: The model that scores.
+            alpha: Share of normal records that may be flagged.
+            with_values: Whether the values of the worst records are shown.
+        """
         self._model, self._alpha, self._with_values = model, alpha, with_values
         schema = model.artifact.contract.columns.of_records
         self._schema = schema
@@ -92,7 +111,14 @@ class ScoredReport:
         self._records = self._flagged = self._violating = self._refused = 0
 
     def add(self, path: Path, first_row: int, block: Block, result: ScoreResult) -> None:
-        """Count some records of a file; the row of the first is ``first_row``, from 1."""
+        """Count some records of a file.
+
+        Args:
+            path: The file.
+            first_row: Row of the first of them, from 1.
+            block: The records.
+            result: Their verdicts.
+        """
         sound = np.flatnonzero(~result.refused())
         self._files[path] = self._files.get(path, 0) + len(result)
         start = self._records + self._refused
