@@ -56,6 +56,13 @@ def columns_from_batch(
 ) -> Columns:
     """Return the records of a flat batch by column, as `block_past_faults` does if none has a fault.
 
+    Args:
+        batch: Flat records, n of them, as `files.RecordFiles.batches` gives them.
+        schema: The columns to fill.
+        path: The file, for messages.
+        first_row: Row of the first record in its file, from 1.
+        infinities: What becomes of infinite values.
+
     Raises:
         FileError: Naming file, row and column of the first value refused, or the unknown column.
     """
@@ -71,8 +78,14 @@ def block_past_faults(
     """Return the records of a batch, and what is wrong with those that do not fit the schema.
 
     Text parses by the column's kind, as in CSV; NaN is a null, as most writers of files mean it. A column that the
-    batch lacks is null throughout. Unknown columns are refused for each record if these are JSON objects, and else for
-    all.
+    batch lacks is null throughout.
+
+    Args:
+        part: The records.
+        schema: The columns to fill.
+        unknown_columns: Whether columns that are not in the schema are refused: of JSON objects for each record, else
+            for all.
+        infinities: What becomes of infinite values.
 
     Raises:
         FileError: All records are of the same columns, and these do not fit the schema.
@@ -117,7 +130,16 @@ def numbers_of(
     *,
     infinities: Infinities = "refuse",
 ) -> NDArray[np.float64]:
-    """Return an array's values as the numbers that ``kind`` makes of them, shape (n,), NaN where null.
+    """Return an array's values as the number, truth value or instant that ``kind`` makes of them.
+
+    Args:
+        array: n values of any type.
+        kind: The column's.
+        reader: Reads them where they are written in a way of their own.
+        infinities: What becomes of infinite values.
+
+    Returns:
+        Shape (n,); NaN where null.
 
     Raises:
         RefusedCellError: A value is not of the kind.
@@ -127,9 +149,13 @@ def numbers_of(
 
 
 def categories_of(array: pa.Array) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Return an array's values as categories, `contract.NO_CATEGORY` where null, and which are not null; shape (n,).
+    """Return an array's values as categories: text as it is, whole numbers in decimal, booleans as true and false.
 
-    Categories are text as it is, whole numbers in decimal, and booleans as true and false.
+    Args:
+        array: n values of any type.
+
+    Returns:
+        The categories, `contract.NO_CATEGORY` where null, and which are not null; both of shape (n,).
 
     Raises:
         RefusedCellError: The values are of another type.

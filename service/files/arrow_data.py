@@ -71,9 +71,14 @@ def blocks_of_batches(
 def block_of_batch(
     batch: pa.RecordBatch, schema: Schema, unknown_columns: UnknownColumns, *, first_row: int, location: str = ""
 ) -> Block:
-    """Return the records of a batch, the first of them at ``first_row``, from 0, as a block.
+    """Return the records of a batch as a block.
 
-    Messages name the batch by ``location``, unless they count its records with those of other batches.
+    Args:
+        batch: The records.
+        schema: The columns to fill.
+        unknown_columns: Whether columns that are not in the schema are refused.
+        first_row: Row of the first record, from 0.
+        location: How messages name the batch among others; empty where they count its records with those of all.
 
     Raises:
         RecordError: The columns do not fit the model's.
@@ -120,7 +125,15 @@ def scored_batches(
 
 @dataclass(frozen=True, slots=True)
 class RecordsInMemory:
-    """A list of dicts, an Arrow table or stream, or a pandas frame, read as files of Arrow are."""
+    """Records in memory, read as files are.
+
+    Attributes:
+        data: A list of dicts, an Arrow table or stream, or a pandas frame.
+        max_depth: Levels of objects within a record that are flattened.
+        paths: What stands for them where files would.
+        format: The format whose rules they are read by.
+        size_bytes: 0: unknown.
+    """
 
     data: object
     max_depth: int

@@ -65,7 +65,14 @@ class CsvFile:
     """
 
     def __init__(self, path: Path, plain: Path, open_file: Callable[[Path], pa.NativeFile], dialect: Dialect) -> None:
-        """Read the header; ``plain``, which ``open_file`` opens, has the content of the file ``path`` in UTF-8."""
+        """Read the header.
+
+        Args:
+            path: The file, for messages and for its extension.
+            plain: A file with the same content in UTF-8.
+            open_file: Opens ``plain``.
+            dialect: How it is written.
+        """
         self._path = path
         self._plain = plain
         self._open_file = open_file
@@ -209,8 +216,12 @@ class CsvFile:
 def may_have_stray_quotes(stream: pa.NativeFile, rows: int, dialect: Dialect) -> bool:
     """Tell whether the quotes of a stream are worth a closer look.
 
-    They are where they are odd in number, where a backslash stands before one, and where values hold line ends, as more
-    lines than ``rows`` show.
+    They are where they are odd in number, where a backslash stands before one, and where values hold line ends.
+
+    Args:
+        stream: The file.
+        rows: Records that were read from it.
+        dialect: How it is written.
     """
     quote = dialect.quote_character.encode()
     if not quote or dialect.escape is not None:

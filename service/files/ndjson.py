@@ -72,9 +72,16 @@ def read_ndjson(
     """Yield the records of an NDJSON stream, one a line; blank lines are skipped.
 
     In the batches objects are flat, and a column whose values have several types is text: texts as they are, other
-    values as JSON writes them. ``ignored`` columns may hold values of any type. Unless it ``reports`` faulty lines, the
-    first one ends the reading; the literals NaN and Infinity, which Python's own encoder writes, are then a null and a
-    number. ``unwrapper`` takes the records out of envelopes, if there are any.
+    values as JSON writes them.
+
+    Args:
+        stream: The file.
+        path: Its path, for messages.
+        max_depth: Most levels of objects and lists.
+        reports: Whether faulty lines are reported. Otherwise the first one ends the reading; the literals NaN and
+            Infinity, which Python's own encoder writes, are then a null and a number.
+        ignored: Columns that may hold values of any type.
+        unwrapper: Takes the records out of their envelopes; None if they come without.
 
     Raises:
         FileError: A line is far too long, or has far too many columns or an object with a far too long name; or, unless

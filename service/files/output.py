@@ -37,7 +37,12 @@ _FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A place for records of one format: a file, or standard output if the path is None."""
+    """A place for records.
+
+    Attributes:
+        path: The file, or None for standard output.
+        format: What is written there.
+    """
 
     path: Path | None
     format: FileFormat

@@ -73,6 +73,9 @@ class RecordFiles:
     def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
         """Yield all records, file by file.
 
+        Args:
+            on_invalid: Whether a record that cannot be read ends the reading, or is reported in its place.
+
         Raises:
             FileError: A file cannot be read further; names the file, and row and column where they are known.
         """
@@ -105,9 +108,14 @@ def open_records(
 
     A folder is searched to any depth, in order of name; files and folders whose names begin with a dot or an
     underscore are skipped, and so are empty files. Folders named `key=value` give the records below them a column.
-    All files must be of one format and, where it has headers, have the same columns. ``ignored`` columns may hold
-    values of any type, because nothing reads them. If it ``skips_nulls``, envelopes whose record is null, such as
-    deletions, are skipped rather than refused.
+    All files must be of one format and, where it has headers, have the same columns.
+
+    Args:
+        path: A file or a folder.
+        max_depth: Levels of objects within a record that are flattened.
+        dialect: How CSV and NDJSON files are written.
+        ignored: Columns that may hold values of any type, because nothing reads them.
+        skips_nulls: Whether envelopes whose record is null, such as deletions, are skipped rather than refused.
 
     Raises:
         FileError: There is no file, one has an unknown extension or cannot be opened, or two do not fit together.
@@ -140,7 +148,12 @@ def flat_batch(
 ) -> pa.RecordBatch:
     """Return a batch whose objects have become columns, with plain types and checked content.
 
-    ``refused`` collects records with text that is not UTF-8; where it is None, these end the reading.
+    Args:
+        batch: The records.
+        path: Their file, for messages.
+        first_row: Row of the first one, from 1.
+        max_depth: Levels of objects within a record that are flattened.
+        refused: Collects records with text that is not UTF-8; where it is None, these end the reading.
 
     Raises:
         FileError: A name comes twice, an object nests too deep, or text is not UTF-8.

@@ -31,7 +31,15 @@ _Write: TypeAlias = Callable[[pa.RecordBatch, ScoreResult], None]
 
 @dataclass(frozen=True, slots=True)
 class ScoreFilesOptions:
-    """How records are judged and written. Names of the verdict's columns begin with ``prefix``."""
+    """How records are judged and written.
+
+    Attributes:
+        alpha: A record is an anomaly when its p-value is at most this.
+        explain: Which records come with contributions.
+        unknown_columns: Whether columns that the model does not know are refused, or only copied.
+        prefix: What the names of the verdict's columns begin with.
+        on_invalid: Whether a record that does not fit the model's schema ends the work, or is written with its faults.
+    """
 
     alpha: float
     explain: Explain
@@ -77,10 +85,15 @@ def score_files(
     progress: Callable[[ScoreCounts], None],
     observe: Callable[[Path, int, Block, ScoreResult], None] | None = None,
 ) -> ScoreCounts:
-    """Score every record of ``files`` and write it to ``output`` with the columns of its verdict, at constant memory.
+    """Score every record of ``files`` and write it to ``output``, at constant memory.
 
-    ``progress`` is called after each part, and ``observe`` with each: its file, the row of its first record, its
-    records and their verdicts.
+    Args:
+        model: The model.
+        files: The records.
+        output: Where they go, with all their columns and those of the verdict.
+        options: How they are judged.
+        progress: Called after each part.
+        observe: Called with each part: its file, the row of its first record, the records and their verdicts.
 
     Raises:
         FileError: a file cannot be read, or has a column of the name of one of the verdict's; the output cannot be

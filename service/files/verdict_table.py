@@ -45,7 +45,12 @@ def verdict_types(*, with_errors: bool) -> Mapping[str, pa.DataType]:
 
 
 def verdict_table(fields: Mapping[str, Any], refused: NDArray[np.bool_]) -> pa.Table:
-    """Return the fields of a `ScoreResult` as a table; those of records that are ``refused``, shape (n,), are null."""
+    """Return verdicts as a table.
+
+    Args:
+        fields: Those of a `ScoreResult` by name.
+        refused: Which records have no verdict, shape (n,); their fields are null.
+    """
     schema = pa.schema(list(verdict_types(with_errors="errors" in fields).items()))
     return pa.table(verdict_arrays(fields, refused), schema=schema)
 

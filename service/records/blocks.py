@@ -55,10 +55,18 @@ class NoRecordsError(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class RecordLimits:
-    """Limits of a decoder, as the settings of the same names describe them.
+    """Limits of a decoder.
 
-    ``max_held_bytes`` bounds each piece that must be held whole: a document, a line, a record of CSV, or a message of
-    Arrow.
+    Attributes:
+        max_records: Most records of a body that is no stream.
+        max_body_records: Most records of any body.
+        max_held_bytes: Largest piece that must be held whole: a document, a line, a record of CSV, a message of Arrow.
+        max_columns: Most columns of a header.
+        max_values: Most values in one document or line of JSON.
+        max_depth: Deepest nesting of one.
+        max_faults: Most faults that are listed of a refused document, or of one record.
+        unknown_columns: Whether columns that the model does not know are refused.
+        unwrap: JSON pointer to the record in each envelope of JSON and NDJSON; None for records without one.
     """
 
     max_records: int

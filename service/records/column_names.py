@@ -86,7 +86,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def unknown_column(name: str, columns: Iterable[str], named_before: int = 0) -> str:
     """Return the message about a name that is not one of the model's ``columns``.
 
-    Only the first few messages of a request name the nearest column; ``named_before`` is how many it has had.
+    Args:
+        name: The name.
+        columns: Names of the model's columns.
+        named_before: How many unknown names of the request had a message before.
 
     >>> unknown_column("amuont", ["amount", "country"])
     'unknown column; the nearest is amount'
@@ -114,9 +117,15 @@ def positions_of(
 ) -> Mapping[str, int]:
     """Return the position of each column of the model among ``names``; missing columns are left out.
 
+    Args:
+        names: The names, in their order.
+        schema: The model's columns.
+        unknown_columns: Whether a name that the model does not know is refused.
+        limit: Most faults that are listed; the others are counted.
+        place: How messages name what holds the names.
+
     Raises:
-        RecordError: A name comes twice, or is unknown, or none is a column of the model. Lists the first ``limit``
-            faults; ``place`` is how messages name what holds the names.
+        RecordError: A name comes twice, or is unknown, or none is a column of the model.
     """
     found: dict[str, int] = {}
     scored, accepted = set(schema.names), accepted_names(schema)

@@ -40,7 +40,14 @@ class TypedJson:
     """Decodes records of one schema. It may be called from several threads."""
 
     def __init__(self, schema: Schema, *, max_depth: int, max_values: int, max_records: int) -> None:
-        """Make the types that records are decoded into. The limits are those of `RecordLimits`."""
+        """Make the types that records are decoded into.
+
+        Args:
+            schema: The columns to fill.
+            max_depth: Levels of arrays and objects within each other, at least 2.
+            max_values: Commas and opening brackets in a body.
+            max_records: Records in a body.
+        """
         self._max_values = max_values
         # In a list, records are one level further down.
         readers = [_RecordReader(form, max_records) for form in record_types(schema, max_depth - 1)]
@@ -52,8 +59,9 @@ class TypedJson:
     def columns(self, body: bytes, between: Callable[[], None]) -> Columns | None:
         """Return the records of a body by column; None if it has to be read by `vaegis.service.records.json`.
 
-        The body is one record, a list of them, or an object that holds a list of values for each column. ``between`` is
-        called between parts of the work; what it raises ends the work.
+        Args:
+            body: One record, a list of them, or an object that holds a list of values for each column.
+            between: Called between parts of the work; what it raises ends the work.
         """
         if len(body) > self._max_values and count_marks(body, VALUE_MARKS) > self._max_values:
             return None
@@ -64,7 +72,9 @@ class TypedJson:
     def lines(self, text: bytes, records: int) -> Columns | None:
         """Return the records of lines by column; None if one has to be read by `vaegis.service.records.json`.
 
-        Blank lines are skipped; ``records`` is the number of the others.
+        Args:
+            text: JSON, one record a line; blank lines are skipped.
+            records: How many lines are not blank.
         """
         if count_marks(text, VALUE_MARKS) > self._max_values:
             return None
@@ -198,6 +208,10 @@ def has_keys(text: bytes, keys: int) -> bool:
 
     Each key is followed by a colon. So the numbers agree if there are as many colons, or if as many colons follow a
     quote and none follows white space. Colons within text can make both counts larger.
+
+    Args:
+        text: Valid JSON.
+        keys: Number of fields that were set.
     """
     colons = text.count(b":") if len(text) <= _SHORT else count_marks(text, b":")
     return colons == keys or _count_after_quotes(text) == keys

@@ -37,7 +37,12 @@ class UnfitError(Exception):
 
 
 class RecordType:
-    """One way to write the records of a schema: with the names of columns as keys, or with objects within objects."""
+    """One way to write the records of a schema: with the names of columns as keys, or with objects within objects.
+
+    Attributes:
+        type: The msgspec type of a record.
+        objects: Objects in a record, at least 1.
+    """
 
     def __init__(self, schema: Schema, *, nested: bool) -> None:
         """Make the types.
@@ -184,7 +189,13 @@ def record_types(schema: Schema, max_levels: int) -> list[RecordType]:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An object of a record."""
+    """An object of a record.
+
+    Attributes:
+        type: A struct whose fields are the leaves and then the children.
+        leaves: The position of each leaf among all of the record.
+        children: The objects within.
+    """
 
     type: type[msgspec.Struct]
     """Its fields are the leaves and then the children."""
@@ -226,9 +237,15 @@ def node(leaves: Sequence[Leaf]) -> Node:
 
 
 def gather(of: Node, records: Sequence[msgspec.Struct], leaves: list[list[Any]]) -> int:
-    """Put the values of each leaf at or below a level into ``leaves``, by its position, one for each of ``records``.
+    """Put the leaves of a level and below into ``leaves``, by their position.
 
-    Return how many keys lead to objects, or to null instead, below this level.
+    Args:
+        of: The level.
+        records: Its objects.
+        leaves: Gets the values of each leaf, one for each object.
+
+    Returns:
+        How many keys lead to objects, or to null instead, below this level.
     """
     flat = [*chain.from_iterable(map(astuple, records))]
     width = len(of.leaves) + len(of.children)

@@ -59,9 +59,15 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An input of so many records, each with ``width`` values, which are read from JSON or bytes when they are needed.
+    """An input, whose values are read when they are asked for.
 
-    Texts may be written in base64, as the parameter `content_type` says.
+    Attributes:
+        name: Its name.
+        type: Of its values.
+        records: How many records it is of.
+        width: Values a record.
+        data: Its values as JSON has them, or their bytes.
+        is_base64: Whether its texts are written in base64, as the parameter `content_type` says.
     """
 
     name: str
@@ -154,9 +160,13 @@ class AskedOutput:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """A request with one or more tensors, all of as many records.
+    """A request.
 
-    The answer repeats its id, if it has one. ``outputs`` is None if all are asked for.
+    Attributes:
+        id: What the answer has to repeat; None if there is none.
+        parameters: Those of the request as a whole.
+        inputs: The tensors, at least one, all of as many records.
+        outputs: What is asked for; None for all that there is.
     """
 
     id: str | None
@@ -176,7 +186,12 @@ def request_error(message: str) -> BodyError:
 
 
 def read_request(header: bytes, binary: bytes, *, max_depth: int) -> InferRequest:
-    """Return what a request says: its JSON part, and the bytes of tensors that follow, one after the other.
+    """Return what a request says.
+
+    Args:
+        header: The JSON part of it.
+        binary: The bytes of its tensors, one after the other, that follow the JSON part.
+        max_depth: Levels of arrays and objects within each other.
 
     Raises:
         BodyError: It is not as the protocol has it.
@@ -211,8 +226,14 @@ def columns_of(
     """Return the records of a request by column.
 
     There is either a tensor for each column, of the shape [N] or [N, 1], or one of numbers of the shape [N, D] that
-    holds all D columns of the schema in their order. A value that its column refuses is null, and its fault is in
-    ``faults``.
+    holds all D columns of the schema in their order.
+
+    Args:
+        request: The request.
+        schema: The columns to fill.
+        faults: Collects a fault for each value that its column refuses, which then is null.
+        unknown_columns: Whether a tensor of no column's name is refused.
+        max_faults: Most faults of names that are listed; the others are counted.
 
     Raises:
         BodyError: A tensor is not of its shape or datatype.

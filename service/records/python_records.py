@@ -49,8 +49,14 @@ def columns_from_records(
     Objects within a record flatten with dots. An absent key is a null. Columns that the model ignores are accepted
     and dropped.
 
+    Args:
+        records: The parsed records, n of them.
+        schema: The columns to fill.
+        unknown_columns: Whether a column that is not in the schema is a fault.
+        max_faults: Most faults that are listed; the others are counted.
+
     Raises:
-        RecordError: With the first ``max_faults`` faults in order of row, then of column, and the number of others.
+        RecordError: With the faults in order of row, then of column.
     """
     faults = Faults(max_faults)
     columns = filled_columns(records, schema, faults, unknown_columns=unknown_columns)
@@ -87,8 +93,15 @@ def filled_from_lists(
 ) -> Columns:
     """Return records that are given as a list of values for each column. Values follow the rules of records.
 
+    Args:
+        lists: The values of each column.
+        schema: The columns to fill.
+        faults: Collects what is wrong with values, which then are null.
+        unknown_columns: Whether a column that is not in the schema is refused.
+        max_faults: Most faults of names and lengths that are listed.
+
     Raises:
-        RecordError: The lists are not equally long, or their names do not fit the schema; lists ``max_faults`` at most.
+        RecordError: The lists are not equally long, or their names do not fit the schema.
     """
     name, values = next(iter(lists.items()))
     if len(lists) == 1 and name not in schema.names and values and isinstance(values[0], dict):
@@ -104,9 +117,12 @@ def filled_from_lists(
 
 
 def blocks_of_records(records: Sequence[object], schema: Schema, unknown_columns: UnknownColumns) -> Iterator[Block]:
-    """Yield records, each a mapping of names to Python values, in blocks.
+    """Yield records, each a mapping of names to values, in blocks.
 
-    Mappings nest. NaN and pandas' NA and NaT are nulls, as None is.
+    Args:
+        records: Python values by name; objects nest. NaN and pandas' NA and NaT are nulls, as None is.
+        schema: The columns to fill.
+        unknown_columns: Whether a name that the model does not know is a fault.
     """
     for start in range(0, len(records), _BLOCK_RECORDS):
         faults = Faults(MAX_FAULTS, start)

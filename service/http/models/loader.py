@@ -142,7 +142,11 @@ def default_model(folder: Path, chosen: str | None) -> str:
 
 
 def opened_content(data: bytes, name: str, settings: Settings, optimized: bytes | None = None) -> Artifact:
-    """Return the artifact in the content of the file ``name``, with every check but the golden records."""
+    """Return the artifact in the content of the file ``name``, with every check but the golden records.
+
+    Raises:
+        ArtifactError: it cannot be used.
+    """
     limits = RunLimits(settings.inference_threads, settings.run_timeout_s, settings.max_tensor_bytes)
     return open_artifact(data, name, limits, optimized=optimized)
 
@@ -230,7 +234,11 @@ class ModelLoader:
             self._thread.join(_CLOSE_S)
 
     def check(self, *, is_forced: bool = False) -> None:
-        """Load what should be live and is not; if ``is_forced``, try versions again that could not be used before."""
+        """Load what should be live and is not.
+
+        Args:
+            is_forced: Whether versions that could not be used before are tried again.
+        """
         try:
             names = self._source.names()
         except ModelFolderError as error:

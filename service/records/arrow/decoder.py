@@ -86,7 +86,14 @@ class ArrowDecoder:
         return len(self._messages) + sum(each.held_bytes for each in self._dictionaries.values())
 
     def feed(self, data: bytes) -> Iterator[Block]:
-        """Take the next part of the body, and yield the records of the batches that it completes."""
+        """Take the next part of the body, and yield the records of the batches that it completes.
+
+        Raises:
+            BodyError: it is no Arrow stream, or has what is not read here.
+            RecordError: the schema does not fit the model's.
+            TooMuchHeldError: a message, or what it refers to, is larger than allowed.
+            BodyTooLargeError: its buffers hold more than allowed when decompressed.
+        """
         self._messages.feed(data)
         try:
             while (message := self._messages.next_message()) is not None:
@@ -95,7 +102,11 @@ class ArrowDecoder:
             raise arrow_error(f"metadata that is whole, got other bytes: {error}") from None
 
     def finish(self) -> Iterator[Block]:
-        """Take note of the body's end, which may come neither within a message nor before the schema."""
+        """Take note of the body's end.
+
+        Raises:
+            BodyError: it came within a message, or before the schema.
+        """
         self._messages.require_end()
         if self._fields is None:
             raise arrow_error("a schema and record batches, got nothing")

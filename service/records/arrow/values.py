@@ -102,7 +102,12 @@ def stacked_values(parts: Sequence[ArrowValues]) -> ArrowValues:
 
 
 def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
-    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary; texts fit the ``budget``."""
+    """Return values ``start`` to ``stop`` of an array that does not refer to a dictionary.
+
+    Raises:
+        BodyError: Its buffers contradict each other.
+        TooMuchHeldError: Its texts exceed the budget.
+    """
     kind = array.layout.kind
     if kind is ArrowKind.TEXT:
         return _texts(array, start, stop, budget)
@@ -126,7 +131,13 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> A
 
 
 def cells_of(found: ArrowValues, kind: ColumnKind[Any], report: Report) -> Cells:  # noqa: PLR0911 - one for each type
-    """Return values as the cells of a column of a kind. Values of a wrong type are reported and null."""
+    """Return values as the cells of a column. Values of a wrong type are reported and null.
+
+    Args:
+        found: The values.
+        kind: The column's.
+        report: Reports refused values.
+    """
     of_type = found.type.kind
     if of_type in (ArrowKind.TEXT, ArrowKind.TEXT_VIEW):
         return _valid_texts(found, report)
