@@ -198,9 +198,7 @@ class Node:
     """
 
     type: type[msgspec.Struct]
-    """Its fields are the leaves and then the children."""
     leaves: tuple[int, ...]
-    """The position of each leaf among all of the record."""
     children: tuple[Node, ...]
 
     @property
