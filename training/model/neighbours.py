@@ -28,6 +28,9 @@ _KNOWN_NUMBERS = 92_160
 NEAREST = 2
 """Neighbours whose distances are averaged."""
 
+MOST_WEIGHTED = 256
+"""Most features of a space whose directions are weighted; in wider ones the weights would take megabytes."""
+
 _CLASSES = 32  # of known records; the nearest of each is found first: an exact search, and several times faster
 _CANDIDATES = 16_384  # most fitted records of which the known ones are chosen
 _COMPARED_RECORDS = 2000  # most records for typical distances
@@ -39,6 +42,8 @@ _LEAST_DISTANCE = 1e-2
 
 _KNOTS = 20  # of a column's normal scores
 _TAIL = (0.02, 0.5)  # beyond the known range: its share that is passed while the score rises by so much
+_WEIGHTED = 0.5  # share of a squared difference that is weighted by its direction
+_LEAST_VARIANCE = 0.02  # along a direction, as a share of the mean; less would weigh what rounding leaves
 _BEYOND = 10.0  # standardised units beyond the known range, from which on the distance grows by the logarithm
 _LEAST_DEVIATION = 0.05  # of normal scores; dividing by less would raise what rounding leaves
 
@@ -76,6 +81,10 @@ class Space(nn.Module):
     training saw is such a number too. In columns with few values, each value has a feature of its own besides. Truth
     values and the cyclic features of timestamps are standardised. A category is a vector. A placeholder, such as -999,
     has a feature of its own, and no rank: like a null, it counts as the median.
+
+    Half of a squared difference counts as it is. The other half is weighted by its direction: the less fitted records
+    vary along it, the more a difference counts, by 1 / standard deviation. So a record that contradicts how columns
+    depend on each other is farther away than one that follows it (docs/log.md).
     """
 
     knot: Tensor
@@ -161,7 +170,7 @@ class Space(nn.Module):
         return sizes, few
 
     def features(self, values: Values) -> Float[Tensor, "*#e n f"]:
-        """Return the features, whose Euclidean distance is that of this space."""
+        """Return the features of records."""
         parts = []
         if self.per_score.shape[-1]:
             parts.append(self._scores(values) * without_single_member(self.per_score) + self._beyond(values))
@@ -202,21 +211,27 @@ class Neighbours(nn.Module):
     """The known records, and how far others are from them."""
 
     known: Tensor
+    weights: Tensor | None
     softening: Tensor
     feature_column: Tensor
     first_known: Tensor
 
-    def __init__(self, space: Space, known: Float[Tensor, "e m f"], columns: int) -> None:
+    def __init__(
+        self, space: Space, known: Float[Tensor, "e m f"], weights: Float[Tensor, "e 1 f f"] | None, columns: int
+    ) -> None:
         """Keep the features of known records.
 
         Args:
             space: The space of the distances.
             known: Features of the known records of each member, in that space.
+            weights: The symmetric matrix W of each member, by which a squared distance is x W x of the difference x;
+                None for that of the features as they are.
             columns: Number of columns of the schema.
         """
         super().__init__()
         self.space = space
         self.register_buffer("known", known)
+        self.register_buffer("weights", weights)
         self.register_buffer("softening", torch.full((known.shape[0], 1, 1, 1), _LEAST_DISTANCE**2))
         self.register_buffer("first_known", torch.arange(known.shape[0])[:, None, None] * known.shape[1])
         column = torch.tensor(space.columns)
@@ -243,11 +258,12 @@ class Neighbours(nn.Module):
             features: Features of the records.
             own: Position of each record among the known ones, which is left out; None if they are not among them.
         """
-        # Without |record|^2, which is the same for all; `nearness` computes the distance itself from differences. Among
-        # equally near records the first is chosen, whatever the rounding, because another would blame other columns.
+        # Without the record's own square, which is the same for all; `nearness` computes the distance from differences.
+        # Among equally near records the first is chosen, whatever the rounding: another would blame other columns.
         later = torch.arange(self.number) * (_TIE / self.number) * self.softening[:, 0, 0]
-        length = (self.known * self.known).sum(-1) + later
-        product = torch.matmul(features, without_single_member(-2.0 * self.known.transpose(-1, -2)))
+        weighted = self.known if self.weights is None else torch.matmul(self.known, self.weights[:, 0])
+        length = (self.known * weighted).sum(-1) + later
+        product = torch.matmul(features, without_single_member(-2.0 * weighted.transpose(-1, -2)))
         distance = product + without_single_member(length[:, None])  # (*e, n, m)
         if own is not None:
             distance = torch.where(torch.arange(self.number) == own[..., None], math.inf, distance)
@@ -266,13 +282,16 @@ class Neighbours(nn.Module):
     ) -> Nearness:
         """Return the mean distance to known records, and what each column adds to it.
 
-        A column that is null has no part in it.
+        A column that is null has no part in it. One that differs as the others let expect may add less than nothing.
         """
         if self.members > 1:
             nearest = nearest + self.first_known
         known = nn.functional.embedding(nearest, self.known.reshape(-1, self.width))  # (*e, n, k, f)
         difference = (features[..., None, :] - known) * self.observed(observed.float())[..., None, :]
-        shares = difference * difference
+        weighted = difference
+        if self.weights is not None:
+            weighted = torch.matmul(difference, without_single_member(self.weights))
+        shares = difference * weighted
         if not self.is_a_feature_a_column:
             shares = torch.matmul(shares, self.feature_column)  # (*e, n, k, d)
         shares = shares + without_single_member(self.softening) / self.columns
@@ -299,7 +318,8 @@ def neighbours_of(
     features = space.features(rows(records, candidates))
     number = _number_known(n, features.shape[-1])
     known = torch.stack([_chosen(each, number, generator) for each in features])
-    neighbours = Neighbours(space, torch.take_along_dim(features, known[..., None], dim=1), len(schema.columns)).eval()
+    of_known = torch.take_along_dim(features, known[..., None], dim=1)
+    neighbours = Neighbours(space, of_known, _weights_of(features), len(schema.columns)).eval()
     others = torch.stack([_others(each, len(drawn)) for each in known])
     own = None
     if others.shape[1] < _LEAST_COMPARED:  # the known ones that were drawn at random, each without itself
@@ -336,6 +356,32 @@ def _chosen(features: Float[Tensor, "c f"], number: int, generator: torch.Genera
     weight = distance + 1e-6 * distance.mean() + 1e-12  # so that equal records can be drawn too
     others = torch.multinomial(weight, number - first, generator=generator)
     return torch.cat([torch.arange(first), first + others])
+
+
+def _weights_of(features: Float[Tensor, "e c f"]) -> Float[Tensor, "e 1 f f"] | None:
+    """Return the weights of differences between records like these for each member; None for too many features.
+
+    The covariance is shrunk towards a multiple of the identity by the share of Ledoit and Wolf (2004).
+    """
+    if not 0 < features.shape[-1] <= MOST_WEIGHTED:
+        return None
+    return torch.stack([_weights(each.double()) for each in features])[:, None].float()
+
+
+def _weights(features: Float[Tensor, "c f"]) -> Float[Tensor, "f f"]:
+    n, width = features.shape
+    identity = torch.eye(width, dtype=features.dtype)
+    squares = (features - features.mean(0)) ** 2
+    covariance = torch.cov(features.T, correction=0).reshape(width, width)
+    mean_variance = covariance.diagonal().mean().clamp(min=_LEAST_DEVIATION**2)
+    away = (covariance - mean_variance * identity).square().sum()
+    noise = ((squares.T @ squares).sum() / n - covariance.square().sum()) / n
+    share = (noise / away).clamp(0.0, 1.0) if away > 0.0 else 1.0
+    variance, direction = torch.linalg.eigh((1.0 - share) * covariance + share * mean_variance * identity)
+    weight = variance.clamp(min=_LEAST_VARIANCE * mean_variance).rsqrt()
+    # On average over the records, the weighted part of a squared difference is as large as the difference itself.
+    weight = weight * variance.sum() / (weight * variance).sum() if variance.sum() > 0.0 else torch.ones_like(weight)
+    return (1.0 - _WEIGHTED) * identity + _WEIGHTED * (direction * weight) @ direction.T
 
 
 def _others(chosen: Int[Tensor, " m"], of: int) -> Int[Tensor, " o"]:

@@ -11,6 +11,7 @@ import torch
 
 from vaegis.training.model.neighbours import (
     _CLASSES,
+    MOST_WEIGHTED,
     NEAREST,
     Neighbours,
     Space,
@@ -18,6 +19,7 @@ from vaegis.training.model.neighbours import (
     _columns_of_few_values,
     _knots,
     _number_known,
+    _weights_of,
     neighbours_of,
 )
 
@@ -42,7 +44,8 @@ def known_numbers(numeric_values) -> Callable[[torch.Tensor], Neighbours]:
         columns = x.shape[-1]
         values = numeric_values(x[None])
         space = Space(values, [list(range(columns)), [], [], []], [])
-        return Neighbours(space, space.features(values), columns).eval()
+        features = space.features(values)
+        return Neighbours(space, features, _weights_of(features), columns).eval()
 
     return make
 
@@ -60,7 +63,8 @@ def test_the_nearest_are_those_of_a_search_through_all_known_records(made):
     assert near.class_size >= NEAREST
     features = near.space.features(values)
     found = near.nearest(features)
-    distance = torch.cdist(features.double(), near.known.double())
+    root = torch.linalg.cholesky(near.weights[:, 0].double())  # distances by W are those of the features times its root
+    distance = torch.cdist(features.double() @ root, near.known.double() @ root)
     everything = distance.sort(-1).values[..., :NEAREST]
     chosen = torch.gather(distance, -1, found.expand(*everything.shape))
     torch.testing.assert_close(chosen.sort(-1).values, everything, atol=2e-2, rtol=1e-2)
@@ -208,3 +212,41 @@ def test_a_value_that_was_rounded_to_float32_and_back_is_the_same_value(known_nu
     near = known_numbers(x)
     at, rounded = (near.space.features(numeric_values(torch.tensor([[value]])))[:, 1:] for value in (1.0, 1.0 + 1e-5))
     torch.testing.assert_close(at, rounded)
+
+
+def test_a_record_against_the_dependence_of_columns_is_farther_than_one_that_follows_it(known_numbers, numeric_values):
+    first = torch.randn(2 * _CLASSES, generator=torch.Generator().manual_seed(0))
+    near = known_numbers(torch.stack([first, first + 0.1 * first.flip(0)], dim=1))
+    following, against = near(numeric_values(torch.tensor([[1.0, 1.0], [1.0, -1.0]]))).distance.flatten().tolist()
+    unweighted = Neighbours(near.space, near.known, None, near.columns).eval()
+    _, against_unweighted = unweighted(numeric_values(torch.tensor([[1.0, 1.0], [1.0, -1.0]]))).distance.flatten()
+    assert following < against
+    assert against > 1.2 * float(against_unweighted)
+
+
+def test_a_difference_in_one_column_is_its_alone_however_columns_depend_on_each_other(known_numbers, numeric_values):
+    first = torch.randn(2 * _CLASSES, generator=torch.Generator().manual_seed(0))
+    near = known_numbers(torch.stack([first, first, torch.randn(2 * _CLASSES)], dim=1))
+    record = near.known[:, :1].clone()
+    record[..., 1] += 3.0
+    _, shares = near.nearness(
+        record[0], torch.zeros((1, NEAREST), dtype=torch.int64), torch.ones((1, 3), dtype=torch.bool)
+    )
+    softened = shares[..., 0].flatten()
+    torch.testing.assert_close(shares[..., 2].flatten(), softened)
+    assert float(shares[..., 1] / softened) > 50.0
+
+
+@pytest.mark.parametrize("features", [torch.randn(300, 6), torch.randn(20, 30), torch.zeros(50, 3), torch.ones(1, 2)])
+def test_weights_are_finite_and_leave_differences_as_large_on_average(features):
+    weights = _weights_of(features[None])
+    assert torch.isfinite(weights).all()
+    assert float(torch.linalg.eigvalsh(weights).min()) >= 0.5 - 1e-3
+    if len(features) > 100:
+        centred = features - features.mean(0)
+        mean = (centred * (centred @ weights[0, 0])).sum(1).mean()
+        torch.testing.assert_close(mean, centred.square().sum(1).mean(), rtol=0.05, atol=0.0)
+
+
+def test_very_wide_spaces_have_no_weights():
+    assert _weights_of(torch.randn(1, 10, MOST_WEIGHTED + 1)) is None
