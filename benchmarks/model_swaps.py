@@ -7,9 +7,10 @@ both alike.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import re
+import selectors
+import socket
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,7 +33,11 @@ from vaegis.service.protobuf import field, fields
 
 MODEL = ROOT / "tests" / "golden" / "orders-v1.onnx"
 RECORD = json.dumps({"amount": 22.5, "express": False, "country": "DE", "placed_at": "2023-11-22T10:00:00Z"}).encode()
-HEADERS = {"Content-Type": "application/json"}
+REQUEST = (
+    b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    % len(RECORD)
+    + RECORD
+)
 CLIENTS = 4
 WARM_UP_S = 3.0
 LATENCY_LIMIT, MEMORY_LIMIT = 2.0, 1.05
@@ -88,43 +94,103 @@ def put_live(models: Path, version: str) -> str:
 
 
 class Clients:
-    """Clients that send single records, each at a steady rate."""
+    """Clients that send single records, each at a steady rate. One thread serves them all.
+
+    With a thread for each, a client that is answered would wait for the interpreter of this process, and that wait
+    would count as the service's.
+    """
 
     def __init__(self, host: str, port: int, rate: float | None) -> None:
         """Send ``rate`` records a second by all clients together; None for as many as are answered."""
         self.latencies: list[float] = []
         self.failed = 0
-        self.digests: dict[int, str | None] = {}
-        self._address, self._pause_s = (host, port), None if rate is None else CLIENTS / rate
+        self.digests: dict[int, str] = {}
+        self._address, self._pause_s = (host, port), 0.0 if rate is None else CLIENTS / rate
         self._ends = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._ask)
+        self._thread.start()
 
-    def _ask(self, number: int) -> None:
-        connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
-        due = time.perf_counter()
-        while not self._ends.is_set():
-            if self._pause_s is not None:
-                due += self._pause_s
-                self._ends.wait(max(0.0, due - time.perf_counter()))
-            started = due if self._pause_s is not None else time.perf_counter()
-            try:
-                connection.request("POST", "/score", RECORD, HEADERS)
-                answer = connection.getresponse()
-                answer.read()
-                self.digests[number] = answer.headers["vaegis-model-digest"]
-                self.failed += answer.status != http.client.OK
-            except OSError:
-                self.failed += 1
-            self.latencies.append(time.perf_counter() - started)
-        connection.close()
+    def _ask(self) -> None:
+        first = time.perf_counter()
+        with selectors.DefaultSelector() as selector:
+            clients = [
+                _Client(self._address, selector, first + number * self._pause_s / CLIENTS) for number in range(CLIENTS)
+            ]
+            while not self._ends.is_set():
+                now = time.perf_counter()
+                for client in clients:
+                    if not client.waits and client.due <= now:
+                        client.ask()
+                next_due = min((client.due for client in clients if not client.waits), default=now + TIMEOUT_S)
+                for key, _ in selector.select(max(0.0, next_due - time.perf_counter())):
+                    answer = key.data.answer()
+                    if answer is None:
+                        continue
+                    now = time.perf_counter()
+                    self.latencies.append(now - key.data.due)
+                    self.failed += not answer.is_verdict
+                    self.digests[clients.index(key.data)] = answer.digest
+                    key.data.due = key.data.due + self._pause_s if self._pause_s else now
+            for client in clients:
+                client.close()
 
     def end(self) -> None:
-        """Wait for the last answers."""
+        """Have the clients ask no more."""
         self._ends.set()
-        for thread in self._threads:
-            thread.join(TIMEOUT_S)
+        self._thread.join(TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Whether an answer is a verdict, and the digest of the model that gave it."""
+
+    is_verdict: bool
+    digest: str
+
+
+class _Client:
+    """A client that keeps its connection."""
+
+    def __init__(self, address: tuple[str, int], selector: selectors.BaseSelector, due: float) -> None:
+        """Connect, to ask for the first time at ``due``."""
+        self.due = due  # while it waits for an answer, the time at which it was to ask
+        self.waits = False
+        self._address, self._selector = address, selector
+        self._received = b""
+        self._connect()
+
+    def ask(self) -> None:
+        """Send a record."""
+        self.waits = True
+        self._received = b""
+        self._connection.sendall(REQUEST)
+
+    def answer(self) -> _Answer | None:
+        """Read what has come. Return the answer once it is whole, or once the connection has ended without one."""
+        try:
+            part = self._connection.recv(65536)
+        except OSError:
+            part = b""
+        self._received += part
+        head, _, body = self._received.partition(b"\r\n\r\n")
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
+        if part and len(body) < int(fields.get(b"content-length", sys.maxsize)):
+            return None
+        if not part:
+            self.close()
+            self._connect()
+        self.waits = False
+        is_verdict = bool(part) and head.startswith(b"HTTP/1.1 200 ")
+        return _Answer(is_verdict, fields.get(b"vaegis-model-digest", b"").decode())
+
+    def close(self) -> None:
+        """End the connection."""
+        self._selector.unregister(self._connection)
+        self._connection.close()
+
+    def _connect(self) -> None:
+        self._connection = socket.create_connection(self._address, TIMEOUT_S)
+        self._selector.register(self._connection, selectors.EVENT_READ, self)
 
 
 def measure(models: Path, swaps: int, pause_s: float) -> dict[str, float]:

@@ -78,20 +78,7 @@ class VersionChecks:
     def _checked(self, data: bytes, name: str) -> bytes:
         timeout_s = self._limits["model_timeout_s"]
         header = json.dumps({"name": name, **self._limits}).encode() + b"\n"
-        # The priority is lowered first, because the imports of this module take longer than most checks.
-        with subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-c",
-                "import os; os.nice(10); from vaegis.service.http.models.version_check import main; exit(main())",
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-            process_group=0,  # a terminal's Ctrl-C is for the process that serves
-        ) as process:
+        with _process(name) as process:
             self._process = process
             if self._is_closed:
                 process.kill()
@@ -110,6 +97,28 @@ class VersionChecks:
             raise ArtifactError(failure.decode(errors="replace"))
         ended = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
         raise ArtifactError(f"{name}: its check ended with {ended}; memory may be short, or onnxruntime crashed")
+
+
+def _process(name: str) -> subprocess.Popen[bytes]:
+    """Start the process that checks the version ``name``."""
+    # The priority is lowered first, because the imports of this module take longer than most checks.
+    command = "import os; os.nice(10); from vaegis.service.http.models.version_check import main; exit(main())"
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+        # numpy's library for matrices would start a thread for each core, and a fifth of the work is to start them.
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            process_group=0,  # a terminal's Ctrl-C is for the process that serves
+        )
+    except OSError as error:
+        raise ArtifactError(f"{name}: the process that checks it could not be started: {error.strerror}") from error
 
 
 def main() -> int:

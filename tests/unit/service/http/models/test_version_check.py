@@ -75,6 +75,12 @@ def test_the_priority_is_low_before_the_runtime_is_imported(settings, model):
     assert seen == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)}  # 19 is the lowest
 
 
+def test_a_check_that_cannot_be_started_says_why(settings, model, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(ArtifactError, match="model: the process that checks it could not be started: No such file"):
+        VersionChecks(settings).optimized(model, "model")
+
+
 def test_what_is_wrong_is_said_as_in_the_process_that_serves(settings, model, shared):
     broken = model[:-1000]
     with pytest.raises(ArtifactError) as here:
