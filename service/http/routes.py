@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -58,7 +58,7 @@ class Route:
     quiet: bool = False
     errors: tuple[int, ...] = ()
     alias: str | None = None
-    tag: Tag | None = None
+    tag: Tag | None = field(kw_only=True)  # without a default, so that no route is left out by oversight
 
     @property
     def allow(self) -> str:
@@ -101,7 +101,7 @@ ROUTES: Final = (
     Route("/readyz", quiet=True, errors=(503,), tag=Tag.HEALTH),
     Route("/metrics", scopes=_METRICS, quiet=True, tag=Tag.METRICS),
     Route("/live.json", scopes=_METRICS, quiet=True, errors=(400, 404, 422), tag=Tag.METRICS),
-    *(Route(path) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
+    *(Route(path, tag=None) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
     Route("/model", scopes=_MODEL, tag=Tag.MODELS),
     Route("/model/schema", scopes=_MODEL, tag=Tag.MODELS),
     Route("/models", scopes=_MODEL, tag=Tag.MODELS),
@@ -116,10 +116,10 @@ ROUTES: Final = (
         )
         for change in ("promote", "rollback")
     ),
-    Route("/openapi.json", scopes=_MODEL),
+    Route("/openapi.json", scopes=_MODEL, tag=None),
     # The page has nothing of the model: it reads /openapi.json, with a key where there are keys.
-    Route("/docs"),
-    *(Route(path, quiet=True) for path in (DOCS_BUNDLE, DOCS_STYLE, DOCS_START)),
+    Route("/docs", tag=None),
+    *(Route(path, quiet=True, tag=None) for path in (DOCS_BUNDLE, DOCS_STYLE, DOCS_START)),
     Route("/v2", scopes=_MODEL, tag=Tag.V2),
     Route("/v2/health/live", quiet=True, tag=Tag.V2),
     Route("/v2/health/ready", quiet=True, errors=(503,), tag=Tag.V2),
@@ -155,7 +155,7 @@ _CALLED_ELSEWHERE: Final = {
 }
 """What other services call some routes."""
 # Whoever has a key may learn which paths there are; whoever has none may not.
-_UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access))
+_UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access), tag=None)
 
 
 def route_of(path: str) -> Route:
