@@ -26,6 +26,9 @@ _PACKAGES: Final = {
 }
 """The packages that each extra installs. Without the extra they may be missing."""
 
+STANDARD_INPUT_COPY: Final = "vaegis-standard-input"
+"""Stem of the name of the file that standard input is copied to. Messages call it standard input."""
+
 EXIT_ARTIFACT = 3
 """Exit code of a command whose model file cannot be used."""
 
@@ -139,5 +142,6 @@ def expectation(message: str) -> str:
 
 def location_in_file(path: Path, row: int | None, column: str | None) -> str:
     """Return how messages name a place: the file, and the row (from 1) and the column if they are known."""
+    file = "standard input" if path.stem == STANDARD_INPUT_COPY else path
     at_row = "" if row is None else f", row {row}"
-    return f"{path}{at_row}" if column is None else f"{path}{at_row}, column {column}"
+    return f"{file}{at_row}" if column is None else f"{file}{at_row}, column {column}"

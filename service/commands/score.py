@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from vaegis.service.commands import Subparsers
 from vaegis.service.commands.model import add_model_arguments, verified_model
-from vaegis.service.errors import FileError, SettingsError, needs_extra
+from vaegis.service.errors import STANDARD_INPUT_COPY, FileError, SettingsError, needs_extra
 from vaegis.service.files.formats import add_dialect_arguments, dialect_of_arguments
 from vaegis.service.files.output import Output, output_argument, termination_unwinds
 from vaegis.service.terminal import printable
@@ -147,7 +147,7 @@ def _input(data: Path, input_format: str | None) -> Iterator[Path]:
     if input_format is None:
         raise FileError(data, f"expected --format {'|'.join(_INPUT_FORMATS)} with standard input, got none")
     with termination_unwinds(), TemporaryDirectory(prefix="vaegis-") as folder:
-        path = Path(folder) / f"standard-input.{input_format}"
+        path = Path(folder) / f"{STANDARD_INPUT_COPY}.{input_format}"
         try:
             with path.open("wb") as file:
                 # A read returns what has arrived. Signals are handled between reads, but not while a buffer fills.

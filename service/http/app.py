@@ -278,7 +278,7 @@ def _mount(app: FastAPI, endpoints: Mapping[str, Callable[..., Any]]) -> None:
                 path,
                 endpoint,
                 summary=re.split(r"[:;,.]", endpoint.__doc__ or "")[0],
-                include_in_schema=route.in_schema,
+                include_in_schema=route.tag is not None,
                 responses=_CONTENT.get(path),
                 operation_id=name,
             )

@@ -15,7 +15,7 @@ from vaegis.service.http.generate import GenerateAnswer, GenerateRequest
 from vaegis.service.http.models.promotion import PromoteRequest, PromotionAnswer
 from vaegis.service.http.models.registry import ModelsAnswer
 from vaegis.service.http.problems import MEDIA_TYPE, PLAIN_ERRORS, PROBLEMS, TYPE_PREFIX, ProblemDocument
-from vaegis.service.http.routes import ROUTES, Route
+from vaegis.service.http.routes import ROUTES, TAGS, Route
 from vaegis.service.http.schemas import DIALECT, REFERENCE_PREFIX, ScoreAnswer, reference
 from vaegis.service.http.score_options import ScoreQuery
 from vaegis.service.http.v2 import InferAnswer, InferBody, InferenceError
@@ -64,6 +64,7 @@ def openapi_document(
     document = app.openapi()
     document["jsonSchemaDialect"] = DIALECT
     document["info"]["license"] = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+    document["tags"] = [{"name": tag, "description": text} for tag, text in TAGS.items()]
     document["servers"] = [{"url": root_path or "/"}]
     document["security"] = []
     schemas = document["components"]["schemas"]
@@ -81,7 +82,7 @@ def openapi_document(
     for route in ROUTES:
         if route.alias and route.template in operations:
             paths[route.alias] = {"post": _of_version(operations[route.template])}
-        for path in route.paths if route.in_schema and route.template in paths else ():  # the page can be off
+        for path in route.paths if route.tag is not None and route.template in paths else ():  # the page can be off
             _complete(paths[path][route.method.lower()], route, has_keys=has_keys)
     if has_keys:
         document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
@@ -89,7 +90,8 @@ def openapi_document(
 
 
 def _complete(operation: dict[str, Any], route: Route, *, has_keys: bool) -> None:
-    """Add to an operation what the table of routes says of it: its errors and the keys that it needs."""
+    """Add to an operation what the table of routes says of it: its tag, its errors and the keys that it needs."""
+    operation["tags"] = [route.tag]
     if "parameters" in operation:
         operation["parameters"] = [
             # The framework says that the version may be null.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from vaegis.service.auth.keys import Access
@@ -12,6 +14,28 @@ OTHER: Final = "_OTHER"
 """What unknown paths and unknown methods are called in labels and in the log: those sets are bounded."""
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+
+
+class Tag(StrEnum):
+    """What OpenAPI groups operations by: the sections of the page /docs, and the modules of generated clients."""
+
+    SCORE = "score"
+    GENERATE = "generate"
+    MODELS = "models"
+    HEALTH = "health"
+    METRICS = "metrics"
+    V2 = "v2"
+
+
+TAGS: Final[Mapping[Tag, str]] = {
+    Tag.SCORE: "Verdicts on records, by the live version of a model.",
+    Tag.GENERATE: "Records that a model makes: like those of its training, or with a fault that it should flag.",
+    Tag.MODELS: "Which models and versions are served, what they expect, and changes of the live version.",
+    Tag.HEALTH: "Probes of the process, and of whether it should get requests.",
+    Tag.METRICS: "Metrics for Prometheus, and the counts of the live page.",
+    Tag.V2: "The Open Inference Protocol (V2) of KServe, Triton and MLServer.",
+}
+"""The descriptions of the tags, in the order of the page /docs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +49,7 @@ class Route:
         quiet: Whether only a debug log shows its requests, because they are frequent and say little.
         errors: Statuses of the problems that OpenAPI lists, beside those of keys.
         alias: Another path to the same route.
-        in_schema: Whether OpenAPI shows it.
+        tag: The tag under which OpenAPI shows it; None if it does not.
     """
 
     template: str
@@ -34,7 +58,7 @@ class Route:
     quiet: bool = False
     errors: tuple[int, ...] = ()
     alias: str | None = None
-    in_schema: bool = True
+    tag: Tag | None = field(kw_only=True)  # without a default, so that no route is left out by oversight
 
     @property
     def allow(self) -> str:
@@ -61,44 +85,58 @@ _ADMIN: Final = frozenset({Access.ADMIN})
 _BODY_ERRORS: Final = (400, 408, 413, 415, 422, 429, 500, 503, 504)
 
 ROUTES: Final = (
-    Route("/score", "POST", SCORING, errors=(*_BODY_ERRORS, 406)),
-    Route("/models/{model}/score", "POST", SCORING, errors=(*_BODY_ERRORS, 404, 406)),
+    Route("/score", "POST", SCORING, errors=(*_BODY_ERRORS, 406), tag=Tag.SCORE),
+    Route("/models/{model}/score", "POST", SCORING, errors=(*_BODY_ERRORS, 404, 406), tag=Tag.SCORE),
     Route(
         "/v2/models/{model}/infer",
         "POST",
         SCORING,
         errors=(*_BODY_ERRORS, 404),
         alias="/v2/models/{model}/versions/{version}/infer",
+        tag=Tag.V2,
     ),
-    Route("/generate", "POST", SCORING, errors=_BODY_ERRORS),
-    Route("/drill", "POST", SCORING, errors=(*_BODY_ERRORS, 404)),
-    Route("/livez", quiet=True),
-    Route("/readyz", quiet=True, errors=(503,)),
-    Route("/metrics", scopes=_METRICS, quiet=True),
-    Route("/live.json", scopes=_METRICS, quiet=True, errors=(400, 404, 422)),
-    *(Route(path, in_schema=False) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
-    Route("/model", scopes=_MODEL),
-    Route("/model/schema", scopes=_MODEL),
-    Route("/models", scopes=_MODEL),
-    Route("/models/{model}/shadow", scopes=_MODEL, errors=(400, 404, 422)),
+    Route("/generate", "POST", SCORING, errors=_BODY_ERRORS, tag=Tag.GENERATE),
+    Route("/drill", "POST", SCORING, errors=(*_BODY_ERRORS, 404), tag=Tag.GENERATE),
+    Route("/livez", quiet=True, tag=Tag.HEALTH),
+    Route("/readyz", quiet=True, errors=(503,), tag=Tag.HEALTH),
+    Route("/metrics", scopes=_METRICS, quiet=True, tag=Tag.METRICS),
+    Route("/live.json", scopes=_METRICS, quiet=True, errors=(400, 404, 422), tag=Tag.METRICS),
+    *(Route(path, tag=None) for path in ("/", "/page.css", "/page.js", "/draw.js", "/versions.js", "/page.svg")),
+    Route("/model", scopes=_MODEL, tag=Tag.MODELS),
+    Route("/model/schema", scopes=_MODEL, tag=Tag.MODELS),
+    Route("/models", scopes=_MODEL, tag=Tag.MODELS),
+    Route("/models/{model}/shadow", scopes=_MODEL, errors=(400, 404, 422), tag=Tag.MODELS),
     *(
-        Route(f"/models/{{model}}/{change}", "POST", _ADMIN, errors=(400, 404, 408, 409, 413, 415, 422, 429, 503, 504))
+        Route(
+            f"/models/{{model}}/{change}",
+            "POST",
+            _ADMIN,
+            errors=(400, 404, 408, 409, 413, 415, 422, 429, 503, 504),
+            tag=Tag.MODELS,
+        )
         for change in ("promote", "rollback")
     ),
-    Route("/openapi.json", scopes=_MODEL, in_schema=False),
+    Route("/openapi.json", scopes=_MODEL, tag=None),
     # The page has nothing of the model: it reads /openapi.json, with a key where there are keys.
-    Route("/docs", in_schema=False),
-    *(Route(path, quiet=True, in_schema=False) for path in (DOCS_BUNDLE, DOCS_STYLE, DOCS_START)),
-    Route("/v2", scopes=_MODEL),
-    Route("/v2/health/live", quiet=True),
-    Route("/v2/health/ready", quiet=True, errors=(503,)),
-    Route("/v2/models/{model}", scopes=_MODEL, errors=(400, 404, 422), alias="/v2/models/{model}/versions/{version}"),
+    Route("/docs", tag=None),
+    *(Route(path, quiet=True, tag=None) for path in (DOCS_BUNDLE, DOCS_STYLE, DOCS_START)),
+    Route("/v2", scopes=_MODEL, tag=Tag.V2),
+    Route("/v2/health/live", quiet=True, tag=Tag.V2),
+    Route("/v2/health/ready", quiet=True, errors=(503,), tag=Tag.V2),
+    Route(
+        "/v2/models/{model}",
+        scopes=_MODEL,
+        errors=(400, 404, 422),
+        alias="/v2/models/{model}/versions/{version}",
+        tag=Tag.V2,
+    ),
     Route(
         "/v2/models/{model}/ready",
         scopes=frozenset({Access.SCORE, Access.MODEL}),
         quiet=True,
         errors=(400, 404, 422, 503),
         alias="/v2/models/{model}/versions/{version}/ready",
+        tag=Tag.V2,
     ),
 )
 
@@ -117,7 +155,7 @@ _CALLED_ELSEWHERE: Final = {
 }
 """What other services call some routes."""
 # Whoever has a key may learn which paths there are; whoever has none may not.
-_UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access))
+_UNKNOWN: Final = Route(OTHER, scopes=frozenset(Access), tag=None)
 
 
 def route_of(path: str) -> Route:

@@ -8,17 +8,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path.cwd()))
 
 from vaegis_client import Client, models
-from vaegis_client.api.default import (
-    drill,
-    generate,
-    get_live_counts,
-    get_model,
-    infer,
-    infer_of_version,
-    livez,
-    model_metadata,
-    score,
-)
+from vaegis_client.api.generate import drill, generate
+from vaegis_client.api.health import livez
+from vaegis_client.api.metrics import get_live_counts
+from vaegis_client.api.models import get_model
+from vaegis_client.api.score import score
+from vaegis_client.api.v2 import infer, infer_of_version, model_metadata
 
 client = Client(base_url=sys.argv[1], raise_on_unexpected_status=True)
 Record = models.RecordOfTheModelOrders

@@ -440,6 +440,17 @@ def test_standard_input_is_scored_as_a_file_of_it_is(vaegis, golden_model, ndjso
     assert ended.out.count("\n") == RECORDS
 
 
+def test_faults_of_standard_input_name_it(vaegis, golden_model, tmp_path, monkeypatch):
+    (tmp_path / "records.csv").write_text("amount\nmany\n")
+    place = "standard input, row 1, column amount: expected a number"
+    for on_invalid in ("reject", "report"):
+        with (tmp_path / "records.csv").open() as source:
+            monkeypatch.setattr("sys.stdin", source)
+            ended = vaegis("score", golden_model, "-", "--format", "csv", "-o", "-", "--on-invalid", on_invalid)
+        message = ended.err if on_invalid == "reject" else json.loads(ended.out)["errors"][0]["message"]
+        assert message.removeprefix("vaegis: error: ").startswith(place)
+
+
 def test_a_format_is_for_standard_input_only_and_needed_there(vaegis, golden_model, ndjson):
     ended = vaegis("score", golden_model, "-", "-o", "-")
     assert ended.code == 1

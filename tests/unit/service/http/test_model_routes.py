@@ -119,6 +119,14 @@ def test_openapi_lists_every_route_with_a_description(document):
             assert operation["description"]
 
 
+def test_every_operation_has_one_tag_and_every_tag_is_described_and_used(document):
+    described = {tag["name"]: tag["description"] for tag in document["tags"]}
+    assert all(described.values())
+    tags = [operation["tags"] for operations in document["paths"].values() for operation in operations.values()]
+    assert {len(each) for each in tags} == {1}
+    assert {each[0] for each in tags} == set(described)
+
+
 def test_every_answer_in_json_has_an_example_that_its_schema_allows(document, new_app, send):
     definitions = document["components"]["schemas"]
     answers = {kind.__name__: kind for kind in Answer.__subclasses__()}
