@@ -381,7 +381,8 @@ def _weights(features: Float[Tensor, "c f"]) -> Float[Tensor, "f f"]:
     weight = variance.clamp(min=_LEAST_VARIANCE * mean_variance).rsqrt()
     # On average over the records, the weighted part of a squared difference is as large as the difference itself.
     weight = weight * variance.sum() / (weight * variance).sum() if variance.sum() > 0.0 else torch.ones_like(weight)
-    return (1.0 - _WEIGHTED) * identity + _WEIGHTED * (direction * weight) @ direction.T
+    weights: Tensor = (1.0 - _WEIGHTED) * identity + _WEIGHTED * (direction * weight) @ direction.T
+    return weights
 
 
 def _others(chosen: Int[Tensor, " m"], of: int) -> Int[Tensor, " o"]:
