@@ -93,6 +93,7 @@ class Space(nn.Module):
     lowest: Tensor
     per_score: Tensor
     per_other: Tensor
+    mean_other: Tensor
     least: Tensor
     greatest: Tensor
     value: Tensor
@@ -152,9 +153,12 @@ class Space(nn.Module):
         self.register_buffer("greatest", least_greatest[..., 1])
         # Plain Python values: what is taken from a tensor would be computed in the graph.
         self.members = len(knots)
-        for name, part in (("per_score", self._scores(values)), ("per_other", _truths_and_cycles(values))):
+        others = _truths_and_cycles(values)
+        for name, part in (("per_score", self._scores(values)), ("per_other", others)):
             deviation = part.std(1, keepdim=True, correction=0) if part.shape[-1] else part[:, :1]
             self.register_buffer(name, 1.0 / deviation.clamp(min=_LEAST_DEVIATION))
+        # Without it, one that hardly varies, such as the hour of dates, would be large: float32 would round distances.
+        self.register_buffer("mean_other", others.mean(1, keepdim=True))
 
     def _take_few_values(self, numeric: Float[Tensor, "e n numeric"]) -> tuple[list[int], list[int]]:
         """Find the columns of few values; return how many each has, and their positions among the numeric ones."""
@@ -175,7 +179,8 @@ class Space(nn.Module):
         if self.per_score.shape[-1]:
             parts.append(self._scores(values) * without_single_member(self.per_score) + self._beyond(values))
         if self.per_other.shape[-1]:
-            parts.append(_truths_and_cycles(values) * without_single_member(self.per_other))
+            mean, per_other = map(without_single_member, (self.mean_other, self.per_other))
+            parts.append((_truths_and_cycles(values) - mean) * per_other)
         if len(self.few):
             known = ((self.few(values.numeric) - self.value).abs() <= self.tolerance).float()
             parts += [known, _NEITHER * (1.0 - torch.matmul(known, self.value_column))]

@@ -70,6 +70,15 @@ def test_the_nearest_are_those_of_a_search_through_all_known_records(made):
     torch.testing.assert_close(chosen.sort(-1).values, everything, atol=2e-2, rtol=1e-2)
 
 
+def test_a_column_that_does_not_vary_leaves_the_precision_of_distances(numeric_values):
+    x = torch.linspace(0.0, 1.0, RECORDS)[None, :, None]
+    always = torch.ones_like(x)
+    values = numeric_values(x)._replace(boolean=always, observed=torch.ones((1, RECORDS, 2), dtype=torch.bool))
+    known = Space(values, [[0], [1], [], []], []).features(values)
+    squares = (torch.matmul(known, _weights_of(known)[:, 0]) * known).sum(-1)
+    assert float(squares.max()) < 100.0  # nearest ones are found by float32 sums of such squares
+
+
 def test_what_columns_add_sums_to_the_distance(made):
     values, (near, _) = made
     distance, shares = near(values)
