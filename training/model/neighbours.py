@@ -93,7 +93,6 @@ class Space(nn.Module):
     lowest: Tensor
     per_score: Tensor
     per_other: Tensor
-    mean_other: Tensor
     least: Tensor
     greatest: Tensor
     value: Tensor
@@ -102,6 +101,7 @@ class Space(nn.Module):
     vectors: Tensor
     first_vector: Tensor
     unseen: Tensor
+    center: Tensor
 
     def __init__(
         self, values: Values, positions: list[list[int]], categories: list[int], placeholders: Sequence[int] = ()
@@ -135,6 +135,16 @@ class Space(nn.Module):
             *(at for at in categorical for _ in range(width)),
             *(numerics[at] for at in placeholders),
         ]
+        self.register_buffer("center", torch.zeros(len(self.columns)))
+
+    def move_center(self, features: Float[Tensor, "e c f"]) -> Float[Tensor, "e c f"]:
+        """Take the mean of features for the zero of each, and return them so; distances stay as they are.
+
+        Otherwise, features that hardly vary would be large, and float32 would not tell near records apart.
+        """
+        center = features.double().mean((0, 1)).float()
+        self.center += center
+        return features - center
 
     def _take_ranks(self, values: Values, there: Bool[Tensor, "e n q"], placeholders: Sequence[int]) -> None:
         """Take normal scores, ranges and deviations from records; ``there`` tells which quantities are not null."""
@@ -153,12 +163,9 @@ class Space(nn.Module):
         self.register_buffer("greatest", least_greatest[..., 1])
         # Plain Python values: what is taken from a tensor would be computed in the graph.
         self.members = len(knots)
-        others = _truths_and_cycles(values)
-        for name, part in (("per_score", self._scores(values)), ("per_other", others)):
+        for name, part in (("per_score", self._scores(values)), ("per_other", _truths_and_cycles(values))):
             deviation = part.std(1, keepdim=True, correction=0) if part.shape[-1] else part[:, :1]
             self.register_buffer(name, 1.0 / deviation.clamp(min=_LEAST_DEVIATION))
-        # Without it, one that hardly varies, such as the hour of dates, would be large: float32 would round distances.
-        self.register_buffer("mean_other", others.mean(1, keepdim=True))
 
     def _take_few_values(self, numeric: Float[Tensor, "e n numeric"]) -> tuple[list[int], list[int]]:
         """Find the columns of few values; return how many each has, and their positions among the numeric ones."""
@@ -179,8 +186,7 @@ class Space(nn.Module):
         if self.per_score.shape[-1]:
             parts.append(self._scores(values) * without_single_member(self.per_score) + self._beyond(values))
         if self.per_other.shape[-1]:
-            mean, per_other = map(without_single_member, (self.mean_other, self.per_other))
-            parts.append((_truths_and_cycles(values) - mean) * per_other)
+            parts.append(_truths_and_cycles(values) * without_single_member(self.per_other))
         if len(self.few):
             known = ((self.few(values.numeric) - self.value).abs() <= self.tolerance).float()
             parts += [known, _NEITHER * (1.0 - torch.matmul(known, self.value_column))]
@@ -193,7 +199,7 @@ class Space(nn.Module):
             parts.append(math.sqrt(2.0) * values.placeholders)
         if self.members > 1 and (self.per_score.shape[-1] or self.per_other.shape[-1]):
             parts = [part.expand(self.members, -1, -1) for part in parts]
-        return side_by_side(parts)
+        return side_by_side(parts) - self.center
 
     def _scores(self, values: Values) -> Float[Tensor, "*#e n q"]:
         """Return the normal scores of numbers, and of the places of timestamps."""
@@ -320,7 +326,7 @@ def neighbours_of(
     candidates = fitted[:, drawn]
     placeholders = [at for at, column in enumerate(schema.numeric) for _ in column.placeholders]
     space = Space(rows(records, fitted), positions_by_kind(schema), sizes, placeholders)
-    features = space.features(rows(records, candidates))
+    features = space.move_center(space.features(rows(records, candidates)))
     number = _number_known(n, features.shape[-1])
     known = torch.stack([_chosen(each, number, generator) for each in features])
     of_known = torch.take_along_dim(features, known[..., None], dim=1)

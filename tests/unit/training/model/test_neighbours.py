@@ -70,13 +70,17 @@ def test_the_nearest_are_those_of_a_search_through_all_known_records(made):
     torch.testing.assert_close(chosen.sort(-1).values, everything, atol=2e-2, rtol=1e-2)
 
 
-def test_a_column_that_does_not_vary_leaves_the_precision_of_distances(numeric_values):
+def test_columns_that_do_not_vary_leave_the_precision_of_distances(numeric_values):
     x = torch.linspace(0.0, 1.0, RECORDS)[None, :, None]
-    always = torch.ones_like(x)
-    values = numeric_values(x)._replace(boolean=always, observed=torch.ones((1, RECORDS, 2), dtype=torch.bool))
-    known = Space(values, [[0], [1], [], []], []).features(values)
-    squares = (torch.matmul(known, _weights_of(known)[:, 0]) * known).sum(-1)
-    assert float(squares.max()) < 100.0  # nearest ones are found by float32 sums of such squares
+    numbers, always = torch.cat([x, torch.full_like(x, 7.0)], dim=-1), torch.ones_like(x)
+    values = numeric_values(numbers)._replace(boolean=always, observed=torch.ones((1, RECORDS, 3), dtype=torch.bool))
+    space = Space(values, [[0, 1], [2], [], []], [])
+    raw = space.features(values)
+    known = space.move_center(raw)
+    torch.testing.assert_close(torch.cdist(known, known), torch.cdist(raw, raw), atol=1e-2, rtol=0.0)
+    torch.testing.assert_close(space.features(values), known)
+    # The nearest ones are found by float32 sums of such squares.
+    assert float((torch.matmul(known, _weights_of(known)[:, 0]) * known).sum(-1).max()) < 20.0
 
 
 def test_what_columns_add_sums_to_the_distance(made):
