@@ -30,6 +30,8 @@ _WRITTEN: Final = re.compile(
 )
 _NO_CENTS: Final = re.compile(r"(?<=\d)(?:(?P<decimal>[.,])[-\u2013\u2014]{1,2}|/-)(?!\s*\d)")
 """A dash in place of decimals: 12.- in Switzerland, 12,- in Germany, 12/- in India."""
+_FULL_WIDTH: Final = {0xFF01 + at: 0x21 + at for at in range(94)}
+"""Digits and signs as wide as Chinese characters, which Japanese keyboards write, by those of ASCII."""
 _ZERO: Final = re.compile(rf"{_UNIT_BEFORE}\s*[-\u2013]|[-\u2013]\s*(?P<after>[^\d\s.,()-]{{1,8}})")
 """A dash beside a currency is 0 in accounts."""
 _NANOSECONDS: Final = re.compile(r"([.,]\d{6})\d{1,3}(?!\d)", re.ASCII)
@@ -102,6 +104,8 @@ def written_number(text: str) -> WrittenNumber | None:
     """
     if len(text) > _MOST_CHARACTERS:
         return None
+    if not text.isascii():
+        text = text.translate(_FULL_WIDTH)
     if (zero := _ZERO.fullmatch(text)) and is_currency(zero["before"] or zero["after"]):
         before, after = zero["before"] or "", zero["after"] or ""
         return WrittenNumber(is_negative=False, digits="0", power="", before=before, after=after, is_apart=True)

@@ -31,7 +31,23 @@ CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "
 NULL_MARKERS = frozenset(
     (
         *("", "na", "n/a", "n.a.", "#n/a", "#na", "null", "none", "nan", "-nan", "nat", "nil", r"\n", "<na>", "<null>"),
-        *("(null)", "[null]", "(none)", "(blank)", "-", "--", "---", "\u2013", "\u2014", "?", ".", "..", "...", "*"),
+        *(
+            "(null)",
+            "[null]",
+            "(none)",
+            "(blank)",
+            "-",
+            "--",
+            "---",
+            "\u2013",
+            "\u2014",
+            "\uff0d",
+            "?",
+            ".",
+            "..",
+            "...",
+        ),
+        *("*", "**", "***", "****", "*****", "******"),
         *("#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "1.#qnan", "-1.#ind"),
         *("missing", "not available", "not applicable", "no data", "n/d", "n.d.", "k.a.", "k. a.", "s/o", "(empty)"),
         *("#nv", "#wert!", "#bezug!", "#zahl!", "#valeur!", "#nom?", "#nombre!", "#\u00a1valor!", "#\u00a1div/0!"),
@@ -42,7 +58,17 @@ NULL_MARKERS = frozenset(
         *("non renseign\u00e9", "desconocido", "no disponible", "sin dato", "sin datos", "s/d", "sconosciuto"),
         *("desconhecido", "n\u00e3o dispon\u00edvel", "onbekend", "n.v.t.", "nvt", "ok\u00e4nd", "ukendt", "ukjent"),
         *("brak", "brak danych", "b.d.", "\u043d\u0435\u0442 \u0434\u0430\u043d\u043d\u044b\u0445"),
-        *("\u4e0d\u660e", "\u672a\u77e5", "\u65e0", "\u306a\u3057", "#n/d", "#n/b", "-/-", "nan%"),
+        *(
+            "\u4e0d\u660e",
+            "\u672a\u77e5",
+            "\u65e0",
+            "\u306a\u3057",
+            "\u8a72\u5f53\u306a\u3057",
+            "#n/d",
+            "#n/b",
+            "-/-",
+            "nan%",
+        ),
     )
 )
 """Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""

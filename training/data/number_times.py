@@ -24,7 +24,7 @@ _TIME_WORDS: Final = frozenset(
 ) | {
     *("created", "updated", "modified", "deleted", "occurred", "received", "sent", "published", "registered"),
     *("started", "ended", "opened", "closed", "completed", "start", "end", "expires", "since", "until"),
-    *("datum", "zeit", "zeitstempel", "zeitpunkt", "fecha", "heure", "horodatage"),
+    *("datum", "valuta", "zeit", "zeitstempel", "zeitpunkt", "fecha", "heure", "horodatage"),
 }
 _QUANTITY_WORDS: Final = frozenset(
     ("byte", "bytes", "octets", "packets", "size", "count", "total", "sum", "amount", "volume", "value", "units")
@@ -93,7 +93,8 @@ def _with_inferred_times(plan: ColumnPlan, values: NDArray[np.float64]) -> Colum
 def _as_times(plan: ColumnPlan, values: NDArray[np.float64]) -> ColumnPlan | None:
     """Return the plan of a timestamp; None if the numbers are none, as far as their values, order and name tell."""
     numbers = finite(values)
-    if _are_calendar_dates(numbers):
+    is_named = bool(_TIME_WORDS.intersection(words_of(plan.name)))
+    if _are_calendar_dates(numbers, fewest=1 if is_named else _FEWEST_DATES):
         return replace(plan, kind=TIME_KIND, number_form="yyyymmdd", reason="dates as in 20240318")
     if _are_calendar_minutes(numbers):
         reading = (plan.reading or Reading()).model_copy(update={"format": _MINUTES})
@@ -178,7 +179,7 @@ def _epoch_unit(numbers: NDArray[np.float64]) -> str | None:
     return None
 
 
-def _are_calendar_dates(numbers: NDArray[np.float64]) -> bool:
+def _are_calendar_dates(numbers: NDArray[np.float64], *, fewest: int = _FEWEST_DATES) -> bool:
     """Return whether all numbers write a date as in 20240318; of random ones of eight digits, one in 25 does."""
     distinct = np.unique(numbers)
-    return distinct.size >= _FEWEST_DATES and not np.isnan(instants_of_yyyymmdd(distinct)).any()
+    return distinct.size >= fewest and not np.isnan(instants_of_yyyymmdd(distinct)).any()

@@ -43,8 +43,9 @@ from vaegis.training.model.preprocessing import NULL_CODE, unit
 
 _YEAR_S = 366 * 86_400.0
 _YEARS_FOR: Mapping[CalendarField, int] = {"month": 2, "day": 1}
-"""More years than this must lie between the first and the last time for the part of the date to be scored: each month
-came twice, and each day of the month twelve times, so that neither can stand for a single event."""
+"""The times must cover more years than this for the part of the date to be scored: each month came twice, and each day
+of the month twelve times, so that neither can stand for a single event. A gap of over a year, such as that before
+9999-12-31, covers nothing."""
 
 _BULK = (0.05, 0.95)
 _NEARLY_ALL = (0.005, 0.995)
@@ -211,12 +212,14 @@ def _column(
         )
     low, high = float(values.min()), float(values.max())
     if kind == "timestamp":
+        gaps = np.diff(np.unique(values))
+        covered = float(gaps[gaps <= _YEAR_S].sum())
         return TimestampColumn(
             name=name,
             missing_share=missing_share,
             earliest=low,
             latest=high,
-            calendar=tuple(field for field, years in _YEARS_FOR.items() if high - low > years * _YEAR_S),
+            calendar=tuple(field for field, years in _YEARS_FOR.items() if covered > years * _YEAR_S),
             number_form=plan.number_form,
             zone=plan.zone,
             offsets=zone_offsets(plan.zone, low, high),

@@ -68,6 +68,7 @@ def in_all_formats(column, values):
         (Reading(unit=""), "1,825,660.5", 1825660.5),
         (Reading(unit="", decimal=","), "1,826e+03", 1826.0),
         (Reading(unit=""), "\u2212\u0661\u0662.\u0665", -12.5),
+        (Reading(unit=""), "\uff0d\uff11\uff0c\uff12\uff13\uff14\uff0e\uff15", -1234.5),
         (Reading(null_values=("late",)), " late", math.nan),
         (Reading(null_values=("-999",)), "-999.0", math.nan),
         (Reading(unit="kg", null_values=("-999",)), "-999 kg", math.nan),
@@ -82,6 +83,8 @@ def in_all_formats(column, values):
         (Reading(unit=""), "12.50-", -12.5),
         (None, "#DIV/0!", math.nan),
         (None, "#NV", math.nan),
+        (None, "****", math.nan),
+        (None, "\uff0d", math.nan),
         (None, r"\N", math.nan),
     ],
 )

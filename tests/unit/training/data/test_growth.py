@@ -150,6 +150,12 @@ def test_epochs_of_mixed_units_are_times_by_their_name(settled):
     assert sample.numbers("last_seen", "timestamp").tolist() == SECONDS.tolist()
 
 
+def test_few_calendar_dates_are_times_by_their_name(settled):
+    few = 20240304 + np.arange(N) % 3
+    assert settled(valuta=few)[0]["valuta"].kind == "timestamp"
+    assert settled(x=few)[0]["x"].kind == "numeric"
+
+
 @pytest.mark.parametrize("none", [0, 99_999_999])
 def test_a_calendar_date_that_stands_for_none_is_read_as_null_and_reported(settled, none):
     plans, sample = settled(due=np.where(np.arange(N) % 4, CALENDAR, none))

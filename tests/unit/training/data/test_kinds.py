@@ -84,6 +84,7 @@ CSV_CASES = [
     ("thousands by letters", cycled(["1.2K", "3.4K", "12K", "643"]), "categorical", "text"),
     ("exponents", cycled(['"1,826e+03"', '"2,5e2"']), "numeric", "numbers with separators"),
     ("Arabic digits", cycled(["\u0661\u0668\u0662.\u0665", "\u0667"]), "numeric", "numbers with separators"),
+    ("full-width digits", cycled(["\uff13\uff0e\uff13\uff15", "\uff17"]), "numeric", "numbers with separators"),
     ("telephone numbers", cycled(["555 123 456", "601 333 000"]), "categorical", "text"),
     ("IP addresses", cycled(["81.84.92.203", "203.176.171.152", "81.7.175.9"]), "categorical", "text"),
     ("SAS dates", cycled(["01MAR2024", "28OCT2023"]), "timestamp", "dates in the form %d%b%Y"),

@@ -225,3 +225,10 @@ def test_a_frequent_placeholder_has_no_part_in_the_scale_of_its_column(new_sampl
     assert column.noise_scale == pytest.approx(standard_unit(depth, 0.0))
     assert column.quantiles == pytest.approx(np.quantile(depth, QUANTILE_FRACTIONS))
     assert column.minimum == -999.0
+
+
+@pytest.mark.parametrize(("days", "calendar"), [(40, ()), (400, ("day",)), (800, ("month", "day"))])
+def test_a_date_far_from_all_others_does_not_make_the_history_span_years(schema_of, days, calendar):
+    year_9999 = 253_402_214_400.0
+    t = schema_of({"until": [*(86_400.0 * day for day in range(days)), year_9999]}, {"until": "timestamp"}).columns[0]
+    assert t.calendar == calendar
