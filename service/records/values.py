@@ -43,17 +43,8 @@ NULL_MARKERS = frozenset(
         *("non renseign\u00e9", "desconocido", "no disponible", "sin dato", "sin datos", "s/d", "sconosciuto"),
         *("desconhecido", "n\u00e3o dispon\u00edvel", "onbekend", "n.v.t.", "nvt", "ok\u00e4nd", "ukendt", "ukjent"),
         *("brak", "brak danych", "b.d.", "\u043d\u0435\u0442 \u0434\u0430\u043d\u043d\u044b\u0445"),
-        *(
-            "\u4e0d\u660e",
-            "\u672a\u77e5",
-            "\u65e0",
-            "\u306a\u3057",
-            "\u8a72\u5f53\u306a\u3057",
-            "#n/d",
-            "#n/b",
-            "-/-",
-            "nan%",
-        ),
+        *("\u4e0d\u660e", "\u672a\u77e5", "\u65e0", "\u306a\u3057", "\u8a72\u5f53\u306a\u3057"),
+        *("#n/d", "#n/b", "-/-", "nan%"),
     )
 )
 """Text that stands for a null in columns of numbers, truth values and instants, in every format; in lower case."""
