@@ -18,7 +18,7 @@ from vaegis.service.terminal import counted, percent
 from vaegis.training.calibration import far_threshold
 from vaegis.training.config import HOW_TO_SET, SETTINGS_FILE
 from vaegis.training.console import verbatim
-from vaegis.training.data.profile import DataProfile
+from vaegis.training.data.profiling.profile import DataProfile
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.splits import Splits
 from vaegis.training.evaluation.intervals import promised_band

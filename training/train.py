@@ -30,7 +30,7 @@ from vaegis.training.data.groups import group_column_hint
 from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.kinds import ColumnPlan, plan_columns
 from vaegis.training.data.placeholders import with_placeholders
-from vaegis.training.data.profile import DataProfile
+from vaegis.training.data.profiling.profile import DataProfile
 from vaegis.training.data.reading_hints import reading_hints
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample

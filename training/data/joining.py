@@ -13,7 +13,7 @@ from vaegis.service.records.column_names import shown
 from vaegis.service.records.kinds import number_kind_named
 from vaegis.training.config import Kind
 from vaegis.training.data.kinds import KINDS, kind_of_joined
-from vaegis.training.data.profile import Form, form_of
+from vaegis.training.data.profiling.profile import Form, form_of
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import DataError
 

@@ -11,10 +11,10 @@ from typing import TypeAlias
 from vaegis.service.records.column_names import shown
 from vaegis.training.config import Kind
 from vaegis.training.data.name_words import names_codes
-from vaegis.training.data.other_text import OtherText
+from vaegis.training.data.profiling.other_text import OtherText
+from vaegis.training.data.profiling.text_profile import TextProfile
+from vaegis.training.data.profiling.written_numbers import NumberWriting
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.text_profile import TextProfile
-from vaegis.training.data.written_numbers import NumberWriting
 
 _HALF = 0.45
 _MOSTLY = 0.5

@@ -22,10 +22,10 @@ from vaegis.training.data.kind_messages import (
     warnings_of_categories,
     warnings_of_text,
 )
-from vaegis.training.data.other_text import OtherText
-from vaegis.training.data.profile import ColumnProfile, DataProfile, Form, FormChange
-from vaegis.training.data.text_profile import Parsed, TextProfile
-from vaegis.training.data.written_dates import DAY, DateWriting
+from vaegis.training.data.profiling.other_text import OtherText
+from vaegis.training.data.profiling.profile import ColumnProfile, DataProfile, Form, FormChange
+from vaegis.training.data.profiling.text_profile import Parsed, TextProfile
+from vaegis.training.data.profiling.written_dates import DAY, DateWriting
 from vaegis.training.errors import ConfigError, DataError
 
 LIST_KIND: Kind = "categorical"

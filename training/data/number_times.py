@@ -15,7 +15,7 @@ from vaegis.training.config import TIME_KIND
 from vaegis.training.data.kind_messages import setting_line
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.name_words import ID_WORDS, NUMBER_WORDS, words_of
-from vaegis.training.data.profile import ColumnProfile
+from vaegis.training.data.profiling.profile import ColumnProfile
 from vaegis.training.data.record_order import FEWEST_ORDERED, Order, are_whole, finite, follows
 from vaegis.training.data.sampling import Sample
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from vaegis.service.records.column_names import shown
 from vaegis.service.terminal import counted
-from vaegis.training.data.profile import ColumnProfile, DataProfile
+from vaegis.training.data.profiling.profile import ColumnProfile, DataProfile
 
 _MOST_NAMES_SHOWN = 3
 _VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|.*\b\d\d:\d\d:\d\d\b.*")

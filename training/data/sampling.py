@@ -22,7 +22,7 @@ from vaegis.service.records.kinds import number_kind_named
 from vaegis.service.records.reading import reader_for
 from vaegis.training.config import GROUP_KIND, TIME_KIND, ColumnSettings, Kind, TrainConfig
 from vaegis.training.data.joining import joined
-from vaegis.training.data.profile import DataProfile, Form, Profiler, form_of
+from vaegis.training.data.profiling.profile import DataProfile, Form, Profiler, form_of
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.errors import DataError
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vaegis.service.records.column_names import shown
 from vaegis.training.data.kind_messages import is_total
 from vaegis.training.data.kinds import KINDS, ColumnPlan
-from vaegis.training.data.profile import Form
+from vaegis.training.data.profiling.profile import Form
 from vaegis.training.data.sampling import Sample
 
 _FEWEST: Final = 2

@@ -14,7 +14,7 @@ from vaegis.service.contract import Calibration
 from vaegis.service.files.batches import FileBatch
 from vaegis.training.config import TrainConfig
 from vaegis.training.data.kinds import plan_columns
-from vaegis.training.data.profile import Profiler
+from vaegis.training.data.profiling.profile import Profiler
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample
 from vaegis.training.data.schema import build_schema

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from vaegis.service.files.arrow_columns import float64_of
 from vaegis.service.files.batches import FileBatch
-from vaegis.training.data.number_profile import NumberProfile, NumberTally
+from vaegis.training.data.profiling.number_profile import NumberProfile, NumberTally
+from vaegis.training.data.profiling.text_profile import TextProfile, TextTally
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.text_profile import TextProfile, TextTally
 
 
 class Form(StrEnum):

@@ -11,12 +11,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vaegis.service.records.values import FALSE_WORDS, NULL_MARKERS, TRUE_WORDS, RefusedValueError, instant_of_text
-from vaegis.training.data.number_profile import NumberTally
-from vaegis.training.data.other_text import OtherText, commonest_other
+from vaegis.training.data.profiling.number_profile import NumberTally
+from vaegis.training.data.profiling.other_text import OtherText, commonest_other
+from vaegis.training.data.profiling.text_patterns import (
+    dated,
+    first_alike,
+    null_like,
+    period_like,
+    quantity_like,
+    time_like,
+)
+from vaegis.training.data.profiling.written_dates import DateWriting, date_writing
+from vaegis.training.data.profiling.written_numbers import NumberWriting, have_dotted_thousands, number_writing
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.text_patterns import dated, first_alike, null_like, period_like, quantity_like, time_like
-from vaegis.training.data.written_dates import DateWriting, date_writing
-from vaegis.training.data.written_numbers import NumberWriting, have_dotted_thousands, number_writing
 
 MAX_COUNTED_CHARACTERS = 256
 """A longer text is not counted as a category, so that counting is bounded in memory."""

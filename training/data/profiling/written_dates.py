@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from vaegis.service.records.reading import instant_in_format
 from vaegis.service.records.values import is_null_marker
-from vaegis.training.data.other_text import OtherText, commonest_other
+from vaegis.training.data.profiling.other_text import OtherText, commonest_other
 
 _FIRST_TEXTS = 200
 """Number of texts by which candidate formats are chosen. All texts are then compared with these."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vaegis.service.records.reading import WrittenNumber, is_currency, written_number
-from vaegis.training.data.other_text import OtherText, commonest_other
+from vaegis.training.data.profiling.other_text import OtherText, commonest_other
 
 _CODES_OF_CURRENCIES = frozenset(
     (
