@@ -99,7 +99,7 @@ def test_a_new_kind_touches_at_most_12_source_files():
         "service/columns.py": "CategoricalColumn",
         "service/grid.py": "NumericColumn",
         "service/records/forms.py": "TextColumn",
-        "training/data/code_numbers.py": "NumericColumn",
+        "training/data/hints/code_numbers.py": "NumericColumn",
         "training/data/growth.py": "NumericColumn",
         "training/data/number_times.py": "NumericColumn",
         "training/data/text_form.py": "TextColumn",

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from vaegis.training.config import SplitSettings, TrainConfig
-from vaegis.training.data.groups import group_column_hint
+from vaegis.training.data.hints.groups import group_column_hint
 from vaegis.training.data.kinds import ColumnPlan
 
 pytestmark = pytest.mark.training

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaegis.training.data.envelopes import envelope_hint
+from vaegis.training.data.hints.envelopes import envelope_hint
 
 pytestmark = pytest.mark.training
 

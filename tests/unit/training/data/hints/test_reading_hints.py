@@ -5,7 +5,7 @@ import pytest
 
 from vaegis.service.files.record_files import open_records
 from vaegis.training.config import TrainConfig
-from vaegis.training.data.reading_hints import reading_hints
+from vaegis.training.data.hints.reading_hints import reading_hints
 from vaegis.training.data.sampling import profile_and_sample
 
 pytestmark = pytest.mark.training

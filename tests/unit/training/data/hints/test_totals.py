@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from vaegis.training.data.hints.totals import total_line_hint
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.row_location import RowLocation
-from vaegis.training.data.totals import total_line_hint
 
 pytestmark = pytest.mark.training
 PLANS = (ColumnPlan("no", "numeric", ""), ColumnPlan("shop", "categorical", ""), ColumnPlan("amount", "numeric", ""))

@@ -1,0 +1,1 @@
+"""Advice on what training found in the records and does not act upon."""
