@@ -24,7 +24,6 @@ from vaegis.service.records.kinds import kind_of
 from vaegis.service.report.page import write_report
 from vaegis.training.calibration import calibrate, check_alpha, records_left_out
 from vaegis.training.config import TIME_KIND, TrainConfig, with_overrides
-from vaegis.training.data.growth import settle_growing, time_column_hint
 from vaegis.training.data.hints.code_numbers import with_code_advice
 from vaegis.training.data.hints.envelopes import envelope_hint
 from vaegis.training.data.hints.groups import group_column_hint
@@ -37,6 +36,7 @@ from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample, profile_and_sample
 from vaegis.training.data.schema import build_schema, category_codes, columns_of, with_noise_scales
 from vaegis.training.data.splits import Splits, split_at_random, split_by_group, split_by_time
+from vaegis.training.data.trends.growth import settle_growing, time_column_hint
 from vaegis.training.errors import ExportError
 from vaegis.training.evaluation.injected import evaluate
 from vaegis.training.export.model_file import check_destination, export, generator_document, scoring_model

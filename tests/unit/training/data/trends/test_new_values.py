@@ -8,10 +8,10 @@ import pytest
 
 from vaegis.service.contract import Reading
 from vaegis.training.data.kinds import ColumnPlan
-from vaegis.training.data.new_values import with_new_values
-from vaegis.training.data.record_order import Order
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample
+from vaegis.training.data.trends.new_values import with_new_values
+from vaegis.training.data.trends.record_order import Order
 
 N = 1000
 BY_TIME, BY_FILE = Order("sent_at", np.arange(N), 86_400.0), Order(None, np.arange(N))

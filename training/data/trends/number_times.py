@@ -16,8 +16,8 @@ from vaegis.training.data.kind_messages import setting_line
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.name_words import ID_WORDS, NUMBER_WORDS, words_of
 from vaegis.training.data.profiling.profile import ColumnProfile
-from vaegis.training.data.record_order import FEWEST_ORDERED, Order, are_whole, finite, follows
 from vaegis.training.data.sampling import Sample
+from vaegis.training.data.trends.record_order import FEWEST_ORDERED, Order, are_whole, finite, follows
 
 _TIME_WORDS: Final = frozenset(
     ("time", "timestamp", "ts", "date", "datetime", "dt", "day", "when", "at", "on", "epoch", "expiry", "seen", "login")

@@ -15,11 +15,12 @@ from vaegis.training.config import TIME_KIND, TrainConfig
 from vaegis.training.data.kind_messages import quoted, setting_line
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
 from vaegis.training.data.name_words import names_identifiers, words_of
-from vaegis.training.data.new_values import with_new_values
-from vaegis.training.data.number_times import may_be_nanoseconds, with_times
 from vaegis.training.data.profiling.profile import DataProfile
 from vaegis.training.data.profiling.written_dates import DAY
-from vaegis.training.data.record_order import (
+from vaegis.training.data.sampling import Sample
+from vaegis.training.data.trends.new_values import with_new_values
+from vaegis.training.data.trends.number_times import may_be_nanoseconds, with_times
+from vaegis.training.data.trends.record_order import (
     FEWEST_ORDERED,
     LEAST_NEW,
     LEAST_NEW_IN_FILES,
@@ -30,7 +31,6 @@ from vaegis.training.data.record_order import (
     follows,
     rank_correlation,
 )
-from vaegis.training.data.sampling import Sample
 from vaegis.training.errors import ConfigError
 
 _NEARLY_ALL: Final = 0.99

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vaegis.training.data.kind_messages import setting_line
 from vaegis.training.data.kinds import FORM_ALONE, LIST_KIND, ColumnPlan
-from vaegis.training.data.record_order import FEWEST_ORDERED, LEAST_NEW, LEAST_NEW_IN_FILES, NEWEST, Order
 from vaegis.training.data.sampling import Sample
+from vaegis.training.data.trends.record_order import FEWEST_ORDERED, LEAST_NEW, LEAST_NEW_IN_FILES, NEWEST, Order
 
 _FEWEST_NEW_VALUES: Final = 10
 """Fewest new values of a list that goes on; fewer may be a new shop or a new version."""
