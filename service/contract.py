@@ -127,7 +127,7 @@ class ViolationCode(StrEnum):
 
 
 class Check(_Document):
-    """A check of one column's values. `vaegis.training.violations` says how its limit is found."""
+    """A check of one column's values. `vaegis.training.checks` says how its limit is found."""
 
     code: ViolationCode
     limit: Finite | None = None

@@ -16,6 +16,7 @@ from vaegis.service.contract import Calibration, Schema
 from vaegis.service.pvalues import guarantee
 from vaegis.service.terminal import counted, percent
 from vaegis.training.calibration import far_threshold
+from vaegis.training.checks import DroppedCheck
 from vaegis.training.config import HOW_TO_SET, SETTINGS_FILE
 from vaegis.training.console import verbatim
 from vaegis.training.data.profiling.profile import DataProfile
@@ -24,7 +25,6 @@ from vaegis.training.data.splits import Splits
 from vaegis.training.evaluation.intervals import promised_band
 from vaegis.training.fit import Epoch, Fitted
 from vaegis.training.review import LABEL
-from vaegis.training.violations import DroppedCheck
 
 _MEBIBYTE = 2**20
 _MOST_LOCATIONS = 3

@@ -23,6 +23,7 @@ from vaegis.service.model_file import Expected
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.report.page import write_report
 from vaegis.training.calibration import calibrate, check_alpha, records_left_out
+from vaegis.training.checks import with_checks
 from vaegis.training.config import TIME_KIND, TrainConfig, with_overrides
 from vaegis.training.data.hints.code_numbers import with_code_advice
 from vaegis.training.data.hints.envelopes import envelope_hint
@@ -49,7 +50,6 @@ from vaegis.training.model.score import ScoringGraph, typical_terms
 from vaegis.training.model.vae import VAE
 from vaegis.training.progress import Progress
 from vaegis.training.review import Labels, most_extreme, read_labels, review_path, without_anomalies, write_review
-from vaegis.training.violations import with_checks
 
 _LATENT_DIM_RANGE = (2, 32)
 _COMPARED_RECORDS = 256

@@ -33,6 +33,7 @@ from vaegis.service.report.page import report_page
 from vaegis.service.settings import load_settings
 from vaegis.service.terminal import counted
 from vaegis.training import cli
+from vaegis.training.checks import DroppedCheck
 from vaegis.training.config import TrainConfig, load_config, with_overrides
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.row_location import RowLocation
@@ -41,7 +42,6 @@ from vaegis.training.errors import ExportError
 from vaegis.training.fit import Epoch
 from vaegis.training.progress import Progress
 from vaegis.training.train import train
-from vaegis.training.violations import DroppedCheck
 
 pytestmark = pytest.mark.training
 

@@ -13,6 +13,7 @@ from vaegis.service.contract import Schema, TimestampColumn
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.kinds import number_kind_of
 from vaegis.service.violations import ViolationChecks
+from vaegis.training.checks import with_checks
 from vaegis.training.config import ColumnSettings, DataSettings, SplitSettings, TrainConfig
 from vaegis.training.data.kinds import plan_columns
 from vaegis.training.data.placeholders import with_placeholders
@@ -21,7 +22,6 @@ from vaegis.training.data.schema import build_schema, columns_of
 from vaegis.training.data.splits import split_at_random
 from vaegis.training.data.trends.growth import settle_growing, time_column_hint
 from vaegis.training.errors import ConfigError
-from vaegis.training.violations import with_checks
 
 pytestmark = pytest.mark.training
 

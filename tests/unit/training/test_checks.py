@@ -6,11 +6,11 @@ import pytest
 from vaegis.service.columns import Columns
 from vaegis.service.contract import CategoricalColumn, NumericColumn, Schema, ViolationCode
 from vaegis.service.violations import ViolationChecks
+from vaegis.training.checks import MOST_VIOLATING, with_checks
 from vaegis.training.config import SplitSettings
 from vaegis.training.data.schema import grid_step, known_values
 from vaegis.training.data.splits import split_at_random
 from vaegis.training.data.text_form import text_column
-from vaegis.training.violations import MOST_VIOLATING, with_checks
 
 N = 2000
 LOW, HIGH, GRID = ViolationCode.BELOW_RANGE, ViolationCode.ABOVE_RANGE, ViolationCode.OFF_GRID
