@@ -65,7 +65,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    host: str = _setting("127.0.0.1", "Address to listen on. 0.0.0.0 means every IPv4 interface; :: adds IPv6.")
+    host: str = _setting(
+        "localhost",
+        "Address to listen on, or a name for all its addresses. localhost means 127.0.0.1 and ::1; 0.0.0.0 means every "
+        "IPv4 interface; :: adds IPv6.",
+    )
     port: int = _setting(8080, "TCP port to listen on. 0 picks a free one.", within=(0, 65535))
     workers: int | None = _setting(
         None,

@@ -6,9 +6,10 @@ import errno
 import os
 import socket
 from argparse import SUPPRESS, BooleanOptionalAction, Namespace
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from vaegis.service.auth.keys import require_keys_or_open
 from vaegis.service.commands import Subparsers
@@ -25,6 +26,11 @@ from vaegis.service.settings import (
 from vaegis.service.terminal import printable
 
 _BACKLOG: Final = 2048  # connections that wait to be accepted
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+_NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+_Address: TypeAlias = tuple[int, tuple[Any, ...]]
+"""Family of a socket, and an address as sockets of it take it: the first two are the host and the port."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -77,10 +83,12 @@ def run(args: Namespace) -> int:
     model = _model_bytes(args.model, settings)
     workers = fitting_workers() if settings.workers is None else settings.workers
     settings = fitted_to_memory(settings, workers)
-    with closing(_listening(settings)) as listening:
+    with ExitStack() as sockets:
+        listening = [sockets.enter_context(each) for each in _listening(settings)]
         if settings.uds is None:
-            require_keys_or_open(listening.getsockname()[0], has_keys=settings.has_keys, is_open=settings.open)
-        address = _address(settings, listening)
+            for each in listening:
+                require_keys_or_open(each.getsockname()[0], has_keys=settings.has_keys, is_open=settings.open)
+        address = _address(settings, listening[0])
 
         def announce(model_name: str) -> None:
             print(f"vaegis is serving {printable(model_name)} on {address}", flush=True)
@@ -107,9 +115,11 @@ def _model_bytes(path: Path, settings: Settings) -> bytes | None:
     return None
 
 
-def _listening(settings: Settings) -> socket.socket:
+def _listening(settings: Settings) -> list[socket.socket]:
     try:
-        return listening_socket(settings.host, settings.port) if settings.uds is None else unix_socket(settings.uds)
+        if settings.uds is not None:
+            return [unix_socket(settings.uds)]
+        return listening_sockets(settings.host, settings.port)
     except OSError as error:
         address = f"{settings.host}:{settings.port}" if settings.uds is None else str(settings.uds)
         is_taken = settings.uds is None and error.errno == errno.EADDRINUSE
@@ -146,13 +156,51 @@ def unix_socket(path: Path) -> socket.socket:
     return listening
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the first address that ``host`` names.
+def listening_sockets(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen on the addresses that ``host`` names, all on one port.
+
+    ``localhost`` names both loopback addresses, whatever the system's table of hosts says (RFC 6761): clients differ in
+    which of them they try. An address that this machine does not have is passed over if there is another.
 
     Raises:
-        OSError: there is no such address, or it is taken.
+        OSError: there is no such address, or one is taken.
     """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    names = _LOOPBACK if host.lower() == "localhost" else (host,)
+    addresses = list(dict.fromkeys(address for name in names for address in _addresses(name, port)))
+    while True:
+        try:
+            return _sockets_at(addresses)
+        except OSError as error:
+            # The first address was given a free port that another program uses on the second.
+            if port != 0 or error.errno != errno.EADDRINUSE:
+                raise
+
+
+def _sockets_at(addresses: Sequence[_Address]) -> list[socket.socket]:
+    """Return sockets that listen on the addresses, on the port of the first of them; close all if one fails."""
+    with ExitStack() as opened:
+        sockets: list[socket.socket] = []
+        missing = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        for family, (name, port, *rest) in addresses:
+            shared = sockets[0].getsockname()[1] if sockets else port
+            try:
+                sockets.append(opened.enter_context(_listening_socket(family, (name, shared, *rest))))
+            except OSError as error:
+                if error.errno not in _NO_SUCH_ADDRESS:
+                    raise
+                missing = error
+        if not sockets:
+            raise missing
+        opened.pop_all()
+    return sockets
+
+
+def _addresses(name: str, port: int) -> list[_Address]:
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _listening_socket(family: int, address: tuple[Any, ...]) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

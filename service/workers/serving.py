@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -75,7 +75,7 @@ def serve(
     model: bytes | None,
     name: str,
     settings: Settings,
-    listening: socket.socket,
+    listening: Sequence[socket.socket],
     *,
     on_listening: Callable[[str], None],
     worker: WorkerContext | None = None,
@@ -86,7 +86,7 @@ def serve(
         model: Content of a model file; None to serve a folder of models.
         name: Name of that file or folder.
         settings: The settings in force.
-        listening: The listening socket; closed at the end.
+        listening: The listening sockets; closed at the end.
         on_listening: Called with the model's own name once requests are answered.
         worker: What this worker shares with others; None if it is the only one.
 
@@ -115,7 +115,7 @@ def serve(
         # uvicorn restores this handler at the end. A further signal must not end the process with another exit code.
         signal.signal(signal.SIGTERM, server.handle_exit)
         try:
-            server.run([listening])
+            server.run(list(listening))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if worker is None and not end_runs(_LAST_RUNS_S):  # Python would wait for its thread

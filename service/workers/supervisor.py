@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ def serve_by_workers(
     model: bytes | None,
     name: str,
     settings: Settings,
-    listening: socket.socket,
+    listening: Sequence[socket.socket],
     *,
     workers: int,
     on_listening: Callable[[str], None],
@@ -134,7 +134,7 @@ class Supervisor:
         self,
         model: _ModelContent,
         settings: Settings,
-        listening: socket.socket,
+        listening: Sequence[socket.socket],
         workers: int,
         metrics: Path,
         on_listening: Callable[[str], None],
@@ -149,7 +149,6 @@ class Supervisor:
             "table": self._table.file,
             "token_buckets": memory_file("token_buckets"),
             "checked": memory_file("checked"),
-            "listening": listening.fileno(),
         }
         self._workers: dict[int, Worker] = {}
         self._restarts = Restarts()
@@ -191,7 +190,10 @@ class Supervisor:
     def _started(self, number: int) -> tuple[subprocess.Popen[bytes], Channel]:
         """Start a worker, and tell it what to serve; return its process and the other end of its channel."""
         here, there = socket.socketpair()
-        passed = [there.fileno(), *self._files.values(), *([] if self._model.file is None else [self._model.file])]
+        listening = [each.fileno() for each in self._listening]
+        passed = [there.fileno(), *listening, *self._files.values()]
+        if self._model.file is not None:
+            passed.append(self._model.file)
         with there:
             process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-P", "-m", "vaegis.service.workers.worker", str(there.fileno())],
@@ -207,6 +209,7 @@ class Supervisor:
             "workers": self._table.workers,
             "name": self._model.name,
             "model": self._model.file,
+            "listening": listening,
         }
         settings = {"settings": self._settings.model_dump_json(), "metrics_folder": str(self._metrics)}
         channel.send(message | settings | self._files)
@@ -303,7 +306,8 @@ class Supervisor:
                 worker.process.send_signal(number)
         if not self._is_stopping:
             self._is_stopping = True
-            self._listening.close()
+            for each in self._listening:
+                each.close()
             stop_s = self._settings.drain_delay_s + self._settings.shutdown_grace_s
             self._loop.call_later(stop_s + _LATE_S, self._kill_all)
         if not self._workers:

@@ -44,7 +44,7 @@ def main(channel_file: int) -> int:
             None if message["model"] is None else content_of(message["model"]),
             message["name"],
             settings,
-            socket.socket(fileno=message["listening"]),
+            [socket.socket(fileno=number) for number in message["listening"]],
             on_listening=lambda model: channel.send({"model": model}),
             worker=WorkerContext(
                 number=message["worker"],

@@ -338,7 +338,7 @@ def test_a_port_that_is_taken_ends_with_1(golden_model):
         code, message = refused(golden_model, "--port", port)
     assert code == 1
     last = message.splitlines()[-1]
-    assert last.startswith(f"vaegis: error: 127.0.0.1:{port}: cannot listen on this address")
+    assert last.startswith(f"vaegis: error: localhost:{port}: cannot listen on this address")
     assert last.endswith("; --port chooses another")
 
 

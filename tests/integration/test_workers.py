@@ -74,6 +74,24 @@ def test_any_worker_answers_for_all(serve, wait_until):
     assert not any(map(is_running, workers))
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_localhost_answers_at_each_of_its_addresses(serve, workers):
+    served = serve("--workers", workers, "--host", "localhost")
+    port = served.address[1]
+    addresses = ["127.0.0.1"]
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        addresses.append("::1")
+    for address in addresses * 4:
+        connection = http.client.HTTPConnection(address, port, timeout=60)
+        assert post(connection) == 200
+        connection.close()
+    assert served.stop() == 0
+    for address in addresses:
+        with pytest.raises(ConnectionError):
+            socket.create_connection((address, port))
+
+
 def test_a_caller_has_one_rate_over_all_workers(serve):
     served = serve("--workers", "3", "--rate-records-per-s", "0.001")
     statuses = []

@@ -35,7 +35,7 @@ class Server(uvicorn.Server):
     """
 
     server_state: SharedState
-    _listening: socket.socket
+    _listening: list[socket.socket]
     _tick_timer: asyncio.TimerHandle
 
     def __init__(self, app: App, limits: Limits, callbacks: Callbacks) -> None:
@@ -67,11 +67,12 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self.stop, sig)  # which wakes the loop, where setting an event would not
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept connections from the one socket, which other processes may share."""
+        """Begin to accept connections from the sockets, which other processes may share."""
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_exception)
-        self._listening = (sockets or [])[0]
-        self._listening.setblocking(False)  # noqa: FBT003 - the socket's signature
+        self._listening = sockets or []
+        for listening in self._listening:
+            listening.setblocking(False)  # noqa: FBT003 - the socket's signature
         self._tick(monotonic())
         self._start_accepting()
         self.started = True
@@ -122,36 +123,39 @@ class Server(uvicorn.Server):
         self._tick_timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick, now)
 
     def _start_accepting(self) -> None:
-        asyncio.get_running_loop().add_reader(self._listening.fileno(), self._accept)
+        for listening in self._listening:
+            asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
 
     async def _stop_accepting(self) -> None:
-        """Accept what the system has already answered for this socket, then close it."""
+        """Accept what the system has already answered for the sockets, then close them."""
         if self._accept_timer is not None:
             self._accept_timer.cancel()
-        asyncio.get_running_loop().remove_reader(self._listening.fileno())
-        while self._accept_one():
-            pass
-        self._listening.close()
+        for listening in self._listening:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+            while self._accept_one(listening):
+                pass
+            listening.close()
         if self._handshakes:
             await asyncio.wait(self._handshakes, timeout=_HANDSHAKE_S)
 
     def _pause_accepting(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._listening.fileno())
+        for listening in self._listening:
+            loop.remove_reader(listening.fileno())
         self._accept_timer = loop.call_later(seconds, self._start_accepting)
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         """Accept one connection, so that each process gets its share."""
         count = len(self.server_state.connections) + len(self._handshakes)
         self._has_yielded = self.server_state.callbacks.is_crowded(count) and not self._has_yielded
         if self._has_yielded:
             self._pause_accepting(_YIELD_S)
         else:
-            self._accept_one()
+            self._accept_one(listening)
 
-    def _accept_one(self) -> bool:
+    def _accept_one(self, listening: socket.socket) -> bool:
         try:
-            client, _ = self._listening.accept()
+            client, _ = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):
             return False  # another process was faster, or the client has already gone
         except OSError:

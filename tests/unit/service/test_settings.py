@@ -39,7 +39,7 @@ def test_defaults_are_within_their_own_ranges():
 def test_flags_go_before_variables_and_variables_before_defaults():
     environment = {"VAEGIS_PORT": "81", "VAEGIS_MAX_RECORDS": "7"}
     settings = load_settings(environment, {"port": "82", "max_records": None})
-    assert (settings.port, settings.max_records, settings.host) == (82, 7, "127.0.0.1")
+    assert (settings.port, settings.max_records, settings.host) == (82, 7, "localhost")
 
 
 def test_variables_without_the_prefix_are_not_looked_at():
@@ -63,7 +63,7 @@ def load_file(tmp_path):
 def test_variables_go_before_the_file_and_the_file_before_defaults(load_file):
     settings = load_file("port = 81\nmax_records = 7\nalpha = 1e-2", {"VAEGIS_MAX_RECORDS": "8"}, port="82")
     assert (settings.port, settings.max_records, settings.alpha) == (82, 8, 0.01)
-    assert settings.host == "127.0.0.1"
+    assert settings.host == "localhost"
 
 
 def test_the_file_can_be_named_by_a_variable_which_a_flag_overrides(tmp_path):
