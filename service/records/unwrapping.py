@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ _NOTHING: Final = b" null"
 """A null as well, but told from one that was sent."""
 _LISTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXTS: Final = msgspec.json.Decoder(str)
+_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Unwrapper:
@@ -111,7 +114,10 @@ class Unwrapper:
 
 
 class EventUnwrapper(Unwrapper):
-    """Takes the record out of each CloudEvent (CloudEvents 1.0, JSON event format): its `data`, which is one object."""
+    """Takes the record out of each CloudEvent (CloudEvents 1.0, JSON event format).
+
+    It is one object, the event's `data`, or what its `data_base64` holds: SDKs that are given bytes write that.
+    """
 
     def __init__(self, *, is_batch: bool, max_depth: int, max_values: int) -> None:
         """Expect a list of events if ``is_batch``, and one event otherwise. For the rest see `Unwrapper`."""
@@ -122,14 +128,18 @@ class EventUnwrapper(Unwrapper):
         """Return a document of events as one of records.
 
         Raises:
-            BodyError: It is one event instead of a list or a list instead of one, or what `Unwrapper.document` refuses.
-            TooManyValuesError: It holds more values than allowed.
+            BodyError: It is one event instead of a list or a list instead of one, a `data_base64` holds no JSON, or
+                what `Unwrapper.document` refuses.
+            TooManyValuesError: It holds more values than allowed, encoded ones included.
         """
         if self._is_batch != body.lstrip(_SPACE).startswith(b"["):
             expected, got = ("a list of events", "one") if self._is_batch else ("one event", "a list")
             media_types = "a list is application/cloudevents-batch+json, one event is application/cloudevents+json"
             raise BodyError("invalid_event", f"body: expected {expected}, got {got}; {media_types}")
-        return super().document(body)
+        records = super().document(body)
+        if b"data_base64" in body:
+            self._require_limits(records)  # what was encoded may hold more values than the body shows
+        return records
 
     def ids(self, body: bytes) -> tuple[str, ...]:
         """Return the `id` of each event of a body that `document` took; its position where it has none."""
@@ -138,6 +148,34 @@ class EventUnwrapper(Unwrapper):
         except msgspec.DecodeError:  # of what one parser takes and the other does not, null is left
             events = [msgspec.Raw(_NOTHING)]
         return tuple(_id_of(event, row) for row, event in enumerate(events))
+
+    def _found(self, envelope: msgspec.Raw) -> bytes | list[bytes]:
+        events = _LISTS.decode(envelope) if self._is_batch else [envelope]
+        records = [self._record(event, row) for row, event in enumerate(events)]
+        return records if self._is_batch else records[0]
+
+    def _record(self, event: msgspec.Raw, row: int) -> bytes:
+        """Return the one record of an event, as JSON on one line."""
+        found = self._found_in_one(event)
+        if isinstance(found, list) or found == _NOTHING:
+            return self._encoded_record(event, row)
+        return found
+
+    def _encoded_record(self, event: msgspec.Raw, row: int) -> bytes:
+        """Return what the `data_base64` of an event holds, or nothing if it has none."""
+        try:
+            encoded = _OBJECTS.decode(event).get("data_base64")
+        except msgspec.DecodeError:  # something else than an object
+            return _NOTHING
+        if encoded is None:
+            return _NOTHING
+        try:
+            data = base64.b64decode(_TEXTS.decode(encoded), validate=True)
+            self._require_limits(data)
+            return _one_line(_RAW.decode(data))
+        except (msgspec.DecodeError, ValueError) as error:
+            message = f"records[{row}].data_base64: expected JSON in base64, got something else"
+            raise BodyError("invalid_event", message) from error
 
     def _with_lists(self, envelope: msgspec.Raw) -> bytes | list[bytes]:  # noqa: ARG002 - one record has one event
         return _NOTHING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -137,6 +138,44 @@ def test_a_batch_of_events_is_answered_by_one_in_its_order(post, record, inline)
     assert [len(found) for found in results] == [1] * 4
     assert [found[0]["errors"] is None for found in results] == [True, False, False, True]
     assert results[1][0]["errors"][0]["message"].startswith("records[1]/data: expected an object")
+
+
+def base64_of(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def encoded_event(data: bytes, **attributes):
+    event = event_of(None, data_base64=base64_of(data), **attributes)
+    return {name: value for name, value in event.items() if name != "data"}
+
+
+@pytest.mark.parametrize("inline", [0, 2**16])
+def test_the_data_of_an_event_may_be_json_in_base64(post, record, inline):
+    data = json.dumps(record, indent=2).encode()
+    answer = post(json.dumps(encoded_event(data)).encode(), headers=EVENT, inline_body_bytes=inline)
+    assert answer.json() == post(json.dumps(event_of(record)).encode(), headers=EVENT).json()
+    events = [event_of(record), encoded_event(data, id="a-2"), encoded_event(b"5", id="a-3")]
+    answer = post(json.dumps(events).encode(), headers=EVENTS, query="?on_invalid=report", inline_body_bytes=inline)
+    assert [event["data"]["results"][0]["errors"] is None for event in answer.json()] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "***", "e30", 5, *map(base64_of, [b"{}, {}", b'{"amount": }', b"amount,country"])]
+)
+def test_an_encoded_text_that_is_no_json_is_named_with_its_row(post, record, text):
+    event = encoded_event(b"") | {"data_base64": text}
+    answer = post(json.dumps([event_of(record), event]).encode(), headers=EVENTS, query="?on_invalid=report")
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["code"]) == (400, "invalid_event")
+    assert error["message"] == "records[1].data_base64: expected JSON in base64, got something else"
+
+
+def test_the_limits_hold_for_encoded_data_too(post, record):
+    body = json.dumps([encoded_event(b'{"amount": [' + b"1, " * 40 + b"1]}")] * 3).encode()
+    assert post(body, headers=EVENTS, max_values=200).status_code == 422
+    assert post(body, headers=EVENTS, max_values=100).status_code == 413
+    deep = json.dumps(encoded_event(b'{"amount": ' + b"[" * 100 + b"]" * 100 + b"}")).encode()
+    assert post(deep, headers=EVENT).json()["errors"][0]["code"] == "too_deep"
 
 
 @pytest.mark.parametrize(
