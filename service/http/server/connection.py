@@ -371,8 +371,11 @@ class Exchange(RequestResponseCycle):
         Raises:
             RequestError: the body did not come in time, is wrongly framed, or ended early.
         """
-        if self._fault is None:
+        while self._fault is None:
             message = await super().receive()
+            # Each part wakes all who wait, and the first of them takes it.
+            if message["type"] != "http.request" or message["body"] or not message["more_body"]:
+                break
         if self._fault is not None:
             raise self._fault
         return message

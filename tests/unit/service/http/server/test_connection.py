@@ -193,12 +193,17 @@ def test_a_small_body_that_nobody_reads_is_passed_over(serving):
 
 
 def test_an_app_may_wait_for_the_body_and_for_its_end_at_once(serving):
+    waiting = threading.Event()
+
     async def app(scope, receive, send):
-        bodies = await asyncio.gather(*(receive() for _ in range(2)))
+        receivers = [asyncio.ensure_future(receive()) for _ in range(2)]
+        asyncio.get_running_loop().call_soon(waiting.set)  # after the first step of both
+        bodies = await asyncio.gather(*receivers)
         await answer(send, 200, b"|".join(message["body"] for message in bodies))
 
     with serving(app).connect() as client:
         client.sendall(POST + b"Connection: close\r\nContent-Length: 2\r\n\r\n")
+        assert waiting.wait(60)
         client.sendall(b"a")
         client.settimeout(0.1)
         with pytest.raises(TimeoutError):
