@@ -12,7 +12,7 @@ _CHALLENGE: Final = 'Bearer realm="vaegis"'
 
 
 class CallerError(ServiceError):
-    """The caller may not do this.
+    """The caller may not do this, or not in this way.
 
     Attributes:
         headers: Headers of the answer.
@@ -92,6 +92,17 @@ class RateLimitedError(CallerError):
 
 class MediaTypeError(ServiceError):
     """The service does not read the format or the encoding of the body."""
+
+
+class ContentEncodingError(MediaTypeError, CallerError):
+    """The service does not decompress the body; the answer says what it does decompress (RFC 9110, 12.5.3)."""
+
+    def __init__(self, coding: str) -> None:
+        CallerError.__init__(
+            self,
+            f"Content-Encoding: expected gzip, deflate, zstd or none, got {coding!r}",
+            {"Accept-Encoding": "gzip, deflate, zstd"},
+        )
 
 
 class NotAcceptableError(ServiceError):

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, TypeAlias
 
-from vaegis.service.http.errors import MediaTypeError, NotAcceptableError
+from vaegis.service.http.errors import ContentEncodingError, MediaTypeError, NotAcceptableError
 from vaegis.service.records.faults import OnInvalid
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
@@ -233,7 +233,7 @@ def _liked_encoding(accept: bytes) -> Encoding:
 def _encoding(value: bytes) -> Encoding:
     coding = value.decode("latin-1").strip().lower()
     if coding not in _ENCODINGS:
-        raise MediaTypeError(f"Content-Encoding: expected gzip, deflate, zstd or none, got {coding!r}")
+        raise ContentEncodingError(coding)
     return _ENCODINGS[coding]
 
 

@@ -121,6 +121,15 @@ def test_every_path_reads_the_same_headers_alike(new_app, send, path, body, head
     assert send(new_app(), "POST", path, content=body, headers=headers).status_code == status
 
 
+def test_a_refused_encoding_is_answered_with_those_that_are_read(new_app, send):
+    answers = [
+        send(new_app(), "POST", "/score", content=b"{}", headers=headers)
+        for headers in ([("content-encoding", "br")], [("content-type", "text/html")])
+    ]
+    assert [answer.status_code for answer in answers] == [415, 415]
+    assert [answer.headers.get("accept-encoding") for answer in answers] == ["gzip, deflate, zstd", None]
+
+
 @pytest.mark.parametrize(
     ("accept", "encoding"),
     [
