@@ -23,7 +23,7 @@ INDICATOR = "true, false or a number"
 CATEGORY = "a string, an integer or a boolean"
 INSTANT = "an ISO 8601 date and time, or a number since 1970"
 CALENDAR_DATE = "a date as in 20240318, or an ISO 8601 date and time"
-BEYOND_FLOAT64 = "expected a number within float64, got one beyond its range"
+BEYOND_FLOAT64 = "expected a number within float64, got one beyond its range, or infinity"
 OUTSIDE_CALENDAR = "expected a time in the years 1 to 9999, got one outside"
 
 CSV_NULLS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "NaN", "nan"))

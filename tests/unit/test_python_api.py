@@ -209,7 +209,7 @@ def test_pythons_own_values_mean_what_json_says_for_them(model, column, value, s
     ("column", "value", "message"),
     [
         ("amount", "many", "expected a number, got text"),
-        ("amount", np.inf, "expected a number within float64, got one beyond its range"),
+        ("amount", np.inf, "expected a number within float64, got one beyond its range, or infinity"),
         ("amount", RECORDS[0]["placed_at"], "expected a number, got a datetime"),
         ("amount", b"1", "expected a number, got a bytes"),
         ("amount", {}, "expected a number, got an object"),

@@ -249,7 +249,18 @@ def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
         return ColumnPlan(column.name, None, "consecutive integers: a row number", watched="numeric")
     if numbers.are_zero_and_one:
         return ColumnPlan(column.name, "boolean", "numbers, all 0 or 1")
-    return ColumnPlan(column.name, "numeric", "numbers")
+    return ColumnPlan(column.name, "numeric", "numbers", warnings=_warnings_of_infinite(column))
+
+
+def _warnings_of_infinite(column: ColumnProfile) -> tuple[str, ...]:
+    if not column.numbers.infinite:
+        return ()
+    values = counted(column.numbers.infinite, "infinite value")
+    warning = (
+        f"training reads {values} as null, but scoring refuses such values. To read them as null in both, set "
+        f'{setting_of(column.name, "null_values")} = ["inf", "-inf"]'
+    )
+    return (warning,)
 
 
 def _plan_text(column: ColumnProfile, text: TextProfile, settings: KindSettings, locate: Locate) -> ColumnPlan:

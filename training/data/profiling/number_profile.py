@@ -20,12 +20,14 @@ class NumberProfile:
     Attributes:
         count: How many there are.
         non_finite: How many NaN and infinite values there are beside them.
+        infinite: How many of those are infinite.
         are_zero_and_one: Whether they are 0 and 1 alone, and both occur.
         are_consecutive: Whether each is the one before plus 1, file by file, as in row numbers.
     """
 
     count: int
     non_finite: int
+    infinite: int
     are_zero_and_one: bool
     are_consecutive: bool
 
@@ -36,6 +38,7 @@ class NumberTally:
     def __init__(self) -> None:
         self._count = 0
         self._non_finite = 0
+        self._infinite = 0
         self._minimum = math.inf
         self._maximum = -math.inf
         self._only_zero_and_one = True
@@ -51,6 +54,9 @@ class NumberTally:
         kept = int(np.count_nonzero(finite) if weights is None else weights[finite].sum())
         self._count += kept
         self._non_finite += whole - kept
+        if whole != kept:
+            infinite = np.isinf(numbers)
+            self._infinite += int(np.count_nonzero(infinite) if weights is None else weights[infinite].sum())
         numbers = numbers[finite]
         if numbers.size:
             self._minimum = min(self._minimum, float(numbers.min()))
@@ -81,6 +87,7 @@ class NumberTally:
         return NumberProfile(
             count=self._count,
             non_finite=self._non_finite,
+            infinite=self._infinite,
             are_zero_and_one=self._only_zero_and_one and self._minimum == 0 and self._maximum == 1,
             are_consecutive=self.may_be_consecutive and self._steps >= _LEAST_STEPS,
         )

@@ -452,3 +452,19 @@ def test_a_type_that_no_kind_takes_beside_another_is_refused(parquet_of, tmp_pat
     parquet_of("2.parquet", x=[[1]], y=[1])
     with pytest.raises(DataError, match=r"2\.parquet, row 1, column x: expected text .* got a value of another type"):
         plans_of(tmp_path)
+
+
+@pytest.mark.parametrize("format_", ["csv", "parquet"])
+def test_infinities_are_warned_of_with_the_setting_that_makes_them_nulls_in_scoring_too(tmp_path, format_, csv_of):
+    numbers = [*(i + 0.5 for i in range(60)), float("inf"), float("-inf"), float("nan")]
+    if format_ == "csv":
+        path = csv_of(x=list(map(str, numbers)))
+    else:
+        path = tmp_path / "x.parquet"
+        pa.parquet.write_table(pa.table({"x": numbers}), path)
+    (warning,) = plans_of(path)["x"].warnings
+    assert warning.startswith("training reads 2 infinite values as null, but scoring refuses such values.")
+    line = re.search(r"columns\.x\.null_values = .*", warning)[0]
+    config = TrainConfig.model_validate(tomllib.loads(line))
+    plan = plans_of(path, config)["x"]
+    assert (plan.kind, plan.warnings, plan.reading.null_values) == ("numeric", (), ("inf", "-inf"))
