@@ -220,6 +220,16 @@ class TimestampColumn(_Column):
             raise ValueError("expected month and day at most once, the month first")
         return self
 
+    @property
+    def are_times_of_day(self) -> bool:
+        """Whether the values are times without a date."""
+        return self.reading is not None and self.reading.format is not None and "%d" not in self.reading.format
+
+    @property
+    def spans_less_than_a_day(self) -> bool:
+        """Whether training saw instants of less than a day, which tell nothing of the hours of other days."""
+        return not self.are_times_of_day and self.latest - self.earliest < HOURS_PER_DAY * 3600
+
 
 class StringColumn(_Column):
     """A column of the graph's input `strings`. Its likelihood is a softmax, with a share for all that is not listed."""

@@ -240,7 +240,7 @@ class TimestampKind(NumberKind[TimestampColumn]):
 
     def statistics(self, column: TimestampColumn) -> str:
         first, last = (rules.iso_instant(end, "seconds") for end in (column.earliest, column.latest))
-        if _are_times_of_day(column):
+        if column.are_times_of_day:
             return f"{first[11:19]} to {last[11:19]}"
         if first.endswith(_MIDNIGHT) and last.endswith(_MIDNIGHT):
             first, last = first.removesuffix(_MIDNIGHT), last.removesuffix(_MIDNIGHT)
@@ -248,8 +248,10 @@ class TimestampKind(NumberKind[TimestampColumn]):
         return f"{first} to {last}{zone}"
 
     def not_seen(self, column: TimestampColumn) -> str:
-        if _are_times_of_day(column):
+        if column.are_times_of_day:
             return "a wrong minute, because only the hour is scored"
+        if column.spans_less_than_a_day:
+            return "a wrong time, because the history spans less than a day"
         passing = "a wrong date within the checked range" if column.checks else "a wrong date"
         parts = {"month": "the month", "day": "the day of the month"}
         scored = ["the hour", "the weekday", *(parts[field] for field in column.calendar)]
@@ -401,10 +403,6 @@ def number_kind_named(name: str, number_form: NumberForm = "epoch") -> NumberKin
     if name == "timestamp" and number_form == "yyyymmdd":
         return CALENDAR_DATE
     return _NUMBER_KINDS[name]
-
-
-def _are_times_of_day(column: TimestampColumn) -> bool:
-    return column.reading is not None and column.reading.format is not None and "%d" not in column.reading.format
 
 
 def _rare_or_not(*, is_rare: bool) -> Reason:

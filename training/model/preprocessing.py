@@ -76,7 +76,9 @@ class Preprocessing(nn.Module):
     span: Tensor
     recent: Tensor
     first_day: Tensor
+    known_from_s: Tensor
     known_s: Tensor
+    has_no_day: Tensor
     placeholder: Tensor
     slot_column: Tensor
     slot_field: Tensor
@@ -111,10 +113,13 @@ class Preprocessing(nn.Module):
         fields = [self.with_placeholders.index(at) for at, _ in by_slot]
         codes = torch.eye(max(1, len(self.with_placeholders)))[fields] * torch.tensor(positions)[:, None]
         self.register_buffer("slot_field", codes)  # (p, f)
-        weeks = torch.tensor([_first_week(column) for column in instants], dtype=torch.float64).reshape(-1, 2)
-        self.has_partial_weeks = bool((weeks[:, 1] < timestamp.WEEK_S).any())
+        weeks = torch.tensor([_first_week(column) for column in instants], dtype=torch.float64).reshape(-1, 3)
+        self.has_partial_weeks = bool((weeks[:, 2] < timestamp.WEEK_S).any())
         self.register_buffer("first_day", weeks[:, 0])
-        self.register_buffer("known_s", weeks[:, 1])
+        self.register_buffer("known_from_s", weeks[:, 1])
+        self.register_buffer("known_s", weeks[:, 2])
+        has_no_day = [column.spans_less_than_a_day for column in instants]
+        self.register_buffer("has_no_day", torch.tensor(has_no_day, dtype=torch.float64))
         earliest = torch.tensor([column.earliest for column in instants], dtype=torch.float64)
         latest = torch.tensor([column.latest for column in instants], dtype=torch.float64)
         self.register_buffer("earliest", earliest)
@@ -200,16 +205,21 @@ class Preprocessing(nn.Module):
         return timestamp.encoded(of_week) * present, elapsed, season, fields
 
     def _on_known_weekdays(self, seconds: Float[Tensor, "n t"]) -> Float[Tensor, "n t"]:
-        """Return instants, moved to the last whole day of a history of less than a week where it lacks their weekday.
+        """Return instants, those at times that a history of less than a week lacks moved to its last whole day.
 
-        Otherwise every normal record of such a day would be unlike all known ones.
+        Otherwise every normal record of such a time would be unlike all known ones. If no day is whole, they are moved
+        to the last day that has their time of day. In a history of less than a day all times count as the first.
         """
         day_s, week_s = timestamp.DAY_S, timestamp.WEEK_S
         since = seconds - self.first_day
         of_week = since - week_s * torch.floor(since / week_s)
-        last_whole = (torch.floor(self.known_s / day_s) - 1.0).clamp(min=0.0)
-        moved = (last_whole - torch.floor(of_week / day_s)) * day_s
-        return seconds + torch.where(of_week <= self.known_s, 0.0, moved)
+        day = torch.floor(of_week / day_s)
+        last_whole = torch.floor(self.known_s / day_s) - 1.0
+        last_with_time = torch.floor((self.known_s - (of_week - day * day_s)) / day_s).clamp(min=0.0)
+        last = torch.where(last_whole * day_s >= self.known_from_s, last_whole, last_with_time)
+        is_known = (of_week >= self.known_from_s) & (of_week <= self.known_s)
+        known = seconds + torch.where(is_known, 0.0, (last - day) * day_s)
+        return known * (1.0 - self.has_no_day) + (self.first_day + self.known_from_s) * self.has_no_day
 
     def _dates(
         self, seconds: Float[Tensor, "n t"], there: Bool[Tensor, "n t"]
@@ -224,13 +234,13 @@ class Preprocessing(nn.Module):
         return torch.cat(features, dim=1), torch.cat(fields, dim=1)
 
 
-def _first_week(column: TimestampColumn) -> tuple[float, float]:
-    """Return the local midnight before the earliest instant, and the seconds from there to the latest."""
+def _first_week(column: TimestampColumn) -> tuple[float, float, float]:
+    """Return the local midnight before the earliest instant, and the seconds from there to the earliest and latest."""
     earliest, latest = (
         at + sum(by for since, by in _moves(column) if at >= since) for at in (column.earliest, column.latest)
     )
     first_day = earliest // timestamp.DAY_S * timestamp.DAY_S
-    return first_day, latest - first_day
+    return first_day, earliest - first_day, latest - first_day
 
 
 def _clock_changes(column: TimestampColumn, most: int) -> tuple[list[float], list[float]]:

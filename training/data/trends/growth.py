@@ -36,7 +36,8 @@ _NEARLY_ALL: Final = 0.99
 _FEWEST_OUTSIDE: Final = 7
 """Fewest such records. By chance, one column in 10,000 has as many: 8 ways between the two ends, .2^7 each."""
 
-_DAY_S: Final = 86_400.0
+_HOUR_S: Final = 3_600.0
+_DAY_S: Final = 24 * _HOUR_S
 _WEEK_S: Final = 7 * _DAY_S
 _LARGEST_EXACT: Final = 2.0**53
 
@@ -141,15 +142,13 @@ def _short_span(name: str, seconds: NDArray[np.float64]) -> str | None:
     """Return a warning if the records do not span a week, so that some weekdays or hours cannot have been seen."""
     if seconds.size < FEWEST_ORDERED or (span := float(np.ptp(seconds))) >= _WEEK_S:
         return None
-    spanned = f"the records span {span / _DAY_S:.1f} days, so some"
     if span < _DAY_S:
         return (
-            f"{spanned} hours of the day were never seen. Normal records of these are likely to be flagged: train on "
-            f"at least a week, or leave the column out: {setting_line(name, 'ignore')}"
+            f"the records span {span / _HOUR_S:.1f} hours, so the time of day is not scored: train on at least a week"
         )
     return (
-        f"{spanned} weekdays were never seen. They are scored as the last whole day of the history: train on at least "
-        f"a week, or leave the column out: {setting_line(name, 'ignore')}"
+        f"the records span {span / _DAY_S:.1f} days, so some weekdays were never seen. They are scored as the last day "
+        f"of the history: train on at least a week, or leave the column out: {setting_line(name, 'ignore')}"
     )
 
 

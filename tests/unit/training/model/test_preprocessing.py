@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaegis.service.contract import CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from vaegis.service.contract import CategoricalColumn, NumericColumn, Reading, Schema, TimestampColumn
 from vaegis.training.data.schema import standard_unit
 from vaegis.training.model.preprocessing import (
     NULL_CODE,
@@ -127,6 +127,29 @@ def test_two_weeks_have_one_place_because_the_next_ones_would_be_at_their_edge()
     schema = Schema(columns=(TimestampColumn(name="t", missing_share=0.0, earliest=0.0, latest=14 * 86_400.0),))
     values = Preprocessing(schema)(torch.tensor([[0.0], [1e6], [9e9]], dtype=torch.float64))
     assert not values.elapsed.any()
+
+
+def test_a_time_that_a_history_without_a_whole_day_lacks_counts_as_the_last_of_its_time_of_day():
+    monday, hour = 4 * 86_400.0, 3_600.0
+    at = {"missing_share": 0.0, "earliest": monday + 9 * hour, "latest": monday + (24 + 11) * hour}
+    week = Preprocessing(Schema(columns=(TimestampColumn(name="at", **at),)))
+    times = monday + hour * torch.tensor(
+        [10.0, 30.0, 40.0, 54.0, 65.0, 7 * 24 + 5.0, 7 * 24 + 12.0], dtype=torch.float64
+    )
+    codes = week(times[:, None]).codes
+    assert codes[:, 1].tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert codes[:, 0].tolist() == [10, 6, 16, 6, 17, 5, 12]
+
+
+def test_a_history_of_less_than_a_day_has_one_time_but_times_of_day_have_their_own():
+    hour = 3_600.0
+    at = {"missing_share": 0.0, "earliest": 9 * hour, "latest": 17 * hour}
+    hours = torch.tensor([[10.0], [16.0], [3.0], [40.0]], dtype=torch.float64)
+    short = Preprocessing(Schema(columns=(TimestampColumn(name="at", **at),)))
+    assert short(hours * hour).codes[:, :2].tolist() == [[9, 3]] * 4
+    assert not short(hours * hour).elapsed.any()
+    times = TimestampColumn(name="at", **at, reading=Reading(format="%H:%M:%S"))
+    assert Preprocessing(Schema(columns=(times,)))(hours[:3] * hour).codes[:, 0].tolist() == [10, 16, 3]
 
 
 def test_a_weekday_that_a_short_history_lacks_counts_as_its_last_whole_day():
