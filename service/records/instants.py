@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from calendar import isleap
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +16,15 @@ _PATTERN: Final = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(\.\d{1,6})?)?)(Z|[+-]\d\d:\d\d)?|\d{4}-\d\d-\d\d", re.ASCII
 )
 _DATE_LENGTH: Final = len("1970-01-01")
+_FIRST_MONTH_DIGIT: Final = 4
+_MOMENT_DIGITS: Final = 14  # without a fraction
+_LATEST: Final = np.array([23, 59, 59], dtype=np.uint8)
+"""The greatest hour, minute and second."""
+_FEBRUARY: Final = 2
+_DAYS: Final = np.zeros(100, dtype=np.uint8)
+"""The days of each month in a leap year; 0 for two digits that are no month."""
+_DAYS[1:13] = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_YEAR_WEIGHTS: Final = np.array([1000, 100, 10, 1])
 _ZONE_WEIGHTS: Final = np.array([600, 60, 10, 1])  # minutes
 _MICROSECONDS: Final = 1_000_000
 _EXACT: Final = 2**53
@@ -45,10 +55,10 @@ def instants_of_iso(texts: Sequence[str]) -> NDArray[np.float64] | None:
     if digits.max() > 9 or not (letters[:, ~is_digit] == letters[0, ~is_digit]).all():  # noqa: PLR2004 - a digit
         return None
     moment, fraction, zone = found[1] or found[0], found[2], found[3]
-    microseconds = _microseconds(letters[:, : len(moment)])
     minutes = _zone_minutes(digits[:, -4:], zone)
-    if microseconds is None or minutes is None:
+    if minutes is None or not _are_moments(digits[:, : min(sum(map(str.isdecimal, moment)), _MOMENT_DIGITS)]):
         return None
+    microseconds = _microseconds(letters[:, : len(moment)])
     microseconds -= minutes * (60 * _MICROSECONDS)
     if fraction and np.abs(microseconds).max() >= _EXACT:
         return None  # The division below would round twice.
@@ -68,14 +78,25 @@ def _zone_minutes(digits: NDArray[np.uint8], zone: str | None) -> NDArray[np.int
     return ahead
 
 
-def _microseconds(letters: NDArray[np.uint8]) -> NDArray[np.int64] | None:
-    """Return moments without a zone in microseconds since 1970; None where the calendar lacks one."""
+def _are_moments(digits: NDArray[np.uint8]) -> bool:
+    """Tell whether the calendar and the clock have all moments, given their digits down to the second, shape (n, k)."""
+    pairs = digits[:, _FIRST_MONTH_DIGIT::2] * 10 + digits[:, _FIRST_MONTH_DIGIT + 1 :: 2]  # (n, 2 to 5)
+    month, day = pairs[:, 0], pairs[:, 1]
+    # A day of 0 wraps around to more than any month has.
+    if (day - np.uint8(1) >= _DAYS[month]).any() or (pairs[:, 2:] > _LATEST[: pairs.shape[1] - 2]).any():
+        return False
+    leap_days = ((day == _DAYS[_FEBRUARY]) & (month == _FEBRUARY)).nonzero()[0]
+    return not leap_days.size or all(map(isleap, (digits[leap_days, :_FIRST_MONTH_DIGIT] @ _YEAR_WEIGHTS).tolist()))
+
+
+def _microseconds(letters: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return moments without a zone in microseconds since 1970.
+
+    The calendar must have all of them: of more than 500, numpy ends the process at the first that it cannot read
+    (https://github.com/astropy/astropy/issues/18254).
+    """
     width = letters.shape[1]
     moments = letters.copy()
     if width > _DATE_LENGTH:
         moments[:, _DATE_LENGTH] = ord("T")
-    try:
-        parsed = moments.view(f"S{width}").ravel().astype("datetime64[us]")
-    except ValueError:
-        return None
-    return parsed.astype(np.int64)
+    return moments.view(f"S{width}").ravel().astype("datetime64[us]").astype(np.int64)

@@ -120,6 +120,12 @@ def _same_output() -> bytes:
     return gzip.compress(json.dumps({"inputs": [tensor], "outputs": outputs}).encode())
 
 
+def _dates() -> bytes:
+    """Return records with dates, at the last of which a parser of whole columns may fail."""
+    dates = ["2024-02-29T00:00:00"] * 999 + ["0000-00-00T00:00:00"]
+    return json.dumps([{"amount": 1.0, "placed_at": date} for date in dates]).encode()
+
+
 _BODIES: Final[dict[str, tuple[str, str, str, Callable[[], bytes]]]] = {
     "Arrow: 4,096 references to 1 MiB of text": ("/score", _ARROW, "zstd", _dictionary),
     "Arrow: 4,096 views of 1 MiB of text": ("/score", _ARROW, "zstd", _views),
@@ -151,6 +157,7 @@ _BODIES: Final[dict[str, tuple[str, str, str, Callable[[], bytes]]]] = {
         "gzip",
         lambda: _packed(_repeated(b"", b"\n"), "gzip"),
     ),
+    "JSON: 1,000 records, one with a date that the calendar lacks": ("/score", "application/json", "identity", _dates),
     "NDJSON: 700,000 empty members of gzip": (
         "/score",
         "application/x-ndjson",

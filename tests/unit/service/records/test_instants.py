@@ -71,3 +71,10 @@ def test_the_usual_patterns_are_read_at_once(text):
 )
 def test_what_is_not_one_pattern_or_no_instant_is_left_to_the_rule(texts):
     assert instants_of_iso(texts) is None
+
+
+@pytest.mark.parametrize("wrong", ["0000-00-00T00:00:00", "2024-02-30T00:00:00", "2024-02-29T24:00:00"])
+def test_one_wrong_date_among_many_leaves_all_to_the_rule(wrong):
+    texts = ["2024-02-29T10:00:00"] * 5000
+    assert instants_of_iso(texts).tolist() == [values.instant(texts[0])] * 5000
+    assert instants_of_iso([*texts, wrong]) is None
