@@ -108,8 +108,9 @@ class ColumnSettings(_Section):
     )
     timezone: str | None = Field(
         None,
-        description="Zone whose hours and weekdays are scored, as in `Europe/Berlin` or `+02:00`. none: that of a "
-        "Parquet or Arrow column, else UTC. It does not change how text without an offset is read, which is as UTC.",
+        description="Zone whose hours and weekdays are scored, as in `Europe/Berlin` or `+02:00`. none: the one that "
+        "all values name, by their type in Parquet and Arrow or in text, else UTC. It does not change how values "
+        "without a zone are read, which is as UTC: leave it out if they are local times.",
     )
     null_values: list[str] | None = Field(
         None, description="Texts and numbers that are nulls in this column, instead of `data.null_values`."

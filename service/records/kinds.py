@@ -242,9 +242,10 @@ class TimestampKind(NumberKind[TimestampColumn]):
         first, last = (rules.iso_instant(end, "seconds") for end in (column.earliest, column.latest))
         if column.are_times_of_day:
             return f"{first[11:19]} to {last[11:19]}"
-        if first.endswith(_MIDNIGHT) and last.endswith(_MIDNIGHT):
+        are_days = first.endswith(_MIDNIGHT) and last.endswith(_MIDNIGHT)
+        if are_days:
             first, last = first.removesuffix(_MIDNIGHT), last.removesuffix(_MIDNIGHT)
-        zone = "" if column.zone == "UTC" else f", hours of {column.zone}"
+        zone = "" if are_days and column.zone == "UTC" else f", hours of {column.zone}"
         return f"{first} to {last}{zone}"
 
     def not_seen(self, column: TimestampColumn) -> str:

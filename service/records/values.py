@@ -87,7 +87,7 @@ _LOOSE_INSTANT = re.compile(
     r" ?(?P<zone>UTC|GMT|[Zz]|[A-Z]{3,4}|[+-]\d{2}(?::?\d{2})?)?(?P<name>(?<=\d) [A-Z]{3,5})?)?",
     re.ASCII,
 )
-_ZONES = {
+ZONES = {
     **dict.fromkeys(("UTC", "GMT", "Z", "z", "WET"), "+00:00"),
     **dict.fromkeys(("WEST", "CET"), "+01:00"),
     **dict.fromkeys(("CEST", "EET"), "+02:00"),
@@ -108,7 +108,7 @@ _NAMED_MONTH = re.compile(
     re.ASCII,
 )
 _DOT_NET = re.compile(r"\\?/Date\((?P<milliseconds>-?\d{1,16})(?:[+-]\d{4})?\)\\?/", re.ASCII)
-_JAVA_ZONE = re.compile(r"(?P<instant>.+(?:[Zz]|[+-]\d{2}:?\d{2}))\[[A-Za-z_/+-]+\]", re.ASCII)
+_JAVA_ZONE = re.compile(r"(?P<instant>.+(?:[Zz]|[+-]\d{2}:?\d{2}))\[[A-Za-z0-9_/+:-]+\]", re.ASCII)
 """A zone's name after its offset, as Java writes both."""
 _APACHE = "%d/%b/%Y:%H:%M:%S %z"
 _EXCEL_FROM, _EXCEL_TO = 25_569, 73_050
@@ -378,9 +378,9 @@ def _instant_of_loose(text: str) -> datetime:
         hour, _, rest = (found["time"] or "00:00").partition(":")
         zone = found["zone"] or ""
         if zone.isalpha():
-            if zone not in _ZONES:
+            if zone not in ZONES:
                 raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got a time zone that is not known")
-            zone = _ZONES[zone]
+            zone = ZONES[zone]
         if found["name"] and not found["zone"]:
             raise RefusedValueError("invalid_timestamp", f"expected {INSTANT}, got other text")
         day = f"{found['year']}-{int(found['month']):02}-{int(found['day']):02}"

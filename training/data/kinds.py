@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,7 +11,8 @@ from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
 from vaegis.service.records.reading import is_currency, reader_for
 from vaegis.service.terminal import counted
-from vaegis.training.config import ColumnSettings, Kind, KindSettings, TrainConfig
+from vaegis.training.config import TIME_KIND, ColumnSettings, Kind, KindSettings, TrainConfig
+from vaegis.training.data.column_zones import common_zone, zone_warning, zones_in
 from vaegis.training.data.kind_messages import (
     Locate,
     how_to_read,
@@ -39,7 +39,6 @@ _NEARLY_ALL = 0.8
 """The same where few texts differ and several do not parse."""
 _FEWEST_FOR_IDENTIFIER = 20
 """Values below which it says nothing that all of them differ."""
-_ZONE = re.compile(r"^timestamp\[\w+, tz=(.+)\]$")
 _WATCHED: dict[Form, Literal["numeric", "text"]] = {Form.NUMBER: "numeric", Form.TEXT: "text"}
 _NOT_CATEGORIES = ("decimal", "duration")
 """Arrow types that are numbers, but none that could name a category; whole floats can."""
@@ -138,7 +137,7 @@ def plan_columns(
         _check_known(config.splits.group_column, names, "splits.group_column")
         if config.data.time_column is not None:
             raise ConfigError("expected data.time_column or splits.group_column, got both: groups span times")
-    plans = tuple(replace(_plan(column, config, locate), zone=_zone(column, config)) for column in profile.columns)
+    plans = tuple(_in_zone(_plan(column, config, locate), column, config) for column in profile.columns)
     check_any_scored(plans)
     return plans
 
@@ -157,13 +156,13 @@ def kind_of_joined(form: Form) -> Kind | None:
     return next((name for name, kind in KINDS.items() if kind.joined_form is form), None)
 
 
-def _zone(column: ColumnProfile, config: TrainConfig) -> str:
-    """Return the zone in the settings, or else that of the Arrow type, if all values have the same."""
-    setting = config.columns.get(column.name)
-    if setting is not None and setting.timezone is not None:
-        return setting.timezone
-    zones = {found[1] if (found := _ZONE.search(name)) else "UTC" for name in column.types}
-    return zones.pop() if len(zones) == 1 else "UTC"
+def _in_zone(plan: ColumnPlan, column: ColumnProfile, config: TrainConfig) -> ColumnPlan:
+    """Return a plan with the zone in the settings, or else that of the values, if all have the same."""
+    settings = config.columns.get(column.name, ColumnSettings())
+    zones = zones_in(column)
+    plan = replace(plan, zone=settings.timezone or common_zone(zones))
+    warning = zone_warning(column.name, zones, settings.timezone) if plan.kind == TIME_KIND else None
+    return plan if warning is None else replace(plan, warnings=(*plan.warnings, warning))
 
 
 def _plan(column: ColumnProfile, config: TrainConfig, locate: Locate) -> ColumnPlan:

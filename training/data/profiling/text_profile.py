@@ -23,6 +23,7 @@ from vaegis.training.data.profiling.text_patterns import (
 )
 from vaegis.training.data.profiling.written_dates import DateWriting, date_writing
 from vaegis.training.data.profiling.written_numbers import NumberWriting, have_dotted_thousands, number_writing
+from vaegis.training.data.profiling.written_zones import zones_of
 from vaegis.training.data.row_location import RowLocation
 
 MAX_COUNTED_CHARACTERS = 256
@@ -85,6 +86,7 @@ class TextProfile:
         quantity_like: One of the texts if most of them look like decimals with something beside.
         alike: Two of the texts if they differ in case or blanks alone.
         null_like: The commonest of the texts that programs write for a null.
+        zones: The time zones that they name, as `zones_of` has them, if they are dates and times.
     """
 
     distinct: int
@@ -109,6 +111,7 @@ class TextProfile:
     quantity_like: str | None
     alike: tuple[str, str] | None
     null_like: str | None
+    zones: frozenset[str]
 
     @property
     def records(self) -> int:
@@ -162,6 +165,7 @@ class TextTally:
         is_plain = not are_thousands and (
             self._seen == self._markers or any(kind not in self._first_other for kind in self._parsed)
         )
+        dates = None if is_plain else date_writing(self._counts, self._of_kind(_are_instants))
         return TextProfile(
             distinct=len(self._counts),
             is_capped=self._is_capped,
@@ -178,13 +182,14 @@ class TextTally:
             other=self._commonest_other(_are_numbers),
             other_instant=self._commonest_other(_are_instants),
             written=None if is_plain else number_writing(self._counts),
-            dates=None if is_plain else date_writing(self._counts, self._of_kind(_are_instants)),
+            dates=dates,
             period_like=None if is_plain else period_like(self._counts),
             time_like=None if is_plain else time_like(self._counts),
             dated=None if is_plain else dated(self._counts),
             quantity_like=None if is_plain else quantity_like(self._counts),
             alike=None if is_plain else first_alike(self._counts),
             null_like=null_like(self._counts),
+            zones=zones_of(self._counts) if dates or self._parsed["instant"] else frozenset(),
         )
 
     def _commonest_other(self, are_of_kind: Callable[[pa.Array], NDArray[np.bool_]]) -> OtherText | None:
