@@ -82,7 +82,9 @@ class DataSettings(_Section):
         None, description="CSV: the character before a quote within a value. none: quotes are doubled."
     )
     encoding: str | None = Field(
-        None, description="CSV: the encoding, such as latin-1 or cp1252. none: UTF-8, or UTF-16 by its byte order mark."
+        None,
+        description="CSV: the encoding, such as latin-1 or cp1252. none: UTF-8, or UTF-16 or UTF-32 by its byte order "
+        "mark.",
     )
     unwrap: str | None = Field(
         None,

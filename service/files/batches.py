@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import BinaryIO, TypeAlias
 import pyarrow as pa
 
 from vaegis.service.errors import FileError
+from vaegis.service.records.byte_order_marks import lines_without_marks
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is refused: it is one JSON document rather than a record per line."""
@@ -78,19 +78,17 @@ def blocks_of_lines(stream: BinaryIO, path: Path, block_bytes: int) -> Iterator[
     Raises:
         FileError: A line is far too long.
     """
-    rest, is_first = b"", True
+    rest = b""
     while data := stream.read(block_bytes):
-        if is_first:
-            data, is_first = data.removeprefix(codecs.BOM_UTF8), False
         end = data.rfind(b"\n") + 1
         if end == 0:
             rest += data
             if len(rest) > MAX_LINE_BYTES:
                 raise FileError(path, f"expected a record per line, got a line of more than {MAX_LINE_BYTES} bytes")
             continue
-        yield rest + data[:end]
+        yield lines_without_marks(rest + data[:end])
         rest = data[end:]
-    yield rest
+    yield lines_without_marks(rest)
 
 
 def texts_of(array: pa.Array) -> tuple[pa.Array, dict[int, Refusal]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -42,6 +41,8 @@ _WRONG_WIDTH = re.compile(
     r"(?:Row #(?P<row>\d+): )?Expected (?P<expected>\d+) columns, got (?P<found>\d+):? ?(?P<record>.*)", re.DOTALL
 )
 """Of Arrow's complaint; the header is row 1."""
+_MARK = "\ufeff"
+_JOINED = "files seem to be joined: join them without their byte order marks and headers, or put them into one folder"
 _QUOTED = re.compile(r'"[^"]*"')
 _SINGLE_QUOTED = re.compile(r"\s*'.*'\s*", re.DOTALL)
 _HEADER_BYTES = 1 << 16
@@ -125,7 +126,7 @@ class CsvFile:
         options = self._dialect.of_reader()
         lines = b""
         while block := stream.read(_HEADER_BYTES):
-            lines = lines + block if lines else block.removeprefix(codecs.BOM_UTF8)
+            lines += block
             try:
                 row = first_row_of(lines, self._delimiter, **options)
             except BodyError:
@@ -204,7 +205,9 @@ class CsvFile:
         if wrong := _WRONG_WIDTH.search(detail):
             row = None if wrong["row"] is None else int(wrong["row"]) - 1
             found = int(wrong["found"])
-            cause = _cause(wrong["record"].rstrip("\r\n"), found, self.names, self._delimiter, self._dialect)
+            record = wrong["record"].rstrip("\r\n")
+            cause = f"; {_JOINED}" if record.startswith(_MARK) else ""
+            cause = cause or _cause(record, found, self.names, self._delimiter, self._dialect)
             return FileError(self._path, wrong_width(len(self.names), found)[1] + cause, row=row)
         if "Empty CSV" in detail:
             return FileError(self._path, _EMPTY)
@@ -283,7 +286,7 @@ def _text_batch(rows: Sequence[list[str]], names: tuple[str, ...]) -> tuple[pa.R
 
 def _as_text(batch: pa.RecordBatch, path: Path, first_row: int) -> pa.RecordBatch:
     """Return the columns, read as bytes, as text; the parser itself could not say in which row the text is wrong."""
-    arrays = []
+    arrays: list[pa.Array] = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         lengths = pc.fill_null(pc.binary_length(array), 0).to_numpy()
         if lengths.size and lengths.max() > MAX_VALUE_BYTES:
@@ -295,6 +298,12 @@ def _as_text(batch: pa.RecordBatch, path: Path, first_row: int) -> pa.RecordBatc
             raise FileError(
                 path, f"expected UTF-8 text, got other bytes; {_ENCODING}", row=row, column=shown(name)
             ) from None
+    if pc.any(pc.starts_with(arrays[0], _MARK)).as_py():
+        quoted = pc.index(pc.starts_with(arrays[0], f'{_MARK}"'), value=True).as_py()
+        if quoted >= 0:
+            detail = f"expected a quote, got a byte order mark before it; {_JOINED}"
+            raise FileError(path, detail, row=first_row + quoted)
+        arrays[0] = pc.utf8_ltrim(arrays[0], _MARK)
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from vaegis.service.records.json_pointer import POINTER
 
 _TAB: Final = ".tsv"
-_SEPARATOR_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?\"?sep=(?P<mark>[\x01-\x7f])\"?\r?\n", re.IGNORECASE)
+_PREAMBLE: Final = re.compile(rb"(?:\xef\xbb\xbf|[\r\n])*(?:\"?sep=(?P<delimiter>[\x01-\x7f])\"?\r?\n)?", re.IGNORECASE)
 
 
 class FileFormat(StrEnum):
@@ -36,7 +36,8 @@ class Dialect:
         escape: The character before a quote within a quoted value; None: quotes are doubled.
         encoding: The encoding, as Python names it.
         unwrap: NDJSON: a JSON pointer to the record in each object; None where each object is a record.
-        preamble_bytes: Length in UTF-8 of a line before the header such as ``sep=;``, which Excel writes.
+        preamble_bytes: Length in UTF-8 of what comes before the header: byte order marks, blank lines, and a line such
+            as ``sep=;``, which Excel writes.
     """
 
     delimiter: str | None = None
@@ -63,10 +64,11 @@ class Dialect:
 
     def of_file(self, beginning: bytes) -> Dialect:
         """Return the dialect with what a file's first line adds, given the beginning of the file in UTF-8."""
-        found = _SEPARATOR_LINE.match(beginning)
-        if found is None:
+        found = _PREAMBLE.match(beginning)
+        if found is None or not found[0]:
             return self
-        return replace(self, delimiter=self.delimiter or found["mark"].decode(), preamble_bytes=found.end())
+        delimiter = None if found["delimiter"] is None else found["delimiter"].decode()
+        return replace(self, delimiter=self.delimiter or delimiter, preamble_bytes=found.end())
 
     def delimiter_of(self, path: Path) -> str:
         """Return the delimiter of a file: a comma, or a tab by its extension, unless one is set."""

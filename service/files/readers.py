@@ -24,7 +24,12 @@ from vaegis.service.records.unwrapping import Unwrapper
 
 _IPC_FILE_MAGIC = b"ARROW1"
 _COPIED_CHARACTERS = 1 << 20
-_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS = (
+    *((mark, "utf-32") for mark in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    *((mark, "utf-16") for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+"""Byte order marks of other encodings; that of UTF-32 may begin with one of UTF-16."""
+_AS_UTF8 = "leave out data.encoding in train.toml, or --encoding"
 _NDJSON_NAME = "NDJSON, one object per line, is named .ndjson, and jq -c '.[]' writes the objects of an array so"
 _HINTS = {
     **dict.fromkeys((".json", ".geojson"), _NDJSON_NAME),
@@ -177,10 +182,13 @@ def _numbered(path: Path, batches: Iterator[tuple[pa.RecordBatch, Refusals]]) ->
 
 @contextmanager
 def _in_utf8(path: Path, encoding: str | None) -> Iterator[Path]:
-    """Give a text file in UTF-8: itself, or a temporary copy. If no encoding is set, a byte order mark tells UTF-16."""
+    """Give a text file in UTF-8: itself, or a temporary copy. If no encoding is set, a byte order mark tells which."""
+    with _input(path) as stream:
+        beginning = stream.read(len(codecs.BOM_UTF32))
     if encoding is None:
-        with _input(path) as stream:
-            encoding = "utf-16" if stream.read(2) in _UTF_16_MARKS else None
+        encoding = next((name for mark, name in _MARKS if beginning.startswith(mark)), None)
+    elif beginning.startswith(codecs.BOM_UTF8):
+        raise FileError(path, f"expected text in the encoding {encoding}, got a byte order mark of UTF-8; {_AS_UTF8}")
     if encoding is None:
         yield path
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -20,6 +19,7 @@ from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import RecordError
 from vaegis.service.records import values as rules
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, BodyError, RecordLimits, TooMuchHeldError
+from vaegis.service.records.byte_order_marks import lines_without_marks
 from vaegis.service.records.cells import Cells, columns_of_cells
 from vaegis.service.records.column_names import positions_of
 from vaegis.service.records.faults import Faults, Report
@@ -88,8 +88,9 @@ class CsvDecoder(LineDecoder):
     def _decoded(self, lines: bytes) -> Iterator[Block]:
         """Yield the records in complete lines, and keep an incomplete record."""
         self._check_values(lines)
+        lines = lines_without_marks(lines)
         if self._header is None:
-            lines = lines.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
+            lines = lines.lstrip(b"\r\n")
             row = first_row_of(lines, self._delimiter)
             if row is None:
                 self._put_back(lines, is_first=True)

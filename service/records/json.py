@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Final, NoReturn
 import numpy as np
 
 from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooManyValuesError
+from vaegis.service.records.byte_order_marks import without_mark
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.sniffing import encoding_hint
 
@@ -34,6 +34,7 @@ _EXPECTED = {
 """What is missing in a document, by what Python's parser says of it."""
 _MISTAKES = (
     (re.compile(r".?\0"), "UTF-16; write it as UTF-8"),
+    (re.compile("\u00ef\u00bb\u00bf"), "UTF-8 that was read in another encoding and written again"),
     (re.compile(r"@|[\w./\\~-]+\.\w+\s*\Z"), "the name of a file; with curl, --data-binary @FILE sends what is in it"),
     (re.compile(r"[\s{\[]*'"), "text in single quotes; JSON has double quotes, as json.dumps writes them"),
     (re.compile(r"[\[\s]*\{\s*\w+\s*:"), "JSON without quotes, which a shell may have removed; send it from a file"),
@@ -200,10 +201,11 @@ def _decoder(constant: Callable[[str], object]) -> json.JSONDecoder:
 
 def _text(body: bytes, max_depth: int) -> str:
     """Return a body as text, neither blank nor too deep."""
+    body = without_mark(body)
     if not body.strip(_SPACE):
         raise BodyError("empty_body", "body: expected JSON, got nothing")
     try:
-        text = body.removeprefix(codecs.BOM_UTF8).decode()
+        text = body.decode()
     except UnicodeDecodeError as error:
         hint = encoding_hint(body)
         raise BodyError("invalid_utf8", f"body: expected UTF-8, got an invalid byte at {error.start}{hint}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Final
@@ -17,6 +16,7 @@ from vaegis.service.records.blocks import (
     block_of,
     body_too_large,
 )
+from vaegis.service.records.byte_order_marks import without_mark
 from vaegis.service.records.faults import Faults, OnInvalid, in_request
 from vaegis.service.records.json import parse_records, require_few_values
 from vaegis.service.records.json_fast import TypedJson
@@ -59,7 +59,7 @@ class JsonDocuments:
             NoRecordsError: it is an empty list.
             RecordError: a record does not fit the schema, and rejects all.
         """
-        body = body.removeprefix(codecs.BOM_UTF8)
+        body = without_mark(body)
         if self.unwrapper is None:
             return self._decoded(body, on_invalid, check)
         block = self._decoded(self.unwrapper.document(body), on_invalid, check)

@@ -9,6 +9,7 @@ from typing import Final
 from vaegis.service.columns import Columns
 from vaegis.service.contract import Schema
 from vaegis.service.records.blocks import Block, BodyError, RecordLimits
+from vaegis.service.records.byte_order_marks import lines_without_marks
 from vaegis.service.records.faults import Faults, in_request
 from vaegis.service.records.json import VALUE_MARKS, count_marks, parse_json
 from vaegis.service.records.json_fast import TypedJson
@@ -44,6 +45,7 @@ class NdjsonDecoder(LineDecoder):
             raise BodyError("empty_body", "body: expected one JSON record per line, got nothing")
 
     def _decoded(self, text: bytes) -> Iterator[Block]:
+        text = lines_without_marks(text)
         if self._unwrapper is not None:
             text = self._unwrapper.lines(_without_blank_lines(text) if b"\n\n" in text else text)
         lines = _count_lines(text)

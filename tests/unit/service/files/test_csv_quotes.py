@@ -117,12 +117,27 @@ def test_a_first_line_that_names_the_separator_is_followed(write, first, on_inva
     assert (batch.first_row, batch.batch.to_pylist()) == (1, [{"a": "1", "b": "2,5"}])
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_byte_order_mark_names_the_encoding(write, tmp_path, encoding):
     assert read(write("a,b\n1,k\u00f6ln\n".encode(encoding))) == ["k\u00f6ln"]
     lines = tmp_path / "a.ndjson"
     lines.write_bytes('{"b": "k\u00f6ln"}\n'.encode(encoding))
     assert read(lines) == ["k\u00f6ln"]
+
+
+def test_marks_in_the_middle_of_a_joined_file_are_skipped_or_reported(write):
+    assert read(write("\ufeffb\nx\n\ufeffx\n")) == ["x", "x"]
+    for text in ("y", "y, z"):
+        joined = write(f'\ufeff"b","a"\n"x","1"\n\ufeff"{text}","2"\n')
+        with pytest.raises(FileError, match=r"row 2: .* files seem to be joined"):
+            read(joined)
+        (batch,) = open_records(joined).batches(OnInvalid.REPORT)
+        assert batch.batch["b"].to_pylist() == ["x", text]
+
+
+def test_an_encoding_that_a_mark_contradicts_is_refused(write):
+    with pytest.raises(FileError, match=r"got a byte order mark of UTF-8; leave out data\.encoding"):
+        read(write("\ufeffa,b\n1,2\n"), encoding="cp1252")
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_csv_values_stay_the_text_that_the_file_holds(write):
         ("a.tsv", b"a\tb\n1\tx\n"),
         ("a.csv.gz", gzip.compress(b"a,b\n1,x\n")),
         ("A.CSV", b"a,b\n\n1,x"),
+        ("a.csv", b"\n\xef\xbb\xbf\xef\xbb\xbfa,b\n\xef\xbb\xbf1,x\n"),
     ],
 )
 def test_csv_comes_in_many_ways(write, name, content):

@@ -43,6 +43,7 @@ def test_a_record_fills_its_columns(rows):
     "body",
     [
         "\ufeff" + HEADER + FULL,
+        "\n\ufeff\ufeff" + HEADER + "\ufeff" + FULL,
         (HEADER + FULL).replace("\n", "\r\n"),
         (HEADER + FULL).replace("\n", "\r"),
         "\n\n" + HEADER + "\n" + FULL + "\n\n",

@@ -34,6 +34,8 @@ def decoded(schema, streams):
     [
         LINE * 2,
         LINE + LINE.strip(),
+        "\ufeff\ufeff" + LINE + "\ufeff" + LINE,
+        "\ufeff\n" + LINE * 2,
         ("\n" + LINE + " \r\n" + LINE).replace("\n", "\r\n"),
         json.dumps({key: FULL[key] for key in reversed(FULL)}) + "\n" + LINE,
         LINE + '{"amount": "1.5", "shop.country": "DE", "express": 1, "placed_at": 86400}',
