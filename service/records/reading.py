@@ -22,7 +22,9 @@ from vaegis.service.records.faults import Report
 
 _SPACES: Final = "\u0020\u00a0\u2009\u202f"
 _GROUPS: Final = f"[{_SPACES}'\u2019_%s]"
-_UNIT_BEFORE: Final = r"(?P<before>S?Fr\.|R[sp]\.|[Kk]r\.|[^\d\s.,+\-\u2212()'\u2019_]{1,8})"
+_UNIT_BEFORE: Final = r"(?P<before>'|S?Fr\.|R[sp]\.|[Kk]r\.|[^\d\s.,+\-\u2212()'\u2019_]{1,8})"
+MARK_OF_TEXT: Final = "'"
+"""It stands before numbers that spreadsheets are to show as they are written, and counts as a unit."""
 _WRITTEN: Final = re.compile(
     rf"(?P<open>\()?\s*(?P<sign>[+\-\u2212])?\s*{_UNIT_BEFORE}?\s*(?:(?P<inner>[+\-\u2212(])\s*)?"
     rf"(?P<digits>\d[\d.,'\u2019_{_SPACES}]*(?<!\s)|[.,]\d+)(?P<power>[eE][+-]?\d+)?"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from vaegis.service.contract import NumberForm, Reading
 from vaegis.service.records.column_names import nearest, shown
-from vaegis.service.records.reading import is_currency, reader_for
+from vaegis.service.records.reading import MARK_OF_TEXT, is_currency, reader_for
 from vaegis.service.terminal import counted
 from vaegis.training.config import TIME_KIND, ColumnSettings, Kind, KindSettings, TrainConfig
 from vaegis.training.data.column_zones import common_zone, zone_warning, zones_in
@@ -369,6 +369,8 @@ def _example(text: str, read_as: str) -> str:
 def _with(unit: str) -> str:
     if not unit:
         return ""
+    if unit == MARK_OF_TEXT:
+        return " after an apostrophe"
     return f" with a currency sign ({unit})" if is_currency(unit) else f" with the unit {unit}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from vaegis.service.records.reading import WrittenNumber, is_currency, written_number
+from vaegis.service.records.reading import MARK_OF_TEXT, WrittenNumber, is_currency, written_number
 from vaegis.training.data.profiling.other_text import OtherText, commonest_other
 
 _CODES_OF_CURRENCIES = frozenset(
@@ -159,6 +159,8 @@ def _is_plain(text: str) -> bool:
 def _is_unit(written: WrittenNumber) -> bool:
     """Tell whether what stands beside a number is a unit, rather than part of a code or of a numbered list."""
     before, after = written.before, written.after
+    if before == MARK_OF_TEXT:
+        return _PADDED.match(written.digits) is None
     if before:
         return is_currency(before) or before in _CODES_OF_CURRENCIES
     if after and written.digits[-1] in ".,":

@@ -42,6 +42,13 @@ def cycled(values, count=60):
 CSV_CASES = [
     ("numbers", cycled(["1.5", " 2 ", "-3e2", None]), "numeric", "numbers"),
     ("zero and one", cycled(["0", "1"]), "boolean", "numbers, all 0 or 1"),
+    (
+        "numbers that a spreadsheet marks as text",
+        cycled(["'12", "'-3.5", "'480"]),
+        "numeric",
+        "numbers after an apostrophe",
+    ),
+    ("codes that a spreadsheet marks as text", cycled(["'0012", "'0480"]), "categorical", "text"),
     ("ones alone", ["1"] * 60, "numeric", "numbers"),
     ("switches", cycled(["on", "OFF", "yes"]), "boolean", "text, all true or false"),
     ("truths in German", cycled(["ja", "Nein", None]), "boolean", "text, all true or false"),
