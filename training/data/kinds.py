@@ -26,6 +26,7 @@ from vaegis.training.data.profiling.other_text import OtherText
 from vaegis.training.data.profiling.profile import ColumnProfile, DataProfile, Form, FormChange
 from vaegis.training.data.profiling.text_profile import Parsed, TextProfile
 from vaegis.training.data.profiling.written_dates import DAY, DateWriting
+from vaegis.training.data.profiling.written_numbers import NumberWriting
 from vaegis.training.errors import ConfigError, DataError
 
 LIST_KIND: Kind = "categorical"
@@ -294,11 +295,14 @@ def _plan_written(column: ColumnProfile, text: TextProfile, locate: Locate) -> C
         return None
     if written.records < text.records:
         share = written.records / text.records
+        place = (
+            f"{place_of(column.name, written.other, locate)}: expected a number{_with(written.unit)} as in {share:.1%}"
+        )
         if len(written.units) <= 1 and share >= _MOSTLY:
-            raise DataError(
-                f"{place_of(column.name, written.other, locate)}: expected a number{_with(written.unit)} as in "
-                f"{share:.1%} of the values, got other text; {how_to_read(column.name, written.other, text.records)}"
-            )
+            how = how_to_read(column.name, written.other, text.records)
+            raise DataError(f"{place} of the values, got other text; {how}")
+        if len(written.units) > 1 and share >= _NEARLY_ALL and text.distinct > _FEWEST_FOR_IDENTIFIER:
+            raise DataError(f"{place} of the values, got {_several_units(column, written)}")
         return None
     what = f"numbers{_with(written.unit)}" if written.unit else "numbers with separators or signs"
     why = f"{what}, {_example(written.example, f'{written.example_number:.15g}')}"
@@ -422,12 +426,17 @@ def _check_all(
     place = f"{parsed.first_other}, column {shown(column.name)}"
     share = f"{parsed.count / seen:.1%} of the values"
     if parsed is text.numbers and text.written is not None and len(text.written.units) > 1:
-        raise DataError(
-            f"{place}: expected {expected} as in {share}, got numbers in several units ({units_of(text.written)}): "
-            f'write all in one unit, or set in train.toml {setting_of(column.name, "kind")} = "text" (or "ignore")'
-        )
+        raise DataError(f"{place}: expected {expected} as in {share}, got {_several_units(column, text.written)}")
     how = how_to_read(column.name, other, seen, row=parsed.first_other.row)
     raise DataError(f"{place}: expected {expected} as in {share}, got other text; {how}")
+
+
+def _several_units(column: ColumnProfile, written: NumberWriting) -> str:
+    """Return what a message says of numbers that are not all of one unit."""
+    return (
+        f"numbers in several units ({units_of(written)}): write all in one unit, or set in train.toml "
+        f'{setting_of(column.name, "kind")} = "text" (or "ignore")'
+    )
 
 
 def _check_fits(column: ColumnProfile, wanted: Kind, reading: Reading | None) -> None:

@@ -317,6 +317,14 @@ def test_days_of_both_orders_are_refused_with_both(csv_of):
         plans_of(csv_of(x=values))
 
 
+def test_a_few_numbers_of_another_unit_are_refused_with_their_row(csv_of):
+    prices = [*(f"{number}.50 \u20ac" for number in range(60)), "12%"]
+    with pytest.raises(DataError, match=r"row 61, column x: expected a number with a currency sign .* as in 98\.4%"):
+        plans_of(csv_of(x=prices))
+    sizes = plans_of(csv_of(x=cycled(["500 ml"] * 9 + ["1 l"])))["x"]
+    assert sizes.kind == "categorical"
+
+
 def test_numbers_of_which_some_have_another_unit_are_refused_with_the_units(csv_of):
     with pytest.raises(DataError, match=r"numbers in several units \(none, K\): write all in one unit"):
         plans_of(csv_of(x=[*(f"{i}" for i in range(1, 60)), "1.2K", "3K"]))
