@@ -112,13 +112,15 @@ def run(args: Namespace) -> None:
     model, _ = verified_model(args)
     alpha = model.alpha if args.alpha is None else args.alpha
     promise = model.guarantee_at(alpha)
-    ignored = [column.name for column in model.artifact.contract.columns.ignored]
+    columns = model.artifact.contract.columns
+    ignored = [column.name for column in columns.ignored]
     rules = ScoreFilesOptions(
         alpha, Explain(args.explain), args.unknown_columns, args.prefix, OnInvalid(args.on_invalid)
     )
     report = _report(args, model, alpha)
     with _input(args.data, args.format) as data, progress_line() as line:
-        files = open_records(data, dialect=dialect_of_arguments(args), ignored=ignored)
+        dialect = dialect_of_arguments(args)
+        files = open_records(data, dialect=dialect, ignored=ignored, columns_above=columns.of_records.names)
         _refuse_input_as_output(args.output, files.paths)
         tally = score_files(
             model,

@@ -15,9 +15,10 @@ from vaegis.service.columns import Columns
 from vaegis.service.contract import NO_CATEGORY, Column, Schema
 from vaegis.service.errors import Fault, FileError, location_in_file
 from vaegis.service.files.batches import FileBatch
+from vaegis.service.files.byte_columns import is_binary
 from vaegis.service.records import values as rules
 from vaegis.service.records.arrow.types import ArrowKind, ArrowType
-from vaegis.service.records.arrow.values import ArrowValues, cells_of
+from vaegis.service.records.arrow.values import ArrowValues, broken_texts, cells_of
 from vaegis.service.records.blocks import Block, block_of
 from vaegis.service.records.cells import Cells, columns_of_cells, numbers_of_cells
 from vaegis.service.records.column_kind import ColumnKind, NumberKind
@@ -227,6 +228,10 @@ def _cells(array: pa.Array, kind: ColumnKind[Any], report: Report, infinities: I
 
 def _values(array: pa.Array, kind: ColumnKind[Any]) -> ArrowValues:
     """Return an array as the decoder of Arrow streams has it. Of types that no column takes, the values are 0."""
+    if is_binary(array.type):  # not UTF-8 throughout, else it would have come as text
+        texts = ["" if value is None else value.decode(errors="surrogateescape") for value in array.to_pylist()]
+        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        return ArrowValues(_TEXT, np.array(texts, dtype=object), valid, broken=broken_texts(texts))
     of_type = _type_of(array.type)
     is_whole = of_type.kind in (ArrowKind.INTEGER, ArrowKind.BOOLEAN)
     if of_type.kind is ArrowKind.TEXT or (is_whole and not isinstance(kind, NumberKind)):

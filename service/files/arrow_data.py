@@ -13,6 +13,7 @@ from vaegis.service.contract import Schema
 from vaegis.service.errors import Fault, FileError, RecordError
 from vaegis.service.files.arrow_columns import columns_of_batch, name_fault
 from vaegis.service.files.batches import FileBatch, Refusal, batch_rows
+from vaegis.service.files.byte_columns import ByteColumns
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
@@ -86,7 +87,9 @@ def block_of_batch(
     prefix = location and f"{location}."
     refused: dict[int, Refusal] = {}
     try:
-        flat = flat_batch(batch, Path(location) if location else _SOURCE, first_row + 1, MAX_DEPTH, refused)
+        flat = flat_batch(
+            batch, Path(location) if location else _SOURCE, first_row + 1, MAX_DEPTH, refused, ByteColumns()
+        )
     except FileError as error:
         raise RecordError((Fault(None, error.column, "invalid_arrow", str(error)),)) from None
     if wrong := name_fault(flat.schema.names, schema, unknown_columns):
@@ -148,11 +151,12 @@ class RecordsInMemory:
             TypeError: The data are neither a list of dicts nor a table or frame.
             FileError: A column holds values of several types, or an object nests too deep.
         """
-        row = 1
+        row, byte_columns = 1, ByteColumns()
         for batch in self._batches():
             refused: dict[int, Refusal] = {}
             reported = refused if on_invalid is OnInvalid.REPORT else None
-            yield FileBatch(flat_batch(batch, _SOURCE, row, self.max_depth, reported), _SOURCE, row, refused)
+            flat = flat_batch(batch, _SOURCE, row, self.max_depth, reported, byte_columns)
+            yield FileBatch(flat, _SOURCE, row, refused)
             row += batch.num_rows
 
     def _batches(self) -> Iterator[pa.RecordBatch]:

@@ -22,7 +22,7 @@ from vaegis.service.files.batches import (
     blocks_of_lines,
 )
 from vaegis.service.records.blocks import BodyError
-from vaegis.service.records.column_names import Parents, shown
+from vaegis.service.records.column_names import Parents, setting_of, shown
 from vaegis.service.records.json import parse_json, refused_constant
 from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.line_decoder import parts_of_lines
@@ -34,11 +34,6 @@ BLOCK_BYTES = 4 << 20
 _MOST_NAME_CHARACTERS = 1000
 """Longest name of an object that has columns in it, with those of the objects around it."""
 _SPACE = b" \t\r"
-
-_UNEVEN = (
-    "expected values of one form, got an object or a list in some records and other values in others; a column may "
-    'hold both only if it is ignored: in training by kind = "ignore"'
-)
 
 _OBJECTS = msgspec.json.Decoder(dict[str, Any])
 
@@ -290,13 +285,27 @@ def _batch(columns: _Columns, records: int, ignored: Collection[str], place: tup
         if name in parents and not types:
             continue  # an object that is null in some records
         if place and name not in ignored and (name in parents or (list in types and len(types) > 1)):
-            uneven = {list} & types or types
-            first = next(at for at, value in enumerate(values) if type(value) in uneven)
-            raise FileError(place[0], _UNEVEN, row=place[1] + first, column=shown(name))
+            raise _uneven(name, columns, place)
         arrays[name] = _array(values, types)
     if not arrays:  # a batch without columns keeps its number of records only in this way
         return pa.RecordBatch.from_struct_array(pa.array([{}] * records, pa.struct([])))
     return pa.RecordBatch.from_pydict(arrays)
+
+
+def _uneven(name: str, columns: _Columns, place: tuple[Path, int]) -> FileError:
+    """Return the error for a column that holds an object or a list in some records and other values in others."""
+    inner = [values for other, values in columns.items() if other.startswith(f"{name}.")]
+    first, known = 0, ""
+    for at, value in enumerate(columns[name]):
+        is_object = any(values[at] is not None for values in inner)
+        form = "an object" if is_object else "" if value is None else "a list" if isinstance(value, list) else "a value"
+        if known and form not in ("", known):
+            break
+        first, known = (first, known) if known else (at, form)
+    path, row = place
+    way = f'only an ignored column may hold both: in training set {setting_of(name, "kind")} = "ignore"'
+    detail = f"expected {known} as in row {row + first}, got {form}; {way}"
+    return FileError(path, detail, row=row + at, column=shown(name))
 
 
 def _encodable(text: str) -> str:

@@ -65,7 +65,7 @@ def format_of(path: Path) -> FileFormat:
     found = _FORMATS.get(named[-1]) if named else None
     if found is None or (compressed and found not in {FileFormat.CSV, FileFormat.NDJSON}):
         known = " ".join(_FORMATS)
-        hint = f"; {_HINTS[named[-1]]}" if named and named[-1] in _HINTS else ""
+        hint = f"; {_HINTS[named[-1]]}" if named and named[-1] in _HINTS else "" if suffixes else _seems_to_be(path)
         raise FileError(path, f"expected one of the extensions {known}, got {''.join(suffixes) or 'none'}{hint}")
     return found
 
@@ -149,7 +149,7 @@ def _seems_to_be(path: Path) -> str:
     except OSError:
         return ""
     compression = _COMPRESSED.get(path.suffix.lower())
-    named = compression or str(format_of(path))
+    named = compression or (str(format_of(path)) if path.suffix else "")
     if found := other_content(beginning, (named,)):
         return f"; it seems to be {found}"
     if other_content(beginning) is not None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import MAX_LINE_BYTES, FileBatch, Refusal, texts_of
+from vaegis.service.files.byte_columns import ByteColumns
 from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.readers import column_names, format_of, read_file
 from vaegis.service.records.column_names import shown
@@ -79,15 +80,17 @@ class RecordFiles:
         Raises:
             FileError: A file cannot be read further; names the file, and row and column where they are known.
         """
+        byte_columns = ByteColumns(self.ignored)
         for path in self.paths:
+            columns = self.partitions.get(path, {})
             for batch in read_file(path, self.max_depth, on_invalid, self.dialect, self.ignored, self._unwrapper()):
                 refused = dict(batch.refused)
                 reported = refused if on_invalid is OnInvalid.REPORT else None
                 try:
-                    flat = flat_batch(batch.batch, path, batch.first_row, self.max_depth, reported)
+                    flat = flat_batch(batch.batch, path, batch.first_row, self.max_depth, reported, byte_columns)
                 except UnicodeDecodeError:  # Arrow decodes a name only when it is asked for.
                     raise FileError(path, "expected UTF-8 in the names of columns, got other bytes") from None
-                yield replace(batch, batch=_with_columns(flat, self.partitions.get(path, {})), refused=refused)
+                yield _with_columns(replace(batch, batch=flat, refused=refused), columns)
 
     def _unwrapper(self) -> Unwrapper | None:
         pointer = self.dialect.unwrap
@@ -103,6 +106,7 @@ def open_records(
     dialect: Dialect = PLAIN,
     ignored: Collection[str] = (),
     skips_nulls: bool = False,
+    columns_above: Collection[str] = (),
 ) -> RecordFiles:
     """Find the files under ``path`` and check that they can be read as one stream.
 
@@ -116,6 +120,7 @@ def open_records(
         dialect: How CSV and NDJSON files are written.
         ignored: Columns that may hold values of any type, because nothing reads them.
         skips_nulls: Whether envelopes whose record is null, such as deletions, are skipped rather than refused.
+        columns_above: Columns that folders above ``path`` give as well: a file of a folder is scored as the folder is.
 
     Raises:
         FileError: There is no file, one has an unknown extension or cannot be opened, or two do not fit together.
@@ -130,7 +135,9 @@ def open_records(
     if dialect.unwrap is not None and formats[0] is not FileFormat.NDJSON:
         raise FileError(paths[0], f"unwrap: expected NDJSON, whose objects may be envelopes, got {formats[0]}")
     _check_headers(paths, dialect)
-    partitions = {found: _partition(found.relative_to(path).parent.parts) for found in paths} if path.is_dir() else {}
+    folder = (path if path.is_dir() else path.parent).resolve()
+    above = {name: value for name, value in _partition(folder.parts).items() if name in columns_above}
+    partitions = {found: above | _partition(found.parts[len(path.parts) : -1]) for found in paths}
     return RecordFiles(
         paths,
         formats[0],
@@ -144,7 +151,12 @@ def open_records(
 
 
 def flat_batch(
-    batch: pa.RecordBatch, path: Path, first_row: int, max_depth: int, refused: dict[int, Refusal] | None
+    batch: pa.RecordBatch,
+    path: Path,
+    first_row: int,
+    max_depth: int,
+    refused: dict[int, Refusal] | None,
+    byte_columns: ByteColumns,
 ) -> pa.RecordBatch:
     """Return a batch whose objects have become columns, with plain types and checked content.
 
@@ -154,6 +166,7 @@ def flat_batch(
         first_row: Row of the first one, from 1.
         max_depth: Levels of objects within a record that are flattened.
         refused: Collects records with text that is not UTF-8; where it is None, these end the reading.
+        byte_columns: Gives the columns of bytes of all batches of the stream.
 
     Raises:
         FileError: A name comes twice, an object nests too deep, or text is not UTF-8.
@@ -163,7 +176,8 @@ def flat_batch(
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         for full_name, leaf in _leaves(name, array, path, max_depth):
             names.append(full_name)
-            arrays.append(_checked(leaf, path, first_row, full_name, refused))
+            checked = _checked(leaf, path, first_row, full_name, refused)
+            arrays.append(byte_columns.text_of(full_name, checked, path, first_row, refused))
     _check_names(tuple(names), path)
     if not arrays:
         # Records without any column keep their number, which a batch without columns cannot tell.
@@ -202,11 +216,18 @@ def _partition(folders: tuple[str, ...]) -> dict[str, str | None]:
     return {unquote(key): None if value == _HIVE_NULL else unquote(value) for key, _, value in pairs if key}
 
 
-def _with_columns(batch: pa.RecordBatch, columns: Mapping[str, str | None]) -> pa.RecordBatch:
-    for name, value in columns.items():
-        if name not in batch.schema.names:
-            batch = batch.append_column(name, pa.array([value] * batch.num_rows, pa.string()))
-    return batch
+def _with_columns(part: FileBatch, columns: Mapping[str, str | None]) -> FileBatch:
+    """Return a batch with columns of one value, unless its records have them."""
+    batch = part.batch
+    new = {name: value for name, value in columns.items() if name not in batch.schema.names}
+    if not new:
+        return part
+    for name, value in new.items():
+        batch = batch.append_column(name, pa.array([value] * part.batch.num_rows, pa.string()))
+    parsed = part.parsed
+    if parsed is not None:
+        parsed = [record | new if isinstance(record, dict) else record for record in parsed]
+    return replace(part, batch=batch, parsed=parsed)
 
 
 def _check_headers(paths: tuple[Path, ...], dialect: Dialect) -> None:
@@ -268,11 +289,6 @@ def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: 
         raise FileError(path, "expected UTF-8 text, got other bytes", row=row, column=shown(column)) from None
     if pa.types.is_dictionary(array.type):
         array = _decoded(array)
-    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) or pa.types.is_binary_view(array.type):
-        try:  # Some writers of Parquet leave their strings unmarked.
-            return array.cast(pa.string())
-        except pa.ArrowInvalid:
-            return array
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         return array.cast(pa.string())
     return array

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vaegis.service.contract import Column, Schema
 from vaegis.service.errors import FileError
+from vaegis.service.files.byte_columns import is_binary
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.output import write_lines
 from vaegis.service.generation import Drawn
@@ -47,7 +48,7 @@ def table_writer(stream: BinaryIO, output_format: FileFormat, schema: pa.Schema)
             plain = pa.schema([(field.name, field.type if _fits_csv(field.type) else pa.string()) for field in schema])
             with pa_csv.CSVWriter(stream, plain) as csv:
                 yield lambda batch: csv.write_batch(
-                    _converted(_converted(batch, _nests, _json_texts), _is_binary, _base64_texts)
+                    _converted(_converted(batch, _nests, _json_texts), is_binary, _base64_texts)
                 )
         case FileFormat.NDJSON:
             yield lambda batch: write_lines(stream, json_records(batch))
@@ -133,18 +134,8 @@ def _nests(kind: pa.DataType) -> bool:
     return bool(pa.types.is_nested(kind))
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    types = pa.types
-    return bool(
-        types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or types.is_fixed_size_binary(kind)
-        or types.is_binary_view(kind)
-    )
-
-
 def _fits_csv(kind: pa.DataType) -> bool:
-    return not (_nests(kind) or _is_binary(kind))
+    return not (_nests(kind) or is_binary(kind))
 
 
 def _base64_texts(array: pa.Array) -> pa.Array:

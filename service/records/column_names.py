@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +59,25 @@ def shown(name: str) -> str:
         return '""'
     cut = name if len(name) <= MAX_SHOWN_CHARACTERS else name[: MAX_SHOWN_CHARACTERS - 3] + "..."
     return cut.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def setting_of(name: str, setting: str) -> str:
+    """Return the key of a column's setting, as a line of train.toml begins with it.
+
+    >>> setting_of("amount", "kind"), setting_of("shop.id", "kind")
+    ('columns.amount.kind', 'columns."shop.id".kind')
+    """
+    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
+    return f"columns.{key}.{setting}"
+
+
+def quoted(text: str) -> str:
+    r"""Return a text in quotes, as TOML has it.
+
+    >>> quoted('ein "Mal"')
+    '"ein \\"Mal\\""'
+    """
+    return json.dumps(text.encode("utf-8", "backslashreplace").decode("utf-8"), ensure_ascii=False)
 
 
 def is_index_name(name: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from vaegis.training.data.kind_messages import quoted, setting_of
+from vaegis.service.records.column_names import quoted, setting_of
 from vaegis.training.data.profiling.profile import ColumnProfile
 from vaegis.training.data.profiling.written_zones import NO_ZONE, UTC_ZONE
 

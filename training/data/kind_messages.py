@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Callable
 from typing import TypeAlias
 
-from vaegis.service.records.column_names import shown
+from vaegis.service.records.column_names import setting_of, shown
 from vaegis.training.config import Kind
 from vaegis.training.data.name_words import names_codes
 from vaegis.training.data.profiling.other_text import OtherText
@@ -119,28 +118,9 @@ def place_of(name: str, other: OtherText | None, locate: Locate) -> str:
     return f"column {shown(name)}" if location is None else f"{location}, column {shown(name)}"
 
 
-def setting_of(name: str, setting: str) -> str:
-    """Return the key of a column's setting, as a line of train.toml begins with it.
-
-    >>> setting_of("amount", "kind"), setting_of("shop.id", "kind")
-    ('columns.amount.kind', 'columns."shop.id".kind')
-    """
-    key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else quoted(name)
-    return f"columns.{key}.{setting}"
-
-
 def setting_line(name: str, kind: str) -> str:
     """Return the line of train.toml that sets a column's kind."""
     return f'{setting_of(name, "kind")} = "{kind}" in train.toml'
-
-
-def quoted(text: str) -> str:
-    r"""Return a text in quotes, as TOML has it.
-
-    >>> quoted('ein "Mal"')
-    '"ein \\"Mal\\""'
-    """
-    return json.dumps(text.encode("utf-8", "backslashreplace").decode("utf-8"), ensure_ascii=False)
 
 
 def is_total(text: str) -> bool:

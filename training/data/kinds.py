@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vaegis.service.contract import NumberForm, Reading
-from vaegis.service.records.column_names import nearest, shown
+from vaegis.service.records.column_names import nearest, setting_of, shown
 from vaegis.service.records.reading import MARK_OF_TEXT, is_currency, reader_for
 from vaegis.service.terminal import counted
 from vaegis.training.config import TIME_KIND, ColumnSettings, Kind, KindSettings, TrainConfig
@@ -17,7 +17,6 @@ from vaegis.training.data.kind_messages import (
     Locate,
     how_to_read,
     place_of,
-    setting_of,
     units_of,
     warnings_of_categories,
     warnings_of_text,
@@ -237,8 +236,14 @@ def _inferred(column: ColumnProfile, settings: KindSettings, locate: Locate) -> 
         return replace(plan, reason="durations in seconds") if are_durations else plan
     if column.text is not None:
         return _plan_text(column, column.text, settings, locate)
+    return ColumnPlan(column.name, None, _why_not_scored(column))
+
+
+def _why_not_scored(column: ColumnProfile) -> str:
+    if column.not_utf8 is not None:
+        return f"bytes that are not UTF-8 ({column.not_utf8}) are not scored; if they are text, write it as UTF-8"
     named = next((f"{kind}s" for kind in _UNSCORED if kind in column.types[0]), f"values of type {column.types[0]}")
-    return ColumnPlan(column.name, None, f"{named} are not scored")
+    return f"{named} are not scored"
 
 
 def _plan_numbers(column: ColumnProfile) -> ColumnPlan:
@@ -444,10 +449,10 @@ def _check_fits(column: ColumnProfile, wanted: Kind, reading: Reading | None) ->
     forms = {column.form} if column.change is None else {column.form, column.change.now}
     coarse = wanted in ("categorical", "text") and any(name.startswith(_NOT_CATEGORIES) for name in column.types)
     if not forms <= KINDS[wanted].forms or coarse:
-        raise DataError(
-            f"column {shown(column.name)}: expected values that can be {wanted}, as set in train.toml, "
-            f"got the type {' and '.join(column.types)}"
-        )
+        place, got = f"column {shown(column.name)}", f"the type {' and '.join(column.types)}"
+        if column.not_utf8 is not None:
+            place, got = f"{column.not_utf8}, {place}", "bytes that are not UTF-8: write the column as UTF-8"
+        raise DataError(f"{place}: expected values that can be {wanted}, as set in train.toml, got {got}")
     if column.text is None or (reading is not None and (reading.format or reading.unit is not None)):
         return  # The sample tells which text is not written as the reading says.
     ways = KINDS[wanted].parsed(column.text)

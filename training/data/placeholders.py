@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaegis.service.contract import MOST_PLACEHOLDERS
+from vaegis.service.records.column_names import setting_of
 from vaegis.service.records.values import iso_instant
 from vaegis.training.config import TIME_KIND
-from vaegis.training.data.kind_messages import setting_of
 from vaegis.training.data.kinds import KINDS, ColumnPlan
 from vaegis.training.data.sampling import Sample
 

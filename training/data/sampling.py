@@ -17,7 +17,7 @@ from vaegis.service.files.arrow_columns import RefusedCellError, categories_of, 
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.record_files import RecordSource
-from vaegis.service.records.column_names import shown
+from vaegis.service.records.column_names import Parents, setting_of, shown
 from vaegis.service.records.kinds import number_kind_named
 from vaegis.service.records.reading import reader_for
 from vaegis.training.config import GROUP_KIND, TIME_KIND, ColumnSettings, Kind, TrainConfig
@@ -156,7 +156,8 @@ def profile_and_sample(
     if not read:
         others = f" and {len(records.paths) - 1} more files" if len(records.paths) > 1 else ""
         raise DataError(f"{records.paths[0]}{others}: expected records, got none")
-    return profiler.finish(blank_lines=rows - read), sampler.finish()
+    profile = profiler.finish(blank_lines=rows - read)
+    return _objects_checked(profile) if records.format is FileFormat.NDJSON else profile, sampler.finish()
 
 
 def _without_blank_lines(whole: FileBatch) -> Iterator[FileBatch]:
@@ -198,6 +199,27 @@ def _without_unscored(batch: pa.RecordBatch, ignored: Collection[str], kinds: Co
             for field in batch.schema
             if field.name not in ignored and (field.name in kinds or form_of(field.type) is not Form.OTHER)
         ]
+    )
+
+
+def _objects_checked(profile: DataProfile) -> DataProfile:
+    """Return a profile of NDJSON without columns that are objects, but null in the first batches.
+
+    Raises:
+        DataError: A column holds objects in some batches and other values in others.
+    """
+    parents = Parents(column.name for column in profile.columns)
+    objects = [column for column in profile.columns if column.name in parents]
+    for name, value in ((column.name, column.first) for column in objects):
+        within = (column.first for column in profile.columns if column.name.startswith(f"{name}."))
+        if value is not None and (inner := next(filter(None, within), None)) is not None:
+            raise DataError(
+                f"{inner}, column {shown(name)}: expected values of one form, got an object here and another value at "
+                f'{value}; only an ignored column may hold both: set {setting_of(name, "kind")} = "ignore" in '
+                "train.toml"
+            )
+    return replace(
+        profile, columns=tuple(column for column in profile.columns if column not in objects or column.first)
     )
 
 

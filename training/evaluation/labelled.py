@@ -67,7 +67,10 @@ def read_labelled(
             f"{shown(label_column or '')}: the label column is one that the model scores; train again without it"
         )
     kept = _Kept(max_records, generator)
-    for batch in open_records(path, dialect=dialect, skips_nulls=True).batches():
+    ignored = {column.name for column in schema.ignored} - {label_column}
+    names = schema.of_records.names
+    files = open_records(path, dialect=dialect, ignored=ignored, skips_nulls=True, columns_above=names)
+    for batch in files.batches():
         labels = _labels(batch, label_column)
         records = batch.batch if label_column is None else batch.batch.drop_columns([label_column])
         columns = columns_from_batch(

@@ -29,12 +29,11 @@ from vaegis.service.errors import ArtifactError
 from vaegis.service.files.output import replacing
 from vaegis.service.generation import Generator
 from vaegis.service.model_file import FORMAT_VERSION, MetadataKey, digest_entry
-from vaegis.service.records.column_names import shown
+from vaegis.service.records.column_names import setting_of, shown
 from vaegis.service.records.kinds import kind_of
 from vaegis.service.records.python_records import columns_from_records
 from vaegis.service.runtime import open_session
 from vaegis.service.scorer import Scorer
-from vaegis.training.data.kind_messages import setting_of
 from vaegis.training.data.schema import category_codes
 from vaegis.training.errors import ExportError
 from vaegis.training.export.onnx_graph import prepend_category_lookup, to_onnx

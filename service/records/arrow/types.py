@@ -23,6 +23,7 @@ class ArrowKind(Enum):
     BOOLEAN = "boolean"
     TEXT = "text"
     TEXT_VIEW = "text view"
+    TEXT_OF_WIDTH = "text of one width"
     DECIMAL = "decimal"
     INSTANT = "instant"
     DURATION = "duration"
@@ -37,7 +38,7 @@ class ArrowType:
     Attributes:
         buffers: How many buffers a column of it has, those of its children not counted.
         form: Type of its numbers, offsets or instants, as numpy names it.
-        width: Bytes of a decimal; ``scale`` are its decimal places.
+        width: Bytes of a decimal, whose decimal places are ``scale``, or of a text of one width.
         seconds: Seconds that one unit of an instant or a duration lasts, divided by the next.
         units: See above; two numbers, so that both are whole.
         is_variadic: Whether further buffers follow, whose number each batch tells.
@@ -81,7 +82,6 @@ _LAYOUTS: Final = {
     11: ArrowType("interval"),
     12: ArrowType("list"),
     13: ArrowType("struct", ArrowKind.STRUCT, buffers=1),
-    15: ArrowType("fixed_size_binary"),
     16: ArrowType("fixed_size_list", buffers=1),
     17: ArrowType("map"),
     19: ArrowType("large_binary", ArrowKind.TEXT, 3, "<i8"),
@@ -231,6 +231,12 @@ def _union(details: FlatTable) -> ArrowType:
     return ArrowType("union", buffers=1 + _among(details.number(0, "h", 0), 2))  # dense unions have offsets
 
 
+def _fixed_size_binary(details: FlatTable) -> ArrowType:
+    width = details.number(0, "i", 0)
+    kind = ArrowKind.TEXT_OF_WIDTH if width > 0 else ArrowKind.OTHER
+    return ArrowType(f"fixed_size_binary[{width}]", kind, width=width)
+
+
 def _among(value: int, count: int) -> int:
     if not 0 <= value < count:
         raise _unknown()
@@ -249,6 +255,7 @@ _WITH_DETAILS: Final = {
     9: _time,
     10: _timestamp,
     14: _union,
+    15: _fixed_size_binary,
     18: _duration,
 }
 """Types with parameters, likewise."""

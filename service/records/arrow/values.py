@@ -113,6 +113,8 @@ def values_of(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> A
         return _texts(array, start, stop, budget)
     if kind is ArrowKind.TEXT_VIEW:
         return _viewed_texts(array, start, stop, budget)
+    if kind is ArrowKind.TEXT_OF_WIDTH:
+        return _texts_of_width(array, start, stop, budget)
     valid = array.valid(start, stop)
     values: NDArray[Any]
     if kind in (ArrowKind.INTEGER, ArrowKind.FLOAT):
@@ -139,7 +141,7 @@ def cells_of(found: ArrowValues, kind: ColumnKind[Any], report: Report) -> Cells
         report: Reports refused values.
     """
     of_type = found.type.kind
-    if of_type in (ArrowKind.TEXT, ArrowKind.TEXT_VIEW):
+    if of_type in (ArrowKind.TEXT, ArrowKind.TEXT_VIEW, ArrowKind.TEXT_OF_WIDTH):
         return _valid_texts(found, report)
     if not isinstance(kind, NumberKind):
         if of_type is ArrowKind.INTEGER:
@@ -258,6 +260,17 @@ def _viewed_texts(array: ArrowArray, start: int, stop: int, budget: TextBudget) 
             known[place] = _decoded(bytes(held[offset : offset + length]))
         values[row] = known[place]
     return ArrowValues(array.layout, values, valid, sizes, broken_texts(values.tolist()))
+
+
+def _texts_of_width(array: ArrowArray, start: int, stop: int, budget: TextBudget) -> ArrowValues:
+    """Return text that is stored as bytes of one width."""
+    width = array.layout.width
+    sizes = np.full(stop - start, width, dtype=np.int64)
+    budget.spend(width * (stop - start))
+    data = array.fixed(1, f"V{width}", start, stop).tobytes()
+    values = np.empty(stop - start, dtype=object)
+    values[:] = texts = [_decoded(data[begin : begin + width]) for begin in range(0, len(data), width)]
+    return ArrowValues(array.layout, values, array.valid(start, stop), sizes, broken_texts(texts))
 
 
 def _outside_buffers() -> BodyError:

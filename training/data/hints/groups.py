@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from vaegis.service.records.column_names import quoted
 from vaegis.training.config import TIME_KIND, TrainConfig
-from vaegis.training.data.kind_messages import quoted
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.name_words import COUNTER_WORDS, ENTITY_WORDS, ID_WORDS, words_of
 from vaegis.training.data.sampling import Sample

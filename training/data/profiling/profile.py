@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from vaegis.service.files.arrow_columns import float64_of
-from vaegis.service.files.batches import FileBatch
+from vaegis.service.files.batches import FileBatch, texts_of
+from vaegis.service.files.byte_columns import is_binary
 from vaegis.training.data.profiling.number_profile import NumberProfile, NumberTally
 from vaegis.training.data.profiling.text_profile import TextProfile, TextTally
 from vaegis.training.data.row_location import RowLocation
@@ -43,7 +44,9 @@ class ColumnProfile:
         name: Its name, dotted where it was nested.
         types: Arrow types of its values, as they came first.
         form: What its first values are; None where every value is null.
-        change: Where that first changes, if it does.
+        first: Where its first value stands; None where every value is null.
+        not_utf8: Where its bytes first are not UTF-8, if they are not.
+        change: Where its form first changes, if it does.
         records: Number of records, with and without a value here.
         observed: Number of records with a value; NaN and infinite ones, which `numbers` counts, are among them.
         numbers: Of its numbers, also those that text holds.
@@ -53,6 +56,8 @@ class ColumnProfile:
     name: str
     types: tuple[str, ...]
     form: Form | None
+    first: RowLocation | None
+    not_utf8: RowLocation | None
     change: FormChange | None
     records: int
     observed: int
@@ -127,6 +132,8 @@ class _ColumnTally:
     def __init__(self, max_distinct: int) -> None:
         self._types: dict[str, None] = {}
         self._form: Form | None = None
+        self._first: RowLocation | None = None
+        self._not_utf8: RowLocation | None = None
         self._change: FormChange | None = None
         self._valid = 0
         self._numbers = NumberTally()
@@ -142,10 +149,11 @@ class _ColumnTally:
         self._types.setdefault(str(array.type))
         form = form_of(array.type)
         if self._form is None:
-            self._form = form
+            self._form, self._first = form, location(_first_value(array))
         elif form is not self._form and self._change is None:
-            first = int(np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))[0])
-            self._change = FormChange(location(first), self._form, form)
+            self._change = FormChange(location(_first_value(array)), self._form, form)
+        if self._not_utf8 is None and is_binary(array.type) and (refused := texts_of(array)[1]):
+            self._not_utf8 = location(min(refused))
         if form is Form.TEXT:
             self._has_text = True
             self._texts.observe(array, location)
@@ -158,6 +166,8 @@ class _ColumnTally:
             name=name,
             types=tuple(self._types),
             form=self._form,
+            first=self._first,
+            not_utf8=self._not_utf8,
             change=self._change,
             records=records,
             observed=self._valid,
@@ -187,3 +197,8 @@ def form_of(kind: pa.DataType) -> Form:
     if types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind):
         return Form.INSTANT
     return Form.OTHER
+
+
+def _first_value(array: pa.Array) -> int:
+    """Return the position of the first value that is not null."""
+    return int(np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))[0])

@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vaegis.service.records.column_names import quoted
 from vaegis.training.config import TIME_KIND, TrainConfig
-from vaegis.training.data.kind_messages import quoted, setting_line
+from vaegis.training.data.kind_messages import setting_line
 from vaegis.training.data.kinds import ColumnPlan, check_any_scored
 from vaegis.training.data.profiling.profile import DataProfile
 from vaegis.training.data.profiling.written_dates import DAY

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -179,6 +180,28 @@ def test_a_folder_is_scored_file_by_file_in_small_parts(vaegis, golden_model, ta
     pa_parquet.write_table(table.slice(25), tmp_path / "day" / "2.parquet")
     vaegis("score", golden_model, tmp_path / "day", "-o", tmp_path / "scored.parquet")
     assert scores_in(tmp_path / "scored.parquet") == pytest.approx(verdicts.score, abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "ndjson"])
+def test_folders_give_columns_also_to_a_part_of_them(vaegis, golden_model, table, verdicts, tmp_path, suffix):
+    name = next(column for column in table.schema.names if pa.types.is_string(table[column].type))
+    for value in table[name].unique().to_pylist():
+        records = table.filter(pa.array([each == value for each in table[name].to_pylist()])).drop_columns([name])
+        folder = tmp_path / "all" / f"{name}={'__HIVE_DEFAULT_PARTITION__' if value is None else quote(value, '')}"
+        folder.mkdir(parents=True)
+        if suffix == "parquet":
+            pa_parquet.write_table(records, folder / "1.parquet")
+        else:
+            lines = (json.dumps(record, default=str) + "\n" for record in records.to_pylist())
+            (folder / "1.ndjson").write_text("".join(lines))
+    output = tmp_path / "scored.parquet"
+    vaegis("score", golden_model, tmp_path / "all", "-o", output)
+    assert sorted(scores_in(output)) == pytest.approx(sorted(verdicts.score), abs=1e-3)
+    whole = scores_in(output)
+    for part in (folder, folder / f"1.{suffix}"):  # the last ones
+        vaegis("score", golden_model, part, "-o", output)
+        scores = scores_in(output)
+        assert any(scores == pytest.approx(whole[at : at + len(scores)], abs=1e-3) for at in range(len(whole)))
 
 
 def test_the_summary_shows_anomalies_and_the_guarantee(vaegis, artifact, golden_model, parquet, verdicts, tmp_path):

@@ -147,7 +147,14 @@ def test_records_without_any_key_are_still_records(write):
         ("cut.csv.gz", gzip.compress(os.urandom(4096))[:-100], None, None, "not a valid CSV file"),
         ("broken.ndjson", b'{"a": 1}\n\n{"a": secret\n', 2, None, "expected JSON with a value at character 6"),
         ("list.ndjson", b'{"a": 1}\n[1]\n', 2, None, "expected a JSON object per line, got a list"),
-        ("type.ndjson", b'{"a": {"b": 1}}\n{"a": {"b": [1]}}\n', 2, "a.b", "expected values of one form"),
+        (
+            "type.ndjson",
+            b'{"a": {"b": 1}}\n{"a": {"b": [1]}}\n',
+            2,
+            "a.b",
+            r'as in row 1, got a list; .* columns\."a\.b"\.kind = "ignore"',
+        ),
+        ("late.ndjson", b'{"a": 1}\n{}\n{"a": {"b": 1}}\n', 3, "a", "a value as in row 1, got an object"),
         ("twice.ndjson", b'{"a": 1, "a": 2}\n', 1, None, "expected each key once"),
         ("both.ndjson", b'{"a.b": 1, "a": {"b": 2}}\n', 1, None, "expected each column once"),
         ("deep.ndjson", b'{"a": 1}\n' + b'{"a":' * 99_999 + b"}" * 99_999, 2, None, "at most 32 levels"),
@@ -172,6 +179,7 @@ def test_records_without_any_key_are_still_records(write):
         ("a.xlsx", b"", None, None, "expected one of the extensions"),
         ("a.json", b"{}", None, None, "NDJSON, one object per line, is named .ndjson"),
         ("a", b"", None, None, "got none"),
+        ("000000_0", parquet(a=[1]), None, None, "got none; it seems to be Parquet: name it .parquet"),
         ("a.parquet.gz", b"", None, None, "expected one of the extensions"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-",
@@ -193,6 +201,26 @@ def test_invalid_text_in_parquet_is_reported_with_its_row(write):
     with pytest.raises(FileError, match="expected UTF-8 text") as caught:
         read(path)
     assert (caught.value.row, caught.value.column) == (2, "a")
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(1)], ids=str)
+def test_bytes_are_text_where_they_are_utf8(write, kind):
+    path = write("a.arrow", ipc(pa.table({"a": pa.array([b"x", None], kind)})))
+    assert read(path) == [{"a": "x"}, {"a": None}]
+
+
+def test_a_column_of_bytes_has_one_type(write, tmp_path):
+    for name, values in (("1", [b"x"]), ("2", [b"y", b"\xff"])):
+        write(f"{name}.parquet", parquet(a=pa.array(values, pa.binary())))
+    with pytest.raises(FileError, match=r'expected UTF-8, .*columns\.a\.kind = "ignore"') as caught:
+        read(tmp_path)
+    assert (caught.value.path.name, caught.value.row, caught.value.column) == ("2.parquet", 2, "a")
+    first, second = open_records(tmp_path).batches(OnInvalid.REPORT)
+    assert (first.refused, second.refused[1].code) == ({}, "invalid_utf8")
+    ignored = [batch.batch["a"].to_pylist() for batch in open_records(tmp_path, ignored=["a"]).batches()]
+    assert ignored == [["x"], ["y", r"\xff"]]
+    write("0.parquet", parquet(a=pa.array([b"\xff"], pa.binary())))
+    assert [record["a"] for record in read(tmp_path)] == [b"\xff", b"x", b"y", b"\xff"]
 
 
 def test_nested_columns_are_bounded(write):

@@ -348,6 +348,23 @@ def test_a_type_that_changes_within_ndjson_stops_with_its_place(tmp_path, monkey
         plans_of(path)
 
 
+def test_objects_beside_other_values_in_another_file_stop_with_both_places(tmp_path):
+    for name, value in (("1", "x"), ("2", {"a": 1})):
+        (tmp_path / f"{name}.ndjson").write_text(json.dumps({"x": value, "y": 1}) + "\n", encoding="utf-8")
+    message = r"2\.ndjson, row 1, column x: .* another value at .*1\.ndjson, row 1; .* columns\.x\.kind = \"ignore\""
+    with pytest.raises(DataError, match=message):
+        plans_of(tmp_path)
+    files, ignored = open_records(tmp_path, ignored=["x"]), with_kind("x", "ignore")
+    profile, _ = profile_and_sample(files, ignored, np.random.default_rng(0))
+    assert [column.name for column in profile.columns] == ["x", "y"]
+
+
+def test_an_object_that_is_null_in_a_whole_file_is_no_column(tmp_path):
+    for name, value in (("1", None), ("2", {"a": 1})):
+        (tmp_path / f"{name}.ndjson").write_text(json.dumps({"x": value, "y": 1}) + "\n", encoding="utf-8")
+    assert list(plans_of(tmp_path)) == ["y", "x.a"]
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [([12.5, "3", "n/a"], "numeric"), ([True, "no", 1], "boolean"), (["DE", "FR", 5], "categorical")],
@@ -420,6 +437,13 @@ def test_a_kind_that_text_cannot_have_is_refused_with_its_place(csv_of, values, 
 def test_a_kind_that_a_type_cannot_have_is_refused(parquet_of, array, kind):
     with pytest.raises(DataError, match=rf"column x: expected values that can be {kind}, as set in train\.toml"):
         plans_of(parquet_of(x=array), with_kind("x", kind))
+
+
+def test_bytes_that_are_no_text_are_named_with_the_first_place(parquet_of):
+    path = parquet_of(x=[b"ok", b"s\xfcd"], y=["a", "b"])
+    assert re.match(r"bytes that are not UTF-8 \(.*, row 2\) are not scored", plans_of(path)["x"].reason)
+    with pytest.raises(DataError, match=r"row 2, column x: expected .* categorical, .* bytes that are not UTF-8"):
+        plans_of(path, with_kind("x", "categorical"))
 
 
 def test_settings_must_name_columns_that_exist(csv_of):

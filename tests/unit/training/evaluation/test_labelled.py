@@ -1,11 +1,13 @@
 """Labelled records come from files by the service's rules, each refusal with its place."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vaegis.service.contract import QUANTILE_FRACTIONS, CategoricalColumn, NumericColumn, Schema
+from vaegis.service.contract import QUANTILE_FRACTIONS, CategoricalColumn, IgnoredColumn, NumericColumn, Schema
 from vaegis.service.errors import FileError
 from vaegis.training.errors import EvaluationError
 from vaegis.training.evaluation.labelled import read_labelled
@@ -82,6 +84,16 @@ def test_records_without_a_label_column_are_all_normal(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("amount,country\n1.5,at\n2.5,ch\n")
     assert read(path, label_column=None).labels.tolist() == [False, False]
+
+
+def test_ignored_columns_may_hold_anything(tmp_path):
+    path = tmp_path / "labelled.ndjson"
+    records = [{"amount": 1.5, "country": "at", "note": note, "fault": 0} for note in ({"a": 1}, "x", [1], None, 3)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    schema = SCHEMA.model_copy(update={"ignored": tuple(IgnoredColumn(name=n, reason="") for n in ("note", "fault"))})
+    generator = np.random.default_rng(0)
+    found = read_labelled(path, schema, label_column="fault", max_records=9, generator=generator)
+    assert found.columns.numbers[:, 0].tolist() == [1.5] * 5
 
 
 def test_a_file_without_records_is_refused(tmp_path):

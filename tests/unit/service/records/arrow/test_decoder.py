@@ -184,7 +184,7 @@ def test_an_object_that_is_null_throughout_may_come_without_its_names(rows):
         pa.array([[1, 2], None], pa.list_(pa.int8(), 2)),
         pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8())),
         pa.array([b"x", None], pa.binary_view()),
-        pa.array([b"x", None], pa.binary(1)),
+        pa.array([b"\xff", None], pa.binary(1)),
         pa.array([{"a": {"b": [1]}}, None]),
         pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])]),
         pa.UnionArray.from_dense(
@@ -229,6 +229,15 @@ def test_text_that_is_not_utf8_is_reported(rows):
     text = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"a\xff"))
     batch = pa.record_batch({"amount": [1.0, 2.0], "shop.country": text})
     assert [row[0] for row in rows(ipc(batch))] == [1.0, ("shop.country", "invalid_utf8")]
+
+
+def test_bytes_of_one_width_are_text(rows):
+    names = pa.array([b"DE", None, b"F\xff", b"FR"], pa.binary(2))
+    for countries in (names, names.dictionary_encode()):
+        batch = pa.record_batch({"amount": [1.0, 2.0, 3.0, 4.0], "shop.country": countries})
+        found = rows(ipc(batch))
+        assert [row[3] for row in (found[0], found[1], found[3])] == ["DE", "", "FR"]
+        assert found[2] == [("shop.country", "invalid_utf8")]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from vaegis.service.records.column_names import setting_of
 from vaegis.training.config import ColumnSettings, TrainConfig
 from vaegis.training.data.hints.code_numbers import with_code_advice
-from vaegis.training.data.kind_messages import setting_of
 from vaegis.training.data.kinds import ColumnPlan
 from vaegis.training.data.row_location import RowLocation
 from vaegis.training.data.sampling import Sample
