@@ -28,7 +28,7 @@ from vaegis.service.records.json_fast import has_keys
 from vaegis.service.records.line_decoder import parts_of_lines
 from vaegis.service.records.ndjson import line_fault
 from vaegis.service.records.unwrapping import Unwrapper
-from vaegis.service.records.values import described
+from vaegis.service.records.values import described_record
 
 BLOCK_BYTES = 4 << 20
 _MOST_NAME_CHARACTERS = 1000
@@ -253,7 +253,7 @@ def _parsed_line(
     refusal = None
     if not isinstance(record, dict):
         hint = "; jq -c '.[]' writes its objects as lines" if isinstance(record, list) else ""
-        refusal = Refusal("not_an_object", f"expected a JSON object per line, got {described(record)}{hint}")
+        refusal = Refusal("not_an_object", f"expected a JSON object per line, got {described_record(record)}{hint}")
     elif len(leaves) < len(pairs):
         refusal = Refusal("duplicate_key", "expected each column once, got one both nested and with dots")
     return record, leaves, refusal

@@ -89,24 +89,7 @@ _HINTS: Final = {
     "multipart/form-data": "; send the file as the body itself, not in a form",
     "text/plain": ", which browsers say unless told otherwise",
     "application/vnd.apache.arrow.file": "; write a stream instead of a file",
-    **dict.fromkeys(
-        ("application/vnd.apache.parquet", "application/parquet", "application/x-parquet"),
-        "; `vaegis score` reads Parquet",
-    ),
-    **dict.fromkeys(
-        (
-            "application/csv",
-            "application/x-csv",
-            "text/x-csv",
-            "text/comma-separated-values",
-            "application/vnd.ms-excel",
-        ),
-        "; CSV is text/csv",
-    ),
-    **dict.fromkeys(
-        ("application/json-lines", "application/json-seq", "application/x-json-stream", "application/stream+json"),
-        "; JSON with one record per line is application/x-ndjson",
-    ),
+    "application/vnd.ms-excel": "; CSV is text/csv",
     **dict.fromkeys(
         ("application/gzip", "application/x-gzip", "application/zstd", "application/zip"),
         "; say here which format is compressed, and gzip, deflate or zstd in Content-Encoding",
@@ -114,6 +97,15 @@ _HINTS: Final = {
     "application/octet-stream": "; say which format the bytes have",
 }
 """What to do about bodies that are declared as other types."""
+_HINTS_BY_PART: Final = {
+    "ndjson|json-?l|json-?seq|json-?stream": "; JSON with one record per line is application/x-ndjson",
+    "json": "; JSON is application/json",
+    "csv|comma-": "; CSV is text/csv",
+    "tsv|tab-": "; values between tabs are text/tab-separated-values",
+    "arrow": f"; an Arrow stream is {_ARROW}",
+    "parquet": "; `vaegis score` reads Parquet",
+}
+"""The same, by a pattern of a part of the type."""
 EVENT: Final = "application/cloudevents+json"
 EVENT_BATCH: Final = "application/cloudevents-batch+json"
 _JSON_TYPE: Final = re.compile(r"application/([^/]+\+)?json|text/json")
@@ -196,7 +188,8 @@ def _agreed(content_type: bytes, encoding: bytes, accept: bytes) -> Formats:
     declared, parameters = _split(content_type.decode("latin-1") or "application/json")
     body = BodyFormat.JSON if _JSON_TYPE.fullmatch(declared) else BODY_TYPES.get(declared)
     if body is None:
-        hint = _HINTS.get(declared, "")
+        by_part = (hint for part, hint in _HINTS_BY_PART.items() if re.search(part, declared))
+        hint = _HINTS.get(declared) or next(by_part, "")
         raise MediaTypeError(f"Content-Type: expected {_PLAINEST_TYPES} or {_ARROW}, got {declared!r}{hint}")
     # JSON is UTF-8 whatever is declared (RFC 8259, section 11), and its parser checks that.
     if body is not BodyFormat.JSON and parameters.get("charset", "") not in _CHARSETS:

@@ -21,7 +21,7 @@ from vaegis.service.records import values as rules
 from vaegis.service.records.blocks import BLOCK_BYTES, Block, BodyError, RecordLimits, TooMuchHeldError
 from vaegis.service.records.byte_order_marks import lines_without_marks
 from vaegis.service.records.cells import Cells, columns_of_cells
-from vaegis.service.records.column_names import positions_of
+from vaegis.service.records.column_names import accepted_names, positions_of
 from vaegis.service.records.faults import Faults, Report
 from vaegis.service.records.json import count_marks
 from vaegis.service.records.kinds import kind_of
@@ -44,8 +44,10 @@ _DELIMITER_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _OTHER_DELIMITERS: Final = {
     ";": "`vaegis score` reads them by --delimiter",
     "\t": "text/tab-separated-values is for tabs",
+    "|": "`vaegis score` reads them by --delimiter",
+    ",": "text/csv is for commas",
 }
-"""What to do about delimiters that bodies of text/csv may not have."""
+"""What to do about delimiters that bodies of another type may not have."""
 _ONE_LINE: Final = (
     "body: expected a header and records, got one line that is no header of the model; curl sends a file by "
     "--data-binary @FILE, while -d @FILE joins its lines"
@@ -139,10 +141,11 @@ class _Header:
             raise BodyError("invalid_csv", "header: expected names of columns, got JSON; Content-Type names the format")
         if len(names) > limits.max_columns:
             raise BodyError("too_wide", f"header: expected at most {limits.max_columns} columns, got {len(names)}")
-        other = next((mark for mark in _OTHER_DELIMITERS if mark in names[0]), None)
-        if len(names) == 1 and delimiter == "," and other:
+        other = next((mark for mark in _OTHER_DELIMITERS if mark in names[0] and mark != delimiter), None)
+        if len(names) == 1 and other and names[0] not in accepted_names(schema):
             got = f"{delimiter_name(other)}; {_OTHER_DELIMITERS[other]}"
-            raise BodyError("invalid_csv", f"header: expected names separated by commas, got {got}")
+            expected = f"names separated by {delimiter_name(delimiter)}"
+            raise BodyError("invalid_csv", f"header: expected {expected}, got {got}")
         self.positions: Mapping[str, int] = positions_of(names, schema, limits.unknown_columns, limits.max_faults)
         plain = {column.name for column in schema.columns if kind_of(column).is_plain_number and column.reading is None}
         numbers = {position for name, position in self.positions.items() if name in plain}

@@ -38,7 +38,9 @@ _MISTAKES = (
     (re.compile(r"@|[\w./\\~-]+\.\w+\s*\Z"), "the name of a file; with curl, --data-binary @FILE sends what is in it"),
     (re.compile(r"[\s{\[]*'"), "text in single quotes; JSON has double quotes, as json.dumps writes them"),
     (re.compile(r"[\[\s]*\{\s*\w+\s*:"), "JSON without quotes, which a shell may have removed; send it from a file"),
-    (re.compile(r"[\w.%+-]+=[^,\n]*\Z"), "a form; send JSON"),
+    (re.compile(r"[\w.%+-]+=(?:[^,\n]*\Z|[\[{])|%[57]B", re.IGNORECASE), "a form; send JSON"),
+    (re.compile(r"\x1e"), "a JSON text sequence; send one record per line as application/x-ndjson, without its marks"),
+    (re.compile(r"\s*<"), "XML or HTML"),
     (re.compile(r"[^{}\[\]\n]*[,;\t]"), "CSV (Content-Type: text/csv, or a file named .csv)"),
 )
 """What text that is no JSON seems to be, by how it begins."""
@@ -236,6 +238,8 @@ def _body_errors(max_depth: int) -> Iterator[None]:
         if detail == _MORE:
             several = f"expected one JSON value, got more after it at character {error.pos}"
             hint = "send one record per line as application/x-ndjson; curl -d joins lines, --data-binary keeps them"
+            if error.doc.startswith(",", error.pos):
+                hint = "a list of records stands between [ and ]"
             raise BodyError("invalid_json", f"body: {several}; {hint}") from None
         wanted = f"JSON with {_EXPECTED[detail]}" if detail in _EXPECTED else "valid JSON"
         got = "other text" if error.doc[error.pos :].strip() else "its end"

@@ -17,7 +17,8 @@ from vaegis.service.records.line_decoder import LineDecoder, parts_of_lines
 from vaegis.service.records.python_records import blank_record, filled_columns
 from vaegis.service.records.unwrapping import Unwrapper
 
-_LIST: Final = "expected an object, got a list; a list of records is JSON, as application/json"
+_LIST: Final = "expected an object, got a list"
+_RECORDS: Final = "; a list of records is JSON, as application/json"
 _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 
 
@@ -77,7 +78,8 @@ class NdjsonDecoder(LineDecoder):
                 record = parse_json(line, max_depth=self._limits.max_depth)
                 if not isinstance(record, list):
                     return record
-                faults.add_fault(row, None, "not_an_object", _LIST)
+                holds_records = bool(record) and isinstance(record[0], dict)
+                faults.add_fault(row, None, "not_an_object", f"{_LIST}{_RECORDS if holds_records else ''}")
             except BodyError as error:
                 faults.add_fault(row, None, error.code, line_fault(line, error))
         return blank_record(self._schema)

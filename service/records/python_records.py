@@ -28,7 +28,7 @@ from vaegis.service.records.column_names import (
 )
 from vaegis.service.records.faults import MAX_FAULTS, Faults
 from vaegis.service.records.json_pointer import pointer_to
-from vaegis.service.records.values import RefusedValueError, described
+from vaegis.service.records.values import RefusedValueError, described, described_record
 
 _MAX_DEPTH: Final = 32
 _MOST_UNWRAPPED: Final = 5
@@ -176,7 +176,7 @@ class _RecordShape:
     def flat(self, row: int, record: object, faults: Faults) -> Mapping[str, object]:
         """Return the record's known columns by full name, and report the others to ``faults``."""
         if not isinstance(record, dict):
-            faults.add_fault(row, None, "not_an_object", f"expected an object, got {described(record)}")
+            faults.add_fault(row, None, "not_an_object", f"expected an object, got {described_record(record)}")
             return {}
         if record.keys() <= self._known and not self._scored.isdisjoint(record):
             return record

@@ -35,6 +35,7 @@ _IN_A_BODY: Final = {
     "zstd": "send `Content-Encoding: zstd`",
     "UTF-16": "write it as UTF-8",
     "Parquet": "`vaegis score` reads it",
+    "Arrow": "send a stream as application/vnd.apache.arrow.stream",
     _ZIP: _UNPACK_ZIP,
 }
 """What to do where a body holds it."""
@@ -62,6 +63,16 @@ def encoding_hint(data: bytes) -> str:
     """
     name = next((name for name, _ in _found(data[:SNIFFED_BYTES]) if name in _IN_A_BODY), None)
     return "" if name is None else f"; it seems to be {name}; {_IN_A_BODY[name]}"
+
+
+def stream_hint(beginning: bytes) -> str:
+    r"""Return what a body that is no Arrow stream seems to be, as the end of a message; nothing if it does not show.
+
+    >>> stream_hint(b'{"amount": 1}'), stream_hint(b"PAR1\x15\x04")
+    ('; it seems to be text; Content-Type names the format', '; it seems to be Parquet; `vaegis score` reads it')
+    """
+    is_text = looks_like_text(beginning)
+    return encoding_hint(beginning) or ("; it seems to be text; Content-Type names the format" if is_text else "")
 
 
 def looks_like_json(beginning: bytes) -> bool:

@@ -320,6 +320,16 @@ def described(value: object) -> str:
     return next((name for kind, name in names if isinstance(value, kind)), f"a {type(value).__name__}")
 
 
+def described_record(value: object) -> str:
+    """Return what a message says of a JSON value in the place of a record, with the likely cause.
+
+    >>> described_record(1), described_record('{"amount": 1}')
+    ('a number', 'a string that holds JSON: was the record encoded twice?')
+    """
+    is_json = isinstance(value, str) and value.lstrip()[:1] in ("{", "[")
+    return f"{described(value)}{' that holds JSON: was the record encoded twice?' if is_json else ''}"
+
+
 def _finite_or_null(value: float) -> float:
     if math.isinf(value):
         raise _too_large()

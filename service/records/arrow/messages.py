@@ -9,6 +9,7 @@ from typing import Final
 from vaegis.service.records.arrow.flat_tables import FlatTable
 from vaegis.service.records.arrow.types import arrow_error
 from vaegis.service.records.blocks import TooMuchHeldError
+from vaegis.service.records.sniffing import SNIFFED_BYTES, stream_hint
 
 CONTINUATION: Final = b"\xff\xff\xff\xff"
 PREFIX_BYTES: Final = 8
@@ -72,8 +73,9 @@ class MessageBuffer:
         if len(held) < self._needed:
             return None
         if held[:4] != CONTINUATION:
+            other = f"none{stream_hint(bytes(held[:SNIFFED_BYTES]))}"
             raise arrow_error(
-                f"an Arrow IPC stream, got {'the file format' if held.startswith(_FILE_MAGIC) else 'none'}"
+                f"an Arrow IPC stream, got {'the file format' if held.startswith(_FILE_MAGIC) else other}"
             )
         size = int.from_bytes(held[4:PREFIX_BYTES], "little")
         if not size:
