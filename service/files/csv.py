@@ -51,6 +51,9 @@ _DELIMITERS = ";\t|,^~\x01\x1f"
 _EMPTY = "expected a header and records, got an empty file"
 _ESCAPE = r'set data.escape = "\\" in train.toml, or --escape'
 _NO_QUOTES = 'set data.quote = "" in train.toml, or --quote ""'
+_LINES_ABOVE = "; the first line is taken for the header: remove the lines above the names of the columns"
+_MOST_LINES_ABOVE = 20
+"""Lines that a report has above its table at most."""
 _OPEN = f"expected closed quotes, got one that is open at the end; if quotes are letters like others here, {_NO_QUOTES}"
 _SINGLE_QUOTES = 'set data.quote = "\'" in train.toml, or --quote "\'"'
 _ENCODING = (
@@ -207,6 +210,8 @@ class CsvFile:
             found = int(wrong["found"])
             record = wrong["record"].rstrip("\r\n")
             cause = f"; {_JOINED}" if record.startswith(_MARK) else ""
+            if row is not None and row <= _MOST_LINES_ABOVE and found > len(self.names) + 1:
+                cause = cause or _LINES_ABOVE
             cause = cause or _cause(record, found, self.names, self._delimiter, self._dialect)
             return FileError(self._path, wrong_width(len(self.names), found)[1] + cause, row=row)
         if "Empty CSV" in detail:
@@ -322,7 +327,7 @@ def _cause(record: str, found: int, names: tuple[str, ...], delimiter: str, dial
     if "\0" in record:
         return "; the record has NUL bytes: was the file cut off, or is it still being written?"
     if len(names) == 1:
-        return "; the first line is taken for the header: remove the lines above the names of the columns"
+        return _LINES_ABOVE
     if found == 1 and record.strip() and delimiter not in _unquoted(record):
         return "; if it is no record but text below or above the table, as reports have, remove such lines"
     if record.endswith(delimiter) and found == len(names) + 1:

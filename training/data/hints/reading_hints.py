@@ -11,8 +11,11 @@ from vaegis.service.terminal import counted
 from vaegis.training.data.profiling.profile import ColumnProfile, DataProfile
 
 _MOST_NAMES_SHOWN = 3
-_VALUE = re.compile(r"[+-]?\d+\.\d+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|.*\b\d\d:\d\d:\d\d\b.*")
-"""Names of columns that are rather numbers or times of a first record."""
+_VALUE = re.compile(
+    r"[+-]?\d+\.\d+|\d{1,3}(,\d{3})+(\.\d+)?|[$\u20ac\u00a3]\s?\d[\d.,]*|\d+[.,]\d+\s?[%$\u20ac\u00a3]|"
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|.*\b\d\d:\d\d:\d\d\b.*"
+)
+"""Names of columns that are rather numbers, amounts or times of a first record."""
 _SINGLE_QUOTED = re.compile(r"'.*'", re.DOTALL)
 
 

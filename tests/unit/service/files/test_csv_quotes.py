@@ -146,6 +146,7 @@ def test_an_encoding_that_a_mark_contradicts_is_refused(write):
         ("a,b\n1,2,\n", r"row 1: .* got 3; there seems to be a delimiter too many at the end of the records"),
         ("a,b,\n1,2\n", r"row 1: .* got 2; there seems to be a delimiter too many at the end of the header"),
         ("made by x\n\na,b\n1,2\n", "remove the lines above the names of the columns"),
+        ('"IBAN","DE12"\n"Balance","1.2"\n\n"day","who","why","eur"\n"1","a","b","2"\n', "remove the lines above"),
         ("a,b\n1,x\\,y\n", r"escaped by backslashes: set data\.escape"),
         ("a,b\n1,'x, y'\n", r"""set data\.quote = "'" in"""),
         ("a,b\nrow 1,2,3\n", "name that column in the header"),
