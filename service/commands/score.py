@@ -195,4 +195,5 @@ def _summary(counts: ScoreCounts, promise: str, output: Output) -> str:
     share = f" ({counts.anomalies / counts.records:.3%})" if counts.records else ""
     refused = f"; {counts.refused:,} more not scored, because they do not fit (see errors)" if counts.refused else ""
     found = f"{counts.anomalies:,} anomalies{share}, {counts.violated:,} with violations"
-    return f"{counts.records:,} records scored: {found}{refused}; written to {printable(str(output))}\n{promise}"
+    notes = "".join(f"\nNote: {printable(note)}." for note in counts.notes)
+    return f"{counts.records:,} records scored: {found}{refused}; written to {printable(str(output))}\n{promise}{notes}"

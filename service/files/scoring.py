@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -21,7 +21,7 @@ from vaegis.service.files.tables import common_schema, fitted, json_records, tab
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import Model
 from vaegis.service.records.blocks import Block
-from vaegis.service.records.column_names import UnknownColumns, shown
+from vaegis.service.records.column_names import UnknownColumns, almost_known_columns, shown
 from vaegis.service.records.faults import OnInvalid
 from vaegis.service.score_result import ScoreResult
 from vaegis.service.verdicts import Explain
@@ -59,12 +59,21 @@ class ScoreFilesOptions:
 
 @dataclass(frozen=True, slots=True)
 class ScoreCounts:
-    """Records scored so far, how many are anomalies, how many have violations, and how many others were refused."""
+    """Counts of the records so far.
+
+    Attributes:
+        records: Those that were scored.
+        anomalies: How many of them are anomalies.
+        violated: How many of them have violations.
+        refused: How many others were refused.
+        notes: What to say of ignored columns at the end.
+    """
 
     records: int = 0
     anomalies: int = 0
     violated: int = 0
     refused: int = 0
+    notes: tuple[str, ...] = ()
 
     def with_part(self, result: ScoreResult) -> ScoreCounts:
         """Return the counts with those of a part."""
@@ -103,11 +112,13 @@ def score_files(
     schema = pa.schema([]) if output.format is FileFormat.NDJSON else _input_schema(files, options.on_invalid)
     _refuse_taken(added, schema.names, files.paths[0])
     counts = ScoreCounts()
+    names: set[str] = set()
     # NDJSON's batches have only the names of their own records, and get those of all.
     most = min(model.part_records, batch_rows(len(schema)))
     with opened(output.path) as stream, _verdict_writer(stream, output.format, schema, options) as write:
         for part in (part for whole in files.batches(options.on_invalid) for part in whole.parts(most)):
             _refuse_taken(added, part.batch.schema.names, part.path)
+            names.update(part.batch.schema.names)
             block = block_past_faults(part, model.artifact.contract.columns.of_records, options.unknown_columns)
             if block.faults and not options.reports:
                 raise fault_of_file(part.path, next(iter(block.faults.values()))[0])
@@ -118,7 +129,7 @@ def score_files(
             write(batch if output.format is FileFormat.NDJSON else fitted(batch, schema, part.path), result)
             counts = counts.with_part(result)
             progress(counts)
-    return counts
+    return replace(counts, notes=tuple(almost_known_columns(names, model.artifact.contract.columns)))
 
 
 def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal, TypeAlias
 
@@ -92,15 +93,15 @@ def is_index_name(name: str) -> bool:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most like ``name``, or None where nothing is like it.
 
-    >>> nearest("amuont", ["amount", "country"])
-    'amount'
+    >>> nearest("amuont", ["amount", "country"]), nearest("PLACED_AT", ["Placed at"])
+    ('amount', 'Placed at')
     """
     if len(name) > MAX_SHOWN_CHARACTERS:
         return None
-    names = list(known)
-    alike = [other for other in names if other.casefold() == name.casefold()]
-    found = alike or difflib.get_close_matches(name, names, n=1)
-    return found[0] if found else None
+    by_letters = {_letters(other) or other: other for other in known}
+    letters = [_letters(name) or name, *filter(None, [_letters(_decoded_anew(name))])]
+    found = [each for each in letters if each in by_letters] or difflib.get_close_matches(letters[0], by_letters, n=1)
+    return by_letters[found[0]] if found else None
 
 
 def unknown_column(name: str, columns: Iterable[str], named_before: int = 0) -> str:
@@ -111,12 +112,19 @@ def unknown_column(name: str, columns: Iterable[str], named_before: int = 0) -> 
         columns: Names of the model's columns.
         named_before: How many unknown names of the request had a message before.
 
-    >>> unknown_column("amuont", ["amount", "country"])
-    'unknown column; the nearest is amount'
+    >>> unknown_column("amuont", ["amount", "country"]), unknown_column("amount ", ["amount", "country"])
+    ('unknown column; the nearest is amount', 'unknown column; the nearest is amount, which differs in blanks alone')
     """
-    meant = nearest(name, columns) if named_before < _MAX_SUGGESTIONS else None
-    hint = f"; the nearest is {meant}" if meant else ""
-    return f"unknown column{hint}"
+    return f"unknown column{nearest_hint(name, columns) if named_before < _MAX_SUGGESTIONS else ''}"
+
+
+def nearest_hint(name: str, known: Iterable[str]) -> str:
+    """Return the known name most like ``name`` as the end of a message; nothing where nothing is like it."""
+    meant = nearest(name, known)
+    if meant is None:
+        return ""
+    what = _difference(name, meant)
+    return f"; the nearest is {shown(meant)}{f', which differs in {what} alone' if what else ''}"
 
 
 def no_known_column(names: Iterable[str], columns: Iterable[str]) -> str:
@@ -125,11 +133,68 @@ def no_known_column(names: Iterable[str], columns: Iterable[str]) -> str:
     >>> no_known_column(["AMOUNT"], ["amount", "country"])
     'expected at least one column of the model, got none; AMOUNT differs from amount in case alone'
     """
-    known = {name.casefold(): name for name in columns}
-    alike = ((name, known[name.casefold()]) for name in islice(names, _MOST_COMPARED) if name.casefold() in known)
-    name, meant = next(alike, (None, ""))
-    hint = "" if name is None else f"; {shown(name)} differs from {shown(meant)} in case alone"
-    return f"expected at least one column of the model, got none{hint}"
+    none = "expected at least one column of the model, got none"
+    known = list(columns)
+    if found := next(_almost_known(names, known), None):
+        return f"{none}; {shown(found[0])} differs from {shown(found[1])} in {found[2]} alone"
+    like = ((name, meant) for name in islice(names, _MAX_SUGGESTIONS) if (meant := nearest(name, known)))
+    name, meant = next(like, (None, ""))
+    return none if name is None else f"{none}; the nearest to {shown(name)} is {shown(meant)}"
+
+
+def almost_known_columns(names: Collection[str], schema: Schema) -> list[str]:
+    """Return what to say of names that are ignored, but hardly differ from a column of the model that is missing."""
+    missing = [name for name in schema.names if name not in names]
+    found = _almost_known((name for name in names if name not in accepted_names(schema)), missing)
+    return [
+        f"column {shown(name)} is ignored. It differs from {shown(meant)}, which is missing, in {what} alone"
+        for name, meant, what in islice(found, _MAX_SUGGESTIONS)
+    ]
+
+
+def _almost_known(names: Iterable[str], columns: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield names that have the letters of a column, with that column and what else differs."""
+    by_letters = {_letters(column): column for column in columns}
+    for name in islice(names, _MOST_COMPARED):
+        for letters in (_letters(name), _letters(_decoded_anew(name))):
+            if letters and letters in by_letters and (what := _difference(name, by_letters[letters])):
+                yield name, by_letters[letters], what
+                break
+
+
+def _difference(name: str, meant: str) -> str | None:
+    """Return in what alone two names differ; None if they are different names.
+
+    >>> _difference("AMOUNT", "amount"), _difference("Placed at", "placed_at"), _difference("amount", "amuont")
+    ('case', 'case, blanks, signs or accents', None)
+    """
+    if name.casefold() == meant.casefold():
+        return "case"
+    if _without_blanks(name) == _without_blanks(meant):
+        return "blanks"
+    if unicodedata.normalize("NFKC", name) == unicodedata.normalize("NFKC", meant):
+        return "how Unicode writes its letters"
+    if _letters(name) == _letters(meant):
+        return "case, blanks, signs or accents"
+    return "its encoding" if _letters(_decoded_anew(name)) == _letters(meant) else None
+
+
+def _letters(name: str) -> str:
+    """Return the letters and digits of a name, in lower case and without accents."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", name).casefold()))
+
+
+def _without_blanks(name: str) -> str:
+    """Return a name without blanks and characters that are not seen, such as byte order marks."""
+    return "".join(letter for letter in name if not letter.isspace() and unicodedata.category(letter) != "Cf")
+
+
+def _decoded_anew(name: str) -> str:
+    """Return a name that was UTF-8, but read as cp1252; nothing if it was not."""
+    try:
+        return "" if name.isascii() else name.encode("cp1252").decode()
+    except UnicodeError:
+        return ""
 
 
 def positions_of(

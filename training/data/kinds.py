@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vaegis.service.contract import NumberForm, Reading
-from vaegis.service.records.column_names import nearest, setting_of, shown
+from vaegis.service.records.column_names import nearest_hint, setting_of, shown
 from vaegis.service.records.reading import MARK_OF_TEXT, is_currency, reader_for
 from vaegis.service.terminal import counted
 from vaegis.training.config import TIME_KIND, ColumnSettings, Kind, KindSettings, TrainConfig
@@ -467,8 +467,7 @@ def _check_fits(column: ColumnProfile, wanted: Kind, reading: Reading | None) ->
 
 def _check_known(name: str, names: list[str], setting: str) -> None:
     if name not in names:
-        meant = nearest(name, names)
-        hint = f"; the nearest is {meant}" if meant else ""
+        hint = nearest_hint(name, names)
         raise ConfigError(f"{setting}: expected a column of the records, got {shown(name)!r}{hint}")
 
 

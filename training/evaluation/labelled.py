@@ -16,7 +16,7 @@ from vaegis.service.files.arrow_columns import RefusedCellError, columns_from_ba
 from vaegis.service.files.batches import FileBatch
 from vaegis.service.files.formats import Dialect
 from vaegis.service.files.record_files import PLAIN, open_records
-from vaegis.service.records.column_names import nearest, shown
+from vaegis.service.records.column_names import nearest_hint, shown
 from vaegis.service.records.kinds import BOOLEAN
 from vaegis.training.errors import EvaluationError
 
@@ -89,8 +89,7 @@ def _labels(batch: FileBatch, label_column: str | None) -> NDArray[np.bool_]:
         return np.zeros(batch.batch.num_rows, dtype=np.bool_)
     names = batch.batch.schema.names
     if label_column not in names:
-        meant = nearest(label_column, names)
-        hint = f"; the nearest is {shown(meant)}" if meant else ""
+        hint = nearest_hint(label_column, names)
         raise FileError(batch.path, f"expected the label column {shown(label_column)}, got none of this name{hint}")
     try:
         labels = numbers_of(batch.batch[label_column], BOOLEAN)

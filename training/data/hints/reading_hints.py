@@ -16,6 +16,8 @@ _VALUE = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|.*\b\d\d:\d\d:\d\d\b.*"
 )
 """Names of columns that are rather numbers, amounts or times of a first record."""
+_UNSEEN = re.compile(r"^[\s\u200b-\u200f\u2060\ufeff]|[\s\u200b-\u200f\u2060\ufeff]$")
+"""Names that begin or end with a character that is not seen."""
 _SINGLE_QUOTED = re.compile(r"'.*'", re.DOTALL)
 
 
@@ -23,9 +25,10 @@ def reading_hints(profile: DataProfile) -> Iterator[str]:
     """Yield what the user should know of how the lines of CSV files were read."""
     if profile.blank_lines:
         yield f"{profile.blank_lines:,} lines without any value are skipped."
-    padded = [column.name for column in profile.columns if column.name != column.name.strip()]
+    padded = [column.name for column in profile.columns if _UNSEEN.search(column.name)]
     if padded:
-        names = ", ".join(json.dumps(shown(name), ensure_ascii=False) for name in padded[:_MOST_NAMES_SHOWN])
+        shown_names = padded[:_MOST_NAMES_SHOWN]
+        names = ", ".join(json.dumps(shown(name), ensure_ascii=not name.isprintable()) for name in shown_names)
         yield (
             f"Warning: the names of {counted(len(padded), 'column')} begin or end with a blank ({names}). Records that "
             "are scored need the same names."

@@ -481,3 +481,10 @@ def test_a_format_is_for_standard_input_only_and_needed_there(vaegis, golden_mod
     ended = vaegis("score", golden_model, ndjson, "--format", "csv", "-o", "-")
     assert ended.code == 1
     assert "--format is for standard input" in ended.err
+
+
+def test_an_ignored_column_that_is_a_missing_one_in_capitals_is_noted(vaegis, golden_model, tmp_path):
+    data, output = tmp_path / "a.csv", tmp_path / "s.csv"
+    data.write_text("AMOUNT,country\n22.5,DE\n", encoding="utf-8")
+    done = vaegis("score", golden_model, data, "-o", output, "--unknown-columns", "ignore")
+    assert "Note: column AMOUNT is ignored. It differs from amount, which is missing, in case alone.\n" in done.err

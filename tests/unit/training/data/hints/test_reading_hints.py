@@ -24,6 +24,8 @@ def named(name, folder):
 def test_names_with_blanks_around_them_are_reported(csv_of):
     (hint,) = hints_of(csv_of(**{" x": ["1"]}))
     assert 'begin or end with a blank (" x")' in hint
+    (hint,) = hints_of(csv_of("b.csv", **{"x\u200b": ["1"]}))
+    assert r'("x\u200b")' in hint
 
 
 def test_values_between_single_quotes_are_reported(csv_of):
