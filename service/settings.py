@@ -419,7 +419,7 @@ def _read_file(path: Path) -> dict[str, object]:
         SettingsError: the file cannot be read, is not TOML, or holds a table.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

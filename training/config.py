@@ -37,6 +37,8 @@ def _time_format(text: str) -> str:
     raise ValueError("expected codes of strptime, such as %d.%m.%Y %H:%M, got a text without them, or with others")
 
 
+_QUOTED_NAMES = '; a name with blanks, dots or accents stands in quotes, as in columns."unit price".kind'
+
 TIME_KIND: Kind = "timestamp"
 """The kind of a column by whose time records are split."""
 GROUP_KIND: Kind = "categorical"
@@ -343,13 +345,15 @@ def load_config(path: Path | None) -> TrainConfig:
     if path is None:
         return TrainConfig()
     try:
-        return TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8-sig")  # editors may write a byte order mark
+        return TrainConfig.model_validate(tomllib.loads(text))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: expected UTF-8, got an invalid byte at {error.start}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: expected TOML, got: {error}") from error
+        hint = _QUOTED_NAMES if "columns" in text else ""
+        raise ConfigError(f"{path}: expected TOML, got: {error}{hint}") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(_faults(error))}") from error
 

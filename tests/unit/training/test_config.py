@@ -51,6 +51,10 @@ def test_a_file_sets_what_it_names(load):
     assert config.splits == TrainConfig().splits
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(load):
+    assert load("\ufefffit.seed = 7\n").fit.seed == 7
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -73,6 +77,7 @@ def test_a_file_sets_what_it_names(load):
         ("[fit]\ndraws = 3", r"fit\.draws: expected a multiple of 2, got 3"),
         ("fit = 3", r"fit: expected"),
         ("[fit", r"expected TOML"),
+        ('columns.unit price.kind = "text"', r"expected TOML.*stands in quotes, as in columns\.\"unit price\"\.kind"),
         (b"\xff", r"expected UTF-8"),
     ],
 )
