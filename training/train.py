@@ -26,7 +26,7 @@ from vaegis.training.calibration import calibrate, check_alpha, records_left_out
 from vaegis.training.checks import with_checks
 from vaegis.training.config import TIME_KIND, TrainConfig, with_overrides
 from vaegis.training.data.hints.code_numbers import with_code_advice
-from vaegis.training.data.hints.envelopes import envelope_hint
+from vaegis.training.data.hints.envelopes import check_no_list_of_records, envelope_hint
 from vaegis.training.data.hints.groups import group_column_hint
 from vaegis.training.data.hints.reading_hints import reading_hints
 from vaegis.training.data.hints.totals import total_line_hint
@@ -170,6 +170,7 @@ def _prepare(
     labels: Labels,
 ) -> _Prepared:
     """Plan the columns, split the records, find the checks, and show all of it."""
+    check_no_list_of_records(profile)
     plans = settle_growing(plan_columns(profile, config, sample.first), profile, sample, config)
     plans = with_code_advice(with_placeholders(plans, sample), sample, config)
     splits, labelled = without_anomalies(_split(plans, sample, config, random), sample, labels)

@@ -32,7 +32,7 @@ _MARKS = (
 _AS_UTF8 = "leave out data.encoding in train.toml, or --encoding"
 _NDJSON_NAME = "NDJSON, one object per line, is named .ndjson, and jq -c '.[]' writes the objects of an array so"
 _HINTS = {
-    **dict.fromkeys((".json", ".geojson"), _NDJSON_NAME),
+    ".geojson": _NDJSON_NAME,
     **dict.fromkeys((".zip", ".xz", ".7z", ".tar", ".tgz", ".lz4", ".rar", ".z"), "unpack it first"),
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), "save the sheet as CSV"),
     **dict.fromkeys((".txt", ".tab", ".dat", ".psv"), "if it is CSV, name it .csv, or .tsv if it has tabs"),
@@ -53,6 +53,7 @@ _FORMATS = {
     ".ipc": FileFormat.ARROW,
     ".ndjson": FileFormat.NDJSON,
     ".jsonl": FileFormat.NDJSON,
+    ".json": FileFormat.NDJSON,  # as many programs name it; a document over several lines is refused with its cure
 }
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 

@@ -18,7 +18,7 @@ from vaegis.service.records.python_records import blank_record, filled_columns
 from vaegis.service.records.unwrapping import Unwrapper
 
 _LIST: Final = "expected an object, got a list"
-_RECORDS: Final = "; a list of records is JSON, as application/json"
+_RECORDS: Final = "; a list of records is JSON, as application/json; jq -c '.[]' writes one record a line"
 _BLANK_LINES: Final = re.compile(rb"\n[ \t\r\n]*\n")
 
 
@@ -93,6 +93,8 @@ def line_fault(line: bytes, error: BodyError) -> str:
         return detail
     if last == b",":
         return "expected one JSON record per line, got a comma at the end of the line"
+    if last == b"[":
+        return f"{detail}{_RECORDS}"
     return f"{detail}; a line of NDJSON is a whole record, as jq -c writes it; records over several lines are JSON"
 
 

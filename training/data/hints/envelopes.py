@@ -7,6 +7,9 @@ from itertools import takewhile
 from typing import Final
 
 from vaegis.service.records.column_names import shown
+from vaegis.service.terminal import counted
+from vaegis.training.data.profiling.profile import DataProfile
+from vaegis.training.errors import DataError
 
 _DEBEZIUM: Final = "op before source ts_ms ts_us ts_ns transaction"
 _ENVELOPES: Final = {
@@ -19,6 +22,8 @@ _ENVELOPES: Final = {
 }
 """Where the record of each known envelope lies, and what may stand beside it; the first of these names always does."""
 
+_MOST_WITH_LISTS: Final = 10
+"""Objects of which each is rather a part of an answer than a record; a model needs more records."""
 _FEWEST: Final = 2
 """Fewest columns of a record. A single nested value is rather a measurement with its unit."""
 
@@ -35,12 +40,33 @@ def envelope_hint(names: Sequence[str]) -> str | None:
     path = _path_of_record(names)
     if path is None:
         return None
-    pointer = shown("".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path.split(".")))
+    pointer = _pointer(path)
     return (
         f"The records lie in an envelope, below {shown(path)}, which requests to score then need as well. To learn "
         f"from the records alone, train on NDJSON with --unwrap {pointer}, on other files without the envelope, and "
         f"serve the model with VAEGIS_UNWRAP={pointer}."
     )
+
+
+def check_no_list_of_records(profile: DataProfile) -> None:
+    """Refuse a few objects with a list in each: it holds the records, as in exports of many web services.
+
+    Raises:
+        DataError: There are fewer objects than a model needs, and one of their values is a list.
+    """
+    lists = [column.name for column in profile.columns if column.types and "list" in column.types[0]]
+    if lists and profile.records < _MOST_WITH_LISTS:
+        pointer = _pointer(lists[0])
+        got = f"{counted(profile.records, 'object')} with a list in {shown(lists[0])}"
+        raise DataError(
+            f"expected records, got {got}: if the records are in that list, set "
+            f'data.unwrap = "{pointer}" in train.toml, or --unwrap {pointer}'
+        )
+
+
+def _pointer(path: str) -> str:
+    """Return a dotted path as a JSON pointer (RFC 6901)."""
+    return shown("".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path.split(".")))
 
 
 def _path_of_record(names: Sequence[str]) -> str | None:
