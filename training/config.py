@@ -81,7 +81,9 @@ class DataSettings(_Section):
         description='CSV: the character around values; an empty text where quotes are ordinary characters. none: `"`.',
     )
     escape: Escape | None = Field(
-        None, description="CSV: the character before a quote within a value. none: quotes are doubled."
+        None,
+        description="CSV: the character before quotes, delimiters and line ends within a value. none: quotes are "
+        "doubled.",
     )
     encoding: str | None = Field(
         None,

@@ -20,6 +20,7 @@ from vaegis.service.files.formats import Dialect
 from vaegis.service.records.blocks import BodyError
 from vaegis.service.records.column_names import shown
 from vaegis.service.records.csv import (
+    ESCAPED_QUOTES,
     MAX_VALUE_CHARACTERS,
     csv_reader,
     delimiter_name,
@@ -49,7 +50,7 @@ _HEADER_BYTES = 1 << 16
 _refusal = lru_cache(maxsize=1024)(Refusal)  # the same object for the same fault: there may be millions
 _DELIMITERS = ";\t|,^~\x01\x1f"
 _EMPTY = "expected a header and records, got an empty file"
-_ESCAPE = r'set data.escape = "\\" in train.toml, or --escape'
+_ESCAPE = r"""set data.escape = "\\" in train.toml, or --escape '\'"""
 _NO_QUOTES = 'set data.quote = "" in train.toml, or --quote ""'
 _LINES_ABOVE = "; the first line is taken for the header: remove the lines above the names of the columns"
 _MOST_LINES_ABOVE = 20
@@ -152,7 +153,8 @@ class CsvFile:
             raise FileError(self._path, detail)
         if len(names) == 1 and (others := self._other_delimiters(names[0], row[1])):
             expected, got = delimiter_name(self._delimiter), delimiter_name(others[0])
-            hint = f"set data.delimiter = {json.dumps(others[0])} in train.toml, or --delimiter"
+            in_toml = json.dumps(others[0])
+            hint = f"set data.delimiter = {in_toml} in train.toml, or --delimiter '{in_toml[1:-1]}'"
             raise FileError(self._path, f"expected a header separated by {expected}, got {got}; {hint}")
         return names
 
@@ -202,6 +204,12 @@ class CsvFile:
             ),
         )
 
+    def _has_escaped_line_ends(self) -> bool:
+        if self._dialect.escape is not None:
+            return False
+        with self._at_header() as stream:
+            return any(b"\\\n" in block for block in blocks_of_lines(stream, self._path, BLOCK_BYTES))
+
     def _file_error(self, error: pa.ArrowInvalid, rows: int) -> FileError:
         """Return the parser's complaint in our words: its own hold the record itself."""
         detail = str(error)
@@ -212,6 +220,8 @@ class CsvFile:
             cause = f"; {_JOINED}" if record.startswith(_MARK) else ""
             if row is not None and row <= _MOST_LINES_ABOVE and found > len(self.names) + 1:
                 cause = cause or _LINES_ABOVE
+            if found < len(self.names) and self._has_escaped_line_ends():
+                cause = f"; the line above ends with a backslash. If it escapes the end of the line, {_ESCAPE}"
             cause = cause or _cause(record, found, self.names, self._delimiter, self._dialect)
             return FileError(self._path, wrong_width(len(self.names), found)[1] + cause, row=row)
         if "Empty CSV" in detail:
@@ -281,7 +291,8 @@ def _text_batch(rows: Sequence[list[str]], names: tuple[str, ...]) -> tuple[pa.R
         if fault is None:
             even.append(row)
             continue
-        refused[at] = _refusal(*fault)
+        code, detail = fault
+        refused[at] = _refusal(code, f"{detail}; {_ESCAPE}" if row is ESCAPED_QUOTES else detail)
         has_all = len(row) == len(names)
         even.append([value if is_text(value) else None for value in row] if has_all else [None] * len(names))
     columns = [pa.array(values, pa.string()) for values in zip(*even, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import json
 import re
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, replace
@@ -15,6 +16,9 @@ from vaegis.service.records.json_pointer import POINTER
 
 _TAB: Final = ".tsv"
 _PREAMBLE: Final = re.compile(rb"(?:\xef\xbb\xbf|[\r\n])*(?:\"?sep=(?P<delimiter>[\x01-\x7f])\"?\r?\n)?", re.IGNORECASE)
+
+
+_ESCAPED_CHARACTER: Final = re.compile(r"\\(?:[t\\]|u[0-9a-fA-F]{4})")
 
 
 class FileFormat(StrEnum):
@@ -95,15 +99,24 @@ class Dialect:
 def add_dialect_arguments(parser: ArgumentParser) -> None:
     """Add the flags that say how CSV and NDJSON files are written."""
     group = parser.add_argument_group("CSV files")
-    group.add_argument("--delimiter", help="character between values (default: a comma, in .tsv a tab)")
+    group.add_argument(
+        "--delimiter", type=_character, help="character between values (default: a comma, in .tsv a tab)"
+    )
     group.add_argument("--quote", help='character around values, "" if there is none (default: ")')
-    group.add_argument("--escape", help="character before a quote within a value (default: quotes are doubled)")
+    group.add_argument(
+        "--escape", type=_character, help="character before a quote within a value (default: quotes are doubled)"
+    )
     group.add_argument("--encoding", help="encoding, such as latin-1 or cp1252 (default: UTF-8)")
     parser.add_argument(
         "--unwrap",
         metavar="POINTER",
         help="NDJSON: JSON pointer to the record in each object, such as /payload/after of Debezium",
     )
+
+
+def _character(text: str) -> str:
+    r"""Return the character that a user means by ``\t``, ``\u0001`` or a doubled backslash, as TOML has them."""
+    return json.loads(f'"{text}"') if _ESCAPED_CHARACTER.fullmatch(text) else text
 
 
 def dialect_of_arguments(args: Namespace) -> Dialect:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pa_parquet
 from vaegis.service.errors import FileError
 from vaegis.service.files.batches import FileBatch, Refusals, batch_rows
 from vaegis.service.files.csv import CsvFile
+from vaegis.service.files.escapes import copy_with_escapes
 from vaegis.service.files.formats import Dialect, FileFormat
 from vaegis.service.files.ndjson import read_ndjson
 from vaegis.service.records.faults import OnInvalid
@@ -203,7 +204,22 @@ def _csv_file(path: Path, dialect: Dialect) -> Iterator[CsvFile]:
         with _input(plain) as stream:
             beginning = stream.read(SNIFFED_BYTES)
         _check_content(path, beginning)
-        yield CsvFile(path, plain, _input, dialect.of_file(beginning))
+        its_dialect = dialect.of_file(beginning)
+        with _with_escapes(path, plain, its_dialect) as copy:
+            yield CsvFile(path, copy, _input, its_dialect)
+
+
+@contextmanager
+def _with_escapes(path: Path, plain: Path, dialect: Dialect) -> Iterator[Path]:
+    """Give a CSV file in which the escape character, if there is one, has the meaning that the parsers give it."""
+    escape, quote = dialect.escape, dialect.quote_character
+    if not escape or escape == quote:
+        yield plain
+        return
+    with tempfile.TemporaryDirectory(prefix="vaegis-") as folder, _input(plain) as stream:
+        delimiter = dialect.delimiter_of(path)
+        copy = Path(folder, "escaped")
+        yield copy_with_escapes(stream, copy, path, delimiter=delimiter, quote=quote, escape=escape)
 
 
 def _utf8_copy(path: Path, copy: Path, encoding: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from argparse import ArgumentParser
 
 import pyarrow as pa
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from vaegis.service.errors import FileError
 from vaegis.service.files.csv import may_have_stray_quotes, quote_fault
-from vaegis.service.files.formats import Dialect
+from vaegis.service.files.formats import Dialect, add_dialect_arguments, dialect_of_arguments
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records.faults import OnInvalid
 
@@ -93,6 +94,38 @@ def test_quotes_after_backslashes_are_reported_and_read_with_the_setting(write, 
     with pytest.raises(FileError, match=r"set data\.escape"):
         read(write(text))
     assert read(write(text), escape="\\")[0].startswith('x "y"')
+    (batch,) = open_records(write(text)).batches(OnInvalid.REPORT)
+    assert "data.escape" in batch.refused[0].detail
+
+
+@pytest.mark.parametrize(
+    ("text", "quote"),
+    [
+        pytest.param('a,b\n1,"x \\"y\\", z"\n2,C:\\new\n3,\n4,"p\nq"\n', None, id="Spark"),
+        pytest.param('a,b\n"1","x \\"y\\", z"\n"2","C:\\\\new"\n"3",\\N\n"4","p\\\nq"\n', None, id="MySQL in quotes"),
+        pytest.param('a,b\n1,x "y"\\, z\n2,C:\\\\new\n3,\\N\n4,p\\\nq\n', "", id="MySQL"),
+    ],
+)
+@pytest.mark.parametrize("on_invalid", OnInvalid)
+def test_exports_with_backslashes_are_read_with_the_setting(write, text, quote, on_invalid):
+    records = open_records(write(text), dialect=Dialect(quote=quote, escape="\\"))
+    read_values = [value for batch in records.batches(on_invalid) for value in batch.batch["b"].to_pylist()]
+    assert read_values == ['x "y", z', "C:\\new", None, "p\nq"]
+
+
+def test_a_line_end_after_a_backslash_is_named_where_it_splits_a_record(write):
+    with pytest.raises(FileError, match=r"row 2: .* the line above ends with a backslash\. .* set data\.escape"):
+        read(write("a\tb\n1\tx\\\ny\n2\tz\n", "a.tsv"))
+
+
+FLAGS = [(r"\t", "\t"), (r"\\", "\\"), (r"\u0001", "\x01"), (";", ";"), ("\\", "\\")]
+
+
+@pytest.mark.parametrize(("flag", "character"), FLAGS)
+def test_a_flag_takes_characters_as_toml_writes_them(flag, character):
+    parser = ArgumentParser()
+    add_dialect_arguments(parser)
+    assert dialect_of_arguments(parser.parse_args(["--delimiter", flag])).delimiter == character
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])

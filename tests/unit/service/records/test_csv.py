@@ -15,7 +15,7 @@ from vaegis.service.files.arrow_columns import columns_from_batch
 from vaegis.service.files.record_files import open_records
 from vaegis.service.records import csv as csv_stream
 from vaegis.service.records.blocks import BLOCK_BYTES, BodyError, TooMuchHeldError
-from vaegis.service.records.csv import CsvDecoder
+from vaegis.service.records.csv import CsvDecoder, row_fault
 from vaegis.service.records.values import CSV_NULLS
 
 HEADER = "amount,shop.country,express,placed_at,shop.id\n"
@@ -79,6 +79,8 @@ def test_a_null_is_written_in_the_ways_of_files(rows, null):
         ("1,DE,1,soon,x", ("placed_at", "invalid_timestamp")),
         ("1,DE,1,1970-01-02", (None, "wrong_width")),
         ("1,DE,1,1970-01-02,x,y", (None, "wrong_width")),
+        (r'1,"D\"E x",1,1970-01-02,x', (None, "invalid_csv")),
+        (r'1,"D\"E\", x",1,1970-01-02,x', (None, "invalid_csv")),
     ],
 )
 def test_a_bad_record_is_reported_and_the_others_are_not_harmed(rows, line, fault):
@@ -267,3 +269,14 @@ def test_many_short_records_come_in_several_blocks(decoded):
     blocks = decoded(b"amount\n" + b"1\n" * 40_000)
     assert [block.records for block in blocks] == [16_384, 16_384, 7232]
     assert [block.first_row for block in blocks] == [0, 16_384, 32_768]
+
+
+def test_a_quote_after_a_backslash_at_the_end_of_a_value_closes_it(rows):
+    body = HEADER + '1.5,DE,true,1970-01-02,"c:\\"\n' + '1.5,DE,true,1970-01-02,"x ""y"" \\"\n'
+    assert [row[0] for row in rows(body.encode())] == [1.5, 1.5]
+
+
+def test_backslashes_before_delimiters_and_before_a_last_quote_are_named(decoded):
+    with pytest.raises(BodyError, match="quotes within values are doubled, without backslashes"):
+        decoded((HEADER + r'1,"D\"",1,1970-01-02,x').encode())
+    assert "backslashes before delimiters" in row_fault(["a\\", "b", "c"], 2)[1]
