@@ -13,7 +13,7 @@ from vaegis.service.files.arrow_data import RecordsInMemory
 from vaegis.service.files.record_files import RecordSource
 from vaegis.training.config import TrainConfig, config_of, load_config
 from vaegis.training.progress import Progress
-from vaegis.training.train import opened, train
+from vaegis.training.train import ignored_columns, opened, train
 
 
 def train_model(data: object, settings: object, output: str | os.PathLike[str], *, verbose: bool) -> None:
@@ -23,7 +23,7 @@ def train_model(data: object, settings: object, output: str | os.PathLike[str], 
     if isinstance(data, str | os.PathLike):
         source = opened(Path(data), config)
     else:
-        source = RecordsInMemory(data, config.data.max_depth)
+        source = RecordsInMemory(data, config.data.max_depth, ignored=ignored_columns(config))
     threads = torch.get_num_threads()
     try:
         with torch.random.fork_rng(devices=[]):

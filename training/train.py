@@ -144,9 +144,15 @@ def train(
 def opened(data: Path, config: TrainConfig) -> RecordFiles:
     """Open the files to learn from as the settings say."""
     settings = config.data
-    ignored = [name for name, column in config.columns.items() if column.kind == "ignore"]
     dialect = Dialect(settings.delimiter, settings.quote, settings.escape, settings.encoding, settings.unwrap)
-    return open_records(data, max_depth=settings.max_depth, dialect=dialect, ignored=ignored, skips_nulls=True)
+    return open_records(
+        data, max_depth=settings.max_depth, dialect=dialect, ignored=ignored_columns(config), skips_nulls=True
+    )
+
+
+def ignored_columns(config: TrainConfig) -> frozenset[str]:
+    """Return the columns that the settings leave out."""
+    return frozenset(name for name, column in config.columns.items() if column.kind == "ignore")
 
 
 def _check_destinations(destinations: Mapping[str, Path | None], sources: Sequence[Path]) -> None:

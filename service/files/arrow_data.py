@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ from vaegis.service.files.record_files import MAX_DEPTH, flat_batch
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
 from vaegis.service.model import JudgeRules, Model
 from vaegis.service.records.blocks import Block, block_of
-from vaegis.service.records.column_names import UnknownColumns, shown
+from vaegis.service.records.column_names import UnknownColumns, setting_of, shown
 from vaegis.service.records.faults import MAX_FAULTS, Faults, OnInvalid, in_request
 from vaegis.service.records.python_records import is_pandas_frame, plain_record, with_index
 from vaegis.service.records.values import RefusedValueError
@@ -136,6 +136,7 @@ class RecordsInMemory:
         paths: What stands for them where files would.
         format: The format whose rules they are read by.
         size_bytes: 0: unknown.
+        ignored: Columns whose values nothing reads, so that they may be objects.
     """
 
     data: object
@@ -143,6 +144,7 @@ class RecordsInMemory:
     paths: tuple[Path, ...] = (_SOURCE,)
     format: FileFormat = FileFormat.ARROW
     size_bytes: int = 0
+    ignored: frozenset[str] = frozenset()
 
     def batches(self, on_invalid: OnInvalid = OnInvalid.REJECT) -> Iterator[FileBatch]:
         """Yield all records.
@@ -151,7 +153,7 @@ class RecordsInMemory:
             TypeError: The data are neither a list of dicts nor a table or frame.
             FileError: A column holds values of several types, or an object nests too deep.
         """
-        row, byte_columns = 1, ByteColumns()
+        row, byte_columns = 1, ByteColumns(self.ignored)
         for batch in self._batches():
             refused: dict[int, Refusal] = {}
             reported = refused if on_invalid is OnInvalid.REPORT else None
@@ -168,7 +170,7 @@ class RecordsInMemory:
                 return batches
             data = frame.to_dict("records")
         if isinstance(data, Sequence) and not isinstance(data, str | bytes):
-            return _bounded(_table_of_records(data).to_reader())
+            return _bounded(_table_of_records(data, self.ignored).to_reader())
         if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
             return batches_of(data)
         raise TypeError(f"data: expected a path, a list of dicts, an Arrow table or a frame, got {type(data).__name__}")
@@ -194,10 +196,10 @@ def _together(batches: list[pa.RecordBatch], most: int) -> Iterator[pa.RecordBat
     yield from (table if len(batches) == 1 else table.combine_chunks()).to_batches(max_chunksize=most)
 
 
-def _table_of_records(records: Sequence[object]) -> pa.Table:
+def _table_of_records(records: Sequence[object], ignored: Collection[str]) -> pa.Table:
     plain = [_plain_dict(at, record) for at, record in enumerate(records)]
     names = dict.fromkeys(name for record in plain for name in record)
-    return pa.table({name: _array(name, [record.get(name) for record in plain]) for name in names})
+    return pa.table({name: _array(name, [record.get(name) for record in plain], ignored) for name in names})
 
 
 def _plain_dict(at: int, record: object) -> dict[str, object]:
@@ -210,8 +212,11 @@ def _plain_dict(at: int, record: object) -> dict[str, object]:
     return plain
 
 
-def _array(name: str, values: list[object]) -> pa.Array:
+def _array(name: str, values: list[object], ignored: Collection[str]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        raise FileError(_SOURCE, "expected values of one type, got several", column=shown(name)) from None
+        if name in ignored:
+            return pa.array([None if value is None else str(value) for value in values], pa.string())
+        way = f'write them in one type, or leave the column out: in training by {setting_of(name, "kind")} = "ignore"'
+        raise FileError(_SOURCE, f"expected values of one type, got several; {way}", column=shown(name)) from None

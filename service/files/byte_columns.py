@@ -17,7 +17,7 @@ class ByteColumns:
 
     def __init__(self, ignored: Collection[str] = ()) -> None:
         """Begin a stream; ``ignored`` are columns whose bytes nobody reads, so that none are wrong."""
-        self._ignored = ignored
+        self.ignored = ignored
         self._is_text: dict[str, bool] = {}
 
     def text_of(
@@ -50,7 +50,7 @@ class ByteColumns:
             if array.null_count < len(array):
                 self._is_text[name] = True
             return texts
-        if name in self._ignored:
+        if name in self.ignored:
             return pa.array([v if v is None else v.decode(errors="backslashreplace") for v in array.to_pylist()])
         texts, bad = texts_of(array)
         if refused is None:

@@ -79,16 +79,22 @@ def column_names(path: Path, dialect: Dialect) -> tuple[str, ...] | None:
             case FileFormat.CSV:
                 with _csv_file(path, dialect) as csv:
                     return csv.names
-            case FileFormat.PARQUET:
-                with pa_parquet.ParquetFile(path) as file:
-                    return tuple(file.schema_arrow.names)
-            case FileFormat.ARROW:
-                with pa.OSFile(str(path)) as source:
-                    return tuple(_ipc_schema(source).names)
+            case FileFormat.PARQUET | FileFormat.ARROW:
+                return tuple(arrow_schema(path).names)
             case FileFormat.NDJSON:
                 with _in_utf8(path, None) as plain, _input(plain) as stream:
                     _check_content(path, stream.read(SNIFFED_BYTES))
                 return None
+
+
+def arrow_schema(path: Path) -> pa.Schema:
+    """Return the columns of a Parquet or Arrow file with their types."""
+    with _reading(path):
+        if format_of(path) is FileFormat.PARQUET:
+            with pa_parquet.ParquetFile(path) as file:
+                return file.schema_arrow
+        with pa.OSFile(str(path)) as source:
+            return _ipc_schema(source)
 
 
 def read_file(

@@ -158,7 +158,7 @@ def flat_batch(
     refused: dict[int, Refusal] | None,
     byte_columns: ByteColumns,
 ) -> pa.RecordBatch:
-    """Return a batch whose objects have become columns, with plain types and checked content.
+    """Return a batch whose objects have become columns, unless they are ignored, with plain types and checked content.
 
     Args:
         batch: The records.
@@ -174,7 +174,7 @@ def flat_batch(
     names: list[str] = []
     arrays: list[pa.Array] = []
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
-        for full_name, leaf in _leaves(name, array, path, max_depth):
+        for full_name, leaf in _leaves(name, array, path, max_depth, byte_columns.ignored):
             names.append(full_name)
             checked = _checked(leaf, path, first_row, full_name, refused)
             arrays.append(byte_columns.text_of(full_name, checked, path, first_row, refused))
@@ -256,17 +256,19 @@ def _check_names(names: tuple[str, ...], path: Path) -> None:
         seen.add(name)
 
 
-def _leaves(name: str, array: pa.Array, path: Path, levels: int) -> Iterator[tuple[str, pa.Array]]:
+def _leaves(
+    name: str, array: pa.Array, path: Path, levels: int, ignored: Collection[str]
+) -> Iterator[tuple[str, pa.Array]]:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
-    if not pa.types.is_struct(array.type):
+    if not pa.types.is_struct(array.type) or name in ignored:
         yield name, array
         return
     if levels == 0:
         raise FileError(path, "expected less nesting, got more levels than allowed", column=shown(name))
     # `flatten`, unlike pyarrow's `field`, carries the nulls of the object to its fields.
     for part, inner in zip(array.type, array.flatten(), strict=True):
-        yield from _leaves(f"{name}.{part.name}", inner, path, levels - 1)
+        yield from _leaves(f"{name}.{part.name}", inner, path, levels - 1, ignored)
 
 
 def _checked(array: pa.Array, path: Path, first_row: int, column: str, refused: dict[int, Refusal] | None) -> pa.Array:

@@ -15,7 +15,7 @@ from vaegis.service.files.arrow_columns import block_past_faults, fault_of_file
 from vaegis.service.files.batches import batch_rows
 from vaegis.service.files.formats import FileFormat
 from vaegis.service.files.output import Output, opened, write_lines
-from vaegis.service.files.readers import column_names
+from vaegis.service.files.readers import arrow_schema, column_names
 from vaegis.service.files.record_files import RecordFiles
 from vaegis.service.files.tables import common_schema, fitted, json_records, table_writer
 from vaegis.service.files.verdict_table import verdict_arrays, verdict_types
@@ -135,14 +135,24 @@ def score_files(
 def _input_schema(files: RecordFiles, on_invalid: OnInvalid) -> pa.Schema:
     """Return the columns of the input with their types.
 
-    The types of NDJSON are known only at its end, so it is read once for them alone.
+    The types of NDJSON are known only at its end, so it is read once for them alone. Of Parquet and Arrow files that
+    have the same types, the beginning of one is read.
     """
     if files.format is FileFormat.NDJSON:
         return common_schema(part.batch.schema for part in files.batches(on_invalid))
-    first = next(files.batches(on_invalid), None)
-    if first is None:
+    headers: list[pa.Schema] = []
+    found: list[pa.Schema] = []
+    for path in files.paths:
+        header = pa.schema([]) if files.format is FileFormat.CSV else arrow_schema(path).remove_metadata()
+        if header in headers:
+            continue
+        first = next(replace(files, paths=(path,)).batches(on_invalid), None)
+        if first is not None:
+            headers.append(header)
+            found.append(first.batch.schema)
+    if not found:
         return pa.schema([(name, pa.null()) for name in column_names(files.paths[0], files.dialect) or ()])
-    return first.batch.schema.remove_metadata()
+    return common_schema(found)
 
 
 def _refuse_taken(names: Collection[str], columns: list[str], path: Path) -> None:

@@ -110,6 +110,8 @@ def drawn_writer(stream: BinaryIO, output_format: FileFormat, schema: Schema) ->
 
 
 def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    if is_binary(one) is not is_binary(other) and not (pa.types.is_null(one) or pa.types.is_null(other)):
+        return pa.string()
     pair = [pa.schema([("column", kind)]) for kind in (one, other)]
     try:
         return pa.unify_schemas(pair, promote_options="permissive").field(0).type
@@ -120,7 +122,9 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if array.type == kind:
         return array
-    return _json_texts(array) if kind == pa.string() and _nests(array.type) else array.cast(kind)
+    if kind == pa.string() and _nests(array.type):
+        return _json_texts(array)
+    return _base64_texts(array) if kind == pa.string() and is_binary(array.type) else array.cast(kind)
 
 
 def _converted(

@@ -80,6 +80,15 @@ def test_what_nothing_can_be_learned_from_is_refused(data, error, message, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_ignored_column_may_hold_values_of_several_types(tmp_path):
+    records = [{"a": at % 7, "b": value} for at in range(99) for value in (5, "x", {"c": 1})]
+    settings = {"columns": {"b": {"kind": "ignore"}}, "fit": {"steps": 1}}
+    for data in (records, pd.DataFrame(records)):
+        model = vaegis.train(data, settings, output=tmp_path / "model.onnx")
+        assert model.columns == ("a",)
+        assert len(model.score(data).score) == len(records)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [

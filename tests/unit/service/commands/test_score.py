@@ -241,6 +241,19 @@ def test_types_that_change_within_ndjson_become_text(vaegis, golden_model, recor
     assert pa_parquet.read_table(tmp_path / "s.parquet")["extra"].to_pylist() == [str(at) for at in range(RECORDS)]
 
 
+@pytest.mark.parametrize("target", ["csv", "parquet"])
+def test_files_whose_columns_are_of_several_types_make_one_table(vaegis, golden_model, table, tmp_path, target):
+    (tmp_path / "days").mkdir()
+    values = [[1], ["x"], [[2]], [b"\xff"], [None]]
+    for at, value in enumerate(values):
+        part = table.slice(0, 1).append_column("note", pa.array(value))
+        pa_parquet.write_table(part, tmp_path / "days" / f"{at}.parquet")
+    output = tmp_path / f"scored.{target}"
+    assert vaegis("score", golden_model, tmp_path / "days", "-o", output, "--unknown-columns", "ignore").code == 0
+    read = pa_csv.read_csv if target == "csv" else pa_parquet.read_table
+    assert read(output)["note"].to_pylist()[:4] == ["1", "x", "[2]", "/w=="]
+
+
 def test_an_unknown_column_is_refused_by_name(vaegis, golden_model, table, tmp_path):
     pa_parquet.write_table(table.append_column("label", pa.array([0] * RECORDS)), tmp_path / "records.parquet")
     ended = vaegis("score", golden_model, tmp_path / "records.parquet", "-o", tmp_path / "scored.csv")

@@ -406,3 +406,9 @@ def test_a_value_of_csv_that_is_far_too_long_ends_the_reading_nevertheless(write
     path = write("a.csv", b"a\n" + b"x" * 11 + b"\n")
     with pytest.raises(FileError, match="expected values of at most 10 bytes"):
         read_past_faults(path)
+
+
+def test_an_ignored_object_stays_whole(write):
+    path = write("a.parquet", parquet(a=[{"b": 1}, None], c=[{"d": 1}, None]))
+    (batch,) = open_records(path, ignored=["a"]).batches()
+    assert batch.batch.to_pylist() == [{"a": {"b": 1}, "c.d": 1}, {"a": None, "c.d": None}]
