@@ -85,7 +85,7 @@ def test_an_ignored_column_may_hold_values_of_several_types(tmp_path):
     settings = {"columns": {"b": {"kind": "ignore"}}, "fit": {"steps": 1}}
     for data in (records, pd.DataFrame(records)):
         model = vaegis.train(data, settings, output=tmp_path / "model.onnx")
-        assert model.columns == ("a",)
+        assert model.columns == {"a": "numeric"}
         assert len(model.score(data).score) == len(records)
 
 
