@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import io
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -24,6 +25,8 @@ from vaegis.service.records.sniffing import SNIFFED_BYTES, looks_like_json, look
 from vaegis.service.records.unwrapping import Unwrapper
 
 _IPC_FILE_MAGIC = b"ARROW1"
+_INSTANTS: Final[Mapping[str, Any]] = {"coerce_int96_timestamp_unit": "us"}
+"""Older Parquet, as of Spark and Impala, holds instants that nanoseconds cannot: 9999-12-31 would become 1816-03-30."""
 _COPIED_CHARACTERS = 1 << 20
 _MARKS = (
     *((mark, "utf-32") for mark in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
@@ -91,7 +94,7 @@ def arrow_schema(path: Path) -> pa.Schema:
     """Return the columns of a Parquet or Arrow file with their types."""
     with _reading(path):
         if format_of(path) is FileFormat.PARQUET:
-            with pa_parquet.ParquetFile(path) as file:
+            with pa_parquet.ParquetFile(path, **_INSTANTS) as file:
                 return file.schema_arrow
         with pa.OSFile(str(path)) as source:
             return _ipc_schema(source)
@@ -241,7 +244,7 @@ def _utf8_copy(path: Path, copy: Path, encoding: str) -> Path:
 
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     # A bounded buffer instead of whole column chunks in memory.
-    with pa_parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+    with pa_parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, **_INSTANTS) as file:
         yield from file.iter_batches(batch_size=batch_rows(len(file.schema_arrow.names)), use_threads=False)
 
 

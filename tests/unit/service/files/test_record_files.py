@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -223,6 +224,13 @@ def test_a_column_of_bytes_has_one_type(write, tmp_path):
     assert ignored == [["x"], ["y", r"\xff"]]
     write("0.parquet", parquet(a=pa.array([b"\xff"], pa.binary())))
     assert [record["a"] for record in read(tmp_path)] == [b"\xff", b"x", b"y", b"\xff"]
+
+
+def test_instants_of_older_parquet_may_be_far_away(tmp_path):
+    times = [datetime(9999, 12, 31), datetime(1, 1, 1), datetime(2024, 3, 4, 5, 6, 7, 89)]  # noqa: DTZ001 - of no zone
+    table = pa.table({"at": pa.array(times, pa.timestamp("us"))})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
+    assert [record["at"] for record in read(tmp_path / "a.parquet")] == times
 
 
 def test_nested_columns_are_bounded(write):
