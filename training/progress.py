@@ -51,6 +51,7 @@ class Progress:
         known = {column.name: column for column in (*schema.columns, *schema.watched, *schema.ignored)}
         watched = {column.name for column in schema.watched}
         kinds = {name: WATCHED if name in watched else column_kind(column) for name, column in known.items()}
+        missing = {column.name: column.missing_share for column in (*schema.columns, *schema.watched)}
         texts = {name for name, kind in kinds.items() if kind in ("categorical", "text")}
         non_finite_of = {c.name: 0 if c.name in texts else c.numbers.non_finite for c in profile.columns}
         any_non_finite = any(non_finite_of.values())
@@ -60,6 +61,8 @@ class Progress:
         for column in profile.columns:
             kind, non_finite = kinds[column.name], non_finite_of[column.name]
             nulls = column.nulls if column.name in texts else column.nulls_and_markers
+            if not nulls and not non_finite and (found := missing.get(column.name)):
+                nulls = max(1, round(found * column.records))  # times, and written numbers, that the settings name
             counts = [f"[yellow]{non_finite:,}[/yellow]" if non_finite else ""] if any_non_finite else []
             table.add_row(
                 verbatim(column.name),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,19 @@ def test_each_column_is_listed_with_its_kind_its_reason_and_what_is_wrong_in_it(
     assert "ignored" in lines["[id]"]  # a name in brackets is a name, not markup
     assert "set in train.toml" in lines["[id]"]
     assert lines["mode"].split()[:3] == ["mode", "categorical", "text:"]  # inf is no number here
+
+
+def test_times_that_the_settings_make_nulls_count_as_nulls(shown):
+    never = datetime(9999, 12, 31, tzinfo=UTC)
+    times = [datetime(2024, 3, 1, hour, tzinfo=UTC) for hour in range(3)]
+    table = pa.table({"until": pa.array([*times, never], pa.timestamp("us", "UTC"))})
+    profiler = Profiler(is_text=False, max_distinct=100)
+    profiler.add(FileBatch(table.to_batches()[0], Path("f"), 1))
+    profile = profiler.finish()
+    settings = TrainConfig.model_validate({"columns": {"until": {"null_values": ["9999-12-31"]}}})
+    progress, text = shown
+    progress.columns(profile, schema_of(table, profile, settings))
+    assert text.getvalue().splitlines()[1].split()[:3] == ["until", "timestamp", "25.0%"]
 
 
 TWO_PARTS = Splits("split-conformal", np.arange(20)[None], (np.arange(20, 30),))
